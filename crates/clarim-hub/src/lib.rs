@@ -1,0 +1,3 @@
+//! Who is on which channel.
+
+pub mod app;

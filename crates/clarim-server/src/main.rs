@@ -1,0 +1,3 @@
+//! The `clarim` binary.
+
+fn main() {}

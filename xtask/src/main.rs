@@ -1,0 +1,3 @@
+//! The front door for development: `cargo xtask`.
+
+fn main() {}
