@@ -1,6 +1,33 @@
-//! The Pusher Channels protocol as types.
+//! The Pusher Channels protocol as types: names, frames, codes, signatures. No I/O, no state, no clock.
+//!
+//! A conversation, `>` from the client, `<` from the server:
+//!
+//! ```text
+//! > GET /app/KEY?protocol=7&client=js&version=8.6.0
+//! < {"event":"pusher:connection_established","data":"{\"socket_id\":\"1.2\",\"activity_timeout\":30}"}
+//! > {"event":"pusher:subscribe","data":{"channel":"presence-room","auth":"KEY:…","channel_data":"{\"user_id\":7}"}}
+//! < {"event":"pusher_internal:subscription_succeeded","channel":"presence-room","data":"{\"presence\":{…}}"}
+//! < {"event":"pusher_internal:member_added","channel":"presence-room","data":"{\"user_id\":8,\"user_info\":{}}"}
+//! > {"event":"client-typing","channel":"presence-room","data":{"name":"Ana"}}
+//! < {"event":"App\\Events\\MessageSent","channel":"presence-room","data":"{\"text\":\"Olá\"}"}
+//! > {"event":"pusher:ping","data":{}}
+//! < {"event":"pusher:pong","data":{}}
+//! ```
+//!
+//! The protocol is described at
+//! <https://pusher.com/docs/channels/library_auth_reference/pusher-websockets-protocol/>.
 
 pub mod auth;
+mod channel;
+pub mod client;
+mod error;
+pub mod frame;
+pub mod rest;
+pub mod server;
 mod socket_id;
+pub mod user;
 
+pub use channel::{ChannelKind, ChannelName, InvalidChannelName};
+pub use error::Code;
+pub use server::Frame;
 pub use socket_id::{InvalidSocketId, SocketId};

@@ -1,0 +1,179 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn masked(fin: bool, opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![u8::from(fin) << 7 | opcode];
+    match payload.len() {
+        n @ 0..=125 => frame.push(0x80 | n as u8),
+        n @ 126..=65_535 => {
+            frame.push(0x80 | 126);
+            frame.extend((n as u16).to_be_bytes());
+        }
+        n => {
+            frame.push(0x80 | 127);
+            frame.extend((n as u64).to_be_bytes());
+        }
+    }
+    let mask = [0x1a, 0x2b, 0x3c, 0x4d];
+    frame.extend(mask);
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m));
+    frame
+}
+
+/// What the decoder says of `input` when it comes in pieces of the given sizes, repeated.
+fn decode(input: &[u8], sizes: &[usize], max: usize) -> (Vec<String>, Option<Violation>) {
+    let mut decoder = Decoder::default();
+    let (mut said, mut rest, mut sizes) = (Vec::new(), input.to_vec(), sizes.iter().cycle());
+    while !rest.is_empty() {
+        let size = (*sizes.next().unwrap()).clamp(1, rest.len());
+        let tail = rest.split_off(size);
+        let mut piece = &mut rest[..];
+        loop {
+            match decoder.next(&mut piece, max) {
+                Ok(Some(message)) => said.push(format!("{message:?}")),
+                Ok(None) => break,
+                Err(violation) => return (said, Some(violation)),
+            }
+        }
+        assert!(piece.is_empty());
+        rest = tail;
+    }
+    (said, None)
+}
+
+fn whole_input(input: &[u8]) -> (Vec<String>, Option<Violation>) {
+    decode(input, &[input.len().max(1)], 1000)
+}
+
+#[test]
+fn one_frame_is_read_in_place_and_nothing_is_kept() {
+    let mut decoder = Decoder::default();
+    let mut bytes = [
+        masked(true, 1, b"ol\xc3\xa1"),
+        masked(true, 9, b"hi"),
+        masked(true, 10, b""),
+    ]
+    .concat();
+    let mut input = &mut bytes[..];
+    assert_eq!(
+        decoder.next(&mut input, 100),
+        Ok(Some(Message::Text("olá")))
+    );
+    assert_eq!(
+        decoder.next(&mut input, 100),
+        Ok(Some(Message::Ping(b"hi")))
+    );
+    assert_eq!(decoder.next(&mut input, 100), Ok(Some(Message::Pong)));
+    assert_eq!(decoder.next(&mut input, 100), Ok(None));
+    assert!(decoder.is_idle());
+}
+
+#[test]
+fn a_message_in_fragments_with_a_ping_between() {
+    let bytes = [
+        masked(false, 1, b"a\xc3"),
+        masked(true, 9, b"p"),
+        masked(true, 0, b"\xa1b"),
+    ]
+    .concat();
+    for size in 1..=bytes.len() {
+        let (said, violation) = decode(&bytes, &[size], 100);
+        assert_eq!(
+            (said.join(" "), violation),
+            (r#"Ping([112]) Text("aáb")"#.to_owned(), None),
+            "{size}"
+        );
+    }
+}
+
+#[test]
+fn after_a_fragmented_message_nothing_is_kept() {
+    let mut decoder = Decoder::default();
+    let mut bytes = [masked(false, 1, b"a"), masked(true, 0, b"b")].concat();
+    let mut input = &mut bytes[..];
+    assert_eq!(decoder.next(&mut input, 100), Ok(Some(Message::Text("ab"))));
+    assert_eq!(decoder.next(&mut input, 100), Ok(None));
+    assert!(decoder.is_idle());
+}
+
+#[test]
+fn breaches_are_refused_with_the_right_code() {
+    for (bytes, code) in [
+        (vec![0xf1], 1002),                                    // reserved bits
+        (vec![0x83], 1002),                                    // unknown opcode
+        (vec![0x81, 0x01], 1002),                              // not masked
+        (vec![0x89, 0xfe], 1002),                              // long ping
+        (vec![0x09], 1002),                                    // fragmented ping
+        (vec![0x80], 1002),                                    // continuation of nothing
+        ([masked(false, 1, b"a"), vec![0x81]].concat(), 1002), // message inside another
+        (masked(true, 8, b"x"), 1002),                         // half a close code
+        (masked(true, 8, &1005u16.to_be_bytes()), 1002),       // reserved close code
+        (masked(true, 8, &[0x03, 0xe8, 0xff]), 1007),          // reason not UTF-8
+        (masked(true, 1, b"\xff"), 1007),                      // text not UTF-8
+        (masked(true, 1, b"\xc3"), 1007),                      // text cut inside a character
+        (masked(true, 1, &[b'x'; 1001]), 1009),                // over the limit
+        (
+            [
+                masked(false, 1, &[b'x'; 600]),
+                masked(true, 0, &[b'x'; 401]),
+            ]
+            .concat(),
+            1009,
+        ), // in two parts
+        (
+            vec![0x81, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+            1009,
+        ), // 2^63 declared
+    ] {
+        for size in [1, bytes.len()] {
+            let (_, violation) = decode(&bytes, &[size], 1000);
+            assert_eq!(
+                violation.map(|v| v.code().get()),
+                Some(code),
+                "{bytes:?} in pieces of {size}"
+            );
+        }
+    }
+}
+
+#[test]
+fn wrong_text_is_refused_before_its_frame_ends() {
+    let mut bytes = masked(true, 1, b"ok\xed\xa0\x80 and more");
+    bytes.truncate(6 + 4);
+    assert_eq!(whole_input(&bytes).1, Some(Violation::Utf8));
+}
+
+proptest! {
+    #[test]
+    fn pieces_of_any_size_say_the_same(
+        frames in prop::collection::vec((any::<bool>(), prop::sample::select(vec![0u8, 1, 2, 8, 9, 10]), prop::collection::vec(any::<u8>(), 0..200), any::<bool>()), 1..8),
+        sizes in prop::collection::vec(1usize..50, 1..10),
+    ) {
+        let bytes: Vec<u8> = frames.iter().flat_map(|(fin, opcode, payload, ascii)| {
+            let payload: Vec<u8> = payload.iter().map(|b| if *ascii { b & 0x7f } else { *b }).collect();
+            masked(*fin || *opcode > 2, *opcode, &payload[..payload.len().min(if *opcode > 2 { 125 } else { 200 })])
+        }).collect();
+        prop_assert_eq!(decode(&bytes, &sizes, 500), whole_input_max(&bytes, 500));
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400), sizes in prop::collection::vec(1usize..50, 1..10)) {
+        prop_assert_eq!(decode(&bytes, &sizes, 100), whole_input_max(&bytes, 100));
+    }
+
+    #[test]
+    fn unmasking_in_parts_is_unmasking_at_once(mut data in prop::collection::vec(any::<u8>(), 0..100), mask: [u8; 4], at in 0usize..100) {
+        let mut at_once = data.clone();
+        unmask(&mut at_once, mask, 0);
+        let at = at.min(data.len());
+        let (a, b) = data.split_at_mut(at);
+        unmask(a, mask, 0);
+        unmask(b, mask, at);
+        prop_assert_eq!(data, at_once);
+    }
+}
+
+fn whole_input_max(input: &[u8], max: usize) -> (Vec<String>, Option<Violation>) {
+    decode(input, &[input.len().max(1)], max)
+}

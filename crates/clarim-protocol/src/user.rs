@@ -1,0 +1,217 @@
+//! Users, as an app's backend names them: members of presence channels, and signed-in connections.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// A user's id. Backends send it as a string or as a number; it goes back out as it came, and the two
+/// spellings of one id are the same user.
+#[derive(Debug, Clone)]
+pub struct UserId {
+    text: Box<str>,
+    number: bool,
+}
+
+impl UserId {
+    /// Reads the JSON of an id: a string that is not empty, or a number.
+    fn from_json(raw: &RawValue) -> Option<Self> {
+        let json = raw.get();
+        if json.starts_with('"') {
+            let text: String = serde_json::from_str(json).ok()?;
+            return (!text.is_empty()).then(|| Self {
+                text: text.into(),
+                number: false,
+            });
+        }
+        let number = json.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+        number.then(|| Self {
+            text: json.into(),
+            number: true,
+        })
+    }
+
+    /// The id without the quotes of JSON.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Appends the id as JSON, of the type it came in.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        if self.number {
+            out.extend_from_slice(self.text.as_bytes());
+        } else {
+            crate::server::write_json_string(out, &self.text);
+        }
+    }
+}
+
+impl PartialEq for UserId {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for UserId {}
+
+/// A member of a presence channel: the `channel_data` of its subscription.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Who it is.
+    pub id: UserId,
+    /// What the backend lets others know of it: any JSON.
+    pub info: Option<Box<RawValue>>,
+}
+
+impl Member {
+    /// Reads `channel_data`.
+    ///
+    /// # Errors
+    /// When it isn't a JSON object with a `user_id`.
+    pub fn parse(channel_data: &str) -> Result<Self, InvalidUser> {
+        #[derive(Deserialize)]
+        struct Data<'a> {
+            #[serde(borrow)]
+            user_id: &'a RawValue,
+            #[serde(default)]
+            user_info: Option<Box<RawValue>>,
+        }
+        let data: Data<'_> =
+            serde_json::from_str(channel_data).map_err(|_| InvalidUser::ChannelData)?;
+        let id = UserId::from_json(data.user_id).ok_or(InvalidUser::ChannelData)?;
+        Ok(Self {
+            id,
+            info: data.user_info,
+        })
+    }
+}
+
+/// Users that a signed-in connection asked to be told about; more than this many are ignored.
+pub const MAX_WATCHLIST: usize = 100;
+
+/// A signed-in user: the `user_data` of `pusher:signin`.
+#[derive(Debug, Clone)]
+pub struct User {
+    /// The user as a member of presence channels, which a signed-in connection joins without channel_data.
+    pub member: Member,
+    /// Ids of the users whose coming and going it wants to know, at most [`MAX_WATCHLIST`], no duplicates.
+    pub watchlist: Vec<Box<str>>,
+    /// Whether the list was longer than [`MAX_WATCHLIST`].
+    pub watchlist_cut: bool,
+}
+
+impl User {
+    /// Reads `user_data`.
+    ///
+    /// # Errors
+    /// When it isn't a JSON object with an `id` that is a text or a number.
+    pub fn parse(user_data: &str) -> Result<Self, InvalidUser> {
+        #[derive(Deserialize)]
+        struct Data<'a> {
+            #[serde(borrow)]
+            id: &'a RawValue,
+            #[serde(default)]
+            user_info: Option<Box<RawValue>>,
+            #[serde(default)]
+            watchlist: Vec<Box<RawValue>>,
+        }
+        let data: Data<'_> = serde_json::from_str(user_data).map_err(|_| InvalidUser::UserData)?;
+        let id = UserId::from_json(data.id).ok_or(InvalidUser::UserData)?;
+        let watchlist_cut = data.watchlist.len() > MAX_WATCHLIST;
+        let mut watchlist: Vec<Box<str>> = Vec::new();
+        for raw in data.watchlist.iter().take(MAX_WATCHLIST) {
+            let watched = UserId::from_json(raw).ok_or(InvalidUser::UserData)?.text;
+            if !watchlist.contains(&watched) {
+                watchlist.push(watched);
+            }
+        }
+        Ok(Self {
+            member: Member {
+                id,
+                info: data.user_info,
+            },
+            watchlist,
+            watchlist_cut,
+        })
+    }
+}
+
+/// Why a user was not understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidUser {
+    /// A presence subscription without a member.
+    #[error(
+        "channel_data of a presence channel must be a JSON object with a user_id (text or number)"
+    )]
+    ChannelData,
+    /// A sign-in without a user.
+    #[error(
+        "user_data must be a JSON object with an id (text or number), and ids alone in watchlist"
+    )]
+    UserData,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_keep_their_json_type_and_are_one_user_in_both() {
+        let number = Member::parse(r#"{"user_id":7,"user_info":{"name":"Ana"}}"#).unwrap();
+        let text = Member::parse(r#"{"user_id":"7"}"#).unwrap();
+        assert_eq!(number.id, text.id);
+        let json = |m: &Member| {
+            let mut out = Vec::new();
+            m.id.write_json(&mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            (json(&number).as_str(), json(&text).as_str()),
+            ("7", "\"7\"")
+        );
+        assert_eq!(number.info.unwrap().get(), r#"{"name":"Ana"}"#);
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused() {
+        for data in [
+            "",
+            "{}",
+            "[]",
+            "7",
+            r#"{"user_id":null}"#,
+            r#"{"user_id":""}"#,
+            r#"{"user_id":{}}"#,
+            r#"{"user_id":true}"#,
+        ] {
+            assert_eq!(
+                Member::parse(data).unwrap_err(),
+                InvalidUser::ChannelData,
+                "{data}"
+            );
+        }
+        for data in [
+            "{}",
+            r#"{"id":""}"#,
+            r#"{"id":[1]}"#,
+            r#"{"id":"1","watchlist":[{}]}"#,
+            r#"{"id":"1","watchlist":1}"#,
+        ] {
+            assert_eq!(
+                User::parse(data).unwrap_err(),
+                InvalidUser::UserData,
+                "{data}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_long_watchlist_is_cut() {
+        let ids: Vec<u32> = (0..150).collect();
+        let user = User::parse(&format!(r#"{{"id":"1","watchlist":{ids:?}}}"#)).unwrap();
+        assert!(user.watchlist_cut);
+        assert_eq!(user.watchlist.len(), 100);
+        let user = User::parse(r#"{"id":"1","watchlist":["2","2",2,"3"]}"#).unwrap();
+        assert_eq!(user.watchlist, ["2".into(), "3".into()]);
+    }
+}
