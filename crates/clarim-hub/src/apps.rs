@@ -1,0 +1,86 @@
+//! The apps of a node, and how many connections each has.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use hashbrown::HashMap;
+
+use crate::app::App;
+
+/// An app's place in the registry; what channels and connections know it by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AppIndex(u32);
+
+/// All apps of a node.
+#[derive(Debug)]
+pub struct Apps {
+    apps: Vec<(App, AtomicU32)>,
+    by_id: HashMap<String, AppIndex, foldhash::fast::RandomState>,
+    by_key: HashMap<String, AppIndex, foldhash::fast::RandomState>,
+}
+
+impl Apps {
+    /// A registry of `apps`. Of two with the same id or key, the later is found.
+    pub fn new(apps: impl IntoIterator<Item = App>) -> Self {
+        let mut registry = Self {
+            apps: Vec::new(),
+            by_id: HashMap::default(),
+            by_key: HashMap::default(),
+        };
+        for (index, app) in (0..).map(AppIndex).zip(apps) {
+            registry.by_id.insert(app.id.clone(), index);
+            registry.by_key.insert(app.key.key().to_owned(), index);
+            registry.apps.push((app, AtomicU32::new(0)));
+        }
+        registry
+    }
+
+    /// The app whose id is in an HTTP path.
+    #[must_use]
+    pub fn find_by_id(&self, id: &str) -> Option<AppIndex> {
+        self.by_id.get(id).copied()
+    }
+
+    /// The app whose key a client connects with.
+    #[must_use]
+    pub fn find_by_key(&self, key: &str) -> Option<AppIndex> {
+        self.by_key.get(key).copied()
+    }
+
+    /// The app itself.
+    ///
+    /// # Panics
+    /// If `index` is of another registry.
+    #[must_use]
+    pub fn get(&self, index: AppIndex) -> &App {
+        &self.apps[index.0 as usize].0
+    }
+
+    /// All apps, in the order of the configuration.
+    pub fn iter(&self) -> impl Iterator<Item = &App> {
+        self.apps.iter().map(|(app, _)| app)
+    }
+
+    /// Open connections of an app.
+    #[must_use]
+    pub fn connections(&self, index: AppIndex) -> u32 {
+        self.count(index).load(Ordering::Relaxed)
+    }
+
+    /// Counts a new connection, unless the app has as many as it may have.
+    pub(crate) fn admit(&self, index: AppIndex) -> bool {
+        let limit = self.get(index).limits.connections.unwrap_or(u32::MAX);
+        self.count(index)
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
+                (n < limit).then_some(n + 1)
+            })
+            .is_ok()
+    }
+
+    pub(crate) fn release(&self, index: AppIndex) {
+        self.count(index).fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn count(&self, index: AppIndex) -> &AtomicU32 {
+        &self.apps[index.0 as usize].1
+    }
+}

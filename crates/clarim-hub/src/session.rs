@@ -1,0 +1,328 @@
+//! What a client may ask for, and when it is refused.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use clarim_protocol::client::{ClientEvent, SignIn, Subscribe};
+use clarim_protocol::user::{Member, User};
+use clarim_protocol::{ChannelKind, ChannelName, Code, server};
+
+use crate::app::{App, ClientEvents};
+use crate::connection::Connection;
+use crate::entry::{ChannelKey, ConnectionId, Post, Seat};
+use crate::shard::Join;
+use crate::worker::{Sockets, Worker};
+
+/// A refused subscription or event.
+#[derive(Debug)]
+struct Reject {
+    code: Code,
+    /// What kind of refusal, and the HTTP status that says the same: `subscription_error` tells both.
+    kind: &'static str,
+    status: u16,
+    message: Cow<'static, str>,
+}
+
+impl Reject {
+    fn new(
+        code: Code,
+        kind: &'static str,
+        status: u16,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            code,
+            kind,
+            status,
+            message: message.into(),
+        }
+    }
+
+    fn auth(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::UNAUTHORIZED, "AuthError", 401, message)
+    }
+
+    fn limit(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::OVER_CONNECTION_QUOTA, "LimitReached", 403, message)
+    }
+
+    fn event(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(
+            Code::CLIENT_EVENT_REJECTED,
+            "ClientEventRejected",
+            403,
+            message,
+        )
+    }
+}
+
+impl<P: Post> Worker<P> {
+    pub(crate) fn subscribe(
+        &self,
+        id: ConnectionId,
+        request: &Subscribe,
+        now: Duration,
+        sockets: &mut impl Sockets,
+    ) {
+        let Err(reject) = self.try_subscribe(id, request, now) else {
+            return;
+        };
+        let error = server::error(reject.code, &reject.message);
+        sockets.send(id, error);
+        // pusher-js shows `pusher:error` on the connection; Echo's `.error()` hears only this one.
+        if reject.kind != DUPLICATE {
+            let shown: String = request.channel.chars().take(256).collect();
+            let (kind, status) = (reject.kind, reject.status);
+            sockets.send(
+                id,
+                server::subscription_error(&shown, kind, &reject.message, status),
+            );
+        }
+    }
+
+    fn try_subscribe(
+        &self,
+        id: ConnectionId,
+        request: &Subscribe,
+        now: Duration,
+    ) -> Result<(), Reject> {
+        let connection = &self.connections[id.0 as usize];
+        let app = self.node.app(connection.app);
+        let name = ChannelName::parse(&request.channel, app.limits.channel_name_bytes)
+            .map_err(|e| Reject::new(Code::UNAUTHORIZED, "InvalidChannel", 400, e.to_string()))?;
+        let member = admit(connection, app, &name, request)?;
+        let channel = ChannelKey {
+            app: connection.app,
+            name,
+        };
+        if self
+            .channels
+            .find(&channel)
+            .is_some_and(|index| connection.subscription(index).is_some())
+        {
+            let message = format!("Existing subscription to channel {}", channel.name);
+            return Err(Reject::new(Code::GENERIC, DUPLICATE, 400, message));
+        }
+        let max = app.limits.channels_per_connection;
+        if connection.subscriptions.len() >= max {
+            return Err(Reject::limit(format!(
+                "A connection may have {max} subscriptions at most"
+            )));
+        }
+        let join = Join {
+            seat: Seat {
+                worker: self.id,
+                connection: id,
+            },
+            channel: &channel,
+            member: member.as_deref(),
+            app,
+            now,
+        };
+        self.node.join(&join).map_err(|full| {
+            Reject::limit(format!(
+                "The presence channel has its maximum of {} members",
+                full.max
+            ))
+        })
+    }
+
+    pub(crate) fn unsubscribe(&mut self, id: ConnectionId, channel: &str, now: Duration) {
+        let connection = &mut self.connections[id.0 as usize];
+        // What is no valid name, or a channel without subscribers here, has no subscription to end.
+        let Ok(name) = ChannelName::parse(channel, usize::MAX) else {
+            return;
+        };
+        let key = ChannelKey {
+            app: connection.app,
+            name,
+        };
+        let Some(index) = self.channels.find(&key) else {
+            return;
+        };
+        if let Some(subscription) = connection.take_subscription(index) {
+            self.leave(&subscription, now);
+        }
+    }
+
+    pub(crate) fn sign_in(
+        &mut self,
+        id: ConnectionId,
+        request: &SignIn,
+        sockets: &mut impl Sockets,
+    ) {
+        let connection = &self.connections[id.0 as usize];
+        let (app_index, socket_id) = (connection.app, connection.socket_id);
+        let user = match check_sign_in(connection, self.node.app(app_index), request) {
+            Ok(user) => user,
+            Err(reject) => {
+                return sockets.send(id, server::error(reject.code, &reject.message));
+            }
+        };
+        sockets.send(id, server::signin_success(&request.user_data));
+        if user.watchlist_cut {
+            let message = "The watchlist is longer than 100 users; those beyond are ignored";
+            sockets.send(id, server::error(Code::WATCHLIST_LIMIT, message));
+        }
+        if connection.user.is_some() {
+            return;
+        }
+        let seat = Seat {
+            worker: self.id,
+            connection: id,
+        };
+        let (online, offline): (Vec<&str>, Vec<&str>) = user
+            .watchlist
+            .iter()
+            .map(AsRef::as_ref)
+            .partition(|watched| self.node.watch(app_index, watched, socket_id, seat));
+        if !user.watchlist.is_empty() {
+            let events = server::watchlist_events(online.into_iter(), offline.into_iter());
+            sockets.send(id, events);
+        }
+        self.node.come(app_index, user.member.id.as_str());
+        self.connections[id.0 as usize].user = Some(Box::new(user));
+    }
+
+    pub(crate) fn client_event(
+        &self,
+        id: ConnectionId,
+        event: &ClientEvent<'_>,
+        sockets: &mut impl Sockets,
+    ) {
+        if let Err(reject) = self.try_client_event(id, event) {
+            sockets.send(id, server::error(reject.code, &reject.message));
+        }
+    }
+
+    fn try_client_event(&self, id: ConnectionId, event: &ClientEvent<'_>) -> Result<(), Reject> {
+        let connection = &self.connections[id.0 as usize];
+        let app = self.node.app(connection.app);
+        let name = check_client_event(app, event)?;
+        let channel = ChannelKey {
+            app: connection.app,
+            name,
+        };
+        let subscription = self
+            .channels
+            .find(&channel)
+            .and_then(|index| connection.subscription(index));
+        if subscription.is_none() && app.client_events == ClientEvents::Members {
+            return Err(Reject::auth(
+                "The client is not a member of the specified channel.",
+            ));
+        }
+        // Who the sender is was signed by the backend; what the message says of it is not even read.
+        let user = subscription.and_then(|subscription| subscription.member.as_deref());
+        let frame = server::client_event(&event.event, &channel.name, event.data, user);
+        self.node.whisper(&channel, &frame, connection.socket_id);
+        Ok(())
+    }
+}
+
+/// The one refusal that leaves a subscription standing, so that its channel must not be told of an error.
+const DUPLICATE: &str = "Duplicate";
+
+/// Whether the connection may subscribe; on a presence channel, as whom.
+fn admit<'a>(
+    connection: &'a Connection,
+    app: &App,
+    name: &ChannelName,
+    request: &Subscribe,
+) -> Result<Option<Cow<'a, Member>>, Reject> {
+    if name.kind() == ChannelKind::User {
+        let signed_in = connection.user.as_ref().map(|user| user.member.id.as_str());
+        return if signed_in == name.user() {
+            Ok(None)
+        } else {
+            Err(Reject::auth(
+                "This channel is for connections that are signed in as its user",
+            ))
+        };
+    }
+    if !name.needs_auth() {
+        return Ok(None);
+    }
+    let auth = request.auth.as_deref().unwrap_or_default();
+    let data = request.channel_data.as_deref();
+    app.key
+        .verify_channel(auth, connection.socket_id, name.as_str(), data)
+        .map_err(|error| Reject::auth(format!("Connection is unauthorized: {error}")))?;
+    if !name.is_presence() {
+        return Ok(None);
+    }
+    match (data, &connection.user) {
+        (Some(data), _) => {
+            let max = app.limits.presence_member_bytes;
+            if data.len() > max {
+                let message = format!(
+                    "channel_data has {} bytes, the maximum is {max}",
+                    data.len()
+                );
+                return Err(Reject::limit(message));
+            }
+            let member = Member::parse(data).map_err(|error| Reject::auth(error.to_string()))?;
+            Ok(Some(Cow::Owned(member)))
+        }
+        (None, Some(user)) => Ok(Some(Cow::Borrowed(&user.member))),
+        (None, None) => Err(Reject::auth(
+            "A presence channel needs channel_data with a user_id, or a connection that is signed in",
+        )),
+    }
+}
+
+fn check_sign_in(connection: &Connection, app: &App, request: &SignIn) -> Result<User, Reject> {
+    app.key
+        .verify_user(&request.auth, connection.socket_id, &request.user_data)
+        .map_err(|error| Reject::auth(format!("Connection is unauthorized: {error}")))?;
+    let max = app.limits.presence_member_bytes;
+    if request.user_data.len() > max {
+        let message = format!(
+            "user_data has {} bytes, the maximum is {max}",
+            request.user_data.len()
+        );
+        return Err(Reject::limit(message));
+    }
+    let user = User::parse(&request.user_data).map_err(|error| Reject::auth(error.to_string()))?;
+    match &connection.user {
+        Some(already) if already.member.id != user.member.id => Err(Reject::auth(
+            "The connection is signed in as another user already",
+        )),
+        _ => Ok(user),
+    }
+}
+
+/// What can be said of a client event without knowing who sends it. The channel it is for.
+fn check_client_event(app: &App, event: &ClientEvent<'_>) -> Result<ChannelName, Reject> {
+    if app.client_events == ClientEvents::None {
+        return Err(Reject::event(
+            "The app does not have client messaging enabled.",
+        ));
+    }
+    let max = app.limits.event_name_bytes;
+    if event.event.len() > max {
+        let message = format!(
+            "The event name has {} bytes, the maximum is {max}",
+            event.event.len()
+        );
+        return Err(Reject::event(message));
+    }
+    let (bytes, max) = (
+        event.data.map_or(0, |data| data.get().len()),
+        app.limits.event_data_bytes,
+    );
+    if bytes > max {
+        return Err(Reject::event(format!(
+            "The event's data has {bytes} bytes, the maximum is {max}"
+        )));
+    }
+    let name = ChannelName::parse(&event.channel, app.limits.channel_name_bytes)
+        .map_err(|error| Reject::event(error.to_string()))?;
+    match name.kind() {
+        ChannelKind::Private | ChannelKind::Encrypted | ChannelKind::Presence => Ok(name),
+        ChannelKind::Public if app.client_events_on_public => Ok(name),
+        ChannelKind::Public | ChannelKind::User => Err(Reject::event(
+            "Client event rejected - only supported on private and presence channels",
+        )),
+    }
+}

@@ -1,0 +1,307 @@
+//! One worker's connections, and the protocol they speak.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clarim_protocol::client::{ClientFrame, decode};
+use clarim_protocol::{Code, Frame, SocketId, server};
+use slab::Slab;
+
+use crate::app::App;
+use crate::apps::AppIndex;
+use crate::channels::Channels;
+use crate::connection::{Connection, Silence, Subscription};
+use crate::entry::{ConnectionId, Entry, Post, Seat, WorkerId};
+use crate::node::Node;
+
+/// The sockets of a worker, to which frames go. Nothing here waits: frames are queued.
+pub trait Sockets {
+    /// Queues a frame for one connection.
+    fn send(&mut self, connection: ConnectionId, frame: Frame);
+
+    /// Queues one frame for many connections. This is the hot path.
+    fn send_to_all(
+        &mut self,
+        connections: &[ConnectionId],
+        except: Option<ConnectionId>,
+        frame: Frame,
+    );
+
+    /// Queues a close frame, after which nothing more is sent or read. The worker hears of the end by
+    /// [`Worker::close`], as of any other.
+    fn close(&mut self, connection: ConnectionId, code: Code, reason: &str);
+}
+
+/// Why a connection is not let in: an error frame and a close code for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The code of both.
+    pub code: Code,
+    /// The message of both.
+    pub message: String,
+}
+
+/// A worker: the connections of one thread and the protocol state of each.
+///
+/// Inputs are [`open`](Self::open), [`receive`](Self::receive), [`control_frame`](Self::control_frame),
+/// [`process`](Self::process), [`sweep`](Self::sweep) and [`close`](Self::close), with the node's time in
+/// those that need it; frames come out through [`Sockets`]. After each input the entries that stand in the
+/// worker's own inbox are to be processed before the next input: a subscription is made by such an entry.
+#[derive(Debug)]
+pub struct Worker<P> {
+    pub(crate) id: WorkerId,
+    pub(crate) node: Arc<Node<P>>,
+    pub(crate) connections: Slab<Connection>,
+    pub(crate) channels: Channels,
+}
+
+impl<P: Post> Worker<P> {
+    /// The worker `id` of `node`, without connections.
+    pub fn new(id: WorkerId, node: Arc<Node<P>>) -> Self {
+        Self {
+            id,
+            node,
+            connections: Slab::new(),
+            channels: Channels::default(),
+        }
+    }
+
+    /// The node it belongs to.
+    pub fn node(&self) -> &Arc<Node<P>> {
+        &self.node
+    }
+
+    /// Lets a connection in and greets it. `nonce` is a random number, which makes its socket id its own.
+    ///
+    /// # Errors
+    /// When the app has as many connections as it may have.
+    pub fn open(
+        &mut self,
+        app: AppIndex,
+        nonce: u64,
+        now: Duration,
+        sockets: &mut impl Sockets,
+    ) -> Result<ConnectionId, Refusal> {
+        if !self.node.apps().admit(app) {
+            let message = "Application is over connection quota".to_owned();
+            return Err(Refusal {
+                code: Code::OVER_CONNECTION_QUOTA,
+                message,
+            });
+        }
+        let slot = self.connections.vacant_entry();
+        // Connections are file descriptors, of which there are far fewer than 2^32.
+        let connection = ConnectionId(slot.key() as u32);
+        let socket_id = Seat {
+            worker: self.id,
+            connection,
+        }
+        .socket_id(nonce);
+        slot.insert(Connection::new(app, socket_id, now));
+        let timeout = self.node.app(app).activity_timeout.as_secs();
+        sockets.send(
+            connection,
+            server::connection_established(socket_id, timeout),
+        );
+        Ok(connection)
+    }
+
+    /// Takes a text message of a client.
+    pub fn receive(
+        &mut self,
+        id: ConnectionId,
+        text: &str,
+        now: Duration,
+        sockets: &mut impl Sockets,
+    ) {
+        let Some(connection) = self.connections.get_mut(id.0 as usize) else {
+            return;
+        };
+        connection.heard(now, false);
+        let app = self.node.app(connection.app);
+        if let Some(limit) = app.rate_limit
+            && !connection.within_rate(limit, now)
+        {
+            let message = "Rate limit exceeded";
+            sockets.send(id, server::error(Code::CLIENT_EVENT_REJECTED, message));
+            if limit.terminate {
+                // A close code from 4300 on would keep the client away for good.
+                sockets.close(id, Code::OVER_CAPACITY, message);
+            }
+            return;
+        }
+        match decode(text) {
+            Ok(ClientFrame::Ping) => sockets.send(id, server::pong()),
+            Ok(ClientFrame::Pong) => {}
+            Ok(ClientFrame::Subscribe(subscribe)) => self.subscribe(id, &subscribe, now, sockets),
+            Ok(ClientFrame::Unsubscribe { channel }) => self.unsubscribe(id, &channel, now),
+            Ok(ClientFrame::SignIn(sign_in)) => self.sign_in(id, &sign_in, sockets),
+            Ok(ClientFrame::ClientEvent(event)) => self.client_event(id, &event, sockets),
+            Err(error) => sockets.send(id, server::error(Code::GENERIC, &error.to_string())),
+        }
+    }
+
+    /// Takes note of a ping or pong control frame.
+    pub fn control_frame(&mut self, id: ConnectionId, now: Duration) {
+        if let Some(connection) = self.connections.get_mut(id.0 as usize) {
+            connection.heard(now, true);
+        }
+    }
+
+    /// Does what stood in the inbox.
+    pub fn process(&mut self, entry: Entry, sockets: &mut impl Sockets) {
+        match entry {
+            Entry::Deliver {
+                channel,
+                frame,
+                except,
+                receipt: _receipt,
+            } => {
+                let except = except.and_then(|socket_id| self.find(socket_id));
+                sockets.send_to_all(self.channels.subscribers(&channel), except, frame);
+            }
+            Entry::Joined {
+                connection,
+                channel,
+                member,
+                succeeded,
+                cached,
+            } => {
+                let place = self.channels.add(channel, connection);
+                if let Some(connection) = self.connections.get_mut(connection.0 as usize) {
+                    connection
+                        .subscriptions
+                        .push(Subscription { place, member });
+                }
+                sockets.send(connection, succeeded);
+                if let Some(cached) = cached {
+                    sockets.send(connection, cached);
+                }
+            }
+            Entry::Tell {
+                connection,
+                socket_id,
+                frame,
+            } => {
+                if self.find(socket_id).is_some() {
+                    sockets.send(connection, frame);
+                }
+            }
+            Entry::Terminate {
+                app,
+                user,
+                receipt: _receipt,
+            } => {
+                for (slot, connection) in &self.connections {
+                    if connection.app == app && connection.is_of_user(&user) {
+                        let id = ConnectionId(slot as u32);
+                        refuse(
+                            id,
+                            Code::UNAUTHORIZED,
+                            "Terminated by the application",
+                            sockets,
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks after the connections whose places are in `places`: pings the silent, closes the dead. To be
+    /// called so that each place comes up about once a second.
+    pub fn sweep(&mut self, places: Range<usize>, now: Duration, sockets: &mut impl Sockets) {
+        for slot in places {
+            let Some(connection) = self.connections.get_mut(slot) else {
+                continue;
+            };
+            let app: &App = self.node.app(connection.app);
+            let id = ConnectionId(slot as u32);
+            match connection.check_silence(app, now) {
+                Silence::Fine => {}
+                Silence::Ping { control: false } => sockets.send(id, server::ping()),
+                Silence::Ping { control: true } => sockets.send(id, Frame::control_ping()),
+                Silence::Dead => {
+                    refuse(
+                        id,
+                        Code::PONG_TIMEOUT,
+                        "Pong reply not received in time",
+                        sockets,
+                    );
+                }
+            }
+        }
+    }
+
+    /// Forgets a connection whose socket has gone, and leaves all its channels.
+    pub fn close(&mut self, id: ConnectionId, now: Duration) {
+        let Some(connection) = self.connections.try_remove(id.0 as usize) else {
+            return;
+        };
+        self.node.apps().release(connection.app);
+        for subscription in connection.subscriptions {
+            self.leave(&subscription, now);
+        }
+        if let Some(user) = connection.user {
+            self.node.go(connection.app, user.member.id.as_str());
+            for watched in &user.watchlist {
+                self.node
+                    .unwatch(connection.app, watched, connection.socket_id);
+            }
+        }
+    }
+
+    /// Takes a subscription, already off its connection's record, out of the worker's list and the
+    /// directory.
+    pub(crate) fn leave(&mut self, subscription: &Subscription, now: Duration) {
+        let place = subscription.place;
+        let key = self.channels.key(place.channel).clone();
+        if let Some(moved) = self.channels.remove(place)
+            && let Some(connection) = self.connections.get_mut(moved.0 as usize)
+        {
+            connection.moved(place);
+        }
+        self.node
+            .leave(self.id, &key, subscription.member.as_deref(), now);
+    }
+
+    /// The connection with this id, if it is one of this worker's.
+    fn find(&self, socket_id: SocketId) -> Option<ConnectionId> {
+        let seat = Seat::of(socket_id)?;
+        let connection = self.connections.get(seat.connection.0 as usize)?;
+        (connection.socket_id == socket_id).then_some(seat.connection)
+    }
+
+    /// The app and the public id of a connection.
+    #[must_use]
+    pub fn describe(&self, id: ConnectionId) -> Option<(&App, SocketId)> {
+        let connection = self.connections.get(id.0 as usize)?;
+        Some((self.node.app(connection.app), connection.socket_id))
+    }
+
+    /// Places to sweep: all connections are in `0..places()`.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.connections.capacity()
+    }
+
+    /// Whether there is no connection, and nothing left of any.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty() && self.channels.is_empty()
+    }
+
+    /// Gives memory back that more connections had needed.
+    pub fn shrink(&mut self) {
+        if self.connections.len() < self.connections.capacity() / 4 {
+            self.connections.shrink_to_fit();
+        }
+        self.channels.shrink();
+    }
+}
+
+/// Tells a connection why, and closes it.
+pub(crate) fn refuse(id: ConnectionId, code: Code, message: &str, sockets: &mut impl Sockets) {
+    sockets.send(id, server::error(code, message));
+    sockets.close(id, code, message);
+}
