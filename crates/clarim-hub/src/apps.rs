@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use clarim_protocol::Code;
 use hashbrown::HashMap;
 
 use crate::app::App;
@@ -9,6 +10,15 @@ use crate::app::App;
 /// An app's place in the registry; what channels and connections know it by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AppIndex(u32);
+
+/// Why a connection is not let in: an error frame and a close code for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The code of both.
+    pub code: Code,
+    /// The message of both.
+    pub message: String,
+}
 
 /// All apps of a node.
 #[derive(Debug)]
@@ -66,17 +76,23 @@ impl Apps {
         self.count(index).load(Ordering::Relaxed)
     }
 
-    /// Counts a new connection, unless the app has as many as it may have.
-    pub(crate) fn admit(&self, index: AppIndex) -> bool {
+    /// Counts a new connection of an app, which [`Worker::open`](crate::Worker::open) is to let in.
+    ///
+    /// # Errors
+    /// When the app has as many connections as it may have.
+    pub fn admit(&self, index: AppIndex) -> Result<(), Refusal> {
         let limit = self.get(index).limits.connections.unwrap_or(u32::MAX);
         self.count(index)
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
-                (n < limit).then_some(n + 1)
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < limit).then_some(n + 1))
+            .map(|_| ())
+            .map_err(|_| Refusal {
+                code: Code::OVER_CONNECTION_QUOTA,
+                message: "Application is over connection quota".to_owned(),
             })
-            .is_ok()
     }
 
-    pub(crate) fn release(&self, index: AppIndex) {
+    /// Undoes one [`admit`](Self::admit), of a connection that was not opened after all.
+    pub fn release(&self, index: AppIndex) {
         self.count(index).fetch_sub(1, Ordering::Relaxed);
     }
 

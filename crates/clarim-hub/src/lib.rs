@@ -27,8 +27,8 @@ mod shard;
 mod users;
 mod worker;
 
-pub use apps::{AppIndex, Apps};
+pub use apps::{AppIndex, Apps, Refusal};
 pub use entry::{ChannelKey, ConnectionId, Entry, Post, Receipt, Seat, WorkerId};
 pub use node::Node;
 pub use shard::{CACHE_TTL, ChannelState};
-pub use worker::{Refusal, Sockets, Worker};
+pub use worker::{Sockets, Worker};

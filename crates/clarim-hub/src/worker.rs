@@ -28,24 +28,15 @@ pub trait Sockets {
         frame: Frame,
     );
 
-    /// Queues a close frame, after which nothing more is sent or read. The worker hears of the end by
-    /// [`Worker::close`], as of any other.
+    /// Queues a close frame, after which nothing more is sent or read. The worker is to be told by
+    /// [`Worker::depart`] as soon as it can be, and by [`Worker::close`] when the socket has gone.
     fn close(&mut self, connection: ConnectionId, code: Code, reason: &str);
-}
-
-/// Why a connection is not let in: an error frame and a close code for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// The code of both.
-    pub code: Code,
-    /// The message of both.
-    pub message: String,
 }
 
 /// A worker: the connections of one thread and the protocol state of each.
 ///
 /// Inputs are [`open`](Self::open), [`receive`](Self::receive), [`control_frame`](Self::control_frame),
-/// [`process`](Self::process), [`sweep`](Self::sweep) and [`close`](Self::close), with the node's time in
+/// [`process`](Self::process), [`sweep`](Self::sweep), [`depart`](Self::depart) and [`close`](Self::close), with the node's time in
 /// those that need it; frames come out through [`Sockets`]. After each input the entries that stand in the
 /// worker's own inbox are to be processed before the next input: a subscription is made by such an entry.
 #[derive(Debug)]
@@ -72,39 +63,16 @@ impl<P: Post> Worker<P> {
         &self.node
     }
 
-    /// Lets a connection in and greets it. `nonce` is a random number, which makes its socket id its own.
-    ///
-    /// # Errors
-    /// When the app has as many connections as it may have.
-    pub fn open(
-        &mut self,
-        app: AppIndex,
-        nonce: u64,
-        now: Duration,
-        sockets: &mut impl Sockets,
-    ) -> Result<ConnectionId, Refusal> {
-        if !self.node.apps().admit(app) {
-            let message = "Application is over connection quota".to_owned();
-            return Err(Refusal {
-                code: Code::OVER_CONNECTION_QUOTA,
-                message,
-            });
-        }
+    /// Lets a connection in which the [apps](crate::Apps::admit) have admitted: its place, and the greeting
+    /// to send it first. `nonce` is a random number, which makes its socket id its own.
+    pub fn open(&mut self, app: AppIndex, nonce: u64, now: Duration) -> (ConnectionId, Frame) {
         let slot = self.connections.vacant_entry();
         // Connections are file descriptors, of which there are far fewer than 2^32.
         let connection = ConnectionId(slot.key() as u32);
-        let socket_id = Seat {
-            worker: self.id,
-            connection,
-        }
-        .socket_id(nonce);
+        let socket_id = Seat { worker: self.id, connection }.socket_id(nonce);
         slot.insert(Connection::new(app, socket_id, now));
         let timeout = self.node.app(app).activity_timeout.as_secs();
-        sockets.send(
-            connection,
-            server::connection_established(socket_id, timeout),
-        );
-        Ok(connection)
+        (connection, server::connection_established(socket_id, timeout))
     }
 
     /// Takes a text message of a client.

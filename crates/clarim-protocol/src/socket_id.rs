@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Deserializer, de};
+
 /// A connection's public id, `\d+\.\d+`: backends sign it when they admit a connection to a channel, and
 /// name it when an event shall not go back to where it came from.
 ///
@@ -36,6 +38,13 @@ impl FromStr for SocketId {
             nonce: number(nonce)?,
             place: number(place)?,
         })
+    }
+}
+
+impl<'de> Deserialize<'de> for SocketId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
     }
 }
 
