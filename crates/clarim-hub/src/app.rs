@@ -134,12 +134,7 @@ impl Origins {
 
     /// The pages whose host matches one of `patterns`.
     pub fn new(patterns: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
-        Self(
-            patterns
-                .into_iter()
-                .map(|p| p.as_ref().trim().to_ascii_lowercase())
-                .collect(),
-        )
+        Self(patterns.into_iter().map(|p| p.as_ref().trim().to_ascii_lowercase()).collect())
     }
 
     /// Whether a request with this `Origin` header (`None`: without one) may connect.
@@ -156,9 +151,7 @@ impl Origins {
     pub fn allow(&self, origin: Option<&str>) -> bool {
         let Some(origin) = origin else { return true };
         let host = host_of(origin).to_ascii_lowercase();
-        self.0
-            .iter()
-            .any(|pattern| glob(pattern.as_bytes(), host.as_bytes()))
+        self.0.iter().any(|pattern| glob(pattern.as_bytes(), host.as_bytes()))
     }
 }
 

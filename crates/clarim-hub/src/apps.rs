@@ -31,11 +31,8 @@ pub struct Apps {
 impl Apps {
     /// A registry of `apps`. Of two with the same id or key, the later is found.
     pub fn new(apps: impl IntoIterator<Item = App>) -> Self {
-        let mut registry = Self {
-            apps: Vec::new(),
-            by_id: HashMap::default(),
-            by_key: HashMap::default(),
-        };
+        let mut registry =
+            Self { apps: Vec::new(), by_id: HashMap::default(), by_key: HashMap::default() };
         for (index, app) in (0..).map(AppIndex).zip(apps) {
             registry.by_id.insert(app.id.clone(), index);
             registry.by_key.insert(app.key.key().to_owned(), index);

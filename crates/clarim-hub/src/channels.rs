@@ -38,26 +38,19 @@ impl Channels {
     }
 
     pub(crate) fn subscribers(&self, key: &ChannelKey) -> &[ConnectionId] {
-        self.find(key)
-            .map_or(&[], |index| &self.channels[index.0 as usize].subscribers)
+        self.find(key).map_or(&[], |index| &self.channels[index.0 as usize].subscribers)
     }
 
     pub(crate) fn add(&mut self, key: ChannelKey, connection: ConnectionId) -> Place {
         let index = *self.by_key.entry(key).or_insert_with_key(|key| {
-            let channel = Channel {
-                key: key.clone(),
-                subscribers: Vec::new(),
-            };
+            let channel = Channel { key: key.clone(), subscribers: Vec::new() };
             // Each channel here has a subscriber, and those are bounded far below 2^32.
             ChannelIndex(self.channels.insert(channel) as u32)
         });
         let subscribers = &mut self.channels[index.0 as usize].subscribers;
         let position = subscribers.len() as u32;
         subscribers.push(connection);
-        Place {
-            channel: index,
-            position,
-        }
+        Place { channel: index, position }
     }
 
     /// Takes the connection at `place` out. The last of the list moves into the gap: it is returned, for

@@ -75,74 +75,46 @@ impl Connection {
         let silent = Duration::from_secs(u64::from(seconds(now).saturating_sub(self.heard_at)));
         if self.pinged {
             let limit = app.ping_interval + app.activity_timeout;
-            return if silent >= limit {
-                Silence::Dead
-            } else {
-                Silence::Fine
-            };
+            return if silent >= limit { Silence::Dead } else { Silence::Fine };
         }
         if silent < app.ping_interval {
             return Silence::Fine;
         }
         self.pinged = true;
-        Silence::Ping {
-            control: self.control_frames,
-        }
+        Silence::Ping { control: self.control_frames }
     }
 
     /// Counts a message. Whether it is within the limit.
     pub(crate) fn within_rate(&mut self, limit: RateLimit, now: Duration) -> bool {
-        let window = self.window.get_or_insert_with(|| {
-            Box::new(Window {
-                began: now,
-                messages: 0,
-            })
-        });
+        let window =
+            self.window.get_or_insert_with(|| Box::new(Window { began: now, messages: 0 }));
         if now >= window.began + limit.decay {
-            **window = Window {
-                began: now,
-                messages: 0,
-            };
+            **window = Window { began: now, messages: 0 };
         }
         window.messages = window.messages.saturating_add(1);
         window.messages <= limit.max_attempts
     }
 
     pub(crate) fn subscription(&self, channel: ChannelIndex) -> Option<&Subscription> {
-        self.subscriptions
-            .iter()
-            .find(|s| s.place.channel == channel)
+        self.subscriptions.iter().find(|s| s.place.channel == channel)
     }
 
     pub(crate) fn take_subscription(&mut self, channel: ChannelIndex) -> Option<Subscription> {
-        let at = self
-            .subscriptions
-            .iter()
-            .position(|s| s.place.channel == channel)?;
+        let at = self.subscriptions.iter().position(|s| s.place.channel == channel)?;
         Some(self.subscriptions.swap_remove(at))
     }
 
     /// The connection has been moved to `place` in the channel's list.
     pub(crate) fn moved(&mut self, place: Place) {
-        if let Some(s) = self
-            .subscriptions
-            .iter_mut()
-            .find(|s| s.place.channel == place.channel)
-        {
+        if let Some(s) = self.subscriptions.iter_mut().find(|s| s.place.channel == place.channel) {
             s.place = place;
         }
     }
 
     /// Whether this is a connection of the user: signed in as it, or present as it somewhere.
     pub(crate) fn is_of_user(&self, user: &str) -> bool {
-        self.user
-            .as_ref()
-            .is_some_and(|signed_in| signed_in.member.id.as_str() == user)
-            || self
-                .subscriptions
-                .iter()
-                .flat_map(|s| &s.member)
-                .any(|id| id.as_str() == user)
+        self.user.as_ref().is_some_and(|signed_in| signed_in.member.id.as_str() == user)
+            || self.subscriptions.iter().flat_map(|s| &s.member).any(|id| id.as_str() == user)
     }
 }
 
@@ -158,10 +130,7 @@ mod tests {
     fn connection() -> (Apps, Connection) {
         let apps = Apps::new([App::new("1", "key", "secret")]);
         let app = apps.find_by_key("key").unwrap();
-        (
-            apps,
-            Connection::new(app, "1.1".parse().unwrap(), Duration::ZERO),
-        )
+        (apps, Connection::new(app, "1.1".parse().unwrap(), Duration::ZERO))
     }
 
     #[test]
@@ -175,10 +144,7 @@ mod tests {
         assert_eq!(check(89), Silence::Fine);
         assert_eq!(check(90), Silence::Dead);
         connection.heard(Duration::from_secs(90), true);
-        assert_eq!(
-            connection.check_silence(app, Duration::from_secs(149)),
-            Silence::Fine
-        );
+        assert_eq!(connection.check_silence(app, Duration::from_secs(149)), Silence::Fine);
         assert_eq!(
             connection.check_silence(app, Duration::from_secs(150)),
             Silence::Ping { control: true }
@@ -188,11 +154,7 @@ mod tests {
     #[test]
     fn the_rate_is_counted_in_windows() {
         let (_, mut connection) = connection();
-        let limit = RateLimit {
-            max_attempts: 2,
-            decay: Duration::from_secs(10),
-            terminate: false,
-        };
+        let limit = RateLimit { max_attempts: 2, decay: Duration::from_secs(10), terminate: false };
         let mut within = |at| connection.within_rate(limit, Duration::from_secs(at));
         assert_eq!(
             [within(5), within(6), within(14), within(15), within(15)],

@@ -32,10 +32,7 @@ impl Seat {
     #[must_use]
     pub fn socket_id(self, nonce: u64) -> SocketId {
         let place = u64::from(self.connection.0) << 16 | u64::from(self.worker.0);
-        SocketId {
-            nonce,
-            place: place + 1,
-        }
+        SocketId { nonce, place: place + 1 }
     }
 
     /// Where the connection with this id is, if it is on this node at all.
@@ -43,10 +40,7 @@ impl Seat {
     pub fn of(socket_id: SocketId) -> Option<Self> {
         let place = socket_id.place.checked_sub(1)?;
         let connection = ConnectionId(u32::try_from(place >> 16).ok()?);
-        Some(Self {
-            worker: WorkerId((place & 0xffff) as u16),
-            connection,
-        })
+        Some(Self { worker: WorkerId((place & 0xffff) as u16), connection })
     }
 }
 
@@ -138,9 +132,9 @@ impl Entry {
     pub fn weight(&self) -> usize {
         let frames = match self {
             Self::Deliver { frame, .. } | Self::Tell { frame, .. } => frame.bytes().len(),
-            Self::Joined {
-                succeeded, cached, ..
-            } => succeeded.bytes().len() + cached.as_ref().map_or(0, |frame| frame.bytes().len()),
+            Self::Joined { succeeded, cached, .. } => {
+                succeeded.bytes().len() + cached.as_ref().map_or(0, |frame| frame.bytes().len())
+            }
             Self::Terminate { .. } => 0,
         };
         size_of::<Self>() + frames

@@ -62,25 +62,14 @@ impl<P: Post> Node<P> {
         receipt: Option<&Receipt>,
         now: Duration,
     ) {
-        let publication = Publication {
-            channel,
-            frame,
-            except,
-            receipt,
-            remember: Some(now),
-        };
+        let publication = Publication { channel, frame, except, receipt, remember: Some(now) };
         self.channel_shard(channel).publish(publication, &self.post);
     }
 
     /// Forwards a client event to the channel's other subscribers. Cache channels do not keep it.
     pub(crate) fn whisper(&self, channel: &ChannelKey, frame: &Frame, from: SocketId) {
-        let publication = Publication {
-            channel,
-            frame,
-            except: Some(from),
-            receipt: None,
-            remember: None,
-        };
+        let publication =
+            Publication { channel, frame, except: Some(from), receipt: None, remember: None };
         self.channel_shard(channel).publish(publication, &self.post);
     }
 
@@ -96,8 +85,7 @@ impl<P: Post> Node<P> {
         now: Duration,
     ) {
         let app = self.apps.get(channel.app);
-        self.channel_shard(channel)
-            .leave(worker, channel, member, (app, now), &self.post);
+        self.channel_shard(channel).leave(worker, channel, member, (app, now), &self.post);
     }
 
     /// What is known of a channel.
@@ -133,29 +121,24 @@ impl<P: Post> Node<P> {
         let user: Arc<str> = user.into();
         for worker in 0..self.workers {
             let (user, receipt) = (user.clone(), receipt.cloned());
-            self.post
-                .post(WorkerId(worker), Entry::Terminate { app, user, receipt });
+            self.post.post(WorkerId(worker), Entry::Terminate { app, user, receipt });
         }
     }
 
     pub(crate) fn come(&self, app: AppIndex, user: &str) {
-        self.user_shard(app, user)
-            .come(&(app, user.into()), &self.post);
+        self.user_shard(app, user).come(&(app, user.into()), &self.post);
     }
 
     pub(crate) fn go(&self, app: AppIndex, user: &str) {
-        self.user_shard(app, user)
-            .go(&(app, user.into()), &self.post);
+        self.user_shard(app, user).go(&(app, user.into()), &self.post);
     }
 
     pub(crate) fn watch(&self, app: AppIndex, user: &str, watcher: SocketId, seat: Seat) -> bool {
-        self.user_shard(app, user)
-            .watch((app, user.into()), watcher, seat)
+        self.user_shard(app, user).watch((app, user.into()), watcher, seat)
     }
 
     pub(crate) fn unwatch(&self, app: AppIndex, user: &str, watcher: SocketId) {
-        self.user_shard(app, user)
-            .unwatch(&(app, user.into()), watcher);
+        self.user_shard(app, user).unwatch(&(app, user.into()), watcher);
     }
 
     /// Does what has become due in the directory. To be called about once a second.

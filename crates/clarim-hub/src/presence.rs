@@ -41,10 +41,7 @@ impl Presence {
         if self.members.len() >= max {
             return Err(PresenceFull { max });
         }
-        let present = Present {
-            member: member.clone(),
-            connections: 1,
-        };
+        let present = Present { member: member.clone(), connections: 1 };
         self.members.insert(member.id.as_str().into(), present);
         Ok(true)
     }
@@ -72,9 +69,6 @@ impl Presence {
     }
 
     pub(crate) fn succeeded(&self, channel: &ChannelName) -> Frame {
-        server::presence_succeeded(
-            channel,
-            self.members.values().map(|present| &present.member),
-        )
+        server::presence_succeeded(channel, self.members.values().map(|present| &present.member))
     }
 }

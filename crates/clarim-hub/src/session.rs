@@ -30,12 +30,7 @@ impl Reject {
         status: u16,
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self {
-            code,
-            kind,
-            status,
-            message: message.into(),
-        }
+        Self { code, kind, status, message: message.into() }
     }
 
     fn auth(message: impl Into<Cow<'static, str>>) -> Self {
@@ -47,12 +42,7 @@ impl Reject {
     }
 
     fn event(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(
-            Code::CLIENT_EVENT_REJECTED,
-            "ClientEventRejected",
-            403,
-            message,
-        )
+        Self::new(Code::CLIENT_EVENT_REJECTED, "ClientEventRejected", 403, message)
     }
 }
 
@@ -73,10 +63,7 @@ impl<P: Post> Worker<P> {
         if reject.kind != DUPLICATE {
             let shown: String = request.channel.chars().take(256).collect();
             let (kind, status) = (reject.kind, reject.status);
-            sockets.send(
-                id,
-                server::subscription_error(&shown, kind, &reject.message, status),
-            );
+            sockets.send(id, server::subscription_error(&shown, kind, &reject.message, status));
         }
     }
 
@@ -91,10 +78,7 @@ impl<P: Post> Worker<P> {
         let name = ChannelName::parse(&request.channel, app.limits.channel_name_bytes)
             .map_err(|e| Reject::new(Code::UNAUTHORIZED, "InvalidChannel", 400, e.to_string()))?;
         let member = admit(connection, app, &name, request)?;
-        let channel = ChannelKey {
-            app: connection.app,
-            name,
-        };
+        let channel = ChannelKey { app: connection.app, name };
         if self
             .channels
             .find(&channel)
@@ -110,20 +94,14 @@ impl<P: Post> Worker<P> {
             )));
         }
         let join = Join {
-            seat: Seat {
-                worker: self.id,
-                connection: id,
-            },
+            seat: Seat { worker: self.id, connection: id },
             channel: &channel,
             member: member.as_deref(),
             app,
             now,
         };
         self.node.join(&join).map_err(|full| {
-            Reject::limit(format!(
-                "The presence channel has its maximum of {} members",
-                full.max
-            ))
+            Reject::limit(format!("The presence channel has its maximum of {} members", full.max))
         })
     }
 
@@ -133,10 +111,7 @@ impl<P: Post> Worker<P> {
         let Ok(name) = ChannelName::parse(channel, usize::MAX) else {
             return;
         };
-        let key = ChannelKey {
-            app: connection.app,
-            name,
-        };
+        let key = ChannelKey { app: connection.app, name };
         let Some(index) = self.channels.find(&key) else {
             return;
         };
@@ -167,10 +142,7 @@ impl<P: Post> Worker<P> {
         if connection.user.is_some() {
             return;
         }
-        let seat = Seat {
-            worker: self.id,
-            connection: id,
-        };
+        let seat = Seat { worker: self.id, connection: id };
         let (online, offline): (Vec<&str>, Vec<&str>) = user
             .watchlist
             .iter()
@@ -199,18 +171,11 @@ impl<P: Post> Worker<P> {
         let connection = &self.connections[id.0 as usize];
         let app = self.node.app(connection.app);
         let name = check_client_event(app, event)?;
-        let channel = ChannelKey {
-            app: connection.app,
-            name,
-        };
-        let subscription = self
-            .channels
-            .find(&channel)
-            .and_then(|index| connection.subscription(index));
+        let channel = ChannelKey { app: connection.app, name };
+        let subscription =
+            self.channels.find(&channel).and_then(|index| connection.subscription(index));
         if subscription.is_none() && app.client_events == ClientEvents::Members {
-            return Err(Reject::auth(
-                "The client is not a member of the specified channel.",
-            ));
+            return Err(Reject::auth("The client is not a member of the specified channel."));
         }
         // Who the sender is was signed by the backend; what the message says of it is not even read.
         let user = subscription.and_then(|subscription| subscription.member.as_deref());
@@ -235,9 +200,7 @@ fn admit<'a>(
         return if signed_in == name.user() {
             Ok(None)
         } else {
-            Err(Reject::auth(
-                "This channel is for connections that are signed in as its user",
-            ))
+            Err(Reject::auth("This channel is for connections that are signed in as its user"))
         };
     }
     if !name.needs_auth() {
@@ -255,10 +218,8 @@ fn admit<'a>(
         (Some(data), _) => {
             let max = app.limits.presence_member_bytes;
             if data.len() > max {
-                let message = format!(
-                    "channel_data has {} bytes, the maximum is {max}",
-                    data.len()
-                );
+                let message =
+                    format!("channel_data has {} bytes, the maximum is {max}", data.len());
                 return Err(Reject::limit(message));
             }
             let member = Member::parse(data).map_err(|error| Reject::auth(error.to_string()))?;
@@ -277,17 +238,15 @@ fn check_sign_in(connection: &Connection, app: &App, request: &SignIn) -> Result
         .map_err(|error| Reject::auth(format!("Connection is unauthorized: {error}")))?;
     let max = app.limits.presence_member_bytes;
     if request.user_data.len() > max {
-        let message = format!(
-            "user_data has {} bytes, the maximum is {max}",
-            request.user_data.len()
-        );
+        let message =
+            format!("user_data has {} bytes, the maximum is {max}", request.user_data.len());
         return Err(Reject::limit(message));
     }
     let user = User::parse(&request.user_data).map_err(|error| Reject::auth(error.to_string()))?;
     match &connection.user {
-        Some(already) if already.member.id != user.member.id => Err(Reject::auth(
-            "The connection is signed in as another user already",
-        )),
+        Some(already) if already.member.id != user.member.id => {
+            Err(Reject::auth("The connection is signed in as another user already"))
+        }
         _ => Ok(user),
     }
 }
@@ -295,22 +254,15 @@ fn check_sign_in(connection: &Connection, app: &App, request: &SignIn) -> Result
 /// What can be said of a client event without knowing who sends it. The channel it is for.
 fn check_client_event(app: &App, event: &ClientEvent<'_>) -> Result<ChannelName, Reject> {
     if app.client_events == ClientEvents::None {
-        return Err(Reject::event(
-            "The app does not have client messaging enabled.",
-        ));
+        return Err(Reject::event("The app does not have client messaging enabled."));
     }
     let max = app.limits.event_name_bytes;
     if event.event.len() > max {
-        let message = format!(
-            "The event name has {} bytes, the maximum is {max}",
-            event.event.len()
-        );
+        let message =
+            format!("The event name has {} bytes, the maximum is {max}", event.event.len());
         return Err(Reject::event(message));
     }
-    let (bytes, max) = (
-        event.data.map_or(0, |data| data.get().len()),
-        app.limits.event_data_bytes,
-    );
+    let (bytes, max) = (event.data.map_or(0, |data| data.get().len()), app.limits.event_data_bytes);
     if bytes > max {
         return Err(Reject::event(format!(
             "The event's data has {bytes} bytes, the maximum is {max}"

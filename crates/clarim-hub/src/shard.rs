@@ -75,13 +75,7 @@ pub struct ChannelState {
 
 impl Shard {
     pub(crate) fn join(&mut self, join: &Join<'_>, post: &impl Post) -> Result<(), PresenceFull> {
-        let &Join {
-            seat,
-            channel: key,
-            member,
-            app,
-            now,
-        } = join;
+        let &Join { seat, channel: key, member, app, now } = join;
         let channel = self.channels.entry(key.clone()).or_default();
         let succeeded = match member {
             None => server::subscription_succeeded(&key.name),
@@ -144,13 +138,7 @@ impl Shard {
 
     /// Gives `frame` to the channel's subscribers. `remember` keeps it for those to come, on cache channels.
     pub(crate) fn publish(&mut self, publication: Publication<'_>, post: &impl Post) {
-        let Publication {
-            channel: key,
-            frame,
-            except,
-            receipt,
-            remember,
-        } = publication;
+        let Publication { channel: key, frame, except, receipt, remember } = publication;
         if let Some(now) = remember
             && key.name.is_cache()
         {
@@ -178,11 +166,7 @@ impl Shard {
             let Some((_, key)) = self.cached.pop_front() else {
                 break;
             };
-            match self
-                .channels
-                .get(&key)
-                .and_then(|channel| channel.cached.as_ref())
-            {
+            match self.channels.get(&key).and_then(|channel| channel.cached.as_ref()) {
                 Some(cached) if cached.at + CACHE_TTL > now => {
                     self.cached.push_back((cached.at + CACHE_TTL, key));
                 }
@@ -206,10 +190,7 @@ impl Shard {
     }
 
     pub(crate) fn state(&self, key: &ChannelKey, now: Duration) -> ChannelState {
-        self.channels
-            .get(key)
-            .map(|channel| channel.state(now))
-            .unwrap_or_default()
+        self.channels.get(key).map(|channel| channel.state(now)).unwrap_or_default()
     }
 
     /// Occupied channels of an app.
@@ -222,13 +203,8 @@ impl Shard {
 
     /// Ids of the users on a presence channel.
     pub(crate) fn users(&self, key: &ChannelKey) -> Vec<UserId> {
-        let presence = self
-            .channels
-            .get(key)
-            .and_then(|channel| channel.presence.as_ref());
-        presence
-            .map(|presence| presence.ids().cloned().collect())
-            .unwrap_or_default()
+        let presence = self.channels.get(key).and_then(|channel| channel.presence.as_ref());
+        presence.map(|presence| presence.ids().cloned().collect()).unwrap_or_default()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -244,10 +220,7 @@ impl Shard {
 
     fn remember(&mut self, key: &ChannelKey, frame: &Frame, now: Duration) {
         let channel = self.channels.entry(key.clone()).or_default();
-        let old = channel.cached.replace(Cached {
-            frame: frame.clone(),
-            at: now,
-        });
+        let old = channel.cached.replace(Cached { frame: frame.clone(), at: now });
         self.cached_bytes += frame.bytes().len();
         match old {
             Some(old) => self.cached_bytes -= old.frame.bytes().len(),
@@ -316,49 +289,30 @@ impl Channel {
     }
 
     fn total(&self) -> usize {
-        self.subscribers
-            .iter()
-            .map(|(_, count)| *count as usize)
-            .sum()
+        self.subscribers.iter().map(|(_, count)| *count as usize).sum()
     }
 
     fn fresh(&self, now: Duration) -> Option<&Cached> {
-        self.cached
-            .as_ref()
-            .filter(|cached| cached.at + CACHE_TTL > now)
+        self.cached.as_ref().filter(|cached| cached.at + CACHE_TTL > now)
     }
 
     fn state(&self, now: Duration) -> ChannelState {
         ChannelState {
             subscriptions: self.total(),
             users: self.presence.as_ref().map_or(0, |presence| presence.len()),
-            cached: self
-                .fresh(now)
-                .map(|c| (c.frame.clone(), c.at + CACHE_TTL - now)),
+            cached: self.fresh(now).map(|c| (c.frame.clone(), c.at + CACHE_TTL - now)),
         }
     }
 
     fn deliver(&self, key: &ChannelKey, frame: &Frame, post: &impl Post) {
         for (worker, _) in &self.subscribers {
             let (channel, frame) = (key.clone(), frame.clone());
-            post.post(
-                *worker,
-                Entry::Deliver {
-                    channel,
-                    frame,
-                    except: None,
-                    receipt: None,
-                },
-            );
+            post.post(*worker, Entry::Deliver { channel, frame, except: None, receipt: None });
         }
     }
 
     fn tell_count(&mut self, key: &ChannelKey, now: Duration, post: &impl Post) {
         self.counted_at = Some(now);
-        self.deliver(
-            key,
-            &server::subscription_count(&key.name, self.total()),
-            post,
-        );
+        self.deliver(key, &server::subscription_count(&key.name, self.total()), post);
     }
 }

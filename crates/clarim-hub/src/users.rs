@@ -71,25 +71,14 @@ impl UserShard {
 
 impl User {
     fn tell(&self, id: &str, online: bool, post: &impl Post) {
-        let (on, off) = if online {
-            (Some(id), None)
-        } else {
-            (None, Some(id))
-        };
+        let (on, off) = if online { (Some(id), None) } else { (None, Some(id)) };
         if self.watchers.is_empty() {
             return;
         }
         let frame = server::watchlist_events(on.into_iter(), off.into_iter());
         for (&socket_id, seat) in &self.watchers {
             let (connection, frame) = (seat.connection, frame.clone());
-            post.post(
-                seat.worker,
-                Entry::Tell {
-                    connection,
-                    socket_id,
-                    frame,
-                },
-            );
+            post.post(seat.worker, Entry::Tell { connection, socket_id, frame });
         }
     }
 }

@@ -50,12 +50,7 @@ pub struct Worker<P> {
 impl<P: Post> Worker<P> {
     /// The worker `id` of `node`, without connections.
     pub fn new(id: WorkerId, node: Arc<Node<P>>) -> Self {
-        Self {
-            id,
-            node,
-            connections: Slab::new(),
-            channels: Channels::default(),
-        }
+        Self { id, node, connections: Slab::new(), channels: Channels::default() }
     }
 
     /// The node it belongs to.
@@ -120,56 +115,30 @@ impl<P: Post> Worker<P> {
     /// Does what stood in the inbox.
     pub fn process(&mut self, entry: Entry, sockets: &mut impl Sockets) {
         match entry {
-            Entry::Deliver {
-                channel,
-                frame,
-                except,
-                receipt: _receipt,
-            } => {
+            Entry::Deliver { channel, frame, except, receipt: _receipt } => {
                 let except = except.and_then(|socket_id| self.find(socket_id));
                 sockets.send_to_all(self.channels.subscribers(&channel), except, frame);
             }
-            Entry::Joined {
-                connection,
-                channel,
-                member,
-                succeeded,
-                cached,
-            } => {
+            Entry::Joined { connection, channel, member, succeeded, cached } => {
                 let place = self.channels.add(channel, connection);
                 if let Some(connection) = self.connections.get_mut(connection.0 as usize) {
-                    connection
-                        .subscriptions
-                        .push(Subscription { place, member });
+                    connection.subscriptions.push(Subscription { place, member });
                 }
                 sockets.send(connection, succeeded);
                 if let Some(cached) = cached {
                     sockets.send(connection, cached);
                 }
             }
-            Entry::Tell {
-                connection,
-                socket_id,
-                frame,
-            } => {
+            Entry::Tell { connection, socket_id, frame } => {
                 if self.find(socket_id).is_some() {
                     sockets.send(connection, frame);
                 }
             }
-            Entry::Terminate {
-                app,
-                user,
-                receipt: _receipt,
-            } => {
+            Entry::Terminate { app, user, receipt: _receipt } => {
                 for (slot, connection) in &self.connections {
                     if connection.app == app && connection.is_of_user(&user) {
                         let id = ConnectionId(slot as u32);
-                        refuse(
-                            id,
-                            Code::UNAUTHORIZED,
-                            "Terminated by the application",
-                            sockets,
-                        );
+                        refuse(id, Code::UNAUTHORIZED, "Terminated by the application", sockets);
                     }
                 }
             }
@@ -190,32 +159,34 @@ impl<P: Post> Worker<P> {
                 Silence::Ping { control: false } => sockets.send(id, server::ping()),
                 Silence::Ping { control: true } => sockets.send(id, Frame::control_ping()),
                 Silence::Dead => {
-                    refuse(
-                        id,
-                        Code::PONG_TIMEOUT,
-                        "Pong reply not received in time",
-                        sockets,
-                    );
+                    refuse(id, Code::PONG_TIMEOUT, "Pong reply not received in time", sockets);
                 }
             }
         }
     }
 
-    /// Forgets a connection whose socket has gone, and leaves all its channels.
-    pub fn close(&mut self, id: ConnectionId, now: Duration) {
-        let Some(connection) = self.connections.try_remove(id.0 as usize) else {
-            return;
-        };
-        self.node.apps().release(connection.app);
-        for subscription in connection.subscriptions {
+    /// Takes a connection that is being closed off all its channels. Its place stays taken until
+    /// [`close`](Self::close), for its socket may still have something to write.
+    pub fn depart(&mut self, id: ConnectionId, now: Duration) {
+        let Some(connection) = self.connections.get_mut(id.0 as usize) else { return };
+        let (app, socket_id) = (connection.app, connection.socket_id);
+        let user = connection.user.take();
+        for subscription in std::mem::take(&mut connection.subscriptions) {
             self.leave(&subscription, now);
         }
-        if let Some(user) = connection.user {
-            self.node.go(connection.app, user.member.id.as_str());
+        if let Some(user) = user {
+            self.node.go(app, user.member.id.as_str());
             for watched in &user.watchlist {
-                self.node
-                    .unwatch(connection.app, watched, connection.socket_id);
+                self.node.unwatch(app, watched, socket_id);
             }
+        }
+    }
+
+    /// Forgets a connection whose socket has gone.
+    pub fn close(&mut self, id: ConnectionId, now: Duration) {
+        self.depart(id, now);
+        if let Some(connection) = self.connections.try_remove(id.0 as usize) {
+            self.node.apps().release(connection.app);
         }
     }
 
@@ -229,8 +200,7 @@ impl<P: Post> Worker<P> {
         {
             connection.moved(place);
         }
-        self.node
-            .leave(self.id, &key, subscription.member.as_deref(), now);
+        self.node.leave(self.id, &key, subscription.member.as_deref(), now);
     }
 
     /// The connection with this id, if it is one of this worker's.

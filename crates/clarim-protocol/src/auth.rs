@@ -25,10 +25,7 @@ impl AppKey {
     pub fn new(key: impl Into<String>, secret: impl AsRef<str>) -> Self {
         let keyed = Hmac::new_from_slice(secret.as_ref().as_bytes())
             .expect("HMAC takes a key of any length");
-        Self {
-            key: key.into(),
-            keyed,
-        }
+        Self { key: key.into(), keyed }
     }
 
     /// The public part.
@@ -97,24 +94,16 @@ impl AppKey {
         channel_data: Option<&str>,
     ) -> Result<(), AuthError> {
         let signature = self.own_signature(auth)?;
-        let signed = with_channel(socket_id, channel, channel_data, |parts| {
-            self.verify(parts, signature)
-        });
-        if signed {
-            Ok(())
-        } else {
-            Err(AuthError::Signature)
-        }
+        let signed =
+            with_channel(socket_id, channel, channel_data, |parts| self.verify(parts, signature));
+        if signed { Ok(()) } else { Err(AuthError::Signature) }
     }
 
     /// The `auth` that signs `socket_id` in as the user of `user_data`.
     #[must_use]
     pub fn sign_user(&self, socket_id: SocketId, user_data: &str) -> String {
-        let signature = self.sign(&[
-            socket_id.to_string().as_bytes(),
-            b"::user::",
-            user_data.as_bytes(),
-        ]);
+        let signature =
+            self.sign(&[socket_id.to_string().as_bytes(), b"::user::", user_data.as_bytes()]);
         format!("{}:{signature}", self.key)
     }
 
@@ -130,10 +119,7 @@ impl AppKey {
     ) -> Result<(), AuthError> {
         let signature = self.own_signature(auth)?;
         let id = socket_id.to_string();
-        if self.verify(
-            &[id.as_bytes(), b"::user::", user_data.as_bytes()],
-            signature,
-        ) {
+        if self.verify(&[id.as_bytes(), b"::user::", user_data.as_bytes()], signature) {
             Ok(())
         } else {
             Err(AuthError::Signature)
@@ -143,19 +129,13 @@ impl AppKey {
     /// `key:signature` → signature, where the key is this app's.
     fn own_signature<'a>(&self, auth: &'a str) -> Result<&'a str, AuthError> {
         let (key, signature) = auth.split_once(':').ok_or(AuthError::Form)?;
-        if key == self.key {
-            Ok(signature)
-        } else {
-            Err(AuthError::Key)
-        }
+        if key == self.key { Ok(signature) } else { Err(AuthError::Key) }
     }
 }
 
 impl fmt::Debug for AppKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AppKey")
-            .field("key", &self.key)
-            .finish_non_exhaustive()
+        f.debug_struct("AppKey").field("key", &self.key).finish_non_exhaustive()
     }
 }
 
@@ -167,13 +147,7 @@ fn with_channel<R>(
 ) -> R {
     let id = socket_id.to_string();
     match channel_data {
-        Some(data) => then(&[
-            id.as_bytes(),
-            b":",
-            channel.as_bytes(),
-            b":",
-            data.as_bytes(),
-        ]),
+        Some(data) => then(&[id.as_bytes(), b":", channel.as_bytes(), b":", data.as_bytes()]),
         None => then(&[id.as_bytes(), b":", channel.as_bytes()]),
     }
 }
@@ -213,10 +187,7 @@ mod tests {
             "278d425bdf160c739803:afaed3695da2ffd16931f457e338e6c9f2921fa133ce7dac49f529792be6304c",
             "the example of Pusher's documentation"
         );
-        assert_eq!(
-            app().verify_channel(&auth, id, "presence-foobar", Some(data)),
-            Ok(())
-        );
+        assert_eq!(app().verify_channel(&auth, id, "presence-foobar", Some(data)), Ok(()));
         let swapped = data.replace("10", "11");
         assert_eq!(
             app().verify_channel(&auth, id, "presence-foobar", Some(&swapped)),
@@ -232,15 +203,9 @@ mod tests {
     fn refusals_say_which_part_is_wrong() {
         let id: SocketId = "1.2".parse().unwrap();
         let other = AppKey::new("other", "secret").sign_channel(id, "private-x", None);
-        assert_eq!(
-            app().verify_channel(&other, id, "private-x", None),
-            Err(AuthError::Key)
-        );
+        assert_eq!(app().verify_channel(&other, id, "private-x", None), Err(AuthError::Key));
         for form in ["", "278d425bdf160c739803"] {
-            assert_eq!(
-                app().verify_channel(form, id, "private-x", None),
-                Err(AuthError::Form)
-            );
+            assert_eq!(app().verify_channel(form, id, "private-x", None), Err(AuthError::Form));
         }
         for signature in ["", "00", "zz", &"0".repeat(64), &"0".repeat(66)] {
             let auth = format!("278d425bdf160c739803:{signature}");
@@ -256,10 +221,7 @@ mod tests {
         let id: SocketId = "1.2".parse().unwrap();
         let auth = app().sign_user(id, r#"{"id":"7"}"#);
         assert_eq!(app().verify_user(&auth, id, r#"{"id":"7"}"#), Ok(()));
-        assert_eq!(
-            app().verify_user(&auth, id, r#"{"id":"8"}"#),
-            Err(AuthError::Signature)
-        );
+        assert_eq!(app().verify_user(&auth, id, r#"{"id":"8"}"#), Err(AuthError::Signature));
         assert_eq!(
             app().verify_user(&auth, "1.3".parse().unwrap(), r#"{"id":"7"}"#),
             Err(AuthError::Signature)

@@ -49,10 +49,7 @@ impl ChannelName {
             return Err(InvalidChannelName::Empty);
         }
         if text.len() > max_bytes {
-            return Err(InvalidChannelName::TooLong {
-                bytes: text.len(),
-                max: max_bytes,
-            });
+            return Err(InvalidChannelName::TooLong { bytes: text.len(), max: max_bytes });
         }
         let (kind, cache) = if let Some(user) = text.strip_prefix(USER_PREFIX) {
             if user.is_empty() {
@@ -70,11 +67,7 @@ impl ChannelName {
         } else {
             classify(text)
         };
-        Ok(Self {
-            text: text.into(),
-            kind,
-            cache,
-        })
+        Ok(Self { text: text.into(), kind, cache })
     }
 
     /// The channel of the connections that signed in as `user_id`. It isn't limited in length: the id has
@@ -113,10 +106,7 @@ impl ChannelName {
     /// Whether a subscription needs a signature of the app's backend.
     #[must_use]
     pub fn needs_auth(&self) -> bool {
-        matches!(
-            self.kind,
-            ChannelKind::Private | ChannelKind::Encrypted | ChannelKind::Presence
-        )
+        matches!(self.kind, ChannelKind::Private | ChannelKind::Encrypted | ChannelKind::Presence)
     }
 
     /// The user whose own channel this is.
@@ -222,11 +212,7 @@ mod tests {
         ] {
             let name = ChannelName::parse(text, 200).unwrap();
             assert_eq!((name.kind(), name.is_cache()), (kind, cache), "{text}");
-            assert_eq!(
-                name.needs_auth(),
-                matches!(kind, Private | Encrypted | Presence),
-                "{text}"
-            );
+            assert_eq!(name.needs_auth(), matches!(kind, Private | Encrypted | Presence), "{text}");
         }
     }
 
@@ -234,31 +220,12 @@ mod tests {
     fn bad_names_are_refused_with_the_reason() {
         use InvalidChannelName::{Characters, Empty, Reserved, TooLong};
         assert_eq!(ChannelName::parse("", 9).unwrap_err(), Empty);
-        assert_eq!(
-            ChannelName::parse("0123456789", 9).unwrap_err(),
-            TooLong { bytes: 10, max: 9 }
-        );
-        for text in [
-            "a b",
-            "a:b",
-            "ä",
-            "a/b",
-            "a\n",
-            "private-a#",
-            "#server-to-user-1:2",
-        ] {
-            assert_eq!(
-                ChannelName::parse(text, 99).unwrap_err(),
-                Characters,
-                "{text}"
-            );
+        assert_eq!(ChannelName::parse("0123456789", 9).unwrap_err(), TooLong { bytes: 10, max: 9 });
+        for text in ["a b", "a:b", "ä", "a/b", "a\n", "private-a#", "#server-to-user-1:2"] {
+            assert_eq!(ChannelName::parse(text, 99).unwrap_err(), Characters, "{text}");
         }
         for text in ["#", "#x", "#server-to-user-", "#server-to-users-1"] {
-            assert_eq!(
-                ChannelName::parse(text, 99).unwrap_err(),
-                Reserved,
-                "{text}"
-            );
+            assert_eq!(ChannelName::parse(text, 99).unwrap_err(), Reserved, "{text}");
         }
     }
 }

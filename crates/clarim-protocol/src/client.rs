@@ -165,15 +165,9 @@ mod tests {
             r#"{"event":"pusher:subscribe","data":{"channel":"private-x","auth":"k:s","channel_data":"{}"}}"#,
             r#"{"event":"pusher:subscribe","data":"{\"channel\":\"private-x\",\"auth\":\"k:s\",\"channel_data\":\"{}\"}"}"#,
         ] {
-            let ClientFrame::Subscribe(s) = decode(text).unwrap() else {
-                panic!("{text}")
-            };
+            let ClientFrame::Subscribe(s) = decode(text).unwrap() else { panic!("{text}") };
             assert_eq!(
-                (
-                    s.channel.as_str(),
-                    s.auth.as_deref(),
-                    s.channel_data.as_deref()
-                ),
+                (s.channel.as_str(), s.auth.as_deref(), s.channel_data.as_deref()),
                 ("private-x", Some("k:s"), Some("{}"))
             );
         }
@@ -182,9 +176,7 @@ mod tests {
     #[test]
     fn data_of_a_client_event_stays_to_the_letter() {
         let text = r#"{"event":"client-move","channel":"private-x","data": { "x" : 1.0e2 } ,"user_id":"forged"}"#;
-        let ClientFrame::ClientEvent(event) = decode(text).unwrap() else {
-            panic!()
-        };
+        let ClientFrame::ClientEvent(event) = decode(text).unwrap() else { panic!() };
         assert_eq!(event.data.unwrap().get(), r#"{ "x" : 1.0e2 }"#);
         let ClientFrame::ClientEvent(event) =
             decode(r#"{"event":"client-a","channel":"x"}"#).unwrap()

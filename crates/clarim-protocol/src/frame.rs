@@ -217,9 +217,9 @@ impl Decoder {
 /// A message that came in one frame.
 fn whole(opcode: Opcode, payload: &[u8]) -> Result<Message<'_>, Violation> {
     match opcode {
-        Opcode::Text => std::str::from_utf8(payload)
-            .map(Message::Text)
-            .map_err(|_| Violation::Utf8),
+        Opcode::Text => {
+            std::str::from_utf8(payload).map(Message::Text).map_err(|_| Violation::Utf8)
+        }
         Opcode::Binary => Ok(Message::Binary(payload)),
         Opcode::Ping => Ok(Message::Ping(payload)),
         Opcode::Pong => Ok(Message::Pong),
@@ -252,9 +252,7 @@ impl Header {
             return Ok(None);
         };
         if first & 0x70 != 0 {
-            return Err(Violation::Protocol(
-                "reserved bits are set; no extension was agreed on",
-            ));
+            return Err(Violation::Protocol("reserved bits are set; no extension was agreed on"));
         }
         let fin = first & 0x80 != 0;
         let opcode = Opcode::parse(first & 0x0f).ok_or(Violation::Protocol("unknown opcode"))?;
@@ -298,13 +296,7 @@ impl Header {
         let Some(mask) = input.get(at..).and_then(<[u8]>::first_chunk::<4>) else {
             return Ok(None);
         };
-        Ok(Some(Self {
-            fin,
-            opcode,
-            mask: *mask,
-            size: at + 4,
-            payload,
-        }))
+        Ok(Some(Self { fin, opcode, mask: *mask, size: at + 4, payload }))
     }
 }
 
@@ -405,9 +397,7 @@ impl Partial {
         if self.opcode == Some(Opcode::Binary) {
             return Ok(Message::Binary(&self.message));
         }
-        std::str::from_utf8(&self.message)
-            .map(Message::Text)
-            .map_err(|_| Violation::Utf8)
+        std::str::from_utf8(&self.message).map(Message::Text).map_err(|_| Violation::Utf8)
     }
 }
 

@@ -115,9 +115,7 @@ impl SignedRequest<'_> {
         }
         let timestamp =
             find(&params, "auth_timestamp").ok_or(SignatureError::Missing("auth_timestamp"))?;
-        let timestamp: u64 = timestamp
-            .parse()
-            .map_err(|_| SignatureError::TimestampForm)?;
+        let timestamp: u64 = timestamp.parse().map_err(|_| SignatureError::TimestampForm)?;
         if timestamp.abs_diff(now) > TIMESTAMP_TOLERANCE {
             return Err(SignatureError::Expired { timestamp, now });
         }
@@ -139,13 +137,7 @@ impl SignedRequest<'_> {
         let canonical = canonical_query(params);
         let verify = |path: &str| {
             app.verify(
-                &[
-                    self.method.as_bytes(),
-                    b"\n",
-                    path.as_bytes(),
-                    b"\n",
-                    canonical.as_bytes(),
-                ],
+                &[self.method.as_bytes(), b"\n", path.as_bytes(), b"\n", canonical.as_bytes()],
                 signature,
             )
         };
@@ -184,10 +176,8 @@ pub fn sign(
     body: &[u8],
     now: u64,
 ) -> String {
-    let mut all: Vec<(String, String)> = params
-        .iter()
-        .map(|&(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
+    let mut all: Vec<(String, String)> =
+        params.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
     all.push(("auth_key".to_owned(), app.key().to_owned()));
     all.push(("auth_timestamp".to_owned(), now.to_string()));
     all.push(("auth_version".to_owned(), "1.0".to_owned()));
@@ -196,13 +186,8 @@ pub fn sign(
     }
     all.sort();
     let canonical = canonical_query(&all);
-    let signature = app.sign(&[
-        method.as_bytes(),
-        b"\n",
-        path.as_bytes(),
-        b"\n",
-        canonical.as_bytes(),
-    ]);
+    let signature =
+        app.sign(&[method.as_bytes(), b"\n", path.as_bytes(), b"\n", canonical.as_bytes()]);
     let mut query = String::with_capacity(canonical.len() + 96);
     for (name, value) in &all {
         encode_query_part(&mut query, name);
@@ -237,13 +222,8 @@ pub fn decode_query(query: &str) -> Result<Vec<(String, String)>, SignatureError
     let mut params = Vec::with_capacity(8);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let name = decode_query_part(name)
-            .ok_or(SignatureError::Encoding)?
-            .to_ascii_lowercase();
-        params.push((
-            name,
-            decode_query_part(value).ok_or(SignatureError::Encoding)?,
-        ));
+        let name = decode_query_part(name).ok_or(SignatureError::Encoding)?.to_ascii_lowercase();
+        params.push((name, decode_query_part(value).ok_or(SignatureError::Encoding)?));
     }
     params.sort();
     match params.windows(2).find(|pair| pair[0].0 == pair[1].0) {
@@ -255,10 +235,7 @@ pub fn decode_query(query: &str) -> Result<Vec<(String, String)>, SignatureError
 /// The value of `name` among parameters of [`decode_query`].
 #[must_use]
 pub fn find<'a>(params: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    params
-        .iter()
-        .find(|(n, _)| n == name)
-        .map(|(_, value)| value.as_str())
+    params.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
 }
 
 fn take(params: &mut Vec<(String, String)>, name: &str) -> Option<String> {
@@ -352,48 +329,25 @@ mod tests {
     }
 
     fn request(query: &str) -> SignedRequest<'_> {
-        SignedRequest {
-            method: "POST",
-            path: "/apps/3/events",
-            query,
-            body: BODY,
-        }
+        SignedRequest { method: "POST", path: "/apps/3/events", query, body: BODY }
     }
 
     #[test]
     fn the_documented_example_is_accepted() {
         assert_eq!(request(QUERY).verify(&app(), "", NOW), Ok(()));
         assert_eq!(request(QUERY).verify(&app(), "", NOW + 600), Ok(()));
-        let prefixed = SignedRequest {
-            path: "/ws/apps/3/events",
-            ..request(QUERY)
-        };
+        let prefixed = SignedRequest { path: "/ws/apps/3/events", ..request(QUERY) };
         assert_eq!(prefixed.verify(&app(), "/ws", NOW), Ok(()));
     }
 
     #[test]
     fn a_request_may_be_signed_with_the_prefix_too() {
-        let query = sign(
-            &app(),
-            "GET",
-            "/ws/apps/3/channels",
-            &[("info", "user_count")],
-            b"",
-            NOW,
-        );
-        let request = SignedRequest {
-            method: "GET",
-            path: "/ws/apps/3/channels",
-            query: &query,
-            body: b"",
-        };
+        let query = sign(&app(), "GET", "/ws/apps/3/channels", &[("info", "user_count")], b"", NOW);
+        let request =
+            SignedRequest { method: "GET", path: "/ws/apps/3/channels", query: &query, body: b"" };
         assert_eq!(request.verify(&app(), "/ws", NOW), Ok(()));
         assert!(matches!(
-            SignedRequest {
-                path: "/apps/3/channels",
-                ..request
-            }
-            .verify(&app(), "", NOW),
+            SignedRequest { path: "/apps/3/channels", ..request }.verify(&app(), "", NOW),
             Err(SignatureError::Wrong { .. })
         ));
     }
@@ -403,73 +357,26 @@ mod tests {
         use SignatureError as E;
         let verify = |query: &str, now| request(query).verify(&app(), "", now).unwrap_err();
         assert_eq!(verify("", NOW), E::Missing("auth_signature"));
-        assert_eq!(
-            verify(&QUERY.replace("auth_key", "x"), NOW),
-            E::Missing("auth_key")
-        );
+        assert_eq!(verify(&QUERY.replace("auth_key", "x"), NOW), E::Missing("auth_key"));
         assert_eq!(verify(&QUERY.replace("278d", "178d"), NOW), E::Key);
         assert_eq!(verify(&QUERY.replace("=1.0", "=2.0"), NOW), E::Version);
-        assert_eq!(
-            verify(&QUERY.replace("=1353", "=x353"), NOW),
-            E::TimestampForm
-        );
-        assert_eq!(
-            verify(QUERY, NOW + 601),
-            E::Expired {
-                timestamp: NOW,
-                now: NOW + 601
-            }
-        );
-        assert_eq!(
-            verify(QUERY, NOW - 601),
-            E::Expired {
-                timestamp: NOW,
-                now: NOW - 601
-            }
-        );
+        assert_eq!(verify(&QUERY.replace("=1353", "=x353"), NOW), E::TimestampForm);
+        assert_eq!(verify(QUERY, NOW + 601), E::Expired { timestamp: NOW, now: NOW + 601 });
+        assert_eq!(verify(QUERY, NOW - 601), E::Expired { timestamp: NOW, now: NOW - 601 });
         assert_eq!(verify(&QUERY.replace("md5=ec", "md5=ed"), NOW), E::BodyMd5);
-        assert_eq!(
-            verify(&QUERY.replace("body_md5", "bodymd5"), NOW),
-            E::Missing("body_md5")
-        );
-        assert_eq!(
-            verify(&format!("{QUERY}&auth_key=a"), NOW),
-            E::Doubled("auth_key".to_owned())
-        );
+        assert_eq!(verify(&QUERY.replace("body_md5", "bodymd5"), NOW), E::Missing("body_md5"));
+        assert_eq!(verify(&format!("{QUERY}&auth_key=a"), NOW), E::Doubled("auth_key".to_owned()));
         assert_eq!(verify("%", NOW), E::Encoding);
         let wrong = verify(&QUERY.replace("da4548", "da4549"), NOW);
-        assert!(
-            wrong
-                .to_string()
-                .contains(r"POST\n/apps/3/events\nauth_key=278d"),
-            "{wrong}"
-        );
-        assert!(matches!(
-            verify(&format!("{QUERY}&x=1"), NOW),
-            E::Wrong { .. }
-        ));
+        assert!(wrong.to_string().contains(r"POST\n/apps/3/events\nauth_key=278d"), "{wrong}");
+        assert!(matches!(verify(&format!("{QUERY}&x=1"), NOW), E::Wrong { .. }));
     }
 
     #[test]
     fn values_are_signed_decoded() {
-        let query = sign(
-            &app(),
-            "GET",
-            "/p",
-            &[("filter_by_prefix", "presence-a&b=ü ")],
-            b"",
-            NOW,
-        );
-        assert!(
-            query.contains("filter_by_prefix=presence-a%26b%3D%C3%BC%20"),
-            "{query}"
-        );
-        let request = SignedRequest {
-            method: "GET",
-            path: "/p",
-            query: &query,
-            body: b"",
-        };
+        let query = sign(&app(), "GET", "/p", &[("filter_by_prefix", "presence-a&b=ü ")], b"", NOW);
+        assert!(query.contains("filter_by_prefix=presence-a%26b%3D%C3%BC%20"), "{query}");
+        let request = SignedRequest { method: "GET", path: "/p", query: &query, body: b"" };
         assert_eq!(request.verify(&app(), "", NOW), Ok(()));
     }
 }

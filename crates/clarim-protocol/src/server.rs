@@ -66,13 +66,9 @@ impl Frame {
     #[must_use]
     pub fn close(code: Code, reason: &str) -> Self {
         let mut builder = FrameBuilder::with_capacity(125);
-        builder
-            .payload()
-            .extend_from_slice(&code.get().to_be_bytes());
+        builder.payload().extend_from_slice(&code.get().to_be_bytes());
         let room = reason.floor_char_boundary(123);
-        builder
-            .payload()
-            .extend_from_slice(&reason.as_bytes()[..room]);
+        builder.payload().extend_from_slice(&reason.as_bytes()[..room]);
         Self(builder.finish(Opcode::Close))
     }
 
@@ -144,11 +140,7 @@ pub fn subscription_error(channel: &str, kind: &str, message: &str, status: u16)
 /// Confirms a subscription.
 #[must_use]
 pub fn subscription_succeeded(channel: &ChannelName) -> Frame {
-    message(
-        "pusher_internal:subscription_succeeded",
-        channel.as_str(),
-        "{}",
-    )
+    message("pusher_internal:subscription_succeeded", channel.as_str(), "{}")
 }
 
 /// Confirms a subscription to a presence channel with all its members, the new one among them.
@@ -161,9 +153,7 @@ pub fn presence_succeeded<'a>(
     data.extend_from_slice(br#"{"presence":{"count":"#);
     data.extend_from_slice(members.len().to_string().as_bytes());
     data.extend_from_slice(br#","ids":["#);
-    separated(&mut data, members.clone(), |data, member| {
-        member.id.write_json(data)
-    });
+    separated(&mut data, members.clone(), |data, member| member.id.write_json(data));
     data.extend_from_slice(br#"],"hash":{"#);
     separated(&mut data, members, |data, member| {
         write_json_string(data, member.id.as_str());
@@ -171,11 +161,7 @@ pub fn presence_succeeded<'a>(
         write_raw(data, member.info.as_deref());
     });
     data.extend_from_slice(b"}}}");
-    message_of_bytes(
-        "pusher_internal:subscription_succeeded",
-        channel.as_str(),
-        &data,
-    )
+    message_of_bytes("pusher_internal:subscription_succeeded", channel.as_str(), &data)
 }
 
 /// Announces a user's first connection to a presence channel.
@@ -202,11 +188,7 @@ pub fn member_removed(channel: &ChannelName, id: &UserId) -> Frame {
 #[must_use]
 pub fn subscription_count(channel: &ChannelName, count: usize) -> Frame {
     let data = format!("{{\"subscription_count\":{count}}}");
-    message(
-        "pusher_internal:subscription_count",
-        channel.as_str(),
-        &data,
-    )
+    message("pusher_internal:subscription_count", channel.as_str(), &data)
 }
 
 /// Tells a new subscriber of a cache channel that there is no last event.
@@ -278,18 +260,15 @@ pub fn client_event(
     user_id: Option<&UserId>,
 ) -> Frame {
     let data = data.map_or("null", RawValue::get);
-    Frame::json(
-        64 + name.len() + channel.as_str().len() + data.len(),
-        |out| {
-            begin(out, name, channel.as_str());
-            out.extend_from_slice(data.as_bytes());
-            if let Some(id) = user_id {
-                out.extend_from_slice(br#","user_id":"#);
-                id.write_json(out);
-            }
-            out.push(b'}');
-        },
-    )
+    Frame::json(64 + name.len() + channel.as_str().len() + data.len(), |out| {
+        begin(out, name, channel.as_str());
+        out.extend_from_slice(data.as_bytes());
+        if let Some(id) = user_id {
+            out.extend_from_slice(br#","user_id":"#);
+            id.write_json(out);
+        }
+        out.push(b'}');
+    })
 }
 
 /// `data`, which is JSON itself, goes in as a string.
@@ -298,14 +277,11 @@ fn message(event: &str, channel: &str, data: &str) -> Frame {
 }
 
 fn message_of_bytes(event: &str, channel: &str, data: &[u8]) -> Frame {
-    Frame::json(
-        64 + event.len() + channel.len() + data.len() * 5 / 4,
-        |out| {
-            begin(out, event, channel);
-            write_json_string_of_bytes(out, data);
-            out.push(b'}');
-        },
-    )
+    Frame::json(64 + event.len() + channel.len() + data.len() * 5 / 4, |out| {
+        begin(out, event, channel);
+        write_json_string_of_bytes(out, data);
+        out.push(b'}');
+    })
 }
 
 fn begin(out: &mut Vec<u8>, event: &str, channel: &str) {

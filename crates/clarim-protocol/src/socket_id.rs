@@ -34,10 +34,7 @@ impl FromStr for SocketId {
 
     fn from_str(text: &str) -> Result<Self, InvalidSocketId> {
         let (nonce, place) = text.split_once('.').ok_or(InvalidSocketId)?;
-        Ok(Self {
-            nonce: number(nonce)?,
-            place: number(place)?,
-        })
+        Ok(Self { nonce: number(nonce)?, place: number(place)? })
     }
 }
 

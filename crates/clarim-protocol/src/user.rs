@@ -17,16 +17,10 @@ impl UserId {
         let json = raw.get();
         if json.starts_with('"') {
             let text: String = serde_json::from_str(json).ok()?;
-            return (!text.is_empty()).then(|| Self {
-                text: text.into(),
-                number: false,
-            });
+            return (!text.is_empty()).then(|| Self { text: text.into(), number: false });
         }
         let number = json.starts_with(|c: char| c == '-' || c.is_ascii_digit());
-        number.then(|| Self {
-            text: json.into(),
-            number: true,
-        })
+        number.then(|| Self { text: json.into(), number: true })
     }
 
     /// The id without the quotes of JSON.
@@ -78,10 +72,7 @@ impl Member {
         let data: Data<'_> =
             serde_json::from_str(channel_data).map_err(|_| InvalidUser::ChannelData)?;
         let id = UserId::from_json(data.user_id).ok_or(InvalidUser::ChannelData)?;
-        Ok(Self {
-            id,
-            info: data.user_info,
-        })
+        Ok(Self { id, info: data.user_info })
     }
 }
 
@@ -124,14 +115,7 @@ impl User {
                 watchlist.push(watched);
             }
         }
-        Ok(Self {
-            member: Member {
-                id,
-                info: data.user_info,
-            },
-            watchlist,
-            watchlist_cut,
-        })
+        Ok(Self { member: Member { id, info: data.user_info }, watchlist, watchlist_cut })
     }
 }
 
@@ -165,10 +149,7 @@ mod tests {
             m.id.write_json(&mut out);
             String::from_utf8(out).unwrap()
         };
-        assert_eq!(
-            (json(&number).as_str(), json(&text).as_str()),
-            ("7", "\"7\"")
-        );
+        assert_eq!((json(&number).as_str(), json(&text).as_str()), ("7", "\"7\""));
         assert_eq!(number.info.unwrap().get(), r#"{"name":"Ana"}"#);
     }
 
@@ -184,11 +165,7 @@ mod tests {
             r#"{"user_id":{}}"#,
             r#"{"user_id":true}"#,
         ] {
-            assert_eq!(
-                Member::parse(data).unwrap_err(),
-                InvalidUser::ChannelData,
-                "{data}"
-            );
+            assert_eq!(Member::parse(data).unwrap_err(), InvalidUser::ChannelData, "{data}");
         }
         for data in [
             "{}",
@@ -197,11 +174,7 @@ mod tests {
             r#"{"id":"1","watchlist":[{}]}"#,
             r#"{"id":"1","watchlist":1}"#,
         ] {
-            assert_eq!(
-                User::parse(data).unwrap_err(),
-                InvalidUser::UserData,
-                "{data}"
-            );
+            assert_eq!(User::parse(data).unwrap_err(), InvalidUser::UserData, "{data}");
         }
     }
 

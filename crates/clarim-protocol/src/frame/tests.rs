@@ -49,21 +49,11 @@ fn whole_input(input: &[u8]) -> (Vec<String>, Option<Violation>) {
 #[test]
 fn one_frame_is_read_in_place_and_nothing_is_kept() {
     let mut decoder = Decoder::default();
-    let mut bytes = [
-        masked(true, 1, b"ol\xc3\xa1"),
-        masked(true, 9, b"hi"),
-        masked(true, 10, b""),
-    ]
-    .concat();
+    let mut bytes =
+        [masked(true, 1, b"ol\xc3\xa1"), masked(true, 9, b"hi"), masked(true, 10, b"")].concat();
     let mut input = &mut bytes[..];
-    assert_eq!(
-        decoder.next(&mut input, 100),
-        Ok(Some(Message::Text("olá")))
-    );
-    assert_eq!(
-        decoder.next(&mut input, 100),
-        Ok(Some(Message::Ping(b"hi")))
-    );
+    assert_eq!(decoder.next(&mut input, 100), Ok(Some(Message::Text("olá"))));
+    assert_eq!(decoder.next(&mut input, 100), Ok(Some(Message::Ping(b"hi"))));
     assert_eq!(decoder.next(&mut input, 100), Ok(Some(Message::Pong)));
     assert_eq!(decoder.next(&mut input, 100), Ok(None));
     assert!(decoder.is_idle());
@@ -71,12 +61,8 @@ fn one_frame_is_read_in_place_and_nothing_is_kept() {
 
 #[test]
 fn a_message_in_fragments_with_a_ping_between() {
-    let bytes = [
-        masked(false, 1, b"a\xc3"),
-        masked(true, 9, b"p"),
-        masked(true, 0, b"\xa1b"),
-    ]
-    .concat();
+    let bytes =
+        [masked(false, 1, b"a\xc3"), masked(true, 9, b"p"), masked(true, 0, b"\xa1b")].concat();
     for size in 1..=bytes.len() {
         let (said, violation) = decode(&bytes, &[size], 100);
         assert_eq!(
@@ -113,18 +99,8 @@ fn breaches_are_refused_with_the_right_code() {
         (masked(true, 1, b"\xff"), 1007),                      // text not UTF-8
         (masked(true, 1, b"\xc3"), 1007),                      // text cut inside a character
         (masked(true, 1, &[b'x'; 1001]), 1009),                // over the limit
-        (
-            [
-                masked(false, 1, &[b'x'; 600]),
-                masked(true, 0, &[b'x'; 401]),
-            ]
-            .concat(),
-            1009,
-        ), // in two parts
-        (
-            vec![0x81, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
-            1009,
-        ), // 2^63 declared
+        ([masked(false, 1, &[b'x'; 600]), masked(true, 0, &[b'x'; 401])].concat(), 1009), // in two parts
+        (vec![0x81, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], 1009), // 2^63 declared
     ] {
         for size in [1, bytes.len()] {
             let (_, violation) = decode(&bytes, &[size], 1000);

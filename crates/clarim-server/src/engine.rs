@@ -1,0 +1,360 @@
+//! A worker's loop: it owns its sockets, reads what clients say, and writes what the hub answers.
+//!
+//! One turn drains the inbox into outboxes, reads the sockets that have something, and then writes: each
+//! socket that got something with one system call, however much has piled up. Turns are short, so that
+//! the HTTP connections of the same thread get theirs between them; what they publish meanwhile joins the
+//! outboxes that have not been written yet.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clarim_hub::{AppIndex, ConnectionId, Entry, Node, Sockets, Worker, WorkerId};
+use clarim_protocol::frame::{Decoder, Message};
+use clarim_protocol::{Code, Frame, SocketId};
+use mio::{Events, Poll};
+
+use crate::accept::Guest;
+use crate::inbox::{Inbox, Inboxes};
+use crate::sockets::SocketTable;
+use crate::traffic;
+use crate::transport::Transport;
+
+/// One read takes at most this much. All connections of a worker share the buffer.
+const READ_BUFFER: usize = 64 << 10;
+
+/// Sockets written in one turn, before HTTP connections get theirs: about a millisecond.
+const FLUSH_BUDGET: usize = 256;
+
+/// Time between two sweeps. Each looks at a tenth of the connections, so each comes up once a second.
+pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
+const SWEEPS_PER_ROUND: usize = 10;
+
+/// One worker.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    hub: Worker<Inboxes>,
+    sockets: SocketTable,
+    inbox: Arc<Inbox>,
+    /// Entries being processed; kept for its memory.
+    entries: Vec<Entry>,
+    poll: Poll,
+    events: Events,
+    buffer: Box<[u8]>,
+    /// Connections that had more to read than one turn takes.
+    unread: Vec<ConnectionId>,
+    /// There were more events than one turn takes.
+    unpolled: bool,
+    started: Instant,
+    next_sweep: Duration,
+    sweep: usize,
+    connections: usize,
+    drain: Option<Drain>,
+}
+
+/// The end of the engine's work: connections are sent away one after the other until `until`.
+#[derive(Debug, Clone, Copy)]
+struct Drain {
+    until: Duration,
+    cursor: usize,
+}
+
+impl Engine {
+    /// `started` is the node's zero of time, the same for all its workers.
+    pub(crate) fn new(
+        id: WorkerId,
+        node: &Arc<Node<Inboxes>>,
+        started: Instant,
+        outbox_bytes: usize,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            hub: Worker::new(id, node.clone()),
+            sockets: SocketTable::new(outbox_bytes),
+            inbox: node.post().of(id),
+            entries: Vec::new(),
+            poll: Poll::new()?,
+            events: Events::with_capacity(1024),
+            buffer: vec![0; READ_BUFFER].into(),
+            unread: Vec::new(),
+            unpolled: false,
+            started,
+            next_sweep: Duration::ZERO,
+            sweep: 0,
+            connections: 0,
+            drain: None,
+        })
+    }
+
+    /// What becomes readable when a socket of this engine needs a turn.
+    pub(crate) fn poll_fd(&self) -> RawFd {
+        self.poll.as_raw_fd()
+    }
+
+    /// Takes over a connection that its app has admitted and whose handshake is done. `early` is what the
+    /// client sent right behind it.
+    pub(crate) fn adopt(
+        &mut self,
+        app: AppIndex,
+        transport: Transport,
+        early: &[u8],
+        guest: Guest,
+    ) {
+        self.tell_time();
+        let nonce = fastrand::u64(1..10_u64.pow(13));
+        let (id, greeting) = self.hub.open(app, nonce, self.sockets.now);
+        if let Err(error) = self.sockets.insert(id, transport, guest, self.poll.registry()) {
+            tracing::warn!(%error, "a connection could not be registered and was dropped");
+            return self.hub.close(id, self.sockets.now);
+        }
+        self.connections += 1;
+        // The echo server for Autobahn's test suite speaks plain WebSocket.
+        if cfg!(not(feature = "autobahn")) {
+            self.sockets.send(id, greeting);
+        }
+        if let Some((app, socket_id)) = self.hub.describe(id) {
+            traffic::connected(app, socket_id);
+        }
+        let mut early = early.to_vec();
+        self.take(id, &mut early);
+        // Data may be waiting inside the TLS session, of which the kernel knows nothing.
+        self.unread.push(id);
+    }
+
+    /// Does what there is to do, within limits. `true`: there is more.
+    pub(crate) fn turn(&mut self) -> io::Result<bool> {
+        self.tell_time();
+        self.process_inbox();
+        self.read_sockets()?;
+        if self.sockets.now >= self.next_sweep {
+            self.next_sweep = self.sockets.now + SWEEP_INTERVAL;
+            self.sweep();
+        }
+        self.remove_closed();
+        self.sockets.flush(FLUSH_BUDGET);
+        self.remove_closed();
+        Ok(self.sockets.has_unsent() || !self.unread.is_empty() || self.unpolled)
+    }
+
+    /// Begins to send all connections away, spread over `time`.
+    pub(crate) fn drain(&mut self, time: Duration) {
+        self.tell_time();
+        self.drain = Some(Drain { until: self.sockets.now + time, cursor: 0 });
+    }
+
+    /// Whether nothing is left to do after [`drain`](Self::drain).
+    pub(crate) fn is_drained(&self) -> bool {
+        self.drain.is_some() && self.connections == 0
+    }
+
+    fn tell_time(&mut self) {
+        self.sockets.now = self.started.elapsed();
+    }
+
+    fn process_inbox(&mut self) {
+        loop {
+            self.inbox.take(&mut self.entries);
+            if self.entries.is_empty() {
+                return;
+            }
+            for entry in self.entries.drain(..) {
+                self.hub.process(entry, &mut self.sockets);
+            }
+            if self.entries.capacity() > 4096 {
+                self.entries = Vec::new();
+            }
+        }
+    }
+
+    fn read_sockets(&mut self) -> io::Result<()> {
+        for id in std::mem::take(&mut self.unread) {
+            self.read(id, true);
+        }
+        let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        let result = self.poll_events(&mut events);
+        self.events = events;
+        result
+    }
+
+    fn poll_events(&mut self, events: &mut Events) -> io::Result<()> {
+        match self.poll.poll(events, Some(Duration::ZERO)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => result?,
+        }
+        let mut count = 0;
+        for event in &*events {
+            count += 1;
+            let id = ConnectionId(event.token().0 as u32);
+            if event.is_writable() {
+                self.sockets.writable(id);
+            }
+            let ended = event.is_read_closed() || event.is_error();
+            if event.is_readable() || ended {
+                self.read(id, ended);
+            }
+        }
+        self.unpolled = count == events.capacity();
+        Ok(())
+    }
+
+    /// Reads once, or to the end if a short read does not mean that there is no more.
+    fn read(&mut self, id: ConnectionId, to_the_end: bool) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        if self.read_into(id, &mut buffer, to_the_end) {
+            self.unread.push(id);
+        }
+        self.buffer = buffer;
+    }
+
+    /// Whether there may be more to read.
+    fn read_into(&mut self, id: ConnectionId, buffer: &mut [u8], to_the_end: bool) -> bool {
+        loop {
+            let Some(socket) = self.sockets.get_mut(id) else {
+                return false;
+            };
+            match socket.read(buffer) {
+                Ok(0) => {
+                    self.sockets.gone.push(id);
+                    return false;
+                }
+                Ok(n) => {
+                    let empty = n < buffer.len() && socket.short_read_is_empty() && !to_the_end;
+                    self.take(id, &mut buffer[..n]);
+                    if empty {
+                        return false;
+                    }
+                    if n == buffer.len() {
+                        // Others get their turn before this connection goes on.
+                        return true;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.sockets.gone.push(id);
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Takes bytes of a client.
+    fn take(&mut self, id: ConnectionId, mut input: &mut [u8]) {
+        let Some((app, socket_id)) = self.hub.describe(id) else {
+            return;
+        };
+        let max = app.limits.message_bytes;
+        let Some(socket) = self.sockets.get_mut(id) else {
+            return;
+        };
+        // Taken out while messages that borrow from it are handled.
+        let mut decoder = std::mem::take(&mut socket.decoder);
+        loop {
+            match decoder.next(&mut input, max) {
+                Ok(Some(message)) => self.take_message(id, socket_id, &message),
+                Ok(None) => break,
+                Err(violation) => {
+                    let reason = violation.to_string();
+                    self.sockets.close(id, violation.code(), &reason);
+                    decoder = Decoder::default();
+                    break;
+                }
+            }
+        }
+        if let Some(socket) = self.sockets.get_mut(id) {
+            socket.decoder = decoder;
+        }
+    }
+
+    fn take_message(&mut self, id: ConnectionId, socket_id: SocketId, message: &Message<'_>) {
+        if let Message::Close(code) = message {
+            return self.sockets.farewell(id, *code);
+        }
+        // What comes behind the close frame of either side is not listened to.
+        if !self.sockets.is_open(id) {
+            return;
+        }
+        let now = self.sockets.now;
+        #[cfg(feature = "autobahn")]
+        match message {
+            Message::Text(text) => return self.sockets.send(id, Frame::text(text.as_bytes())),
+            Message::Binary(bytes) => return self.sockets.send(id, Frame::binary(bytes)),
+            _ => {}
+        }
+        let text = match message {
+            Message::Text(text) => text,
+            Message::Binary(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) => text,
+                Err(_) => return self.sockets.close(id, Code::INVALID_TEXT, "not UTF-8"),
+            },
+            Message::Ping(payload) => {
+                self.sockets.send(id, Frame::control_pong(payload));
+                return self.hub.control_frame(id, now);
+            }
+            Message::Pong => return self.hub.control_frame(id, now),
+            Message::Close(_) => return,
+        };
+        traffic::received(socket_id, text);
+        self.hub.receive(id, text, now, &mut self.sockets);
+        traffic::handled(socket_id);
+        // A subscription takes effect by an entry in this worker's own inbox.
+        self.process_inbox();
+    }
+
+    fn sweep(&mut self) {
+        let size = self.sockets.places().div_ceil(SWEEPS_PER_ROUND);
+        let places = self.sweep * size..(self.sweep + 1) * size;
+        self.hub.sweep(places.clone(), self.sockets.now, &mut self.sockets);
+        self.sockets.sweep(places);
+        self.sweep = (self.sweep + 1) % SWEEPS_PER_ROUND;
+        if self.sweep == 0 {
+            self.sockets.shrink();
+            self.hub.shrink();
+        }
+        self.send_away();
+    }
+
+    /// While draining: closes this sweep's share of the connections.
+    fn send_away(&mut self) {
+        let Some(mut drain) = self.drain else { return };
+        let left = drain.until.saturating_sub(self.sockets.now);
+        let sweeps = left.as_millis() / SWEEP_INTERVAL.as_millis() + 1;
+        let share = self.connections.div_ceil(usize::try_from(sweeps).unwrap_or(usize::MAX));
+        let mut closed = 0;
+        while closed < share && drain.cursor < self.sockets.places() {
+            let id = ConnectionId(drain.cursor as u32);
+            drain.cursor += 1;
+            if self.sockets.is_open(id) {
+                self.sockets.close(id, Code::GENERIC, "The server is shutting down");
+                closed += 1;
+            }
+        }
+        // Connections that came meanwhile may sit at places that were passed already.
+        if drain.cursor >= self.sockets.places() {
+            drain.cursor = 0;
+        }
+        self.drain = Some(drain);
+    }
+
+    /// Takes connections that are closing off their channels, and forgets those that have gone.
+    fn remove_closed(&mut self) {
+        while let Some((id, end)) = self.sockets.closing.pop() {
+            if let Some((app, socket_id)) = self.hub.describe(id) {
+                traffic::closing(app, socket_id, end);
+            }
+            self.hub.depart(id, self.sockets.now);
+            self.process_inbox();
+        }
+        while let Some(id) = self.sockets.gone.pop() {
+            if !self.sockets.remove(id) {
+                continue;
+            }
+            if let Some((app, socket_id)) = self.hub.describe(id) {
+                traffic::closed(app, socket_id);
+            }
+            self.connections -= 1;
+            self.hub.close(id, self.sockets.now);
+            self.process_inbox();
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! From HTTP to WebSocket: `GET /app/{key}` (RFC 6455, section 4.2).
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use clarim_hub::{AppIndex, Apps, Refusal};
+use clarim_protocol::Code;
+use clarim_protocol::rest::{decode_query, find};
+use hyper::header::{
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use hyper::{Method, Request, StatusCode};
+use sha1::{Digest, Sha1};
+
+use super::answer::{Answer, Refused, text};
+
+/// What is to happen to a connection once it speaks WebSocket. A refusal is told there, not in HTTP:
+/// browsers show a script the codes of a WebSocket, but nothing of a failed handshake.
+pub(crate) type Verdict = Result<AppIndex, Refusal>;
+
+/// Checks the handshake and answers it.
+pub(crate) fn handshake<B>(
+    request: &Request<B>,
+    key: &str,
+    apps: &Apps,
+) -> Result<(Answer, Verdict), Refused> {
+    if request.method() != Method::GET {
+        return Err(Refused::method("GET"));
+    }
+    let headers = request.headers();
+    if !has_token(headers, UPGRADE, "websocket") || !has_token(headers, CONNECTION, "upgrade") {
+        return Err(Refused::new(
+            StatusCode::UPGRADE_REQUIRED,
+            "This address speaks WebSocket. If a client did ask for it, a proxy in between has dropped the Upgrade and Connection headers.",
+        ));
+    }
+    if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        let sentence = "Only version 13 of WebSocket is spoken here (Sec-WebSocket-Version).";
+        return Err(Refused::new(StatusCode::UPGRADE_REQUIRED, sentence));
+    }
+    let nonce = headers.get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
+    if BASE64.decode(nonce).map_or(0, |bytes| bytes.len()) != 16 {
+        return Err(Refused::malformed("Sec-WebSocket-Key must be 16 bytes in base64."));
+    }
+    Ok((switching_protocols(nonce), judge(request, key, apps)))
+}
+
+fn switching_protocols(nonce: &[u8]) -> Answer {
+    let digest = Sha1::new()
+        .chain_update(nonce)
+        .chain_update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11")
+        .finalize();
+    let accept = HeaderValue::from_str(&BASE64.encode(digest)).expect("base64 is ASCII");
+    let mut answer = text(StatusCode::SWITCHING_PROTOCOLS, "");
+    let headers = answer.headers_mut();
+    headers.clear();
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    headers.insert(HeaderName::from_static("x-powered-by"), HeaderValue::from_static("Clarim"));
+    answer
+}
+
+fn judge<B>(request: &Request<B>, key: &str, apps: &Apps) -> Verdict {
+    let refuse = |code, message: String| Err(Refusal { code, message });
+    let Some(index) = apps.find_by_key(key) else {
+        return refuse(Code::APP_UNKNOWN, "Application does not exist".to_owned());
+    };
+    let query = decode_query(request.uri().query().unwrap_or_default()).unwrap_or_default();
+    // Clients that do not say speak the current version.
+    let protocol = find(&query, "protocol").unwrap_or("7");
+    if !["4", "5", "6", "7"].contains(&protocol) {
+        let message = "Unsupported protocol version: this server speaks 7, and accepts 4 to 6";
+        return refuse(Code::UNSUPPORTED_PROTOCOL, message.to_owned());
+    }
+    let origin = request.headers().get(ORIGIN).map(|value| value.to_str().unwrap_or_default());
+    if !apps.get(index).origins.allow(origin) {
+        return refuse(Code::UNAUTHORIZED, "Origin not allowed".to_owned());
+    }
+    Ok(index)
+}
+
+fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|item| item.trim().eq_ignore_ascii_case(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use clarim_hub::app::{App, Origins};
+
+    use super::*;
+
+    fn request(headers: &[(&str, &str)], uri: &str) -> Request<()> {
+        let mut request = Request::get(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap()
+    }
+
+    const GOOD: [(&str, &str); 4] = [
+        ("upgrade", "WebSocket"),
+        ("connection", "keep-alive, Upgrade"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+
+    fn apps() -> Apps {
+        let mut closed = App::new("2", "closed", "secret");
+        closed.origins = Origins::new(["laravel.com"]);
+        Apps::new([App::new("1", "open", "secret"), closed])
+    }
+
+    #[test]
+    fn the_example_of_the_standard_is_answered_as_there() {
+        let (answer, verdict) = handshake(&request(&GOOD, "/app/open"), "open", &apps()).unwrap();
+        assert_eq!(answer.headers()[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert!(verdict.is_ok());
+    }
+
+    #[test]
+    fn what_is_no_handshake_gets_a_status() {
+        for (missing, status) in [(0, 426), (1, 426), (2, 426), (3, 400)] {
+            let mut headers = GOOD.to_vec();
+            headers.remove(missing);
+            let refused = handshake(&request(&headers, "/app/open"), "open", &apps()).unwrap_err();
+            assert_eq!(refused.status.as_u16(), status, "{}", GOOD[missing].0);
+        }
+    }
+
+    #[test]
+    fn refusals_come_with_the_code_of_their_class() {
+        let code = |uri: &str, key: &str, origin: &str| {
+            let mut headers = GOOD.to_vec();
+            if !origin.is_empty() {
+                headers.push(("origin", origin));
+            }
+            let (_, verdict) = handshake(&request(&headers, uri), key, &apps()).unwrap();
+            verdict.err().map(|refusal| refusal.code.get())
+        };
+        assert_eq!(code("/", "nobody", ""), Some(4001));
+        assert_eq!(code("/?protocol=8", "open", ""), Some(4007));
+        assert_eq!(code("/?protocol=x", "open", ""), Some(4007));
+        assert_eq!(code("/?protocol=5&client=js&version=4.4", "open", ""), None);
+        assert_eq!(code("/", "closed", "https://evil.example"), Some(4009));
+        assert_eq!(code("/", "closed", "https://laravel.com"), None);
+        assert_eq!(code("/", "closed", ""), None);
+    }
+}

@@ -1,0 +1,291 @@
+//! The HTTP side of a worker: the signed API, and the handshakes that turn into WebSockets.
+
+mod answer;
+mod channels;
+mod events;
+mod handshake;
+mod playground;
+mod signed;
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use clarim_hub::{Node, Receipt};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{oneshot, watch};
+
+use crate::engine::Engine;
+use crate::inbox::Inboxes;
+use crate::settings::ServerSettings;
+use answer::{Answer, Refused, json, text};
+use events::Publisher;
+pub(crate) use handshake::Verdict;
+use signed::{Rules, Signed};
+
+/// Longest head of a request.
+const MAX_HEAD: usize = 16 << 10;
+
+/// How long a connection may be kept open between two requests.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// What the HTTP connections of one worker share.
+#[derive(Debug)]
+pub(crate) struct Http {
+    pub(crate) node: Arc<Node<Inboxes>>,
+    pub(crate) engine: Rc<RefCell<Engine>>,
+    pub(crate) settings: Arc<ServerSettings>,
+    /// Whether the built-in page is served.
+    pub(crate) playground: bool,
+    pub(crate) started: Instant,
+    /// Turns true when the server begins to stop.
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+/// A connection that is no longer HTTP.
+#[derive(Debug)]
+pub(crate) struct Upgraded<S> {
+    pub(crate) stream: S,
+    /// What the client sent right behind its handshake.
+    pub(crate) early: Bytes,
+    pub(crate) verdict: Verdict,
+}
+
+/// Serves HTTP/1 on a stream until it ends, or until a handshake has turned it into a WebSocket.
+pub(crate) async fn serve_http1<S>(http: Rc<Http>, stream: S) -> Option<Upgraded<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let verdict: Rc<Cell<Option<Verdict>>> = Rc::default();
+    let served = Rc::new(Cell::new(false));
+    let service = {
+        let (http, verdict, served) = (http.clone(), verdict.clone(), served.clone());
+        service_fn(move |request| {
+            served.set(true);
+            let (http, verdict) = (http.clone(), verdict.clone());
+            Box::pin(async move {
+                Ok::<_, std::convert::Infallible>(http.answer(request, &verdict).await)
+            })
+        })
+    };
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(KEEP_ALIVE)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut stopping = http.stopping.clone();
+    {
+        let mut first_request = pin!(tokio::time::sleep(http.settings.handshake_timeout));
+        let mut first_request_is_due = true;
+        let mut stop = pin!(stopping.wait_for(|stopping| *stopping));
+        let mut stopped = false;
+        loop {
+            tokio::select! {
+                ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => {
+                    if ended.is_err() {
+                        return None;
+                    }
+                    break;
+                }
+                () = &mut first_request, if first_request_is_due => {
+                    if !served.get() {
+                        return None;
+                    }
+                    first_request_is_due = false;
+                }
+                _ = &mut stop, if !stopped => {
+                    stopped = true;
+                    std::pin::Pin::new(&mut connection).graceful_shutdown();
+                }
+            }
+        }
+    }
+    let verdict = verdict.take()?;
+    let parts = connection.into_parts();
+    Some(Upgraded { stream: parts.io.into_inner(), early: parts.read_buf, verdict })
+}
+
+/// Serves HTTP/2 on a stream until it ends.
+pub(crate) async fn serve_http2<S>(http: Rc<Http>, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let mut stopping = http.stopping.clone();
+    let service = service_fn(move |request| {
+        let http = http.clone();
+        async move {
+            let no_upgrade = Cell::new(None);
+            Ok::<_, std::convert::Infallible>(http.answer(request, &no_upgrade).await)
+        }
+    });
+    let connection = http2::Builder::new(LocalExecutor)
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE)
+        .max_header_list_size(MAX_HEAD as u32)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        _ = stopping.wait_for(|stopping| *stopping) => connection.as_mut().graceful_shutdown(),
+    }
+    // An error here is the peer's way to go.
+    let _ = connection.await;
+}
+
+/// Runs hyper's tasks on the worker's own thread.
+#[derive(Debug, Clone, Copy)]
+struct LocalExecutor;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+impl Http {
+    async fn answer(&self, request: Request<Incoming>, verdict: &Cell<Option<Verdict>>) -> Answer {
+        match self.route(request, verdict).await {
+            Ok(answer) => answer,
+            Err(refused) => {
+                tracing::debug!(
+                    status = refused.status.as_u16(),
+                    refused.sentence,
+                    "request refused"
+                );
+                refused.into()
+            }
+        }
+    }
+
+    async fn route(
+        &self,
+        request: Request<Incoming>,
+        verdict: &Cell<Option<Verdict>>,
+    ) -> Result<Answer, Refused> {
+        let whole = request.uri().path().to_owned();
+        let path =
+            whole.strip_prefix(self.settings.path.as_str()).ok_or_else(Refused::not_found)?;
+        let segments: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
+        match segments[..] {
+            ["app", key] => self.upgrade(&request, key, verdict),
+            ["apps", app, ref rest @ ..] => self.api(request, app, rest).await,
+            ["up"] => self.up(request.method()),
+            ["playground", ref rest @ ..] if self.playground => {
+                playground::serve(self, request, rest).await
+            }
+            [""] if request.method() == Method::GET => {
+                Ok(text(StatusCode::OK, "Clarim is running.\n"))
+            }
+            _ => Err(Refused::not_found()),
+        }
+    }
+
+    fn upgrade(
+        &self,
+        request: &Request<Incoming>,
+        key: &str,
+        verdict: &Cell<Option<Verdict>>,
+    ) -> Result<Answer, Refused> {
+        if *self.stopping.borrow() {
+            return Err(Refused::busy("The server is shutting down."));
+        }
+        if request.version() != hyper::Version::HTTP_11 {
+            let sentence =
+                "A WebSocket needs HTTP/1.1; a proxy in between may speak another version.";
+            return Err(Refused::new(StatusCode::UPGRADE_REQUIRED, sentence));
+        }
+        let (answer, judged) = handshake::handshake(request, key, self.node.apps())?;
+        verdict.set(Some(judged));
+        Ok(answer)
+    }
+
+    fn up(&self, method: &Method) -> Result<Answer, Refused> {
+        match *method {
+            Method::GET | Method::HEAD if *self.stopping.borrow() => {
+                Err(Refused::busy("The server is shutting down."))
+            }
+            Method::GET | Method::HEAD => Ok(json(r#"{"health":"OK"}"#)),
+            _ => Err(Refused::method("GET")),
+        }
+    }
+
+    async fn api(
+        &self,
+        request: Request<Incoming>,
+        app: &str,
+        path: &[&str],
+    ) -> Result<Answer, Refused> {
+        let method = match path {
+            ["events" | "batch_events"] | ["users", _, "events" | "terminate_connections"] => {
+                Method::POST
+            }
+            ["channels"] | ["channels", _] | ["channels", _, "users"] | ["connections"] => {
+                Method::GET
+            }
+            _ => return Err(Refused::not_found()),
+        };
+        if *request.method() != method {
+            return Err(Refused::method(if method == Method::POST { "POST" } else { "GET" }));
+        }
+        let signed = Signed::read(request, app, self.rules()).await?;
+        let publisher = self.publisher();
+        match path {
+            ["events"] => publisher.event(&signed).await,
+            ["batch_events"] => publisher.batch(&signed).await,
+            ["users", user, "events"] => {
+                publisher.user_event(&signed, &decode_segment(user)?).await
+            }
+            ["users", user, _] => self.terminate(&signed, &decode_segment(user)?).await,
+            ["channels"] => Ok(channels::list(&signed, &self.node)),
+            ["channels", name] => {
+                channels::show(&signed, &decode_segment(name)?, &self.node, self.now())
+            }
+            ["channels", name, _] => channels::users(&signed, &decode_segment(name)?, &self.node),
+            _ => Ok(channels::connections(&signed, &self.node)),
+        }
+    }
+
+    async fn terminate(&self, signed: &Signed, user: &str) -> Result<Answer, Refused> {
+        let (closed, all_closed) = oneshot::channel::<()>();
+        self.node.terminate(signed.app, user, Some(&Receipt::new(closed)));
+        // The receipt is never sent: its end is the message.
+        let _ = all_closed.await;
+        Ok(json("{}"))
+    }
+
+    fn publisher(&self) -> Publisher<'_> {
+        Publisher { node: &self.node, now: self.now() }
+    }
+
+    fn rules(&self) -> Rules<'_> {
+        Rules {
+            apps: self.node.apps(),
+            prefix: &self.settings.path,
+            max_body: self.settings.max_request_bytes,
+            body_timeout: self.settings.handshake_timeout,
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// A path segment without its URL encoding.
+fn decode_segment(segment: &str) -> Result<String, Refused> {
+    percent_encoding::percent_decode_str(segment)
+        .decode_utf8()
+        .map(std::borrow::Cow::into_owned)
+        .map_err(|_| Refused::malformed("The path is not valid URL encoding."))
+}

@@ -1,0 +1,122 @@
+//! The edge of the HTTP API: nothing behind it sees a request that isn't signed by its app.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use clarim_hub::{AppIndex, Apps};
+use clarim_protocol::rest::{SignedRequest, decode_query, find};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::http::request::Parts;
+use hyper::{Request, StatusCode};
+use serde::de::DeserializeOwned;
+
+use super::answer::Refused;
+
+/// A request whose signature has been checked.
+#[derive(Debug)]
+pub(crate) struct Signed {
+    pub(crate) app: AppIndex,
+    pub(crate) body: Bytes,
+    query: Vec<(String, String)>,
+}
+
+/// What reading and checking a request needs to know.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules<'a> {
+    pub(crate) apps: &'a Apps,
+    pub(crate) prefix: &'a str,
+    pub(crate) max_body: usize,
+    pub(crate) body_timeout: Duration,
+}
+
+impl Signed {
+    /// Reads the body of a request to an app's API and checks its signature.
+    pub(crate) async fn read(
+        request: Request<Incoming>,
+        app_id: &str,
+        rules: Rules<'_>,
+    ) -> Result<Self, Refused> {
+        let app = rules.apps.find_by_id(app_id).ok_or_else(|| {
+            let shown: String = app_id.chars().take(64).collect();
+            let sentence = format!("No matching application for ID [{shown}].");
+            Refused::new(StatusCode::NOT_FOUND, sentence)
+        })?;
+        let (head, body) = request.into_parts();
+        let body = read_body(&head, body, rules.max_body, rules.body_timeout).await?;
+        let query = head.uri.query().unwrap_or_default();
+        let signed = SignedRequest {
+            method: head.method.as_str(),
+            path: head.uri.path(),
+            query,
+            body: &body,
+        };
+        let unauthorized = |error: clarim_protocol::rest::SignatureError| {
+            Refused::new(StatusCode::UNAUTHORIZED, error.to_string())
+        };
+        signed.verify(&rules.apps.get(app).key, rules.prefix, unix_time()).map_err(unauthorized)?;
+        let query = decode_query(query).map_err(unauthorized)?;
+        Ok(Self { app, body, query })
+    }
+
+    /// A request of the built-in page, whose origin has been checked instead.
+    pub(crate) fn of_page(app: AppIndex, body: Bytes) -> Self {
+        Self { app, body, query: Vec::new() }
+    }
+
+    /// A parameter of the query.
+    pub(crate) fn param(&self, name: &str) -> Option<&str> {
+        find(&self.query, name)
+    }
+}
+
+/// Reads a body of at most `max` bytes.
+pub(crate) async fn read_body(
+    head: &Parts,
+    body: Incoming,
+    max: usize,
+    timeout: Duration,
+) -> Result<Bytes, Refused> {
+    let too_large = |size: Option<u64>| {
+        let size = size.map_or_else(String::new, |size| format!(" of {size} bytes"));
+        Refused::too_large(format!(
+            "Payload too large: the request body{size} exceeds the maximum of {max} bytes (MAX_REQUEST_SIZE)."
+        ))
+    };
+    // Said before a byte of it is read, where the client announces the size.
+    if let Some(size) = body.size_hint().exact()
+        && size > max as u64
+    {
+        return Err(too_large(Some(size)));
+    }
+    let collected = tokio::time::timeout(timeout, Limited::new(body, max).collect()).await;
+    match collected {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(None)),
+        Ok(Err(error)) => Err(Refused::malformed(format!("The request body ended early: {error}"))),
+        Err(_) => Err(Refused::new(
+            StatusCode::REQUEST_TIMEOUT,
+            format!("The body of {} did not arrive within {timeout:?}.", head.uri.path()),
+        )),
+    }
+}
+
+/// Reads a JSON body.
+pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refused> {
+    serde_json::from_slice(body).map_err(|error| {
+        if error.is_data() {
+            Refused::invalid(format!("Invalid field in the body: {error}."))
+        } else {
+            Refused::malformed(format!("The body is not valid JSON: {error}."))
+        }
+    })
+}
+
+/// As [`parse`], of a value that borrows nothing.
+pub(crate) fn parse_owned<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
+    parse(body)
+}
+
+fn unix_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}

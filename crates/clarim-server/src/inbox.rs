@@ -1,0 +1,139 @@
+//! The workers' inboxes: what one thread has for another to deliver.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use clarim_hub::{Entry, Post, WorkerId};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+/// Publishers wait while an inbox holds more than this many bytes.
+const MAX_BYTES: usize = 64 << 20;
+
+/// How long publishers wait for room before they are told to come again.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// One worker's inbox.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    entries: Mutex<Vec<Entry>>,
+    bytes: AtomicUsize,
+    /// The worker is running and will look here again before it sleeps: it needs no wake-up.
+    awake: AtomicBool,
+    wake: Notify,
+}
+
+impl Inbox {
+    /// Moves all entries to the end of `taken`.
+    pub(crate) fn take(&self, taken: &mut Vec<Entry>) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.append(&mut entries);
+        // A burst must not keep its memory for ever.
+        if entries.capacity() > 4096 {
+            *entries = Vec::new();
+        }
+        self.bytes.store(0, Ordering::Relaxed);
+    }
+
+    /// Says that from now on a wake-up is needed. `false`: something has come in the meantime.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        self.awake.store(false, Ordering::SeqCst);
+        let empty = self.entries.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        if !empty {
+            self.awake.store(true, Ordering::SeqCst);
+        }
+        empty
+    }
+
+    pub(crate) fn wake_up(&self) {
+        self.awake.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns when something has come since [`fall_asleep`](Self::fall_asleep).
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    fn push(&self, entry: Entry) {
+        self.bytes.fetch_add(entry.weight(), Ordering::Relaxed);
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+        if !self.awake.swap(true, Ordering::SeqCst) {
+            self.wake.notify_one();
+        }
+    }
+}
+
+/// All inboxes of a node.
+#[derive(Debug, Clone)]
+pub(crate) struct Inboxes(Arc<[Arc<Inbox>]>);
+
+impl Inboxes {
+    pub(crate) fn new(workers: u16) -> Self {
+        Self((0..workers).map(|_| Arc::default()).collect())
+    }
+
+    pub(crate) fn of(&self, worker: WorkerId) -> Arc<Inbox> {
+        self.0[usize::from(worker.0)].clone()
+    }
+
+    /// Waits until every inbox has room. `false`: one hasn't, for too long.
+    pub(crate) async fn room(&self) -> bool {
+        let full = || self.0.iter().any(|inbox| inbox.bytes.load(Ordering::Relaxed) > MAX_BYTES);
+        if !full() {
+            return true;
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while full() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        true
+    }
+}
+
+impl Post for Inboxes {
+    fn post(&self, worker: WorkerId, entry: Entry) {
+        self.0[usize::from(worker.0)].push(entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(bytes: usize) -> Entry {
+        let frame = clarim_protocol::Frame::text(&vec![b'x'; bytes]);
+        let (connection, socket_id) = (clarim_hub::ConnectionId(0), "1.1".parse().unwrap());
+        Entry::Tell { connection, socket_id, frame }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn publishers_wait_for_room_and_then_give_up() {
+        let inboxes = Inboxes::new(2);
+        assert!(inboxes.room().await);
+        inboxes.post(WorkerId(1), entry(MAX_BYTES));
+        assert!(!inboxes.room().await);
+        let waiting = tokio::spawn({
+            let inboxes = inboxes.clone();
+            async move { inboxes.room().await }
+        });
+        sleep(Duration::from_millis(20)).await;
+        inboxes.of(WorkerId(1)).take(&mut Vec::new());
+        assert!(waiting.await.unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_slept_through() {
+        let inboxes = Inboxes::new(1);
+        let inbox = inboxes.of(WorkerId(0));
+        inboxes.post(WorkerId(0), entry(1));
+        assert!(!inbox.fall_asleep(), "an entry is waiting");
+        inbox.take(&mut Vec::new());
+        assert!(inbox.fall_asleep());
+        inboxes.post(WorkerId(0), entry(1));
+        tokio::time::timeout(Duration::from_secs(1), inbox.woken()).await.unwrap();
+    }
+}

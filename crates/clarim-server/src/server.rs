@@ -1,0 +1,216 @@
+//! The server as a whole: its threads, from start to drain.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use clarim_hub::app::App;
+use clarim_hub::{Apps, Node, WorkerId};
+use rustls::ServerConfig;
+use socket2::{Domain, Socket, Type};
+use tokio::runtime::Builder;
+use tokio::sync::{mpsc, watch};
+
+use crate::accept::{Door, accept};
+use crate::inbox::Inboxes;
+use crate::settings::ServerSettings;
+use crate::tls::Certificate;
+use crate::worker::{self, Plan};
+
+/// Connections that may wait to be accepted: a crowd that comes back at once fits in.
+const BACKLOG: i32 = 4096;
+
+/// Bytes of the kernel's send buffer of one connection.
+const SEND_BUFFER: usize = 256 << 10;
+
+/// Time between two sweeps of the channel directory.
+const DIRECTORY_SWEEP: Duration = Duration::from_secs(1);
+
+/// A running server. Dropping it leaves the server running; see [`stop`](Self::stop).
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    node: Arc<Node<Inboxes>>,
+    stop: watch::Sender<bool>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+}
+
+impl Server {
+    /// Listens, and serves `apps` on threads of its own. `playground`: whether the built-in page is served,
+    /// on which everybody may publish.
+    ///
+    /// # Errors
+    /// When the address is taken or not this machine's, or a TLS file can't be used.
+    ///
+    /// ```no_run
+    /// use clarim_hub::app::App;
+    /// use clarim_server::{Server, settings::ServerSettings};
+    ///
+    /// let settings = ServerSettings { port: 8080, ..ServerSettings::default() };
+    /// let server = Server::start(settings, vec![App::new("1", "key", "secret")], false)?;
+    /// println!("listening on {}", server.address());
+    /// server.stop();
+    /// server.wait()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn start(settings: ServerSettings, apps: Vec<App>, playground: bool) -> io::Result<Self> {
+        let certificate = settings.tls.clone().map(Certificate::load).transpose()?;
+        let tls = certificate.as_ref().map(Certificate::config).transpose()?;
+        let listener = listen(&settings)?;
+        let address = listener.local_addr()?;
+        let workers = settings.workers.get();
+        let node = Arc::new(Node::new(Apps::new(apps), workers, Inboxes::new(workers)));
+        let (stop, stopping) = watch::channel(false);
+        let mut start = Start {
+            node: node.clone(),
+            settings: Arc::new(settings),
+            playground,
+            started: Instant::now(),
+            stopping: stopping.clone(),
+            tls,
+            threads: Vec::new(),
+        };
+        let doors = (0..workers).map(|n| start.worker(WorkerId(n))).collect::<io::Result<_>>()?;
+        let (started, mut threads) = (start.started, start.threads);
+        let reception = Reception { listener, doors, certificate, node: node.clone(), started };
+        threads.push(spawn("clarim-accept", move || reception.run(stopping))?);
+        Ok(Self { address, node, stop, threads })
+    }
+
+    /// Where the server listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Open connections of an app.
+    #[must_use]
+    pub fn connections(&self, app_id: &str) -> u32 {
+        let apps = self.node.apps();
+        apps.find_by_id(app_id).map_or(0, |index| apps.connections(index))
+    }
+
+    /// Whether nothing is left of any connection or event: what a join created, the last leave removed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.node.is_empty()
+    }
+
+    /// Begins to stop: nobody new is let in, and clients are sent away over the drain time of the settings,
+    /// with a code that makes them connect again at once.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Waits until a stopped server has drained.
+    ///
+    /// # Errors
+    /// What has ended one of its threads before that.
+    ///
+    /// # Panics
+    /// If one of its threads did.
+    pub fn wait(self) -> io::Result<()> {
+        for thread in self.threads {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        }
+        Ok(())
+    }
+}
+
+/// The thread that belongs to no worker: it accepts, and looks after what the workers share.
+struct Reception {
+    listener: TcpListener,
+    doors: Vec<Door>,
+    certificate: Option<Arc<Certificate>>,
+    node: Arc<Node<Inboxes>>,
+    started: Instant,
+}
+
+impl Reception {
+    async fn run(self, mut stopping: watch::Receiver<bool>) -> io::Result<()> {
+        if let Some(certificate) = self.certificate {
+            tokio::task::spawn_local(certificate.watch());
+        }
+        let sweep = async {
+            loop {
+                tokio::time::sleep(DIRECTORY_SWEEP).await;
+                self.node.sweep(self.started.elapsed());
+            }
+        };
+        tokio::select! {
+            result = accept(self.listener, self.doors) => result,
+            () = sweep => Ok(()),
+            // The listener closes here, so that a load balancer goes elsewhere at once.
+            _ = stopping.wait_for(|stopping| *stopping) => Ok(()),
+        }
+    }
+}
+
+/// What is needed to start the workers.
+struct Start {
+    node: Arc<Node<Inboxes>>,
+    settings: Arc<ServerSettings>,
+    playground: bool,
+    started: Instant,
+    stopping: watch::Receiver<bool>,
+    tls: Option<Arc<ServerConfig>>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+}
+
+impl Start {
+    fn worker(&mut self, id: WorkerId) -> io::Result<Door> {
+        let (sender, streams) = mpsc::unbounded_channel();
+        let plan = Plan {
+            id,
+            node: self.node.clone(),
+            settings: self.settings.clone(),
+            playground: self.playground,
+            started: self.started,
+            streams,
+            stopping: self.stopping.clone(),
+            tls: self.tls.clone(),
+        };
+        self.threads.push(spawn(&format!("clarim-{}", id.0), move || worker::run(plan))?);
+        Ok(Door { streams: sender, guests: Arc::new(AtomicUsize::new(0)) })
+    }
+}
+
+/// Runs a future on a thread of its own, where it is made: it need not be able to leave it.
+fn spawn<F: Future<Output = io::Result<()>>>(
+    name: &str,
+    make: impl FnOnce() -> F + Send + 'static,
+) -> io::Result<JoinHandle<io::Result<()>>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        tokio::task::LocalSet::new().block_on(&runtime, make())
+    })
+}
+
+fn listen(settings: &ServerSettings) -> io::Result<TcpListener> {
+    let (host, port) = (settings.host.as_str(), settings.port);
+    let failed = |error: io::Error| {
+        let reason = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "another program listens there; stop it, or choose another port with --port"
+                    .to_owned()
+            }
+            _ => error.to_string(),
+        };
+        io::Error::new(error.kind(), format!("cannot listen on {host}:{port}: {reason}"))
+    };
+    let address = (host, port)
+        .to_socket_addrs()
+        .map_err(failed)?
+        .next()
+        .ok_or_else(|| failed(io::Error::other("the host has no address")))?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    // What a reader that stalls may keep in the kernel, besides its outbox here.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(&address.into()).map_err(failed)?;
+    socket.listen(BACKLOG).map_err(failed)?;
+    Ok(socket.into())
+}

@@ -1,0 +1,299 @@
+//! The sockets of one worker: reading, and writing what the hub has queued.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use clarim_hub::{ConnectionId, Sockets};
+use clarim_protocol::frame::Decoder;
+use clarim_protocol::{Code, Frame};
+use mio::{Interest, Registry, Token};
+
+use crate::accept::Guest;
+use crate::outbox::{Outbox, Shared, Written};
+use crate::transport::Transport;
+
+/// How long a socket that is being closed may take to send the rest and to hear the client's farewell.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// One connection's socket. Kept small: most of them are idle.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    transport: Transport,
+    pub(crate) decoder: Decoder,
+    outbox: Outbox,
+    state: State,
+    /// Waiting in `SocketTable::unsent`.
+    queued: bool,
+    /// The kernel takes no more; the socket waits until it is writable.
+    blocked: bool,
+    _guest: Guest,
+}
+
+/// Where a socket is in its life. Times are the node's, in whole seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// A close frame is queued; the client has yet to answer it.
+    Closing {
+        until: u32,
+    },
+    /// Both sides have said farewell: the socket goes when everything is sent.
+    Done {
+        until: u32,
+    },
+}
+
+/// Why a connection ended, for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The outbox was full: the client reads too slowly, or not at all.
+    Slow,
+    /// Closed by the server, with a code.
+    Closed(Code),
+}
+
+/// All sockets of a worker, at the places that the hub gave the connections.
+#[derive(Debug)]
+pub(crate) struct SocketTable {
+    sockets: Vec<Option<Socket>>,
+    /// Sockets with something to write which aren't blocked, in the order in which they got it.
+    unsent: VecDeque<ConnectionId>,
+    /// Sockets that began to close since the engine last looked.
+    pub(crate) closing: Vec<(ConnectionId, End)>,
+    /// Sockets that have failed or are done, to be removed by the engine.
+    pub(crate) gone: Vec<ConnectionId>,
+    outbox_bytes: usize,
+    pub(crate) now: Duration,
+}
+
+impl SocketTable {
+    pub(crate) fn new(outbox_bytes: usize) -> Self {
+        Self {
+            sockets: Vec::new(),
+            unsent: VecDeque::new(),
+            closing: Vec::new(),
+            gone: Vec::new(),
+            outbox_bytes,
+            now: Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn insert(
+        &mut self,
+        id: ConnectionId,
+        mut transport: Transport,
+        guest: Guest,
+        registry: &Registry,
+    ) -> io::Result<()> {
+        let place = id.0 as usize;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        registry.register(transport.stream(), Token(place), interest)?;
+        if self.sockets.len() <= place {
+            self.sockets.resize_with(place + 1, || None);
+        }
+        self.sockets[place] = Some(Socket {
+            transport,
+            decoder: Decoder::default(),
+            outbox: Outbox::default(),
+            state: State::Open,
+            queued: false,
+            blocked: false,
+            _guest: guest,
+        });
+        Ok(())
+    }
+
+    /// Closes the file descriptor, which also ends its registration.
+    pub(crate) fn remove(&mut self, id: ConnectionId) -> bool {
+        self.sockets.get_mut(id.0 as usize).and_then(Option::take).is_some()
+    }
+
+    pub(crate) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Socket> {
+        self.sockets.get_mut(id.0 as usize)?.as_mut()
+    }
+
+    pub(crate) fn is_open(&self, id: ConnectionId) -> bool {
+        let socket = self.sockets.get(id.0 as usize).and_then(Option::as_ref);
+        socket.is_some_and(|socket| socket.state == State::Open)
+    }
+
+    /// Places in use are all below this.
+    pub(crate) fn places(&self) -> usize {
+        self.sockets.len()
+    }
+
+    pub(crate) fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// The kernel has said that the socket takes more.
+    pub(crate) fn writable(&mut self, id: ConnectionId) {
+        let Some(socket) = self.get_mut(id) else {
+            return;
+        };
+        if std::mem::take(&mut socket.blocked) && !std::mem::replace(&mut socket.queued, true) {
+            self.unsent.push_back(id);
+        }
+    }
+
+    /// Writes for at most `budget` sockets, those that have waited longest first.
+    pub(crate) fn flush(&mut self, budget: usize) {
+        for _ in 0..budget {
+            let Some(id) = self.unsent.pop_front() else {
+                return;
+            };
+            let Some(socket) = self.get_mut(id) else {
+                continue;
+            };
+            socket.queued = false;
+            match socket.outbox.write_to(&mut socket.transport) {
+                Ok(Written::All) if matches!(socket.state, State::Done { .. }) => {
+                    self.gone.push(id)
+                }
+                Ok(Written::All) => {}
+                Ok(Written::Blocked) => socket.blocked = true,
+                Err(_) => self.gone.push(id),
+            }
+        }
+    }
+
+    /// The client has sent a close frame: it is answered with its own code, unless it answers ours.
+    pub(crate) fn farewell(&mut self, id: ConnectionId, code: Option<Code>) {
+        let until = self.deadline();
+        let Some(socket) = self.get_mut(id) else {
+            return;
+        };
+        match socket.state {
+            State::Open => {
+                let answer = match code {
+                    Some(code) => Frame::close(code, ""),
+                    None => Frame::close_without_code(),
+                };
+                self.enqueue(id, &Shared::new(answer));
+                self.set_state(id, State::Done { until });
+            }
+            State::Closing { .. } if socket.outbox.bytes() == 0 => self.gone.push(id),
+            State::Closing { .. } => self.set_state(id, State::Done { until }),
+            State::Done { .. } => {}
+        }
+    }
+
+    /// Gives up on sockets in `places` that have been closing for too long.
+    pub(crate) fn sweep(&mut self, places: std::ops::Range<usize>) {
+        let now = seconds(self.now);
+        let end = places.end.min(self.sockets.len());
+        for place in places.start..end {
+            if let Some(socket) = &self.sockets[place]
+                && let State::Closing { until } | State::Done { until } = socket.state
+                && until <= now
+            {
+                self.gone.push(ConnectionId(place as u32));
+            }
+        }
+    }
+
+    /// Gives memory back that more sockets had needed.
+    pub(crate) fn shrink(&mut self) {
+        while self.sockets.last().is_some_and(Option::is_none) {
+            self.sockets.pop();
+        }
+        if self.sockets.len() < self.sockets.capacity() / 4 {
+            self.sockets.shrink_to_fit();
+        }
+        if self.unsent.len() < self.unsent.capacity() / 4 {
+            self.unsent.shrink_to_fit();
+        }
+    }
+
+    fn enqueue(&mut self, id: ConnectionId, frame: &Shared) {
+        let limit = self.outbox_bytes;
+        let Some(Some(socket)) = self.sockets.get_mut(id.0 as usize) else {
+            return;
+        };
+        if socket.state != State::Open {
+            return;
+        }
+        if socket.outbox.bytes() + frame.bytes().len() > limit {
+            return self.overflow(id);
+        }
+        socket.outbox.push(frame);
+        if !socket.blocked && !std::mem::replace(&mut socket.queued, true) {
+            self.unsent.push_back(id);
+        }
+    }
+
+    /// A gap would be silent corruption: the connection is closed instead, with a code that brings the
+    /// client back after a pause. What it had not been sent yet is dropped.
+    #[cold]
+    fn overflow(&mut self, id: ConnectionId) {
+        if let Some(socket) = self.get_mut(id) {
+            socket.outbox.abandon();
+            self.begin_close(id, Code::OVER_CAPACITY, "Reading too slowly", End::Slow);
+        }
+    }
+
+    fn begin_close(&mut self, id: ConnectionId, code: Code, reason: &str, end: End) {
+        let until = self.deadline();
+        let Some(socket) = self.get_mut(id) else {
+            return;
+        };
+        if socket.state != State::Open {
+            return;
+        }
+        socket.state = State::Closing { until };
+        socket.outbox.push(&Shared::new(Frame::close(code, reason)));
+        if !socket.blocked && !std::mem::replace(&mut socket.queued, true) {
+            self.unsent.push_back(id);
+        }
+        self.closing.push((id, end));
+    }
+
+    fn set_state(&mut self, id: ConnectionId, state: State) {
+        if let Some(socket) = self.get_mut(id) {
+            socket.state = state;
+        }
+    }
+
+    fn deadline(&self) -> u32 {
+        seconds(self.now + FAREWELL)
+    }
+}
+
+impl Socket {
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.transport.read(buffer)
+    }
+
+    pub(crate) fn short_read_is_empty(&self) -> bool {
+        self.transport.short_read_is_empty()
+    }
+}
+
+impl Sockets for SocketTable {
+    fn send(&mut self, connection: ConnectionId, frame: Frame) {
+        self.enqueue(connection, &Shared::new(frame));
+    }
+
+    fn send_to_all(
+        &mut self,
+        connections: &[ConnectionId],
+        except: Option<ConnectionId>,
+        frame: Frame,
+    ) {
+        let frame = Shared::new(frame);
+        for &connection in connections {
+            if Some(connection) != except {
+                self.enqueue(connection, &frame);
+            }
+        }
+    }
+
+    fn close(&mut self, connection: ConnectionId, code: Code, reason: &str) {
+        self.begin_close(connection, code, reason, End::Closed(code));
+    }
+}
+
+fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,189 @@
+//! A worker's thread: one runtime for its sockets and its HTTP connections.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::TcpStream as StdStream;
+use std::os::fd::{AsRawFd, RawFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clarim_hub::{Node, Refusal, WorkerId};
+use clarim_protocol::{Frame, server};
+use rustls::ServerConfig;
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+use crate::accept::Guest;
+use crate::engine::{Engine, SWEEP_INTERVAL};
+use crate::http::{Http, Upgraded, serve_http1, serve_http2};
+use crate::inbox::{Inbox, Inboxes};
+use crate::settings::ServerSettings;
+use crate::transport::{Tls, Transport};
+
+/// How long a refused client may take to read why.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) id: WorkerId,
+    pub(crate) node: Arc<Node<Inboxes>>,
+    pub(crate) settings: Arc<ServerSettings>,
+    pub(crate) playground: bool,
+    pub(crate) started: Instant,
+    pub(crate) streams: UnboundedReceiver<(StdStream, Guest)>,
+    pub(crate) stopping: watch::Receiver<bool>,
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+}
+
+/// Runs a worker until it has drained.
+///
+/// # Errors
+/// When the operating system refuses what no worker can do without.
+pub(crate) async fn run(plan: Plan) -> io::Result<()> {
+    let Plan { id, node, settings, playground, started, mut streams, stopping, tls } = plan;
+    let engine = Engine::new(id, &node, started, settings.outbox_bytes)?;
+    #[expect(deprecated, reason = "sound here: the engine's poll stays open as long as registered")]
+    let readiness = AsyncFd::with_interest(Readiness(engine.poll_fd()), Interest::READABLE)?;
+    let engine = Rc::new(RefCell::new(engine));
+    let inbox = node.post().of(id);
+    let http = Rc::new(Http {
+        node,
+        engine: engine.clone(),
+        settings: settings.clone(),
+        playground,
+        started,
+        stopping: stopping.clone(),
+    });
+    let tls = tls.map(TlsAcceptor::from);
+    tokio::task::spawn_local(async move {
+        while let Some((stream, guest)) = streams.recv().await {
+            tokio::task::spawn_local(welcome(http.clone(), tls.clone(), stream, guest));
+        }
+    });
+    drive(&engine, &readiness, &inbox, stopping, settings.drain).await
+}
+
+/// Gives the engine its turns.
+async fn drive(
+    engine: &RefCell<Engine>,
+    readiness: &AsyncFd<Readiness>,
+    inbox: &Inbox,
+    mut stopping: watch::Receiver<bool>,
+    drain: Duration,
+) -> io::Result<()> {
+    let mut tick = tokio::time::interval(SWEEP_INTERVAL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut draining = false;
+    loop {
+        let more = engine.borrow_mut().turn()?;
+        if draining && engine.borrow().is_drained() {
+            return Ok(());
+        }
+        if more {
+            // Unlike a wake-up of itself, this lets the runtime look at the HTTP sockets first.
+            tokio::task::yield_now().await;
+            continue;
+        }
+        if !inbox.fall_asleep() {
+            continue;
+        }
+        tokio::select! {
+            () = inbox.woken() => {}
+            ready = readiness.readable() => ready?.clear_ready(),
+            _ = tick.tick() => {}
+            _ = stopping.wait_for(|stopping| *stopping), if !draining => {
+                draining = true;
+                engine.borrow_mut().drain(drain);
+            }
+        }
+        inbox.wake_up();
+    }
+}
+
+/// Serves one connection until the engine has it, or it ends.
+async fn welcome(http: Rc<Http>, tls: Option<TlsAcceptor>, stream: StdStream, guest: Guest) {
+    let Ok(stream) = TcpStream::from_std(stream) else {
+        return;
+    };
+    let Some(tls) = tls else {
+        if let Some(upgraded) = serve_http1(http.clone(), stream).await {
+            adopt(&http, upgraded, guest, |stream| plain(stream).map(Transport::Plain)).await;
+        }
+        return;
+    };
+    let Ok(Ok(stream)) =
+        tokio::time::timeout(http.settings.handshake_timeout, tls.accept(stream)).await
+    else {
+        return;
+    };
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        return serve_http2(http, stream).await;
+    }
+    if let Some(upgraded) = serve_http1(http.clone(), stream).await {
+        adopt(&http, upgraded, guest, |stream| {
+            let (stream, session) = stream.into_inner();
+            Ok(Transport::Tls(Box::new(Tls { stream: plain(stream)?, session })))
+        })
+        .await;
+    }
+}
+
+/// Hands a connection over to the engine, or tells it why not.
+async fn adopt<S: AsyncWrite + AsyncReadExt + Unpin>(
+    http: &Http,
+    mut upgraded: Upgraded<S>,
+    guest: Guest,
+    transport: impl FnOnce(S) -> io::Result<Transport>,
+) {
+    let refusal = match upgraded.verdict {
+        Err(refusal) => refusal,
+        Ok(app) => match http.node.apps().admit(app) {
+            Err(refusal) => refusal,
+            Ok(()) => {
+                let Ok(transport) = transport(upgraded.stream) else {
+                    http.node.apps().release(app);
+                    return;
+                };
+                return http.engine.borrow_mut().adopt(app, transport, &upgraded.early, guest);
+            }
+        },
+    };
+    tracing::info!(code = refusal.code.get(), reason = refusal.message, "connection refused");
+    // The client may be gone already; then it needs no reason.
+    let _ = tokio::time::timeout(FAREWELL, refuse(&mut upgraded.stream, &refusal)).await;
+}
+
+/// Says why, as an error frame and as a close code, and waits until the client has read it: closing at once
+/// could make the kernel drop what is on its way.
+async fn refuse<S: AsyncWrite + AsyncReadExt + Unpin>(
+    stream: &mut S,
+    refusal: &Refusal,
+) -> io::Result<()> {
+    stream.write_all(server::error(refusal.code, &refusal.message).bytes()).await?;
+    stream.write_all(Frame::close(refusal.code, &refusal.message).bytes()).await?;
+    stream.flush().await?;
+    stream.shutdown().await?;
+    let mut ignored = [0; 1024];
+    while stream.read(&mut ignored).await? > 0 {}
+    Ok(())
+}
+
+fn plain(stream: TcpStream) -> io::Result<mio::net::TcpStream> {
+    Ok(mio::net::TcpStream::from_std(stream.into_std()?))
+}
+
+/// The engine's own poll, as something that the runtime can wait for. The engine closes it.
+#[derive(Debug)]
+struct Readiness(RawFd);
+
+impl AsRawFd for Readiness {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
