@@ -7,7 +7,7 @@ const el = (id) => document.getElementById(id);
 
 // What stands in index.html is the English original; here is its Portuguese.
 const portuguese = {
-	tagline: 'experimente', connectNow: 'Conectar agora', subscribeTitle: 'Inscreva-se em um canal',
+	tagline: 'experimente', connectNow: 'Conectar', subscribeTitle: 'Inscreva-se em um canal',
 	kind: 'Tipo de canal', public: 'Público', private: 'Privado', presence: 'Presença',
 	channel: 'Canal', subscribe: 'Inscrever-se', subscriptions: 'Inscrições',
 	noSubscriptions: 'Nenhuma ainda.', sendTitle: 'Envie um evento', eventName: 'Nome do evento',
@@ -24,7 +24,7 @@ const portuguese = {
 const words = {
 	connecting: ['Connecting…', 'Conectando…'],
 	connected: ['Connected', 'Conectado'],
-	waiting: ['Disconnected, reconnecting in {n} s', 'Desconectado, nova tentativa em {n} s'],
+	waiting: ['Disconnected, reconnecting in {n} s', 'Desconectado, reconectando em {n} s'],
 	refused: ['Disconnected: {reason}', 'Desconectado: {reason}'],
 	lost: ['Connection lost', 'Conexão perdida'],
 	unreachable: ['The server cannot be reached.', 'Não foi possível falar com o servidor.'],
@@ -34,9 +34,9 @@ const words = {
 		'Sua aplicação decide quem pode ouvir. Nesta página, todos podem.'],
 	'hint-presence-': ['Private, and the members see who else is there.',
 		'Privado, e os membros veem quem mais está no canal.'],
-	badChannel: ['Use only letters, digits and _ - = @ , . ; (up to 200 characters).',
-		'Use apenas letras sem acento, números e _ - = @ , . ; (até 200 caracteres).'],
-	pending: ['subscribing…', 'inscrevendo…'],
+	badChannel: ['Use only letters, digits and _ - = @ , . ;',
+		'Use apenas letras sem acento, números e _ - = @ , . ;'],
+	pending: ['subscribing…', 'inscrevendo-se…'],
 	subscribed: ['subscribed', 'inscrito'],
 	unsubscribe: ['Unsubscribe', 'Cancelar'],
 	unsubscribeFrom: ['Unsubscribe from {channel}', 'Cancelar a inscrição em {channel}'],
@@ -45,17 +45,17 @@ const words = {
 	guest: ['Guest {n}', 'Visitante {n}'],
 	you: ['{name} (you)', '{name} (você)'],
 	hello: ['Hello from Clarim!', 'Olá do Clarim!'],
-	badJson: ['This is not valid JSON: {reason}', 'Este JSON não é válido: {reason}'],
+	badJson: ['Not valid JSON: {reason}', 'JSON inválido: {reason}'],
 	noName: ['Give the event a name.', 'Dê um nome ao evento.'],
 	sent: ['Sent.', 'Enviado.'],
-	sentElsewhere: ['Sent. It will not show up here: this page is not subscribed to {channel}.',
-		'Enviado. Não vai aparecer aqui: esta página não está inscrita em {channel}.'],
+	sentElsewhere: ['Sent, but this page is not subscribed to {channel}.',
+		'Enviado, mas esta página não está inscrita em {channel}.'],
 	whispered: ['Whispered to the other subscribers.', 'Sussurrado aos outros inscritos.'],
 	filter: ['Filter', 'Filtrar'],
 	pause: ['Pause', 'Pausar'],
 	resume: ['Resume', 'Continuar'],
-	logEmpty: ['Subscribe to a channel, then send an event to it. It shows up here.',
-		'Inscreva-se em um canal e envie um evento para ele. Ele aparece aqui.'],
+	logEmpty: ['Subscribe to a channel, then send an event: it shows up here.',
+		'Inscreva-se em um canal e envie um evento: ele aparece aqui.'],
 	noMatch: ['Nothing matches the filter.', 'Nada corresponde ao filtro.'],
 	in: ['received', 'recebido'],
 	out: ['sent', 'enviado'],
@@ -188,7 +188,7 @@ class Client {
 	}
 
 	whisper(channel, event, data) {
-		this.#socket.send(JSON.stringify({ event, channel, data }));
+		this.#send(event, data, channel);
 	}
 
 	#enter(state) {
@@ -211,8 +211,9 @@ class Client {
 		this.#socket = null;
 	}
 
-	#send(event, data) {
-		if (this.socketId) this.#socket.send(JSON.stringify({ event, data }));
+	#send(event, data, channel) {
+		if (this.#socket?.readyState !== WebSocket.OPEN) return;
+		this.#socket.send(JSON.stringify({ event, channel, data }));
 	}
 
 	async #join(name, channel) {
@@ -334,9 +335,11 @@ const MAX_ENTRIES = 300;
 const MAX_SHOWN = 20_000;
 const ARROWS = { in: '↓', out: '↑', system: '•', error: '!' };
 
+/** Indented, unless that would change a value, as it does with 64-bit ids: then as it came. */
 function pretty(data) {
-	const value = decode(data) ?? '';
-	return typeof value === 'string' ? value : JSON.stringify(value, null, 2);
+	const text = JSON.stringify(decode(data), null, 2) ?? '';
+	const same = (other) => text.replace(/\s/g, '') === other.replace(/\s/g, '');
+	return typeof data !== 'string' || same(data) ? text : data;
 }
 
 class Log {
@@ -440,7 +443,8 @@ function arrived({ channel, event, data, user_id: user }) {
 	const i = travelling.findIndex((sent) =>
 		sent.channel === channel && sent.name === event && sent.data === data);
 	const latency = i < 0 ? undefined : now - travelling.splice(i, 1)[0].at;
-	log.add('in', { channel, event: user ? `${event} ← ${nameOf(channel, user)}` : event, data, latency });
+	const from = user === undefined ? '' : ` ← ${nameOf(channel, user)}`;
+	log.add('in', { channel, event: event + from, data, latency });
 }
 
 function nameOf(channel, user) {

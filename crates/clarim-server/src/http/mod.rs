@@ -180,6 +180,8 @@ impl Http {
         match segments[..] {
             ["app", key] => self.upgrade(&request, key, verdict),
             ["apps", app, ref rest @ ..] => self.api(request, app, rest).await,
+            #[cfg(feature = "autobahn")]
+            [""] => self.upgrade(&request, "echo", verdict),
             ["up"] => self.up(request.method()),
             ["playground", ref rest @ ..] if self.playground => {
                 playground::serve(self, request, rest).await

@@ -1,0 +1,57 @@
+//! Running other programs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+/// The top of the repository.
+pub(crate) fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// A command in the repository, to be run with [`Run::run`].
+pub(crate) fn command(program: &str, args: &[&str]) -> Run {
+    let mut command = Command::new(program);
+    command.args(args).current_dir(root());
+    Run(command)
+}
+
+/// Runs cargo.
+pub(crate) fn cargo(args: &[&str]) -> Result<()> {
+    command("cargo", args).run()
+}
+
+/// Runs cargo with variables in its environment.
+pub(crate) fn cargo_with(args: &[&str], variables: &[(&str, &str)]) -> Result<()> {
+    let mut run = command("cargo", args);
+    run.0.envs(variables.iter().copied());
+    run.run()
+}
+
+/// A command that is an error when it fails.
+pub(crate) struct Run(Command);
+
+impl Run {
+    pub(crate) fn current_dir(mut self, folder: PathBuf) -> Self {
+        self.0.current_dir(folder);
+        self
+    }
+
+    pub(crate) fn run(mut self) -> Result<()> {
+        let status = self.0.status().with_context(|| format!("cannot start {:?}", self.0))?;
+        ensure!(status.success(), "{:?} failed: {status}", self.0);
+        Ok(())
+    }
+
+    /// Whether the command can be started and succeeds; its output is not shown.
+    pub(crate) fn succeeds(mut self) -> bool {
+        self.0.output().is_ok_and(|output| output.status.success())
+    }
+
+    /// Of `id -u`: whether this is the root user.
+    pub(crate) fn says_root(mut self) -> bool {
+        self.0.output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+    }
+}

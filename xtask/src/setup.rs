@@ -1,0 +1,68 @@
+//! What the tests need beyond cargo, installed where it is missing.
+
+use anyhow::{Context, Result};
+
+use crate::run::{cargo, command, root};
+
+/// Programs and the Debian packages that bring them.
+const PROGRAMS: [(&str, &str, &str); 3] = [
+    ("chromium", "--version", "chromium"),
+    ("node", "--version", "nodejs npm"),
+    ("python3", "--version", "python3 python3-venv"),
+];
+
+/// Everything.
+pub(crate) fn all() -> Result<()> {
+    programs()?;
+    npm()?;
+    fuzzer()?;
+    python_env("autobahn", "kosoku==0.1.0").map(|_| ())
+}
+
+fn programs() -> Result<()> {
+    let missing: Vec<&str> = PROGRAMS
+        .iter()
+        .filter(|(program, version, _)| !command(program, &[version]).succeeds())
+        .flat_map(|(_, _, packages)| packages.split(' '))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let apt = |args: &[&str]| {
+        // Without root it is asked for; with it, sudo need not exist.
+        if command("id", &["-u"]).says_root() {
+            command("apt-get", args)
+        } else {
+            command("sudo", &[&["apt-get"], args].concat())
+        }
+    };
+    apt(&["update", "-q"]).run()?;
+    let install = [&["install", "-qy", "--no-install-recommends"], &missing[..]].concat();
+    apt(&install).run().with_context(|| format!("install these by hand: {}", missing.join(" ")))
+}
+
+fn npm() -> Result<()> {
+    let args = ["ci", "--no-fund", "--no-audit"];
+    command("npm", &args).current_dir(root().join("e2e")).run()
+}
+
+fn fuzzer() -> Result<()> {
+    if command("cargo", &["fuzz", "--version"]).succeeds() {
+        return Ok(());
+    }
+    cargo(&["install", "--locked", "cargo-fuzz"])
+}
+
+/// A Python environment below `target/` with one package. The folder that its programs are in.
+pub(crate) fn python_env(name: &str, package: &str) -> Result<std::path::PathBuf> {
+    let folder = root().join("target/python").join(name);
+    let programs = folder.join("bin");
+    let (python, folder) = (programs.join("python"), folder.to_string_lossy().into_owned());
+    let python = python.to_string_lossy().into_owned();
+    let (module, _) = package.split_once("==").unwrap_or((package, ""));
+    if !command(&python, &["-c", &format!("import {module}")]).succeeds() {
+        command("python3", &["-m", "venv", &folder]).run()?;
+        command(&python, &["-m", "pip", "install", "-q", package]).run()?;
+    }
+    Ok(programs)
+}
