@@ -16,7 +16,7 @@ const PURE: [&str; 2] = ["crates/clarim-protocol/src", "crates/clarim-hub/src"];
 const IMPURE: [&str; 5] = ["tokio", "std::net", "Instant::now", "SystemTime::now", "std::thread"];
 
 /// Prefixes of channel names belong to one file.
-const PREFIXES: [&str; 3] = ["\"private-", "\"presence-", "(\"cache-"];
+const PREFIXES: [&str; 3] = ["\"private-", "\"presence-", "(\"cache-\""];
 const PREFIX_FILE: &str = "crates/clarim-protocol/src/channel.rs";
 
 /// Names that say nothing.

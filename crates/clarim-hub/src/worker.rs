@@ -35,8 +35,9 @@ pub trait Sockets {
 
 /// A worker: the connections of one thread and the protocol state of each.
 ///
-/// Inputs are [`open`](Self::open), [`receive`](Self::receive), [`control_frame`](Self::control_frame),
-/// [`process`](Self::process), [`sweep`](Self::sweep), [`depart`](Self::depart) and [`close`](Self::close), with the node's time in
+/// Inputs are [`open`](Self::open), [`receive`](Self::receive), [`process`](Self::process),
+/// [`control_frame`](Self::control_frame), [`sweep`](Self::sweep), [`depart`](Self::depart) and
+/// [`close`](Self::close), with the node's time in
 /// those that need it; frames come out through [`Sockets`]. After each input the entries that stand in the
 /// worker's own inbox are to be processed before the next input: a subscription is made by such an entry.
 #[derive(Debug)]
