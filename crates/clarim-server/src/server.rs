@@ -65,6 +65,7 @@ impl Server {
         let node = Arc::new(Node::new(Apps::new(apps), workers, Inboxes::new(workers)));
         let (stop, stopping) = watch::channel(false);
         let mut start = Start {
+            stop: stop.clone(),
             node: node.clone(),
             settings: Arc::new(settings),
             playground,
@@ -76,7 +77,7 @@ impl Server {
         let doors = (0..workers).map(|n| start.worker(WorkerId(n))).collect::<io::Result<_>>()?;
         let (started, mut threads) = (start.started, start.threads);
         let reception = Reception { listener, doors, certificate, node: node.clone(), started };
-        threads.push(spawn("clarim-accept", move || reception.run(stopping))?);
+        threads.push(spawn("clarim-accept", stop.clone(), move || reception.run(stopping))?);
         Ok(Self { address, node, stop, threads })
     }
 
@@ -103,6 +104,15 @@ impl Server {
     /// with a code that makes them connect again at once.
     pub fn stop(&self) {
         self.stop.send_replace(true);
+    }
+
+    /// What [`stop`](Self::stop) does, to be kept apart from the server.
+    #[must_use]
+    pub fn stopper(&self) -> impl Fn() + Send + 'static + use<> {
+        let stop = self.stop.clone();
+        move || {
+            stop.send_replace(true);
+        }
     }
 
     /// Waits until a stopped server has drained.
@@ -151,6 +161,7 @@ impl Reception {
 
 /// What is needed to start the workers.
 struct Start {
+    stop: watch::Sender<bool>,
     node: Arc<Node<Inboxes>>,
     settings: Arc<ServerSettings>,
     playground: bool,
@@ -173,7 +184,8 @@ impl Start {
             stopping: self.stopping.clone(),
             tls: self.tls.clone(),
         };
-        self.threads.push(spawn(&format!("clarim-{}", id.0), move || worker::run(plan))?);
+        let name = format!("clarim-{}", id.0);
+        self.threads.push(spawn(&name, self.stop.clone(), move || worker::run(plan))?);
         Ok(Door { streams: sender, guests: Arc::new(AtomicUsize::new(0)) })
     }
 }
@@ -181,12 +193,23 @@ impl Start {
 /// Runs a future on a thread of its own, where it is made: it need not be able to leave it.
 fn spawn<F: Future<Output = io::Result<()>>>(
     name: &str,
+    stop: watch::Sender<bool>,
     make: impl FnOnce() -> F + Send + 'static,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let _stop = StopAtEnd(stop);
         let runtime = Builder::new_current_thread().enable_all().build()?;
         tokio::task::LocalSet::new().block_on(&runtime, make())
     })
+}
+
+/// Stops the server when dropped: a server that has lost a thread must not go on without it.
+struct StopAtEnd(watch::Sender<bool>);
+
+impl Drop for StopAtEnd {
+    fn drop(&mut self) {
+        self.0.send_replace(true);
+    }
 }
 
 fn listen(settings: &ServerSettings) -> io::Result<TcpListener> {
