@@ -107,7 +107,6 @@ impl Server {
     }
 
     /// What [`stop`](Self::stop) does, to be kept apart from the server.
-    #[must_use]
     pub fn stopper(&self) -> impl Fn() + Send + 'static + use<> {
         let stop = self.stop.clone();
         move || {
