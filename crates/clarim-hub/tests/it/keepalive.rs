@@ -135,3 +135,23 @@ fn the_times_are_those_of_the_app() {
         "#,
     );
 }
+
+#[test]
+fn a_connection_has_the_whole_timeout_to_answer_even_if_it_was_asked_late() {
+    play(
+        r#"
+        ana connects
+        a stall of 200 s
+        ana< {"event":"pusher:ping","data":{}}
+        29 s pass
+        ana> {"event":"pusher:pong"}
+        59 s pass
+        nothing else
+        1 s pass
+        ana< {"event":"pusher:ping","data":{}}
+        30 s pass
+        ana< {"event":"pusher:error","data":{"code":4201,"message":"…"}}
+        ana is closed 4201 Pong reply not received in time
+        "#,
+    );
+}
