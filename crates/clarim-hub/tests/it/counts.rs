@@ -132,3 +132,19 @@ fn more_than_a_hundred_are_told_at_most_every_five_seconds_and_then_the_latest()
     join(&mut world, app, 0);
     assert_eq!(counts(&mut world, crowd[0]), [103]);
 }
+
+#[test]
+fn a_crowd_that_goes_away_leaves_no_count_to_be_told() {
+    let (mut world, app, crowd) = crowd(100);
+    let more = [join(&mut world, app, 0), join(&mut world, app, 1)];
+    for seat in crowd.into_iter().chain(more) {
+        world.hang_up(seat);
+    }
+    let late = join(&mut world, app, 0);
+    assert_eq!(counts(&mut world, late), [1]);
+    pass(&mut world, 5_000);
+    pass(&mut world, 5_000);
+    assert_eq!(counts(&mut world, late), [0; 0], "the count has not changed");
+    world.hang_up(late);
+    world.assert_empty();
+}
