@@ -90,8 +90,12 @@ fn an_event_expires_under_subscribers_who_stay() {
         backend: event E on cache-x data "1"
         ana< {"event":"E","channel":"cache-x","data":"1"}
         # Nobody sweeps on time, and still nobody gets what is too old.
-        a stall of 1800 s
-        ana< {"event":"pusher:ping","data":{}}
+        1799 s pass unswept
+        ben connects
+        ben joins cache-x
+        ben< {"event":"E","channel":"cache-x","data":"1"}
+        ben hangs up
+        1 s pass unswept
         ben connects
         ben joins cache-x
         ben< {"event":"pusher:cache_miss","channel":"cache-x"}

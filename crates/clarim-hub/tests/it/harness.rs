@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use clarim_hub::app::App;
@@ -14,26 +15,33 @@ use serde_json::value::RawValue;
 
 /// The workers' inboxes: entries stay in them until the test takes them out.
 #[derive(Debug)]
-pub(crate) struct Inboxes(Vec<Mutex<VecDeque<Entry>>>);
+pub(crate) struct Inboxes {
+    entries: Vec<Mutex<VecDeque<Entry>>>,
+    /// Lets other threads go first now and then, where that would show a lock to be too short.
+    hesitant: bool,
+}
 
 impl Inboxes {
     fn pop(&self, worker: WorkerId) -> Option<Entry> {
-        self.0[usize::from(worker.0)].lock().unwrap().pop_front()
+        self.entries[usize::from(worker.0)].lock().unwrap().pop_front()
     }
 
     pub(crate) fn is_empty(&self, worker: WorkerId) -> bool {
-        self.0[usize::from(worker.0)].lock().unwrap().is_empty()
+        self.entries[usize::from(worker.0)].lock().unwrap().is_empty()
     }
 }
 
 impl Post for Inboxes {
     fn post(&self, worker: WorkerId, entry: Entry) {
-        self.0[usize::from(worker.0)].lock().unwrap().push_back(entry);
+        if self.hesitant && fastrand::u8(..) < 64 {
+            thread::yield_now();
+        }
+        self.entries[usize::from(worker.0)].lock().unwrap().push_back(entry);
     }
 }
 
-pub(crate) fn node(apps: Vec<App>, workers: u16) -> Arc<Node<Inboxes>> {
-    let inboxes = Inboxes((0..workers).map(|_| Mutex::default()).collect());
+pub(crate) fn node(apps: Vec<App>, workers: u16, hesitant: bool) -> Arc<Node<Inboxes>> {
+    let inboxes = Inboxes { entries: (0..workers).map(|_| Mutex::default()).collect(), hesitant };
     Arc::new(Node::new(Apps::new(apps), workers, inboxes))
 }
 
@@ -198,7 +206,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(apps: Vec<App>, workers: u16) -> Self {
-        let node = node(apps, workers);
+        let node = node(apps, workers, false);
         let desks = (0..workers).map(|id| Desk::new(WorkerId(id), node.clone())).collect();
         Self { node, desks, now: Duration::from_secs(1000), nonce: 1 }
     }

@@ -6,7 +6,8 @@
 //! ana> {"event":"pusher:subscribe","data":{"channel":"private-x","auth":"{auth}"}}
 //! ana< {"event":"pusher_internal:subscription_succeeded","channel":"private-x","data":'{}'}
 //! backend: event E on private-x data '{"n":1}' except ana
-//! 30 s pass
+//! 30 s pass                        # also: `30 min pass`; everything is swept each second
+//! a stall of 200 s                 # swept once; `200 s pass unswept`: not at all
 //! ana is closed 4201 Pong reply not received in time
 //! nothing else
 //! ```
@@ -136,6 +137,10 @@ impl Script {
             [time, "min", "pass"] => self.pass(60 * number::<u64>(time)?),
             ["a", "stall", "of", time, "s"] => {
                 self.world.pass(Duration::from_secs(number(time)?));
+                Ok(())
+            }
+            [time, "s", "pass", "unswept"] => {
+                self.world.now += Duration::from_secs(number(time)?);
                 Ok(())
             }
             ["workers", "wait"] => {

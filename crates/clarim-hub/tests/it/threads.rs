@@ -14,7 +14,7 @@ use crate::harness::{self, Desk, Inboxes, Out};
 const THREADS: u16 = 4;
 const CLIENTS: usize = 50;
 const STEPS: usize = 500;
-const USERS: u16 = 40;
+const USERS: u16 = 100;
 const NOW: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +52,7 @@ struct Crew {
 }
 
 fn crews(channel: &str) -> Vec<Crew> {
-    let node = harness::node(vec![App::new("one", "key", "secret")], THREADS);
+    let node = harness::node(vec![App::new("one", "key", "secret")], THREADS, true);
     let app = node.apps().find_by_id("one").unwrap();
     let crew = |thread| Crew {
         thread,
