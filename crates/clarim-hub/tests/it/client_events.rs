@@ -222,3 +222,23 @@ fn the_channel_must_have_a_name() {
         "##,
     );
 }
+
+#[test]
+fn a_server_over_capacity_refuses_client_events_and_says_so() {
+    play(
+        r#"
+        ana connects
+        ben connects
+        ana joins private-x
+        ben joins private-x
+        inboxes are full
+        ana> {"event":"client-e","channel":"private-x","data":1}
+        ana< {"event":"pusher:error","data":{"code":4301,
+            "message":"The server is over capacity; the event was not sent"}}
+        nothing else
+        inboxes are free
+        ana> {"event":"client-e","channel":"private-x","data":2}
+        ben< {"event":"client-e","channel":"private-x","data":2}
+        "#,
+    );
+}

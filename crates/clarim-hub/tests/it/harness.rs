@@ -1,6 +1,7 @@
 //! A node whose workers run when the test lets them, with sockets that only take note.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -19,6 +20,7 @@ pub(crate) struct Inboxes {
     entries: Vec<Mutex<VecDeque<Entry>>>,
     /// Lets other threads go first now and then, where that would show a lock to be too short.
     hesitant: bool,
+    pub(crate) full: AtomicBool,
 }
 
 impl Inboxes {
@@ -38,10 +40,15 @@ impl Post for Inboxes {
         }
         self.entries[usize::from(worker.0)].lock().unwrap().push_back(entry);
     }
+
+    fn has_room(&self) -> bool {
+        !self.full.load(Ordering::Relaxed)
+    }
 }
 
 pub(crate) fn node(apps: Vec<App>, workers: u16, hesitant: bool) -> Arc<Node<Inboxes>> {
-    let inboxes = Inboxes { entries: (0..workers).map(|_| Mutex::default()).collect(), hesitant };
+    let entries = (0..workers).map(|_| Mutex::default()).collect();
+    let inboxes = Inboxes { entries, hesitant, full: AtomicBool::new(false) };
     Arc::new(Node::new(Apps::new(apps), workers, inboxes))
 }
 

@@ -21,11 +21,13 @@
 //!   right signature and take the confirmation.
 //! - After each line all workers run. `workers wait` ends this; then there are `worker 1 runs` and
 //!   `worker 1 takes 2`.
+//! - `inboxes are full` and `inboxes are free` set what they say of themselves.
 //! - A line that ends with `,`, `:` or `[` goes on in the next one.
 //!
 //! At the end all clients hang up, and nothing may be left of them.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use clarim_hub::app::App;
@@ -141,6 +143,10 @@ impl Script {
             }
             [time, "s", "pass", "unswept"] => {
                 self.world.now += Duration::from_secs(number(time)?);
+                Ok(())
+            }
+            ["inboxes", "are", state @ ("full" | "free")] => {
+                self.world.node.post().full.store(state == "full", Ordering::Relaxed);
                 Ok(())
             }
             ["workers", "wait"] => {
