@@ -6,6 +6,8 @@ mod console;
 mod engine;
 mod http;
 mod inbox;
+mod log;
+mod open_files;
 mod outbox;
 pub mod run_file;
 mod server;

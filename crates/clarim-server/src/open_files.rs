@@ -3,8 +3,7 @@
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// Raises the limit of open files as far as is allowed, and returns it. Each connection is one.
-#[must_use]
-pub fn raise() -> u64 {
+pub(crate) fn raise() -> u64 {
     let mut limit = getrlimit(Resource::Nofile);
     let Some(allowed) = limit.maximum else {
         // Without a bound there is nothing to raise.

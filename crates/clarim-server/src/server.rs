@@ -39,8 +39,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens, and serves `apps` on threads of its own. `playground`: whether the built-in page is served,
-    /// on which everybody may publish.
+    /// Listens, and serves `apps` on threads of its own. `playground`: whether the built-in page is
+    /// served, on which everybody may publish.
     ///
     /// # Errors
     /// When the address is taken or not this machine's, or a TLS file can't be used.
@@ -57,9 +57,18 @@ impl Server {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn start(settings: ServerSettings, apps: Vec<App>, playground: bool) -> io::Result<Self> {
+        Self::start_on(listen(&settings)?, settings, apps, playground)
+    }
+
+    /// As [`start`](Self::start), where a socket is listening already.
+    pub(crate) fn start_on(
+        listener: TcpListener,
+        settings: ServerSettings,
+        apps: Vec<App>,
+        playground: bool,
+    ) -> io::Result<Self> {
         let certificate = settings.tls.clone().map(Certificate::load).transpose()?;
         let tls = certificate.as_ref().map(Certificate::config).transpose()?;
-        let listener = listen(&settings)?;
         let address = listener.local_addr()?;
         let workers = settings.workers.get();
         let node = Arc::new(Node::new(Apps::new(apps), workers, Inboxes::new(workers)));
@@ -211,7 +220,8 @@ impl Drop for StopAtEnd {
     }
 }
 
-fn listen(settings: &ServerSettings) -> io::Result<TcpListener> {
+/// Listens where the settings say.
+pub(crate) fn listen(settings: &ServerSettings) -> io::Result<TcpListener> {
     let (host, port) = (settings.host.as_str(), settings.port);
     let failed = |error: io::Error| {
         let reason = match error.kind() {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use anstyle::{AnsiColor, Style};
 
+use super::start::has_playground;
 use crate::settings::{Scheme, Settings};
 
 /// Descriptors that the process needs for itself: listener, logs, threads, requests under way.
@@ -16,7 +17,12 @@ const RESERVED_FILES: u64 = 100;
 /// In development mode it has all that a front end needs; otherwise only what tells one server from
 /// another. A secret it has never.
 #[must_use]
-pub fn banner(settings: &Settings, address: SocketAddr, open_files: u64, colour: bool) -> String {
+pub(super) fn banner(
+    settings: &Settings,
+    address: SocketAddr,
+    open_files: u64,
+    colour: bool,
+) -> String {
     let style = |style: Style| if colour { style } else { Style::new() };
     let (bold, dim) = (style(Style::new().bold()), style(Style::new().dimmed()));
     let green = style(AnsiColor::Green.on_default().bold());
@@ -30,7 +36,9 @@ pub fn banner(settings: &Settings, address: SocketAddr, open_files: u64, colour:
             "Secret",
             format!("in {}, with the app's id, for your backend", file.display()),
         ));
-        rows.push(("Playground", page));
+        if has_playground(settings, address) {
+            rows.push(("Playground", page));
+        }
     }
     rows.push(("Capacity", capacity(open_files)));
     let version = env!("CARGO_PKG_VERSION");

@@ -1,17 +1,19 @@
-//! The command line: what was typed, and every command but `start`.
+//! The command line: what was typed, and a file for each command.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::settings::{Flags, SettingsError, keys};
 
 mod app_new;
-pub mod banner;
+mod banner;
 mod config_check;
 mod install;
 mod restart;
+mod start;
 
 /// A real-time server for every Pusher client and SDK.
 #[derive(Debug, Parser)]
@@ -138,13 +140,13 @@ fn indented(error: &SettingsError) -> String {
     error.to_string().lines().map(|line| format!("  - {line}")).collect::<Vec<_>>().join("\n")
 }
 
-/// Runs every command but `start`, which is not this module's: its flags come back.
+/// Runs a command.
 ///
 /// # Errors
 /// Why the command has failed, as a text for people.
-pub fn run(command: Command, out: &mut dyn Write) -> Result<Option<Flags>, CommandError> {
+pub fn run(command: Command, out: &mut dyn Write) -> Result<ExitCode, CommandError> {
     match command {
-        Command::Start(flags) => return Ok(Some(flags)),
+        Command::Start(flags) => return start::start(&flags, out),
         Command::Restart(RestartFlags { port, config }) => {
             restart::run(&Flags { port, config, ..Flags::default() }, out)?;
         }
@@ -152,5 +154,5 @@ pub fn run(command: Command, out: &mut dyn Write) -> Result<Option<Flags>, Comma
         Command::App(AppCommand::New) => app_new::run(out)?,
         Command::Install { directory } => install::run(&directory, out)?,
     }
-    Ok(None)
+    Ok(ExitCode::SUCCESS)
 }
