@@ -1,0 +1,103 @@
+//! The backend's side: signed requests over a keep-alive connection, without waiting.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Result, bail, ensure};
+use clarim_protocol::rest;
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+
+use crate::server::Target;
+
+/// One connection to the HTTP API.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    stream: TcpStream,
+    target: Target,
+    unsent: Vec<u8>,
+    unread: Vec<u8>,
+    /// Requests without an answer yet.
+    pub(crate) pending: usize,
+}
+
+impl Publisher {
+    pub(crate) fn connect(target: &Target, registry: &Registry, token: Token) -> Result<Self> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, target.port));
+        let stream = std::net::TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        let mut stream = TcpStream::from_std(stream);
+        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        let (target, unsent, unread) = (target.clone(), Vec::new(), Vec::new());
+        Ok(Self { stream, target, unsent, unread, pending: 0 })
+    }
+
+    /// Publishes an event whose data needs no escaping.
+    pub(crate) fn publish(&mut self, channel: &str, data: &str) -> Result<()> {
+        let body = format!(r#"{{"name":"bench","channel":"{channel}","data":"{data}"}}"#);
+        let Target { app_id, key, port } = &self.target;
+        let path = format!("/apps/{app_id}/events");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        let query = rest::sign(key, "POST", &path, &[], body.as_bytes(), now);
+        let length = body.len();
+        write!(
+            self.unsent,
+            "POST {path}?{query} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        )?;
+        self.pending += 1;
+        self.send()
+    }
+
+    /// Sends what could not be sent before.
+    pub(crate) fn send(&mut self) -> Result<()> {
+        while !self.unsent.is_empty() {
+            match self.stream.write(&self.unsent) {
+                Ok(n) => drop(self.unsent.drain(..n)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads answers. How many have come; one that isn't 200 is an error.
+    pub(crate) fn receive(&mut self) -> Result<usize> {
+        let mut buffer = [0; 4096];
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => bail!("the server has closed the publisher's connection"),
+                Ok(n) => self.unread.extend_from_slice(&buffer[..n]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let mut answers = 0;
+        while let Some(length) = answer(&self.unread)? {
+            self.unread.drain(..length);
+            self.pending = self.pending.saturating_sub(1);
+            answers += 1;
+        }
+        Ok(answers)
+    }
+}
+
+/// Length of the first answer, when it is whole.
+fn answer(bytes: &[u8]) -> Result<Option<usize>> {
+    let mut headers = [httparse::EMPTY_HEADER; 32];
+    let mut response = httparse::Response::new(&mut headers);
+    let httparse::Status::Complete(head) = response.parse(bytes)? else { return Ok(None) };
+    let length = response.headers.iter().find(|h| h.name.eq_ignore_ascii_case("content-length"));
+    let length: usize = match length {
+        Some(header) => std::str::from_utf8(header.value)?.parse()?,
+        None => bail!("an answer without Content-Length"),
+    };
+    if bytes.len() < head + length {
+        return Ok(None);
+    }
+    let body = String::from_utf8_lossy(&bytes[head..head + length]);
+    ensure!(response.code == Some(200), "answer {:?}: {body}", response.code);
+    Ok(Some(head + length))
+}

@@ -1,0 +1,1 @@
+//! The load generator must notice what a bad server does.
