@@ -1,10 +1,14 @@
 //! The HTTP API, as backends and load balancers use it.
 
+use clarim_hub::app::App;
+use clarim_protocol::auth::AppKey;
+use clarim_protocol::rest;
 use hyper::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Harness, HttpConnection, Setup, app, app_with, event, start, start_with, unix_time,
+    Client, Harness, HttpConnection, Setup, app, app_with, event, start, start_with, unix_time,
+    within,
 };
 
 fn body(channel: &str, socket_id: Option<&str>) -> Value {
@@ -57,7 +61,7 @@ async fn a_channel_named_twice_gets_the_event_once() {
 }
 
 /// One user on a presence channel, and one subscriber of a public channel.
-async fn two_channels(server: &Harness) -> [crate::support::Client; 2] {
+async fn two_channels(server: &Harness) -> [Client; 2] {
     let (mut one, mut two) = (server.connect().await, server.connect().await);
     one.join("presence-test", 1).await;
     two.subscribe("test-channel").await;
@@ -159,7 +163,7 @@ async fn validates_invalid_data() {
 #[tokio::test]
 async fn fails_when_payload_is_invalid() {
     let server = start();
-    for text in ["", "{", "not json", r#"{"name":"e","channel":"x","data":"{}"}x"#] {
+    for text in ["", "{", "not json", r#"{"name":"e","#] {
         for path in ["/events", "/batch_events", "/users/1/events"] {
             let reply = server.api().post_text(path, text).await;
             assert_eq!(reply.status, 400, "{path} {text:?} {}", reply.text);
@@ -346,12 +350,9 @@ async fn only_returns_occupied_channels() {
     server.publish("cache-x", "e", &json!({})).await;
     let [one, _two] = two_channels(&server).await;
     drop(one);
-    let mut channels = server.api().read("/channels", "").await;
     // The server hears of a lost connection a moment later.
-    while channels["channels"].as_object().unwrap().len() > 1 {
-        channels = server.api().read("/channels", "").await;
-    }
-    assert_eq!(channels, json!({ "channels": { "test-channel": {} } }));
+    let expected = json!({ "channels": { "test-channel": {} } });
+    within(async { while server.api().read("/channels", "").await != expected {} }).await;
 }
 
 #[tokio::test]
@@ -487,14 +488,14 @@ async fn every_part_of_a_signature_counts() {
     let mut client = server.connect().await;
     client.subscribe("x").await;
     let text = body("x", None).to_string();
-    let good = server.api().sign("POST", "/events", &[], text.as_bytes());
-    let now = unix_time().to_string();
-    let key = clarim_protocol::auth::AppKey::new("reverb-key", "reverb-secret");
+    let key = AppKey::new("reverb-key", "reverb-secret");
     let at = |time: u64| {
         let path = "/apps/123456/events";
-        let query = clarim_protocol::rest::sign(&key, "POST", path, &[], text.as_bytes(), time);
+        let query = rest::sign(&key, "POST", path, &[], text.as_bytes(), time);
         format!("{path}?{query}")
     };
+    let now = unix_time();
+    let good = at(now);
     let other = server.api().sign("POST", "/batch_events", &[], text.as_bytes());
     for target in [
         good.replace("auth_key=reverb-key", "auth_key=other"),
@@ -533,9 +534,9 @@ async fn server_listens_on_a_specific_path() {
     assert_eq!((reply.status, reply.text.as_str()), (200, "{}"));
     client.expect(empty("x")).await;
     // Signed with it.
-    let key = clarim_protocol::auth::AppKey::new("reverb-key", "reverb-secret");
+    let key = AppKey::new("reverb-key", "reverb-secret");
     let path = "/ws/apps/123456/channels";
-    let query = clarim_protocol::rest::sign(&key, "GET", path, &[], b"", unix_time());
+    let query = rest::sign(&key, "GET", path, &[], b"", unix_time());
     let reply = server.request("GET", &format!("{path}?{query}"), b"").await;
     assert_eq!((reply.status, reply.json()), (200, json!({ "channels": { "x": {} } })));
     assert_eq!(server.request("GET", "/ws/up", b"").await.status, 200);
@@ -552,7 +553,7 @@ async fn returns_an_error_when_the_path_prefix_is_not_included() {
 
 #[tokio::test]
 async fn every_app_knows_its_own_channels_only() {
-    let other = clarim_hub::app::App::new("2", "other-key", "other-secret");
+    let other = App::new("2", "other-key", "other-secret");
     let server = Setup::default().start(vec![app(), other]);
     let mut client = server.connect().await;
     client.subscribe("x").await;

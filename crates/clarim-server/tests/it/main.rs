@@ -1,5 +1,7 @@
 //! A whole server, seen from outside: through sockets alone.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, as tests, fail by panicking")]
+
 mod faults;
 mod http;
 mod load;

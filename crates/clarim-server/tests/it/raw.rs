@@ -1,7 +1,6 @@
 //! A client that sends bytes as they are.
 
 use std::io;
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -157,11 +156,6 @@ impl Raw {
     /// Drops the connection so that the server hears of it by a reset.
     pub(crate) fn reset(self) {
         self.stream.set_zero_linger().unwrap();
-    }
-
-    /// Lets some bytes of the server pass unread.
-    pub(crate) async fn pause(&self, time: Duration) {
-        tokio::time::sleep(time).await;
     }
 }
 

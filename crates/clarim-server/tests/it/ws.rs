@@ -143,6 +143,12 @@ fn quick(app: &mut App) {
     app.activity_timeout = Duration::from_secs(1);
 }
 
+/// Leaves those who do answer more time for it.
+fn patient(app: &mut App) {
+    app.ping_interval = Duration::from_secs(1);
+    app.activity_timeout = Duration::from_secs(5);
+}
+
 #[tokio::test]
 async fn it_can_ping_and_disconnect_inactive_subscribers_with_json() {
     let server = start_with(quick);
@@ -185,7 +191,7 @@ fn text_code(payload: &[u8]) -> Value {
 
 #[tokio::test]
 async fn a_pong_keeps_the_connection() {
-    let server = start_with(quick);
+    let server = start_with(patient);
     let mut client = server.connect().await;
     for _ in 0..2 {
         client.expect(json!({ "event": "pusher:ping", "data": {} })).await;
@@ -196,7 +202,7 @@ async fn a_pong_keeps_the_connection() {
 
 #[tokio::test]
 async fn a_pong_control_frame_keeps_the_connection() {
-    let server = start_with(quick);
+    let server = start_with(patient);
     let mut client = Raw::websocket(&server).await;
     for _ in 0..2 {
         client.send_frame(PONG, b"").await;
