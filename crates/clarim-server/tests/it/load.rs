@@ -3,19 +3,16 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
 use crate::raw::{CLOSE, HANDSHAKE, Raw, TEXT, frame};
 use crate::support::{
-    Client, Harness, HttpConnection, Setup, app, app_with, event, member, start, within,
+    Client, Harness, HttpConnection, Setup, app, app_with, dial_narrow, event, member, start,
+    within,
 };
 
-/// A client which takes little into its own buffer of the kernel.
 async fn slow_client(server: &Harness) -> Raw {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(16 << 10).unwrap();
-    let mut client = Raw::new(socket.connect(server.address).await.unwrap());
+    let mut client = Raw::new(dial_narrow(server).await);
     client.shake_hands().await;
     let subscribe = br#"{"event":"pusher:subscribe","data":{"channel":"x"}}"#;
     client.send(&frame(true, TEXT, subscribe)).await;

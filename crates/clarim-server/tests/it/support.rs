@@ -20,7 +20,7 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_websockets::{ClientBuilder, Message, WebSocketStream};
@@ -201,9 +201,19 @@ pub(crate) type Stream = Box<dyn Io>;
 
 /// TLS over a connection to the server.
 pub(crate) async fn secure(harness: &Harness, connector: &TlsConnector) -> io::Result<Stream> {
-    let stream = TcpStream::connect(harness.address).await?;
+    secure_on(TcpStream::connect(harness.address).await?, connector).await
+}
+
+pub(crate) async fn secure_on(stream: TcpStream, connector: &TlsConnector) -> io::Result<Stream> {
     let name = "localhost".try_into().unwrap();
     Ok(Box::new(within(connector.connect(name, stream)).await?))
+}
+
+/// A connection which takes little into its own buffer of the kernel.
+pub(crate) async fn dial_narrow(harness: &Harness) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 << 10).unwrap();
+    socket.connect(harness.address).await.unwrap()
 }
 
 /// A WebSocket client.

@@ -12,12 +12,13 @@ use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 use rustls::client::Resumption;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_rustls::TlsConnector;
 
 use crate::raw::{HANDSHAKE, Raw};
 use crate::support::{
-    Client, Harness, HttpConnection, Reply, Setup, app, event, secure, succeeded, within,
+    Client, Harness, HttpConnection, Reply, Setup, app, dial_narrow, event, secure, secure_on,
+    succeeded, within,
 };
 
 /// A server with a certificate of its own, in files that go with it.
@@ -148,6 +149,36 @@ async fn large_events_go_both_ways_over_tls() {
         two.expect(json!({ "event": "client-x", "channel": "private-x", "data": data })).await;
     }
     one.expect_nothing().await;
+}
+
+#[tokio::test]
+async fn a_reader_that_stalls_is_closed_over_tls() {
+    let server = Secure::start("slow");
+    let stream = dial_narrow(&server.harness).await;
+    let stream = secure_on(stream, &server.connector).await.unwrap();
+    let mut slow = server.harness.open_on(stream, "/app/reverb-key", &[]).await;
+    slow.greeted().await;
+    slow.subscribe("private-x").await;
+    let mut connection = server.http().await;
+    let data = |n: usize| json!({ "n": n, "padding": "x".repeat(50_000) });
+    let mut sent = 0;
+    while !server.harness.running().is_empty() {
+        server.publish(&mut connection, &data(sent).to_string()).await;
+        sent += 1;
+        assert!(sent < 500, "it still has its place");
+    }
+    for n in 0.. {
+        let message = slow.next().await.unwrap();
+        if let Some((code, _)) = message.as_close() {
+            assert_eq!(u16::from(code), 4100);
+            assert!(n > 0 && n < sent, "closed after {n} of {sent} events");
+            break;
+        }
+        let found: Value = serde_json::from_str(message.as_text().unwrap()).unwrap();
+        assert_eq!(found, event("private-x", "e", &data(n)));
+    }
+    drop(slow);
+    server.harness.becomes_empty().await;
 }
 
 #[tokio::test]
