@@ -412,6 +412,29 @@ async fn stopping_sends_clients_away_over_time() {
 }
 
 #[tokio::test]
+async fn a_request_that_has_begun_is_answered_while_stopping() {
+    let mut server = start();
+    let body = br#"{"name":"e","channel":"x","data":"{}"}"#;
+    let target = server.api().sign("POST", "/events", &[], body);
+    let mut client = Raw::connect(&server).await;
+    let head = format!(
+        "POST {target} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    client.send(head.as_bytes()).await;
+    // The server is waiting for the body.
+    assert!(client.head().await.starts_with("HTTP/1.1 100 "));
+    let stopped = server.server.take().unwrap();
+    stopped.stop();
+    let address = server.address;
+    eventually(|| std::net::TcpStream::connect(address).is_err()).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    client.send(body).await;
+    assert!(client.head().await.starts_with("HTTP/1.1 200 "));
+    within(tokio::task::spawn_blocking(move || stopped.wait())).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn stopping_does_not_wait_for_idle_http_connections() {
     let mut server = start();
     let mut kept = HttpConnection::new(server.dial().await).await;
