@@ -15,8 +15,8 @@ use crate::channels::{ChannelIndex, Place};
 pub(crate) struct Connection {
     pub(crate) app: AppIndex,
     pub(crate) socket_id: SocketId,
-    /// The node's time of the last sign of life, in whole seconds.
-    heard_at: u32,
+    /// The node's time of the last sign of life or, if `pinged`, of the ping; in whole seconds.
+    since: u32,
     pinged: bool,
     /// The client has used control frames: it is pinged with them too.
     control_frames: bool,
@@ -55,7 +55,7 @@ impl Connection {
         Self {
             app,
             socket_id,
-            heard_at: seconds(now),
+            since: seconds(now),
             pinged: false,
             control_frames: false,
             subscriptions: SmallVec::new(),
@@ -66,21 +66,22 @@ impl Connection {
 
     /// A sign of life has come; `control`: as a ping or pong control frame.
     pub(crate) fn heard(&mut self, now: Duration, control: bool) {
-        self.heard_at = seconds(now);
+        self.since = seconds(now);
         self.pinged = false;
         self.control_frames |= control;
     }
 
     pub(crate) fn check_silence(&mut self, app: &App, now: Duration) -> Silence {
-        let silent = Duration::from_secs(u64::from(seconds(now).saturating_sub(self.heard_at)));
+        let silent = Duration::from_secs(u64::from(seconds(now).saturating_sub(self.since)));
         if self.pinged {
-            let limit = app.ping_interval + app.activity_timeout;
-            return if silent >= limit { Silence::Dead } else { Silence::Fine };
+            return if silent >= app.activity_timeout { Silence::Dead } else { Silence::Fine };
         }
         if silent < app.ping_interval {
             return Silence::Fine;
         }
+        // The time to answer begins with the question, which may come late.
         self.pinged = true;
+        self.since = seconds(now);
         Silence::Ping { control: self.control_frames }
     }
 

@@ -145,4 +145,10 @@ impl Entry {
 pub trait Post {
     /// Appends `entry` to the inbox of `worker`.
     fn post(&self, worker: WorkerId, entry: Entry);
+
+    /// Whether no inbox holds more than it should. While one does, client events are refused; backends are
+    /// made to wait before they publish.
+    fn has_room(&self) -> bool {
+        true
+    }
 }

@@ -54,10 +54,13 @@ impl Presence {
         if present.connections > 0 {
             return Departure::Remains;
         }
-        match self.members.swap_remove(id.as_str()) {
-            Some(present) => Departure::Last(present.member),
-            None => Departure::Remains,
+        let Some(present) = self.members.swap_remove(id.as_str()) else {
+            return Departure::Remains;
+        };
+        if self.members.len() < self.members.capacity() / 8 {
+            self.members.shrink_to(self.members.len() * 2);
         }
+        Departure::Last(present.member)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -70,5 +73,25 @@ impl Presence {
 
     pub(crate) fn succeeded(&self, channel: &ChannelName) -> Frame {
         server::presence_succeeded(channel, self.members.values().map(|present| &present.member))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_that_has_gone_takes_no_memory() {
+        let mut presence = Presence::default();
+        let members: Vec<Member> =
+            (0..1000).map(|id| Member::parse(&format!(r#"{{"user_id":{id}}}"#)).unwrap()).collect();
+        for member in &members {
+            assert_eq!(presence.join(member, 1000), Ok(true));
+        }
+        for member in &members[1..] {
+            assert!(matches!(presence.leave(&member.id), Departure::Last(_)));
+        }
+        assert_eq!(presence.len(), 1);
+        assert!(presence.members.capacity() < 50, "{}", presence.members.capacity());
     }
 }

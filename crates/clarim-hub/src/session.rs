@@ -177,6 +177,9 @@ impl<P: Post> Worker<P> {
         if subscription.is_none() && app.client_events == ClientEvents::Members {
             return Err(Reject::auth("The client is not a member of the specified channel."));
         }
+        if !self.node.post().has_room() {
+            return Err(Reject::event("The server is over capacity; the event was not sent"));
+        }
         // Who the sender is was signed by the backend; what the message says of it is not even read.
         let user = subscription.and_then(|subscription| subscription.member.as_deref());
         let frame = server::client_event(&event.event, &channel.name, event.data, user);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clarim_protocol::user::{Member, UserId};
 use clarim_protocol::{Frame, SocketId, server};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 
 use crate::app::App;
@@ -32,7 +32,7 @@ pub(crate) struct Shard {
     cached: VecDeque<(Duration, ChannelKey)>,
     cached_bytes: usize,
     /// Channels whose subscribers are still to be told their number.
-    uncounted: Vec<ChannelKey>,
+    uncounted: HashSet<ChannelKey, foldhash::fast::RandomState>,
 }
 
 #[derive(Debug, Default)]
@@ -42,7 +42,6 @@ struct Channel {
     presence: Option<Box<Presence>>,
     cached: Option<Cached>,
     counted_at: Option<Duration>,
-    count_is_due: bool,
 }
 
 #[derive(Debug)]
@@ -173,17 +172,15 @@ impl Shard {
                 _ => self.forget(&key),
             }
         }
-        for key in std::mem::take(&mut self.uncounted) {
-            let Some(channel) = self.channels.get_mut(&key) else {
-                continue;
-            };
-            if channel.counted_at.is_some_and(|at| at + COUNT_PAUSE > now) {
-                self.uncounted.push(key);
-            } else {
-                channel.count_is_due = false;
-                channel.tell_count(&key, now, post);
+        let channels = &mut self.channels;
+        self.uncounted.retain(|key| {
+            let Some(channel) = channels.get_mut(key) else { return false };
+            let pausing = channel.is_pausing(now);
+            if !pausing {
+                channel.tell_count(key, now, post);
             }
-        }
+            pausing
+        });
         if self.channels.len() < self.channels.capacity() / 8 {
             self.channels.shrink_to_fit();
         }
@@ -250,11 +247,11 @@ impl Shard {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
-        let pausing = channel.counted_at.is_some_and(|at| at + COUNT_PAUSE > now);
-        if channel.total() <= COUNT_AT_ONCE || !pausing {
+        if channel.total() <= COUNT_AT_ONCE || !channel.is_pausing(now) {
             channel.tell_count(key, now, post);
-        } else if !std::mem::replace(&mut channel.count_is_due, true) {
-            self.uncounted.push(key.clone());
+            self.uncounted.remove(key);
+        } else {
+            self.uncounted.insert(key.clone());
         }
     }
 }
@@ -309,6 +306,11 @@ impl Channel {
             let (channel, frame) = (key.clone(), frame.clone());
             post.post(*worker, Entry::Deliver { channel, frame, except: None, receipt: None });
         }
+    }
+
+    /// Whether the subscribers were told their number too short a time ago.
+    fn is_pausing(&self, now: Duration) -> bool {
+        self.counted_at.is_some_and(|at| at + COUNT_PAUSE > now)
     }
 
     fn tell_count(&mut self, key: &ChannelKey, now: Duration, post: &impl Post) {

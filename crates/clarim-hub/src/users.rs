@@ -1,5 +1,7 @@
 //! Signed-in users: who is online, and who wants to know.
 
+use std::hash::Hash;
+
 use clarim_protocol::{SocketId, server};
 use hashbrown::HashMap;
 
@@ -53,6 +55,7 @@ impl UserShard {
     pub(crate) fn unwatch(&mut self, key: &UserKey, watcher: SocketId) {
         if let Some(user) = self.users.get_mut(key) {
             user.watchers.remove(&watcher);
+            shrink(&mut user.watchers);
             self.remove_if_empty(key);
         }
     }
@@ -65,7 +68,15 @@ impl UserShard {
         let empty = |user: &User| user.connections == 0 && user.watchers.is_empty();
         if self.users.get(key).is_some_and(empty) {
             self.users.remove(key);
+            shrink(&mut self.users);
         }
+    }
+}
+
+/// Gives memory back that more entries had needed.
+fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V, foldhash::fast::RandomState>) {
+    if map.len() < map.capacity() / 8 {
+        map.shrink_to(map.len() * 2);
     }
 }
 
@@ -80,5 +91,38 @@ impl User {
             let (connection, frame) = (seat.connection, frame.clone());
             post.post(seat.worker, Entry::Tell { connection, socket_id, frame });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::App;
+    use crate::apps::Apps;
+    use crate::entry::{ConnectionId, WorkerId};
+
+    struct Nowhere;
+
+    impl Post for Nowhere {
+        fn post(&self, _: WorkerId, _: Entry) {}
+    }
+
+    #[test]
+    fn users_and_watchers_who_have_gone_take_no_memory() {
+        let app = Apps::new([App::new("1", "key", "secret")]).find_by_id("1").unwrap();
+        let key = |user: u32| (app, user.to_string().into_boxed_str());
+        let mut shard = UserShard::default();
+        let watcher = |n| Seat { worker: WorkerId(0), connection: ConnectionId(n) };
+        for n in 0..1000 {
+            shard.come(&key(n), &Nowhere);
+            shard.watch(key(0), watcher(n).socket_id(1), watcher(n));
+        }
+        for n in 1..1000 {
+            shard.go(&key(n), &Nowhere);
+            shard.unwatch(&key(0), watcher(n).socket_id(1));
+        }
+        assert!(shard.users.capacity() < 50, "{}", shard.users.capacity());
+        let watchers = shard.users[&key(0)].watchers.capacity();
+        assert!(watchers < 50, "{watchers}");
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! <https://pusher.com/docs/channels/library_auth_reference/rest-api/>
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use md5::{Digest, Md5};
@@ -98,48 +99,50 @@ impl SignedRequest<'_> {
     /// `now` is in seconds since 1970. A server behind a path prefix passes it in `prefix` ("" for none):
     /// SDKs sign with or without it, and both are accepted.
     ///
+    /// Returns the parameters of the caller's own.
+    ///
     /// # Errors
     /// Says what is wrong, for the backend's developer to read.
-    pub fn verify(&self, app: &AppKey, prefix: &str, now: u64) -> Result<(), SignatureError> {
-        let mut params = decode_query(self.query)?;
-        let signature =
-            take(&mut params, "auth_signature").ok_or(SignatureError::Missing("auth_signature"))?;
-        let key = find(&params, "auth_key").ok_or(SignatureError::Missing("auth_key"))?;
-        if key != app.key() {
+    pub fn verify(
+        &self,
+        app: &AppKey,
+        prefix: &str,
+        now: u64,
+    ) -> Result<Params<'_>, SignatureError> {
+        let mut params = Params::decode(self.query)?;
+        let signature = params.take("auth_signature")?;
+        if params.need("auth_key")? != app.key() {
             return Err(SignatureError::Key);
         }
-        let version =
-            find(&params, "auth_version").ok_or(SignatureError::Missing("auth_version"))?;
-        if version != "1.0" {
+        if params.need("auth_version")? != "1.0" {
             return Err(SignatureError::Version);
         }
-        let timestamp =
-            find(&params, "auth_timestamp").ok_or(SignatureError::Missing("auth_timestamp"))?;
+        let timestamp = params.need("auth_timestamp")?;
         let timestamp: u64 = timestamp.parse().map_err(|_| SignatureError::TimestampForm)?;
         if timestamp.abs_diff(now) > TIMESTAMP_TOLERANCE {
             return Err(SignatureError::Expired { timestamp, now });
         }
-        match (find(&params, "body_md5"), self.body.is_empty()) {
+        match (params.get("body_md5"), self.body.is_empty()) {
             (None, false) => return Err(SignatureError::Missing("body_md5")),
             (Some(md5), _) if !self.is_md5_of_body(md5) => return Err(SignatureError::BodyMd5),
             _ => {}
         }
-        self.verify_signature(app, prefix, &params, &signature)
+        self.verify_signature(app, prefix, &params, &signature)?;
+        params.0.retain(|(name, _)| !name.starts_with("auth_") && name != "body_md5");
+        Ok(params)
     }
 
     fn verify_signature(
         &self,
         app: &AppKey,
         prefix: &str,
-        params: &[(String, String)],
+        params: &Params<'_>,
         signature: &str,
     ) -> Result<(), SignatureError> {
-        let canonical = canonical_query(params);
+        let canonical = params.canonical();
         let verify = |path: &str| {
-            app.verify(
-                &[self.method.as_bytes(), b"\n", path.as_bytes(), b"\n", canonical.as_bytes()],
-                signature,
-            )
+            let (method, path) = (self.method.as_bytes(), path.as_bytes());
+            app.verify(&[method, b"\n", path, b"\n", canonical.as_bytes()], signature)
         };
         let without_prefix = self.path.strip_prefix(prefix).unwrap_or(self.path);
         if verify(without_prefix) || (!prefix.is_empty() && verify(self.path)) {
@@ -165,7 +168,7 @@ impl SignedRequest<'_> {
 /// let body = br#"{"name":"greeting","channel":"hello","data":"{}"}"#;
 /// let query = rest::sign(&app, "POST", "/apps/1/events", &[], body, 1_700_000_000);
 /// let request = rest::SignedRequest { method: "POST", path: "/apps/1/events", query: &query, body };
-/// assert_eq!(request.verify(&app, "", 1_700_000_000), Ok(()));
+/// assert!(request.verify(&app, "", 1_700_000_000).is_ok());
 /// ```
 #[must_use]
 pub fn sign(
@@ -176,20 +179,19 @@ pub fn sign(
     body: &[u8],
     now: u64,
 ) -> String {
-    let mut all: Vec<(String, String)> =
-        params.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-    all.push(("auth_key".to_owned(), app.key().to_owned()));
-    all.push(("auth_timestamp".to_owned(), now.to_string()));
-    all.push(("auth_version".to_owned(), "1.0".to_owned()));
-    if !body.is_empty() {
-        all.push(("body_md5".to_owned(), hex::encode(Md5::digest(body))));
-    }
-    all.sort();
-    let canonical = canonical_query(&all);
+    let now = now.to_string();
+    let md5 = (!body.is_empty()).then(|| hex::encode(Md5::digest(body)));
+    let mut all =
+        vec![("auth_key", app.key()), ("auth_timestamp", now.as_str()), ("auth_version", "1.0")];
+    all.extend(md5.as_deref().map(|md5| ("body_md5", md5)));
+    all.extend(params);
+    all.sort_unstable();
+    let all = Params(all.into_iter().map(|(n, v)| (Cow::from(n), Cow::from(v))).collect());
+    let canonical = all.canonical();
     let signature =
         app.sign(&[method.as_bytes(), b"\n", path.as_bytes(), b"\n", canonical.as_bytes()]);
     let mut query = String::with_capacity(canonical.len() + 96);
-    for (name, value) in &all {
+    for (name, value) in &all.0 {
         encode_query_part(&mut query, name);
         query.push('=');
         encode_query_part(&mut query, value);
@@ -198,66 +200,90 @@ pub fn sign(
     query + "auth_signature=" + &signature
 }
 
-/// `params` sorted by name; names in lower case, nothing escaped.
-fn canonical_query(params: &[(String, String)]) -> String {
-    let mut canonical =
-        String::with_capacity(params.iter().map(|(n, v)| n.len() + v.len() + 2).sum());
-    for (name, value) in params {
-        if !canonical.is_empty() {
-            canonical.push('&');
+/// The parameters of a query: decoded, names in lower case, sorted by name, each name once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Params<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'a> Params<'a> {
+    /// Decodes a query. A name given twice is refused: which of the values was signed would be anybody's
+    /// guess.
+    ///
+    /// # Errors
+    /// On a doubled name, or what isn't URL encoding of UTF-8.
+    pub fn decode(query: &'a str) -> Result<Self, SignatureError> {
+        let mut params = Vec::with_capacity(8);
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let mut name = decode_query_part(name)?;
+            if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                name = name.to_ascii_lowercase().into();
+            }
+            params.push((name, decode_query_part(value)?));
         }
-        canonical.push_str(name);
-        canonical.push('=');
-        canonical.push_str(value);
+        params.sort_unstable();
+        match params.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            Some(pair) => Err(SignatureError::Doubled(pair[0].0.clone().into_owned())),
+            None => Ok(Self(params)),
+        }
     }
-    canonical
-}
 
-/// The parameters of a query, decoded, names in lower case, sorted. A name given twice is refused: which of
-/// the values was signed would be anybody's guess.
-///
-/// # Errors
-/// On a doubled name, or what isn't URL encoding of UTF-8.
-pub fn decode_query(query: &str) -> Result<Vec<(String, String)>, SignatureError> {
-    let mut params = Vec::with_capacity(8);
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let name = decode_query_part(name).ok_or(SignatureError::Encoding)?.to_ascii_lowercase();
-        params.push((name, decode_query_part(value).ok_or(SignatureError::Encoding)?));
+    /// The value of `name`, which is in lower case.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_ref())
     }
-    params.sort();
-    match params.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        Some(pair) => Err(SignatureError::Doubled(pair[0].0.clone())),
-        None => Ok(params),
+
+    /// The same, borrowing nothing.
+    #[must_use]
+    pub fn into_owned(self) -> Params<'static> {
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        Params(self.0.into_iter().map(|(name, value)| (own(name), own(value))).collect())
+    }
+
+    fn need(&self, name: &'static str) -> Result<&str, SignatureError> {
+        self.get(name).ok_or(SignatureError::Missing(name))
+    }
+
+    fn take(&mut self, name: &'static str) -> Result<Cow<'a, str>, SignatureError> {
+        let at = self.0.iter().position(|(n, _)| n == name);
+        at.map(|at| self.0.remove(at).1).ok_or(SignatureError::Missing(name))
+    }
+
+    /// As they are signed: nothing escaped.
+    fn canonical(&self) -> String {
+        let length = self.0.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+        let mut canonical = String::with_capacity(length);
+        for (name, value) in &self.0 {
+            if !canonical.is_empty() {
+                canonical.push('&');
+            }
+            canonical.push_str(name);
+            canonical.push('=');
+            canonical.push_str(value);
+        }
+        canonical
     }
 }
 
-/// The value of `name` among parameters of [`decode_query`].
-#[must_use]
-pub fn find<'a>(params: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    params.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
-}
-
-fn take(params: &mut Vec<(String, String)>, name: &str) -> Option<String> {
-    let at = params.iter().position(|(n, _)| n == name)?;
-    Some(params.remove(at).1)
-}
-
-fn decode_query_part(part: &str) -> Option<String> {
+fn decode_query_part(part: &str) -> Result<Cow<'_, str>, SignatureError> {
+    if !part.bytes().any(|byte| byte == b'%' || byte == b'+') {
+        return Ok(part.into());
+    }
     let mut bytes = Vec::with_capacity(part.len());
     let mut rest = part.bytes();
     while let Some(byte) = rest.next() {
         bytes.push(match byte {
             b'+' => b' ',
             b'%' => {
-                let digit = |b: u8| char::from(b).to_digit(16);
-                let (high, low) = (digit(rest.next()?)?, digit(rest.next()?)?);
-                u8::try_from(high * 16 + low).ok()?
+                let mut digit = || char::from(rest.next()?).to_digit(16);
+                let (high, low) = (digit(), digit());
+                let value = high.zip(low).map(|(high, low)| (high * 16 + low) as u8);
+                value.ok_or(SignatureError::Encoding)?
             }
             _ => byte,
         });
     }
-    String::from_utf8(bytes).ok()
+    String::from_utf8(bytes).map(Cow::from).map_err(|_| SignatureError::Encoding)
 }
 
 fn encode_query_part(out: &mut String, part: &str) {
@@ -334,10 +360,10 @@ mod tests {
 
     #[test]
     fn the_documented_example_is_accepted() {
-        assert_eq!(request(QUERY).verify(&app(), "", NOW), Ok(()));
-        assert_eq!(request(QUERY).verify(&app(), "", NOW + 600), Ok(()));
+        assert_eq!(request(QUERY).verify(&app(), "", NOW), Ok(Params::default()));
+        assert_eq!(request(QUERY).verify(&app(), "", NOW + 600), Ok(Params::default()));
         let prefixed = SignedRequest { path: "/ws/apps/3/events", ..request(QUERY) };
-        assert_eq!(prefixed.verify(&app(), "/ws", NOW), Ok(()));
+        assert_eq!(prefixed.verify(&app(), "/ws", NOW), Ok(Params::default()));
     }
 
     #[test]
@@ -345,7 +371,8 @@ mod tests {
         let query = sign(&app(), "GET", "/ws/apps/3/channels", &[("info", "user_count")], b"", NOW);
         let request =
             SignedRequest { method: "GET", path: "/ws/apps/3/channels", query: &query, body: b"" };
-        assert_eq!(request.verify(&app(), "/ws", NOW), Ok(()));
+        let params = request.verify(&app(), "/ws", NOW).unwrap();
+        assert_eq!(params.get("info"), Some("user_count"));
         assert!(matches!(
             SignedRequest { path: "/apps/3/channels", ..request }.verify(&app(), "", NOW),
             Err(SignatureError::Wrong { .. })
@@ -377,6 +404,7 @@ mod tests {
         let query = sign(&app(), "GET", "/p", &[("filter_by_prefix", "presence-a&b=ü ")], b"", NOW);
         assert!(query.contains("filter_by_prefix=presence-a%26b%3D%C3%BC%20"), "{query}");
         let request = SignedRequest { method: "GET", path: "/p", query: &query, body: b"" };
-        assert_eq!(request.verify(&app(), "", NOW), Ok(()));
+        let params = request.verify(&app(), "", NOW).unwrap();
+        assert_eq!(params.get("filter_by_prefix"), Some("presence-a&b=ü "));
     }
 }

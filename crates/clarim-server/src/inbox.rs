@@ -79,12 +79,11 @@ impl Inboxes {
 
     /// Waits until every inbox has room. `false`: one hasn't, for too long.
     pub(crate) async fn room(&self) -> bool {
-        let full = || self.0.iter().any(|inbox| inbox.bytes.load(Ordering::Relaxed) > MAX_BYTES);
-        if !full() {
+        if self.has_room() {
             return true;
         }
         let deadline = Instant::now() + PATIENCE;
-        while full() {
+        while !self.has_room() {
             if Instant::now() >= deadline {
                 return false;
             }
@@ -97,6 +96,10 @@ impl Inboxes {
 impl Post for Inboxes {
     fn post(&self, worker: WorkerId, entry: Entry) {
         self.0[usize::from(worker.0)].push(entry);
+    }
+
+    fn has_room(&self) -> bool {
+        self.0.iter().all(|inbox| inbox.bytes.load(Ordering::Relaxed) <= MAX_BYTES)
     }
 }
 

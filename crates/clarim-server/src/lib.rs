@@ -1,11 +1,15 @@
 //! The server: sockets, workers, HTTP API.
 
 mod accept;
+pub mod cli;
 mod console;
 mod engine;
 mod http;
 mod inbox;
+mod log;
+mod open_files;
 mod outbox;
+pub mod run_file;
 mod server;
 pub mod settings;
 mod sockets;

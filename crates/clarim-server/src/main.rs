@@ -1,15 +1,19 @@
-//! stand-in
-use clarim_hub::app::App;
-use clarim_server::{Server, settings::ServerSettings};
-fn main() {
-    let port = std::env::args().nth(1).map_or(8080, |p| p.parse().unwrap());
-    tracing_subscriber::fmt().init();
-    let server = Server::start(
-        ServerSettings { port, ..Default::default() },
-        vec![App::new("123456", "reverb-key", "reverb-secret")],
-        true,
-    )
-    .unwrap();
-    eprintln!("{}", server.address());
-    server.wait().unwrap();
+//! The `clarim` binary.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clarim_server::cli::{self, Cli};
+
+// Small blocks that live long, and many of them: this costs less memory and time than the system's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[expect(clippy::print_stderr, reason = "why a command has failed is for people at a terminal")]
+fn main() -> ExitCode {
+    cli::run(Cli::parse().command(), &mut io::stdout()).unwrap_or_else(|error| {
+        eprintln!("{error}");
+        ExitCode::FAILURE
+    })
 }

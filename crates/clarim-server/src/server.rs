@@ -39,8 +39,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens, and serves `apps` on threads of its own. `playground`: whether the built-in page is served,
-    /// on which everybody may publish.
+    /// Listens, and serves `apps` on threads of its own. `playground`: whether the built-in page is
+    /// served, on which everybody may publish.
     ///
     /// # Errors
     /// When the address is taken or not this machine's, or a TLS file can't be used.
@@ -57,14 +57,24 @@ impl Server {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn start(settings: ServerSettings, apps: Vec<App>, playground: bool) -> io::Result<Self> {
+        Self::start_on(listen(&settings)?, settings, apps, playground)
+    }
+
+    /// As [`start`](Self::start), where a socket is listening already.
+    pub(crate) fn start_on(
+        listener: TcpListener,
+        settings: ServerSettings,
+        apps: Vec<App>,
+        playground: bool,
+    ) -> io::Result<Self> {
         let certificate = settings.tls.clone().map(Certificate::load).transpose()?;
         let tls = certificate.as_ref().map(Certificate::config).transpose()?;
-        let listener = listen(&settings)?;
         let address = listener.local_addr()?;
         let workers = settings.workers.get();
         let node = Arc::new(Node::new(Apps::new(apps), workers, Inboxes::new(workers)));
         let (stop, stopping) = watch::channel(false);
         let mut start = Start {
+            stop: stop.clone(),
             node: node.clone(),
             settings: Arc::new(settings),
             playground,
@@ -76,7 +86,7 @@ impl Server {
         let doors = (0..workers).map(|n| start.worker(WorkerId(n))).collect::<io::Result<_>>()?;
         let (started, mut threads) = (start.started, start.threads);
         let reception = Reception { listener, doors, certificate, node: node.clone(), started };
-        threads.push(spawn("clarim-accept", move || reception.run(stopping))?);
+        threads.push(spawn("clarim-accept", stop.clone(), move || reception.run(stopping))?);
         Ok(Self { address, node, stop, threads })
     }
 
@@ -103,6 +113,14 @@ impl Server {
     /// with a code that makes them connect again at once.
     pub fn stop(&self) {
         self.stop.send_replace(true);
+    }
+
+    /// What [`stop`](Self::stop) does, to be kept apart from the server.
+    pub fn stopper(&self) -> impl Fn() + Send + 'static + use<> {
+        let stop = self.stop.clone();
+        move || {
+            stop.send_replace(true);
+        }
     }
 
     /// Waits until a stopped server has drained.
@@ -151,6 +169,7 @@ impl Reception {
 
 /// What is needed to start the workers.
 struct Start {
+    stop: watch::Sender<bool>,
     node: Arc<Node<Inboxes>>,
     settings: Arc<ServerSettings>,
     playground: bool,
@@ -173,7 +192,8 @@ impl Start {
             stopping: self.stopping.clone(),
             tls: self.tls.clone(),
         };
-        self.threads.push(spawn(&format!("clarim-{}", id.0), move || worker::run(plan))?);
+        let name = format!("clarim-{}", id.0);
+        self.threads.push(spawn(&name, self.stop.clone(), move || worker::run(plan))?);
         Ok(Door { streams: sender, guests: Arc::new(AtomicUsize::new(0)) })
     }
 }
@@ -181,15 +201,27 @@ impl Start {
 /// Runs a future on a thread of its own, where it is made: it need not be able to leave it.
 fn spawn<F: Future<Output = io::Result<()>>>(
     name: &str,
+    stop: watch::Sender<bool>,
     make: impl FnOnce() -> F + Send + 'static,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let _stop = StopAtEnd(stop);
         let runtime = Builder::new_current_thread().enable_all().build()?;
         tokio::task::LocalSet::new().block_on(&runtime, make())
     })
 }
 
-fn listen(settings: &ServerSettings) -> io::Result<TcpListener> {
+/// Stops the server when dropped: a server that has lost a thread must not go on without it.
+struct StopAtEnd(watch::Sender<bool>);
+
+impl Drop for StopAtEnd {
+    fn drop(&mut self) {
+        self.0.send_replace(true);
+    }
+}
+
+/// Listens where the settings say.
+pub(crate) fn listen(settings: &ServerSettings) -> io::Result<TcpListener> {
     let (host, port) = (settings.host.as_str(), settings.port);
     let failed = |error: io::Error| {
         let reason = match error.kind() {

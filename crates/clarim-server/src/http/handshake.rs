@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clarim_hub::{AppIndex, Apps, Refusal};
 use clarim_protocol::Code;
-use clarim_protocol::rest::{decode_query, find};
+use clarim_protocol::rest::Params;
 use hyper::header::{
     CONNECTION, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT,
     SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -66,9 +66,9 @@ fn judge<B>(request: &Request<B>, key: &str, apps: &Apps) -> Verdict {
     let Some(index) = apps.find_by_key(key) else {
         return refuse(Code::APP_UNKNOWN, "Application does not exist".to_owned());
     };
-    let query = decode_query(request.uri().query().unwrap_or_default()).unwrap_or_default();
+    let params = Params::decode(request.uri().query().unwrap_or_default()).unwrap_or_default();
     // Clients that do not say speak the current version.
-    let protocol = find(&query, "protocol").unwrap_or("7");
+    let protocol = params.get("protocol").unwrap_or("7");
     if !["4", "5", "6", "7"].contains(&protocol) {
         let message = "Unsupported protocol version: this server speaks 7, and accepts 4 to 6";
         return refuse(Code::UNSUPPORTED_PROTOCOL, message.to_owned());

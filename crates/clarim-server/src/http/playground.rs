@@ -1,6 +1,8 @@
 //! The built-in page on which anybody can see the server working. Only in development: it publishes and
 //! signs for whoever opens it.
 
+use std::net::IpAddr;
+
 use clarim_protocol::SocketId;
 use hyper::body::Incoming;
 use hyper::header::{HOST, HeaderValue, ORIGIN};
@@ -70,13 +72,24 @@ async fn auth(http: &Http, request: Request<Incoming>) -> Result<Answer, Refused
     Ok(json_value(&json!({ "auth": auth, "channel_data": channel_data })))
 }
 
+/// A name that somebody else's DNS has given this address is another site's.
+fn is_this_machine(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || address.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
 /// Reads a request of the page, for which no signature is asked. It must be of the page itself: another
 /// site that a developer has open must not publish here.
 async fn own_page(http: &Http, request: Request<Incoming>) -> Result<Signed, Refused> {
     let (head, body) = request.into_parts();
     let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
     let origin = header(ORIGIN).and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
-    if origin.is_none() || origin != header(HOST) {
+    let host = header(HOST).filter(|host| is_this_machine(host));
+    if host.is_none() || origin != host {
         let sentence = "Only the page served from this address may do this.";
         return Err(Refused::new(StatusCode::FORBIDDEN, sentence));
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use clarim_hub::{AppIndex, Apps};
-use clarim_protocol::rest::{SignedRequest, decode_query, find};
+use clarim_protocol::rest::{Params, SignedRequest};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::http::request::Parts;
@@ -18,7 +18,7 @@ use super::answer::Refused;
 pub(crate) struct Signed {
     pub(crate) app: AppIndex,
     pub(crate) body: Bytes,
-    query: Vec<(String, String)>,
+    params: Params<'static>,
 }
 
 /// What reading and checking a request needs to know.
@@ -51,22 +51,21 @@ impl Signed {
             query,
             body: &body,
         };
-        let unauthorized = |error: clarim_protocol::rest::SignatureError| {
-            Refused::new(StatusCode::UNAUTHORIZED, error.to_string())
-        };
-        signed.verify(&rules.apps.get(app).key, rules.prefix, unix_time()).map_err(unauthorized)?;
-        let query = decode_query(query).map_err(unauthorized)?;
-        Ok(Self { app, body, query })
+        let params = signed
+            .verify(&rules.apps.get(app).key, rules.prefix, unix_time())
+            .map_err(|error| Refused::new(StatusCode::UNAUTHORIZED, error.to_string()))?
+            .into_owned();
+        Ok(Self { app, body, params })
     }
 
     /// A request of the built-in page, whose origin has been checked instead.
     pub(crate) fn of_page(app: AppIndex, body: Bytes) -> Self {
-        Self { app, body, query: Vec::new() }
+        Self { app, body, params: Params::default() }
     }
 
     /// A parameter of the query.
     pub(crate) fn param(&self, name: &str) -> Option<&str> {
-        find(&self.query, name)
+        self.params.get(name)
     }
 }
 

@@ -1,8 +1,209 @@
 //! What the settings mean.
+//!
+//! [`keys`] is the table of all there are; [`source`] is what was typed, and where; this module is
+//! what that means, checked as a whole.
 
+use std::ffi::OsString;
 use std::num::NonZeroU16;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use clarim_hub::app::App;
+
+mod apps;
+mod dev_app;
+mod env;
+mod file;
+pub mod keys;
+mod reader;
+mod report;
+mod server;
+pub mod source;
+pub(crate) mod state_dir;
+#[cfg(test)]
+mod tests;
+
+use reader::Reader;
+use source::{Source, Typed, Values};
+
+pub use dev_app::Credentials;
+pub(crate) use env::variable_name;
+pub use report::Row;
+pub use source::{Problem, SettingsError};
+
+/// Everything the server is told at its start.
+#[derive(Debug)]
+pub struct Settings {
+    /// Of the server as a whole.
+    pub server: ServerSettings,
+    /// The apps served. Empty only after [`Settings::check`] without a development app.
+    pub apps: Vec<App>,
+    /// In development mode, when no app is configured anywhere: the file of the app that is served.
+    pub development: Option<PathBuf>,
+    /// What was left out, and why: one line each, to be logged.
+    pub warnings: Vec<String>,
+    /// Every setting with its value and source, secrets left out.
+    pub rows: Vec<Row>,
+}
+
+/// What was typed on the command line.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Flags {
+    /// Address to listen on.
+    #[arg(long)]
+    pub host: Option<String>,
+    /// Port to listen on.
+    #[arg(long)]
+    pub port: Option<String>,
+    /// Prefix of every path.
+    #[arg(long)]
+    pub path: Option<String>,
+    /// Name under which clients reach the server.
+    #[arg(long)]
+    pub hostname: Option<String>,
+    /// Print every message that comes and goes.
+    #[arg(long)]
+    pub debug: bool,
+    /// TOML file with settings [default: clarim.toml, if it is there].
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Where settings are looked for.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Variables of the process.
+    environment: Vec<(String, String)>,
+    /// Directory with `.env` and `clarim.toml`, to which paths in the settings are relative.
+    directory: PathBuf,
+}
+
+impl std::fmt::Debug for Surroundings {
+    /// Without the variables: some are secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Surroundings").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
+impl Surroundings {
+    /// Those of this process: its variables, and the working directory.
+    #[must_use]
+    pub fn current() -> Self {
+        let text = |text: OsString| text.to_string_lossy().into_owned();
+        let environment = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+        Self { environment: environment.collect(), directory: PathBuf::new() }
+    }
+
+    /// Others, for tests and for servers within a program of one's own.
+    pub fn new(
+        directory: impl Into<PathBuf>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
+        Self { directory: directory.into(), environment: environment.into_iter().collect() }
+    }
+}
+
+/// Whether a development app that is not there yet is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Absent {
+    Make,
+    Leave,
+}
+
+impl Settings {
+    /// Reads all sources, and makes a development app if no app is configured.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn load(flags: &Flags, surroundings: &Surroundings) -> Result<Self, SettingsError> {
+        Self::read(flags, surroundings, Absent::Make)
+    }
+
+    /// Like [`load`](Self::load), but writes nothing.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn check(flags: &Flags, surroundings: &Surroundings) -> Result<Self, SettingsError> {
+        Self::read(flags, surroundings, Absent::Leave)
+    }
+
+    fn read(flags: &Flags, from: &Surroundings, absent: Absent) -> Result<Self, SettingsError> {
+        let mut typed = gather(flags, from);
+        let directory = &from.directory;
+        let is_development = typed.problems.is_empty() && !apps::any(&typed);
+        let development =
+            is_development.then(|| server::state_dir(&typed.server, directory).join(dev_app::FILE));
+        if let Some(file) = &development {
+            add_dev_app(&mut typed, file, absent);
+        }
+        let mut chosen = apps::choose(&mut typed);
+        server::settle_defaults(&mut typed.server, is_development);
+        let Typed { server: values, mut problems, warnings, .. } = typed;
+        let server =
+            server::read(&mut Reader { values: &values, problems: &mut problems }, directory);
+        apps::duplicates(&chosen, &mut problems);
+        let apps = chosen
+            .iter()
+            .filter_map(|(at, values)| {
+                apps::read(&mut Reader { values, problems: &mut problems }, at, &server)
+            })
+            .collect();
+        if !problems.is_empty() {
+            return Err(SettingsError(problems));
+        }
+        chosen.retain(|(at, _)| *at != Source::Default);
+        let rows = report::rows(&values, &chosen);
+        Ok(Self { server, apps, development, warnings, rows })
+    }
+
+    /// Whether no app is configured, so that Clarim has made one and listens on this machine alone.
+    #[must_use]
+    pub fn is_development(&self) -> bool {
+        self.development.is_some()
+    }
+}
+
+/// Reads every source, strongest first.
+fn gather(flags: &Flags, from: &Surroundings) -> Typed {
+    let mut typed = Typed::default();
+    let given: [(&'static keys::Key, &'static str, Option<&str>); 5] = [
+        (&keys::SERVER_HOST, "--host", flags.host.as_deref()),
+        (&keys::SERVER_PORT, "--port", flags.port.as_deref()),
+        (&keys::SERVER_PATH, "--path", flags.path.as_deref()),
+        (&keys::HOST, "--hostname", flags.hostname.as_deref()),
+        (&keys::DEBUG, "--debug", flags.debug.then_some("true")),
+    ];
+    for (key, flag, text) in given {
+        typed.server.add(key, text.unwrap_or_default(), Source::Flag(flag));
+    }
+    env::read(&from.environment, &mut typed);
+    env::read_dot_env(&from.directory.join(".env"), &mut typed);
+    let typed_config = typed.config.text(&keys::CONFIG).map(PathBuf::from);
+    let config = flags.config.clone().or(typed_config);
+    let name = config.as_deref().unwrap_or_else(|| Path::new(keys::CONFIG.default));
+    file::read(&from.directory.join(name), config.is_some(), &mut typed);
+    typed
+}
+
+/// Gives the app of the environment the credentials of the development app.
+fn add_dev_app(typed: &mut Typed, file: &Path, absent: Absent) {
+    let directory = file.parent().unwrap_or(file);
+    let credentials = match absent {
+        Absent::Make => dev_app::read_or_make(directory).map(Some),
+        Absent::Leave => dev_app::read(directory),
+    };
+    match credentials {
+        Ok(None) => {}
+        Ok(Some(Credentials { id, key, secret })) => {
+            let app: &mut Values = &mut typed.environment_app;
+            let source = || Source::DevelopmentApp(file.to_owned());
+            app.add(&keys::APP_ID, &id, source());
+            app.add(&keys::APP_KEY, &key, source());
+            app.add(&keys::APP_SECRET, &secret, source());
+        }
+        Err(problem) => typed.problems.push(problem),
+    }
+}
 
 /// Certificate and key, as files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +212,42 @@ pub struct Tls {
     pub cert: PathBuf,
     /// PEM private key.
     pub key: PathBuf,
+}
+
+/// How clients reach the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scheme {
+    /// In the clear.
+    #[default]
+    Http,
+    /// With TLS, by the server itself or by a proxy in front of it.
+    Https,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One object per line.
+    Json,
+}
+
+/// The least important lines that are logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogLevel {
+    /// What failed.
+    Error,
+    /// What may fail.
+    Warn,
+    /// What happens seldom.
+    #[default]
+    Info,
+    /// What happens often.
+    Debug,
+    /// Everything.
+    Trace,
 }
 
 /// Settings of the server as a whole.
@@ -22,6 +259,12 @@ pub struct ServerSettings {
     pub port: u16,
     /// Prefix of all paths: "" or "/x".
     pub path: String,
+    /// Name under which clients reach the server.
+    pub hostname: Option<String>,
+    /// How clients reach the server.
+    pub public_scheme: Scheme,
+    /// Port on which clients reach the server; `None`: the one it listens on.
+    pub public_port: Option<u16>,
     /// Bytes of an HTTP request body.
     pub max_request_bytes: usize,
     /// Serve TLS.
@@ -34,6 +277,14 @@ pub struct ServerSettings {
     pub outbox_bytes: usize,
     /// Time for a handshake, or for a request's body.
     pub handshake_timeout: Duration,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// The least important lines that are logged.
+    pub log_level: LogLevel,
+    /// Print every message that comes and goes.
+    pub debug: bool,
+    /// Directory of the server's own files.
+    pub state_dir: PathBuf,
 }
 
 impl Default for ServerSettings {
@@ -42,12 +293,19 @@ impl Default for ServerSettings {
             host: "127.0.0.1".to_owned(),
             port: 8080,
             path: String::new(),
+            hostname: None,
+            public_scheme: Scheme::default(),
+            public_port: None,
             max_request_bytes: 100_000,
             tls: None,
             workers: NonZeroU16::MIN,
             drain: Duration::from_secs(5),
             outbox_bytes: 1 << 20,
             handshake_timeout: Duration::from_secs(10),
+            log_format: LogFormat::default(),
+            log_level: LogLevel::default(),
+            debug: false,
+            state_dir: PathBuf::from(keys::STATE_DIR.default),
         }
     }
 }

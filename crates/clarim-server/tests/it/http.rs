@@ -265,7 +265,11 @@ async fn a_batch_ignores_a_subscriber_by_event() {
     let (mut one, mut two) = (server.connect().await, server.connect().await);
     one.subscribe("x").await;
     two.subscribe("x").await;
-    let named = |name: &str, except: Option<&str>| json!({ "name": name, "channel": "x", "data": "{}", "socket_id": except });
+    let named = |name: &str, except: Option<&str>| {
+        let mut event = body("x", except);
+        event["name"] = name.into();
+        event
+    };
     let batch = json!({ "batch": [
         named("a", Some(&one.id)), named("b", Some(&two.id)), named("c", None),
         named("d", Some("1.1")),

@@ -68,6 +68,7 @@ impl Setup {
             drain: self.drain,
             outbox_bytes: self.outbox_bytes,
             handshake_timeout: self.handshake_timeout,
+            ..ServerSettings::default()
         }
     }
 
@@ -331,8 +332,7 @@ impl Client {
         self.expect(succeeded(channel)).await;
     }
 
-    /// Joins a presence channel as a user with the info `{"name":"N"}`. The members there, the new one
-    /// included.
+    /// Joins a presence channel as [`member`] says. The members there, the new one included.
     pub(crate) async fn join(&mut self, channel: &str, user: u32) -> Value {
         self.ask(channel, Some(&member(user).to_string())).await;
         let succeeded = self.receive().await;

@@ -1,0 +1,150 @@
+//! `subscription_count`: how many subscribers a channel has.
+
+use std::time::Duration;
+
+use clarim_hub::app::App;
+use clarim_hub::{AppIndex, Seat};
+
+use crate::harness::{Out, World, text};
+use crate::script::{play, play_with};
+
+#[test]
+fn subscribers_are_told_their_number_when_it_changes() {
+    play_with(
+        |app| app.subscription_count = true,
+        r#"
+        ana connects
+        ana joins news
+        ana< {"event":"pusher_internal:subscription_count","channel":"news",
+            "data":'{"subscription_count":1}'}
+        ben connects
+        ben joins news
+        ana< {"event":"pusher_internal:subscription_count","channel":"news",
+            "data":'{"subscription_count":2}'}
+        ben< {"event":"pusher_internal:subscription_count","channel":"news",
+            "data":'{"subscription_count":2}'}
+        ben> {"event":"pusher:unsubscribe","data":{"channel":"news"}}
+        ana< {"event":"pusher_internal:subscription_count","channel":"news",
+            "data":'{"subscription_count":1}'}
+        nothing else
+        "#,
+    );
+}
+
+#[test]
+fn an_app_that_did_not_ask_gets_no_counts() {
+    play(
+        r#"
+        ana connects
+        ana joins news
+        ben connects
+        ben joins news
+        nothing else
+        "#,
+    );
+}
+
+#[test]
+fn presence_channels_have_no_counts() {
+    play_with(
+        |app| app.subscription_count = true,
+        r#"
+        ana connects
+        ana joins presence-r as {"user_id":"a"}
+        tab connects
+        tab joins presence-r as {"user_id":"a"}
+        nothing else
+        "#,
+    );
+}
+
+/// A channel with `size` subscribers, all of whom have heard everything so far.
+fn crowd(size: usize) -> (World, AppIndex, Vec<Seat>) {
+    let mut app = App::new("one", "key", "secret");
+    app.subscription_count = true;
+    let mut world = World::new(vec![app], 2);
+    let app = world.node.apps().find_by_id("one").unwrap();
+    let mut crowd = Vec::new();
+    for n in 0..size {
+        crowd.push(join(&mut world, app, (n % 2) as u16));
+    }
+    for &seat in &crowd {
+        world.take(seat);
+    }
+    (world, app, crowd)
+}
+
+fn join(world: &mut World, app: AppIndex, worker: u16) -> Seat {
+    let seat = world.connect(app, worker).unwrap();
+    world.receive(seat, r#"{"event":"pusher:subscribe","data":{"channel":"news"}}"#);
+    world.run_all();
+    seat
+}
+
+/// The counts that a connection was told since it was last asked.
+fn counts(world: &mut World, seat: Seat) -> Vec<usize> {
+    let told = world.take(seat);
+    let frames = told.iter().filter_map(|out| match out {
+        Out::Frame(frame) => text(frame),
+        Out::Close(..) => None,
+    });
+    let prefix = r#"\"subscription_count\":"#;
+    frames
+        .filter_map(|text| text.split_once(prefix))
+        .map(|(_, rest)| rest.trim_end_matches(['}', '"']).parse().unwrap())
+        .collect()
+}
+
+fn pass(world: &mut World, milliseconds: u64) {
+    world.pass(Duration::from_millis(milliseconds));
+    world.run_all();
+}
+
+#[test]
+fn a_hundred_subscribers_are_told_every_change() {
+    let (mut world, app, crowd) = crowd(98);
+    join(&mut world, app, 0);
+    join(&mut world, app, 1);
+    assert_eq!(counts(&mut world, crowd[0]), [99, 100]);
+}
+
+#[test]
+fn more_than_a_hundred_are_told_at_most_every_five_seconds_and_then_the_latest() {
+    let (mut world, app, crowd) = crowd(100);
+    join(&mut world, app, 0);
+    let leaver = join(&mut world, app, 1);
+    join(&mut world, app, 1);
+    pass(&mut world, 4_999);
+    assert_eq!(counts(&mut world, crowd[0]), [0; 0], "the hundredth was told just now");
+    pass(&mut world, 1);
+    for &seat in &crowd {
+        assert_eq!(counts(&mut world, seat), [103]);
+    }
+    // The pause begins anew.
+    world.hang_up(leaver);
+    pass(&mut world, 4_999);
+    assert_eq!(counts(&mut world, crowd[0]), [0; 0]);
+    pass(&mut world, 1);
+    assert_eq!(counts(&mut world, crowd[0]), [102]);
+    // What is not new is not told, and what comes after a pause is told at once.
+    pass(&mut world, 60_000);
+    assert_eq!(counts(&mut world, crowd[0]), [0; 0]);
+    join(&mut world, app, 0);
+    assert_eq!(counts(&mut world, crowd[0]), [103]);
+}
+
+#[test]
+fn a_crowd_that_goes_away_leaves_no_count_to_be_told() {
+    let (mut world, app, crowd) = crowd(100);
+    let more = [join(&mut world, app, 0), join(&mut world, app, 1)];
+    for seat in crowd.into_iter().chain(more) {
+        world.hang_up(seat);
+    }
+    let late = join(&mut world, app, 0);
+    assert_eq!(counts(&mut world, late), [1]);
+    pass(&mut world, 5_000);
+    pass(&mut world, 5_000);
+    assert_eq!(counts(&mut world, late), [0; 0], "the count has not changed");
+    world.hang_up(late);
+    world.assert_empty();
+}

@@ -1,0 +1,296 @@
+//! A node whose workers run when the test lets them, with sockets that only take note.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use clarim_hub::app::App;
+use clarim_hub::{
+    AppIndex, Apps, ChannelKey, ConnectionId, Entry, Node, Post, Refusal, Seat, Sockets, Worker,
+    WorkerId,
+};
+use clarim_protocol::{ChannelName, Code, Frame, SocketId, server};
+use serde_json::value::RawValue;
+
+/// The workers' inboxes: entries stay in them until the test takes them out.
+#[derive(Debug)]
+pub(crate) struct Inboxes {
+    entries: Vec<Mutex<VecDeque<Entry>>>,
+    /// Lets other threads go first now and then, where that would show a lock to be too short.
+    hesitant: bool,
+    pub(crate) full: AtomicBool,
+}
+
+impl Inboxes {
+    fn pop(&self, worker: WorkerId) -> Option<Entry> {
+        self.entries[usize::from(worker.0)].lock().unwrap().pop_front()
+    }
+
+    pub(crate) fn is_empty(&self, worker: WorkerId) -> bool {
+        self.entries[usize::from(worker.0)].lock().unwrap().is_empty()
+    }
+}
+
+impl Post for Inboxes {
+    fn post(&self, worker: WorkerId, entry: Entry) {
+        if self.hesitant && fastrand::u8(..) < 64 {
+            thread::yield_now();
+        }
+        self.entries[usize::from(worker.0)].lock().unwrap().push_back(entry);
+    }
+
+    fn has_room(&self) -> bool {
+        !self.full.load(Ordering::Relaxed)
+    }
+}
+
+pub(crate) fn node(apps: Vec<App>, workers: u16, hesitant: bool) -> Arc<Node<Inboxes>> {
+    let entries = (0..workers).map(|_| Mutex::default()).collect();
+    let inboxes = Inboxes { entries, hesitant, full: AtomicBool::new(false) };
+    Arc::new(Node::new(Apps::new(apps), workers, inboxes))
+}
+
+/// What came out of a socket.
+#[derive(Debug, Clone)]
+pub(crate) enum Out {
+    Frame(Frame),
+    Close(Code, String),
+}
+
+/// The sockets of one worker, by place.
+#[derive(Debug, Default)]
+struct Recorder {
+    sockets: Vec<Option<Socket>>,
+    /// Sockets that began to close since the worker was last told.
+    closing: Vec<ConnectionId>,
+}
+
+#[derive(Debug, Default)]
+struct Socket {
+    out: VecDeque<Out>,
+    closed: bool,
+}
+
+impl Recorder {
+    fn socket(&mut self, id: ConnectionId) -> &mut Socket {
+        let socket = self.sockets.get_mut(id.0 as usize).and_then(Option::as_mut);
+        socket.unwrap_or_else(|| panic!("a frame for {id:?}, where nobody is"))
+    }
+}
+
+impl Sockets for Recorder {
+    fn send(&mut self, connection: ConnectionId, frame: Frame) {
+        let socket = self.socket(connection);
+        if !socket.closed {
+            socket.out.push_back(Out::Frame(frame));
+        }
+    }
+
+    fn send_to_all(
+        &mut self,
+        connections: &[ConnectionId],
+        except: Option<ConnectionId>,
+        frame: Frame,
+    ) {
+        for &connection in connections {
+            if Some(connection) != except {
+                self.send(connection, frame.clone());
+            }
+        }
+    }
+
+    fn close(&mut self, connection: ConnectionId, code: Code, reason: &str) {
+        let socket = self.socket(connection);
+        if !socket.closed {
+            socket.closed = true;
+            socket.out.push_back(Out::Close(code, reason.to_owned()));
+            self.closing.push(connection);
+        }
+    }
+}
+
+/// A worker and its sockets. After each input its own inbox is emptied, as [`Worker`] demands.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    id: WorkerId,
+    worker: Worker<Inboxes>,
+    recorder: Recorder,
+}
+
+impl Desk {
+    pub(crate) fn new(id: WorkerId, node: Arc<Node<Inboxes>>) -> Self {
+        Self { id, worker: Worker::new(id, node), recorder: Recorder::default() }
+    }
+
+    pub(crate) fn connect(
+        &mut self,
+        app: AppIndex,
+        nonce: u64,
+        now: Duration,
+    ) -> Result<ConnectionId, Refusal> {
+        self.worker.node().apps().admit(app)?;
+        let (id, greeting) = self.worker.open(app, nonce, now);
+        let place = id.0 as usize;
+        if self.recorder.sockets.len() <= place {
+            self.recorder.sockets.resize_with(place + 1, || None);
+        }
+        let old = self.recorder.sockets[place].replace(Socket::default());
+        assert!(old.is_none(), "{id:?} was given to two connections");
+        self.recorder.send(id, greeting);
+        self.settle(now);
+        Ok(id)
+    }
+
+    pub(crate) fn receive(&mut self, id: ConnectionId, text: &str, now: Duration) {
+        self.worker.receive(id, text, now, &mut self.recorder);
+        self.settle(now);
+    }
+
+    pub(crate) fn control_frame(&mut self, id: ConnectionId, now: Duration) {
+        self.worker.control_frame(id, now);
+        self.settle(now);
+    }
+
+    pub(crate) fn sweep(&mut self, now: Duration) {
+        self.worker.sweep(0..self.worker.places(), now, &mut self.recorder);
+        self.settle(now);
+    }
+
+    /// Does at most `entries` of what stands in the inbox.
+    pub(crate) fn run(&mut self, entries: usize, now: Duration) {
+        for _ in 0..entries {
+            let Some(entry) = self.worker.node().post().pop(self.id) else { break };
+            self.worker.process(entry, &mut self.recorder);
+        }
+        if !self.recorder.closing.is_empty() {
+            self.settle(now);
+        }
+    }
+
+    /// The socket has gone.
+    pub(crate) fn hang_up(&mut self, id: ConnectionId, now: Duration) {
+        self.worker.close(id, now);
+        self.recorder.sockets[id.0 as usize] = None;
+        self.recorder.closing.retain(|closing| *closing != id);
+        self.settle(now);
+    }
+
+    /// What the connection got since it was last asked.
+    pub(crate) fn take(&mut self, id: ConnectionId) -> VecDeque<Out> {
+        std::mem::take(&mut self.recorder.socket(id).out)
+    }
+
+    pub(crate) fn socket_id(&self, id: ConnectionId) -> SocketId {
+        self.worker.describe(id).unwrap().1
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.worker.is_empty()
+    }
+
+    /// Empties the inbox, and takes connections that began to close off their channels.
+    fn settle(&mut self, now: Duration) {
+        loop {
+            while let Some(entry) = self.worker.node().post().pop(self.id) {
+                self.worker.process(entry, &mut self.recorder);
+            }
+            let Some(closing) = self.recorder.closing.pop() else { break };
+            self.worker.depart(closing, now);
+        }
+    }
+}
+
+/// A whole node in one thread, with its own time.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) node: Arc<Node<Inboxes>>,
+    pub(crate) desks: Vec<Desk>,
+    pub(crate) now: Duration,
+    nonce: u64,
+}
+
+impl World {
+    pub(crate) fn new(apps: Vec<App>, workers: u16) -> Self {
+        let node = node(apps, workers, false);
+        let desks = (0..workers).map(|id| Desk::new(WorkerId(id), node.clone())).collect();
+        Self { node, desks, now: Duration::from_secs(1000), nonce: 1 }
+    }
+
+    pub(crate) fn connect(&mut self, app: AppIndex, worker: u16) -> Result<Seat, Refusal> {
+        self.nonce += 1;
+        let desk = &mut self.desks[usize::from(worker)];
+        let connection = desk.connect(app, self.nonce, self.now)?;
+        Ok(Seat { worker: WorkerId(worker), connection })
+    }
+
+    pub(crate) fn desk(&mut self, seat: Seat) -> &mut Desk {
+        &mut self.desks[usize::from(seat.worker.0)]
+    }
+
+    pub(crate) fn receive(&mut self, seat: Seat, text: &str) {
+        let now = self.now;
+        self.desk(seat).receive(seat.connection, text, now);
+    }
+
+    pub(crate) fn hang_up(&mut self, seat: Seat) {
+        let now = self.now;
+        self.desk(seat).hang_up(seat.connection, now);
+    }
+
+    pub(crate) fn take(&mut self, seat: Seat) -> VecDeque<Out> {
+        self.desk(seat).take(seat.connection)
+    }
+
+    pub(crate) fn run(&mut self, worker: u16, entries: usize) {
+        self.desks[usize::from(worker)].run(entries, self.now);
+    }
+
+    /// Lets all workers run until there is nothing to do.
+    pub(crate) fn run_all(&mut self) {
+        let inboxes = self.node.clone();
+        while (0..).map(WorkerId).take(self.desks.len()).any(|id| !inboxes.post().is_empty(id)) {
+            for desk in &mut self.desks {
+                desk.run(usize::MAX, self.now);
+            }
+        }
+    }
+
+    /// Time passes, and everything that is swept is swept once.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.node.sweep(self.now);
+        for desk in &mut self.desks {
+            desk.sweep(self.now);
+        }
+    }
+
+    /// Panics if anything is left of connections that have all gone, once the caches have expired.
+    pub(crate) fn assert_empty(&mut self) {
+        self.run_all();
+        self.pass(clarim_hub::CACHE_TTL);
+        assert!(self.node.is_empty(), "the directory keeps something: {:#?}", self.node);
+        for desk in &self.desks {
+            assert!(desk.is_empty(), "a worker keeps something: {desk:#?}");
+        }
+        for app in self.node.apps().iter() {
+            let index = self.node.apps().find_by_id(&app.id).unwrap();
+            assert_eq!(self.node.apps().connections(index), 0, "connections of app {}", app.id);
+        }
+    }
+}
+
+pub(crate) fn key(app: AppIndex, channel: &str) -> ChannelKey {
+    ChannelKey { app, name: ChannelName::parse(channel, usize::MAX).unwrap() }
+}
+
+/// The frame of a backend's event; `data` is the JSON literal.
+pub(crate) fn event(name: &str, channel: &ChannelName, data: &str) -> Frame {
+    server::event(name, channel, &RawValue::from_string(data.to_owned()).unwrap())
+}
+
+/// The text of a text frame; `None` for control frames.
+pub(crate) fn text(frame: &Frame) -> Option<&str> {
+    (frame.bytes()[0] == 0x81).then(|| std::str::from_utf8(frame.payload()).unwrap())
+}

@@ -1,0 +1,98 @@
+//! The bound on messages of a connection.
+
+use std::time::Duration;
+
+use clarim_hub::app::{App, RateLimit};
+
+use crate::script::play_with;
+
+fn two_in_ten_seconds(terminate: bool) -> impl FnOnce(&mut App) {
+    move |app| {
+        let decay = Duration::from_secs(10);
+        app.rate_limit = Some(RateLimit { max_attempts: 2, decay, terminate });
+    }
+}
+
+#[test]
+fn messages_over_the_limit_are_refused_until_the_window_ends() {
+    play_with(
+        two_in_ten_seconds(false),
+        r#"
+        ana connects
+        ben connects
+        ana joins private-x
+        ben joins private-x
+        ana> {"event":"client-e","channel":"private-x","data":1}
+        ben< {"event":"client-e","channel":"private-x","data":1}
+        ana> {"event":"client-e","channel":"private-x","data":2}
+        ana< {"event":"pusher:error","data":{"code":4301,"message":"Rate limit exceeded"}}
+        ana> {"event":"pusher:ping"}
+        ana< {"event":"pusher:error","data":{"code":4301,"message":"Rate limit exceeded"}}
+        # Each connection has its own.
+        ben> {"event":"pusher:ping"}
+        ben< {"event":"pusher:pong","data":{}}
+        9 s pass
+        ana> {"event":"pusher:ping"}
+        ana< {"event":"pusher:error","data":{"code":4301,"message":"Rate limit exceeded"}}
+        1 s pass
+        ana> {"event":"pusher:ping"}
+        ana< {"event":"pusher:pong","data":{}}
+        "#,
+    );
+}
+
+#[test]
+fn what_cannot_be_understood_counts_too() {
+    play_with(
+        two_in_ten_seconds(false),
+        r#"
+        ana connects
+        ana> {
+        ana< {"event":"pusher:error","data":{"code":4200,"message":"…"}}
+        ana> {
+        ana< {"event":"pusher:error","data":{"code":4200,"message":"…"}}
+        ana> {
+        ana< {"event":"pusher:error","data":{"code":4301,"message":"Rate limit exceeded"}}
+        "#,
+    );
+}
+
+#[test]
+fn a_refused_message_is_still_a_sign_of_life() {
+    play_with(
+        |app| {
+            let decay = Duration::from_secs(600);
+            app.rate_limit = Some(RateLimit { max_attempts: 0, decay, terminate: false });
+        },
+        r#"
+        ana connects
+        59 s pass
+        ana> {"event":"pusher:pong"}
+        ana< {"event":"pusher:error","data":{"code":4301,"message":"Rate limit exceeded"}}
+        59 s pass
+        nothing else
+        "#,
+    );
+}
+
+#[test]
+fn an_app_may_have_connections_over_the_limit_closed_so_that_they_come_back_later() {
+    play_with(
+        two_in_ten_seconds(true),
+        r#"
+        ben connects
+        ben joins presence-r as {"user_id":"b"}
+        ana connects
+        ana joins presence-r as {"user_id":"a"}
+        ben< {"event":"pusher_internal:member_added","channel":"presence-r",
+            "data":'{"user_id":"a","user_info":null}'}
+        ana> {"event":"pusher:pong"}
+        ana> {"event":"pusher:pong"}
+        ana< {"event":"pusher:error","data":{"code":4301,"message":"Rate limit exceeded"}}
+        ana is closed 4100 Rate limit exceeded
+        ben< {"event":"pusher_internal:member_removed","channel":"presence-r",
+            "data":'{"user_id":"a"}'}
+        nothing else
+        "#,
+    );
+}

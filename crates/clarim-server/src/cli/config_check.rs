@@ -1,0 +1,33 @@
+//! `clarim config check`: the settings in force, or what is wrong with them.
+
+use std::io::Write;
+
+use super::CommandError;
+use crate::settings::{Flags, Settings, Surroundings};
+
+pub(super) fn run(flags: &Flags, out: &mut dyn Write) -> Result<(), CommandError> {
+    let settings = Settings::check(flags, &Surroundings::current())?;
+    let width = |of: fn(&crate::settings::Row) -> &str| {
+        settings.rows.iter().map(|row| of(row).chars().count()).max().unwrap_or(0)
+    };
+    let (name_width, value_width) = (width(|row| row.name), width(|row| &row.value).min(40));
+    writeln!(out, "The settings are fine. Names have the prefix CLARIM_ or REVERB_.")?;
+    let mut group = "";
+    for row in &settings.rows {
+        if row.group != group {
+            group = &row.group;
+            writeln!(out, "\n{group}")?;
+        }
+        let (name, value, source) = (row.name, &row.value, &row.source);
+        writeln!(out, "  {name:name_width$}  {value:value_width$}  {source}")?;
+    }
+    if let Some(file) = &settings.development {
+        let file = file.display();
+        let made = if settings.apps.is_empty() { "will be made at start" } else { "is used" };
+        writeln!(out, "\nDevelopment mode: no app is configured; the one in {file} {made}.")?;
+    }
+    for warning in &settings.warnings {
+        writeln!(out, "\nWarning: {warning}.")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! `clarim start`: the server, from its settings to its end.
+
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::CommandError;
+use super::banner::banner;
+use crate::run_file::RunFile;
+use crate::server::{Server, listen};
+use crate::settings::{Flags, Settings, Surroundings};
+use crate::{log, open_files};
+
+/// Runs the server until SIGTERM or SIGINT, then drains it. A second signal ends it at once.
+pub(super) fn start(flags: &Flags, out: &mut dyn Write) -> Result<ExitCode, CommandError> {
+    let settings = Settings::load(flags, &Surroundings::current())?;
+    let server = &settings.server;
+    log::start(server.log_format, server.log_level, server.debug).map_err(io::Error::other)?;
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    let open_files = open_files::raise();
+    let listener = listen(server)?;
+    let address = listener.local_addr()?;
+    let text = banner(&settings, address, open_files, io::stdout().is_terminal());
+    let run_file = RunFile::create(&server.state_dir, address.port())
+        .inspect_err(|error| {
+            let directory = server.state_dir.display();
+            tracing::warn!(%error, %directory, "`clarim restart` will not find this server");
+        })
+        .ok();
+    let playground = has_playground(&settings, address);
+    let server = Server::start_on(listener, settings.server, settings.apps, playground)?;
+    // Whoever has started the server may have closed its output.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    tracing::info!(%address, "listening");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(serve(server, run_file));
+    // The thread that waits for the server may still wait, after a second signal.
+    runtime.shutdown_background();
+    Ok(result?)
+}
+
+/// The built-in page publishes for whoever opens it: it is for this machine alone, and for nobody once
+/// an app is configured.
+pub(super) fn has_playground(settings: &Settings, address: SocketAddr) -> bool {
+    settings.is_development() && address.ip().is_loopback()
+}
+
+async fn serve(server: Server, run_file: Option<RunFile>) -> io::Result<ExitCode> {
+    let mut signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+    let stop = server.stopper();
+    let mut ended = tokio::task::spawn_blocking(|| server.wait());
+    tokio::select! {
+        result = &mut ended => return result?.map(|()| ExitCode::SUCCESS),
+        name = received(&mut signals) => {
+            tracing::info!(signal = name, "draining; the same signal again ends it at once");
+        }
+    }
+    // A successor may have the address from now on.
+    drop(run_file);
+    stop();
+    tokio::select! {
+        result = ended => {
+            tracing::info!("all connections are closed");
+            result?.map(|()| ExitCode::SUCCESS)
+        }
+        name = received(&mut signals) => {
+            tracing::warn!(signal = name, "ending at once");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// The name of the next signal. A signal that can't be waited for never comes.
+async fn received(signals: &mut [io::Result<Signal>; 2]) -> &'static str {
+    async fn one(signal: &mut io::Result<Signal>) {
+        match signal {
+            Ok(signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    }
+    let [terminate, interrupt] = signals;
+    tokio::select! {
+        () = one(terminate) => "SIGTERM",
+        () = one(interrupt) => "SIGINT",
+    }
+}

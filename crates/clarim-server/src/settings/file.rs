@@ -1,0 +1,140 @@
+//! Settings typed in a TOML file.
+
+use std::ops::Range;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::env::unknown;
+use super::keys::{self, Place};
+use super::source::{Source, Typed, Values};
+
+/// Reads `file` if it is there; whether it must be is `required`.
+pub(crate) fn read(path: &Path, required: bool, typed: &mut Typed) {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => return,
+        Err(error) => {
+            return typed.problem(path.display(), format_args!("cannot be read: {error}"));
+        }
+    };
+    parse(&File { path, text: &text }, typed);
+}
+
+struct File<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl File<'_> {
+    fn line(&self, span: &Range<usize>) -> usize {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        before.matches('\n').count() + 1
+    }
+
+    fn source(&self, key: &str, span: &Range<usize>) -> Source {
+        Source::File { key: key.to_owned(), file: self.path.to_owned(), line: self.line(span) }
+    }
+}
+
+fn parse(file: &File<'_>, typed: &mut Typed) {
+    let (table, errors) = DeTable::parse_recoverable(file.text);
+    for error in errors {
+        // The error's own Display quotes the line, which may hold a secret.
+        let line = error.span().map_or(1, |span| file.line(&span));
+        let at = format!("{} line {line}", file.path.display());
+        typed.problem(at, format_args!("is not TOML: {}", error.message()));
+    }
+    if !typed.problems.is_empty() {
+        // What follows from a half-read file would only hide what is wrong with it.
+        return;
+    }
+    for (name, value) in table.get_ref() {
+        let source = file.source(name.get_ref(), &name.span());
+        match (name.get_ref().as_ref(), value.get_ref()) {
+            ("server", DeValue::Table(table)) => {
+                let values = read_table(file, "server", Place::Server, table, typed);
+                for (name, value) in values.iter() {
+                    if let Some(key) = keys::find(name) {
+                        typed.server.add(key, &value.text, value.source.clone());
+                    }
+                }
+            }
+            ("apps", DeValue::Array(apps)) => read_apps(file, apps, typed),
+            ("server", _) => typed.problem(source, "must be a table: [server]"),
+            ("apps", _) => typed.problem(source, "must be a list of tables: [[apps]] for each"),
+            (other, _) => {
+                let meant = keys::nearest(other, ["server", "apps"]);
+                let key = keys::find_toml(Place::Server, other);
+                let what = match key {
+                    Some(_) => "belongs below [server]".to_owned(),
+                    None => {
+                        unknown("a table of this file", "", meant.or(Some("[server] or [[apps]]")))
+                    }
+                };
+                typed.problem(source, what);
+            }
+        }
+    }
+}
+
+fn read_apps(file: &File<'_>, apps: &[Spanned<DeValue<'_>>], typed: &mut Typed) {
+    for (n, app) in apps.iter().enumerate() {
+        let name = format!("apps[{n}]");
+        let source = file.source(&name, &app.span());
+        match app.get_ref() {
+            DeValue::Table(table) => {
+                let values = read_table(file, &name, Place::App, table, typed);
+                typed.file_apps.push((source, values));
+            }
+            _ => typed.problem(source, "must be a table: [[apps]] for each app"),
+        }
+    }
+}
+
+fn read_table(
+    file: &File<'_>,
+    table_name: &str,
+    place: Place,
+    table: &DeTable<'_>,
+    typed: &mut Typed,
+) -> Values {
+    let mut values = Values::default();
+    for (name, value) in table {
+        let name_text = name.get_ref().as_ref();
+        let source = file.source(&format!("{table_name}.{name_text}"), &name.span());
+        match (keys::find_toml(place, name_text), text_of(value.get_ref())) {
+            (Some(_), Some(text)) if text.is_empty() && value.get_ref().is_array() => {
+                // In the environment, empty is "not set"; here it can only mean "nobody".
+                typed
+                    .problem(source, "is empty, which lets nobody in; list hosts, or leave it out");
+            }
+            (Some(key), Some(text)) => values.add(key, &text, source),
+            (Some(key), None) => {
+                let found = value.get_ref().type_str();
+                let what = format!("is of the type {found}; expected {}", key.expected());
+                typed.problem(source, what);
+            }
+            (None, _) => {
+                let meant = keys::nearest(name_text, keys::of(place).map(|key| key.toml));
+                typed.problem(source, unknown("a setting", "", meant));
+            }
+        }
+    }
+    values
+}
+
+/// The value as it would be typed in the environment.
+fn text_of(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str().to_owned()),
+        DeValue::Boolean(flag) => Some(flag.to_string()),
+        DeValue::Array(items) => {
+            let items: Option<Vec<_>> = items.iter().map(|item| item.get_ref().as_str()).collect();
+            items.map(|items| items.join(","))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,118 @@
+//! The server's settings: what the typed ones mean together.
+
+use std::fs::File;
+use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
+
+use super::keys::{self, Key};
+use super::reader::Reader;
+use super::source::{Source, Values};
+use super::{LogFormat, LogLevel, Scheme, ServerSettings, Tls};
+
+/// Fills in the defaults that depend on something else, so that they show up like all others.
+pub(crate) fn settle_defaults(values: &mut Values, is_development: bool) {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(1_024);
+    let host = if is_development { "127.0.0.1" } else { "0.0.0.0" };
+    let scheme = if values.get(&keys::TLS_CERT).is_some() { "https" } else { "http" };
+    values.add(&keys::SERVER_HOST, host, Source::Default);
+    values.add(&keys::SCHEME, scheme, Source::Default);
+    values.add(&keys::WORKERS, &cores.to_string(), Source::Default);
+}
+
+pub(crate) fn read(reader: &mut Reader<'_>, directory: &Path) -> ServerSettings {
+    let defaults = ServerSettings::default();
+    ServerSettings {
+        host: host(reader, &keys::SERVER_HOST).unwrap_or(defaults.host),
+        port: reader.small(&keys::SERVER_PORT).unwrap_or(defaults.port),
+        path: path(reader),
+        hostname: host(reader, &keys::HOST),
+        public_scheme: reader
+            .choice(&keys::SCHEME, &[("http", Scheme::Http), ("https", Scheme::Https)]),
+        public_port: reader.small(&keys::PORT),
+        max_request_bytes: reader.size(&keys::MAX_REQUEST_SIZE),
+        tls: tls(reader, directory),
+        workers: reader.small(&keys::WORKERS).and_then(NonZeroU16::new).unwrap_or(defaults.workers),
+        drain: reader.seconds(&keys::DRAIN_SECONDS),
+        outbox_bytes: reader.size(&keys::OUTBOX_SIZE),
+        handshake_timeout: reader.seconds(&keys::HANDSHAKE_TIMEOUT),
+        log_format: reader
+            .choice(&keys::LOG_FORMAT, &[("text", LogFormat::Text), ("json", LogFormat::Json)]),
+        log_level: log_level(reader),
+        debug: reader.flag(&keys::DEBUG),
+        state_dir: state_dir(reader.values, directory),
+    }
+}
+
+/// The directory of the server's own files.
+pub(crate) fn state_dir(values: &Values, directory: &Path) -> PathBuf {
+    directory.join(values.text(&keys::STATE_DIR).unwrap_or(keys::STATE_DIR.default).trim())
+}
+
+fn log_level(reader: &mut Reader<'_>) -> LogLevel {
+    let words = [
+        ("error", LogLevel::Error),
+        ("warn", LogLevel::Warn),
+        ("info", LogLevel::Info),
+        ("debug", LogLevel::Debug),
+        ("trace", LogLevel::Trace),
+    ];
+    reader.choice(&keys::LOG_LEVEL, &words)
+}
+
+/// A host name or an address, without scheme, port and path.
+fn host(reader: &mut Reader<'_>, key: &Key) -> Option<String> {
+    let text = reader.text(key)?;
+    let host = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(&text);
+    let is_address = host.parse::<std::net::IpAddr>().is_ok();
+    let is_name = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    if is_address || is_name {
+        return Some(host.to_owned());
+    }
+    reader.wrong(
+        key,
+        format_args!("{text:?} is no host; expected a name or an IP address alone, without scheme, port or path"),
+    );
+    None
+}
+
+/// "ws", "/ws" and "/ws/" are one: "/ws".
+fn path(reader: &mut Reader<'_>) -> String {
+    let text = reader.text(&keys::SERVER_PATH).unwrap_or_default();
+    let path = text.trim_matches('/');
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/-._~".contains(&b);
+    if !path.bytes().all(plain) || path.contains("//") {
+        let what = "is no path; expected letters, digits and - . _ ~ between slashes, as in /ws";
+        reader.wrong(&keys::SERVER_PATH, format_args!("{text:?} {what}"));
+    }
+    if path.is_empty() { String::new() } else { format!("/{path}") }
+}
+
+fn tls(reader: &mut Reader<'_>, directory: &Path) -> Option<Tls> {
+    let (cert, key) = (reader.text(&keys::TLS_CERT), reader.text(&keys::TLS_KEY));
+    let one_of_two = |reader: &mut Reader<'_>, given: &Key, missing: &Key| {
+        let source = reader.values.get(given).map_or(&Source::Default, |value| &value.source);
+        let missing = source.name_of(missing);
+        reader.wrong(given, format_args!("needs {missing} beside it; set both, or neither"));
+    };
+    match (cert, key) {
+        (Some(cert), Some(key)) => {
+            let tls = Tls { cert: directory.join(cert), key: directory.join(key) };
+            for (key, file) in [(&keys::TLS_CERT, &tls.cert), (&keys::TLS_KEY, &tls.key)] {
+                if let Err(error) = File::open(file) {
+                    let file = file.display();
+                    reader.wrong(key, format_args!("the file {file} cannot be opened: {error}"));
+                }
+            }
+            Some(tls)
+        }
+        (Some(_), None) => {
+            one_of_two(reader, &keys::TLS_CERT, &keys::TLS_KEY);
+            None
+        }
+        (None, Some(_)) => {
+            one_of_two(reader, &keys::TLS_KEY, &keys::TLS_CERT);
+            None
+        }
+        (None, None) => None,
+    }
+}
