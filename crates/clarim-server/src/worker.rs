@@ -25,7 +25,8 @@ use crate::inbox::{Inbox, Inboxes};
 use crate::settings::ServerSettings;
 use crate::transport::{Tls, Transport};
 
-/// How long a refused client may take to read why.
+/// How long a refused client may take to read why, and a request that has begun may take to be answered
+/// once everything else is done.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What a worker is made of.
@@ -61,12 +62,27 @@ pub(crate) async fn run(plan: Plan) -> io::Result<()> {
         stopping: stopping.clone(),
     });
     let tls = tls.map(TlsAcceptor::from);
+    // Each connection that is still HTTP holds a weak count of it.
+    let visits: Rc<()> = Rc::default();
+    let visiting = visits.clone();
     tokio::task::spawn_local(async move {
         while let Some((stream, guest)) = streams.recv().await {
-            tokio::task::spawn_local(welcome(http.clone(), tls.clone(), stream, guest));
+            let (http, tls, visit) = (http.clone(), tls.clone(), Rc::downgrade(&visiting));
+            tokio::task::spawn_local(async move {
+                welcome(http, tls, stream, guest).await;
+                drop(visit);
+            });
         }
     });
-    drive(&engine, &readiness, &inbox, stopping, settings.drain).await
+    drive(&engine, &readiness, &inbox, stopping, settings.drain).await?;
+    let answered = async {
+        while Rc::weak_count(&visits) > 0 {
+            engine.borrow_mut().turn()?;
+            tokio::time::sleep(SWEEP_INTERVAL / 10).await;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(FAREWELL, answered).await.unwrap_or(Ok(()))
 }
 
 /// Gives the engine its turns.

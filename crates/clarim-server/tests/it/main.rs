@@ -1,0 +1,12 @@
+//! A whole server, seen from outside: through sockets alone.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests, as tests, fail by panicking")]
+
+mod faults;
+mod http;
+mod load;
+mod raw;
+mod support;
+mod tls;
+mod ws;
+mod ws_channels;
