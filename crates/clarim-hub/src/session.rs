@@ -16,7 +16,8 @@ use crate::worker::{Sockets, Worker};
 /// A refused subscription or event.
 #[derive(Debug)]
 struct Reject {
-    code: Code,
+    /// `None` where no code fits: all from 4000 to 4299 tell some clients to leave or to come again.
+    code: Option<Code>,
     /// What kind of refusal, and the HTTP status that says the same: `subscription_error` tells both.
     kind: &'static str,
     status: u16,
@@ -25,12 +26,12 @@ struct Reject {
 
 impl Reject {
     fn new(
-        code: Code,
+        code: impl Into<Option<Code>>,
         kind: &'static str,
         status: u16,
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { code, kind, status, message: message.into() }
+        Self { code: code.into(), kind, status, message: message.into() }
     }
 
     fn auth(message: impl Into<Cow<'static, str>>) -> Self {
@@ -38,7 +39,7 @@ impl Reject {
     }
 
     fn limit(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(Code::OVER_CONNECTION_QUOTA, "LimitReached", 403, message)
+        Self::new(None, "LimitReached", 403, message)
     }
 
     fn event(message: impl Into<Cow<'static, str>>) -> Self {
@@ -85,7 +86,7 @@ impl<P: Post> Worker<P> {
             .is_some_and(|index| connection.subscription(index).is_some())
         {
             let message = format!("Existing subscription to channel {}", channel.name);
-            return Err(Reject::new(Code::GENERIC, DUPLICATE, 400, message));
+            return Err(Reject::new(None, DUPLICATE, 400, message));
         }
         let max = app.limits.channels_per_connection;
         if connection.subscriptions.len() >= max {

@@ -41,6 +41,7 @@ const USER_PREFIX: &str = "#server-to-user-";
 
 impl ChannelName {
     /// Reads a name of at most `max_bytes` bytes out of letters, digits and `_-=@,.;`, as Pusher allows.
+    /// The channel of a user may have any name that is its id.
     ///
     /// # Errors
     /// Says what is wrong with the name.
@@ -48,15 +49,16 @@ impl ChannelName {
         if text.is_empty() {
             return Err(InvalidChannelName::Empty);
         }
-        if text.len() > max_bytes {
+        let user = text.strip_prefix(USER_PREFIX);
+        if text.len() > max_bytes && user.is_none() {
             return Err(InvalidChannelName::TooLong { bytes: text.len(), max: max_bytes });
         }
-        let (kind, cache) = if let Some(user) = text.strip_prefix(USER_PREFIX) {
+        let (kind, cache) = if let Some(user) = user {
             if user.is_empty() {
                 return Err(InvalidChannelName::Reserved);
             }
-            // A user id is the app's own text: only what would forge a signature is kept out.
-            if user.contains(':') || user.chars().any(char::is_control) {
+            // A user id is the app's own text, and no signature is taken over it.
+            if user.chars().any(char::is_control) {
                 return Err(InvalidChannelName::Characters);
             }
             (ChannelKind::User, false)
@@ -70,13 +72,12 @@ impl ChannelName {
         Ok(Self { text: text.into(), kind, cache })
     }
 
-    /// The channel of the connections that signed in as `user_id`. It isn't limited in length: the id has
-    /// been accepted before.
+    /// The channel of the connections that signed in as `user_id`.
     ///
     /// # Errors
     /// When the id cannot stand in a channel name.
     pub fn of_user(user_id: &str) -> Result<Self, InvalidChannelName> {
-        Self::parse(&format!("{USER_PREFIX}{user_id}"), usize::MAX)
+        Self::parse(&format!("{USER_PREFIX}{user_id}"), 0)
     }
 
     /// The name, prefix included.
@@ -209,6 +210,7 @@ mod tests {
             ("presence-cache-chat", Presence, true),
             ("cache-private-chat", Public, true),
             ("#server-to-user-42", User, false),
+            ("#server-to-user-ana@example.com:7", User, false),
         ] {
             let name = ChannelName::parse(text, 200).unwrap();
             assert_eq!((name.kind(), name.is_cache()), (kind, cache), "{text}");
@@ -221,7 +223,7 @@ mod tests {
         use InvalidChannelName::{Characters, Empty, Reserved, TooLong};
         assert_eq!(ChannelName::parse("", 9).unwrap_err(), Empty);
         assert_eq!(ChannelName::parse("0123456789", 9).unwrap_err(), TooLong { bytes: 10, max: 9 });
-        for text in ["a b", "a:b", "ä", "a/b", "a\n", "private-a#", "#server-to-user-1:2"] {
+        for text in ["a b", "a:b", "ä", "a/b", "a\n", "private-a#", "#server-to-user-1\n"] {
             assert_eq!(ChannelName::parse(text, 99).unwrap_err(), Characters, "{text}");
         }
         for text in ["#", "#x", "#server-to-user-", "#server-to-users-1"] {

@@ -108,12 +108,13 @@ pub fn ping() -> Frame {
     Frame::text(br#"{"event":"pusher:ping","data":{}}"#)
 }
 
-/// Tells the client what went wrong.
+/// Tells the client what went wrong. Without a code (`null`) it is nothing that a client acts upon.
 #[must_use]
-pub fn error(code: Code, message: &str) -> Frame {
+pub fn error(code: impl Into<Option<Code>>, message: &str) -> Frame {
+    let code = code.into().map_or_else(|| "null".to_owned(), |code| code.to_string());
     Frame::json(64 + message.len(), |out| {
         out.extend_from_slice(br#"{"event":"pusher:error","data":{"code":"#);
-        out.extend_from_slice(code.get().to_string().as_bytes());
+        out.extend_from_slice(code.as_bytes());
         out.extend_from_slice(br#","message":"#);
         write_json_string(out, message);
         out.extend_from_slice(b"}}");

@@ -22,6 +22,7 @@ pub(crate) struct Inbox {
     /// The worker is running and will look here again before it sleeps: it needs no wake-up.
     awake: AtomicBool,
     wake: Notify,
+    closed: AtomicBool,
 }
 
 impl Inbox {
@@ -55,9 +56,21 @@ impl Inbox {
         self.wake.notified().await;
     }
 
+    /// The worker has ended: what is here, and what still comes, is dropped.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.take(&mut Vec::new());
+    }
+
     fn push(&self, entry: Entry) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        // Looked at under the lock that `close` takes after setting it: nothing slips in behind.
+        if self.closed.load(Ordering::Relaxed) {
+            return;
+        }
         self.bytes.fetch_add(entry.weight(), Ordering::Relaxed);
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+        entries.push(entry);
+        drop(entries);
         if !self.awake.swap(true, Ordering::SeqCst) {
             self.wake.notify_one();
         }
@@ -126,6 +139,24 @@ mod tests {
         sleep(Duration::from_millis(20)).await;
         inboxes.of(WorkerId(1)).take(&mut Vec::new());
         assert!(waiting.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_has_ended_keeps_no_publisher_waiting() {
+        let inboxes = Inboxes::new(1);
+        let wait = || {
+            let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+            let apps = clarim_hub::Apps::new([clarim_hub::app::App::new("1", "key", "secret")]);
+            let app = apps.find_by_id("1").unwrap();
+            let receipt = Some(clarim_hub::Receipt::new(sender));
+            inboxes.post(WorkerId(0), Entry::Terminate { app, user: "1".into(), receipt });
+            receiver
+        };
+        let before = wait();
+        inboxes.of(WorkerId(0)).close();
+        for receiver in [before, wait()] {
+            tokio::time::timeout(Duration::from_secs(1), receiver).await.unwrap().unwrap_err();
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -74,51 +74,56 @@ pub(crate) async fn run(plan: Plan) -> io::Result<()> {
             });
         }
     });
-    drive(&engine, &readiness, &inbox, stopping, settings.drain).await?;
-    let answered = async {
-        while Rc::weak_count(&visits) > 0 {
-            engine.borrow_mut().turn()?;
-            tokio::time::sleep(SWEEP_INTERVAL / 10).await;
-        }
-        Ok(())
-    };
-    tokio::time::timeout(FAREWELL, answered).await.unwrap_or(Ok(()))
+    let driven = Driven { engine: &engine, readiness: &readiness, inbox: &inbox, visits: &visits };
+    let result = driven.drive(stopping, settings.drain).await;
+    // Whoever waits for this worker to hand something out waits no longer.
+    inbox.close();
+    result
 }
 
-/// Gives the engine its turns.
-async fn drive(
-    engine: &RefCell<Engine>,
-    readiness: &AsyncFd<Readiness>,
-    inbox: &Inbox,
-    mut stopping: watch::Receiver<bool>,
-    drain: Duration,
-) -> io::Result<()> {
-    let mut tick = tokio::time::interval(SWEEP_INTERVAL);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let mut draining = false;
-    loop {
-        let more = engine.borrow_mut().turn()?;
-        if draining && engine.borrow().is_drained() {
-            return Ok(());
-        }
-        if more {
-            // Unlike a wake-up of itself, this lets the runtime look at the HTTP sockets first.
-            tokio::task::yield_now().await;
-            continue;
-        }
-        if !inbox.fall_asleep() {
-            continue;
-        }
-        tokio::select! {
-            () = inbox.woken() => {}
-            ready = readiness.readable() => ready?.clear_ready(),
-            _ = tick.tick() => {}
-            _ = stopping.wait_for(|stopping| *stopping), if !draining => {
-                draining = true;
-                engine.borrow_mut().drain(drain);
+/// The engine and what it waits for.
+struct Driven<'a> {
+    engine: &'a RefCell<Engine>,
+    readiness: &'a AsyncFd<Readiness>,
+    inbox: &'a Inbox,
+    visits: &'a Rc<()>,
+}
+
+impl Driven<'_> {
+    /// Gives the engine its turns until everybody has gone after a stop.
+    async fn drive(self, mut stopping: watch::Receiver<bool>, drain: Duration) -> io::Result<()> {
+        let Self { engine, readiness, inbox, visits } = self;
+        let mut tick = tokio::time::interval(SWEEP_INTERVAL);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut patience = None;
+        loop {
+            let more = engine.borrow_mut().turn()?;
+            if let Some(patience) = patience
+                && engine.borrow().is_drained()
+                // Requests that have begun are answered, but a silent connection holds nobody up.
+                && (Rc::weak_count(visits) == 0 || Instant::now() > patience)
+            {
+                return Ok(());
             }
+            if more {
+                // Unlike a wake-up of itself, this lets the runtime look at the HTTP sockets first.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            if !inbox.fall_asleep() {
+                continue;
+            }
+            tokio::select! {
+                () = inbox.woken() => {}
+                ready = readiness.readable() => ready?.clear_ready(),
+                _ = tick.tick() => {}
+                _ = stopping.wait_for(|stopping| *stopping), if patience.is_none() => {
+                    patience = Some(Instant::now() + drain + FAREWELL);
+                    engine.borrow_mut().drain(drain);
+                }
+            }
+            inbox.wake_up();
         }
-        inbox.wake_up();
     }
 }
 

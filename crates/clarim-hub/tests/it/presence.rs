@@ -129,7 +129,7 @@ fn a_full_channel_lets_in_further_tabs_of_its_members_alone() {
         ben connects
         ben> {"event":"pusher:subscribe","data":{"channel":"presence-r","auth":"{auth}",
             "channel_data":'{"user_id":"b"}'}}
-        ben< {"event":"pusher:error","data":{"code":4004,
+        ben< {"event":"pusher:error","data":{"code":null,
             "message":"The presence channel has its maximum of 1 members"}}
         ben< {"event":"pusher:subscription_error","channel":"presence-r",
             "data":{"type":"LimitReached","status":403,
@@ -153,7 +153,7 @@ fn a_refused_member_leaves_nothing_behind() {
         ana connects
         ana> {"event":"pusher:subscribe","data":{"channel":"presence-r","auth":"{auth}",
             "channel_data":'{"user_id":"a"}'}}
-        ana< {"event":"pusher:error","data":{"code":4004,"message":"…"}}
+        ana< {"event":"pusher:error","data":{"code":null,"message":"…"}}
         ana< {"event":"pusher:subscription_error","channel":"presence-r",
             "data":{"type":"LimitReached","status":403,"error":"…"}}
         channel presence-r has nothing
@@ -194,7 +194,7 @@ fn channel_data_may_be_only_so_long() {
         ben> {"event":"pusher:subscribe","data":{"channel":"presence-r","auth":"{auth}",
             "channel_data":'{"user_id":"abc"}'}}
         ben< {"event":"pusher:error",
-            "data":{"code":4004,"message":"channel_data has 17 bytes, the maximum is 16"}}
+            "data":{"code":null,"message":"channel_data has 17 bytes, the maximum is 16"}}
         ben< {"event":"pusher:subscription_error","channel":"presence-r",
             "data":{"type":"LimitReached","status":403,
             "error":"channel_data has 17 bytes, the maximum is 16"}}

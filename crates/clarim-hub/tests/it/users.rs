@@ -59,7 +59,7 @@ fn user_data_may_be_only_so_long() {
         ben connects
         ben> {"event":"pusher:signin","data":{"auth":"{auth}","user_data":'{"id":"abc"}'}}
         ben< {"event":"pusher:error",
-            "data":{"code":4004,"message":"user_data has 12 bytes, the maximum is 11"}}
+            "data":{"code":null,"message":"user_data has 12 bytes, the maximum is 11"}}
         "#,
     );
 }

@@ -278,15 +278,19 @@ impl Client {
     }
 
     /// An error frame with this code. Its message.
-    pub(crate) async fn expect_error(&mut self, code: u16) -> String {
+    pub(crate) async fn expect_error(&mut self, code: impl Into<Option<u16>>) -> String {
         let error = self.receive().await;
         assert_eq!(error["event"], "pusher:error", "{error}");
-        assert_eq!(error["data"]["code"], code, "{error}");
+        assert_eq!(error["data"]["code"], json!(code.into()), "{error}");
         error["data"]["message"].as_str().unwrap().to_owned()
     }
 
     /// What a refused subscription gets: an error for the connection, and one for the channel.
-    pub(crate) async fn expect_refusal(&mut self, channel: &str, code: u16) -> String {
+    pub(crate) async fn expect_refusal(
+        &mut self,
+        channel: &str,
+        code: impl Into<Option<u16>>,
+    ) -> String {
         let message = self.expect_error(code).await;
         let error = self.receive().await;
         assert_eq!(error["event"], "pusher:subscription_error");
