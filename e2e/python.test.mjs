@@ -9,7 +9,7 @@ import { startServer } from './support/server.mjs';
 const run = promisify(execFile);
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 
-test('the Python SDK publishes, reads and terminates', { timeout: 120_000 }, async (t) => {
+test('the Python SDK publishes, reads and signs', { timeout: 120_000 }, async (t) => {
   const python = here('.venv/bin/python');
   if (!existsSync(here('.venv/installed'))) {
     await run('python3', ['-m', 'venv', here('.venv')]);

@@ -1,0 +1,56 @@
+// The server SDK `pusher` from the crate registry, run by sdk-rust.
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import test from 'node:test';
+import WebSocket from 'ws';
+import Pusher from 'pusher';
+import { startServer } from './support/server.mjs';
+
+const run = promisify(execFile);
+const manifest = fileURLToPath(new URL('sdk-rust/Cargo.toml', import.meta.url));
+
+test('the Rust SDK publishes, excludes and reads', { timeout: 300_000 }, async (t) => {
+  await run('cargo', ['build', '--quiet', '--manifest-path', manifest]);
+  const server = await startServer();
+  t.after(() => server.stop());
+  const socket = new WebSocket(`ws://127.0.0.1:${server.port}/app/${server.key}?protocol=7`);
+  t.after(() => socket.terminate());
+  const frames = [];
+  const arrived = Promise.withResolvers?.() ?? deferred();
+  socket.on('message', (text) => {
+    const frame = JSON.parse(text);
+    frames.push(frame);
+    if (frame.event === 'pusher:connection_established') {
+      subscribe(socket, JSON.parse(frame.data).socket_id);
+    } else if (frame.event === 'pusher_internal:subscription_succeeded' && frame.channel === 'presence-room') {
+      arrived.resolve(JSON.parse(frames[0].data).socket_id);
+    }
+  });
+  const socketId = await arrived.promise;
+  const last = new Promise((resolve) => {
+    socket.on('message', (text) => { if (JSON.parse(text).event === 'last') resolve(); });
+  });
+  await run('cargo', ['run', '--quiet', '--manifest-path', manifest, '--', String(server.port), socketId]);
+  await last;
+  const events = frames.filter((frame) => !frame.event.startsWith('pusher'));
+  assert.deepEqual(events.map((frame) => frame.event), ['text', 'object', 'last']);
+  assert.equal(JSON.parse(events[0].data), 'olá');
+  assert.deepEqual(JSON.parse(events[1].data), { n: 7 });
+});
+
+function subscribe(socket, socketId) {
+  const { auth, channel_data } = new Pusher({
+    appId: '123456', key: 'reverb-key', secret: 'reverb-secret', host: '127.0.0.1',
+  }).authorizeChannel(socketId, 'presence-room', { user_id: '7' });
+  for (const data of [{ channel: 'news' }, { channel: 'presence-room', auth, channel_data }]) {
+    socket.send(JSON.stringify({ event: 'pusher:subscribe', data }));
+  }
+}
+
+function deferred() {
+  const parts = {};
+  parts.promise = new Promise((resolve, reject) => Object.assign(parts, { resolve, reject }));
+  return parts;
+}
