@@ -73,7 +73,14 @@ export class Server {
 		return server;
 	}
 
+	get running() {
+		const child = this.#process;
+		return child !== undefined && child.exitCode === null && child.signalCode === null;
+	}
+
+	/** Does nothing when it runs already. */
 	async start() {
+		if (this.running) return;
 		const env = Object.fromEntries(Object.entries(process.env)
 			.filter(([name]) => !/^(REVERB|PUSHER|CLARIM)_/.test(name)));
 		env.CLARIM_STATE_DIR = join(this.#directory.path, 'state');
@@ -100,8 +107,8 @@ export class Server {
 
 	/** SIGTERM drains the connections, SIGKILL drops them. */
 	async stop(signal = 'SIGTERM') {
+		if (!this.running) return;
 		const child = this.#process;
-		if (!child || child.exitCode !== null || child.signalCode !== null) return;
 		const ended = once(child, 'exit');
 		child.kill(signal);
 		const late = setTimeout(() => child.kill('SIGKILL'), 15_000);
