@@ -255,7 +255,7 @@ for (const path of ['/tutorial', '/echo-vue']) {
 		await clarim.stop();
 		for (const page of [ana, bia]) await shows(page, 'connection', 'Offline');
 		await clarim.start();
-		// pusher-js tries again at once, is refused, and then waits for 15 s.
+		// Where pusher-js finds nobody listening it waits for 15 s before it tries again.
 		for (const page of [ana, bia]) await shows(page, 'connection', 'Online', 20_000);
 
 		await occupied(2);
