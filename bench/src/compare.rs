@@ -105,7 +105,7 @@ fn loads(quick: bool) -> Vec<Load> {
         Load::Open { subscribers: 1_000, per_second: 10, seconds: 10 },
         Load::Open { subscribers: 10_000, per_second: 1, seconds: 10 },
         Load::Publish { connections: 8, requests: 100_000 },
-        Load::Churn { cycles: 10_000 },
+        Load::Churn { cycles: 2_000 },
     ]
 }
 

@@ -73,6 +73,12 @@ impl Apps {
         self.count(index).load(Ordering::Relaxed)
     }
 
+    /// Open connections of all apps.
+    #[must_use]
+    pub fn total_connections(&self) -> u64 {
+        self.apps.iter().map(|(_, count)| u64::from(count.load(Ordering::Relaxed))).sum()
+    }
+
     /// Counts a new connection of an app, which [`Worker::open`](crate::Worker::open) is to let in.
     ///
     /// # Errors

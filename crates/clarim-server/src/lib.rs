@@ -9,6 +9,7 @@ mod inbox;
 mod log;
 mod open_files;
 mod outbox;
+mod phase;
 pub mod run_file;
 mod server;
 pub mod settings;

@@ -6,10 +6,6 @@ use std::process::ExitCode;
 use clap::Parser;
 use clarim_server::cli::{self, Cli};
 
-// Small blocks that live long, and many of them: this costs less memory and time than the system's.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[expect(clippy::print_stderr, reason = "why a command has failed is for people at a terminal")]
 fn main() -> ExitCode {
     cli::run(Cli::parse().command(), &mut io::stdout()).unwrap_or_else(|error| {

@@ -12,10 +12,11 @@ use clarim_hub::{Apps, Node, WorkerId};
 use rustls::ServerConfig;
 use socket2::{Domain, Socket, Type};
 use tokio::runtime::Builder;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::accept::{Door, accept};
 use crate::inbox::Inboxes;
+use crate::phase::{AtEnd, Follow, Lead, Phase};
 use crate::settings::ServerSettings;
 use crate::tls::Certificate;
 use crate::worker::{self, Plan};
@@ -26,6 +27,9 @@ const BACKLOG: i32 = 4096;
 /// Bytes of the kernel's send buffer of one connection.
 const SEND_BUFFER: usize = 256 << 10;
 
+/// How long it is listened after the last client has been sent away, for it comes back at once.
+const RETURN: Duration = Duration::from_secs(1);
+
 /// Time between two sweeps of the channel directory.
 const DIRECTORY_SWEEP: Duration = Duration::from_secs(1);
 
@@ -34,7 +38,7 @@ const DIRECTORY_SWEEP: Duration = Duration::from_secs(1);
 pub struct Server {
     address: SocketAddr,
     node: Arc<Node<Inboxes>>,
-    stop: watch::Sender<bool>,
+    lead: Lead,
     threads: Vec<JoinHandle<io::Result<()>>>,
 }
 
@@ -72,22 +76,25 @@ impl Server {
         let address = listener.local_addr()?;
         let workers = settings.workers.get();
         let node = Arc::new(Node::new(Apps::new(apps), workers, Inboxes::new(workers)));
-        let (stop, stopping) = watch::channel(false);
+        let (lead, phase) = Lead::new();
         let mut start = Start {
-            stop: stop.clone(),
+            lead: lead.clone(),
             node: node.clone(),
             settings: Arc::new(settings),
             playground,
             started: Instant::now(),
-            stopping: stopping.clone(),
+            phase: phase.clone(),
             tls,
             threads: Vec::new(),
         };
         let doors = (0..workers).map(|n| start.worker(WorkerId(n))).collect::<io::Result<_>>()?;
-        let (started, mut threads) = (start.started, start.threads);
-        let reception = Reception { listener, doors, certificate, node: node.clone(), started };
-        threads.push(spawn("clarim-accept", stop.clone(), move || reception.run(stopping))?);
-        Ok(Self { address, node, stop, threads })
+        let (started, drain) = (start.started, start.settings.drain);
+        let mut threads = std::mem::take(&mut start.threads);
+        let reception =
+            Reception { listener, doors, certificate, node: node.clone(), started, drain };
+        let end = lead.at_end(Phase::Closed);
+        threads.push(spawn("clarim-accept", end, move || reception.run(phase))?);
+        Ok(Self { address, node, lead, threads })
     }
 
     /// Where the server listens.
@@ -109,18 +116,16 @@ impl Server {
         self.node.is_empty()
     }
 
-    /// Begins to stop: nobody new is let in, and clients are sent away over the drain time of the settings,
-    /// with a code that makes them connect again at once.
+    /// Begins to stop: clients are sent away over the drain time of the settings, with a code that makes
+    /// them connect again at once; those who come here again are told to wait a second.
     pub fn stop(&self) {
-        self.stop.send_replace(true);
+        self.lead.advance(Phase::Draining);
     }
 
     /// What [`stop`](Self::stop) does, to be kept apart from the server.
     pub fn stopper(&self) -> impl Fn() + Send + 'static + use<> {
-        let stop = self.stop.clone();
-        move || {
-            stop.send_replace(true);
-        }
+        let lead = self.lead.clone();
+        move || lead.advance(Phase::Draining)
     }
 
     /// Waits until a stopped server has drained.
@@ -145,10 +150,11 @@ struct Reception {
     certificate: Option<Arc<Certificate>>,
     node: Arc<Node<Inboxes>>,
     started: Instant,
+    drain: Duration,
 }
 
 impl Reception {
-    async fn run(self, mut stopping: watch::Receiver<bool>) -> io::Result<()> {
+    async fn run(self, mut phase: Follow) -> io::Result<()> {
         if let Some(certificate) = self.certificate {
             tokio::task::spawn_local(certificate.watch());
         }
@@ -158,23 +164,37 @@ impl Reception {
                 self.node.sweep(self.started.elapsed());
             }
         };
+        let node = &self.node;
+        let everybody_gone = async {
+            phase.reached(Phase::Draining).await;
+            let mut somebody_at = None;
+            let patience = Instant::now() + self.drain + RETURN;
+            while Instant::now() < patience {
+                if node.apps().total_connections() > 0 {
+                    somebody_at = Some(Instant::now());
+                }
+                if somebody_at.is_none_or(|at| at.elapsed() > RETURN) {
+                    break;
+                }
+                tokio::time::sleep(RETURN / 20).await;
+            }
+        };
         tokio::select! {
             result = accept(self.listener, self.doors) => result,
             () = sweep => Ok(()),
-            // The listener closes here, so that a load balancer goes elsewhere at once.
-            _ = stopping.wait_for(|stopping| *stopping) => Ok(()),
+            () = everybody_gone => Ok(()),
         }
     }
 }
 
 /// What is needed to start the workers.
 struct Start {
-    stop: watch::Sender<bool>,
+    lead: Lead,
     node: Arc<Node<Inboxes>>,
     settings: Arc<ServerSettings>,
     playground: bool,
     started: Instant,
-    stopping: watch::Receiver<bool>,
+    phase: Follow,
     tls: Option<Arc<ServerConfig>>,
     threads: Vec<JoinHandle<io::Result<()>>>,
 }
@@ -189,11 +209,13 @@ impl Start {
             playground: self.playground,
             started: self.started,
             streams,
-            stopping: self.stopping.clone(),
+            phase: self.phase.clone(),
             tls: self.tls.clone(),
         };
         let name = format!("clarim-{}", id.0);
-        self.threads.push(spawn(&name, self.stop.clone(), move || worker::run(plan))?);
+        // A server that has lost a thread must not go on without it.
+        let end = self.lead.at_end(Phase::Draining);
+        self.threads.push(spawn(&name, end, move || worker::run(plan))?);
         Ok(Door { streams: sender, guests: Arc::new(AtomicUsize::new(0)) })
     }
 }
@@ -201,23 +223,14 @@ impl Start {
 /// Runs a future on a thread of its own, where it is made: it need not be able to leave it.
 fn spawn<F: Future<Output = io::Result<()>>>(
     name: &str,
-    stop: watch::Sender<bool>,
+    end: AtEnd,
     make: impl FnOnce() -> F + Send + 'static,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let _stop = StopAtEnd(stop);
+        let _end = end;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         tokio::task::LocalSet::new().block_on(&runtime, make())
     })
-}
-
-/// Stops the server when dropped: a server that has lost a thread must not go on without it.
-struct StopAtEnd(watch::Sender<bool>);
-
-impl Drop for StopAtEnd {
-    fn drop(&mut self) {
-        self.0.send_replace(true);
-    }
 }
 
 /// Listens where the settings say.

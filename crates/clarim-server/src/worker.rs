@@ -15,13 +15,13 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::accept::Guest;
 use crate::engine::{Engine, SWEEP_INTERVAL};
 use crate::http::{Http, Upgraded, serve_http1, serve_http2};
 use crate::inbox::{Inbox, Inboxes};
+use crate::phase::{Follow, Phase};
 use crate::settings::ServerSettings;
 use crate::transport::{Tls, Transport};
 
@@ -38,7 +38,7 @@ pub(crate) struct Plan {
     pub(crate) playground: bool,
     pub(crate) started: Instant,
     pub(crate) streams: UnboundedReceiver<(StdStream, Guest)>,
-    pub(crate) stopping: watch::Receiver<bool>,
+    pub(crate) phase: Follow,
     pub(crate) tls: Option<Arc<ServerConfig>>,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Plan {
 /// # Errors
 /// When the operating system refuses what no worker can do without.
 pub(crate) async fn run(plan: Plan) -> io::Result<()> {
-    let Plan { id, node, settings, playground, started, mut streams, stopping, tls } = plan;
+    let Plan { id, node, settings, playground, started, mut streams, phase, tls } = plan;
     let engine = Engine::new(id, &node, started, settings.outbox_bytes)?;
     #[expect(deprecated, reason = "sound here: the engine's poll stays open as long as registered")]
     let readiness = AsyncFd::with_interest(Readiness(engine.poll_fd()), Interest::READABLE)?;
@@ -59,7 +59,7 @@ pub(crate) async fn run(plan: Plan) -> io::Result<()> {
         settings: settings.clone(),
         playground,
         started,
-        stopping: stopping.clone(),
+        phase: phase.clone(),
     });
     let tls = tls.map(TlsAcceptor::from);
     // Each connection that is still HTTP holds a weak count of it.
@@ -75,7 +75,7 @@ pub(crate) async fn run(plan: Plan) -> io::Result<()> {
         }
     });
     let driven = Driven { engine: &engine, readiness: &readiness, inbox: &inbox, visits: &visits };
-    let result = driven.drive(stopping, settings.drain).await;
+    let result = driven.drive(phase, settings.drain).await;
     // Whoever waits for this worker to hand something out waits no longer.
     inbox.close();
     result
@@ -91,7 +91,7 @@ struct Driven<'a> {
 
 impl Driven<'_> {
     /// Gives the engine its turns until everybody has gone after a stop.
-    async fn drive(self, mut stopping: watch::Receiver<bool>, drain: Duration) -> io::Result<()> {
+    async fn drive(self, mut phase: Follow, drain: Duration) -> io::Result<()> {
         let Self { engine, readiness, inbox, visits } = self;
         let mut tick = tokio::time::interval(SWEEP_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -99,6 +99,7 @@ impl Driven<'_> {
         loop {
             let more = engine.borrow_mut().turn()?;
             if let Some(patience) = patience
+                && phase.now() == Phase::Closed
                 && engine.borrow().is_drained()
                 // Requests that have begun are answered, but a silent connection holds nobody up.
                 && (Rc::weak_count(visits) == 0 || Instant::now() > patience)
@@ -117,7 +118,7 @@ impl Driven<'_> {
                 () = inbox.woken() => {}
                 ready = readiness.readable() => ready?.clear_ready(),
                 _ = tick.tick() => {}
-                _ = stopping.wait_for(|stopping| *stopping), if patience.is_none() => {
+                () = phase.reached(Phase::Draining), if patience.is_none() => {
                     patience = Some(Instant::now() + drain + FAREWELL);
                     engine.borrow_mut().drain(drain);
                 }

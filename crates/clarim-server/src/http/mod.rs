@@ -15,17 +15,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use clarim_hub::{Node, Receipt};
+use clarim_hub::{Node, Receipt, Refusal};
+use clarim_protocol::Code;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::engine::Engine;
 use crate::inbox::Inboxes;
+use crate::phase::{Follow, Phase};
 use crate::settings::ServerSettings;
 use answer::{Answer, Refused, json, text};
 use events::Publisher;
@@ -47,8 +49,7 @@ pub(crate) struct Http {
     /// Whether the built-in page is served.
     pub(crate) playground: bool,
     pub(crate) started: Instant,
-    /// Turns true when the server begins to stop.
-    pub(crate) stopping: watch::Receiver<bool>,
+    pub(crate) phase: Follow,
 }
 
 /// A connection that is no longer HTTP.
@@ -82,11 +83,11 @@ where
         .header_read_timeout(KEEP_ALIVE)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service);
-    let mut stopping = http.stopping.clone();
+    let mut phase = http.phase.clone();
     {
         let mut first_request = pin!(tokio::time::sleep(http.settings.handshake_timeout));
         let mut first_request_is_due = true;
-        let mut stop = pin!(stopping.wait_for(|stopping| *stopping));
+        let mut stop = pin!(phase.reached(Phase::Draining));
         let mut stopped = false;
         loop {
             tokio::select! {
@@ -102,7 +103,7 @@ where
                     }
                     first_request_is_due = false;
                 }
-                _ = &mut stop, if !stopped => {
+                () = &mut stop, if !stopped => {
                     stopped = true;
                     std::pin::Pin::new(&mut connection).graceful_shutdown();
                 }
@@ -119,7 +120,7 @@ pub(crate) async fn serve_http2<S>(http: Rc<Http>, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let mut stopping = http.stopping.clone();
+    let mut phase = http.phase.clone();
     let service = service_fn(move |request| {
         let http = http.clone();
         async move {
@@ -135,7 +136,7 @@ where
     let mut connection = pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,
-        _ = stopping.wait_for(|stopping| *stopping) => connection.as_mut().graceful_shutdown(),
+        () = phase.reached(Phase::Draining) => connection.as_mut().graceful_shutdown(),
     }
     // An error here is the peer's way to go.
     let _ = connection.await;
@@ -199,22 +200,23 @@ impl Http {
         key: &str,
         verdict: &Cell<Option<Verdict>>,
     ) -> Result<Answer, Refused> {
-        if *self.stopping.borrow() {
-            return Err(Refused::busy("The server is shutting down."));
-        }
         if request.version() != hyper::Version::HTTP_11 {
             let sentence =
                 "A WebSocket needs HTTP/1.1; a proxy in between may speak another version.";
             return Err(Refused::new(StatusCode::UPGRADE_REQUIRED, sentence));
         }
-        let (answer, judged) = handshake::handshake(request, key, self.node.apps())?;
+        let (answer, mut judged) = handshake::handshake(request, key, self.node.apps())?;
+        if self.phase.now() > Phase::Serving {
+            let message = "The server is shutting down".to_owned();
+            judged = Err(Refusal { code: Code::OVER_CAPACITY, message });
+        }
         verdict.set(Some(judged));
         Ok(answer)
     }
 
     fn up(&self, method: &Method) -> Result<Answer, Refused> {
         match *method {
-            Method::GET | Method::HEAD if *self.stopping.borrow() => {
+            Method::GET | Method::HEAD if self.phase.now() > Phase::Serving => {
                 Err(Refused::busy("The server is shutting down."))
             }
             Method::GET | Method::HEAD => Ok(json(r#"{"health":"OK"}"#)),

@@ -1,0 +1,61 @@
+// Clients and server SDK as an application would set them up, for one server and one auth server.
+import Sdk from 'pusher';
+import Pusher from 'pusher-js';
+import { startAuth } from './auth.mjs';
+import { startServer } from './server.mjs';
+import { state } from './events.mjs';
+
+const encryptionMasterKeyBase64 = Buffer.alloc(32, 'clarim').toString('base64');
+
+export function sdkFor({ appId, key, secret, port }) {
+  return new Sdk({
+    appId, key, secret, host: '127.0.0.1', port: String(port), useTLS: false, encryptionMasterKeyBase64,
+  });
+}
+
+/** A server, an application and as many clients as a test wants; `close` ends them all. */
+export async function world({ env } = {}) {
+  const server = await startServer({ env });
+  const sdk = sdkFor(server);
+  const auth = await startAuth(sdk);
+  const clients = new Set();
+
+  const options = ({ user } = {}) => {
+    const headers = user ? { 'X-User': JSON.stringify(user) } : {};
+    return {
+      wsHost: '127.0.0.1',
+      wsPort: server.port,
+      forceTLS: false,
+      enabledTransports: ['ws'],
+      channelAuthorization: { transport: 'ajax', endpoint: auth.endpoint, headers },
+      userAuthentication: { transport: 'ajax', endpoint: auth.userEndpoint, headers },
+    };
+  };
+
+  return {
+    server,
+    sdk,
+    auth,
+    /** A pusher-js client that need not be connected yet. */
+    client({ key = server.key, user, ...more } = {}) {
+      const client = new Pusher(key, { cluster: '', ...options({ user }), ...more });
+      clients.add(client);
+      return client;
+    },
+    async connected(more) {
+      const client = this.client(more);
+      await state(client, 'connected');
+      return client;
+    },
+    /** Anything with `disconnect` that is to be ended with the rest. */
+    keep(client) {
+      clients.add(client);
+      return client;
+    },
+    async close() {
+      for (const client of clients) client.disconnect();
+      await auth.close();
+      await server.dispose();
+    },
+  };
+}
