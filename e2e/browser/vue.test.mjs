@@ -1,0 +1,266 @@
+// A Vue application with Laravel Echo, and the backend of a Laravel application in small:
+// it serves the build and signs the channels of who is logged in.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { extname, join } from 'node:path';
+import { after, afterEach, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import Pusher from 'pusher';
+import { build } from 'vite';
+import { app, Browser, REFUSED, Server, temporary, waitFor } from './support.mjs';
+
+const LIMIT = { timeout: 30_000 };
+const ANA = { id: 1, name: 'Ana' };
+const BIA = { id: 2, name: 'Bia' };
+
+let clarim;
+let browser;
+let backend;
+let site;
+let pusher;
+const output = temporary('vue');
+
+before(async () => {
+	[clarim, browser] = await Promise.all([Server.start(), Browser.launch()]);
+	const variables = {
+		VITE_REVERB_APP_KEY: app.key,
+		VITE_REVERB_HOST: '127.0.0.1',
+		VITE_REVERB_PORT: String(clarim.port),
+		VITE_REVERB_SCHEME: 'http',
+	};
+	await build({
+		root: fileURLToPath(new URL('./app', import.meta.url)),
+		configFile: false,
+		envFile: false,
+		logLevel: 'error',
+		// With the compiler, as the templates are strings.
+		resolve: { alias: { vue: 'vue/dist/vue.esm-bundler.js' } },
+		define: {
+			__VUE_OPTIONS_API__: 'true',
+			__VUE_PROD_DEVTOOLS__: 'false',
+			__VUE_PROD_HYDRATION_MISMATCH_DETAILS__: 'false',
+			...Object.fromEntries(Object.entries(variables)
+				.map(([name, value]) => [`import.meta.env.${name}`, JSON.stringify(value)])),
+		},
+		build: { outDir: output.path, emptyOutDir: true, target: 'esnext', chunkSizeWarningLimit: 2000 },
+	});
+	pusher = new Pusher({
+		appId: app.id, key: app.key, secret: app.secret, host: '127.0.0.1', port: String(clarim.port), useTLS: false,
+	});
+	backend = createServer((request, response) => {
+		answer(request, response).catch((error) => response.writeHead(500).end(error.stack));
+	}).listen(0, '127.0.0.1');
+	await once(backend, 'listening');
+	site = `http://127.0.0.1:${backend.address().port}`;
+}, { timeout: 60_000 });
+
+after(async () => {
+	await browser?.close();
+	backend?.closeAllConnections();
+	backend?.close();
+	await clarim?.end();
+	output.remove();
+});
+
+afterEach(async () => {
+	await Promise.all(browser.chromium.contexts().map((context) => context.close()));
+	browser.check();
+	await clarim.start();
+});
+
+async function answer(request, response) {
+	const { pathname } = new URL(request.url, site);
+	if (pathname === '/broadcasting/auth') return authorize(request, response);
+	const file = extname(pathname) ? pathname : 'index.html';
+	const type = { '.js': 'text/javascript', '.html': 'text/html; charset=utf-8' }[extname(file)];
+	response.writeHead(200, { 'Content-Type': type }).end(await readFile(join(output.path, file)));
+}
+
+async function authorize(request, response) {
+	let body = '';
+	for await (const chunk of request) body += chunk;
+	const form = new URLSearchParams(body);
+	const user = JSON.parse(decodeURIComponent(request.headers.cookie.match(/user=([^;]+)/)[1]));
+	const member = { user_id: String(user.id), user_info: user };
+	const channel = form.get('channel_name');
+	const signed = pusher.authorizeChannel(form.get('socket_id'), channel,
+		channel.startsWith('presence-') ? member : undefined);
+	response.writeHead(200, { 'Content-Type': 'application/json' }).end(JSON.stringify(signed));
+}
+
+async function logIn(user) {
+	const context = await browser.context({ locale: 'pt-BR' });
+	await context.addCookies([{ name: 'user', value: encodeURIComponent(JSON.stringify(user)), url: site }]);
+	return context;
+}
+
+async function open(context, path) {
+	const page = await context.newPage();
+	await page.goto(site + path);
+	await shows(page, 'connection', 'Online');
+	return page;
+}
+
+const text = async (page, id) => (await page.locator(`#${id}`).innerText()).trim();
+const items = (page, id) => page.locator(`#${id} li`).allInnerTexts();
+
+const shows = (page, id, words, timeout) =>
+	waitFor(`#${id} to be ${words}`, async () => await text(page, id) === words, timeout);
+
+async function online(page, ...names) {
+	let seen;
+	await waitFor(`the members ${names}`, async () => {
+		seen = (await items(page, 'online')).sort();
+		return seen.join() === names.join();
+	}).catch((error) => { throw new Error(`${error.message}, but saw ${seen}`, { cause: error }); });
+}
+
+/** Waits until so many pages are subscribed to each channel. A presence channel has no count of its subscriptions. */
+async function occupied(count) {
+	const answers = {};
+	await waitFor(`${count} subscriptions of each channel`, async () => {
+		for (const [channel, info] of [
+			['news', 'subscription_count'], ['private-orders.7', 'subscription_count'], ['presence-chat.1', 'user_count'],
+		]) {
+			answers[channel] = await (await pusher.get({ path: `/channels/${channel}`, params: { info } })).json();
+			if (answers[channel][info] !== count) return false;
+		}
+		return true;
+	}).catch((error) => { throw new Error(`${error.message}: ${JSON.stringify(answers)}`, { cause: error }); });
+}
+
+const broadcast = (channel, event, title) => pusher.trigger(channel, `App\\Events\\${event}`, { title });
+
+/** One event on each channel, with the same title. */
+async function broadcastAll(title) {
+	const answers = await Promise.all([
+		broadcast('news', 'NewsPublished', title),
+		broadcast('private-orders.7', 'OrderShipped', title),
+		broadcast('presence-chat.1', 'MessageSent', title),
+	]);
+	for (const { status } of answers) assert.equal(status, 200);
+}
+
+async function received(page, ...titles) {
+	for (const id of ['news', 'orders', 'messages']) {
+		let seen;
+		await waitFor(`the last of ${titles} in #${id}`, async () => {
+			seen = await items(page, id);
+			return seen.includes(titles.at(-1));
+		});
+		assert.deepEqual(seen, titles, id);
+	}
+}
+
+for (const path of ['/tutorial', '/echo-vue']) {
+	test(`${path}: members see each other come and go`, LIMIT, async () => {
+		const ana = await open(await logIn(ANA), path);
+		await online(ana, 'Ana');
+		const context = await logIn(BIA);
+		const bia = await open(context, path);
+		for (const page of [ana, bia]) await online(page, 'Ana', 'Bia');
+
+		// Leaving the room with the connection open, and coming back.
+		await bia.click('#toggle');
+		await online(ana, 'Ana');
+		await shows(bia, 'connection', 'Online');
+		await bia.click('#toggle');
+		for (const page of [ana, bia]) await online(page, 'Ana', 'Bia');
+
+		// A second tab of the same user is not a second member, nor is its end a leave.
+		const second = await open(context, path);
+		await online(second, 'Ana', 'Bia');
+		await online(ana, 'Ana', 'Bia');
+		await second.close();
+		await occupied(2);
+		await online(ana, 'Ana', 'Bia');
+
+		await context.close();
+		await online(ana, 'Ana');
+	});
+
+	test(`${path}: events of the backend arrive exactly once`, LIMIT, async () => {
+		const pages = [await open(await logIn(ANA), path), await open(await logIn(BIA), path)];
+		await occupied(2);
+		await broadcastAll('first');
+		await broadcastAll('second');
+		for (const page of pages) await received(page, 'first', 'second');
+
+		// Left and joined again: still once, and nothing of the time between.
+		const [ana, bia] = pages;
+		await bia.click('#toggle');
+		await occupied(1);
+		await broadcastAll('unheard');
+		await received(ana, 'first', 'second', 'unheard');
+		await bia.click('#toggle');
+		await occupied(2);
+		await broadcastAll('third');
+		await received(ana, 'first', 'second', 'unheard', 'third');
+		await received(bia, 'third');
+	});
+
+	test(`${path}: an event is not sent to the socket that caused it`, LIMIT, async () => {
+		const [ana, bia] = [await open(await logIn(ANA), path), await open(await logIn(BIA), path)];
+		await occupied(2);
+		// As Laravel's toOthers() does with the X-Socket-ID header.
+		const socketId = await ana.evaluate(() => window.socketId());
+		await pusher.trigger('presence-chat.1', 'App\\Events\\MessageSent', { title: 'to others' },
+			{ socket_id: socketId });
+		await broadcastAll('to all');
+		await received(ana, 'to all');
+		await waitFor('both', async () => (await items(bia, 'messages')).length === 2);
+		assert.deepEqual(await items(bia, 'messages'), ['to others', 'to all']);
+	});
+
+	test(`${path}: who types is announced to the other`, LIMIT, async () => {
+		const [ana, bia] = [await open(await logIn(ANA), path), await open(await logIn(BIA), path)];
+		for (const page of [ana, bia]) await online(page, 'Ana', 'Bia');
+		await occupied(2);
+		// One key at a time, as the private channel may still be on its way.
+		await waitFor('the whisper', async () => {
+			await ana.locator('#compose').pressSequentially('o');
+			return await bia.locator('#typing').isVisible();
+		});
+		assert.equal(await text(bia, 'typing'), 'Ana está digitando...');
+		assert.equal(await ana.locator('#typing').count(), 0);
+		await bia.locator('#typing').waitFor({ state: 'detached' });
+	});
+
+	test(`${path}: after a crash of the server everything goes on`, LIMIT, async () => {
+		const [ana, bia] = [await open(await logIn(ANA), path), await open(await logIn(BIA), path)];
+		await occupied(2);
+		browser.expect(REFUSED);
+		const socketIds = () => Promise.all([ana, bia].map((page) => page.evaluate(() => window.socketId())));
+		const old = await socketIds();
+		await clarim.stop('SIGKILL');
+		await clarim.start();
+		await waitFor('new connections', async () =>
+			(await socketIds()).every((id, i) => id && id !== old[i]), 20_000);
+		for (const page of [ana, bia]) await shows(page, 'connection', 'Online');
+		await occupied(2);
+		await broadcastAll('after');
+		for (const page of [ana, bia]) await received(page, 'after');
+	});
+
+	test(`${path}: the indicator follows the server, and so do the channels`, LIMIT, async () => {
+		const [ana, bia] = [await open(await logIn(ANA), path), await open(await logIn(BIA), path)];
+		await occupied(2);
+		await broadcastAll('before');
+		for (const page of [ana, bia]) await received(page, 'before');
+
+		browser.expect(REFUSED);
+		await clarim.stop();
+		for (const page of [ana, bia]) await shows(page, 'connection', 'Offline');
+		await clarim.start();
+		// Where pusher-js finds nobody listening it waits for 15 s before it tries again.
+		for (const page of [ana, bia]) await shows(page, 'connection', 'Online', 20_000);
+
+		await occupied(2);
+		for (const page of [ana, bia]) await online(page, 'Ana', 'Bia');
+		await broadcastAll('after');
+		for (const page of [ana, bia]) await received(page, 'before', 'after');
+	});
+}
