@@ -27,8 +27,9 @@ const BACKLOG: i32 = 4096;
 /// Bytes of the kernel's send buffer of one connection.
 const SEND_BUFFER: usize = 256 << 10;
 
-/// How long it is listened after the last client has been sent away, for it comes back at once.
-const RETURN: Duration = Duration::from_secs(1);
+/// How long it is listened after the last client has been sent away, for it comes back at once. It is told
+/// to come a second later, by when a successor should listen: so this must be well below a second.
+const RETURN: Duration = Duration::from_millis(500);
 
 /// Time between two sweeps of the channel directory.
 const DIRECTORY_SWEEP: Duration = Duration::from_secs(1);

@@ -18,9 +18,10 @@ use bytes::Bytes;
 use clarim_hub::{Node, Receipt, Refusal};
 use clarim_protocol::Code;
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
@@ -87,8 +88,9 @@ where
     {
         let mut first_request = pin!(tokio::time::sleep(http.settings.handshake_timeout));
         let mut first_request_is_due = true;
+        // A connection that is new while the server drains gets its one answer; see `answer`.
+        let mut stopped = http.phase.now() > Phase::Serving;
         let mut stop = pin!(phase.reached(Phase::Draining));
-        let mut stopped = false;
         loop {
             tokio::select! {
                 ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => {
@@ -105,7 +107,10 @@ where
                 }
                 () = &mut stop, if !stopped => {
                     stopped = true;
-                    std::pin::Pin::new(&mut connection).graceful_shutdown();
+                    // One that has not asked for anything yet would be reset by this.
+                    if served.get() {
+                        std::pin::Pin::new(&mut connection).graceful_shutdown();
+                    }
                 }
             }
         }
@@ -156,17 +161,17 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
 
 impl Http {
     async fn answer(&self, request: Request<Incoming>, verdict: &Cell<Option<Verdict>>) -> Answer {
-        match self.route(request, verdict).await {
-            Ok(answer) => answer,
-            Err(refused) => {
-                tracing::debug!(
-                    status = refused.status.as_u16(),
-                    refused.sentence,
-                    "request refused"
-                );
-                refused.into()
-            }
+        let version = request.version();
+        let mut answer = self.route(request, verdict).await.unwrap_or_else(|refused| {
+            let status = refused.status.as_u16();
+            tracing::debug!(status, refused.sentence, "request refused");
+            refused.into()
+        });
+        let is_last = version < Version::HTTP_2 && self.phase.now() > Phase::Serving;
+        if is_last && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        answer
     }
 
     async fn route(
@@ -200,7 +205,7 @@ impl Http {
         key: &str,
         verdict: &Cell<Option<Verdict>>,
     ) -> Result<Answer, Refused> {
-        if request.version() != hyper::Version::HTTP_11 {
+        if request.version() != Version::HTTP_11 {
             let sentence =
                 "A WebSocket needs HTTP/1.1; a proxy in between may speak another version.";
             return Err(Refused::new(StatusCode::UPGRADE_REQUIRED, sentence));

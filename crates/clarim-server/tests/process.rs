@@ -1,0 +1,274 @@
+//! `clarim start` as a process: signals, `restart`, `--debug`, and running out of file descriptors.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use clarim_protocol::auth::AppKey;
+use clarim_protocol::rest;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running server, killed with its owner.
+struct Process {
+    child: Child,
+    directory: TempDir,
+    port: u16,
+}
+
+impl Process {
+    /// Starts `clarim` with these arguments, through a shell that first runs `before`.
+    fn start(before: &str, arguments: &str, environment: &[(&str, &str)]) -> Self {
+        let directory = TempDir::new().unwrap();
+        let port = free_port();
+        let binary = env!("CARGO_BIN_EXE_clarim");
+        let script = format!("{before} exec {binary} start --port {port} {arguments} >out 2>err");
+        let child = Command::new("sh")
+            .args(["-c", &script])
+            .current_dir(directory.path())
+            .env_clear()
+            .envs([("REVERB_APP_ID", "1"), ("REVERB_APP_KEY", "key")])
+            .envs([("REVERB_APP_SECRET", "s3cret-of-the-app"), ("REVERB_SERVER_HOST", "127.0.0.1")])
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let process = Self { child, directory, port };
+        eventually("the port is open", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        process
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("the process ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    fn read(&self, file: &str) -> String {
+        std::fs::read_to_string(self.directory.path().join(file)).unwrap()
+    }
+
+    fn subscribe(&self, channel: &str) -> Client {
+        let mut client = self.connect();
+        client.read_until("connection_established");
+        client.say(&format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{channel}"}}}}"#));
+        client.read_until("subscription_succeeded");
+        client
+    }
+
+    fn connect(&self) -> Client {
+        let mut client = Client(TcpStream::connect(("127.0.0.1", self.port)).unwrap());
+        client.0.set_read_timeout(Some(PATIENCE)).unwrap();
+        let handshake = "GET /app/key?protocol=7 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
+            Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        client.0.write_all(handshake.as_bytes()).unwrap();
+        client
+    }
+
+    fn publish(&self, channel: &str, data: &str) -> String {
+        let body = format!(r#"{{"name":"e","channel":"{channel}","data":"{data}"}}"#);
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+        let key = AppKey::new("key", "s3cret-of-the-app");
+        let query = rest::sign(&key, "POST", "/apps/1/events", &[], body.as_bytes(), now);
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "POST /apps/1/events?{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Client(TcpStream);
+
+impl Client {
+    fn say(&mut self, text: &str) {
+        let length = u8::try_from(text.len()).unwrap();
+        assert!(length < 126);
+        self.0.write_all(&[0x81, 0x80 | length, 0, 0, 0, 0]).unwrap();
+        self.0.write_all(text.as_bytes()).unwrap();
+    }
+
+    fn read_until(&mut self, text: &str) -> Vec<u8> {
+        let (mut seen, mut buffer) = (Vec::new(), [0; 1024]);
+        while !seen.windows(text.len()).any(|window| window == text.as_bytes()) {
+            let n = self.0.read(&mut buffer).unwrap();
+            assert!(n > 0, "closed while waiting for {text}");
+            seen.extend_from_slice(&buffer[..n]);
+        }
+        seen
+    }
+
+    /// The close code, and then the end.
+    fn read_close(&mut self) -> u16 {
+        let mut seen = Vec::new();
+        let mut buffer = [0; 1024];
+        while !seen.contains(&0x88) {
+            let n = self.0.read(&mut buffer).unwrap();
+            assert!(n > 0, "ended without a close frame");
+            seen.extend_from_slice(&buffer[..n]);
+        }
+        let at = seen.iter().position(|byte| *byte == 0x88).unwrap();
+        u16::from_be_bytes([seen[at + 2], seen[at + 3]])
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn sigterm_sends_clients_away_and_ends_with_success() {
+    let mut process = Process::start("", "", &[]);
+    let mut client = process.subscribe("news");
+    process.signal(Signal::TERM);
+    assert_eq!(client.read_close(), 4200);
+    assert!(process.wait().success());
+    assert!(process.read("err").contains("draining"), "{}", process.read("err"));
+}
+
+#[test]
+fn who_comes_back_while_it_drains_is_told_to_wait() {
+    let process = Process::start("", "", &[("CLARIM_DRAIN_SECONDS", "3")]);
+    let mut clients: Vec<Client> = (0..10).map(|_| process.subscribe("news")).collect();
+    process.signal(Signal::TERM);
+    assert_eq!(clients[0].read_close(), 4200);
+    let mut again = process.connect();
+    again.read_until("pusher:error");
+    assert_eq!(again.read_close(), 4100);
+    // Those who are still here are still served.
+    assert!(process.publish("news", "to the last").starts_with("HTTP/1.1 200"));
+    clients[9].read_until("to the last");
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let mut process = Process::start("", "", &[("CLARIM_DRAIN_SECONDS", "600")]);
+    let clients: Vec<Client> = (0..20).map(|_| process.subscribe("news")).collect();
+    process.signal(Signal::INT);
+    eventually("it drains", || process.read("err").contains("draining"));
+    process.signal(Signal::INT);
+    let status = process.wait();
+    assert_eq!(status.code(), Some(1));
+    drop(clients);
+}
+
+#[test]
+fn restart_drains_the_running_server() {
+    let mut process = Process::start("", "", &[]);
+    let mut client = process.subscribe("news");
+    let port = process.port.to_string();
+    let restart = Command::new(env!("CARGO_BIN_EXE_clarim"))
+        .args(["restart", "--port", &port])
+        .current_dir(process.directory.path())
+        .env_clear()
+        .output()
+        .unwrap();
+    assert!(restart.status.success(), "{restart:?}");
+    assert_eq!(client.read_close(), 4200);
+    assert!(process.wait().success(), "a supervisor starts it anew");
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let process = Process::start("", "", &[]);
+    let second = Command::new(env!("CARGO_BIN_EXE_clarim"))
+        .args(["start", "--port", &process.port.to_string(), "--host", "127.0.0.1"])
+        .current_dir(process.directory.path())
+        .env_clear()
+        .envs([("REVERB_APP_ID", "1"), ("REVERB_APP_KEY", "k"), ("REVERB_APP_SECRET", "s")])
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert!(said.contains(&process.port.to_string()) && said.contains("--port"), "{said}");
+}
+
+#[test]
+fn debug_shows_the_traffic_without_secrets() {
+    let mut process = Process::start("", "--debug", &[]);
+    let mut client = process.subscribe("news");
+    client
+        .say(r#"{"event":"pusher:subscribe","data":{"channel":"private-x","auth":"key:5ec3e7"}}"#);
+    client.read_until("subscription_error");
+    assert!(process.publish("news", "hello").starts_with("HTTP/1.1 200"));
+    client.read_until("hello");
+    drop(client);
+    eventually("it is shown", || process.read("out").contains("Connection Closed"));
+    process.signal(Signal::TERM);
+    process.wait();
+    let out = process.read("out");
+    for shown in [
+        "Connection Established",
+        "Message Received",
+        "Message Handled",
+        "Broadcasting To",
+        "hello",
+    ] {
+        assert!(out.contains(shown), "{shown} is missing in {out}");
+    }
+    let both = out + &process.read("err");
+    assert!(!both.contains("5ec3e7") && !both.contains("s3cret-of-the-app"), "{both}");
+}
+
+#[test]
+fn json_logs_are_one_object_a_line() {
+    let mut process = Process::start("", "", &[("CLARIM_LOG_FORMAT", "json")]);
+    process.signal(Signal::TERM);
+    process.wait();
+    let log = process.read("err");
+    assert!(log.lines().count() > 1, "{log}");
+    for line in log.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(line["level"].is_string() && line["message"].is_string(), "{line}");
+    }
+}
+
+#[test]
+fn without_file_descriptors_accepting_pauses_and_goes_on() {
+    let process = Process::start("ulimit -n 40;", "", &[("CLARIM_WORKERS", "2")]);
+    let mut client = process.subscribe("news");
+    // The kernel lets these in; the server can't.
+    let crowd: Vec<TcpStream> =
+        (0..60).map(|_| TcpStream::connect(("127.0.0.1", process.port)).unwrap()).collect();
+    eventually("it says so", || process.read("err").contains("accepting connections pauses"));
+    client.say(r#"{"event":"pusher:ping"}"#);
+    client.read_until("pusher:pong");
+    drop(crowd);
+    eventually("it goes on", || process.read("err").contains("accepting connections again"));
+    assert!(process.publish("news", "still here").starts_with("HTTP/1.1 200"));
+    client.read_until("still here");
+}
