@@ -1,55 +1,34 @@
 //! The subscribers: thousands of sockets read by one thread, as cheaply as can be.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
+use crate::frames::{Arrival, Frame, Ledger, Verdict, arrival, first};
 use crate::server::Target;
 
-/// In front of the sequence number, so that it is found in a frame.
-pub(crate) const MARK: &str = "#seq:";
-/// Digits of the sequence number, and of the time behind it.
-const DIGITS: usize = 20;
-
-/// The data of an event, `size` bytes long: mark, sequence number, scheduled time in nanoseconds.
-pub(crate) fn data(sequence: u64, scheduled: Duration, size: usize) -> String {
-    let mut data = format!("{MARK}{sequence:020}{:020}", scheduled.as_nanos());
-    while data.len() < size {
-        data.push('x');
-    }
-    data
-}
+/// How long a server may take for one step of a handshake.
+const STEP_LIMIT: Duration = Duration::from_secs(10);
+/// How long all subscribers may take together.
+const CONNECT_LIMIT: Duration = Duration::from_secs(300);
+/// Longest answer to a handshake, with what follows it.
+const MAX_ANSWER: usize = 64 << 10;
+/// Loopback addresses to connect from, so that no address runs out of ports.
+const SOURCES: usize = 200;
 
 /// One subscriber.
 #[derive(Debug)]
 struct Client {
-    stream: TcpStream,
+    stream: mio::net::TcpStream,
     /// A frame that has not come whole.
     partial: Vec<u8>,
-    /// What it has received.
-    tally: Tally,
-}
-
-/// Enough to tell loss, doubles and disorder.
-#[derive(Debug, Clone, Copy, Default)]
-struct Tally {
-    events: u64,
-    sum: u64,
-    last: Option<u64>,
-    disorder: u64,
-    /// Where the mark stood in the last event: it is there in all events of one name and channel.
+    ledger: Ledger,
+    /// Where the mark stood in the last event.
     mark: usize,
-}
-
-/// An event that has arrived.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Arrival {
-    pub(crate) sequence: u64,
-    pub(crate) scheduled: Duration,
 }
 
 /// All subscribers. Their tokens are their places.
@@ -57,20 +36,6 @@ pub(crate) struct Arrival {
 pub(crate) struct Clients {
     clients: Vec<Client>,
     buffer: Vec<u8>,
-}
-
-/// What the subscribers have received, against what was published.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Verdict {
-    pub(crate) lost: u64,
-    pub(crate) doubled: u64,
-    pub(crate) disordered: u64,
-}
-
-impl Verdict {
-    pub(crate) fn is_clean(self) -> bool {
-        self == Self::default()
-    }
 }
 
 impl Clients {
@@ -81,26 +46,36 @@ impl Clients {
         count: usize,
         channel: impl Fn(usize) -> String,
     ) -> Result<Self> {
+        let deadline = Instant::now() + CONNECT_LIMIT;
         let mut clients = Vec::with_capacity(count);
         for n in 0..count {
-            let stream = subscribe(target, &channel(n)).with_context(|| format!("client {n}"))?;
+            ensure!(Instant::now() < deadline, "only {n} of {count} connected in time");
+            let (stream, partial) =
+                subscribe(target, n, &channel(n)).with_context(|| format!("client {n}"))?;
             stream.set_nonblocking(true)?;
-            let mut stream = TcpStream::from_std(stream);
+            let mut stream = mio::net::TcpStream::from_std(stream);
             registry.register(&mut stream, Token(n), Interest::READABLE)?;
-            clients.push(Client { stream, partial: Vec::new(), tally: Tally::default() });
+            clients.push(Client { stream, partial, ledger: Ledger::default(), mark: 0 });
         }
         Ok(Self { clients, buffer: vec![0; 256 << 10] })
     }
 
     /// Reads all there is for one client, and tells of each event.
-    pub(crate) fn receive(&mut self, place: usize, mut on: impl FnMut(Arrival)) -> Result<()> {
+    pub(crate) fn receive(
+        &mut self,
+        event: &mio::event::Event,
+        mut on: impl FnMut(Arrival),
+    ) -> Result<()> {
+        let Token(place) = event.token();
         let Some(client) = self.clients.get_mut(place) else { return Ok(()) };
         loop {
             match client.stream.read(&mut self.buffer) {
-                Ok(0) => bail!("the server has closed the connection of client {place}"),
+                Ok(0) => bail!("not a result: the server has closed client {place}"),
                 Ok(n) => {
                     client.take(&self.buffer[..n], &mut on)?;
-                    if n < self.buffer.len() {
+                    // Less than asked for: the socket is empty, and the next bytes wake us again.
+                    // Not so the end, when it was told together with these.
+                    if n < self.buffer.len() && !event.is_read_closed() {
                         return Ok(());
                     }
                 }
@@ -110,20 +85,11 @@ impl Clients {
         }
     }
 
-    /// Compares with `published` events of sequence 0, 1, 2, …; `ordered`: they were published one after
-    /// the other, so that they must have come so.
-    pub(crate) fn verdict(&self, published: u64, ordered: bool) -> Verdict {
-        let sum = published * published.saturating_sub(1) / 2;
+    /// Compares with `published` events.
+    pub(crate) fn verdict(&self, published: u64) -> Verdict {
         let mut verdict = Verdict::default();
-        for Client { tally, .. } in &self.clients {
-            verdict.lost += published.saturating_sub(tally.events);
-            verdict.doubled += tally.events.saturating_sub(published);
-            // As many as published, but not the same: one was lost and another came twice.
-            if tally.events == published && tally.sum != sum {
-                verdict.lost += 1;
-                verdict.doubled += 1;
-            }
-            verdict.disordered += if ordered { tally.disorder } else { 0 };
+        for client in &self.clients {
+            verdict.add(client.ledger.verdict(published));
         }
         verdict
     }
@@ -132,74 +98,52 @@ impl Clients {
 impl Client {
     fn take(&mut self, bytes: &[u8], on: &mut impl FnMut(Arrival)) -> Result<()> {
         if self.partial.is_empty() {
-            let used = self.tally.take_frames(bytes, on)?;
+            let used = self.take_frames(bytes, on)?;
             self.partial.extend_from_slice(&bytes[used..]);
-        } else {
-            self.partial.extend_from_slice(bytes);
-            let partial = std::mem::take(&mut self.partial);
-            let used = self.tally.take_frames(&partial, on)?;
-            self.partial.extend_from_slice(&partial[used..]);
+            return Ok(());
+        }
+        let mut partial = std::mem::take(&mut self.partial);
+        partial.extend_from_slice(bytes);
+        let used = self.take_frames(&partial, on)?;
+        self.partial.extend_from_slice(&partial[used..]);
+        Ok(())
+    }
+
+    /// Takes the whole frames at the front of `bytes`. How much of it they are.
+    fn take_frames(&mut self, bytes: &[u8], on: &mut impl FnMut(Arrival)) -> Result<usize> {
+        let mut used = 0;
+        while let Some(frame) = first(&bytes[used..])? {
+            used += frame.length;
+            match arrival(frame.payload, &mut self.mark) {
+                Some(arrival) => {
+                    self.ledger.note(arrival.sequence);
+                    on(arrival);
+                }
+                None => self.take_other(frame)?,
+            }
+        }
+        Ok(used)
+    }
+
+    /// What is no event: a ping wants its answer, or the server closes the connection.
+    fn take_other(&mut self, frame: Frame<'_>) -> Result<()> {
+        match frame.opcode {
+            8 => bail!("not a result: the server has sent a close frame"),
+            9 => self.stream.write_all(&masked(10, frame.payload)?)?,
+            _ if contains(frame.payload, b"\"pusher:ping\"") => {
+                self.stream.write_all(&masked(1, br#"{"event":"pusher:pong","data":{}}"#)?)?;
+            }
+            _ => {}
         }
         Ok(())
     }
 }
 
-impl Tally {
-    /// Takes the whole frames at the front of `bytes`. How much of it they are.
-    fn take_frames(&mut self, bytes: &[u8], on: &mut impl FnMut(Arrival)) -> Result<usize> {
-        let mut used = 0;
-        while let Some((header, length)) = frame(&bytes[used..]) {
-            let end = used + header + length;
-            let Some(payload) = bytes.get(used + header..end) else { break };
-            ensure!(bytes[used] & 0x0f != 8, "the server has sent a close frame");
-            if let Some(arrival) = arrival(payload, &mut self.mark) {
-                self.note(arrival.sequence);
-                on(arrival);
-            }
-            used = end;
-        }
-        Ok(used)
-    }
-
-    fn note(&mut self, sequence: u64) {
-        self.disorder += u64::from(self.last.is_some_and(|last| sequence <= last));
-        self.last = Some(sequence);
-        self.events += 1;
-        self.sum = self.sum.wrapping_add(sequence);
-    }
-}
-
-/// Lengths of a server's frame: header and payload.
-fn frame(bytes: &[u8]) -> Option<(usize, usize)> {
-    match *bytes.get(1)? & 0x7f {
-        126 => Some((4, usize::from(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?)))),
-        127 => {
-            Some((10, usize::try_from(u64::from_be_bytes(*bytes.get(2..)?.first_chunk()?)).ok()?))
-        }
-        short => Some((2, usize::from(short))),
-    }
-}
-
-fn arrival(payload: &[u8], mark: &mut usize) -> Option<Arrival> {
-    if !payload.get(*mark..)?.starts_with(MARK.as_bytes()) {
-        *mark = payload.windows(MARK.len()).position(|window| window == MARK.as_bytes())?;
-    }
-    let at = *mark;
-    let number = |from: usize| {
-        let digits = payload.get(at + from..at + from + DIGITS)?;
-        digits
-            .iter()
-            .try_fold(0u64, |n, digit| n.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
-    };
-    let sequence = number(MARK.len())?;
-    Some(Arrival { sequence, scheduled: Duration::from_nanos(number(MARK.len() + DIGITS)?) })
-}
-
-/// Connects one client and waits until it is subscribed.
-pub(crate) fn subscribe(target: &Target, channel: &str) -> Result<std::net::TcpStream> {
-    let mut stream = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, target.port))?;
+/// Connects client `n` and waits until it is subscribed. Also what came after that.
+pub(crate) fn subscribe(target: &Target, n: usize, channel: &str) -> Result<(TcpStream, Vec<u8>)> {
+    let mut stream = connect_from(n, target.port)?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.set_read_timeout(Some(STEP_LIMIT))?;
     let handshake = format!(
         "GET /app/{}?protocol=7&client=bench&version=1.0 HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\
          Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
@@ -208,23 +152,66 @@ pub(crate) fn subscribe(target: &Target, channel: &str) -> Result<std::net::TcpS
         target.port
     );
     stream.write_all(handshake.as_bytes())?;
-    wait_for(&mut stream, b"connection_established")?;
+    let mut unread = Vec::new();
+    wait_for_upgrade(&mut stream, &mut unread)?;
+    wait_for(&mut stream, &mut unread, b"pusher:connection_established")?;
     let text = format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{channel}"}}}}"#);
-    // A mask of zeros leaves the payload as it is.
-    let length =
-        u8::try_from(text.len()).ok().filter(|n| *n < 126).context("channel name too long")?;
-    let frame = [&[0x81, 0x80 | length, 0, 0, 0, 0], text.as_bytes()].concat();
-    stream.write_all(&frame)?;
-    wait_for(&mut stream, b"subscription_succeeded")?;
-    Ok(stream)
+    stream.write_all(&masked(1, text.as_bytes())?)?;
+    wait_for(&mut stream, &mut unread, b"pusher_internal:subscription_succeeded")?;
+    Ok((stream, unread))
 }
 
-fn wait_for(stream: &mut std::net::TcpStream, text: &[u8]) -> Result<()> {
-    let (mut seen, mut buffer) = (Vec::new(), [0; 1024]);
-    while !seen.windows(text.len()).any(|window| window == text) {
-        let n = stream.read(&mut buffer)?;
-        ensure!(n > 0, "closed while waiting for {}", String::from_utf8_lossy(text));
-        seen.extend_from_slice(&buffer[..n]);
+fn connect_from(n: usize, port: u16) -> Result<TcpStream> {
+    let source = Ipv4Addr::new(127, 0, 1, u8::try_from(1 + n % SOURCES)?);
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    bind(&socket, &SocketAddrV4::new(source, 0))?;
+    connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
+    Ok(socket.into())
+}
+
+fn wait_for_upgrade(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Result<()> {
+    loop {
+        if let Some(end) = unread.windows(4).position(|window| window == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&unread[..end]);
+            ensure!(head.starts_with("HTTP/1.1 101"), "the server refuses: {head}");
+            unread.drain(..end + 4);
+            return Ok(());
+        }
+        read_more(stream, unread)?;
     }
+}
+
+/// Takes frames until one has `text` in it; what follows stays in `unread`.
+fn wait_for(stream: &mut TcpStream, unread: &mut Vec<u8>, text: &[u8]) -> Result<()> {
+    loop {
+        while let Some(Frame { opcode, payload, length }) = first(unread)? {
+            let found = contains(payload, text);
+            let refused = opcode == 8 || contains(payload, b"\"pusher:error\"");
+            ensure!(!refused, "the server refuses: {}", String::from_utf8_lossy(payload));
+            unread.drain(..length);
+            if found {
+                return Ok(());
+            }
+        }
+        read_more(stream, unread)?;
+    }
+}
+
+fn read_more(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Result<()> {
+    let mut buffer = [0; 2048];
+    let n = stream.read(&mut buffer)?;
+    ensure!(n > 0, "the server has closed the connection during the handshake");
+    unread.extend_from_slice(&buffer[..n]);
+    ensure!(unread.len() < MAX_ANSWER, "the server's answer to the handshake has no end");
     Ok(())
+}
+
+/// A client's frame. A mask of zeros leaves the payload as it is.
+fn masked(opcode: u8, payload: &[u8]) -> Result<Vec<u8>> {
+    let length = u8::try_from(payload.len()).ok().filter(|n| *n < 126).context("too long")?;
+    Ok([&[0x80 | opcode, 0x80 | length, 0, 0, 0, 0], payload].concat())
+}
+
+fn contains(bytes: &[u8], text: &[u8]) -> bool {
+    bytes.windows(text.len()).any(|window| window == text)
 }

@@ -1,14 +1,16 @@
 //! All loads against all servers, in turn, so that what else the machine does hits all alike.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::load::{Figures, Load};
-use crate::server::{Peer, Server};
+use crate::load::{Churn, FanoutLoad, Idle, Load, Publish};
+use crate::report::Report;
+use crate::server::{Cores, Peer, Server};
 
 /// What to compare.
 #[derive(Debug, clap::Args)]
@@ -28,94 +30,187 @@ pub(crate) struct Options {
     /// Only servers whose name has this in it.
     #[arg(long, default_value = "")]
     peer: String,
+    #[command(flatten)]
+    cores: Cores,
     /// Where the figures go as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Where the table goes as Markdown.
+    #[arg(long)]
+    markdown: Option<PathBuf>,
 }
 
+/// The file of servers.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Peers {
-    peer: Vec<Peer>,
+pub(crate) struct Peers {
+    pub(crate) peer: Vec<Peer>,
 }
 
-/// The figures of one load and one server, over the rounds.
-#[derive(Debug, Serialize)]
+impl Peers {
+    pub(crate) fn read(file: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
+        toml::from_str(&text).with_context(|| format!("in {}", file.display()))
+    }
+}
+
+/// What one load has cost one server, over the rounds.
+#[derive(Debug, Default, Serialize)]
 struct Outcome {
     load: String,
     server: String,
-    /// Values of each round.
+    /// Values of each round that was a result.
     figures: BTreeMap<String, Vec<f64>>,
+    /// What a reader of the figures must know.
+    marks: BTreeSet<String>,
+    /// Why rounds were no result.
+    failures: Vec<String>,
 }
 
-const PORT: u16 = 19_000;
+/// Where all this was measured.
+#[derive(Debug, Serialize)]
+struct Machine {
+    processor: String,
+    kernel: String,
+    cores: usize,
+}
+
+/// Each run gets a port of its own: the last one's connections may linger.
+const FIRST_PORT: u16 = 19_000;
+const LAST_PORT: u16 = 19_999;
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let text = std::fs::read_to_string(&options.file)
-        .with_context(|| format!("cannot read {}", options.file.display()))?;
-    let peers: Peers = toml::from_str(&text)?;
-    let peers: Vec<&Peer> =
-        peers.peer.iter().filter(|peer| peer.name.contains(&options.peer)).collect();
+    let mut peers = Peers::read(&options.file)?.peer;
+    peers.retain(|peer| peer.name.contains(&options.peer));
     ensure!(!peers.is_empty(), "no such server in {}", options.file.display());
-    raise_open_files()?;
     let rounds = if options.quick { 1 } else { options.rounds };
     let mut results = Vec::new();
+    let mut ports = (FIRST_PORT..=LAST_PORT).cycle();
     for load in loads(options.quick).iter().filter(|load| load.name().contains(&options.only)) {
-        let mut of_load: Vec<Outcome> = peers
-            .iter()
-            .map(|peer| Outcome {
-                load: load.name(),
-                server: peer.name.clone(),
-                figures: BTreeMap::new(),
-            })
-            .collect();
-        for round in 0..rounds {
-            for (n, (peer, result)) in peers.iter().zip(&mut of_load).enumerate() {
-                // A port of its own each time: the last one's connections may linger.
-                let port = PORT + u16::try_from(round * peers.len() + n)? % 1000;
-                let server = Server::start(peer, port)?;
-                let figures =
-                    load.run(&server).with_context(|| format!("{}: {}", peer.name, load.name()))?;
-                add(&mut result.figures, figures);
+        let mut of_load: Vec<Outcome> = peers.iter().map(|peer| Outcome::new(load, peer)).collect();
+        for _ in 0..rounds {
+            for (peer, outcome) in peers.iter().zip(&mut of_load) {
+                let port = free_port(&mut ports)?;
+                let report =
+                    Server::start(peer, port, options.cores).and_then(|server| load.run(&server));
+                outcome.add(report);
             }
         }
         println!("{}", table(&of_load));
-        results.extend(of_load);
+        results.push(of_load);
     }
-    if let Some(file) = &options.json {
-        std::fs::write(file, serde_json::to_string_pretty(&results)?)?;
-    }
+    options.write(&results)?;
+    let failed = results.iter().flatten().filter(|outcome| !outcome.failures.is_empty()).count();
+    ensure!(failed == 0, "{failed} loads had rounds that were no result");
     Ok(())
+}
+
+/// The next port that nobody listens on.
+fn free_port(ports: &mut impl Iterator<Item = u16>) -> Result<u16> {
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let all = usize::from(LAST_PORT - FIRST_PORT) + 1;
+    ports.take(all).find(is_free).context("no free port")
+}
+
+impl Options {
+    fn write(&self, results: &[Vec<Outcome>]) -> Result<()> {
+        let machine = Machine::this()?;
+        if let Some(file) = &self.json {
+            let all: Vec<&Outcome> = results.iter().flatten().collect();
+            let json = serde_json::json!({ "machine": machine, "results": all });
+            std::fs::write(file, serde_json::to_string_pretty(&json)?)?;
+        }
+        if let Some(file) = &self.markdown {
+            let Machine { processor, kernel, cores } = machine;
+            let mut text = format!("{processor}, {cores} cores, Linux {kernel}\n");
+            for of_load in results {
+                text.push_str(&table(of_load));
+                text.push('\n');
+            }
+            std::fs::write(file, text)?;
+        }
+        Ok(())
+    }
+}
+
+impl Machine {
+    fn this() -> Result<Self> {
+        let text = std::fs::read_to_string("/proc/cpuinfo")?;
+        let name = text.lines().find_map(|line| line.strip_prefix("model name"));
+        let processor = name.unwrap_or("unknown processor").trim_start_matches([' ', '\t', ':']);
+        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+        let cores = text.lines().filter(|line| line.starts_with("processor")).count();
+        Ok(Self { processor: processor.to_owned(), kernel: kernel.trim().to_owned(), cores })
+    }
+}
+
+impl Outcome {
+    fn new(load: &Load, peer: &Peer) -> Self {
+        Self { load: load.name(), server: peer.name.clone(), ..Self::default() }
+    }
+
+    fn add(&mut self, report: Result<Report>) {
+        match report {
+            Ok(report) => {
+                for (name, value) in report.figures {
+                    self.figures.entry(name).or_default().push(value);
+                }
+                self.marks.extend(report.marks);
+            }
+            Err(error) => self.failures.push(format!("{error:#}")),
+        }
+    }
 }
 
 fn loads(quick: bool) -> Vec<Load> {
     if quick {
         return vec![
-            Load::Idle { connections: 500 },
-            Load::Closed { subscribers: 500, in_flight: 8, events: 100 },
-            Load::Open { subscribers: 500, per_second: 10, seconds: 1 },
-            Load::Publish { connections: 8, requests: 2_000 },
-            Load::Churn { cycles: 500 },
+            idle(500, 1),
+            closed(500, 100),
+            open(500, 10, 1),
+            Load::Publish(Publish { requests: 2_000, connections: 8 }),
+            Load::Churn(Churn { count: 500 }),
         ];
     }
     vec![
-        Load::Idle { connections: 19_000 },
-        Load::Closed { subscribers: 1_000, in_flight: 8, events: 4_000 },
-        Load::Closed { subscribers: 10_000, in_flight: 8, events: 400 },
-        Load::Open { subscribers: 1_000, per_second: 10, seconds: 10 },
-        Load::Open { subscribers: 10_000, per_second: 1, seconds: 10 },
-        Load::Publish { connections: 8, requests: 100_000 },
-        Load::Churn { cycles: 2_000 },
+        idle(19_000, 10),
+        closed(1_000, 4_000),
+        closed(10_000, 400),
+        open(1_000, 10, 10),
+        open(10_000, 1, 10),
+        Load::Publish(Publish { requests: 100_000, connections: 8 }),
+        Load::Churn(Churn { count: 10_000 }),
     ]
 }
 
-fn add(all: &mut BTreeMap<String, Vec<f64>>, figures: Figures) {
-    for (name, value) in figures {
-        all.entry(name).or_default().push(value);
+fn idle(connections: usize, after: u64) -> Load {
+    Load::Idle(Idle { connections, own_channels: false, seconds: after.div_ceil(2), after })
+}
+
+fn closed(subscribers: usize, events: u64) -> Load {
+    let load = fanout(subscribers);
+    Load::Fanout(FanoutLoad { closed: true, events: Some(events), ..load })
+}
+
+fn open(subscribers: usize, rate: u32, seconds: u32) -> Load {
+    Load::Fanout(FanoutLoad { rate, seconds, ..fanout(subscribers) })
+}
+
+fn fanout(subscribers: usize) -> FanoutLoad {
+    FanoutLoad {
+        subscribers,
+        size: 128,
+        rate: 1,
+        seconds: 1,
+        closed: false,
+        in_flight: 8,
+        events: None,
     }
 }
 
-/// Medians with their spread, as Markdown; each server's ratio to the first.
+/// One load's medians with their spread, as Markdown: a column for each server, with its ratio to
+/// the first. Below it, what the figures do not say.
 fn table(results: &[Outcome]) -> String {
     let mut text = format!("\n### {}\n\n| |", results.first().map_or("", |r| r.load.as_str()));
     for result in results {
@@ -123,13 +218,19 @@ fn table(results: &[Outcome]) -> String {
     }
     text.push_str("\n|---|");
     text.push_str(&"---|".repeat(results.len()));
-    let names: std::collections::BTreeSet<&String> =
+    let names: BTreeSet<&String> =
         results.iter().flat_map(|result| result.figures.keys()).collect();
     for name in names {
         let _ = write!(text, "\n| {name} |");
         let first = results.first().and_then(|result| median(result.figures.get(name)?));
         for (n, result) in results.iter().enumerate() {
             text.push_str(&cell(result.figures.get(name), first.filter(|_| n > 0)));
+        }
+    }
+    text.push('\n');
+    for result in results {
+        for note in result.marks.iter().chain(&result.failures) {
+            let _ = write!(text, "\n- {}: {note}", result.server);
         }
     }
     text
@@ -162,9 +263,25 @@ fn median(values: &[f64]) -> Option<f64> {
     Some((sorted.get(middle.checked_sub(1)?)? + sorted.get(middle)?) / 2.0)
 }
 
-fn raise_open_files() -> Result<()> {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).context("cannot raise the limit of open files")
+#[cfg(test)]
+mod tests {
+    use super::{Outcome, median, table};
+
+    #[test]
+    fn medians_and_ratios() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
+        assert_eq!(median(&[]), None);
+        let outcome = |server: &str, values: &[f64]| Outcome {
+            load: "load".to_owned(),
+            server: server.to_owned(),
+            figures: [("µs".to_owned(), values.to_vec())].into(),
+            ..Outcome::default()
+        };
+        let mut bad = outcome("bad", &[]);
+        bad.add(Err(anyhow::anyhow!("not a result: 1 lost")));
+        let text = table(&[outcome("floor", &[2.0, 4.0, 3.0]), outcome("fast", &[1.5]), bad]);
+        assert!(text.contains("| µs | **3.00** (2.00…4.00) | **1.50** (1.50…1.50) ×0.50 | – |"));
+        assert!(text.ends_with("- bad: not a result: 1 lost"), "{text}");
+    }
 }

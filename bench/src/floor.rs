@@ -1,9 +1,9 @@
-//! The floor: what the kernel alone costs. One thread; one shared frame; one write for each subscriber.
-//! It checks nothing and queues nothing; a write that would block is a loss, which it reports.
+//! The floor: what the kernel alone costs. One thread; one shared frame; one write for each
+//! subscriber. It checks nothing and queues nothing; a write that would block is a loss, which it counts.
 
+use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use anyhow::Result;
 use base64::Engine;
@@ -13,122 +13,165 @@ use mio::{Events, Interest, Poll, Token};
 use sha1::{Digest, Sha1};
 
 const LISTENER: Token = Token(usize::MAX);
+/// Longest request that is collected when it comes in pieces.
+const MAX_REQUEST: usize = 1 << 20;
 
 /// Serves until killed.
 pub(crate) fn run(port: u16) -> Result<()> {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     listener.set_nonblocking(true)?;
-    let mut floor = Floor {
-        listener: TcpListener::from_std(listener),
-        poll: Poll::new()?,
-        peers: Vec::new(),
-        subscribers: Vec::new(),
-        free: Vec::new(),
-        lost: 0,
-    };
-    floor.poll.registry().register(&mut floor.listener, LISTENER, Interest::READABLE)?;
+    let mut listener = TcpListener::from_std(listener);
+    let mut poll = Poll::new()?;
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    let mut floor = Floor::new(poll.registry().try_clone()?);
     let mut events = Events::with_capacity(1024);
+    let mut buffer = vec![0; 64 << 10];
     loop {
-        floor.poll.poll(&mut events, Some(Duration::from_secs(1)))?;
-        for event in &events {
-            if event.token() == LISTENER { floor.accept()? } else { floor.read(event.token().0)? }
+        match poll.poll(&mut events, None) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            result => result?,
         }
-    }
-}
-
-struct Floor {
-    listener: TcpListener,
-    poll: Poll,
-    peers: Vec<Option<Peer>>,
-    /// Places of those who have subscribed.
-    subscribers: Vec<usize>,
-    free: Vec<usize>,
-    lost: u64,
-}
-
-struct Peer {
-    stream: TcpStream,
-    is_websocket: bool,
-    /// A request that has not come whole.
-    partial: Vec<u8>,
-}
-
-impl Floor {
-    fn accept(&mut self) -> Result<()> {
-        loop {
-            let mut stream = match self.listener.accept() {
-                Ok((stream, _)) => stream,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error.into()),
-            };
-            stream.set_nodelay(true)?;
-            let place = self.free.pop().unwrap_or(self.peers.len());
-            self.poll.registry().register(&mut stream, Token(place), Interest::READABLE)?;
-            let peer = Peer { stream, is_websocket: false, partial: Vec::new() };
-            match self.peers.get_mut(place) {
-                Some(slot) => *slot = Some(peer),
-                None => self.peers.push(Some(peer)),
+        for event in &events {
+            if event.token() == LISTENER {
+                floor.accept(&listener)?;
+            } else {
+                floor.read(event, &mut buffer);
             }
         }
     }
+}
 
-    fn read(&mut self, place: usize) -> Result<()> {
-        let mut buffer = [0; 16 << 10];
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Http,
+    WebSocket,
+    Subscriber,
+}
+
+struct Floor {
+    poll: mio::Registry,
+    /// An array of file descriptors: what a publish walks over.
+    streams: Vec<Option<TcpStream>>,
+    kinds: Vec<Kind>,
+    free: Vec<usize>,
+    /// Requests that have not come whole.
+    partial: HashMap<usize, Vec<u8>>,
+    lost: u64,
+}
+
+impl Floor {
+    fn new(poll: mio::Registry) -> Self {
+        let (streams, kinds, free) = (Vec::new(), Vec::new(), Vec::new());
+        Self { poll, streams, kinds, free, partial: HashMap::new(), lost: 0 }
+    }
+
+    fn accept(&mut self, listener: &TcpListener) -> Result<()> {
         loop {
-            let Some(Some(peer)) = self.peers.get_mut(place) else { return Ok(()) };
-            match peer.stream.read(&mut buffer) {
-                Ok(0) => self.remove(place),
-                Ok(n) if peer.is_websocket => self.websocket(place, &buffer[..n])?,
-                Ok(n) => {
-                    peer.partial.extend_from_slice(&buffer[..n]);
-                    self.http(place)?;
-                }
+            let mut stream = match listener.accept() {
+                Ok((stream, _)) => stream,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(_) => self.remove(place),
+                // A client that has gone again is no reason to end.
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
+                Err(error) => return Err(error.into()),
+            };
+            stream.set_nodelay(true)?;
+            let place = self.free.pop().unwrap_or(self.streams.len());
+            self.poll.register(&mut stream, Token(place), Interest::READABLE)?;
+            if place == self.streams.len() {
+                self.streams.push(None);
+                self.kinds.push(Kind::Http);
+            }
+            self.streams[place] = Some(stream);
+            self.kinds[place] = Kind::Http;
+        }
+    }
+
+    fn read(&mut self, event: &mio::event::Event, buffer: &mut [u8]) {
+        let Token(place) = event.token();
+        loop {
+            let Some(Some(stream)) = self.streams.get_mut(place) else { return };
+            match stream.read(buffer) {
+                Ok(n) if n > 0 => {
+                    // A short read has emptied the socket, but may have left the end to be read.
+                    let more = n == buffer.len() || event.is_read_closed();
+                    let result = match self.kinds[place] {
+                        Kind::Http => self.collect(place, &buffer[..n]),
+                        Kind::WebSocket | Kind::Subscriber => self.websocket(place, &buffer[..n]),
+                    };
+                    if result.is_err() {
+                        return self.remove(place);
+                    }
+                    if !more {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Ok(_) | Err(_) => return self.remove(place),
             }
         }
     }
 
     fn remove(&mut self, place: usize) {
-        self.peers[place] = None;
+        self.streams[place] = None;
+        self.kinds[place] = Kind::Http;
+        self.partial.remove(&place);
         self.free.push(place);
-        self.subscribers.retain(|subscriber| *subscriber != place);
     }
 
-    /// Any message with "subscribe" in it subscribes, to everything. Messages are read as far as needed.
-    fn websocket(&mut self, place: usize, bytes: &[u8]) -> Result<()> {
-        let is_subscribe = bytes.windows(9).any(|window| window == b"subscribe");
-        let Some(Some(peer)) = self.peers.get_mut(place) else { return Ok(()) };
-        if is_subscribe {
-            let text = br#"{"event":"pusher_internal:subscription_succeeded","channel":"bench","data":"{}"}"#;
-            peer.stream.write_all(Frame::text(text).bytes())?;
-            self.subscribers.push(place);
+    /// Any message with "subscribe" in it subscribes, to everything.
+    fn websocket(&mut self, place: usize, bytes: &[u8]) -> std::io::Result<()> {
+        let Some(Some(stream)) = self.streams.get_mut(place) else { return Ok(()) };
+        if bytes.windows(9).any(|window| window == b"subscribe") {
+            let text = concat!(
+                r#"{"event":"pusher_internal:subscription_succeeded","#,
+                r#""channel":"bench","data":"{}"}"#
+            );
+            stream.write_all(Frame::text(text.as_bytes()).bytes())?;
+            self.kinds[place] = Kind::Subscriber;
         }
         Ok(())
     }
 
-    fn http(&mut self, place: usize) -> Result<()> {
-        loop {
-            let Some(Some(peer)) = self.peers.get_mut(place) else { return Ok(()) };
-            let Some(request) = request(&peer.partial) else { return Ok(()) };
-            let body: Vec<u8> = peer.partial[request.head..request.head + request.body].to_vec();
-            peer.partial.drain(..request.head + request.body);
-            if let Some(key) = request.websocket_key {
-                peer.is_websocket = true;
-                upgrade(&mut peer.stream, &key)?;
-                peer.partial = Vec::new();
-                return Ok(());
+    /// Requests are answered where they were read, but for those that come in pieces.
+    fn collect(&mut self, place: usize, bytes: &[u8]) -> std::io::Result<()> {
+        let Some(mut partial) = self.partial.remove(&place) else {
+            let used = self.http(place, bytes)?;
+            if used < bytes.len() {
+                self.partial.insert(place, bytes[used..].to_vec());
             }
-            let answer = if request.path.starts_with("/losses") {
-                self.lost.to_string()
-            } else {
-                self.publish(&body);
-                "{}".to_owned()
-            };
-            let Some(Some(peer)) = self.peers.get_mut(place) else { return Ok(()) };
-            let length = answer.len();
-            write!(peer.stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{answer}")?;
+            return Ok(());
+        };
+        partial.extend_from_slice(bytes);
+        let used = self.http(place, &partial)?;
+        partial.drain(..used);
+        if partial.len() > MAX_REQUEST {
+            return Err(ErrorKind::InvalidData.into());
         }
+        if !partial.is_empty() {
+            self.partial.insert(place, partial);
+        }
+        Ok(())
+    }
+
+    /// Answers all whole requests. How many bytes they were.
+    fn http(&mut self, place: usize, bytes: &[u8]) -> std::io::Result<usize> {
+        let mut used = 0;
+        while let Some(request) = Request::parse(&bytes[used..]) {
+            used += request.length;
+            let mut answer = Vec::with_capacity(256);
+            if let Some(key) = request.websocket_key {
+                self.kinds[place] = Kind::WebSocket;
+                upgrade(&mut answer, key);
+            } else if request.path.starts_with("/losses") {
+                respond(&mut answer, &self.lost.to_string())?;
+            } else {
+                self.publish(request.body);
+                respond(&mut answer, "{}")?;
+            }
+            let Some(Some(stream)) = self.streams.get_mut(place) else { break };
+            stream.write_all(&answer)?;
+        }
+        Ok(used)
     }
 
     fn publish(&mut self, body: &[u8]) {
@@ -136,47 +179,62 @@ impl Floor {
         let Some(at) = body.windows(mark.len()).position(|window| window == mark) else { return };
         let text = [br#"{"event":"bench","channel":"bench","#, &body[at..]].concat();
         let frame = Frame::text(&text);
-        for &place in &self.subscribers {
-            let Some(Some(peer)) = self.peers.get_mut(place) else { continue };
-            let whole = peer.stream.write(frame.bytes()).is_ok_and(|n| n == frame.bytes().len());
+        let bytes: &[u8] = frame.bytes();
+        for (stream, kind) in self.streams.iter_mut().zip(&self.kinds) {
+            let (Some(stream), Kind::Subscriber) = (stream, kind) else { continue };
+            let whole = stream.write(bytes).is_ok_and(|n| n == bytes.len());
             self.lost += u64::from(!whole);
         }
     }
 }
 
-struct Request {
-    head: usize,
-    body: usize,
-    path: String,
-    websocket_key: Option<Vec<u8>>,
+/// A whole HTTP request.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) path: &'a str,
+    pub(crate) body: &'a [u8],
+    pub(crate) websocket_key: Option<&'a [u8]>,
+    /// Bytes of head and body.
+    pub(crate) length: usize,
 }
 
-/// The first request, when it is whole.
-fn request(bytes: &[u8]) -> Option<Request> {
-    let mut headers = [httparse::EMPTY_HEADER; 32];
-    let mut request = httparse::Request::new(&mut headers);
-    let Ok(httparse::Status::Complete(head)) = request.parse(bytes) else { return None };
-    let header = |name: &str| {
-        request.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value)
-    };
-    let body = header("content-length").and_then(|v| std::str::from_utf8(v).ok()?.parse().ok());
-    let body = body.unwrap_or(0);
-    let websocket_key = header("sec-websocket-key").map(<[u8]>::to_vec);
-    let path = request.path.unwrap_or_default().to_owned();
-    (bytes.len() >= head + body).then_some(Request { head, body, path, websocket_key })
+impl<'a> Request<'a> {
+    /// The first request, when it is whole.
+    pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let mut headers = [httparse::EMPTY_HEADER; 32];
+        let mut request = httparse::Request::new(&mut headers);
+        let Ok(httparse::Status::Complete(head)) = request.parse(bytes) else { return None };
+        let header = |name: &str| {
+            request.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value)
+        };
+        let body = header("content-length").and_then(|v| std::str::from_utf8(v).ok()?.parse().ok());
+        let length = head.checked_add(body.unwrap_or(0))?;
+        let websocket_key = header("sec-websocket-key");
+        let body = bytes.get(head..length)?;
+        Some(Self { path: request.path?, body, websocket_key, length })
+    }
 }
 
-fn upgrade(stream: &mut TcpStream, key: &[u8]) -> Result<()> {
+/// Writes an answer with a body.
+pub(crate) fn respond(to: &mut impl Write, body: &str) -> std::io::Result<()> {
+    write!(to, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+/// Writes the answer to a handshake, and the first frame.
+pub(crate) fn upgrade(to: &mut Vec<u8>, key: &[u8]) {
     let digest = Sha1::new()
         .chain_update(key)
         .chain_update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11")
         .finalize();
     let accept = base64::engine::general_purpose::STANDARD.encode(digest);
-    let greeting = br#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"1.1\",\"activity_timeout\":120}"}"#;
     let head = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {accept}\r\n\r\n"
     );
-    stream.write_all(&[head.as_bytes(), Frame::text(greeting).bytes()].concat())?;
-    Ok(())
+    let greeting = concat!(
+        r#"{"event":"pusher:connection_established","#,
+        r#""data":"{\"socket_id\":\"1.1\",\"activity_timeout\":120}"}"#
+    );
+    to.extend_from_slice(head.as_bytes());
+    to.extend_from_slice(Frame::text(greeting.as_bytes()).bytes());
 }

@@ -1,299 +1,237 @@
 //! The loads: what is done to a server, and what is measured meanwhile.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use hdrhistogram::Histogram;
-use mio::{Events, Poll, Token};
+use clap::{Args, Subcommand};
+use mio::{Events, Poll};
 
-use crate::clients::{Arrival, Clients, data, subscribe};
-use crate::publisher::Publisher;
-use crate::server::{Server, Target, own_cpu};
+use crate::clients::{Clients, subscribe};
+use crate::fanout::{CHANNEL, Fanout};
+use crate::frames::{MIN_SIZE, Verdict};
+use crate::report::{Pace, Report, Start};
+use crate::server::Server;
+
+/// Deliveries of a closed loop, unless it is told a number of events.
+const DELIVERIES: u64 = 4_000_000;
+/// Memory that may still come and go once a server has settled.
+const SETTLED: u64 = 64 << 10;
 
 /// One load.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Load {
-    /// Connections that are subscribed and do nothing.
-    Idle { connections: usize },
-    /// Events at fixed times to all subscribers of one channel.
-    Open { subscribers: usize, per_second: u32, seconds: u32 },
-    /// Events to all subscribers, `in_flight` at a time: the next when one has reached everybody.
-    Closed { subscribers: usize, in_flight: usize, events: u64 },
-    /// Events to a channel without subscribers, one after the other on some connections.
-    Publish { connections: usize, requests: u64 },
-    /// Connect, subscribe, close.
-    Churn { cycles: usize },
+    /// Connections that are subscribed and do nothing: memory for each, and idle CPU.
+    Idle(Idle),
+    /// Events to all subscribers of one channel: by the clock, or with --closed as fast as they go.
+    Fanout(FanoutLoad),
+    /// Events to a channel without subscribers: the HTTP API alone.
+    Publish(Publish),
+    /// Connect, subscribe, close, one after the other.
+    Churn(Churn),
 }
 
-/// Figures by name, the unit in the name.
-pub(crate) type Figures = BTreeMap<String, f64>;
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Idle {
+    /// How many connect. All together may hold as many files as the system allows a process.
+    #[arg(long, default_value_t = 19_000)]
+    pub(crate) connections: usize,
+    /// Give each connection a channel of its own, instead of one for all.
+    #[arg(long)]
+    pub(crate) own_channels: bool,
+    /// How long idle CPU is measured.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) seconds: u64,
+    /// Seconds between their leaving and the last look at memory.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) after: u64,
+}
 
-const CHANNEL: &str = "bench";
-/// Bytes of an event's data.
-const SIZE: usize = 128;
-/// How long events may be on their way when all are published.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Tokens of publishers begin here; those of clients are below.
-const PUBLISHERS: usize = 1 << 20;
-/// Beyond this share of its core, the load generator is what was measured.
-const CLIENT_LIMIT: f64 = 0.95;
+#[derive(Debug, Clone, Args)]
+pub(crate) struct FanoutLoad {
+    #[arg(long, default_value_t = 1_000)]
+    pub(crate) subscribers: usize,
+    /// Bytes of an event's data.
+    #[arg(long, default_value_t = 128)]
+    pub(crate) size: usize,
+    /// Open loop: events per second.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) rate: u32,
+    /// Open loop: for how long.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) seconds: u32,
+    /// Publish the next event as soon as the oldest has reached everybody.
+    #[arg(long)]
+    pub(crate) closed: bool,
+    /// Closed loop: events on their way at a time, each published over a connection of its own.
+    #[arg(long, default_value_t = 8)]
+    pub(crate) in_flight: usize,
+    /// Closed loop: events in all; by default as many as make four million deliveries.
+    #[arg(long)]
+    pub(crate) events: Option<u64>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Publish {
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) requests: u64,
+    /// Keep-alive connections, each with one request at a time.
+    #[arg(long, default_value_t = 8)]
+    pub(crate) connections: usize,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Churn {
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) count: usize,
+}
 
 impl Load {
+    /// What it is called in tables.
     pub(crate) fn name(&self) -> String {
         match self {
-            Self::Idle { connections } => format!("idle, {connections} connections"),
-            Self::Open { subscribers, per_second, .. } => {
-                format!("open loop, {per_second}/s to {subscribers}")
+            Self::Idle(Idle { connections, own_channels: true, .. }) => {
+                format!("idle, {connections} connections, own channels")
             }
-            Self::Closed { subscribers, in_flight, .. } => {
+            Self::Idle(Idle { connections, .. }) => format!("idle, {connections} connections"),
+            Self::Fanout(FanoutLoad { subscribers, closed: true, in_flight, .. }) => {
                 format!("closed loop, {in_flight} in flight to {subscribers}")
             }
-            Self::Publish { connections, .. } => format!("publish, {connections} connections"),
-            Self::Churn { .. } => "connect, subscribe, close".to_owned(),
+            Self::Fanout(FanoutLoad { subscribers, rate, .. }) => {
+                format!("open loop, {rate}/s to {subscribers}")
+            }
+            Self::Publish(Publish { connections, .. }) => {
+                format!("publish, {connections} connections")
+            }
+            Self::Churn(_) => "connect, subscribe, close".to_owned(),
         }
     }
 
-    pub(crate) fn run(&self, server: &Server) -> Result<Figures> {
-        match *self {
-            Self::Idle { connections } => idle(server, connections),
-            Self::Open { subscribers, per_second, seconds } => {
-                let mut run = Run::new(&server.target, subscribers, 1)?;
-                run.measure(server, |run| run.open(per_second, seconds), true)
-            }
-            Self::Closed { subscribers, in_flight, events } => {
-                let mut run = Run::new(&server.target, subscribers, in_flight)?;
-                run.measure(server, |run| run.closed(events), false)
-            }
-            Self::Publish { connections, requests } => {
-                let mut run = Run::new(&server.target, 0, connections)?;
-                run.measure(server, |run| run.closed(requests), false)
-            }
-            Self::Churn { cycles } => churn(server, cycles),
+    pub(crate) fn run(&self, server: &Server) -> Result<Report> {
+        match self {
+            Self::Idle(idle) => idle.run(server),
+            Self::Fanout(load) if load.closed => load.run_closed(server),
+            Self::Fanout(load) => load.run_open(server),
+            Self::Publish(publish) => publish.run(server),
+            Self::Churn(churn) => churn.run(server),
         }
     }
 }
 
-fn idle(server: &Server, connections: usize) -> Result<Figures> {
-    let poll = Poll::new()?;
-    let before = server.memory()?;
-    let clients =
-        Clients::connect(&server.target, poll.registry(), connections, |_| CHANNEL.to_owned())?;
-    std::thread::sleep(Duration::from_secs(2));
-    let cpu = server.cpu()?;
-    std::thread::sleep(Duration::from_secs(2));
-    let (cpu, full) = (server.cpu()? - cpu, server.memory()?);
-    drop(clients);
-    std::thread::sleep(Duration::from_secs(5));
-    let after = server.memory()?;
-    Ok(Figures::from([
-        (
-            "bytes per connection".to_owned(),
-            full.saturating_sub(before) as f64 / connections as f64,
-        ),
-        ("kept after they left, KiB".to_owned(), after.saturating_sub(before) as f64 / 1024.0),
-        ("idle CPU, % of a core".to_owned(), cpu.as_secs_f64() / 2.0 * 100.0),
-    ]))
+impl Idle {
+    fn run(&self, server: &Server) -> Result<Report> {
+        ensure!(self.connections > 0, "at least one connection is needed");
+        let mut poll = Poll::new()?;
+        let before = server.memory()?;
+        let channel = |n| if self.own_channels { format!("{CHANNEL}-{n}") } else { CHANNEL.into() };
+        let mut clients =
+            Clients::connect(&server.target, poll.registry(), self.connections, channel)?;
+        let full = settle(server, &mut poll, &mut clients)?;
+        let start = Start::now(server)?;
+        listen(&mut poll, &mut clients, Duration::from_secs(self.seconds))?;
+        let phase = start.phase(server)?;
+        drop(clients);
+        std::thread::sleep(Duration::from_secs(self.after));
+        let after = server.memory()?;
+        let mut report = Report::default();
+        let each = full.saturating_sub(before) as f64 / self.connections as f64;
+        report.set("bytes per connection", each);
+        report.set("kept after they left, KiB", after.saturating_sub(before) as f64 / 1024.0);
+        report.set("idle CPU, % of a core", phase.share(phase.server.on_core) * 100.0);
+        Ok(report)
+    }
 }
 
-fn churn(server: &Server, cycles: usize) -> Result<Figures> {
-    let cpu = server.cpu()?;
-    for _ in 0..cycles {
-        drop(subscribe(&server.target, CHANNEL)?);
+/// Waits until the server's memory stays as it is, ten seconds at most.
+fn settle(server: &Server, poll: &mut Poll, clients: &mut Clients) -> Result<u64> {
+    let mut memory = server.memory()?;
+    for _ in 0..10 {
+        listen(poll, clients, Duration::from_secs(1))?;
+        let before = std::mem::replace(&mut memory, server.memory()?);
+        if memory.abs_diff(before) <= SETTLED {
+            break;
+        }
     }
-    // The last ones still have to be noticed.
-    std::thread::sleep(Duration::from_millis(200));
-    let cpu = server.cpu()? - cpu;
-    Ok(Figures::from([("CPU per cycle, µs".to_owned(), micros(cpu) / cycles as f64)]))
+    Ok(memory)
 }
 
-fn micros(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e6
-}
-
-/// Publishers and subscribers in one loop.
-pub(crate) struct Run {
-    poll: Poll,
-    clients: Clients,
-    subscribers: usize,
-    publishers: Vec<Publisher>,
-    latency: Histogram<u64>,
-    started: Instant,
-    published: u64,
-    delivered: u64,
-    /// Deliveries still to come of the events from `oldest` on.
-    open: VecDeque<usize>,
-    oldest: u64,
-}
-
-impl Run {
-    pub(crate) fn new(target: &Target, subscribers: usize, publishers: usize) -> Result<Self> {
-        let poll = Poll::new()?;
-        let clients =
-            Clients::connect(target, poll.registry(), subscribers, |_| CHANNEL.to_owned())?;
-        let publishers = (0..publishers)
-            .map(|n| Publisher::connect(target, poll.registry(), Token(PUBLISHERS + n)))
-            .collect::<Result<_>>()?;
-        Ok(Self {
-            poll,
-            clients,
-            subscribers,
-            publishers,
-            latency: Histogram::new(3)?,
-            started: Instant::now(),
-            published: 0,
-            delivered: 0,
-            open: VecDeque::new(),
-            oldest: 0,
-        })
-    }
-
-    /// Runs a load and says what it cost. `ordered`: whether the events have one order.
-    fn measure(
-        &mut self,
-        server: &Server,
-        load: impl FnOnce(&mut Self) -> Result<()>,
-        ordered: bool,
-    ) -> Result<Figures> {
-        let (server_cpu, client_cpu) = (server.cpu()?, own_cpu()?);
-        self.started = Instant::now();
-        load(self)?;
-        let wall = self.started.elapsed().as_secs_f64();
-        let (server_cpu, client_cpu) = (server.cpu()? - server_cpu, own_cpu()? - client_cpu);
-        let verdict = self.clients.verdict(self.published, ordered);
-        ensure!(verdict.is_clean(), "no result: {verdict:?} of {} events", self.published);
-        let client = client_cpu.as_secs_f64() / wall;
-        if ordered {
-            ensure!(
-                client < CLIENT_LIMIT,
-                "no result: the load generator used {client:.2} of its core"
-            );
-        }
-        let share = server_cpu.as_secs_f64() / wall;
-        let mut figures = Figures::from([
-            ("client, share of its core".to_owned(), client),
-            ("server, share of its core".to_owned(), share),
-        ]);
-        if self.subscribers == 0 {
-            figures.insert(
-                "CPU per request, µs".to_owned(),
-                micros(server_cpu) / self.published as f64,
-            );
-            figures.insert("requests/s".to_owned(), self.published as f64 / wall);
-            return Ok(figures);
-        }
-        let delivered = self.delivered as f64;
-        figures.insert("CPU per delivery, µs".to_owned(), micros(server_cpu) / delivered);
-        if ordered {
-            let at = |quantile| self.latency.value_at_quantile(quantile) as f64 / 1e3;
-            figures.insert("p50, ms".to_owned(), at(0.5));
-            figures.insert("p99, ms".to_owned(), at(0.99));
-        } else if share >= client {
-            // Else the load generator set the pace, and the rate is its own.
-            figures.insert("deliveries/s".to_owned(), delivered / wall);
-        }
-        Ok(figures)
-    }
-
-    pub(crate) fn open(&mut self, per_second: u32, seconds: u32) -> Result<()> {
-        let pause = Duration::from_secs(1) / per_second;
-        for n in 0..per_second * seconds {
-            let due = pause * n;
-            while let Some(wait) = due.checked_sub(self.started.elapsed()).filter(|w| !w.is_zero())
-            {
-                self.turn(wait)?;
-            }
-            self.publish(0, due)?;
-        }
-        self.settle()
-    }
-
-    pub(crate) fn closed(&mut self, events: u64) -> Result<()> {
-        for publisher in 0..self.publishers.len() {
-            self.publish(publisher, self.started.elapsed())?;
-        }
-        while self.published < events {
-            self.turn(PATIENCE)?;
-            let in_flight = self.publishers.len();
-            for publisher in 0..in_flight {
-                let idle = self.publishers[publisher].pending == 0;
-                if idle && self.open.len() < in_flight && self.published < events {
-                    self.publish(publisher, self.started.elapsed())?;
-                }
-            }
-        }
-        self.settle()
-    }
-
-    pub(crate) fn verdict(&self, ordered: bool) -> crate::clients::Verdict {
-        self.clients.verdict(self.published, ordered)
-    }
-
-    fn publish(&mut self, publisher: usize, scheduled: Duration) -> Result<()> {
-        let data = data(self.published, scheduled, SIZE);
-        self.published += 1;
-        self.open.push_back(self.subscribers);
-        self.publishers[publisher].publish(CHANNEL, &data)
-    }
-
-    /// Waits until everything has arrived, or nothing more comes.
-    fn settle(&mut self) -> Result<()> {
-        let expected = self.published * self.subscribers as u64;
-        let mut quiet_since = Instant::now();
-        loop {
-            let before = self.delivered;
-            let pending = self.publishers.iter().any(|publisher| publisher.pending > 0);
-            if self.delivered >= expected && !pending
-                || quiet_since.elapsed() > Duration::from_secs(3)
-            {
-                break;
-            }
-            self.turn(Duration::from_millis(100))?;
-            if self.delivered != before {
-                quiet_since = Instant::now();
-            }
-        }
-        // What comes twice comes late.
-        self.turn(Duration::from_millis(100))
-    }
-
-    fn turn(&mut self, wait: Duration) -> Result<()> {
-        let mut events = Events::with_capacity(1024);
-        match self.poll.poll(&mut events, Some(wait)) {
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => return Ok(()),
+/// Answers pings for a while.
+fn listen(poll: &mut Poll, clients: &mut Clients, time: Duration) -> Result<()> {
+    let mut events = Events::with_capacity(256);
+    let until = Instant::now() + time;
+    while let Some(wait) = until.checked_duration_since(Instant::now()) {
+        match poll.poll(&mut events, Some(wait)) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
             result => result.context("poll")?,
         }
         for event in &events {
-            let Token(token) = event.token();
-            let Some(publisher) = token.checked_sub(PUBLISHERS) else {
-                self.receive(token)?;
-                continue;
-            };
-            self.publishers[publisher].send()?;
-            let answered = self.publishers[publisher].receive()?;
-            if self.subscribers == 0 {
-                self.open.drain(..answered.min(self.open.len()));
-            }
+            clients.receive(event, |_| {})?;
         }
-        Ok(())
+    }
+    Ok(())
+}
+
+impl FanoutLoad {
+    fn run_open(&self, server: &Server) -> Result<Report> {
+        let mut fanout = self.connect(server, 1)?;
+        let start = Start::now(server)?;
+        fanout.open(self.rate, self.seconds)?;
+        let phase = start.phase(server)?;
+        let mut report = phase.judge(fanout.verdict()?, Pace::Open)?;
+        let at = |quantile| fanout.latency.value_at_quantile(quantile) as f64 / 1e3;
+        report.set("CPU per delivery, µs", phase.each(fanout.delivered));
+        report.set("p50, ms", at(0.5));
+        report.set("p99, ms", at(0.99));
+        report.set("published late, at most, ms", fanout.late.as_secs_f64() * 1e3);
+        Ok(report)
     }
 
-    fn receive(&mut self, client: usize) -> Result<()> {
-        let Self { clients, latency, open, oldest, delivered, started, .. } = self;
-        let now = started.elapsed();
-        clients.receive(client, |Arrival { sequence, scheduled }| {
-            *delivered += 1;
-            // In microseconds; what is out of range is no time that this ever measured.
-            let micros = now.saturating_sub(scheduled).as_micros();
-            let _ = latency.record(u64::try_from(micros).unwrap_or(u64::MAX));
-            let place = sequence.checked_sub(*oldest).and_then(|n| usize::try_from(n).ok());
-            if let Some(left) = place.and_then(|place| open.get_mut(place)) {
-                *left = left.saturating_sub(1);
-            }
-            while open.front() == Some(&0) {
-                open.pop_front();
-                *oldest += 1;
-            }
-        })
+    fn run_closed(&self, server: &Server) -> Result<Report> {
+        let mut fanout = self.connect(server, self.in_flight)?;
+        let events = self.events.unwrap_or(DELIVERIES / self.subscribers as u64).max(1);
+        let start = Start::now(server)?;
+        fanout.closed(events, self.in_flight)?;
+        let phase = start.phase(server)?;
+        // Events that overtake each other on different connections have no order to keep.
+        let verdict = Verdict { disordered: 0, ..fanout.verdict()? };
+        let mut report = phase.judge(verdict, Pace::Closed)?;
+        report.set("CPU per delivery, µs", phase.each(fanout.delivered));
+        report.set("deliveries/s", phase.rate(fanout.delivered));
+        Ok(report)
+    }
+
+    fn connect(&self, server: &Server, publishers: usize) -> Result<Fanout> {
+        ensure!(self.subscribers > 0, "at least one subscriber is needed");
+        ensure!(self.size >= MIN_SIZE, "an event needs {MIN_SIZE} bytes at least");
+        Fanout::connect(&server.target, self.subscribers, publishers, self.size)
+    }
+}
+
+impl Publish {
+    fn run(&self, server: &Server) -> Result<Report> {
+        ensure!(self.requests > 0, "at least one request is needed");
+        let mut fanout = Fanout::connect(&server.target, 0, self.connections, 128)?;
+        let start = Start::now(server)?;
+        fanout.closed(self.requests, self.connections)?;
+        let phase = start.phase(server)?;
+        let mut report = phase.judge(fanout.verdict()?, Pace::Closed)?;
+        report.set("CPU per request, µs", phase.each(fanout.published));
+        report.set("requests/s", phase.rate(fanout.published));
+        Ok(report)
+    }
+}
+
+impl Churn {
+    fn run(&self, server: &Server) -> Result<Report> {
+        ensure!(self.count > 0, "at least one cycle is needed");
+        let start = Start::now(server)?;
+        for n in 0..self.count {
+            drop(subscribe(&server.target, n, CHANNEL)?);
+        }
+        // The last ones still have to be noticed.
+        std::thread::sleep(Duration::from_millis(200));
+        let phase = start.phase(server)?;
+        let mut report = Report { marks: phase.disturbances(), ..Report::default() };
+        report.set("CPU per cycle, µs", phase.each(self.count as u64));
+        Ok(report)
     }
 }

@@ -3,14 +3,19 @@
 
 mod clients;
 mod compare;
+mod cpu;
+mod fanout;
 mod floor;
+mod frames;
 mod load;
 mod publisher;
+mod report;
+mod run;
 mod server;
 #[cfg(test)]
 mod tests;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
@@ -28,13 +33,29 @@ enum Command {
         #[arg(long)]
         port: u16,
     },
+    /// Run one load against one server, and print what it cost.
+    Run(run::Options),
     /// Run the loads against all servers of a file, and print medians.
     Compare(compare::Options),
+    /// Become another program, on one core, which ends when this process's parent does.
+    #[command(hide = true)]
+    Exec(server::Exec),
 }
 
 fn main() -> Result<()> {
+    raise_open_files()?;
     match Cli::parse().command {
         Command::Floor { port } => floor::run(port),
+        Command::Run(options) => run::run(&options),
         Command::Compare(options) => compare::run(&options),
+        Command::Exec(exec) => exec.replace(),
     }
+}
+
+/// The servers that are started inherit the limit.
+fn raise_open_files() -> Result<()> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).context("cannot raise the limit of open files")
 }

@@ -64,7 +64,7 @@ impl Publisher {
     }
 
     /// Reads answers. How many have come; one that isn't 200 is an error.
-    pub(crate) fn receive(&mut self) -> Result<usize> {
+    pub(crate) fn receive(&mut self) -> Result<u64> {
         let mut buffer = [0; 4096];
         loop {
             match self.stream.read(&mut buffer) {

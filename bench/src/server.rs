@@ -1,14 +1,20 @@
 //! The server under test: a child process on a core of its own, and what it costs.
 
-use std::fs;
-use std::net::TcpStream;
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clarim_protocol::auth::AppKey;
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::Deserialize;
+
+use crate::cpu::{Clock, memory, pin};
+
+/// How long a server may take until it listens.
+const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// A server as the file of peers describes it.
 #[derive(Debug, Clone, Deserialize)]
@@ -19,27 +25,38 @@ pub(crate) struct Peer {
     pub(crate) command: Vec<String>,
     /// Its environment, beside the caller's own.
     #[serde(default)]
-    pub(crate) env: std::collections::BTreeMap<String, String>,
+    pub(crate) env: BTreeMap<String, String>,
     #[serde(default = "Peer::default_app")]
-    app_id: String,
+    pub(crate) app_id: String,
     #[serde(default = "Peer::default_key")]
-    key: String,
+    pub(crate) key: String,
     #[serde(default = "Peer::default_secret")]
-    secret: String,
+    pub(crate) secret: String,
 }
 
 impl Peer {
-    fn default_app() -> String {
+    pub(crate) fn default_app() -> String {
         "bench".to_owned()
     }
 
-    fn default_key() -> String {
+    pub(crate) fn default_key() -> String {
         "bench-key".to_owned()
     }
 
-    fn default_secret() -> String {
+    pub(crate) fn default_secret() -> String {
         "bench-secret".to_owned()
     }
+}
+
+/// Which cores are used. They should be different ones, and not two halves of one.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Cores {
+    /// Core of the server under test.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) server_core: usize,
+    /// Core of the load generator.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) client_core: usize,
 }
 
 /// Where a server is and how it is spoken to.
@@ -50,60 +67,60 @@ pub(crate) struct Target {
     pub(crate) key: AppKey,
 }
 
-/// A running server. It is killed when dropped.
+/// A running server. It is killed when dropped, and by the kernel when this process ends otherwise.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
     pub(crate) target: Target,
 }
 
-/// Core of the server, and core of the load.
-const SERVER_CORE: usize = 0;
-const CLIENT_CORE: usize = 1;
-
 impl Server {
-    /// Starts a peer on its core, and moves this process to the other.
-    pub(crate) fn start(peer: &Peer, port: u16) -> Result<Self> {
+    /// Starts a peer on its core, moves this process to the other, and waits until it listens.
+    pub(crate) fn start(peer: &Peer, port: u16, cores: Cores) -> Result<Self> {
         let fill = |text: &String| text.replace("{port}", &port.to_string());
-        let (program, args) = peer.command.split_first().context("the peer's command is empty")?;
-        // The child inherits the core.
-        pin(SERVER_CORE)?;
-        let child = Command::new(fill(program))
-            .args(args.iter().map(fill))
+        // Else what listens there already would be measured.
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+            .with_context(|| format!("port {port} is in use"))?;
+        let child = Command::new(std::env::current_exe()?)
+            .args(["exec", "--core", &cores.server_core.to_string(), "--"])
+            .args(peer.command.iter().map(fill))
             .envs(peer.env.iter().map(|(name, value)| (name, fill(value))))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::inherit())
             .spawn()
-            .with_context(|| format!("cannot start {}: {program}", peer.name))?;
+            .with_context(|| format!("cannot start {}", peer.name))?;
         let key = AppKey::new(peer.key.as_str(), &peer.secret);
         let target = Target { port, app_id: peer.app_id.clone(), key };
         let mut server = Self { child, target };
-        pin(CLIENT_CORE)?;
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if let Some(status) = server.child.try_wait()? {
-                bail!("{} ended at once: {status}", peer.name);
-            }
-            if Instant::now() > deadline {
-                bail!("{} does not listen on port {port}", peer.name);
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        pin(cores.client_core)?;
+        server.wait(&peer.name)?;
         Ok(server)
     }
 
-    /// CPU time of all its threads so far.
-    pub(crate) fn cpu(&self) -> Result<Duration> {
-        cpu_of(&self.child.id().to_string())
+    fn wait(&mut self, name: &str) -> Result<()> {
+        let deadline = Instant::now() + START_LIMIT;
+        let port = self.target.port;
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{name} ended at once: {status}");
+            }
+            if Instant::now() > deadline {
+                bail!("{name} does not listen on port {port}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// CPU time so far. Of the process that was started, not of others that it starts.
+    pub(crate) fn clock(&self) -> Result<Clock> {
+        Clock::of(&self.child.id().to_string()).context("the server is gone")
     }
 
     /// Bytes of resident memory.
     pub(crate) fn memory(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        Ok(kilobytes.context("no VmRSS")?.trim().parse::<u64>()? * 1024)
+        memory(self.child.id()).context("the server is gone")
     }
 }
 
@@ -115,24 +132,22 @@ impl Drop for Server {
     }
 }
 
-/// CPU time of this process so far.
-pub(crate) fn own_cpu() -> Result<Duration> {
-    cpu_of("self")
+/// Becomes the server under test: what a child may do to itself before it is another program.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Exec {
+    #[arg(long)]
+    core: usize,
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
 }
 
-/// The scheduler's own figure, in nanoseconds, over all threads.
-fn cpu_of(process: &str) -> Result<Duration> {
-    let mut total = 0;
-    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
-        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
-        let on_cpu = text.split(' ').next().unwrap_or_default();
-        total += on_cpu.parse::<u64>().context("schedstat")?;
+impl Exec {
+    /// Returns only when it fails.
+    pub(crate) fn replace(self) -> Result<()> {
+        pin(self.core)?;
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        let (program, args) = self.command.split_first().context("no command")?;
+        let error = Command::new(program).args(args).exec();
+        Err(error).with_context(|| format!("cannot start {program}"))
     }
-    Ok(Duration::from_nanos(total))
-}
-
-fn pin(core: usize) -> Result<()> {
-    let mut cores = CpuSet::new();
-    cores.set(core);
-    sched_setaffinity(None, &cores).with_context(|| format!("cannot move to core {core}"))
 }

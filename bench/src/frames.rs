@@ -1,0 +1,164 @@
+//! What a subscriber reads: frames walked by their headers, events known by a number at a fixed
+//! place.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+/// In front of the sequence number, so that it is found in a frame.
+const MARK: &[u8] = b"#seq:";
+/// Digits of the sequence number, and of the time behind it.
+const DIGITS: usize = 20;
+/// Shortest data that has room for mark and numbers.
+pub(crate) const MIN_SIZE: usize = MARK.len() + 2 * DIGITS;
+/// Longest frame that any server here has reason to send.
+const MAX_FRAME: u64 = 4 << 20;
+
+/// The data of an event, `size` bytes long: mark, sequence number, scheduled time in nanoseconds.
+pub(crate) fn data(sequence: u64, scheduled: Duration, size: usize) -> String {
+    let mark = String::from_utf8_lossy(MARK);
+    let mut data = format!("{mark}{sequence:020}{:020}", scheduled.as_nanos());
+    while data.len() < size {
+        data.push('x');
+    }
+    data
+}
+
+/// A frame of the server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Frame<'a> {
+    pub(crate) opcode: u8,
+    pub(crate) payload: &'a [u8],
+    /// Bytes with the header.
+    pub(crate) length: usize,
+}
+
+/// The first frame, when it is whole.
+pub(crate) fn first(bytes: &[u8]) -> Result<Option<Frame<'_>>> {
+    let Some((header, payload)) = lengths(bytes) else { return Ok(None) };
+    ensure!(payload <= MAX_FRAME, "not a result: a frame of {payload} bytes");
+    let length = header + usize::try_from(payload)?;
+    let Some(payload) = bytes.get(header..length) else { return Ok(None) };
+    ensure!(bytes[0] & 0xf0 == 0x80, "not a result: a fragmented or compressed frame");
+    Ok(Some(Frame { opcode: bytes[0] & 0x0f, payload, length }))
+}
+
+/// Of a server's frame: header and payload.
+fn lengths(bytes: &[u8]) -> Option<(usize, u64)> {
+    match *bytes.get(1)? & 0x7f {
+        126 => Some((4, u64::from(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?)))),
+        127 => Some((10, u64::from_be_bytes(*bytes.get(2..)?.first_chunk()?))),
+        short => Some((2, u64::from(short))),
+    }
+}
+
+/// An event that has arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Arrival {
+    pub(crate) sequence: u64,
+    pub(crate) scheduled: Duration,
+}
+
+/// The event in a message. `mark`: where it stood last, and stands in all events of one channel.
+pub(crate) fn arrival(payload: &[u8], mark: &mut usize) -> Option<Arrival> {
+    if !payload.get(*mark..)?.starts_with(MARK) {
+        *mark = payload.windows(MARK.len()).position(|window| window == MARK)?;
+    }
+    let numbers = payload.get(*mark + MARK.len()..*mark + MIN_SIZE)?;
+    let (sequence, scheduled) = numbers.split_at(DIGITS);
+    let scheduled = Duration::from_nanos(number(scheduled)?);
+    Some(Arrival { sequence: number(sequence)?, scheduled })
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0u64, |number, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+/// What one subscriber has received, exactly: a count and a sum would agree when 3 and 5 are lost
+/// and 4 comes three times.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// All below have come.
+    next: u64,
+    /// What came beyond; empty while nothing is missing.
+    ahead: BTreeSet<u64>,
+    doubled: u64,
+    disordered: u64,
+}
+
+impl Ledger {
+    pub(crate) fn note(&mut self, sequence: u64) {
+        if sequence == self.next && self.ahead.is_empty() {
+            self.next += 1;
+        } else {
+            self.note_unexpected(sequence);
+        }
+    }
+
+    #[cold]
+    fn note_unexpected(&mut self, sequence: u64) {
+        if sequence < self.next || !self.ahead.insert(sequence) {
+            self.doubled += 1;
+            return;
+        }
+        self.disordered += u64::from(self.ahead.last() != Some(&sequence));
+        while self.ahead.remove(&self.next) {
+            self.next += 1;
+        }
+    }
+
+    /// Compares with events 0, 1, … `published` - 1.
+    pub(crate) fn verdict(&self, published: u64) -> Verdict {
+        let received = self.next.min(published) + self.ahead.range(..published).count() as u64;
+        let foreign =
+            self.next.saturating_sub(published) + self.ahead.range(published..).count() as u64;
+        Verdict {
+            lost: published - received,
+            doubled: self.doubled,
+            disordered: self.disordered,
+            foreign,
+        }
+    }
+}
+
+/// What subscribers have received, against what was published.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) lost: u64,
+    pub(crate) doubled: u64,
+    pub(crate) disordered: u64,
+    /// Never published.
+    pub(crate) foreign: u64,
+}
+
+impl Verdict {
+    pub(crate) fn is_clean(self) -> bool {
+        self == Self::default()
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.lost += other.lost;
+        self.doubled += other.doubled;
+        self.disordered += other.disordered;
+        self.foreign += other.foreign;
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { lost, doubled, disordered, foreign } = self;
+        write!(
+            f,
+            "{lost} deliveries lost, {doubled} doubled, {disordered} out of order, \
+             {foreign} never published"
+        )
+    }
+}

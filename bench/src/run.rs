@@ -1,0 +1,89 @@
+//! One load against one server.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::compare::Peers;
+use crate::load::Load;
+use crate::server::{Cores, Peer, Server};
+
+/// What to run against what.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Command that starts the server, with {port} in it; instead of --peer.
+    #[arg(long, conflicts_with = "peer")]
+    command: Option<String>,
+    /// NAME=VALUE in the server's environment, with --command; may be given several times.
+    #[arg(long, requires = "command")]
+    env: Vec<String>,
+    /// App that requests are signed for, with --command.
+    #[arg(long, default_value_t = Peer::default_app(), requires = "command")]
+    app_id: String,
+    /// Key of that app.
+    #[arg(long, default_value_t = Peer::default_key(), requires = "command")]
+    key: String,
+    /// Secret of that app.
+    #[arg(long, default_value_t = Peer::default_secret(), requires = "command")]
+    secret: String,
+    /// Name of a server in --file.
+    #[arg(long, default_value = "floor")]
+    peer: String,
+    /// Where servers are described.
+    #[arg(long, default_value = "bench/peers.toml")]
+    file: PathBuf,
+    #[command(flatten)]
+    cores: Cores,
+    /// Port for the server to listen on.
+    #[arg(long, default_value_t = 19_000)]
+    port: u16,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(subcommand)]
+    load: Load,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let server = Server::start(&options.peer()?, options.port, options.cores)?;
+    let report = options.load.run(&server)?;
+    if options.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+        return Ok(());
+    }
+    println!("{}", options.load.name());
+    for (name, value) in &report.figures {
+        println!("  {name}: {value:.2}");
+    }
+    for mark in &report.marks {
+        println!("  note: {mark}");
+    }
+    Ok(())
+}
+
+impl Options {
+    fn peer(&self) -> Result<Peer> {
+        let Some(command) = &self.command else {
+            let peers = Peers::read(&self.file)?.peer;
+            let peer = peers.into_iter().find(|peer| peer.name == self.peer);
+            let file = self.file.display();
+            return peer.with_context(|| format!("no server {} in {file}", self.peer));
+        };
+        let command: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+        ensure!(!command.is_empty(), "the command is empty");
+        let mut env = BTreeMap::new();
+        for pair in &self.env {
+            let (name, value) = pair.split_once('=').context("--env takes NAME=VALUE")?;
+            env.insert(name.to_owned(), value.to_owned());
+        }
+        Ok(Peer {
+            name: "server".to_owned(),
+            command,
+            env,
+            app_id: self.app_id.clone(),
+            key: self.key.clone(),
+            secret: self.secret.clone(),
+        })
+    }
+}

@@ -1,0 +1,72 @@
+//! The command as people run it, against the floor.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_clarim-bench");
+
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// Runs a load on one core, which every machine has; the figures do not matter.
+fn run(server: &str, load: &[&str]) -> Output {
+    Command::new(BINARY)
+        .args(["run", "--json", "--client-core", "0", "--port", &free_port().to_string()])
+        .args(["--command", server])
+        .args(load)
+        .output()
+        .unwrap()
+}
+
+fn figures(load: &[&str]) -> serde_json::Value {
+    let output = run(&format!("{BINARY} floor --port {{port}}"), load);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    report["figures"].clone()
+}
+
+#[test]
+fn each_load_gives_its_figures() {
+    let idle = ["idle", "--connections", "50", "--own-channels", "--seconds", "1", "--after", "1"];
+    assert!(figures(&idle)["bytes per connection"].is_number());
+    let open = figures(&["fanout", "--subscribers", "50", "--rate", "20", "--seconds", "1"]);
+    assert!(open["CPU per delivery, µs"].is_number() && open["p99, ms"].is_number());
+    let closed = figures(&["fanout", "--subscribers", "50", "--closed", "--events", "50"]);
+    assert!(closed["deliveries/s"].as_f64() > Some(0.0));
+    assert!(figures(&["publish", "--requests", "100"])["requests/s"].as_f64() > Some(0.0));
+    assert!(figures(&["churn", "--count", "50"])["CPU per cycle, µs"].is_number());
+}
+
+#[test]
+fn a_server_that_ends_at_once_is_an_error() {
+    let output = run("false", &["churn"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("ended at once"));
+}
+
+#[test]
+fn the_server_ends_when_the_load_generator_is_killed() {
+    let port = free_port();
+    let mut child = Command::new(BINARY)
+        .args(["run", "--client-core", "0", "--port", &port.to_string()])
+        .args(["--command", &format!("{BINARY} floor --port {{port}}")])
+        .args(["fanout", "--subscribers", "1", "--rate", "1", "--seconds", "60"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let listens = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
+    let until = |what: bool| (0..200).any(|_| listens() == what || pause());
+    assert!(until(true), "it never listened");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(until(false), "it still listens");
+}
+
+fn pause() -> bool {
+    sleep(Duration::from_millis(50));
+    false
+}
