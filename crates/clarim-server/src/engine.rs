@@ -24,6 +24,9 @@ use crate::transport::Transport;
 /// One read takes at most this much. All connections of a worker share the buffer.
 const READ_BUFFER: usize = 64 << 10;
 
+/// Reads of one connection in one turn, however fast it sends.
+const READS_PER_TURN: usize = 8;
+
 /// Sockets written in one turn, before HTTP connections get theirs: about a millisecond.
 const FLUSH_BUDGET: usize = 256;
 
@@ -208,7 +211,7 @@ impl Engine {
 
     /// Whether there may be more to read.
     fn read_into(&mut self, id: ConnectionId, buffer: &mut [u8], to_the_end: bool) -> bool {
-        loop {
+        for _ in 0..READS_PER_TURN {
             let Some(socket) = self.sockets.get_mut(id) else {
                 return false;
             };
@@ -224,7 +227,6 @@ impl Engine {
                         return false;
                     }
                     if n == buffer.len() {
-                        // Others get their turn before this connection goes on.
                         return true;
                     }
                 }
@@ -236,6 +238,8 @@ impl Engine {
                 }
             }
         }
+        // Others get their turn before this connection goes on.
+        true
     }
 
     /// Takes bytes of a client.

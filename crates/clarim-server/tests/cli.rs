@@ -178,3 +178,13 @@ fn a_wrong_setting_stops_the_start_with_every_reason() {
         assert!(err.contains("--port: 99999 is out of range"), "{err}");
     }
 }
+
+#[test]
+fn the_page_of_settings_is_the_table_of_the_code() {
+    let page = format!("# Settings\n\n{}", clarim_server::settings::keys::reference());
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/settings.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&file, &page).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), page, "UPDATE_DOCS=1 writes it anew");
+}

@@ -124,6 +124,18 @@ mod tests {
     }
 
     #[test]
+    fn extensions_and_subprotocols_are_declined_by_silence() {
+        let mut headers = GOOD.to_vec();
+        headers.push(("sec-websocket-extensions", "permessage-deflate; client_max_window_bits"));
+        headers.push(("sec-websocket-protocol", "chat"));
+        let (answer, verdict) =
+            handshake(&request(&headers, "/app/open"), "open", &apps()).unwrap();
+        assert!(verdict.is_ok());
+        assert!(!answer.headers().contains_key("sec-websocket-extensions"));
+        assert!(!answer.headers().contains_key("sec-websocket-protocol"));
+    }
+
+    #[test]
     fn what_is_no_handshake_gets_a_status() {
         for (missing, status) in [(0, 426), (1, 426), (2, 426), (3, 400)] {
             let mut headers = GOOD.to_vec();
