@@ -8,6 +8,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clarim_hub::{AppIndex, ConnectionId, Entry, Node, Sockets, Worker, WorkerId};
@@ -17,7 +18,7 @@ use mio::{Events, Poll};
 
 use crate::accept::Guest;
 use crate::inbox::{Inbox, Inboxes};
-use crate::sockets::SocketTable;
+use crate::sockets::{End, SocketTable};
 use crate::traffic;
 use crate::transport::Transport;
 
@@ -53,6 +54,7 @@ pub(crate) struct Engine {
     next_sweep: Duration,
     sweep: usize,
     connections: usize,
+    slow_readers: Arc<AtomicU64>,
     drain: Option<Drain>,
 }
 
@@ -64,12 +66,14 @@ struct Drain {
 }
 
 impl Engine {
-    /// `started` is the node's zero of time, the same for all its workers.
+    /// `started` is the node's zero of time, the same for all its workers; `slow_readers` counts those that
+    /// were closed.
     pub(crate) fn new(
         id: WorkerId,
         node: &Arc<Node<Inboxes>>,
         started: Instant,
         outbox_bytes: usize,
+        slow_readers: Arc<AtomicU64>,
     ) -> io::Result<Self> {
         Ok(Self {
             hub: Worker::new(id, node.clone()),
@@ -85,6 +89,7 @@ impl Engine {
             next_sweep: Duration::ZERO,
             sweep: 0,
             connections: 0,
+            slow_readers,
             drain: None,
         })
     }
@@ -343,6 +348,9 @@ impl Engine {
     /// Takes connections that are closing off their channels, and forgets those that have gone.
     fn remove_closed(&mut self) {
         while let Some((id, end)) = self.sockets.closing.pop() {
+            if end == End::Slow {
+                self.slow_readers.fetch_add(1, Ordering::Relaxed);
+            }
             if let Some((app, socket_id)) = self.hub.describe(id) {
                 traffic::closing(app, socket_id, end);
             }

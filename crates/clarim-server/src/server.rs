@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,7 @@ pub struct Server {
     address: SocketAddr,
     node: Arc<Node<Inboxes>>,
     lead: Lead,
+    slow_readers: Arc<AtomicU64>,
     threads: Vec<JoinHandle<io::Result<()>>>,
 }
 
@@ -78,8 +79,10 @@ impl Server {
         let workers = settings.workers.get();
         let node = Arc::new(Node::new(Apps::new(apps), workers, Inboxes::new(workers)));
         let (lead, phase) = Lead::new();
+        let slow_readers = Arc::<AtomicU64>::default();
         let mut start = Start {
             lead: lead.clone(),
+            slow_readers: slow_readers.clone(),
             node: node.clone(),
             settings: Arc::new(settings),
             playground,
@@ -95,7 +98,7 @@ impl Server {
             Reception { listener, doors, certificate, node: node.clone(), started, drain };
         let end = lead.at_end(Phase::Closed);
         threads.push(spawn("clarim-accept", end, move || reception.run(phase))?);
-        Ok(Self { address, node, lead, threads })
+        Ok(Self { address, node, lead, slow_readers, threads })
     }
 
     /// Where the server listens.
@@ -109,6 +112,12 @@ impl Server {
     pub fn connections(&self, app_id: &str) -> u32 {
         let apps = self.node.apps();
         apps.find_by_id(app_id).map_or(0, |index| apps.connections(index))
+    }
+
+    /// Connections closed so far since they read too slowly: their outbox was full.
+    #[must_use]
+    pub fn slow_readers_closed(&self) -> u64 {
+        self.slow_readers.load(Ordering::Relaxed)
     }
 
     /// Whether nothing is left of any connection or event: what a join created, the last leave removed.
@@ -191,6 +200,7 @@ impl Reception {
 /// What is needed to start the workers.
 struct Start {
     lead: Lead,
+    slow_readers: Arc<AtomicU64>,
     node: Arc<Node<Inboxes>>,
     settings: Arc<ServerSettings>,
     playground: bool,
@@ -209,6 +219,7 @@ impl Start {
             settings: self.settings.clone(),
             playground: self.playground,
             started: self.started,
+            slow_readers: self.slow_readers.clone(),
             streams,
             phase: self.phase.clone(),
             tls: self.tls.clone(),

@@ -6,6 +6,7 @@ use std::net::TcpStream as StdStream;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use clarim_hub::{Node, Refusal, WorkerId};
@@ -37,6 +38,7 @@ pub(crate) struct Plan {
     pub(crate) settings: Arc<ServerSettings>,
     pub(crate) playground: bool,
     pub(crate) started: Instant,
+    pub(crate) slow_readers: Arc<AtomicU64>,
     pub(crate) streams: UnboundedReceiver<(StdStream, Guest)>,
     pub(crate) phase: Follow,
     pub(crate) tls: Option<Arc<ServerConfig>>,
@@ -47,8 +49,9 @@ pub(crate) struct Plan {
 /// # Errors
 /// When the operating system refuses what no worker can do without.
 pub(crate) async fn run(plan: Plan) -> io::Result<()> {
-    let Plan { id, node, settings, playground, started, mut streams, phase, tls } = plan;
-    let engine = Engine::new(id, &node, started, settings.outbox_bytes)?;
+    let Plan { id, node, settings, playground, started, slow_readers, mut streams, phase, tls } =
+        plan;
+    let engine = Engine::new(id, &node, started, settings.outbox_bytes, slow_readers)?;
     #[expect(deprecated, reason = "sound here: the engine's poll stays open as long as registered")]
     let readiness = AsyncFd::with_interest(Readiness(engine.poll_fd()), Interest::READABLE)?;
     let engine = Rc::new(RefCell::new(engine));

@@ -66,6 +66,7 @@ async fn a_reader_that_stalls_is_closed_and_harms_nobody() {
     }
     slow.finish().await;
     slow.expect_end().await;
+    assert_eq!(server.running().slow_readers_closed(), 1);
     for client in &mut others {
         client.expect_nothing().await;
     }
