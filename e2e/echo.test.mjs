@@ -267,6 +267,15 @@ describe('laravel-echo', () => {
       echo.encryptedPrivate('forbidden').error(errors);
       assert.equal((await errors.take()).status, 403);
     });
+
+    test('whisper', limit, async () => {
+      const [a, b] = await Promise.all([connected(), connected()]);
+      const [one, two] = await Promise.all([a, b].map((echo) => subscribed(echo.encryptedPrivate('whispers'))));
+      const got = inbox();
+      two.listenForWhisper('typing', got);
+      one.whisper('typing', { name: 'Ana' });
+      assert.deepEqual(await got.take(), { name: 'Ana' });
+    });
   });
 
   describe('join', () => {
@@ -352,6 +361,19 @@ describe('laravel-echo', () => {
       for (const prefix of ['', 'private-', 'presence-']) await vacated(`${prefix}every`);
       assert.equal(echo.connectionStatus(), 'connected');
     });
+  });
+
+  test('a batch reaches each channel it names', limit, async () => {
+    const echo = await connected({ user: ana });
+    const [open, closed, room] = [inbox(), inbox(), inbox()];
+    await Promise.all([
+      subscribed(echo.channel('batch').listen('E', open)),
+      subscribed(echo.private('batch').listen('E', closed)),
+      subscribed(echo.join('batch').listen('E', room)),
+    ]);
+    await w.sdk.triggerBatch(['batch', 'private-batch', 'presence-batch']
+      .map((channel, n) => ({ channel, name: 'App\\Events\\E', data: { n } })));
+    assert.deepEqual([await open.take(), await closed.take(), await room.take()], [{ n: 0 }, { n: 1 }, { n: 2 }]);
   });
 
   test('signin, and an event for the user', limit, async () => {

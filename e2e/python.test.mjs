@@ -1,22 +1,27 @@
-// The server SDK `pusher` from PyPI, run by python/test_pusher.py.
+// Server SDK and WebSocket clients from PyPI, run by python/test_pusher.py.
 import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { copyFile, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import test from 'node:test';
+import test, { before } from 'node:test';
 import { startServer } from './support/server.mjs';
 
 const run = promisify(execFile);
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
+const python = here('.venv/bin/python');
+const wanted = here('python/requirements.txt');
+const installed = here('.venv/requirements.txt');
 
-test('the Python SDK publishes, reads and signs', { timeout: 120_000 }, async (t) => {
-  const python = here('.venv/bin/python');
-  if (!existsSync(here('.venv/installed'))) {
-    await run('python3', ['-m', 'venv', here('.venv')]);
-    await run(python, ['-m', 'pip', 'install', '-q', '-r', here('python/requirements.txt')]);
-    await run('touch', [here('.venv/installed')]);
-  }
+before(async () => {
+  const read = (file) => readFile(file, 'utf8').catch(() => undefined);
+  if (await read(wanted) === await read(installed)) return;
+  await run('python3', ['-m', 'venv', '--clear', here('.venv')]);
+  await run(python, ['-m', 'pip', 'install', '-q', '-r', wanted]);
+  await copyFile(wanted, installed);
+}, { timeout: 180_000 });
+
+test('the Python SDK and clients publish, listen, read and sign', { timeout: 30_000 }, async (t) => {
   const server = await startServer();
-  t.after(() => server.stop());
+  t.after(() => server.dispose());
   await run(python, [here('python/test_pusher.py'), String(server.port)]);
 });

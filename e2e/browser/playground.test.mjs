@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
-import { artefacts, Browser, REFUSED, Server, waitFor } from './support.mjs';
+import { startServer } from '../support/server.mjs';
+import { artefacts, Browser, REFUSED, waitFor } from './support.mjs';
 
 const LIMIT = { timeout: 30_000 };
 
@@ -11,12 +12,12 @@ let server;
 let browser;
 
 before(async () => {
-	[server, browser] = await Promise.all([Server.start({ development: true }), Browser.launch()]);
+	[server, browser] = await Promise.all([startServer({ development: true }), Browser.launch()]);
 }, LIMIT);
 
 after(async () => {
 	await browser?.close();
-	await server?.end();
+	await server?.dispose();
 });
 
 afterEach(async () => {
@@ -216,7 +217,7 @@ for (const signal of ['SIGTERM', 'SIGKILL']) {
 		await subscribe(page, 'hello');
 		const before = await text(id(page, 'socket-id'));
 		browser.expect(REFUSED);
-		await server.stop(signal);
+		await (signal === 'SIGTERM' ? server.stop() : server.kill());
 		await waitFor('the loss', async () => /^Disconnected, reconnecting/.test(await text(id(page, 'status'))));
 		await entries(page, 'error', 'Connection lost').waitFor();
 		if (signal === 'SIGTERM') assert.match(await text(entries(page, 'error', 'Connection lost')), /4200/);

@@ -1,22 +1,16 @@
-// What every browser test needs: a Clarim server, a Chromium that is watched, and patience.
+// What every browser test needs: a Chromium that is watched, and patience.
 
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { setTimeout as delay } from 'node:timers/promises';
 import { chromium } from 'playwright-core';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
-const binary = resolve(here, '..', process.env.CLARIM_BIN ?? '../target/debug/clarim');
 
 export const artefacts = join(here, '../artefacts');
 mkdirSync(artefacts, { recursive: true });
-
-export const app = { id: '123456', key: 'reverb-key', secret: 'reverb-secret' };
 
 /** Asks again and again until the answer is truthy. */
 export async function waitFor(what, ask, timeout = 10_000) {
@@ -35,91 +29,10 @@ export async function waitFor(what, ask, timeout = 10_000) {
 	}
 }
 
-/** A port that nobody listens on at the moment. */
-export async function freePort() {
-	const server = createServer().listen(0, '127.0.0.1');
-	await once(server, 'listening');
-	const { port } = server.address();
-	server.close();
-	await once(server, 'close');
-	return port;
-}
-
 /** A directory that goes when the test is over. */
 export function temporary(name) {
 	const path = mkdtempSync(join(tmpdir(), `clarim-${name}-`));
 	return { path, remove: () => rmSync(path, { recursive: true, force: true, maxRetries: 5 }) };
-}
-
-/**
- * A server of its own, on one port for its whole life, however often it is started.
- * With `development` none of the app's variables is set: the server makes an app
- * and serves its page at /playground.
- */
-export class Server {
-	#process;
-	#directory = temporary('server');
-	output = '';
-
-	constructor(port, { development = false } = {}) {
-		this.port = port;
-		this.url = `http://127.0.0.1:${port}`;
-		this.development = development;
-	}
-
-	static async start(options) {
-		const server = new Server(await freePort(), options);
-		await server.start();
-		return server;
-	}
-
-	get running() {
-		const child = this.#process;
-		return child !== undefined && child.exitCode === null && child.signalCode === null;
-	}
-
-	/** Does nothing when it runs already. */
-	async start() {
-		if (this.running) return;
-		const env = Object.fromEntries(Object.entries(process.env)
-			.filter(([name]) => !/^(REVERB|PUSHER|CLARIM)_/.test(name)));
-		env.CLARIM_STATE_DIR = join(this.#directory.path, 'state');
-		if (!this.development) {
-			Object.assign(env, {
-				REVERB_APP_ID: app.id, REVERB_APP_KEY: app.key, REVERB_APP_SECRET: app.secret,
-			});
-		}
-		const child = spawn(binary, ['start', '--host', '127.0.0.1', '--port', String(this.port)],
-			{ cwd: this.#directory.path, env, stdio: ['ignore', 'pipe', 'pipe'] });
-		this.#process = child;
-		for (const stream of [child.stdout, child.stderr]) {
-			stream.on('data', (chunk) => { this.output += chunk; });
-		}
-		let failure;
-		child.on('error', (error) => { failure = error; });
-		await waitFor('the server to listen', async () => {
-			if (failure) throw failure;
-			if (child.exitCode !== null) throw new Error(`it ended:\n${this.output}`);
-			await fetch(`${this.url}/up`);
-			return true;
-		}).catch((error) => { throw new Error(`${error.message}\n${this.output}`, { cause: error }); });
-	}
-
-	/** SIGTERM drains the connections, SIGKILL drops them. */
-	async stop(signal = 'SIGTERM') {
-		if (!this.running) return;
-		const child = this.#process;
-		const ended = once(child, 'exit');
-		child.kill(signal);
-		const late = setTimeout(() => child.kill('SIGKILL'), 15_000);
-		await ended;
-		clearTimeout(late);
-	}
-
-	async end() {
-		await this.stop('SIGKILL');
-		this.#directory.remove();
-	}
 }
 
 const ARGUMENTS = [

@@ -10,7 +10,8 @@ import { after, afterEach, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import Pusher from 'pusher';
 import { build } from 'vite';
-import { app, Browser, REFUSED, Server, temporary, waitFor } from './support.mjs';
+import { app, startServer } from '../support/server.mjs';
+import { artefacts, Browser, REFUSED, temporary, waitFor } from './support.mjs';
 
 const LIMIT = { timeout: 30_000 };
 const ANA = { id: 1, name: 'Ana' };
@@ -24,7 +25,7 @@ let pusher;
 const output = temporary('vue');
 
 before(async () => {
-	[clarim, browser] = await Promise.all([Server.start(), Browser.launch()]);
+	[clarim, browser] = await Promise.all([startServer(), Browser.launch()]);
 	const variables = {
 		VITE_REVERB_APP_KEY: app.key,
 		VITE_REVERB_HOST: '127.0.0.1',
@@ -48,7 +49,7 @@ before(async () => {
 		build: { outDir: output.path, emptyOutDir: true, target: 'esnext', chunkSizeWarningLimit: 2000 },
 	});
 	pusher = new Pusher({
-		appId: app.id, key: app.key, secret: app.secret, host: '127.0.0.1', port: String(clarim.port), useTLS: false,
+		...app, host: '127.0.0.1', port: String(clarim.port), useTLS: false,
 	});
 	backend = createServer((request, response) => {
 		answer(request, response).catch((error) => response.writeHead(500).end(error.stack));
@@ -61,7 +62,7 @@ after(async () => {
 	await browser?.close();
 	backend?.closeAllConnections();
 	backend?.close();
-	await clarim?.end();
+	await clarim?.dispose();
 	output.remove();
 });
 
@@ -103,6 +104,8 @@ async function open(context, path) {
 	await shows(page, 'connection', 'Online');
 	return page;
 }
+
+const shot = (page, path, name) => page.screenshot({ path: join(artefacts, `vue-${path.slice(1)}-${name}.png`) });
 
 const text = async (page, id) => (await page.locator(`#${id}`).innerText()).trim();
 const items = (page, id) => page.locator(`#${id} li`).allInnerTexts();
@@ -225,6 +228,7 @@ for (const path of ['/tutorial', '/echo-vue']) {
 			return await bia.locator('#typing').isVisible();
 		});
 		assert.equal(await text(bia, 'typing'), 'Ana está digitando...');
+		await shot(bia, path, 'typing');
 		assert.equal(await ana.locator('#typing').count(), 0);
 		await bia.locator('#typing').waitFor({ state: 'detached' });
 	});
@@ -235,7 +239,7 @@ for (const path of ['/tutorial', '/echo-vue']) {
 		browser.expect(REFUSED);
 		const socketIds = () => Promise.all([ana, bia].map((page) => page.evaluate(() => window.socketId())));
 		const old = await socketIds();
-		await clarim.stop('SIGKILL');
+		await clarim.kill();
 		await clarim.start();
 		await waitFor('new connections', async () =>
 			(await socketIds()).every((id, i) => id && id !== old[i]), 20_000);
@@ -254,6 +258,7 @@ for (const path of ['/tutorial', '/echo-vue']) {
 		browser.expect(REFUSED);
 		await clarim.stop();
 		for (const page of [ana, bia]) await shows(page, 'connection', 'Offline');
+		await shot(ana, path, 'offline');
 		await clarim.start();
 		// Where pusher-js finds nobody listening it waits for 15 s before it tries again.
 		for (const page of [ana, bia]) await shows(page, 'connection', 'Online', 20_000);
@@ -262,5 +267,6 @@ for (const path of ['/tutorial', '/echo-vue']) {
 		for (const page of [ana, bia]) await online(page, 'Ana', 'Bia');
 		await broadcastAll('after');
 		for (const page of [ana, bia]) await received(page, 'before', 'after');
+		await shot(ana, path, 'online-again');
 	});
 }

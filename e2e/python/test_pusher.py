@@ -1,13 +1,18 @@
-"""PyPI's `pusher` SDK, unmodified, publishes; a plain WebSocket client listens.
+"""PyPI's `pusher` SDK, unmodified, publishes; a plain WebSocket client, `pysher` and `asyncpusher` listen.
 
 Usage: test_pusher.py PORT. Exits with an error when anything is not as it must be.
 """
 
+import asyncio
 import json
+import queue
 import sys
 
+import asyncpusher
 import pusher
+import pysher
 import websocket
+from pusher.http import POST, Request
 
 PORT = int(sys.argv[1])
 SDK = pusher.Pusher(
@@ -73,8 +78,7 @@ def test_channels_and_users():
     assert info == {"occupied": True, "user_count": 1}, info
 
 
-def test_sign_in_and_send_to_user():
-    """Not `terminate_user_connections`: this version of the SDK leaves the app out of that path."""
+def test_sign_in_send_to_user_and_terminate():
     ana = Client()
     user = SDK.authenticate_user(ana.socket_id, {"id": "42"})
     ana.send("pusher:signin", user)
@@ -82,6 +86,96 @@ def test_sign_in_and_send_to_user():
     ana.subscribe("#server-to-user-42")
     SDK.send_to_user("42", "hello", {"for": "you"})
     assert json.loads(ana.expect("hello")["data"]) == {"for": "you"}
+
+    # `terminate_user_connections` of this version of the SDK leaves the app out of the path.
+    try:
+        SDK.terminate_user_connections("42")
+        raise AssertionError("a path without an app was accepted")
+    except pusher.errors.PusherBadStatus as error:
+        assert str(error).startswith("404"), error
+    path = "/apps/123456/users/42/terminate_connections"
+    client = SDK._pusher_client
+    assert client.http.send_request(Request(client, POST, path, {})) == {}
+    error = ana.expect("pusher:error")
+    assert "4009" in json.dumps(error["data"]), error
+    opcode, frame = ana.socket.recv_data()
+    assert opcode == websocket.ABNF.OPCODE_CLOSE, opcode
+    assert int.from_bytes(frame[:2], "big") == 4009, frame
+
+
+class Pysher:
+    """`pysher`, which speaks protocol 6 and signs by itself."""
+
+    def __init__(self, user_id):
+        self.client = pysher.Pusher(
+            "reverb-key", secret="reverb-secret", custom_host="127.0.0.1", port=PORT, secure=False,
+            user_data={"user_id": user_id, "user_info": {"name": user_id}},
+        )
+        connected = queue.Queue()
+        self.client.connection.bind("pusher:connection_established", connected.put)
+        self.pongs = queue.Queue()
+        self.client.connection.bind("pusher:pong", self.pongs.put)
+        self.client.connect()
+        connected.get(timeout=10)
+
+    def subscribe(self, name, *events):
+        """The channel, and what comes: (event, data)."""
+        got, subscribed = queue.Queue(), queue.Queue()
+        real = self.client.subscribe(name)
+        real.bind("pusher_internal:subscription_succeeded", subscribed.put)
+        for event in events:
+            real.bind(event, lambda data, event=event: got.put((event, json.loads(data) if isinstance(data, str) else data)))
+        subscribed.get(timeout=10)
+        return real, got
+
+
+def test_pysher():
+    ana, ben = Pysher("ana"), Pysher("ben")
+    ana.pongs.get(timeout=10)
+    room, at_ana = ana.subscribe("presence-pysher", "pusher_internal:member_added", "e", "client-typing")
+    room_of_ben, at_ben = ben.subscribe("presence-pysher", "e")
+    added = at_ana.get(timeout=10)
+    assert added == ("pusher_internal:member_added", {"user_id": "ben", "user_info": {"name": "ben"}}), added
+    SDK.trigger("presence-pysher", "e", {"text": "olá"})
+    for got in (at_ana, at_ben):
+        assert got.get(timeout=10) == ("e", {"text": "olá"})
+    room_of_ben.trigger("client-typing", {"n": 1})
+    assert at_ana.get(timeout=10) == ("client-typing", {"n": 1})
+    _, private = ana.subscribe("private-pysher", "e")
+    SDK.trigger("private-pysher", "e", {"n": 2})
+    assert private.get(timeout=10) == ("e", {"n": 2})
+    for client in (ana, ben):
+        client.client.disconnect(timeout=10)
+
+
+def test_asyncpusher():
+    asyncio.run(asyncio.wait_for(with_asyncpusher(), 20))
+
+
+async def with_asyncpusher():
+    async def authenticate(data):
+        member = {"user_id": "7"} if data["channel_name"].startswith("presence-") else None
+        return SDK.authenticate(data["channel_name"], data["socket_id"], member)
+
+    client = asyncpusher.Pusher(
+        "reverb-key", custom_host="127.0.0.1", custom_port=PORT, secure=False, auto_sub=True,
+        channel_authenticator=authenticate,
+    )
+    connected = asyncio.Queue()
+    client.connection.bind("pusher:connection_established", connected.put)
+    await client.connect()
+    greeting = await connected.get()
+    assert greeting["activity_timeout"] > 0, greeting
+    for name in ("async", "private-async", "presence-async"):
+        got = asyncio.Queue()
+        channel = await client.subscribe(name)
+        subscribed = asyncio.Queue()
+        channel.bind("pusher_internal:subscription_succeeded", subscribed.put)
+        channel.bind("e", got.put)
+        await subscribed.get()
+        await asyncio.to_thread(SDK.trigger, name, "e", {"on": name})
+        assert await got.get() == {"on": name}
+    await client.disconnect()
 
 
 def test_a_wrong_secret_is_refused():

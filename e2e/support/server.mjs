@@ -1,5 +1,6 @@
-// Starts the real server binary for a test, with an app whose credentials are known.
+// Starts the real server binary for a test: the only place that knows its command line.
 import { spawn } from 'node:child_process';
+import { statSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
@@ -7,11 +8,25 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { until } from './events.mjs';
 
-const binary = path.resolve(
-  process.env.CLARIM_BIN ?? fileURLToPath(new URL('../../target/debug/clarim', import.meta.url)),
-);
+const binary = path.resolve(process.env.CLARIM_BIN ?? lastBuilt(['release', 'debug']));
+
+/** The newest, so that a build of long ago is never tested in the place of the one just made. */
+function lastBuilt(profiles) {
+  const built = profiles
+    .map((profile) => fileURLToPath(new URL(`../../target/${profile}/clarim`, import.meta.url)))
+    .map((file) => ({ file, time: statSync(file, { throwIfNoEntry: false })?.mtimeMs }))
+    .filter(({ time }) => time !== undefined)
+    .sort((a, b) => b.time - a.time);
+  if (!built.length) throw new Error('no server to test: cargo build -p clarim-server, or set CLARIM_BIN');
+  return built[0].file;
+}
+
+/** Those that run: if the process of the tests ends early, they end with it. */
+const running = new Set();
+process.once('exit', () => { for (const child of running) child.kill('SIGKILL'); });
 
 export const app = { appId: '123456', key: 'reverb-key', secret: 'reverb-secret' };
+const credentials = { REVERB_APP_ID: app.appId, REVERB_APP_KEY: app.key, REVERB_APP_SECRET: app.secret };
 
 export function freePort() {
   return new Promise((resolve, reject) => {
@@ -24,32 +39,37 @@ export function freePort() {
 }
 
 /**
- * `stop` asks the server to end (SIGTERM) and waits for it, `kill` does not ask; after either, and not before,
- * `start` brings it back on the same port. `restart` is `stop` and `start`.
+ * A server of its own, on one port however often it is started. `stop` asks it to end (SIGTERM) and waits for it,
+ * `kill` does not ask; after either `start` brings it back, and before it does nothing. `restart` is `stop` and
+ * `start`. With `development` no app is configured: the server makes one, and serves its page at /playground.
  */
-export async function startServer({ port, env = {} } = {}) {
+export async function startServer({ port, env = {}, development = false } = {}) {
   port ??= await freePort();
   const dir = await mkdtemp(path.join(tmpdir(), 'clarim-e2e-'));
   let child;
   let output = '';
 
+  const alive = () => child !== undefined && child.exitCode === null && child.signalCode === null;
+
   async function start() {
+    if (alive()) return;
     child = spawn(binary, ['start', '--host', '127.0.0.1', '--port', String(port)], {
       cwd: dir,
       env: {
         ...ownEnvironment(),
-        REVERB_APP_ID: app.appId,
-        REVERB_APP_KEY: app.key,
-        REVERB_APP_SECRET: app.secret,
+        ...(development ? {} : credentials),
         CLARIM_STATE_DIR: path.join(dir, 'state'),
         ...env,
       },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     const started = child;
+    running.add(started);
+    started.once('exit', () => running.delete(started));
     started.ended = new Promise((resolve) => {
       started.once('error', (error) => {
         output += `${binary}: ${error.message}\n`;
+        running.delete(started);
         resolve({ code: null, signal: null });
       });
       started.once('close', (code, signal) => resolve({ code, signal }));
@@ -66,14 +86,20 @@ export async function startServer({ port, env = {} } = {}) {
   }
 
   async function end(signal) {
-    if (child.exitCode === null && child.signalCode === null) child.kill(signal);
-    return child.ended;
+    if (alive()) child.kill(signal);
+    const late = setTimeout(() => child.kill('SIGKILL'), 15_000);
+    return child.ended.finally(() => clearTimeout(late));
   }
 
-  await start();
+  await start().catch(async (error) => {
+    child.kill('SIGKILL');
+    await rm(dir, { recursive: true, force: true });
+    throw error;
+  });
   return {
     ...app,
     port,
+    url: `http://127.0.0.1:${port}`,
     start,
     stop: () => end('SIGTERM'),
     kill: () => end('SIGKILL'),
@@ -94,6 +120,6 @@ export async function startServer({ port, env = {} } = {}) {
 /** The environment of the tests, without settings that happen to be in it. */
 function ownEnvironment() {
   return Object.fromEntries(
-    Object.entries(process.env).filter(([name]) => !/^(REVERB|CLARIM)_/.test(name)),
+    Object.entries(process.env).filter(([name]) => !/^(REVERB|PUSHER|CLARIM)_/.test(name)),
   );
 }
