@@ -68,12 +68,13 @@ impl Process {
     }
 
     fn connect(&self) -> Client {
-        let mut client = Client(TcpStream::connect(("127.0.0.1", self.port)).unwrap());
-        client.0.set_read_timeout(Some(PATIENCE)).unwrap();
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut client = Client { stream, unread: Vec::new() };
         let handshake = "GET /app/key?protocol=7 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-        client.0.write_all(handshake.as_bytes()).unwrap();
+        client.stream.write_all(handshake.as_bytes()).unwrap();
         client
     }
 
@@ -103,37 +104,50 @@ impl Drop for Process {
     }
 }
 
-struct Client(TcpStream);
+struct Client {
+    stream: TcpStream,
+    /// What came with the last thing that was waited for, and after it.
+    unread: Vec<u8>,
+}
 
 impl Client {
     fn say(&mut self, text: &str) {
         let length = u8::try_from(text.len()).unwrap();
         assert!(length < 126);
-        self.0.write_all(&[0x81, 0x80 | length, 0, 0, 0, 0]).unwrap();
-        self.0.write_all(text.as_bytes()).unwrap();
+        self.stream.write_all(&[0x81, 0x80 | length, 0, 0, 0, 0]).unwrap();
+        self.stream.write_all(text.as_bytes()).unwrap();
     }
 
-    fn read_until(&mut self, text: &str) -> Vec<u8> {
-        let (mut seen, mut buffer) = (Vec::new(), [0; 1024]);
-        while !seen.windows(text.len()).any(|window| window == text.as_bytes()) {
-            let n = self.0.read(&mut buffer).unwrap();
-            assert!(n > 0, "closed while waiting for {text}");
-            seen.extend_from_slice(&buffer[..n]);
-        }
-        seen
+    fn read_until(&mut self, text: &str) {
+        self.skip_to(text.as_bytes());
+        self.unread.drain(..text.len());
     }
 
-    /// The close code, and then the end.
+    /// The code of the close frame.
     fn read_close(&mut self) -> u16 {
-        let mut seen = Vec::new();
-        let mut buffer = [0; 1024];
-        while !seen.contains(&0x88) {
-            let n = self.0.read(&mut buffer).unwrap();
-            assert!(n > 0, "ended without a close frame");
-            seen.extend_from_slice(&buffer[..n]);
+        self.skip_to(&[0x88]);
+        while self.unread.len() < 4 {
+            self.read("its code");
         }
-        let at = seen.iter().position(|byte| *byte == 0x88).unwrap();
-        u16::from_be_bytes([seen[at + 2], seen[at + 3]])
+        u16::from_be_bytes([self.unread[2], self.unread[3]])
+    }
+
+    fn skip_to(&mut self, wanted: &[u8]) {
+        loop {
+            let found = self.unread.windows(wanted.len()).position(|window| window == wanted);
+            if let Some(at) = found {
+                self.unread.drain(..at);
+                return;
+            }
+            self.read(&String::from_utf8_lossy(wanted));
+        }
+    }
+
+    fn read(&mut self, awaited: &str) {
+        let mut buffer = [0; 1024];
+        let n = self.stream.read(&mut buffer).unwrap();
+        assert!(n > 0, "closed while waiting for {awaited}");
+        self.unread.extend_from_slice(&buffer[..n]);
     }
 }
 
@@ -162,7 +176,7 @@ fn sigterm_sends_clients_away_and_ends_with_success() {
 
 #[test]
 fn who_comes_back_while_it_drains_is_told_to_wait() {
-    let process = Process::start("", "", &[("CLARIM_DRAIN_SECONDS", "3")]);
+    let process = Process::start("", "", &[("CLARIM_DRAIN_SECONDS", "10")]);
     let mut clients: Vec<Client> = (0..10).map(|_| process.subscribe("news")).collect();
     process.signal(Signal::TERM);
     assert_eq!(clients[0].read_close(), 4200);
