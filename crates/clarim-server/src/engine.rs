@@ -5,7 +5,7 @@
 //! the HTTP connections of the same thread get theirs between them; what they publish meanwhile joins the
 //! outboxes that have not been written yet.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,6 +58,17 @@ pub(crate) struct Engine {
     drain: Option<Drain>,
 }
 
+/// A connection that becomes the engine's.
+#[derive(Debug)]
+pub(crate) struct Adopted<'a> {
+    pub(crate) app: AppIndex,
+    pub(crate) transport: Transport,
+    /// The answer to its handshake, which is still to be sent.
+    pub(crate) answer: &'a [u8],
+    /// What the client sent right behind its handshake.
+    pub(crate) early: &'a [u8],
+}
+
 /// The end of the engine's work: connections are sent away one after the other until `until`.
 #[derive(Debug, Clone, Copy)]
 struct Drain {
@@ -99,34 +110,34 @@ impl Engine {
         self.poll.as_raw_fd()
     }
 
-    /// Takes over a connection that its app has admitted and whose handshake is done. `early` is what the
-    /// client sent right behind it.
-    pub(crate) fn adopt(
-        &mut self,
-        app: AppIndex,
-        transport: Transport,
-        early: &[u8],
-        guest: Guest,
-    ) {
+    /// Takes over a connection that its app has admitted.
+    pub(crate) fn adopt(&mut self, adopted: Adopted<'_>, guest: Guest) {
         self.tell_time();
+        let Adopted { app, mut transport, answer, early } = adopted;
         let nonce = fastrand::u64(1..10_u64.pow(13));
         let (id, greeting) = self.hub.open(app, nonce, self.sockets.now);
-        if let Err(error) = self.sockets.insert(id, transport, guest, self.poll.registry()) {
-            tracing::warn!(%error, "a connection could not be registered and was dropped");
+        // The echo server for Autobahn's test suite speaks plain WebSocket.
+        let greeting: &[u8] =
+            if cfg!(feature = "autobahn") { &[] } else { greeting.bytes().as_ref() };
+        // Data may be waiting inside the TLS session, of which the kernel knows nothing.
+        let look_again = !transport.short_read_is_empty();
+        let begun = transport.write_whole(&[IoSlice::new(answer), IoSlice::new(greeting)]);
+        let registry = self.poll.registry();
+        if let Err(error) = begun.and_then(|()| self.sockets.insert(id, transport, guest, registry))
+        {
+            tracing::debug!(%error, "a connection ended as soon as it had begun");
             return self.hub.close(id, self.sockets.now);
         }
         self.connections += 1;
-        // The echo server for Autobahn's test suite speaks plain WebSocket.
-        if cfg!(not(feature = "autobahn")) {
-            self.sockets.send(id, greeting);
-        }
         if let Some((app, socket_id)) = self.hub.describe(id) {
             traffic::connected(app, socket_id);
         }
-        let mut early = early.to_vec();
-        self.take(id, &mut early);
-        // Data may be waiting inside the TLS session, of which the kernel knows nothing.
-        self.unread.push(id);
+        if !early.is_empty() {
+            self.take(id, &mut early.to_vec());
+        }
+        if look_again {
+            self.unread.push(id);
+        }
     }
 
     /// Does what there is to do, within limits. `true`: there is more.

@@ -6,6 +6,7 @@ mod console;
 mod engine;
 mod http;
 mod inbox;
+mod listen;
 mod log;
 mod open_files;
 mod outbox;

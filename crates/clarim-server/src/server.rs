@@ -1,31 +1,25 @@
 //! The server as a whole: its threads, from start to drain.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use clarim_hub::app::App;
 use clarim_hub::{Apps, Node, WorkerId};
 use rustls::ServerConfig;
-use socket2::{Domain, Socket, Type};
 use tokio::runtime::Builder;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::accept::{Door, accept};
+use crate::accept::{Arrival, Doors};
 use crate::inbox::Inboxes;
+use crate::listen::{Listeners, listen};
 use crate::phase::{AtEnd, Follow, Lead, Phase};
 use crate::settings::ServerSettings;
 use crate::tls::Certificate;
 use crate::worker::{self, Plan};
-
-/// Connections that may wait to be accepted: a crowd that comes back at once fits in.
-const BACKLOG: i32 = 4096;
-
-/// Bytes of the kernel's send buffer of one connection.
-const SEND_BUFFER: usize = 256 << 10;
 
 /// How long it is listened after the last client has been sent away, for it comes back at once. It is told
 /// to come a second later, by when a successor should listen: so this must be well below a second.
@@ -66,20 +60,21 @@ impl Server {
         Self::start_on(listen(&settings)?, settings, apps, playground)
     }
 
-    /// As [`start`](Self::start), where a socket is listening already.
+    /// As [`start`](Self::start), where sockets are listening already, one for each worker.
     pub(crate) fn start_on(
-        listener: TcpListener,
+        listeners: Listeners,
         settings: ServerSettings,
         apps: Vec<App>,
         playground: bool,
     ) -> io::Result<Self> {
         let certificate = settings.tls.clone().map(Certificate::load).transpose()?;
         let tls = certificate.as_ref().map(Certificate::config).transpose()?;
-        let address = listener.local_addr()?;
         let workers = settings.workers.get();
+        let Listeners { address, sockets } = listeners;
         let node = Arc::new(Node::new(Apps::new(apps), workers, Inboxes::new(workers)));
         let (lead, phase) = Lead::new();
         let slow_readers = Arc::<AtomicU64>::default();
+        let (doors, arrivals) = Doors::new(workers);
         let mut start = Start {
             lead: lead.clone(),
             slow_readers: slow_readers.clone(),
@@ -89,15 +84,17 @@ impl Server {
             started: Instant::now(),
             phase: phase.clone(),
             tls,
+            doors,
             threads: Vec::new(),
         };
-        let doors = (0..workers).map(|n| start.worker(WorkerId(n))).collect::<io::Result<_>>()?;
+        for ((n, listener), arrivals) in (0..workers).zip(sockets).zip(arrivals) {
+            start.worker(WorkerId(n), listener, arrivals)?;
+        }
         let (started, drain) = (start.started, start.settings.drain);
-        let mut threads = std::mem::take(&mut start.threads);
-        let reception =
-            Reception { listener, doors, certificate, node: node.clone(), started, drain };
+        let mut threads = start.threads;
+        let keeper = Keeper { certificate, node: node.clone(), started, drain };
         let end = lead.at_end(Phase::Closed);
-        threads.push(spawn("clarim-accept", end, move || reception.run(phase))?);
+        threads.push(spawn("clarim-keeper", end, move || keeper.run(phase))?);
         Ok(Self { address, node, lead, slow_readers, threads })
     }
 
@@ -153,17 +150,15 @@ impl Server {
     }
 }
 
-/// The thread that belongs to no worker: it accepts, and looks after what the workers share.
-struct Reception {
-    listener: TcpListener,
-    doors: Vec<Door>,
+/// The thread that belongs to no worker: it looks after what the workers share.
+struct Keeper {
     certificate: Option<Arc<Certificate>>,
     node: Arc<Node<Inboxes>>,
     started: Instant,
     drain: Duration,
 }
 
-impl Reception {
+impl Keeper {
     async fn run(self, mut phase: Follow) -> io::Result<()> {
         if let Some(certificate) = self.certificate {
             tokio::task::spawn_local(certificate.watch());
@@ -190,10 +185,10 @@ impl Reception {
             }
         };
         tokio::select! {
-            result = accept(self.listener, self.doors) => result,
-            () = sweep => Ok(()),
-            () = everybody_gone => Ok(()),
+            () = sweep => {}
+            () = everybody_gone => {}
         }
+        Ok(())
     }
 }
 
@@ -207,12 +202,17 @@ struct Start {
     started: Instant,
     phase: Follow,
     tls: Option<Arc<ServerConfig>>,
+    doors: Arc<Doors>,
     threads: Vec<JoinHandle<io::Result<()>>>,
 }
 
 impl Start {
-    fn worker(&mut self, id: WorkerId) -> io::Result<Door> {
-        let (sender, streams) = mpsc::unbounded_channel();
+    fn worker(
+        &mut self,
+        id: WorkerId,
+        listener: TcpListener,
+        arrivals: UnboundedReceiver<Arrival>,
+    ) -> io::Result<()> {
         let plan = Plan {
             id,
             node: self.node.clone(),
@@ -220,7 +220,9 @@ impl Start {
             playground: self.playground,
             started: self.started,
             slow_readers: self.slow_readers.clone(),
-            streams,
+            listener,
+            doors: self.doors.clone(),
+            arrivals,
             phase: self.phase.clone(),
             tls: self.tls.clone(),
         };
@@ -228,7 +230,7 @@ impl Start {
         // A server that has lost a thread must not go on without it.
         let end = self.lead.at_end(Phase::Draining);
         self.threads.push(spawn(&name, end, move || worker::run(plan))?);
-        Ok(Door { streams: sender, guests: Arc::new(AtomicUsize::new(0)) })
+        Ok(())
     }
 }
 
@@ -243,31 +245,4 @@ fn spawn<F: Future<Output = io::Result<()>>>(
         let runtime = Builder::new_current_thread().enable_all().build()?;
         tokio::task::LocalSet::new().block_on(&runtime, make())
     })
-}
-
-/// Listens where the settings say.
-pub(crate) fn listen(settings: &ServerSettings) -> io::Result<TcpListener> {
-    let (host, port) = (settings.host.as_str(), settings.port);
-    let failed = |error: io::Error| {
-        let reason = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                "another program listens there; stop it, or choose another port with --port"
-                    .to_owned()
-            }
-            _ => error.to_string(),
-        };
-        io::Error::new(error.kind(), format!("cannot listen on {host}:{port}: {reason}"))
-    };
-    let address = (host, port)
-        .to_socket_addrs()
-        .map_err(failed)?
-        .next()
-        .ok_or_else(|| failed(io::Error::other("the host has no address")))?;
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    // What a reader that stalls may keep in the kernel, besides its outbox here.
-    socket.set_send_buffer_size(SEND_BUFFER)?;
-    socket.bind(&address.into()).map_err(failed)?;
-    socket.listen(BACKLOG).map_err(failed)?;
-    Ok(socket.into())
 }

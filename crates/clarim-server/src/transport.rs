@@ -46,6 +46,15 @@ impl Transport {
         }
     }
 
+    /// Writes something small to a stream that nothing has been written to yet: it has room for it.
+    pub(crate) fn write_whole(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<()> {
+        let whole: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        if self.write(buffers)? < whole {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.flush()
+    }
+
     /// Sends what a write has left inside the TLS session.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         match self {

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::TcpStream as StdStream;
+use std::net::{TcpListener, TcpStream as StdStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_rustls::TlsAcceptor;
 
-use crate::accept::Guest;
-use crate::engine::{Engine, SWEEP_INTERVAL};
+use crate::accept::{Arrival, Doors, Guest, accept, watch};
+use crate::engine::{Adopted, Engine, SWEEP_INTERVAL};
 use crate::http::{Http, Upgraded, serve_http1, serve_http2};
 use crate::inbox::{Inbox, Inboxes};
 use crate::phase::{Follow, Phase};
@@ -39,7 +39,9 @@ pub(crate) struct Plan {
     pub(crate) playground: bool,
     pub(crate) started: Instant,
     pub(crate) slow_readers: Arc<AtomicU64>,
-    pub(crate) streams: UnboundedReceiver<(StdStream, Guest)>,
+    pub(crate) listener: TcpListener,
+    pub(crate) doors: Arc<Doors>,
+    pub(crate) arrivals: UnboundedReceiver<Arrival>,
     pub(crate) phase: Follow,
     pub(crate) tls: Option<Arc<ServerConfig>>,
 }
@@ -49,8 +51,8 @@ pub(crate) struct Plan {
 /// # Errors
 /// When the operating system refuses what no worker can do without.
 pub(crate) async fn run(plan: Plan) -> io::Result<()> {
-    let Plan { id, node, settings, playground, started, slow_readers, mut streams, phase, tls } =
-        plan;
+    let Plan { id, node, settings, playground, started, slow_readers, .. } = plan;
+    let (mut arrivals, phase) = (plan.arrivals, plan.phase);
     let engine = Engine::new(id, &node, started, settings.outbox_bytes, slow_readers)?;
     #[expect(deprecated, reason = "sound here: the engine's poll stays open as long as registered")]
     let readiness = AsyncFd::with_interest(Readiness(engine.poll_fd()), Interest::READABLE)?;
@@ -64,12 +66,19 @@ pub(crate) async fn run(plan: Plan) -> io::Result<()> {
         started,
         phase: phase.clone(),
     });
-    let tls = tls.map(TlsAcceptor::from);
+    let (listener, doors, mut closed) = (watch(plan.listener)?, plan.doors, phase.clone());
+    tokio::task::spawn_local(async move {
+        tokio::select! {
+            () = accept(listener, id, doors) => {}
+            () = closed.reached(Phase::Closed) => {}
+        }
+    });
+    let tls = plan.tls.map(TlsAcceptor::from);
     // Each connection that is still HTTP holds a weak count of it.
     let visits: Rc<()> = Rc::default();
     let visiting = visits.clone();
     tokio::task::spawn_local(async move {
-        while let Some((stream, guest)) = streams.recv().await {
+        while let Some((stream, guest)) = arrivals.recv().await {
             let (http, tls, visit) = (http.clone(), tls.clone(), Rc::downgrade(&visiting));
             tokio::task::spawn_local(async move {
                 welcome(http, tls, stream, guest).await;
@@ -162,34 +171,38 @@ async fn welcome(http: Rc<Http>, tls: Option<TlsAcceptor>, stream: StdStream, gu
 /// Hands a connection over to the engine, or tells it why not.
 async fn adopt<S: AsyncWrite + AsyncReadExt + Unpin>(
     http: &Http,
-    mut upgraded: Upgraded<S>,
+    upgraded: Upgraded<S>,
     guest: Guest,
     transport: impl FnOnce(S) -> io::Result<Transport>,
 ) {
-    let refusal = match upgraded.verdict {
+    let Upgraded { mut stream, answer, early, verdict } = upgraded;
+    let refusal = match verdict {
         Err(refusal) => refusal,
         Ok(app) => match http.node.apps().admit(app) {
             Err(refusal) => refusal,
             Ok(()) => {
-                let Ok(transport) = transport(upgraded.stream) else {
+                let Ok(transport) = transport(stream) else {
                     http.node.apps().release(app);
                     return;
                 };
-                return http.engine.borrow_mut().adopt(app, transport, &upgraded.early, guest);
+                let adopted = Adopted { app, transport, answer: &answer, early: &early };
+                return http.engine.borrow_mut().adopt(adopted, guest);
             }
         },
     };
     tracing::info!(code = refusal.code.get(), reason = refusal.message, "connection refused");
     // The client may be gone already; then it needs no reason.
-    let _ = tokio::time::timeout(FAREWELL, refuse(&mut upgraded.stream, &refusal)).await;
+    let _ = tokio::time::timeout(FAREWELL, refuse(&mut stream, &answer, &refusal)).await;
 }
 
 /// Says why, as an error frame and as a close code, and waits until the client has read it: closing at once
 /// could make the kernel drop what is on its way.
 async fn refuse<S: AsyncWrite + AsyncReadExt + Unpin>(
     stream: &mut S,
+    answer: &[u8],
     refusal: &Refusal,
 ) -> io::Result<()> {
+    stream.write_all(answer).await?;
     stream.write_all(server::error(refusal.code, &refusal.message).bytes()).await?;
     stream.write_all(Frame::close(refusal.code, &refusal.message).bytes()).await?;
     stream.flush().await?;

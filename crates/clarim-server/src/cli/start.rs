@@ -8,8 +8,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::CommandError;
 use super::banner::banner;
+use crate::listen::listen;
 use crate::run_file::RunFile;
-use crate::server::{Server, listen};
+use crate::server::Server;
 use crate::settings::{Flags, Settings, Surroundings};
 use crate::{log, open_files};
 
@@ -22,8 +23,8 @@ pub(super) fn start(flags: &Flags, out: &mut dyn Write) -> Result<ExitCode, Comm
         tracing::warn!("{warning}");
     }
     let open_files = open_files::raise();
-    let listener = listen(server)?;
-    let address = listener.local_addr()?;
+    let listeners = listen(server)?;
+    let address = listeners.address;
     let text = banner(&settings, address, open_files, io::stdout().is_terminal());
     let run_file = RunFile::create(&server.state_dir, address.port())
         .inspect_err(|error| {
@@ -32,7 +33,7 @@ pub(super) fn start(flags: &Flags, out: &mut dyn Write) -> Result<ExitCode, Comm
         })
         .ok();
     let playground = has_playground(&settings, address);
-    let server = Server::start_on(listener, settings.server, settings.apps, playground)?;
+    let server = Server::start_on(listeners, settings.server, settings.apps, playground)?;
     // Whoever has started the server may have closed its output.
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     tracing::info!(%address, "listening");

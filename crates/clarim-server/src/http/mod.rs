@@ -4,10 +4,11 @@ mod answer;
 mod channels;
 mod events;
 mod handshake;
+mod held;
 mod playground;
 mod signed;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -33,6 +34,7 @@ use crate::settings::ServerSettings;
 use answer::{Answer, Refused, json, text};
 use events::Publisher;
 pub(crate) use handshake::Verdict;
+use held::Held;
 use signed::{Rules, Signed};
 
 /// Longest head of a request.
@@ -57,6 +59,8 @@ pub(crate) struct Http {
 #[derive(Debug)]
 pub(crate) struct Upgraded<S> {
     pub(crate) stream: S,
+    /// The answer to the handshake, which is still to be sent.
+    pub(crate) answer: Vec<u8>,
     /// What the client sent right behind its handshake.
     pub(crate) early: Bytes,
     pub(crate) verdict: Verdict,
@@ -67,7 +71,7 @@ pub(crate) async fn serve_http1<S>(http: Rc<Http>, stream: S) -> Option<Upgraded
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let verdict: Rc<Cell<Option<Verdict>>> = Rc::default();
+    let verdict: Rc<OnceCell<Verdict>> = Rc::default();
     let served = Rc::new(Cell::new(false));
     let service = {
         let (http, verdict, served) = (http.clone(), verdict.clone(), served.clone());
@@ -83,7 +87,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(KEEP_ALIVE)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Held::new(stream, verdict.clone())), service);
     let mut phase = http.phase.clone();
     {
         let mut first_request = pin!(tokio::time::sleep(http.settings.handshake_timeout));
@@ -115,9 +119,10 @@ where
             }
         }
     }
-    let verdict = verdict.take()?;
+    let verdict = verdict.get()?.clone();
     let parts = connection.into_parts();
-    Some(Upgraded { stream: parts.io.into_inner(), early: parts.read_buf, verdict })
+    let (stream, answer) = parts.io.into_inner().into_parts();
+    Some(Upgraded { stream, answer, early: parts.read_buf, verdict })
 }
 
 /// Serves HTTP/2 on a stream until it ends.
@@ -129,7 +134,7 @@ where
     let service = service_fn(move |request| {
         let http = http.clone();
         async move {
-            let no_upgrade = Cell::new(None);
+            let no_upgrade = OnceCell::new();
             Ok::<_, std::convert::Infallible>(http.answer(request, &no_upgrade).await)
         }
     });
@@ -160,7 +165,7 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
 }
 
 impl Http {
-    async fn answer(&self, request: Request<Incoming>, verdict: &Cell<Option<Verdict>>) -> Answer {
+    async fn answer(&self, request: Request<Incoming>, verdict: &OnceCell<Verdict>) -> Answer {
         let version = request.version();
         let mut answer = self.route(request, verdict).await.unwrap_or_else(|refused| {
             let status = refused.status.as_u16();
@@ -177,7 +182,7 @@ impl Http {
     async fn route(
         &self,
         request: Request<Incoming>,
-        verdict: &Cell<Option<Verdict>>,
+        verdict: &OnceCell<Verdict>,
     ) -> Result<Answer, Refused> {
         let whole = request.uri().path().to_owned();
         let path =
@@ -203,7 +208,7 @@ impl Http {
         &self,
         request: &Request<Incoming>,
         key: &str,
-        verdict: &Cell<Option<Verdict>>,
+        verdict: &OnceCell<Verdict>,
     ) -> Result<Answer, Refused> {
         if request.version() != Version::HTTP_11 {
             let sentence =
@@ -215,7 +220,8 @@ impl Http {
             let message = "The server is shutting down".to_owned();
             judged = Err(Refusal { code: Code::OVER_CAPACITY, message });
         }
-        verdict.set(Some(judged));
+        // There is one upgrade in a connection's life.
+        let _ = verdict.set(judged);
         Ok(answer)
     }
 
