@@ -47,17 +47,34 @@ impl Clients {
         channel: impl Fn(usize) -> String,
     ) -> Result<Self> {
         let deadline = Instant::now() + CONNECT_LIMIT;
-        let mut clients = Vec::with_capacity(count);
+        let mut clients = Self::none(count);
         for n in 0..count {
             ensure!(Instant::now() < deadline, "only {n} of {count} connected in time");
-            let (stream, partial) =
-                subscribe(target, n, &channel(n)).with_context(|| format!("client {n}"))?;
-            stream.set_nonblocking(true)?;
-            let mut stream = mio::net::TcpStream::from_std(stream);
-            registry.register(&mut stream, Token(n), Interest::READABLE)?;
-            clients.push(Client { stream, partial, ledger: Ledger::default(), mark: 0 });
+            clients.add(target, registry, n, &channel(n))?;
         }
-        Ok(Self { clients, buffer: vec![0; 256 << 10] })
+        Ok(clients)
+    }
+
+    /// Nobody yet, with room for `count`.
+    pub(crate) fn none(count: usize) -> Self {
+        Self { clients: Vec::with_capacity(count), buffer: vec![0; 256 << 10] }
+    }
+
+    /// Connects and subscribes one more, which is client `n` of all that this process has.
+    pub(crate) fn add(
+        &mut self,
+        target: &Target,
+        registry: &Registry,
+        n: usize,
+        channel: &str,
+    ) -> Result<()> {
+        let (stream, partial) =
+            subscribe(target, n, channel).with_context(|| format!("client {n}"))?;
+        stream.set_nonblocking(true)?;
+        let mut stream = mio::net::TcpStream::from_std(stream);
+        registry.register(&mut stream, Token(self.clients.len()), Interest::READABLE)?;
+        self.clients.push(Client { stream, partial, ledger: Ledger::default(), mark: 0 });
+        Ok(())
     }
 
     /// Reads all there is for one client, and tells of each event.

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use mio::{Events, Poll};
 
 use crate::clients::{Clients, subscribe};
+use crate::crowd::Crowd;
 use crate::fanout::{CHANNEL, Fanout};
 use crate::frames::{MIN_SIZE, Verdict};
 use crate::report::{Pace, Report, Start};
@@ -28,6 +29,8 @@ pub(crate) enum Load {
     Publish(Publish),
     /// Connect, subscribe, close, one after the other.
     Churn(Churn),
+    /// More connections than a process may hold files, and one event to all of them.
+    Crowd(Crowd),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -103,6 +106,7 @@ impl Load {
                 format!("publish, {connections} connections")
             }
             Self::Churn(_) => "connect, subscribe, close".to_owned(),
+            Self::Crowd(crowd) => format!("crowd of {}", crowd.connections),
         }
     }
 
@@ -113,6 +117,7 @@ impl Load {
             Self::Fanout(load) => load.run_open(server),
             Self::Publish(publish) => publish.run(server),
             Self::Churn(churn) => churn.run(server),
+            Self::Crowd(crowd) => crowd.run(server),
         }
     }
 }

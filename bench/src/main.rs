@@ -4,6 +4,7 @@
 mod clients;
 mod compare;
 mod cpu;
+mod crowd;
 mod fanout;
 mod floor;
 mod frames;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clarim_hub::app::App;
 use clarim_hub::{Apps, Node, WorkerId};
 use rustls::ServerConfig;
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::accept::{Arrival, Doors};
@@ -87,14 +87,18 @@ impl Server {
             doors,
             threads: Vec::new(),
         };
-        for ((n, listener), arrivals) in (0..workers).zip(sockets).zip(arrivals) {
-            start.worker(WorkerId(n), listener, arrivals)?;
+        // All are there before the first thread is; see the feature `descriptor-tables`.
+        let keeper_runtime = runtime()?;
+        let runtimes = (0..workers).map(|_| runtime()).collect::<io::Result<Vec<_>>>()?;
+        let workers = (0..workers).map(WorkerId).zip(runtimes);
+        for ((worker, listener), arrivals) in workers.zip(sockets).zip(arrivals) {
+            start.worker(worker, listener, arrivals)?;
         }
         let (started, drain) = (start.started, start.settings.drain);
         let mut threads = start.threads;
         let keeper = Keeper { certificate, node: node.clone(), started, drain };
         let end = lead.at_end(Phase::Closed);
-        threads.push(spawn("clarim-keeper", end, move || keeper.run(phase))?);
+        threads.push(spawn("clarim-keeper", keeper_runtime, end, move || keeper.run(phase))?);
         Ok(Self { address, node, lead, slow_readers, threads })
     }
 
@@ -209,7 +213,7 @@ struct Start {
 impl Start {
     fn worker(
         &mut self,
-        id: WorkerId,
+        (id, runtime): (WorkerId, Runtime),
         listener: TcpListener,
         arrivals: UnboundedReceiver<Arrival>,
     ) -> io::Result<()> {
@@ -229,7 +233,7 @@ impl Start {
         let name = format!("clarim-{}", id.0);
         // A server that has lost a thread must not go on without it.
         let end = self.lead.at_end(Phase::Draining);
-        self.threads.push(spawn(&name, end, move || worker::run(plan))?);
+        self.threads.push(spawn(&name, runtime, end, move || worker::run(plan))?);
         Ok(())
     }
 }
@@ -237,12 +241,16 @@ impl Start {
 /// Runs a future on a thread of its own, where it is made: it need not be able to leave it.
 fn spawn<F: Future<Output = io::Result<()>>>(
     name: &str,
+    runtime: Runtime,
     end: AtEnd,
     make: impl FnOnce() -> F + Send + 'static,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         let _end = end;
-        let runtime = Builder::new_current_thread().enable_all().build()?;
         tokio::task::LocalSet::new().block_on(&runtime, make())
     })
+}
+
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
 }

@@ -51,6 +51,8 @@ pub(crate) struct Plan {
 /// # Errors
 /// When the operating system refuses what no worker can do without.
 pub(crate) async fn run(plan: Plan) -> io::Result<()> {
+    #[cfg(feature = "descriptor-tables")]
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES)?;
     let Plan { id, node, settings, playground, started, slow_readers, .. } = plan;
     let (mut arrivals, phase) = (plan.arrivals, plan.phase);
     let engine = Engine::new(id, &node, started, settings.outbox_bytes, slow_readers)?;
