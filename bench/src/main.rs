@@ -3,6 +3,7 @@
 
 mod clients;
 mod compare;
+mod contention;
 mod cpu;
 mod crowd;
 mod fanout;
@@ -38,6 +39,8 @@ enum Command {
     Run(run::Options),
     /// Run the loads against all servers of a file, and print medians.
     Compare(compare::Options),
+    /// Measure what threads wait for each other at, in this process.
+    Contention(contention::Options),
     /// Become another program, on one core, which ends when this process's parent does.
     #[command(hide = true)]
     Exec(server::Exec),
@@ -49,6 +52,7 @@ fn main() -> Result<()> {
         Command::Floor { port } => floor::run(port),
         Command::Run(options) => run::run(&options),
         Command::Compare(options) => compare::run(&options),
+        Command::Contention(options) => contention::run(&options),
         Command::Exec(exec) => exec.replace(),
     }
 }

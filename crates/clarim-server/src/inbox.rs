@@ -23,6 +23,9 @@ pub(crate) struct Inbox {
     awake: AtomicBool,
     wake: Notify,
     closed: AtomicBool,
+    /// Inboxes of the node that hold too much. One number for all, so that publishing looks at one place and
+    /// not at as many as there are workers.
+    full: Arc<AtomicUsize>,
 }
 
 impl Inbox {
@@ -34,7 +37,10 @@ impl Inbox {
         if entries.capacity() > 4096 {
             *entries = Vec::new();
         }
-        self.bytes.store(0, Ordering::Relaxed);
+        // Under the lock, as in `push`: the two never miss each other's count.
+        if self.bytes.swap(0, Ordering::Relaxed) > MAX_BYTES {
+            self.full.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Says that from now on a wake-up is needed. `false`: something has come in the meantime.
@@ -68,7 +74,11 @@ impl Inbox {
         if self.closed.load(Ordering::Relaxed) {
             return;
         }
-        self.bytes.fetch_add(entry.weight(), Ordering::Relaxed);
+        let weight = entry.weight();
+        let before = self.bytes.fetch_add(weight, Ordering::Relaxed);
+        if before <= MAX_BYTES && before + weight > MAX_BYTES {
+            self.full.fetch_add(1, Ordering::Relaxed);
+        }
         entries.push(entry);
         drop(entries);
         if !self.awake.swap(true, Ordering::SeqCst) {
@@ -79,15 +89,20 @@ impl Inbox {
 
 /// All inboxes of a node.
 #[derive(Debug, Clone)]
-pub(crate) struct Inboxes(Arc<[Arc<Inbox>]>);
+pub(crate) struct Inboxes {
+    inboxes: Arc<[Arc<Inbox>]>,
+    full: Arc<AtomicUsize>,
+}
 
 impl Inboxes {
     pub(crate) fn new(workers: u16) -> Self {
-        Self((0..workers).map(|_| Arc::default()).collect())
+        let full = Arc::<AtomicUsize>::default();
+        let inbox = |_| Arc::new(Inbox { full: full.clone(), ..Inbox::default() });
+        Self { inboxes: (0..workers).map(inbox).collect(), full }
     }
 
     pub(crate) fn of(&self, worker: WorkerId) -> Arc<Inbox> {
-        self.0[usize::from(worker.0)].clone()
+        self.inboxes[usize::from(worker.0)].clone()
     }
 
     /// Waits until every inbox has room. `false`: one hasn't, for too long.
@@ -108,11 +123,11 @@ impl Inboxes {
 
 impl Post for Inboxes {
     fn post(&self, worker: WorkerId, entry: Entry) {
-        self.0[usize::from(worker.0)].push(entry);
+        self.inboxes[usize::from(worker.0)].push(entry);
     }
 
     fn has_room(&self) -> bool {
-        self.0.iter().all(|inbox| inbox.bytes.load(Ordering::Relaxed) <= MAX_BYTES)
+        self.full.load(Ordering::Relaxed) == 0
     }
 }
 
