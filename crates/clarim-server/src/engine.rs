@@ -11,13 +11,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use clarim_hub::{AppIndex, ConnectionId, Entry, Node, Sockets, Worker, WorkerId};
+use clarim_hub::{ConnectionId, Entry, Node, Sockets, Worker, WorkerId};
+use clarim_protocol::deflate::Inflater;
 use clarim_protocol::frame::{Decoder, Message};
 use clarim_protocol::{Code, Frame, SocketId};
 use mio::{Events, Poll};
 
 use crate::accept::Guest;
+use crate::http::Agreed;
 use crate::inbox::{Inbox, Inboxes};
+use crate::settings::ServerSettings;
 use crate::sockets::{End, SocketTable};
 use crate::traffic;
 use crate::transport::Transport;
@@ -46,6 +49,8 @@ pub(crate) struct Engine {
     poll: Poll,
     events: Events,
     buffer: Box<[u8]>,
+    /// For all connections; there if they may agree on compression.
+    inflater: Option<Inflater>,
     /// Connections that had more to read than one turn takes.
     unread: Vec<ConnectionId>,
     /// There were more events than one turn takes.
@@ -72,17 +77,19 @@ impl Engine {
         id: WorkerId,
         node: &Arc<Node<Inboxes>>,
         started: Instant,
-        outbox_bytes: usize,
+        settings: &ServerSettings,
         slow_readers: Arc<AtomicU64>,
     ) -> io::Result<Self> {
+        let compression = settings.compression;
         Ok(Self {
             hub: Worker::new(id, node.clone()),
-            sockets: SocketTable::new(outbox_bytes),
+            sockets: SocketTable::new(settings.outbox_bytes, compression),
             inbox: node.post().of(id),
             entries: Vec::new(),
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
             buffer: vec![0; READ_BUFFER].into(),
+            inflater: compression.then(Inflater::default),
             unread: Vec::new(),
             unpolled: false,
             started,
@@ -103,7 +110,7 @@ impl Engine {
     /// client sent right behind it.
     pub(crate) fn adopt(
         &mut self,
-        app: AppIndex,
+        Agreed { app, deflate }: Agreed,
         transport: Transport,
         early: &[u8],
         guest: Guest,
@@ -111,7 +118,8 @@ impl Engine {
         self.tell_time();
         let nonce = fastrand::u64(1..10_u64.pow(13));
         let (id, greeting) = self.hub.open(app, nonce, self.sockets.now);
-        if let Err(error) = self.sockets.insert(id, transport, guest, self.poll.registry()) {
+        if let Err(error) = self.sockets.insert(id, transport, deflate, guest, self.poll.registry())
+        {
             tracing::warn!(%error, "a connection could not be registered and was dropped");
             return self.hub.close(id, self.sockets.now);
         }
@@ -256,10 +264,11 @@ impl Engine {
         let Some(socket) = self.sockets.get_mut(id) else {
             return;
         };
-        // Taken out while messages that borrow from it are handled.
+        // Taken out while messages that borrow from them are handled.
         let mut decoder = std::mem::take(&mut socket.decoder);
+        let mut inflater = if socket.deflate { self.inflater.take() } else { None };
         loop {
-            match decoder.next(&mut input, max) {
+            match decoder.next(&mut input, max, inflater.as_mut()) {
                 Ok(Some(message)) => self.take_message(id, socket_id, &message),
                 Ok(None) => break,
                 Err(violation) => {
@@ -272,6 +281,10 @@ impl Engine {
         }
         if let Some(socket) = self.sockets.get_mut(id) {
             socket.decoder = decoder;
+        }
+        if let Some(mut inflater) = inflater {
+            inflater.rest();
+            self.inflater = Some(inflater);
         }
     }
 

@@ -79,15 +79,19 @@ impl Inbox {
 
 /// All inboxes of a node.
 #[derive(Debug, Clone)]
-pub(crate) struct Inboxes(Arc<[Arc<Inbox>]>);
+pub(crate) struct Inboxes {
+    inboxes: Arc<[Arc<Inbox>]>,
+    compression: bool,
+}
 
 impl Inboxes {
-    pub(crate) fn new(workers: u16) -> Self {
-        Self((0..workers).map(|_| Arc::default()).collect())
+    /// `compression`: whether connections may agree on it.
+    pub(crate) fn new(workers: u16, compression: bool) -> Self {
+        Self { inboxes: (0..workers).map(|_| Arc::default()).collect(), compression }
     }
 
     pub(crate) fn of(&self, worker: WorkerId) -> Arc<Inbox> {
-        self.0[usize::from(worker.0)].clone()
+        self.inboxes[usize::from(worker.0)].clone()
     }
 
     /// Waits until every inbox has room. `false`: one hasn't, for too long.
@@ -108,11 +112,15 @@ impl Inboxes {
 
 impl Post for Inboxes {
     fn post(&self, worker: WorkerId, entry: Entry) {
-        self.0[usize::from(worker.0)].push(entry);
+        self.inboxes[usize::from(worker.0)].push(entry);
     }
 
     fn has_room(&self) -> bool {
-        self.0.iter().all(|inbox| inbox.bytes.load(Ordering::Relaxed) <= MAX_BYTES)
+        self.inboxes.iter().all(|inbox| inbox.bytes.load(Ordering::Relaxed) <= MAX_BYTES)
+    }
+
+    fn compresses(&self) -> bool {
+        self.compression
     }
 }
 
@@ -128,7 +136,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn publishers_wait_for_room_and_then_give_up() {
-        let inboxes = Inboxes::new(2);
+        let inboxes = Inboxes::new(2, false);
         assert!(inboxes.room().await);
         inboxes.post(WorkerId(1), entry(MAX_BYTES));
         assert!(!inboxes.room().await);
@@ -143,7 +151,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_worker_that_has_ended_keeps_no_publisher_waiting() {
-        let inboxes = Inboxes::new(1);
+        let inboxes = Inboxes::new(1, false);
         let wait = || {
             let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
             let apps = clarim_hub::Apps::new([clarim_hub::app::App::new("1", "key", "secret")]);
@@ -161,7 +169,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_slept_through() {
-        let inboxes = Inboxes::new(1);
+        let inboxes = Inboxes::new(1, false);
         let inbox = inboxes.of(WorkerId(0));
         inboxes.post(WorkerId(0), entry(1));
         assert!(!inbox.fall_asleep(), "an entry is waiting");

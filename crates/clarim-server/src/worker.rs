@@ -51,7 +51,7 @@ pub(crate) struct Plan {
 pub(crate) async fn run(plan: Plan) -> io::Result<()> {
     let Plan { id, node, settings, playground, started, slow_readers, mut streams, phase, tls } =
         plan;
-    let engine = Engine::new(id, &node, started, settings.outbox_bytes, slow_readers)?;
+    let engine = Engine::new(id, &node, started, &settings, slow_readers)?;
     #[expect(deprecated, reason = "sound here: the engine's poll stays open as long as registered")]
     let readiness = AsyncFd::with_interest(Readiness(engine.poll_fd()), Interest::READABLE)?;
     let engine = Rc::new(RefCell::new(engine));
@@ -168,14 +168,14 @@ async fn adopt<S: AsyncWrite + AsyncReadExt + Unpin>(
 ) {
     let refusal = match upgraded.verdict {
         Err(refusal) => refusal,
-        Ok(app) => match http.node.apps().admit(app) {
+        Ok(agreed) => match http.node.apps().admit(agreed.app) {
             Err(refusal) => refusal,
             Ok(()) => {
                 let Ok(transport) = transport(upgraded.stream) else {
-                    http.node.apps().release(app);
+                    http.node.apps().release(agreed.app);
                     return;
                 };
-                return http.engine.borrow_mut().adopt(app, transport, &upgraded.early, guest);
+                return http.engine.borrow_mut().adopt(agreed, transport, &upgraded.early, guest);
             }
         },
     };
