@@ -174,6 +174,7 @@ async fn breaches_of_compression_close_with_the_code_of_their_kind() {
     let mut client = Raw::websocket(&server).await;
     client.send_frame(TEXT | COMPRESSED, &deflate(b"{}")).await;
     client.expect_close(1002).await;
+    drop(client);
     // The worker's inflater is none the worse for any of them.
     subscribe(&mut deflating(&server).await, "x").await;
     server.becomes_empty().await;
