@@ -13,7 +13,7 @@ fn decode(input: &[u8], piece: usize) -> (Vec<String>, Option<u16>) {
         let mut piece = piece.to_vec();
         let mut rest = &mut piece[..];
         loop {
-            match decoder.next(&mut rest, MAX) {
+            match decoder.next(&mut rest, MAX, None) {
                 Ok(Some(message)) => said.push(format!("{message:?}")),
                 Ok(None) => break,
                 Err(violation) => return (said, Some(violation.code().get())),

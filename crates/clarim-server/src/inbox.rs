@@ -92,13 +92,15 @@ impl Inbox {
 pub(crate) struct Inboxes {
     inboxes: Arc<[Arc<Inbox>]>,
     full: Arc<AtomicUsize>,
+    compression: bool,
 }
 
 impl Inboxes {
-    pub(crate) fn new(workers: u16) -> Self {
+    /// `compression`: whether connections may agree on it.
+    pub(crate) fn new(workers: u16, compression: bool) -> Self {
         let full = Arc::<AtomicUsize>::default();
         let inbox = |_| Arc::new(Inbox { full: full.clone(), ..Inbox::default() });
-        Self { inboxes: (0..workers).map(inbox).collect(), full }
+        Self { inboxes: (0..workers).map(inbox).collect(), full, compression }
     }
 
     pub(crate) fn of(&self, worker: WorkerId) -> Arc<Inbox> {
@@ -129,6 +131,10 @@ impl Post for Inboxes {
     fn has_room(&self) -> bool {
         self.full.load(Ordering::Relaxed) == 0
     }
+
+    fn compresses(&self) -> bool {
+        self.compression
+    }
 }
 
 #[cfg(test)]
@@ -143,7 +149,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn publishers_wait_for_room_and_then_give_up() {
-        let inboxes = Inboxes::new(2);
+        let inboxes = Inboxes::new(2, false);
         assert!(inboxes.room().await);
         inboxes.post(WorkerId(1), entry(MAX_BYTES));
         assert!(!inboxes.room().await);
@@ -158,7 +164,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_worker_that_has_ended_keeps_no_publisher_waiting() {
-        let inboxes = Inboxes::new(1);
+        let inboxes = Inboxes::new(1, false);
         let wait = || {
             let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
             let apps = clarim_hub::Apps::new([clarim_hub::app::App::new("1", "key", "secret")]);
@@ -176,7 +182,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_slept_through() {
-        let inboxes = Inboxes::new(1);
+        let inboxes = Inboxes::new(1, false);
         let inbox = inboxes.of(WorkerId(0));
         inboxes.post(WorkerId(0), entry(1));
         assert!(!inbox.fall_asleep(), "an entry is waiting");

@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use clarim_hub::{ConnectionId, Sockets};
+use clarim_protocol::deflate::Deflater;
 use clarim_protocol::frame::Decoder;
 use clarim_protocol::{Code, Frame};
 use mio::{Interest, Registry, Token};
@@ -27,6 +28,8 @@ pub(crate) struct Socket {
     queued: bool,
     /// The kernel takes no more; the socket waits until it is writable.
     blocked: bool,
+    /// The client takes compressed messages, and may send such.
+    pub(crate) deflate: bool,
     _guest: Guest,
 }
 
@@ -64,17 +67,20 @@ pub(crate) struct SocketTable {
     /// Sockets that have failed or are done, to be removed by the engine.
     pub(crate) gone: Vec<ConnectionId>,
     outbox_bytes: usize,
+    /// There if connections may agree on compression.
+    deflater: Option<Deflater>,
     pub(crate) now: Duration,
 }
 
 impl SocketTable {
-    pub(crate) fn new(outbox_bytes: usize) -> Self {
+    pub(crate) fn new(outbox_bytes: usize, compression: bool) -> Self {
         Self {
             sockets: Vec::new(),
             unsent: VecDeque::new(),
             closing: Vec::new(),
             gone: Vec::new(),
             outbox_bytes,
+            deflater: compression.then(Deflater::default),
             now: Duration::ZERO,
         }
     }
@@ -83,6 +89,7 @@ impl SocketTable {
         &mut self,
         id: ConnectionId,
         mut transport: Transport,
+        deflate: bool,
         guest: Guest,
         registry: &Registry,
     ) -> io::Result<()> {
@@ -99,6 +106,7 @@ impl SocketTable {
             state: State::Open,
             queued: false,
             blocked: false,
+            deflate,
             _guest: guest,
         });
         Ok(())
@@ -223,6 +231,39 @@ impl SocketTable {
         }
     }
 
+    /// The compressed form of a frame, if the connection takes it and it is worth it.
+    fn deflated_for(&mut self, id: ConnectionId, frame: &Frame) -> Option<Frame> {
+        let deflater = self.deflater.as_mut()?;
+        let socket = self.sockets.get(id.0 as usize)?.as_ref()?;
+        if socket.deflate { frame.deflated(deflater) } else { None }
+    }
+
+    /// One frame for connections of which some take it compressed. It is compressed when the first of them
+    /// is met, unless another worker has done so already.
+    fn send_to_mixed(
+        &mut self,
+        connections: &[ConnectionId],
+        except: Option<ConnectionId>,
+        frame: Frame,
+    ) {
+        let plain = Shared::new(frame);
+        let mut deflated = None;
+        for &connection in connections {
+            if Some(connection) == except {
+                continue;
+            }
+            if !self.get_mut(connection).is_some_and(|socket| socket.deflate) {
+                self.enqueue(connection, &plain);
+                continue;
+            }
+            if deflated.is_none() {
+                let frame = self.deflated_for(connection, &plain);
+                deflated = Some(frame.map_or_else(|| plain.clone(), Shared::new));
+            }
+            self.enqueue(connection, deflated.as_ref().unwrap_or(&plain));
+        }
+    }
+
     /// A gap would be silent corruption: the connection is closed instead, with a code that brings the
     /// client back after a pause. What it had not been sent yet is dropped.
     #[cold]
@@ -272,6 +313,7 @@ impl Socket {
 
 impl Sockets for SocketTable {
     fn send(&mut self, connection: ConnectionId, frame: Frame) {
+        let frame = self.deflated_for(connection, &frame).unwrap_or(frame);
         self.enqueue(connection, &Shared::new(frame));
     }
 
@@ -281,6 +323,9 @@ impl Sockets for SocketTable {
         except: Option<ConnectionId>,
         frame: Frame,
     ) {
+        if frame.is_compressible() {
+            return self.send_to_mixed(connections, except, frame);
+        }
         let frame = Shared::new(frame);
         for &connection in connections {
             if Some(connection) != except {

@@ -55,7 +55,7 @@ pub(crate) async fn run(plan: Plan) -> io::Result<()> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES)?;
     let Plan { id, node, settings, playground, started, slow_readers, .. } = plan;
     let (mut arrivals, phase) = (plan.arrivals, plan.phase);
-    let engine = Engine::new(id, &node, started, settings.outbox_bytes, slow_readers)?;
+    let engine = Engine::new(id, &node, started, &settings, slow_readers)?;
     #[expect(deprecated, reason = "sound here: the engine's poll stays open as long as registered")]
     let readiness = AsyncFd::with_interest(Readiness(engine.poll_fd()), Interest::READABLE)?;
     let engine = Rc::new(RefCell::new(engine));
@@ -180,14 +180,14 @@ async fn adopt<S: AsyncWrite + AsyncReadExt + Unpin>(
     let Upgraded { mut stream, answer, early, verdict } = upgraded;
     let refusal = match verdict {
         Err(refusal) => refusal,
-        Ok(app) => match http.node.apps().admit(app) {
+        Ok(agreed) => match http.node.apps().admit(agreed.app) {
             Err(refusal) => refusal,
             Ok(()) => {
                 let Ok(transport) = transport(stream) else {
-                    http.node.apps().release(app);
+                    http.node.apps().release(agreed.app);
                     return;
                 };
-                let adopted = Adopted { app, transport, answer: &answer, early: &early };
+                let adopted = Adopted { agreed, transport, answer: &answer, early: &early };
                 return http.engine.borrow_mut().adopt(adopted, guest);
             }
         },
