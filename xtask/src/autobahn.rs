@@ -12,7 +12,8 @@ use serde_json::Value;
 use crate::run::{cargo, command, root};
 use crate::setup::python_env;
 
-/// Cases of permessage-deflate. There are 216, each of a thousand messages: these are run in one or two minutes.
+/// Cases of permessage-deflate. There are 216, each of a thousand messages: these are run in one or two
+/// minutes.
 const DEFLATE: [&str; 2] = ["12.*", "13.*"];
 
 /// JSON, prose and HTML with the usual offer, then JSON with the others. Left out are: bitmap and PDF (12.2,
