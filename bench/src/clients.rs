@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use mio::{Interest, Registry, Token};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
-use crate::frames::{Arrival, Frame, Ledger, Verdict, arrival, first};
+use crate::frames::{Arrival, Frame, Inflater, Ledger, Verdict, arrival, first};
 use crate::server::Target;
 
 /// How long a server may take for one step of a handshake.
@@ -19,6 +19,9 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(300);
 const MAX_ANSWER: usize = 64 << 10;
 /// Loopback addresses to connect from, so that no address runs out of ports.
 const SOURCES: usize = 200;
+
+/// Each message is to be compressed by itself, so that all clients get the same bytes.
+const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n";
 
 /// One subscriber.
 #[derive(Debug)]
@@ -36,6 +39,15 @@ struct Client {
 pub(crate) struct Clients {
     clients: Vec<Client>,
     buffer: Vec<u8>,
+    shared: Shared,
+}
+
+/// What reading them needs and leaves, of all clients.
+#[derive(Debug, Default)]
+struct Shared {
+    inflater: Inflater,
+    /// Bytes of frames with events.
+    wire: u64,
 }
 
 impl Clients {
@@ -57,7 +69,8 @@ impl Clients {
 
     /// Nobody yet, with room for `count`.
     pub(crate) fn none(count: usize) -> Self {
-        Self { clients: Vec::with_capacity(count), buffer: vec![0; 256 << 10] }
+        let clients = Vec::with_capacity(count);
+        Self { clients, buffer: vec![0; 256 << 10], shared: Shared::default() }
     }
 
     /// Connects and subscribes one more, which is client `n` of all that this process has.
@@ -89,7 +102,7 @@ impl Clients {
             match client.stream.read(&mut self.buffer) {
                 Ok(0) => bail!("not a result: the server has closed client {place}"),
                 Ok(n) => {
-                    client.take(&self.buffer[..n], &mut on)?;
+                    client.take(&self.buffer[..n], &mut self.shared, &mut on)?;
                     // Less than asked for: the socket is empty, and the next bytes wake us again.
                     // Not so the end, when it was told together with these.
                     if n < self.buffer.len() && !event.is_read_closed() {
@@ -100,6 +113,11 @@ impl Clients {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Bytes of all frames with events that have come.
+    pub(crate) fn wire_bytes(&self) -> u64 {
+        self.shared.wire
     }
 
     /// Compares with `published` events.
@@ -113,26 +131,42 @@ impl Clients {
 }
 
 impl Client {
-    fn take(&mut self, bytes: &[u8], on: &mut impl FnMut(Arrival)) -> Result<()> {
+    fn take(
+        &mut self,
+        bytes: &[u8],
+        shared: &mut Shared,
+        on: &mut impl FnMut(Arrival),
+    ) -> Result<()> {
         if self.partial.is_empty() {
-            let used = self.take_frames(bytes, on)?;
+            let used = self.take_frames(bytes, shared, on)?;
             self.partial.extend_from_slice(&bytes[used..]);
             return Ok(());
         }
         let mut partial = std::mem::take(&mut self.partial);
         partial.extend_from_slice(bytes);
-        let used = self.take_frames(&partial, on)?;
+        let used = self.take_frames(&partial, shared, on)?;
         self.partial.extend_from_slice(&partial[used..]);
         Ok(())
     }
 
     /// Takes the whole frames at the front of `bytes`. How much of it they are.
-    fn take_frames(&mut self, bytes: &[u8], on: &mut impl FnMut(Arrival)) -> Result<usize> {
+    fn take_frames(
+        &mut self,
+        bytes: &[u8],
+        shared: &mut Shared,
+        on: &mut impl FnMut(Arrival),
+    ) -> Result<usize> {
         let mut used = 0;
         while let Some(frame) = first(&bytes[used..])? {
             used += frame.length;
-            match arrival(frame.payload, &mut self.mark) {
+            let arrival = if frame.compressed {
+                Some(shared.inflater.arrival(frame.payload)?)
+            } else {
+                arrival(frame.payload, &mut self.mark)
+            };
+            match arrival {
                 Some(arrival) => {
+                    shared.wire += frame.length as u64;
                     self.ledger.note(arrival.sequence);
                     on(arrival);
                 }
@@ -164,13 +198,14 @@ pub(crate) fn subscribe(target: &Target, n: usize, channel: &str) -> Result<(Tcp
     let handshake = format!(
         "GET /app/{}?protocol=7&client=bench&version=1.0 HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\
          Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{}\r\n",
         target.key.key(),
-        target.port
+        target.port,
+        if target.deflate { OFFER } else { "" }
     );
     stream.write_all(handshake.as_bytes())?;
     let mut unread = Vec::new();
-    wait_for_upgrade(&mut stream, &mut unread)?;
+    wait_for_upgrade(&mut stream, &mut unread, target.deflate)?;
     wait_for(&mut stream, &mut unread, b"pusher:connection_established")?;
     let text = format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{channel}"}}}}"#);
     stream.write_all(&masked(1, text.as_bytes())?)?;
@@ -186,11 +221,17 @@ fn connect_from(n: usize, port: u16) -> Result<TcpStream> {
     Ok(socket.into())
 }
 
-fn wait_for_upgrade(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Result<()> {
+fn wait_for_upgrade(stream: &mut TcpStream, unread: &mut Vec<u8>, deflate: bool) -> Result<()> {
     loop {
         if let Some(end) = unread.windows(4).position(|window| window == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&unread[..end]);
             ensure!(head.starts_with("HTTP/1.1 101"), "the server refuses: {head}");
+            let agreed = head.contains("permessage-deflate");
+            ensure!(
+                agreed == deflate,
+                "compression was {}asked for: {head}",
+                if deflate { "" } else { "not " }
+            );
             unread.drain(..end + 4);
             return Ok(());
         }
@@ -201,7 +242,7 @@ fn wait_for_upgrade(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Result<()> 
 /// Takes frames until one has `text` in it; what follows stays in `unread`.
 fn wait_for(stream: &mut TcpStream, unread: &mut Vec<u8>, text: &[u8]) -> Result<()> {
     loop {
-        while let Some(Frame { opcode, payload, length }) = first(unread)? {
+        while let Some(Frame { opcode, payload, length, .. }) = first(unread)? {
             let found = contains(payload, text);
             let refused = opcode == 8 || contains(payload, b"\"pusher:error\"");
             ensure!(!refused, "the server refuses: {}", String::from_utf8_lossy(payload));

@@ -206,6 +206,7 @@ fn fanout(subscribers: usize) -> FanoutLoad {
         closed: false,
         in_flight: 8,
         events: None,
+        deflate: false,
     }
 }
 

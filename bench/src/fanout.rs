@@ -161,6 +161,11 @@ impl Fanout {
         Ok(self.clients.verdict(self.published))
     }
 
+    /// What a delivery takes on the wire, frame header included.
+    pub(crate) fn wire_bytes_each(&self) -> f64 {
+        self.clients.wire_bytes() as f64 / self.delivered as f64
+    }
+
     /// A publisher that awaits no answer, so that answers never gate the next event; else the one
     /// that awaits fewest.
     fn idlest(&self) -> usize {

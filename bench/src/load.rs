@@ -11,7 +11,7 @@ use crate::crowd::Crowd;
 use crate::fanout::{CHANNEL, Fanout};
 use crate::frames::{MIN_SIZE, Verdict};
 use crate::report::{Pace, Report, Start};
-use crate::server::Server;
+use crate::server::{Server, Target};
 
 /// Deliveries of a closed loop, unless it is told a number of events.
 const DELIVERIES: u64 = 4_000_000;
@@ -71,6 +71,9 @@ pub(crate) struct FanoutLoad {
     /// Closed loop: events in all; by default as many as make four million deliveries.
     #[arg(long)]
     pub(crate) events: Option<u64>,
+    /// Subscribers offer permessage-deflate; the server must accept it.
+    #[arg(long)]
+    pub(crate) deflate: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -184,6 +187,7 @@ impl FanoutLoad {
         let mut report = phase.judge(fanout.verdict()?, Pace::Open)?;
         let at = |quantile| fanout.latency.value_at_quantile(quantile) as f64 / 1e3;
         report.set("CPU per delivery, µs", phase.each(fanout.delivered));
+        report.set("wire bytes per delivery", fanout.wire_bytes_each());
         report.set("p50, ms", at(0.5));
         report.set("p99, ms", at(0.99));
         report.set("published late, at most, ms", fanout.late.as_secs_f64() * 1e3);
@@ -200,6 +204,7 @@ impl FanoutLoad {
         let verdict = Verdict { disordered: 0, ..fanout.verdict()? };
         let mut report = phase.judge(verdict, Pace::Closed)?;
         report.set("CPU per delivery, µs", phase.each(fanout.delivered));
+        report.set("wire bytes per delivery", fanout.wire_bytes_each());
         report.set("deliveries/s", phase.rate(fanout.delivered));
         Ok(report)
     }
@@ -207,7 +212,8 @@ impl FanoutLoad {
     fn connect(&self, server: &Server, publishers: usize) -> Result<Fanout> {
         ensure!(self.subscribers > 0, "at least one subscriber is needed");
         ensure!(self.size >= MIN_SIZE, "an event needs {MIN_SIZE} bytes at least");
-        Fanout::connect(&server.target, self.subscribers, publishers, self.size)
+        let target = Target { deflate: self.deflate, ..server.target.clone() };
+        Fanout::connect(&target, self.subscribers, publishers, self.size)
     }
 }
 

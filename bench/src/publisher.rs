@@ -37,7 +37,7 @@ impl Publisher {
     /// Publishes an event whose data needs no escaping.
     pub(crate) fn publish(&mut self, channel: &str, data: &str) -> Result<()> {
         let body = format!(r#"{{"name":"bench","channel":"{channel}","data":"{data}"}}"#);
-        let Target { app_id, key, port } = &self.target;
+        let Target { app_id, key, port, .. } = &self.target;
         let path = format!("/apps/{app_id}/events");
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let query = rest::sign(key, "POST", &path, &[], body.as_bytes(), now);

@@ -62,6 +62,8 @@ pub(crate) struct Cores {
 /// Where a server is and how it is spoken to.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
+    /// Whether clients offer compression, which must be accepted then.
+    pub(crate) deflate: bool,
     pub(crate) port: u16,
     pub(crate) app_id: String,
     pub(crate) key: AppKey,
@@ -91,7 +93,7 @@ impl Server {
             .spawn()
             .with_context(|| format!("cannot start {}", peer.name))?;
         let key = AppKey::new(peer.key.as_str(), &peer.secret);
-        let target = Target { port, app_id: peer.app_id.clone(), key };
+        let target = Target { deflate: false, port, app_id: peer.app_id.clone(), key };
         let mut server = Self { child, target };
         pin(cores.client_core)?;
         server.wait(&peer.name)?;

@@ -342,3 +342,14 @@ impl Sockets for SocketTable {
 fn seconds(time: Duration) -> u32 {
     u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_compression_needs_fits_in_what_a_socket_had() {
+        let without = size_of::<(Transport, Decoder, Outbox, State, [bool; 2], Guest)>();
+        assert_eq!(size_of::<Option<Socket>>(), without);
+    }
+}
