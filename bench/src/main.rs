@@ -7,6 +7,7 @@ mod cpu;
 mod fanout;
 mod floor;
 mod frames;
+mod instructions;
 mod load;
 mod publisher;
 mod report;
@@ -37,6 +38,8 @@ enum Command {
     Run(run::Options),
     /// Run the loads against all servers of a file, and print medians.
     Compare(compare::Options),
+    /// Count the server's instructions under callgrind, and compare them with the budgets.
+    Instructions(instructions::Options),
     /// Become another program, on one core, which ends when this process's parent does.
     #[command(hide = true)]
     Exec(server::Exec),
@@ -48,6 +51,7 @@ fn main() -> Result<()> {
         Command::Floor { port } => floor::run(port),
         Command::Run(options) => run::run(&options),
         Command::Compare(options) => compare::run(&options),
+        Command::Instructions(options) => instructions::run(&options),
         Command::Exec(exec) => exec.replace(),
     }
 }
