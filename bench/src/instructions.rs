@@ -64,7 +64,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         measured.push((guard.name, counter.cost(guard)?.total));
     }
     if options.update {
-        return budgets.update(&measured);
+        budgets.update(&measured)?;
+        println!("{} has new numbers: see git diff", options.budgets.display());
+        return Ok(());
     }
     compare(&budgets, &measured)
 }

@@ -38,7 +38,7 @@ pub(crate) struct Guard {
     /// Units in one piece of work.
     units: u64,
     /// Whose work is part of this one's, and does not count.
-    beyond: Option<&'static Guard>,
+    beyond: Option<&'static Self>,
 }
 
 /// Work for the server.
