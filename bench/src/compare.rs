@@ -86,7 +86,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(!peers.is_empty(), "no such server in {}", options.file.display());
     let rounds = if options.quick { 1 } else { options.rounds };
     let mut results = Vec::new();
-    let mut ports = (FIRST_PORT..=LAST_PORT).cycle();
+    let mut ports = ports();
     for load in loads(options.quick).iter().filter(|load| load.name().contains(&options.only)) {
         let mut of_load: Vec<Outcome> = peers.iter().map(|peer| Outcome::new(load, peer)).collect();
         for _ in 0..rounds {
@@ -106,8 +106,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// Ports for servers, without end.
+pub(crate) fn ports() -> impl Iterator<Item = u16> {
+    (FIRST_PORT..=LAST_PORT).cycle()
+}
+
 /// The next port that nobody listens on.
-fn free_port(ports: &mut impl Iterator<Item = u16>) -> Result<u16> {
+pub(crate) fn free_port(ports: &mut impl Iterator<Item = u16>) -> Result<u16> {
     let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
     let all = usize::from(LAST_PORT - FIRST_PORT) + 1;
     ports.take(all).find(is_free).context("no free port")
@@ -197,7 +202,7 @@ fn open(subscribers: usize, rate: u32, seconds: u32) -> Load {
     Load::Fanout(FanoutLoad { rate, seconds, ..fanout(subscribers) })
 }
 
-fn fanout(subscribers: usize) -> FanoutLoad {
+pub(crate) fn fanout(subscribers: usize) -> FanoutLoad {
     FanoutLoad {
         subscribers,
         size: 128,

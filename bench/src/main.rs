@@ -9,6 +9,7 @@ mod crowd;
 mod fanout;
 mod floor;
 mod frames;
+mod instructions;
 mod load;
 mod publisher;
 mod report;
@@ -41,6 +42,8 @@ enum Command {
     Compare(compare::Options),
     /// Measure what threads wait for each other at, in this process.
     Contention(contention::Options),
+    /// Count the server's instructions under callgrind, and compare them with the budgets.
+    Instructions(instructions::Options),
     /// Become another program, on one core, which ends when this process's parent does.
     #[command(hide = true)]
     Exec(server::Exec),
@@ -53,6 +56,7 @@ fn main() -> Result<()> {
         Command::Run(options) => run::run(&options),
         Command::Compare(options) => compare::run(&options),
         Command::Contention(options) => contention::run(&options),
+        Command::Instructions(options) => instructions::run(&options),
         Command::Exec(exec) => exec.replace(),
     }
 }

@@ -6,15 +6,17 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clarim_protocol::auth::AppKey;
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 use serde::Deserialize;
 
 use crate::cpu::{Clock, memory, pin};
 
 /// How long a server may take until it listens.
-const START_LIMIT: Duration = Duration::from_secs(20);
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// How long a server may take to end once it is asked to.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// A server as the file of peers describes it.
 #[derive(Debug, Clone, Deserialize)]
@@ -110,6 +112,17 @@ impl Server {
             if Instant::now() > deadline {
                 bail!("{name} does not listen on port {port}");
             }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        let deadline = Instant::now() + STOP_LIMIT;
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        while self.child.try_wait()?.is_none() {
+            ensure!(Instant::now() < deadline, "the server does not end when it is asked to");
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())

@@ -49,6 +49,18 @@ fn events_on_several_connections_arrive_once_each() {
 }
 
 #[test]
+fn in_step_nothing_is_published_before_the_last_has_arrived() {
+    let in_step = |fault| {
+        let mut fanout = Fanout::connect(&start(fault), SUBSCRIBERS, 1, 128).unwrap();
+        fanout.in_step(50, 1, Duration::from_millis(500)).unwrap();
+        (fanout.verdict().unwrap(), fanout.published)
+    };
+    assert_eq!(in_step(Fault::None), (Verdict::default(), 50));
+    let one_lost = Verdict { lost: 1, ..Verdict::default() };
+    assert_eq!(in_step(Fault::Lose), (one_lost, 11), "the eleventh event is lost");
+}
+
+#[test]
 fn frames_in_pieces_are_put_together() {
     let (_, verdict) = open(Fault::Pieces);
     assert_eq!(verdict, Verdict::default());
