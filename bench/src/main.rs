@@ -1,5 +1,5 @@
 //! Measures Pusher-compatible servers beside a floor server: see README.md.
-#![expect(clippy::print_stdout, reason = "a command for people at a terminal")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people at a terminal")]
 
 mod clients;
 mod compare;
@@ -17,6 +17,8 @@ mod run;
 mod server;
 #[cfg(test)]
 mod tests;
+
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -49,7 +51,17 @@ enum Command {
     Exec(server::Exec),
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     raise_open_files()?;
     match Cli::parse().command {
         Command::Floor { port } => floor::run(port),

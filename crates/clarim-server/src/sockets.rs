@@ -187,13 +187,17 @@ impl SocketTable {
         }
     }
 
-    /// Gives up on sockets in `places` that have been closing for too long.
+    /// Gives up on sockets in `places` that have been closing for too long, and takes unused memory from the
+    /// others.
     pub(crate) fn sweep(&mut self, places: std::ops::Range<usize>) {
         let now = seconds(self.now);
         let end = places.end.min(self.sockets.len());
         for place in places.start..end {
-            if let Some(socket) = &self.sockets[place]
-                && let State::Closing { until } | State::Done { until } = socket.state
+            let Some(socket) = &mut self.sockets[place] else {
+                continue;
+            };
+            socket.outbox.rest();
+            if let State::Closing { until } | State::Done { until } = socket.state
                 && until <= now
             {
                 self.gone.push(ConnectionId(place as u32));

@@ -147,12 +147,16 @@ async fn welcome(http: Rc<Http>, tls: Option<TlsAcceptor>, stream: StdStream, gu
     let Ok(stream) = TcpStream::from_std(stream) else {
         return;
     };
-    let Some(tls) = tls else {
-        if let Some(upgraded) = serve_http1(http.clone(), stream).await {
-            adopt(&http, upgraded, guest, |stream| plain(stream).map(Transport::Plain)).await;
-        }
-        return;
-    };
+    if let Some(tls) = tls {
+        // On the heap, so that the task of a plain connection is no larger for it.
+        return Box::pin(welcome_tls(http, &tls, stream, guest)).await;
+    }
+    if let Some(upgraded) = serve_http1(http.clone(), stream).await {
+        adopt(&http, upgraded, guest, |stream| plain(stream).map(Transport::Plain)).await;
+    }
+}
+
+async fn welcome_tls(http: Rc<Http>, tls: &TlsAcceptor, stream: TcpStream, guest: Guest) {
     let Ok(Ok(stream)) =
         tokio::time::timeout(http.settings.handshake_timeout, tls.accept(stream)).await
     else {
