@@ -1,6 +1,7 @@
 //! Measures Pusher-compatible servers beside a floor server: see README.md.
 #![expect(clippy::print_stdout, reason = "a command for people at a terminal")]
 
+mod account;
 mod clients;
 mod compare;
 mod contention;
@@ -10,10 +11,15 @@ mod fanout;
 mod floor;
 mod frames;
 mod load;
+mod machine;
+mod members;
 mod publisher;
 mod report;
 mod run;
 mod server;
+mod session;
+mod stage;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +27,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
-#[command(about = "Measures Pusher-compatible servers beside a floor server")]
+#[command(version, about = "Measures Pusher-compatible servers beside a floor server")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
