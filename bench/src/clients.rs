@@ -2,10 +2,13 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use mio::{Interest, Registry, Token};
+use rustix::io::Errno;
+use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
 use crate::frames::{Arrival, Frame, Inflater, Ledger, Verdict, arrival, first};
@@ -195,15 +198,7 @@ pub(crate) fn subscribe(target: &Target, n: usize, channel: &str) -> Result<(Tcp
     let mut stream = connect_from(n, target.port)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(STEP_LIMIT))?;
-    let handshake = format!(
-        "GET /app/{}?protocol=7&client=bench&version=1.0 HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\
-         Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{}\r\n",
-        target.key.key(),
-        target.port,
-        if target.deflate { OFFER } else { "" }
-    );
-    stream.write_all(handshake.as_bytes())?;
+    stream.write_all(handshake(target).as_bytes())?;
     let mut unread = Vec::new();
     wait_for_upgrade(&mut stream, &mut unread, target.deflate)?;
     wait_for(&mut stream, &mut unread, b"pusher:connection_established")?;
@@ -213,12 +208,44 @@ pub(crate) fn subscribe(target: &Target, n: usize, channel: &str) -> Result<(Tcp
     Ok((stream, unread))
 }
 
+/// The request that makes a connection a WebSocket.
+pub(crate) fn handshake(target: &Target) -> String {
+    format!(
+        "GET /app/{}?protocol=7&client=bench&version=1.0 HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\
+         Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{}\r\n",
+        target.key.key(),
+        target.port,
+        if target.deflate { OFFER } else { "" }
+    )
+}
+
 fn connect_from(n: usize, port: u16) -> Result<TcpStream> {
-    let source = Ipv4Addr::new(127, 0, 1, u8::try_from(1 + n % SOURCES)?);
-    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    bind(&socket, &SocketAddrV4::new(source, 0))?;
+    let socket = socket_of(n, SocketFlags::CLOEXEC)?;
     connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
     Ok(socket.into())
+}
+
+/// Begins to connect client `n`, without waiting. The kernel keeps `receive` bytes for it at most.
+pub(crate) fn begin_to_connect(n: usize, port: u16, receive: Option<usize>) -> Result<TcpStream> {
+    let socket = socket_of(n, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    if let Some(bytes) = receive {
+        set_socket_recv_buffer_size(&socket, bytes)?;
+    }
+    match connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)) {
+        Ok(()) | Err(Errno::INPROGRESS) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let stream = TcpStream::from(socket);
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn socket_of(n: usize, flags: SocketFlags) -> Result<OwnedFd> {
+    let source = Ipv4Addr::new(127, 0, 1, u8::try_from(1 + n % SOURCES)?);
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+    bind(&socket, &SocketAddrV4::new(source, 0))?;
+    Ok(socket)
 }
 
 fn wait_for_upgrade(stream: &mut TcpStream, unread: &mut Vec<u8>, deflate: bool) -> Result<()> {
@@ -265,9 +292,20 @@ fn read_more(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Result<()> {
 }
 
 /// A client's frame. A mask of zeros leaves the payload as it is.
-fn masked(opcode: u8, payload: &[u8]) -> Result<Vec<u8>> {
-    let length = u8::try_from(payload.len()).ok().filter(|n| *n < 126).context("too long")?;
-    Ok([&[0x80 | opcode, 0x80 | length, 0, 0, 0, 0], payload].concat())
+pub(crate) fn masked(opcode: u8, payload: &[u8]) -> Result<Vec<u8>> {
+    let length = u16::try_from(payload.len()).context("too long")?;
+    let mut frame = Vec::with_capacity(payload.len() + 8);
+    frame.push(0x80 | opcode);
+    match u8::try_from(length) {
+        Ok(short) if short < 126 => frame.push(0x80 | short),
+        _ => {
+            frame.push(0x80 | 126);
+            frame.extend_from_slice(&length.to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(payload);
+    Ok(frame)
 }
 
 fn contains(bytes: &[u8], text: &[u8]) -> bool {

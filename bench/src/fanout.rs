@@ -22,16 +22,16 @@ use crate::server::Target;
 /// The channel that everybody subscribes to.
 pub(crate) const CHANNEL: &str = "bench";
 /// How long nothing may happen before what is missing counts as lost.
-const QUIET: Duration = Duration::from_secs(5);
+pub(crate) const QUIET: Duration = Duration::from_secs(5);
 /// What comes twice comes late: how long a run listens on after its last delivery.
-const AFTERMATH: Duration = Duration::from_millis(200);
+pub(crate) const AFTERMATH: Duration = Duration::from_millis(200);
 /// How long a load may take.
-const LIMIT: Duration = Duration::from_secs(600);
+pub(crate) const LIMIT: Duration = Duration::from_secs(600);
 /// Microseconds; nothing is on its way for longer than a load may take.
-const MAX_LATENCY: u64 = 600_000_000;
+pub(crate) const MAX_LATENCY: u64 = 600_000_000;
 /// Tokens of publishers begin here; those of clients are below.
-const PUBLISHERS: usize = 1 << 20;
-const TIMER: Token = Token(usize::MAX - 1);
+pub(crate) const PUBLISHERS: usize = 1 << 20;
+pub(crate) const TIMER: Token = Token(usize::MAX - 1);
 
 /// Subscribers of one channel and those who publish to it.
 pub(crate) struct Fanout {

@@ -170,6 +170,16 @@ impl Ledger {
         }
     }
 
+    /// One came that stands before all that are counted here.
+    pub(crate) fn note_before_first(&mut self) {
+        self.disordered += 1;
+    }
+
+    /// One more than the highest that has come.
+    pub(crate) fn end(&self) -> u64 {
+        self.ahead.last().map_or(self.next, |last| last + 1)
+    }
+
     /// Compares with events 0, 1, … `published` - 1.
     pub(crate) fn verdict(&self, published: u64) -> Verdict {
         let received = self.next.min(published) + self.ahead.range(..published).count() as u64;

@@ -1,6 +1,11 @@
 //! Measures Pusher-compatible servers beside a floor server: see README.md.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people at a terminal")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command for people at a terminal"
+)]
 
+mod account;
 mod clients;
 mod compare;
 mod contention;
@@ -11,10 +16,15 @@ mod floor;
 mod frames;
 mod instructions;
 mod load;
+mod machine;
+mod members;
 mod publisher;
 mod report;
 mod run;
 mod server;
+mod session;
+mod stage;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +34,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
-#[command(about = "Measures Pusher-compatible servers beside a floor server")]
+#[command(version, about = "Measures Pusher-compatible servers beside a floor server")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -101,7 +101,7 @@ fn event(channel: &str, data: &str) -> String {
 }
 
 /// Length of the first answer, when it is whole.
-fn answer(bytes: &[u8]) -> Result<Option<usize>> {
+pub(crate) fn answer(bytes: &[u8]) -> Result<Option<usize>> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut response = httparse::Response::new(&mut headers);
     let httparse::Status::Complete(head) = response.parse(bytes)? else { return Ok(None) };

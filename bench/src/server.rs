@@ -28,6 +28,12 @@ pub(crate) struct Peer {
     /// Its environment, beside the caller's own.
     #[serde(default)]
     pub(crate) env: BTreeMap<String, String>,
+    /// Says its version.
+    #[serde(default)]
+    pub(crate) version: Vec<String>,
+    /// That it only shows what the kernel costs, and cannot do everything.
+    #[serde(default)]
+    pub(crate) floor: bool,
     #[serde(default = "Peer::default_app")]
     pub(crate) app_id: String,
     #[serde(default = "Peer::default_key")]

@@ -1,6 +1,8 @@
 //! The load generator must notice what a bad server does.
 
+mod bad_rooms;
 mod bad_server;
+mod rooms;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
