@@ -21,6 +21,9 @@ pub const CACHE_TTL: Duration = Duration::from_secs(30 * 60);
 /// Cached events of one shard take at most this many bytes; over it the oldest go.
 const MAX_CACHED_BYTES: usize = 4 << 20;
 
+/// Of a remembered event, beside its frame and the name of its channel: entries of maps and queues.
+const CACHED_OVERHEAD: usize = 256;
+
 /// A channel with more subscribers than this is told their number at most every [`COUNT_PAUSE`].
 const COUNT_AT_ONCE: usize = 100;
 const COUNT_PAUSE: Duration = Duration::from_secs(5);
@@ -219,9 +222,9 @@ impl Shard {
     fn remember(&mut self, key: &ChannelKey, frame: &Frame, now: Duration) {
         let channel = self.channels.entry(key.clone()).or_default();
         let old = channel.cached.replace(Cached { frame: frame.clone(), at: now });
-        self.cached_bytes += frame.bytes().len();
+        self.cached_bytes += cost(key, frame);
         match old {
-            Some(old) => self.cached_bytes -= old.frame.bytes().len(),
+            Some(old) => self.cached_bytes -= cost(key, &old.frame),
             None => self.cached.push_back((now + CACHE_TTL, key.clone())),
         }
         while self.cached_bytes > MAX_CACHED_BYTES
@@ -236,7 +239,7 @@ impl Shard {
             return;
         };
         if let Some(old) = channel.cached.take() {
-            self.cached_bytes -= old.frame.bytes().len();
+            self.cached_bytes -= cost(key, &old.frame);
         }
         self.remove_if_empty(key);
     }
@@ -255,6 +258,12 @@ impl Shard {
             self.uncounted.insert(key.clone());
         }
     }
+}
+
+/// Bytes that remembering an event takes: names of channels are the publisher's choice, and as many as it
+/// likes.
+fn cost(key: &ChannelKey, frame: &Frame) -> usize {
+    CACHED_OVERHEAD + 2 * key.name.as_str().len() + frame.bytes().len()
 }
 
 /// An event on its way to a channel.

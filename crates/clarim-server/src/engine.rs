@@ -145,7 +145,7 @@ impl Engine {
             self.take(id, &mut early.to_vec());
         }
         if look_again {
-            self.unread.push(id);
+            self.read_again(id);
         }
     }
 
@@ -179,23 +179,23 @@ impl Engine {
         self.sockets.now = self.started.elapsed();
     }
 
+    /// Does what is in the inbox now. What other threads put there meanwhile waits for its turn: they could
+    /// go on for ever.
     fn process_inbox(&mut self) {
-        loop {
-            self.inbox.take(&mut self.entries);
-            if self.entries.is_empty() {
-                return;
-            }
-            for entry in self.entries.drain(..) {
-                self.hub.process(entry, &mut self.sockets);
-            }
-            if self.entries.capacity() > 4096 {
-                self.entries = Vec::new();
-            }
+        self.inbox.take(&mut self.entries);
+        for entry in self.entries.drain(..) {
+            self.hub.process(entry, &mut self.sockets);
+        }
+        if self.entries.capacity() > 4096 {
+            self.entries = Vec::new();
         }
     }
 
     fn read_sockets(&mut self) -> io::Result<()> {
         for id in std::mem::take(&mut self.unread) {
+            if let Some(socket) = self.sockets.get_mut(id) {
+                socket.unread = false;
+            }
             self.read(id, true);
         }
         let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
@@ -217,7 +217,9 @@ impl Engine {
                 self.sockets.writable(id);
             }
             let ended = event.is_read_closed() || event.is_error();
-            if event.is_readable() || ended {
+            // Those that had more than one turn takes have had their turn.
+            let is_due = self.sockets.get_mut(id).is_some_and(|socket| !socket.unread);
+            if is_due && (event.is_readable() || ended) {
                 self.read(id, ended);
             }
         }
@@ -229,9 +231,18 @@ impl Engine {
     fn read(&mut self, id: ConnectionId, to_the_end: bool) {
         let mut buffer = std::mem::take(&mut self.buffer);
         if self.read_into(id, &mut buffer, to_the_end) {
-            self.unread.push(id);
+            self.read_again(id);
         }
         self.buffer = buffer;
+    }
+
+    /// In the next turn, once, however often it is asked for.
+    fn read_again(&mut self, id: ConnectionId) {
+        if let Some(socket) = self.sockets.get_mut(id)
+            && !std::mem::replace(&mut socket.unread, true)
+        {
+            self.unread.push(id);
+        }
     }
 
     /// Whether there may be more to read.
@@ -273,7 +284,7 @@ impl Engine {
             return;
         };
         let max = app.limits.message_bytes;
-        let Some(socket) = self.sockets.get_mut(id) else {
+        let Some(socket) = self.sockets.get_mut(id).filter(|socket| !socket.deaf) else {
             return;
         };
         // Taken out while messages that borrow from them are handled.
@@ -287,6 +298,10 @@ impl Engine {
                     let reason = violation.to_string();
                     self.sockets.close(id, violation.code(), &reason);
                     decoder = Decoder::default();
+                    // Where the next frame begins is not known any more.
+                    if let Some(socket) = self.sockets.get_mut(id) {
+                        socket.deaf = true;
+                    }
                     break;
                 }
             }
@@ -370,28 +385,40 @@ impl Engine {
         self.drain = Some(drain);
     }
 
-    /// Takes connections that are closing off their channels, and forgets those that have gone.
+    /// Takes connections that are closing off their channels, and forgets those that have gone. The former
+    /// first, each time: a place that is free may be taken by another connection.
     fn remove_closed(&mut self) {
-        while let Some((id, end)) = self.sockets.closing.pop() {
-            if end == End::Slow {
-                self.slow_readers.fetch_add(1, Ordering::Relaxed);
+        loop {
+            if let Some((id, end)) = self.sockets.closing.pop() {
+                self.take_off(id, end);
+            } else if let Some(id) = self.sockets.gone.pop() {
+                self.forget(id);
+            } else {
+                return;
             }
-            if let Some((app, socket_id)) = self.hub.describe(id) {
-                traffic::closing(app, socket_id, end);
-            }
-            self.hub.depart(id, self.sockets.now);
-            self.process_inbox();
         }
-        while let Some(id) = self.sockets.gone.pop() {
-            if !self.sockets.remove(id) {
-                continue;
-            }
-            if let Some((app, socket_id)) = self.hub.describe(id) {
-                traffic::closed(app, socket_id);
-            }
-            self.connections -= 1;
-            self.hub.close(id, self.sockets.now);
-            self.process_inbox();
+    }
+
+    fn take_off(&mut self, id: ConnectionId, end: End) {
+        if end == End::Slow {
+            self.slow_readers.fetch_add(1, Ordering::Relaxed);
         }
+        if let Some((app, socket_id)) = self.hub.describe(id) {
+            traffic::closing(app, socket_id, end);
+        }
+        self.hub.depart(id, self.sockets.now);
+        self.process_inbox();
+    }
+
+    fn forget(&mut self, id: ConnectionId) {
+        if !self.sockets.remove(id) {
+            return;
+        }
+        if let Some((app, socket_id)) = self.hub.describe(id) {
+            traffic::closed(app, socket_id);
+        }
+        self.connections -= 1;
+        self.hub.close(id, self.sockets.now);
+        self.process_inbox();
     }
 }

@@ -11,7 +11,7 @@ use clarim_protocol::{Code, Frame};
 use mio::{Interest, Registry, Token};
 
 use crate::accept::Guest;
-use crate::outbox::{Outbox, Shared, Written};
+use crate::outbox::{OVERHEAD, Outbox, Shared, Written};
 use crate::transport::Transport;
 
 /// How long a socket that is being closed may take to send the rest and to hear the client's farewell.
@@ -30,6 +30,10 @@ pub(crate) struct Socket {
     blocked: bool,
     /// The client takes compressed messages, and may send such.
     pub(crate) deflate: bool,
+    /// Waiting in the engine's list of those that have more to read.
+    pub(crate) unread: bool,
+    /// What comes in is not looked at any more: it can't be understood.
+    pub(crate) deaf: bool,
     _guest: Guest,
 }
 
@@ -54,6 +58,8 @@ pub(crate) enum End {
     Slow,
     /// Closed by the server, with a code.
     Closed(Code),
+    /// The client has said farewell.
+    Left,
 }
 
 /// All sockets of a worker, at the places that the hub gave the connections.
@@ -107,6 +113,8 @@ impl SocketTable {
             queued: false,
             blocked: false,
             deflate,
+            unread: false,
+            deaf: false,
             _guest: guest,
         });
         Ok(())
@@ -180,8 +188,9 @@ impl SocketTable {
                 };
                 self.enqueue(id, &Shared::new(answer));
                 self.set_state(id, State::Done { until });
+                self.closing.push((id, End::Left));
             }
-            State::Closing { .. } if socket.outbox.bytes() == 0 => self.gone.push(id),
+            State::Closing { .. } if socket.outbox.weight() == 0 => self.gone.push(id),
             State::Closing { .. } => self.set_state(id, State::Done { until }),
             State::Done { .. } => {}
         }
@@ -226,7 +235,9 @@ impl SocketTable {
         if socket.state != State::Open {
             return;
         }
-        if socket.outbox.bytes() + frame.bytes().len() > limit {
+        // The list of a large presence channel may be longer than the limit: alone, it is let through.
+        let (kept, more) = (socket.outbox.weight(), frame.bytes().len() + OVERHEAD);
+        if kept > 0 && kept + more > limit {
             return self.overflow(id);
         }
         socket.outbox.push(frame);

@@ -53,6 +53,7 @@ pub(crate) fn closing(app: &App, socket_id: SocketId, end: End) {
             "connection closed: it reads too slowly and its outbox was full"
         ),
         End::Closed(Code::PONG_TIMEOUT) => traffic!("Connection Pruned", socket_id),
+        End::Left => {}
         End::Closed(code) => traffic!("Connection Closing", format_args!("{socket_id} ({code})")),
     }
 }

@@ -111,6 +111,11 @@ impl Driven<'_> {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut patience = None;
         loop {
+            // Looked at in each turn: under load there may be no pause to wait for it in.
+            if patience.is_none() && phase.now() >= Phase::Draining {
+                patience = Some(Instant::now() + drain + FAREWELL);
+                engine.borrow_mut().drain(drain);
+            }
             let more = engine.borrow_mut().turn()?;
             if let Some(patience) = patience
                 && phase.now() == Phase::Closed
@@ -120,22 +125,16 @@ impl Driven<'_> {
             {
                 return Ok(());
             }
-            if more {
+            if more || !inbox.fall_asleep() {
                 // Unlike a wake-up of itself, this lets the runtime look at the HTTP sockets first.
                 tokio::task::yield_now().await;
-                continue;
-            }
-            if !inbox.fall_asleep() {
                 continue;
             }
             tokio::select! {
                 () = inbox.woken() => {}
                 ready = readiness.readable() => ready?.clear_ready(),
                 _ = tick.tick() => {}
-                () = phase.reached(Phase::Draining), if patience.is_none() => {
-                    patience = Some(Instant::now() + drain + FAREWELL);
-                    engine.borrow_mut().drain(drain);
-                }
+                () = phase.reached(Phase::Draining), if patience.is_none() => {}
             }
             inbox.wake_up();
         }

@@ -74,6 +74,7 @@ where
 {
     let verdict: Rc<OnceCell<Verdict>> = Rc::default();
     let served = Rc::new(Cell::new(false));
+    let stream = Held::new(stream, verdict.clone(), http.settings.handshake_timeout);
     let service = {
         let (http, verdict, served) = (http.clone(), verdict.clone(), served.clone());
         service_fn(move |request| {
@@ -88,7 +89,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(KEEP_ALIVE)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(Held::new(stream, verdict.clone())), service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut phase = http.phase.clone();
     {
         let mut first_request = pin!(tokio::time::sleep(http.settings.handshake_timeout));
@@ -132,25 +133,70 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let mut phase = http.phase.clone();
-    let service = service_fn(move |request| {
-        let http = http.clone();
-        async move {
-            let no_upgrade = OnceCell::new();
-            Ok::<_, std::convert::Infallible>(http.answer(request, &no_upgrade).await)
-        }
-    });
+    let requests = Rc::new(Requests::default());
+    let farewell = http.settings.handshake_timeout;
+    let mut patience = farewell;
+    let service = {
+        let requests = requests.clone();
+        service_fn(move |request| {
+            let (http, under_way) = (http.clone(), requests.begin());
+            async move {
+                let no_upgrade = OnceCell::new();
+                let answer = http.answer(request, &no_upgrade).await;
+                drop(under_way);
+                Ok::<_, std::convert::Infallible>(answer)
+            }
+        })
+    };
     let connection = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE)
         .max_header_list_size(MAX_HEAD as u32)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        () = phase.reached(Phase::Draining) => connection.as_mut().graceful_shutdown(),
+    let mut seen = 0;
+    loop {
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = phase.reached(Phase::Draining) => break,
+            // One that asks for nothing is not kept, though it may answer hyper's pings.
+            () = tokio::time::sleep(patience) => {
+                if requests.under_way.get() == 0 && requests.begun.get() == seen {
+                    break;
+                }
+                seen = requests.begun.get();
+                patience = KEEP_ALIVE;
+            }
+        }
     }
+    connection.as_mut().graceful_shutdown();
     // An error here is the peer's way to go.
-    let _ = connection.await;
+    let _ = tokio::time::timeout(farewell, connection).await;
+}
+
+/// The requests of one connection.
+#[derive(Debug, Default)]
+struct Requests {
+    begun: Cell<u64>,
+    under_way: Cell<u32>,
+}
+
+impl Requests {
+    fn begin(self: &Rc<Self>) -> UnderWay {
+        self.begun.set(self.begun.get() + 1);
+        self.under_way.set(self.under_way.get() + 1);
+        UnderWay(self.clone())
+    }
+}
+
+/// A request that is not answered yet.
+#[derive(Debug)]
+struct UnderWay(Rc<Requests>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.set(self.0.under_way.get() - 1);
+    }
 }
 
 /// Runs hyper's tasks on the worker's own thread.

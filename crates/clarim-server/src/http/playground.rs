@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use clarim_protocol::SocketId;
 use hyper::body::Incoming;
-use hyper::header::{HOST, HeaderValue, ORIGIN};
-use hyper::{Method, Request, StatusCode};
+use hyper::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
+use hyper::http::uri::Authority;
+use hyper::{Method, Request, StatusCode, Uri};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -35,6 +36,10 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
     path: &[&str],
 ) -> Result<Answer, Refused> {
+    if !is_asked_here(request.headers(), request.uri()) {
+        let sentence = "This page is for this machine alone, and not for what a proxy passes on.";
+        return Err(Refused::new(StatusCode::FORBIDDEN, sentence));
+    }
     match (request.method(), path) {
         (&Method::GET, []) => Ok(file("text/html; charset=utf-8", PAGE)),
         (&Method::GET, ["playground.js"]) => Ok(file("text/javascript; charset=utf-8", SCRIPT)),
@@ -72,6 +77,21 @@ async fn auth(http: &Http, request: Request<Incoming>) -> Result<Answer, Refused
     Ok(json_value(&json!({ "auth": auth, "channel_data": channel_data })))
 }
 
+/// Headers by which a proxy says for whom it asks.
+const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
+
+/// Whether whoever asks has called this machine by a name of its own, and by itself.
+fn is_asked_here(headers: &HeaderMap, uri: &Uri) -> bool {
+    host(headers, uri).is_some_and(is_this_machine)
+        && FORWARDED.iter().all(|name| !headers.contains_key(*name))
+}
+
+/// As HTTP/1 says it, or as HTTP/2 does.
+fn host<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
+    let header = headers.get(HOST).and_then(|host| host.to_str().ok());
+    header.or_else(|| uri.authority().map(Authority::as_str))
+}
+
 /// A name that somebody else's DNS has given this address is another site's.
 fn is_this_machine(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
@@ -88,8 +108,7 @@ async fn own_page(http: &Http, request: Request<Incoming>) -> Result<Signed, Ref
     let (head, body) = request.into_parts();
     let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
     let origin = header(ORIGIN).and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
-    let host = header(HOST).filter(|host| is_this_machine(host));
-    if host.is_none() || origin != host {
+    if origin.is_none() || origin != host(&head.headers, &head.uri) {
         let sentence = "Only the page served from this address may do this.";
         return Err(Refused::new(StatusCode::FORBIDDEN, sentence));
     }
@@ -98,4 +117,34 @@ async fn own_page(http: &Http, request: Request<Incoming>) -> Result<Signed, Ref
     let app = http.node.apps().iter().next().map(|app| app.id.as_str());
     let app = app.and_then(|id| http.node.apps().find_by_id(id)).ok_or_else(Refused::not_found)?;
     Ok(Signed::of_page(app, body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_asked(uri: &str, headers: &[(&'static str, &str)]) -> bool {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(*name, HeaderValue::from_str(value).unwrap());
+        }
+        is_asked_here(&map, &uri.parse().unwrap())
+    }
+
+    #[test]
+    fn the_page_is_for_those_who_know_this_machine_by_its_own_names() {
+        for host in ["localhost", "localhost:8080", "127.0.0.1:8080", "[::1]:8080", "127.1.2.3"] {
+            assert!(is_asked("/playground/config", &[("host", host)]), "{host}");
+        }
+        // HTTP/2 has no Host header.
+        assert!(is_asked("https://localhost:8080/playground", &[]));
+        for host in ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "192.168.1.2"] {
+            assert!(!is_asked("/playground/config", &[("host", host)]), "{host}");
+        }
+        assert!(!is_asked("/playground", &[]));
+        for forwarded in FORWARDED {
+            let headers = [("host", "127.0.0.1:8080"), (forwarded, "for=1.2.3.4")];
+            assert!(!is_asked("/playground", &headers), "{forwarded}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ mod faults;
 mod http;
 mod load;
 mod raw;
+mod stubborn;
 mod support;
 mod tls;
 mod ws;

@@ -58,12 +58,27 @@ impl Raw {
 
     /// Reads the answer to a handshake, and the greeting.
     pub(crate) async fn welcomed(&mut self) {
+        self.welcomed_as().await;
+    }
+
+    /// As [`welcomed`](Self::welcomed); the socket id.
+    pub(crate) async fn welcomed_as(&mut self) -> String {
         let head = self.head().await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         let (opcode, greeting) = self.frame().await;
         assert_eq!(opcode, TEXT);
         let greeting = String::from_utf8(greeting).unwrap();
         assert!(greeting.contains("pusher:connection_established"), "{greeting}");
+        let greeting: serde_json::Value = serde_json::from_str(&greeting).unwrap();
+        let data: serde_json::Value =
+            serde_json::from_str(greeting["data"].as_str().unwrap()).unwrap();
+        data["socket_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Reads what is there, and forgets it.
+    pub(crate) fn skim(&self) {
+        let mut read = [0; 64 << 10];
+        while matches!(self.stream.try_read(&mut read), Ok(1..)) {}
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {

@@ -400,6 +400,10 @@ pub(crate) struct Api<'a> {
 }
 
 impl Api<'_> {
+    pub(crate) fn app_key(&self) -> &AppKey {
+        self.key
+    }
+
     /// Path and query of a signed request. `path` is what follows `/apps/ID`.
     pub(crate) fn sign(
         &self,

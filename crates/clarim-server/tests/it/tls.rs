@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -52,11 +53,16 @@ impl Files {
 
     /// Writes a new certificate. What trusts it and nothing else.
     fn renew(&self) -> TlsConnector {
+        self.renew_for(&[])
+    }
+
+    /// As [`renew`](Self::renew), and it asks for these protocols.
+    fn renew_for(&self, protocols: &[&[u8]]) -> TlsConnector {
         let CertifiedKey { cert, signing_key }: CertifiedKey<KeyPair> =
             generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         replace(&self.path("key.pem"), &signing_key.serialize_pem());
         replace(&self.path("cert.pem"), &cert.pem());
-        connector(cert.der(), &[])
+        connector(cert.der(), protocols)
     }
 }
 
@@ -209,6 +215,25 @@ async fn frames_in_the_same_record_as_the_handshake_work() {
 }
 
 #[tokio::test]
+async fn http_2_without_a_request_is_ended() {
+    let files = Files::new("silent");
+    let connector = files.renew_for(&[b"h2"]);
+    let tls = Some((files.path("cert.pem"), files.path("key.pem")));
+    let handshake_timeout = Duration::from_millis(300);
+    let server = Setup { tls, handshake_timeout, ..Setup::default() }.start(vec![app()]);
+    // One says nothing at all, the other speaks HTTP/2 and asks for nothing.
+    let mut silent = secure(&server, &connector).await.unwrap();
+    let stream = secure(&server, &connector).await.unwrap();
+    let handshake =
+        http2::handshake::<_, _, Full<Bytes>>(TokioExecutor::new(), TokioIo::new(stream));
+    let (_sender, connection) = within(handshake).await.unwrap();
+    within(connection).await.unwrap();
+    let mut rest = Vec::new();
+    // Be it an orderly end or not.
+    let _ = within(tokio::io::AsyncReadExt::read_to_end(&mut silent, &mut rest)).await;
+}
+
+#[tokio::test]
 async fn the_api_speaks_http_2() {
     let server = Secure::start("http2");
     let mut client = server.connect().await;
@@ -250,7 +275,7 @@ async fn a_certificate_replaced_on_disk_is_served() {
     server.connector = server.files.renew();
     within(async {
         while secure(&server.harness, &server.connector).await.is_err() {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     })
     .await;

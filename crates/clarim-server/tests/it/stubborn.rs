@@ -1,0 +1,105 @@
+//! Those who do not read, do not stop, or ask for nothing.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::raw::{CLOSE, HANDSHAKE, PING, Raw, frame};
+use crate::support::{Setup, app, app_with, dial_narrow, eventually, member, start, within};
+
+/// Requests or pings, many at a time.
+fn many(one: &[u8]) -> Vec<u8> {
+    one.repeat(64 * 1024 / one.len())
+}
+
+#[tokio::test]
+async fn who_pings_and_reads_nothing_is_closed_before_the_pongs_fill_memory() {
+    let server = start();
+    let mut client = Raw::new(dial_narrow(&server).await);
+    client.shake_hands().await;
+    let pings = many(&frame(true, PING, b""));
+    let flood = tokio::spawn(async move {
+        // What the kernel takes, and then as many pongs as half the limit has bytes.
+        for _ in 0..64 {
+            if client.try_send(&pings).await.is_err() {
+                break;
+            }
+        }
+        client
+    });
+    eventually(|| server.running().slow_readers_closed() == 1).await;
+    flood.abort();
+}
+
+#[tokio::test]
+async fn a_member_list_longer_than_the_outbox_is_sent() {
+    let server = Setup { outbox_bytes: 2_000, ..Setup::default() }.start(vec![app()]);
+    let mut clients = Vec::new();
+    for user in 0..60 {
+        let mut client = server.connect().await;
+        let list = client.join("presence-large", user).await;
+        assert_eq!(list["count"], user + 1);
+        clients.push(client);
+    }
+    assert_eq!(server.running().slow_readers_closed(), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_never_stops_does_not_hold_up_the_end() {
+    let mut server = start();
+    let mut floods = Vec::new();
+    for _ in 0..4 {
+        let mut client = Raw::websocket(&server).await;
+        floods.push(tokio::spawn(async move {
+            let pings = many(&frame(true, PING, b"12345678"));
+            while client.try_send(&pings).await.is_ok() {
+                // The close frame is one of what is read and ignored.
+                client.skim();
+            }
+        }));
+    }
+    let server = server.server.take().unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    server.stop();
+    within(tokio::task::spawn_blocking(|| server.wait())).await.unwrap().unwrap();
+    for flood in floods {
+        flood.abort();
+    }
+}
+
+#[tokio::test]
+async fn who_asks_again_and_again_and_reads_no_answer_is_let_go() {
+    let handshake_timeout = Duration::from_millis(300);
+    let server = Setup { handshake_timeout, ..Setup::default() }.start(vec![app()]);
+    let mut client = Raw::new(dial_narrow(&server).await);
+    let requests = many(b"GET /up HTTP/1.1\r\nHost: x\r\n\r\n");
+    let ended = async { while client.try_send(&requests).await.is_ok() {} };
+    within(ended).await;
+}
+
+#[tokio::test]
+async fn who_says_farewell_is_gone_for_the_others_though_it_reads_nothing() {
+    let app = app_with(|app| app.limits.event_data_bytes = 1 << 20);
+    let setup = Setup { outbox_bytes: 64 << 20, max_request_bytes: 2 << 20, ..Setup::default() };
+    let server = setup.start(vec![app]);
+    let mut leaver = Raw::new(dial_narrow(&server).await);
+    leaver.send(format!("{HANDSHAKE}\r\n").as_bytes()).await;
+    let id = leaver.welcomed_as().await;
+    let mut other = server.connect().await;
+    other.join("presence-room", 1).await;
+    let data = member(2).to_string();
+    let auth =
+        server.api().app_key().sign_channel(id.parse().unwrap(), "presence-room", Some(&data));
+    let data = json!({ "channel": "presence-room", "auth": auth, "channel_data": data });
+    let text = json!({ "event": "pusher:subscribe", "data": data }).to_string();
+    leaver.send(&frame(true, crate::raw::TEXT, text.as_bytes())).await;
+    assert_eq!(other.receive().await["event"], "pusher_internal:member_added");
+    // More than the kernel takes for a client that reads nothing.
+    for _ in 0..4 {
+        server.publish("presence-room", "e", &json!("x".repeat(1_000_000))).await;
+        assert_eq!(other.receive().await["event"], "e");
+    }
+    leaver.send(&frame(true, CLOSE, &1000_u16.to_be_bytes())).await;
+    let left = tokio::time::timeout(Duration::from_secs(3), other.receive()).await;
+    assert_eq!(left.expect("it has left")["event"], "pusher_internal:member_removed");
+}
