@@ -13,6 +13,7 @@ mod frames;
 mod load;
 mod machine;
 mod members;
+mod plot;
 mod publisher;
 mod report;
 mod run;
@@ -47,6 +48,8 @@ enum Command {
     Compare(compare::Options),
     /// Measure what threads wait for each other at, in this process.
     Contention(contention::Options),
+    /// Draw pictures of what `compare --json` has kept.
+    Plot(plot::Options),
     /// Become another program, on one core, which ends when this process's parent does.
     #[command(hide = true)]
     Exec(server::Exec),
@@ -59,6 +62,7 @@ fn main() -> Result<()> {
         Command::Run(options) => run::run(&options),
         Command::Compare(options) => compare::run(&options),
         Command::Contention(options) => contention::run(&options),
+        Command::Plot(options) => plot::run(&options),
         Command::Exec(exec) => exec.replace(),
     }
 }
