@@ -108,12 +108,17 @@ impl Plot {
         let panels = [("fanout, closed", "closed loop"), ("fanout, open", "open loop")];
         let lines = panels.map(|(kind, title)| (title, self.lines(kind)));
         let points = lines.iter().flat_map(|(_, lines)| lines.values().flatten());
-        let Some(bounds) = bounds(points, roomy) else { return Ok(false) };
+        // Whole decades on one axis only: plotters puts few ticks on a part of one.
+        let (Some((x, _)), Some((_, y))) = (bounds(points.clone(), roomy), bounds(points, decades))
+        else {
+            return Ok(false);
+        };
         let area = SVGBackend::new(file, (WIDTH, 460)).into_drawing_area();
         area.fill(&WHITE)?;
-        let area = area.titled("Server CPU per delivery, by number of subscribers", text(20))?;
+        let area =
+            area.titled("Server CPU per delivery, by number of subscribers (log-log)", text(20))?;
         for (panel, (title, lines)) in area.split_evenly((1, 2)).iter().zip(&lines) {
-            self.panel(panel, title, lines, bounds)?;
+            self.panel(panel, title, lines, (x, y))?;
         }
         area.present()?;
         Ok(true)
@@ -371,7 +376,7 @@ fn decades(low: f64, high: f64) -> (f64, f64) {
     (10f64.powf(low.log10().floor()), 10f64.powf((high * 1.01).log10().ceil()))
 }
 
-/// By as much as leaves the points, and a legend, room.
+/// By as much as leaves the points room.
 fn roomy(low: f64, high: f64) -> (f64, f64) {
     (low / 1.6, high * 1.6)
 }
