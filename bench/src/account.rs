@@ -43,7 +43,8 @@ impl Account {
     }
 
     pub(crate) fn note(&mut self, number: u64) {
-        let first = *self.first.get_or_insert(number.min(self.until));
+        let begins = number.min(self.until);
+        let first = *self.first.get_or_insert(begins);
         match number.checked_sub(first) {
             Some(n) => self.ledger.note(n),
             None => self.ledger.note_before_first(),

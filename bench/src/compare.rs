@@ -189,7 +189,7 @@ fn loads(quick: bool) -> Vec<Load> {
 /// Closed and open loops to more and more subscribers, each with as many deliveries.
 fn scale() -> Vec<Load> {
     let sizes = [100, 1_000, 10_000, 19_000];
-    let closed = sizes.map(|n| closed(n, 4_000_000 / n as u64));
+    let closed = sizes.map(|n| closed(n, 1_000_000 / n as u64));
     let open = sizes.map(|n| open(n, u32::try_from(10_000 / n).unwrap_or(1).max(1), 20));
     closed.into_iter().chain(open).collect()
 }

@@ -18,6 +18,7 @@ mod instructions;
 mod load;
 mod machine;
 mod members;
+mod plot;
 mod publisher;
 mod report;
 mod run;
@@ -56,6 +57,8 @@ enum Command {
     Contention(contention::Options),
     /// Count the server's instructions under callgrind, and compare them with the budgets.
     Instructions(instructions::Options),
+    /// Draw pictures of what `compare --json` has kept.
+    Plot(plot::Options),
     /// Become another program, on one core, which ends when this process's parent does.
     #[command(hide = true)]
     Exec(server::Exec),
@@ -79,6 +82,7 @@ fn run() -> Result<()> {
         Command::Compare(options) => compare::run(&options),
         Command::Contention(options) => contention::run(&options),
         Command::Instructions(options) => instructions::run(&options),
+        Command::Plot(options) => plot::run(&options),
         Command::Exec(exec) => exec.replace(),
     }
 }

@@ -14,8 +14,8 @@ use tokio::time::{Sleep, sleep};
 use super::handshake::Verdict;
 
 /// Passes everything through until there is a verdict on a handshake. What is written from then on, which is
-/// the answer to it, is kept: it leaves in one system call and one packet with the greeting. Writing fails when
-/// the peer has taken nothing for as long as `patience`.
+/// the answer to it, is kept: it leaves in one system call and one packet with the greeting. Writing fails
+/// when the peer has taken nothing for as long as `patience`.
 #[derive(Debug)]
 pub(super) struct Held<S> {
     stream: S,
