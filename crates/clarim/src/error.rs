@@ -103,6 +103,12 @@ pub enum Error {
         /// Whether trying again may help.
         temporary: bool,
     },
+    /// The channels of the application contradict each other, or can't be signed for.
+    #[error("channels: {}", problems.join("; "))]
+    Authorization {
+        /// Everything that is wrong.
+        problems: Vec<String>,
+    },
     /// A job is of a version that this code doesn't know.
     #[error("a job of version {found}; this code knows versions up to {known}")]
     JobVersion {

@@ -3,6 +3,7 @@
 // What the derive writes names the crate, and so can be used in the crate itself.
 extern crate self as clarim;
 
+pub mod authorization;
 mod channel;
 mod encryption;
 mod error;

@@ -1,0 +1,7 @@
+use clarim::Broadcast;
+
+#[derive(Broadcast)]
+#[broadcast(channel = "orders")]
+struct OrderShipped;
+
+fn main() {}
