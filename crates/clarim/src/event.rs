@@ -228,7 +228,7 @@ impl Delivery {
     #[must_use]
     pub fn wait_before(&self, attempt: u32) -> Duration {
         let Some(place) = attempt.checked_sub(2) else { return Duration::ZERO };
-        let wait = self.backoff.get(place as usize).or(self.backoff.last());
+        let wait = self.backoff.get(place as usize).or_else(|| self.backoff.last());
         wait.copied().unwrap_or_default()
     }
 }

@@ -128,7 +128,9 @@ impl Settings {
             "reverb" => reverb.http(&Self::default())?,
             "pusher" => {
                 let pusher = variables(&["PUSHER_"]);
-                pusher.http(&of_cluster(&pusher.text("APP_CLUSTER").unwrap_or("mt1".to_owned())))?
+                pusher.http(&of_cluster(
+                    &pusher.text("APP_CLUSTER").unwrap_or_else(|| "mt1".to_owned()),
+                ))?
             }
             "embedded" => Self { connection: Connection::Embedded, ..Self::default() },
             "log" => reverb.quiet(Connection::Log),

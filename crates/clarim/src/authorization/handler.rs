@@ -50,6 +50,9 @@ struct Admission {
     user_data: Option<String>,
 }
 
+/// A rule whose pattern matches, the channel, and the values of the pattern's placeholders.
+type Match<'a, U, S> = (&'a Rule<U, S>, ChannelName, Vec<String>);
+
 /// Why a request is not answered 200, and what is told of it.
 struct Denied {
     status: StatusCode,
@@ -129,7 +132,7 @@ where
     }
 
     /// The first rule whose pattern matches, and the values of its placeholders.
-    fn rule_of(&self, channel: &str) -> Result<(&Rule<U, S>, ChannelName, Vec<String>), Denied> {
+    fn rule_of(&self, channel: &str) -> Result<Match<'_, U, S>, Denied> {
         let name = ChannelName::parse(channel, MAX_NAME_BYTES)
             .map_err(|error| Denied::forbidden(error.to_string()))?;
         if !name.needs_auth() {

@@ -20,9 +20,12 @@ const MAX_WAITING: usize = 10_000;
 #[derive(Debug)]
 pub struct MemoryQueue {
     shared: Arc<Shared>,
-    /// By connection and queue. The lock is held for a look-up.
-    lanes: Mutex<HashMap<(Option<String>, String), UnboundedSender<Waiting>>>,
+    /// The lock is held for a look-up.
+    lanes: Mutex<HashMap<LaneName, UnboundedSender<Waiting>>>,
 }
+
+/// Connection and queue.
+type LaneName = (Option<String>, String);
 
 #[derive(Debug)]
 struct Shared {

@@ -1,7 +1,0 @@
-use clarim::Broadcast;
-
-#[derive(Broadcast)]
-#[broadcast(channel = "orders")]
-struct OrderShipped;
-
-fn main() {}
