@@ -118,9 +118,14 @@
 //!
 //! | per call | does |
 //! |---|---|
-//! | [`.to_others(socket)`](PendingBroadcast::to_others) | leaves out the page whose request it was; [`SocketId`] is the extractor |
-//! | [`.now()`](PendingBroadcast::now), [`.queued()`](PendingBroadcast::queued) | past the queue, or through it |
-//! | [`.rescue()`](PendingBroadcast::rescue) | logs an error, and does not return it |
+//! | [`.to_others(socket)`][others] | leaves out the page whose request it was: its [`SocketId`] |
+//! | [`.now()`][now], [`.queued()`][queued] | past the queue, or through it |
+//! | [`.rescue()`][rescue] | logs an error, and does not return it |
+//!
+//! [others]: PendingBroadcast::to_others
+//! [now]: PendingBroadcast::now
+//! [queued]: PendingBroadcast::queued
+//! [rescue]: PendingBroadcast::rescue
 //!
 //! An event that needs no type: [`Clarim::on`].
 //!

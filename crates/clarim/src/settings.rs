@@ -97,12 +97,15 @@ impl Settings {
     ///
     /// | variable | means | without it |
     /// |---|---|---|
-    /// | `BROADCAST_CONNECTION` | `reverb`, `pusher`, `embedded`, `log` or `null` | `reverb` when there is a `REVERB_APP_KEY`, otherwise `log` |
-    /// | `REVERB_APP_ID`, `REVERB_APP_KEY`, `REVERB_APP_SECRET` | the app | an error, where they are needed |
-    /// | `REVERB_HOST`, `REVERB_PORT`, `REVERB_SCHEME` | the server | `127.0.0.1`, 8080 (443 with https), `http` |
+    /// | `BROADCAST_CONNECTION` | `reverb`, `pusher`, `embedded`, `log`, `null` | see below |
+    /// | `REVERB_APP_ID`, `REVERB_APP_KEY`, `REVERB_APP_SECRET` | the app | an error |
+    /// | `REVERB_HOST` | the server's host | `127.0.0.1` |
+    /// | `REVERB_PORT` | its port | 8080; with https 443 |
+    /// | `REVERB_SCHEME` | `http` or `https` | `http` |
     /// | `REVERB_SERVER_PATH` | prefix of its paths | none |
     /// | `PUSHER_ENCRYPTION_MASTER_KEY_BASE64` | for encrypted channels | they are an error |
     ///
+    /// Without `BROADCAST_CONNECTION` it is `reverb` when there is a `REVERB_APP_KEY`, otherwise `log`.
     /// `CLARIM_…` goes before `REVERB_…`. With `pusher` all of them begin with `PUSHER_`; the host is then
     /// by default that of `PUSHER_APP_CLUSTER` at Pusher's, with https.
     ///

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tower::ServiceExt;
 
-use crate::support::{MASTER_KEY, World};
+use crate::support::{MASTER_KEY, World, log};
 
 #[derive(Debug, Clone)]
 struct User {
@@ -188,6 +188,26 @@ async fn who_may_not_hear_it_gets_403_and_no_reason() {
         .body(Body::from("socket_id=1.2&channel_name=private-open"))
         .unwrap();
     assert_eq!(ask(&app(), guest).await, (StatusCode::FORBIDDEN, refused("")));
+}
+
+#[tokio::test]
+async fn the_reason_is_in_the_log_with_the_pattern() {
+    let (log, _guard) = log();
+    for channel in ["private-users.8", "private-users.seven", "private-unknown", "private-broken"] {
+        ask_for(channel).await;
+    }
+    let log = log.text();
+    let lines: Vec<&str> =
+        log.lines().map(|line| line.split_once("authorization ").unwrap().1).collect();
+    for (line, expected) in lines.iter().zip([
+        r#"refused pattern="private-users.{id}" channel="private-users.8" reason="the closure refused" status=403"#,
+        r#"refused pattern="private-users.{id}" channel="private-users.seven" reason="\"seven\" is no u64" status=403"#,
+        r#"refused pattern="" channel="private-unknown" reason="no pattern matches" status=403"#,
+        r#"failed pattern="private-broken" channel="private-broken" reason="the database is away" status=500"#,
+    ]) {
+        assert!(line.ends_with(expected), "{line}");
+    }
+    assert_eq!(lines.len(), 4);
 }
 
 #[tokio::test]

@@ -7,11 +7,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use clarim::{Channel, Clarim, Error, Settings};
+use axum::serve::ListenerExt;
+use clarim::{Channel, Clarim, Connection, Error, Settings};
+use clarim_server::Server;
+use clarim_server::settings::ServerSettings;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::support::{World, settings_for};
+use crate::support::{World, app, log, server_settings, settings_for};
 
 async fn publish(settings: Settings) -> Result<(), Error> {
     Clarim::new(settings).unwrap().on("news").name("x").with(json!({})).now().send().await
@@ -91,6 +94,43 @@ async fn nothing_else_is_asked_again() {
 }
 
 #[tokio::test]
+async fn connections_are_kept() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = connections.clone();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let listener = listener.tap_io(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+    });
+    let router = Router::new().fallback(async || "{}");
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let clarim = Clarim::new(settings_for(port)).unwrap();
+    for _ in 0..10 {
+        clarim.on("news").now().send().await.unwrap();
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_has_signed_is_the_cause() {
+    let files = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let (cert, key) = (files.path().join("cert.pem"), files.path().join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let tls = Some(clarim_server::settings::Tls { cert, key });
+    let settings = ServerSettings { tls, ..server_settings() };
+    let server = Server::start(settings, vec![app()], false).unwrap();
+    let port = server.address().port();
+    let error = publish(Settings { https: true, ..settings_for(port) }).await.unwrap_err();
+    let text = error.to_string();
+    let expected =
+        format!("cannot publish to 127.0.0.1:{port}: invalid peer certificate: UnknownIssuer");
+    assert_eq!(text, expected);
+    server.stop();
+}
+
+#[tokio::test]
 async fn a_wrong_secret_is_the_servers_own_sentence() {
     let world = World::start();
     let port = world.0.address().port();
@@ -113,8 +153,24 @@ async fn a_payload_over_the_limit_is_refused_before_anything_is_sent() {
 
 #[tokio::test]
 async fn rescue_logs_and_does_not_fail() {
-    let clarim = Clarim::new(settings_for(closed_port().await)).unwrap();
-    clarim.on("news").now().rescue().send().await.unwrap();
+    let (log, _guard) = log();
+    let port = closed_port().await;
+    let clarim = Clarim::new(settings_for(port)).unwrap();
+    clarim.on("news").name("said").now().rescue().send().await.unwrap();
+    let log = log.text();
+    assert!(log.contains("broadcast failed"), "{log}");
+    assert!(log.contains(&format!("cannot publish to 127.0.0.1:{port}")), "{log}");
+    assert!(log.contains("said"), "{log}");
+}
+
+#[tokio::test]
+async fn the_log_has_event_channels_and_data_where_nothing_is_sent() {
+    let (log, _guard) = log();
+    let settings = Settings { connection: Connection::Log, ..Settings::default() };
+    let clarim = Clarim::new(settings).unwrap();
+    clarim.on("news").name("said").with("Olá").now().send().await.unwrap();
+    let log = log.text();
+    assert!(log.contains(r#"broadcast event="said" channels=["news"] data="\"Olá\"""#), "{log}");
 }
 
 #[tokio::test]
@@ -129,9 +185,9 @@ async fn names_that_are_none_and_keys_that_are_missing_are_told() {
 
 #[tokio::test]
 async fn the_server_in_process_has_the_checks_of_its_api() {
-    let mut app = crate::support::app();
+    let mut app = app();
     app.limits.channel_name_bytes = 10;
-    let clarim = Clarim::embedded(crate::support::server_settings(), vec![app]).unwrap();
+    let clarim = Clarim::embedded(server_settings(), vec![app]).unwrap();
     let error = clarim.on("a-name-too-long").now().send().await.unwrap_err();
     assert!(error.to_string().contains("has 15 bytes, the maximum is 10"), "{error}");
     clarim.server().unwrap().stop();

@@ -1,5 +1,7 @@
 //! A real server for each test, and a WebSocket client.
 
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clarim::{Clarim, Settings};
@@ -12,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_websockets::{ClientBuilder, MaybeTlsStream, Message, WebSocketStream};
+use tracing::subscriber::DefaultGuard;
 
 /// Far more than anything here takes, even on a machine that is busy with something else.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
@@ -132,5 +135,32 @@ impl Client {
     pub(crate) async fn expect_nothing(&mut self) {
         self.send(&json!({ "event": "pusher:ping", "data": {} })).await;
         assert_eq!(self.receive().await["event"], "pusher:pong");
+    }
+}
+
+/// What is logged by this thread while the guard lives.
+pub(crate) fn log() -> (Log, DefaultGuard) {
+    let log = Log::default();
+    let writer = log.clone();
+    let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
+    (log, tracing::subscriber::set_default(lines.finish()))
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
