@@ -9,13 +9,19 @@ use syn::{DeriveInput, parse_macro_input};
 
 /// Implements `clarim::Broadcast`.
 ///
-/// ```ignore
+/// ```
+/// use clarim::{Broadcast, Channel};
+/// use serde::Serialize;
+///
 /// #[derive(Serialize, Broadcast)]
 /// #[broadcast(private = "orders.{user_id}", name = "order.shipped", queue = "high")]
 /// struct OrderShipped {
 ///     user_id: u64,
 ///     tracking: String,
 /// }
+///
+/// let event = OrderShipped { user_id: 7, tracking: "BR123".to_owned() };
+/// assert_eq!(event.broadcast_on(), [Channel::private("orders.7")]);
 /// ```
 ///
 /// At least one channel, each as often as wanted; `{field}` (or `{field.inner}`) stands for the field's

@@ -138,9 +138,8 @@ impl Clarim {
             max_data_bytes: app.limits.event_data_bytes,
             ..settings
         };
-        let (host, port) = (server.host.clone(), server.port);
         let server = clarim_server::Server::start(server, apps, false)
-            .map_err(|error| broken(format!("{host}:{port}: {error}")))?;
+            .map_err(|error| broken(error.to_string()))?;
         let publisher =
             crate::publisher::EmbeddedPublisher::new(server.publisher(), settings.app_id.clone());
         let builder = Self::builder(settings);

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
 use crate::support::{Client, World};
@@ -47,19 +47,33 @@ async fn hello_greets() {
 }
 
 #[tokio::test]
-async fn orders_ships() {
+async fn orders_ships_over_http() {
     let world = World::start();
+    orders_ships("reverb", world.0.address().port(), &[]).await;
+}
+
+#[tokio::test]
+async fn orders_ships_with_the_server_in_its_own_process_by_configuration_alone() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let variables =
+        [("REVERB_SERVER_HOST", "127.0.0.1".to_owned()), ("REVERB_SERVER_PORT", port.to_string())];
+    orders_ships("embedded", port, &variables).await;
+}
+
+async fn orders_ships(connection: &str, port: u16, more: &[(&str, String)]) {
     let variables = [
-        ("BROADCAST_CONNECTION", "reverb".to_owned()),
+        ("BROADCAST_CONNECTION", connection.to_owned()),
         ("REVERB_APP_ID", "123456".to_owned()),
         ("REVERB_APP_KEY", "reverb-key".to_owned()),
         ("REVERB_APP_SECRET", "reverb-secret".to_owned()),
         ("REVERB_HOST", "127.0.0.1".to_owned()),
-        ("REVERB_PORT", world.0.address().port().to_string()),
+        ("REVERB_PORT", port.to_string()),
         ("REVERB_SCHEME", "http".to_owned()),
     ];
-    let (_child, address) = run("orders", &variables).await;
-    let mut client = world.connect().await;
+    let (_child, address) = run("orders", &[&variables, more].concat()).await;
+    let mut client = Client::connect(port).await;
     client.subscribe("private-orders.101").await;
     request(&address, "POST /orders/101/ship").await;
     let (name, _, data) = client.event().await;

@@ -184,6 +184,19 @@ async fn names_that_are_none_and_keys_that_are_missing_are_told() {
 }
 
 #[tokio::test]
+async fn a_server_in_process_that_cannot_start_says_why() {
+    let none = Clarim::embedded(server_settings(), vec![]).unwrap_err();
+    assert_eq!(none.to_string(), "the embedded server: it has no app");
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let settings = ServerSettings { port, ..server_settings() };
+    let error = Clarim::embedded(settings, vec![app()]).unwrap_err().to_string();
+    let expected =
+        format!("the embedded server: cannot listen on 127.0.0.1:{port}: another program");
+    assert!(error.starts_with(&expected), "{error}");
+}
+
+#[tokio::test]
 async fn the_server_in_process_has_the_checks_of_its_api() {
     let mut app = app();
     app.limits.channel_name_bytes = 10;
