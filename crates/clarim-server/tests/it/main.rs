@@ -5,6 +5,7 @@
 mod faults;
 mod http;
 mod load;
+mod publisher;
 mod raw;
 mod support;
 mod tls;

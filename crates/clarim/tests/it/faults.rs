@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -45,7 +45,10 @@ where
 #[tokio::test]
 async fn a_server_that_is_down_is_named_with_port_and_cause() {
     let port = closed_port().await;
+    let started = Instant::now();
     let error = publish(settings_for(port)).await.unwrap_err();
+    assert!(started.elapsed() >= Duration::from_millis(200), "it is asked three times");
+    assert!(started.elapsed() < settings_for(port).timeout);
     assert!(error.is_temporary());
     let text = error.to_string();
     assert!(text.starts_with(&format!("cannot publish to 127.0.0.1:{port}: ")), "{text}");
