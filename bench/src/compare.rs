@@ -1,16 +1,22 @@
 //! All loads against all servers, in turn, so that what else the machine does hits all alike.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
+use crate::load::batch::Batch;
+use crate::load::channels::Channels;
+use crate::load::chat::Chat;
+use crate::load::presence::Presence;
+use crate::load::slow::Slow;
+use crate::load::tail::Tail;
+use crate::load::whispers::Whispers;
 use crate::load::{Churn, FanoutLoad, Idle, Load, Publish};
-use crate::report::Report;
+use crate::machine::Machine;
 use crate::server::{Cores, Peer, Server};
+use crate::table::{Outcome, table};
 
 /// What to compare.
 #[derive(Debug, clap::Args)]
@@ -21,6 +27,9 @@ pub(crate) struct Options {
     /// Small loads, once: to see that everything works.
     #[arg(long)]
     quick: bool,
+    /// Fan-out alone, from a hundred subscribers to all that the system allows.
+    #[arg(long, conflicts_with = "quick")]
+    scale: bool,
     /// How often each load is run against each server.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -55,26 +64,8 @@ impl Peers {
     }
 }
 
-/// What one load has cost one server, over the rounds.
-#[derive(Debug, Default, Serialize)]
-struct Outcome {
-    load: String,
-    server: String,
-    /// Values of each round that was a result.
-    figures: BTreeMap<String, Vec<f64>>,
-    /// What a reader of the figures must know.
-    marks: BTreeSet<String>,
-    /// Why rounds were no result.
-    failures: Vec<String>,
-}
-
-/// Where all this was measured.
-#[derive(Debug, Serialize)]
-struct Machine {
-    processor: String,
-    kernel: String,
-    cores: usize,
-}
+/// Stands under the table of a load that the floor can't do.
+const NO_FLOOR: &str = "no floor for this load: it knows no members";
 
 /// Each run gets a port of its own: the last one's connections may linger.
 const FIRST_PORT: u16 = 19_000;
@@ -85,12 +76,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     peers.retain(|peer| peer.name.contains(&options.peer));
     ensure!(!peers.is_empty(), "no such server in {}", options.file.display());
     let rounds = if options.quick { 1 } else { options.rounds };
+    let machine = Machine::this(&peers)?;
     let mut results = Vec::new();
-    let mut ports = (FIRST_PORT..=LAST_PORT).cycle();
-    for load in loads(options.quick).iter().filter(|load| load.name().contains(&options.only)) {
-        let mut of_load: Vec<Outcome> = peers.iter().map(|peer| Outcome::new(load, peer)).collect();
+    let mut ports = ports();
+    let loads = if options.scale { scale() } else { loads(options.quick) };
+    for load in loads.iter().filter(|load| load.name().contains(&options.only)) {
+        let able: Vec<&Peer> = peers.iter().filter(|p| load.has_floor() || !p.floor).collect();
+        if able.is_empty() {
+            println!("\n### {}\n\n{NO_FLOOR}", load.name());
+            continue;
+        }
+        let mut of_load: Vec<Outcome> = able.iter().map(|peer| Outcome::new(load, peer)).collect();
         for _ in 0..rounds {
-            for (peer, outcome) in peers.iter().zip(&mut of_load) {
+            for (peer, outcome) in able.iter().zip(&mut of_load) {
                 let port = free_port(&mut ports)?;
                 let report =
                     Server::start(peer, port, options.cores).and_then(|server| load.run(&server));
@@ -98,69 +96,57 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             }
         }
         println!("{}", table(&of_load));
+        if able.len() < peers.len() {
+            println!("\n{NO_FLOOR}");
+        }
         results.push(of_load);
+        // What comes later may fail, and hours lie behind.
+        options.write(&machine, &results)?;
     }
-    options.write(&results)?;
     let failed = results.iter().flatten().filter(|outcome| !outcome.failures.is_empty()).count();
     ensure!(failed == 0, "{failed} loads had rounds that were no result");
     Ok(())
 }
 
+/// Ports for servers, without end.
+pub(crate) fn ports() -> impl Iterator<Item = u16> {
+    (FIRST_PORT..=LAST_PORT).cycle()
+}
+
 /// The next port that nobody listens on.
-fn free_port(ports: &mut impl Iterator<Item = u16>) -> Result<u16> {
+pub(crate) fn free_port(ports: &mut impl Iterator<Item = u16>) -> Result<u16> {
     let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
     let all = usize::from(LAST_PORT - FIRST_PORT) + 1;
     ports.take(all).find(is_free).context("no free port")
 }
 
 impl Options {
-    fn write(&self, results: &[Vec<Outcome>]) -> Result<()> {
-        let machine = Machine::this()?;
+    fn write(&self, machine: &Machine, results: &[Vec<Outcome>]) -> Result<()> {
         if let Some(file) = &self.json {
             let all: Vec<&Outcome> = results.iter().flatten().collect();
             let json = serde_json::json!({ "machine": machine, "results": all });
-            std::fs::write(file, serde_json::to_string_pretty(&json)?)?;
+            replace(file, &serde_json::to_string_pretty(&json)?)?;
         }
         if let Some(file) = &self.markdown {
-            let Machine { processor, kernel, cores } = machine;
-            let mut text = format!("{processor}, {cores} cores, Linux {kernel}\n");
+            let mut text = machine.to_string();
             for of_load in results {
                 text.push_str(&table(of_load));
                 text.push('\n');
+                if of_load.len() < machine.servers.len() {
+                    text.push_str(&format!("\n{NO_FLOOR}\n"));
+                }
             }
-            std::fs::write(file, text)?;
+            replace(file, &text)?;
         }
         Ok(())
     }
 }
 
-impl Machine {
-    fn this() -> Result<Self> {
-        let text = std::fs::read_to_string("/proc/cpuinfo")?;
-        let name = text.lines().find_map(|line| line.strip_prefix("model name"));
-        let processor = name.unwrap_or("unknown processor").trim_start_matches([' ', '\t', ':']);
-        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
-        let cores = text.lines().filter(|line| line.starts_with("processor")).count();
-        Ok(Self { processor: processor.to_owned(), kernel: kernel.trim().to_owned(), cores })
-    }
-}
-
-impl Outcome {
-    fn new(load: &Load, peer: &Peer) -> Self {
-        Self { load: load.name(), server: peer.name.clone(), ..Self::default() }
-    }
-
-    fn add(&mut self, report: Result<Report>) {
-        match report {
-            Ok(report) => {
-                for (name, value) in report.figures {
-                    self.figures.entry(name).or_default().push(value);
-                }
-                self.marks.extend(report.marks);
-            }
-            Err(error) => self.failures.push(format!("{error:#}")),
-        }
-    }
+/// All of it or, when this is cut short, what was there before.
+fn replace(file: &Path, text: &str) -> Result<()> {
+    let new = file.with_extension("new");
+    std::fs::write(&new, text).with_context(|| format!("cannot write {}", new.display()))?;
+    Ok(std::fs::rename(new, file)?)
 }
 
 fn loads(quick: bool) -> Vec<Load> {
@@ -171,6 +157,14 @@ fn loads(quick: bool) -> Vec<Load> {
             open(500, 10, 1),
             Load::Publish(Publish { requests: 2_000, connections: 8 }),
             Load::Churn(Churn { count: 500 }),
+            batch(2_000),
+            channels(2_000, 200, true),
+            channels(2_000, 200, false),
+            presence(200),
+            whispers(50, 1),
+            slow(200, 1),
+            chat(1),
+            tail(200, 1),
         ];
     }
     vec![
@@ -181,7 +175,74 @@ fn loads(quick: bool) -> Vec<Load> {
         open(10_000, 1, 10),
         Load::Publish(Publish { requests: 100_000, connections: 8 }),
         Load::Churn(Churn { count: 10_000 }),
+        batch(20_000),
+        channels(100_000, 10_000, true),
+        channels(100_000, 10_000, false),
+        presence(1_000),
+        whispers(100, 10),
+        slow(1_000, 30),
+        chat(20),
+        tail(1_000, 30),
     ]
+}
+
+/// Closed and open loops to more and more subscribers, each with as many deliveries.
+fn scale() -> Vec<Load> {
+    let sizes = [100, 1_000, 10_000, 19_000];
+    let closed = sizes.map(|n| closed(n, 4_000_000 / n as u64));
+    let open = sizes.map(|n| open(n, u32::try_from(10_000 / n).unwrap_or(1).max(1), 20));
+    closed.into_iter().chain(open).collect()
+}
+
+fn batch(requests: u64) -> Load {
+    Load::Batch(Batch { requests, events: 10, connections: 8 })
+}
+
+fn channels(channels: usize, connections: usize, closed: bool) -> Load {
+    let (seconds, events) = if channels > 10_000 { (10, 200_000) } else { (1, 5_000) };
+    let (rate, size, in_flight) = (2_000, 128, 8);
+    Load::Channels(Channels {
+        channels,
+        connections,
+        size,
+        rate,
+        seconds,
+        closed,
+        in_flight,
+        events,
+    })
+}
+
+fn presence(connections: usize) -> Load {
+    Load::Presence(Presence { connections, at_once: 100 })
+}
+
+fn whispers(clients: usize, seconds: u32) -> Load {
+    Load::Whispers(Whispers { clients, rate: 8.0, size: 128, seconds })
+}
+
+fn slow(subscribers: usize, seconds: u32) -> Load {
+    Load::Slow(Slow { subscribers, percent: 1.0, size: 4_096, rate: 20, seconds })
+}
+
+fn chat(seconds: u32) -> Load {
+    let (rooms, members, size) = (50, 20, 128);
+    let (messages, whispers, changes) = (100.0, 200.0, 40.0);
+    Load::Chat(Chat { rooms, members, messages, whispers, changes, size, seconds })
+}
+
+fn tail(subscribers: usize, seconds: u32) -> Load {
+    Load::Tail(Tail {
+        subscribers,
+        rate: 20,
+        size: 1_024,
+        seconds,
+        stalled: 1.0,
+        connections: 200.0,
+        members: subscribers,
+        changes: 10.0,
+        scrape: "/up".to_owned(),
+    })
 }
 
 fn idle(connections: usize, after: u64) -> Load {
@@ -197,7 +258,7 @@ fn open(subscribers: usize, rate: u32, seconds: u32) -> Load {
     Load::Fanout(FanoutLoad { rate, seconds, ..fanout(subscribers) })
 }
 
-fn fanout(subscribers: usize) -> FanoutLoad {
+pub(crate) fn fanout(subscribers: usize) -> FanoutLoad {
     FanoutLoad {
         subscribers,
         size: 128,
@@ -206,82 +267,6 @@ fn fanout(subscribers: usize) -> FanoutLoad {
         closed: false,
         in_flight: 8,
         events: None,
-    }
-}
-
-/// One load's medians with their spread, as Markdown: a column for each server, with its ratio to
-/// the first. Below it, what the figures do not say.
-fn table(results: &[Outcome]) -> String {
-    let mut text = format!("\n### {}\n\n| |", results.first().map_or("", |r| r.load.as_str()));
-    for result in results {
-        let _ = write!(text, " {} |", result.server);
-    }
-    text.push_str("\n|---|");
-    text.push_str(&"---|".repeat(results.len()));
-    let names: BTreeSet<&String> =
-        results.iter().flat_map(|result| result.figures.keys()).collect();
-    for name in names {
-        let _ = write!(text, "\n| {name} |");
-        let first = results.first().and_then(|result| median(result.figures.get(name)?));
-        for (n, result) in results.iter().enumerate() {
-            text.push_str(&cell(result.figures.get(name), first.filter(|_| n > 0)));
-        }
-    }
-    text.push('\n');
-    for result in results {
-        for note in result.marks.iter().chain(&result.failures) {
-            let _ = write!(text, "\n- {}: {note}", result.server);
-        }
-    }
-    text
-}
-
-fn cell(values: Option<&Vec<f64>>, first: Option<f64>) -> String {
-    let Some((values, median)) = values.and_then(|values| Some((values, median(values)?))) else {
-        return " – |".to_owned();
-    };
-    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let mut cell = format!(" **{}** ({}…{})", short(median), short(low), short(high));
-    if let Some(first) = first.filter(|first| *first > 0.0) {
-        let _ = write!(cell, " ×{:.2}", median / first);
-    }
-    cell + " |"
-}
-
-fn short(value: f64) -> String {
-    if value.abs() >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") }
-}
-
-fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 {
-        return sorted.get(middle).copied();
-    }
-    Some((sorted.get(middle.checked_sub(1)?)? + sorted.get(middle)?) / 2.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Outcome, median, table};
-
-    #[test]
-    fn medians_and_ratios() {
-        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
-        assert_eq!(median(&[]), None);
-        let outcome = |server: &str, values: &[f64]| Outcome {
-            load: "load".to_owned(),
-            server: server.to_owned(),
-            figures: [("µs".to_owned(), values.to_vec())].into(),
-            ..Outcome::default()
-        };
-        let mut bad = outcome("bad", &[]);
-        bad.add(Err(anyhow::anyhow!("not a result: 1 lost")));
-        let text = table(&[outcome("floor", &[2.0, 4.0, 3.0]), outcome("fast", &[1.5]), bad]);
-        assert!(text.contains("| µs | **3.00** (2.00…4.00) | **1.50** (1.50…1.50) ×0.50 | – |"));
-        assert!(text.ends_with("- bad: not a result: 1 lost"), "{text}");
+        deflate: false,
     }
 }

@@ -24,7 +24,7 @@ use crate::server::{Server, Target};
 /// Descriptors of a thread that are no clients.
 const RESERVED: u64 = 500;
 /// How long nobody may get anything before the rest counts as lost.
-const QUIET: Duration = Duration::from_secs(10);
+const QUIET: Duration = Duration::from_secs(60);
 /// Connections between two looks at those that are there already, which want their pings answered.
 const CHUNK: usize = 64;
 

@@ -22,16 +22,16 @@ use crate::server::Target;
 /// The channel that everybody subscribes to.
 pub(crate) const CHANNEL: &str = "bench";
 /// How long nothing may happen before what is missing counts as lost.
-const QUIET: Duration = Duration::from_secs(5);
+pub(crate) const QUIET: Duration = Duration::from_secs(5);
 /// What comes twice comes late: how long a run listens on after its last delivery.
-const AFTERMATH: Duration = Duration::from_millis(200);
+pub(crate) const AFTERMATH: Duration = Duration::from_millis(200);
 /// How long a load may take.
-const LIMIT: Duration = Duration::from_secs(600);
+pub(crate) const LIMIT: Duration = Duration::from_secs(600);
 /// Microseconds; nothing is on its way for longer than a load may take.
-const MAX_LATENCY: u64 = 600_000_000;
+pub(crate) const MAX_LATENCY: u64 = 600_000_000;
 /// Tokens of publishers begin here; those of clients are below.
-const PUBLISHERS: usize = 1 << 20;
-const TIMER: Token = Token(usize::MAX - 1);
+pub(crate) const PUBLISHERS: usize = 1 << 20;
+pub(crate) const TIMER: Token = Token(usize::MAX - 1);
 
 /// Subscribers of one channel and those who publish to it.
 pub(crate) struct Fanout {
@@ -51,6 +51,8 @@ pub(crate) struct Fanout {
     pub(crate) published: u64,
     pub(crate) delivered: u64,
     answered: u64,
+    /// Events of one request.
+    batch: u64,
     /// Deliveries still to come of the events from `oldest` on.
     open: VecDeque<usize>,
     oldest: u64,
@@ -87,6 +89,7 @@ impl Fanout {
             published: 0,
             delivered: 0,
             answered: 0,
+            batch: 1,
             open: VecDeque::new(),
             oldest: 0,
         })
@@ -103,7 +106,7 @@ impl Fanout {
             self.late = self.late.max(self.started.elapsed().saturating_sub(due));
             self.publish(0, due)?;
         }
-        self.settle()
+        self.settle(QUIET)
     }
 
     /// Publishes `events`, `in_flight` at a time: the next once the oldest has reached everybody.
@@ -126,19 +129,45 @@ impl Fanout {
             }
             ensure!(self.started.elapsed() < LIMIT, "not a result: not done after {LIMIT:?}");
         }
-        self.settle()
+        self.settle(QUIET)
     }
 
-    /// Listens until everything has arrived, or nothing more comes.
-    fn settle(&mut self) -> Result<()> {
+    /// Publishes `requests` of `batch` events each over one connection: the next once the last has
+    /// reached everybody and is answered, or nothing has come for `quiet`, which ends it. So what the
+    /// server does does not depend on who is faster.
+    pub(crate) fn in_step(&mut self, requests: u64, batch: u64, quiet: Duration) -> Result<()> {
+        self.started = Instant::now();
+        self.batch = batch;
+        for _ in 0..requests {
+            let first = self.published;
+            self.published += batch;
+            let now = self.started.elapsed();
+            let data: Vec<String> =
+                (first..self.published).map(|sequence| data(sequence, now, self.size)).collect();
+            self.publishers[0].publish_batch(CHANNEL, &data)?;
+            self.settle(quiet)?;
+            if !self.is_settled() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether everything has been delivered and answered.
+    fn is_settled(&self) -> bool {
         let expected = self.published * self.subscribers as u64;
+        self.delivered >= expected && self.answered >= self.published
+    }
+
+    /// Listens until everything has arrived, or nothing has come for `quiet`.
+    fn settle(&mut self, quiet: Duration) -> Result<()> {
         let mut quiet_since = Instant::now();
-        while self.delivered < expected || self.answered < self.published {
+        while !self.is_settled() {
             let before = (self.delivered, self.answered);
-            self.turn(QUIET)?;
+            self.turn(quiet)?;
             if before != (self.delivered, self.answered) {
                 quiet_since = Instant::now();
-            } else if quiet_since.elapsed() >= QUIET {
+            } else if quiet_since.elapsed() >= quiet {
                 break;
             }
             ensure!(self.started.elapsed() < LIMIT, "not a result: not done after {LIMIT:?}");
@@ -148,10 +177,7 @@ impl Fanout {
 
     /// Listens a little longer, which is no part of what is measured, and compares.
     pub(crate) fn verdict(&mut self) -> Result<Verdict> {
-        let until = Instant::now() + AFTERMATH;
-        while let Some(wait) = until.checked_duration_since(Instant::now()) {
-            self.turn(wait)?;
-        }
+        self.listen(AFTERMATH)?;
         ensure!(
             self.answered == self.published,
             "not a result: {} of {} requests were answered",
@@ -159,6 +185,20 @@ impl Fanout {
             self.published
         );
         Ok(self.clients.verdict(self.published))
+    }
+
+    /// What a delivery takes on the wire, frame header included.
+    pub(crate) fn wire_bytes_each(&self) -> f64 {
+        self.clients.wire_bytes() as f64 / self.delivered as f64
+    }
+
+    /// Takes what comes for a while.
+    pub(crate) fn listen(&mut self, time: Duration) -> Result<()> {
+        let until = Instant::now() + time;
+        while let Some(wait) = until.checked_duration_since(Instant::now()) {
+            self.turn(wait)?;
+        }
+        Ok(())
     }
 
     /// A publisher that awaits no answer, so that answers never gate the next event; else the one
@@ -204,7 +244,7 @@ impl Fanout {
             if let Some(publisher) = token.checked_sub(PUBLISHERS) {
                 publishers[publisher].send()?;
                 let answers = publishers[publisher].receive()?;
-                self.answered += answers;
+                self.answered += answers * self.batch;
                 if self.subscribers == 0 {
                     open.truncate(open.len().saturating_sub(usize::try_from(answers)?));
                 }

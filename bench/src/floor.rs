@@ -1,7 +1,9 @@
 //! The floor: what the kernel alone costs. One thread; one shared frame; one write for each
 //! subscriber. It checks nothing and queues nothing; a write that would block is a loss, which it counts.
+//! It has channels and client events, and knows no members.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::{ErrorKind, Read, Write};
 use std::net::Ipv4Addr;
 
@@ -45,15 +47,17 @@ pub(crate) fn run(port: u16) -> Result<()> {
 enum Kind {
     Http,
     WebSocket,
-    Subscriber,
 }
 
 struct Floor {
     poll: mio::Registry,
-    /// An array of file descriptors: what a publish walks over.
     streams: Vec<Option<TcpStream>>,
     kinds: Vec<Kind>,
     free: Vec<usize>,
+    /// Places of the subscribers of each channel: what a publish walks over.
+    channels: HashMap<String, Vec<usize>>,
+    /// Channels of each place.
+    subscriptions: Vec<Vec<String>>,
     /// Requests that have not come whole.
     partial: HashMap<usize, Vec<u8>>,
     lost: u64,
@@ -62,7 +66,9 @@ struct Floor {
 impl Floor {
     fn new(poll: mio::Registry) -> Self {
         let (streams, kinds, free) = (Vec::new(), Vec::new(), Vec::new());
-        Self { poll, streams, kinds, free, partial: HashMap::new(), lost: 0 }
+        let (channels, subscriptions) = (HashMap::new(), Vec::new());
+        let partial = HashMap::new();
+        Self { poll, streams, kinds, free, channels, subscriptions, partial, lost: 0 }
     }
 
     fn accept(&mut self, listener: &TcpListener) -> Result<()> {
@@ -80,6 +86,7 @@ impl Floor {
             if place == self.streams.len() {
                 self.streams.push(None);
                 self.kinds.push(Kind::Http);
+                self.subscriptions.push(Vec::new());
             }
             self.streams[place] = Some(stream);
             self.kinds[place] = Kind::Http;
@@ -94,11 +101,7 @@ impl Floor {
                 Ok(n) if n > 0 => {
                     // A short read has emptied the socket, but may have left the end to be read.
                     let more = n == buffer.len() || event.is_read_closed();
-                    let result = match self.kinds[place] {
-                        Kind::Http => self.collect(place, &buffer[..n]),
-                        Kind::WebSocket | Kind::Subscriber => self.websocket(place, &buffer[..n]),
-                    };
-                    if result.is_err() {
+                    if self.collect(place, &buffer[..n]).is_err() {
                         return self.remove(place);
                     }
                     if !more {
@@ -116,33 +119,61 @@ impl Floor {
         self.kinds[place] = Kind::Http;
         self.partial.remove(&place);
         self.free.push(place);
+        for channel in std::mem::take(&mut self.subscriptions[place]) {
+            let Entry::Occupied(mut entry) = self.channels.entry(channel) else { continue };
+            if let Some(at) = entry.get().iter().position(|subscriber| *subscriber == place) {
+                entry.get_mut().swap_remove(at);
+            }
+            if entry.get().is_empty() {
+                entry.remove();
+            }
+        }
     }
 
-    /// Any message with "subscribe" in it subscribes, to everything.
-    fn websocket(&mut self, place: usize, bytes: &[u8]) -> std::io::Result<()> {
-        let Some(Some(stream)) = self.streams.get_mut(place) else { return Ok(()) };
-        if bytes.windows(9).any(|window| window == b"subscribe") {
-            let text = concat!(
-                r#"{"event":"pusher_internal:subscription_succeeded","#,
-                r#""channel":"bench","data":"{}"}"#
-            );
-            stream.write_all(Frame::text(text.as_bytes()).bytes())?;
-            self.kinds[place] = Kind::Subscriber;
+    /// Takes all whole frames. How many bytes they were.
+    fn websocket(&mut self, place: usize, bytes: &[u8]) -> std::io::Result<usize> {
+        let mut used = 0;
+        while let Some((opcode, text, length)) = message(&bytes[used..]) {
+            used += length;
+            if opcode == 8 {
+                return Err(ErrorKind::ConnectionReset.into());
+            }
+            let Some(channel) = field(text, br#""channel":""#) else { continue };
+            if contains(text, b"client-") {
+                self.send(&channel, text, Some(place));
+            } else if contains(text, b"subscribe") {
+                self.subscribe(place, channel)?;
+            }
         }
+        Ok(used)
+    }
+
+    fn subscribe(&mut self, place: usize, channel: String) -> std::io::Result<()> {
+        let Some(Some(stream)) = self.streams.get_mut(place) else { return Ok(()) };
+        let text = format!(
+            r#"{{"event":"pusher_internal:subscription_succeeded","channel":"{channel}","data":"{{}}"}}"#
+        );
+        stream.write_all(Frame::text(text.as_bytes()).bytes())?;
+        self.subscriptions[place].push(channel.clone());
+        self.channels.entry(channel).or_default().push(place);
         Ok(())
     }
 
-    /// Requests are answered where they were read, but for those that come in pieces.
+    /// What comes is taken where it was read, unless it comes in pieces.
     fn collect(&mut self, place: usize, bytes: &[u8]) -> std::io::Result<()> {
+        let take = match self.kinds[place] {
+            Kind::Http => Self::http,
+            Kind::WebSocket => Self::websocket,
+        };
         let Some(mut partial) = self.partial.remove(&place) else {
-            let used = self.http(place, bytes)?;
+            let used = take(self, place, bytes)?;
             if used < bytes.len() {
                 self.partial.insert(place, bytes[used..].to_vec());
             }
             return Ok(());
         };
         partial.extend_from_slice(bytes);
-        let used = self.http(place, &partial)?;
+        let used = take(self, place, &partial)?;
         partial.drain(..used);
         if partial.len() > MAX_REQUEST {
             return Err(ErrorKind::InvalidData.into());
@@ -174,18 +205,48 @@ impl Floor {
         Ok(used)
     }
 
+    /// Of a batch only the first: what is compared there has no subscribers.
     fn publish(&mut self, body: &[u8]) {
         let mark = br#""data":""#;
         let Some(at) = body.windows(mark.len()).position(|window| window == mark) else { return };
-        let text = [br#"{"event":"bench","channel":"bench","#, &body[at..]].concat();
-        let frame = Frame::text(&text);
+        let Some(channel) = field(body, br#""channel":""#) else { return };
+        let text = [br#"{"event":"bench","channel":""#, channel.as_bytes(), br#"","#, &body[at..]]
+            .concat();
+        self.send(&channel, &text, None);
+    }
+
+    fn send(&mut self, channel: &str, text: &[u8], but: Option<usize>) {
+        let frame = Frame::text(text);
         let bytes: &[u8] = frame.bytes();
-        for (stream, kind) in self.streams.iter_mut().zip(&self.kinds) {
-            let (Some(stream), Kind::Subscriber) = (stream, kind) else { continue };
+        for place in self.channels.get(channel).into_iter().flatten() {
+            let Some(stream) = self.streams[*place].as_mut().filter(|_| but != Some(*place)) else {
+                continue;
+            };
             let whole = stream.write(bytes).is_ok_and(|n| n == bytes.len());
             self.lost += u64::from(!whole);
         }
     }
+}
+
+/// The first frame of a client, when it is whole: opcode, payload and length with the header. The load
+/// generator masks with zeros, which changes nothing.
+pub(crate) fn message(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
+    let (header, length) = match bytes.get(1)? & 0x7f {
+        126 => (8, usize::from(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?))),
+        short => (6, usize::from(short)),
+    };
+    Some((bytes[0] & 0x0f, bytes.get(header..header + length)?, header + length))
+}
+
+/// The text behind `name`, up to the next quotation mark.
+fn field(text: &[u8], name: &[u8]) -> Option<String> {
+    let at = text.windows(name.len()).position(|window| window == name)? + name.len();
+    let length = text[at..].iter().position(|byte| *byte == b'"')?;
+    Some(String::from_utf8_lossy(&text[at..at + length]).into_owned())
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
 }
 
 /// A whole HTTP request.

@@ -1,5 +1,15 @@
 //! The loads: what is done to a server, and what is measured meanwhile.
 
+pub(crate) mod batch;
+mod beats;
+pub(crate) mod channels;
+pub(crate) mod chat;
+pub(crate) mod presence;
+pub(crate) mod rooms;
+pub(crate) mod slow;
+pub(crate) mod tail;
+pub(crate) mod whispers;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -11,7 +21,15 @@ use crate::crowd::Crowd;
 use crate::fanout::{CHANNEL, Fanout};
 use crate::frames::{MIN_SIZE, Verdict};
 use crate::report::{Pace, Report, Start};
-use crate::server::Server;
+use crate::server::{Server, Target};
+use crate::stage::Stage;
+use batch::Batch;
+use channels::Channels;
+use chat::Chat;
+use presence::Presence;
+use slow::Slow;
+use tail::Tail;
+use whispers::Whispers;
 
 /// Deliveries of a closed loop, unless it is told a number of events.
 const DELIVERIES: u64 = 4_000_000;
@@ -31,6 +49,20 @@ pub(crate) enum Load {
     Churn(Churn),
     /// More connections than a process may hold files, and one event to all of them.
     Crowd(Crowd),
+    /// Batches of events to a channel without subscribers.
+    Batch(Batch),
+    /// Many channels with one subscriber each: by the clock, or with --closed as fast as they go.
+    Channels(Channels),
+    /// Everybody joins one presence channel, leaves and comes back, as fast as they can.
+    Presence(Presence),
+    /// Client events of everybody in one private channel.
+    Whispers(Whispers),
+    /// Events to subscribers of whom some do not read.
+    Slow(Slow),
+    /// Rooms with messages, client events, joins and leaves.
+    Chat(Chat),
+    /// How late the latest deliveries are, in quiet and while much else goes on.
+    Tail(Tail),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -71,6 +103,9 @@ pub(crate) struct FanoutLoad {
     /// Closed loop: events in all; by default as many as make four million deliveries.
     #[arg(long)]
     pub(crate) events: Option<u64>,
+    /// Subscribers offer permessage-deflate; the server must accept it.
+    #[arg(long)]
+    pub(crate) deflate: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -107,7 +142,57 @@ impl Load {
             }
             Self::Churn(_) => "connect, subscribe, close".to_owned(),
             Self::Crowd(crowd) => format!("crowd of {}", crowd.connections),
+            Self::Batch(batch) => format!("batches of {}", batch.events),
+            Self::Channels(Channels { channels, closed: true, in_flight, .. }) => {
+                format!("{channels} channels, closed loop, {in_flight} in flight")
+            }
+            Self::Channels(Channels { channels, rate, .. }) => {
+                format!("{channels} channels, open loop, {rate}/s")
+            }
+            Self::Presence(presence) => format!("presence storm of {}", presence.connections),
+            Self::Whispers(Whispers { clients, rate, .. }) => {
+                format!("whispers, {clients} clients, {rate}/s each")
+            }
+            Self::Slow(Slow { subscribers, percent, rate, .. }) => {
+                format!("slow readers, {percent} % of {subscribers}, {rate}/s")
+            }
+            Self::Chat(Chat { rooms, members, .. }) => format!("chat, {rooms} rooms of {members}"),
+            Self::Tail(Tail { subscribers, rate, .. }) => {
+                format!("tail, {rate}/s to {subscribers}")
+            }
         }
+    }
+
+    /// Its command: what is one line of a plot.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Idle(_) => "idle",
+            Self::Fanout(FanoutLoad { closed: true, .. }) => "fanout, closed",
+            Self::Fanout(_) => "fanout, open",
+            Self::Publish(_) => "publish",
+            Self::Churn(_) => "churn",
+            Self::Crowd(_) => "crowd",
+            Self::Batch(_) => "batch",
+            Self::Channels(_) => "channels",
+            Self::Presence(_) => "presence",
+            Self::Whispers(_) => "whispers",
+            Self::Slow(_) => "slow",
+            Self::Chat(_) => "chat",
+            Self::Tail(_) => "tail",
+        }
+    }
+
+    /// How many hear an event, where that is what a plot goes by.
+    pub(crate) fn scale(&self) -> Option<usize> {
+        match self {
+            Self::Fanout(load) => Some(load.subscribers),
+            _ => None,
+        }
+    }
+
+    /// Whether the floor can do it: it knows no members.
+    pub(crate) fn has_floor(&self) -> bool {
+        !matches!(self, Self::Presence(_) | Self::Chat(_) | Self::Tail(_))
     }
 
     pub(crate) fn run(&self, server: &Server) -> Result<Report> {
@@ -118,6 +203,13 @@ impl Load {
             Self::Publish(publish) => publish.run(server),
             Self::Churn(churn) => churn.run(server),
             Self::Crowd(crowd) => crowd.run(server),
+            Self::Batch(batch) => batch.run(server),
+            Self::Channels(channels) => channels.run(server),
+            Self::Presence(presence) => presence.run(server),
+            Self::Whispers(whispers) => whispers.run(server),
+            Self::Slow(slow) => slow.run(server),
+            Self::Chat(chat) => chat.run(server),
+            Self::Tail(tail) => tail.run(server),
         }
     }
 }
@@ -159,6 +251,19 @@ fn settle(server: &Server, poll: &mut Poll, clients: &mut Clients) -> Result<u64
     Ok(memory)
 }
 
+/// The server's memory once it stays as it is, after ten seconds at most.
+fn settled_memory(server: &Server, stage: &mut Stage) -> Result<u64> {
+    let mut memory = server.memory()?;
+    for _ in 0..20 {
+        stage.listen(Duration::from_millis(500))?;
+        let before = std::mem::replace(&mut memory, server.memory()?);
+        if memory.abs_diff(before) <= SETTLED {
+            break;
+        }
+    }
+    Ok(memory)
+}
+
 /// Answers pings for a while.
 fn listen(poll: &mut Poll, clients: &mut Clients, time: Duration) -> Result<()> {
     let mut events = Events::with_capacity(256);
@@ -184,8 +289,10 @@ impl FanoutLoad {
         let mut report = phase.judge(fanout.verdict()?, Pace::Open)?;
         let at = |quantile| fanout.latency.value_at_quantile(quantile) as f64 / 1e3;
         report.set("CPU per delivery, µs", phase.each(fanout.delivered));
+        report.set("wire bytes per delivery", fanout.wire_bytes_each());
         report.set("p50, ms", at(0.5));
         report.set("p99, ms", at(0.99));
+        report.set("p99.9, ms", at(0.999));
         report.set("published late, at most, ms", fanout.late.as_secs_f64() * 1e3);
         Ok(report)
     }
@@ -200,6 +307,7 @@ impl FanoutLoad {
         let verdict = Verdict { disordered: 0, ..fanout.verdict()? };
         let mut report = phase.judge(verdict, Pace::Closed)?;
         report.set("CPU per delivery, µs", phase.each(fanout.delivered));
+        report.set("wire bytes per delivery", fanout.wire_bytes_each());
         report.set("deliveries/s", phase.rate(fanout.delivered));
         Ok(report)
     }
@@ -207,7 +315,8 @@ impl FanoutLoad {
     fn connect(&self, server: &Server, publishers: usize) -> Result<Fanout> {
         ensure!(self.subscribers > 0, "at least one subscriber is needed");
         ensure!(self.size >= MIN_SIZE, "an event needs {MIN_SIZE} bytes at least");
-        Fanout::connect(&server.target, self.subscribers, publishers, self.size)
+        let target = Target { deflate: self.deflate, ..server.target.clone() };
+        Fanout::connect(&target, self.subscribers, publishers, self.size)
     }
 }
 

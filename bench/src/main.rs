@@ -1,26 +1,40 @@
 //! Measures Pusher-compatible servers beside a floor server: see README.md.
-#![expect(clippy::print_stdout, reason = "a command for people at a terminal")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command for people at a terminal"
+)]
 
+mod account;
 mod clients;
 mod compare;
+mod contention;
 mod cpu;
 mod crowd;
 mod fanout;
 mod floor;
 mod frames;
+mod instructions;
 mod load;
+mod machine;
+mod members;
 mod publisher;
 mod report;
 mod run;
 mod server;
+mod session;
+mod stage;
+mod table;
 #[cfg(test)]
 mod tests;
+
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
-#[command(about = "Measures Pusher-compatible servers beside a floor server")]
+#[command(version, about = "Measures Pusher-compatible servers beside a floor server")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -38,17 +52,33 @@ enum Command {
     Run(run::Options),
     /// Run the loads against all servers of a file, and print medians.
     Compare(compare::Options),
+    /// Measure what threads wait for each other at, in this process.
+    Contention(contention::Options),
+    /// Count the server's instructions under callgrind, and compare them with the budgets.
+    Instructions(instructions::Options),
     /// Become another program, on one core, which ends when this process's parent does.
     #[command(hide = true)]
     Exec(server::Exec),
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     raise_open_files()?;
     match Cli::parse().command {
         Command::Floor { port } => floor::run(port),
         Command::Run(options) => run::run(&options),
         Command::Compare(options) => compare::run(&options),
+        Command::Contention(options) => contention::run(&options),
+        Command::Instructions(options) => instructions::run(&options),
         Command::Exec(exec) => exec.replace(),
     }
 }

@@ -36,9 +36,21 @@ impl Publisher {
 
     /// Publishes an event whose data needs no escaping.
     pub(crate) fn publish(&mut self, channel: &str, data: &str) -> Result<()> {
-        let body = format!(r#"{{"name":"bench","channel":"{channel}","data":"{data}"}}"#);
-        let Target { app_id, key, port } = &self.target;
-        let path = format!("/apps/{app_id}/events");
+        self.request("events", &event(channel, data))
+    }
+
+    /// Publishes several events with one request.
+    pub(crate) fn publish_batch(&mut self, channel: &str, data: &[String]) -> Result<()> {
+        if let [data] = data {
+            return self.publish(channel, data);
+        }
+        let events: Vec<String> = data.iter().map(|data| event(channel, data)).collect();
+        self.request("batch_events", &format!(r#"{{"batch":[{}]}}"#, events.join(",")))
+    }
+
+    fn request(&mut self, endpoint: &str, body: &str) -> Result<()> {
+        let Target { app_id, key, port, .. } = &self.target;
+        let path = format!("/apps/{app_id}/{endpoint}");
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let query = rest::sign(key, "POST", &path, &[], body.as_bytes(), now);
         let length = body.len();
@@ -84,8 +96,12 @@ impl Publisher {
     }
 }
 
+fn event(channel: &str, data: &str) -> String {
+    format!(r#"{{"name":"bench","channel":"{channel}","data":"{data}"}}"#)
+}
+
 /// Length of the first answer, when it is whole.
-fn answer(bytes: &[u8]) -> Result<Option<usize>> {
+pub(crate) fn answer(bytes: &[u8]) -> Result<Option<usize>> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut response = httparse::Response::new(&mut headers);
     let httparse::Status::Complete(head) = response.parse(bytes)? else { return Ok(None) };

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::cpu::{Clock, Usage};
 use crate::frames::Verdict;
 use crate::server::Server;
+use crate::stage::Stage;
 
 /// Beyond this share of its core, the load generator is what was measured.
 const CLIENT_LIMIT: f64 = 0.95;
@@ -27,6 +28,24 @@ pub(crate) struct Report {
 impl Report {
     pub(crate) fn set(&mut self, name: &str, value: f64) {
         self.figures.insert(name.to_owned(), value);
+    }
+
+    /// What an open loop tells of its delivery times.
+    pub(crate) fn set_latency(&mut self, stage: &Stage) {
+        let at = |quantile| stage.latency.value_at_quantile(quantile) as f64 / 1e3;
+        self.set("p50, ms", at(0.5));
+        self.set("p99, ms", at(0.99));
+        self.set("p99.9, ms", at(0.999));
+        self.set("published late, at most, ms", stage.late.as_secs_f64() * 1e3);
+    }
+
+    /// A client's library copes with these, and its application may not.
+    pub(crate) fn mark_told_again(&mut self, stage: &Stage) {
+        let told = stage.told_again();
+        if told > 0 {
+            self.marks
+                .push(format!("{told} joins or leaves were told to clients that knew of them"));
+        }
     }
 }
 

@@ -46,7 +46,9 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let server = Server::start(&options.peer()?, options.port, options.cores)?;
+    let peer = options.peer()?;
+    ensure!(!peer.floor || options.load.has_floor(), "no floor for this load");
+    let server = Server::start(&peer, options.port, options.cores)?;
     let report = options.load.run(&server)?;
     if options.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -81,6 +83,8 @@ impl Options {
             name: "server".to_owned(),
             command,
             env,
+            version: Vec::new(),
+            floor: false,
             app_id: self.app_id.clone(),
             key: self.key.clone(),
             secret: self.secret.clone(),

@@ -6,15 +6,17 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clarim_protocol::auth::AppKey;
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 use serde::Deserialize;
 
 use crate::cpu::{Clock, memory, pin};
 
 /// How long a server may take until it listens.
-const START_LIMIT: Duration = Duration::from_secs(20);
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// How long a server may take to end once it is asked to.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// A server as the file of peers describes it.
 #[derive(Debug, Clone, Deserialize)]
@@ -26,6 +28,12 @@ pub(crate) struct Peer {
     /// Its environment, beside the caller's own.
     #[serde(default)]
     pub(crate) env: BTreeMap<String, String>,
+    /// Says its version.
+    #[serde(default)]
+    pub(crate) version: Vec<String>,
+    /// That it only shows what the kernel costs, and cannot do everything.
+    #[serde(default)]
+    pub(crate) floor: bool,
     #[serde(default = "Peer::default_app")]
     pub(crate) app_id: String,
     #[serde(default = "Peer::default_key")]
@@ -62,6 +70,8 @@ pub(crate) struct Cores {
 /// Where a server is and how it is spoken to.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
+    /// Whether clients offer compression, which must be accepted then.
+    pub(crate) deflate: bool,
     pub(crate) port: u16,
     pub(crate) app_id: String,
     pub(crate) key: AppKey,
@@ -91,7 +101,7 @@ impl Server {
             .spawn()
             .with_context(|| format!("cannot start {}", peer.name))?;
         let key = AppKey::new(peer.key.as_str(), &peer.secret);
-        let target = Target { port, app_id: peer.app_id.clone(), key };
+        let target = Target { deflate: false, port, app_id: peer.app_id.clone(), key };
         let mut server = Self { child, target };
         pin(cores.client_core)?;
         server.wait(&peer.name)?;
@@ -108,6 +118,17 @@ impl Server {
             if Instant::now() > deadline {
                 bail!("{name} does not listen on port {port}");
             }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        let deadline = Instant::now() + STOP_LIMIT;
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        while self.child.try_wait()?.is_none() {
+            ensure!(Instant::now() < deadline, "the server does not end when it is asked to");
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())

@@ -1,13 +1,15 @@
 //! The load generator must notice what a bad server does.
 
+mod bad_rooms;
 mod bad_server;
+mod rooms;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::cpu::Usage;
 use crate::fanout::Fanout;
-use crate::frames::{Arrival, Ledger, Verdict, arrival, data, first};
+use crate::frames::{Arrival, Inflater, Ledger, Verdict, arrival, data, first};
 use crate::report::{Pace, Phase};
 use bad_server::{Fault, start, start_with};
 
@@ -46,6 +48,18 @@ fn an_honest_server_gets_a_result() {
 fn events_on_several_connections_arrive_once_each() {
     let (fanout, verdict) = closed(Fault::None, 8);
     assert_eq!((verdict.lost, verdict.doubled, fanout.delivered), (0, 0, 2_000));
+}
+
+#[test]
+fn in_step_nothing_is_published_before_the_last_has_arrived() {
+    let in_step = |fault| {
+        let mut fanout = Fanout::connect(&start(fault), SUBSCRIBERS, 1, 128).unwrap();
+        fanout.in_step(50, 1, Duration::from_millis(500)).unwrap();
+        (fanout.verdict().unwrap(), fanout.published)
+    };
+    assert_eq!(in_step(Fault::None), (Verdict::default(), 50));
+    let one_lost = Verdict { lost: 1, ..Verdict::default() };
+    assert_eq!(in_step(Fault::Lose), (one_lost, 11), "the eleventh event is lost");
 }
 
 #[test]
@@ -150,6 +164,23 @@ fn a_busy_load_generator_is_no_result() {
     assert!(busy(900, 10).judge(clean, Pace::Open).unwrap().marks.is_empty());
     assert!(busy(960, 990).judge(clean, Pace::Closed).unwrap().marks.is_empty());
     assert_eq!(busy(960, 900).judge(clean, Pace::Closed).unwrap().marks.len(), 1);
+}
+
+#[test]
+fn compressed_events_are_found_each_by_its_own_bytes() {
+    let mut inflater = Inflater::default();
+    for sequence in [0, 1, 1, 0, 2, 40, 0] {
+        let data = data(sequence, Duration::from_nanos(9), 1_000);
+        assert_eq!(data.len(), 1_000);
+        let mut frame = Vec::with_capacity(2_000);
+        flate2::Compress::new(flate2::Compression::fast(), false)
+            .compress_vec(data.as_bytes(), &mut frame, flate2::FlushCompress::Sync)
+            .unwrap();
+        frame.truncate(frame.len() - 4);
+        let found = inflater.arrival(&frame).unwrap();
+        assert_eq!((found.sequence, found.scheduled), (sequence, Duration::from_nanos(9)));
+    }
+    assert!(inflater.arrival(b"\0").is_err(), "no event");
 }
 
 #[test]

@@ -39,6 +39,13 @@ fn each_load_gives_its_figures() {
     assert!(closed["deliveries/s"].as_f64() > Some(0.0));
     assert!(figures(&["publish", "--requests", "100"])["requests/s"].as_f64() > Some(0.0));
     assert!(figures(&["churn", "--count", "50"])["CPU per cycle, µs"].is_number());
+    assert!(figures(&["batch", "--requests", "50"])["CPU per event, µs"].is_number());
+    let channels = ["channels", "--channels", "100", "--connections", "10", "--seconds", "1"];
+    assert!(figures(&channels)["bytes per subscription"].is_number());
+    let whispers = figures(&["whispers", "--clients", "10", "--seconds", "1"]);
+    assert!(whispers["CPU per delivery, µs"].is_number());
+    let slow = figures(&["slow", "--subscribers", "50", "--percent", "4", "--seconds", "1"]);
+    assert_eq!(slow["slow readers still open"].as_f64(), Some(2.0));
 }
 
 #[test]

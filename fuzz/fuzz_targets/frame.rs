@@ -1,19 +1,20 @@
 //! Any bytes, cut anywhere: the decoder says the same as of the whole, and keeps no more than it may.
 #![no_main]
 
+use clarim_protocol::deflate::Inflater;
 use clarim_protocol::frame::Decoder;
 use libfuzzer_sys::fuzz_target;
 
 const MAX: usize = 300;
 
-fn decode(input: &[u8], piece: usize) -> (Vec<String>, Option<u16>) {
+fn decode(input: &[u8], piece: usize, mut inflater: Option<Inflater>) -> (Vec<String>, Option<u16>) {
     let mut decoder = Decoder::default();
     let mut said = Vec::new();
     for piece in input.chunks(piece) {
         let mut piece = piece.to_vec();
         let mut rest = &mut piece[..];
         loop {
-            match decoder.next(&mut rest, MAX) {
+            match decoder.next(&mut rest, MAX, inflater.as_mut()) {
                 Ok(Some(message)) => said.push(format!("{message:?}")),
                 Ok(None) => break,
                 Err(violation) => return (said, Some(violation.code().get())),
@@ -25,6 +26,8 @@ fn decode(input: &[u8], piece: usize) -> (Vec<String>, Option<u16>) {
 
 fuzz_target!(|data: (u8, &[u8])| {
     let (piece, input) = data;
-    let whole = decode(input, input.len().max(1));
-    assert_eq!(decode(input, usize::from(piece).max(1)), whole);
+    for inflater in [|| None, || Some(Inflater::default())] {
+        let whole = decode(input, input.len().max(1), inflater());
+        assert_eq!(decode(input, usize::from(piece).max(1), inflater()), whole);
+    }
 });

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,17 @@ use serde_json::Value;
 use crate::run::{cargo, command, root};
 use crate::setup::python_env;
 
-/// Cases of the extension permessage-deflate, which is declined.
-const EXCLUDED: [&str; 2] = ["12.*", "13.*"];
+/// Cases of permessage-deflate. There are 216, each of a thousand messages: these are run in one or two
+/// minutes.
+const DEFLATE: [&str; 2] = ["12.*", "13.*"];
+
+/// JSON, prose and HTML with the usual offer, then JSON with the others. Left out are: bitmap and PDF (12.2,
+/// 12.5), since kosoku fails where the answer to what it compressed is not compressed; offers of a window
+/// that is declined (13.3, 13.5), since it counts what was not agreed on as failed.
+const DEFLATE_GROUPS: [&str; 8] = ["12.1", "12.3", "12.4", "13.1", "13.2", "13.4", "13.6", "13.7"];
+
+/// Messages of 256 and 32768 bytes whole, of 8192 in parts of 256, of 131072 in parts of 32768.
+const DEFLATE_SIZES: [u8; 4] = [3, 8, 11, 18];
 
 /// Verdicts that are a pass: informational cases have no right or wrong.
 const PASSED: [&str; 2] = ["OK", "INFORMATIONAL"];
@@ -23,19 +33,31 @@ pub(crate) fn run() -> Result<()> {
     let server = Command::new(root().join("target/debug/autobahn-echo")).spawn()?;
     let _server = Running(server);
     wait_for_port(9001)?;
-    let report = root().join("target/autobahn");
-    let (kosoku, report_text) = (programs.join("kosoku"), report.to_string_lossy().into_owned());
-    let mut args: Vec<&str> = EXCLUDED.iter().flat_map(|case| ["-x", case]).collect();
-    args.extend(["-o", &report_text, "127.0.0.1:9001"]);
+    let kosoku = programs.join("kosoku");
+    let plain: Vec<String> =
+        DEFLATE.iter().flat_map(|case| ["-x".to_owned(), (*case).to_owned()]).collect();
+    let deflate: Vec<String> = DEFLATE_GROUPS
+        .iter()
+        .flat_map(|group| DEFLATE_SIZES.map(|size| format!("{group}.{size}")))
+        .flat_map(|case| ["-i".to_owned(), case])
+        .collect();
+    run_cases(&kosoku, &plain, "target/autobahn", 300)?;
+    run_cases(&kosoku, &deflate, "target/autobahn-deflate", deflate.len() / 2)
+}
+
+fn run_cases(kosoku: &Path, choice: &[String], report: &str, least: usize) -> Result<()> {
+    let folder = root().join(report).to_string_lossy().into_owned();
+    let mut args: Vec<&str> = choice.iter().map(String::as_str).collect();
+    args.extend(["-o", &folder, "127.0.0.1:9001"]);
     command(&kosoku.to_string_lossy(), &args).run()?;
-    let index = std::fs::read_to_string(report.join("index.json"))?;
-    check(&serde_json::from_str(&index)?)
+    let index = std::fs::read_to_string(Path::new(&folder).join("index.json"))?;
+    check(&serde_json::from_str(&index)?, least).with_context(|| format!("see {report}"))
 }
 
 /// Every case of every agent must have passed, and there must be some.
-fn check(index: &BTreeMap<String, BTreeMap<String, Value>>) -> Result<()> {
+fn check(index: &BTreeMap<String, BTreeMap<String, Value>>, least: usize) -> Result<()> {
     let cases: Vec<(&String, &Value)> = index.values().flatten().collect();
-    ensure!(cases.len() >= 300, "only {} cases were run", cases.len());
+    ensure!(cases.len() >= least, "only {} cases were run", cases.len());
     let failed: Vec<&str> = cases
         .iter()
         .filter(|(_, case)| {
@@ -45,7 +67,7 @@ fn check(index: &BTreeMap<String, BTreeMap<String, Value>>) -> Result<()> {
         })
         .map(|(name, _)| name.as_str())
         .collect();
-    ensure!(failed.is_empty(), "cases not OK: {}; see target/autobahn", failed.join(" "));
+    ensure!(failed.is_empty(), "cases not OK: {}", failed.join(" "));
     println!("{} cases OK", cases.len());
     Ok(())
 }

@@ -23,7 +23,7 @@ struct Step {
 }
 
 /// In the order in which `test` runs them: what fails soonest comes first.
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step { name: "setup", what: "install what the tests need", run: setup::all, in_test: true },
     Step { name: "fmt", what: "check the formatting", run: fmt, in_test: true },
     Step { name: "tidy", what: "check the project's own rules", run: tidy::check, in_test: true },
@@ -39,6 +39,12 @@ const STEPS: [Step; 11] = [
     Step { name: "e2e", what: "real clients against the real server", run: e2e, in_test: true },
     Step { name: "fuzz", what: "fuzz each target for a short time", run: fuzz, in_test: true },
     Step { name: "smoke", what: "a short run of each benchmark", run: smoke, in_test: true },
+    Step {
+        name: "instructions",
+        what: "the server's instructions against their budgets",
+        run: instructions,
+        in_test: true,
+    },
     Step { name: "bench", what: "measure beside the floor (minutes)", run: bench, in_test: false },
 ];
 
@@ -64,9 +70,9 @@ fn main() -> ExitCode {
 }
 
 fn help() {
-    println!("cargo xtask test        everything below that CI runs\n");
+    println!("cargo xtask test         everything below that CI runs\n");
     for step in &STEPS {
-        println!("cargo xtask {:<11} {}", step.name, step.what);
+        println!("cargo xtask {:<12} {}", step.name, step.what);
     }
 }
 
@@ -80,7 +86,7 @@ fn test() -> Result<()> {
     }
     println!("\n=== all steps passed");
     for (name, time) in &times {
-        println!("{name:<10} {:>5} s", time.as_secs());
+        println!("{name:<12} {:>5} s", time.as_secs());
     }
     println!("{} passed, 0 failed", times.len());
     Ok(())
@@ -119,18 +125,21 @@ fn fuzz() -> Result<()> {
 }
 
 fn smoke() -> Result<()> {
-    compare(&["--quick"])
+    measure(&["compare", "--quick"])
+}
+
+fn instructions() -> Result<()> {
+    measure(&["instructions"])
 }
 
 fn bench() -> Result<()> {
-    compare(&[])
+    measure(&["compare"])
 }
 
-fn compare(options: &[&str]) -> Result<()> {
+/// Runs the load generator on what users get.
+fn measure(args: &[&str]) -> Result<()> {
     cargo(&["build", "--release", "-p", "clarim-server", "-p", "clarim-bench"])?;
     let binary = root().join("target/release/clarim-bench");
     let Some(binary) = binary.to_str() else { bail!("the path {} is no UTF-8", binary.display()) };
-    let mut args = vec!["compare", "--file", "bench/peers.toml"];
-    args.extend(options);
-    command(binary, &args).run()
+    command(binary, args).run()
 }

@@ -5,10 +5,11 @@ use anyhow::{Context, Result};
 use crate::run::{cargo, command, root};
 
 /// Programs and the Debian packages that bring them.
-const PROGRAMS: [(&str, &str, &str); 3] = [
+const PROGRAMS: [(&str, &str, &str); 4] = [
     ("chromium", "--version", "chromium"),
     ("node", "--version", "nodejs npm"),
     ("python3", "--version", "python3 python3-venv"),
+    ("valgrind", "--version", "valgrind"),
 ];
 
 /// Everything.

@@ -72,7 +72,12 @@ pub(super) fn start_with(fault: Fault, state: &Arc<Mutex<State>>) -> Target {
             thread::spawn(move || drop(serve(stream.unwrap(), fault, &state)));
         }
     });
-    Target { port, app_id: "bench".to_owned(), key: AppKey::new("bench-key", "bench-secret") }
+    Target {
+        deflate: false,
+        port,
+        app_id: "bench".to_owned(),
+        key: AppKey::new("bench-key", "bench-secret"),
+    }
 }
 
 fn serve(mut stream: TcpStream, fault: Fault, state: &Mutex<State>) -> std::io::Result<()> {

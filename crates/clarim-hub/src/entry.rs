@@ -141,6 +141,11 @@ impl Entry {
     }
 }
 
+/// A frame that goes to many, as it is to be posted.
+pub(crate) fn for_many(frame: &Frame, post: &impl Post) -> Frame {
+    if post.compresses() { frame.compressible() } else { frame.clone() }
+}
+
 /// The inboxes of a node's workers. `post` is called under a channel's lock: it must be quick.
 pub trait Post {
     /// Appends `entry` to the inbox of `worker`.
@@ -150,5 +155,11 @@ pub trait Post {
     /// made to wait before they publish.
     fn has_room(&self) -> bool {
         true
+    }
+
+    /// Whether connections may have agreed on compression. Frames that go to many are then posted with a
+    /// place for their compressed form, which the first worker that wants it fills for all.
+    fn compresses(&self) -> bool {
+        false
     }
 }

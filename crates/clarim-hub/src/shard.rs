@@ -12,7 +12,7 @@ use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 
 use crate::app::App;
-use crate::entry::{ChannelKey, Entry, Post, Receipt, Seat, WorkerId};
+use crate::entry::{ChannelKey, Entry, Post, Receipt, Seat, WorkerId, for_many};
 use crate::presence::{Departure, Presence, PresenceFull};
 
 /// How long a cache channel keeps its last event.
@@ -138,6 +138,7 @@ impl Shard {
     /// Gives `frame` to the channel's subscribers. `remember` keeps it for those to come, on cache channels.
     pub(crate) fn publish(&mut self, publication: Publication<'_>, post: &impl Post) {
         let Publication { channel: key, frame, except, receipt, remember } = publication;
+        let frame = &for_many(frame, post);
         if let Some(now) = remember
             && key.name.is_cache()
         {
@@ -302,6 +303,7 @@ impl Channel {
     }
 
     fn deliver(&self, key: &ChannelKey, frame: &Frame, post: &impl Post) {
+        let frame = for_many(frame, post);
         for (worker, _) in &self.subscribers {
             let (channel, frame) = (key.clone(), frame.clone());
             post.post(*worker, Entry::Deliver { channel, frame, except: None, receipt: None });

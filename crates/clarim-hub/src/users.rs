@@ -6,7 +6,7 @@ use clarim_protocol::{SocketId, server};
 use hashbrown::HashMap;
 
 use crate::apps::AppIndex;
-use crate::entry::{Entry, Post, Seat};
+use crate::entry::{Entry, Post, Seat, for_many};
 
 type UserKey = (AppIndex, Box<str>);
 
@@ -87,6 +87,7 @@ impl User {
             return;
         }
         let frame = server::watchlist_events(on.into_iter(), off.into_iter());
+        let frame = for_many(&frame, post);
         for (&socket_id, seat) in &self.watchers {
             let (connection, frame) = (seat.connection, frame.clone());
             post.post(seat.worker, Entry::Tell { connection, socket_id, frame });

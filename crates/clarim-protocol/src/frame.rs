@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use crate::Code;
+use crate::deflate::{Inflater, longest_deflated};
 
 /// What a frame carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub enum Opcode {
 }
 
 impl Opcode {
-    fn parse(nibble: u8) -> Option<Self> {
+    pub(crate) fn parse(nibble: u8) -> Option<Self> {
         Some(match nibble {
             0 => Self::Continuation,
             1 => Self::Text,
@@ -37,10 +38,13 @@ impl Opcode {
         })
     }
 
-    fn is_control(self) -> bool {
+    pub(crate) fn is_control(self) -> bool {
         matches!(self, Self::Close | Self::Ping | Self::Pong)
     }
 }
+
+/// Bit of a frame's first byte: the message that begins here is compressed.
+const COMPRESSED: u8 = 0x40;
 
 /// Longest header of a frame that a server writes: no mask.
 const MAX_HEADER: usize = 10;
@@ -67,9 +71,17 @@ impl FrameBuilder {
     /// The finished frame, one whole message.
     #[must_use]
     pub fn finish(self, opcode: Opcode) -> Bytes {
+        self.seal(0x80 | opcode as u8)
+    }
+
+    /// As [`finish`](Self::finish), where the payload is compressed.
+    pub(crate) fn finish_compressed(self, opcode: Opcode) -> Bytes {
+        self.seal(0x80 | COMPRESSED | opcode as u8)
+    }
+
+    fn seal(self, first: u8) -> Bytes {
         let mut buffer = self.0;
         let length = buffer.len() - MAX_HEADER;
-        let first = 0x80 | opcode as u8;
         let start = match (u8::try_from(length), u16::try_from(length)) {
             (Ok(short @ ..=125), _) => {
                 buffer[8..10].copy_from_slice(&[first, short]);
@@ -151,6 +163,8 @@ struct Partial {
     opcode: Option<Opcode>,
     /// Payload of the data frames so far.
     message: Vec<u8>,
+    /// It is compressed.
+    compressed: bool,
     /// How much of `message` is known to be UTF-8, if it is text.
     valid: usize,
     /// Payload of a control frame, which may come between those of a message.
@@ -162,6 +176,8 @@ struct Partial {
 #[derive(Debug, Clone, Copy)]
 struct Header {
     fin: bool,
+    /// The message that begins with this frame is compressed.
+    compressed: bool,
     opcode: Opcode,
     mask: [u8; 4],
     /// Length of the header itself.
@@ -171,7 +187,8 @@ struct Header {
 
 impl Decoder {
     /// The next message that ends in `input`; what was used is cut off its front. `None`: all of `input`
-    /// was taken and more is needed. `max` bounds one message.
+    /// was taken and more is needed. `max` bounds one message. With an `inflater`, which connections may
+    /// share, messages may be compressed; without, none was agreed on.
     ///
     /// # Errors
     /// On the first breach. The connection must be closed then: later input would be misread.
@@ -179,6 +196,7 @@ impl Decoder {
         &'m mut self,
         input: &mut &'i mut [u8],
         max: usize,
+        inflater: Option<&'m mut Inflater>,
     ) -> Result<Option<Message<'m>>, Violation> {
         let at_rest = match &mut self.partial {
             None => true,
@@ -192,7 +210,8 @@ impl Decoder {
             if input.is_empty() {
                 return Ok(None);
             }
-            if let Some(header) = Header::parse(input, None, max)?
+            let rules = Rules { open: None, max, compression: inflater.is_some() };
+            if let Some(header) = Header::parse(input, rules)?
                 && header.fin
                 && input.len() - header.size >= header.payload
             {
@@ -201,10 +220,14 @@ impl Decoder {
                 *input = rest;
                 let payload = &mut frame[header.size..];
                 unmask(payload, header.mask, 0);
+                let payload = match inflater {
+                    Some(inflater) if header.compressed => inflater.inflate(payload, max)?,
+                    _ => payload,
+                };
                 return whole(header.opcode, payload).map(Some);
             }
         }
-        self.partial.get_or_insert_default().next(input, max)
+        self.partial.get_or_insert_default().next(input, max, inflater)
     }
 
     /// Whether nothing is kept between reads.
@@ -244,19 +267,33 @@ fn close(payload: &[u8]) -> Result<Message<'_>, Violation> {
     Ok(Message::Close(Some(code)))
 }
 
+/// What a header must keep to.
+#[derive(Debug, Clone, Copy)]
+struct Rules {
+    /// Size of the message so far, when one is open.
+    open: Option<usize>,
+    /// Most bytes of one message.
+    max: usize,
+    /// Whether a message may be compressed.
+    compression: bool,
+}
+
 impl Header {
-    /// `None`: not whole yet. `message`: size of the message so far, when one is open. All that can be
-    /// refused is refused as soon as its byte is here.
-    fn parse(input: &[u8], message: Option<usize>, max: usize) -> Result<Option<Self>, Violation> {
+    /// `None`: not whole yet. All that can be refused is refused as soon as its byte is here.
+    fn parse(input: &[u8], rules: Rules) -> Result<Option<Self>, Violation> {
         let Some(&first) = input.first() else {
             return Ok(None);
         };
-        if first & 0x70 != 0 {
-            return Err(Violation::Protocol("reserved bits are set; no extension was agreed on"));
+        let agreed = if rules.compression { COMPRESSED } else { 0 };
+        if first & 0x70 & !agreed != 0 {
+            return Err(Violation::Protocol("reserved bits are set that no extension agreed on"));
         }
-        let fin = first & 0x80 != 0;
+        let (fin, compressed) = (first & 0x80 != 0, first & COMPRESSED != 0);
         let opcode = Opcode::parse(first & 0x0f).ok_or(Violation::Protocol("unknown opcode"))?;
-        match (opcode, message) {
+        if compressed && !matches!(opcode, Opcode::Text | Opcode::Binary) {
+            return Err(Violation::Protocol("only a message's first frame says it is compressed"));
+        }
+        match (opcode, rules.open) {
             (Opcode::Continuation, None) => {
                 return Err(Violation::Protocol("continuation of no message"));
             }
@@ -290,13 +327,14 @@ impl Header {
             _ => (u64::from(short), 2),
         };
         let payload = usize::try_from(length).map_err(|_| Violation::TooBig)?;
-        if !opcode.is_control() && payload > max.saturating_sub(message.unwrap_or(0)) {
+        let max = if compressed { longest_deflated(rules.max) } else { rules.max };
+        if !opcode.is_control() && payload > max.saturating_sub(rules.open.unwrap_or(0)) {
             return Err(Violation::TooBig);
         }
         let Some(mask) = input.get(at..).and_then(<[u8]>::first_chunk::<4>) else {
             return Ok(None);
         };
-        Ok(Some(Self { fin, opcode, mask: *mask, size: at + 4, payload }))
+        Ok(Some(Self { fin, compressed, opcode, mask: *mask, size: at + 4, payload }))
     }
 }
 
@@ -313,15 +351,16 @@ impl Partial {
         }
     }
 
-    fn next(
-        &mut self,
+    fn next<'m>(
+        &'m mut self,
         input: &mut &mut [u8],
         max: usize,
-    ) -> Result<Option<Message<'_>>, Violation> {
+        inflater: Option<&'m mut Inflater>,
+    ) -> Result<Option<Message<'m>>, Violation> {
         loop {
             let header = match self.frame {
                 Some(header) => header,
-                None => match self.take_header(input, max)? {
+                None => match self.take_header(input, max, inflater.is_some())? {
                     Some(header) => header,
                     None => return Ok(None),
                 },
@@ -336,7 +375,7 @@ impl Partial {
             }
             if header.fin {
                 self.done = true;
-                return self.finish().map(Some);
+                return self.finish(max, inflater).map(Some);
             }
         }
     }
@@ -345,25 +384,30 @@ impl Partial {
         &mut self,
         input: &mut &mut [u8],
         max: usize,
+        compression: bool,
     ) -> Result<Option<Header>, Violation> {
         let open = self.opcode.is_some().then_some(self.message.len());
+        let inside = open.is_some() && self.compressed;
+        let max = if inside { longest_deflated(max) } else { max };
+        let rules = Rules { open, max, compression };
         while !input.is_empty() {
             let (byte, rest) = std::mem::take(input).split_at_mut(1);
             *input = rest;
             self.header.push(byte[0]);
-            if let Some(header) = Header::parse(&self.header, open, max)? {
+            if let Some(header) = Header::parse(&self.header, rules)? {
                 self.header.clear();
                 self.received = 0;
                 self.control.clear();
                 if matches!(header.opcode, Opcode::Text | Opcode::Binary) {
                     self.opcode = Some(header.opcode);
+                    self.compressed = header.compressed;
                 }
                 self.frame = Some(header);
                 return Ok(Some(header));
             }
         }
         // A byte that can be refused is refused now, not when the header is whole.
-        Header::parse(&self.header, open, max)
+        Header::parse(&self.header, rules)
     }
 
     fn take_payload(&mut self, header: Header, input: &mut &mut [u8]) -> Result<(), Violation> {
@@ -377,7 +421,7 @@ impl Partial {
             return Ok(());
         }
         self.message.extend_from_slice(part);
-        if self.opcode == Some(Opcode::Text) {
+        if self.opcode == Some(Opcode::Text) && !self.compressed {
             self.check_text()?;
         }
         Ok(())
@@ -393,11 +437,16 @@ impl Partial {
         Ok(())
     }
 
-    fn finish(&self) -> Result<Message<'_>, Violation> {
-        if self.opcode == Some(Opcode::Binary) {
-            return Ok(Message::Binary(&self.message));
-        }
-        std::str::from_utf8(&self.message).map(Message::Text).map_err(|_| Violation::Utf8)
+    fn finish<'m>(
+        &'m self,
+        max: usize,
+        inflater: Option<&'m mut Inflater>,
+    ) -> Result<Message<'m>, Violation> {
+        let message = match inflater {
+            Some(inflater) if self.compressed => inflater.inflate(&self.message, max)?,
+            _ => &self.message,
+        };
+        whole(self.opcode.unwrap_or(Opcode::Continuation), message)
     }
 }
 

@@ -20,6 +20,7 @@
 pub mod auth;
 mod channel;
 pub mod client;
+pub mod deflate;
 mod error;
 pub mod frame;
 pub mod rest;

@@ -3,33 +3,83 @@
 //! Key order is `event`, `channel`, `data` everywhere. `data` is a *string* holding JSON in all messages of
 //! the server and of backends, and any JSON in client events, `pusher:error` and `pusher:signin_success`.
 
+use std::sync::{Arc, OnceLock};
+
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use crate::deflate::{Deflater, MIN_PAYLOAD};
 use crate::frame::{FrameBuilder, Opcode};
 use crate::user::{Member, UserId};
 use crate::{ChannelName, Code, SocketId};
 
 /// A finished frame. Cloning shares the bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame(Bytes);
+#[derive(Debug, Clone)]
+pub struct Frame {
+    bytes: Bytes,
+    /// The place for its compressed form, which all clones share. It stays empty until somebody wants that,
+    /// and says `None` if that would be no smaller.
+    deflated: Option<Arc<OnceLock<Option<Bytes>>>>,
+}
+
+impl PartialEq for Frame {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Frame {}
 
 impl Frame {
+    pub(crate) fn from_bytes(bytes: Bytes) -> Self {
+        Self { bytes, deflated: None }
+    }
+
     /// The bytes for the socket: header and payload.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
-        &self.0
+        &self.bytes
+    }
+
+    /// The same frame with a place for its compressed form, if it is worth to be compressed: what is cloned
+    /// from here on is compressed once at most, however many take it.
+    #[must_use]
+    pub fn compressible(&self) -> Self {
+        let place = (self.payload().len() >= MIN_PAYLOAD).then(Arc::default);
+        Self { bytes: self.bytes.clone(), deflated: self.deflated.clone().or(place) }
+    }
+
+    /// Whether it has a place for its compressed form.
+    #[must_use]
+    pub fn is_compressible(&self) -> bool {
+        self.deflated.is_some()
+    }
+
+    /// Its compressed form, for a connection that agreed on that. `None`: it is sent as it is.
+    #[must_use]
+    pub fn deflated(&self, deflater: &mut Deflater) -> Option<Self> {
+        match &self.deflated {
+            Some(place) => {
+                let deflate = || deflater.deflate(self).map(|frame| frame.bytes);
+                place.get_or_init(deflate).clone().map(Self::from_bytes)
+            }
+            None => deflater.deflate(self),
+        }
+    }
+
+    pub(crate) fn opcode(&self) -> Option<Opcode> {
+        self.bytes.first().and_then(|first| Opcode::parse(first & 0x0f))
     }
 
     /// The payload alone.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
-        let header = match self.0.get(1) {
+        let header = match self.bytes.get(1) {
             Some(126) => 4,
             Some(127) => 10,
             _ => 2,
         };
-        self.0.get(header..).unwrap_or_default()
+        self.bytes.get(header..).unwrap_or_default()
     }
 
     /// A text message.
@@ -37,7 +87,7 @@ impl Frame {
     pub fn text(payload: &[u8]) -> Self {
         let mut builder = FrameBuilder::with_capacity(payload.len());
         builder.payload().extend_from_slice(payload);
-        Self(builder.finish(Opcode::Text))
+        Self::from_bytes(builder.finish(Opcode::Text))
     }
 
     /// A binary message.
@@ -45,13 +95,13 @@ impl Frame {
     pub fn binary(payload: &[u8]) -> Self {
         let mut builder = FrameBuilder::with_capacity(payload.len());
         builder.payload().extend_from_slice(payload);
-        Self(builder.finish(Opcode::Binary))
+        Self::from_bytes(builder.finish(Opcode::Binary))
     }
 
     /// A ping control frame without payload.
     #[must_use]
     pub fn control_ping() -> Self {
-        Self(FrameBuilder::with_capacity(0).finish(Opcode::Ping))
+        Self::from_bytes(FrameBuilder::with_capacity(0).finish(Opcode::Ping))
     }
 
     /// The answer to a ping control frame. `payload` is at most 125 bytes: it came in such a frame.
@@ -59,7 +109,7 @@ impl Frame {
     pub fn control_pong(payload: &[u8]) -> Self {
         let mut builder = FrameBuilder::with_capacity(payload.len());
         builder.payload().extend_from_slice(payload);
-        Self(builder.finish(Opcode::Pong))
+        Self::from_bytes(builder.finish(Opcode::Pong))
     }
 
     /// A close frame; of the reason as many whole characters are kept as the standard has room for.
@@ -69,19 +119,19 @@ impl Frame {
         builder.payload().extend_from_slice(&code.get().to_be_bytes());
         let room = reason.floor_char_boundary(123);
         builder.payload().extend_from_slice(&reason.as_bytes()[..room]);
-        Self(builder.finish(Opcode::Close))
+        Self::from_bytes(builder.finish(Opcode::Close))
     }
 
     /// A close frame without a code: the answer to one that had none.
     #[must_use]
     pub fn close_without_code() -> Self {
-        Self(FrameBuilder::with_capacity(0).finish(Opcode::Close))
+        Self::from_bytes(FrameBuilder::with_capacity(0).finish(Opcode::Close))
     }
 
     fn json(capacity: usize, write: impl FnOnce(&mut Vec<u8>)) -> Self {
         let mut builder = FrameBuilder::with_capacity(capacity);
         write(builder.payload());
-        Self(builder.finish(Opcode::Text))
+        Self::from_bytes(builder.finish(Opcode::Text))
     }
 }
 

@@ -11,13 +11,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use clarim_hub::{AppIndex, ConnectionId, Entry, Node, Sockets, Worker, WorkerId};
+use clarim_hub::{ConnectionId, Entry, Node, Sockets, Worker, WorkerId};
+use clarim_protocol::deflate::Inflater;
 use clarim_protocol::frame::{Decoder, Message};
 use clarim_protocol::{Code, Frame, SocketId};
 use mio::{Events, Poll};
 
 use crate::accept::Guest;
+use crate::http::Agreed;
 use crate::inbox::{Inbox, Inboxes};
+use crate::settings::ServerSettings;
 use crate::sockets::{End, SocketTable};
 use crate::traffic;
 use crate::transport::Transport;
@@ -46,6 +49,8 @@ pub(crate) struct Engine {
     poll: Poll,
     events: Events,
     buffer: Box<[u8]>,
+    /// For all connections; there if they may agree on compression.
+    inflater: Option<Inflater>,
     /// Connections that had more to read than one turn takes.
     unread: Vec<ConnectionId>,
     /// There were more events than one turn takes.
@@ -61,7 +66,7 @@ pub(crate) struct Engine {
 /// A connection that becomes the engine's.
 #[derive(Debug)]
 pub(crate) struct Adopted<'a> {
-    pub(crate) app: AppIndex,
+    pub(crate) agreed: Agreed,
     pub(crate) transport: Transport,
     /// The answer to its handshake, which is still to be sent.
     pub(crate) answer: &'a [u8],
@@ -83,17 +88,19 @@ impl Engine {
         id: WorkerId,
         node: &Arc<Node<Inboxes>>,
         started: Instant,
-        outbox_bytes: usize,
+        settings: &ServerSettings,
         slow_readers: Arc<AtomicU64>,
     ) -> io::Result<Self> {
+        let compression = settings.compression;
         Ok(Self {
             hub: Worker::new(id, node.clone()),
-            sockets: SocketTable::new(outbox_bytes),
+            sockets: SocketTable::new(settings.outbox_bytes, compression),
             inbox: node.post().of(id),
             entries: Vec::new(),
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
             buffer: vec![0; READ_BUFFER].into(),
+            inflater: compression.then(Inflater::default),
             unread: Vec::new(),
             unpolled: false,
             started,
@@ -113,7 +120,8 @@ impl Engine {
     /// Takes over a connection that its app has admitted.
     pub(crate) fn adopt(&mut self, adopted: Adopted<'_>, guest: Guest) {
         self.tell_time();
-        let Adopted { app, mut transport, answer, early } = adopted;
+        let Adopted { agreed, mut transport, answer, early } = adopted;
+        let Agreed { app, deflate } = agreed;
         let nonce = fastrand::u64(1..10_u64.pow(13));
         let (id, greeting) = self.hub.open(app, nonce, self.sockets.now);
         // The echo server for Autobahn's test suite speaks plain WebSocket.
@@ -123,7 +131,8 @@ impl Engine {
         let look_again = !transport.short_read_is_empty();
         let begun = transport.write_whole(&[IoSlice::new(answer), IoSlice::new(greeting)]);
         let registry = self.poll.registry();
-        if let Err(error) = begun.and_then(|()| self.sockets.insert(id, transport, guest, registry))
+        if let Err(error) =
+            begun.and_then(|()| self.sockets.insert(id, transport, deflate, guest, registry))
         {
             tracing::debug!(%error, "a connection ended as soon as it had begun");
             return self.hub.close(id, self.sockets.now);
@@ -267,10 +276,11 @@ impl Engine {
         let Some(socket) = self.sockets.get_mut(id) else {
             return;
         };
-        // Taken out while messages that borrow from it are handled.
+        // Taken out while messages that borrow from them are handled.
         let mut decoder = std::mem::take(&mut socket.decoder);
+        let mut inflater = if socket.deflate { self.inflater.take() } else { None };
         loop {
-            match decoder.next(&mut input, max) {
+            match decoder.next(&mut input, max, inflater.as_mut()) {
                 Ok(Some(message)) => self.take_message(id, socket_id, &message),
                 Ok(None) => break,
                 Err(violation) => {
@@ -283,6 +293,10 @@ impl Engine {
         }
         if let Some(socket) = self.sockets.get_mut(id) {
             socket.decoder = decoder;
+        }
+        if let Some(mut inflater) = inflater {
+            inflater.rest();
+            self.inflater = Some(inflater);
         }
     }
 

@@ -23,6 +23,9 @@ pub(crate) struct Inbox {
     awake: AtomicBool,
     wake: Notify,
     closed: AtomicBool,
+    /// Inboxes of the node that hold too much. One number for all, so that publishing looks at one place and
+    /// not at as many as there are workers.
+    full: Arc<AtomicUsize>,
 }
 
 impl Inbox {
@@ -34,7 +37,10 @@ impl Inbox {
         if entries.capacity() > 4096 {
             *entries = Vec::new();
         }
-        self.bytes.store(0, Ordering::Relaxed);
+        // Under the lock, as in `push`: the two never miss each other's count.
+        if self.bytes.swap(0, Ordering::Relaxed) > MAX_BYTES {
+            self.full.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Says that from now on a wake-up is needed. `false`: something has come in the meantime.
@@ -68,7 +74,11 @@ impl Inbox {
         if self.closed.load(Ordering::Relaxed) {
             return;
         }
-        self.bytes.fetch_add(entry.weight(), Ordering::Relaxed);
+        let weight = entry.weight();
+        let before = self.bytes.fetch_add(weight, Ordering::Relaxed);
+        if before <= MAX_BYTES && before + weight > MAX_BYTES {
+            self.full.fetch_add(1, Ordering::Relaxed);
+        }
         entries.push(entry);
         drop(entries);
         if !self.awake.swap(true, Ordering::SeqCst) {
@@ -79,15 +89,22 @@ impl Inbox {
 
 /// All inboxes of a node.
 #[derive(Debug, Clone)]
-pub(crate) struct Inboxes(Arc<[Arc<Inbox>]>);
+pub(crate) struct Inboxes {
+    inboxes: Arc<[Arc<Inbox>]>,
+    full: Arc<AtomicUsize>,
+    compression: bool,
+}
 
 impl Inboxes {
-    pub(crate) fn new(workers: u16) -> Self {
-        Self((0..workers).map(|_| Arc::default()).collect())
+    /// `compression`: whether connections may agree on it.
+    pub(crate) fn new(workers: u16, compression: bool) -> Self {
+        let full = Arc::<AtomicUsize>::default();
+        let inbox = |_| Arc::new(Inbox { full: full.clone(), ..Inbox::default() });
+        Self { inboxes: (0..workers).map(inbox).collect(), full, compression }
     }
 
     pub(crate) fn of(&self, worker: WorkerId) -> Arc<Inbox> {
-        self.0[usize::from(worker.0)].clone()
+        self.inboxes[usize::from(worker.0)].clone()
     }
 
     /// Waits until every inbox has room. `false`: one hasn't, for too long.
@@ -108,11 +125,15 @@ impl Inboxes {
 
 impl Post for Inboxes {
     fn post(&self, worker: WorkerId, entry: Entry) {
-        self.0[usize::from(worker.0)].push(entry);
+        self.inboxes[usize::from(worker.0)].push(entry);
     }
 
     fn has_room(&self) -> bool {
-        self.0.iter().all(|inbox| inbox.bytes.load(Ordering::Relaxed) <= MAX_BYTES)
+        self.full.load(Ordering::Relaxed) == 0
+    }
+
+    fn compresses(&self) -> bool {
+        self.compression
     }
 }
 
@@ -128,7 +149,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn publishers_wait_for_room_and_then_give_up() {
-        let inboxes = Inboxes::new(2);
+        let inboxes = Inboxes::new(2, false);
         assert!(inboxes.room().await);
         inboxes.post(WorkerId(1), entry(MAX_BYTES));
         assert!(!inboxes.room().await);
@@ -143,7 +164,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_worker_that_has_ended_keeps_no_publisher_waiting() {
-        let inboxes = Inboxes::new(1);
+        let inboxes = Inboxes::new(1, false);
         let wait = || {
             let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
             let apps = clarim_hub::Apps::new([clarim_hub::app::App::new("1", "key", "secret")]);
@@ -161,7 +182,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_slept_through() {
-        let inboxes = Inboxes::new(1);
+        let inboxes = Inboxes::new(1, false);
         let inbox = inboxes.of(WorkerId(0));
         inboxes.post(WorkerId(0), entry(1));
         assert!(!inbox.fall_asleep(), "an entry is waiting");

@@ -14,7 +14,7 @@ const MAX_SLICES: usize = 64;
 /// A frame shared by the outboxes of one worker, which is one thread: the count needs no atomics.
 pub(crate) type Shared = Rc<Frame>;
 
-/// Frames in order. While empty it owns no memory.
+/// Frames in order. At [rest](Self::rest) it owns no memory.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     frames: SmallVec<[Shared; 2]>,
@@ -47,6 +47,14 @@ impl Outbox {
     pub(crate) fn abandon(&mut self) {
         self.frames.truncate(usize::from(self.sent > 0));
         self.bytes = self.frames.iter().map(|frame| frame.bytes().len()).sum();
+    }
+
+    /// While empty: gives back what a long queue has put on the heap. Not done as soon as it is empty, for
+    /// under load the next queue is as long.
+    pub(crate) fn rest(&mut self) {
+        if self.frames.is_empty() && self.frames.spilled() {
+            self.frames = SmallVec::new();
+        }
     }
 
     /// Writes as much as the socket takes, all that has piled up in as few calls as can be.
@@ -85,8 +93,8 @@ impl Outbox {
     fn advance(&mut self, written: usize) {
         self.sent += written;
         if self.sent == self.bytes {
-            // Also gives back what a long queue has put on the heap.
-            *self = Self::default();
+            self.frames.clear();
+            (self.bytes, self.sent) = (0, 0);
             return;
         }
         let mut whole = 0;

@@ -73,7 +73,8 @@ impl Server {
         let tls = certificate.as_ref().map(Certificate::config).transpose()?;
         let workers = settings.workers.get();
         let Listeners { address, sockets } = listeners;
-        let node = Arc::new(Node::new(Apps::new(apps), workers, Inboxes::new(workers)));
+        let inboxes = Inboxes::new(workers, settings.compression);
+        let node = Arc::new(Node::new(Apps::new(apps), workers, inboxes));
         let (lead, phase) = Lead::new();
         let slow_readers = Arc::<AtomicU64>::default();
         let (doors, arrivals) = Doors::new(workers);

@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use clarim_hub::{ConnectionId, Sockets};
+use clarim_protocol::deflate::Deflater;
 use clarim_protocol::frame::Decoder;
 use clarim_protocol::{Code, Frame};
 use mio::{Interest, Registry, Token};
@@ -27,6 +28,8 @@ pub(crate) struct Socket {
     queued: bool,
     /// The kernel takes no more; the socket waits until it is writable.
     blocked: bool,
+    /// The client takes compressed messages, and may send such.
+    pub(crate) deflate: bool,
     _guest: Guest,
 }
 
@@ -64,17 +67,20 @@ pub(crate) struct SocketTable {
     /// Sockets that have failed or are done, to be removed by the engine.
     pub(crate) gone: Vec<ConnectionId>,
     outbox_bytes: usize,
+    /// There if connections may agree on compression.
+    deflater: Option<Deflater>,
     pub(crate) now: Duration,
 }
 
 impl SocketTable {
-    pub(crate) fn new(outbox_bytes: usize) -> Self {
+    pub(crate) fn new(outbox_bytes: usize, compression: bool) -> Self {
         Self {
             sockets: Vec::new(),
             unsent: VecDeque::new(),
             closing: Vec::new(),
             gone: Vec::new(),
             outbox_bytes,
+            deflater: compression.then(Deflater::default),
             now: Duration::ZERO,
         }
     }
@@ -83,6 +89,7 @@ impl SocketTable {
         &mut self,
         id: ConnectionId,
         mut transport: Transport,
+        deflate: bool,
         guest: Guest,
         registry: &Registry,
     ) -> io::Result<()> {
@@ -99,6 +106,7 @@ impl SocketTable {
             state: State::Open,
             queued: false,
             blocked: false,
+            deflate,
             _guest: guest,
         });
         Ok(())
@@ -179,13 +187,17 @@ impl SocketTable {
         }
     }
 
-    /// Gives up on sockets in `places` that have been closing for too long.
+    /// Gives up on sockets in `places` that have been closing for too long, and takes unused memory from the
+    /// others.
     pub(crate) fn sweep(&mut self, places: std::ops::Range<usize>) {
         let now = seconds(self.now);
         let end = places.end.min(self.sockets.len());
         for place in places.start..end {
-            if let Some(socket) = &self.sockets[place]
-                && let State::Closing { until } | State::Done { until } = socket.state
+            let Some(socket) = &mut self.sockets[place] else {
+                continue;
+            };
+            socket.outbox.rest();
+            if let State::Closing { until } | State::Done { until } = socket.state
                 && until <= now
             {
                 self.gone.push(ConnectionId(place as u32));
@@ -220,6 +232,39 @@ impl SocketTable {
         socket.outbox.push(frame);
         if !socket.blocked && !std::mem::replace(&mut socket.queued, true) {
             self.unsent.push_back(id);
+        }
+    }
+
+    /// The compressed form of a frame, if the connection takes it and it is worth it.
+    fn deflated_for(&mut self, id: ConnectionId, frame: &Frame) -> Option<Frame> {
+        let deflater = self.deflater.as_mut()?;
+        let socket = self.sockets.get(id.0 as usize)?.as_ref()?;
+        if socket.deflate { frame.deflated(deflater) } else { None }
+    }
+
+    /// One frame for connections of which some take it compressed. It is compressed when the first of them
+    /// is met, unless another worker has done so already.
+    fn send_to_mixed(
+        &mut self,
+        connections: &[ConnectionId],
+        except: Option<ConnectionId>,
+        frame: Frame,
+    ) {
+        let plain = Shared::new(frame);
+        let mut deflated = None;
+        for &connection in connections {
+            if Some(connection) == except {
+                continue;
+            }
+            if !self.get_mut(connection).is_some_and(|socket| socket.deflate) {
+                self.enqueue(connection, &plain);
+                continue;
+            }
+            if deflated.is_none() {
+                let frame = self.deflated_for(connection, &plain);
+                deflated = Some(frame.map_or_else(|| plain.clone(), Shared::new));
+            }
+            self.enqueue(connection, deflated.as_ref().unwrap_or(&plain));
         }
     }
 
@@ -272,6 +317,7 @@ impl Socket {
 
 impl Sockets for SocketTable {
     fn send(&mut self, connection: ConnectionId, frame: Frame) {
+        let frame = self.deflated_for(connection, &frame).unwrap_or(frame);
         self.enqueue(connection, &Shared::new(frame));
     }
 
@@ -281,6 +327,9 @@ impl Sockets for SocketTable {
         except: Option<ConnectionId>,
         frame: Frame,
     ) {
+        if frame.is_compressible() {
+            return self.send_to_mixed(connections, except, frame);
+        }
         let frame = Shared::new(frame);
         for &connection in connections {
             if Some(connection) != except {
@@ -296,4 +345,15 @@ impl Sockets for SocketTable {
 
 fn seconds(time: Duration) -> u32 {
     u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_compression_needs_fits_in_what_a_socket_had() {
+        let without = size_of::<(Transport, Decoder, Outbox, State, [bool; 2], Guest)>();
+        assert_eq!(size_of::<Option<Socket>>(), without);
+    }
 }

@@ -3,6 +3,8 @@
 use std::io::{self, IoSlice, Read, Write};
 
 use mio::net::TcpStream;
+use rustix::io::writev;
+use rustix::net::{SendFlags, send};
 use rustls::ServerConnection;
 
 /// The stream of a socket. Reads and writes return `WouldBlock` instead of waiting.
@@ -40,8 +42,9 @@ impl Transport {
 
     pub(crate) fn write(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
         match (self, buffers) {
-            (Self::Plain(stream), [one]) => stream.write(one),
-            (Self::Plain(stream), many) => stream.write_vectored(many),
+            // Without the C library, which does more than the system call on each of these.
+            (Self::Plain(stream), [one]) => Ok(send(stream, one, SendFlags::NOSIGNAL)?),
+            (Self::Plain(stream), many) => Ok(writev(stream, many)?),
             (Self::Tls(tls), buffers) => tls.write(buffers),
         }
     }

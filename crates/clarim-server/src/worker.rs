@@ -55,7 +55,7 @@ pub(crate) async fn run(plan: Plan) -> io::Result<()> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES)?;
     let Plan { id, node, settings, playground, started, slow_readers, .. } = plan;
     let (mut arrivals, phase) = (plan.arrivals, plan.phase);
-    let engine = Engine::new(id, &node, started, settings.outbox_bytes, slow_readers)?;
+    let engine = Engine::new(id, &node, started, &settings, slow_readers)?;
     #[expect(deprecated, reason = "sound here: the engine's poll stays open as long as registered")]
     let readiness = AsyncFd::with_interest(Readiness(engine.poll_fd()), Interest::READABLE)?;
     let engine = Rc::new(RefCell::new(engine));
@@ -147,12 +147,16 @@ async fn welcome(http: Rc<Http>, tls: Option<TlsAcceptor>, stream: StdStream, gu
     let Ok(stream) = TcpStream::from_std(stream) else {
         return;
     };
-    let Some(tls) = tls else {
-        if let Some(upgraded) = serve_http1(http.clone(), stream).await {
-            adopt(&http, upgraded, guest, |stream| plain(stream).map(Transport::Plain)).await;
-        }
-        return;
-    };
+    if let Some(tls) = tls {
+        // On the heap, so that the task of a plain connection is no larger for it.
+        return Box::pin(welcome_tls(http, &tls, stream, guest)).await;
+    }
+    if let Some(upgraded) = serve_http1(http.clone(), stream).await {
+        adopt(&http, upgraded, guest, |stream| plain(stream).map(Transport::Plain)).await;
+    }
+}
+
+async fn welcome_tls(http: Rc<Http>, tls: &TlsAcceptor, stream: TcpStream, guest: Guest) {
     let Ok(Ok(stream)) =
         tokio::time::timeout(http.settings.handshake_timeout, tls.accept(stream)).await
     else {
@@ -180,14 +184,14 @@ async fn adopt<S: AsyncWrite + AsyncReadExt + Unpin>(
     let Upgraded { mut stream, answer, early, verdict } = upgraded;
     let refusal = match verdict {
         Err(refusal) => refusal,
-        Ok(app) => match http.node.apps().admit(app) {
+        Ok(agreed) => match http.node.apps().admit(agreed.app) {
             Err(refusal) => refusal,
             Ok(()) => {
                 let Ok(transport) = transport(stream) else {
-                    http.node.apps().release(app);
+                    http.node.apps().release(agreed.app);
                     return;
                 };
-                let adopted = Adopted { app, transport, answer: &answer, early: &early };
+                let adopted = Adopted { agreed, transport, answer: &answer, early: &early };
                 return http.engine.borrow_mut().adopt(adopted, guest);
             }
         },

@@ -38,7 +38,10 @@ impl Process {
             .spawn()
             .unwrap();
         let process = Self { child, directory, port };
-        eventually("the port is open", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        // The file is there as soon as the shell has run.
+        let log = process.directory.path().join("err");
+        let listens = || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("listening"));
+        eventually("it listens", listens);
         process
     }
 

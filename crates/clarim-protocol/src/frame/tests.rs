@@ -23,6 +23,15 @@ fn masked(fin: bool, opcode: u8, payload: &[u8]) -> Vec<u8> {
 
 /// What the decoder says of `input` when it comes in pieces of the given sizes, repeated.
 fn decode(input: &[u8], sizes: &[usize], max: usize) -> (Vec<String>, Option<Violation>) {
+    decode_with(None, input, sizes, max)
+}
+
+fn decode_with(
+    mut inflater: Option<Inflater>,
+    input: &[u8],
+    sizes: &[usize],
+    max: usize,
+) -> (Vec<String>, Option<Violation>) {
     let mut decoder = Decoder::default();
     let (mut said, mut rest, mut sizes) = (Vec::new(), input.to_vec(), sizes.iter().cycle());
     while !rest.is_empty() {
@@ -30,7 +39,7 @@ fn decode(input: &[u8], sizes: &[usize], max: usize) -> (Vec<String>, Option<Vio
         let tail = rest.split_off(size);
         let mut piece = &mut rest[..];
         loop {
-            match decoder.next(&mut piece, max) {
+            match decoder.next(&mut piece, max, inflater.as_mut()) {
                 Ok(Some(message)) => said.push(format!("{message:?}")),
                 Ok(None) => break,
                 Err(violation) => return (said, Some(violation)),
@@ -52,10 +61,10 @@ fn one_frame_is_read_in_place_and_nothing_is_kept() {
     let mut bytes =
         [masked(true, 1, b"ol\xc3\xa1"), masked(true, 9, b"hi"), masked(true, 10, b"")].concat();
     let mut input = &mut bytes[..];
-    assert_eq!(decoder.next(&mut input, 100), Ok(Some(Message::Text("olá"))));
-    assert_eq!(decoder.next(&mut input, 100), Ok(Some(Message::Ping(b"hi"))));
-    assert_eq!(decoder.next(&mut input, 100), Ok(Some(Message::Pong)));
-    assert_eq!(decoder.next(&mut input, 100), Ok(None));
+    assert_eq!(decoder.next(&mut input, 100, None), Ok(Some(Message::Text("olá"))));
+    assert_eq!(decoder.next(&mut input, 100, None), Ok(Some(Message::Ping(b"hi"))));
+    assert_eq!(decoder.next(&mut input, 100, None), Ok(Some(Message::Pong)));
+    assert_eq!(decoder.next(&mut input, 100, None), Ok(None));
     assert!(decoder.is_idle());
 }
 
@@ -78,8 +87,8 @@ fn after_a_fragmented_message_nothing_is_kept() {
     let mut decoder = Decoder::default();
     let mut bytes = [masked(false, 1, b"a"), masked(true, 0, b"b")].concat();
     let mut input = &mut bytes[..];
-    assert_eq!(decoder.next(&mut input, 100), Ok(Some(Message::Text("ab"))));
-    assert_eq!(decoder.next(&mut input, 100), Ok(None));
+    assert_eq!(decoder.next(&mut input, 100, None), Ok(Some(Message::Text("ab"))));
+    assert_eq!(decoder.next(&mut input, 100, None), Ok(None));
     assert!(decoder.is_idle());
 }
 
@@ -120,6 +129,92 @@ fn wrong_text_is_refused_before_its_frame_ends() {
     assert_eq!(whole_input(&bytes).1, Some(Violation::Utf8));
 }
 
+/// "Hello" (RFC 7692, 7.2.3.1).
+const HELLO: &[u8] = b"\xf2\x48\xcd\xc9\xc9\x07\x00";
+
+fn compressed(fin: bool, opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = masked(fin, opcode, payload);
+    frame[0] |= COMPRESSED;
+    frame
+}
+
+#[test]
+fn compressed_messages_whole_and_in_fragments_between_others() {
+    let bytes = [
+        compressed(true, 1, HELLO),
+        masked(true, 1, b"plain"),
+        compressed(false, 1, &HELLO[..3]),
+        masked(true, 9, b"p"),
+        masked(false, 0, &HELLO[3..4]),
+        masked(false, 0, b""),
+        masked(true, 0, &HELLO[4..]),
+        compressed(true, 2, HELLO),
+        compressed(true, 1, b"\0"),
+        compressed(true, 1, b""),
+        masked(false, 1, b"a"),
+        masked(true, 0, b"b"),
+    ]
+    .concat();
+    let expected = [
+        r#"Text("Hello")"#,
+        r#"Text("plain")"#,
+        "Ping([112])",
+        r#"Text("Hello")"#,
+        "Binary([72, 101, 108, 108, 111])",
+        r#"Text("")"#,
+        r#"Text("")"#,
+        r#"Text("ab")"#,
+    ];
+    for size in 1..=bytes.len() {
+        let (said, violation) = decode_with(Some(Inflater::default()), &bytes, &[size], 100);
+        assert_eq!(
+            (said.iter().map(String::as_str).collect(), violation),
+            (expected.to_vec(), None)
+        );
+    }
+}
+
+#[test]
+fn after_compressed_messages_nothing_is_kept() {
+    let (mut decoder, mut inflater) = (Decoder::default(), Inflater::default());
+    let mut bytes =
+        [compressed(true, 1, HELLO), compressed(false, 1, HELLO), masked(true, 0, b"")].concat();
+    let mut input = &mut bytes[..];
+    for message in [Some(Message::Text("Hello")), Some(Message::Text("Hello")), None] {
+        assert_eq!(decoder.next(&mut input, 100, Some(&mut inflater)), Ok(message));
+    }
+    assert!(decoder.is_idle());
+}
+
+#[test]
+fn breaches_of_compression_are_refused_with_the_right_code() {
+    // 2000 times "x".
+    let bomb = b"\xaa\xa8\x18\x05\xa3\x60\x14\x8c\x82\x51\x30\x0a\x46\xc1\x50\x07\x00\x00";
+    for (bytes, code) in [
+        (vec![0x80 | COMPRESSED | 9], 1002),
+        (vec![0x80 | COMPRESSED | 8], 1002),
+        (vec![0xa1], 1002),
+        (vec![0xd1], 1002),
+        ([compressed(false, 1, HELLO), vec![0x80 | COMPRESSED]].concat(), 1002),
+        ([masked(false, 1, b"a"), vec![0x80 | COMPRESSED]].concat(), 1002),
+        (compressed(true, 1, b"\xff\xff"), 1002),
+        (compressed(true, 1, bomb), 1009),
+        ([compressed(false, 1, &bomb[..4]), masked(true, 0, &bomb[4..])].concat(), 1009),
+        // Too long even before it is inflated.
+        (compressed(true, 1, &[0; 1_070])[..8].to_vec(), 1009),
+        ([compressed(false, 1, &[0; 600]), masked(true, 0, &[0; 470])].concat(), 1009),
+        // "\xff", which is no text.
+        (compressed(true, 1, b"\xfa\x0f\x00"), 1007),
+    ] {
+        for size in [1, bytes.len()] {
+            let (_, violation) = decode_with(Some(Inflater::default()), &bytes, &[size], 1000);
+            assert_eq!(violation.map(|v| v.code().get()), Some(code), "{bytes:02x?} in {size}");
+        }
+    }
+    let (said, violation) = decode(&compressed(true, 1, HELLO), &[100], 1000);
+    assert_eq!((said.len(), violation.map(|v| v.code().get())), (0, Some(1002)), "not agreed on");
+}
+
 /// Frames of a client, most of them right.
 fn frames() -> impl Strategy<Value = Vec<u8>> {
     let opcode = prop::sample::select(vec![0u8, 1, 2, 8, 9, 10]);
@@ -153,6 +248,16 @@ proptest! {
         sizes in sizes(),
     ) {
         prop_assert_eq!(decode(&bytes, &sizes, 100), whole_input_max(&bytes, 100));
+    }
+
+    #[test]
+    fn pieces_of_any_size_say_the_same_of_compressed_messages(
+        mut bytes in frames(),
+        sizes in sizes(),
+    ) {
+        bytes[0] |= COMPRESSED;
+        let decode = |sizes: &[usize]| decode_with(Some(Inflater::default()), &bytes, sizes, 500);
+        prop_assert_eq!(decode(&sizes), decode(&[bytes.len()]));
     }
 
     #[test]

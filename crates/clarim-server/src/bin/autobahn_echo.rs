@@ -9,7 +9,11 @@ const LARGEST: usize = 32 << 20;
 fn main() -> std::io::Result<()> {
     let mut app = App::new("echo", "echo", "echo");
     app.limits.message_bytes = LARGEST;
-    let settings =
-        ServerSettings { port: 9001, outbox_bytes: 2 * LARGEST, ..ServerSettings::default() };
+    let settings = ServerSettings {
+        port: 9001,
+        outbox_bytes: 2 * LARGEST,
+        compression: true,
+        ..ServerSettings::default()
+    };
     Server::start(settings, vec![app], false)?.wait()
 }

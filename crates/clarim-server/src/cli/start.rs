@@ -34,11 +34,16 @@ pub(super) fn start(flags: &Flags, out: &mut dyn Write) -> Result<ExitCode, Comm
         .ok();
     let playground = has_playground(&settings, address);
     let server = Server::start_on(listeners, settings.server, settings.apps, playground)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Whoever reads below that the server listens may stop it at once.
+    let signals = {
+        let _context = runtime.enter();
+        [SignalKind::terminate(), SignalKind::interrupt()].map(signal)
+    };
     // Whoever has started the server may have closed its output.
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     tracing::info!(%address, "listening");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(serve(server, run_file));
+    let result = runtime.block_on(serve(server, run_file, signals));
     // The thread that waits for the server may still wait, after a second signal.
     runtime.shutdown_background();
     Ok(result?)
@@ -50,8 +55,11 @@ pub(super) fn has_playground(settings: &Settings, address: SocketAddr) -> bool {
     settings.is_development() && address.ip().is_loopback()
 }
 
-async fn serve(server: Server, run_file: Option<RunFile>) -> io::Result<ExitCode> {
-    let mut signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+async fn serve(
+    server: Server,
+    run_file: Option<RunFile>,
+    mut signals: Signals,
+) -> io::Result<ExitCode> {
     let stop = server.stopper();
     let mut ended = tokio::task::spawn_blocking(|| server.wait());
     tokio::select! {
@@ -75,8 +83,11 @@ async fn serve(server: Server, run_file: Option<RunFile>) -> io::Result<ExitCode
     }
 }
 
+/// SIGTERM and SIGINT.
+type Signals = [io::Result<Signal>; 2];
+
 /// The name of the next signal. A signal that can't be waited for never comes.
-async fn received(signals: &mut [io::Result<Signal>; 2]) -> &'static str {
+async fn received(signals: &mut Signals) -> &'static str {
     async fn one(signal: &mut io::Result<Signal>) {
         match signal {
             Ok(signal) => {

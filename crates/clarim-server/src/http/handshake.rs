@@ -7,22 +7,32 @@ use clarim_protocol::Code;
 use clarim_protocol::rest::Params;
 use hyper::header::{
     CONNECTION, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT,
-    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+    SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::{Method, Request, StatusCode};
 use sha1::{Digest, Sha1};
 
 use super::answer::{Answer, Refused, text};
+use super::extensions::{ACCEPTED, accepts_deflate};
 
 /// What is to happen to a connection once it speaks WebSocket. A refusal is told there, not in HTTP:
 /// browsers show a script the codes of a WebSocket, but nothing of a failed handshake.
-pub(crate) type Verdict = Result<AppIndex, Refusal>;
+pub(crate) type Verdict = Result<Agreed, Refusal>;
 
-/// Checks the handshake and answers it.
+/// What a handshake has settled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Agreed {
+    pub(crate) app: AppIndex,
+    /// Messages may be compressed, in both directions.
+    pub(crate) deflate: bool,
+}
+
+/// Checks the handshake and answers it. `compression`: whether it may be agreed on.
 pub(crate) fn handshake<B>(
     request: &Request<B>,
     key: &str,
     apps: &Apps,
+    compression: bool,
 ) -> Result<(Answer, Verdict), Refused> {
     if request.method() != Method::GET {
         return Err(Refused::method("GET"));
@@ -42,7 +52,14 @@ pub(crate) fn handshake<B>(
     if BASE64.decode(nonce).map_or(0, |bytes| bytes.len()) != 16 {
         return Err(Refused::malformed("Sec-WebSocket-Key must be 16 bytes in base64."));
     }
-    Ok((switching_protocols(nonce), judge(request, key, apps)))
+    let mut answer = switching_protocols(nonce);
+    let deflate = compression && accepts_deflate(headers);
+    if deflate {
+        let accepted = HeaderValue::from_static(ACCEPTED);
+        answer.headers_mut().insert(SEC_WEBSOCKET_EXTENSIONS, accepted);
+    }
+    let app = judge(request, key, apps);
+    Ok((answer, app.map(|app| Agreed { app, deflate })))
 }
 
 fn switching_protocols(nonce: &[u8]) -> Answer {
@@ -61,7 +78,7 @@ fn switching_protocols(nonce: &[u8]) -> Answer {
     answer
 }
 
-fn judge<B>(request: &Request<B>, key: &str, apps: &Apps) -> Verdict {
+fn judge<B>(request: &Request<B>, key: &str, apps: &Apps) -> Result<AppIndex, Refusal> {
     let refuse = |code, message: String| Err(Refusal { code, message });
     let Some(index) = apps.find_by_key(key) else {
         return refuse(Code::APP_UNKNOWN, "Application does not exist".to_owned());
@@ -118,18 +135,19 @@ mod tests {
 
     #[test]
     fn the_example_of_the_standard_is_answered_as_there() {
-        let (answer, verdict) = handshake(&request(&GOOD, "/app/open"), "open", &apps()).unwrap();
+        let (answer, verdict) =
+            handshake(&request(&GOOD, "/app/open"), "open", &apps(), false).unwrap();
         assert_eq!(answer.headers()[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert!(verdict.is_ok());
     }
 
     #[test]
-    fn extensions_and_subprotocols_are_declined_by_silence() {
+    fn extensions_that_are_off_and_subprotocols_are_declined_by_silence() {
         let mut headers = GOOD.to_vec();
         headers.push(("sec-websocket-extensions", "permessage-deflate; client_max_window_bits"));
         headers.push(("sec-websocket-protocol", "chat"));
         let (answer, verdict) =
-            handshake(&request(&headers, "/app/open"), "open", &apps()).unwrap();
+            handshake(&request(&headers, "/app/open"), "open", &apps(), false).unwrap();
         assert!(verdict.is_ok());
         assert!(!answer.headers().contains_key("sec-websocket-extensions"));
         assert!(!answer.headers().contains_key("sec-websocket-protocol"));
@@ -140,7 +158,8 @@ mod tests {
         for (missing, status) in [(0, 426), (1, 426), (2, 426), (3, 400)] {
             let mut headers = GOOD.to_vec();
             headers.remove(missing);
-            let refused = handshake(&request(&headers, "/app/open"), "open", &apps()).unwrap_err();
+            let refused =
+                handshake(&request(&headers, "/app/open"), "open", &apps(), false).unwrap_err();
             assert_eq!(refused.status.as_u16(), status, "{}", GOOD[missing].0);
         }
     }
@@ -152,7 +171,7 @@ mod tests {
             if !origin.is_empty() {
                 headers.push(("origin", origin));
             }
-            let (_, verdict) = handshake(&request(&headers, uri), key, &apps()).unwrap();
+            let (_, verdict) = handshake(&request(&headers, uri), key, &apps(), false).unwrap();
             verdict.err().map(|refusal| refusal.code.get())
         };
         assert_eq!(code("/", "nobody", ""), Some(4001));

@@ -3,6 +3,7 @@
 mod answer;
 mod channels;
 pub(crate) mod events;
+mod extensions;
 mod handshake;
 mod held;
 mod playground;
@@ -33,7 +34,7 @@ use crate::phase::{Follow, Phase};
 use crate::settings::ServerSettings;
 use answer::{Answer, Refused, json, text};
 use events::Publisher;
-pub(crate) use handshake::Verdict;
+pub(crate) use handshake::{Agreed, Verdict};
 use held::Held;
 use signed::{Rules, Signed};
 
@@ -215,7 +216,9 @@ impl Http {
                 "A WebSocket needs HTTP/1.1; a proxy in between may speak another version.";
             return Err(Refused::new(StatusCode::UPGRADE_REQUIRED, sentence));
         }
-        let (answer, mut judged) = handshake::handshake(request, key, self.node.apps())?;
+        let compression = self.settings.compression;
+        let (answer, mut judged) =
+            handshake::handshake(request, key, self.node.apps(), compression)?;
         if self.phase.now() > Phase::Serving {
             let message = "The server is shutting down".to_owned();
             judged = Err(Refusal { code: Code::OVER_CAPACITY, message });

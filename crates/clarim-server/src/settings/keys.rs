@@ -145,6 +145,8 @@ keys! {
         "Unsent bytes of one connection; one that reads too slowly is closed and comes back.";
     HANDSHAKE_TIMEOUT Server "handshake_timeout", number("seconds", 1, 3_600), "10",
         "Time for a handshake, and for the body of a request.";
+    COMPRESSION Server "compression", Kind::Flag, "false",
+        "Compress messages of 256 bytes and more for clients that offer permessage-deflate, as browsers do. An event is compressed once, however many get it. Worth it where traffic costs more than CPU: rows of JSON shrink to a third, small events stay as they are.";
     LOG_FORMAT Server "log_format", Kind::Choice(&["text", "json"]), "text",
         "How log lines look.";
     LOG_LEVEL Server "log_level",

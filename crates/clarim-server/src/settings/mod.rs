@@ -277,6 +277,8 @@ pub struct ServerSettings {
     pub outbox_bytes: usize,
     /// Time for a handshake, or for a request's body.
     pub handshake_timeout: Duration,
+    /// Whether messages are compressed for clients that offer it.
+    pub compression: bool,
     /// How log lines look.
     pub log_format: LogFormat,
     /// The least important lines that are logged.
@@ -302,6 +304,7 @@ impl Default for ServerSettings {
             drain: Duration::from_secs(5),
             outbox_bytes: 1 << 20,
             handshake_timeout: Duration::from_secs(10),
+            compression: false,
             log_format: LogFormat::default(),
             log_level: LogLevel::default(),
             debug: false,

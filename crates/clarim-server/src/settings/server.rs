@@ -35,6 +35,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, directory: &Path) -> ServerSettings 
         drain: reader.seconds(&keys::DRAIN_SECONDS),
         outbox_bytes: reader.size(&keys::OUTBOX_SIZE),
         handshake_timeout: reader.seconds(&keys::HANDSHAKE_TIMEOUT),
+        compression: reader.flag(&keys::COMPRESSION),
         log_format: reader
             .choice(&keys::LOG_FORMAT, &[("text", LogFormat::Text), ("json", LogFormat::Json)]),
         log_level: log_level(reader),

@@ -17,6 +17,9 @@ pub(crate) const PONG: u8 = 10;
 /// The first bit of a frame that ends a message.
 const FIN: u8 = 0x80;
 
+/// The bit of a frame's first byte which says that the message is compressed.
+pub(crate) const COMPRESSED: u8 = 0x40;
+
 /// The handshake, without the empty line that ends it.
 pub(crate) const HANDSHAKE: &str = "GET /app/reverb-key?protocol=7 HTTP/1.1\r\nHost: localhost\r\n\
     Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -99,7 +102,7 @@ impl Raw {
         self.try_frame().await.expect("a frame, but the connection has ended")
     }
 
-    /// Reads a frame; `None` at the end.
+    /// Reads a frame; `None` at the end. A compressed one has [`COMPRESSED`] in its opcode.
     pub(crate) async fn try_frame(&mut self) -> Option<(u8, Vec<u8>)> {
         loop {
             if let Some((size, header)) = size(&self.buffer)
@@ -107,8 +110,8 @@ impl Raw {
             {
                 let rest = self.buffer.split_off(header + size);
                 let mut frame = std::mem::replace(&mut self.buffer, rest);
-                assert_eq!(frame[0] & 0xf0, FIN, "a server's frames are whole messages");
-                return Some((frame[0] & 0x0f, frame.split_off(header)));
+                assert_eq!(frame[0] & 0xb0, FIN, "a server's frames are whole messages");
+                return Some((frame[0] & !FIN, frame.split_off(header)));
             }
             if self.fill().await == 0 {
                 assert!(self.buffer.is_empty(), "the connection ended inside a frame");

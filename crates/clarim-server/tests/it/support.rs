@@ -37,6 +37,7 @@ pub(crate) struct Setup {
     pub(crate) drain: Duration,
     pub(crate) outbox_bytes: usize,
     pub(crate) handshake_timeout: Duration,
+    pub(crate) compression: bool,
     /// Certificate and key, and what trusts them.
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
 }
@@ -50,6 +51,7 @@ impl Default for Setup {
             drain: Duration::ZERO,
             outbox_bytes: 1 << 20,
             handshake_timeout: Duration::from_secs(10),
+            compression: false,
             tls: None,
         }
     }
@@ -68,6 +70,7 @@ impl Setup {
             drain: self.drain,
             outbox_bytes: self.outbox_bytes,
             handshake_timeout: self.handshake_timeout,
+            compression: self.compression,
             ..ServerSettings::default()
         }
     }

@@ -1,0 +1,103 @@
+//! Guards against costs that grow: instructions of the server in user space, counted by callgrind,
+//! against checked-in budgets. Unlike times they do not depend on what else the machine does.
+
+mod budget;
+mod callgrind;
+mod guards;
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::compare::{Peers, free_port, ports};
+use crate::server::Cores;
+use budget::Budgets;
+use callgrind::Cost;
+use guards::{Counter, GUARDS, Guard};
+
+/// The server that has budgets.
+const PEER: &str = "clarim";
+/// Functions that are shown.
+const SHOWN: usize = 30;
+
+/// What to count.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Where servers are described.
+    #[arg(long, default_value = "bench/peers.toml")]
+    file: PathBuf,
+    /// Where the budgets are.
+    #[arg(long, default_value = "bench/instructions.toml")]
+    budgets: PathBuf,
+    /// Make what is measured the budgets.
+    #[arg(long, conflicts_with = "annotate")]
+    update: bool,
+    /// Show which functions have the instructions of one row, instead of comparing.
+    #[arg(long, value_name = "NAME")]
+    annotate: Option<String>,
+    #[command(flatten)]
+    cores: Cores,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    check_valgrind()?;
+    let peers = Peers::read(&options.file)?.peer;
+    let peer = peers.iter().find(|peer| peer.name == PEER);
+    let peer = peer.with_context(|| format!("no server {PEER} in {}", options.file.display()))?;
+    let mut ports = ports();
+    let ports = || free_port(&mut ports);
+    let mut counter = Counter { peer, cores: options.cores, ports, counted: Vec::new() };
+    if let Some(name) = &options.annotate {
+        let guard = GUARDS.iter().find(|guard| guard.name == name);
+        let names = GUARDS.map(|guard| guard.name).join(", ");
+        let guard = guard.with_context(|| format!("nothing is called {name}: {names}"))?;
+        annotate(guard, &counter.cost(guard)?);
+        return Ok(());
+    }
+    let budgets = Budgets::read(&options.budgets)?;
+    if !options.update {
+        budgets.check(&GUARDS.map(|guard| guard.name))?;
+    }
+    let mut measured = Vec::new();
+    for guard in &GUARDS {
+        measured.push((guard.name, counter.cost(guard)?.total));
+    }
+    if options.update {
+        budgets.update(&measured)?;
+        println!("{} has new numbers: see git diff", options.budgets.display());
+        return Ok(());
+    }
+    compare(&budgets, &measured)
+}
+
+/// Else it would be the server that does not start.
+fn check_valgrind() -> Result<()> {
+    let version = Command::new("valgrind").arg("--version").stdout(Stdio::null()).status();
+    match version {
+        Ok(status) if status.success() => Ok(()),
+        _ => bail!("valgrind is needed to count instructions: apt-get install valgrind"),
+    }
+}
+
+/// Prints a table. An error when a budget does not fit.
+fn compare(budgets: &Budgets, measured: &[(&str, f64)]) -> Result<()> {
+    println!("{:<24} {:>12} {:>12} {:>10}", "instructions per", "measured", "budget", "difference");
+    let mut complaints = Vec::new();
+    for (guard, (name, measured)) in GUARDS.iter().zip(measured) {
+        let budget = budgets.get(name)?;
+        let (row, allowed) = (format!("{} ({name})", guard.unit), budget.instructions);
+        let difference = budget.difference(*measured);
+        println!("{row:<24} {measured:>12.0} {allowed:>12} {difference:>+8.1} %");
+        complaints.extend(budget.complaint(name, *measured));
+    }
+    ensure!(complaints.is_empty(), "{}", complaints.join(".\n"));
+    Ok(())
+}
+
+fn annotate(guard: &Guard, cost: &Cost) {
+    println!("{:.0} instructions per {} ({})\n", cost.total, guard.unit, guard.name);
+    for (function, instructions) in cost.top(SHOWN) {
+        println!("{instructions:>10.1} {:>5.1} %  {function}", instructions / cost.total * 100.0);
+    }
+}

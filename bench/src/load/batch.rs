@@ -1,0 +1,43 @@
+//! Batches of events to a channel that nobody has.
+
+use anyhow::{Result, ensure};
+use clap::Args;
+
+use crate::fanout::CHANNEL;
+use crate::report::{Pace, Report, Start};
+use crate::server::Server;
+use crate::stage::Stage;
+
+/// The load.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Batch {
+    #[arg(long, default_value_t = 20_000)]
+    pub(crate) requests: u64,
+    /// Events of one request. Pusher allows ten.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) events: u64,
+    /// Keep-alive connections, each with one request at a time.
+    #[arg(long, default_value_t = 8)]
+    pub(crate) connections: usize,
+}
+
+impl Batch {
+    pub(super) fn run(&self, server: &Server) -> Result<Report> {
+        ensure!(self.requests > 0, "at least one request is needed");
+        ensure!(self.events > 1, "a batch has two events at least");
+        ensure!(self.connections > 0, "at least one connection must publish");
+        let mut stage = Stage::new(&server.target, self.connections, 1, 128)?;
+        let start = Start::now(server)?;
+        for _ in 0..self.requests {
+            stage.until(|c| c.asked - c.answered < self.connections as u64)?;
+            stage.publish_batch(CHANNEL, self.events)?;
+        }
+        stage.until(|c| c.asked == c.answered)?;
+        let phase = start.phase(server)?;
+        let mut report = phase.judge(stage.verdict()?, Pace::Closed)?;
+        report.set("CPU per request, µs", phase.each(self.requests));
+        report.set("CPU per event, µs", phase.each(self.requests * self.events));
+        report.set("events/s", phase.rate(self.requests * self.events));
+        Ok(report)
+    }
+}

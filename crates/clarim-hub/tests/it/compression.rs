@@ -1,0 +1,131 @@
+//! Frames for many, where connections may have agreed on compression.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use clarim_hub::app::App;
+use clarim_hub::{Apps, ChannelKey, ConnectionId, Entry, Node, Post, Sockets, Worker, WorkerId};
+use clarim_protocol::deflate::Deflater;
+use clarim_protocol::{ChannelName, Code, Frame, SocketId};
+
+const WORKERS: u16 = 3;
+const NOW: Duration = Duration::ZERO;
+
+/// Inboxes of connections that may have agreed on compression, or not.
+#[derive(Debug)]
+struct Inboxes {
+    entries: Mutex<Vec<(WorkerId, Entry)>>,
+    compresses: bool,
+}
+
+impl Post for Inboxes {
+    fn post(&self, worker: WorkerId, entry: Entry) {
+        self.entries.lock().unwrap().push((worker, entry));
+    }
+
+    fn compresses(&self) -> bool {
+        self.compresses
+    }
+}
+
+/// Takes no note of what a connection is sent alone.
+#[derive(Debug, Default)]
+struct Many(Vec<Frame>);
+
+impl Sockets for Many {
+    fn send(&mut self, _: ConnectionId, _: Frame) {}
+
+    fn send_to_all(&mut self, _: &[ConnectionId], _: Option<ConnectionId>, frame: Frame) {
+        self.0.push(frame);
+    }
+
+    fn close(&mut self, _: ConnectionId, _: Code, _: &str) {}
+}
+
+struct World {
+    workers: Vec<Worker<Inboxes>>,
+    channel: ChannelKey,
+}
+
+impl World {
+    /// Of each worker one connection is on the channel.
+    fn new(compresses: bool, channel: &str) -> Self {
+        let inboxes = Inboxes { entries: Mutex::default(), compresses };
+        let mut app = App::new("1", "key", "secret");
+        app.client_events_on_public = true;
+        app.client_events = clarim_hub::app::ClientEvents::All;
+        let apps = Apps::new([app]);
+        let app = apps.find_by_id("1").unwrap();
+        let node = Arc::new(Node::new(apps, WORKERS, inboxes));
+        let name = ChannelName::parse(channel, 200).unwrap();
+        let mut world = Self {
+            workers: (0..WORKERS).map(|n| Worker::new(WorkerId(n), node.clone())).collect(),
+            channel: ChannelKey { app, name },
+        };
+        for worker in &mut world.workers {
+            let (id, _) = worker.open(app, 1, NOW);
+            let data = format!(r#"{{"channel":"{channel}"}}"#);
+            let text = format!(r#"{{"event":"pusher:subscribe","data":{data}}}"#);
+            worker.receive(id, &text, NOW, &mut Many::default());
+        }
+        world.run();
+        world
+    }
+
+    fn node(&self) -> Arc<Node<Inboxes>> {
+        self.workers[0].node().clone()
+    }
+
+    /// What the workers were given for many.
+    fn run(&mut self) -> Vec<Frame> {
+        let entries = std::mem::take(&mut *self.node().post().entries.lock().unwrap());
+        let mut many = Many::default();
+        for (worker, entry) in entries {
+            self.workers[usize::from(worker.0)].process(entry, &mut many);
+        }
+        many.0
+    }
+}
+
+fn frame() -> Frame {
+    Frame::text("0123456789".repeat(100).as_bytes())
+}
+
+/// Each worker compresses for itself, and all come by the same bytes: only the first did the work.
+fn assert_compressed_once(frames: &[Frame], count: usize) {
+    assert_eq!(frames.len(), count);
+    let deflated: Vec<_> =
+        frames.iter().map(|frame| frame.deflated(&mut Deflater::default()).unwrap()).collect();
+    for frame in &deflated {
+        assert!(frame.bytes().len() < 100);
+        assert_eq!(frame.bytes().as_ptr(), deflated[0].bytes().as_ptr());
+    }
+}
+
+#[test]
+fn an_event_is_compressed_once_for_all_workers_and_for_those_who_come_later() {
+    let mut world = World::new(true, "cache-x");
+    world.node().publish(&world.channel.clone(), &frame(), None, None, NOW);
+    let mut frames = world.run();
+    let cached = world.node().channel(&world.channel, NOW).cached.unwrap().0;
+    frames.push(cached);
+    assert_compressed_once(&frames, usize::from(WORKERS) + 1);
+}
+
+#[test]
+fn a_whisper_is_compressed_once() {
+    let mut world = World::new(true, "x");
+    let data = "0123456789".repeat(100);
+    let text = format!(r#"{{"event":"client-e","channel":"x","data":"{data}"}}"#);
+    world.workers[0].receive(ConnectionId(0), &text, NOW, &mut Many::default());
+    assert_compressed_once(&world.run(), usize::from(WORKERS));
+}
+
+#[test]
+fn without_compression_frames_have_no_place_for_it() {
+    let mut world = World::new(false, "x");
+    world.node().publish(&world.channel.clone(), &frame(), None::<SocketId>, None, NOW);
+    let frames = world.run();
+    assert_eq!(frames.len(), usize::from(WORKERS));
+    assert!(!frames.iter().any(Frame::is_compressible));
+}
