@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// Who may subscribe to a channel, as the outer prefix of its name says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ChannelKind {
     /// Anybody.
     Public,
@@ -38,6 +38,27 @@ pub struct ChannelName {
 }
 
 const USER_PREFIX: &str = "#server-to-user-";
+const CACHE_PREFIX: &str = "cache-";
+
+impl ChannelKind {
+    /// What the names of such channels begin with: nothing for public ones.
+    ///
+    /// ```
+    /// use clarim_protocol::ChannelKind;
+    ///
+    /// assert_eq!(ChannelKind::Presence.prefix(), "presence-");
+    /// ```
+    #[must_use]
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Public => "",
+            Self::Private => "private-",
+            Self::Encrypted => "private-encrypted-",
+            Self::Presence => "presence-",
+            Self::User => USER_PREFIX,
+        }
+    }
+}
 
 impl ChannelName {
     /// Reads a name of at most `max_bytes` bytes out of letters, digits and `_-=@,.;`, as Pusher allows.
@@ -110,6 +131,20 @@ impl ChannelName {
         matches!(self.kind, ChannelKind::Private | ChannelKind::Encrypted | ChannelKind::Presence)
     }
 
+    /// The name without what its prefixes say: what the application itself calls the channel.
+    ///
+    /// ```
+    /// use clarim_protocol::ChannelName;
+    ///
+    /// let name = ChannelName::parse("private-encrypted-cache-orders.7", 200).unwrap();
+    /// assert_eq!(name.topic(), "orders.7");
+    /// ```
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        let after_kind = &self.text[self.kind.prefix().len()..];
+        if self.cache { &after_kind[CACHE_PREFIX.len()..] } else { after_kind }
+    }
+
     /// The user whose own channel this is.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
@@ -119,16 +154,12 @@ impl ChannelName {
 
 /// Authorisation follows the outer prefix; `cache-` inside it only says that the last event is kept.
 fn classify(text: &str) -> (ChannelKind, bool) {
-    const OUTER: [(&str, ChannelKind); 4] = [
-        ("private-encrypted-", ChannelKind::Encrypted),
-        ("private-", ChannelKind::Private),
-        ("presence-", ChannelKind::Presence),
-        ("", ChannelKind::Public),
-    ];
-    OUTER
-        .iter()
-        .find_map(|(prefix, kind)| Some((*kind, text.strip_prefix(prefix)?.starts_with("cache-"))))
-        .unwrap_or((ChannelKind::Public, false))
+    use ChannelKind::{Encrypted, Presence, Private, Public};
+    // The prefix of encrypted channels begins with that of private ones.
+    [Encrypted, Private, Presence, Public]
+        .into_iter()
+        .find_map(|kind| Some((kind, text.strip_prefix(kind.prefix())?.starts_with(CACHE_PREFIX))))
+        .unwrap_or((Public, false))
 }
 
 fn is_allowed(byte: u8) -> bool {
@@ -215,6 +246,22 @@ mod tests {
             let name = ChannelName::parse(text, 200).unwrap();
             assert_eq!((name.kind(), name.is_cache()), (kind, cache), "{text}");
             assert_eq!(name.needs_auth(), matches!(kind, Private | Encrypted | Presence), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_topic_is_what_follows_the_prefixes() {
+        for (text, topic) in [
+            ("chat", "chat"),
+            ("cache-chat", "chat"),
+            ("private-chat", "chat"),
+            ("private-cache-chat", "chat"),
+            ("private-encrypted-cache-chat", "chat"),
+            ("presence-cache-private-chat", "private-chat"),
+            ("private-", ""),
+            ("#server-to-user-42", "42"),
+        ] {
+            assert_eq!(ChannelName::parse(text, 200).unwrap().topic(), topic, "{text}");
         }
     }
 

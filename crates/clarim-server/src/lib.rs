@@ -11,6 +11,7 @@ mod log;
 mod open_files;
 mod outbox;
 mod phase;
+mod publisher;
 pub mod run_file;
 mod server;
 pub mod settings;
@@ -20,4 +21,6 @@ mod traffic;
 mod transport;
 mod worker;
 
+pub use clarim_hub::app::App;
+pub use publisher::{PublishError, Publisher};
 pub use server::Server;

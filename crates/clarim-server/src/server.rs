@@ -17,6 +17,7 @@ use crate::accept::{Arrival, Doors};
 use crate::inbox::Inboxes;
 use crate::listen::{Listeners, listen};
 use crate::phase::{AtEnd, Follow, Lead, Phase};
+use crate::publisher::Publisher;
 use crate::settings::ServerSettings;
 use crate::tls::Certificate;
 use crate::worker::{self, Plan};
@@ -35,6 +36,7 @@ pub struct Server {
     node: Arc<Node<Inboxes>>,
     lead: Lead,
     slow_readers: Arc<AtomicU64>,
+    started: Instant,
     threads: Vec<JoinHandle<io::Result<()>>>,
 }
 
@@ -100,13 +102,19 @@ impl Server {
         let keeper = Keeper { certificate, node: node.clone(), started, drain };
         let end = lead.at_end(Phase::Closed);
         threads.push(spawn("clarim-keeper", keeper_runtime, end, move || keeper.run(phase))?);
-        Ok(Self { address, node, lead, slow_readers, threads })
+        Ok(Self { address, node, lead, slow_readers, started, threads })
     }
 
     /// Where the server listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Publishes events from within this process.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        Publisher::new(self.node.clone(), self.started)
     }
 
     /// Open connections of an app.

@@ -24,7 +24,8 @@ pub(crate) struct Publisher<'a> {
 }
 
 /// An event that has passed every check.
-struct Valid<'a> {
+#[derive(Debug)]
+pub(crate) struct Valid<'a> {
     name: &'a str,
     data: &'a RawValue,
     channels: Vec<ChannelKey>,
@@ -36,8 +37,7 @@ impl Publisher<'_> {
     /// One event, to one or many channels.
     pub(crate) async fn event(&self, request: &Signed) -> Result<Answer, Refused> {
         let event: Event<'_> = parse(&request.body)?;
-        let event = self.check(request.app, &event)?;
-        self.publish_all(std::slice::from_ref(&event)).await?;
+        let event = self.publish(request.app, &event).await?;
         let Some(info) = event.info else {
             return Ok(json("{}"));
         };
@@ -47,6 +47,17 @@ impl Publisher<'_> {
             .map(|key| (key.name.as_str().to_owned(), self.info(key, info)))
             .collect();
         Ok(json_value(&json!({ "channels": channels })))
+    }
+
+    /// Checks one event and hands it out.
+    pub(crate) async fn publish<'a>(
+        &self,
+        app: AppIndex,
+        event: &'a Event<'_>,
+    ) -> Result<Valid<'a>, Refused> {
+        let event = self.check(app, event)?;
+        self.publish_all(std::slice::from_ref(&event)).await?;
+        Ok(event)
     }
 
     /// Several events, each to its own channel. All are checked before the first goes out.

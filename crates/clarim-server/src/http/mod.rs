@@ -2,7 +2,7 @@
 
 mod answer;
 mod channels;
-mod events;
+pub(crate) mod events;
 mod extensions;
 mod handshake;
 mod held;

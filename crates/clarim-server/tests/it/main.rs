@@ -6,6 +6,7 @@ mod compression;
 mod faults;
 mod http;
 mod load;
+mod publisher;
 mod raw;
 mod stubborn;
 mod support;

@@ -1,0 +1,128 @@
+//! What is written in `#[broadcast(…)]`.
+
+use clarim_protocol::ChannelKind;
+use syn::meta::ParseNestedMeta;
+use syn::{DeriveInput, Error, Expr, ExprLit, Lit, LitInt, LitStr, Path, Result};
+
+/// All of it.
+#[derive(Default)]
+pub(crate) struct Attributes {
+    pub(crate) channels: Vec<(ChannelKind, LitStr)>,
+    pub(crate) name: Option<LitStr>,
+    pub(crate) when: Option<Path>,
+    pub(crate) with: Option<Path>,
+    pub(crate) now: bool,
+    pub(crate) queue: Option<LitStr>,
+    pub(crate) connection: Option<LitStr>,
+    pub(crate) tries: Option<LitInt>,
+    pub(crate) backoff: Vec<LitInt>,
+    pub(crate) timeout: Option<LitInt>,
+    pub(crate) unique_for: Option<LitInt>,
+    pub(crate) unique_by: Option<LitStr>,
+}
+
+const KNOWN: &str = "channel, private, presence, encrypted, name, when, with, now, queue, connection, tries, backoff, timeout, unique_for and unique_by";
+
+impl Attributes {
+    pub(crate) fn read(input: &DeriveInput) -> Result<Self> {
+        let mut attributes = Self::default();
+        for attribute in input.attrs.iter().filter(|a| a.path().is_ident("broadcast")) {
+            attribute.parse_nested_meta(|meta| attributes.add(&meta))?;
+        }
+        attributes.check(input)?;
+        Ok(attributes)
+    }
+
+    fn add(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
+        let name = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
+        let kind = match name.as_str() {
+            "channel" => Some(ChannelKind::Public),
+            "private" => Some(ChannelKind::Private),
+            "presence" => Some(ChannelKind::Presence),
+            "encrypted" => Some(ChannelKind::Encrypted),
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            self.channels.push((kind, meta.value()?.parse()?));
+            return Ok(());
+        }
+        match name.as_str() {
+            "name" => once(meta, &mut self.name, text(meta)?),
+            "when" => once(meta, &mut self.when, path(meta)?),
+            "with" => once(meta, &mut self.with, path(meta)?),
+            "queue" => once(meta, &mut self.queue, text(meta)?),
+            "connection" => once(meta, &mut self.connection, text(meta)?),
+            "tries" => once(meta, &mut self.tries, number(meta)?),
+            "timeout" => once(meta, &mut self.timeout, number(meta)?),
+            "unique_for" => once(meta, &mut self.unique_for, number(meta)?),
+            "unique_by" => once(meta, &mut self.unique_by, text(meta)?),
+            "now" => {
+                self.now = true;
+                Ok(())
+            }
+            "backoff" => {
+                self.backoff = numbers(&meta.value()?.parse()?)?;
+                Ok(())
+            }
+            _ => Err(meta.error(format!("`broadcast` knows {KNOWN}"))),
+        }
+    }
+
+    fn check(&self, input: &DeriveInput) -> Result<()> {
+        if self.channels.is_empty() {
+            return Err(Error::new_spanned(
+                &input.ident,
+                format!(
+                    "{} names no channel: add e.g. #[broadcast(private = \"orders.{{user_id}}\")]",
+                    input.ident
+                ),
+            ));
+        }
+        if let (Some(by), None) = (&self.unique_by, &self.unique_for) {
+            return Err(Error::new(by.span(), "`unique_by` needs `unique_for`: how long?"));
+        }
+        let queued = [&self.queue, &self.connection, &self.unique_by].into_iter().flatten();
+        if let (true, Some(text)) = (self.now, queued.last()) {
+            return Err(Error::new(
+                text.span(),
+                "`now` goes past every queue; remove this or `now`",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn once<T>(meta: &ParseNestedMeta<'_>, place: &mut Option<T>, value: T) -> Result<()> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(meta.error("given twice")),
+    }
+}
+
+fn text(meta: &ParseNestedMeta<'_>) -> Result<LitStr> {
+    let text: LitStr = meta.value()?.parse()?;
+    if text.value().is_empty() { Err(Error::new(text.span(), "is empty")) } else { Ok(text) }
+}
+
+fn path(meta: &ParseNestedMeta<'_>) -> Result<Path> {
+    text(meta)?.parse()
+}
+
+fn number(meta: &ParseNestedMeta<'_>) -> Result<LitInt> {
+    meta.value()?.parse()
+}
+
+/// One number, or a list of them.
+fn numbers(expression: &Expr) -> Result<Vec<LitInt>> {
+    match expression {
+        Expr::Array(array) => array.elems.iter().map(single).collect(),
+        one => Ok(vec![single(one)?]),
+    }
+}
+
+fn single(expression: &Expr) -> Result<LitInt> {
+    match expression {
+        Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) => Ok(number.clone()),
+        other => Err(Error::new_spanned(other, "expected seconds: 5 or [1, 5, 10]")),
+    }
+}

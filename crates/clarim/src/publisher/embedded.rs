@@ -1,0 +1,49 @@
+//! Into a server in the same process.
+
+use clarim_protocol::rest::Event;
+use serde_json::value::to_raw_value;
+
+use super::{BoxFuture, Publication, Publisher};
+use crate::Error;
+
+/// Publishes into a running [`clarim_server::Server`] without HTTP.
+#[derive(Debug, Clone)]
+pub struct EmbeddedPublisher {
+    server: clarim_server::Publisher,
+    app_id: String,
+}
+
+impl EmbeddedPublisher {
+    /// For one of the server's apps.
+    pub fn new(server: clarim_server::Publisher, app_id: impl Into<String>) -> Self {
+        Self { server, app_id: app_id.into() }
+    }
+
+    async fn send(&self, publication: &Publication) -> Result<(), Error> {
+        let data = to_raw_value(&publication.data)
+            .map_err(|cause| Error::Payload { event: publication.name.clone(), cause })?;
+        let event = Event {
+            name: publication.name.clone(),
+            data: &data,
+            channels: Some(publication.channels.clone()),
+            channel: None,
+            socket_id: publication.socket_id.map(|id| id.to_string()),
+            info: None,
+        };
+        self.server.publish(&self.app_id, &event).await.map_err(|error| Error::Embedded {
+            temporary: error.status == 503,
+            cause: error.sentence,
+        })
+    }
+}
+
+impl Publisher for EmbeddedPublisher {
+    fn publish<'a>(&'a self, batch: &'a [Publication]) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            for publication in batch {
+                self.send(publication).await?;
+            }
+            Ok(())
+        })
+    }
+}

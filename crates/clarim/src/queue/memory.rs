@@ -1,0 +1,150 @@
+//! A queue in memory: what waits is lost with the process.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender, error::SendError};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::{Job, Queue};
+use crate::Error;
+use crate::publisher::{BoxFuture, Publisher};
+
+/// Jobs that may wait in all.
+const MAX_WAITING: usize = 10_000;
+
+/// Runs jobs in this process: a task for each queue, which runs one after the other, so that the events of
+/// a channel keep their order. While the server is down, jobs wait, up to ten thousand.
+#[derive(Debug)]
+pub struct MemoryQueue {
+    shared: Arc<Shared>,
+    /// The lock is held for a look-up.
+    lanes: Mutex<HashMap<LaneName, UnboundedSender<Waiting>>>,
+}
+
+/// Connection and queue.
+type LaneName = (Option<String>, String);
+
+#[derive(Debug)]
+struct Shared {
+    publisher: Arc<dyn Publisher>,
+    /// How many wait.
+    waiting: watch::Sender<usize>,
+    /// Unique jobs that wait, and until when they keep others out.
+    unique: Mutex<HashMap<String, Instant>>,
+}
+
+/// A job and its place among those that wait, which it gives back however it ends.
+struct Waiting {
+    job: Job,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(id) = &self.job.unique {
+            lock(&self.shared.unique).remove(id);
+        }
+        self.shared.waiting.send_modify(|waiting| *waiting -= 1);
+    }
+}
+
+impl MemoryQueue {
+    /// An empty queue.
+    pub fn new(publisher: Arc<dyn Publisher>) -> Self {
+        let shared = Shared { publisher, waiting: watch::Sender::new(0), unique: Mutex::default() };
+        Self { shared: Arc::new(shared), lanes: Mutex::default() }
+    }
+
+    fn take(&self, job: Job) -> Result<(), Error> {
+        if let (Some(id), Some(time)) = (&job.unique, job.delivery.unique_for)
+            && !self.claim(id, time)
+        {
+            tracing::debug!(event = job.event, unique = id, "dropped: the same is waiting");
+            return Ok(());
+        }
+        let mut full = false;
+        self.shared.waiting.send_modify(|waiting| {
+            *waiting += 1;
+            full = *waiting > MAX_WAITING;
+        });
+        let queue = job.queue().to_owned();
+        let waiting = Waiting { job, shared: self.shared.clone() };
+        if full {
+            let cause = format!("{MAX_WAITING} jobs are waiting");
+            return Err(Error::Queue { queue, cause, temporary: true });
+        }
+        let mut lanes = lock(&self.lanes);
+        let lane = lanes
+            .entry((waiting.job.delivery.connection.clone(), queue))
+            .or_insert_with(start_lane);
+        // The task of the lane ends with the runtime it was started on; there may be another one now.
+        if let Err(SendError(waiting)) = lane.send(waiting) {
+            *lane = start_lane();
+            let _ = lane.send(waiting);
+        }
+        Ok(())
+    }
+
+    fn claim(&self, id: &str, time: Duration) -> bool {
+        let now = Instant::now();
+        let mut unique = lock(&self.shared.unique);
+        if unique.get(id).is_some_and(|until| *until > now) {
+            return false;
+        }
+        unique.insert(id.to_owned(), now + time);
+        true
+    }
+}
+
+impl Queue for MemoryQueue {
+    fn push(&self, job: Job) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { self.take(job) })
+    }
+
+    fn idle(&self) -> BoxFuture<'_, ()> {
+        let mut waiting = self.shared.waiting.subscribe();
+        Box::pin(async move {
+            // The sender is ours: it can't be gone.
+            let _ = waiting.wait_for(|waiting| *waiting == 0).await;
+        })
+    }
+}
+
+fn start_lane() -> UnboundedSender<Waiting> {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    tokio::spawn(run(receiver));
+    sender
+}
+
+/// Runs the jobs of a lane until the queue is gone.
+async fn run(mut lane: UnboundedReceiver<Waiting>) {
+    while let Some(mut waiting) = lane.recv().await {
+        let publisher = waiting.shared.publisher.clone();
+        finish(&mut waiting.job, &*publisher).await;
+    }
+}
+
+/// Tries a job until it is done or can't be.
+async fn finish(job: &mut Job, publisher: &dyn Publisher) {
+    let mut attempt = 1;
+    while let Err(error) = job.attempt(publisher).await {
+        let event = &job.event;
+        let is_last = job.delivery.tries.is_some_and(|tries| attempt >= tries);
+        if is_last || !error.is_temporary() {
+            tracing::error!(event, attempt, %error, "broadcast failed, and is given up");
+            return;
+        }
+        attempt += 1;
+        let wait = job.delivery.wait_before(attempt);
+        tracing::warn!(event, %error, ?wait, "broadcast failed, and is tried again");
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// No step under these locks can leave a half-done one behind.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

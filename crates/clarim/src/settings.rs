@@ -1,0 +1,332 @@
+//! Where events go, and how the application is known there.
+
+use std::fmt;
+use std::time::Duration;
+
+use clarim_protocol::auth::AppKey;
+
+use crate::{Error, MasterKey};
+
+/// How events leave the application: the values of `BROADCAST_CONNECTION`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Connection {
+    /// `reverb`, `pusher`: to a server of the protocol, over HTTP.
+    Http,
+    /// `embedded`: to a server in this process. Needs the feature `embedded`.
+    Embedded,
+    /// `log`: into the log of the application, and nowhere else.
+    Log,
+    /// `null`: nowhere.
+    Null,
+}
+
+/// What the application's end of broadcasting has to know.
+///
+/// ```
+/// use clarim::Settings;
+///
+/// let settings = Settings { port: 6001, ..Settings::http("100001", "key", "secret") };
+/// assert_eq!(settings.host, "127.0.0.1");
+/// ```
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How events leave the application.
+    pub connection: Connection,
+    /// The app's id at the server.
+    pub app_id: String,
+    /// The app's key and secret, with which events and authorizations are signed.
+    pub app_key: Option<AppKey>,
+    /// The server's host.
+    pub host: String,
+    /// The server's port.
+    pub port: u16,
+    /// Whether the server is asked with TLS.
+    pub https: bool,
+    /// Prefix of the server's paths: "" or "/x".
+    pub path: String,
+    /// For encrypted channels.
+    pub master_key: Option<MasterKey>,
+    /// What stands before the names of events; the front end's Echo must be told the same.
+    pub namespace: String,
+    /// Largest data of an event, in bytes. The server has a limit of its own, which should not be smaller.
+    pub max_data_bytes: usize,
+    /// Time in which a connection to the server must be there.
+    pub connect_timeout: Duration,
+    /// Time for one publication in all.
+    pub timeout: Duration,
+}
+
+impl Default for Settings {
+    /// Nowhere, and nothing known.
+    fn default() -> Self {
+        Self {
+            connection: Connection::Null,
+            app_id: String::new(),
+            app_key: None,
+            host: "127.0.0.1".to_owned(),
+            port: 8080,
+            https: false,
+            path: String::new(),
+            master_key: None,
+            namespace: "App\\Events".to_owned(),
+            max_data_bytes: 100_000,
+            connect_timeout: Duration::from_secs(3),
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Settings {
+    /// To a server on this machine, at its default port.
+    pub fn http(
+        app_id: impl Into<String>,
+        key: impl Into<String>,
+        secret: impl AsRef<str>,
+    ) -> Self {
+        Self {
+            connection: Connection::Http,
+            app_id: app_id.into(),
+            app_key: Some(AppKey::new(key, secret)),
+            ..Self::default()
+        }
+    }
+
+    /// Reads the variables of the process; those of a `.env` file are to be put there first (the crate
+    /// `dotenvy` does it).
+    ///
+    /// | variable | means | without it |
+    /// |---|---|---|
+    /// | `BROADCAST_CONNECTION` | `reverb`, `pusher`, `embedded`, `log`, `null` | see below |
+    /// | `REVERB_APP_ID`, `REVERB_APP_KEY`, `REVERB_APP_SECRET` | the app | an error |
+    /// | `REVERB_HOST` | the server's host | `127.0.0.1` |
+    /// | `REVERB_PORT` | its port | 8080; with https 443 |
+    /// | `REVERB_SCHEME` | `http` or `https` | `http` |
+    /// | `REVERB_SERVER_PATH` | prefix of its paths | none |
+    /// | `PUSHER_ENCRYPTION_MASTER_KEY_BASE64` | for encrypted channels | they are an error |
+    ///
+    /// Without `BROADCAST_CONNECTION` it is `reverb` when there is a `REVERB_APP_KEY`, otherwise `log`.
+    /// `CLARIM_…` goes before `REVERB_…`. With `pusher` all of them begin with `PUSHER_`; the host is then
+    /// by default that of `PUSHER_APP_CLUSTER` at Pusher's, with https.
+    ///
+    /// # Errors
+    /// With the name of the variable, and what would be right.
+    pub fn from_env() -> Result<Self, Error> {
+        Self::from_variables(|name| std::env::var(name).ok())
+    }
+
+    /// The same from any source.
+    ///
+    /// # Errors
+    /// With the name of the variable, and what would be right.
+    pub fn from_variables(get: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        let variables = |prefixes| Variables { get: &get, prefixes };
+        let reverb = variables(&["CLARIM_", "REVERB_"]);
+        let master_key = master_key(&variables(&["PUSHER_"]))?;
+        let (name, typed) = variables(&[""]).find("BROADCAST_CONNECTION").unwrap_or_else(|| {
+            let known = reverb.find("APP_KEY").is_some();
+            ("BROADCAST_CONNECTION".to_owned(), if known { "reverb" } else { "log" }.to_owned())
+        });
+        let settings = match typed.as_str() {
+            "reverb" => reverb.http(&Self::default())?,
+            "pusher" => {
+                let pusher = variables(&["PUSHER_"]);
+                pusher.http(&of_cluster(
+                    &pusher.text("APP_CLUSTER").unwrap_or_else(|| "mt1".to_owned()),
+                ))?
+            }
+            "embedded" => Self { connection: Connection::Embedded, ..Self::default() },
+            "log" => reverb.quiet(Connection::Log),
+            "null" => reverb.quiet(Connection::Null),
+            other => {
+                let what =
+                    format!("{other:?} is unknown; expected reverb, pusher, embedded, log or null");
+                return Err(Error::Setting { name, what });
+            }
+        };
+        Ok(Self { master_key, ..settings })
+    }
+
+    /// The app's key, which signs.
+    pub(crate) fn key(&self) -> Result<&AppKey, Error> {
+        self.app_key.as_ref().ok_or_else(|| Error::Setting {
+            name: "REVERB_APP_KEY".to_owned(),
+            what: "the app's key and secret are not set, and nothing can be signed".to_owned(),
+        })
+    }
+}
+
+fn of_cluster(cluster: &str) -> Settings {
+    Settings {
+        host: format!("api-{cluster}.pusher.com"),
+        port: 443,
+        https: true,
+        max_data_bytes: 10_240,
+        ..Settings::default()
+    }
+}
+
+fn master_key(variables: &Variables<'_>) -> Result<Option<MasterKey>, Error> {
+    let Some((name, text)) = variables.find("ENCRYPTION_MASTER_KEY_BASE64") else {
+        return Ok(None);
+    };
+    // The value is a secret, and not told.
+    let what = "is not 32 bytes in base64; make one with: openssl rand -base64 32".to_owned();
+    MasterKey::from_base64(&text).map(Some).ok_or(Error::Setting { name, what })
+}
+
+/// Variables whose names begin with one of several prefixes, of which the first goes before the others.
+struct Variables<'a> {
+    get: &'a dyn Fn(&str) -> Option<String>,
+    prefixes: &'a [&'static str],
+}
+
+impl Variables<'_> {
+    /// The name as it was typed, and the value. An empty one is none.
+    fn find(&self, name: &str) -> Option<(String, String)> {
+        self.prefixes.iter().find_map(|prefix| {
+            let name = format!("{prefix}{name}");
+            let value = (self.get)(&name)?.trim().to_owned();
+            (!value.is_empty()).then_some((name, value))
+        })
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.find(name).map(|(_, value)| value)
+    }
+
+    fn needed(&self, name: &str) -> Result<String, Error> {
+        self.text(name).ok_or_else(|| Error::Setting {
+            name: format!("{}{name}", self.prefixes.last().unwrap_or(&"")),
+            what: "is missing; an app has an id, a key and a secret (`clarim app new` makes all three)"
+                .to_owned(),
+        })
+    }
+
+    fn http(&self, default: &Settings) -> Result<Settings, Error> {
+        let key = AppKey::new(self.needed("APP_KEY")?, self.needed("APP_SECRET")?);
+        let https = match self.find("SCHEME") {
+            None => default.https,
+            Some((_, scheme)) if scheme == "https" => true,
+            Some((_, scheme)) if scheme == "http" => false,
+            Some((name, scheme)) => {
+                let what = format!("{scheme:?} is unknown; expected http or https");
+                return Err(Error::Setting { name, what });
+            }
+        };
+        let port = match self.find("PORT") {
+            Some((name, port)) => port.parse().ok().filter(|port| *port > 0).ok_or_else(|| {
+                let what = format!("{port:?} is no port; expected a number from 1 to 65535");
+                Error::Setting { name, what }
+            })?,
+            None if https => 443,
+            None => 8080,
+        };
+        let path = self.text("SERVER_PATH").unwrap_or_default();
+        let path = path.trim_matches('/');
+        Ok(Settings {
+            connection: Connection::Http,
+            app_id: self.needed("APP_ID")?,
+            app_key: Some(key),
+            host: self.text("HOST").unwrap_or_else(|| default.host.clone()),
+            port,
+            https,
+            path: if path.is_empty() { String::new() } else { format!("/{path}") },
+            ..default.clone()
+        })
+    }
+
+    /// Nothing is sent, but what is needed to authorize is taken along where it is there.
+    fn quiet(&self, connection: Connection) -> Settings {
+        let key = self.text("APP_KEY").zip(self.text("APP_SECRET"));
+        Settings {
+            connection,
+            app_id: self.text("APP_ID").unwrap_or_default(),
+            app_key: key.map(|(key, secret)| AppKey::new(key, secret)),
+            ..Settings::default()
+        }
+    }
+}
+
+impl fmt::Debug for Variables<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Variables").field("prefixes", &self.prefixes).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(typed: &[(&str, &str)]) -> Result<Settings, String> {
+        let get = |name: &str| {
+            typed.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        };
+        Settings::from_variables(get).map_err(|error| error.to_string())
+    }
+
+    const APP: [(&str, &str); 3] =
+        [("REVERB_APP_ID", "1"), ("REVERB_APP_KEY", "key"), ("REVERB_APP_SECRET", "secret")];
+
+    #[test]
+    fn what_reverb_wrote_into_the_env_file_is_enough() {
+        let mut typed = APP.to_vec();
+        let settings = read(&typed).unwrap();
+        assert_eq!(settings.connection, Connection::Http);
+        assert_eq!((settings.host.as_str(), settings.port), ("127.0.0.1", 8080));
+        typed.extend([
+            ("BROADCAST_CONNECTION", "reverb"),
+            ("REVERB_HOST", "ws.example.com"),
+            ("REVERB_SCHEME", "https"),
+            ("REVERB_SERVER_PATH", "ws/"),
+            ("CLARIM_APP_ID", "2"),
+        ]);
+        let settings = read(&typed).unwrap();
+        assert_eq!((settings.host.as_str(), settings.port), ("ws.example.com", 443));
+        assert_eq!((settings.path.as_str(), settings.https), ("/ws", true));
+        assert_eq!(settings.app_id, "2", "CLARIM_ goes before REVERB_");
+    }
+
+    #[test]
+    fn pusher_has_variables_of_its_own() {
+        let typed = [
+            ("BROADCAST_CONNECTION", "pusher"),
+            ("PUSHER_APP_ID", "1"),
+            ("PUSHER_APP_KEY", "key"),
+            ("PUSHER_APP_SECRET", "secret"),
+            ("PUSHER_APP_CLUSTER", "eu"),
+        ];
+        let settings = read(&typed).unwrap();
+        assert_eq!((settings.host.as_str(), settings.port), ("api-eu.pusher.com", 443));
+        assert!(settings.https);
+    }
+
+    #[test]
+    fn with_nothing_set_events_are_logged() {
+        assert_eq!(read(&[]).unwrap().connection, Connection::Log);
+        assert_eq!(read(&[("BROADCAST_CONNECTION", "null")]).unwrap().connection, Connection::Null);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_what_would_be_right() {
+        let with =
+            |more: &[(&'static str, &'static str)]| read(&[&APP[..], more].concat()).unwrap_err();
+        assert_eq!(
+            with(&[("BROADCAST_CONNECTION", "redsi")]),
+            "BROADCAST_CONNECTION: \"redsi\" is unknown; expected reverb, pusher, embedded, log or null"
+        );
+        assert_eq!(
+            with(&[("REVERB_PORT", "80a")]),
+            "REVERB_PORT: \"80a\" is no port; expected a number from 1 to 65535"
+        );
+        assert_eq!(
+            with(&[("REVERB_SCHEME", "ws")]),
+            "REVERB_SCHEME: \"ws\" is unknown; expected http or https"
+        );
+        let key = with(&[("PUSHER_ENCRYPTION_MASTER_KEY_BASE64", "secret-but-short")]);
+        assert!(key.starts_with("PUSHER_ENCRYPTION_MASTER_KEY_BASE64: is not 32 bytes"), "{key}");
+        assert!(!key.contains("secret-but-short"));
+        let missing = read(&[("BROADCAST_CONNECTION", "reverb")]).unwrap_err();
+        assert!(missing.starts_with("REVERB_APP_KEY: is missing"), "{missing}");
+    }
+}

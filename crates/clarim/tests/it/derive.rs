@@ -1,0 +1,76 @@
+//! What the derive writes.
+
+use std::time::Duration;
+
+use clarim::{Broadcast, Channel, Delivery, EventName};
+use serde::Serialize;
+use serde_json::json;
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[derive(Serialize, Broadcast)]
+#[broadcast(channel = "orders", channel = "orders.{order}", encrypted = "vaults.{user.id}-{order}")]
+#[broadcast(queue = "high", connection = "redis", tries = 3, backoff = [1, 5, 10], timeout = 30)]
+#[broadcast(unique_for = 60, unique_by = "{order}/{user.id}", when = "rules::is_big")]
+struct Everything {
+    order: u64,
+    user: User,
+}
+
+#[derive(Serialize)]
+struct User {
+    id: u64,
+}
+
+mod rules {
+    pub(super) fn is_big(event: &super::Everything) -> bool {
+        event.order > 100
+    }
+}
+
+#[test]
+fn every_attribute_says_what_it_says() {
+    let event = Everything { order: 7, user: User { id: 1 } };
+    let channels =
+        [Channel::public("orders"), Channel::public("orders.7"), Channel::encrypted("vaults.1-7")];
+    assert_eq!(event.broadcast_on(), channels);
+    assert_eq!(event.broadcast_as(), EventName::below_namespace("Everything"));
+    let delivery = Delivery::queued()
+        .queue("high")
+        .connection("redis")
+        .tries(3)
+        .backoff([1, 5, 10].map(seconds))
+        .timeout(seconds(30))
+        .unique_for(seconds(60))
+        .unique_by("7/1");
+    assert_eq!(event.delivery(), delivery);
+    assert!(!event.broadcast_when());
+    assert!(Everything { order: 101, user: User { id: 1 } }.broadcast_when());
+    assert_eq!(event.broadcast_with().unwrap(), json!({ "order": 7, "user": { "id": 1 } }));
+}
+
+#[derive(Serialize, Broadcast)]
+#[broadcast(presence = "rooms.{room}", backoff = 2, now)]
+struct Generic<'a, T> {
+    room: &'a str,
+    payload: T,
+}
+
+#[derive(Serialize, Broadcast)]
+#[broadcast(private = "states")]
+#[serde(tag = "state")]
+enum State {
+    Open { by: u64 },
+}
+
+#[test]
+fn generics_and_enums_can_be_broadcast() {
+    let event = Generic { room: "1", payload: vec![1, 2] };
+    assert_eq!(event.broadcast_on(), [Channel::presence("rooms.1")]);
+    assert_eq!(event.broadcast_as().full("App\\Events"), "App\\Events\\Generic");
+    assert_eq!(event.delivery(), Delivery::now().backoff([seconds(2)]));
+    let state = State::Open { by: 7 };
+    assert_eq!(state.broadcast_with().unwrap(), json!({ "state": "Open", "by": 7 }));
+}

@@ -1,0 +1,82 @@
+//! The examples, as somebody runs them who has just read about them.
+
+use std::process::Stdio;
+
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+
+use crate::support::{Client, World};
+
+/// A running example, ended with the test, and the address that it has printed.
+async fn run(name: &str, variables: &[(&str, String)]) -> (Child, String) {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["run", "--quiet", "--package", "clarim", "--example", name]);
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
+    let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // It may have to be built first: whoever waits too long for that is the test runner.
+    let line = lines.next_line().await.unwrap().expect("an address");
+    (child, line.strip_prefix("http://").unwrap().to_owned())
+}
+
+/// A request without a body. The body of the answer, which must be a 200.
+async fn request(address: &str, head: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "{head} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+#[tokio::test]
+async fn hello_greets() {
+    let (_child, address) = run("hello", &[]).await;
+    assert!(request(&address, "GET /").await.contains("Say hello"));
+    let port = request(&address, "GET /port").await.parse().unwrap();
+    let mut client = Client::connect_as("hello-key", port).await;
+    client.subscribe_with(&json!({ "channel": "greetings" })).await;
+    request(&address, "POST /hello").await;
+    let (name, _, data) = client.event().await;
+    assert_eq!((name.as_str(), data), ("App\\Events\\Greeting", json!({ "text": "Olá" })));
+}
+
+#[tokio::test]
+async fn orders_ships_over_http() {
+    let world = World::start();
+    orders_ships("reverb", world.0.address().port(), &[]).await;
+}
+
+#[tokio::test]
+async fn orders_ships_with_the_server_in_its_own_process_by_configuration_alone() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let variables =
+        [("REVERB_SERVER_HOST", "127.0.0.1".to_owned()), ("REVERB_SERVER_PORT", port.to_string())];
+    orders_ships("embedded", port, &variables).await;
+}
+
+async fn orders_ships(connection: &str, port: u16, more: &[(&str, String)]) {
+    let variables = [
+        ("BROADCAST_CONNECTION", connection.to_owned()),
+        ("REVERB_APP_ID", "123456".to_owned()),
+        ("REVERB_APP_KEY", "reverb-key".to_owned()),
+        ("REVERB_APP_SECRET", "reverb-secret".to_owned()),
+        ("REVERB_HOST", "127.0.0.1".to_owned()),
+        ("REVERB_PORT", port.to_string()),
+        ("REVERB_SCHEME", "http".to_owned()),
+    ];
+    let (_child, address) = run("orders", &[&variables, more].concat()).await;
+    let mut client = Client::connect(port).await;
+    client.subscribe("private-orders.101").await;
+    request(&address, "POST /orders/101/ship").await;
+    let (name, _, data) = client.event().await;
+    assert_eq!(name, "App\\Events\\OrderShipped");
+    assert_eq!(data, json!({ "order": 101, "tracking": "BR000000101" }));
+}

@@ -1,0 +1,210 @@
+//! What an application is told when something is wrong.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::serve::ListenerExt;
+use clarim::{Channel, Clarim, Connection, Error, Settings};
+use clarim_server::Server;
+use clarim_server::settings::ServerSettings;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::support::{World, app, log, server_settings, settings_for};
+
+async fn publish(settings: Settings) -> Result<(), Error> {
+    Clarim::new(settings).unwrap().on("news").name("x").with(json!({})).now().send().await
+}
+
+/// A port at which nobody listens.
+async fn closed_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+}
+
+/// Something that answers in the place of a server. How often it was asked, and its port.
+async fn answering<F>(answer: F) -> (Arc<AtomicUsize>, u16)
+where
+    F: Fn(usize) -> Response + Clone + Send + Sync + 'static,
+{
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let router = Router::new().fallback(move || {
+        let answer = answer(count.fetch_add(1, Ordering::SeqCst) + 1);
+        async move { answer }
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (asked, port)
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_is_named_with_port_and_cause() {
+    let port = closed_port().await;
+    let started = Instant::now();
+    let error = publish(settings_for(port)).await.unwrap_err();
+    assert!(started.elapsed() >= Duration::from_millis(200), "it is asked three times");
+    assert!(started.elapsed() < settings_for(port).timeout);
+    assert!(error.is_temporary());
+    let text = error.to_string();
+    assert!(text.starts_with(&format!("cannot publish to 127.0.0.1:{port}: ")), "{text}");
+    assert!(text.contains("Connection refused"), "{text}");
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_given_up_at_the_timeout() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let timeout = Duration::from_millis(200);
+    let error = publish(Settings { timeout, ..settings_for(port) }).await.unwrap_err();
+    assert!(error.is_temporary());
+    let expected = format!("cannot publish to 127.0.0.1:{port}: no answer within 200ms");
+    assert_eq!(error.to_string(), expected);
+}
+
+#[tokio::test]
+async fn a_server_that_is_busy_is_asked_again_when_it_says_so() {
+    let busy_once = |n| match n {
+        1 => (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "0")], "busy").into_response(),
+        _ => "{}".into_response(),
+    };
+    let (asked, port) = answering(busy_once).await;
+    publish(settings_for(port)).await.unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn nothing_else_is_asked_again() {
+    for (status, retry_after) in [(503, None), (503, Some("3600")), (500, Some("0")), (401, None)] {
+        let answer = move |_| {
+            let status = StatusCode::from_u16(status).unwrap();
+            let mut response = (status, "because\n").into_response();
+            if let Some(seconds) = retry_after {
+                response.headers_mut().insert("retry-after", seconds.parse().unwrap());
+            }
+            response
+        };
+        let (asked, port) = answering(answer).await;
+        let error = publish(settings_for(port)).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("127.0.0.1:{port} answered {status}: because"));
+        assert_eq!(error.is_temporary(), status >= 500);
+        assert_eq!(asked.load(Ordering::SeqCst), 1, "{status} {retry_after:?}");
+    }
+}
+
+#[tokio::test]
+async fn connections_are_kept() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = connections.clone();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let listener = listener.tap_io(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+    });
+    let router = Router::new().fallback(async || "{}");
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let clarim = Clarim::new(settings_for(port)).unwrap();
+    for _ in 0..10 {
+        clarim.on("news").now().send().await.unwrap();
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_has_signed_is_the_cause() {
+    let files = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let (cert, key) = (files.path().join("cert.pem"), files.path().join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let tls = Some(clarim_server::settings::Tls { cert, key });
+    let settings = ServerSettings { tls, ..server_settings() };
+    let server = Server::start(settings, vec![app()], false).unwrap();
+    let port = server.address().port();
+    let error = publish(Settings { https: true, ..settings_for(port) }).await.unwrap_err();
+    let text = error.to_string();
+    let expected =
+        format!("cannot publish to 127.0.0.1:{port}: invalid peer certificate: UnknownIssuer");
+    assert_eq!(text, expected);
+    server.stop();
+}
+
+#[tokio::test]
+async fn a_wrong_secret_is_the_servers_own_sentence() {
+    let world = World::start();
+    let port = world.0.address().port();
+    let settings = Settings { port, ..Settings::http("123456", "reverb-key", "wrong") };
+    let error = publish(settings).await.unwrap_err();
+    assert!(!error.is_temporary());
+    assert!(error.to_string().contains("answered 401: Invalid signature"), "{error}");
+}
+
+#[tokio::test]
+async fn a_payload_over_the_limit_is_refused_before_anything_is_sent() {
+    let port = closed_port().await;
+    let clarim = Clarim::new(Settings { max_data_bytes: 20, ..settings_for(port) }).unwrap();
+    let event = || clarim.on("news").name("big").with("x".repeat(19)).now();
+    let error = event().send().await.unwrap_err();
+    assert_eq!(error.to_string(), "the data of big has 21 bytes, the limit is 20");
+    assert!(!error.is_temporary());
+    event().queued().send().await.unwrap_err();
+}
+
+#[tokio::test]
+async fn rescue_logs_and_does_not_fail() {
+    let (log, _guard) = log();
+    let port = closed_port().await;
+    let clarim = Clarim::new(settings_for(port)).unwrap();
+    clarim.on("news").name("said").now().rescue().send().await.unwrap();
+    let log = log.text();
+    assert!(log.contains("broadcast failed"), "{log}");
+    assert!(log.contains(&format!("cannot publish to 127.0.0.1:{port}")), "{log}");
+    assert!(log.contains("said"), "{log}");
+}
+
+#[tokio::test]
+async fn the_log_has_event_channels_and_data_where_nothing_is_sent() {
+    let (log, _guard) = log();
+    let settings = Settings { connection: Connection::Log, ..Settings::default() };
+    let clarim = Clarim::new(settings).unwrap();
+    clarim.on("news").name("said").with("Olá").now().send().await.unwrap();
+    let log = log.text();
+    assert!(log.contains(r#"broadcast event="said" channels=["news"] data="\"Olá\"""#), "{log}");
+}
+
+#[tokio::test]
+async fn names_that_are_none_and_keys_that_are_missing_are_told() {
+    let clarim = Clarim::new(Settings::default()).unwrap();
+    let bad = clarim.on(Channel::private("orders:7")).send().await.unwrap_err();
+    assert!(bad.to_string().starts_with("channel \"private-orders:7\": a channel name"), "{bad}");
+    let key = clarim.on(Channel::encrypted("vault")).send().await.unwrap_err();
+    assert!(key.to_string().contains("PUSHER_ENCRYPTION_MASTER_KEY_BASE64"), "{key}");
+    assert!(!bad.is_temporary() && !key.is_temporary());
+}
+
+#[tokio::test]
+async fn a_server_in_process_that_cannot_start_says_why() {
+    let none = Clarim::embedded(server_settings(), vec![]).unwrap_err();
+    assert_eq!(none.to_string(), "the embedded server: it has no app");
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let settings = ServerSettings { port, ..server_settings() };
+    let error = Clarim::embedded(settings, vec![app()]).unwrap_err().to_string();
+    let expected =
+        format!("the embedded server: cannot listen on 127.0.0.1:{port}: another program");
+    assert!(error.starts_with(&expected), "{error}");
+}
+
+#[tokio::test]
+async fn the_server_in_process_has_the_checks_of_its_api() {
+    let mut app = app();
+    app.limits.channel_name_bytes = 10;
+    let clarim = Clarim::embedded(server_settings(), vec![app]).unwrap();
+    let error = clarim.on("a-name-too-long").now().send().await.unwrap_err();
+    assert!(error.to_string().contains("has 15 bytes, the maximum is 10"), "{error}");
+    clarim.server().unwrap().stop();
+}
