@@ -308,7 +308,7 @@ impl FanoutLoad {
         let mut report = phase.judge(verdict, Pace::Closed)?;
         report.set("CPU per delivery, µs", phase.each(fanout.delivered));
         report.set("wire bytes per delivery", fanout.wire_bytes_each());
-        report.set("deliveries/s", phase.rate(fanout.delivered));
+        phase.rate(&mut report, "deliveries/s", fanout.delivered);
         Ok(report)
     }
 
@@ -329,7 +329,7 @@ impl Publish {
         let phase = start.phase(server)?;
         let mut report = phase.judge(fanout.verdict()?, Pace::Closed)?;
         report.set("CPU per request, µs", phase.each(fanout.published));
-        report.set("requests/s", phase.rate(fanout.published));
+        phase.rate(&mut report, "requests/s", fanout.published);
         Ok(report)
     }
 }

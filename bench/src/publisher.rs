@@ -15,6 +15,10 @@ use crate::server::Target;
 #[derive(Debug)]
 pub(crate) struct Publisher {
     stream: TcpStream,
+    registry: Registry,
+    token: Token,
+    /// The server keeps no connection: the next request needs a new one.
+    ended: bool,
     target: Target,
     unsent: Vec<u8>,
     unread: Vec<u8>,
@@ -24,14 +28,10 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     pub(crate) fn connect(target: &Target, registry: &Registry, token: Token) -> Result<Self> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, target.port));
-        let stream = std::net::TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
-        let mut stream = TcpStream::from_std(stream);
-        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        let (target, unsent, unread) = (target.clone(), Vec::new(), Vec::new());
-        Ok(Self { stream, target, unsent, unread, pending: 0 })
+        let stream = dial(target, registry, token)?;
+        let (target, registry) = (target.clone(), registry.try_clone()?);
+        let (unsent, unread) = (Vec::new(), Vec::new());
+        Ok(Self { stream, registry, token, ended: false, target, unsent, unread, pending: 0 })
     }
 
     /// Publishes an event whose data needs no escaping.
@@ -60,6 +60,9 @@ impl Publisher {
              Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
         )?;
         self.pending += 1;
+        if std::mem::take(&mut self.ended) {
+            self.stream = dial(&self.target, &self.registry, self.token)?;
+        }
         self.send()
     }
 
@@ -80,7 +83,10 @@ impl Publisher {
         let mut buffer = [0; 4096];
         loop {
             match self.stream.read(&mut buffer) {
-                Ok(0) => bail!("the server has closed the publisher's connection"),
+                Ok(0) => {
+                    self.ended = true;
+                    break;
+                }
                 Ok(n) => self.unread.extend_from_slice(&buffer[..n]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error.into()),
@@ -88,16 +94,35 @@ impl Publisher {
         }
         let mut answers = 0;
         while let Some(length) = answer(&self.unread)? {
+            self.ended |= is_last(&self.unread[..length]);
             self.unread.drain(..length);
             self.pending = self.pending.saturating_sub(1);
             answers += 1;
         }
+        let is_cut = self.ended && self.pending > 0;
+        ensure!(!is_cut, "the server has closed the publisher's connection");
         Ok(answers)
     }
 }
 
+fn dial(target: &Target, registry: &Registry, token: Token) -> Result<TcpStream> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, target.port));
+    let stream = std::net::TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_nonblocking(true)?;
+    let mut stream = TcpStream::from_std(stream);
+    registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+    Ok(stream)
+}
+
 fn event(channel: &str, data: &str) -> String {
     format!(r#"{{"name":"bench","channel":"{channel}","data":"{data}"}}"#)
+}
+
+/// Whether the server says that it closes the connection behind this answer.
+fn is_last(answer: &[u8]) -> bool {
+    let head = answer.split(|byte| *byte == b'\n').take_while(|line| line.len() > 1);
+    head.into_iter().any(|line| line.trim_ascii().eq_ignore_ascii_case(b"connection: close"))
 }
 
 /// Length of the first answer, when it is whole.

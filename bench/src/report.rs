@@ -94,9 +94,15 @@ impl Phase {
         self.server.on_core.as_secs_f64() * 1e6 / count as f64
     }
 
-    /// How many of `count` in a second.
-    pub(crate) fn rate(&self, count: u64) -> f64 {
-        count as f64 / self.wall.as_secs_f64()
+    /// Reports how many of `count` were done in a second, unless that was the load generator's pace.
+    pub(crate) fn rate(&self, report: &mut Report, name: &str, count: u64) {
+        if !self.is_clients_pace() {
+            report.set(name, count as f64 / self.wall.as_secs_f64());
+        }
+    }
+
+    fn is_clients_pace(&self) -> bool {
+        self.client.on_core > self.server.on_core
     }
 
     pub(crate) fn share(&self, time: Duration) -> f64 {
@@ -115,10 +121,9 @@ impl Phase {
         let mut report = Report::default();
         report.set("client, share of its core", client);
         report.set("server, share of its core", self.share(self.server.on_core));
-        if pace == Pace::Closed && self.client.on_core > self.server.on_core {
-            report
-                .marks
-                .push("the load generator was the slower one: rates are its own".to_owned());
+        if pace == Pace::Closed && self.is_clients_pace() {
+            let mark = "the load generator was the slower one: its pace is not reported";
+            report.marks.push(mark.to_owned());
         }
         report.marks.extend(self.disturbances());
         Ok(report)

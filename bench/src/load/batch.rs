@@ -37,7 +37,7 @@ impl Batch {
         let mut report = phase.judge(stage.verdict()?, Pace::Closed)?;
         report.set("CPU per request, µs", phase.each(self.requests));
         report.set("CPU per event, µs", phase.each(self.requests * self.events));
-        report.set("events/s", phase.rate(self.requests * self.events));
+        phase.rate(&mut report, "events/s", self.requests * self.events);
         Ok(report)
     }
 }

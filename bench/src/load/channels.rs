@@ -61,7 +61,7 @@ impl Channels {
         report.set("bytes per subscription", each);
         report.set("CPU per delivery, µs", phase.each(stage.counts.delivered));
         if self.closed {
-            report.set("deliveries/s", phase.rate(stage.counts.delivered));
+            phase.rate(&mut report, "deliveries/s", stage.counts.delivered);
         } else {
             report.set_latency(&stage);
         }
