@@ -5,10 +5,14 @@ use anyhow::{Context, Result};
 use crate::run::{cargo, command, root};
 
 /// Programs and the Debian packages that bring them.
-const PROGRAMS: [(&str, &str, &str); 4] = [
+const PROGRAMS: [(&str, &str, &str); 8] = [
     ("chromium", "--version", "chromium"),
+    ("nginx", "-v", "nginx-light"),
     ("node", "--version", "nodejs npm"),
+    ("openssl", "version", "openssl"),
     ("python3", "--version", "python3 python3-venv"),
+    ("supervisord", "--version", "supervisor"),
+    ("systemd-analyze", "--version", "systemd"),
     ("valgrind", "--version", "valgrind"),
 ];
 
