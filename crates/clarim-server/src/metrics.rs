@@ -38,9 +38,10 @@ pub(crate) struct Counters {
     /// By the first digit of the status; 0 is not used.
     pub(crate) requests: [Counter; 6],
     pub(crate) published: Publishes,
-    /// Looked at once a second, as is the next.
+    /// Looked at once a second.
     pub(crate) outbox_bytes: Counter,
-    pub(crate) cpu_nanoseconds: Counter,
+    /// The operating system's number for the thread.
+    pub(crate) thread: Counter,
 }
 
 /// What ends connections, as the label says it.
@@ -210,7 +211,7 @@ impl Scrape {
         sheet.counter("clarim_frames_sent", help, sum(|counters| &counters.frames_sent))?;
         let help = "Bytes that the operating system has taken for clients";
         sheet.counter("clarim_sent_bytes", help, sum(|counters| &counters.bytes_sent))?;
-        let help = "Writes to sockets; frames ÷ writes is how many left in one";
+        let help = "Times that a socket was written to; frames ÷ writes is how many left at once";
         sheet.counter("clarim_writes", help, sum(|counters| &counters.writes))?;
         let outboxes = sum(|counters| &counters.outbox_bytes);
         let help = "What waits for clients that read slowly, looked at once a second";
@@ -249,12 +250,12 @@ impl Scrape {
         sheet.gauges("clarim_worker_inbox_bytes", help, "worker", named(inboxes))?;
         let mut metric = sheet.0.encode_descriptor(
             "clarim_worker_cpu_seconds",
-            "CPU time of a worker's thread, looked at once a second",
+            "CPU time of a worker's thread",
             None,
             MetricType::Counter,
         )?;
         for (name, counters) in names.iter().zip(&self.metrics.workers) {
-            let seconds = counters.cpu_nanoseconds.get() as f64 / 1e9;
+            let seconds = cpu_nanoseconds(counters.thread.get()) as f64 / 1e9;
             let labels = [("worker", name.as_str())];
             count(metric.encode_family(&labels)?, &seconds)?;
         }
@@ -262,12 +263,19 @@ impl Scrape {
     }
 }
 
+/// CPU time of a thread of this process; 0 where the system does not tell.
+fn cpu_nanoseconds(thread: u64) -> u64 {
+    let stat = format!("/proc/self/task/{thread}/schedstat");
+    let stat = std::fs::read_to_string(stat).unwrap_or_default();
+    stat.split(' ').next().and_then(|nanoseconds| nanoseconds.parse().ok()).unwrap_or_default()
+}
+
 /// Of the process, under the names that Prometheus's own libraries use. Nothing where they can't be known.
 fn process(sheet: &mut Sheet<'_>) -> fmt::Result {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    if let Some(pages) = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()) {
-        let bytes = pages * rustix::param::page_size() as u64;
-        sheet.gauge("process_resident_memory_bytes", "Resident memory", bytes)?;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix(" kB"));
+    if let Some(kib) = resident.and_then(|kib| kib.trim().parse::<u64>().ok()) {
+        sheet.gauge("process_resident_memory_bytes", "Resident memory", kib << 10)?;
     }
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     if let Some(limit) = limit {

@@ -13,7 +13,7 @@ use mio::{Interest, Registry, Token};
 
 use crate::accept::Guest;
 use crate::metrics::Counters;
-use crate::outbox::{OVERHEAD, Outbox, Sent, Shared, Written};
+use crate::outbox::{OVERHEAD, Outbox, Shared, Written};
 use crate::transport::Transport;
 
 /// How long a socket that is being closed may take to send the rest and to hear the client's farewell.
@@ -162,7 +162,7 @@ impl SocketTable {
 
     /// Writes for at most `budget` sockets, those that have waited longest first.
     pub(crate) fn flush(&mut self, budget: usize) {
-        let mut sent = Sent::default();
+        let (mut frames, mut bytes, mut writes) = (0, 0, 0);
         for _ in 0..budget {
             let Some(id) = self.unsent.pop_front() else {
                 break;
@@ -171,7 +171,13 @@ impl SocketTable {
                 continue;
             };
             socket.queued = false;
-            match socket.outbox.write_to(&mut socket.transport, &mut sent) {
+            let before = socket.outbox.load();
+            let written = socket.outbox.write_to(&mut socket.transport);
+            let left = if written.is_ok() { socket.outbox.load() } else { before };
+            frames += before.0 - left.0;
+            bytes += before.1 - left.1;
+            writes += 1;
+            match written {
                 Ok(Written::All) if matches!(socket.state, State::Done { .. }) => {
                     self.gone.push(id)
                 }
@@ -180,10 +186,10 @@ impl SocketTable {
                 Err(_) => self.gone.push(id),
             }
         }
-        if sent.writes > 0 {
-            self.counters.frames_sent.add(sent.frames);
-            self.counters.bytes_sent.add(sent.bytes);
-            self.counters.writes.add(sent.writes);
+        if writes > 0 {
+            self.counters.frames_sent.add(frames as u64);
+            self.counters.bytes_sent.add(bytes as u64);
+            self.counters.writes.add(writes);
         }
     }
 

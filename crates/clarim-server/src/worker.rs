@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use clarim_hub::{Refusal, WorkerId};
 use clarim_protocol::{Frame, server};
+use rustix::thread::gettid;
 use rustls::ServerConfig;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
@@ -49,6 +50,7 @@ pub(crate) async fn run(plan: Plan) -> io::Result<()> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES)?;
     let Plan { id, http, doors, mut arrivals, .. } = plan;
     let counters = http.counters.clone();
+    counters.thread.set(u64::from(gettid().as_raw_nonzero().get().unsigned_abs()));
     let engine = Engine::new(id, &http.node, http.started, &http.settings, counters)?;
     #[expect(deprecated, reason = "sound here: the engine's poll stays open as long as registered")]
     let readiness = AsyncFd::with_interest(Readiness(engine.poll_fd()), Interest::READABLE)?;
