@@ -12,8 +12,8 @@ export type ChannelName = MaybeRefOrGetter<string | null | undefined | false | 0
 export type ChannelRef<C> = Readonly<ShallowRef<C | null>>;
 
 /**
- * Holds the channel called `name` for as long as the component lives. `attach` listens to each channel that the name
- * comes to mean, and returns how that ends.
+ * Holds the channel called `name` for as long as the component lives. `attach` listens to each channel that
+ * the name comes to mean, and returns how that ends.
  */
 export function followChannel<K extends ChannelKind>(
 	composable: string, kind: K, name: ChannelName, attach: (channel: ChannelKinds[K]) => Unbind[],
@@ -51,11 +51,12 @@ export function usePrivateChannel<E extends object = DeclaredEvents>(
 }
 
 /**
- * Joins a private channel whose events are encrypted from end to end, and listens to `events`. pusher-js decrypts
- * them if it has TweetNaCl: `app.use(ClarimVue, { nacl })`.
+ * Joins a private channel whose events are encrypted from end to end, and listens to `events`. pusher-js
+ * decrypts them if it has TweetNaCl: `app.use(ClarimVue, { nacl })`.
  */
 export function useEncryptedChannel<E extends object = DeclaredEvents>(
 	name: ChannelName, events: EventHandlers<NoInfer<E>> = {},
 ): ChannelRef<EncryptedChannel> {
-	return followChannel('useEncryptedChannel', 'encrypted', name, (channel) => listenToEach(channel, events));
+	const attach = (channel: EncryptedChannel): Unbind[] => listenToEach(channel, events);
+	return followChannel('useEncryptedChannel', 'encrypted', name, attach);
 }

@@ -21,7 +21,9 @@ export interface ServerAddress {
 	scheme?: 'http' | 'https';
 }
 
-/** For `app.use(ClarimVue, options)`: an Echo, or what one is made with (any option of Echo and pusher-js). */
+/**
+ * For `app.use(ClarimVue, options)`: an Echo, or what one is made with (any option of Echo and pusher-js).
+ */
 export type ClarimVueOptions =
 	| {
 		/** An instance, or a function that makes one when it is first needed: never on the server. */

@@ -1,6 +1,6 @@
 /**
- * The application's events, name → payload. Empty here: declare yours, or those generated from the backend, and
- * every composable knows them.
+ * The application's events, name → payload. Empty here: declare yours, or those generated from the backend,
+ * and every composable knows them.
  *
  * ```ts
  * declare module '@clarim/vue' {
@@ -11,8 +11,8 @@
  * }
  * ```
  *
- * The names are those that Echo's `listen` takes: with a leading dot, the name as it is on the wire; without one, a
- * name in Echo's namespace (`App.Events`).
+ * The names are those that Echo's `listen` takes: with a leading dot, the name as it is on the wire; without
+ * one, a name in Echo's namespace (`App.Events`).
  */
 export interface Events {}
 

@@ -3,7 +3,8 @@ export * from './events.js';
 
 export { ClarimVue, createEcho, useEcho } from './echo.js';
 export type {
-	AnyEcho, ClarimVueOptions, EncryptedChannel, PresenceChannel, PrivateChannel, PublicChannel, PusherEcho, ServerAddress,
+	AnyEcho, ClarimVueOptions, EncryptedChannel, PresenceChannel, PrivateChannel, PublicChannel, PusherEcho,
+	ServerAddress,
 } from './echo.js';
 export { useChannel, useEncryptedChannel, usePrivateChannel } from './channel.js';
 export type { ChannelName, ChannelRef } from './channel.js';

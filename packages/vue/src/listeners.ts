@@ -15,9 +15,9 @@ interface Listenable {
 }
 
 /**
- * A function of its own for each listener: pusher-js removes by identity, so that of two components that listen with
- * the same function, the first to go would take the other's listener along. And it goes on calling those who were
- * there when the event came.
+ * A function of its own for each listener: pusher-js removes by identity, so that of two components that
+ * listen with the same function, the first to go would take the other's listener along. And it goes on
+ * calling those who were there when the event came.
  */
 function own(callback: Callback): { listener: Callback; end: () => void } {
 	let ended = false;

@@ -10,8 +10,8 @@ export type ModelEvent = 'Created' | 'Updated' | 'Trashed' | 'Restored' | 'Delet
 
 export interface ModelOptions<T> {
 	/**
-	 * Asks the backend for the model: when its channel is joined, so for each new id, and again after the connection
-	 * was lost.
+	 * Asks the backend for the model: when its channel is joined, so for each new id, and again after the
+	 * connection was lost.
 	 */
 	load?: (id: string) => Promise<T | null>;
 	/** Called with the model as it is after the event. */

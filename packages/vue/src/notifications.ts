@@ -86,8 +86,9 @@ export function useNotifications<T extends object = Record<string, unknown>>(
 	function set(ids: readonly string[], readAt: string | null): string[] {
 		const changed: string[] = [];
 		notifications.value = notifications.value.map((notification) => {
-			if (!ids.includes(notification.id) || Boolean(notification.read_at) === Boolean(readAt)) return notification;
-			changed.push(notification.id);
+			const { id, read_at: before } = notification;
+			if (!ids.includes(id) || Boolean(before) === Boolean(readAt)) return notification;
+			changed.push(id);
 			return { ...notification, read_at: readAt };
 		});
 		return changed;
@@ -135,7 +136,9 @@ export function useNotifications<T extends object = Record<string, unknown>>(
 	};
 }
 
-/** The backend's list, between those that were pushed while it was on its way and those that it doesn't reach. */
+/**
+ * The backend's list, between those that were pushed while it was on its way and those that it doesn't reach.
+ */
 function merge<T extends object>(
 	stored: readonly Notification<T>[], here: readonly Notification<T>[], before: ReadonlySet<string>,
 ): Notification<T>[] {

@@ -14,14 +14,17 @@ export interface SubscriptionError {
 
 /** The time in which this browser heard nothing. */
 export interface Gap {
-	/** When something was heard last, by this browser's clock: a lost connection is noticed later than it is lost. */
+	/**
+	 * When something was heard last, by this browser's clock: a lost connection is noticed later than it is
+	 * lost.
+	 */
 	since: Date;
 }
 
 /**
- * How it stands with a channel that another composable has joined. `onResubscribed` is called when the channel is
- * joined again after the connection was lost: now ask the backend what was missed. Whatever is sent from this moment
- * on arrives, so that nothing falls between the two.
+ * How it stands with a channel that another composable has joined. `onResubscribed` is called when the
+ * channel is joined again after the connection was lost: now ask the backend what was missed. Whatever is
+ * sent from this moment on arrives, so that nothing falls between the two.
  */
 export function useSubscription(
 	channel: ChannelRef<PublicChannel>, onResubscribed?: (gap: Gap) => void,

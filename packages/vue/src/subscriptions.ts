@@ -15,7 +15,10 @@ export type ChannelKind = keyof ChannelKinds;
 const KINDS = {
 	public: { prefix: '', open: (echo: PusherEcho, name: string) => echo.channel(name) },
 	private: { prefix: 'private-', open: (echo: PusherEcho, name: string) => echo.private(name) },
-	encrypted: { prefix: 'private-encrypted-', open: (echo: PusherEcho, name: string) => echo.encryptedPrivate(name) },
+	encrypted: {
+		prefix: 'private-encrypted-',
+		open: (echo: PusherEcho, name: string) => echo.encryptedPrivate(name),
+	},
 	presence: { prefix: 'presence-', open: (echo: PusherEcho, name: string) => echo.join(name) },
 };
 
@@ -89,7 +92,8 @@ function leaveIfUnused(entry: Entry): void {
 
 /**
  * pusher-js only marks a subscription as cancelled that is still on its way; if the server refuses it, or the
- * connection breaks, the mark is lost and the channel is subscribed to again with the next connection, for nobody.
+ * connection breaks, the mark is lost and the channel is subscribed to again with the next connection, for
+ * nobody.
  */
 function whenSettled({ echo, channel }: Entry, then: () => void): void {
 	const { subscription } = channel;

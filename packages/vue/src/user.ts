@@ -1,5 +1,6 @@
-import { onScopeDispose, readonly, ref, shallowRef, toValue, watch, type MaybeRefOrGetter, type Ref, type ShallowRef }
-	from 'vue';
+import {
+	onScopeDispose, readonly, ref, shallowRef, toValue, watch, type MaybeRefOrGetter, type Ref, type ShallowRef,
+} from 'vue';
 import { EventFormatter } from 'laravel-echo';
 import { echoSource, type PusherEcho } from './echo.js';
 import type { DeclaredEvents, EventHandlers } from './events.js';
@@ -15,6 +16,10 @@ export interface SignedInUser {
 	watchlist?: string[];
 }
 
+interface Watched {
+	user_ids: string[];
+}
+
 export interface UserOptions<E extends object = DeclaredEvents> {
 	/** Signs in when it is, or becomes, true. By default at once. */
 	when?: MaybeRefOrGetter<boolean>;
@@ -26,7 +31,10 @@ export interface UserOptions<E extends object = DeclaredEvents> {
 	offline?: (userIds: string[]) => void;
 }
 
-/** Signs the connection in as a user: then the backend can send to that user, and the watchlist tells who is there. */
+/**
+ * Signs the connection in as a user: then the backend can send to that user, and the watchlist tells who is
+ * there.
+ */
 export function useUser<E extends object = DeclaredEvents>(options: UserOptions<E> = {}): {
 	/** `null` while nobody is signed in. */
 	user: Readonly<ShallowRef<SignedInUser | null>>;
@@ -69,8 +77,8 @@ export function useUser<E extends object = DeclaredEvents>(options: UserOptions<
 				user.value = null;
 				isSignedIn.value = false;
 			}),
-			bind(pusher.user.watchlist, 'online', ({ user_ids: ids }: { user_ids: string[] }) => options.online?.(ids)),
-			bind(pusher.user.watchlist, 'offline', ({ user_ids: ids }: { user_ids: string[] }) => options.offline?.(ids)),
+			bind(pusher.user.watchlist, 'online', ({ user_ids: ids }: Watched) => options.online?.(ids)),
+			bind(pusher.user.watchlist, 'offline', ({ user_ids: ids }: Watched) => options.offline?.(ids)),
 			...listenToUser(echo(), options.events ?? {}),
 		];
 		onScopeDispose(() => {

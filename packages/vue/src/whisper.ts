@@ -8,23 +8,23 @@ export interface WhisperOptions<T> {
 	/** Whispers at most once in so many milliseconds. 1000; 0 for each. */
 	throttle?: number;
 	/**
-	 * Whether the last of what was held back is sent when its time has come: for positions, where the last one counts.
-	 * Not for "is typing", which would come after the message.
+	 * Whether the last of what was held back is sent when its time has come: for positions, where the last one
+	 * counts. Not for "is typing", which would come after the message.
 	 */
 	trailing?: boolean;
 	/** Forgets what somebody whispered after so many milliseconds without a new whisper. 2000; 0 for never. */
 	expiry?: number;
 	/**
-	 * Who whispers: of each, only the last is kept. On a presence channel the server says who it is (`userId`), on
-	 * others a payload that is always the same stands for its sender, if you say nothing else.
+	 * Who whispers: of each, only the last is kept. On a presence channel the server says who it is (`userId`),
+	 * on others a payload that is always the same stands for its sender, if you say nothing else.
 	 */
 	key?: (payload: T, userId?: string) => unknown;
 	onWhisper?: (payload: T, userId?: string) => void;
 }
 
 /**
- * Whispers, from browser to browser, on a private or presence channel that another composable has joined: who is
- * typing, where the cursors are.
+ * Whispers, from browser to browser, on a private or presence channel that another composable has joined: who
+ * is typing, where the cursors are.
  */
 export function useWhisper<T extends object>(
 	channel: ChannelRef<PrivateChannel | PresenceChannel>, event: string, options: WhisperOptions<T> = {},

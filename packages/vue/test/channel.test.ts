@@ -134,8 +134,14 @@ describe('several components on one channel', () => {
 		const echo = world.browser();
 		const heard: string[] = [];
 		const second = { unmount: () => {} };
-		world.run(echo, () => useChannel('orders', { OrderShipped: () => { heard.push('first'); second.unmount(); } }));
-		Object.assign(second, world.run(echo, () => useChannel('orders', { OrderShipped: () => heard.push('second') })));
+		world.run(echo, () => useChannel('orders', {
+			OrderShipped: () => {
+				heard.push('first');
+				second.unmount();
+			},
+		}));
+		const { unmount } = world.run(echo, () => useChannel('orders', { OrderShipped: () => heard.push('second') }));
+		second.unmount = unmount;
 		await world.occupied('orders');
 		await send('orders', 1);
 		await send('orders', 2);

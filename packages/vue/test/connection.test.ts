@@ -1,3 +1,4 @@
+import { watch } from 'vue';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { type Gap, usePrivateChannel, useSubscription, useWebSocketStatus } from '../src/index.js';
 import { startWorld, state, until, type World } from './world.js';
@@ -26,13 +27,18 @@ test('the status has pusher-js\'s names', async () => {
 });
 
 test('the status follows the server', async () => {
-	const echo = world.browser();
-	const { result: { isConnected, connectionState } } = world.run(echo, useWebSocketStatus);
+	const states: string[] = [];
+	const { result: { isConnected } } = world.run(world.browser(), () => {
+		const status = useWebSocketStatus();
+		watch(status.connectionState, (now) => states.push(now), { flush: 'sync' });
+		return status;
+	});
 	await until(() => isConnected.value);
+	states.length = 0;
 	await world.server.kill();
-	await until(() => connectionState.value === 'connecting');
 	await world.server.start();
-	await until(() => isConnected.value, { timeout: 18_000 });
+	await until(() => states.length === 2, { timeout: 18_000 });
+	expect(states).toEqual(['connecting', 'connected']);
 }, 30_000);
 
 test('who comes back is told since when nothing was heard, and hears what is sent from then on', async () => {

@@ -1,8 +1,8 @@
 import { nextTick, ref } from 'vue';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
-	useChannel, useEncryptedChannel, useModel, useNotifications, usePresenceChannel, usePrivateChannel, useSubscription,
-	useUser, useWebSocketStatus, useWhisper,
+	useChannel, useEncryptedChannel, useModel, useNotifications, usePresenceChannel, usePrivateChannel,
+	useSubscription, useUser, useWebSocketStatus, useWhisper,
 } from '../src/index.js';
 import { boundHandlers, startWorld, state, type World } from './world.js';
 

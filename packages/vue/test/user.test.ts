@@ -52,7 +52,8 @@ test('waits until it may, and tries again after a refusal', async () => {
 	await until(() => result.error.value);
 	expect(result.error.value).toMatchObject({ type: 'AuthError', status: 403 });
 	// Meanwhile the user has logged in.
-	echo.connector.pusher.config.userAuthenticator = world.browser({ id: 7, info: {} }).connector.pusher.config.userAuthenticator;
+	const { config } = world.browser({ id: 7, info: {} }).connector.pusher;
+	echo.connector.pusher.config.userAuthenticator = config.userAuthenticator;
 	result.signIn();
 	await until(() => result.isSignedIn.value);
 	expect(result.error.value).toBeNull();

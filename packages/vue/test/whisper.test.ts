@@ -21,7 +21,8 @@ const onPresence = (options?: WhisperOptions<{ x: number }>) => () => {
 };
 
 async function twoOnPrivate(options?: WhisperOptions<Typing>) {
-	const [a, b] = [world.run(world.browser(), onPrivate(options)), world.run(world.browser(), onPrivate(options))];
+	const one = () => world.run(world.browser(), onPrivate(options));
+	const [a, b] = [one(), one()];
 	await until(() => a.result.isSubscribed.value && b.result.isSubscribed.value);
 	return [a, b] as const;
 }

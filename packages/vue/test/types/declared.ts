@@ -2,8 +2,8 @@
 
 import { ref } from 'vue';
 import {
-	useChannel, useEncryptedChannel, useModel, useNotifications, usePresenceChannel, usePrivateChannel, useSubscription,
-	useUser, useWebSocketStatus, useWhisper,
+	useChannel, useEncryptedChannel, useModel, useNotifications, usePresenceChannel, usePrivateChannel,
+	useSubscription, useUser, useWebSocketStatus, useWhisper,
 } from '../../src/index.js';
 
 const isNumber = (value: number): number => value;
