@@ -171,12 +171,14 @@ describe('beside Echo itself', () => {
 		await world.occupied('orders');
 		echo.leave('orders');
 		await world.occupied();
-		world.run(echo, listening('orders', second));
+		const b = world.run(echo, listening('orders', second));
 		await world.occupied('orders');
 		a.unmount();
 		await nextTick();
 		await send('orders', 1);
 		await until(() => second.length === 1);
+		b.unmount();
+		await world.occupied();
 	});
 });
 

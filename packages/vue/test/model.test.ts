@@ -41,13 +41,9 @@ test('an answer that an event has overtaken is thrown away', async () => {
 	await broadcast('OrderUpdated', { id: 7, status: 'shipped' });
 	await until(() => model.value?.status === 'shipped');
 	answer!({ id: 7, status: 'paid' });
-	await broadcast('OrderUpdated', { id: 7, status: 'delivered' });
-	const seen = new Set<string | undefined>();
-	await until(() => {
-		seen.add(model.value?.status);
-		return model.value?.status === 'delivered';
-	}, { every: 0 });
-	expect(seen.has('paid')).toBe(false);
+	// Whoever waits for the answer has had their turn by then.
+	await new Promise((resolve) => { setTimeout(resolve); });
+	expect(model.value?.status).toBe('shipped');
 });
 
 test('another id is another record; what is set after it stays', async () => {
