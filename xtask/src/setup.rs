@@ -48,7 +48,10 @@ fn programs() -> Result<()> {
 
 fn npm() -> Result<()> {
     let args = ["ci", "--no-fund", "--no-audit"];
-    command("npm", &args).current_dir(root().join("e2e")).run()
+    for folder in ["e2e", "packages/vue"] {
+        command("npm", &args).current_dir(root().join(folder)).run()?;
+    }
+    Ok(())
 }
 
 fn fuzzer() -> Result<()> {
