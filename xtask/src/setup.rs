@@ -8,7 +8,9 @@ use crate::run::{cargo, command, root};
 const PROGRAMS: [(&str, &str, &str); 4] = [
     ("chromium", "--version", "chromium"),
     ("node", "--version", "nodejs npm"),
+    ("psql", "--version", "postgresql"),
     ("python3", "--version", "python3 python3-venv"),
+    ("redis-server", "--version", "redis-server"),
     ("valgrind", "--version", "valgrind"),
 ];
 
