@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use crate::run::{cargo, command, root};
 
 /// Programs and the Debian packages that bring them.
-const PROGRAMS: [(&str, &str, &str); 4] = [
+const PROGRAMS: [(&str, &str, &str); 6] = [
     ("chromium", "--version", "chromium"),
     ("node", "--version", "nodejs npm"),
     ("psql", "--version", "postgresql"),
