@@ -28,6 +28,14 @@ pub(crate) struct Outbox {
     sent: usize,
 }
 
+/// What has left, in all the writes of a turn.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) frames: u64,
+    pub(crate) bytes: u64,
+    pub(crate) writes: u64,
+}
+
 /// How far a write came.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Written {
@@ -63,11 +71,19 @@ impl Outbox {
     }
 
     /// Writes as much as the socket takes, all that has piled up in as few calls as can be.
-    pub(crate) fn write_to(&mut self, transport: &mut Transport) -> io::Result<Written> {
+    pub(crate) fn write_to(
+        &mut self,
+        transport: &mut Transport,
+        sent: &mut Sent,
+    ) -> io::Result<Written> {
         while !self.frames.is_empty() {
             match self.write_once(transport) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => self.advance(n),
+                Ok(n) => {
+                    sent.writes += 1;
+                    sent.bytes += n as u64;
+                    sent.frames += self.advance(n) as u64;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Ok(Written::Blocked);
                 }
@@ -95,12 +111,14 @@ impl Outbox {
         transport.write(&slices[..count])
     }
 
-    fn advance(&mut self, written: usize) {
+    /// How many frames have left as a whole.
+    fn advance(&mut self, written: usize) -> usize {
         self.sent += written;
         if self.sent == self.bytes {
+            let whole = self.frames.len();
             self.frames.clear();
             (self.bytes, self.sent) = (0, 0);
-            return;
+            return whole;
         }
         let mut whole = 0;
         while let Some(frame) = self.frames.get(whole)
@@ -111,6 +129,7 @@ impl Outbox {
             whole += 1;
         }
         self.frames.drain(..whole);
+        whole
     }
 }
 
@@ -132,11 +151,11 @@ mod tests {
     fn bytes_are_counted_down_across_frames() {
         let mut outbox = outbox(&["abc", "defg", "h"]);
         assert_eq!(outbox.weight(), 5 + 6 + 3 + 3 * OVERHEAD);
-        outbox.advance(7);
+        assert_eq!(outbox.advance(7), 1);
         assert_eq!((outbox.bytes - outbox.sent, outbox.frames.len(), outbox.sent), (7, 2, 2));
-        outbox.advance(4);
+        assert_eq!(outbox.advance(4), 1);
         assert_eq!((outbox.bytes - outbox.sent, outbox.frames.len(), outbox.sent), (3, 1, 0));
-        outbox.advance(3);
+        assert_eq!(outbox.advance(3), 1);
         assert_eq!((outbox.weight(), outbox.frames.len()), (0, 0));
     }
 

@@ -9,4 +9,5 @@ mod fake;
 mod faults;
 mod publishing;
 mod queue;
+mod routes;
 mod support;

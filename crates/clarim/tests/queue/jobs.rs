@@ -159,7 +159,7 @@ async fn a_payload_over_the_servers_limit_fails_at_once_with_size_and_limit(stor
     let (port, drain) = (0, Duration::ZERO);
     let settings = ServerSettings { host, port, drain, ..ServerSettings::default() };
     let server = clarim_server::Server::start(settings, vec![known], false).unwrap();
-    let port = server.address().port();
+    let port = server.address().unwrap().port();
     let queue = store.connection();
     let clarim =
         Clarim::new(Settings { port, queue, ..Settings::http("1", "key", "secret") }).unwrap();
