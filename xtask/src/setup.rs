@@ -5,12 +5,14 @@ use anyhow::{Context, Result};
 use crate::run::{cargo, command, root};
 
 /// Programs and the Debian packages that bring them.
-const PROGRAMS: [(&str, &str, &str); 8] = [
+const PROGRAMS: [(&str, &str, &str); 10] = [
     ("chromium", "--version", "chromium"),
     ("nginx", "-v", "nginx-light"),
     ("node", "--version", "nodejs npm"),
     ("openssl", "version", "openssl"),
+    ("psql", "--version", "postgresql"),
     ("python3", "--version", "python3 python3-venv"),
+    ("redis-server", "--version", "redis-server"),
     ("supervisord", "--version", "supervisor"),
     ("systemd-analyze", "--version", "systemd"),
     ("valgrind", "--version", "valgrind"),

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::pending::{Anonymous, PendingBroadcast};
 use crate::publisher::{Fake, HttpPublisher, LogPublisher, NullPublisher, Publisher};
-use crate::queue::{MemoryQueue, Queue};
+use crate::queue::{MemoryQueue, Queue, Storage, StoredQueue};
 use crate::settings::Connection;
 use crate::{Broadcast, Channel, Error, MasterKey, Settings};
 
@@ -233,6 +233,24 @@ impl Clarim {
         self.inner.queue.idle().await;
     }
 
+    /// What queued broadcasts go through, and whose locks are for all who have the same one.
+    #[must_use]
+    pub fn queue(&self) -> Arc<dyn Queue> {
+        self.inner.queue.clone()
+    }
+
+    /// Where its queue keeps the jobs.
+    ///
+    /// # Errors
+    /// When it keeps none.
+    pub fn storage(&self) -> Result<Arc<dyn Storage>, Error> {
+        self.inner.queue.storage().ok_or_else(|| Error::Setting {
+            name: "QUEUE_CONNECTION".to_owned(),
+            what: "the queue is in the memory of the application, which runs its jobs itself; a worker needs sqlite, postgres or redis"
+                .to_owned(),
+        })
+    }
+
     /// What publishes: for the worker of a queue.
     #[must_use]
     pub fn publisher(&self) -> Arc<dyn Publisher> {
@@ -274,7 +292,7 @@ impl Builder {
         Self { publisher: Some(publisher), ..self }
     }
 
-    /// Queued broadcasts go through this instead of a [`MemoryQueue`].
+    /// Queued broadcasts go through this, whatever the settings say.
     #[must_use]
     pub fn queue(self, queue: Arc<dyn Queue>) -> Self {
         Self { queue: Some(queue), ..self }
@@ -297,7 +315,10 @@ impl Builder {
     }
 
     fn with(self, publisher: Arc<dyn Publisher>) -> Clarim {
-        let queue = self.queue.unwrap_or_else(|| Arc::new(MemoryQueue::new(publisher.clone())));
+        let queue = self.queue.unwrap_or_else(|| match self.settings.queue.storage() {
+            Some(storage) => Arc::new(StoredQueue::new(storage)),
+            None => Arc::new(MemoryQueue::new(publisher.clone())),
+        });
         let inner = Inner {
             settings: self.settings,
             publisher,

@@ -167,7 +167,7 @@ pub use event::{Broadcast, Delivery, EventName};
 pub use handle::{Builder, Clarim};
 pub use pending::{Anonymous, PendingBroadcast};
 pub use publisher::Fake;
-pub use settings::{Connection, Settings};
+pub use settings::{Connection, QueueConnection, Settings};
 pub use socket_id::SocketId;
 
 #[doc(hidden)]
