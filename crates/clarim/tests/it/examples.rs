@@ -2,12 +2,15 @@
 
 use std::process::Stdio;
 
+use clarim::{Clarim, Settings};
+use clarim_server::Server;
+use clarim_server::settings::{ServerSettings, Tls};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
-use crate::support::{Client, World};
+use crate::support::{Client, World, app, server_settings};
 
 /// A running example, ended with the test, and the address that it has printed.
 async fn run(name: &str, variables: &[(&str, String)]) -> (Child, String) {
@@ -82,7 +85,8 @@ async fn join(address: &str, port: u16, user: &str) -> Client {
 #[tokio::test]
 async fn orders_ships_over_http() {
     let world = World::start();
-    orders_ships("reverb", world.0.address().unwrap().port(), &[]).await;
+    let port = world.0.address().unwrap().port();
+    orders_ships("reverb", port, port, &[]).await;
 }
 
 #[tokio::test]
@@ -92,10 +96,35 @@ async fn orders_ships_with_the_server_in_its_own_process_by_configuration_alone(
     drop(listener);
     let variables =
         [("REVERB_SERVER_HOST", "127.0.0.1".to_owned()), ("REVERB_SERVER_PORT", port.to_string())];
-    orders_ships("embedded", port, &variables).await;
+    orders_ships("embedded", port, port, &variables).await;
 }
 
-async fn orders_ships(connection: &str, port: u16, more: &[(&str, String)]) {
+#[tokio::test]
+async fn orders_ships_over_https_to_a_server_whose_certificate_it_is_told_to_trust() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let more = [
+        ("REVERB_SCHEME", "https".to_owned()),
+        ("SSL_CERT_FILE", cert.to_str().unwrap().to_owned()),
+    ];
+    let settings = ServerSettings { tls: Some(Tls { cert, key }), ..server_settings() };
+    let server = Server::start(settings, vec![app()], false).unwrap();
+    let port = server.address().unwrap().port();
+    // The test's own client comes in by another door, without TLS.
+    let clarim = Clarim::with_server(Settings::default(), server, &app());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let open_port = listener.local_addr().unwrap().port();
+    let routes = clarim.routes::<()>();
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    orders_ships("reverb", port, open_port, &more).await;
+    clarim.server().unwrap().stop();
+}
+
+/// `port`: where the application finds the server; `open_port`: where the test's client does.
+async fn orders_ships(connection: &str, port: u16, open_port: u16, more: &[(&str, String)]) {
     let variables = [
         ("BROADCAST_CONNECTION", connection.to_owned()),
         ("REVERB_APP_ID", "123456".to_owned()),
@@ -106,7 +135,7 @@ async fn orders_ships(connection: &str, port: u16, more: &[(&str, String)]) {
         ("REVERB_SCHEME", "http".to_owned()),
     ];
     let (_child, address) = run("orders", &[&variables, more].concat()).await;
-    let mut client = Client::connect(port).await;
+    let mut client = Client::connect(open_port).await;
     client.subscribe("private-orders.101").await;
     request(&address, "POST /orders/101/ship").await;
     let (name, _, data) = client.event().await;
