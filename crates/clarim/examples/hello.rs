@@ -11,10 +11,11 @@ use clarim::{Broadcast, Clarim};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use ts_rs::TS;
 
-#[derive(Serialize, Broadcast)]
+#[derive(Serialize, TS, Broadcast)]
 #[broadcast(channel = "greetings", now)]
-struct Greeting {
+pub(crate) struct Greeting {
     text: &'static str,
 }
 

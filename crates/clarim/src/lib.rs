@@ -129,6 +129,11 @@
 //!
 //! An event that needs no type: [`Clarim::on`].
 //!
+//! # Types for the front end
+//!
+//! With the feature `types`, [`types`][mod@types] writes what each event brings as TypeScript, so that a
+//! page that listens for something else does not build.
+//!
 //! # In tests
 //!
 //! [`Clarim::fake`] sends nothing, and its [`Fake`] is asked what was broadcast.
@@ -147,6 +152,8 @@ pub mod publisher;
 pub mod queue;
 mod settings;
 mod socket_id;
+#[cfg(feature = "types")]
+pub mod types;
 
 #[cfg(feature = "embedded")]
 pub mod embedded {
@@ -160,7 +167,7 @@ pub use channel::Channel;
 pub use clarim_macros::Broadcast;
 pub use encryption::MasterKey;
 pub use error::Error;
-pub use event::{Broadcast, Delivery, EventName};
+pub use event::{Broadcast, Delivery, EventName, EventType};
 pub use handle::{Builder, Clarim};
 pub use pending::{Anonymous, PendingBroadcast};
 pub use publisher::Fake;

@@ -10,3 +10,4 @@ mod faults;
 mod publishing;
 mod queue;
 mod support;
+mod types;
