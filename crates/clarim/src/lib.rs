@@ -129,6 +129,21 @@
 //!
 //! An event that needs no type: [`Clarim::on`].
 //!
+//! # By the clock
+//!
+//! With the feature `schedule`, [`schedule`][mod@schedule] runs tasks at their times, beside the server or a
+//! worker:
+//!
+//! ```no_run
+//! use clarim::schedule::Schedule;
+//!
+//! # async fn prune() {}
+//! # async fn run() -> Result<(), clarim::Error> {
+//! let schedule = Schedule::new().call("prune", prune).daily_at("03:30").without_overlapping();
+//! schedule.run(async { tokio::signal::ctrl_c().await.unwrap_or_default() }).await
+//! # }
+//! ```
+//!
 //! # Types for the front end
 //!
 //! With the feature `types`, [`types`][mod@types] writes what each event brings as TypeScript, so that a
@@ -150,6 +165,8 @@ mod handle;
 mod pending;
 pub mod publisher;
 pub mod queue;
+#[cfg(feature = "schedule")]
+pub mod schedule;
 mod settings;
 mod socket_id;
 #[cfg(feature = "types")]
