@@ -5,6 +5,7 @@ mod autobahn;
 mod run;
 mod setup;
 mod tidy;
+mod types;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -23,7 +24,7 @@ struct Step {
 }
 
 /// In the order in which `test` runs them: what fails soonest comes first.
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 15] = [
     Step { name: "setup", what: "install what the tests need", run: setup::all, in_test: true },
     Step { name: "fmt", what: "check the formatting", run: fmt, in_test: true },
     Step { name: "tidy", what: "check the project's own rules", run: tidy::check, in_test: true },
@@ -38,6 +39,12 @@ const STEPS: [Step; 13] = [
     },
     Step { name: "vue", what: "@clarim/vue: types and unit tests", run: vue, in_test: true },
     Step { name: "e2e", what: "real clients against the real server", run: e2e, in_test: true },
+    Step {
+        name: "types-check",
+        what: "the front end's types: up to date, and fit for use",
+        run: types::check,
+        in_test: true,
+    },
     Step { name: "fuzz", what: "fuzz each target for a short time", run: fuzz, in_test: true },
     Step { name: "smoke", what: "a short run of each benchmark", run: smoke, in_test: true },
     Step {
@@ -45,6 +52,12 @@ const STEPS: [Step; 13] = [
         what: "the server's instructions against their budgets",
         run: instructions,
         in_test: true,
+    },
+    Step {
+        name: "types",
+        what: "write the front end's types of the examples",
+        run: types::write,
+        in_test: false,
     },
     Step { name: "bench", what: "measure beside the floor (minutes)", run: bench, in_test: false },
 ];
@@ -106,7 +119,10 @@ fn unit() -> Result<()> {
 }
 
 fn doc() -> Result<()> {
-    run::cargo_with(&["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])
+    run::cargo_with(
+        &["doc", "--workspace", "--all-features", "--no-deps"],
+        &[("RUSTDOCFLAGS", "-D warnings")],
+    )
 }
 
 fn vue() -> Result<()> {

@@ -2,7 +2,7 @@
 
 use clarim_protocol::ChannelKind;
 use syn::meta::ParseNestedMeta;
-use syn::{DeriveInput, Error, Expr, ExprLit, Lit, LitInt, LitStr, Path, Result};
+use syn::{DeriveInput, Error, Expr, ExprLit, Lit, LitInt, LitStr, Path, Result, Type};
 
 /// All of it.
 #[derive(Default)]
@@ -11,6 +11,7 @@ pub(crate) struct Attributes {
     pub(crate) name: Option<LitStr>,
     pub(crate) when: Option<Path>,
     pub(crate) with: Option<Path>,
+    pub(crate) payload: Option<Type>,
     pub(crate) now: bool,
     pub(crate) queue: Option<LitStr>,
     pub(crate) connection: Option<LitStr>,
@@ -21,7 +22,7 @@ pub(crate) struct Attributes {
     pub(crate) unique_by: Option<LitStr>,
 }
 
-const KNOWN: &str = "channel, private, presence, encrypted, name, when, with, now, queue, connection, tries, backoff, timeout, unique_for and unique_by";
+const KNOWN: &str = "channel, private, presence, encrypted, name, when, with, payload, now, queue, connection, tries, backoff, timeout, unique_for and unique_by";
 
 impl Attributes {
     pub(crate) fn read(input: &DeriveInput) -> Result<Self> {
@@ -50,6 +51,7 @@ impl Attributes {
             "name" => once(meta, &mut self.name, text(meta)?),
             "when" => once(meta, &mut self.when, path(meta)?),
             "with" => once(meta, &mut self.with, path(meta)?),
+            "payload" => once(meta, &mut self.payload, text(meta)?.parse()?),
             "queue" => once(meta, &mut self.queue, text(meta)?),
             "connection" => once(meta, &mut self.connection, text(meta)?),
             "tries" => once(meta, &mut self.tries, number(meta)?),
@@ -80,6 +82,11 @@ impl Attributes {
         }
         if let (Some(by), None) = (&self.unique_by, &self.unique_for) {
             return Err(Error::new(by.span(), "`unique_by` needs `unique_for`: how long?"));
+        }
+        if let (Some(payload), None) = (&self.payload, &self.with) {
+            let message =
+                "`payload` is the type that `with` returns; what is sent without it is the event";
+            return Err(Error::new_spanned(payload, message));
         }
         let queued = [&self.queue, &self.connection, &self.unique_by].into_iter().flatten();
         if let (true, Some(text)) = (self.now, queued.last()) {

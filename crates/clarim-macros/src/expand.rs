@@ -26,11 +26,14 @@ pub(crate) fn expand(input: &DeriveInput, attributes: &Attributes) -> Result<Tok
     };
     let with = attributes.with.as_ref().map(|path| {
         let payload = call(path);
+        // That it is what it is said to be, the compiler checks.
+        let ty = attributes.payload.as_ref().map_or_else(|| quote!(_), |ty| quote!(#ty));
         quote! {
             fn broadcast_with(
                 &self,
             ) -> ::clarim::serde_json::Result<::clarim::serde_json::Value> {
-                ::clarim::serde_json::to_value(#payload)
+                let payload: #ty = #payload;
+                ::clarim::serde_json::to_value(payload)
             }
         }
     });
@@ -47,6 +50,22 @@ pub(crate) fn expand(input: &DeriveInput, attributes: &Attributes) -> Result<Tok
         generics.make_where_clause().predicates.push(bound);
     }
     let (generics, arguments, conditions) = generics.split_for_impl();
+    let payload = match (&attributes.with, &attributes.payload) {
+        (None, _) => Some(quote!(Self)),
+        (Some(_), payload) => payload.as_ref().map(|ty| quote!(#ty)),
+    };
+    let event_type = payload.map(|payload| {
+        quote! {
+            #[automatically_derived]
+            impl #generics ::clarim::EventType for #ident #arguments #conditions {
+                type Payload = #payload;
+
+                fn event_name() -> ::clarim::EventName {
+                    #name
+                }
+            }
+        }
+    });
     Ok(quote! {
         #[automatically_derived]
         impl #generics ::clarim::Broadcast for #ident #arguments #conditions {
@@ -66,6 +85,8 @@ pub(crate) fn expand(input: &DeriveInput, attributes: &Attributes) -> Result<Tok
                 #delivery
             }
         }
+
+        #event_type
     })
 }
 

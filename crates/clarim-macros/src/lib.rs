@@ -41,6 +41,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `name = "order.shipped"` | name, heard by `.listen('.order.shipped')` | namespace and type name |
 /// | `when = "is_due"` | method of `&self`, or path of a function of it, that says whether it is sent | always |
 /// | `with = "payload"` | the same for the payload: anything that serializes | the type itself |
+/// | `payload = "Parcel"` | the type that `with` returns: for [types for the front end][types] | not in those |
 /// | `now` | not queued | queued |
 /// | `queue = "high"` | name of the queue | the default queue |
 /// | `connection = "redis"` | name of the queue's connection | the default connection |
@@ -49,6 +50,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `timeout = 30` | seconds for an attempt | 60 |
 /// | `unique_for = 60` | seconds in which a second one is dropped while the first one waits | never |
 /// | `unique_by = "{order_id}"` | what makes it the same | its name and channels |
+///
+/// [types]: https://docs.rs/clarim/latest/clarim/types
 #[proc_macro_derive(Broadcast, attributes(broadcast))]
 pub fn derive_broadcast(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

@@ -10,10 +10,11 @@ use clarim::embedded::{App, ServerSettings};
 use clarim::{Broadcast, Clarim};
 use serde::Serialize;
 use tokio::net::TcpListener;
+use ts_rs::TS;
 
-#[derive(Serialize, Broadcast)]
+#[derive(Serialize, TS, Broadcast)]
 #[broadcast(channel = "greetings", now)]
-struct Greeting {
+pub(crate) struct Greeting {
     text: &'static str,
 }
 

@@ -14,10 +14,11 @@ use clarim::authorization::Channels;
 use clarim::{Broadcast, Clarim, SocketId};
 use serde::Serialize;
 use tokio::net::TcpListener;
+use ts_rs::TS;
 
-#[derive(Serialize, Broadcast)]
+#[derive(Serialize, TS, Broadcast)]
 #[broadcast(private = "orders.{order}")]
-struct OrderShipped {
+pub(crate) struct OrderShipped {
     order: u64,
     tracking: String,
 }

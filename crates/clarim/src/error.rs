@@ -117,6 +117,12 @@ pub enum Error {
         /// Everything that is wrong.
         problems: Vec<String>,
     },
+    /// The tasks of the schedule can't be meant so.
+    #[error("schedule: {}", problems.join("; "))]
+    Schedule {
+        /// Everything that is wrong.
+        problems: Vec<String>,
+    },
     /// A job is of a version that this code doesn't know.
     #[error("a job of version {found}; this code knows versions up to {known}")]
     JobVersion {

@@ -74,6 +74,49 @@ pub trait Broadcast: Serialize {
     }
 }
 
+/// What is known of the events of a type without one at hand: their name, and the type of what they send.
+/// The derive writes it, unless it has `with` and no `payload`. It is what
+/// [types for the front end](crate::types) are made of.
+///
+/// ```
+/// use clarim::{Broadcast, EventType};
+/// use serde::Serialize;
+///
+/// #[derive(Serialize, Broadcast)]
+/// #[broadcast(private = "orders.{order}", with = "payload", payload = "Parcel")]
+/// struct OrderShipped {
+///     order: u64,
+/// }
+///
+/// #[derive(Serialize)]
+/// struct Parcel {
+///     tracking: String,
+/// }
+///
+/// impl OrderShipped {
+///     fn payload(&self) -> Parcel {
+///         Parcel { tracking: format!("BR{}", self.order) }
+///     }
+/// }
+///
+/// fn sends<E: EventType<Payload = Parcel>>() -> String {
+///     E::event_name().for_echo()
+/// }
+/// assert_eq!(sends::<OrderShipped>(), "OrderShipped");
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "what `{Self}` sends, or its name, is not known from its type",
+    note = "derive `Broadcast`; if it has `with = \"…\"`, add `payload = \"Type\"`, the type that it returns",
+    note = "for an event written by hand there is `Types::named`"
+)]
+pub trait EventType: Broadcast {
+    /// What [`broadcast_with`](Broadcast::broadcast_with) serializes.
+    type Payload: ?Sized;
+
+    /// What [`broadcast_as`](Broadcast::broadcast_as) returns for all of them.
+    fn event_name() -> EventName;
+}
+
 /// The last part of a type's path, without generics.
 pub(crate) fn type_name<T: ?Sized>() -> &'static str {
     let path = std::any::type_name::<T>();
@@ -94,6 +137,19 @@ impl EventName {
     /// it as `.listen('OrderShipped', …)`.
     pub fn below_namespace(name: impl Into<Cow<'static, str>>) -> Self {
         Self { text: name.into(), below_namespace: true }
+    }
+
+    /// As Echo's `listen` takes it: below the namespace as it is, any other with a dot before it.
+    ///
+    /// ```
+    /// # use clarim::EventName;
+    /// assert_eq!(EventName::below_namespace("OrderShipped").for_echo(), "OrderShipped");
+    /// assert_eq!(EventName::from("order.shipped").for_echo(), ".order.shipped");
+    /// ```
+    #[must_use]
+    pub fn for_echo(&self) -> String {
+        let dot = if self.below_namespace { "" } else { "." };
+        format!("{dot}{}", self.text)
     }
 
     /// As it is sent.

@@ -131,6 +131,26 @@
 //!
 //! An event that needs no type: [`Clarim::on`].
 //!
+//! # By the clock
+//!
+//! With the feature `schedule`, [`schedule`][mod@schedule] runs tasks at their times, beside the server or a
+//! worker:
+//!
+//! ```no_run
+//! use clarim::schedule::Schedule;
+//!
+//! # async fn prune() {}
+//! # async fn run() -> Result<(), clarim::Error> {
+//! let schedule = Schedule::new().call("prune", prune).daily_at("03:30").without_overlapping();
+//! schedule.run(async { tokio::signal::ctrl_c().await.unwrap_or_default() }).await
+//! # }
+//! ```
+//!
+//! # Types for the front end
+//!
+//! With the feature `types`, [`types`][mod@types] writes what each event brings as TypeScript, so that a
+//! page that listens for something else does not build.
+//!
 //! # In tests
 //!
 //! [`Clarim::fake`] sends nothing, and its [`Fake`] is asked what was broadcast.
@@ -147,8 +167,12 @@ mod handle;
 mod pending;
 pub mod publisher;
 pub mod queue;
+#[cfg(feature = "schedule")]
+pub mod schedule;
 mod settings;
 mod socket_id;
+#[cfg(feature = "types")]
+pub mod types;
 
 #[cfg(feature = "embedded")]
 pub mod embedded {
@@ -163,7 +187,7 @@ pub use channel::Channel;
 pub use clarim_macros::Broadcast;
 pub use encryption::MasterKey;
 pub use error::Error;
-pub use event::{Broadcast, Delivery, EventName};
+pub use event::{Broadcast, Delivery, EventName, EventType};
 pub use handle::{Builder, Clarim};
 pub use pending::{Anonymous, PendingBroadcast};
 pub use publisher::Fake;

@@ -11,3 +11,4 @@ mod publishing;
 mod queue;
 mod routes;
 mod support;
+mod types;

@@ -1,0 +1,162 @@
+//! Times in, times out.
+
+use chrono_tz::{America, Australia, Europe, UTC};
+use proptest::prelude::*;
+
+use super::*;
+
+fn time(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+fn cron(expression: &str) -> When {
+    When::cron(expression).unwrap()
+}
+
+/// The times at which one task is due when the clock says these.
+fn ran(when: &When, zone: Tz, clock: &[DateTime<Utc>]) -> Vec<DateTime<Utc>> {
+    let mut timetable = Timetable::new(vec![when.clone()], zone, clock[0]);
+    clock[1..].iter().flat_map(|now| timetable.tick(*now)).map(|due| due.at).collect()
+}
+
+#[test]
+fn a_task_is_due_once_at_each_of_its_times() {
+    let clock: Vec<_> =
+        (0..100).map(|step| time("2026-01-05T12:58:30Z") + TimeDelta::seconds(step)).collect();
+    let at = |text: &str| vec![time(text)];
+    assert_eq!(ran(&When::daily_at("13:00").unwrap(), UTC, &clock), at("2026-01-05T13:00:00Z"));
+    assert_eq!(ran(&cron("0 * * * *"), UTC, &clock), at("2026-01-05T13:00:00Z"));
+    assert_eq!(ran(&cron("59 * * * *"), UTC, &clock), at("2026-01-05T12:59:00Z"));
+    assert_eq!(ran(&cron("*/5 * * * * *"), UTC, &clock).len(), 19);
+    assert_eq!(ran(&When::Every(30), UTC, &clock).len(), 3);
+    assert_eq!(ran(&cron("* * * * *"), UTC, &clock).len(), 2);
+    assert!(ran(&cron("1 13 * * *"), UTC, &clock).is_empty());
+}
+
+#[test]
+fn the_time_at_which_it_starts_is_over() {
+    let start = time("2026-01-05T13:00:00Z");
+    assert!(ran(&cron("* * * * *"), UTC, &[start, start]).is_empty());
+    assert!(ran(&When::Every(60), UTC, &[start, start]).is_empty());
+}
+
+#[test]
+fn after_sleep_a_task_runs_once_for_the_last_of_its_times() {
+    let clock = ["2026-01-05T12:00:30Z", "2026-01-08T03:04:05Z", "2026-01-08T03:04:06Z"].map(time);
+    let once = |when: &When| {
+        let ran = ran(when, UTC, &clock);
+        assert_eq!(ran.len(), 1, "{when}: {ran:?}");
+        ran[0]
+    };
+    assert_eq!(once(&cron("* * * * *")), time("2026-01-08T03:04:00Z"));
+    assert_eq!(once(&cron("0 * * * *")), time("2026-01-08T03:00:00Z"));
+    assert_eq!(once(&cron("0 12 * * *")), time("2026-01-07T12:00:00Z"));
+    // The first of what was missed is the last of it.
+    assert_eq!(once(&cron("0 12 6 * *")), time("2026-01-06T12:00:00Z"));
+    assert_eq!(once(&When::Every(1001)).timestamp() % 1001, 0);
+}
+
+#[test]
+fn nothing_runs_twice_when_the_clock_goes_back() {
+    let clock = [
+        "2026-01-05T12:00:30Z",
+        "2026-01-05T12:02:10Z",
+        "2026-01-05T11:59:30Z",
+        "2026-01-05T12:00:01Z",
+        "2026-01-05T12:02:20Z",
+        "2026-01-05T12:03:00Z",
+    ];
+    let every_minute = ran(&cron("* * * * *"), UTC, &clock.map(time));
+    assert_eq!(every_minute, ["2026-01-05T12:02:00Z", "2026-01-05T12:03:00Z"].map(time));
+}
+
+#[test]
+fn a_clock_that_was_far_ahead_does_not_stop_the_schedule() {
+    let clock = ["2027-01-05T12:00:30Z", "2026-01-05T12:00:30Z", "2026-01-05T12:01:10Z"];
+    let every_minute = ran(&cron("* * * * *"), UTC, &clock.map(time));
+    assert_eq!(every_minute, [time("2026-01-05T12:01:00Z")]);
+}
+
+#[test]
+fn times_of_day_are_those_of_the_zone() {
+    let zone = America::Sao_Paulo;
+    let clock = ["2026-01-05T15:59:00Z", "2026-01-05T16:00:01Z"].map(time);
+    let ran = ran(&When::daily_at("13:00").unwrap(), zone, &clock);
+    assert_eq!(ran, [time("2026-01-05T16:00:00Z")]);
+}
+
+#[test]
+fn in_the_hour_that_is_not_there_a_daily_task_runs_once_and_in_the_one_that_is_twice_too() {
+    let zone = Europe::Berlin;
+    let daily = When::daily_at("02:30").unwrap();
+    let minutes = |from: &str| -> Vec<_> {
+        (0..4 * 60).map(|minute| time(from) + TimeDelta::minutes(minute)).collect()
+    };
+    // 02:00 becomes 03:00 at 01:00 UTC; the task runs when the gap is over.
+    assert_eq!(ran(&daily, zone, &minutes("2026-03-28T23:00:30Z")), [time("2026-03-29T01:00:00Z")]);
+    // 03:00 becomes 02:00 at 01:00 UTC
+    assert_eq!(ran(&daily, zone, &minutes("2026-10-24T23:00:30Z")), [time("2026-10-25T00:30:00Z")]);
+    // What runs by the hour runs by the hour.
+    assert_eq!(ran(&cron("30 * * * *"), zone, &minutes("2026-10-24T23:00:30Z")).len(), 4);
+}
+
+#[test]
+fn mistakes_are_named() {
+    let wrong = |when: Result<When, String>| when.unwrap_err();
+    for text in ["25:00", "13:60", "1300", "13:00:00", "+1:00", "", "13:0x"] {
+        assert!(wrong(When::daily_at(text)).contains("is no time of day"), "{text}");
+    }
+    assert!(wrong(When::cron("61 * * * *")).starts_with("\"61 * * * *\": "));
+    assert!(wrong(When::cron("often")).starts_with("\"often\": "));
+    for period in [Duration::ZERO, Duration::from_millis(1500), Duration::MAX] {
+        assert!(wrong(When::every(period)).contains("whole seconds"));
+    }
+    assert_eq!(cron("0 0 30 2 *").after(time("2026-01-05T12:00:30Z"), UTC), None);
+}
+
+fn times() -> impl Strategy<Value = When> {
+    let crons =
+        ["* * * * *", "*/7 * * * *", "30 2 * * *", "0 */2 * * *", "15 3 * * 0", "0,59 1-3 * * *"];
+    prop_oneof![
+        (1_u32..100_000).prop_map(When::Every),
+        proptest::sample::select(crons.to_vec()).prop_map(cron),
+    ]
+}
+
+fn zones() -> impl Strategy<Value = Tz> {
+    let zones = [UTC, Europe::Berlin, America::Sao_Paulo, Australia::Lord_Howe, America::New_York];
+    proptest::sample::select(zones.to_vec())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// However the clock goes on: what runs is a time of the task, each at most once and in order, and the
+    /// last one there was before each look at the clock is among them.
+    #[test]
+    fn what_runs_does_not_depend_on_when_the_clock_is_looked_at(
+        when in times(),
+        zone in zones(),
+        // Hours since 2026, around each change of the clocks and elsewhere
+        start in prop::sample::select(
+            [0_i64, 87 * 24 - 3, 297 * 24 - 3, 66 * 24 + 3, 304 * 24, 93 * 24 + 12].to_vec(),
+        ),
+        steps in proptest::collection::vec(0_i64..40_000, 1..30),
+    ) {
+        let start = time("2026-01-01T00:00:00Z") + TimeDelta::hours(start);
+        let mut clock = vec![start];
+        for step in steps {
+            clock.push(*clock.last().unwrap() + TimeDelta::seconds(step));
+        }
+        let end = *clock.last().unwrap();
+        let all: Vec<_> = std::iter::successors(when.after(start, zone), |time| when.after(*time, zone))
+            .take_while(|time| *time <= end)
+            .collect();
+        let expected: Vec<_> = clock
+            .windows(2)
+            .filter_map(|pair| all.iter().rfind(|time| **time > pair[0] && **time <= pair[1]))
+            .copied()
+            .collect();
+        prop_assert_eq!(ran(&when, zone, &clock), expected);
+    }
+}
