@@ -114,7 +114,8 @@
 //! # When events are sent
 //!
 //! Queued by default, so that no request waits for a server: [`queue`] says how, and what happens when the
-//! server is down. [`Clarim::idle`] waits for the queue before the process ends. With
+//! server is down. They wait in memory, or in SQLite, PostgreSQL or Redis (`QUEUE_CONNECTION`), where a
+//! [`Worker`](queue::Worker) takes them. [`Clarim::idle`] waits for the queue before the process ends. With
 //! `#[broadcast(now)]`, or `.now()` per call, the await returns when the server has handed the event out,
 //! and its [`Error`] says whether trying again [may help](Error::is_temporary).
 //!

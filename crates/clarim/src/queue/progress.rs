@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_line_says_what_became_of_the_job_in_the_last_column() {
-        let took = Duration::from_micros(12_345);
+        let took = Duration::from_micros(12_346);
         let running = shown(State::Running);
         assert_eq!(running, r"  12:00:00 App\Events\Shipped ...................... RUNNING");
         let done = shown(State::Done { took });

@@ -165,8 +165,9 @@ impl FailedJob {
         Job::from_json(&self.payload).ok().map(|job| job.event)
     }
 
-    /// As a new job, which keeps others out no longer.
-    pub(crate) fn renewed(&self) -> NewJob {
+    /// As a new job: what is pushed when it is to be tried again. It is no longer unique.
+    #[must_use]
+    pub fn renewed(&self) -> NewJob {
         let channels = Job::from_json(&self.payload).map(|job| job.channels()).unwrap_or_default();
         NewJob { channels, ..NewJob::new(&self.queue, &self.payload) }
     }
@@ -197,6 +198,7 @@ impl QueueSize {
 }
 
 /// Times are kept in milliseconds.
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 pub(crate) fn millis(time: Duration) -> i64 {
     // A hundred years: a sum with the time of today fits.
     const MAX: u128 = 100 * 366 * 86_400_000;

@@ -45,7 +45,6 @@
 //! - With several nodes, each runs everything, but what is [`on_one_node`](Schedule::on_one_node).
 
 mod list;
-mod lock;
 mod run;
 mod when;
 
@@ -57,8 +56,8 @@ use chrono_tz::Tz;
 
 use crate::event::type_name;
 use crate::publisher::BoxFuture;
+use crate::queue::Queue;
 use crate::{Broadcast, Clarim, Error};
-pub use lock::{Lock, MemoryLock};
 use when::{Timetable, When};
 
 /// The tasks of an application; see [the module](self). What is said after a task is said of it; mistakes
@@ -67,7 +66,7 @@ use when::{Timetable, When};
 pub struct Schedule {
     tasks: Vec<Task>,
     zone: Tz,
-    lock: Option<Arc<dyn Lock>>,
+    lock: Option<Arc<dyn Queue>>,
     problems: Vec<String>,
 }
 
@@ -262,19 +261,25 @@ impl Schedule {
         self
     }
 
-    /// What the nodes share, for tasks [`on_one_node`](Self::on_one_node).
+    /// What the nodes share, for tasks [`on_one_node`](Self::on_one_node): a queue that is kept has locks
+    /// for all who have the same one. That in memory has them for this process alone.
     ///
     /// ```
-    /// use std::sync::Arc;
-    /// use clarim::schedule::{MemoryLock, Schedule};
+    /// use clarim::Clarim;
+    /// use clarim::schedule::Schedule;
     ///
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// # let (clarim, _) = Clarim::fake();
+    /// // With QUEUE_CONNECTION=sqlite, postgres or redis
     /// let schedule = Schedule::new()
-    ///     .lock(Arc::new(MemoryLock::default())) // that of the queue's store, if there are several nodes
+    ///     .lock(clarim.queue())
     ///     .call("prune", || async {}).hourly().on_one_node();
+    /// # });
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
-    pub fn lock(self, lock: Arc<dyn Lock>) -> Self {
-        Self { lock: Some(lock), ..self }
+    pub fn lock(self, queue: Arc<dyn Queue>) -> Self {
+        Self { lock: Some(queue), ..self }
     }
 
     /// The names of the tasks that would run at `now`, when the clock was last looked at `after`: for tests

@@ -12,8 +12,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::when::{Due, Timetable};
-use super::{Lock, Schedule, Work};
+use super::{Schedule, Work};
 use crate::Error;
+use crate::queue::Queue;
 
 /// The clock is looked at least so often, since it can be set, and a timer does not see the time that the
 /// machine was asleep.
@@ -31,7 +32,7 @@ struct Runner {
     work: Work,
     /// Has one permit; `None`: any number at a time.
     alone: Option<Semaphore>,
-    lock: Option<Arc<dyn Lock>>,
+    lock: Option<Arc<dyn Queue>>,
 }
 
 impl Schedule {
@@ -126,7 +127,7 @@ impl Runner {
         let (Some(lock), task) = (&self.lock, &self.name) else { return true };
         let over = due.next.map_or(due.at + LAST_TIME, |next| next + CLOCKS_DIFFER);
         let time = (over - due.at).to_std().unwrap_or_default();
-        match lock.acquire(&format!("schedule:{task}:{at}"), time).await {
+        match lock.lock(&format!("schedule:{task}:{at}"), time).await {
             Ok(true) => true,
             Ok(false) => {
                 tracing::debug!(task, at, "another node runs it");

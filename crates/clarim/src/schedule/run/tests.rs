@@ -8,7 +8,8 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::publisher::BoxFuture;
-use crate::schedule::MemoryLock;
+use crate::publisher::NullPublisher;
+use crate::queue::{Job, MemoryQueue};
 
 /// Half a minute before noon.
 const START: &str = "2026-01-05T11:59:30Z";
@@ -164,7 +165,7 @@ async fn without_overlapping_leaves_a_time_out_and_with_it_does_not() {
 #[tokio::test(start_paused = true)]
 async fn on_one_node_each_time_is_run_once_though_clocks_differ() {
     let log = Log::new();
-    let lock: Arc<dyn Lock> = Arc::new(MemoryLock::default());
+    let lock: Arc<dyn Queue> = Arc::new(MemoryQueue::new(Arc::new(NullPublisher)));
     let node = |ahead| {
         let (one, all) = (log.clone(), log.clone());
         Schedule::new()
@@ -185,15 +186,23 @@ async fn on_one_node_each_time_is_run_once_though_clocks_differ() {
     assert_eq!(ran, [("one", 23), ("one", 83), ("one", 143)]);
 }
 
-/// A lock whose store is away, and which says what it was asked.
+/// A queue whose store is away, and which says for what locks it was asked.
 #[derive(Debug, Default)]
 struct Broken(Mutex<Vec<(String, Duration)>>);
 
-impl Lock for Broken {
-    fn acquire<'a>(&'a self, name: &'a str, time: Duration) -> BoxFuture<'a, Result<bool, Error>> {
+impl Queue for Broken {
+    fn push(&self, _: Job) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(ready(Ok(())))
+    }
+
+    fn lock<'a>(&'a self, name: &'a str, time: Duration) -> BoxFuture<'a, Result<bool, Error>> {
         self.0.lock().unwrap().push((name.to_owned(), time));
         let error = Error::Encryption("away".to_owned());
         Box::pin(ready(Err(error)))
+    }
+
+    fn unlock<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(ready(Ok(())))
     }
 }
 
