@@ -120,16 +120,16 @@ mod tests {
 
     #[test]
     fn a_line_says_what_became_of_the_job_in_the_last_column() {
-        let took = Duration::from_micros(12_345);
+        let took = Duration::from_micros(12_340);
         let running = shown(State::Running);
         assert_eq!(running, r"  12:00:00 App\Events\Shipped ...................... RUNNING");
         let done = shown(State::Done { took });
-        assert_eq!(done, r"  12:00:00 App\Events\Shipped ................. 12.35ms DONE");
+        assert_eq!(done, r"  12:00:00 App\Events\Shipped ................. 12.34ms DONE");
         assert_eq!((running.len(), done.len()), (60, 60));
         let (error, after) = ("refused:\n\u{1b}[31mno", Duration::from_secs(5));
         let again = shown(State::Again { took, error, after });
         let (line, cause) = again.split_once('\n').unwrap();
-        assert!(line.ends_with(". 12.35ms AGAIN IN 5.00s"), "{line}");
+        assert!(line.ends_with(". 12.34ms AGAIN IN 5.00s"), "{line}");
         assert_eq!(cause, "      refused:  [31mno", "nothing that a terminal would obey");
     }
 
