@@ -5,9 +5,10 @@ use anyhow::{Context, Result};
 use crate::run::{cargo, command, root};
 
 /// Programs and the Debian packages that bring them.
-const PROGRAMS: [(&str, &str, &str); 4] = [
+const PROGRAMS: [(&str, &str, &str); 5] = [
     ("chromium", "--version", "chromium"),
     ("node", "--version", "nodejs npm"),
+    ("pg_lsclusters", "--help", "postgresql"),
     ("python3", "--version", "python3 python3-venv"),
     ("valgrind", "--version", "valgrind"),
 ];

@@ -148,6 +148,9 @@ pub struct Delivery {
     pub backoff: Vec<Duration>,
     /// Time for one attempt.
     pub timeout: Duration,
+    /// It is not begun before this time is over. It then comes after what was queued meanwhile, also on its
+    /// own channels.
+    pub delay: Option<Duration>,
     /// For how long at most a second one is dropped while the first one waits.
     pub unique_for: Option<Duration>,
     /// What makes it the same as another one of its name; `None`: the channels.
@@ -163,6 +166,7 @@ impl Default for Delivery {
             tries: None,
             backoff: [1, 5, 10].map(Duration::from_secs).to_vec(),
             timeout: Duration::from_secs(60),
+            delay: None,
             unique_for: None,
             unique_by: None,
         }
@@ -210,6 +214,12 @@ impl Delivery {
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
+    }
+
+    /// Not before this time is over.
+    #[must_use]
+    pub fn delay(self, time: Duration) -> Self {
+        Self { delay: Some(time), ..self }
     }
 
     /// While one waits, at most for so long, a second one is dropped.

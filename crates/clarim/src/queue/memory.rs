@@ -20,9 +20,12 @@ const MAX_WAITING: usize = 10_000;
 #[derive(Debug)]
 pub struct MemoryQueue {
     shared: Arc<Shared>,
-    /// The lock is held for a look-up.
-    lanes: Mutex<HashMap<LaneName, UnboundedSender<Waiting>>>,
+    lanes: Arc<Lanes>,
 }
+
+/// The lock is held for a look-up.
+#[derive(Debug, Default)]
+struct Lanes(Mutex<HashMap<LaneName, UnboundedSender<Waiting>>>);
 
 /// Connection and queue.
 type LaneName = (Option<String>, String);
@@ -55,7 +58,7 @@ impl MemoryQueue {
     /// An empty queue.
     pub fn new(publisher: Arc<dyn Publisher>) -> Self {
         let shared = Shared { publisher, waiting: watch::Sender::new(0), unique: Mutex::default() };
-        Self { shared: Arc::new(shared), lanes: Mutex::default() }
+        Self { shared: Arc::new(shared), lanes: Arc::default() }
     }
 
     fn take(&self, job: Job) -> Result<(), Error> {
@@ -76,14 +79,15 @@ impl MemoryQueue {
             let cause = format!("{MAX_WAITING} jobs are waiting");
             return Err(Error::Queue { queue, cause, temporary: true });
         }
-        let mut lanes = lock(&self.lanes);
-        let lane = lanes
-            .entry((waiting.job.delivery.connection.clone(), queue))
-            .or_insert_with(start_lane);
-        // The task of the lane ends with the runtime it was started on; there may be another one now.
-        if let Err(SendError(waiting)) = lane.send(waiting) {
-            *lane = start_lane();
-            let _ = lane.send(waiting);
+        match waiting.job.delivery.delay {
+            None => self.lanes.send(waiting),
+            Some(delay) => {
+                let lanes = self.lanes.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(delay).await;
+                    lanes.send(waiting);
+                });
+            }
         }
         Ok(())
     }
@@ -96,6 +100,20 @@ impl MemoryQueue {
         }
         unique.insert(id.to_owned(), now + time);
         true
+    }
+}
+
+impl Lanes {
+    fn send(&self, waiting: Waiting) {
+        let delivery = &waiting.job.delivery;
+        let name = (delivery.connection.clone(), waiting.job.queue().to_owned());
+        let mut lanes = lock(&self.0);
+        let lane = lanes.entry(name).or_insert_with(start_lane);
+        // The task of the lane ends with the runtime it was started on; there may be another one now.
+        if let Err(SendError(waiting)) = lane.send(waiting) {
+            *lane = start_lane();
+            let _ = lane.send(waiting);
+        }
     }
 }
 

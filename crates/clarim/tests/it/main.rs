@@ -7,6 +7,8 @@ mod derive;
 mod examples;
 mod fake;
 mod faults;
+mod notifications;
+mod postgres;
 mod publishing;
 mod queue;
 mod support;
