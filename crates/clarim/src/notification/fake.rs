@@ -27,6 +27,27 @@ impl Fake {
 
     /// This user got a notification of this type, for which this is true.
     ///
+    /// ```
+    /// # use clarim::Clarim;
+    /// # use clarim::notification::{Notifiable, Notification};
+    /// # struct User(u64);
+    /// # impl Notifiable for User {
+    /// #     fn notifiable_id(&self) -> String { self.0.to_string() }
+    /// # }
+    /// # #[derive(serde::Serialize)]
+    /// # struct InvoicePaid { amount: u64 }
+    /// # impl Notification<User> for InvoicePaid {}
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// let (clarim, fake) = Clarim::fake();
+    /// clarim.notify(&User(7), InvoicePaid { amount: 4200 }).await?;
+    ///
+    /// fake.assert_notified::<InvoicePaid>(&User(7), |told| told.amount == 4200);
+    /// fake.assert_not_notified::<InvoicePaid>(&User(8), |_| true);
+    /// # Ok::<(), clarim::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Panics
     /// If not; with who got how many of this type.
     #[track_caller]

@@ -56,6 +56,18 @@ impl Clarim {
 
     /// [`Via::Database`](super::Via::Database) is this table. For when the application starts; all clones
     /// of this handle know it.
+    ///
+    /// ```no_run
+    /// use clarim::Clarim;
+    /// use clarim::notification::Notifications;
+    ///
+    /// # async fn run() -> Result<(), clarim::Error> {
+    /// let table = Notifications::from_env().await?;
+    /// table.migrate().await?;
+    /// let clarim = Clarim::from_env()?.with_notifications(table);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     #[must_use]
     pub fn with_notifications(self, table: super::Notifications) -> Self {

@@ -57,6 +57,26 @@ impl Clarim {
 
     /// Tells several users the same; each gets an id of its own.
     ///
+    /// ```
+    /// # use clarim::Clarim;
+    /// # use clarim::notification::{Notifiable, Notification};
+    /// # struct User(u64);
+    /// # impl Notifiable for User {
+    /// #     fn notifiable_id(&self) -> String { self.0.to_string() }
+    /// # }
+    /// # #[derive(serde::Serialize)]
+    /// # struct Maintenance { at: String }
+    /// # impl Notification<User> for Maintenance {}
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// # let (clarim, fake) = Clarim::fake();
+    /// let users = vec![User(7), User(8)];
+    /// clarim.notify_all(&users, Maintenance { at: "22:00".to_owned() }).await?;
+    /// # fake.assert_notified::<Maintenance>(&User(8), |_| true);
+    /// # Ok::<(), clarim::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Notification`], with what failed, and for whom. What is not in its list went well.
     pub fn notify_all<'a, N, T>(
@@ -110,7 +130,7 @@ struct Step {
 
 enum What {
     Notice(Notice),
-    Broadcast(Outgoing),
+    Broadcast(Box<Outgoing>),
 }
 
 impl Plan {
@@ -131,7 +151,7 @@ impl Plan {
         let mut steps: Vec<Step> = Vec::with_capacity(ways.len());
         for via in ways {
             let what = match &via {
-                Via::Broadcast => letter.broadcast(delivery.clone()).map(What::Broadcast),
+                Via::Broadcast => letter.broadcast(delivery.clone()),
                 Via::Database => letter.notice(&via, notification.to_array(to)),
                 Via::Channel(name) => letter.notice(&via, notification.to_channel(name, to)),
             };
@@ -188,18 +208,18 @@ impl<N: Notifiable + ?Sized, T: Notification<N>> Letter<'_, N, T> {
         }))
     }
 
-    fn broadcast(&self, delivery: Delivery) -> Result<Outgoing, Error> {
+    fn broadcast(&self, delivery: Delivery) -> Result<What, Error> {
         let name = self.notification.notification_type();
         let data = self.notification.to_broadcast(self.to);
         let data = data.and_then(|data| with_identity(data, self.id, &name));
-        Ok(Outgoing {
+        Ok(What::Broadcast(Box::new(Outgoing {
             channels: self.notification.broadcast_on(self.to),
             name: self.notification.broadcast_as(),
             data: Ok(data.map_err(|cause| unserializable(&name, cause))?),
             delivery,
             options: Options::default(),
             notice: None,
-        })
+        })))
     }
 }
 

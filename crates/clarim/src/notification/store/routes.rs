@@ -21,8 +21,8 @@ const MAX_LIMIT: u32 = 100;
 
 impl Notifications {
     /// Routes for the page of the user who asks, to be merged into the application's router. `authenticate`
-    /// says who that is, as for [`Channels::routes`](crate::authorization::Channels::routes); a guest gets
-    /// 401, and so does a request with somebody else's id get 404.
+    /// says who that is, as for [`Channels::routes`](crate::authorization::Channels::routes). A guest gets
+    /// 401, and a request with somebody else's id 404.
     ///
     /// | request | answer |
     /// |---|---|
@@ -31,6 +31,27 @@ impl Notifications {
     /// | `POST /notifications/{id}/read` | 204 |
     /// | `POST /notifications/read-all` | 204 |
     /// | `DELETE /notifications/{id}` | 204 |
+    ///
+    /// ```
+    /// use axum::Router;
+    /// use clarim::notification::{Notifiable, Notifications};
+    ///
+    /// struct User(u64);
+    ///
+    /// impl Notifiable for User {
+    ///     fn notifiable_id(&self) -> String {
+    ///         self.0.to_string()
+    ///     }
+    /// }
+    ///
+    /// fn app(table: Notifications) -> Router {
+    ///     // Who makes the request: of your session, or of a token; None is a guest
+    ///     let routes = table.routes(|parts| {
+    ///         Some(User(parts.headers.get("x-user")?.to_str().ok()?.parse().ok()?))
+    ///     });
+    ///     Router::new().merge(routes)
+    /// }
+    /// ```
     pub fn routes<U, S, F, R, M>(self, authenticate: F) -> Router<S>
     where
         U: Notifiable + Send + Sync + 'static,
