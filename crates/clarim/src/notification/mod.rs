@@ -57,14 +57,12 @@
 //! # What waits, and what fails
 //!
 //! The row is written before `notify(…).await` returns, channels of the application's own are asked before
-//! it returns, and the broadcast goes through the queue as
-//! [`delivery`](Notification::delivery) says. With a [`delay`](Notification::delay) all of it
-//! goes through the queue, the row and the broadcast together; a queue's worker needs the table and the
-//! channels then: it runs jobs with [`Clarim::publisher`](crate::Clarim::publisher) of a [`Clarim`](crate::Clarim)
-//! that was given them.
+//! it returns, and the broadcast goes through the queue as [`delivery`](Notification::delivery) says. With a
+//! [`delay`](Notification::delay) all of it goes through the queue, the row and the broadcast together. A
+//! queue's worker needs the table and the channels then: it runs jobs with the
+//! [`publisher`](crate::Clarim::publisher) of a [`Clarim`](crate::Clarim) that was given them.
 //!
-//! What fails doesn't stop the rest. [`Error::Notification`](crate::Error::Notification) has a list of what
-//! failed, and for whom.
+//! What fails doesn't stop the rest. [`Error::Notification`] has a list of what failed, and for whom.
 
 mod fake;
 mod notifiable;

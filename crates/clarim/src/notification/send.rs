@@ -226,22 +226,22 @@ impl<N: Notifiable + ?Sized, T: Notification<N>> Letter<'_, N, T> {
 /// In a queue the row and the broadcast are one job: on their own, two workers could run them in either
 /// order.
 fn join(steps: &mut Vec<Step>) {
-    let broadcast = steps.iter().position(
-        |step| matches!(&step.what, Ok(What::Broadcast(outgoing)) if !outgoing.channels.is_empty()),
-    );
-    let Some(place) = broadcast else { return };
-    let is_row = |step: &Step| matches!(&step.what, Ok(What::Notice(notice)) if notice.via == Via::Database.name());
-    if !steps.first().is_some_and(is_row) {
-        return;
+    let row = match steps.first() {
+        Some(Step { via, what: Ok(What::Notice(row)) }) if via == Via::Database.name() => {
+            row.clone()
+        }
+        _ => return,
+    };
+    for step in steps.iter_mut() {
+        if let Ok(What::Broadcast(outgoing)) = &mut step.what
+            && !outgoing.channels.is_empty()
+        {
+            outgoing.notice = Some(row);
+            step.via = "database and broadcast".to_owned();
+            steps.remove(0);
+            return;
+        }
     }
-    let mut broadcast = steps.remove(place);
-    if let (Ok(What::Broadcast(outgoing)), Step { via, what: Ok(What::Notice(row)) }) =
-        (&mut broadcast.what, steps.remove(0))
-    {
-        outgoing.notice = Some(row);
-        broadcast.via = format!("{via} and {}", broadcast.via);
-    }
-    steps.insert(0, broadcast);
 }
 
 /// The payload as Echo's `notification(…)` gets it.

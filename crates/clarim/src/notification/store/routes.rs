@@ -12,6 +12,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+#[cfg(doc)]
+use super::StoredNotification;
 use super::{Notifiable, Notifications, Page};
 use crate::Error;
 use crate::authorization::{Answer, Authenticate, by_closure};
@@ -26,8 +28,10 @@ impl Notifications {
     ///
     /// | request | answer |
     /// |---|---|
-    /// | `GET /notifications` | `{"data": [{"id", "type", "data", "read_at", "created_at"}, …], "unread": 3}`, newest first |
-    /// | `?unread=true`, `?limit=15`, `?before={id}` | only unread ones; how many, at most 100; those older than this one |
+    /// | `GET /notifications` | `{"data": […], "unread": 3}`: [`StoredNotification`]s, newest first |
+    /// | … `?unread=true` | only those that are not read |
+    /// | … `?limit=15` | so many, at most 100 |
+    /// | … `?before={id}` | those older than this one |
     /// | `POST /notifications/{id}/read` | 204 |
     /// | `POST /notifications/read-all` | 204 |
     /// | `DELETE /notifications/{id}` | 204 |
