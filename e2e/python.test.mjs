@@ -25,3 +25,10 @@ test('the Python SDK and clients publish, listen, read and sign', { timeout: 30_
   t.after(() => server.dispose());
   await run(python, [here('python/test_pusher.py'), String(server.port)]);
 });
+
+test("Prometheus's own parser reads the metrics", { timeout: 30_000 }, async (t) => {
+  const token = 'a token of this test';
+  const server = await startServer({ env: { CLARIM_METRICS_TOKEN: token } });
+  t.after(() => server.dispose());
+  await run(python, [here('python/test_metrics.py'), String(server.port), token]);
+});

@@ -241,7 +241,6 @@ fn tail(subscribers: usize, seconds: u32) -> Load {
         connections: 200.0,
         members: subscribers,
         changes: 10.0,
-        scrape: "/up".to_owned(),
     })
 }
 

@@ -27,6 +27,9 @@ pub(crate) struct Options {
     /// Secret of that app.
     #[arg(long, default_value_t = Peer::default_secret(), requires = "command")]
     secret: String,
+    /// Where its metrics are, with --command.
+    #[arg(long, default_value_t = Peer::default_scrape(), requires = "command")]
+    scrape: String,
     /// Name of a server in --file.
     #[arg(long, default_value = "floor")]
     peer: String,
@@ -85,6 +88,7 @@ impl Options {
             env,
             version: Vec::new(),
             floor: false,
+            scrape: self.scrape.clone(),
             app_id: self.app_id.clone(),
             key: self.key.clone(),
             secret: self.secret.clone(),

@@ -34,6 +34,9 @@ pub(crate) struct Peer {
     /// That it only shows what the kernel costs, and cannot do everything.
     #[serde(default)]
     pub(crate) floor: bool,
+    /// Where its metrics are. `bench-metrics-token` is sent along.
+    #[serde(default = "Peer::default_scrape")]
+    pub(crate) scrape: String,
     #[serde(default = "Peer::default_app")]
     pub(crate) app_id: String,
     #[serde(default = "Peer::default_key")]
@@ -43,6 +46,11 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    /// There always, also where there are no metrics.
+    pub(crate) fn default_scrape() -> String {
+        "/up".to_owned()
+    }
+
     pub(crate) fn default_app() -> String {
         "bench".to_owned()
     }
@@ -75,6 +83,7 @@ pub(crate) struct Target {
     pub(crate) port: u16,
     pub(crate) app_id: String,
     pub(crate) key: AppKey,
+    pub(crate) scrape: String,
 }
 
 /// A running server. It is killed when dropped, and by the kernel when this process ends otherwise.
@@ -101,7 +110,13 @@ impl Server {
             .spawn()
             .with_context(|| format!("cannot start {}", peer.name))?;
         let key = AppKey::new(peer.key.as_str(), &peer.secret);
-        let target = Target { deflate: false, port, app_id: peer.app_id.clone(), key };
+        let target = Target {
+            deflate: false,
+            port,
+            app_id: peer.app_id.clone(),
+            key,
+            scrape: peer.scrape.clone(),
+        };
         let mut server = Self { child, target };
         pin(cores.client_core)?;
         server.wait(&peer.name)?;

@@ -8,7 +8,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { until } from './events.mjs';
 
-const binary = path.resolve(process.env.CLARIM_BIN ?? lastBuilt(['release', 'debug']));
+export const binary = path.resolve(process.env.CLARIM_BIN ?? lastBuilt(['release', 'debug']));
 
 /** The newest, so that a build of long ago is never tested in the place of the one just made. */
 function lastBuilt(profiles) {

@@ -23,7 +23,7 @@ struct Step {
 }
 
 /// In the order in which `test` runs them: what fails soonest comes first.
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     Step { name: "setup", what: "install what the tests need", run: setup::all, in_test: true },
     Step { name: "fmt", what: "check the formatting", run: fmt, in_test: true },
     Step { name: "tidy", what: "check the project's own rules", run: tidy::check, in_test: true },
@@ -36,6 +36,7 @@ const STEPS: [Step; 12] = [
         run: autobahn::run,
         in_test: true,
     },
+    Step { name: "vue", what: "@clarim/vue: types and unit tests", run: vue, in_test: true },
     Step { name: "e2e", what: "real clients against the real server", run: e2e, in_test: true },
     Step { name: "fuzz", what: "fuzz each target for a short time", run: fuzz, in_test: true },
     Step { name: "smoke", what: "a short run of each benchmark", run: smoke, in_test: true },
@@ -106,6 +107,11 @@ fn unit() -> Result<()> {
 
 fn doc() -> Result<()> {
     run::cargo_with(&["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])
+}
+
+fn vue() -> Result<()> {
+    cargo(&["build", "-p", "clarim-server"])?;
+    command("npm", &["test"]).current_dir(root().join("packages/vue")).run()
 }
 
 fn e2e() -> Result<()> {

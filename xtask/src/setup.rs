@@ -5,11 +5,16 @@ use anyhow::{Context, Result};
 use crate::run::{cargo, command, root};
 
 /// Programs and the Debian packages that bring them.
-const PROGRAMS: [(&str, &str, &str); 5] = [
+const PROGRAMS: [(&str, &str, &str); 10] = [
     ("chromium", "--version", "chromium"),
+    ("nginx", "-v", "nginx-light"),
     ("node", "--version", "nodejs npm"),
-    ("pg_lsclusters", "--help", "postgresql"),
+    ("openssl", "version", "openssl"),
+    ("psql", "--version", "postgresql"),
     ("python3", "--version", "python3 python3-venv"),
+    ("redis-server", "--version", "redis-server"),
+    ("supervisord", "--version", "supervisor"),
+    ("systemd-analyze", "--version", "systemd"),
     ("valgrind", "--version", "valgrind"),
 ];
 
@@ -45,7 +50,10 @@ fn programs() -> Result<()> {
 
 fn npm() -> Result<()> {
     let args = ["ci", "--no-fund", "--no-audit"];
-    command("npm", &args).current_dir(root().join("e2e")).run()
+    for folder in ["e2e", "packages/vue"] {
+        command("npm", &args).current_dir(root().join(folder)).run()?;
+    }
+    Ok(())
 }
 
 fn fuzzer() -> Result<()> {

@@ -45,10 +45,10 @@ pub(crate) struct Tail {
     /// Disturbance: leaves and joins of that channel per second.
     #[arg(long, default_value_t = 10.0)]
     pub(crate) changes: f64,
-    /// Disturbance: what is fetched over HTTP twice a second.
-    #[arg(long, default_value = "/up")]
-    pub(crate) scrape: String,
 }
+
+/// Whoever asks for metrics needs one; see `bench/peers.toml`.
+const METRICS_TOKEN: &str = "bench-metrics-token";
 
 /// Milliseconds.
 #[derive(Debug)]
@@ -126,7 +126,7 @@ impl Tail {
         stage.restart();
         std::thread::scope(|scope| {
             let (over, is_over) = channel();
-            let scraper = scope.spawn(move || scrape(target.port, &self.scrape, &is_over));
+            let scraper = scope.spawn(move || scrape(target, &is_over));
             let result = self.publish_meanwhile(stage, rooms);
             drop(over);
             scraper.join().map_err(|_| anyhow!("the scraper panicked"))??;
@@ -168,12 +168,16 @@ impl Times {
     }
 }
 
-/// Fetches a page twice a second until it is over.
-fn scrape(port: u16, path: &str, is_over: &Receiver<()>) -> Result<()> {
+/// Fetches the metrics twice a second until it is over.
+fn scrape(target: &Target, is_over: &Receiver<()>) -> Result<()> {
     while is_over.recv_timeout(Duration::from_millis(500)) == Err(RecvTimeoutError::Timeout) {
+        let (port, path) = (target.port, &target.scrape);
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {METRICS_TOKEN}\r\nConnection: close\r\n\r\n"
+        )?;
         let mut answer = Vec::new();
         read_answer(&mut stream, &mut answer)
             .with_context(|| format!("no answer to GET {path}"))?;

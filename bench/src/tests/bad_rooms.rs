@@ -76,7 +76,7 @@ pub(super) fn start(wrong: Wrong) -> Target {
         }
     });
     let key = AppKey::new("bench-key", "bench-secret");
-    Target { port, app_id: "bench".to_owned(), key, deflate: false }
+    Target { port, app_id: "bench".to_owned(), key, deflate: false, scrape: "/up".to_owned() }
 }
 
 fn serve(

@@ -77,6 +77,7 @@ pub(super) fn start_with(fault: Fault, state: &Arc<Mutex<State>>) -> Target {
         port,
         app_id: "bench".to_owned(),
         key: AppKey::new("bench-key", "bench-secret"),
+        scrape: "/up".to_owned(),
     }
 }
 

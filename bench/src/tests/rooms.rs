@@ -188,7 +188,6 @@ fn a_disturbed_tail_adds_up_and_what_is_wrong_in_it_is_noticed() {
             connections: 20.0,
             members: 5,
             changes: 10.0,
-            scrape: "/up".to_owned(),
         };
         let (mut stage, slow) = load.connect(&target).unwrap();
         let mut rooms = Rooms::new(1, 5, false);

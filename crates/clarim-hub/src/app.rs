@@ -7,7 +7,7 @@ use clarim_protocol::auth::AppKey;
 
 /// One tenant. Apps share a process and nothing else: channels, users, counts and limits of one are
 /// invisible to another.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct App {
     /// The id in the HTTP API's paths (`/apps/{id}/events`).
     pub id: String,

@@ -67,6 +67,11 @@ impl Apps {
         self.apps.iter().map(|(app, _)| app)
     }
 
+    /// All apps with their open connections.
+    pub fn counts(&self) -> impl Iterator<Item = (&App, u32)> {
+        self.apps.iter().map(|(app, count)| (app, count.load(Ordering::Relaxed)))
+    }
+
     /// Open connections of an app.
     #[must_use]
     pub fn connections(&self, index: AppIndex) -> u32 {

@@ -24,6 +24,7 @@ mod node;
 mod presence;
 mod session;
 mod shard;
+mod totals;
 mod users;
 mod worker;
 
@@ -31,4 +32,5 @@ pub use apps::{AppIndex, Apps, Refusal};
 pub use entry::{ChannelKey, ConnectionId, Entry, Post, Receipt, Seat, WorkerId};
 pub use node::Node;
 pub use shard::{CACHE_TTL, ChannelState};
+pub use totals::Totals;
 pub use worker::{Sockets, Worker};

@@ -12,6 +12,7 @@ use crate::apps::{AppIndex, Apps};
 use crate::entry::{ChannelKey, Entry, Post, Receipt, Seat, WorkerId};
 use crate::presence::PresenceFull;
 use crate::shard::{ChannelState, Join, Publication, Shard};
+use crate::totals::Totals;
 use crate::users::UserShard;
 
 /// Enough that two threads seldom want the same one, few enough to sweep them all each second.
@@ -146,6 +147,15 @@ impl<P: Post> Node<P> {
         for shard in &self.channels {
             lock(shard).sweep(now, &self.post);
         }
+    }
+
+    /// How many channels, subscriptions and members there are.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for shard in &self.channels {
+            totals += lock(shard).totals();
+        }
+        totals
     }
 
     /// Whether nothing is left of any connection or event.

@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use crate::app::App;
 use crate::entry::{ChannelKey, Entry, Post, Receipt, Seat, WorkerId, for_many};
 use crate::presence::{Departure, Presence, PresenceFull};
+use crate::totals::Totals;
 
 /// How long a cache channel keeps its last event.
 pub const CACHE_TTL: Duration = Duration::from_secs(30 * 60);
@@ -36,6 +37,7 @@ pub(crate) struct Shard {
     cached_bytes: usize,
     /// Channels whose subscribers are still to be told their number.
     uncounted: HashSet<ChannelKey, foldhash::fast::RandomState>,
+    totals: Totals,
 }
 
 #[derive(Debug, Default)]
@@ -87,6 +89,7 @@ impl Shard {
                     Ok(first) => {
                         let succeeded = presence.succeeded(&key.name);
                         if first {
+                            self.totals.members += 1;
                             // The joiner isn't subscribed yet, so this reaches the others alone.
                             channel.deliver(key, &server::member_added(&key.name, member), post);
                         }
@@ -103,7 +106,10 @@ impl Shard {
             Some(cached) => cached.frame.clone(),
             None => server::cache_miss(&key.name),
         });
-        channel.add(seat.worker);
+        if channel.add(seat.worker) {
+            *self.totals.channels_of(key.name.kind()) += 1;
+        }
+        self.totals.subscriptions += 1;
         let joined = Entry::Joined {
             connection: seat.connection,
             channel: key.clone(),
@@ -128,10 +134,17 @@ impl Shard {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
-        channel.remove(worker);
+        if !channel.remove(worker) {
+            return;
+        }
+        self.totals.subscriptions -= 1;
+        if channel.subscribers.is_empty() {
+            *self.totals.channels_of(key.name.kind()) -= 1;
+        }
         if let (Some(presence), Some(id)) = (&mut channel.presence, member)
             && let Departure::Last(member) = presence.leave(id)
         {
+            self.totals.members -= 1;
             channel.deliver(key, &server::member_removed(&key.name, &member.id), post);
         }
         self.count_changed(key, app, now, post);
@@ -208,8 +221,15 @@ impl Shard {
         presence.map(|presence| presence.ids().cloned().collect()).unwrap_or_default()
     }
 
+    pub(crate) fn totals(&self) -> Totals {
+        self.totals
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.channels.is_empty() && self.cached.is_empty() && self.uncounted.is_empty()
+        self.totals == Totals::default()
+            && self.channels.is_empty()
+            && self.cached.is_empty()
+            && self.uncounted.is_empty()
     }
 
     fn remove_if_empty(&mut self, key: &ChannelKey) {
@@ -278,21 +298,26 @@ pub(crate) struct Publication<'a> {
 }
 
 impl Channel {
-    fn add(&mut self, worker: WorkerId) {
+    /// Whether it is the channel's first subscriber.
+    fn add(&mut self, worker: WorkerId) -> bool {
+        let first = self.subscribers.is_empty();
         match self.subscribers.iter_mut().find(|(id, _)| *id == worker) {
             Some((_, count)) => *count += 1,
             None => self.subscribers.push((worker, 1)),
         }
+        first
     }
 
-    fn remove(&mut self, worker: WorkerId) {
+    /// Whether the worker had a subscriber.
+    fn remove(&mut self, worker: WorkerId) -> bool {
         let Some(at) = self.subscribers.iter().position(|(id, _)| *id == worker) else {
-            return;
+            return false;
         };
         self.subscribers[at].1 -= 1;
         if self.subscribers[at].1 == 0 {
             self.subscribers.swap_remove(at);
         }
+        true
     }
 
     fn total(&self) -> usize {

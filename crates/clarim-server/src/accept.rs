@@ -6,17 +6,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use clarim_hub::WorkerId;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::http::Verdict;
+
 /// Pause after the process has run out of file descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A connection that nobody has served yet.
-pub(crate) type Arrival = (TcpStream, Guest);
+/// A connection that comes to a worker.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) stream: TcpStream,
+    pub(crate) guest: Guest,
+    /// Of a connection that speaks WebSocket already: what has come behind its handshake, and what that has
+    /// settled.
+    pub(crate) handshake: Option<(Bytes, Verdict)>,
+}
 
 /// Counts one connection as its worker's for as long as it lives.
 #[derive(Debug)]
@@ -71,10 +81,13 @@ impl Doors {
     }
 
     fn welcome(&self, me: WorkerId, stream: TcpStream) {
-        let door = self.choose(me);
-        door.guests.fetch_add(1, Ordering::Relaxed);
-        // A worker that has stopped takes nobody in: the stream is dropped, and so closed.
-        let _ = door.arrivals.send((stream, Guest(door.guests.clone())));
+        self.choose(me).admit(stream, None);
+    }
+
+    /// Takes in a connection from outside of the workers.
+    pub(crate) fn hand_over(&self, stream: TcpStream, early: Bytes, verdict: Verdict) {
+        let first = fastrand::usize(..self.doors.len());
+        self.choose(WorkerId(first as u16)).admit(stream, Some((early, verdict)));
     }
 }
 
@@ -113,6 +126,15 @@ pub(crate) async fn accept(listener: AsyncFd<TcpListener>, me: WorkerId, doors: 
                 tokio::time::sleep(PAUSE).await;
             }
         }
+    }
+}
+
+impl Door {
+    fn admit(&self, stream: TcpStream, handshake: Option<(Bytes, Verdict)>) {
+        self.guests.fetch_add(1, Ordering::Relaxed);
+        let guest = Guest(self.guests.clone());
+        // A worker that has stopped takes nobody in: the stream is dropped, and so closed.
+        let _ = self.arrivals.send(Arrival { stream, guest, handshake });
     }
 }
 

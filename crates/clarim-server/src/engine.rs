@@ -8,7 +8,6 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clarim_hub::{ConnectionId, Entry, Node, Sockets, Worker, WorkerId};
@@ -20,6 +19,7 @@ use mio::{Events, Poll};
 use crate::accept::Guest;
 use crate::http::Agreed;
 use crate::inbox::{Inbox, Inboxes};
+use crate::metrics::{Counters, Ended};
 use crate::settings::ServerSettings;
 use crate::sockets::{End, SocketTable};
 use crate::traffic;
@@ -59,7 +59,7 @@ pub(crate) struct Engine {
     next_sweep: Duration,
     sweep: usize,
     connections: usize,
-    slow_readers: Arc<AtomicU64>,
+    counters: Arc<Counters>,
     drain: Option<Drain>,
 }
 
@@ -82,19 +82,18 @@ struct Drain {
 }
 
 impl Engine {
-    /// `started` is the node's zero of time, the same for all its workers; `slow_readers` counts those that
-    /// were closed.
+    /// `started` is the node's zero of time, the same for all its workers.
     pub(crate) fn new(
         id: WorkerId,
         node: &Arc<Node<Inboxes>>,
         started: Instant,
         settings: &ServerSettings,
-        slow_readers: Arc<AtomicU64>,
+        counters: Arc<Counters>,
     ) -> io::Result<Self> {
         let compression = settings.compression;
         Ok(Self {
             hub: Worker::new(id, node.clone()),
-            sockets: SocketTable::new(settings.outbox_bytes, compression),
+            sockets: SocketTable::new(settings.outbox_bytes, compression, counters.clone()),
             inbox: node.post().of(id),
             entries: Vec::new(),
             poll: Poll::new()?,
@@ -107,7 +106,7 @@ impl Engine {
             next_sweep: Duration::ZERO,
             sweep: 0,
             connections: 0,
-            slow_readers,
+            counters,
             drain: None,
         })
     }
@@ -138,6 +137,7 @@ impl Engine {
             return self.hub.close(id, self.sockets.now);
         }
         self.connections += 1;
+        self.counters.opened.add(1);
         if let Some((app, socket_id)) = self.hub.describe(id) {
             traffic::connected(app, socket_id);
         }
@@ -257,6 +257,7 @@ impl Engine {
                     return false;
                 }
                 Ok(n) => {
+                    self.counters.bytes_received.add(n as u64);
                     let empty = n < buffer.len() && socket.short_read_is_empty() && !to_the_end;
                     self.take(id, &mut buffer[..n]);
                     if empty {
@@ -343,6 +344,7 @@ impl Engine {
             Message::Pong => return self.hub.control_frame(id, now),
             Message::Close(_) => return,
         };
+        self.counters.messages_received.add(1);
         traffic::received(socket_id, text);
         self.hub.receive(id, text, now, &mut self.sockets);
         traffic::handled(socket_id);
@@ -357,7 +359,7 @@ impl Engine {
         self.sockets.sweep(places);
         self.sweep = (self.sweep + 1) % SWEEPS_PER_ROUND;
         if self.sweep == 0 {
-            self.sockets.shrink();
+            self.sockets.end_round();
             self.hub.shrink();
         }
         self.send_away();
@@ -400,9 +402,11 @@ impl Engine {
     }
 
     fn take_off(&mut self, id: ConnectionId, end: End) {
-        if end == End::Slow {
-            self.slow_readers.fetch_add(1, Ordering::Relaxed);
-        }
+        self.counters.ended(match end {
+            End::Slow => Ended::Slow,
+            End::Closed(_) => Ended::ByServer,
+            End::Left => Ended::ByClient,
+        });
         if let Some((app, socket_id)) = self.hub.describe(id) {
             traffic::closing(app, socket_id, end);
         }
@@ -411,8 +415,12 @@ impl Engine {
     }
 
     fn forget(&mut self, id: ConnectionId) {
+        let lost = self.sockets.is_open(id);
         if !self.sockets.remove(id) {
             return;
+        }
+        if lost {
+            self.counters.ended(Ended::Lost);
         }
         if let Some((app, socket_id)) = self.hub.describe(id) {
             traffic::closed(app, socket_id);

@@ -57,6 +57,11 @@ impl Inbox {
         self.awake.store(true, Ordering::SeqCst);
     }
 
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     /// Returns when something has come since [`fall_asleep`](Self::fall_asleep).
     pub(crate) async fn woken(&self) {
         self.wake.notified().await;
@@ -105,6 +110,11 @@ impl Inboxes {
 
     pub(crate) fn of(&self, worker: WorkerId) -> Arc<Inbox> {
         self.inboxes[usize::from(worker.0)].clone()
+    }
+
+    /// Bytes that wait for each worker.
+    pub(crate) fn bytes(&self) -> Vec<usize> {
+        self.inboxes.iter().map(|inbox| inbox.bytes()).collect()
     }
 
     /// Waits until every inbox has room. `false`: one hasn't, for too long.

@@ -8,6 +8,7 @@ mod http;
 mod inbox;
 mod listen;
 mod log;
+mod metrics;
 mod open_files;
 mod outbox;
 mod phase;
@@ -22,5 +23,6 @@ mod transport;
 mod worker;
 
 pub use clarim_hub::app::App;
+pub use http::HttpService;
 pub use publisher::{PublishError, Publisher};
 pub use server::Server;

@@ -1,9 +1,9 @@
 //! Listening: one socket for each worker, all at one address.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::settings::ServerSettings;
 
@@ -13,15 +13,8 @@ const BACKLOG: i32 = 4096;
 /// Bytes of the kernel's send buffer of one connection.
 const SEND_BUFFER: usize = 256 << 10;
 
-/// One socket for each worker, all at one address.
-#[derive(Debug)]
-pub(crate) struct Listeners {
-    pub(crate) address: SocketAddr,
-    pub(crate) sockets: Vec<TcpListener>,
-}
-
-/// Listens where the settings say. The kernel spreads the connections.
-pub(crate) fn listen(settings: &ServerSettings) -> io::Result<Listeners> {
+/// Listens where the settings say, with one socket for each worker. The kernel spreads the connections.
+pub(crate) fn listen(settings: &ServerSettings) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     let (host, port) = (settings.host.as_str(), settings.port);
     let failed = |error: io::Error| {
         let reason = match error.kind() {
@@ -53,7 +46,14 @@ pub(crate) fn listen(settings: &ServerSettings) -> io::Result<Listeners> {
         next.listen(BACKLOG).map_err(failed)?;
         sockets.push(next.into());
     }
-    Ok(Listeners { address, sockets })
+    Ok((address, sockets))
+}
+
+/// What a socket that was accepted elsewhere needs to be like ours.
+pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)
 }
 
 /// What is set here is inherited by the connections.

@@ -43,6 +43,11 @@ impl Outbox {
         self.frames.push(frame.clone());
     }
 
+    /// Frames, and bytes of them, that have not left.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        (self.frames.len(), self.bytes - self.sent)
+    }
+
     /// What it holds back, in bytes. Nothing: everything has left.
     pub(crate) fn weight(&self) -> usize {
         self.bytes - self.sent + self.frames.len() * OVERHEAD

@@ -8,17 +8,19 @@ use clarim_protocol::rest::Event;
 
 use crate::http::events;
 use crate::inbox::Inboxes;
+use crate::metrics::Counters;
 
 /// Publishes the events of an application that runs in the server's own process. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Publisher {
     node: Arc<Node<Inboxes>>,
     started: Instant,
+    counters: Arc<Counters>,
 }
 
 impl Publisher {
-    pub(crate) fn new(node: Arc<Node<Inboxes>>, started: Instant) -> Self {
-        Self { node, started }
+    pub(crate) fn new(node: Arc<Node<Inboxes>>, started: Instant, counters: Arc<Counters>) -> Self {
+        Self { node, started, counters }
     }
 
     /// Publishes an event of the app with this id: checked as `POST /apps/{id}/events` checks it, and
@@ -31,7 +33,8 @@ impl Publisher {
             status: 404,
             sentence: format!("No matching application for ID [{app_id}]."),
         })?;
-        let publisher = events::Publisher { node: &self.node, now: self.started.elapsed() };
+        let (node, now, counters) = (&*self.node, self.started.elapsed(), &*self.counters);
+        let publisher = events::Publisher { node, now, counters };
         match publisher.publish(app, event).await {
             Ok(_) => Ok(()),
             Err(refused) => {

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,8 +13,10 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::accept::{Arrival, Doors};
+use crate::http::{Http, HttpService};
 use crate::inbox::Inboxes;
-use crate::listen::{Listeners, listen};
+use crate::listen::listen;
+use crate::metrics::{Ended, Metrics};
 use crate::phase::{AtEnd, Follow, Lead, Phase};
 use crate::publisher::Publisher;
 use crate::settings::ServerSettings;
@@ -32,10 +33,11 @@ const DIRECTORY_SWEEP: Duration = Duration::from_secs(1);
 /// A running server. Dropping it leaves the server running; see [`stop`](Self::stop).
 #[derive(Debug)]
 pub struct Server {
-    address: SocketAddr,
+    address: Option<SocketAddr>,
+    http: HttpService,
     node: Arc<Node<Inboxes>>,
     lead: Lead,
-    slow_readers: Arc<AtomicU64>,
+    metrics: Arc<Metrics>,
     started: Instant,
     threads: Vec<JoinHandle<io::Result<()>>>,
 }
@@ -53,18 +55,27 @@ impl Server {
     ///
     /// let settings = ServerSettings { port: 8080, ..ServerSettings::default() };
     /// let server = Server::start(settings, vec![App::new("1", "key", "secret")], false)?;
-    /// println!("listening on {}", server.address());
+    /// println!("listening on {:?}", server.address());
     /// server.stop();
     /// server.wait()?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn start(settings: ServerSettings, apps: Vec<App>, playground: bool) -> io::Result<Self> {
-        Self::start_on(listen(&settings)?, settings, apps, playground)
+        Self::start_on(listen(&settings)?.1, settings, apps, playground)
     }
 
-    /// As [`start`](Self::start), where sockets are listening already, one for each worker.
+    /// The same without a port: connections come by [`http_service`](Self::http_service) alone. Of the
+    /// settings, host, port and TLS are for nothing then.
+    ///
+    /// # Errors
+    /// When the operating system refuses a thread.
+    pub fn without_port(settings: ServerSettings, apps: Vec<App>) -> io::Result<Self> {
+        Self::start_on(Vec::new(), ServerSettings { tls: None, ..settings }, apps, false)
+    }
+
+    /// As [`start`](Self::start), where sockets are listening already, one for each worker or none.
     pub(crate) fn start_on(
-        listeners: Listeners,
+        listeners: Vec<TcpListener>,
         settings: ServerSettings,
         apps: Vec<App>,
         playground: bool,
@@ -72,49 +83,62 @@ impl Server {
         let certificate = settings.tls.clone().map(Certificate::load).transpose()?;
         let tls = certificate.as_ref().map(Certificate::config).transpose()?;
         let workers = settings.workers.get();
-        let Listeners { address, sockets } = listeners;
+        let address = listeners.first().map(TcpListener::local_addr).transpose()?;
         let inboxes = Inboxes::new(workers, settings.compression);
         let node = Arc::new(Node::new(Apps::new(apps), workers, inboxes));
         let (lead, phase) = Lead::new();
-        let slow_readers = Arc::<AtomicU64>::default();
+        let metrics = Arc::new(Metrics::new(workers));
         let (doors, arrivals) = Doors::new(workers);
+        let (started, drain) = (Instant::now(), settings.drain);
+        let settings = Arc::new(settings);
+        let http = Http {
+            node: node.clone(),
+            settings,
+            playground,
+            started,
+            phase: phase.clone(),
+            metrics: metrics.clone(),
+            counters: metrics.outside(),
+        };
         let mut start = Start {
             lead: lead.clone(),
-            slow_readers: slow_readers.clone(),
-            node: node.clone(),
-            settings: Arc::new(settings),
-            playground,
-            started: Instant::now(),
-            phase: phase.clone(),
+            http: http.clone(),
             tls,
-            doors,
+            doors: doors.clone(),
             threads: Vec::new(),
         };
         // All are there before the first thread is; see the feature `descriptor-tables`.
         let keeper_runtime = runtime()?;
         let runtimes = (0..workers).map(|_| runtime()).collect::<io::Result<Vec<_>>>()?;
         let workers = (0..workers).map(WorkerId).zip(runtimes);
-        for ((worker, listener), arrivals) in workers.zip(sockets).zip(arrivals) {
-            start.worker(worker, listener, arrivals)?;
+        let mut listeners = listeners.into_iter();
+        for (worker, arrivals) in workers.zip(arrivals) {
+            start.worker(worker, listeners.next(), arrivals)?;
         }
-        let (started, drain) = (start.started, start.settings.drain);
         let mut threads = start.threads;
         let keeper = Keeper { certificate, node: node.clone(), started, drain };
         let end = lead.at_end(Phase::Closed);
         threads.push(spawn("clarim-keeper", keeper_runtime, end, move || keeper.run(phase))?);
-        Ok(Self { address, node, lead, slow_readers, started, threads })
+        let http = HttpService::new(http, doors);
+        Ok(Self { address, http, node, lead, metrics, started, threads })
     }
 
-    /// Where the server listens.
+    /// Where the server listens, if it has a port.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// Answers this server's requests in another HTTP server of this process.
+    #[must_use]
+    pub fn http_service(&self) -> HttpService {
+        self.http.clone()
     }
 
     /// Publishes events from within this process.
     #[must_use]
     pub fn publisher(&self) -> Publisher {
-        Publisher::new(self.node.clone(), self.started)
+        Publisher::new(self.node.clone(), self.started, self.metrics.outside())
     }
 
     /// Open connections of an app.
@@ -127,7 +151,7 @@ impl Server {
     /// Connections closed so far since they read too slowly: their outbox was full.
     #[must_use]
     pub fn slow_readers_closed(&self) -> u64 {
-        self.slow_readers.load(Ordering::Relaxed)
+        self.metrics.closed(Ended::Slow)
     }
 
     /// Whether nothing is left of any connection or event: what a join created, the last leave removed.
@@ -208,12 +232,7 @@ impl Keeper {
 /// What is needed to start the workers.
 struct Start {
     lead: Lead,
-    slow_readers: Arc<AtomicU64>,
-    node: Arc<Node<Inboxes>>,
-    settings: Arc<ServerSettings>,
-    playground: bool,
-    started: Instant,
-    phase: Follow,
+    http: Http,
     tls: Option<Arc<ServerConfig>>,
     doors: Arc<Doors>,
     threads: Vec<JoinHandle<io::Result<()>>>,
@@ -223,20 +242,15 @@ impl Start {
     fn worker(
         &mut self,
         (id, runtime): (WorkerId, Runtime),
-        listener: TcpListener,
+        listener: Option<TcpListener>,
         arrivals: UnboundedReceiver<Arrival>,
     ) -> io::Result<()> {
         let plan = Plan {
             id,
-            node: self.node.clone(),
-            settings: self.settings.clone(),
-            playground: self.playground,
-            started: self.started,
-            slow_readers: self.slow_readers.clone(),
+            http: Http { counters: self.http.metrics.of(id), ..self.http.clone() },
             listener,
             doors: self.doors.clone(),
             arrivals,
-            phase: self.phase.clone(),
             tls: self.tls.clone(),
         };
         let name = format!("clarim-{}", id.0);

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clarim_hub::{ConnectionId, Sockets};
@@ -11,6 +12,7 @@ use clarim_protocol::{Code, Frame};
 use mio::{Interest, Registry, Token};
 
 use crate::accept::Guest;
+use crate::metrics::Counters;
 use crate::outbox::{OVERHEAD, Outbox, Shared, Written};
 use crate::transport::Transport;
 
@@ -73,19 +75,24 @@ pub(crate) struct SocketTable {
     /// Sockets that have failed or are done, to be removed by the engine.
     pub(crate) gone: Vec<ConnectionId>,
     outbox_bytes: usize,
+    pub(crate) counters: Arc<Counters>,
+    /// In outboxes, of the places that this round of sweeps has come by.
+    weighed: usize,
     /// There if connections may agree on compression.
     deflater: Option<Deflater>,
     pub(crate) now: Duration,
 }
 
 impl SocketTable {
-    pub(crate) fn new(outbox_bytes: usize, compression: bool) -> Self {
+    pub(crate) fn new(outbox_bytes: usize, compression: bool, counters: Arc<Counters>) -> Self {
         Self {
             sockets: Vec::new(),
             unsent: VecDeque::new(),
             closing: Vec::new(),
             gone: Vec::new(),
             outbox_bytes,
+            counters,
+            weighed: 0,
             deflater: compression.then(Deflater::default),
             now: Duration::ZERO,
         }
@@ -155,15 +162,22 @@ impl SocketTable {
 
     /// Writes for at most `budget` sockets, those that have waited longest first.
     pub(crate) fn flush(&mut self, budget: usize) {
+        let (mut frames, mut bytes, mut writes) = (0, 0, 0);
         for _ in 0..budget {
             let Some(id) = self.unsent.pop_front() else {
-                return;
+                break;
             };
             let Some(socket) = self.get_mut(id) else {
                 continue;
             };
             socket.queued = false;
-            match socket.outbox.write_to(&mut socket.transport) {
+            let before = socket.outbox.load();
+            let written = socket.outbox.write_to(&mut socket.transport);
+            let left = if written.is_ok() { socket.outbox.load() } else { before };
+            frames += before.0 - left.0;
+            bytes += before.1 - left.1;
+            writes += 1;
+            match written {
                 Ok(Written::All) if matches!(socket.state, State::Done { .. }) => {
                     self.gone.push(id)
                 }
@@ -171,6 +185,11 @@ impl SocketTable {
                 Ok(Written::Blocked) => socket.blocked = true,
                 Err(_) => self.gone.push(id),
             }
+        }
+        if writes > 0 {
+            self.counters.frames_sent.add(frames as u64);
+            self.counters.bytes_sent.add(bytes as u64);
+            self.counters.writes.add(writes);
         }
     }
 
@@ -206,6 +225,7 @@ impl SocketTable {
                 continue;
             };
             socket.outbox.rest();
+            self.weighed += socket.outbox.weight();
             if let State::Closing { until } | State::Done { until } = socket.state
                 && until <= now
             {
@@ -214,8 +234,10 @@ impl SocketTable {
         }
     }
 
-    /// Gives memory back that more sockets had needed.
-    pub(crate) fn shrink(&mut self) {
+    /// After a round of sweeps: tells what all outboxes hold, and gives memory back that more sockets had
+    /// needed.
+    pub(crate) fn end_round(&mut self) {
+        self.counters.outbox_bytes.set(std::mem::take(&mut self.weighed) as u64);
         while self.sockets.last().is_some_and(Option::is_none) {
             self.sockets.pop();
         }

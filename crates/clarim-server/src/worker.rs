@@ -2,15 +2,15 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{TcpListener, TcpStream as StdStream};
+use std::net::TcpListener;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use clarim_hub::{Node, Refusal, WorkerId};
+use clarim_hub::{Refusal, WorkerId};
 use clarim_protocol::{Frame, server};
+use rustix::thread::gettid;
 use rustls::ServerConfig;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
@@ -21,9 +21,8 @@ use tokio_rustls::TlsAcceptor;
 use crate::accept::{Arrival, Doors, Guest, accept, watch};
 use crate::engine::{Adopted, Engine, SWEEP_INTERVAL};
 use crate::http::{Http, Upgraded, serve_http1, serve_http2};
-use crate::inbox::{Inbox, Inboxes};
+use crate::inbox::Inbox;
 use crate::phase::{Follow, Phase};
-use crate::settings::ServerSettings;
 use crate::transport::{Tls, Transport};
 
 /// How long a refused client may take to read why, and a request that has begun may take to be answered
@@ -34,15 +33,11 @@ const FAREWELL: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) id: WorkerId,
-    pub(crate) node: Arc<Node<Inboxes>>,
-    pub(crate) settings: Arc<ServerSettings>,
-    pub(crate) playground: bool,
-    pub(crate) started: Instant,
-    pub(crate) slow_readers: Arc<AtomicU64>,
-    pub(crate) listener: TcpListener,
+    pub(crate) http: Http,
+    /// Without it the worker waits for those who come by another way.
+    pub(crate) listener: Option<TcpListener>,
     pub(crate) doors: Arc<Doors>,
     pub(crate) arrivals: UnboundedReceiver<Arrival>,
-    pub(crate) phase: Follow,
     pub(crate) tls: Option<Arc<ServerConfig>>,
 }
 
@@ -53,43 +48,40 @@ pub(crate) struct Plan {
 pub(crate) async fn run(plan: Plan) -> io::Result<()> {
     #[cfg(feature = "descriptor-tables")]
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES)?;
-    let Plan { id, node, settings, playground, started, slow_readers, .. } = plan;
-    let (mut arrivals, phase) = (plan.arrivals, plan.phase);
-    let engine = Engine::new(id, &node, started, &settings, slow_readers)?;
+    let Plan { id, http, doors, mut arrivals, .. } = plan;
+    let counters = http.counters.clone();
+    counters.thread.set(u64::from(gettid().as_raw_nonzero().get().unsigned_abs()));
+    let engine = Engine::new(id, &http.node, http.started, &http.settings, counters)?;
     #[expect(deprecated, reason = "sound here: the engine's poll stays open as long as registered")]
     let readiness = AsyncFd::with_interest(Readiness(engine.poll_fd()), Interest::READABLE)?;
     let engine = Rc::new(RefCell::new(engine));
-    let inbox = node.post().of(id);
-    let http = Rc::new(Http {
-        node,
-        engine: engine.clone(),
-        settings: settings.clone(),
-        playground,
-        started,
-        phase: phase.clone(),
-    });
-    let (listener, doors, mut closed) = (watch(plan.listener)?, plan.doors, phase.clone());
-    tokio::task::spawn_local(async move {
-        tokio::select! {
-            () = accept(listener, id, doors) => {}
-            () = closed.reached(Phase::Closed) => {}
-        }
-    });
+    let inbox = http.node.post().of(id);
+    let (phase, drain) = (http.phase.clone(), http.settings.drain);
+    if let Some(listener) = plan.listener {
+        let (listener, mut closed) = (watch(listener)?, phase.clone());
+        tokio::task::spawn_local(async move {
+            tokio::select! {
+                () = accept(listener, id, doors) => {}
+                () = closed.reached(Phase::Closed) => {}
+            }
+        });
+    }
     let tls = plan.tls.map(TlsAcceptor::from);
+    let reception = Rc::new(Reception { http: Rc::new(http), engine: engine.clone(), tls });
     // Each connection that is still HTTP holds a weak count of it.
     let visits: Rc<()> = Rc::default();
     let visiting = visits.clone();
     tokio::task::spawn_local(async move {
-        while let Some((stream, guest)) = arrivals.recv().await {
-            let (http, tls, visit) = (http.clone(), tls.clone(), Rc::downgrade(&visiting));
+        while let Some(arrival) = arrivals.recv().await {
+            let (reception, visit) = (reception.clone(), Rc::downgrade(&visiting));
             tokio::task::spawn_local(async move {
-                welcome(http, tls, stream, guest).await;
+                reception.welcome(arrival).await;
                 drop(visit);
             });
         }
     });
     let driven = Driven { engine: &engine, readiness: &readiness, inbox: &inbox, visits: &visits };
-    let result = driven.drive(phase, settings.drain).await;
+    let result = driven.drive(phase, drain).await;
     // Whoever waits for this worker to hand something out waits no longer.
     inbox.close();
     result
@@ -141,63 +133,78 @@ impl Driven<'_> {
     }
 }
 
-/// Serves one connection until the engine has it, or it ends.
-async fn welcome(http: Rc<Http>, tls: Option<TlsAcceptor>, stream: StdStream, guest: Guest) {
-    let Ok(stream) = TcpStream::from_std(stream) else {
-        return;
-    };
-    if let Some(tls) = tls {
-        // On the heap, so that the task of a plain connection is no larger for it.
-        return Box::pin(welcome_tls(http, &tls, stream, guest)).await;
-    }
-    if let Some(upgraded) = serve_http1(http.clone(), stream).await {
-        adopt(&http, upgraded, guest, |stream| plain(stream).map(Transport::Plain)).await;
-    }
+/// Where connections are until the engine has them.
+struct Reception {
+    http: Rc<Http>,
+    engine: Rc<RefCell<Engine>>,
+    tls: Option<TlsAcceptor>,
 }
 
-async fn welcome_tls(http: Rc<Http>, tls: &TlsAcceptor, stream: TcpStream, guest: Guest) {
-    let Ok(Ok(stream)) =
-        tokio::time::timeout(http.settings.handshake_timeout, tls.accept(stream)).await
-    else {
-        return;
-    };
-    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        return serve_http2(http, stream).await;
+impl Reception {
+    /// Serves one connection until the engine has it, or it ends.
+    async fn welcome(&self, arrival: Arrival) {
+        let Arrival { stream, guest, handshake } = arrival;
+        let Ok(stream) = TcpStream::from_std(stream) else {
+            return;
+        };
+        if let (Some(tls), None) = (&self.tls, &handshake) {
+            // On the heap, so that the task of a plain connection is no larger for it.
+            return Box::pin(self.welcome_tls(tls, stream, guest)).await;
+        }
+        let upgraded = match handshake {
+            Some((early, verdict)) => Some(Upgraded { stream, answer: Vec::new(), early, verdict }),
+            None => serve_http1(self.http.clone(), stream).await,
+        };
+        if let Some(upgraded) = upgraded {
+            self.adopt(upgraded, guest, |stream| plain(stream).map(Transport::Plain)).await;
+        }
     }
-    if let Some(upgraded) = serve_http1(http.clone(), stream).await {
-        adopt(&http, upgraded, guest, |stream| {
-            let (stream, session) = stream.into_inner();
-            Ok(Transport::Tls(Box::new(Tls { stream: plain(stream)?, session })))
-        })
-        .await;
-    }
-}
 
-/// Hands a connection over to the engine, or tells it why not.
-async fn adopt<S: AsyncWrite + AsyncReadExt + Unpin>(
-    http: &Http,
-    upgraded: Upgraded<S>,
-    guest: Guest,
-    transport: impl FnOnce(S) -> io::Result<Transport>,
-) {
-    let Upgraded { mut stream, answer, early, verdict } = upgraded;
-    let refusal = match verdict {
-        Err(refusal) => refusal,
-        Ok(agreed) => match http.node.apps().admit(agreed.app) {
+    async fn welcome_tls(&self, tls: &TlsAcceptor, stream: TcpStream, guest: Guest) {
+        let limit = self.http.settings.handshake_timeout;
+        let Ok(Ok(stream)) = tokio::time::timeout(limit, tls.accept(stream)).await else {
+            return;
+        };
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            return serve_http2(self.http.clone(), stream).await;
+        }
+        if let Some(upgraded) = serve_http1(self.http.clone(), stream).await {
+            self.adopt(upgraded, guest, |stream| {
+                let (stream, session) = stream.into_inner();
+                Ok(Transport::Tls(Box::new(Tls { stream: plain(stream)?, session })))
+            })
+            .await;
+        }
+    }
+
+    /// Hands a connection over to the engine, or tells it why not.
+    async fn adopt<S: AsyncWrite + AsyncReadExt + Unpin>(
+        &self,
+        upgraded: Upgraded<S>,
+        guest: Guest,
+        transport: impl FnOnce(S) -> io::Result<Transport>,
+    ) {
+        let Upgraded { mut stream, answer, early, verdict } = upgraded;
+        let apps = self.http.node.apps();
+        let refusal = match verdict {
             Err(refusal) => refusal,
-            Ok(()) => {
-                let Ok(transport) = transport(stream) else {
-                    http.node.apps().release(agreed.app);
-                    return;
-                };
-                let adopted = Adopted { agreed, transport, answer: &answer, early: &early };
-                return http.engine.borrow_mut().adopt(adopted, guest);
-            }
-        },
-    };
-    tracing::info!(code = refusal.code.get(), reason = refusal.message, "connection refused");
-    // The client may be gone already; then it needs no reason.
-    let _ = tokio::time::timeout(FAREWELL, refuse(&mut stream, &answer, &refusal)).await;
+            Ok(agreed) => match apps.admit(agreed.app) {
+                Err(refusal) => refusal,
+                Ok(()) => {
+                    let Ok(transport) = transport(stream) else {
+                        apps.release(agreed.app);
+                        return;
+                    };
+                    let adopted = Adopted { agreed, transport, answer: &answer, early: &early };
+                    return self.engine.borrow_mut().adopt(adopted, guest);
+                }
+            },
+        };
+        self.http.metrics.refuse(refusal.code);
+        tracing::info!(code = refusal.code.get(), reason = refusal.message, "connection refused");
+        // The client may be gone already; then it needs no reason.
+        let _ = tokio::time::timeout(FAREWELL, refuse(&mut stream, &answer, &refusal)).await;
+    }
 }
 
 /// Says why, as an error frame and as a close code, and waits until the client has read it: closing at once

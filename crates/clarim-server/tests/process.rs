@@ -289,3 +289,21 @@ fn without_file_descriptors_accepting_pauses_and_goes_on() {
     assert!(process.publish("news", "still here").starts_with("HTTP/1.1 200"));
     client.read_until("still here");
 }
+
+#[test]
+fn systemd_is_told_when_it_listens_and_when_it_drains() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let heard = || {
+        let mut buffer = [0; 100];
+        let length = socket.recv(&mut buffer).unwrap();
+        String::from_utf8(buffer[..length].to_vec()).unwrap()
+    };
+    let mut server = Process::start("", "", &[("NOTIFY_SOCKET", path.to_str().unwrap())]);
+    assert_eq!(heard(), "READY=1\n");
+    server.signal(Signal::TERM);
+    assert_eq!(heard(), "STOPPING=1\n");
+    assert!(server.wait().success());
+}

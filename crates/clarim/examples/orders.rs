@@ -1,7 +1,10 @@
 //! An application with a private channel. Start a server (`cargo run`), give this its `REVERB_APP_*`
 //! variables, and run `cargo run -p clarim --example orders`. The front end listens with
 //! `Echo.private('orders.1').listen('OrderShipped', …)`, and `POST /orders/1/ship` is what it hears.
+//! With `QUEUE_CONNECTION=sqlite` the events wait in a file, until `orders queue work` takes them from there.
 #![expect(clippy::print_stdout, reason = "it says where it listens")]
+
+use std::process::ExitCode;
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -41,9 +44,13 @@ async fn ship(State(clarim): State<Clarim>, Path(order): Path<u64>, socket: Opti
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let clarim = Clarim::from_env()?;
+    // `orders queue work`, `orders queue failed`, …
+    if let Some(code) = clarim::queue::cli::run(&clarim).await {
+        return Ok(code);
+    }
     let channels = Channels::new()
         .private("orders.{order}", |user: User, order: u64| async move { owns(&user, order) });
     let app = Router::new()
@@ -54,7 +61,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("http://{}", listener.local_addr()?);
     axum::serve(listener, app).with_graceful_shutdown(interrupted()).await?;
     clarim.idle().await;
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn interrupted() {

@@ -103,6 +103,14 @@ pub enum Error {
         /// Whether trying again may help.
         temporary: bool,
     },
+    /// The store in which a queue keeps its jobs did not do what it was asked for.
+    #[error("{store}: {cause}")]
+    Store {
+        /// `sqlite`, `postgres`, `redis`.
+        store: &'static str,
+        /// What it says.
+        cause: String,
+    },
     /// The channels of the application contradict each other, or can't be signed for.
     #[error("channels: {}", problems.join("; "))]
     Authorization {
@@ -151,7 +159,10 @@ impl Error {
     #[must_use]
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Encryption(_) => true,
+            Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::Encryption(_)
+            | Self::Store { .. } => true,
             Self::Refused { status, .. } => is_temporary_status(*status),
             Self::Embedded { temporary, .. }
             | Self::Queue { temporary, .. }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::pending::{Anonymous, PendingBroadcast};
 use crate::publisher::{Fake, HttpPublisher, LogPublisher, NullPublisher, Publisher};
-use crate::queue::{MemoryQueue, Queue};
+use crate::queue::{MemoryQueue, Queue, Storage, StoredQueue};
 use crate::settings::Connection;
 use crate::{Broadcast, Channel, Error, MasterKey, Settings};
 
@@ -100,40 +100,57 @@ impl Clarim {
         (Builder { fake: Some(fake.clone()), ..builder }.with(publisher), fake)
     }
 
-    /// Starts a server in this process, on threads and a port of its own, and publishes into it without
-    /// HTTP, as the first of `apps`.
+    /// Starts a server in this process, on threads of its own, and publishes into it without HTTP, as the
+    /// first of `apps`. Clients reach it at the application's own address, once its router has
+    /// [`routes`](Self::routes).
     ///
     /// ```no_run
+    /// use axum::Router;
     /// use clarim::Clarim;
     /// use clarim::embedded::{App, ServerSettings};
     ///
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
     /// let app = App::new("100001", "key", "secret");
     /// let clarim = Clarim::embedded(ServerSettings::default(), vec![app])?;
-    /// # Ok::<(), clarim::Error>(())
+    /// let router = Router::new().merge(clarim.routes());
+    /// let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+    /// axum::serve(listener, router).await?;
+    /// # Ok(())
+    /// # }
     /// ```
     ///
     /// # Errors
-    /// Without an app, or when the port is taken.
+    /// Without an app.
     #[cfg(feature = "embedded")]
     pub fn embedded(
         server: clarim_server::settings::ServerSettings,
         apps: Vec<clarim_server::App>,
     ) -> Result<Self, Error> {
-        Self::embedded_with(Settings::default(), server, apps)
+        let app = first(&apps)?;
+        let server = clarim_server::Server::without_port(server, apps).map_err(broken)?;
+        Ok(Self::with_server(Settings::default(), server, &app))
     }
 
-    /// The same with settings of this side: namespace, master key, limits.
+    /// Publishes into a server that was started in this process, as `app`, which is one of the server's.
+    /// What the settings say of the server is taken from it.
     ///
-    /// # Errors
-    /// Without an app, or when the port is taken.
+    /// ```no_run
+    /// use clarim::embedded::{App, Server, ServerSettings};
+    /// use clarim::{Clarim, Settings};
+    ///
+    /// let app = App::new("100001", "key", "secret");
+    /// // With a port of its own
+    /// let server = Server::start(ServerSettings::default(), vec![app.clone()], false)?;
+    /// let clarim = Clarim::with_server(Settings::default(), server, &app);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[cfg(feature = "embedded")]
-    pub fn embedded_with(
+    #[must_use]
+    pub fn with_server(
         settings: Settings,
-        server: clarim_server::settings::ServerSettings,
-        apps: Vec<clarim_server::App>,
-    ) -> Result<Self, Error> {
-        let broken = |cause: String| Error::Embedded { cause, temporary: false };
-        let app = apps.first().ok_or_else(|| broken("it has no app".to_owned()))?;
+        server: clarim_server::Server,
+        app: &clarim_server::App,
+    ) -> Self {
         let settings = Settings {
             connection: Connection::Embedded,
             app_id: app.id.clone(),
@@ -141,23 +158,41 @@ impl Clarim {
             max_data_bytes: app.limits.event_data_bytes,
             ..settings
         };
-        let server = clarim_server::Server::start(server, apps, false)
-            .map_err(|error| broken(error.to_string()))?;
         let publisher =
             crate::publisher::EmbeddedPublisher::new(server.publisher(), settings.app_id.clone());
         let builder = Self::builder(settings);
-        Ok(Builder { server: Some(server), ..builder }.with(Arc::new(publisher)))
+        Builder { server: Some(server), ..builder }.with(Arc::new(publisher))
+    }
+
+    /// The server's routes for the application's router: `/app/{key}`, to which clients connect, and
+    /// `/apps/{id}/…`, where other backends publish. To be merged, not nested, for requests are signed with
+    /// their whole path; a prefix is [`ServerSettings::path`](clarim_server::settings::ServerSettings::path).
+    /// Without a server in this process there are none.
+    #[cfg(feature = "embedded")]
+    pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> axum::Router<S> {
+        let Some(server) = &self.inner.server else { return axum::Router::new() };
+        let service = server.http_service();
+        let path = service.path().to_owned();
+        let answer = axum::routing::any(move |request: axum::extract::Request| {
+            let service = service.clone();
+            async move { service.call(request).await }
+        });
+        axum::Router::new()
+            .route(&format!("{path}/app/{{key}}"), answer.clone())
+            .route(&format!("{path}/apps/{{*rest}}"), answer)
     }
 
     #[cfg(feature = "embedded")]
     fn embedded_from_env(settings: Settings) -> Result<Self, Error> {
         use clarim_server::settings::{Flags, Settings as Server, Surroundings};
-        let found = Server::load(&Flags::default(), &Surroundings::current())
-            .map_err(|error| Error::Embedded { cause: error.to_string(), temporary: false })?;
+        let found = Server::load(&Flags::default(), &Surroundings::current()).map_err(broken)?;
         for warning in &found.warnings {
             tracing::warn!("{warning}");
         }
-        Self::embedded_with(settings, found.server, found.apps)
+        let app = first(&found.apps)?;
+        let server =
+            clarim_server::Server::start(found.server, found.apps, false).map_err(broken)?;
+        Ok(Self::with_server(settings, server, &app))
     }
 
     #[cfg(not(feature = "embedded"))]
@@ -201,6 +236,24 @@ impl Clarim {
         self.inner.queue.idle().await;
     }
 
+    /// What queued broadcasts go through, and whose locks are for all who have the same one.
+    #[must_use]
+    pub fn queue(&self) -> Arc<dyn Queue> {
+        self.inner.queue.clone()
+    }
+
+    /// Where its queue keeps the jobs.
+    ///
+    /// # Errors
+    /// When it keeps none.
+    pub fn storage(&self) -> Result<Arc<dyn Storage>, Error> {
+        self.inner.queue.storage().ok_or_else(|| Error::Setting {
+            name: "QUEUE_CONNECTION".to_owned(),
+            what: "the queue is in the memory of the application, which runs its jobs itself; a worker needs sqlite, postgres or redis"
+                .to_owned(),
+        })
+    }
+
     /// What publishes: for the worker of a queue.
     #[must_use]
     pub fn publisher(&self) -> Arc<dyn Publisher> {
@@ -242,7 +295,7 @@ impl Builder {
         Self { publisher: Some(publisher), ..self }
     }
 
-    /// Queued broadcasts go through this instead of a [`MemoryQueue`].
+    /// Queued broadcasts go through this, whatever the settings say.
     #[must_use]
     pub fn queue(self, queue: Arc<dyn Queue>) -> Self {
         Self { queue: Some(queue), ..self }
@@ -269,7 +322,10 @@ impl Builder {
         let outlet = Arc::new(crate::notification::Outlet::new(publisher));
         #[cfg(feature = "notifications")]
         let publisher: Arc<dyn Publisher> = outlet.clone();
-        let queue = self.queue.unwrap_or_else(|| Arc::new(MemoryQueue::new(publisher.clone())));
+        let queue = self.queue.unwrap_or_else(|| match self.settings.queue.storage() {
+            Some(storage) => Arc::new(StoredQueue::new(storage)),
+            None => Arc::new(MemoryQueue::new(publisher.clone())),
+        });
         let inner = Inner {
             settings: self.settings,
             publisher,
@@ -282,6 +338,17 @@ impl Builder {
         };
         Clarim { inner: Arc::new(inner) }
     }
+}
+
+/// The app of the server as which the application publishes.
+#[cfg(feature = "embedded")]
+fn first(apps: &[clarim_server::App]) -> Result<clarim_server::App, Error> {
+    apps.first().cloned().ok_or_else(|| broken("it has no app"))
+}
+
+#[cfg(feature = "embedded")]
+fn broken(cause: impl fmt::Display) -> Error {
+    Error::Embedded { cause: cause.to_string(), temporary: false }
 }
 
 fn needs_feature() -> Error {

@@ -60,7 +60,7 @@
 //! # Ok::<(), clarim::Error>(())
 //! ```
 //!
-//! In `main`, with a server in the same process, on a port of its own:
+//! In `main`, with the server in the same process and at the same address:
 //!
 //! ```no_run
 //! # use axum::Router;
@@ -73,7 +73,8 @@
 //!     let app_of_server = App::new("100001", "my-key", "my-secret");
 //!     let clarim = Clarim::embedded(ServerSettings::default(), vec![app_of_server])?;
 //!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-//!     axum::serve(listener, app(clarim)?).await?;
+//!     let routes = clarim.routes();
+//!     axum::serve(listener, app(clarim)?.merge(routes)).await?;
 //!     Ok(())
 //! }
 //! ```
@@ -87,7 +88,7 @@
 //!
 //! const echo = new Echo({
 //!   broadcaster: 'reverb', Pusher, key: 'my-key',
-//!   wsHost: location.hostname, wsPort: 8080, forceTLS: false, enabledTransports: ['ws', 'wss'],
+//!   wsHost: location.hostname, wsPort: location.port, forceTLS: false, enabledTransports: ['ws'],
 //!   auth: { headers: { 'X-User': '7' } },
 //! });
 //! echo.private('users.7').listen('OrderShipped', ({ tracking }) => console.log(tracking));
@@ -97,7 +98,8 @@
 //!
 //! # Where events go
 //!
-//! With [`Clarim::from_env`] the same application runs against a server elsewhere, any that speaks the
+//! [`Clarim::with_server`] is for a server in this process with a port of its own. With [`Clarim::from_env`]
+//! the same application runs against a server elsewhere, any that speaks the
 //! protocol: Clarim, Reverb, Soketi, Pusher. It reads the `REVERB_*` variables that a Laravel project has
 //! already, and `BROADCAST_CONNECTION`: `reverb`, `pusher`, `embedded`, `log` or `null`;
 //! [`Settings::from_env`] lists them all.
@@ -159,7 +161,8 @@ mod socket_id;
 
 #[cfg(feature = "embedded")]
 pub mod embedded {
-    //! What [`Clarim::embedded`](crate::Clarim::embedded) takes.
+    //! What [`Clarim::embedded`](crate::Clarim::embedded) and
+    //! [`Clarim::with_server`](crate::Clarim::with_server) take.
 
     pub use clarim_server::settings::ServerSettings;
     pub use clarim_server::{App, Server};
@@ -173,7 +176,7 @@ pub use event::{Broadcast, Delivery, EventName};
 pub use handle::{Builder, Clarim};
 pub use pending::{Anonymous, PendingBroadcast};
 pub use publisher::Fake;
-pub use settings::{Connection, Settings};
+pub use settings::{Connection, QueueConnection, Settings};
 pub use socket_id::SocketId;
 
 #[doc(hidden)]

@@ -1,10 +1,12 @@
 //! Where events go, and how the application is known there.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clarim_protocol::auth::AppKey;
 
+use crate::queue::Storage;
 use crate::{Error, MasterKey};
 
 /// How events leave the application: the values of `BROADCAST_CONNECTION`.
@@ -21,6 +23,88 @@ pub enum Connection {
     Null,
 }
 
+/// Where queued broadcasts wait: the values of `QUEUE_CONNECTION`. The URLs may have passwords in them, and
+/// are not shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum QueueConnection {
+    /// `memory`: in this process, which runs them.
+    #[default]
+    Memory,
+    /// `sqlite`: in the file of this URL. Needs the feature `sqlite`.
+    #[cfg(feature = "sqlite")]
+    Sqlite(String),
+    /// `postgres`: in the database of this URL. Needs the feature `postgres`.
+    #[cfg(feature = "postgres")]
+    Postgres(String),
+    /// `redis`: in the server of this URL. Needs the feature `redis`.
+    #[cfg(feature = "redis")]
+    Redis(String),
+}
+
+impl QueueConnection {
+    /// What keeps the jobs, if anything does. Nothing is connected before it is used.
+    #[must_use]
+    pub fn storage(&self) -> Option<Arc<dyn Storage>> {
+        match self {
+            Self::Memory => None,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(url) => Some(Arc::new(crate::queue::SqlStorage::sqlite(url))),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(url) => Some(Arc::new(crate::queue::SqlStorage::postgres(url))),
+            #[cfg(feature = "redis")]
+            Self::Redis(url) => Some(Arc::new(crate::queue::RedisStorage::new(url))),
+        }
+    }
+
+    fn read(variables: &Variables<'_>) -> Result<Self, Error> {
+        let Some((name, typed)) = variables.find("QUEUE_CONNECTION") else {
+            return Ok(Self::Memory);
+        };
+        match typed.as_str() {
+            "memory" => Ok(Self::Memory),
+            #[cfg(feature = "sqlite")]
+            "sqlite" => {
+                let default = Some("sqlite:queue.sqlite");
+                variables.url(&["DATABASE_URL", "DB_URL"], &["sqlite:"], default).map(Self::Sqlite)
+            }
+            #[cfg(feature = "postgres")]
+            "postgres" | "pgsql" => variables
+                .url(&["DATABASE_URL", "DB_URL"], &["postgres:", "postgresql:"], None)
+                .map(Self::Postgres),
+            #[cfg(feature = "redis")]
+            "redis" => {
+                let default = Some("redis://127.0.0.1:6379");
+                variables.url(&["REDIS_URL"], &["redis:", "rediss:"], default).map(Self::Redis)
+            }
+            known if ["sqlite", "postgres", "pgsql", "redis"].contains(&known) => {
+                let feature = if known == "pgsql" { "postgres" } else { known };
+                let what = format!("{known} needs the feature `{feature}` of the crate clarim");
+                Err(Error::Setting { name, what })
+            }
+            other => {
+                let what =
+                    format!("{other:?} is unknown; expected memory, sqlite, postgres or redis");
+                Err(Error::Setting { name, what })
+            }
+        }
+    }
+}
+
+impl fmt::Debug for QueueConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "Memory",
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => "Sqlite",
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => "Postgres",
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => "Redis",
+        })
+    }
+}
+
 /// What the application's end of broadcasting has to know.
 ///
 /// ```
@@ -33,6 +117,8 @@ pub enum Connection {
 pub struct Settings {
     /// How events leave the application.
     pub connection: Connection,
+    /// Where queued ones wait.
+    pub queue: QueueConnection,
     /// The app's id at the server.
     pub app_id: String,
     /// The app's key and secret, with which events and authorizations are signed.
@@ -62,6 +148,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             connection: Connection::Null,
+            queue: QueueConnection::Memory,
             app_id: String::new(),
             app_key: None,
             host: "127.0.0.1".to_owned(),
@@ -104,9 +191,14 @@ impl Settings {
     /// | `REVERB_SCHEME` | `http` or `https` | `http` |
     /// | `REVERB_SERVER_PATH` | prefix of its paths | none |
     /// | `PUSHER_ENCRYPTION_MASTER_KEY_BASE64` | for encrypted channels | they are an error |
+    /// | `QUEUE_CONNECTION` | where queued events wait: `memory`, `sqlite`, `postgres`, `redis` | `memory` |
+    /// | `DATABASE_URL`, or `DB_URL` | for `sqlite`: a file | `sqlite:queue.sqlite` |
+    /// | | for `postgres`: `postgres://user:password@host/database` | an error |
+    /// | `REDIS_URL` | for `redis`: `redis://:password@host:port/database` | `redis://127.0.0.1:6379` |
     ///
     /// Without `BROADCAST_CONNECTION` it is `reverb` when there is a `REVERB_APP_KEY`, otherwise `log`.
-    /// `CLARIM_…` goes before `REVERB_…`. With `pusher` all of them begin with `PUSHER_`; the host is then
+    /// `CLARIM_…` goes before `REVERB_…`, and `CLARIM_QUEUE_CONNECTION`, `CLARIM_DATABASE_URL`,
+    /// `CLARIM_REDIS_URL` before those of an application that has another queue. With `pusher` all of them begin with `PUSHER_`; the host is then
     /// by default that of `PUSHER_APP_CLUSTER` at Pusher's, with https.
     ///
     /// # Errors
@@ -144,7 +236,8 @@ impl Settings {
                 return Err(Error::Setting { name, what });
             }
         };
-        Ok(Self { master_key, ..settings })
+        let queue = QueueConnection::read(&variables(&["CLARIM_", ""]))?;
+        Ok(Self { master_key, queue, ..settings })
     }
 
     /// The app's key, which signs.
@@ -201,6 +294,33 @@ impl Variables<'_> {
             what: "is missing; an app has an id, a key and a secret (`clarim app new` makes all three)"
                 .to_owned(),
         })
+    }
+
+    /// The first that is there, which must begin with one of these schemes. Its value may be a secret, and
+    /// is not told.
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+    fn url(
+        &self,
+        names: &[&'static str],
+        schemes: &[&str],
+        default: Option<&str>,
+    ) -> Result<String, Error> {
+        let found = names.iter().find_map(|name| self.find(name));
+        let expected = schemes.join(" or ");
+        match (found, default) {
+            (Some((_, url)), _) if schemes.iter().any(|scheme| url.starts_with(scheme)) => Ok(url),
+            (Some((name, _)), _) => {
+                let what = format!("for this QUEUE_CONNECTION it must begin with {expected}");
+                Err(Error::Setting { name, what })
+            }
+            (None, Some(default)) => Ok(default.to_owned()),
+            (None, None) => Err(Error::Setting {
+                name: names.join(" or "),
+                what: format!(
+                    "is missing; this QUEUE_CONNECTION needs a URL that begins with {expected}"
+                ),
+            }),
+        }
     }
 
     fn http(&self, default: &Settings) -> Result<Settings, Error> {
@@ -305,6 +425,30 @@ mod tests {
     fn with_nothing_set_events_are_logged() {
         assert_eq!(read(&[]).unwrap().connection, Connection::Log);
         assert_eq!(read(&[("BROADCAST_CONNECTION", "null")]).unwrap().connection, Connection::Null);
+    }
+
+    #[test]
+    fn a_queue_has_a_url_that_fits_and_is_not_shown() {
+        let queue = |typed: &[(&str, &str)]| read(typed).map(|settings| settings.queue);
+        assert_eq!(queue(&[]).unwrap(), QueueConnection::Memory);
+        let url = "postgres://u:secret@db/app";
+        let postgres = [("QUEUE_CONNECTION", "postgres"), ("DATABASE_URL", url)];
+        let found = queue(&postgres).unwrap();
+        assert_eq!(found, QueueConnection::Postgres(url.to_owned()));
+        assert_eq!(format!("{found:?}"), "Postgres");
+        let default = QueueConnection::Sqlite("sqlite:queue.sqlite".to_owned());
+        assert_eq!(queue(&[("QUEUE_CONNECTION", "sqlite")]).unwrap(), default);
+        let both = [("QUEUE_CONNECTION", "database"), ("CLARIM_QUEUE_CONNECTION", "redis")];
+        let default = QueueConnection::Redis("redis://127.0.0.1:6379".to_owned());
+        assert_eq!(queue(&both).unwrap(), default, "CLARIM_ goes before");
+        assert_eq!(
+            queue(&[("QUEUE_CONNECTION", "sqlite"), ("DATABASE_URL", url)]).unwrap_err(),
+            "DATABASE_URL: for this QUEUE_CONNECTION it must begin with sqlite:"
+        );
+        assert_eq!(
+            queue(&both[..1]).unwrap_err(),
+            "QUEUE_CONNECTION: \"database\" is unknown; expected memory, sqlite, postgres or redis"
+        );
     }
 
     #[test]

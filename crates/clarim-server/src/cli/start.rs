@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::CommandError;
@@ -23,8 +24,7 @@ pub(super) fn start(flags: &Flags, out: &mut dyn Write) -> Result<ExitCode, Comm
         tracing::warn!("{warning}");
     }
     let open_files = open_files::raise();
-    let listeners = listen(server)?;
-    let address = listeners.address;
+    let (address, listeners) = listen(server)?;
     let text = banner(&settings, address, open_files, io::stdout().is_terminal());
     let run_file = RunFile::create(&server.state_dir, address.port())
         .inspect_err(|error| {
@@ -43,10 +43,18 @@ pub(super) fn start(flags: &Flags, out: &mut dyn Write) -> Result<ExitCode, Comm
     // Whoever has started the server may have closed its output.
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     tracing::info!(%address, "listening");
+    tell_systemd(NotifyState::Ready);
     let result = runtime.block_on(serve(server, run_file, signals));
     // The thread that waits for the server may still wait, after a second signal.
     runtime.shutdown_background();
     Ok(result?)
+}
+
+/// Says how the server is doing to who has started it, if that is systemd (`Type=notify`).
+fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::debug!(%error, "systemd was not told");
+    }
 }
 
 /// The built-in page publishes for whoever opens it: it is for this machine alone, and for nobody once
@@ -66,6 +74,7 @@ async fn serve(
         result = &mut ended => return result?.map(|()| ExitCode::SUCCESS),
         name = received(&mut signals) => {
             tracing::info!(signal = name, "draining; the same signal again ends it at once");
+            tell_systemd(NotifyState::Stopping);
         }
     }
     // A successor may have the address from now on.

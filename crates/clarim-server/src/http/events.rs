@@ -1,6 +1,6 @@
 //! Publishing: `POST /apps/{id}/events`, `batch_events`, `users/{user}/events`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clarim_hub::app::App;
 use clarim_hub::{AppIndex, ChannelKey, Node, Receipt};
@@ -14,6 +14,7 @@ use super::answer::{Answer, Refused, json, json_value};
 use super::channels::attributes;
 use super::signed::{Signed, parse};
 use crate::inbox::Inboxes;
+use crate::metrics::Counters;
 use crate::traffic;
 
 /// What publishing needs of the server.
@@ -21,6 +22,7 @@ use crate::traffic;
 pub(crate) struct Publisher<'a> {
     pub(crate) node: &'a Node<Inboxes>,
     pub(crate) now: Duration,
+    pub(crate) counters: &'a Counters,
 }
 
 /// An event that has passed every check.
@@ -188,6 +190,7 @@ impl Publisher<'_> {
 
     /// Hands the events out. When this returns, every subscriber's outbox has got them.
     async fn publish_all(&self, events: &[Valid<'_>]) -> Result<(), Refused> {
+        let begun = Instant::now();
         if !self.node.post().room().await {
             return Err(Refused::busy(
                 "The server is over capacity; nothing was published. Try again.",
@@ -205,6 +208,8 @@ impl Publisher<'_> {
         drop(receipt);
         // The receipt is never sent: its end is the message.
         let _ = all_handed_out.await;
+        let count = events.iter().map(|event| event.channels.len()).sum();
+        self.counters.published.add(count, begun.elapsed());
         Ok(())
     }
 

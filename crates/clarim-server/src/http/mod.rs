@@ -7,9 +7,10 @@ mod extensions;
 mod handshake;
 mod held;
 mod playground;
+mod service;
 mod signed;
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -19,8 +20,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use clarim_hub::{Node, Receipt, Refusal};
 use clarim_protocol::Code;
-use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::body::Body;
+use hyper::header::{AUTHORIZATION, CONNECTION, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode, Version};
@@ -28,14 +29,16 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 
-use crate::engine::Engine;
 use crate::inbox::Inboxes;
+use crate::metrics::{self, Counters, Metrics, Scrape};
 use crate::phase::{Follow, Phase};
 use crate::settings::ServerSettings;
-use answer::{Answer, Refused, json, text};
+pub(crate) use answer::Answer;
+use answer::{Refused, json, text, with_type};
 use events::Publisher;
 pub(crate) use handshake::{Agreed, Verdict};
 use held::Held;
+pub use service::HttpService;
 use signed::{Rules, Signed};
 
 /// Longest head of a request.
@@ -44,16 +47,18 @@ const MAX_HEAD: usize = 16 << 10;
 /// How long a connection may be kept open between two requests.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
-/// What the HTTP connections of one worker share.
-#[derive(Debug)]
+/// What answers requests. Cloning is cheap.
+#[derive(Debug, Clone)]
 pub(crate) struct Http {
     pub(crate) node: Arc<Node<Inboxes>>,
-    pub(crate) engine: Rc<RefCell<Engine>>,
     pub(crate) settings: Arc<ServerSettings>,
     /// Whether the built-in page is served.
     pub(crate) playground: bool,
     pub(crate) started: Instant,
     pub(crate) phase: Follow,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Those of the thread that answers.
+    pub(crate) counters: Arc<Counters>,
 }
 
 /// A connection that is no longer HTTP.
@@ -81,7 +86,12 @@ where
             served.set(true);
             let (http, verdict) = (http.clone(), verdict.clone());
             Box::pin(async move {
-                Ok::<_, std::convert::Infallible>(http.answer(request, &verdict).await)
+                let (answer, judged) = http.answer(request).await;
+                if let Some(judged) = judged {
+                    // There is one upgrade in a connection's life.
+                    let _ = verdict.set(judged);
+                }
+                Ok::<_, std::convert::Infallible>(answer)
             })
         })
     };
@@ -141,8 +151,7 @@ where
         service_fn(move |request| {
             let (http, under_way) = (http.clone(), requests.begin());
             async move {
-                let no_upgrade = OnceCell::new();
-                let answer = http.answer(request, &no_upgrade).await;
+                let (answer, _) = http.answer(request).await;
                 drop(under_way);
                 Ok::<_, std::convert::Infallible>(answer)
             }
@@ -211,36 +220,48 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
     }
 }
 
+/// The body of a request, whoever reads it from the network.
+pub(crate) trait RequestBody: Body<Data = Bytes, Error: Into<BoxError>> + Send {}
+
+impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Send> RequestBody for B {}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 impl Http {
-    async fn answer(&self, request: Request<Incoming>, verdict: &OnceCell<Verdict>) -> Answer {
+    /// The answer, and for a handshake what it has settled: once that answer is sent, the connection is no
+    /// longer HTTP.
+    async fn answer(&self, request: Request<impl RequestBody>) -> (Answer, Option<Verdict>) {
         let version = request.version();
-        let mut answer = self.route(request, verdict).await.unwrap_or_else(|refused| {
+        let routed = self.route(request).await;
+        let (mut answer, verdict) = routed.unwrap_or_else(|refused| {
             let status = refused.status.as_u16();
             tracing::debug!(status, refused.sentence, "request refused");
-            refused.into()
+            (refused.into(), None)
         });
         let is_last = version < Version::HTTP_2 && self.phase.now() > Phase::Serving;
-        if is_last && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        if is_last && verdict.is_none() {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        answer
+        let class = usize::from(answer.status().as_u16() / 100);
+        self.counters.requests[class.min(5)].add(1);
+        (answer, verdict)
     }
 
     async fn route(
         &self,
-        request: Request<Incoming>,
-        verdict: &OnceCell<Verdict>,
-    ) -> Result<Answer, Refused> {
+        request: Request<impl RequestBody>,
+    ) -> Result<(Answer, Option<Verdict>), Refused> {
         let whole = request.uri().path().to_owned();
         let path =
             whole.strip_prefix(self.settings.path.as_str()).ok_or_else(Refused::not_found)?;
         let segments: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
-        match segments[..] {
-            ["app", key] => self.upgrade(&request, key, verdict),
+        let answer = match segments[..] {
+            ["app", key] => return self.upgrade(&request, key),
             ["apps", app, ref rest @ ..] => self.api(request, app, rest).await,
             #[cfg(feature = "autobahn")]
-            [""] => self.upgrade(&request, "echo", verdict),
+            [""] => return self.upgrade(&request, "echo"),
             ["up"] => self.up(request.method()),
+            ["metrics"] => self.scrape(&request),
             ["playground", ref rest @ ..] if self.playground => {
                 playground::serve(self, request, rest).await
             }
@@ -248,15 +269,15 @@ impl Http {
                 Ok(text(StatusCode::OK, "Clarim is running.\n"))
             }
             _ => Err(Refused::not_found()),
-        }
+        };
+        Ok((answer?, None))
     }
 
-    fn upgrade(
+    fn upgrade<B>(
         &self,
-        request: &Request<Incoming>,
+        request: &Request<B>,
         key: &str,
-        verdict: &OnceCell<Verdict>,
-    ) -> Result<Answer, Refused> {
+    ) -> Result<(Answer, Option<Verdict>), Refused> {
         if request.version() != Version::HTTP_11 {
             let sentence =
                 "A WebSocket needs HTTP/1.1; a proxy in between may speak another version.";
@@ -269,9 +290,7 @@ impl Http {
             let message = "The server is shutting down".to_owned();
             judged = Err(Refusal { code: Code::OVER_CAPACITY, message });
         }
-        // There is one upgrade in a connection's life.
-        let _ = verdict.set(judged);
-        Ok(answer)
+        Ok((answer, Some(judged)))
     }
 
     fn up(&self, method: &Method) -> Result<Answer, Refused> {
@@ -284,9 +303,32 @@ impl Http {
         }
     }
 
+    /// What is counted, for who has the token; where none is set, nobody has.
+    fn scrape<B>(&self, request: &Request<B>) -> Result<Answer, Refused> {
+        let token = self.settings.metrics_token.as_ref().ok_or_else(Refused::not_found)?;
+        if request.method() != Method::GET {
+            return Err(Refused::method("GET"));
+        }
+        let given = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
+        if !given.and_then(|given| given.strip_prefix(b"Bearer ")).is_some_and(|it| token.is(it)) {
+            let sentence =
+                "The metrics are for who sends \"Authorization: Bearer\" and METRICS_TOKEN.";
+            return Err(Refused::new(StatusCode::UNAUTHORIZED, sentence));
+        }
+        let apps = self.node.apps();
+        let scrape = Scrape {
+            metrics: self.metrics.clone(),
+            connections: apps.counts().map(|(app, count)| (app.id.clone(), count)).collect(),
+            totals: self.node.totals(),
+            inbox_bytes: self.node.post().bytes(),
+        };
+        // Writing to a string can't fail.
+        Ok(with_type(StatusCode::OK, metrics::CONTENT_TYPE, scrape.render().unwrap_or_default()))
+    }
+
     async fn api(
         &self,
-        request: Request<Incoming>,
+        request: Request<impl RequestBody>,
         app: &str,
         path: &[&str],
     ) -> Result<Answer, Refused> {
@@ -329,7 +371,7 @@ impl Http {
     }
 
     fn publisher(&self) -> Publisher<'_> {
-        Publisher { node: &self.node, now: self.now() }
+        Publisher { node: &self.node, now: self.now(), counters: &self.counters }
     }
 
     fn rules(&self) -> Rules<'_> {

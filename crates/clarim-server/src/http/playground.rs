@@ -4,16 +4,15 @@
 use std::net::IpAddr;
 
 use clarim_protocol::SocketId;
-use hyper::body::Incoming;
 use hyper::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
 use hyper::http::uri::Authority;
 use hyper::{Method, Request, StatusCode, Uri};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Http;
 use super::answer::{Answer, Refused, json_value, with_type};
 use super::signed::{Signed, parse_owned, read_body};
+use super::{Http, RequestBody};
 
 /// Only what the page itself is made of; and nobody may put it into a frame.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -33,7 +32,7 @@ struct Auth {
 /// Answers what is below `/playground`.
 pub(crate) async fn serve(
     http: &Http,
-    request: Request<Incoming>,
+    request: Request<impl RequestBody>,
     path: &[&str],
 ) -> Result<Answer, Refused> {
     if !is_asked_here(request.headers(), request.uri()) {
@@ -69,7 +68,7 @@ fn config(http: &Http) -> Result<Answer, Refused> {
     Ok(json_value(&json!({ "key": app.key.key(), "path": http.settings.path })))
 }
 
-async fn auth(http: &Http, request: Request<Incoming>) -> Result<Answer, Refused> {
+async fn auth(http: &Http, request: Request<impl RequestBody>) -> Result<Answer, Refused> {
     let signed = own_page(http, request).await?;
     let Auth { socket_id, channel_name, channel_data } = parse_owned(&signed.body)?;
     let key = &http.node.apps().get(signed.app).key;
@@ -104,7 +103,7 @@ fn is_this_machine(host: &str) -> bool {
 
 /// Reads a request of the page, for which no signature is asked. It must be of the page itself: another
 /// site that a developer has open must not publish here.
-async fn own_page(http: &Http, request: Request<Incoming>) -> Result<Signed, Refused> {
+async fn own_page(http: &Http, request: Request<impl RequestBody>) -> Result<Signed, Refused> {
     let (head, body) = request.into_parts();
     let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
     let origin = header(ORIGIN).and_then(|origin| origin.split_once("://")).map(|(_, host)| host);

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use clarim_hub::{AppIndex, Apps};
 use clarim_protocol::rest::{Params, SignedRequest};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::{Body, Incoming};
 use hyper::http::request::Parts;
 use hyper::{Request, StatusCode};
 use serde::de::DeserializeOwned;
 
+use super::RequestBody;
 use super::answer::Refused;
 
 /// A request whose signature has been checked.
@@ -33,7 +33,7 @@ pub(crate) struct Rules<'a> {
 impl Signed {
     /// Reads the body of a request to an app's API and checks its signature.
     pub(crate) async fn read(
-        request: Request<Incoming>,
+        request: Request<impl RequestBody>,
         app_id: &str,
         rules: Rules<'_>,
     ) -> Result<Self, Refused> {
@@ -72,7 +72,7 @@ impl Signed {
 /// Reads a body of at most `max` bytes.
 pub(crate) async fn read_body(
     head: &Parts,
-    body: Incoming,
+    body: impl RequestBody,
     max: usize,
     timeout: Duration,
 ) -> Result<Bytes, Refused> {

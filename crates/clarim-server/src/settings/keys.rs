@@ -147,6 +147,8 @@ keys! {
         "Time for a handshake, and for the body of a request.";
     COMPRESSION Server "compression", Kind::Flag, "false",
         "Compress messages of 256 bytes and more for clients that offer permessage-deflate, as browsers do. An event is compressed once, however many get it. Worth it where traffic costs more than CPU: rows of JSON shrink to a third, small events stay as they are.";
+    METRICS_TOKEN Server "metrics_token", Kind::Secret, "",
+        "Who sends it as `Authorization: Bearer TOKEN` may read `/metrics`, in the format of Prometheus. 16 characters or more. Without it there is no such page.";
     LOG_FORMAT Server "log_format", Kind::Choice(&["text", "json"]), "text",
         "How log lines look.";
     LOG_LEVEL Server "log_level",

@@ -22,6 +22,7 @@ pub mod source;
 pub(crate) mod state_dir;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use reader::Reader;
 use source::{Source, Typed, Values};
@@ -30,6 +31,7 @@ pub use dev_app::Credentials;
 pub(crate) use env::variable_name;
 pub use report::Row;
 pub use source::{Problem, SettingsError};
+pub use token::Token;
 
 /// Everything the server is told at its start.
 #[derive(Debug)]
@@ -279,6 +281,8 @@ pub struct ServerSettings {
     pub handshake_timeout: Duration,
     /// Whether messages are compressed for clients that offer it.
     pub compression: bool,
+    /// Who may read `/metrics`; `None`: nobody.
+    pub metrics_token: Option<Token>,
     /// How log lines look.
     pub log_format: LogFormat,
     /// The least important lines that are logged.
@@ -305,6 +309,7 @@ impl Default for ServerSettings {
             outbox_bytes: 1 << 20,
             handshake_timeout: Duration::from_secs(10),
             compression: false,
+            metrics_token: None,
             log_format: LogFormat::default(),
             log_level: LogLevel::default(),
             debug: false,

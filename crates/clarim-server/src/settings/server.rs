@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use super::keys::{self, Key};
 use super::reader::Reader;
 use super::source::{Source, Values};
-use super::{LogFormat, LogLevel, Scheme, ServerSettings, Tls};
+use super::{LogFormat, LogLevel, Scheme, ServerSettings, Tls, Token};
+
+const MIN_TOKEN_BYTES: usize = 16;
 
 /// Fills in the defaults that depend on something else, so that they show up like all others.
 pub(crate) fn settle_defaults(values: &mut Values, is_development: bool) {
@@ -36,6 +38,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, directory: &Path) -> ServerSettings 
         outbox_bytes: reader.size(&keys::OUTBOX_SIZE),
         handshake_timeout: reader.seconds(&keys::HANDSHAKE_TIMEOUT),
         compression: reader.flag(&keys::COMPRESSION),
+        metrics_token: token(reader),
         log_format: reader
             .choice(&keys::LOG_FORMAT, &[("text", LogFormat::Text), ("json", LogFormat::Json)]),
         log_level: log_level(reader),
@@ -47,6 +50,19 @@ pub(crate) fn read(reader: &mut Reader<'_>, directory: &Path) -> ServerSettings 
 /// The directory of the server's own files.
 pub(crate) fn state_dir(values: &Values, directory: &Path) -> PathBuf {
     directory.join(values.text(&keys::STATE_DIR).unwrap_or(keys::STATE_DIR.default).trim())
+}
+
+/// A short one could be guessed.
+fn token(reader: &mut Reader<'_>) -> Option<Token> {
+    let text = reader.text(&keys::METRICS_TOKEN)?;
+    if text.len() < MIN_TOKEN_BYTES {
+        let what = format_args!(
+            "has {} characters; expected {MIN_TOKEN_BYTES} or more, as `openssl rand -hex 16` makes them",
+            text.len()
+        );
+        reader.wrong(&keys::METRICS_TOKEN, what);
+    }
+    Some(Token::new(text))
 }
 
 fn log_level(reader: &mut Reader<'_>) -> LogLevel {

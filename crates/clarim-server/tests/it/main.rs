@@ -6,6 +6,7 @@ mod compression;
 mod faults;
 mod http;
 mod load;
+mod metrics;
 mod publisher;
 mod raw;
 mod stubborn;

@@ -11,7 +11,7 @@ use clarim_hub::app::App;
 use clarim_protocol::auth::AppKey;
 use clarim_protocol::{SocketId, rest};
 use clarim_server::Server;
-use clarim_server::settings::{ServerSettings, Tls};
+use clarim_server::settings::{ServerSettings, Tls, Token};
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
@@ -38,6 +38,7 @@ pub(crate) struct Setup {
     pub(crate) outbox_bytes: usize,
     pub(crate) handshake_timeout: Duration,
     pub(crate) compression: bool,
+    pub(crate) metrics_token: Option<&'static str>,
     /// Certificate and key, and what trusts them.
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
 }
@@ -52,6 +53,7 @@ impl Default for Setup {
             outbox_bytes: 1 << 20,
             handshake_timeout: Duration::from_secs(10),
             compression: false,
+            metrics_token: None,
             tls: None,
         }
     }
@@ -71,6 +73,7 @@ impl Setup {
             outbox_bytes: self.outbox_bytes,
             handshake_timeout: self.handshake_timeout,
             compression: self.compression,
+            metrics_token: self.metrics_token.map(Token::new),
             ..ServerSettings::default()
         }
     }
@@ -79,7 +82,7 @@ impl Setup {
         let prefix = self.path;
         let keys = apps.iter().map(|app| (app.id.clone(), app.key.clone())).collect();
         let server = Server::start(self.settings(), apps, false).unwrap();
-        Harness { address: server.address(), server: Some(server), apps: keys, prefix }
+        Harness { address: server.address().unwrap(), server: Some(server), apps: keys, prefix }
     }
 }
 

@@ -16,7 +16,8 @@ use crate::publisher::{BoxFuture, Publisher};
 const MAX_WAITING: usize = 10_000;
 
 /// Runs jobs in this process: a task for each queue, which runs one after the other, so that the events of
-/// a channel keep their order. While the server is down, jobs wait, up to ten thousand.
+/// a channel keep their order. While the server is down, jobs wait, up to ten thousand. Its locks are for this
+/// process alone.
 #[derive(Debug)]
 pub struct MemoryQueue {
     shared: Arc<Shared>,
@@ -37,6 +38,8 @@ struct Shared {
     waiting: watch::Sender<usize>,
     /// Unique jobs that wait, and until when they keep others out.
     unique: Mutex<HashMap<String, Instant>>,
+    /// Named locks, and until when they are held.
+    locks: Mutex<HashMap<String, Instant>>,
 }
 
 /// A job and its place among those that wait, which it gives back however it ends.
@@ -57,13 +60,18 @@ impl Drop for Waiting {
 impl MemoryQueue {
     /// An empty queue.
     pub fn new(publisher: Arc<dyn Publisher>) -> Self {
-        let shared = Shared { publisher, waiting: watch::Sender::new(0), unique: Mutex::default() };
+        let shared = Shared {
+            publisher,
+            waiting: watch::Sender::new(0),
+            unique: Mutex::default(),
+            locks: Mutex::default(),
+        };
         Self { shared: Arc::new(shared), lanes: Arc::default() }
     }
 
     fn take(&self, job: Job) -> Result<(), Error> {
         if let (Some(id), Some(time)) = (&job.unique, job.delivery.unique_for)
-            && !self.claim(id, time)
+            && !claim(&self.shared.unique, id, time)
         {
             tracing::debug!(event = job.event, unique = id, "dropped: the same is waiting");
             return Ok(());
@@ -91,16 +99,6 @@ impl MemoryQueue {
         }
         Ok(())
     }
-
-    fn claim(&self, id: &str, time: Duration) -> bool {
-        let now = Instant::now();
-        let mut unique = lock(&self.shared.unique);
-        if unique.get(id).is_some_and(|until| *until > now) {
-            return false;
-        }
-        unique.insert(id.to_owned(), now + time);
-        true
-    }
 }
 
 impl Lanes {
@@ -117,6 +115,17 @@ impl Lanes {
     }
 }
 
+/// Takes what is free, or was taken for a time that is over.
+fn claim(taken: &Mutex<HashMap<String, Instant>>, name: &str, time: Duration) -> bool {
+    let now = Instant::now();
+    let mut taken = lock(taken);
+    if taken.get(name).is_some_and(|until| *until > now) {
+        return false;
+    }
+    taken.insert(name.to_owned(), now + time);
+    true
+}
+
 impl Queue for MemoryQueue {
     fn push(&self, job: Job) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async { self.take(job) })
@@ -127,6 +136,17 @@ impl Queue for MemoryQueue {
         Box::pin(async move {
             // The sender is ours: it can't be gone.
             let _ = waiting.wait_for(|waiting| *waiting == 0).await;
+        })
+    }
+
+    fn lock<'a>(&'a self, name: &'a str, time: Duration) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async move { Ok(claim(&self.shared.locks, name, time)) })
+    }
+
+    fn unlock<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            lock(&self.shared.locks).remove(name);
+            Ok(())
         })
     }
 }

@@ -1,20 +1,53 @@
-//! Broadcasts that wait: what a queue is to do, and the one in memory that is there by default.
+//! Broadcasts that wait, and what runs them.
 //!
-//! A queue that keeps its jobs stores [`Job::to_json`], reads it back with [`Job::from_json`], and runs it
-//! with [`Job::attempt`] until that succeeds, until its error is not
-//! [temporary](crate::Error::is_temporary), or until the attempts of its [`Delivery`] are used up, waiting
-//! [`Delivery::wait_before`] between them.
+//! By default they wait in memory: [`MemoryQueue`] runs them in this process, and what waits is lost with
+//! it. With [`Settings::queue`](crate::Settings::queue), or `QUEUE_CONNECTION` in the environment, they are
+//! kept in SQLite, PostgreSQL or Redis, whichever of the features `sqlite`, `postgres` and `redis` is on,
+//! and a [`Worker`] runs them, in this process or another. The feature `cli` gives the application the
+//! commands for that:
+//!
+//! ```text
+//! myapp queue work --queue high,default --concurrency 4
+//! myapp queue failed
+//! myapp queue retry all
+//! myapp queue monitor
+//! ```
+//!
+//! A job runs until it succeeds, until its error is not [temporary](crate::Error::is_temporary), or until
+//! the attempts of its [`Delivery`] are used up, with [`Delivery::wait_before`] between them. While a server
+//! is down, jobs wait; what is given up is kept with its error.
 
+#[cfg(feature = "cli")]
+pub mod cli;
 mod memory;
+#[cfg(feature = "cli")]
+mod progress;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod sql;
+mod storage;
+mod stored;
+mod worker;
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::publisher::{BoxFuture, Notice, Publication, Publisher};
 use crate::{Delivery, Error};
 
+#[cfg(feature = "redis")]
+pub use self::redis::RedisStorage;
 pub use memory::MemoryQueue;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use sql::SqlStorage;
+pub use storage::{FailedJob, NewJob, QueueSize, Reserved, Storage};
+pub use stored::StoredQueue;
+pub use worker::{Report, State, Worker};
 
 /// What queued broadcasts go through.
 pub trait Queue: fmt::Debug + Send + Sync + 'static {
@@ -25,6 +58,18 @@ pub trait Queue: fmt::Debug + Send + Sync + 'static {
     fn idle(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
+
+    /// Where the jobs are kept, for a [`Worker`]; `None`: the queue runs its jobs itself.
+    fn storage(&self) -> Option<Arc<dyn Storage>> {
+        None
+    }
+
+    /// Takes the lock of this name, for this time at most, for everything that has the same queue. `false`:
+    /// somebody has it, maybe this very process.
+    fn lock<'a>(&'a self, name: &'a str, time: Duration) -> BoxFuture<'a, Result<bool, Error>>;
+
+    /// Gives the lock back, if it is still held by this process.
+    fn unlock<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), Error>>;
 }
 
 /// A broadcast that waits. Everything in it is decided: it needs nothing of the event any more.
@@ -71,6 +116,14 @@ impl Job {
     #[must_use]
     pub fn queue(&self) -> &str {
         self.delivery.queue.as_deref().unwrap_or("default")
+    }
+
+    /// The channels it publishes on, each once: in these it keeps its place.
+    #[must_use]
+    pub fn channels(&self) -> Vec<String> {
+        let all = self.publications.iter().flat_map(|publication| &publication.channels);
+        let channels: BTreeSet<&String> = all.collect();
+        channels.into_iter().cloned().collect()
     }
 
     /// As it is stored.

@@ -43,7 +43,7 @@ async fn request_as(address: &str, head: &str, headers: &[(&str, &str)]) -> Stri
 async fn hello_greets() {
     let (_child, address) = run("hello", &[]).await;
     assert!(request(&address, "GET /").await.contains("Say hello"));
-    let port = request(&address, "GET /port").await.parse().unwrap();
+    let port = address.rsplit(':').next().unwrap().parse().unwrap();
     let mut client = Client::connect_as("hello-key", port).await;
     client.subscribe_with(&json!({ "channel": "greetings" })).await;
     request(&address, "POST /hello").await;
@@ -52,9 +52,37 @@ async fn hello_greets() {
 }
 
 #[tokio::test]
+async fn document_knows_who_is_there() {
+    let (_child, address) = run("document", &[]).await;
+    assert!(request(&address, "GET /").await.contains("<textarea>"));
+    let port = address.rsplit(':').next().unwrap().parse().unwrap();
+    let (mut ana, mut rui) = (join(&address, port, "Ana").await, join(&address, port, "Rui").await);
+    let joined = ana.receive().await;
+    assert_eq!(joined["event"], "pusher_internal:member_added");
+    let written = json!({ "written": "Olá" });
+    rui.send(&json!({ "event": "client-written", "channel": DOCUMENT, "data": written })).await;
+    let heard = ana.receive().await;
+    assert_eq!((&heard["event"], &heard["user_id"]), (&json!("client-written"), &json!("Rui")));
+    assert_eq!(heard["data"], written);
+}
+
+const DOCUMENT: &str = "presence-documents.1";
+
+async fn join(address: &str, port: u16, user: &str) -> Client {
+    let mut client = Client::connect_as("document-key", port).await;
+    let query = format!("socket_id={}&channel_name={DOCUMENT}", client.id);
+    let head = format!("GET /broadcasting/auth?{query}");
+    let answer = request_as(address, &head, &[("x-user", user)]).await;
+    let mut data: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    data["channel"] = DOCUMENT.into();
+    client.subscribe_with(&data).await;
+    client
+}
+
+#[tokio::test]
 async fn orders_ships_over_http() {
     let world = World::start();
-    orders_ships("reverb", world.0.address().port(), &[]).await;
+    orders_ships("reverb", world.0.address().unwrap().port(), &[]).await;
 }
 
 #[tokio::test]
@@ -93,7 +121,7 @@ fn variables(connection: &str, port: u16) -> [(&'static str, String); 7] {
 #[tokio::test]
 async fn invoice_notifies_its_user_and_keeps_it() {
     let world = World::start();
-    let port = world.0.address().port();
+    let port = world.0.address().unwrap().port();
     let (_child, address) = run("invoice", &variables("reverb", port)).await;
     let mut client = Client::connect(port).await;
     client.subscribe("private-App.Models.User.7").await;

@@ -124,7 +124,7 @@ async fn a_certificate_that_nobody_has_signed_is_the_cause() {
     let tls = Some(clarim_server::settings::Tls { cert, key });
     let settings = ServerSettings { tls, ..server_settings() };
     let server = Server::start(settings, vec![app()], false).unwrap();
-    let port = server.address().port();
+    let port = server.address().unwrap().port();
     let error = publish(Settings { https: true, ..settings_for(port) }).await.unwrap_err();
     let text = error.to_string();
     let expected =
@@ -136,7 +136,7 @@ async fn a_certificate_that_nobody_has_signed_is_the_cause() {
 #[tokio::test]
 async fn a_wrong_secret_is_the_servers_own_sentence() {
     let world = World::start();
-    let port = world.0.address().port();
+    let port = world.0.address().unwrap().port();
     let settings = Settings { port, ..Settings::http("123456", "reverb-key", "wrong") };
     let error = publish(settings).await.unwrap_err();
     assert!(!error.is_temporary());
@@ -193,9 +193,8 @@ async fn a_server_in_process_that_cannot_start_says_why() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = taken.local_addr().unwrap().port();
     let settings = ServerSettings { port, ..server_settings() };
-    let error = Clarim::embedded(settings, vec![app()]).unwrap_err().to_string();
-    let expected =
-        format!("the embedded server: cannot listen on 127.0.0.1:{port}: another program");
+    let error = Server::start(settings, vec![app()], false).unwrap_err().to_string();
+    let expected = format!("cannot listen on 127.0.0.1:{port}: another program");
     assert!(error.starts_with(&expected), "{error}");
 }
 

@@ -8,7 +8,10 @@ mod examples;
 mod fake;
 mod faults;
 mod notifications;
-mod postgres;
 mod publishing;
 mod queue;
+mod routes;
+#[path = "../queue/stores.rs"]
+#[allow(dead_code, reason = "the tests of queues need all of it")]
+mod stores;
 mod support;

@@ -1,7 +1,7 @@
 //! Notifications: in real databases, and as a client hears of them.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::Request;
@@ -11,16 +11,18 @@ use clarim::notification::{
     Notifications, Page, StoredNotification, Via,
 };
 use clarim::publisher::{BoxFuture, Publication, Publisher};
-use clarim::queue::{Job, Queue};
+use clarim::queue::Worker;
 use clarim::{Channel, Clarim, Delivery, Error, Fake, Settings};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::postgres::PgPoolOptions;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tower::ServiceExt;
 use uuid::Uuid;
 
-use crate::postgres::Postgres;
-use crate::support::World;
+use crate::stores::{Kind, Store};
+use crate::support::{TIMEOUT, World};
 
 struct User(u64);
 
@@ -80,6 +82,10 @@ impl Notification<User> for Custom {
 
     fn delay(&self, _: &User) -> Option<Duration> {
         self.delay
+    }
+
+    fn delivery(&self) -> Delivery {
+        Delivery::queued().backoff([Duration::from_millis(10)])
     }
 }
 
@@ -190,25 +196,35 @@ async fn sqlite_keeps_notifications() {
     keeps_notifications(sqlite().await).await;
 }
 
+fn postgres() -> (Store, String) {
+    let store = Store::new(Kind::Postgres);
+    let [_, (_, url)] = store.variables();
+    (store, url)
+}
+
 #[tokio::test]
-async fn postgresql_keeps_notifications_and_says_when_it_is_gone() {
-    let server = Postgres::start();
-    let table = Notifications::connect(&server.url()).await.unwrap();
+async fn postgresql_keeps_notifications() {
+    let (_store, url) = postgres();
+    let table = Notifications::connect(&url).await.unwrap();
     let missing = table.count_unread(&User(7)).await.unwrap_err();
     assert!(missing.to_string().ends_with("(Notifications::migrate makes it)"), "{missing}");
     assert!(!missing.is_temporary());
     keeps_notifications(table).await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_a_temporary_error() {
+    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let impatient = PgPoolOptions::new().acquire_timeout(Duration::from_millis(200));
-    let table = Notifications::new(impatient.connect_lazy(&server.url()).unwrap());
-    drop(server);
-    let gone = table.count_unread(&User(7)).await.unwrap_err();
-    assert!(gone.is_temporary(), "{gone}");
+    let pool = impatient.connect_lazy(&format!("postgres://test@127.0.0.1:{port}/gone")).unwrap();
+    let away = Notifications::new(pool).count_unread(&User(7)).await.unwrap_err();
+    assert!(away.is_temporary(), "{away}");
 }
 
 #[tokio::test]
 async fn two_processes_may_migrate_at_the_same_time() {
-    let server = Postgres::start();
-    let connect = || async { Notifications::connect(&server.url()).await.unwrap() };
+    let (_store, url) = postgres();
+    let connect = || async { Notifications::connect(&url).await.unwrap() };
     let (a, b) = tokio::join!(connect(), connect());
     let (a, b) = tokio::join!(a.migrate(), b.migrate());
     a.unwrap();
@@ -323,63 +339,60 @@ async fn one_failure_does_not_stop_the_rest_and_is_named() {
     assert!(!error.is_temporary());
 }
 
-/// Keeps its jobs, as text.
-#[derive(Debug, Clone, Default)]
-struct Kept(Arc<Mutex<Vec<String>>>);
+/// A table that is locked the first time, and knows how many broadcasts had gone out each time.
+#[derive(Debug, Clone)]
+struct Locked {
+    table: Notifications,
+    fake: Fake,
+    sent: Arc<Mutex<Vec<usize>>>,
+}
 
-impl Queue for Kept {
-    fn push(&self, job: Job) -> BoxFuture<'_, Result<(), Error>> {
-        let text = job.to_json();
-        Box::pin(async move { text.map(|text| self.0.lock().unwrap().push(text)) })
+impl NotificationChannel for Locked {
+    fn send<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Result<(), Error>> {
+        let mut sent = self.sent.lock().unwrap();
+        sent.push(self.fake.sent().len());
+        if sent.len() == 1 {
+            let cause = "locked".to_owned();
+            return Box::pin(std::future::ready(Err(Error::Database { cause, temporary: true })));
+        }
+        self.table.send(notice)
     }
 }
 
 #[tokio::test]
-async fn a_delayed_notification_survives_in_a_queue_and_waits_for_its_table() {
-    let (kept, fake) = (Kept::default(), Fake::default());
-    let application = |queue: Kept| {
-        let builder = Clarim::builder(Settings::default()).publisher(Arc::new(fake.clone()));
-        builder.queue(Arc::new(queue)).build().unwrap()
+async fn a_delayed_notification_is_kept_and_another_process_delivers_it() {
+    let (store, fake, table) = (Store::new(Kind::Sqlite), Fake::default(), sqlite().await);
+    let application = || {
+        let settings = Settings { queue: store.connection(), ..Settings::default() };
+        Clarim::builder(settings).publisher(Arc::new(fake.clone())).build().unwrap()
     };
     let late = Custom {
-        delay: Some(Duration::from_secs(60)),
+        delay: Some(Duration::from_millis(50)),
         ..custom(&[Via::Database, Via::Broadcast, Via::channel("mail")])
     };
-    application(kept.clone()).notify(&User(7), late).await.unwrap();
-    let jobs = kept.0.lock().unwrap().clone();
-    assert_eq!(jobs.len(), 2, "row and broadcast, and the mail: {jobs:?}");
-    let mut job = Job::from_json(&jobs[0]).unwrap();
-    assert_eq!(job.delivery.delay, Some(Duration::from_secs(60)));
-    assert_eq!(job.publications[0].channels, ["private-App.Models.User.7"]);
+    let started = Instant::now();
+    application().notify(&User(7), late).await.unwrap();
 
-    // A worker whose database is locked: what may pass holds up the broadcast.
-    let table = sqlite().await;
-    let full = Mail { refuses: true, ..Mail::default() };
-    let worker = application(kept).with_notification_channel("database", Busy);
-    let error = job.attempt(&*worker.publisher()).await.unwrap_err();
-    assert!(error.is_temporary(), "{error}");
-    assert!(fake.sent().is_empty());
-    // With a table, and run twice, as after a crash.
-    let worker = worker.with_notifications(table.clone()).with_notification_channel("mail", full);
-    let mut again = job.clone();
-    job.attempt(&*worker.publisher()).await.unwrap();
-    assert_eq!((job.notice, job.publications.len()), (None, 0), "nothing is left of it");
-    again.attempt(&*worker.publisher()).await.unwrap();
+    let sent = Arc::default();
+    let locked = Locked { table: table.clone(), fake: fake.clone(), sent: Arc::clone(&sent) };
+    let worker = application()
+        .with_notification_channel("database", locked)
+        .with_notification_channel("mail", Mail { refuses: true, ..Mail::default() });
+    let storage = worker.storage().unwrap();
+    let finished = async {
+        while fake.sent().is_empty() || storage.failed().await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let worker = Worker::new(&worker).unwrap().poll(Duration::from_millis(5));
+    timeout(TIMEOUT, worker.run_until(finished)).await.expect("in time");
+    assert!(started.elapsed() >= Duration::from_millis(50));
+    assert_eq!(*sent.lock().unwrap(), [0, 0], "the broadcast has waited for the row");
     let rows = table.all(&User(7), Page::default()).await.unwrap();
-    assert_eq!(rows.len(), 1);
     assert_eq!(fake.sent()[0].data["id"], json!(rows[0].id));
-    let mail = Job::from_json(&jobs[1]).unwrap().attempt(&*worker.publisher()).await;
-    assert_eq!(mail.unwrap_err().to_string(), "mail: mailbox full");
-}
-
-#[derive(Debug)]
-struct Busy;
-
-impl NotificationChannel for Busy {
-    fn send<'a>(&'a self, _: &'a Notice) -> BoxFuture<'a, Result<(), Error>> {
-        let cause = "locked".to_owned();
-        Box::pin(std::future::ready(Err(Error::Database { cause, temporary: true })))
-    }
+    assert_eq!((rows.len(), fake.sent().len()), (1, 1));
+    let failed = storage.failed().await.unwrap();
+    assert_eq!((failed.len(), failed[0].error.as_str()), (1, "mail: mailbox full"));
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use clarim::{Broadcast, Channel, Clarim, Delivery, SocketId};
+use clarim::{Broadcast, Channel, Clarim, Delivery, Settings, SocketId};
+use clarim_server::Server;
 use crypto_secretbox::aead::Aead;
 use crypto_secretbox::{KeyInit, XSalsa20Poly1305};
 use serde::Serialize;
@@ -65,15 +66,16 @@ async fn every_kind_is_heard(clarim: &Clarim, port: u16) {
 #[tokio::test]
 async fn every_kind_of_channel_hears_what_is_published_over_http() {
     let world = World::start();
-    every_kind_is_heard(&world.clarim(), world.0.address().port()).await;
+    every_kind_is_heard(&world.clarim(), world.0.address().unwrap().port()).await;
 }
 
 #[tokio::test]
 async fn every_kind_of_channel_hears_what_is_published_in_process() {
-    let clarim = Clarim::embedded(server_settings(), vec![app()]).unwrap();
-    let server = clarim.server().unwrap();
-    every_kind_is_heard(&clarim, server.address().port()).await;
-    server.stop();
+    let server = Server::start(server_settings(), vec![app()], false).unwrap();
+    let port = server.address().unwrap().port();
+    let clarim = Clarim::with_server(Settings::default(), server, &app());
+    every_kind_is_heard(&clarim, port).await;
+    clarim.server().unwrap().stop();
 }
 
 #[tokio::test]
@@ -161,7 +163,7 @@ async fn the_namespace_is_the_applications() {
     for (namespace, name) in
         [("Shop\\Broadcast", "Shop\\Broadcast\\OrderShipped"), ("", "OrderShipped")]
     {
-        let settings = clarim::Settings { namespace: namespace.to_owned(), ..world.settings() };
+        let settings = Settings { namespace: namespace.to_owned(), ..world.settings() };
         Clarim::new(settings).unwrap().broadcast(shipped()).await.unwrap();
         assert_eq!(client.event().await.0, name);
     }

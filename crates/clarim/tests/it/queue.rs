@@ -105,6 +105,31 @@ async fn a_unique_event_is_dropped_while_the_same_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_delayed_event_comes_later_holds_nobody_and_is_waited_for() {
+    let (flaky, clarim) = flaky(vec![]);
+    let started = Instant::now();
+    let later = Delivery::queued().delay(Duration::from_secs(3600));
+    clarim.on("news").name("later").delivery(later).send().await.unwrap();
+    clarim.on("news").name("now").send().await.unwrap();
+    clarim.idle().await;
+    assert_eq!(names(&flaky), ["now", "later"]);
+    assert_eq!(started.elapsed().as_secs(), 3600);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_is_held_until_it_expires_or_is_given_back() {
+    let (_, clarim) = flaky(vec![]);
+    let (queue, minute) = (clarim.queue(), Duration::from_secs(60));
+    assert!(queue.lock("nightly", minute).await.unwrap());
+    assert!(!queue.lock("nightly", minute).await.unwrap());
+    assert!(queue.lock("hourly", minute).await.unwrap());
+    tokio::time::advance(minute).await;
+    assert!(queue.lock("nightly", minute).await.unwrap());
+    queue.unlock("nightly").await.unwrap();
+    assert!(queue.lock("nightly", minute).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_went_out_is_not_sent_again() {
     let second = Arc::new(FailSecond::default());
     let builder = Clarim::builder(Settings::default()).publisher(second.clone());

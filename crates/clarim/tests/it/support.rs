@@ -53,7 +53,7 @@ impl World {
     }
 
     pub(crate) fn settings(&self) -> Settings {
-        settings_for(self.0.address().port())
+        settings_for(self.0.address().unwrap().port())
     }
 
     /// The application, over HTTP.
@@ -62,7 +62,7 @@ impl World {
     }
 
     pub(crate) async fn connect(&self) -> Client {
-        Client::connect(self.0.address().port()).await
+        Client::connect(self.0.address().unwrap().port()).await
     }
 }
 
@@ -129,6 +129,13 @@ impl Client {
         let text =
             |name: &str| event[name].as_str().unwrap_or_else(|| panic!("{event}")).to_owned();
         (text("event"), text("channel"), serde_json::from_str(&text("data")).unwrap())
+    }
+
+    /// With which code the server closes the connection. Nothing else comes before that.
+    pub(crate) async fn close_code(&mut self) -> u16 {
+        let message = timeout(TIMEOUT, self.ws.next()).await.expect("an end in time");
+        let message = message.expect("a close frame").unwrap();
+        message.as_close().unwrap_or_else(|| panic!("{message:?}")).0.into()
     }
 
     /// Nothing has come: the answer to a ping is the next frame.

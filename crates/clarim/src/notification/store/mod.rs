@@ -8,12 +8,12 @@ mod sqlite;
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::SqlSafeStr;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::types::Json;
-use time::{OffsetDateTime, PrimitiveDateTime};
 use uuid::Uuid;
 
 use super::notifiable::Recipient;
@@ -75,25 +75,27 @@ pub struct StoredNotification {
     /// What [`to_array`](super::Notification::to_array) has said.
     pub data: Value,
     /// Since when it is read.
-    #[serde(with = "time::serde::rfc3339::option")]
-    pub read_at: Option<OffsetDateTime>,
+    pub read_at: Option<DateTime<Utc>>,
     /// Since when it is there.
-    #[serde(with = "time::serde::rfc3339")]
-    pub created_at: OffsetDateTime,
+    pub created_at: DateTime<Utc>,
 }
 
 /// A part of a list whose first is the newest. What comes meanwhile moves nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
     limit: u32,
-    before: (OffsetDateTime, Uuid),
+    before: (DateTime<Utc>, Uuid),
 }
+
+/// The end of the year 9999: later times have more digits, which as text don't sort.
+const FAR: DateTime<Utc> =
+    DateTime::from_timestamp(253_402_300_799, 0).expect("it is a time that chrono has");
 
 impl Page {
     /// The newest, at most so many.
     #[must_use]
     pub fn of(limit: u32) -> Self {
-        Self { limit, before: (PrimitiveDateTime::MAX.assume_utc(), Uuid::max()) }
+        Self { limit, before: (FAR, Uuid::max()) }
     }
 
     /// Those before this one, which was the last of another page.
@@ -313,7 +315,7 @@ impl Notifications {
                 .bind(of.notifiable_type)
                 .bind(of.notifiable_id)
                 .bind(dialect::id(id))
-                .bind(dialect::time(OffsetDateTime::now_utc()));
+                .bind(dialect::time(Utc::now()));
             let done = query.execute(pool).await.map_err(|error| broken(&error))?;
             Ok(done.rows_affected() > 0)
         })
@@ -331,7 +333,7 @@ impl Notifications {
             let query = sqlx::query(STATEMENT)
                 .bind(of.notifiable_type)
                 .bind(of.notifiable_id)
-                .bind(dialect::time(OffsetDateTime::now_utc()));
+                .bind(dialect::time(Utc::now()));
             let done = query.execute(pool).await.map_err(|error| broken(&error))?;
             Ok(done.rows_affected())
         })
@@ -367,7 +369,7 @@ impl Notifications {
                 .bind(&notice.notifiable_type)
                 .bind(&notice.notifiable_id)
                 .bind(Json(&notice.data))
-                .bind(dialect::time(OffsetDateTime::now_utc()));
+                .bind(dialect::time(Utc::now()));
             query.execute(pool).await.map(drop).map_err(|error| broken(&error))
         })
     }

@@ -1,9 +1,9 @@
 //! What is different in PostgreSQL, which has types for everything.
 
+use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::postgres::{PgPoolOptions, PgRow};
 use sqlx::types::Json;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{ACQUIRE_TIMEOUT, StoredNotification};
@@ -18,7 +18,7 @@ pub(super) fn id(id: Uuid) -> Uuid {
     id
 }
 
-pub(super) fn time(time: OffsetDateTime) -> OffsetDateTime {
+pub(super) fn time(time: DateTime<Utc>) -> DateTime<Utc> {
     time
 }
 

@@ -1,0 +1,137 @@
+//! What `/metrics` tells is what has happened.
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::raw::Raw;
+use crate::support::{Harness, Setup, app, eventually, start, within};
+
+const TOKEN: &str = "0123456789abcdef";
+
+fn counted() -> Harness {
+    Setup { metrics_token: Some(TOKEN), ..Setup::default() }.start(vec![app()])
+}
+
+/// The whole answer to a request for the metrics.
+async fn ask(server: &Harness, authorization: &str) -> String {
+    let mut stream = server.dial().await;
+    let request = format!(
+        "GET /metrics HTTP/1.1\r\nhost: x\r\nauthorization: {authorization}\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    within(stream.read_to_string(&mut answer)).await.unwrap();
+    answer
+}
+
+/// Values by name and labels.
+struct Told(String);
+
+impl Told {
+    async fn by(server: &Harness) -> Self {
+        let answer = ask(server, &format!("Bearer {TOKEN}")).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.ends_with("# EOF\n"), "{answer}");
+        Self(answer)
+    }
+
+    fn value(&self, name: &str) -> f64 {
+        let line = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in\n{}", self.0)).parse().unwrap()
+    }
+}
+
+/// Asks until the metric has the value.
+async fn becomes(server: &Harness, name: &str, value: f64) {
+    within(async {
+        while Told::by(server).await.value(name) != value {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn they_are_for_who_has_the_token() {
+    let server = counted();
+    for wrong in ["", "Bearer", "Bearer 0123456789abcde", "Basic 0123456789abcdef", "Bearer é"] {
+        let answer = ask(&server, wrong).await;
+        assert!(answer.starts_with("HTTP/1.1 401"), "{wrong:?}: {answer}");
+    }
+    Told::by(&server).await;
+    let closed = start();
+    assert!(ask(&closed, &format!("Bearer {TOKEN}")).await.starts_with("HTTP/1.1 404"));
+}
+
+#[tokio::test]
+async fn connections_channels_and_members_come_and_go() {
+    let server = counted();
+    let (mut ana, mut rui) = (server.connect().await, server.connect().await);
+    ana.subscribe("news").await;
+    ana.subscribe("private-orders").await;
+    rui.subscribe("news").await;
+    ana.join("presence-room", 1).await;
+    rui.join("presence-room", 1).await;
+    let told = Told::by(&server).await;
+    for (name, value) in [
+        ("clarim_connections{app=\"123456\"}", 2.0),
+        ("clarim_connections_opened_total", 2.0),
+        ("clarim_channels{kind=\"public\"}", 1.0),
+        ("clarim_channels{kind=\"private\"}", 1.0),
+        ("clarim_channels{kind=\"presence\"}", 1.0),
+        ("clarim_subscriptions", 5.0),
+        ("clarim_presence_members", 1.0),
+        ("clarim_messages_received_total", 5.0),
+    ] {
+        assert_eq!(told.value(name), value, "{name}");
+    }
+    drop((ana, rui));
+    server.becomes_empty().await;
+    let told = Told::by(&server).await;
+    for name in
+        ["clarim_channels{kind=\"presence\"}", "clarim_subscriptions", "clarim_presence_members"]
+    {
+        assert_eq!(told.value(name), 0.0, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn every_event_and_every_frame_is_counted() {
+    let server = counted();
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = server.connect().await;
+        client.subscribe("news").await;
+        clients.push(client);
+    }
+    let before = Told::by(&server).await;
+    for _ in 0..10 {
+        server.publish("news", "e", &json!({})).await;
+    }
+    for client in &mut clients {
+        for _ in 0..10 {
+            client.receive().await;
+        }
+    }
+    let name = "clarim_frames_sent_total";
+    becomes(&server, name, before.value(name) + 30.0).await;
+    let told = Told::by(&server).await;
+    assert_eq!(told.value("clarim_events_published_total"), 10.0);
+    assert_eq!(told.value("clarim_publish_seconds_count"), 10.0);
+    let bytes = "clarim_sent_bytes_total";
+    assert!(told.value(bytes) >= before.value(bytes) + 30.0 * 40.0);
+}
+
+#[tokio::test]
+async fn how_connections_end_is_told() {
+    let server = counted();
+    let mut refused = server.open("/app/nobody?protocol=7", &[]).await;
+    refused.expect_error(4001).await;
+    becomes(&server, "clarim_connections_refused_total{code=\"4001\"}", 1.0).await;
+    drop(server.connect().await);
+    becomes(&server, "clarim_connections_closed_total{by=\"lost\"}", 1.0).await;
+    let mut violating = Raw::websocket(&server).await;
+    let _ = violating.try_send(&[0xff; 16]).await;
+    becomes(&server, "clarim_connections_closed_total{by=\"server\"}", 1.0).await;
+    eventually(|| server.running().connections("123456") == 0).await;
+}

@@ -1,0 +1,29 @@
+-- What all scripts begin with. KEYS[1] is what every key begins with: braces in it keep them in one slot.
+local prefix = KEYS[1]
+
+local function key(...)
+    return prefix .. table.concat({ ... }, ':')
+end
+
+-- Milliseconds since 1970, by this server's clock.
+local function now()
+    local time = redis.call('TIME')
+    return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Whether the job is in the hands of whoever has this number of attempts.
+local function is_mine(id, attempt)
+    local found = redis.call('HMGET', key('job', id), 'attempts', 'reserved')
+    return found[1] == attempt and found[2] == '1'
+end
+
+-- Takes a lock, unless somebody has it.
+local function lock(name, owner, time)
+    return redis.call('SET', key('lock', name), owner, 'NX', 'PX', math.max(1, time))
+end
+
+local function unlock(name, owner)
+    if redis.call('GET', key('lock', name)) == owner then
+        redis.call('DEL', key('lock', name))
+    end
+end

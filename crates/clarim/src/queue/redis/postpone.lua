@@ -1,0 +1,10 @@
+-- id, attempt, queue, time from now, payload or '': with it the job is given back
+local id, attempt, queue, time, payload = unpack(ARGV)
+if not is_mine(id, attempt) then
+    return 0
+end
+redis.call('ZADD', key('due', queue), now() + time, id)
+if payload ~= '' then
+    redis.call('HSET', key('job', id), 'payload', payload, 'reserved', 0)
+end
+return 1

@@ -1,0 +1,3 @@
+-- name, owner
+unlock(ARGV[1], ARGV[2])
+return 1

@@ -1,0 +1,135 @@
+//! The server behind the application's own router.
+
+use axum::Router;
+use axum::routing::get;
+use clarim::{Clarim, Settings};
+use clarim_server::settings::ServerSettings;
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::time::timeout;
+use tokio_websockets::{ClientBuilder, Message};
+
+use crate::support::{Client, TIMEOUT, app, server_settings, settings_for};
+
+fn embedded(settings: ServerSettings) -> (Clarim, Router) {
+    let clarim = Clarim::embedded(settings, vec![app()]).unwrap();
+    let router = Router::new().route("/", get(|| async { "home" })).merge(clarim.routes());
+    (clarim, router)
+}
+
+/// Serves a router as its documentation says, and tells the port.
+async fn serve(router: Router) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    port
+}
+
+#[tokio::test]
+async fn pages_clients_and_other_backends_share_one_port() {
+    let (clarim, router) = embedded(server_settings());
+    let port = serve(router).await;
+    assert_eq!(clarim.server().unwrap().address(), None);
+    let mut client = Client::connect(port).await;
+    client.subscribe("private-orders.7").await;
+    clarim.on(clarim::Channel::private("orders.7")).name("in.process").now().send().await.unwrap();
+    assert_eq!(client.event().await.0, "in.process");
+    let elsewhere = Clarim::new(settings_for(port)).unwrap();
+    let news = clarim::Channel::private("orders.7");
+    elsewhere.on(news).name("over.http").now().send().await.unwrap();
+    assert_eq!(client.event().await.0, "over.http");
+    let server = clarim.server().unwrap();
+    assert_eq!(server.connections("123456"), 1);
+    let mut page = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    page.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    page.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("home"), "{answer}");
+    server.stop();
+    assert_eq!(client.close_code().await, 4200);
+}
+
+#[tokio::test]
+async fn a_frame_right_behind_the_handshake_is_not_lost() {
+    let (clarim, router) = embedded(server_settings());
+    let port = serve(router).await;
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let mut bytes =
+        b"GET /app/reverb-key HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+        sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            .to_vec();
+    let ping = br#"{"event":"pusher:ping","data":{}}"#;
+    bytes.extend([0x81, 0x80 | ping.len() as u8, 0, 0, 0, 0]);
+    bytes.extend(ping);
+    stream.write_all(&bytes).await.unwrap();
+    let mut received = String::new();
+    while !received.contains("pusher:pong") {
+        let mut buffer = [0; 4096];
+        let read = timeout(TIMEOUT, stream.read(&mut buffer)).await.unwrap().unwrap();
+        assert!(read > 0, "ended after {received}");
+        received.push_str(&String::from_utf8_lossy(&buffer[..read]));
+    }
+    assert!(received.starts_with("HTTP/1.1 101"), "{received}");
+    assert!(received.contains("pusher:connection_established"), "{received}");
+    clarim.server().unwrap().stop();
+}
+
+#[tokio::test]
+async fn a_prefix_is_part_of_what_is_signed() {
+    let settings = ServerSettings { path: "/ws".to_owned(), ..server_settings() };
+    let (clarim, router) = embedded(settings);
+    let port = serve(router).await;
+    let elsewhere = Settings { path: "/ws".to_owned(), ..settings_for(port) };
+    let elsewhere = Clarim::new(elsewhere).unwrap();
+    elsewhere.on("news").name("heard").now().send().await.unwrap();
+    let error = Clarim::new(settings_for(port)).unwrap().on("news").name("x").now().send().await;
+    assert!(error.unwrap_err().to_string().contains("404"));
+    clarim.server().unwrap().stop();
+}
+
+#[tokio::test]
+async fn a_client_that_is_refused_hears_why() {
+    let (clarim, router) = embedded(server_settings());
+    let port = serve(router).await;
+    let uri = format!("ws://127.0.0.1:{port}/app/nobody?protocol=7");
+    let (mut ws, _) = ClientBuilder::new().uri(&uri).unwrap().connect().await.unwrap();
+    let mut messages = Vec::new();
+    while let Some(Ok(message)) = timeout(TIMEOUT, ws.next()).await.unwrap() {
+        messages.push(message);
+    }
+    let error: Value = serde_json::from_str(messages[0].as_text().unwrap()).unwrap();
+    assert_eq!(error["data"]["code"], 4001);
+    assert_eq!(u16::from(messages[1].as_close().unwrap().0), 4001);
+    clarim.server().unwrap().stop();
+}
+
+/// A stream that is no TCP socket can't move to a worker's poll; a bridge leads there.
+#[tokio::test]
+async fn what_is_no_tcp_socket_is_served_too() {
+    let (clarim, router) = embedded(server_settings());
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let stream = UnixStream::connect(&path).await.unwrap();
+    let builder = ClientBuilder::new().uri("ws://localhost/app/reverb-key?protocol=7").unwrap();
+    let (mut ws, _) = builder.connect_on(stream).await.unwrap();
+    let greeting = timeout(TIMEOUT, ws.next()).await.unwrap().unwrap().unwrap();
+    assert!(greeting.as_text().unwrap().contains("pusher:connection_established"));
+    let subscribe = json!({ "event": "pusher:subscribe", "data": { "channel": "news" } });
+    ws.send(Message::text(subscribe.to_string())).await.unwrap();
+    let answer = timeout(TIMEOUT, ws.next()).await.unwrap().unwrap().unwrap();
+    assert!(answer.as_text().unwrap().contains("subscription_succeeded"));
+    clarim.on("news").name("heard").now().send().await.unwrap();
+    let event = timeout(TIMEOUT, ws.next()).await.unwrap().unwrap().unwrap();
+    assert!(event.as_text().unwrap().contains("heard"));
+    clarim.server().unwrap().stop();
+}
+
+#[tokio::test]
+async fn without_a_server_in_the_process_there_are_no_routes() {
+    let clarim = Clarim::new(Settings::default()).unwrap();
+    assert!(!clarim.routes::<()>().has_routes());
+}

@@ -1,0 +1,64 @@
+// Other people's programs, started with the project's own files from deploy/.
+import { execFile, spawn } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+
+/** A file below deploy/ with other texts in the place of its examples. Each must be there. */
+export async function deployed(name, replacements) {
+  let text = await readFile(fileURLToPath(new URL(`../../deploy/${name}`, import.meta.url)), 'utf8');
+  for (const [example, ours] of Object.entries(replacements)) {
+    if (!text.includes(example)) throw new Error(`${name} has no ${JSON.stringify(example)}`);
+    text = text.replaceAll(example, ours);
+  }
+  return text;
+}
+
+/** A directory that is removed in the end, and what to write into it. */
+export async function folder() {
+  const dir = await mkdtemp(path.join(tmpdir(), 'clarim-deploy-'));
+  return {
+    path: (name) => path.join(dir, name),
+    write: (name, text) => writeFile(path.join(dir, name), text),
+    remove: () => rm(dir, { recursive: true, force: true }),
+  };
+}
+
+/** A certificate for localhost that nobody has signed: the files' names. */
+export async function certificate(dir) {
+  const [cert, key] = [dir.path('cert.pem'), dir.path('key.pem')];
+  await run('openssl', [
+    'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
+    '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-keyout', key, '-out', cert,
+  ]);
+  return { cert, key };
+}
+
+/** A program that stays in the foreground. `stop` ends it and waits. */
+export function foreground(program, args, options = {}) {
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => { output += chunk; });
+  const ended = new Promise((resolve) => {
+    child.once('error', (error) => { output += error.message; resolve(); });
+    child.once('close', resolve);
+  });
+  const end = () => child.kill('SIGKILL');
+  process.once('exit', end);
+  return {
+    output: () => output,
+    async stop() {
+      child.kill('SIGTERM');
+      const late = setTimeout(end, 15_000);
+      await ended;
+      clearTimeout(late);
+      process.off('exit', end);
+    },
+  };
+}
+
+export { run };

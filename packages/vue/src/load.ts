@@ -1,0 +1,29 @@
+import { computed, watch } from 'vue';
+import type { ChannelRef } from './channel.js';
+import { useWebSocketStatus } from './connection.js';
+import type { PublicChannel } from './echo.js';
+import { inBrowser } from './lifetime.js';
+import { useSubscription } from './subscription.js';
+
+/**
+ * Calls `load` each time the channel has been joined, so that nothing falls between the backend's answer and
+ * what is pushed; once, too, if it cannot be joined, as what is stored can be shown all the same.
+ */
+export function loadWhenJoined(channel: ChannelRef<PublicChannel>, load: () => void): void {
+	const { isSubscribed, error } = useSubscription(channel);
+	const { connectionState } = useWebSocketStatus();
+	const isHopeless = computed(() => error.value !== null
+		|| ['unavailable', 'failed', 'disconnected'].includes(connectionState.value)
+		|| (channel.value !== null && !channel.value.subscription));
+	let loaded = false;
+	inBrowser('loadWhenJoined', () => {
+		watch([channel, isSubscribed, isHopeless], ([joined, subscribed, hopeless], [before, wasSubscribed]) => {
+			if (joined !== before) loaded = false;
+			if (!joined) return;
+			if ((subscribed && !(wasSubscribed && loaded)) || (hopeless && !loaded)) {
+				loaded = true;
+				load();
+			}
+		}, { immediate: true, flush: 'sync' });
+	});
+}

@@ -1,0 +1,156 @@
+import { computed, readonly, ref, shallowRef, watch, type ComputedRef, type Ref, type ShallowRef } from 'vue';
+import { usePrivateChannel, type ChannelName, type ChannelRef } from './channel.js';
+import type { PrivateChannel } from './echo.js';
+import { inBrowser } from './lifetime.js';
+import { listen } from './listeners.js';
+import { loadWhenJoined } from './load.js';
+
+/** A notification as it is pushed, and as Laravel's and Clarim's tables of them have it. */
+export type Notification<T extends object = Record<string, unknown>> = T & {
+	id: string;
+	type: string;
+	read_at?: string | null;
+};
+
+export interface NotificationOptions<T extends object> {
+	/**
+	 * Asks the backend for those it has stored, the newest first: when the channel is joined, so again after
+	 * the connection was lost.
+	 */
+	load?: () => Promise<readonly Notification<T>[]>;
+	/** Tells the backend that these are read. If it fails they are unread again. */
+	save?: (ids: string[]) => Promise<unknown>;
+	/** For each that is pushed, once: show a toast. */
+	onNotification?: (notification: Notification<T>) => void;
+	/** The event's name, if it is not that of Laravel's notifications. */
+	event?: string;
+	/** So many are kept. 100. */
+	limit?: number;
+}
+
+/** The notifications of a user (`App.Models.User.7`): those stored and those pushed, each once. */
+export function useNotifications<T extends object = Record<string, unknown>>(
+	name: ChannelName, options: NotificationOptions<T> = {},
+): {
+	channel: ChannelRef<PrivateChannel>;
+	/** The newest first. */
+	notifications: Readonly<ShallowRef<readonly Notification<T>[]>>;
+	/** How many of them are unread. */
+	unread: ComputedRef<number>;
+	/** Marks as read, here at once and then at the backend (`save`). */
+	markRead: (ids: string | string[]) => Promise<void>;
+	markAllRead: () => Promise<void>;
+	/** Marks as read here only: it was read in another tab. */
+	setRead: (ids: string[]) => void;
+	/** Asks the backend again. */
+	reload: () => Promise<void>;
+	isLoading: Readonly<Ref<boolean>>;
+	/** Why the last `load` failed. */
+	error: Readonly<ShallowRef<unknown>>;
+} {
+	const { load, save, onNotification, event, limit = 100 } = options;
+	const notifications = shallowRef<readonly Notification<T>[]>([]);
+	const isLoading = ref(false);
+	const error = shallowRef<unknown>(null);
+	/** Counts what makes an answer of the backend too late: another user, or a newer question. */
+	let asked = 0;
+
+	const keep = (all: readonly Notification<T>[]): void => {
+		notifications.value = all.slice(0, limit);
+	};
+
+	async function reload(): Promise<void> {
+		if (!load) return;
+		const mine = ++asked;
+		const before = new Set(notifications.value.map(({ id }) => id));
+		isLoading.value = true;
+		try {
+			const stored = await load();
+			if (mine !== asked) return;
+			keep(merge(stored, notifications.value, before));
+			error.value = null;
+		} catch (problem) {
+			if (mine === asked) error.value = problem;
+		} finally {
+			if (mine === asked) isLoading.value = false;
+		}
+	}
+
+	function push(notification: Notification<T>): void {
+		// It was in the answer of the backend already.
+		if (notifications.value.some(({ id }) => id === notification.id)) return;
+		keep([{ ...notification, read_at: notification.read_at ?? null }, ...notifications.value]);
+		onNotification?.(notification);
+	}
+
+	function set(ids: readonly string[], readAt: string | null): string[] {
+		const changed: string[] = [];
+		notifications.value = notifications.value.map((notification) => {
+			const { id, read_at: before } = notification;
+			if (!ids.includes(id) || Boolean(before) === Boolean(readAt)) return notification;
+			changed.push(id);
+			return { ...notification, read_at: readAt };
+		});
+		return changed;
+	}
+
+	const setRead = (ids: readonly string[]): string[] => set(ids, new Date().toISOString());
+
+	async function markRead(which: string | string[]): Promise<void> {
+		const changed = setRead([which].flat());
+		if (!save || changed.length === 0) return;
+		try {
+			await save(changed);
+		} catch (problem) {
+			set(changed, null);
+			throw problem;
+		}
+	}
+
+	const channel = usePrivateChannel(name);
+	loadWhenJoined(channel, () => void reload());
+	inBrowser('useNotifications', () => {
+		watch(channel, (joined, _before, onCleanup) => {
+			if (!joined) return;
+			const unbind = listen(joined, event ?? joined.notificationCreatedEvent, push);
+			onCleanup(() => {
+				unbind();
+				asked += 1;
+				isLoading.value = false;
+				error.value = null;
+				notifications.value = [];
+			});
+		}, { immediate: true, flush: 'sync' });
+	});
+
+	return {
+		channel,
+		notifications,
+		unread: computed(() => notifications.value.filter(({ read_at: readAt }) => !readAt).length),
+		markRead,
+		markAllRead: () => markRead(notifications.value.map(({ id }) => id)),
+		setRead: (ids) => void setRead(ids),
+		reload,
+		isLoading: readonly(isLoading),
+		error,
+	};
+}
+
+/**
+ * The backend's list, between those that were pushed while it was on its way and those that it doesn't reach.
+ */
+function merge<T extends object>(
+	stored: readonly Notification<T>[], here: readonly Notification<T>[], before: ReadonlySet<string>,
+): Notification<T>[] {
+	const known = new Map(here.map((notification) => [notification.id, notification]));
+	const ids = new Set(stored.map(({ id }) => id));
+	const others = here.filter(({ id }) => !ids.has(id));
+	return [
+		...others.filter(({ id }) => !before.has(id)),
+		// What was read here while the answer was on its way is read.
+		...stored.map((notification) => ({
+			...notification, read_at: notification.read_at ?? known.get(notification.id)?.read_at ?? null,
+		})),
+		...others.filter(({ id }) => before.has(id)),
+	];
+}

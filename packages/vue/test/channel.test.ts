@@ -1,0 +1,236 @@
+import { nextTick, ref } from 'vue';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { useChannel, useEncryptedChannel, usePrivateChannel, useSubscription } from '../src/index.js';
+import { boundHandlers, startWorld, state, until, type World } from './world.js';
+
+let world: World;
+beforeAll(async () => { world = await startWorld(); });
+afterEach(() => world.clear());
+afterAll(() => world.close());
+
+const send = (channel: string, order: number) => world.sdk.trigger(channel, 'App\\Events\\OrderShipped', { order });
+
+/** A component's setup that notes the orders it hears of. */
+const listening = (name: Parameters<typeof useChannel>[0], heard: number[]) => () =>
+	useChannel(name, { OrderShipped: ({ order }) => heard.push(order) });
+
+test.each([
+	['useChannel', 'orders', useChannel],
+	['usePrivateChannel', 'private-orders', usePrivateChannel],
+	['useEncryptedChannel', 'private-encrypted-orders', useEncryptedChannel],
+])('%s hears the events of its channel, by Echo\'s names and by those on the wire', async (_, wire, composable) => {
+	const heard: object[] = [];
+	const { result } = world.run(world.browser(), () => composable('orders', {
+		OrderShipped: (event) => heard.push(event),
+		'.order.paid': (event) => heard.push(event),
+	}));
+	await world.occupied(wire);
+	expect(result.value?.name).toBe(wire);
+	await send(wire, 7);
+	await world.sdk.trigger(wire, 'order.paid', { order: 8 });
+	await until(() => heard.length === 2);
+	expect(heard).toEqual([{ order: 7 }, { order: 8 }]);
+});
+
+describe('a name that changes', () => {
+	test('leaves the old channel and joins the new one, listeners included', async () => {
+		const [id, heard] = [ref(1), [] as number[]];
+		const { result } = world.run(world.browser(), listening(() => `orders.${id.value}`, heard));
+		await world.occupied('orders.1');
+		await send('orders.1', 1);
+		await until(() => heard.length === 1);
+		const old = result.value!;
+
+		id.value = 2;
+		await world.occupied('orders.2');
+		expect(result.value?.name).toBe('orders.2');
+		// What was heard on the old object is silent even if its channel is joined again by somebody else.
+		expect(Object.keys(old.subscription.callbacks._callbacks)).toEqual([]);
+		await send('orders.1', 10);
+		await send('orders.2', 2);
+		await until(() => heard.length === 2);
+		expect(heard).toEqual([1, 2]);
+
+		id.value = 1;
+		await world.occupied('orders.1');
+		await send('orders.1', 3);
+		await until(() => heard.length === 3);
+		expect(heard).toEqual([1, 2, 3]);
+	});
+
+	test('joins nothing while there is none', async () => {
+		const [id, heard] = [ref<number | null>(null), [] as number[]];
+		const echo = world.browser();
+		const { result } = world.run(echo, listening(() => id.value && `orders.${id.value}`, heard));
+		await state(echo, 'connected');
+		expect(result.value).toBeNull();
+		expect(echo.connector.channels).toEqual({});
+		id.value = 5;
+		await world.occupied('orders.5');
+		id.value = null;
+		await world.occupied();
+		expect(result.value).toBeNull();
+	});
+
+	test('given as a ref, and back and forth in one tick, is joined once', async () => {
+		const name = ref('orders.1');
+		world.run(world.browser(), () => usePrivateChannel(name));
+		await world.occupied('private-orders.1');
+		name.value = 'orders.2';
+		name.value = 'orders.1';
+		await nextTick();
+		expect(world.auth.requests.length).toBe(1);
+	});
+});
+
+describe('several components on one channel', () => {
+	test('share it; each takes only its own listeners with it, and the last leaves', async () => {
+		const echo = world.browser();
+		const [first, second] = [[] as number[], [] as number[]];
+		const a = world.run(echo, listening('orders', first));
+		const b = world.run(echo, listening('orders', second));
+		await world.occupied('orders');
+		await send('orders', 1);
+		await until(() => first.length === 1 && second.length === 1);
+
+		a.unmount();
+		await send('orders', 2);
+		await until(() => second.length === 2);
+		expect(first).toEqual([1]);
+		expect(await world.channels()).toEqual(['orders']);
+
+		b.unmount();
+		await world.occupied();
+	});
+
+	test('may listen with the same function', async () => {
+		const echo = world.browser();
+		const heard: number[] = [];
+		const events = { OrderShipped: ({ order }: { order: number }) => { heard.push(order); } };
+		const a = world.run(echo, () => useChannel('orders', events));
+		world.run(echo, () => useChannel('orders', events));
+		await world.occupied('orders');
+		await send('orders', 1);
+		await until(() => heard.length === 2);
+		a.unmount();
+		await send('orders', 2);
+		await send('orders', 3);
+		await until(() => heard.includes(3));
+		expect(heard).toEqual([1, 1, 2, 3]);
+	});
+
+	test('hand it over without leaving it, when one takes the other\'s place', async () => {
+		const echo = world.browser();
+		const page = world.run(echo, () => usePrivateChannel('orders'));
+		await world.occupied('private-orders');
+		page.unmount();
+		const next = world.run(echo, () => usePrivateChannel('orders'));
+		await nextTick();
+		expect(next.result.value?.subscription.subscribed).toBe(true);
+		expect(world.auth.requests.length).toBe(1);
+	});
+
+	test('a component that is gone hears nothing, not even what is being delivered', async () => {
+		const echo = world.browser();
+		const heard: string[] = [];
+		const second = { unmount: () => {} };
+		world.run(echo, () => useChannel('orders', {
+			OrderShipped: () => {
+				heard.push('first');
+				second.unmount();
+			},
+		}));
+		const { unmount } = world.run(echo, () => useChannel('orders', { OrderShipped: () => heard.push('second') }));
+		second.unmount = unmount;
+		await world.occupied('orders');
+		await send('orders', 1);
+		await send('orders', 2);
+		await until(() => heard.length >= 2);
+		expect(heard).toEqual(['first', 'first']);
+	});
+});
+
+describe('beside Echo itself', () => {
+	test('a channel that was there before is not left', async () => {
+		const echo = world.browser();
+		echo.channel('orders');
+		await world.occupied('orders');
+		const handlers = boundHandlers(echo);
+		const { unmount } = world.run(echo, listening('orders', []));
+		expect(boundHandlers(echo)).toBe(handlers + 1);
+		unmount();
+		await nextTick();
+		expect(boundHandlers(echo)).toBe(handlers);
+		expect(Object.keys(echo.connector.channels)).toEqual(['orders']);
+	});
+
+	test('a channel that was left behind our back is joined again by the next who asks', async () => {
+		const echo = world.browser();
+		const [first, second] = [[] as number[], [] as number[]];
+		const a = world.run(echo, listening('orders', first));
+		await world.occupied('orders');
+		echo.leave('orders');
+		await world.occupied();
+		const b = world.run(echo, listening('orders', second));
+		await world.occupied('orders');
+		a.unmount();
+		await nextTick();
+		await send('orders', 1);
+		await until(() => second.length === 1);
+		b.unmount();
+		await world.occupied();
+	});
+});
+
+describe('a subscription that is on its way', () => {
+	test('is left when it has arrived', async () => {
+		const echo = world.browser();
+		await state(echo, 'connected');
+		const { unmount } = world.run(echo, () => usePrivateChannel('orders'));
+		expect(echo.connector.pusher.channel('private-orders').subscriptionPending).toBe(true);
+		unmount();
+		await until(() => echo.connector.pusher.allChannels().length === 0);
+		expect(echo.connector.channels).toEqual({});
+		await world.occupied();
+	});
+
+	test.each(['orders', 'forbidden'])('and is lost or refused (%s), does not come back', async (name) => {
+		const echo = world.browser();
+		const { pusher } = echo.connector;
+		await state(echo, 'connected');
+		const handlers = boundHandlers(echo);
+		world.run(echo, () => usePrivateChannel(name)).unmount();
+		await nextTick();
+		expect(pusher.allChannels().length).toBe(1);
+		// The refusal is waited for; the connection breaks before the other's answer is there.
+		if (name === 'forbidden') await until(() => pusher.allChannels().length === 0);
+		pusher.disconnect();
+		expect(pusher.allChannels()).toEqual([]);
+		pusher.connect();
+		await state(echo, 'connected');
+		expect(await world.channels()).toEqual([]);
+		expect(boundHandlers(echo)).toBe(handlers);
+	});
+
+	test('goes on if somebody asks again meanwhile', async () => {
+		const echo = world.browser();
+		await state(echo, 'connected');
+		world.run(echo, () => usePrivateChannel('orders')).unmount();
+		await nextTick();
+		const { result } = world.run(echo, () => usePrivateChannel('orders'));
+		await world.occupied('private-orders');
+		await until(() => result.value?.subscription.subscribed);
+		expect(world.auth.requests.length).toBe(1);
+	});
+});
+
+test('a refusal is seen, and the next who asks tries again', async () => {
+	const echo = world.browser();
+	const subscribing = () => useSubscription(usePrivateChannel('forbidden'));
+	const { result: { error, isSubscribed } } = world.run(echo, subscribing);
+	await until(() => error.value);
+	expect(error.value).toMatchObject({ type: 'AuthError', status: 403 });
+	expect(isSubscribed.value).toBe(false);
+	world.run(echo, subscribing);
+	await until(() => world.auth.requests.length === 2);
+});

@@ -1,0 +1,141 @@
+import { ref } from 'vue';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { useNotifications, type Notification } from '../src/index.js';
+import { startWorld, state, until, type World } from './world.js';
+
+let world: World;
+beforeAll(async () => { world = await startWorld(); });
+afterEach(() => world.clear());
+afterAll(() => world.close());
+
+interface Invoice { message: string }
+type Stored = Notification<Invoice>;
+
+const EVENT = 'Illuminate\\Notifications\\Events\\BroadcastNotificationCreated';
+const TYPE = 'App\\Notifications\\InvoicePaid';
+
+const stored = (id: string, read_at: string | null = null): Stored => ({ id, type: TYPE, message: id, read_at });
+const push = (id: string, user = 1) =>
+	world.sdk.trigger(`private-App.Models.User.${user}`, EVENT, { id, type: TYPE, message: id });
+const ids = (list: readonly Stored[]) => list.map(({ id }) => id).join();
+
+test('lists those stored and those pushed, the newest first and each once, with a toast for what is pushed', async () => {
+	const toasts: string[] = [];
+	const { result } = world.run(world.browser(), () => useNotifications<Invoice>('App.Models.User.1', {
+		load: async () => [stored('b'), stored('a', '2026-01-01')],
+		onNotification: ({ message }) => toasts.push(message),
+	}));
+	await until(() => result.notifications.value.length === 2);
+	expect(result.unread.value).toBe(1);
+	await push('b');
+	await push('c');
+	await until(() => result.notifications.value.length === 3);
+	expect(ids(result.notifications.value)).toBe('c,b,a');
+	expect(result.unread.value).toBe(2);
+	expect(toasts).toEqual(['c']);
+});
+
+test('asks the backend only when nothing can be missed any more', async () => {
+	const answers: ((list: Stored[]) => void)[] = [];
+	const { result } = world.run(world.browser(), () => useNotifications<Invoice>('App.Models.User.1', {
+		load: () => new Promise((resolve) => { answers.push(resolve); }),
+	}));
+	await until(() => answers.length === 1);
+	expect(result.channel.value?.subscription.subscribed).toBe(true);
+	expect(result.isLoading.value).toBe(true);
+	// Pushed while the answer is on its way.
+	await push('c');
+	await until(() => result.notifications.value.length === 1);
+	await result.markRead('c');
+	answers[0]!([stored('b'), stored('a')]);
+	await until(() => !result.isLoading.value);
+	expect(ids(result.notifications.value)).toBe('c,b,a');
+	expect(result.unread.value).toBe(2);
+});
+
+test('marks as read, one or all, and tells the backend once', async () => {
+	const saved: string[][] = [];
+	const { result } = world.run(world.browser(), () => useNotifications<Invoice>('App.Models.User.1', {
+		load: async () => [stored('c'), stored('b'), stored('a')],
+		save: async (read) => { saved.push(read); },
+	}));
+	await until(() => result.unread.value === 3);
+	await result.markRead('b');
+	await result.markRead('b');
+	expect(result.unread.value).toBe(2);
+	await result.markAllRead();
+	expect(result.unread.value).toBe(0);
+	expect(saved).toEqual([['b'], ['c', 'a']]);
+});
+
+test('what the backend could not mark is unread again', async () => {
+	const { result } = world.run(world.browser(), () => useNotifications<Invoice>('App.Models.User.1', {
+		load: async () => [stored('b'), stored('a')],
+		save: () => Promise.reject(new Error('503')),
+	}));
+	await until(() => result.unread.value === 2);
+	result.setRead(['a']);
+	const marking = result.markAllRead();
+	expect(result.unread.value).toBe(0);
+	await expect(marking).rejects.toThrow('503');
+	expect(result.notifications.value.map(({ id, read_at: at }) => [id, Boolean(at)])).toEqual([['b', false], ['a', true]]);
+});
+
+test('after a lost connection what was missed is there, above what the backend does not list any more', async () => {
+	let list = [stored('b'), stored('a')];
+	const echo = world.browser();
+	const { result } = world.run(echo, () => useNotifications<Invoice>('App.Models.User.1', { load: async () => list }));
+	await until(() => result.notifications.value.length === 2);
+	await result.markRead('b');
+	echo.connector.pusher.disconnect();
+	list = [stored('c'), stored('b')];
+	echo.connector.pusher.connect();
+	await until(() => result.notifications.value.length === 3);
+	expect(ids(result.notifications.value)).toBe('c,b,a');
+	expect(result.unread.value).toBe(2);
+});
+
+test('another user has other notifications; a late answer for the first is thrown away', async () => {
+	const user = ref(1);
+	const answers = new Map<number, (list: Stored[]) => void>();
+	const { result } = world.run(world.browser(), () => useNotifications<Invoice>(() => `App.Models.User.${user.value}`, {
+		load: () => new Promise((resolve) => { answers.set(user.value, resolve); }),
+	}));
+	await until(() => answers.has(1));
+	user.value = 2;
+	await until(() => answers.has(2));
+	answers.get(1)!([stored('of 1')]);
+	answers.get(2)!([stored('of 2')]);
+	await until(() => result.notifications.value.length > 0);
+	expect(ids(result.notifications.value)).toBe('of 2');
+});
+
+test('what is stored is shown without a connection too, and a failure is told', async () => {
+	const echo = world.browser();
+	echo.disconnect();
+	await state(echo, 'disconnected');
+	const problems = [new Error('503')];
+	const { result } = world.run(echo, () => useNotifications<Invoice>('App.Models.User.1', {
+		load: async () => {
+			const problem = problems.pop();
+			if (problem) throw problem;
+			return [stored('a')];
+		},
+	}));
+	await until(() => result.error.value);
+	expect(result.error.value).toEqual(new Error('503'));
+	await result.reload();
+	expect(result.error.value).toBeNull();
+	expect(ids(result.notifications.value)).toBe('a');
+});
+
+test('keeps no more than its limit, and hears another event if told so', async () => {
+	const { result } = world.run(world.browser(), () => useNotifications<Invoice>('notifications.1', {
+		event: 'NotificationCreated', limit: 2,
+	}));
+	await world.occupied('private-notifications.1');
+	for (const id of ['a', 'b', 'c']) {
+		await world.sdk.trigger('private-notifications.1', 'App\\Events\\NotificationCreated', stored(id));
+	}
+	await until(() => ids(result.notifications.value) === 'c,b');
+});

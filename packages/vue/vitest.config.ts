@@ -1,0 +1,14 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+	test: {
+		include: ['test/*.test.ts'],
+		environment: 'happy-dom',
+		// The tests ask the server whether it is up, which is on another port than the page of this environment.
+		environmentOptions: { happyDOM: { settings: { fetch: { disableSameOriginPolicy: true } } } },
+		// Each file has a server of its own; the machine's cores are few.
+		maxWorkers: 1,
+		testTimeout: 20_000,
+		hookTimeout: 30_000,
+	},
+});
