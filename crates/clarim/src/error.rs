@@ -123,6 +123,32 @@ pub enum Error {
         /// Everything that is wrong.
         problems: Vec<String>,
     },
+    /// A notification did not go through everything it was to go through. What isn't named here has it.
+    #[error("{notification}: {}", list(failures))]
+    Notification {
+        /// The notification's type.
+        notification: String,
+        /// What failed, for whom.
+        failures: Vec<NotificationFailure>,
+    },
+    /// A channel of the application's own could not deliver a notification.
+    #[error("{via}: {cause}")]
+    Undelivered {
+        /// The channel's name.
+        via: String,
+        /// What it says.
+        cause: String,
+        /// Whether trying again may help.
+        temporary: bool,
+    },
+    /// The database of notifications could not be asked.
+    #[error("the database: {cause}")]
+    Database {
+        /// What it says.
+        cause: String,
+        /// Whether trying again may help.
+        temporary: bool,
+    },
     /// A job is of a version that this code doesn't know.
     #[error("a job of version {found}; this code knows versions up to {known}")]
     JobVersion {
@@ -144,10 +170,42 @@ impl Error {
             | Self::Encryption(_)
             | Self::Store { .. } => true,
             Self::Refused { status, .. } => is_temporary_status(*status),
-            Self::Embedded { temporary, .. } | Self::Queue { temporary, .. } => *temporary,
+            Self::Embedded { temporary, .. }
+            | Self::Queue { temporary, .. }
+            | Self::Undelivered { temporary, .. }
+            | Self::Database { temporary, .. } => *temporary,
+            Self::Notification { failures, .. } => {
+                failures.iter().all(|failure| failure.error.is_temporary())
+            }
             _ => false,
         }
     }
+
+    pub(crate) fn no_notification_channel(via: &str) -> Self {
+        let cause = if via == "database" {
+            "this process has no table for notifications: Clarim::with_notifications"
+        } else {
+            "this process has no such channel: Clarim::with_notification_channel"
+        };
+        Self::Undelivered { via: via.to_owned(), cause: cause.to_owned(), temporary: false }
+    }
+}
+
+/// One way in which a notification did not reach one user.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct NotificationFailure {
+    /// Who: the type and the id.
+    pub to: String,
+    /// Through what.
+    pub via: String,
+    /// Why not.
+    pub error: Error,
+}
+
+fn list(failures: &[NotificationFailure]) -> String {
+    let line = |one: &NotificationFailure| format!("to {} via {}: {}", one.to, one.via, one.error);
+    failures.iter().map(line).collect::<Vec<_>>().join("; ")
 }
 
 /// Answers about the server, and not about the request.

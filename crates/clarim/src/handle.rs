@@ -42,6 +42,9 @@ pub(crate) struct Inner {
     pub(crate) publisher: Arc<dyn Publisher>,
     pub(crate) queue: Arc<dyn Queue>,
     pub(crate) fake: Option<Fake>,
+    /// What stands before the publisher.
+    #[cfg(feature = "notifications")]
+    pub(crate) outlet: Arc<crate::notification::Outlet>,
     #[cfg(feature = "embedded")]
     server: Option<clarim_server::Server>,
 }
@@ -315,6 +318,10 @@ impl Builder {
     }
 
     fn with(self, publisher: Arc<dyn Publisher>) -> Clarim {
+        #[cfg(feature = "notifications")]
+        let outlet = Arc::new(crate::notification::Outlet::new(publisher));
+        #[cfg(feature = "notifications")]
+        let publisher: Arc<dyn Publisher> = outlet.clone();
         let queue = self.queue.unwrap_or_else(|| match self.settings.queue.storage() {
             Some(storage) => Arc::new(StoredQueue::new(storage)),
             None => Arc::new(MemoryQueue::new(publisher.clone())),
@@ -324,6 +331,8 @@ impl Builder {
             publisher,
             queue,
             fake: self.fake,
+            #[cfg(feature = "notifications")]
+            outlet,
             #[cfg(feature = "embedded")]
             server: self.server,
         };

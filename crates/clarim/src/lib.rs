@@ -152,6 +152,13 @@
 //! With the feature `types`, [`types`][mod@types] writes what each event brings as TypeScript, so that a
 //! page that listens for something else does not build.
 //!
+//! # What one user is told
+//!
+//! With the feature `notifications`, and `sqlite` or `postgres` for the table in which they are kept:
+//! `clarim.notify(&user, InvoicePaid { … })` writes a row and broadcasts it to
+//! `Echo.private('App.Models.User.7').notification(…)`; the module `notification` says how, also by mail, or
+//! later.
+//!
 //! # In tests
 //!
 //! [`Clarim::fake`] sends nothing, and its [`Fake`] is asked what was broadcast.
@@ -165,6 +172,8 @@ mod encryption;
 mod error;
 mod event;
 mod handle;
+#[cfg(feature = "notifications")]
+pub mod notification;
 mod pending;
 pub mod publisher;
 pub mod queue;
@@ -187,7 +196,7 @@ pub mod embedded {
 pub use channel::Channel;
 pub use clarim_macros::Broadcast;
 pub use encryption::MasterKey;
-pub use error::Error;
+pub use error::{Error, NotificationFailure};
 pub use event::{Broadcast, Delivery, EventName, EventType};
 pub use handle::{Builder, Clarim};
 pub use pending::{Anonymous, PendingBroadcast};

@@ -7,13 +7,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::handle::{Clarim, Inner, Payload};
-use crate::publisher::{BoxFuture, MAX_CHANNELS, Publication, Sent};
+use crate::publisher::{BoxFuture, MAX_CHANNELS, Notice, Publication, Sent};
 use crate::queue::Job;
 use crate::{Broadcast, Channel, Delivery, Error, EventName, SocketId};
 
 /// What is said about one broadcast, and not about its type.
 #[derive(Debug, Clone, Copy, Default)]
-struct Options {
+pub(crate) struct Options {
     except: Option<SocketId>,
     now: Option<bool>,
     rescue: bool,
@@ -81,6 +81,7 @@ impl<E: Broadcast + Send + 'static> IntoFuture for PendingBroadcast<E> {
                 data: event.broadcast_with(),
                 delivery: event.delivery(),
                 options,
+                notice: None,
             };
             outgoing.send(&clarim.inner, || Some(Box::new(event))).await
         })
@@ -143,22 +144,24 @@ impl Anonymous {
     /// When it can't be sent, or the queue doesn't take it.
     pub async fn send(self) -> Result<(), Error> {
         let Self { clarim, channels, name, data, delivery, options } = self;
-        let outgoing = Outgoing { channels, name, data, delivery, options };
+        let outgoing = Outgoing { channels, name, data, delivery, options, notice: None };
         outgoing.send(&clarim.inner, || None).await
     }
 }
 
 /// Everything that is known of a broadcast.
-struct Outgoing {
-    channels: Vec<Channel>,
-    name: EventName,
-    data: Payload,
-    delivery: Delivery,
-    options: Options,
+pub(crate) struct Outgoing {
+    pub(crate) channels: Vec<Channel>,
+    pub(crate) name: EventName,
+    pub(crate) data: Payload,
+    pub(crate) delivery: Delivery,
+    pub(crate) options: Options,
+    /// What goes through the queue with it, and is done before it.
+    pub(crate) notice: Option<Notice>,
 }
 
 impl Outgoing {
-    async fn send(
+    pub(crate) async fn send(
         self,
         to: &Inner,
         event: impl FnOnce() -> Option<Box<dyn Any + Send>>,
@@ -183,13 +186,13 @@ impl Outgoing {
         name: &str,
         event: impl FnOnce() -> Option<Box<dyn Any + Send>>,
     ) -> Result<(), Error> {
-        let Self { channels, data, delivery, options, .. } = self;
+        let Self { channels, data, delivery, options, notice, .. } = self;
         let cannot = |cause| Error::Payload { event: name.to_owned(), cause };
         let data = data.map_err(cannot)?;
         let except = options.except.map(|SocketId(id)| id);
         let publications = to.publications(&channels, name, &data.to_string(), except)?;
         let now = options.now.unwrap_or(delivery.now);
-        let mut job = Job::new(name.to_owned(), publications, delivery);
+        let mut job = Job { notice, ..Job::new(name.to_owned(), publications, delivery) };
         if let Some(fake) = &to.fake {
             let queue = (!now).then(|| job.queue().to_owned());
             fake.record(Sent { name: name.to_owned(), channels, data, except, queue }, event());

@@ -52,6 +52,7 @@ use crate::publisher::BoxFuture;
 use callback::BoxError;
 pub use callback::{Answer, Argument, Callback, Failure, FromName, FromState, Later, Now, Outcome};
 use pattern::Pattern;
+pub(crate) use routes::by_closure;
 
 /// Whether a user is let in.
 enum Verdict {
@@ -62,7 +63,7 @@ enum Verdict {
 
 type Check<U, S> =
     Arc<dyn Fn(U, Vec<String>, &S) -> BoxFuture<'static, Result<Verdict, Failure>> + Send + Sync>;
-type Authenticate<U, S> =
+pub(crate) type Authenticate<U, S> =
     Arc<dyn Fn(Parts, S) -> BoxFuture<'static, Result<Option<U>, BoxError>> + Send + Sync>;
 type SignIn<U, S> =
     Arc<dyn Fn(U, &S) -> BoxFuture<'static, Result<Option<UserData>, Failure>> + Send + Sync>;
@@ -194,7 +195,7 @@ where
         F: Fn(Parts) -> R + Clone + Send + Sync + 'static,
         R: Answer<Option<U>, M> + Send + 'static,
     {
-        self.guards.push((name.into(), routes::by_closure(authenticate)));
+        self.guards.push((name.into(), by_closure(authenticate)));
         self
     }
 

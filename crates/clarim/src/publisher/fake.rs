@@ -38,7 +38,11 @@ use crate::{Channel, Error};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Default)]
-pub struct Fake(Arc<Mutex<Vec<Record>>>);
+pub struct Fake {
+    records: Arc<Mutex<Vec<Record>>>,
+    #[cfg(feature = "notifications")]
+    pub(crate) notified: Arc<Mutex<Vec<crate::notification::Notified>>>,
+}
 
 struct Record {
     sent: Sent,
@@ -82,6 +86,8 @@ impl Fake {
     /// Forgets everything.
     pub fn clear(&self) {
         self.lock().clear();
+        #[cfg(feature = "notifications")]
+        self.forget_notified();
     }
 
     /// An event of this type, for which this is true, was broadcast.
@@ -154,7 +160,7 @@ impl Fake {
 
     /// What is remembered is whole at any time, even when an assertion has panicked over it.
     fn lock(&self) -> MutexGuard<'_, Vec<Record>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -37,7 +37,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::publisher::{BoxFuture, Publication, Publisher};
+use crate::publisher::{BoxFuture, Notice, Publication, Publisher};
 use crate::{Delivery, Error};
 
 #[cfg(feature = "redis")]
@@ -80,6 +80,9 @@ pub struct Job {
     pub version: u32,
     /// The event's name on the wire, for people.
     pub event: String,
+    /// What is still to be written down or sent before anything is published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<Notice>,
     /// What is still to be published, in this order.
     pub publications: Vec<Publication>,
     /// The queue it is for, and how it is tried again.
@@ -99,7 +102,14 @@ impl Job {
             let by = delivery.unique_by.clone();
             format!("{event}:{}", by.unwrap_or_else(|| channels().collect::<Vec<_>>().join(",")))
         });
-        Self { version: Self::VERSION, event, publications, delivery, unique }
+        Self { version: Self::VERSION, event, notice: None, publications, delivery, unique }
+    }
+
+    /// One that publishes nothing.
+    #[cfg(feature = "notifications")]
+    pub(crate) fn of_notice(notice: Notice, delivery: Delivery) -> Self {
+        let event = notice.notification_type.clone();
+        Self { notice: Some(notice), unique: None, ..Self::new(event, Vec::new(), delivery) }
     }
 
     /// The name of the queue it is for; without one `default`.
@@ -142,20 +152,29 @@ impl Job {
         serde_json::from_str(text).map_err(unreadable)
     }
 
-    /// Publishes what is still to be published. After a failure, what went out before it is no longer
-    /// part of the job.
+    /// Does what is still to be done: the notice first, which nothing overtakes unless it can never
+    /// succeed, then what is to be published. After a failure, what went out before it is no longer part of
+    /// the job.
     ///
     /// # Errors
     /// Those of the publisher; and a temporary one when the time for an attempt is over.
     pub async fn attempt(&mut self, publisher: &dyn Publisher) -> Result<(), Error> {
         let limit = self.delivery.timeout;
-        let publications = &mut self.publications;
+        let Self { notice, publications, .. } = self;
         let all = async {
+            let mut refused = None;
+            if let Some(what) = notice {
+                match publisher.notify(what).await {
+                    Ok(()) => *notice = None,
+                    Err(error) if error.is_temporary() => return Err(error),
+                    Err(error) => refused = Some(error),
+                }
+            }
             while let Some(next) = publications.first() {
                 publisher.publish(std::slice::from_ref(next)).await?;
                 publications.remove(0);
             }
-            Ok(())
+            refused.map_or(Ok(()), Err)
         };
         let attempted = tokio::time::timeout(limit, all).await;
         attempted.unwrap_or_else(|_| {

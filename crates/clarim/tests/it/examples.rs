@@ -125,15 +125,7 @@ async fn orders_ships_over_https_to_a_server_whose_certificate_it_is_told_to_tru
 
 /// `port`: where the application finds the server; `open_port`: where the test's client does.
 async fn orders_ships(connection: &str, port: u16, open_port: u16, more: &[(&str, String)]) {
-    let variables = [
-        ("BROADCAST_CONNECTION", connection.to_owned()),
-        ("REVERB_APP_ID", "123456".to_owned()),
-        ("REVERB_APP_KEY", "reverb-key".to_owned()),
-        ("REVERB_APP_SECRET", "reverb-secret".to_owned()),
-        ("REVERB_HOST", "127.0.0.1".to_owned()),
-        ("REVERB_PORT", port.to_string()),
-        ("REVERB_SCHEME", "http".to_owned()),
-    ];
+    let variables = variables(connection, port);
     let (_child, address) = run("orders", &[&variables, more].concat()).await;
     let mut client = Client::connect(open_port).await;
     client.subscribe("private-orders.101").await;
@@ -141,4 +133,33 @@ async fn orders_ships(connection: &str, port: u16, open_port: u16, more: &[(&str
     let (name, _, data) = client.event().await;
     assert_eq!(name, "App\\Events\\OrderShipped");
     assert_eq!(data, json!({ "order": 101, "tracking": "BR000000101" }));
+}
+
+fn variables(connection: &str, port: u16) -> [(&'static str, String); 7] {
+    [
+        ("BROADCAST_CONNECTION", connection.to_owned()),
+        ("REVERB_APP_ID", "123456".to_owned()),
+        ("REVERB_APP_KEY", "reverb-key".to_owned()),
+        ("REVERB_APP_SECRET", "reverb-secret".to_owned()),
+        ("REVERB_HOST", "127.0.0.1".to_owned()),
+        ("REVERB_PORT", port.to_string()),
+        ("REVERB_SCHEME", "http".to_owned()),
+    ]
+}
+
+#[tokio::test]
+async fn invoice_notifies_its_user_and_keeps_it() {
+    let world = World::start();
+    let port = world.0.address().unwrap().port();
+    let (_child, address) = run("invoice", &variables("reverb", port)).await;
+    let mut client = Client::connect(port).await;
+    client.subscribe("private-App.Models.User.7").await;
+    let ana = [("x-user", "7")];
+    request_as(&address, "POST /invoices/1/pay", &ana).await;
+    let (_, _, heard) = client.event().await;
+    assert_eq!(heard["message"], "Fatura #1 foi paga!");
+    let list = request_as(&address, "GET /notifications", &ana).await;
+    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    assert_eq!((&list["unread"], &list["data"][0]["id"]), (&json!(1), &heard["id"]));
+    assert_eq!(list["data"][0]["data"], json!({ "invoice_id": 1, "amount": 4200 }));
 }

@@ -7,8 +7,12 @@ mod derive;
 mod examples;
 mod fake;
 mod faults;
+mod notifications;
 mod publishing;
 mod queue;
 mod routes;
+#[path = "../queue/stores.rs"]
+#[allow(dead_code, reason = "the tests of queues need all of it")]
+mod stores;
 mod support;
 mod types;

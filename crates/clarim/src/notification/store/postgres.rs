@@ -1,0 +1,33 @@
+//! What is different in PostgreSQL, which has types for everything.
+
+use chrono::{DateTime, Utc};
+use sqlx::Row;
+use sqlx::postgres::{PgPoolOptions, PgRow};
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::{ACQUIRE_TIMEOUT, StoredNotification};
+
+pub(super) const MIGRATIONS: [&str; 1] = [include_str!("migrations/postgres-1.sql")];
+
+pub(super) async fn connect(url: &str) -> sqlx::Result<sqlx::PgPool> {
+    PgPoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).connect(url).await
+}
+
+pub(super) fn id(id: Uuid) -> Uuid {
+    id
+}
+
+pub(super) fn time(time: DateTime<Utc>) -> DateTime<Utc> {
+    time
+}
+
+pub(super) fn stored(row: &PgRow) -> sqlx::Result<StoredNotification> {
+    Ok(StoredNotification {
+        id: row.try_get("id")?,
+        notification_type: row.try_get("type")?,
+        data: row.try_get::<Json<_>, _>("data")?.0,
+        read_at: row.try_get("read_at")?,
+        created_at: row.try_get("created_at")?,
+    })
+}

@@ -1,0 +1,548 @@
+//! Notifications: in real databases, and as a client hears of them.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::http::Request;
+use axum::http::request::Parts;
+use clarim::notification::{
+    BROADCAST_NOTIFICATION_CREATED, Notice, Notifiable, Notification, NotificationChannel,
+    Notifications, Page, StoredNotification, Via,
+};
+use clarim::publisher::{BoxFuture, Publication, Publisher};
+use clarim::queue::Worker;
+use clarim::{Channel, Clarim, Delivery, Error, Fake, Settings};
+use serde::Serialize;
+use serde_json::{Value, json};
+use sqlx::postgres::PgPoolOptions;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tower::ServiceExt;
+use uuid::Uuid;
+
+use crate::stores::{Kind, Store};
+use crate::support::{TIMEOUT, World};
+
+struct User(u64);
+
+impl Notifiable for User {
+    fn notifiable_id(&self) -> String {
+        self.0.to_string()
+    }
+
+    fn address_for(&self, channel: &str) -> Option<String> {
+        (channel == "mail").then(|| format!("{}@example.com", self.0))
+    }
+}
+
+/// Its ids are those of users too.
+struct Company(u64);
+
+impl Notifiable for Company {
+    fn notifiable_id(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+#[derive(Serialize)]
+struct InvoicePaid {
+    invoice: u64,
+    amount: u64,
+}
+
+impl<N: Notifiable> Notification<N> for InvoicePaid {
+    fn to_broadcast(&self, _: &N) -> serde_json::Result<Value> {
+        Ok(json!({ "invoice": self.invoice, "message": "paid", "id": "not this one" }))
+    }
+}
+
+fn paid(invoice: u64) -> InvoicePaid {
+    InvoicePaid { invoice, amount: 4200 }
+}
+
+/// Says itself what it goes through, and when.
+#[derive(Serialize)]
+struct Custom {
+    #[serde(skip)]
+    via: Vec<Via>,
+    #[serde(skip)]
+    delay: Option<Duration>,
+    text: &'static str,
+}
+
+fn custom(via: &[Via]) -> Custom {
+    Custom { via: via.to_vec(), delay: None, text: "Olá" }
+}
+
+impl Notification<User> for Custom {
+    fn via(&self, _: &User) -> Vec<Via> {
+        self.via.clone()
+    }
+
+    fn delay(&self, _: &User) -> Option<Duration> {
+        self.delay
+    }
+
+    fn delivery(&self) -> Delivery {
+        Delivery::queued().backoff([Duration::from_millis(10)])
+    }
+}
+
+async fn sqlite() -> Notifications {
+    let table = Notifications::connect("sqlite::memory:").await.unwrap();
+    table.migrate().await.unwrap();
+    table
+}
+
+/// An application that sends nothing, but has a table and the queue in memory.
+fn application(table: &Notifications) -> (Clarim, Fake) {
+    let fake = Fake::default();
+    let builder = Clarim::builder(Settings::default()).publisher(Arc::new(fake.clone()));
+    (builder.build().unwrap().with_notifications(table.clone()), fake)
+}
+
+fn invoices(found: &[StoredNotification]) -> Vec<u64> {
+    found.iter().map(|one| one.data["invoice"].as_u64().unwrap()).collect()
+}
+
+/// What both databases must do.
+async fn keeps_notifications(table: Notifications) {
+    table.migrate().await.unwrap();
+    table.migrate().await.expect("the second time there is nothing to do");
+    let (clarim, _) = application(&table);
+    let (ana, rui, company) = (User(7), User(8), Company(7));
+    assert!(table.all(&ana, Page::default()).await.unwrap().is_empty());
+    for invoice in 1..=5 {
+        clarim.notify(&ana, paid(invoice)).await.unwrap();
+    }
+    clarim.notify_all([&rui], paid(6)).await.unwrap();
+    clarim.notify(&company, paid(7)).await.unwrap();
+
+    let first = table.all(&ana, Page::of(2)).await.unwrap();
+    assert_eq!(invoices(&first), [5, 4], "newest first");
+    assert_eq!(first[0].notification_type, "App\\Notifications\\InvoicePaid");
+    assert_eq!(first[0].data, json!({ "invoice": 5, "amount": 4200 }));
+    // What comes meanwhile moves nothing.
+    clarim.notify(&ana, paid(8)).await.unwrap();
+    let second = table.all(&ana, Page::of(2).before(&first[1])).await.unwrap();
+    assert_eq!(invoices(&second), [3, 2]);
+    let last = table.all(&ana, Page::of(2).before(&second[1])).await.unwrap();
+    assert_eq!(invoices(&last), [1]);
+    assert_eq!(invoices(&table.all(&rui, Page::default()).await.unwrap()), [6]);
+    assert_eq!(invoices(&table.all(&company, Page::default()).await.unwrap()), [7]);
+
+    let (newest, id) = (&first[0], first[0].id);
+    assert_eq!(table.count_unread(&ana).await.unwrap(), 6);
+    for stranger in [&rui as &dyn Notifiable, &company] {
+        assert!(!table.mark_as_read(stranger, id).await.unwrap(), "somebody else's");
+        assert!(!table.delete(stranger, id).await.unwrap(), "somebody else's");
+        assert_eq!(table.find(stranger, id).await.unwrap(), None, "somebody else's");
+    }
+    assert_eq!(table.find(&ana, id).await.unwrap().as_ref(), Some(newest));
+    assert_eq!(newest.read_at, None);
+    assert!(table.mark_as_read(&ana, id).await.unwrap());
+    let read = table.find(&ana, id).await.unwrap().unwrap();
+    assert!(read.read_at.unwrap() >= read.created_at);
+    assert!(table.mark_as_read(&ana, id).await.unwrap(), "again");
+    assert_eq!(table.find(&ana, id).await.unwrap().unwrap(), read, "the first time counts");
+    let unread = table.unread(&ana, Page::default()).await.unwrap();
+    assert_eq!(invoices(&unread), [8, 4, 3, 2, 1]);
+    assert_eq!(
+        invoices(&table.unread(&ana, Page::of(9).before(&unread[2])).await.unwrap()),
+        [2, 1]
+    );
+
+    assert_eq!(table.mark_all_as_read(&ana).await.unwrap(), 5);
+    assert_eq!(table.mark_all_as_read(&ana).await.unwrap(), 0);
+    assert_eq!(table.find(&ana, id).await.unwrap().unwrap(), read, "was read before");
+    assert_eq!(table.count_unread(&ana).await.unwrap(), 0);
+    assert_eq!(table.count_unread(&rui).await.unwrap(), 1);
+    assert_eq!(table.count_unread(&company).await.unwrap(), 1);
+
+    assert!(table.delete(&ana, id).await.unwrap());
+    assert!(!table.delete(&ana, id).await.unwrap());
+    assert!(!table.mark_as_read(&ana, Uuid::nil()).await.unwrap());
+    assert_eq!(table.all(&ana, Page::default()).await.unwrap().len(), 5);
+
+    writes_a_row_once(&table).await;
+}
+
+async fn writes_a_row_once(table: &Notifications) {
+    let ana = User(7);
+    let before = table.all(&ana, Page::default()).await.unwrap();
+    let notice = Notice {
+        id: Uuid::now_v7(),
+        via: "database".to_owned(),
+        notification_type: "Twice".to_owned(),
+        notifiable_type: ana.notifiable_type().into_owned(),
+        notifiable_id: ana.notifiable_id(),
+        address: None,
+        data: json!({ "text": "'; DROP TABLE notifications; -- ção \u{1f4e3}" }),
+    };
+    for _ in 0..2 {
+        table.send(&notice).await.unwrap();
+    }
+    let found = table.all(&ana, Page::default()).await.unwrap();
+    assert_eq!(found[1..], before, "one row however often it is written");
+    assert_eq!(found[0].data, notice.data);
+}
+
+#[tokio::test]
+async fn sqlite_keeps_notifications() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("app.sqlite").display());
+    keeps_notifications(Notifications::connect(&url).await.unwrap()).await;
+    keeps_notifications(sqlite().await).await;
+}
+
+fn postgres() -> (Store, String) {
+    let store = Store::new(Kind::Postgres);
+    let [_, (_, url)] = store.variables();
+    (store, url)
+}
+
+#[tokio::test]
+async fn postgresql_keeps_notifications() {
+    let (_store, url) = postgres();
+    let table = Notifications::connect(&url).await.unwrap();
+    let missing = table.count_unread(&User(7)).await.unwrap_err();
+    assert!(missing.to_string().ends_with("(Notifications::migrate makes it)"), "{missing}");
+    assert!(!missing.is_temporary());
+    keeps_notifications(table).await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_a_temporary_error() {
+    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let impatient = PgPoolOptions::new().acquire_timeout(Duration::from_millis(200));
+    let pool = impatient.connect_lazy(&format!("postgres://test@127.0.0.1:{port}/gone")).unwrap();
+    let away = Notifications::new(pool).count_unread(&User(7)).await.unwrap_err();
+    assert!(away.is_temporary(), "{away}");
+}
+
+#[tokio::test]
+async fn two_processes_may_migrate_at_the_same_time() {
+    let (_store, url) = postgres();
+    let connect = || async { Notifications::connect(&url).await.unwrap() };
+    let (a, b) = tokio::join!(connect(), connect());
+    let (a, b) = tokio::join!(a.migrate(), b.migrate());
+    a.unwrap();
+    b.unwrap();
+}
+
+#[tokio::test]
+async fn the_page_hears_of_it_with_the_id_of_the_row() {
+    let (world, table) = (World::start(), sqlite().await);
+    let clarim = world.clarim().with_notifications(table.clone());
+    let mut client = world.connect().await;
+    client.subscribe("private-App.Models.User.7").await;
+    clarim.notify(&User(7), paid(1)).await.unwrap();
+    let (name, channel, data) = client.event().await;
+    assert_eq!(name, "Illuminate\\Notifications\\Events\\BroadcastNotificationCreated");
+    assert_eq!(channel, "private-App.Models.User.7");
+    let row = &table.all(&User(7), Page::default()).await.unwrap()[0];
+    let kind = "App\\Notifications\\InvoicePaid";
+    let expected = json!({ "id": row.id, "type": kind, "invoice": 1, "message": "paid" });
+    assert_eq!(data, expected);
+}
+
+/// Looks into the table when it is asked to publish.
+#[derive(Debug)]
+struct Looking {
+    table: Notifications,
+    rows: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Publisher for Looking {
+    fn publish<'a>(&'a self, _: &'a [Publication]) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async {
+            let rows = self.table.all(&User(7), Page::default()).await?.len();
+            self.rows.lock().unwrap().push(rows);
+            Ok(())
+        })
+    }
+}
+
+#[tokio::test]
+async fn the_row_is_there_before_the_broadcast_however_they_are_named_and_delayed() {
+    let table = sqlite().await;
+    let rows = Arc::<Mutex<Vec<usize>>>::default();
+    let looking = Looking { table: table.clone(), rows: rows.clone() };
+    let builder = Clarim::builder(Settings::default()).publisher(Arc::new(looking));
+    let clarim = builder.build().unwrap().with_notifications(table.clone());
+    let both = [Via::Broadcast, Via::Database];
+    clarim.notify(&User(7), custom(&both)).await.unwrap();
+    clarim.idle().await;
+    let late = Custom { delay: Some(Duration::from_millis(50)), ..custom(&both) };
+    clarim.notify(&User(7), late).await.unwrap();
+    assert_eq!(table.count_unread(&User(7)).await.unwrap(), 1, "the row waits too");
+    clarim.idle().await;
+    assert_eq!(*rows.lock().unwrap(), [1, 2]);
+}
+
+/// Remembers what it gets, and refuses it.
+#[derive(Debug, Clone, Default)]
+struct Mail {
+    got: Arc<Mutex<Vec<Notice>>>,
+    refuses: bool,
+}
+
+impl NotificationChannel for Mail {
+    fn send<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Result<(), Error>> {
+        self.got.lock().unwrap().push(notice.clone());
+        let (via, cause) = (notice.via.clone(), "mailbox full".to_owned());
+        let refused = Err(Error::Undelivered { via, cause, temporary: false });
+        Box::pin(std::future::ready(if self.refuses { refused } else { Ok(()) }))
+    }
+}
+
+#[tokio::test]
+async fn a_channel_of_ones_own_gets_address_and_data() {
+    let (clarim, fake) = application(&sqlite().await);
+    let mail = Mail::default();
+    let clarim = clarim.with_notification_channel("mail", mail.clone());
+    let via = [Via::channel("mail"), Via::Broadcast];
+    clarim.notify(&User(7), custom(&via)).await.unwrap();
+    let late = Custom { delay: Some(Duration::ZERO), ..custom(&via) };
+    clarim.notify(&User(8), late).await.unwrap();
+    clarim.idle().await;
+    let got = mail.got.lock().unwrap();
+    let addresses: Vec<_> = got.iter().map(|notice| notice.address.as_deref()).collect();
+    assert_eq!(addresses, [Some("7@example.com"), Some("8@example.com")]);
+    assert_eq!(got[0].data, json!({ "text": "Olá" }));
+    let broadcast = fake.sent().into_iter().map(|sent| sent.data["id"].clone());
+    assert!(broadcast.eq(got.iter().map(|notice| json!(notice.id))), "the same ids");
+}
+
+#[tokio::test]
+async fn one_failure_does_not_stop_the_rest_and_is_named() {
+    // No table, and a mailbox that is full.
+    let fake = Fake::default();
+    let builder = Clarim::builder(Settings::default()).publisher(Arc::new(fake.clone()));
+    let mail = Mail { refuses: true, ..Mail::default() };
+    let clarim = builder.build().unwrap().with_notification_channel("mail", mail);
+    let via = [Via::Database, Via::channel("mail"), Via::Broadcast, Via::channel("fax")];
+    let error = clarim.notify_all(&[User(7), User(8)], custom(&via)).await.unwrap_err();
+    clarim.idle().await;
+    assert_eq!(fake.sent().len(), 2, "both broadcasts went out");
+    let table = "this process has no table for notifications: Clarim::with_notifications";
+    let fax = "this process has no such channel: Clarim::with_notification_channel";
+    let of = |user: u64| {
+        format!(
+            "to App\\Models\\User {user} via database: database: {table}; \
+             to App\\Models\\User {user} via mail: mail: mailbox full; \
+             to App\\Models\\User {user} via fax: fax: {fax}"
+        )
+    };
+    assert_eq!(error.to_string(), format!("App\\Notifications\\Custom: {}; {}", of(7), of(8)));
+    assert!(!error.is_temporary());
+}
+
+/// A table that is locked the first time, and knows how many broadcasts had gone out each time.
+#[derive(Debug, Clone)]
+struct Locked {
+    table: Notifications,
+    fake: Fake,
+    sent: Arc<Mutex<Vec<usize>>>,
+}
+
+impl NotificationChannel for Locked {
+    fn send<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Result<(), Error>> {
+        let mut sent = self.sent.lock().unwrap();
+        sent.push(self.fake.sent().len());
+        if sent.len() == 1 {
+            let cause = "locked".to_owned();
+            return Box::pin(std::future::ready(Err(Error::Database { cause, temporary: true })));
+        }
+        self.table.send(notice)
+    }
+}
+
+#[tokio::test]
+async fn a_delayed_notification_is_kept_and_another_process_delivers_it() {
+    let (store, fake, table) = (Store::new(Kind::Sqlite), Fake::default(), sqlite().await);
+    let application = || {
+        let settings = Settings { queue: store.connection(), ..Settings::default() };
+        Clarim::builder(settings).publisher(Arc::new(fake.clone())).build().unwrap()
+    };
+    let late = Custom {
+        delay: Some(Duration::from_millis(50)),
+        ..custom(&[Via::Database, Via::Broadcast, Via::channel("mail")])
+    };
+    let started = Instant::now();
+    application().notify(&User(7), late).await.unwrap();
+
+    let sent = Arc::default();
+    let locked = Locked { table: table.clone(), fake: fake.clone(), sent: Arc::clone(&sent) };
+    let worker = application()
+        .with_notification_channel("database", locked)
+        .with_notification_channel("mail", Mail { refuses: true, ..Mail::default() });
+    let storage = worker.storage().unwrap();
+    let finished = async {
+        while fake.sent().is_empty() || storage.failed().await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let worker = Worker::new(&worker).unwrap().poll(Duration::from_millis(5));
+    timeout(TIMEOUT, worker.run_until(finished)).await.expect("in time");
+    assert!(started.elapsed() >= Duration::from_millis(50));
+    assert_eq!(*sent.lock().unwrap(), [0, 0], "the broadcast has waited for the row");
+    let rows = table.all(&User(7), Page::default()).await.unwrap();
+    assert_eq!(fake.sent()[0].data["id"], json!(rows[0].id));
+    assert_eq!((rows.len(), fake.sent().len()), (1, 1));
+    let failed = storage.failed().await.unwrap();
+    assert_eq!((failed.len(), failed[0].error.as_str()), (1, "mail: mailbox full"));
+}
+
+#[tokio::test]
+async fn what_can_never_be_written_does_not_hold_up_the_broadcast() {
+    let (clarim, fake) = Clarim::fake();
+    drop(clarim);
+    let builder = Clarim::builder(Settings::default()).publisher(Arc::new(fake.clone()));
+    let clarim = builder.build().unwrap();
+    let late = Custom { delay: Some(Duration::ZERO), ..custom(&[Via::Database, Via::Broadcast]) };
+    clarim.notify(&User(7), late).await.unwrap();
+    clarim.idle().await;
+    fake.assert_broadcast_as(BROADCAST_NOTIFICATION_CREATED, |sent| sent.data["text"] == "Olá");
+}
+
+/// With nothing as Laravel has it.
+#[derive(Serialize)]
+struct Renamed(&'static str);
+
+struct Team;
+
+impl Notifiable for Team {
+    fn notifiable_id(&self) -> String {
+        "red".to_owned()
+    }
+
+    fn receives_broadcast_notifications_on(&self) -> Channel {
+        Channel::private("teams.red")
+    }
+}
+
+impl Notification<Team> for Renamed {
+    fn to_broadcast(&self, _: &Team) -> serde_json::Result<Value> {
+        Ok(Value::Null)
+    }
+
+    fn notification_type(&self) -> std::borrow::Cow<'static, str> {
+        "renamed".into()
+    }
+
+    fn broadcast_as(&self) -> clarim::EventName {
+        "team.renamed".into()
+    }
+
+    fn delivery(&self) -> Delivery {
+        Delivery::queued().queue("high")
+    }
+}
+
+#[tokio::test]
+async fn type_name_channel_and_queue_can_be_others() {
+    let (clarim, fake) = Clarim::fake();
+    clarim.notify(&Team, Renamed("Reds")).await.unwrap();
+    let sent = fake.sent().remove(0);
+    assert_eq!(
+        (sent.name.as_str(), sent.channels),
+        ("team.renamed", vec!["private-teams.red".into()])
+    );
+    assert_eq!(sent.queue.as_deref(), Some("high"));
+    assert_eq!(sent.data["type"], "renamed");
+    assert_eq!(sent.data.as_object().unwrap().len(), 2, "id and type");
+}
+
+/// Neither table nor server: the payload is no object.
+#[derive(Serialize)]
+struct Bare(u64);
+
+impl Notification<User> for Bare {
+    fn via(&self, _: &User) -> Vec<Via> {
+        vec![Via::Broadcast]
+    }
+}
+
+#[tokio::test]
+async fn a_payload_beside_which_no_id_can_stand_is_an_error() {
+    let (clarim, fake) = Clarim::fake();
+    let error = clarim.notify(&User(7), Bare(1)).await.unwrap_err();
+    assert!(error.to_string().contains("is an object, beside its id and type"), "{error}");
+    assert!(fake.sent().is_empty());
+}
+
+#[tokio::test]
+async fn the_fake_knows_who_was_told_what() {
+    let (clarim, fake) = Clarim::fake();
+    fake.assert_nothing_notified();
+    clarim.notify_all(&[User(7), User(8)], paid(1)).await.unwrap();
+    clarim.notify(&User(7), paid(2)).await.unwrap();
+    fake.assert_notified::<InvoicePaid>(&User(7), |told| told.invoice == 2);
+    fake.assert_notified::<InvoicePaid>(&User(8), |told| told.amount == 4200);
+    fake.assert_not_notified::<InvoicePaid>(&User(8), |told| told.invoice == 2);
+    fake.assert_not_notified::<InvoicePaid>(&Company(7), |_| true);
+    fake.assert_not_notified::<Custom>(&User(7), |_| true);
+    fake.assert_broadcast_on(Channel::private("App.Models.User.8"));
+    let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        fake.assert_notified::<InvoicePaid>(&User(9), |_| true);
+    }));
+    let message = failed.unwrap_err().downcast_ref::<String>().unwrap().clone();
+    let who = "App\\Models\\User 7, App\\Models\\User 8, App\\Models\\User 7";
+    assert_eq!(
+        message,
+        format!("App\\Models\\User 9 got no such InvoicePaid; got one of this type: {who}")
+    );
+    fake.clear();
+    fake.assert_nothing_notified();
+}
+
+/// Status and body of the answer to a user.
+async fn ask(router: &axum::Router, method: &str, path: &str, user: &str) -> (u16, Value) {
+    let request = Request::builder().method(method).uri(path).header("x-user", user);
+    let request = request.body(Body::empty()).unwrap();
+    let answer = router.clone().oneshot(request).await.unwrap();
+    let status = answer.status().as_u16();
+    let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+    (status, serde_json::from_slice(&body).unwrap_or_default())
+}
+
+#[tokio::test]
+async fn a_page_lists_reads_and_deletes_its_own() {
+    let table = sqlite().await;
+    let (clarim, _) = application(&table);
+    let router: axum::Router = table.routes(|parts: Parts| {
+        Some(User(parts.headers.get("x-user")?.to_str().ok()?.parse().ok()?))
+    });
+    for invoice in 1..=3 {
+        clarim.notify(&User(7), paid(invoice)).await.unwrap();
+    }
+    let (status, list) = ask(&router, "GET", "/notifications?limit=2", "7").await;
+    assert_eq!((status, &list["unread"]), (200, &json!(3)));
+    let newest = &list["data"][0];
+    assert_eq!(newest["type"], "App\\Notifications\\InvoicePaid");
+    assert_eq!((&newest["data"]["invoice"], &newest["read_at"]), (&json!(3), &Value::Null));
+    assert!(newest["created_at"].as_str().unwrap().ends_with('Z'), "{newest}");
+    let id = newest["id"].as_str().unwrap();
+    let last = list["data"][1]["id"].as_str().unwrap();
+
+    let older = format!("/notifications?before={last}");
+    let (_, rest) = ask(&router, "GET", &older, "7").await;
+    assert_eq!(rest["data"].as_array().unwrap().len(), 1);
+    assert_eq!(ask(&router, "GET", &older, "8").await.0, 404, "somebody else's");
+    assert_eq!(ask(&router, "GET", "/notifications", "guest").await.0, 401);
+
+    let read = format!("/notifications/{id}/read");
+    assert_eq!(ask(&router, "POST", &read, "8").await.0, 404, "somebody else's");
+    assert_eq!(ask(&router, "POST", &read, "7").await.0, 204);
+    let (_, unread) = ask(&router, "GET", "/notifications?unread=true", "7").await;
+    assert_eq!(unread["data"].as_array().unwrap().len(), 2);
+    assert_eq!(ask(&router, "POST", "/notifications/read-all", "7").await.0, 204);
+    let one = format!("/notifications/{id}");
+    assert_eq!(ask(&router, "DELETE", &one, "guest").await.0, 401);
+    assert_eq!(ask(&router, "DELETE", &one, "7").await.0, 204);
+    assert_eq!(ask(&router, "DELETE", &one, "7").await.0, 404);
+    let (_, list) = ask(&router, "GET", "/notifications", "7").await;
+    assert_eq!((&list["unread"], list["data"].as_array().unwrap().len()), (&json!(0), 2));
+}

@@ -1,0 +1,70 @@
+// Examples of the crate `clarim`: axum applications that broadcast through a server, and Echo as their page has it.
+import { execFile, spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import Echo from 'laravel-echo';
+import Pusher from 'pusher-js';
+import { inbox, state } from './events.mjs';
+
+const cwd = fileURLToPath(new URL('../..', import.meta.url));
+const cargo = (name) => ['--quiet', '--locked', '--package', 'clarim', '--example', name];
+
+/** For a `before` that has time. */
+export const build = (name) => promisify(execFile)('cargo', ['build', ...cargo(name)], { cwd });
+
+/** The example, which publishes to this server; `stop` ends it and those who are connected. */
+export async function startExample(name, server) {
+  const app = spawn('cargo', ['run', ...cargo(name)], {
+    cwd,
+    env: {
+      ...process.env,
+      BROADCAST_CONNECTION: 'reverb',
+      REVERB_APP_ID: server.appId,
+      REVERB_APP_KEY: server.key,
+      REVERB_APP_SECRET: server.secret,
+      REVERB_HOST: '127.0.0.1',
+      REVERB_PORT: String(server.port),
+      REVERB_SCHEME: 'http',
+    },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  process.once('exit', () => app.kill('SIGKILL'));
+  const clients = [];
+  let url;
+  for await (const line of createInterface({ input: app.stdout })) {
+    url = line;
+    break;
+  }
+  return {
+    url,
+    async connected(user) {
+      const echo = new Echo({
+        broadcaster: 'reverb',
+        Pusher,
+        key: server.key,
+        wsHost: '127.0.0.1',
+        wsPort: server.port,
+        forceTLS: false,
+        enabledTransports: ['ws', 'wss'],
+        authEndpoint: `${url}/broadcasting/auth`,
+        auth: { headers: { 'X-User': String(user) } },
+        withoutInterceptors: true,
+      });
+      clients.push(echo);
+      await state(echo.connector.pusher, 'connected');
+      return echo;
+    },
+    stop() {
+      for (const client of clients) client.disconnect();
+      app.kill('SIGKILL');
+    },
+  };
+}
+
+/** The channel, once it is subscribed. */
+export function subscribed(channel) {
+  const done = inbox();
+  channel.subscribed(done);
+  return done.take().then(() => channel);
+}
