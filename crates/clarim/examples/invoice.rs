@@ -1,8 +1,7 @@
 //! A notification that is kept in a table, and shown by the page at once. Start a server (`cargo run`), give
-//! this its `REVERB_APP_*` variables, and run `cargo run -p clarim --example invoice`; `DATABASE_URL` may
-//! name another database than one in memory. The front end listens with
-//! `Echo.private('App.Models.User.7').notification(…)`, `POST /invoices/1/pay` of the user 7 is what it
-//! hears, and `GET /notifications` is what it missed.
+//! this its `REVERB_APP_*` variables, and run `cargo run -p clarim --example invoice`. The front end listens
+//! with `Echo.private('App.Models.User.7').notification(…)`, `POST /invoices/1/pay` of the user 7 is what it
+//! hears, and `GET /notifications` what it missed. `DATABASE_URL` may name a database that outlives this.
 #![expect(clippy::print_stdout, reason = "it says where it listens")]
 
 use axum::Router;
@@ -39,7 +38,6 @@ struct InvoicePaid {
     amount: u64,
 }
 
-// In the database and in a broadcast, as nothing else is said.
 impl Notification<User> for InvoicePaid {
     fn to_broadcast(&self, _: &User) -> serde_json::Result<Value> {
         let message = format!("Fatura #{} foi paga!", self.invoice_id);
