@@ -198,8 +198,9 @@ impl Settings {
     ///
     /// Without `BROADCAST_CONNECTION` it is `reverb` when there is a `REVERB_APP_KEY`, otherwise `log`.
     /// `CLARIM_…` goes before `REVERB_…`, and `CLARIM_QUEUE_CONNECTION`, `CLARIM_DATABASE_URL`,
-    /// `CLARIM_REDIS_URL` before those of an application that has another queue. With `pusher` all of them begin with `PUSHER_`; the host is then
-    /// by default that of `PUSHER_APP_CLUSTER` at Pusher's, with https.
+    /// `CLARIM_REDIS_URL` before those of an application that has another queue.
+    /// With `pusher` all of the server's begin with `PUSHER_`; the host is then by default that of
+    /// `PUSHER_APP_CLUSTER` at Pusher's, with https.
     ///
     /// # Errors
     /// With the name of the variable, and what would be right.

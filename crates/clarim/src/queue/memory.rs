@@ -16,8 +16,8 @@ use crate::publisher::{BoxFuture, Publisher};
 const MAX_WAITING: usize = 10_000;
 
 /// Runs jobs in this process: a task for each queue, which runs one after the other, so that the events of
-/// a channel keep their order. While the server is down, jobs wait, up to ten thousand. Its locks are for this
-/// process alone.
+/// a channel keep their order. While the server is down, jobs wait, up to ten thousand. Its locks are for
+/// this process alone.
 #[derive(Debug)]
 pub struct MemoryQueue {
     shared: Arc<Shared>,
