@@ -167,6 +167,7 @@
 extern crate self as clarim;
 
 pub mod authorization;
+mod caught;
 mod channel;
 mod encryption;
 mod error;

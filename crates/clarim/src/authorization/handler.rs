@@ -1,9 +1,5 @@
 //! One request of a page that wants to listen.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
-use std::task::Poll;
-
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::request::Parts;
@@ -17,6 +13,7 @@ use serde_json::json;
 use super::callback::Failure;
 use super::{Authenticate, Channels, Member, Rule, Verdict};
 use crate::Clarim;
+use crate::caught::caught;
 use crate::channel::MAX_NAME_BYTES;
 
 /// Far more than a socket id and a channel's name need.
@@ -227,19 +224,11 @@ fn encode(data: &impl Serialize) -> Result<String, Denied> {
 /// Runs what the application has written: an error or a panic of it is an answer, and not the end of
 /// anything.
 async fn guarded<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Denied> {
-    let mut future = pin!(future);
-    let run = std::future::poll_fn(move |cx| {
-        // The future is not touched again after a panic.
-        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-            Ok(poll) => poll.map(Some),
-            Err(_) => Poll::Ready(None),
-        }
-    });
-    match run.await {
-        Some(Ok(value)) => Ok(value),
-        Some(Err(Failure::Parameter(reason))) => Err(Denied::forbidden(reason)),
-        Some(Err(Failure::Callback(error))) => Err(Denied::broken(error.to_string())),
-        None => Err(Denied::broken("the closure panicked")),
+    match caught(future).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(Failure::Parameter(reason))) => Err(Denied::forbidden(reason)),
+        Ok(Err(Failure::Callback(error))) => Err(Denied::broken(error.to_string())),
+        Err(panic) => Err(Denied::broken(format!("the closure panicked: {panic}"))),
     }
 }
 

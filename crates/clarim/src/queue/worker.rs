@@ -1,7 +1,6 @@
 //! What runs the jobs of a queue that is kept.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -11,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::{Job, Reserved, Storage};
+use crate::caught::caught;
 use crate::publisher::Publisher;
 use crate::{Clarim, Error};
 
@@ -382,20 +382,4 @@ impl Run {
 
 async fn is_ready(mut future: Pin<&mut impl Future<Output = ()>>) -> bool {
     std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_ready())).await
-}
-
-/// What the future returns, or what it has panicked with.
-async fn caught<T>(future: impl Future<Output = T>) -> Result<T, String> {
-    let mut future = pin!(future);
-    let run = std::future::poll_fn(move |cx| {
-        // The future is not touched again after a panic.
-        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-            Ok(poll) => poll.map(Ok),
-            Err(panic) => Poll::Ready(Err(panic)),
-        }
-    });
-    run.await.map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "?".to_owned())
-    })
 }

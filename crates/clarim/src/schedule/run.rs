@@ -1,9 +1,7 @@
 //! The schedule going by the clock.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
@@ -14,6 +12,7 @@ use tokio::time::Instant;
 use super::when::{Due, Timetable};
 use super::{Schedule, Work};
 use crate::Error;
+use crate::caught::caught;
 use crate::queue::Queue;
 
 /// The clock is looked at least so often, since it can be set, and a timer does not see the time that the
@@ -142,13 +141,8 @@ impl Runner {
 
     /// The work, in which a panic is an error.
     async fn guarded(&self) -> Result<(), String> {
-        let mut work = (self.work)();
-        std::future::poll_fn(move |cx| {
-            // The future is not touched again after a panic.
-            let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx)));
-            polled.unwrap_or_else(|_| Poll::Ready(Err("it panicked".to_owned())))
-        })
-        .await
+        let done = caught((self.work)()).await;
+        done.unwrap_or_else(|panic| Err(format!("it panicked: {panic}")))
     }
 }
 
