@@ -8,12 +8,14 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { until } from './events.mjs';
 
+// Not `new URL` with a part that varies: Vite, in whose tests this runs too, would take it for an asset.
+const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '../..');
 export const binary = path.resolve(process.env.CLARIM_BIN ?? lastBuilt(['release', 'debug']));
 
 /** The newest, so that a build of long ago is never tested in the place of the one just made. */
 function lastBuilt(profiles) {
   const built = profiles
-    .map((profile) => fileURLToPath(new URL(`../../target/${profile}/clarim`, import.meta.url)))
+    .map((profile) => path.join(root, 'target', profile, 'clarim'))
     .map((file) => ({ file, time: statSync(file, { throwIfNoEntry: false })?.mtimeMs }))
     .filter(({ time }) => time !== undefined)
     .sort((a, b) => b.time - a.time);
