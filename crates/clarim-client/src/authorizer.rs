@@ -1,0 +1,275 @@
+//! Who says whether a channel may be heard: the application, which is asked as Echo asks it.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use clarim_protocol::auth::AppKey;
+use clarim_protocol::{ChannelKind, ChannelName};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::{Request, StatusCode, Uri};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use rustls::ClientConfig;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::Error;
+
+/// A future on the heap.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// As much of an answer is read.
+const MAX_ANSWER: usize = 256 << 10;
+
+/// What the application answers for a channel.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct Authorization {
+    /// The signature.
+    pub auth: String,
+    /// On presence channels: who the user is there, as JSON.
+    #[serde(default)]
+    pub channel_data: Option<String>,
+    /// On encrypted channels: the key, in base64.
+    #[serde(default)]
+    pub shared_secret: Option<String>,
+}
+
+/// What the application answers for a user who signs in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct UserAuthorization {
+    /// The signature.
+    pub auth: String,
+    /// Who the user is, as JSON.
+    pub user_data: String,
+}
+
+/// Asks for the signatures of private, encrypted and presence channels, and of users.
+pub trait Authorizer: fmt::Debug + Send + Sync + 'static {
+    /// For a channel, by its whole name.
+    fn channel<'a>(
+        &'a self,
+        socket_id: &'a str,
+        channel: &'a str,
+    ) -> BoxFuture<'a, Result<Authorization, Error>>;
+
+    /// For the user of this client. Without one of its own, an error.
+    fn user<'a>(&'a self, socket_id: &'a str) -> BoxFuture<'a, Result<UserAuthorization, Error>> {
+        let _ = socket_id;
+        Box::pin(async { Err(refused("the user", "this authorizer signs nobody in")) })
+    }
+}
+
+fn refused(subject: &str, cause: impl fmt::Display) -> Error {
+    Error::Authorization { subject: subject.to_owned(), cause: cause.to_string() }
+}
+
+/// Asks the application over HTTP, as Echo does: `POST /broadcasting/auth`.
+///
+/// ```
+/// use clarim_client::HttpAuthorizer;
+///
+/// let authorizer = HttpAuthorizer::new("https://app.example/broadcasting/auth")?
+///     .user_endpoint("https://app.example/broadcasting/user-auth")?
+///     .header("authorization", "Bearer …")?;
+/// # Ok::<(), clarim_client::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct HttpAuthorizer {
+    endpoint: Uri,
+    user_endpoint: Option<Uri>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+impl HttpAuthorizer {
+    /// Asks at this URL.
+    ///
+    /// # Errors
+    /// When it is none, or begins with https and the system's certificates can't be read.
+    pub fn new(endpoint: &str) -> Result<Self, Error> {
+        let endpoint = uri(endpoint)?;
+        let provider = rustls::crypto::ring::default_provider();
+        let config = ClientConfig::builder_with_provider(provider.into())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Error::Options(format!("TLS cannot be used: {error}")))?;
+        let config = if endpoint.scheme_str() == Some("https") {
+            config.with_native_roots().map_err(|error| {
+                let what = "install the system's CA certificates";
+                Error::Options(format!("https cannot be used: {error}; {what}"))
+            })?
+        } else {
+            config.with_root_certificates(rustls::RootCertStore::empty())
+        };
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(config.with_no_client_auth())
+            .https_or_http()
+            .enable_http1()
+            .build();
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        Ok(Self { endpoint, user_endpoint: None, headers: Vec::new(), client })
+    }
+
+    /// And at this one for users who sign in.
+    ///
+    /// # Errors
+    /// When it is no URL.
+    pub fn user_endpoint(self, endpoint: &str) -> Result<Self, Error> {
+        Ok(Self { user_endpoint: Some(uri(endpoint)?), ..self })
+    }
+
+    /// Sends this along: a token, a cookie.
+    ///
+    /// # Errors
+    /// When it can't be a header.
+    pub fn header(mut self, name: &str, value: &str) -> Result<Self, Error> {
+        let name = name.parse().map_err(|_| Error::Options(format!("{name:?} is no header")))?;
+        // The value may be a secret, and is not told.
+        let value = value.parse();
+        let value = value.map_err(|_| Error::Options(format!("the value of {name} is none")))?;
+        self.headers.push((name, value));
+        Ok(self)
+    }
+
+    async fn ask<T: for<'a> Deserialize<'a>>(
+        &self,
+        endpoint: &Uri,
+        body: String,
+        subject: &str,
+    ) -> Result<T, Error> {
+        let refused = |cause: String| refused(subject, cause);
+        let mut request = Request::post(endpoint)
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(ACCEPT, "application/json");
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::from(body)).map_err(|error| refused(error.to_string()))?;
+        let answer = self.client.request(request).await;
+        let answer =
+            answer.map_err(|error| refused(format!("{endpoint}: {}", innermost(&error))))?;
+        let status = answer.status();
+        if status != StatusCode::OK {
+            return Err(refused(format!("{endpoint} answered {status}")));
+        }
+        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+        let body = body.map_err(|error| refused(format!("{endpoint}: {error}")))?.to_bytes();
+        serde_json::from_slice(&body).map_err(|error| {
+            refused(format!("{endpoint} did not answer as an authorization endpoint does: {error}"))
+        })
+    }
+}
+
+impl Authorizer for HttpAuthorizer {
+    fn channel<'a>(
+        &'a self,
+        socket_id: &'a str,
+        channel: &'a str,
+    ) -> BoxFuture<'a, Result<Authorization, Error>> {
+        Box::pin(async move {
+            let body = format!("socket_id={}&channel_name={}", encode(socket_id), encode(channel));
+            self.ask(&self.endpoint, body, channel).await
+        })
+    }
+
+    fn user<'a>(&'a self, socket_id: &'a str) -> BoxFuture<'a, Result<UserAuthorization, Error>> {
+        Box::pin(async move {
+            let endpoint = self.user_endpoint.as_ref();
+            let endpoint =
+                endpoint.ok_or_else(|| refused("the user", "no user_endpoint is set"))?;
+            self.ask(endpoint, format!("socket_id={}", encode(socket_id)), "the user").await
+        })
+    }
+}
+
+fn uri(text: &str) -> Result<Uri, Error> {
+    let parsed = text.parse::<Uri>().ok();
+    let known = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https"));
+    let expected = "expected one that begins with http:// or https://";
+    parsed.filter(known).ok_or_else(|| Error::Options(format!("{text:?} is no URL; {expected}")))
+}
+
+fn encode(text: &str) -> percent_encoding::PercentEncode<'_> {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC)
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+/// Signs with the app's own key and secret: for backends, and for tests. Whoever has the secret may hear
+/// everything.
+///
+/// ```
+/// use clarim_client::KeyAuthorizer;
+/// use serde_json::json;
+///
+/// let authorizer = KeyAuthorizer::new("my-key", "my-secret").user("7", json!({ "name": "Ana" }));
+/// ```
+#[derive(Debug)]
+pub struct KeyAuthorizer {
+    key: AppKey,
+    user: Option<(String, Value)>,
+}
+
+impl KeyAuthorizer {
+    /// With the credentials of the app.
+    pub fn new(key: impl Into<String>, secret: impl AsRef<str>) -> Self {
+        Self { key: AppKey::new(key, secret), user: None }
+    }
+
+    /// Who this client is on presence channels, and when it signs in.
+    #[must_use]
+    pub fn user(self, id: impl Into<String>, info: Value) -> Self {
+        Self { user: Some((id.into(), info)), ..self }
+    }
+
+    fn sign(&self, socket_id: &str, channel: &str) -> Result<Authorization, Error> {
+        let id = socket_id.parse().map_err(|error| refused(channel, error))?;
+        let name = ChannelName::parse(channel, usize::MAX);
+        let kind = name.map_err(|error| refused(channel, error))?.kind();
+        if kind == ChannelKind::Encrypted {
+            return Err(refused(channel, "the key of an encrypted channel is the application's"));
+        }
+        let channel_data = if kind == ChannelKind::Presence {
+            let missing = || refused(channel, "KeyAuthorizer::user says who joins, and is not set");
+            let (id, info) = self.user.as_ref().ok_or_else(missing)?;
+            Some(json!({ "user_id": id, "user_info": info }).to_string())
+        } else {
+            None
+        };
+        let auth = self.key.sign_channel(id, channel, channel_data.as_deref());
+        Ok(Authorization { auth, channel_data, shared_secret: None })
+    }
+}
+
+impl Authorizer for KeyAuthorizer {
+    fn channel<'a>(
+        &'a self,
+        socket_id: &'a str,
+        channel: &'a str,
+    ) -> BoxFuture<'a, Result<Authorization, Error>> {
+        Box::pin(async move { self.sign(socket_id, channel) })
+    }
+
+    fn user<'a>(&'a self, socket_id: &'a str) -> BoxFuture<'a, Result<UserAuthorization, Error>> {
+        Box::pin(async move {
+            let missing =
+                || refused("the user", "KeyAuthorizer::user says who it is, and is not set");
+            let (id, info) = self.user.as_ref().ok_or_else(missing)?;
+            let user_data = json!({ "id": id, "user_info": info }).to_string();
+            let socket_id = socket_id.parse().map_err(|error| refused("the user", error))?;
+            Ok(UserAuthorization { auth: self.key.sign_user(socket_id, &user_data), user_data })
+        })
+    }
+}

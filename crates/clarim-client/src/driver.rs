@@ -1,0 +1,452 @@
+//! The task behind a client: it does what the machine says, and tells it what happens.
+
+use std::collections::HashMap;
+use std::future::{Future, pending};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clarim_protocol::{ChannelKind, ChannelName};
+use crypto_secretbox::aead::Aead;
+use crypto_secretbox::{KeyInit, XSalsa20Poly1305};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{SinkExt, StreamExt};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_websockets::{ClientBuilder, Limits, MaybeTlsStream, Message, WebSocketStream};
+
+use crate::authorizer::{Authorization, BoxFuture, UserAuthorization};
+use crate::channel::Event;
+use crate::client::{Command, Shared, Status};
+use crate::machine::{Effect, Input, Machine};
+use crate::wire::{Greeting, Refusal, SubscriptionError, Wire, text};
+use crate::{Error, Options, State};
+
+type Socket = Box<WebSocketStream<MaybeTlsStream<TcpStream>>>;
+
+/// Time for a farewell, and for a message to leave.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What an authorizer has answered, and for which connection.
+struct Authorized {
+    socket_id: String,
+    answer: Answer,
+}
+
+enum Answer {
+    Channel(String, Result<Authorization, Error>),
+    User(Result<UserAuthorization, Error>),
+}
+
+pub(crate) struct Driver {
+    options: Options,
+    url: hyper::Uri,
+    shared: Arc<Shared>,
+    status: watch::Sender<Status>,
+    machine: Machine,
+    started: Instant,
+    socket: Option<Socket>,
+    dialing: Option<BoxFuture<'static, Result<Socket, tokio_websockets::Error>>>,
+    authorizing: FuturesUnordered<BoxFuture<'static, Authorized>>,
+    /// Keys of encrypted channels.
+    secrets: HashMap<String, [u8; 32]>,
+    signs_in: bool,
+    /// What the server said last that was wrong.
+    refusal: Option<Refusal>,
+}
+
+/// Something that a turn waits for.
+enum Turn {
+    Command(Option<Command>),
+    Dialed(Result<Socket, tokio_websockets::Error>),
+    Message(Option<Result<Message, tokio_websockets::Error>>),
+    Authorized(Authorized),
+    Late,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        options: Options,
+        url: hyper::Uri,
+        shared: Arc<Shared>,
+        status: watch::Sender<Status>,
+    ) -> Self {
+        Self {
+            machine: Machine::new(options.timing.clone()),
+            options,
+            url,
+            shared,
+            status,
+            started: Instant::now(),
+            socket: None,
+            dialing: None,
+            authorizing: FuturesUnordered::new(),
+            secrets: HashMap::new(),
+            signs_in: false,
+            refusal: None,
+        }
+    }
+
+    /// Runs until nobody has the client any more.
+    pub(crate) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        loop {
+            let turn = tokio::select! {
+                command = commands.recv() => Turn::Command(command),
+                dialed = some(self.dialing.as_mut()) => Turn::Dialed(dialed),
+                message = next(self.socket.as_mut()) => Turn::Message(message),
+                Some(authorized) = self.authorizing.next() => Turn::Authorized(authorized),
+                () = at(self.machine.deadline().map(|due| self.started + due)) => Turn::Late,
+            };
+            match turn {
+                Turn::Command(None) => return self.hang_up().await,
+                Turn::Command(Some(command)) => self.command(command).await,
+                Turn::Dialed(dialed) => self.dialed(dialed).await,
+                Turn::Message(message) => self.message(message).await,
+                Turn::Authorized(authorized) => self.authorized(authorized).await,
+                Turn::Late => self.take(Input::Late).await,
+            }
+        }
+    }
+
+    async fn take(&mut self, input: Input) {
+        let effects = self.machine.take(input, self.started.elapsed(), fastrand::f64());
+        for effect in effects {
+            match effect {
+                Effect::Dial => self.dialing = Some(dial(&self.url, &self.options)),
+                Effect::HangUp => self.hang_up().await,
+                Effect::Ping => self.send(&json!({ "event": "pusher:ping", "data": {} })).await,
+                Effect::Subscribe(channel) => self.subscribe(channel).await,
+                Effect::Unsubscribe(channel) => {
+                    self.secrets.remove(&channel);
+                    let data = json!({ "channel": channel });
+                    self.send(&json!({ "event": "pusher:unsubscribe", "data": data })).await;
+                }
+                Effect::Changed(state) => self.changed(state),
+            }
+        }
+    }
+
+    fn changed(&mut self, state: State) {
+        tracing::debug!(%state, "connection");
+        let refusal = self.refusal.take().filter(|_| state == State::Failed).map(|refusal| {
+            let (code, message) = (refusal.code.unwrap_or_default(), refusal.message);
+            Error::Refused { code, message }
+        });
+        self.status.send_modify(|status| {
+            status.state = state;
+            if state != State::Connected {
+                status.socket_id = None;
+            }
+            status.refusal = refusal;
+        });
+        if state != State::Connected {
+            self.authorizing.clear();
+            for topic in self.shared.all_topics() {
+                topic.pending();
+            }
+        }
+    }
+
+    async fn command(&mut self, command: Command) {
+        match command {
+            Command::Connect => self.take(Input::Connect).await,
+            Command::Disconnect => self.take(Input::Disconnect).await,
+            Command::Want(channel) => self.take(Input::Want(channel)).await,
+            Command::Unwant(channel) => self.take(Input::Unwant(channel)).await,
+            Command::Send(text) => {
+                self.shared.sent();
+                self.send_text(text).await;
+            }
+            // Whoever has asked may wait no longer.
+            Command::Done(done) => drop(done.send(())),
+            Command::SignIn => {
+                self.signs_in = true;
+                self.sign_in();
+            }
+        }
+    }
+
+    async fn dialed(&mut self, dialed: Result<Socket, tokio_websockets::Error>) {
+        self.dialing = None;
+        match dialed {
+            // The connection is one when the server has greeted.
+            Ok(socket) => self.socket = Some(socket),
+            Err(error) => {
+                tracing::debug!(%error, url = %self.url, "cannot connect");
+                self.take(Input::Closed { code: None }).await;
+            }
+        }
+    }
+
+    async fn message(&mut self, message: Option<Result<Message, tokio_websockets::Error>>) {
+        let code = match message {
+            Some(Ok(message)) if message.is_close() => {
+                let close = message.as_close().map(|(code, reason)| (u16::from(code), reason));
+                if let Some((code, reason)) = close {
+                    let told = self.refusal.take().map(|refusal| refusal.message);
+                    let message = told.unwrap_or_else(|| reason.to_owned());
+                    self.refusal = Some(Refusal { code: Some(code), message });
+                }
+                close.map(|(code, _)| code)
+            }
+            Some(Ok(message)) => {
+                self.take(Input::Heard).await;
+                match message.as_text().map(Wire::parse) {
+                    Some(Ok(wire)) => self.heard(wire).await,
+                    Some(Err(error)) => tracing::warn!(%error, "the server has said no message"),
+                    None => {}
+                }
+                return;
+            }
+            Some(Err(error)) => {
+                tracing::debug!(%error, "the connection broke");
+                None
+            }
+            None => None,
+        };
+        self.socket = None;
+        self.take(Input::Closed { code }).await;
+    }
+
+    async fn heard(&mut self, wire: Wire) {
+        let topic = wire.channel.as_deref().and_then(|channel| self.shared.topic(channel));
+        match (wire.event.as_str(), topic) {
+            ("pusher:connection_established", _) => self.greeted(&wire).await,
+            ("pusher:ping", _) => self.send(&json!({ "event": "pusher:pong", "data": {} })).await,
+            ("pusher:error", _) => {
+                self.refusal = wire.read().ok();
+                let refusal = self.refusal.as_ref();
+                let (code, message) =
+                    refusal.map_or((None, ""), |refusal| (refusal.code, &refusal.message));
+                tracing::warn!(code, message, "the server reports an error");
+            }
+            ("pusher:signin_success", _) => self.signed_in(&wire),
+            ("pusher_internal:subscription_succeeded", Some(topic)) => {
+                topic.subscribed(wire.members());
+            }
+            ("pusher:subscription_error", Some(topic)) => {
+                let SubscriptionError { error, status } = wire.read().unwrap_or_default();
+                let (channel, reason) = (topic.name.clone(), format!("{error} ({status})"));
+                topic.refused(Error::Subscription { channel, reason });
+            }
+            ("pusher_internal:member_added", Some(topic)) => {
+                if let Some(member) = wire.member() {
+                    topic.joining(member);
+                }
+            }
+            ("pusher_internal:member_removed", Some(topic)) => {
+                if let Some(member) = wire.member() {
+                    topic.leaving(&member.id);
+                }
+            }
+            (_, Some(topic)) => {
+                let Some(json) = self.decrypted(&topic.name, wire.data()) else { return };
+                let user_id = wire.user_id.as_ref().map(text);
+                let (channel, name) = (topic.name.clone(), wire.event);
+                topic.event(Event { channel, name, user_id, json });
+            }
+            (_, None) => {}
+        }
+    }
+
+    async fn greeted(&mut self, wire: &Wire) {
+        let Ok(Greeting { socket_id, activity_timeout }) = wire.read() else {
+            tracing::warn!("the server's greeting cannot be read");
+            return;
+        };
+        self.refusal = None;
+        self.status.send_modify(|status| status.socket_id = Some(socket_id));
+        let activity = activity_timeout.map_or(Duration::MAX, Duration::from_secs);
+        self.take(Input::Established { activity }).await;
+        if self.signs_in {
+            self.sign_in();
+        }
+    }
+
+    fn signed_in(&self, wire: &Wire) {
+        #[derive(Deserialize)]
+        struct Success {
+            user_data: String,
+        }
+        let id = wire.read().ok().and_then(|Success { user_data }| {
+            let user: Value = serde_json::from_str(&user_data).ok()?;
+            Some(text(user.get("id")?))
+        });
+        let told = || Error::Authorization {
+            subject: "the user".to_owned(),
+            cause: "the server's answer has no id".to_owned(),
+        };
+        self.status.send_modify(|status| status.user = Some(id.ok_or_else(told)));
+    }
+
+    /// Asks for a channel; where that needs a signature, the application first.
+    async fn subscribe(&mut self, channel: String) {
+        // What is no name is the server's to refuse.
+        if !ChannelName::parse(&channel, usize::MAX).is_ok_and(|name| name.needs_auth()) {
+            let data = json!({ "channel": channel });
+            return self.send(&json!({ "event": "pusher:subscribe", "data": data })).await;
+        }
+        let Some(socket_id) = self.status.borrow().socket_id.clone() else { return };
+        let (authorizer, limit) =
+            (self.options.authorizer.clone(), self.options.authorization_timeout);
+        self.authorizing.push(Box::pin(async move {
+            let failed = |cause: String| Error::Authorization { subject: channel.clone(), cause };
+            let asked = async {
+                match &authorizer {
+                    Some(authorizer) => authorizer.channel(&socket_id, &channel).await,
+                    None => Err(failed("set Options::authorizer".to_owned())),
+                }
+            };
+            let answer = timeout(limit, asked).await;
+            let answer =
+                answer.unwrap_or_else(|_| Err(failed(format!("no answer within {limit:?}"))));
+            Authorized { socket_id, answer: Answer::Channel(channel, answer) }
+        }));
+    }
+
+    fn sign_in(&self) {
+        let Some(socket_id) = self.status.borrow().socket_id.clone() else { return };
+        let (authorizer, limit) =
+            (self.options.authorizer.clone(), self.options.authorization_timeout);
+        self.authorizing.push(Box::pin(async move {
+            let failed =
+                |cause: String| Error::Authorization { subject: "the user".to_owned(), cause };
+            let asked = async {
+                match &authorizer {
+                    Some(authorizer) => authorizer.user(&socket_id).await,
+                    None => Err(failed("set Options::authorizer".to_owned())),
+                }
+            };
+            let answer = timeout(limit, asked).await;
+            let answer =
+                answer.unwrap_or_else(|_| Err(failed(format!("no answer within {limit:?}"))));
+            Authorized { socket_id, answer: Answer::User(answer) }
+        }));
+    }
+
+    async fn authorized(&mut self, Authorized { socket_id, answer }: Authorized) {
+        // A signature is for one connection.
+        if self.status.borrow().socket_id.as_ref() != Some(&socket_id) {
+            return;
+        }
+        match answer {
+            Answer::User(Ok(UserAuthorization { auth, user_data })) => {
+                let data = json!({ "auth": auth, "user_data": user_data });
+                self.send(&json!({ "event": "pusher:signin", "data": data })).await;
+            }
+            Answer::User(Err(error)) => {
+                self.status.send_modify(|status| status.user = Some(Err(error)));
+            }
+            Answer::Channel(channel, answer) => {
+                // It may have been left meanwhile.
+                let Some(topic) = self.shared.topic(&channel) else { return };
+                let key = answer.and_then(|answer| Ok((secret(&channel, &answer)?, answer)));
+                match key {
+                    Ok((secret, Authorization { auth, channel_data, .. })) => {
+                        self.secrets.extend(secret.map(|key| (channel.clone(), key)));
+                        let data = json!({ "channel": channel, "auth": auth, "channel_data": channel_data });
+                        self.send(&json!({ "event": "pusher:subscribe", "data": data })).await;
+                    }
+                    Err(error) => {
+                        tracing::warn!(channel, %error, "not subscribed");
+                        topic.refused(error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The data, which on an encrypted channel is inside another one; `None` if it can't be read.
+    fn decrypted(&self, channel: &str, data: String) -> Option<String> {
+        let Some(key) = self.secrets.get(channel) else { return Some(data) };
+        let opened = open(key, &data);
+        if opened.is_none() {
+            tracing::warn!(channel, "an event cannot be decrypted");
+        }
+        opened
+    }
+
+    async fn send(&mut self, message: &Value) {
+        self.send_text(message.to_string()).await;
+    }
+
+    async fn send_text(&mut self, text: String) {
+        let Some(socket) = &mut self.socket else { return };
+        let sent = timeout(PATIENCE, socket.send(Message::text(text))).await;
+        if !matches!(sent, Ok(Ok(()))) {
+            // What it is read from next says that it is over.
+            tracing::debug!("a message could not be sent");
+        }
+    }
+
+    async fn hang_up(&mut self) {
+        self.dialing = None;
+        if let Some(mut socket) = self.socket.take() {
+            // A server that does not answer is not waited for.
+            let _ = timeout(PATIENCE, socket.close()).await;
+        }
+    }
+}
+
+fn dial(
+    url: &hyper::Uri,
+    options: &Options,
+) -> BoxFuture<'static, Result<Socket, tokio_websockets::Error>> {
+    let limits = Limits::default().max_payload_len(Some(options.max_message_bytes));
+    let builder = ClientBuilder::from_uri(url.clone()).limits(limits);
+    Box::pin(async move { Ok(Box::new(builder.connect().await?.0)) })
+}
+
+/// The key of an encrypted channel.
+fn secret(channel: &str, answer: &Authorization) -> Result<Option<[u8; 32]>, Error> {
+    let name = ChannelName::parse(channel, usize::MAX);
+    if !name.is_ok_and(|name| name.kind() == ChannelKind::Encrypted) {
+        return Ok(None);
+    }
+    let key = answer.shared_secret.as_deref().and_then(|text| STANDARD.decode(text).ok());
+    let key = key.and_then(|bytes| bytes.try_into().ok());
+    key.map(Some).ok_or_else(|| Error::Authorization {
+        subject: channel.to_owned(),
+        cause: "the answer has no shared_secret of 32 bytes in base64".to_owned(),
+    })
+}
+
+/// NaCl's secretbox. <https://pusher.com/docs/channels/using_channels/encrypted-channels/>
+fn open(key: &[u8; 32], data: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Sealed {
+        nonce: String,
+        ciphertext: String,
+    }
+    let Sealed { nonce, ciphertext } = serde_json::from_str(data).ok()?;
+    let nonce: [u8; 24] = STANDARD.decode(nonce).ok()?.try_into().ok()?;
+    let ciphertext = STANDARD.decode(ciphertext).ok()?;
+    let cipher = XSalsa20Poly1305::new(key.into());
+    String::from_utf8(cipher.decrypt(&nonce.into(), ciphertext.as_slice()).ok()?).ok()
+}
+
+/// What is there, when it is ready; nothing is never ready.
+async fn some<F: Future + Unpin>(future: Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => pending().await,
+    }
+}
+
+async fn next(socket: Option<&mut Socket>) -> Option<Result<Message, tokio_websockets::Error>> {
+    match socket {
+        Some(socket) => socket.next().await,
+        None => pending().await,
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,136 @@
+//! Who says what may be heard, and what happens when that fails.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clarim_client::{
+    Authorization, Authorizer, BoxFuture, Client, Error, HttpAuthorizer, Options, Update,
+};
+use clarim_protocol::auth::AppKey;
+use clarim_protocol::rest::Params;
+use crypto_secretbox::aead::Aead;
+use crypto_secretbox::{KeyInit, XSalsa20Poly1305};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::support::{World, event, next, subscribed, within};
+
+/// The application: lets in who has the token, and not into `private-closed`; never answers for
+/// `private-slow`.
+async fn application() -> String {
+    let auth = async |headers: HeaderMap, body: String| {
+        let params = Params::decode(&body).unwrap();
+        let (socket_id, channel) =
+            (params.get("socket_id").unwrap(), params.get("channel_name").unwrap());
+        if channel == "private-slow" {
+            std::future::pending::<()>().await;
+        }
+        let token = headers.get("authorization").is_some_and(|token| token == "Bearer t");
+        if !token || channel == "private-closed" {
+            return (StatusCode::FORBIDDEN, String::new());
+        }
+        let key = AppKey::new("key", "secret");
+        let auth = key.sign_channel(socket_id.parse().unwrap(), channel, None);
+        (StatusCode::OK, json!({ "auth": auth }).to_string())
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/broadcasting/auth", listener.local_addr().unwrap());
+    let app = Router::new().route("/broadcasting/auth", post(auth));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    url
+}
+
+fn connect(world: &World, authorizer: impl Authorizer) -> Client {
+    let options = Options::new("key")
+        .host("127.0.0.1", world.port())
+        .authorization_timeout(Duration::from_millis(500))
+        .authorizer(authorizer);
+    Client::connect(options).unwrap()
+}
+
+#[tokio::test]
+async fn the_application_is_asked_and_a_refusal_is_that_channels_own() {
+    let world = World::start();
+    let url = application().await;
+    let authorizer =
+        HttpAuthorizer::new(&url).unwrap().header("Authorization", "Bearer t").unwrap();
+    let client = connect(&world, authorizer);
+    let (mut open, mut closed, slow) =
+        (client.private("open"), client.private("closed"), client.private("slow"));
+    subscribed(&open).await;
+    let error = within(closed.subscribed()).await.unwrap_err();
+    let Error::Authorization { subject, cause } = &error else { panic!("{error}") };
+    assert_eq!(subject, "private-closed");
+    assert!(cause.ends_with("answered 403 Forbidden"), "{cause}");
+    assert!(matches!(next(&mut closed).await, Update::Refused(Error::Authorization { .. })));
+    let error = within(slow.subscribed()).await.unwrap_err().to_string();
+    assert!(error.contains("no answer within 500ms"), "{error}");
+    world.publish("private-open", "e", &json!({})).await;
+    assert_eq!(event(&mut open).await.0, "e");
+}
+
+#[tokio::test]
+async fn an_application_that_is_not_there_is_named() {
+    let world = World::start();
+    let client = connect(&world, HttpAuthorizer::new("http://127.0.0.1:1/auth").unwrap());
+    let error = within(client.private("x").subscribed()).await.unwrap_err().to_string();
+    assert!(error.contains("http://127.0.0.1:1/auth") && error.contains("refused"), "{error}");
+    let without = Options::new("key").host("127.0.0.1", world.port());
+    let client = Client::connect(without).unwrap();
+    let error = within(client.private("x").subscribed()).await.unwrap_err().to_string();
+    assert!(error.contains("set Options::authorizer"), "{error}");
+    let error = HttpAuthorizer::new("/broadcasting/auth").unwrap_err().to_string();
+    assert!(error.contains("begins with http://"), "{error}");
+}
+
+#[tokio::test]
+async fn a_signature_that_the_server_refuses_is_told() {
+    let world = World::start();
+    let client = connect(&world, clarim_client::KeyAuthorizer::new("key", "wrong"));
+    let error = within(client.private("x").subscribed()).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Subscription { reason, .. } if reason.contains("401")),
+        "{error}"
+    );
+    let news = client.channel("news");
+    subscribed(&news).await;
+}
+
+/// Hands out a key with each signature.
+#[derive(Debug)]
+struct WithKey([u8; 32]);
+
+impl Authorizer for WithKey {
+    fn channel<'a>(
+        &'a self,
+        socket_id: &'a str,
+        channel: &'a str,
+    ) -> BoxFuture<'a, Result<Authorization, Error>> {
+        let auth = AppKey::new("key", "secret");
+        let auth = auth.sign_channel(socket_id.parse().unwrap(), channel, None);
+        let answer = json!({ "auth": auth, "shared_secret": STANDARD.encode(self.0) });
+        Box::pin(async move { Ok(serde_json::from_value(answer).unwrap()) })
+    }
+}
+
+#[tokio::test]
+async fn encrypted_events_are_opened_with_the_key_of_the_channel() {
+    let world = World::start();
+    let client = connect(&world, WithKey([7; 32]));
+    let mut vault = client.encrypted_private("vault");
+    subscribed(&vault).await;
+    let seal = |key: [u8; 32]| {
+        let (cipher, nonce) = (XSalsa20Poly1305::new(&key.into()), [1; 24]);
+        let ciphertext = cipher.encrypt(&nonce.into(), br#"{"pin":"1234"}"#.as_slice()).unwrap();
+        json!({ "nonce": STANDARD.encode(nonce), "ciphertext": STANDARD.encode(ciphertext) })
+    };
+    // What another key has sealed, or none, is passed over.
+    world.publish("private-encrypted-vault", "forged", &seal([8; 32])).await;
+    world.publish("private-encrypted-vault", "open", &json!({ "pin": "0000" })).await;
+    world.publish("private-encrypted-vault", "sealed", &seal([7; 32])).await;
+    assert_eq!(event(&mut vault).await, ("sealed".to_owned(), json!({ "pin": "1234" })));
+}

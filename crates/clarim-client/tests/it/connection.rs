@@ -1,0 +1,188 @@
+//! Connections that break, and how the client comes back.
+
+use std::time::Duration;
+
+use clarim_client::{Client, Error, Options, State, Update};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+use tokio_websockets::{CloseCode, Message, ServerBuilder, WebSocketStream};
+
+use crate::support::{World, event, ids, next, options, subscribed, within};
+
+type Peer = WebSocketStream<TcpStream>;
+
+/// Something in a server's place.
+struct Fake(TcpListener);
+
+impl Fake {
+    async fn start() -> (Self, u16) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (Self(listener), port)
+    }
+
+    /// The next client, greeted.
+    async fn welcome(&self) -> Peer {
+        let (stream, _) = within(self.0.accept()).await.unwrap();
+        let (_, mut peer) = within(ServerBuilder::new().accept(stream)).await.unwrap();
+        let data = json!({ "socket_id": "1.1", "activity_timeout": 30 }).to_string();
+        say(&mut peer, &json!({ "event": "pusher:connection_established", "data": data })).await;
+        peer
+    }
+}
+
+async fn say(peer: &mut Peer, message: &serde_json::Value) {
+    peer.send(Message::text(message.to_string())).await.unwrap();
+}
+
+async fn close(peer: &mut Peer, code: u16) {
+    let code = CloseCode::try_from(code).unwrap();
+    peer.send(Message::close(Some(code), "because")).await.unwrap();
+}
+
+#[tokio::test]
+async fn after_a_restart_everything_is_subscribed_again_and_members_are_true() {
+    let world = World::start();
+    let port = world.port();
+    let (ana, rui) = (world.connect("ana"), world.connect("rui"));
+    let (mut news, mut room) = (ana.channel("news"), ana.join("room"));
+    let at_rui = rui.join("room");
+    for channel in [&news, &room, &at_rui] {
+        subscribed(channel).await;
+    }
+    drop(at_rui);
+    let World(server) = &world;
+    server.stop();
+    assert_eq!(within(ana.state_after(State::Connected)).await, State::Connecting);
+    drop(world);
+    // The port is free when the last client has been sent away.
+    let world = loop {
+        let free = TcpListener::bind(("127.0.0.1", port)).await;
+        if free.is_ok() {
+            drop(free);
+            break World::start_at(port);
+        }
+        tokio::task::yield_now().await;
+    };
+    within(ana.connected()).await.unwrap();
+    for channel in [&news, &room] {
+        subscribed(channel).await;
+    }
+    world.publish("news", "back", &json!({})).await;
+    assert_eq!(event(&mut news).await.0, "back");
+    let mut successes = 0;
+    while successes < 2 {
+        if let Update::Subscribed(_) = next(&mut room).await {
+            successes += 1;
+        }
+    }
+    assert_eq!(ids(&room), ["ana"]);
+}
+
+#[tokio::test]
+async fn an_unknown_key_is_refused_for_good() {
+    let world = World::start();
+    let options = Options::new("nobody").host("127.0.0.1", world.port());
+    let client = Client::connect(options).unwrap();
+    let error = within(client.connected()).await.unwrap_err();
+    assert!(matches!(&error, Error::Refused { code: 4001, message } if message.contains("exist")));
+    assert_eq!(client.state(), State::Failed);
+}
+
+#[tokio::test]
+async fn a_disconnected_client_comes_back_when_it_is_told_to() {
+    let world = World::start();
+    let client = world.connect("ana");
+    let mut news = client.channel("news");
+    subscribed(&news).await;
+    let first = client.socket_id().unwrap();
+    client.disconnect();
+    assert_eq!(within(client.state_after(State::Connected)).await, State::Disconnected);
+    assert_eq!(client.socket_id(), None);
+    client.reconnect();
+    within(client.connected()).await.unwrap();
+    subscribed(&news).await;
+    assert_ne!(client.socket_id().unwrap(), first);
+    world.publish("news", "e", &json!({})).await;
+    assert_eq!(event(&mut news).await.0, "e");
+}
+
+#[tokio::test]
+async fn the_classes_of_close_codes_are_obeyed() {
+    let (server, port) = Fake::start().await;
+    let pause = Duration::from_millis(400);
+    let options = options(port, "ana").reconnect_after(pause, pause);
+    let client = Client::connect(options).unwrap();
+    let mut peer = server.welcome().await;
+    within(client.connected()).await.unwrap();
+    // It has held for a while: 4200 is followed at once.
+    tokio::time::sleep(pause).await;
+    close(&mut peer, 4200).await;
+    let closed = Instant::now();
+    let mut peer = server.welcome().await;
+    assert!(closed.elapsed() < pause / 2, "{:?}", closed.elapsed());
+    within(client.connected()).await.unwrap();
+    close(&mut peer, 4100).await;
+    let closed = Instant::now();
+    let mut peer = server.welcome().await;
+    assert!(closed.elapsed() >= pause / 2, "{:?}", closed.elapsed());
+    within(client.connected()).await.unwrap();
+    close(&mut peer, 4099).await;
+    assert_eq!(within(client.state_after(State::Connected)).await, State::Failed);
+    let error = client.connected().await.unwrap_err();
+    assert!(matches!(error, Error::Refused { code: 4099, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_silent_is_asked_and_then_left() {
+    let (server, port) = Fake::start().await;
+    let short = Duration::from_millis(50);
+    let client = Client::connect(options(port, "ana").activity_timeout(short, short)).unwrap();
+    let mut peer = server.welcome().await;
+    within(client.connected()).await.unwrap();
+    let ping = within(peer.next()).await.unwrap().unwrap();
+    assert!(ping.as_text().unwrap().contains("pusher:ping"));
+    // It says nothing, and the client comes anew.
+    let mut peer = server.welcome().await;
+    within(client.connected()).await.unwrap();
+    let ping = within(peer.next()).await.unwrap().unwrap();
+    assert!(ping.as_text().unwrap().contains("pusher:ping"));
+    say(&mut peer, &json!({ "event": "pusher:pong", "data": {} })).await;
+    say(&mut peer, &json!({ "event": "pusher:ping", "data": {} })).await;
+    let pong = within(peer.next()).await.unwrap().unwrap();
+    assert!(pong.as_text().unwrap().contains("pusher:pong"));
+}
+
+#[tokio::test]
+async fn where_nobody_listens_it_is_tried_on_until_somebody_does() {
+    let (server, port) = Fake::start().await;
+    drop(server);
+    let client = Client::connect(options(port, "ana")).unwrap();
+    let news = client.channel("news");
+    assert_eq!(within(client.state_after(State::Initialized)).await, State::Connecting);
+    let _world = World::start_at(port);
+    subscribed(&news).await;
+}
+
+#[tokio::test]
+async fn channels_end_with_the_last_client() {
+    let world = World::start();
+    let client = world.connect("ana");
+    let mut news = client.channel("news");
+    subscribed(&news).await;
+    drop(client.clone());
+    world.publish("news", "e", &json!({})).await;
+    assert_eq!(event(&mut news).await.0, "e");
+    drop(client);
+    assert!(within(news.next()).await.is_none());
+    assert!(matches!(within(news.subscribed()).await, Ok(()) | Err(Error::Dropped)));
+    assert!(news.whisper("x", &1).is_err());
+}
+
+#[test]
+fn options_that_mean_nothing_are_refused() {
+    let error = Client::connect(Options::new("key").host("ws://x/", 1)).unwrap_err();
+    assert!(error.to_string().contains("without scheme"), "{error}");
+}

@@ -1,0 +1,51 @@
+//! The example, as somebody runs it who has just read about it.
+
+use std::process::Stdio;
+
+use clarim_server::settings::{ServerSettings, Tls};
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+
+use crate::support::{World, within};
+
+#[tokio::test]
+async fn listen_prints_the_events_of_a_channel() {
+    listens(&World::start(), &[]).await;
+}
+
+#[tokio::test]
+async fn listen_speaks_tls_with_a_server_whose_certificate_it_is_told_to_trust() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let trusted = cert.to_str().unwrap().to_owned();
+    let tls = Some(Tls { cert, key });
+    let world = World::start_with(ServerSettings { tls, port: 0, ..ServerSettings::default() });
+    listens(&world, &[("REVERB_SCHEME", "https"), ("SSL_CERT_FILE", &trusted)]).await;
+}
+
+async fn listens(world: &World, more: &[(&str, &str)]) {
+    let mut command = Command::new(env!("CARGO"));
+    command.args([
+        "run",
+        "--quiet",
+        "--package",
+        "clarim-client",
+        "--example",
+        "listen",
+        "--",
+        "news",
+    ]);
+    command.envs([("REVERB_APP_KEY", "key"), ("REVERB_APP_SECRET", "secret")]);
+    command.env("REVERB_PORT", world.port().to_string()).envs(more.iter().copied());
+    let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // It may have to be built first: whoever waits too long for that is the test runner.
+    assert_eq!(lines.next_line().await.unwrap().unwrap(), "listening to news");
+    world.publish("news", "order.shipped", &json!({ "order": 7 })).await;
+    let line = within(lines.next_line()).await.unwrap().unwrap();
+    assert_eq!(line, r#"order.shipped {"order":7}"#);
+}
