@@ -4,7 +4,7 @@ import { after, before, describe, test } from 'node:test';
 import Sdk from 'pusher';
 import { once, state, until } from './support/events.mjs';
 import { world } from './support/clients.mjs';
-import { certificate, deployed, folder, foreground, run } from './support/programs.mjs';
+import { certificate, deployed, folder, foreground, nginxWith, run } from './support/programs.mjs';
 import { app, binary, freePort } from './support/server.mjs';
 
 const limit = { timeout: 40_000 };
@@ -27,16 +27,7 @@ describe('nginx', () => {
       // So that the test need not take a minute: what has to hold is that it is longer than the client's.
       'proxy_read_timeout 75s;': 'proxy_read_timeout 3s;',
     });
-    await dir.write('clarim.conf', site);
-    const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
-    await dir.write('nginx.conf', `daemon off; pid ${dir.path('pid')}; error_log stderr;
-      events { worker_connections 1000; }
-      http {
-        access_log off;
-        ${temporary.map((name) => `${name}_temp_path ${dir.path(name)};`).join(' ')}
-        include ${dir.path('clarim.conf')};
-      }`);
-    nginx = foreground('nginx', ['-e', 'stderr', '-p', dir.path(''), '-c', dir.path('nginx.conf')]);
+    nginx = await nginxWith(dir, site);
     process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';
     const up = () => fetch(`https://localhost:${port}/app/x`).then(({ status }) => status === 426, () => false);
     await until(up, { what: 'nginx answers' })

@@ -4,7 +4,7 @@ import { copyFile, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import test, { before } from 'node:test';
-import { startServer } from './support/server.mjs';
+import { freePort, startServer } from './support/server.mjs';
 
 const run = promisify(execFile);
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
@@ -31,4 +31,15 @@ test("Prometheus's own parser reads the metrics", { timeout: 30_000 }, async (t)
   const server = await startServer({ env: { CLARIM_METRICS_TOKEN: token } });
   t.after(() => server.dispose());
   await run(python, [here('python/test_metrics.py'), String(server.port), token]);
+});
+
+test('the Python SDK accepts a webhook', { timeout: 30_000 }, async (t) => {
+  const port = await freePort();
+  const server = await startServer({ env: { REVERB_APP_WEBHOOKS: `http://127.0.0.1:${port}/` } });
+  t.after(() => server.dispose());
+  await run(python, [here('python/test_webhook.py'), String(server.port), String(port)]);
+});
+
+test('the manifests fit the schemas of Kubernetes', { timeout: 60_000 }, async () => {
+  await run(python, [here('python/test_kubernetes.py'), here('../deploy/kubernetes/clarim.yaml')]);
 });

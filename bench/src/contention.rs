@@ -100,7 +100,7 @@ impl Desk {
         let mut entries = std::mem::take(&mut self.entries);
         self.worker.node().post().take(self.id, &mut entries);
         for entry in entries.drain(..) {
-            self.worker.process(entry, &mut self.counter);
+            self.worker.process(entry, NOW, &mut self.counter);
         }
         self.entries = entries;
     }
@@ -110,7 +110,7 @@ fn desks(workers: u16) -> Result<(Vec<Desk>, Arc<Node<Inboxes>>)> {
     let mut app = App::new("bench", "key", "secret");
     app.limits.channels_per_connection = CHANNELS;
     let inboxes = Inboxes((0..workers).map(|_| Mutex::default()).collect());
-    let node = Arc::new(Node::new(Apps::new([app]), workers, inboxes));
+    let node = Arc::new(Node::new(Apps::new([app]), workers, Duration::ZERO, inboxes));
     let app = node.apps().find_by_id("bench").context("the app was just made")?;
     let desk = |n| Desk {
         worker: Worker::new(WorkerId(n), node.clone()),

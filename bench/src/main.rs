@@ -7,6 +7,7 @@
 
 mod account;
 mod clients;
+mod cluster;
 mod compare;
 mod contention;
 mod cpu;
@@ -55,6 +56,8 @@ enum Command {
     Compare(compare::Options),
     /// Measure what threads wait for each other at, in this process.
     Contention(contention::Options),
+    /// Measure three nodes of a cluster, over Redis and over NATS.
+    Cluster(cluster::Options),
     /// Count the server's instructions under callgrind, and compare them with the budgets.
     Instructions(instructions::Options),
     /// Draw pictures of what `compare --json` has kept.
@@ -81,6 +84,7 @@ fn run() -> Result<()> {
         Command::Run(options) => run::run(&options),
         Command::Compare(options) => compare::run(&options),
         Command::Contention(options) => contention::run(&options),
+        Command::Cluster(options) => cluster::run(&options),
         Command::Instructions(options) => instructions::run(&options),
         Command::Plot(options) => plot::run(&options),
         Command::Exec(exec) => exec.replace(),

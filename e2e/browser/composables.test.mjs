@@ -43,8 +43,7 @@ after(async () => {
 });
 
 afterEach(async () => {
-	await Promise.all(browser.chromium.contexts().map((context) => context.close()));
-	browser.check();
+	await browser.endTest();
 	await clarim.start();
 });
 

@@ -20,10 +20,7 @@ after(async () => {
 	await server?.dispose();
 });
 
-afterEach(async () => {
-	await Promise.all(browser.chromium.contexts().map((context) => context.close()));
-	browser.check();
-});
+afterEach(() => browser.endTest());
 
 const id = (page, name) => page.locator(`#${name}`);
 const row = (page, channel) => page.locator(`#subscriptions > li[data-channel="${channel}"]`);

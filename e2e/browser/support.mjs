@@ -80,7 +80,13 @@ export class Browser {
 		if (!this.#expected.some((pattern) => pattern.test(text))) this.problems.push(text);
 	}
 
-	/** To be called at the end of each test. */
+	/** Closes what a test has opened, and looks whether the browser complained. */
+	async endTest() {
+		await Promise.all(this.chromium.contexts().map((context) => context.close()));
+		this.check();
+	}
+
+	/** Whether the browser complained, so far. */
 	check() {
 		const problems = this.problems.splice(0);
 		this.#expected = [];
@@ -94,3 +100,6 @@ export class Browser {
 
 /** What Chromium says while a server is away. */
 export const REFUSED = /WebSocket connection to .* failed|ERR_CONNECTION_(REFUSED|RESET)|ERR_EMPTY_RESPONSE/;
+
+/** And while a network that is cut has connections that are not used yet. */
+export const CUT = new RegExp(`${REFUSED.source}|ERR_(SOCKET_NOT_CONNECTED|NETWORK_CHANGED|INTERNET_DISCONNECTED)`);

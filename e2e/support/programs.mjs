@@ -62,3 +62,17 @@ export function foreground(program, args, options = {}) {
 }
 
 export { run };
+
+/** nginx with one site of its own, all its files in `dir`. */
+export async function nginxWith(dir, site) {
+  await dir.write('site.conf', site);
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
+  await dir.write('nginx.conf', `daemon off; pid ${dir.path('pid')}; error_log stderr;
+    events { worker_connections 1000; }
+    http {
+      access_log off;
+      ${temporary.map((name) => `${name}_temp_path ${dir.path(name)};`).join(' ')}
+      include ${dir.path('site.conf')};
+    }`);
+  return foreground('nginx', ['-e', 'stderr', '-p', dir.path(''), '-c', dir.path('nginx.conf')]);
+}

@@ -10,16 +10,16 @@ import { until } from './events.mjs';
 
 // Not `new URL` with a part that varies: Vite, in whose tests this runs too, would take it for an asset.
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '../..');
-export const binary = path.resolve(process.env.CLARIM_BIN ?? lastBuilt(['release', 'debug']));
+export const binary = path.resolve(process.env.CLARIM_BIN ?? lastBuilt('clarim'));
 
 /** The newest, so that a build of long ago is never tested in the place of the one just made. */
-function lastBuilt(profiles) {
-  const built = profiles
-    .map((profile) => path.join(root, 'target', profile, 'clarim'))
+export function lastBuilt(program) {
+  const built = ['release', 'debug']
+    .map((profile) => path.join(root, 'target', profile, program))
     .map((file) => ({ file, time: statSync(file, { throwIfNoEntry: false })?.mtimeMs }))
     .filter(({ time }) => time !== undefined)
     .sort((a, b) => b.time - a.time);
-  if (!built.length) throw new Error('no server to test: cargo build -p clarim-server, or set CLARIM_BIN');
+  if (!built.length) throw new Error(`no ${program} to test: cargo xtask e2e builds it`);
   return built[0].file;
 }
 

@@ -71,7 +71,7 @@ impl World {
         let mut app = App::new("1", "key", "secret");
         (app.subscription_count, app.client_events_on_public) = (true, true);
         app.limits.presence_members = 3;
-        let node = Arc::new(Node::new(Apps::new([app]), 1, Inbox::default()));
+        let node = Arc::new(Node::new(Apps::new([app]), 1, Duration::ZERO, Inbox::default()));
         let worker = Worker::new(WorkerId(0), node);
         Self { worker, sink: Sink::default(), clients: Vec::new(), now: Duration::ZERO }
     }
@@ -152,7 +152,7 @@ impl World {
         loop {
             let entry = node.post().0.lock().expect("one thread").pop_front();
             match entry {
-                Some(entry) => self.worker.process(entry, &mut self.sink),
+                Some(entry) => self.worker.process(entry, self.now, &mut self.sink),
                 None => break,
             }
         }

@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "a command for people at a terminal")]
 
 mod autobahn;
+mod demo;
 mod run;
 mod setup;
 mod tidy;
@@ -24,7 +25,7 @@ struct Step {
 }
 
 /// In the order in which `test` runs them: what fails soonest comes first.
-const STEPS: [Step; 15] = [
+const STEPS: [Step; 17] = [
     Step { name: "setup", what: "install what the tests need", run: setup::all, in_test: true },
     Step { name: "fmt", what: "check the formatting", run: fmt, in_test: true },
     Step { name: "tidy", what: "check the project's own rules", run: tidy::check, in_test: true },
@@ -38,6 +39,7 @@ const STEPS: [Step; 15] = [
         in_test: true,
     },
     Step { name: "vue", what: "@clarim/vue: types and unit tests", run: vue, in_test: true },
+    Step { name: "demo-web", what: "build the demo's pages", run: demo::build, in_test: true },
     Step { name: "e2e", what: "real clients against the real server", run: e2e, in_test: true },
     Step {
         name: "types-check",
@@ -59,6 +61,7 @@ const STEPS: [Step; 15] = [
         run: types::write,
         in_test: false,
     },
+    Step { name: "demo", what: "build the demo and start it", run: demo::run, in_test: false },
     Step { name: "bench", what: "measure beside the floor (minutes)", run: bench, in_test: false },
 ];
 
@@ -131,7 +134,8 @@ fn vue() -> Result<()> {
 }
 
 fn e2e() -> Result<()> {
-    cargo(&["build", "-p", "clarim-server"])?;
+    cargo(&["build", "-p", "clarim-server", "-p", "clarim-demo"])?;
+    command("npm", &["test"]).current_dir(root().join("apps/demo/web")).run()?;
     command("npm", &["test"]).current_dir(root().join("e2e")).run()
 }
 
@@ -154,8 +158,15 @@ fn instructions() -> Result<()> {
     measure(&["instructions"])
 }
 
+/// `cargo xtask bench` measures one node beside the floor, `cargo xtask bench cluster` three together.
 fn bench() -> Result<()> {
-    measure(&["compare"])
+    match std::env::args().nth(2).as_deref() {
+        Some("cluster") => measure(&["cluster"]),
+        Some(other) => {
+            bail!("{other:?} is no load; there is cluster, and without a name the floor")
+        }
+        None => measure(&["compare"]),
+    }
 }
 
 /// Runs the load generator on what users get.

@@ -5,11 +5,17 @@ use anyhow::{Context, Result};
 use crate::run::{cargo, command, root};
 
 /// Programs and the Debian packages that bring them.
-const PROGRAMS: [(&str, &str, &str); 10] = [
+const PROGRAMS: [(&str, &str, &str); 16] = [
+    ("caddy", "version", "caddy"),
     ("chromium", "--version", "chromium"),
+    ("faketime", "--version", "faketime"),
+    ("haproxy", "-v", "haproxy"),
+    ("nats-server", "--version", "nats-server"),
     ("nginx", "-v", "nginx-light"),
     ("node", "--version", "nodejs npm"),
     ("openssl", "version", "openssl"),
+    ("patch", "--version", "patch"),
+    ("prometheus", "--version", "prometheus"),
     ("psql", "--version", "postgresql"),
     ("python3", "--version", "python3 python3-venv"),
     ("redis-server", "--version", "redis-server"),

@@ -25,7 +25,7 @@ const EMPTY_NAMES: [&str; 4] = ["Manager", "Helper", "Util", "Factory"];
 pub(crate) fn check() -> Result<()> {
     let mut found = Vec::new();
     let mut files = Vec::new();
-    for folder in ["crates", "xtask", "bench", "fuzz"] {
+    for folder in ["apps", "crates", "xtask", "bench", "fuzz"] {
         collect(&root().join(folder), &mut files)?;
     }
     for file in &files {
@@ -49,7 +49,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {
-            if !path.ends_with("target") {
+            if !path.ends_with("target") && !path.ends_with("node_modules") {
                 collect(&path, files)?;
             }
         } else if path.extension().is_some_and(|ending| ending == "rs") {

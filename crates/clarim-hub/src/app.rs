@@ -7,7 +7,7 @@ use clarim_protocol::auth::AppKey;
 
 /// One tenant. Apps share a process and nothing else: channels, users, counts and limits of one are
 /// invisible to another.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct App {
     /// The id in the HTTP API's paths (`/apps/{id}/events`).
     pub id: String,
@@ -26,6 +26,8 @@ pub struct App {
     pub client_events_on_public: bool,
     /// Whether subscribers are told how many they are (`pusher_internal:subscription_count`).
     pub subscription_count: bool,
+    /// What the app's backend wants to be told of.
+    pub hooks: Hooks,
     /// A bound on messages per connection; `None`: none.
     pub rate_limit: Option<RateLimit>,
     /// Every other bound.
@@ -42,6 +44,22 @@ pub enum ClientEvents {
     All,
     /// Nobody: an attempt is answered with error 4301.
     None,
+}
+
+/// The [facts](crate::Fact) that are told of an app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "a set, whose members have names")]
+pub struct Hooks {
+    /// That a channel has got its first subscriber, or lost its last.
+    pub occupancy: bool,
+    /// That a user has come to a presence channel, or has left.
+    pub members: bool,
+    /// What clients send to each other.
+    pub client_events: bool,
+    /// That a subscriber of a cache channel found no event.
+    pub cache_misses: bool,
+    /// How many subscribers a channel has, where they are told it themselves.
+    pub counts: bool,
 }
 
 /// At most `max_attempts` messages of any kind per connection in each window of `decay`.
@@ -110,6 +128,7 @@ impl App {
             client_events: ClientEvents::default(),
             client_events_on_public: false,
             subscription_count: false,
+            hooks: Hooks::default(),
             rate_limit: None,
             limits: Limits::default(),
         }

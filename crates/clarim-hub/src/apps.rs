@@ -1,6 +1,7 @@
 //! The apps of a node, and how many connections each has.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use clarim_protocol::Code;
 use hashbrown::HashMap;
@@ -20,56 +21,132 @@ pub struct Refusal {
     pub message: String,
 }
 
-/// All apps of a node.
+/// All apps of a node. They may change while it runs.
 #[derive(Debug)]
 pub struct Apps {
-    apps: Vec<(App, AtomicU32)>,
-    by_id: HashMap<String, AppIndex, foldhash::fast::RandomState>,
-    by_key: HashMap<String, AppIndex, foldhash::fast::RandomState>,
+    /// Each app that has ever been, at its own place for ever: who has its index may look there at any time.
+    places: boxcar::Vec<Place>,
+    found: RwLock<Found>,
+    /// Held while apps are changed.
+    changing: Mutex<()>,
+}
+
+/// An app, and what has been said of it.
+#[derive(Debug)]
+struct Place {
+    /// Each way that the app was set up, the last of which counts. The others stay, for somebody may look at
+    /// one just now; a change costs a few hundred bytes.
+    versions: boxcar::Vec<App>,
+    current: AtomicUsize,
+    connections: AtomicU32,
+    is_removed: AtomicBool,
+}
+
+type Names = HashMap<String, AppIndex, foldhash::fast::RandomState>;
+
+#[derive(Debug, Default)]
+struct Found {
+    by_id: Names,
+    by_key: Names,
+}
+
+impl Place {
+    fn new(app: App) -> Self {
+        let versions = boxcar::Vec::new();
+        versions.push(app);
+        let (current, connections) = (AtomicUsize::new(0), AtomicU32::new(0));
+        Self { versions, current, connections, is_removed: AtomicBool::new(false) }
+    }
+
+    fn app(&self) -> &App {
+        &self.versions[self.current.load(Ordering::Acquire)]
+    }
+
+    fn is_removed(&self) -> bool {
+        self.is_removed.load(Ordering::Relaxed)
+    }
 }
 
 impl Apps {
     /// A registry of `apps`. Of two with the same id or key, the later is found.
     pub fn new(apps: impl IntoIterator<Item = App>) -> Self {
-        let mut registry =
-            Self { apps: Vec::new(), by_id: HashMap::default(), by_key: HashMap::default() };
-        for (index, app) in (0..).map(AppIndex).zip(apps) {
-            registry.by_id.insert(app.id.clone(), index);
-            registry.by_key.insert(app.key.key().to_owned(), index);
-            registry.apps.push((app, AtomicU32::new(0)));
-        }
+        let registry = Self {
+            places: boxcar::Vec::new(),
+            found: RwLock::default(),
+            changing: Mutex::default(),
+        };
+        registry.set(apps);
         registry
+    }
+
+    /// From now on there are these. One whose id was there before keeps its connections, whatever else has
+    /// changed; those of one that is no longer there are closed with 4003 in
+    /// [`Worker::sweep`](crate::Worker::sweep).
+    pub fn set(&self, apps: impl IntoIterator<Item = App>) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let known: Names =
+            self.places.iter().map(|(n, place)| (place.app().id.clone(), at(n))).collect();
+        let mut found = Found::default();
+        for app in apps {
+            let (id, key) = (app.id.clone(), app.key.key().to_owned());
+            let index = match known.get(&id).or_else(|| found.by_id.get(&id)) {
+                Some(&index) => {
+                    let place = self.place(index);
+                    if *place.app() != app {
+                        place.current.store(place.versions.push(app), Ordering::Release);
+                    }
+                    index
+                }
+                None => at(self.places.push(Place::new(app))),
+            };
+            found.by_id.insert(id, index);
+            found.by_key.insert(key, index);
+        }
+        for (n, place) in &self.places {
+            let is_removed = found.by_id.get(&place.app().id) != Some(&at(n));
+            place.is_removed.store(is_removed, Ordering::Relaxed);
+        }
+        *self.found.write().unwrap_or_else(PoisonError::into_inner) = found;
     }
 
     /// The app whose id is in an HTTP path.
     #[must_use]
     pub fn find_by_id(&self, id: &str) -> Option<AppIndex> {
-        self.by_id.get(id).copied()
+        self.found.read().unwrap_or_else(PoisonError::into_inner).by_id.get(id).copied()
     }
 
     /// The app whose key a client connects with.
     #[must_use]
     pub fn find_by_key(&self, key: &str) -> Option<AppIndex> {
-        self.by_key.get(key).copied()
+        self.found.read().unwrap_or_else(PoisonError::into_inner).by_key.get(key).copied()
     }
 
-    /// The app itself.
+    /// The app itself, as it is set up now; of one that is no longer there, as it was.
     ///
     /// # Panics
     /// If `index` is of another registry.
     #[must_use]
     pub fn get(&self, index: AppIndex) -> &App {
-        &self.apps[index.0 as usize].0
+        self.place(index).app()
     }
 
-    /// All apps, in the order of the configuration.
+    /// Whether the app is no longer there.
+    pub(crate) fn is_removed(&self, index: AppIndex) -> bool {
+        self.place(index).is_removed()
+    }
+
+    /// All apps, in the order in which they came.
     pub fn iter(&self) -> impl Iterator<Item = &App> {
-        self.apps.iter().map(|(app, _)| app)
+        self.there().map(Place::app)
     }
 
     /// All apps with their open connections.
     pub fn counts(&self) -> impl Iterator<Item = (&App, u32)> {
-        self.apps.iter().map(|(app, count)| (app, count.load(Ordering::Relaxed)))
+        self.there().map(|place| (place.app(), place.connections.load(Ordering::Relaxed)))
+    }
+
+    fn there(&self) -> impl Iterator<Item = &Place> {
+        self.places.iter().map(|(_, place)| place).filter(|place| !place.is_removed())
     }
 
     /// Open connections of an app.
@@ -81,7 +158,8 @@ impl Apps {
     /// Open connections of all apps.
     #[must_use]
     pub fn total_connections(&self) -> u64 {
-        self.apps.iter().map(|(_, count)| u64::from(count.load(Ordering::Relaxed))).sum()
+        let count = |place: &Place| u64::from(place.connections.load(Ordering::Relaxed));
+        self.places.iter().map(|(_, place)| count(place)).sum()
     }
 
     /// Counts a new connection of an app, which [`Worker::open`](crate::Worker::open) is to let in.
@@ -105,6 +183,52 @@ impl Apps {
     }
 
     fn count(&self, index: AppIndex) -> &AtomicU32 {
-        &self.apps[index.0 as usize].1
+        &self.place(index).connections
+    }
+
+    fn place(&self, index: AppIndex) -> &Place {
+        &self.places[index.0 as usize]
+    }
+}
+
+fn at(place: usize) -> AppIndex {
+    // More apps than this would not fit into memory.
+    AppIndex(place as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn app(id: &str, key: &str) -> App {
+        App::new(id, key, "secret")
+    }
+
+    #[test]
+    fn apps_come_change_and_go() {
+        let apps = Apps::new([app("1", "one"), app("2", "two")]);
+        let [one, two] = ["1", "2"].map(|id| apps.find_by_id(id).unwrap());
+        apps.admit(one).unwrap();
+        apps.set([app("1", "other"), app("3", "three")]);
+        assert_eq!((apps.find_by_key("one"), apps.find_by_key("other")), (None, Some(one)));
+        assert_eq!((apps.get(one).key.key(), apps.connections(one)), ("other", 1));
+        assert!(apps.is_removed(two) && apps.find_by_id("2").is_none());
+        assert_eq!(apps.iter().map(|app| app.id.as_str()).collect::<Vec<_>>(), ["1", "3"]);
+        // Who has come back has the place that it had.
+        apps.set([app("2", "two")]);
+        assert_eq!(apps.find_by_id("2"), Some(two));
+        assert!(!apps.is_removed(two) && apps.is_removed(one));
+    }
+
+    #[test]
+    fn what_stays_the_same_costs_nothing() {
+        let apps = Apps::new([app("1", "one")]);
+        for _ in 0..10 {
+            apps.set([app("1", "one")]);
+        }
+        assert_eq!((apps.places.count(), apps.places[0].versions.count()), (1, 1));
+        // Another secret behind the same key is another app.
+        apps.set([App::new("1", "one", "another secret")]);
+        assert_eq!(apps.places[0].versions.count(), 2);
     }
 }

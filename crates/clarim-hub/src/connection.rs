@@ -15,6 +15,8 @@ use crate::channels::{ChannelIndex, Place};
 pub(crate) struct Connection {
     pub(crate) app: AppIndex,
     pub(crate) socket_id: SocketId,
+    /// The node's time at which it came, in whole seconds.
+    opened: u32,
     /// The node's time of the last sign of life or, if `pinged`, of the ping; in whole seconds.
     since: u32,
     pinged: bool,
@@ -55,6 +57,7 @@ impl Connection {
         Self {
             app,
             socket_id,
+            opened: seconds(now),
             since: seconds(now),
             pinged: false,
             control_frames: false,
@@ -62,6 +65,11 @@ impl Connection {
             user: None,
             window: None,
         }
+    }
+
+    /// How long it has been there.
+    pub(crate) fn age(&self, now: Duration) -> Duration {
+        Duration::from_secs(u64::from(seconds(now).saturating_sub(self.opened)))
     }
 
     /// A sign of life has come; `control`: as a ping or pong control frame.

@@ -1,9 +1,11 @@
 //! What the workers of a node tell each other.
 
-use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
+use clarim_protocol::cluster::NodeId;
 use clarim_protocol::user::UserId;
 use clarim_protocol::{ChannelName, Frame, SocketId};
 
@@ -60,14 +62,44 @@ impl fmt::Debug for ChannelKey {
 }
 
 /// Kept by every entry that a publish made: when the last copy is dropped, each worker concerned has
-/// handed the event to its subscribers.
+/// handed the event to its subscribers, and the bus has taken it.
 #[derive(Clone)]
-pub struct Receipt(Arc<dyn Any + Send + Sync>);
+pub struct Receipt(Arc<dyn Waits>);
 
 impl Receipt {
-    /// Drops `on_last_drop` when the last copy of the receipt goes.
-    pub fn new(on_last_drop: impl Any + Send + Sync) -> Self {
-        Self(Arc::new(on_last_drop))
+    /// Calls `at_last` when the last copy of the receipt goes, with whether the event has reached all it was
+    /// to reach: the bus may not have taken it.
+    pub fn new(at_last: impl FnOnce(bool) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Waiting { is_partial: AtomicBool::new(false), at_last: Some(at_last) }))
+    }
+
+    /// Says that the event stays on this node.
+    pub fn missed_the_bus(&self) {
+        self.0.be_partial();
+    }
+}
+
+trait Waits: Send + Sync {
+    fn be_partial(&self);
+}
+
+struct Waiting<F: FnOnce(bool)> {
+    is_partial: AtomicBool,
+    at_last: Option<F>,
+}
+
+impl<F: FnOnce(bool) + Send + Sync> Waits for Waiting<F> {
+    fn be_partial(&self) {
+        self.is_partial.store(true, Ordering::Relaxed);
+    }
+}
+
+impl<F: FnOnce(bool)> Drop for Waiting<F> {
+    fn drop(&mut self) {
+        if let Some(at_last) = self.at_last.take() {
+            // The count of the copies has ordered this behind what each of them did.
+            at_last(!*self.is_partial.get_mut());
+        }
     }
 }
 
@@ -97,6 +129,8 @@ pub enum Entry {
     Joined {
         /// The connection, which is this worker's own.
         connection: ConnectionId,
+        /// Its id: if it had to wait for the channel, it may have gone.
+        socket_id: SocketId,
         /// The channel.
         channel: ChannelKey,
         /// Who the connection is there, on a presence channel.
@@ -105,6 +139,17 @@ pub enum Entry {
         succeeded: Frame,
         /// The last event of a cache channel, or the news that there is none.
         cached: Option<Frame>,
+    },
+    /// A connection that waited for a presence channel finds it full.
+    Full {
+        /// The connection, which is this worker's own.
+        connection: ConnectionId,
+        /// Its id.
+        socket_id: SocketId,
+        /// The channel.
+        channel: ChannelKey,
+        /// How many members it may have.
+        max: usize,
     },
     /// Give the frame to one connection, if it is still there.
     Tell {
@@ -135,9 +180,100 @@ impl Entry {
             Self::Joined { succeeded, cached, .. } => {
                 succeeded.bytes().len() + cached.as_ref().map_or(0, |frame| frame.bytes().len())
             }
-            Self::Terminate { .. } => 0,
+            Self::Terminate { .. } | Self::Full { .. } => 0,
         };
         size_of::<Self>() + frames
+    }
+}
+
+/// Something that an app's backend may want to know. In a cluster, one of the nodes tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// A channel has its first subscriber.
+    Occupied(ChannelKey),
+    /// A channel has lost its last.
+    Vacated(ChannelKey),
+    /// A user has come to a presence channel.
+    MemberAdded(ChannelKey, Box<str>),
+    /// A user has left one.
+    MemberRemoved(ChannelKey, Box<str>),
+    /// A subscriber of a cache channel found no event there.
+    CacheMiss(ChannelKey),
+    /// A channel has so many subscribers.
+    Count(ChannelKey, usize),
+    /// A client has sent an event to others.
+    ClientEvent {
+        /// To the subscribers of this channel.
+        channel: ChannelKey,
+        /// The event's name.
+        event: String,
+        /// Its data, as JSON.
+        data: String,
+        /// From this connection.
+        socket_id: SocketId,
+        /// Who that is, on a presence channel.
+        user: Option<UserId>,
+    },
+}
+
+impl Fact {
+    /// The channel that it is about.
+    #[must_use]
+    pub fn channel(&self) -> &ChannelKey {
+        match self {
+            Self::Occupied(channel)
+            | Self::Vacated(channel)
+            | Self::MemberAdded(channel, _)
+            | Self::MemberRemoved(channel, _)
+            | Self::CacheMiss(channel)
+            | Self::Count(channel, _)
+            | Self::ClientEvent { channel, .. } => channel,
+        }
+    }
+}
+
+/// Something for the bus of a cluster. As with entries, what concerns one channel is told under that
+/// channel's lock.
+#[derive(Debug)]
+pub enum Told {
+    /// Listen to the channel's subject. [`Node::opened`](crate::Node::opened) is waited for.
+    Open(ChannelKey),
+    /// Listen to it no longer.
+    Close(ChannelKey),
+    /// Send an event of this node to the others.
+    Event {
+        /// The channel.
+        channel: ChannelKey,
+        /// The finished frame.
+        frame: Frame,
+        /// The one connection that must not get it.
+        except: Option<SocketId>,
+        /// On cache channels, the number to keep it under.
+        kept: Option<u64>,
+        /// See [`Receipt`].
+        receipt: Option<Receipt>,
+    },
+    /// Send a message to the channel's subject.
+    Say {
+        /// The channel.
+        channel: ChannelKey,
+        /// The message, encoded.
+        message: Bytes,
+        /// The others will answer it.
+        hello: bool,
+    },
+}
+
+impl Told {
+    /// Bytes that it keeps alive, for bounding what waits.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let bytes = match self {
+            Self::Event { frame, .. } => frame.bytes().len(),
+            Self::Say { message, .. } => message.len(),
+            Self::Open(_) | Self::Close(_) => 0,
+        };
+        size_of::<Self>() + bytes
     }
 }
 
@@ -161,5 +297,21 @@ pub trait Post {
     /// place for their compressed form, which the first worker that wants it fills for all.
     fn compresses(&self) -> bool {
         false
+    }
+
+    /// The node's name in its cluster; `None`: it stands alone.
+    fn node_id(&self) -> Option<NodeId> {
+        None
+    }
+
+    /// Takes what an app's backend wants to know; only what its [hooks](crate::app::Hooks) ask for. As quick
+    /// as `post`.
+    fn fact(&self, fact: Fact) {
+        drop(fact);
+    }
+
+    /// Takes what is for the bus. As quick as `post`; never called on a node that stands alone.
+    fn tell(&self, told: Told) {
+        drop(told);
     }
 }

@@ -17,20 +17,27 @@
 
 pub mod app;
 mod apps;
+mod cache;
+mod channel;
 mod channels;
+pub mod cluster;
 mod connection;
 mod entry;
+mod link;
 mod node;
 mod presence;
+mod remote;
+mod replica;
 mod session;
 mod shard;
 mod totals;
-mod users;
+mod user;
+mod waiting;
 mod worker;
 
 pub use apps::{AppIndex, Apps, Refusal};
-pub use entry::{ChannelKey, ConnectionId, Entry, Post, Receipt, Seat, WorkerId};
+pub use entry::{ChannelKey, ConnectionId, Entry, Fact, Post, Receipt, Seat, Told, WorkerId};
 pub use node::Node;
-pub use shard::{CACHE_TTL, ChannelState};
+pub use shard::{CACHE_TTL, ChannelState, LINGER};
 pub use totals::Totals;
-pub use worker::{Sockets, Worker};
+pub use worker::{Sighting, Sockets, Worker};

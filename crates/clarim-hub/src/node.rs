@@ -11,20 +11,18 @@ use crate::app::App;
 use crate::apps::{AppIndex, Apps};
 use crate::entry::{ChannelKey, Entry, Post, Receipt, Seat, WorkerId};
 use crate::presence::PresenceFull;
-use crate::shard::{ChannelState, Join, Publication, Shard};
+use crate::shard::{ChannelState, Join, Joining, Keep, Publication, Shard};
 use crate::totals::Totals;
-use crate::users::UserShard;
 
 /// Enough that two threads seldom want the same one, few enough to sweep them all each second.
-const SHARDS: usize = 64;
+pub(crate) const SHARDS: usize = 64;
 
 /// A node: all that its workers share. A shard's lock is held for one step on one channel and the posting
 /// of what follows, never across a wait or a socket.
 #[derive(Debug)]
 pub struct Node<P> {
     apps: Apps,
-    channels: Box<[Mutex<Shard>]>,
-    users: Box<[Mutex<UserShard>]>,
+    pub(crate) channels: Box<[Mutex<Shard>]>,
     hasher: foldhash::fast::RandomState,
     workers: u16,
     post: P,
@@ -32,11 +30,11 @@ pub struct Node<P> {
 
 impl<P: Post> Node<P> {
     /// A node of `workers` workers, whose inboxes are behind `post`.
-    pub fn new(apps: Apps, workers: u16, post: P) -> Self {
+    /// `epoch` is the time of day at which its time begins, since 1970.
+    pub fn new(apps: Apps, workers: u16, epoch: Duration, post: P) -> Self {
         Self {
             apps,
-            channels: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            users: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            channels: (0..SHARDS).map(|_| Mutex::new(Shard::new(epoch))).collect(),
             hasher: foldhash::fast::RandomState::default(),
             workers,
             post,
@@ -63,19 +61,30 @@ impl<P: Post> Node<P> {
         receipt: Option<&Receipt>,
         now: Duration,
     ) {
-        let publication = Publication { channel, frame, except, receipt, remember: Some(now) };
+        let keep = Keep::Last;
+        let publication = Publication { channel, frame, except, receipt, keep, now };
         self.channel_shard(channel).publish(publication, &self.post);
     }
 
     /// Forwards a client event to the channel's other subscribers. Cache channels do not keep it.
-    pub(crate) fn whisper(&self, channel: &ChannelKey, frame: &Frame, from: SocketId) {
-        let publication =
-            Publication { channel, frame, except: Some(from), receipt: None, remember: None };
+    pub(crate) fn whisper(
+        &self,
+        channel: &ChannelKey,
+        frame: &Frame,
+        from: SocketId,
+        now: Duration,
+    ) {
+        let (except, receipt, keep) = (Some(from), None, Keep::No);
+        let publication = Publication { channel, frame, except, receipt, keep, now };
         self.channel_shard(channel).publish(publication, &self.post);
     }
 
-    pub(crate) fn join(&self, join: &Join<'_>) -> Result<(), PresenceFull> {
+    pub(crate) fn join(&self, join: &Join<'_>) -> Result<Joining, PresenceFull> {
         self.channel_shard(join.channel).join(join, &self.post)
+    }
+
+    pub(crate) fn cancel(&self, channel: &ChannelKey, socket_id: SocketId, now: Duration) -> bool {
+        self.channel_shard(channel).cancel(channel, socket_id, now, &self.post)
     }
 
     pub(crate) fn leave(
@@ -126,26 +135,31 @@ impl<P: Post> Node<P> {
         }
     }
 
-    pub(crate) fn come(&self, app: AppIndex, user: &str) {
-        self.user_shard(app, user).come(&(app, user.into()), &self.post);
+    pub(crate) fn come(&self, user: &ChannelKey, now: Duration) {
+        self.channel_shard(user).come(user, now, &self.post);
     }
 
-    pub(crate) fn go(&self, app: AppIndex, user: &str) {
-        self.user_shard(app, user).go(&(app, user.into()), &self.post);
+    pub(crate) fn go(&self, user: &ChannelKey, now: Duration) {
+        self.channel_shard(user).go(user, now, &self.post);
     }
 
-    pub(crate) fn watch(&self, app: AppIndex, user: &str, watcher: SocketId, seat: Seat) -> bool {
-        self.user_shard(app, user).watch((app, user.into()), watcher, seat)
+    pub(crate) fn watch(
+        &self,
+        user: &ChannelKey,
+        watcher: (SocketId, Seat),
+        now: Duration,
+    ) -> bool {
+        self.channel_shard(user).watch(user, watcher, now, &self.post)
     }
 
-    pub(crate) fn unwatch(&self, app: AppIndex, user: &str, watcher: SocketId) {
-        self.user_shard(app, user).unwatch(&(app, user.into()), watcher);
+    pub(crate) fn unwatch(&self, user: &ChannelKey, watcher: SocketId, now: Duration) {
+        self.channel_shard(user).unwatch(user, watcher, now, &self.post);
     }
 
     /// Does what has become due in the directory. To be called about once a second.
     pub fn sweep(&self, now: Duration) {
         for shard in &self.channels {
-            lock(shard).sweep(now, &self.post);
+            lock(shard).sweep(now, |key| self.app(key.app), &self.post);
         }
     }
 
@@ -161,19 +175,14 @@ impl<P: Post> Node<P> {
     /// Whether nothing is left of any connection or event.
     pub fn is_empty(&self) -> bool {
         self.channels.iter().all(|shard| lock(shard).is_empty())
-            && self.users.iter().all(|shard| lock(shard).is_empty())
     }
 
     pub(crate) fn app(&self, index: AppIndex) -> &App {
         self.apps.get(index)
     }
 
-    fn channel_shard(&self, channel: &ChannelKey) -> MutexGuard<'_, Shard> {
+    pub(crate) fn channel_shard(&self, channel: &ChannelKey) -> MutexGuard<'_, Shard> {
         lock(&self.channels[self.place(channel)])
-    }
-
-    fn user_shard(&self, app: AppIndex, user: &str) -> MutexGuard<'_, UserShard> {
-        lock(&self.users[self.place(&(app, user))])
     }
 
     fn place(&self, key: &impl Hash) -> usize {
@@ -184,6 +193,6 @@ impl<P: Post> Node<P> {
 
 /// A panic under the lock would have left a half-done step behind; there is none that could panic, and
 /// going on with one channel wrong is better than with all of a shard's channels dead.
-fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }

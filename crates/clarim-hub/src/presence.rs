@@ -1,28 +1,44 @@
-//! The members of one presence channel: users, each counted once whatever the number of connections.
+//! The members of one presence channel: users, each counted once whatever the number of connections and of
+//! nodes.
 
+use clarim_protocol::cluster::NodeId;
 use clarim_protocol::user::{Member, UserId};
 use clarim_protocol::{ChannelName, Frame, server};
+use hashbrown::HashSet;
 use indexmap::IndexMap;
+use smallvec::SmallVec;
 
 #[derive(Debug, Default)]
 pub(crate) struct Presence {
-    /// By id. The member is that of the user's first connection here.
+    /// By id. The member is that of the user's first connection.
     members: IndexMap<Box<str>, Present, foldhash::fast::RandomState>,
 }
 
 #[derive(Debug)]
 struct Present {
     member: Member,
-    connections: u32,
+    /// Connections to this node.
+    here: u32,
+    /// Other nodes on which the user is.
+    elsewhere: SmallVec<[NodeId; 1]>,
+}
+
+/// What a connection's joining means for its user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Arrival {
+    /// It is the user's first on this node.
+    pub(crate) first_here: bool,
+    /// It is the user's first on any node: the user has come.
+    pub(crate) first: bool,
 }
 
 /// What a connection's leaving means for its user.
 #[derive(Debug)]
-pub(crate) enum Departure {
-    /// Others of the user's connections are still there.
-    Remains,
-    /// It was the last: the user has left.
-    Last(Member),
+pub(crate) struct Departure {
+    /// It was the user's last on this node.
+    pub(crate) last_here: bool,
+    /// It was the user's last on any node: the user has left.
+    pub(crate) gone: Option<Member>,
 }
 
 /// The channel has as many members as the app allows.
@@ -32,35 +48,69 @@ pub(crate) struct PresenceFull {
 }
 
 impl Presence {
-    /// Counts a connection of `member`. Whether it is the user's first.
-    pub(crate) fn join(&mut self, member: &Member, max: usize) -> Result<bool, PresenceFull> {
+    /// Counts a connection of `member` to this node.
+    pub(crate) fn join(&mut self, member: &Member, max: usize) -> Result<Arrival, PresenceFull> {
         if let Some(present) = self.members.get_mut(member.id.as_str()) {
-            present.connections += 1;
-            return Ok(false);
+            present.here += 1;
+            return Ok(Arrival { first_here: present.here == 1, first: false });
         }
         if self.members.len() >= max {
             return Err(PresenceFull { max });
         }
-        let present = Present { member: member.clone(), connections: 1 };
-        self.members.insert(member.id.as_str().into(), present);
-        Ok(true)
+        self.add(Present { member: member.clone(), here: 1, elsewhere: SmallVec::new() });
+        Ok(Arrival { first_here: true, first: true })
     }
 
+    /// Undoes one `join`.
     pub(crate) fn leave(&mut self, id: &UserId) -> Departure {
         let Some(present) = self.members.get_mut(id.as_str()) else {
-            return Departure::Remains;
+            return Departure { last_here: false, gone: None };
         };
-        present.connections -= 1;
-        if present.connections > 0 {
-            return Departure::Remains;
+        present.here = present.here.saturating_sub(1);
+        let last_here = present.here == 0;
+        Departure { last_here, gone: self.remove_if_gone(id.as_str()) }
+    }
+
+    /// The user is on another node. Whether it had been on none.
+    pub(crate) fn joined_elsewhere(&mut self, node: NodeId, member: Member) -> bool {
+        if let Some(present) = self.members.get_mut(member.id.as_str()) {
+            if !present.elsewhere.contains(&node) {
+                present.elsewhere.push(node);
+            }
+            return false;
         }
-        let Some(present) = self.members.swap_remove(id.as_str()) else {
-            return Departure::Remains;
-        };
-        if self.members.len() < self.members.capacity() / 8 {
-            self.members.shrink_to(self.members.len() * 2);
-        }
-        Departure::Last(present.member)
+        self.add(Present { member, here: 0, elsewhere: SmallVec::from_slice(&[node]) });
+        true
+    }
+
+    /// The user is no longer on that node. The member, if it is on none any more.
+    pub(crate) fn left_elsewhere(&mut self, node: NodeId, id: &str) -> Option<Member> {
+        let present = self.members.get_mut(id)?;
+        present.elsewhere.retain(|other| *other != node);
+        self.remove_if_gone(id)
+    }
+
+    /// Of the users on another node, those who are not in `members`.
+    pub(crate) fn missing_elsewhere(&self, node: NodeId, members: &[Member]) -> Vec<Box<str>> {
+        let there: HashSet<&str, foldhash::fast::RandomState> =
+            members.iter().map(|member| member.id.as_str()).collect();
+        let of_node = self.members.iter().filter(|(_, present)| present.elsewhere.contains(&node));
+        of_node.filter(|(id, _)| !there.contains(&***id)).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Whether the user is there.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.members.contains_key(id)
+    }
+
+    /// Whether the user is on another node.
+    pub(crate) fn is_elsewhere(&self, id: &str) -> bool {
+        self.members.get(id).is_some_and(|present| !present.elsewhere.is_empty())
+    }
+
+    /// The users with a connection to this node.
+    pub(crate) fn here(&self) -> impl Iterator<Item = &Member> {
+        self.members.values().filter(|present| present.here > 0).map(|present| &present.member)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -74,24 +124,59 @@ impl Presence {
     pub(crate) fn succeeded(&self, channel: &ChannelName) -> Frame {
         server::presence_succeeded(channel, self.members.values().map(|present| &present.member))
     }
+
+    fn add(&mut self, present: Present) {
+        self.members.insert(present.member.id.as_str().into(), present);
+    }
+
+    fn remove_if_gone(&mut self, id: &str) -> Option<Member> {
+        let present = self.members.get(id)?;
+        if present.here > 0 || !present.elsewhere.is_empty() {
+            return None;
+        }
+        let present = self.members.swap_remove(id)?;
+        if self.members.len() < self.members.capacity() / 8 {
+            self.members.shrink_to(self.members.len() * 2);
+        }
+        Some(present.member)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn member(id: u32) -> Member {
+        Member::parse(&format!(r#"{{"user_id":{id}}}"#)).unwrap()
+    }
+
     #[test]
     fn a_crowd_that_has_gone_takes_no_memory() {
         let mut presence = Presence::default();
-        let members: Vec<Member> =
-            (0..1000).map(|id| Member::parse(&format!(r#"{{"user_id":{id}}}"#)).unwrap()).collect();
+        let members: Vec<Member> = (0..1000).map(member).collect();
         for member in &members {
-            assert_eq!(presence.join(member, 1000), Ok(true));
+            assert!(presence.join(member, 1000).unwrap().first);
         }
         for member in &members[1..] {
-            assert!(matches!(presence.leave(&member.id), Departure::Last(_)));
+            assert!(presence.leave(&member.id).gone.is_some());
         }
         assert_eq!(presence.len(), 1);
         assert!(presence.members.capacity() < 50, "{}", presence.members.capacity());
+    }
+
+    #[test]
+    fn a_user_on_several_nodes_comes_once_and_leaves_once() {
+        let mut presence = Presence::default();
+        let (a, b) = (NodeId(1), NodeId(2));
+        assert!(presence.joined_elsewhere(a, member(7)));
+        assert!(!presence.joined_elsewhere(a, member(7)));
+        assert!(!presence.joined_elsewhere(b, member(7)));
+        let here = presence.join(&member(7), 1).unwrap();
+        assert_eq!(here, Arrival { first_here: true, first: false });
+        assert!(presence.left_elsewhere(a, "7").is_none());
+        let departure = presence.leave(&member(7).id);
+        assert!(departure.last_here && departure.gone.is_none());
+        assert!(presence.left_elsewhere(b, "7").is_some());
+        assert!(presence.left_elsewhere(b, "7").is_none());
     }
 }

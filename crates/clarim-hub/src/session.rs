@@ -8,14 +8,15 @@ use clarim_protocol::user::{Member, User};
 use clarim_protocol::{ChannelKind, ChannelName, Code, server};
 
 use crate::app::{App, ClientEvents};
+use crate::apps::AppIndex;
 use crate::connection::Connection;
-use crate::entry::{ChannelKey, ConnectionId, Post, Seat};
-use crate::shard::Join;
+use crate::entry::{ChannelKey, ConnectionId, Fact, Post, Seat};
+use crate::shard::{Join, Joining};
 use crate::worker::{Sockets, Worker};
 
 /// A refused subscription or event.
 #[derive(Debug)]
-struct Reject {
+pub(crate) struct Reject {
     /// `None` where no code fits: all from 4000 to 4299 tell some clients to leave or to come again.
     code: Option<Code>,
     /// What kind of refusal, and the HTTP status that says the same: `subscription_error` tells both.
@@ -42,34 +43,47 @@ impl Reject {
         Self::new(None, "LimitReached", 403, message)
     }
 
+    /// A presence channel has as many members as it may have.
+    pub(crate) fn full(max: usize) -> Self {
+        Self::limit(format!("The presence channel has its maximum of {max} members"))
+    }
+
     fn event(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::CLIENT_EVENT_REJECTED, "ClientEventRejected", 403, message)
     }
 }
 
+/// Tells a connection that its subscription is refused.
+pub(crate) fn reject(id: ConnectionId, channel: &str, reject: &Reject, sockets: &mut impl Sockets) {
+    sockets.send(id, server::error(reject.code, &reject.message));
+    // pusher-js shows `pusher:error` on the connection; Echo's `.error()` hears only this one.
+    if reject.kind != DUPLICATE {
+        let shown: String = channel.chars().take(256).collect();
+        let (kind, status) = (reject.kind, reject.status);
+        sockets.send(id, server::subscription_error(&shown, kind, &reject.message, status));
+    }
+}
+
+/// The own channel of a user, if there can be one: in it stands who is signed in, and who wants to know.
+pub(crate) fn user_key(app: AppIndex, user: &str) -> Option<ChannelKey> {
+    Some(ChannelKey { app, name: ChannelName::of_user(user).ok()? })
+}
+
 impl<P: Post> Worker<P> {
     pub(crate) fn subscribe(
-        &self,
+        &mut self,
         id: ConnectionId,
         request: &Subscribe,
         now: Duration,
         sockets: &mut impl Sockets,
     ) {
-        let Err(reject) = self.try_subscribe(id, request, now) else {
-            return;
-        };
-        let error = server::error(reject.code, &reject.message);
-        sockets.send(id, error);
-        // pusher-js shows `pusher:error` on the connection; Echo's `.error()` hears only this one.
-        if reject.kind != DUPLICATE {
-            let shown: String = request.channel.chars().take(256).collect();
-            let (kind, status) = (reject.kind, reject.status);
-            sockets.send(id, server::subscription_error(&shown, kind, &reject.message, status));
+        if let Err(refused) = self.try_subscribe(id, request, now) {
+            reject(id, &request.channel, &refused, sockets);
         }
     }
 
     fn try_subscribe(
-        &self,
+        &mut self,
         id: ConnectionId,
         request: &Subscribe,
         now: Duration,
@@ -80,30 +94,30 @@ impl<P: Post> Worker<P> {
             .map_err(|e| Reject::new(Code::UNAUTHORIZED, "InvalidChannel", 400, e.to_string()))?;
         let member = admit(connection, app, &name, request)?;
         let channel = ChannelKey { app: connection.app, name };
-        if self
-            .channels
-            .find(&channel)
-            .is_some_and(|index| connection.subscription(index).is_some())
-        {
+        let is_subscribed = |index| connection.subscription(index).is_some();
+        let waiting = self.waiting.of(id);
+        if self.channels.find(&channel).is_some_and(is_subscribed) || waiting.contains(&channel) {
             let message = format!("Existing subscription to channel {}", channel.name);
             return Err(Reject::new(None, DUPLICATE, 400, message));
         }
         let max = app.limits.channels_per_connection;
-        if connection.subscriptions.len() >= max {
+        if connection.subscriptions.len() + waiting.len() >= max {
             return Err(Reject::limit(format!(
                 "A connection may have {max} subscriptions at most"
             )));
         }
         let join = Join {
             seat: Seat { worker: self.id, connection: id },
+            socket_id: connection.socket_id,
             channel: &channel,
             member: member.as_deref(),
             app,
             now,
         };
-        self.node.join(&join).map_err(|full| {
-            Reject::limit(format!("The presence channel has its maximum of {} members", full.max))
-        })
+        if self.node.join(&join).map_err(|full| Reject::full(full.max))? == Joining::Waits {
+            self.waiting.add(id, channel);
+        }
+        Ok(())
     }
 
     pub(crate) fn unsubscribe(&mut self, id: ConnectionId, channel: &str, now: Duration) {
@@ -112,7 +126,10 @@ impl<P: Post> Worker<P> {
         let Ok(name) = ChannelName::parse(channel, usize::MAX) else {
             return;
         };
-        let key = ChannelKey { app: connection.app, name };
+        let (key, socket_id) = (ChannelKey { app: connection.app, name }, connection.socket_id);
+        if self.waiting.remove(id, &key) {
+            return self.call_off(socket_id, key, now);
+        }
         let Some(index) = self.channels.find(&key) else {
             return;
         };
@@ -125,6 +142,7 @@ impl<P: Post> Worker<P> {
         &mut self,
         id: ConnectionId,
         request: &SignIn,
+        now: Duration,
         sockets: &mut impl Sockets,
     ) {
         let connection = &self.connections[id.0 as usize];
@@ -144,16 +162,18 @@ impl<P: Post> Worker<P> {
             return;
         }
         let seat = Seat { worker: self.id, connection: id };
-        let (online, offline): (Vec<&str>, Vec<&str>) = user
-            .watchlist
-            .iter()
-            .map(AsRef::as_ref)
-            .partition(|watched| self.node.watch(app_index, watched, socket_id, seat));
+        let (online, offline): (Vec<&str>, Vec<&str>) =
+            user.watchlist.iter().map(AsRef::as_ref).partition(|watched| {
+                user_key(app_index, watched)
+                    .is_some_and(|user| self.node.watch(&user, (socket_id, seat), now))
+            });
         if !user.watchlist.is_empty() {
             let events = server::watchlist_events(online.into_iter(), offline.into_iter());
             sockets.send(id, events);
         }
-        self.node.come(app_index, user.member.id.as_str());
+        if let Some(key) = user_key(app_index, user.member.id.as_str()) {
+            self.node.come(&key, now);
+        }
         self.connections[id.0 as usize].user = Some(Box::new(user));
     }
 
@@ -161,14 +181,20 @@ impl<P: Post> Worker<P> {
         &self,
         id: ConnectionId,
         event: &ClientEvent<'_>,
+        now: Duration,
         sockets: &mut impl Sockets,
     ) {
-        if let Err(reject) = self.try_client_event(id, event) {
+        if let Err(reject) = self.try_client_event(id, event, now) {
             sockets.send(id, server::error(reject.code, &reject.message));
         }
     }
 
-    fn try_client_event(&self, id: ConnectionId, event: &ClientEvent<'_>) -> Result<(), Reject> {
+    fn try_client_event(
+        &self,
+        id: ConnectionId,
+        event: &ClientEvent<'_>,
+        now: Duration,
+    ) -> Result<(), Reject> {
         let connection = &self.connections[id.0 as usize];
         let app = self.node.app(connection.app);
         let name = check_client_event(app, event)?;
@@ -184,7 +210,16 @@ impl<P: Post> Worker<P> {
         // Who the sender is was signed by the backend; what the message says of it is not even read.
         let user = subscription.and_then(|subscription| subscription.member.as_deref());
         let frame = server::client_event(&event.event, &channel.name, event.data, user);
-        self.node.whisper(&channel, &frame, connection.socket_id);
+        self.node.whisper(&channel, &frame, connection.socket_id, now);
+        if app.hooks.client_events {
+            self.node.post().fact(Fact::ClientEvent {
+                channel,
+                event: event.event.to_string(),
+                data: event.data.map_or("null", |data| data.get()).to_owned(),
+                socket_id: connection.socket_id,
+                user: user.cloned(),
+            });
+        }
         Ok(())
     }
 }

@@ -1,64 +1,56 @@
 //! A part of the node's channels: who has subscribers, who is present, what is cached.
 //!
 //! Each method is one step under the shard's lock: it changes the state and posts what follows from it,
-//! so that every worker hears of a channel's changes in the order in which they happened.
+//! so that every worker, and in a cluster the bus, hears of a channel's changes in the order in which they
+//! happened.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use clarim_protocol::cluster::{Change, Word};
 use clarim_protocol::user::{Member, UserId};
 use clarim_protocol::{Frame, SocketId, server};
 use hashbrown::{HashMap, HashSet};
-use smallvec::SmallVec;
 
 use crate::app::App;
-use crate::entry::{ChannelKey, Entry, Post, Receipt, Seat, WorkerId, for_many};
-use crate::presence::{Departure, Presence, PresenceFull};
+use crate::channel::Channel;
+use crate::entry::{ChannelKey, Entry, Fact, Post, Receipt, Seat, Told, WorkerId, for_many};
+use crate::link::{Link, Waiting, say};
+use crate::presence::PresenceFull;
 use crate::totals::Totals;
 
 /// How long a cache channel keeps its last event.
 pub const CACHE_TTL: Duration = Duration::from_secs(30 * 60);
 
-/// Cached events of one shard take at most this many bytes; over it the oldest go.
-const MAX_CACHED_BYTES: usize = 4 << 20;
+/// In a cluster, how long a channel stays open after the last has left: who loads a page again leaves for a
+/// moment only.
+pub const LINGER: Duration = Duration::from_secs(3);
 
-/// Of a remembered event, beside its frame and the name of its channel: entries of maps and queues.
-const CACHED_OVERHEAD: usize = 256;
-
-/// A channel with more subscribers than this is told their number at most every [`COUNT_PAUSE`].
+/// A channel with more subscribers than this is told their number only now and then.
 const COUNT_AT_ONCE: usize = 100;
-const COUNT_PAUSE: Duration = Duration::from_secs(5);
-
-#[derive(Debug, Default)]
-pub(crate) struct Shard {
-    channels: HashMap<ChannelKey, Channel, foldhash::fast::RandomState>,
-    /// Channels with a cached event, those which were first to get one first.
-    cached: VecDeque<(Duration, ChannelKey)>,
-    cached_bytes: usize,
-    /// Channels whose subscribers are still to be told their number.
-    uncounted: HashSet<ChannelKey, foldhash::fast::RandomState>,
-    totals: Totals,
-}
-
-#[derive(Debug, Default)]
-struct Channel {
-    /// Subscribers by worker; only workers that have some.
-    subscribers: SmallVec<[(WorkerId, u32); 2]>,
-    presence: Option<Box<Presence>>,
-    cached: Option<Cached>,
-    counted_at: Option<Duration>,
-}
 
 #[derive(Debug)]
-struct Cached {
-    frame: Frame,
-    at: Duration,
+pub(crate) struct Shard {
+    pub(crate) channels: HashMap<ChannelKey, Channel, foldhash::fast::RandomState>,
+    /// Channels with a cached event, those which were first to get one first.
+    pub(crate) cached: VecDeque<(Duration, ChannelKey)>,
+    pub(crate) cached_bytes: usize,
+    /// Channels whose subscribers are still to be told their number.
+    uncounted: HashSet<ChannelKey, foldhash::fast::RandomState>,
+    /// Channels of whose number of subscribers the other nodes are still to be told.
+    untold: HashSet<ChannelKey, foldhash::fast::RandomState>,
+    /// Channels that nobody here uses, and when they are closed.
+    idle: VecDeque<(Duration, ChannelKey)>,
+    totals: Totals,
+    /// When the node's time began.
+    epoch: Duration,
 }
 
 /// A subscription to be made.
 #[derive(Debug)]
 pub(crate) struct Join<'a> {
     pub(crate) seat: Seat,
+    pub(crate) socket_id: SocketId,
     pub(crate) channel: &'a ChannelKey,
     /// On presence channels: who joins.
     pub(crate) member: Option<&'a Member>,
@@ -66,37 +58,99 @@ pub(crate) struct Join<'a> {
     pub(crate) now: Duration,
 }
 
+/// What has become of a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Joining {
+    /// It is made: an [`Entry::Joined`] is on its way.
+    Done,
+    /// It waits until the channel has been opened; then comes [`Entry::Joined`], or [`Entry::Full`].
+    Waits,
+}
+
 /// What is known of a channel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ChannelState {
-    /// Connections subscribed.
+    /// Connections subscribed to it on this node.
     pub subscriptions: usize,
-    /// Users present, on presence channels.
+    /// Users present, on presence channels: in a cluster those of all nodes.
     pub users: usize,
     /// The last event of a cache channel and for how long it is still kept.
     pub cached: Option<(Frame, Duration)>,
 }
 
+/// An event on its way to a channel.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Publication<'a> {
+    pub(crate) channel: &'a ChannelKey,
+    pub(crate) frame: &'a Frame,
+    pub(crate) except: Option<SocketId>,
+    pub(crate) receipt: Option<&'a Receipt>,
+    pub(crate) keep: Keep,
+    pub(crate) now: Duration,
+}
+
+/// Whether cache channels keep an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    No,
+    /// As the last one.
+    Last,
+    /// As the last one unless there is one with a greater number.
+    Numbered(u64),
+}
+
 impl Shard {
-    pub(crate) fn join(&mut self, join: &Join<'_>, post: &impl Post) -> Result<(), PresenceFull> {
-        let &Join { seat, channel: key, member, app, now } = join;
-        let channel = self.channels.entry(key.clone()).or_default();
+    /// `epoch`: the time of day at which the node's time began.
+    pub(crate) fn new(epoch: Duration) -> Self {
+        Self {
+            channels: HashMap::default(),
+            cached: VecDeque::new(),
+            cached_bytes: 0,
+            uncounted: HashSet::default(),
+            untold: HashSet::default(),
+            idle: VecDeque::new(),
+            totals: Totals::default(),
+            epoch,
+        }
+    }
+
+    pub(crate) fn join(
+        &mut self,
+        join: &Join<'_>,
+        post: &impl Post,
+    ) -> Result<Joining, PresenceFull> {
+        let channel = self.open(join.channel, join.now, post);
+        if let Some(waiting) = channel.link.as_mut().and_then(|link| link.waiting()) {
+            let (seat, socket_id) = (join.seat, join.socket_id);
+            waiting.push(Waiting { seat, socket_id, member: join.member.cloned() });
+            return Ok(Joining::Waits);
+        }
+        self.join_open(join, post)?;
+        Ok(Joining::Done)
+    }
+
+    fn join_open(&mut self, join: &Join<'_>, post: &impl Post) -> Result<(), PresenceFull> {
+        let &Join { seat, socket_id, channel: key, member, app, now } = join;
+        let Some(channel) = self.channels.get_mut(key) else { return Ok(()) };
         let succeeded = match member {
             None => server::subscription_succeeded(&key.name),
             Some(member) => {
                 let presence = channel.presence.get_or_insert_default();
                 match presence.join(member, app.limits.presence_members) {
-                    Ok(first) => {
+                    Ok(arrival) => {
                         let succeeded = presence.succeeded(&key.name);
-                        if first {
-                            self.totals.members += 1;
+                        if arrival.first {
                             // The joiner isn't subscribed yet, so this reaches the others alone.
-                            channel.deliver(key, &server::member_added(&key.name, member), post);
+                            channel.announce(key, member, app, post);
+                        }
+                        if arrival.first_here {
+                            self.totals.members += 1;
+                            channel.member_joined(key, member, post);
                         }
                         succeeded
                     }
                     Err(full) => {
-                        self.remove_if_empty(key);
+                        self.remove_if_empty(key, now, post);
                         return Err(full);
                     }
                 }
@@ -104,22 +158,68 @@ impl Shard {
         };
         let cached = key.name.is_cache().then(|| match channel.fresh(now) {
             Some(cached) => cached.frame.clone(),
-            None => server::cache_miss(&key.name),
+            None => {
+                if app.hooks.cache_misses {
+                    post.fact(Fact::CacheMiss(key.clone()));
+                }
+                server::cache_miss(&key.name)
+            }
         });
+        let before = channel.here();
         if channel.add(seat.worker) {
             *self.totals.channels_of(key.name.kind()) += 1;
         }
         self.totals.subscriptions += 1;
         let joined = Entry::Joined {
             connection: seat.connection,
+            socket_id,
             channel: key.clone(),
             member: member.map(|member| Box::new(member.id.clone())),
             succeeded,
             cached,
         };
         post.post(seat.worker, joined);
+        channel.tell_occupancy(key, before, app, post);
         self.count_changed(key, app, now, post);
         Ok(())
+    }
+
+    /// The channel has been opened: those who have waited for that are let in.
+    pub(crate) fn opened(&mut self, key: &ChannelKey, app: &App, now: Duration, post: &impl Post) {
+        let Some(link) = self.channels.get_mut(key).and_then(|channel| channel.link.as_mut())
+        else {
+            return;
+        };
+        for waiting in link.open() {
+            let Waiting { seat, socket_id, member } = waiting;
+            let member = member.as_ref();
+            let join = Join { seat, socket_id, channel: key, member, app, now };
+            if let Err(full) = self.join_open(&join, post) {
+                let connection = seat.connection;
+                let full =
+                    Entry::Full { connection, socket_id, channel: key.clone(), max: full.max };
+                post.post(seat.worker, full);
+            }
+        }
+        self.remove_if_empty(key, now, post);
+    }
+
+    /// A connection waits no longer. `false`: it does not wait, for its subscription has just been decided.
+    pub(crate) fn cancel(
+        &mut self,
+        key: &ChannelKey,
+        socket_id: SocketId,
+        now: Duration,
+        post: &impl Post,
+    ) -> bool {
+        let link = self.channels.get_mut(key).and_then(|channel| channel.link.as_mut());
+        let Some(waiting) = link.and_then(|link| link.waiting()) else { return false };
+        let Some(at) = waiting.iter().position(|waiting| waiting.socket_id == socket_id) else {
+            return false;
+        };
+        waiting.swap_remove(at);
+        self.remove_if_empty(key, now, post);
+        true
     }
 
     /// Undoes one `join` of a connection of `worker`.
@@ -134,6 +234,7 @@ impl Shard {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
+        let before = channel.here();
         if !channel.remove(worker) {
             return;
         }
@@ -141,24 +242,45 @@ impl Shard {
         if channel.subscribers.is_empty() {
             *self.totals.channels_of(key.name.kind()) -= 1;
         }
-        if let (Some(presence), Some(id)) = (&mut channel.presence, member)
-            && let Departure::Last(member) = presence.leave(id)
-        {
-            self.totals.members -= 1;
-            channel.deliver(key, &server::member_removed(&key.name, &member.id), post);
+        if let (Some(presence), Some(id)) = (&mut channel.presence, member) {
+            let departure = presence.leave(id);
+            if departure.last_here {
+                self.totals.members -= 1;
+                channel.changed(key, Change::Left(id.as_str()), post);
+            }
+            if let Some(member) = departure.gone {
+                channel.announce_gone(key, &member.id, app, post);
+            }
         }
+        channel.tell_occupancy(key, before, app, post);
         self.count_changed(key, app, now, post);
-        self.remove_if_empty(key);
+        self.remove_if_empty(key, now, post);
     }
 
-    /// Gives `frame` to the channel's subscribers. `remember` keeps it for those to come, on cache channels.
+    /// Gives an event of this node to the channel's subscribers, here and elsewhere.
     pub(crate) fn publish(&mut self, publication: Publication<'_>, post: &impl Post) {
-        let Publication { channel: key, frame, except, receipt, remember } = publication;
+        let Publication { channel: key, frame, except, receipt, keep, now } = publication;
+        let kept = (keep != Keep::No && key.name.is_cache()).then(|| {
+            // Two nodes may publish at the same moment.
+            let node = post.node_id().map_or(0, |node| node.0 & 0x3ff);
+            (self.number(now) << 10 | node).max(self.last_kept(key) + 1)
+        });
+        if post.node_id().is_some() {
+            let (channel, frame, receipt) = (key.clone(), frame.clone(), receipt.cloned());
+            post.tell(Told::Event { channel, frame, except, kept, receipt });
+        }
+        let keep = kept.map_or(Keep::No, Keep::Numbered);
+        self.deliver(Publication { keep, ..publication }, post);
+    }
+
+    /// Gives an event to the channel's subscribers on this node.
+    pub(crate) fn deliver(&mut self, publication: Publication<'_>, post: &impl Post) {
+        let Publication { channel: key, frame, except, receipt, keep, now } = publication;
         let frame = &for_many(frame, post);
-        if let Some(now) = remember
+        if let Keep::Numbered(number) = keep
             && key.name.is_cache()
         {
-            self.remember(key, frame, now);
+            self.remember(key, frame, (number, now), post);
         }
         let Some(channel) = self.channels.get(key) else {
             return;
@@ -174,8 +296,14 @@ impl Shard {
         }
     }
 
-    /// Does what has become due: forgets old cached events, tells postponed subscription counts.
-    pub(crate) fn sweep(&mut self, now: Duration, post: &impl Post) {
+    /// Does what has become due: forgets old cached events, tells postponed subscription counts, closes
+    /// channels that nobody has come back to.
+    pub(crate) fn sweep<'a>(
+        &mut self,
+        now: Duration,
+        app: impl Fn(&ChannelKey) -> &'a App,
+        post: &impl Post,
+    ) {
         while let Some((due, _)) = self.cached.front()
             && *due <= now
         {
@@ -186,7 +314,7 @@ impl Shard {
                 Some(cached) if cached.at + CACHE_TTL > now => {
                     self.cached.push_back((cached.at + CACHE_TTL, key));
                 }
-                _ => self.forget(&key),
+                _ => self.forget(&key, now, post),
             }
         }
         let channels = &mut self.channels;
@@ -194,20 +322,32 @@ impl Shard {
             let Some(channel) = channels.get_mut(key) else { return false };
             let pausing = channel.is_pausing(now);
             if !pausing {
-                channel.tell_count(key, now, post);
+                channel.tell_count(key, (app(key), now), post);
             }
             pausing
         });
+        for key in self.untold.drain() {
+            if let Some(channel) = channels.get_mut(&key) {
+                channel.say_count(&key, post);
+            }
+        }
+        while let Some((_, key)) = self.idle.pop_front_if(|(due, _)| *due <= now) {
+            self.close_if_empty(&key, post);
+        }
         if self.channels.len() < self.channels.capacity() / 8 {
             self.channels.shrink_to_fit();
         }
+    }
+
+    pub(crate) fn has(&self, key: &ChannelKey) -> bool {
+        self.channels.contains_key(key)
     }
 
     pub(crate) fn state(&self, key: &ChannelKey, now: Duration) -> ChannelState {
         self.channels.get(key).map(|channel| channel.state(now)).unwrap_or_default()
     }
 
-    /// Occupied channels of an app.
+    /// Channels with subscribers on this node.
     pub(crate) fn occupied(&self) -> impl Iterator<Item = (&ChannelKey, ChannelState)> {
         self.channels
             .iter()
@@ -230,127 +370,86 @@ impl Shard {
             && self.channels.is_empty()
             && self.cached.is_empty()
             && self.uncounted.is_empty()
+            && self.untold.is_empty()
+            && self.idle.is_empty()
     }
 
-    fn remove_if_empty(&mut self, key: &ChannelKey) {
-        let empty = |channel: &Channel| channel.subscribers.is_empty() && channel.cached.is_none();
-        if self.channels.get(key).is_some_and(empty) {
-            self.channels.remove(key);
+    /// The channel, which from now on is there. In a cluster it is opened.
+    pub(crate) fn open(
+        &mut self,
+        key: &ChannelKey,
+        now: Duration,
+        post: &impl Post,
+    ) -> &mut Channel {
+        let number = self.number(now);
+        self.channels.entry(key.clone()).or_insert_with(|| {
+            let link = post.node_id().map(|_| {
+                post.tell(Told::Open(key.clone()));
+                Box::new(Link::new(number))
+            });
+            Channel { link, ..Channel::default() }
+        })
+    }
+
+    pub(crate) fn remove_if_empty(&mut self, key: &ChannelKey, now: Duration, post: &impl Post) {
+        let Some(channel) = self.channels.get_mut(key).filter(|channel| channel.is_empty()) else {
+            return;
+        };
+        match &mut channel.link {
+            None => self.close_if_empty(key, post),
+            Some(link) if !link.is_idle => {
+                link.is_idle = true;
+                self.idle.push_back((now + LINGER, key.clone()));
+            }
+            Some(_) => {}
         }
     }
 
-    fn remember(&mut self, key: &ChannelKey, frame: &Frame, now: Duration) {
-        let channel = self.channels.entry(key.clone()).or_default();
-        let old = channel.cached.replace(Cached { frame: frame.clone(), at: now });
-        self.cached_bytes += cost(key, frame);
-        match old {
-            Some(old) => self.cached_bytes -= cost(key, &old.frame),
-            None => self.cached.push_back((now + CACHE_TTL, key.clone())),
+    fn close_if_empty(&mut self, key: &ChannelKey, post: &impl Post) {
+        let Some(channel) = self.channels.get_mut(key) else { return };
+        if !channel.is_empty() {
+            if let Some(link) = &mut channel.link {
+                link.is_idle = false;
+            }
+            return;
         }
-        while self.cached_bytes > MAX_CACHED_BYTES
-            && let Some((_, oldest)) = self.cached.pop_front()
-        {
-            self.forget(&oldest);
+        if channel.link.is_some() {
+            say(key, &Word::Closed, post);
+            post.tell(Told::Close(key.clone()));
         }
+        self.channels.remove(key);
     }
 
-    fn forget(&mut self, key: &ChannelKey) {
+    /// A number that grows with time, and is the same on all nodes at a time, as far as their clocks are.
+    fn number(&self, now: Duration) -> u64 {
+        u64::try_from((self.epoch + now).as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// The number of subscribers has changed, here or elsewhere.
+    pub(crate) fn count_changed(
+        &mut self,
+        key: &ChannelKey,
+        app: &App,
+        now: Duration,
+        post: &impl Post,
+    ) {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
-        if let Some(old) = channel.cached.take() {
-            self.cached_bytes -= cost(key, &old.frame);
+        if app.hooks.occupancy && channel.has_changed_occupancy() {
+            channel.say_count(key, post);
         }
-        self.remove_if_empty(key);
-    }
-
-    fn count_changed(&mut self, key: &ChannelKey, app: &App, now: Duration, post: &impl Post) {
         if !app.subscription_count || key.name.is_presence() {
             return;
         }
-        let Some(channel) = self.channels.get_mut(key) else {
-            return;
-        };
-        if channel.total() <= COUNT_AT_ONCE || !channel.is_pausing(now) {
-            channel.tell_count(key, now, post);
+        if channel.link.is_some() {
+            self.untold.insert(key.clone());
+        }
+        if channel.everywhere() <= COUNT_AT_ONCE || !channel.is_pausing(now) {
+            channel.tell_count(key, (app, now), post);
             self.uncounted.remove(key);
         } else {
             self.uncounted.insert(key.clone());
         }
-    }
-}
-
-/// Bytes that remembering an event takes: names of channels are the publisher's choice, and as many as it
-/// likes.
-fn cost(key: &ChannelKey, frame: &Frame) -> usize {
-    CACHED_OVERHEAD + 2 * key.name.as_str().len() + frame.bytes().len()
-}
-
-/// An event on its way to a channel.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Publication<'a> {
-    pub(crate) channel: &'a ChannelKey,
-    pub(crate) frame: &'a Frame,
-    pub(crate) except: Option<SocketId>,
-    pub(crate) receipt: Option<&'a Receipt>,
-    /// The time, for an event that cache channels keep.
-    pub(crate) remember: Option<Duration>,
-}
-
-impl Channel {
-    /// Whether it is the channel's first subscriber.
-    fn add(&mut self, worker: WorkerId) -> bool {
-        let first = self.subscribers.is_empty();
-        match self.subscribers.iter_mut().find(|(id, _)| *id == worker) {
-            Some((_, count)) => *count += 1,
-            None => self.subscribers.push((worker, 1)),
-        }
-        first
-    }
-
-    /// Whether the worker had a subscriber.
-    fn remove(&mut self, worker: WorkerId) -> bool {
-        let Some(at) = self.subscribers.iter().position(|(id, _)| *id == worker) else {
-            return false;
-        };
-        self.subscribers[at].1 -= 1;
-        if self.subscribers[at].1 == 0 {
-            self.subscribers.swap_remove(at);
-        }
-        true
-    }
-
-    fn total(&self) -> usize {
-        self.subscribers.iter().map(|(_, count)| *count as usize).sum()
-    }
-
-    fn fresh(&self, now: Duration) -> Option<&Cached> {
-        self.cached.as_ref().filter(|cached| cached.at + CACHE_TTL > now)
-    }
-
-    fn state(&self, now: Duration) -> ChannelState {
-        ChannelState {
-            subscriptions: self.total(),
-            users: self.presence.as_ref().map_or(0, |presence| presence.len()),
-            cached: self.fresh(now).map(|c| (c.frame.clone(), c.at + CACHE_TTL - now)),
-        }
-    }
-
-    fn deliver(&self, key: &ChannelKey, frame: &Frame, post: &impl Post) {
-        let frame = for_many(frame, post);
-        for (worker, _) in &self.subscribers {
-            let (channel, frame) = (key.clone(), frame.clone());
-            post.post(*worker, Entry::Deliver { channel, frame, except: None, receipt: None });
-        }
-    }
-
-    /// Whether the subscribers were told their number too short a time ago.
-    fn is_pausing(&self, now: Duration) -> bool {
-        self.counted_at.is_some_and(|at| at + COUNT_PAUSE > now)
-    }
-
-    fn tell_count(&mut self, key: &ChannelKey, now: Duration, post: &impl Post) {
-        self.counted_at = Some(now);
-        self.deliver(key, &server::subscription_count(&key.name, self.total()), post);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clarim_protocol::client::{ClientFrame, decode};
+use clarim_protocol::user::UserId;
 use clarim_protocol::{Code, Frame, SocketId, server};
 use slab::Slab;
 
@@ -12,8 +13,10 @@ use crate::app::App;
 use crate::apps::AppIndex;
 use crate::channels::Channels;
 use crate::connection::{Connection, Silence, Subscription};
-use crate::entry::{ConnectionId, Entry, Post, Seat, WorkerId};
+use crate::entry::{ChannelKey, ConnectionId, Entry, Post, Seat, WorkerId};
 use crate::node::Node;
+use crate::session::{Reject, reject, user_key};
+use crate::waiting::Waiting;
 
 /// The sockets of a worker, to which frames go. Nothing here waits: frames are queued.
 pub trait Sockets {
@@ -33,6 +36,21 @@ pub trait Sockets {
     fn close(&mut self, connection: ConnectionId, code: Code, reason: &str);
 }
 
+/// A connection as it is at a moment.
+#[derive(Debug)]
+pub struct Sighting<'a> {
+    /// Whose client it is.
+    pub app: &'a App,
+    /// Its public id.
+    pub socket_id: SocketId,
+    /// For how long it has been there.
+    pub age: Duration,
+    /// Who it is: as signed in, or as present on a channel.
+    pub user: Option<&'a str>,
+    /// What it is subscribed to.
+    pub channels: Vec<&'a str>,
+}
+
 /// A worker: the connections of one thread and the protocol state of each.
 ///
 /// Inputs are [`open`](Self::open), [`receive`](Self::receive), [`process`](Self::process),
@@ -46,12 +64,14 @@ pub struct Worker<P> {
     pub(crate) node: Arc<Node<P>>,
     pub(crate) connections: Slab<Connection>,
     pub(crate) channels: Channels,
+    pub(crate) waiting: Waiting,
 }
 
 impl<P: Post> Worker<P> {
     /// The worker `id` of `node`, without connections.
     pub fn new(id: WorkerId, node: Arc<Node<P>>) -> Self {
-        Self { id, node, connections: Slab::new(), channels: Channels::default() }
+        let (channels, waiting) = (Channels::default(), Waiting::default());
+        Self { id, node, connections: Slab::new(), channels, waiting }
     }
 
     /// The node it belongs to.
@@ -100,8 +120,8 @@ impl<P: Post> Worker<P> {
             Ok(ClientFrame::Pong) => {}
             Ok(ClientFrame::Subscribe(subscribe)) => self.subscribe(id, &subscribe, now, sockets),
             Ok(ClientFrame::Unsubscribe { channel }) => self.unsubscribe(id, &channel, now),
-            Ok(ClientFrame::SignIn(sign_in)) => self.sign_in(id, &sign_in, sockets),
-            Ok(ClientFrame::ClientEvent(event)) => self.client_event(id, &event, sockets),
+            Ok(ClientFrame::SignIn(sign_in)) => self.sign_in(id, &sign_in, now, sockets),
+            Ok(ClientFrame::ClientEvent(event)) => self.client_event(id, &event, now, sockets),
             Err(error) => sockets.send(id, server::error(Code::GENERIC, &error.to_string())),
         }
     }
@@ -114,13 +134,17 @@ impl<P: Post> Worker<P> {
     }
 
     /// Does what stood in the inbox.
-    pub fn process(&mut self, entry: Entry, sockets: &mut impl Sockets) {
+    pub fn process(&mut self, entry: Entry, now: Duration, sockets: &mut impl Sockets) {
         match entry {
             Entry::Deliver { channel, frame, except, receipt: _receipt } => {
                 let except = except.and_then(|socket_id| self.find(socket_id));
                 sockets.send_to_all(self.channels.subscribers(&channel), except, frame);
             }
-            Entry::Joined { connection, channel, member, succeeded, cached } => {
+            Entry::Joined { connection, socket_id, channel, member, succeeded, cached } => {
+                if !self.is_wanted(connection, socket_id, &channel) {
+                    self.node.leave(self.id, &channel, member.as_deref(), now);
+                    return;
+                }
                 let place = self.channels.add(channel, connection);
                 if let Some(connection) = self.connections.get_mut(connection.0 as usize) {
                     connection.subscriptions.push(Subscription { place, member });
@@ -128,6 +152,11 @@ impl<P: Post> Worker<P> {
                 sockets.send(connection, succeeded);
                 if let Some(cached) = cached {
                     sockets.send(connection, cached);
+                }
+            }
+            Entry::Full { connection, socket_id, channel, max } => {
+                if self.is_wanted(connection, socket_id, &channel) {
+                    reject(connection, channel.name.as_str(), &Reject::full(max), sockets);
                 }
             }
             Entry::Tell { connection, socket_id, frame } => {
@@ -155,6 +184,10 @@ impl<P: Post> Worker<P> {
             };
             let app: &App = self.node.app(connection.app);
             let id = ConnectionId(slot as u32);
+            if self.node.apps().is_removed(connection.app) {
+                refuse(id, Code::APP_DISABLED, "Application disabled", sockets);
+                continue;
+            }
             match connection.check_silence(app, now) {
                 Silence::Fine => {}
                 Silence::Ping { control: false } => sockets.send(id, server::ping()),
@@ -175,10 +208,15 @@ impl<P: Post> Worker<P> {
         for subscription in std::mem::take(&mut connection.subscriptions) {
             self.leave(&subscription, now);
         }
+        for channel in self.waiting.remove_all(id) {
+            self.call_off(socket_id, channel, now);
+        }
         if let Some(user) = user {
-            self.node.go(app, user.member.id.as_str());
-            for watched in &user.watchlist {
-                self.node.unwatch(app, watched, socket_id);
+            if let Some(key) = user_key(app, user.member.id.as_str()) {
+                self.node.go(&key, now);
+            }
+            for watched in user.watchlist.iter().filter_map(|watched| user_key(app, watched)) {
+                self.node.unwatch(&watched, socket_id, now);
             }
         }
     }
@@ -204,8 +242,34 @@ impl<P: Post> Worker<P> {
         self.node.leave(self.id, &key, subscription.member.as_deref(), now);
     }
 
+    /// Ends the waiting for a channel.
+    pub(crate) fn call_off(&mut self, socket_id: SocketId, channel: ChannelKey, now: Duration) {
+        if !self.node.cancel(&channel, socket_id, now) {
+            self.waiting.refuse(socket_id, channel);
+        }
+    }
+
+    /// Whether a subscription that has come is still wanted: a connection that had to wait for it may have
+    /// gone, or gone and come back.
+    fn is_wanted(
+        &mut self,
+        connection: ConnectionId,
+        socket_id: SocketId,
+        channel: &ChannelKey,
+    ) -> bool {
+        if self.waiting.is_empty() {
+            return true;
+        }
+        if self.waiting.take_unwanted(socket_id, channel) {
+            return false;
+        }
+        self.waiting.remove(connection, channel);
+        true
+    }
+
     /// The connection with this id, if it is one of this worker's.
-    fn find(&self, socket_id: SocketId) -> Option<ConnectionId> {
+    #[must_use]
+    pub fn find(&self, socket_id: SocketId) -> Option<ConnectionId> {
         let seat = Seat::of(socket_id)?;
         let connection = self.connections.get(seat.connection.0 as usize)?;
         (connection.socket_id == socket_id).then_some(seat.connection)
@@ -218,6 +282,30 @@ impl<P: Post> Worker<P> {
         Some((self.node.app(connection.app), connection.socket_id))
     }
 
+    /// What is known of a connection, for people to look at.
+    pub fn look_at(&self, id: ConnectionId, now: Duration) -> Option<Sighting<'_>> {
+        let connection = self.connections.get(id.0 as usize)?;
+        let user = connection.user.as_ref().map(|user| &user.member.id);
+        let present = connection.subscriptions.iter().find_map(|s| s.member.as_deref());
+        Some(Sighting {
+            app: self.node.app(connection.app),
+            socket_id: connection.socket_id,
+            age: connection.age(now),
+            user: user.or(present).map(UserId::as_str),
+            channels: connection
+                .subscriptions
+                .iter()
+                .map(|s| self.channels.key(s.place.channel).name.as_str())
+                .collect(),
+        })
+    }
+
+    /// The worker's own subscribers of a channel.
+    #[must_use]
+    pub fn subscribers(&self, channel: &ChannelKey) -> &[ConnectionId] {
+        self.channels.subscribers(channel)
+    }
+
     /// Places to sweep: all connections are in `0..places()`.
     #[must_use]
     pub fn places(&self) -> usize {
@@ -227,7 +315,7 @@ impl<P: Post> Worker<P> {
     /// Whether there is no connection, and nothing left of any.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.connections.is_empty() && self.channels.is_empty()
+        self.connections.is_empty() && self.channels.is_empty() && self.waiting.is_empty()
     }
 
     /// Gives memory back that more connections had needed.

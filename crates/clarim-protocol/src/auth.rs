@@ -19,6 +19,13 @@ pub struct AppKey {
     keyed: Hmac<Sha256>,
 }
 
+/// The same key and the same secret, of which only what it signs is known.
+impl PartialEq for AppKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key && self.sign(&[]) == other.sign(&[])
+    }
+}
+
 impl AppKey {
     /// Both parts as the app's backend has them.
     #[must_use]

@@ -13,6 +13,8 @@ pub struct Code(u16);
 impl Code {
     /// The key in the path is of no app here.
     pub const APP_UNKNOWN: Self = Self(4001);
+    /// The app is no longer there.
+    pub const APP_DISABLED: Self = Self(4003);
     /// The app has as many connections as it may have.
     pub const OVER_CONNECTION_QUOTA: Self = Self(4004);
     /// The protocol version asked for isn't spoken here.

@@ -74,6 +74,27 @@ impl Member {
         let id = UserId::from_json(data.user_id).ok_or(InvalidUser::ChannelData)?;
         Ok(Self { id, info: data.user_info })
     }
+
+    /// The `channel_data` that says the same.
+    ///
+    /// ```
+    /// use clarim_protocol::user::Member;
+    ///
+    /// let data = r#"{"user_id":7,"user_info":{"name":"Ana"}}"#;
+    /// assert_eq!(Member::parse(data).unwrap().to_channel_data(), data);
+    /// ```
+    #[must_use]
+    pub fn to_channel_data(&self) -> String {
+        let mut out = br#"{"user_id":"#.to_vec();
+        self.id.write_json(&mut out);
+        if let Some(info) = &self.info {
+            out.extend_from_slice(br#","user_info":"#);
+            out.extend_from_slice(info.get().as_bytes());
+        }
+        out.push(b'}');
+        // All that was written was text.
+        String::from_utf8(out).unwrap_or_default()
+    }
 }
 
 /// Users that a signed-in connection asked to be told about; more than this many are ignored.

@@ -19,6 +19,7 @@ use mio::{Events, Poll};
 use crate::accept::Guest;
 use crate::http::Agreed;
 use crate::inbox::{Inbox, Inboxes};
+use crate::inspector::{Ask, PAGE, Page, Row, Which};
 use crate::metrics::{Counters, Ended};
 use crate::settings::ServerSettings;
 use crate::sockets::{End, SocketTable};
@@ -120,7 +121,7 @@ impl Engine {
     pub(crate) fn adopt(&mut self, adopted: Adopted<'_>, guest: Guest) {
         self.tell_time();
         let Adopted { agreed, mut transport, answer, early } = adopted;
-        let Agreed { app, deflate } = agreed;
+        let Agreed { app, deflate, origin } = agreed;
         let nonce = fastrand::u64(1..10_u64.pow(13));
         let (id, greeting) = self.hub.open(app, nonce, self.sockets.now);
         // The echo server for Autobahn's test suite speaks plain WebSocket.
@@ -130,8 +131,8 @@ impl Engine {
         let look_again = !transport.short_read_is_empty();
         let begun = transport.write_whole(&[IoSlice::new(answer), IoSlice::new(greeting)]);
         let registry = self.poll.registry();
-        if let Err(error) =
-            begun.and_then(|()| self.sockets.insert(id, transport, deflate, guest, registry))
+        if let Err(error) = begun
+            .and_then(|()| self.sockets.insert(id, transport, (deflate, origin), guest, registry))
         {
             tracing::debug!(%error, "a connection ended as soon as it had begun");
             return self.hub.close(id, self.sockets.now);
@@ -140,6 +141,7 @@ impl Engine {
         self.counters.opened.add(1);
         if let Some((app, socket_id)) = self.hub.describe(id) {
             traffic::connected(app, socket_id);
+            self.hub.node().post().tap.connection("connected", &app.id, socket_id);
         }
         if !early.is_empty() {
             self.take(id, &mut early.to_vec());
@@ -164,6 +166,51 @@ impl Engine {
         Ok(self.sockets.has_unsent() || !self.unread.is_empty() || self.unpolled)
     }
 
+    /// Answers what the inspector asks.
+    pub(crate) fn inspect(&mut self, ask: Ask) {
+        self.tell_time();
+        match ask {
+            Ask::Connections { which, answer } => {
+                // Who has asked may have gone.
+                let _ = answer.send(self.page_of(&which));
+            }
+            Ask::Close { socket_id, answer } => {
+                let found = self.hub.find(socket_id).filter(|id| self.sockets.is_open(*id));
+                if let Some(id) = found {
+                    self.sockets.close(id, Code::GENERIC, "Closed by an operator");
+                    self.remove_closed();
+                }
+                let _ = answer.send(found.is_some());
+            }
+        }
+    }
+
+    fn page_of(&self, which: &Which) -> Page {
+        let mut page = Page::default();
+        let now = self.sockets.now;
+        let mut show = |id| {
+            if let (Some(seen), Some(load)) = (self.hub.look_at(id, now), self.sockets.load(id)) {
+                page.rows.push(Row::new(&seen, load));
+            }
+        };
+        match which {
+            Which::One(socket_id) => self.hub.find(*socket_id).into_iter().for_each(&mut show),
+            Which::On(channel) => {
+                let subscribers = self.hub.subscribers(channel);
+                subscribers.iter().take(PAGE).copied().for_each(&mut show);
+                page.more = (subscribers.len() > PAGE).then_some(0);
+            }
+            Which::From(first, most) => {
+                let all = *first as usize..self.sockets.places();
+                let mut ids =
+                    all.map(|n| ConnectionId(n as u32)).filter(|id| self.sockets.is_open(*id));
+                ids.by_ref().take(*most).for_each(&mut show);
+                page.more = ids.next().map(|id| id.0);
+            }
+        }
+        page
+    }
+
     /// Begins to send all connections away, spread over `time`.
     pub(crate) fn drain(&mut self, time: Duration) {
         self.tell_time();
@@ -183,8 +230,9 @@ impl Engine {
     /// go on for ever.
     fn process_inbox(&mut self) {
         self.inbox.take(&mut self.entries);
+        let now = self.sockets.now;
         for entry in self.entries.drain(..) {
-            self.hub.process(entry, &mut self.sockets);
+            self.hub.process(entry, now, &mut self.sockets);
         }
         if self.entries.capacity() > 4096 {
             self.entries = Vec::new();
@@ -346,6 +394,11 @@ impl Engine {
         };
         self.counters.messages_received.add(1);
         traffic::received(socket_id, text);
+        if self.hub.node().post().tap.is_on()
+            && let Some((app, _)) = self.hub.describe(id)
+        {
+            self.hub.node().post().tap.received(&app.id, socket_id, text);
+        }
         self.hub.receive(id, text, now, &mut self.sockets);
         traffic::handled(socket_id);
         // A subscription takes effect by an entry in this worker's own inbox.
@@ -424,6 +477,7 @@ impl Engine {
         }
         if let Some((app, socket_id)) = self.hub.describe(id) {
             traffic::closed(app, socket_id);
+            self.hub.node().post().tap.connection("closed", &app.id, socket_id);
         }
         self.connections -= 1;
         self.hub.close(id, self.sockets.now);

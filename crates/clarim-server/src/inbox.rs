@@ -4,9 +4,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use clarim_hub::{Entry, Post, WorkerId};
+use clarim_hub::{Entry, Fact, Post, Told, WorkerId};
+use clarim_protocol::cluster::NodeId;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
+
+use crate::cluster::Outgoing;
+use crate::inspector::Tap;
+use crate::webhooks::Webhooks;
 
 /// Publishers wait while an inbox holds more than this many bytes.
 const MAX_BYTES: usize = 64 << 20;
@@ -98,14 +103,31 @@ pub(crate) struct Inboxes {
     inboxes: Arc<[Arc<Inbox>]>,
     full: Arc<AtomicUsize>,
     compression: bool,
+    /// In a cluster, the way to its bus.
+    outgoing: Option<Outgoing>,
+    /// The way to the webhooks.
+    webhooks: Webhooks,
+    /// Where events go while somebody watches them.
+    pub(crate) tap: Arc<Tap>,
 }
 
 impl Inboxes {
     /// `compression`: whether connections may agree on it.
-    pub(crate) fn new(workers: u16, compression: bool) -> Self {
+    pub(crate) fn new(
+        workers: u16,
+        compression: bool,
+        outgoing: Option<Outgoing>,
+        webhooks: Webhooks,
+    ) -> Self {
         let full = Arc::<AtomicUsize>::default();
         let inbox = |_| Arc::new(Inbox { full: full.clone(), ..Inbox::default() });
-        Self { inboxes: (0..workers).map(inbox).collect(), full, compression }
+        let inboxes = (0..workers).map(inbox).collect();
+        Self { inboxes, full, compression, outgoing, webhooks, tap: Arc::default() }
+    }
+
+    /// Whether no worker has too much to do. What waits for the bus doesn't count.
+    pub(crate) fn workers_have_room(&self) -> bool {
+        self.full.load(Ordering::Relaxed) == 0
     }
 
     pub(crate) fn of(&self, worker: WorkerId) -> Arc<Inbox> {
@@ -139,11 +161,25 @@ impl Post for Inboxes {
     }
 
     fn has_room(&self) -> bool {
-        self.full.load(Ordering::Relaxed) == 0
+        self.workers_have_room() && self.outgoing.as_ref().is_none_or(Outgoing::has_room)
     }
 
     fn compresses(&self) -> bool {
         self.compression
+    }
+
+    fn fact(&self, fact: Fact) {
+        self.webhooks.take(fact);
+    }
+
+    fn node_id(&self) -> Option<NodeId> {
+        self.outgoing.as_ref().map(|outgoing| outgoing.id)
+    }
+
+    fn tell(&self, told: Told) {
+        if let Some(outgoing) = &self.outgoing {
+            outgoing.tell(told);
+        }
     }
 }
 
@@ -157,9 +193,14 @@ mod tests {
         Entry::Tell { connection, socket_id, frame }
     }
 
+    fn inboxes(workers: u16) -> Inboxes {
+        let (webhooks, _) = crate::webhooks::channel(&crate::settings::ServerSettings::default());
+        Inboxes::new(workers, false, None, webhooks)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn publishers_wait_for_room_and_then_give_up() {
-        let inboxes = Inboxes::new(2, false);
+        let inboxes = inboxes(2);
         assert!(inboxes.room().await);
         inboxes.post(WorkerId(1), entry(MAX_BYTES));
         assert!(!inboxes.room().await);
@@ -174,12 +215,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_worker_that_has_ended_keeps_no_publisher_waiting() {
-        let inboxes = Inboxes::new(1, false);
+        let inboxes = inboxes(1);
         let wait = || {
             let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
             let apps = clarim_hub::Apps::new([clarim_hub::app::App::new("1", "key", "secret")]);
             let app = apps.find_by_id("1").unwrap();
-            let receipt = Some(clarim_hub::Receipt::new(sender));
+            let receipt = Some(clarim_hub::Receipt::new(move |_| drop(sender)));
             inboxes.post(WorkerId(0), Entry::Terminate { app, user: "1".into(), receipt });
             receiver
         };
@@ -192,7 +233,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_slept_through() {
-        let inboxes = Inboxes::new(1, false);
+        let inboxes = inboxes(1);
         let inbox = inboxes.of(WorkerId(0));
         inboxes.post(WorkerId(0), entry(1));
         assert!(!inbox.fall_asleep(), "an entry is waiting");

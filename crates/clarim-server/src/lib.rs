@@ -2,10 +2,14 @@
 
 mod accept;
 pub mod cli;
+mod client;
+mod cluster;
 mod console;
+mod doctor;
 mod engine;
 mod http;
 mod inbox;
+mod inspector;
 mod listen;
 mod log;
 mod metrics;
@@ -20,9 +24,10 @@ mod sockets;
 mod tls;
 mod traffic;
 mod transport;
+mod webhooks;
 mod worker;
 
 pub use clarim_hub::app::App;
 pub use http::HttpService;
 pub use publisher::{PublishError, Publisher};
-pub use server::Server;
+pub use server::{ServedApps, Server};

@@ -15,6 +15,9 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use crate::cluster::Cluster;
+use crate::webhooks;
+
 /// Of the answer; from which on it is one of the OpenMetrics standard.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -125,6 +128,19 @@ impl Metrics {
         self.outside.clone()
     }
 
+    /// All publishes: how many events, how many requests took up to so many microseconds, and how many all.
+    pub(crate) fn publishes(&self) -> serde_json::Value {
+        let buckets = (0..=BUCKETS.len())
+            .map(|n| self.sum(|counters| &counters.published.buckets[n]))
+            .collect::<Vec<_>>();
+        serde_json::json!({
+            "events": self.sum(|counters| &counters.published.events),
+            "microseconds": self.sum(|counters| &counters.published.microseconds),
+            "ends": BUCKETS,
+            "buckets": buckets,
+        })
+    }
+
     /// Takes note of a connection that was not let in.
     pub(crate) fn refuse(&self, code: Code) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
@@ -150,6 +166,8 @@ pub(crate) struct Scrape {
     pub(crate) totals: Totals,
     /// Of each worker.
     pub(crate) inbox_bytes: Vec<usize>,
+    pub(crate) cluster: Option<Cluster>,
+    pub(crate) webhooks: Arc<webhooks::Counts>,
 }
 
 impl Scrape {
@@ -170,6 +188,15 @@ impl Collector for Scrape {
         self.traffic(&mut sheet)?;
         self.publishes(&mut sheet)?;
         self.workers(&mut sheet)?;
+        if let Some(cluster) = &self.cluster {
+            bus(cluster, &mut sheet)?;
+        }
+        let counts = &self.webhooks;
+        let events = [("sent", counts.sent.get()), ("dropped", counts.dropped.get())];
+        let help = "Webhook events: taken by an endpoint, or given up";
+        sheet.counters("clarim_webhook_events", help, "as", events.into_iter())?;
+        let help = "Webhook requests that failed, and were made again or given up";
+        sheet.counter("clarim_webhook_failures", help, counts.failed.get())?;
         process(&mut sheet)
     }
 }
@@ -261,6 +288,29 @@ impl Scrape {
         }
         Ok(())
     }
+}
+
+/// The bus between the nodes, and who is on it.
+fn bus(cluster: &Cluster, sheet: &mut Sheet<'_>) -> fmt::Result {
+    let (state, traffic) = (cluster.state(), &cluster.traffic);
+    sheet.gauge("clarim_bus_up", "Whether the bus is connected", u64::from(state.is_up))?;
+    sheet.gauge("clarim_bus_nodes", "Other nodes that are there", state.peers as u64)?;
+    let help = "Channels whose subjects are listened to";
+    sheet.gauge("clarim_bus_channels", help, state.channels as u64)?;
+    let help = "How long the last message of this node to itself took";
+    let mut lag =
+        sheet.0.encode_descriptor("clarim_bus_lag_seconds", help, None, MetricType::Gauge)?;
+    lag.encode_gauge(&state.lag.as_secs_f64())?;
+    let messages = [("in", traffic.messages_in.get()), ("out", traffic.messages_out.get())];
+    let help = "Messages that came over the bus or went";
+    sheet.counters("clarim_bus_messages", help, "direction", messages.into_iter())?;
+    let bytes = [("in", traffic.bytes_in.get()), ("out", traffic.bytes_out.get())];
+    sheet.counters("clarim_bus_bytes", "Bytes of those", "direction", bytes.into_iter())?;
+    sheet.counter("clarim_bus_losses", "Times that the bus was lost", traffic.losses.get())?;
+    let help = "Messages that the bus has not taken: what they said stayed on this node";
+    sheet.counter("clarim_bus_messages_lost", help, state.lost)?;
+    let help = "Messages on our subjects that were none of ours";
+    sheet.counter("clarim_bus_rubbish", help, state.rubbish)
 }
 
 /// CPU time of a thread of this process; 0 where the system does not tell.

@@ -2,6 +2,9 @@
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
+/// Descriptors that the process needs for itself: listener, logs, threads, requests under way.
+pub(crate) const RESERVED: u64 = 100;
+
 /// Raises the limit of open files as far as is allowed, and returns it. Each connection is one.
 pub(crate) fn raise() -> u64 {
     let mut limit = getrlimit(Resource::Nofile);

@@ -6,6 +6,7 @@ use std::time::Instant;
 use clarim_hub::Node;
 use clarim_protocol::rest::Event;
 
+use crate::cluster::Cluster;
 use crate::http::events;
 use crate::inbox::Inboxes;
 use crate::metrics::Counters;
@@ -16,11 +17,17 @@ pub struct Publisher {
     node: Arc<Node<Inboxes>>,
     started: Instant,
     counters: Arc<Counters>,
+    cluster: Option<Cluster>,
 }
 
 impl Publisher {
-    pub(crate) fn new(node: Arc<Node<Inboxes>>, started: Instant, counters: Arc<Counters>) -> Self {
-        Self { node, started, counters }
+    pub(crate) fn new(
+        node: Arc<Node<Inboxes>>,
+        started: Instant,
+        counters: Arc<Counters>,
+        cluster: Option<Cluster>,
+    ) -> Self {
+        Self { node, started, counters, cluster }
     }
 
     /// Publishes an event of the app with this id: checked as `POST /apps/{id}/events` checks it, and
@@ -34,7 +41,8 @@ impl Publisher {
             sentence: format!("No matching application for ID [{app_id}]."),
         })?;
         let (node, now, counters) = (&*self.node, self.started.elapsed(), &*self.counters);
-        let publisher = events::Publisher { node, now, counters };
+        let cluster = self.cluster.as_ref();
+        let publisher = events::Publisher { node, now, counters, cluster };
         match publisher.publish(app, event).await {
             Ok(_) => Ok(()),
             Err(refused) => {

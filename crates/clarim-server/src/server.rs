@@ -1,26 +1,30 @@
 //! The server as a whole: its threads, from start to drain.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clarim_hub::app::App;
 use clarim_hub::{Apps, Node, WorkerId};
 use rustls::ServerConfig;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 
 use crate::accept::{Arrival, Doors};
-use crate::http::{Http, HttpService};
+use crate::cluster::{self, Cluster, new_node_id, outgoing};
+use crate::http::{Http, HttpService, Sessions};
 use crate::inbox::Inboxes;
+use crate::inspector::{Ask, Inspector};
 use crate::listen::listen;
 use crate::metrics::{Ended, Metrics};
 use crate::phase::{AtEnd, Follow, Lead, Phase};
 use crate::publisher::Publisher;
-use crate::settings::ServerSettings;
+use crate::settings::{ServerSettings, Webhook, hooks};
 use crate::tls::Certificate;
+use crate::webhooks::{self, Webhooks};
 use crate::worker::{self, Plan};
 
 /// How long it is listened after the last client has been sent away, for it comes back at once. It is told
@@ -36,15 +40,17 @@ pub struct Server {
     address: Option<SocketAddr>,
     http: HttpService,
     node: Arc<Node<Inboxes>>,
+    apps: ServedApps,
     lead: Lead,
     metrics: Arc<Metrics>,
+    cluster: Option<Cluster>,
     started: Instant,
     threads: Vec<JoinHandle<io::Result<()>>>,
 }
 
 impl Server {
-    /// Listens, and serves `apps` on threads of its own. `playground`: whether the built-in page is
-    /// served, on which everybody may publish.
+    /// Listens, and serves `apps` on threads of its own. `playground`: whether the built-in pages are
+    /// served on which everybody may publish who is on this machine.
     ///
     /// # Errors
     /// When the address is taken or not this machine's, or a TLS file can't be used.
@@ -84,12 +90,29 @@ impl Server {
         let tls = certificate.as_ref().map(Certificate::config).transpose()?;
         let workers = settings.workers.get();
         let address = listeners.first().map(TcpListener::local_addr).transpose()?;
-        let inboxes = Inboxes::new(workers, settings.compression);
-        let node = Arc::new(Node::new(Apps::new(apps), workers, inboxes));
+        let id = settings.scaling.is_some().then(new_node_id).transpose()?;
+        let (outgoing, incoming) = id.map(outgoing::channel).unzip();
+        let (webhooks, hooking) = webhooks::channel(&settings);
+        let apps = with_hooks(apps, &settings.webhooks);
+        let inboxes = Inboxes::new(workers, settings.compression, outgoing, webhooks.clone());
+        // A clock before 1970 is no worse than one that is wrong.
+        let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let node = Arc::new(Node::new(Apps::new(apps), workers, epoch, inboxes));
         let (lead, phase) = Lead::new();
         let metrics = Arc::new(Metrics::new(workers));
         let (doors, arrivals) = Doors::new(workers);
         let (started, drain) = (Instant::now(), settings.drain);
+        let (plan, cluster) = settings
+            .scaling
+            .clone()
+            .zip(id)
+            .zip(incoming)
+            .map(|(named, incoming)| {
+                cluster::Plan::new(named, node.clone(), incoming, (started, phase.clone()))
+            })
+            .unzip();
+        let token = settings.inspector_token.clone();
+        let (inspector, asks) = Inspector::new(token, playground, workers);
         let settings = Arc::new(settings);
         let http = Http {
             node: node.clone(),
@@ -99,28 +122,39 @@ impl Server {
             phase: phase.clone(),
             metrics: metrics.clone(),
             counters: metrics.outside(),
-        };
-        let mut start = Start {
-            lead: lead.clone(),
-            http: http.clone(),
-            tls,
+            cluster: cluster.clone(),
+            sessions: Sessions::default(),
             doors: doors.clone(),
-            threads: Vec::new(),
+            webhooks: webhooks.counts.clone(),
+            inspector: inspector.map(Arc::new),
         };
+        let mut start =
+            Start { lead: lead.clone(), http: http.clone(), tls, doors, threads: Vec::new() };
         // All are there before the first thread is; see the feature `descriptor-tables`.
         let keeper_runtime = runtime()?;
         let runtimes = (0..workers).map(|_| runtime()).collect::<io::Result<Vec<_>>>()?;
         let workers = (0..workers).map(WorkerId).zip(runtimes);
         let mut listeners = listeners.into_iter();
-        for (worker, arrivals) in workers.zip(arrivals) {
-            start.worker(worker, listeners.next(), arrivals)?;
+        for (worker, asked) in workers.zip(arrivals.into_iter().zip(asks)) {
+            start.worker(worker, listeners.next(), asked)?;
         }
         let mut threads = start.threads;
         let keeper = Keeper { certificate, node: node.clone(), started, drain };
         let end = lead.at_end(Phase::Closed);
         threads.push(spawn("clarim-keeper", keeper_runtime, end, move || keeper.run(phase))?);
-        let http = HttpService::new(http, doors);
-        Ok(Self { address, http, node, lead, metrics, started, threads })
+        let run = {
+            let (node, phase) = (node.clone(), http.phase.clone());
+            async move || hooking.run(node.apps(), phase).await
+        };
+        let end = lead.at_end(Phase::Draining);
+        threads.push(spawn("clarim-webhooks", runtime()?, end, run)?);
+        if let Some(plan) = plan {
+            let end = lead.at_end(Phase::Draining);
+            threads.push(spawn("clarim-cluster", runtime()?, end, move || plan.run())?);
+        }
+        let http = HttpService::new(http);
+        let apps = ServedApps { node: node.clone(), webhooks };
+        Ok(Self { address, http, node, apps, lead, metrics, cluster, started, threads })
     }
 
     /// Where the server listens, if it has a port.
@@ -138,7 +172,14 @@ impl Server {
     /// Publishes events from within this process.
     #[must_use]
     pub fn publisher(&self) -> Publisher {
-        Publisher::new(self.node.clone(), self.started, self.metrics.outside())
+        let cluster = self.cluster.clone();
+        Publisher::new(self.node.clone(), self.started, self.metrics.outside(), cluster)
+    }
+
+    /// What changes the apps that are served. Cloning is cheap, and it may outlive this value.
+    #[must_use]
+    pub fn apps(&self) -> ServedApps {
+        self.apps.clone()
     }
 
     /// Open connections of an app.
@@ -185,6 +226,43 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// The apps of a running server, to be changed.
+#[derive(Debug, Clone)]
+pub struct ServedApps {
+    node: Arc<Node<Inboxes>>,
+    webhooks: Webhooks,
+}
+
+impl ServedApps {
+    /// Serves these apps from now on, and tells these endpoints, by the app's id, what happens there. An app
+    /// that was there before keeps its connections, whatever else of it has changed; those of one that is
+    /// no longer there are closed with 4003 within a second.
+    ///
+    /// ```no_run
+    /// use std::collections::HashMap;
+    /// use clarim_server::{App, Server, settings::ServerSettings};
+    ///
+    /// let first = App::new("1", "key", "secret");
+    /// let server = Server::start(ServerSettings::default(), vec![first.clone()], false)?;
+    /// let second = App::new("2", "another-key", "another-secret");
+    /// server.apps().set(vec![first, second], HashMap::new());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn set(&self, apps: Vec<App>, webhooks: HashMap<String, Vec<Webhook>>) {
+        self.node.apps().set(with_hooks(apps, &webhooks));
+        self.webhooks.set(webhooks);
+    }
+}
+
+/// Apps of which the hub notices what their webhooks want to know.
+fn with_hooks(apps: Vec<App>, webhooks: &HashMap<String, Vec<Webhook>>) -> Vec<App> {
+    let fit = |app: App| {
+        let hooks = webhooks.get(&app.id).map_or(app.hooks, |all| hooks(all));
+        App { hooks, ..app }
+    };
+    apps.into_iter().map(fit).collect()
 }
 
 /// The thread that belongs to no worker: it looks after what the workers share.
@@ -243,7 +321,7 @@ impl Start {
         &mut self,
         (id, runtime): (WorkerId, Runtime),
         listener: Option<TcpListener>,
-        arrivals: UnboundedReceiver<Arrival>,
+        (arrivals, asks): (UnboundedReceiver<Arrival>, Receiver<Ask>),
     ) -> io::Result<()> {
         let plan = Plan {
             id,
@@ -251,6 +329,7 @@ impl Start {
             listener,
             doors: self.doors.clone(),
             arrivals,
+            asks,
             tls: self.tls.clone(),
         };
         let name = format!("clarim-{}", id.0);

@@ -12,6 +12,7 @@ use clarim_protocol::{Code, Frame};
 use mio::{Interest, Registry, Token};
 
 use crate::accept::Guest;
+use crate::inspector::OriginId;
 use crate::metrics::Counters;
 use crate::outbox::{OVERHEAD, Outbox, Shared, Written};
 use crate::transport::Transport;
@@ -36,6 +37,7 @@ pub(crate) struct Socket {
     pub(crate) unread: bool,
     /// What comes in is not looked at any more: it can't be understood.
     pub(crate) deaf: bool,
+    origin: OriginId,
     _guest: Guest,
 }
 
@@ -102,7 +104,7 @@ impl SocketTable {
         &mut self,
         id: ConnectionId,
         mut transport: Transport,
-        deflate: bool,
+        (deflate, origin): (bool, OriginId),
         guest: Guest,
         registry: &Registry,
     ) -> io::Result<()> {
@@ -122,6 +124,7 @@ impl SocketTable {
             deflate,
             unread: false,
             deaf: false,
+            origin,
             _guest: guest,
         });
         Ok(())
@@ -139,6 +142,12 @@ impl SocketTable {
     pub(crate) fn is_open(&self, id: ConnectionId) -> bool {
         let socket = self.sockets.get(id.0 as usize).and_then(Option::as_ref);
         socket.is_some_and(|socket| socket.state == State::Open)
+    }
+
+    /// Bytes that a socket has still to be sent, and the page that it was opened by.
+    pub(crate) fn load(&self, id: ConnectionId) -> Option<(usize, OriginId)> {
+        let socket = self.sockets.get(id.0 as usize)?.as_ref()?;
+        Some((socket.outbox.load().1, socket.origin))
     }
 
     /// Places in use are all below this.

@@ -66,7 +66,7 @@ pub(crate) fn closed(app: &App, socket_id: SocketId) {
 const MAX_SHOWN: usize = 4096;
 
 /// JSON in lines, without its signatures; anything else as it is.
-fn pretty(text: &str) -> String {
+pub(crate) fn pretty(text: &str) -> String {
     let mut shown = match serde_json::from_str::<Value>(text) {
         Ok(mut value) => {
             redact(&mut value);

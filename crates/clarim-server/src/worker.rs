@@ -15,13 +15,14 @@ use rustls::ServerConfig;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio_rustls::TlsAcceptor;
 
 use crate::accept::{Arrival, Doors, Guest, accept, watch};
 use crate::engine::{Adopted, Engine, SWEEP_INTERVAL};
 use crate::http::{Http, Upgraded, serve_http1, serve_http2};
 use crate::inbox::Inbox;
+use crate::inspector::Ask;
 use crate::phase::{Follow, Phase};
 use crate::transport::{Tls, Transport};
 
@@ -38,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) listener: Option<TcpListener>,
     pub(crate) doors: Arc<Doors>,
     pub(crate) arrivals: UnboundedReceiver<Arrival>,
+    /// What the inspector asks.
+    pub(crate) asks: Receiver<Ask>,
     pub(crate) tls: Option<Arc<ServerConfig>>,
 }
 
@@ -48,7 +51,7 @@ pub(crate) struct Plan {
 pub(crate) async fn run(plan: Plan) -> io::Result<()> {
     #[cfg(feature = "descriptor-tables")]
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES)?;
-    let Plan { id, http, doors, mut arrivals, .. } = plan;
+    let Plan { id, http, doors, mut arrivals, mut asks, .. } = plan;
     let counters = http.counters.clone();
     counters.thread.set(u64::from(gettid().as_raw_nonzero().get().unsigned_abs()));
     let engine = Engine::new(id, &http.node, http.started, &http.settings, counters)?;
@@ -66,6 +69,12 @@ pub(crate) async fn run(plan: Plan) -> io::Result<()> {
             }
         });
     }
+    let asked = engine.clone();
+    tokio::task::spawn_local(async move {
+        while let Some(ask) = asks.recv().await {
+            asked.borrow_mut().inspect(ask);
+        }
+    });
     let tls = plan.tls.map(TlsAcceptor::from);
     let reception = Rc::new(Reception { http: Rc::new(http), engine: engine.clone(), tls });
     // Each connection that is still HTTP holds a weak count of it.

@@ -169,13 +169,15 @@ fn restart_tells_a_live_server_and_only_that() {
 #[test]
 fn a_wrong_setting_stops_the_start_with_every_reason() {
     let directory = directory();
-    let wrong =
-        [("CLARIM_WORKERS", "0"), ("REVERB_SCALING_ENABLED", "true"), APP[0], APP[1], APP[2]];
+    let bus = [("REVERB_SCALING_ENABLED", "true"), ("REDIS_URL", "http://:hush@redis")];
+    let wrong = [("CLARIM_WORKERS", "0"), bus[0], bus[1], APP[0], APP[1], APP[2]];
     for arguments in [&["--port", "99999"][..], &["start", "--port", "99999"]] {
         let err = failed(directory.path(), arguments, &wrong);
         assert!(err.starts_with("3 problems in the settings:\n"), "{err}");
         assert_eq!(err.lines().count(), 4, "{err}");
         assert!(err.contains("--port: 99999 is out of range"), "{err}");
+        assert!(err.contains("REDIS_URL in the environment: http:// is no kind of bus"), "{err}");
+        assert!(!err.contains("hush"), "{err}");
     }
 }
 

@@ -63,7 +63,11 @@ impl Process {
     }
 
     fn subscribe(&self, channel: &str) -> Client {
-        let mut client = self.connect();
+        self.subscribe_as("key", channel)
+    }
+
+    fn subscribe_as(&self, key: &str, channel: &str) -> Client {
+        let mut client = self.connect_as(key);
         client.read_until("connection_established");
         client.say(&format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{channel}"}}}}"#));
         client.read_until("subscription_succeeded");
@@ -71,12 +75,18 @@ impl Process {
     }
 
     fn connect(&self) -> Client {
+        self.connect_as("key")
+    }
+
+    fn connect_as(&self, key: &str) -> Client {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut client = Client { stream, unread: Vec::new() };
-        let handshake = "GET /app/key?protocol=7 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
-            Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        let handshake = format!(
+            "GET /app/{key}?protocol=7 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
+             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
         client.stream.write_all(handshake.as_bytes()).unwrap();
         client
     }
@@ -165,6 +175,94 @@ fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "not in time: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+#[test]
+fn send_and_stats_ask_the_running_server() {
+    let process = Process::start("", "", &[]);
+    let mut client = process.subscribe("news");
+    let run = |arguments: &[&str]| {
+        let port = process.port.to_string();
+        let output = Command::new(env!("CARGO_BIN_EXE_clarim"))
+            .args(arguments)
+            .current_dir(process.directory.path())
+            .env_clear()
+            .envs([("REVERB_APP_ID", "1"), ("REVERB_APP_KEY", "key")])
+            .envs([("REVERB_APP_SECRET", "s3cret-of-the-app"), ("REVERB_SERVER_PORT", &*port)])
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.success(), text(output.stdout), text(output.stderr))
+    };
+    assert_eq!(
+        run(&["send", "news", "greeting", r#"{"text":"olá"}"#]),
+        (true, "Sent greeting to news.\n".to_owned(), String::new())
+    );
+    client.read_until(r#""event":"greeting","channel":"news","data":"{\"text\":\"olá\"}""#);
+    // What is no JSON is a text.
+    assert!(run(&["send", "news", "greeting", "olá"]).0);
+    client.read_until(r#""data":"\"olá\"""#);
+    let (ok, stats, _) = run(&["stats"]);
+    assert!(ok);
+    assert_eq!(stats, "connections  1\nchannels     1\n  news  1 subscribers\n");
+    let (ok, stats, _) = run(&["stats", "--json"]);
+    assert!(ok && stats.contains(r#""connections": 1"#), "{stats}");
+    let (ok, _, error) = run(&["send", "not a channel", "e"]);
+    assert!(!ok && error.contains("422") && error.contains("not a channel"), "{error}");
+    let (ok, _, error) = run(&["stats", "--url", "http://127.0.0.1:1"]);
+    assert!(!ok && error.contains("http://127.0.0.1:1: "), "{error}");
+}
+
+#[test]
+fn tail_prints_what_comes() {
+    let process = Process::start("", "", &[]);
+    let tail = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_clarim"))
+            .arg("tail")
+            .args(arguments)
+            .args(["--url", &format!("http://127.0.0.1:{}", process.port)])
+            .args(["--app-id", "1", "--key", "key", "--secret", "s3cret-of-the-app"])
+            .env_clear()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    // A channel that needs a signature, and one that needs a member.
+    for (channel, arguments, line) in [
+        ("private-orders", &["private-orders"][..], "e \"now\"\n"),
+        (
+            "presence-room",
+            &["presence-room", "--json"],
+            "{\"channel\":\"presence-room\",\"data\":\"now\",\"event\":\"e\"}\n",
+        ),
+    ] {
+        let mut child = tail(arguments);
+        let mut output = child.stdout.take().unwrap();
+        let mut told = Vec::new();
+        // Until it has subscribed, nothing reaches it.
+        let printed = std::thread::scope(|scope| {
+            let reader = scope.spawn(move || {
+                while !told.ends_with(b"\n") {
+                    let mut byte = [0];
+                    output.read_exact(&mut byte).unwrap();
+                    told.push(byte[0]);
+                }
+                String::from_utf8(told).unwrap()
+            });
+            while !reader.is_finished() {
+                assert!(process.publish(channel, "now").starts_with("HTTP/1.1 200"));
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            reader.join().unwrap()
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(printed, line);
+    }
+    let refused = tail(&["no such name!"]).wait_with_output().unwrap();
+    assert!(!refused.status.success());
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("no such name!"));
 }
 
 #[test]
@@ -306,4 +404,89 @@ fn systemd_is_told_when_it_listens_and_when_it_drains() {
     server.signal(Signal::TERM);
     assert_eq!(heard(), "STOPPING=1\n");
     assert!(server.wait().success());
+}
+
+const ONE: &str = "[[apps]]\nid = \"1\"\nkey = \"key\"\nsecret = \"s3cret-of-the-app\"\n";
+const TWO: &str = "[[apps]]\nid = \"2\"\nkey = \"two\"\nsecret = \"s3cret-of-two\"\n";
+const THREE: &str = "[[apps]]\nid = \"3\"\nkey = \"three\"\nsecret = \"s3cret-of-three\"\n";
+
+fn with_file(apps: &str) -> Process {
+    Process::start(&format!("cat > clarim.toml <<'E'\n{apps}E\n"), "", &[])
+}
+
+impl Process {
+    /// Changes the file in one step, as editors do.
+    fn rewrite(&self, apps: &str) {
+        let [new, file] = ["new", "clarim.toml"].map(|name| self.directory.path().join(name));
+        std::fs::write(&new, apps).unwrap();
+        std::fs::rename(new, file).unwrap();
+    }
+
+    fn logs(&self, text: &str) {
+        eventually(text, || self.read("err").contains(text));
+    }
+}
+
+#[test]
+fn apps_are_added_changed_and_removed_while_others_stay() {
+    let process = with_file(&format!("{ONE}{TWO}"));
+    let (mut one, mut two) = (process.subscribe("news"), process.subscribe_as("two", "news"));
+    // Looked at every two seconds; a signal is faster.
+    process.rewrite(&format!("{ONE}max_event_size = 10\n{THREE}"));
+    process.signal(Signal::HUP);
+    assert_eq!(two.read_close(), 4003);
+    process.logs("the apps were read again");
+    assert!(process.publish("news", "short").starts_with("HTTP/1.1 200"));
+    one.read_until("short");
+    assert!(process.publish("news", "much longer than that").starts_with("HTTP/1.1 413"));
+    process.subscribe_as("three", "news");
+    assert_eq!(process.connect_as("two").read_close(), 4001);
+    // Back again, and noticed without a signal.
+    process.rewrite(&format!("{ONE}{TWO}"));
+    eventually("app two is back", || {
+        let mut two = process.connect_as("two");
+        two.read("its greeting");
+        while two.unread.len() < 200 {
+            two.read("the rest of it");
+        }
+        String::from_utf8_lossy(&two.unread).contains("connection_established")
+    });
+    assert!(process.publish("news", "and longer once more").starts_with("HTTP/1.1 200"));
+    one.read_until("and longer once more");
+}
+
+#[test]
+fn settings_that_are_wrong_or_need_a_start_change_nothing() {
+    let process = with_file(ONE);
+    let mut one = process.subscribe("news");
+    process.rewrite(&format!("{ONE}max_event_size = \"many\"\n{TWO}"));
+    process.signal(Signal::HUP);
+    process.logs("the changed settings are not used");
+    process.logs("max_event_size");
+    process.rewrite(&format!("[server]\nworkers = 7\n{ONE}{TWO}"));
+    process.signal(Signal::HUP);
+    process.logs("this setting is in force when the server is started again");
+    process.subscribe_as("two", "news");
+    assert!(process.publish("news", "still here").starts_with("HTTP/1.1 200"));
+    one.read_until("still here");
+}
+
+#[test]
+fn webhooks_may_come_later() {
+    let process = with_file(ONE);
+    let backend = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook", backend.local_addr().unwrap());
+    process.rewrite(&format!("{ONE}webhooks = [\"{url}\"]\n"));
+    process.signal(Signal::HUP);
+    process.logs("the apps were read again");
+    let _client = process.subscribe("news");
+    let (mut stream, _) = backend.accept().unwrap();
+    let mut told = String::new();
+    while !told.contains("channel_occupied") {
+        let mut buffer = [0; 4096];
+        let n = stream.read(&mut buffer).unwrap();
+        assert!(n > 0, "{told}");
+        told.push_str(&String::from_utf8_lossy(&buffer[..n]));
+    }
+    assert!(told.contains("\"channel\":\"news\""), "{told}");
 }

@@ -4,6 +4,7 @@
 
 use axum::Router;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Html;
 use axum::routing::{get, post};
 use clarim::embedded::{App, ServerSettings};
@@ -33,8 +34,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-async fn hello(State(clarim): State<Clarim>) -> Result<(), String> {
-    clarim.broadcast(Greeting { text: "Olá" }).await.map_err(|error| error.to_string())
+async fn hello(State(clarim): State<Clarim>) -> Result<(), (StatusCode, String)> {
+    let sent = clarim.broadcast(Greeting { text: "Olá" }).await;
+    sent.map_err(|error| (StatusCode::BAD_GATEWAY, error.to_string()))
 }
 
 /// Echo would do this in one line; a page without a build step speaks to the server itself.

@@ -93,6 +93,14 @@ pub enum Error {
         /// Whether trying again may help.
         temporary: bool,
     },
+    /// The bus of the cluster did not take the event.
+    #[error("the bus ({bus}): {cause}")]
+    Bus {
+        /// What kind of bus it is.
+        bus: &'static str,
+        /// What is wrong.
+        cause: String,
+    },
     /// The queue did not take the job.
     #[error("queue {queue:?}: {cause}")]
     Queue {
@@ -168,6 +176,7 @@ impl Error {
             Self::Unreachable { .. }
             | Self::TimedOut { .. }
             | Self::Encryption(_)
+            | Self::Bus { .. }
             | Self::Store { .. } => true,
             Self::Refused { status, .. } => is_temporary_status(*status),
             Self::Embedded { temporary, .. }

@@ -164,10 +164,11 @@ impl Clarim {
         Builder { server: Some(server), ..builder }.with(Arc::new(publisher))
     }
 
-    /// The server's routes for the application's router: `/app/{key}`, to which clients connect, and
-    /// `/apps/{id}/…`, where other backends publish. To be merged, not nested, for requests are signed with
-    /// their whole path; a prefix is [`ServerSettings::path`](clarim_server::settings::ServerSettings::path).
-    /// Without a server in this process there are none.
+    /// The server's routes for the application's router: `/app/{key}`, to which clients connect (those
+    /// without WebSockets to `/pusher/app/{key}/…`), and `/apps/{id}/…`, where other backends publish. To be
+    /// merged, not nested, for requests are signed with their whole path; a prefix is
+    /// [`ServerSettings::path`](clarim_server::settings::ServerSettings::path). Without a server in this
+    /// process there are none.
     #[cfg(feature = "embedded")]
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> axum::Router<S> {
         let Some(server) = &self.inner.server else { return axum::Router::new() };
@@ -179,6 +180,7 @@ impl Clarim {
         });
         axum::Router::new()
             .route(&format!("{path}/app/{{key}}"), answer.clone())
+            .route(&format!("{path}/pusher/app/{{*rest}}"), answer.clone())
             .route(&format!("{path}/apps/{{*rest}}"), answer)
     }
 
@@ -310,6 +312,7 @@ impl Builder {
         {
             (Some(publisher), _) => publisher,
             (None, Connection::Http) => Arc::new(HttpPublisher::new(&self.settings)?),
+            (None, Connection::Bus) => over_the_bus(&self.settings)?,
             (None, Connection::Log) => Arc::new(LogPublisher),
             (None, Connection::Null) => Arc::new(NullPublisher),
             (None, Connection::Embedded) => return Err(needs_feature()),
@@ -349,6 +352,23 @@ fn first(apps: &[clarim_server::App]) -> Result<clarim_server::App, Error> {
 #[cfg(feature = "embedded")]
 fn broken(cause: impl fmt::Display) -> Error {
     Error::Embedded { cause: cause.to_string(), temporary: false }
+}
+
+#[cfg(feature = "bus")]
+fn over_the_bus(settings: &Settings) -> Result<Arc<dyn Publisher>, Error> {
+    let bus = settings.bus.clone().ok_or_else(|| Error::Setting {
+        name: "bus".to_owned(),
+        what: "is missing; a connection over the bus needs its address".to_owned(),
+    })?;
+    let publisher =
+        crate::publisher::BusPublisher::new(bus, settings.app_id.clone(), settings.timeout);
+    Ok(Arc::new(publisher))
+}
+
+#[cfg(not(feature = "bus"))]
+fn over_the_bus(_: &Settings) -> Result<Arc<dyn Publisher>, Error> {
+    let what = "publishing over the bus needs the feature `bus` of the crate clarim".to_owned();
+    Err(Error::Setting { name: "BROADCAST_CONNECTION".to_owned(), what })
 }
 
 fn needs_feature() -> Error {

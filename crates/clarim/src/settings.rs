@@ -17,6 +17,8 @@ pub enum Connection {
     Http,
     /// `embedded`: to a server in this process. Needs the feature `embedded`.
     Embedded,
+    /// `redis`, `nats`: straight onto the bus between the nodes of a cluster. Needs the feature `bus`.
+    Bus,
     /// `log`: into the log of the application, and nowhere else.
     Log,
     /// `null`: nowhere.
@@ -131,6 +133,9 @@ pub struct Settings {
     pub https: bool,
     /// Prefix of the server's paths: "" or "/x".
     pub path: String,
+    /// The bus of a cluster, for [`Connection::Bus`].
+    #[cfg(feature = "bus")]
+    pub bus: Option<crate::publisher::BusSettings>,
     /// For encrypted channels.
     pub master_key: Option<MasterKey>,
     /// What stands before the names of events; the front end's Echo must be told the same.
@@ -155,6 +160,8 @@ impl Default for Settings {
             port: 8080,
             https: false,
             path: String::new(),
+            #[cfg(feature = "bus")]
+            bus: None,
             master_key: None,
             namespace: "App\\Events".to_owned(),
             max_data_bytes: 100_000,
@@ -184,12 +191,14 @@ impl Settings {
     ///
     /// | variable | means | without it |
     /// |---|---|---|
-    /// | `BROADCAST_CONNECTION` | `reverb`, `pusher`, `embedded`, `log`, `null` | see below |
+    /// | `BROADCAST_CONNECTION` | `reverb`, `pusher`, `embedded`, `redis`, `nats`, `log`, `null` | below |
     /// | `REVERB_APP_ID`, `REVERB_APP_KEY`, `REVERB_APP_SECRET` | the app | an error |
     /// | `REVERB_HOST` | the server's host | `127.0.0.1` |
     /// | `REVERB_PORT` | its port | 8080; with https 443 |
     /// | `REVERB_SCHEME` | `http` or `https` | `http` |
     /// | `REVERB_SERVER_PATH` | prefix of its paths | none |
+    /// | `CLARIM_SCALING_URL`, or `REDIS_URL` | with `redis`, `nats`: the nodes' bus | this machine's Redis |
+    /// | `REVERB_SCALING_CHANNEL` | with these: what the nodes have there | `reverb` |
     /// | `PUSHER_ENCRYPTION_MASTER_KEY_BASE64` | for encrypted channels | they are an error |
     /// | `QUEUE_CONNECTION` | where queued events wait: `memory`, `sqlite`, `postgres`, `redis` | `memory` |
     /// | `DATABASE_URL`, or `DB_URL` | for `sqlite`: a file | `sqlite:queue.sqlite` |
@@ -228,12 +237,14 @@ impl Settings {
                     &pusher.text("APP_CLUSTER").unwrap_or_else(|| "mt1".to_owned()),
                 ))?
             }
+            "redis" | "nats" => reverb.bus(&name)?,
             "embedded" => Self { connection: Connection::Embedded, ..Self::default() },
             "log" => reverb.quiet(Connection::Log),
             "null" => reverb.quiet(Connection::Null),
             other => {
-                let what =
-                    format!("{other:?} is unknown; expected reverb, pusher, embedded, log or null");
+                let what = format!(
+                    "{other:?} is unknown; expected reverb, pusher, embedded, redis, nats, log or null"
+                );
                 return Err(Error::Setting { name, what });
             }
         };
@@ -357,6 +368,30 @@ impl Variables<'_> {
         })
     }
 
+    /// Past the nodes' HTTP API, over the bus that they share.
+    #[cfg(feature = "bus")]
+    fn bus(&self, _connection: &str) -> Result<Settings, Error> {
+        let shared = Variables { get: self.get, prefixes: &["CLARIM_", ""] };
+        let (name, url) = self
+            .find("SCALING_URL")
+            .or_else(|| shared.find("REDIS_URL"))
+            .unwrap_or_else(|| ("REDIS_URL".to_owned(), "redis://127.0.0.1:6379".to_owned()));
+        let address = clarim_bus::Address::parse(&url)
+            .map_err(|error| Error::Setting { name, what: error.to_string() })?;
+        let prefix = self.text("SCALING_CHANNEL").unwrap_or_else(|| "reverb".to_owned());
+        Ok(Settings {
+            bus: Some(crate::publisher::BusSettings { address, prefix }),
+            app_id: self.needed("APP_ID")?,
+            ..self.quiet(Connection::Bus)
+        })
+    }
+
+    #[cfg(not(feature = "bus"))]
+    fn bus(&self, connection: &str) -> Result<Settings, Error> {
+        let what = "redis and nats need the feature `bus` of the crate clarim".to_owned();
+        Err(Error::Setting { name: connection.to_owned(), what })
+    }
+
     /// Nothing is sent, but what is needed to authorize is taken along where it is there.
     fn quiet(&self, connection: Connection) -> Settings {
         let key = self.text("APP_KEY").zip(self.text("APP_SECRET"));
@@ -376,102 +411,4 @@ impl fmt::Debug for Variables<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(typed: &[(&str, &str)]) -> Result<Settings, String> {
-        let get = |name: &str| {
-            typed.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
-        };
-        Settings::from_variables(get).map_err(|error| error.to_string())
-    }
-
-    const APP: [(&str, &str); 3] =
-        [("REVERB_APP_ID", "1"), ("REVERB_APP_KEY", "key"), ("REVERB_APP_SECRET", "secret")];
-
-    #[test]
-    fn what_reverb_wrote_into_the_env_file_is_enough() {
-        let mut typed = APP.to_vec();
-        let settings = read(&typed).unwrap();
-        assert_eq!(settings.connection, Connection::Http);
-        assert_eq!((settings.host.as_str(), settings.port), ("127.0.0.1", 8080));
-        typed.extend([
-            ("BROADCAST_CONNECTION", "reverb"),
-            ("REVERB_HOST", "ws.example.com"),
-            ("REVERB_SCHEME", "https"),
-            ("REVERB_SERVER_PATH", "ws/"),
-            ("CLARIM_APP_ID", "2"),
-        ]);
-        let settings = read(&typed).unwrap();
-        assert_eq!((settings.host.as_str(), settings.port), ("ws.example.com", 443));
-        assert_eq!((settings.path.as_str(), settings.https), ("/ws", true));
-        assert_eq!(settings.app_id, "2", "CLARIM_ goes before REVERB_");
-    }
-
-    #[test]
-    fn pusher_has_variables_of_its_own() {
-        let typed = [
-            ("BROADCAST_CONNECTION", "pusher"),
-            ("PUSHER_APP_ID", "1"),
-            ("PUSHER_APP_KEY", "key"),
-            ("PUSHER_APP_SECRET", "secret"),
-            ("PUSHER_APP_CLUSTER", "eu"),
-        ];
-        let settings = read(&typed).unwrap();
-        assert_eq!((settings.host.as_str(), settings.port), ("api-eu.pusher.com", 443));
-        assert!(settings.https);
-    }
-
-    #[test]
-    fn with_nothing_set_events_are_logged() {
-        assert_eq!(read(&[]).unwrap().connection, Connection::Log);
-        assert_eq!(read(&[("BROADCAST_CONNECTION", "null")]).unwrap().connection, Connection::Null);
-    }
-
-    #[test]
-    fn a_queue_has_a_url_that_fits_and_is_not_shown() {
-        let queue = |typed: &[(&str, &str)]| read(typed).map(|settings| settings.queue);
-        assert_eq!(queue(&[]).unwrap(), QueueConnection::Memory);
-        let url = "postgres://u:secret@db/app";
-        let postgres = [("QUEUE_CONNECTION", "postgres"), ("DATABASE_URL", url)];
-        let found = queue(&postgres).unwrap();
-        assert_eq!(found, QueueConnection::Postgres(url.to_owned()));
-        assert_eq!(format!("{found:?}"), "Postgres");
-        let default = QueueConnection::Sqlite("sqlite:queue.sqlite".to_owned());
-        assert_eq!(queue(&[("QUEUE_CONNECTION", "sqlite")]).unwrap(), default);
-        let both = [("QUEUE_CONNECTION", "database"), ("CLARIM_QUEUE_CONNECTION", "redis")];
-        let default = QueueConnection::Redis("redis://127.0.0.1:6379".to_owned());
-        assert_eq!(queue(&both).unwrap(), default, "CLARIM_ goes before");
-        assert_eq!(
-            queue(&[("QUEUE_CONNECTION", "sqlite"), ("DATABASE_URL", url)]).unwrap_err(),
-            "DATABASE_URL: for this QUEUE_CONNECTION it must begin with sqlite:"
-        );
-        assert_eq!(
-            queue(&both[..1]).unwrap_err(),
-            "QUEUE_CONNECTION: \"database\" is unknown; expected memory, sqlite, postgres or redis"
-        );
-    }
-
-    #[test]
-    fn what_is_wrong_is_named_with_what_would_be_right() {
-        let with =
-            |more: &[(&'static str, &'static str)]| read(&[&APP[..], more].concat()).unwrap_err();
-        assert_eq!(
-            with(&[("BROADCAST_CONNECTION", "redsi")]),
-            "BROADCAST_CONNECTION: \"redsi\" is unknown; expected reverb, pusher, embedded, log or null"
-        );
-        assert_eq!(
-            with(&[("REVERB_PORT", "80a")]),
-            "REVERB_PORT: \"80a\" is no port; expected a number from 1 to 65535"
-        );
-        assert_eq!(
-            with(&[("REVERB_SCHEME", "ws")]),
-            "REVERB_SCHEME: \"ws\" is unknown; expected http or https"
-        );
-        let key = with(&[("PUSHER_ENCRYPTION_MASTER_KEY_BASE64", "secret-but-short")]);
-        assert!(key.starts_with("PUSHER_ENCRYPTION_MASTER_KEY_BASE64: is not 32 bytes"), "{key}");
-        assert!(!key.contains("secret-but-short"));
-        let missing = read(&[("BROADCAST_CONNECTION", "reverb")]).unwrap_err();
-        assert!(missing.starts_with("REVERB_APP_KEY: is missing"), "{missing}");
-    }
-}
+mod tests;

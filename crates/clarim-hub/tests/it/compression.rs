@@ -56,7 +56,7 @@ impl World {
         app.client_events = clarim_hub::app::ClientEvents::All;
         let apps = Apps::new([app]);
         let app = apps.find_by_id("1").unwrap();
-        let node = Arc::new(Node::new(apps, WORKERS, inboxes));
+        let node = Arc::new(Node::new(apps, WORKERS, Duration::ZERO, inboxes));
         let name = ChannelName::parse(channel, 200).unwrap();
         let mut world = Self {
             workers: (0..WORKERS).map(|n| Worker::new(WorkerId(n), node.clone())).collect(),
@@ -81,7 +81,7 @@ impl World {
         let entries = std::mem::take(&mut *self.node().post().entries.lock().unwrap());
         let mut many = Many::default();
         for (worker, entry) in entries {
-            self.workers[usize::from(worker.0)].process(entry, &mut many);
+            self.workers[usize::from(worker.0)].process(entry, Duration::ZERO, &mut many);
         }
         many.0
     }

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use clarim_hub::app::App;
 use clarim_hub::{
-    AppIndex, Apps, ChannelKey, ConnectionId, Entry, Node, Post, Refusal, Seat, Sockets, Worker,
-    WorkerId,
+    AppIndex, Apps, ChannelKey, ConnectionId, Entry, Fact, Node, Post, Refusal, Seat, Sockets,
+    Told, Worker, WorkerId,
 };
+use clarim_protocol::cluster::NodeId;
 use clarim_protocol::{ChannelName, Code, Frame, SocketId, server};
 use serde_json::value::RawValue;
 
@@ -21,6 +22,11 @@ pub(crate) struct Inboxes {
     /// Lets other threads go first now and then, where that would show a lock to be too short.
     hesitant: bool,
     pub(crate) full: AtomicBool,
+    /// The node's name in a cluster, and what it has for the bus.
+    node_id: Option<NodeId>,
+    pub(crate) told: Mutex<VecDeque<Told>>,
+    /// What the apps' backends are told.
+    pub(crate) facts: Mutex<Vec<Fact>>,
 }
 
 impl Inboxes {
@@ -44,12 +50,34 @@ impl Post for Inboxes {
     fn has_room(&self) -> bool {
         !self.full.load(Ordering::Relaxed)
     }
+
+    fn node_id(&self) -> Option<NodeId> {
+        self.node_id
+    }
+
+    fn tell(&self, told: Told) {
+        self.told.lock().unwrap().push_back(told);
+    }
+
+    fn fact(&self, fact: Fact) {
+        self.facts.lock().unwrap().push(fact);
+    }
 }
 
 pub(crate) fn node(apps: Vec<App>, workers: u16, hesitant: bool) -> Arc<Node<Inboxes>> {
+    node_in(None, apps, workers, hesitant)
+}
+
+fn node_in(
+    node_id: Option<NodeId>,
+    apps: Vec<App>,
+    workers: u16,
+    hesitant: bool,
+) -> Arc<Node<Inboxes>> {
     let entries = (0..workers).map(|_| Mutex::default()).collect();
-    let inboxes = Inboxes { entries, hesitant, full: AtomicBool::new(false) };
-    Arc::new(Node::new(Apps::new(apps), workers, inboxes))
+    let (full, told, facts) = (AtomicBool::new(false), Mutex::default(), Mutex::default());
+    let inboxes = Inboxes { entries, hesitant, full, node_id, told, facts };
+    Arc::new(Node::new(Apps::new(apps), workers, Duration::ZERO, inboxes))
 }
 
 /// What came out of a socket.
@@ -162,7 +190,7 @@ impl Desk {
     pub(crate) fn run(&mut self, entries: usize, now: Duration) {
         for _ in 0..entries {
             let Some(entry) = self.worker.node().post().pop(self.id) else { break };
-            self.worker.process(entry, &mut self.recorder);
+            self.worker.process(entry, now, &mut self.recorder);
         }
         if !self.recorder.closing.is_empty() {
             self.settle(now);
@@ -194,7 +222,7 @@ impl Desk {
     fn settle(&mut self, now: Duration) {
         loop {
             while let Some(entry) = self.worker.node().post().pop(self.id) {
-                self.worker.process(entry, &mut self.recorder);
+                self.worker.process(entry, now, &mut self.recorder);
             }
             let Some(closing) = self.recorder.closing.pop() else { break };
             self.worker.depart(closing, now);
@@ -213,9 +241,19 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(apps: Vec<App>, workers: u16) -> Self {
-        let node = node(apps, workers, false);
+        Self::of(node(apps, workers, false), workers)
+    }
+
+    /// One of several nodes.
+    pub(crate) fn in_cluster(id: NodeId, apps: Vec<App>, workers: u16) -> Self {
+        Self::of(node_in(Some(id), apps, workers, false), workers)
+    }
+
+    fn of(node: Arc<Node<Inboxes>>, workers: u16) -> Self {
         let desks = (0..workers).map(|id| Desk::new(WorkerId(id), node.clone())).collect();
-        Self { node, desks, now: Duration::from_secs(1000), nonce: 1 }
+        // Of no other node.
+        let nonce = node.post().node_id.map_or(1, |id| id.0 << 32);
+        Self { node, desks, now: Duration::from_secs(1000), nonce }
     }
 
     pub(crate) fn connect(&mut self, app: AppIndex, worker: u16) -> Result<Seat, Refusal> {
@@ -270,7 +308,7 @@ impl World {
     pub(crate) fn assert_empty(&mut self) {
         self.run_all();
         self.pass(clarim_hub::CACHE_TTL);
-        assert!(self.node.is_empty(), "the directory keeps something: {:#?}", self.node);
+        assert!(self.node.is_empty(), "the directory keeps something: {:?}", self.node);
         for desk in &self.desks {
             assert!(desk.is_empty(), "a worker keeps something: {desk:#?}");
         }

@@ -8,6 +8,7 @@ mod script;
 mod apps;
 mod cache;
 mod client_events;
+mod cluster;
 mod compression;
 mod counts;
 mod keepalive;

@@ -6,10 +6,8 @@ use std::net::SocketAddr;
 use anstyle::{AnsiColor, Style};
 
 use super::start::has_playground;
+use crate::open_files::RESERVED;
 use crate::settings::{Scheme, Settings};
-
-/// Descriptors that the process needs for itself: listener, logs, threads, requests under way.
-const RESERVED_FILES: u64 = 100;
 
 /// The text of the banner, with a line feed at its end. `address` is where the server listens,
 /// `open_files` how many descriptors the process may have.
@@ -70,7 +68,7 @@ fn keys(settings: &Settings) -> String {
 }
 
 fn capacity(open_files: u64) -> String {
-    let connections = open_files.saturating_sub(RESERVED_FILES);
+    let connections = open_files.saturating_sub(RESERVED);
     format!("{connections} connections (open files: {open_files})")
 }
 

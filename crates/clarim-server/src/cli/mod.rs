@@ -6,14 +6,19 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::settings::{Flags, SettingsError, keys};
+use crate::App;
+use crate::settings::{Flags, Settings, SettingsError, Surroundings, keys};
 
+mod api;
 mod app_new;
 mod banner;
 mod config_check;
+mod doctor;
 mod install;
+mod reload;
 mod restart;
 mod start;
+mod tail;
 
 /// A real-time server for every Pusher client and SDK.
 #[derive(Debug, Parser)]
@@ -46,6 +51,42 @@ pub enum Command {
     /// Make credentials.
     #[command(subcommand)]
     App(AppCommand),
+    /// Publish one event, over the HTTP API of a running server.
+    Send {
+        /// Its channel.
+        channel: String,
+        /// Its name.
+        event: String,
+        /// Its data: JSON, or a text.
+        #[arg(default_value = "{}")]
+        data: String,
+        /// Where.
+        #[command(flatten)]
+        api: ApiFlags,
+    },
+    /// Print how many connections there are, and which channels have how many subscribers.
+    Stats {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        /// Where.
+        #[command(flatten)]
+        api: ApiFlags,
+    },
+    /// Print what comes on a channel, a line each, until it is interrupted. On a presence channel it is a
+    /// member called clarim-tail.
+    Tail {
+        /// The channel, with its prefix.
+        channel: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        /// Where.
+        #[command(flatten)]
+        api: ApiFlags,
+    },
+    /// Find out what is wrong between pages, server and backend, and what to do about it.
+    Doctor(DoctorFlags),
     /// Add what Laravel needs to its .env, keeping all that is there.
     Install {
         /// Directory of the .env file.
@@ -66,6 +107,77 @@ pub enum ConfigCommand {
 pub enum AppCommand {
     /// Print the credentials of a new app, for .env and for clarim.toml.
     New,
+}
+
+/// Which app is meant. What is not given is that of the settings.
+#[derive(Debug, clap::Args)]
+pub struct AppFlags {
+    /// Id of the app.
+    #[arg(long)]
+    app_id: Option<String>,
+    /// Key of the app.
+    #[arg(long)]
+    key: Option<String>,
+    /// Secret of the app.
+    #[arg(long)]
+    secret: Option<String>,
+    /// TOML file with settings [default: clarim.toml, if it is there].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl AppFlags {
+    /// The settings in which the app is looked for.
+    fn settings(&self) -> Result<Settings, SettingsError> {
+        let flags = Flags { config: self.config.clone(), ..Flags::default() };
+        Settings::check(&flags, &Surroundings::current())
+    }
+
+    /// The app with the id that was given, or else the first.
+    fn app<'a>(&self, settings: &'a Settings) -> Option<&'a App> {
+        settings.apps.iter().find(|app| self.app_id.as_ref().is_none_or(|id| *id == app.id))
+    }
+}
+
+/// Which server is asked, and as which app. Without these it is that of the settings; with all of them, any
+/// server of the protocol.
+#[derive(Debug, clap::Args)]
+pub struct ApiFlags {
+    /// Its address, as in `https://ws.example.com`.
+    #[arg(long)]
+    url: Option<String>,
+    #[command(flatten)]
+    app: AppFlags,
+}
+
+/// What the doctor looks at. Without an address it is the server of the settings.
+#[derive(Debug, clap::Args)]
+pub struct DoctorFlags {
+    /// Address of the server as pages reach it, as in `wss://ws.example.com`.
+    url: Option<String>,
+    #[command(flatten)]
+    app: AppFlags,
+    /// Origin of the page that is to connect, as in `https://app.example.com`.
+    #[arg(long)]
+    origin: Option<String>,
+    /// Where the page asks for private channels, as in `https://app.example.com/broadcasting/auth`.
+    #[arg(long, value_name = "URL")]
+    auth: Option<String>,
+    /// A header of the page for it, as in `Cookie: session=…`. May be given several times.
+    #[arg(long, requires = "auth")]
+    header: Vec<String>,
+    /// The channel to ask for, with its prefix [default: private-clarim-doctor].
+    #[arg(long, requires = "auth")]
+    channel: Option<String>,
+    /// Watch a silent connection for so many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    idle: Option<u64>,
+    /// Name of an event as the backend sends it, to be compared with --listen.
+    #[arg(long, requires = "listen")]
+    event: Option<String>,
+    /// What the page gives to Echo's `.listen('…')`.
+    #[arg(long, requires = "event")]
+    listen: Option<String>,
 }
 
 /// Which server is to restart.
@@ -117,6 +229,12 @@ pub enum CommandError {
         /// What the system says.
         error: io::Error,
     },
+    /// The HTTP API did not do what was asked for.
+    #[error("{0}")]
+    Api(String),
+    /// Something was typed that means nothing.
+    #[error("{0}")]
+    Usage(String),
     /// Output or randomness.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -152,6 +270,12 @@ pub fn run(command: Command, out: &mut dyn Write) -> Result<ExitCode, CommandErr
         }
         Command::Config(ConfigCommand::Check(flags)) => config_check::run(&flags, out)?,
         Command::App(AppCommand::New) => app_new::run(out)?,
+        Command::Send { channel, event, data, api } => {
+            api::send(&api, (&channel, &event, &data), out)?;
+        }
+        Command::Stats { json, api } => api::stats(&api, json, out)?,
+        Command::Tail { channel, json, api } => tail::run(&api, (&channel, json), out)?,
+        Command::Doctor(flags) => return doctor::run(flags, out),
         Command::Install { directory } => install::run(&directory, out)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::CommandError;
 use super::banner::banner;
+use super::reload::{Reload, Started};
 use crate::listen::listen;
 use crate::run_file::RunFile;
 use crate::server::Server;
@@ -17,7 +18,8 @@ use crate::{log, open_files};
 
 /// Runs the server until SIGTERM or SIGINT, then drains it. A second signal ends it at once.
 pub(super) fn start(flags: &Flags, out: &mut dyn Write) -> Result<ExitCode, CommandError> {
-    let settings = Settings::load(flags, &Surroundings::current())?;
+    let surroundings = Surroundings::current();
+    let settings = Settings::load(flags, &surroundings)?;
     let server = &settings.server;
     log::start(server.log_format, server.log_level, server.debug).map_err(io::Error::other)?;
     for warning in &settings.warnings {
@@ -33,13 +35,16 @@ pub(super) fn start(flags: &Flags, out: &mut dyn Write) -> Result<ExitCode, Comm
         })
         .ok();
     let playground = has_playground(&settings, address);
+    let started = Started::of(&settings);
     let server = Server::start_on(listeners, settings.server, settings.apps, playground)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Whoever reads below that the server listens may stop it at once.
-    let signals = {
+    let (signals, hangup) = {
         let _context = runtime.enter();
-        [SignalKind::terminate(), SignalKind::interrupt()].map(signal)
+        let stop = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+        (stop, signal(SignalKind::hangup()))
     };
+    runtime.spawn(Reload::new(flags, surroundings, started, server.apps()).run(hangup));
     // Whoever has started the server may have closed its output.
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     tracing::info!(%address, "listening");

@@ -6,13 +6,16 @@ use clarim_hub::app::App;
 use clarim_hub::{AppIndex, ChannelKey, Node, Receipt};
 use clarim_protocol::rest::{Batch, Event, Info, UserEvent};
 use clarim_protocol::{ChannelName, SocketId, server};
+use futures_util::future::join_all;
+use hyper::header::HeaderValue;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
 use super::answer::{Answer, Refused, json, json_value};
-use super::channels::attributes;
+use super::channels::{Directory, attributes, partial};
 use super::signed::{Signed, parse};
+use crate::cluster::Cluster;
 use crate::inbox::Inboxes;
 use crate::metrics::Counters;
 use crate::traffic;
@@ -23,6 +26,16 @@ pub(crate) struct Publisher<'a> {
     pub(crate) node: &'a Node<Inboxes>,
     pub(crate) now: Duration,
     pub(crate) counters: &'a Counters,
+    pub(crate) cluster: Option<&'a Cluster>,
+}
+
+/// How far an event has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// To all it is for.
+    Whole,
+    /// To the clients of this node alone: the bus has not taken it.
+    Here,
 }
 
 /// An event that has passed every check.
@@ -39,16 +52,20 @@ impl Publisher<'_> {
     /// One event, to one or many channels.
     pub(crate) async fn event(&self, request: &Signed) -> Result<Answer, Refused> {
         let event: Event<'_> = parse(&request.body)?;
-        let event = self.publish(request.app, &event).await?;
+        let (event, reach) = self.publish(request.app, &event).await?;
         let Some(info) = event.info else {
-            return Ok(json("{}"));
+            return Ok(reach.told_in(json("{}")));
         };
-        let channels: Map<String, Value> = event
-            .channels
-            .iter()
-            .map(|key| (key.name.as_str().to_owned(), self.info(key, info)))
+        let directory = self.directory();
+        // All at once, for a silent node would otherwise be waited for as often as there are channels.
+        let seen = join_all(event.channels.iter().map(|key| directory.channel(key))).await;
+        let is_partial = seen.iter().any(|seen| seen.is_partial);
+        let named = event.channels.iter().zip(&seen);
+        let channels: Map<String, Value> = named
+            .map(|(key, seen)| (key.name.as_str().to_owned(), attributes(key, &seen.what, info)))
             .collect();
-        Ok(json_value(&json!({ "channels": channels })))
+        let answer = json_value(&json!({ "channels": channels }));
+        Ok(reach.told_in(partial(answer, is_partial)))
     }
 
     /// Checks one event and hands it out.
@@ -56,10 +73,10 @@ impl Publisher<'_> {
         &self,
         app: AppIndex,
         event: &'a Event<'_>,
-    ) -> Result<Valid<'a>, Refused> {
+    ) -> Result<(Valid<'a>, Reach), Refused> {
         let event = self.check(app, event)?;
-        self.publish_all(std::slice::from_ref(&event)).await?;
-        Ok(event)
+        let reach = self.publish_all(std::slice::from_ref(&event)).await?;
+        Ok((event, reach))
     }
 
     /// Several events, each to its own channel. All are checked before the first goes out.
@@ -77,18 +94,22 @@ impl Publisher<'_> {
             };
             events.push(self.check(request.app, event).map_err(named)?);
         }
-        self.publish_all(&events).await?;
+        let reach = self.publish_all(&events).await?;
         if events.iter().all(|event| event.info.is_none()) {
-            return Ok(json("{}"));
+            return Ok(reach.told_in(json("{}")));
         }
-        let infos: Vec<Value> = events
-            .iter()
-            .map(|event| match (event.info, event.channels.first()) {
-                (Some(info), Some(key)) => self.info(key, info),
-                _ => json!({}),
-            })
-            .collect();
-        Ok(json_value(&json!({ "batch": infos })))
+        let directory = self.directory();
+        let asked = events.iter().map(async |event| match (event.info, event.channels.first()) {
+            (Some(info), Some(key)) => {
+                let seen = directory.channel(key).await;
+                (attributes(key, &seen.what, info), seen.is_partial)
+            }
+            _ => (json!({}), false),
+        });
+        let (infos, partial_ones): (Vec<Value>, Vec<bool>) =
+            join_all(asked).await.into_iter().unzip();
+        let is_partial = partial_ones.contains(&true);
+        Ok(reach.told_in(partial(json_value(&json!({ "batch": infos })), is_partial)))
     }
 
     /// An event for the connections that signed in as a user.
@@ -103,8 +124,8 @@ impl Publisher<'_> {
             except: None,
             info: None,
         };
-        self.publish_all(std::slice::from_ref(&valid)).await?;
-        Ok(json("{}"))
+        let reach = self.publish_all(std::slice::from_ref(&valid)).await?;
+        Ok(reach.told_in(json("{}")))
     }
 
     fn app(&self, index: AppIndex) -> &App {
@@ -188,32 +209,62 @@ impl Publisher<'_> {
         Ok(keys)
     }
 
-    /// Hands the events out. When this returns, every subscriber's outbox has got them.
-    async fn publish_all(&self, events: &[Valid<'_>]) -> Result<(), Refused> {
+    /// Hands the events out. When this returns, every subscriber's outbox has got them, and the bus.
+    async fn publish_all(&self, events: &[Valid<'_>]) -> Result<Reach, Refused> {
         let begun = Instant::now();
+        let away = self.cluster.filter(|cluster| cluster.is_strict).and_then(Cluster::away_for);
+        if let Some(away) = away {
+            let seconds = away.as_secs();
+            return Err(Refused::busy(format!(
+                "The bus to the other nodes has been lost for {seconds} s; nothing was published. Try again."
+            )));
+        }
         if !self.node.post().room().await {
             return Err(Refused::busy(
                 "The server is over capacity; nothing was published. Try again.",
             ));
         }
-        let (handed_out, all_handed_out) = oneshot::channel::<()>();
-        let receipt = Receipt::new(handed_out);
+        let (handed_out, all_handed_out) = oneshot::channel::<bool>();
+        let receipt = Receipt::new(move |whole| {
+            // Who has published may have gone.
+            let _ = handed_out.send(whole);
+        });
         for event in events {
             for key in &event.channels {
                 traffic::broadcasting(key.name.as_str(), event.name, event.data.get());
+                if self.node.post().tap.is_on() {
+                    let app = &self.app(key.app).id;
+                    let tap = &self.node.post().tap;
+                    tap.published(app, key.name.as_str(), event.name, event.data.get());
+                }
                 let frame = server::event(event.name, &key.name, event.data);
                 self.node.publish(key, &frame, event.except, Some(&receipt), self.now);
             }
         }
         drop(receipt);
-        // The receipt is never sent: its end is the message.
-        let _ = all_handed_out.await;
+        let is_whole = all_handed_out.await.unwrap_or(true);
         let count = events.iter().map(|event| event.channels.len()).sum();
         self.counters.published.add(count, begun.elapsed());
-        Ok(())
+        match self.cluster {
+            Some(cluster) if !is_whole && cluster.is_strict => Err(Refused::busy(
+                "The bus was lost while this was published; clients of other nodes may not have got it.",
+            )),
+            _ => Ok(if is_whole { Reach::Whole } else { Reach::Here }),
+        }
     }
 
-    fn info(&self, key: &ChannelKey, info: Info) -> Value {
-        attributes(key, &self.node.channel(key, self.now), info)
+    fn directory(&self) -> Directory<'_> {
+        Directory { node: self.node, now: self.now, cluster: self.cluster }
+    }
+}
+
+impl Reach {
+    /// The answer, with a warning if the event has not gone all the way.
+    fn told_in(self, mut answer: Answer) -> Answer {
+        if self == Self::Here {
+            let warning = "local only: the bus to the other nodes is lost";
+            answer.headers_mut().insert("clarim-warning", HeaderValue::from_static(warning));
+        }
+        answer
     }
 }

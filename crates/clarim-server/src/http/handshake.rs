@@ -9,11 +9,12 @@ use hyper::header::{
     CONNECTION, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT,
     SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, StatusCode, Uri};
 use sha1::{Digest, Sha1};
 
 use super::answer::{Answer, Refused, text};
 use super::extensions::{ACCEPTED, accepts_deflate};
+use crate::inspector::OriginId;
 
 /// What is to happen to a connection once it speaks WebSocket. A refusal is told there, not in HTTP:
 /// browsers show a script the codes of a WebSocket, but nothing of a failed handshake.
@@ -25,6 +26,8 @@ pub(crate) struct Agreed {
     pub(crate) app: AppIndex,
     /// Messages may be compressed, in both directions.
     pub(crate) deflate: bool,
+    /// The page that asks.
+    pub(crate) origin: OriginId,
 }
 
 /// Checks the handshake and answers it. `compression`: whether it may be agreed on.
@@ -58,8 +61,8 @@ pub(crate) fn handshake<B>(
         let accepted = HeaderValue::from_static(ACCEPTED);
         answer.headers_mut().insert(SEC_WEBSOCKET_EXTENSIONS, accepted);
     }
-    let app = judge(request, key, apps);
-    Ok((answer, app.map(|app| Agreed { app, deflate })))
+    let app = judge((request.uri(), headers), key, apps);
+    Ok((answer, app.map(|app| Agreed { app, deflate, origin: OriginId::default() })))
 }
 
 fn switching_protocols(nonce: &[u8]) -> Answer {
@@ -78,19 +81,24 @@ fn switching_protocols(nonce: &[u8]) -> Answer {
     answer
 }
 
-fn judge<B>(request: &Request<B>, key: &str, apps: &Apps) -> Result<AppIndex, Refusal> {
+/// Whose client asks, if it may.
+pub(super) fn judge(
+    (uri, headers): (&Uri, &HeaderMap),
+    key: &str,
+    apps: &Apps,
+) -> Result<AppIndex, Refusal> {
     let refuse = |code, message: String| Err(Refusal { code, message });
     let Some(index) = apps.find_by_key(key) else {
         return refuse(Code::APP_UNKNOWN, "Application does not exist".to_owned());
     };
-    let params = Params::decode(request.uri().query().unwrap_or_default()).unwrap_or_default();
+    let params = Params::decode(uri.query().unwrap_or_default()).unwrap_or_default();
     // Clients that do not say speak the current version.
     let protocol = params.get("protocol").unwrap_or("7");
     if !["4", "5", "6", "7"].contains(&protocol) {
         let message = "Unsupported protocol version: this server speaks 7, and accepts 4 to 6";
         return refuse(Code::UNSUPPORTED_PROTOCOL, message.to_owned());
     }
-    let origin = request.headers().get(ORIGIN).map(|value| value.to_str().unwrap_or_default());
+    let origin = headers.get(ORIGIN).map(|value| value.to_str().unwrap_or_default());
     if !apps.get(index).origins.allow(origin) {
         return refuse(Code::UNAUTHORIZED, "Origin not allowed".to_owned());
     }

@@ -1,14 +1,15 @@
 //! The HTTP side of a worker: the signed API, and the handshakes that turn into WebSockets.
 
-mod answer;
+pub(crate) mod answer;
 mod channels;
 pub(crate) mod events;
 mod extensions;
+mod fallback;
 mod handshake;
 mod held;
-mod playground;
+pub(crate) mod playground;
 mod service;
-mod signed;
+pub(crate) mod signed;
 
 use std::cell::{Cell, OnceCell};
 use std::future::poll_fn;
@@ -20,8 +21,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use clarim_hub::{Node, Receipt, Refusal};
 use clarim_protocol::Code;
+use clarim_protocol::cluster::Question;
 use hyper::body::Body;
-use hyper::header::{AUTHORIZATION, CONNECTION, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONNECTION, HeaderMap, HeaderValue, ORIGIN};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode, Version};
@@ -29,13 +31,19 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 
+use crate::accept::Doors;
+use crate::cluster::Cluster;
 use crate::inbox::Inboxes;
+use crate::inspector::{self, Inspector, OriginId};
 use crate::metrics::{self, Counters, Metrics, Scrape};
 use crate::phase::{Follow, Phase};
 use crate::settings::ServerSettings;
+use crate::webhooks;
 pub(crate) use answer::Answer;
 use answer::{Refused, json, text, with_type};
+use channels::Directory;
 use events::Publisher;
+pub(crate) use fallback::Sessions;
 pub(crate) use handshake::{Agreed, Verdict};
 use held::Held;
 pub use service::HttpService;
@@ -59,6 +67,16 @@ pub(crate) struct Http {
     pub(crate) metrics: Arc<Metrics>,
     /// Those of the thread that answers.
     pub(crate) counters: Arc<Counters>,
+    /// The other nodes, if there may be any.
+    pub(crate) cluster: Option<Cluster>,
+    /// Of pages that have no WebSocket.
+    pub(crate) sessions: Sessions,
+    /// The ways into the workers.
+    pub(crate) doors: Arc<Doors>,
+    /// What has become of webhooks.
+    pub(crate) webhooks: Arc<webhooks::Counts>,
+    /// If its page is served.
+    pub(crate) inspector: Option<Arc<Inspector>>,
 }
 
 /// A connection that is no longer HTTP.
@@ -258,13 +276,21 @@ impl Http {
         let answer = match segments[..] {
             ["app", key] => return self.upgrade(&request, key),
             ["apps", app, ref rest @ ..] => self.api(request, app, rest).await,
+            ["pusher", "app", key, ref rest @ ..] => {
+                fallback::serve(self, request, key, rest).await
+            }
             #[cfg(feature = "autobahn")]
             [""] => return self.upgrade(&request, "echo"),
             ["up"] => self.up(request.method()),
+            ["ready"] => self.ready(request.method()),
             ["metrics"] => self.scrape(&request),
             ["playground", ref rest @ ..] if self.playground => {
                 playground::serve(self, request, rest).await
             }
+            ["inspector", ref rest @ ..] => match &self.inspector {
+                Some(inspector) => inspector::serve(self, inspector, request, rest).await,
+                None => Err(Refused::not_found()),
+            },
             [""] if request.method() == Method::GET => {
                 Ok(text(StatusCode::OK, "Clarim is running.\n"))
             }
@@ -284,13 +310,26 @@ impl Http {
             return Err(Refused::new(StatusCode::UPGRADE_REQUIRED, sentence));
         }
         let compression = self.settings.compression;
-        let (answer, mut judged) =
-            handshake::handshake(request, key, self.node.apps(), compression)?;
-        if self.phase.now() > Phase::Serving {
-            let message = "The server is shutting down".to_owned();
-            judged = Err(Refusal { code: Code::OVER_CAPACITY, message });
+        let (answer, judged) = handshake::handshake(request, key, self.node.apps(), compression)?;
+        let origin = self.origin_of(request.headers());
+        let judged = judged.map(|agreed| Agreed { origin, ..agreed });
+        Ok((answer, Some(self.let_in(judged))))
+    }
+
+    /// The page that a handshake is of, for the inspector.
+    fn origin_of(&self, headers: &HeaderMap) -> OriginId {
+        let Some(inspector) = &self.inspector else { return OriginId::default() };
+        let text = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
+        inspector.origins.id(text.unwrap_or_default())
+    }
+
+    /// Nobody, while the server drains.
+    fn let_in<T>(&self, judged: Result<T, Refusal>) -> Result<T, Refusal> {
+        if self.phase.now() == Phase::Serving {
+            return judged;
         }
-        Ok((answer, Some(judged)))
+        let message = "The server is shutting down".to_owned();
+        Err(Refusal { code: Code::OVER_CAPACITY, message })
     }
 
     fn up(&self, method: &Method) -> Result<Answer, Refused> {
@@ -303,14 +342,25 @@ impl Http {
         }
     }
 
+    /// Whether the node can do all it is there for: `up` says only that it is alive.
+    fn ready(&self, method: &Method) -> Result<Answer, Refused> {
+        let alive = self.up(method)?;
+        match self.cluster.as_ref().and_then(Cluster::away_for) {
+            None => Ok(alive),
+            Some(away) => Err(Refused::busy(format!(
+                "The bus to the other nodes has been lost for {} s; this node goes on by itself.",
+                away.as_secs()
+            ))),
+        }
+    }
+
     /// What is counted, for who has the token; where none is set, nobody has.
     fn scrape<B>(&self, request: &Request<B>) -> Result<Answer, Refused> {
         let token = self.settings.metrics_token.as_ref().ok_or_else(Refused::not_found)?;
         if request.method() != Method::GET {
             return Err(Refused::method("GET"));
         }
-        let given = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
-        if !given.and_then(|given| given.strip_prefix(b"Bearer ")).is_some_and(|it| token.is(it)) {
+        if !bearer(request.headers()).is_some_and(|given| token.is(given)) {
             let sentence =
                 "The metrics are for who sends \"Authorization: Bearer\" and METRICS_TOKEN.";
             return Err(Refused::new(StatusCode::UNAUTHORIZED, sentence));
@@ -321,6 +371,8 @@ impl Http {
             connections: apps.counts().map(|(app, count)| (app.id.clone(), count)).collect(),
             totals: self.node.totals(),
             inbox_bytes: self.node.post().bytes(),
+            cluster: self.cluster.clone(),
+            webhooks: self.webhooks.clone(),
         };
         // Writing to a string can't fail.
         Ok(with_type(StatusCode::OK, metrics::CONTENT_TYPE, scrape.render().unwrap_or_default()))
@@ -353,28 +405,37 @@ impl Http {
                 publisher.user_event(&signed, &decode_segment(user)?).await
             }
             ["users", user, _] => self.terminate(&signed, &decode_segment(user)?).await,
-            ["channels"] => Ok(channels::list(&signed, &self.node)),
+            ["channels"] => Ok(channels::list(&signed, self.directory()).await),
             ["channels", name] => {
-                channels::show(&signed, &decode_segment(name)?, &self.node, self.now())
+                channels::show(&signed, &decode_segment(name)?, self.directory()).await
             }
-            ["channels", name, _] => channels::users(&signed, &decode_segment(name)?, &self.node),
-            _ => Ok(channels::connections(&signed, &self.node)),
+            ["channels", name, _] => {
+                channels::users(&signed, &decode_segment(name)?, self.directory()).await
+            }
+            _ => Ok(channels::connections(&signed, self.directory()).await),
         }
     }
 
-    async fn terminate(&self, signed: &Signed, user: &str) -> Result<Answer, Refused> {
+    pub(crate) async fn terminate(&self, signed: &Signed, user: &str) -> Result<Answer, Refused> {
         let (closed, all_closed) = oneshot::channel::<()>();
-        self.node.terminate(signed.app, user, Some(&Receipt::new(closed)));
-        // The receipt is never sent: its end is the message.
+        // It is never sent: its end is the message.
+        self.node.terminate(signed.app, user, Some(&Receipt::new(move |_| drop(closed))));
+        let question = Question::Terminate(user.to_owned().into());
+        let others = self.directory().ask(signed.app, question).await;
         let _ = all_closed.await;
-        Ok(json("{}"))
+        Ok(channels::partial(json("{}"), others.is_partial))
     }
 
-    fn publisher(&self) -> Publisher<'_> {
-        Publisher { node: &self.node, now: self.now(), counters: &self.counters }
+    pub(crate) fn publisher(&self) -> Publisher<'_> {
+        let (node, now, cluster) = (&*self.node, self.now(), self.cluster.as_ref());
+        Publisher { node, now, counters: &self.counters, cluster }
     }
 
-    fn rules(&self) -> Rules<'_> {
+    pub(crate) fn directory(&self) -> Directory<'_> {
+        Directory { node: &self.node, now: self.now(), cluster: self.cluster.as_ref() }
+    }
+
+    pub(crate) fn rules(&self) -> Rules<'_> {
         Rules {
             apps: self.node.apps(),
             prefix: &self.settings.path,
@@ -383,13 +444,18 @@ impl Http {
         }
     }
 
-    fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()
     }
 }
 
+/// What is given as `Authorization: Bearer …`.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    headers.get(AUTHORIZATION)?.as_bytes().strip_prefix(b"Bearer ")
+}
+
 /// A path segment without its URL encoding.
-fn decode_segment(segment: &str) -> Result<String, Refused> {
+pub(crate) fn decode_segment(segment: &str) -> Result<String, Refused> {
     percent_encoding::percent_decode_str(segment)
         .decode_utf8()
         .map(std::borrow::Cow::into_owned)

@@ -4,13 +4,13 @@
 use std::net::IpAddr;
 
 use clarim_protocol::SocketId;
-use hyper::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
+use hyper::header::{HOST, HeaderMap, ORIGIN};
 use hyper::http::uri::Authority;
 use hyper::{Method, Request, StatusCode, Uri};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::answer::{Answer, Refused, json_value, with_type};
+use super::answer::{Answer, Refused, json_value, page_file};
 use super::signed::{Signed, parse_owned, read_body};
 use super::{Http, RequestBody};
 
@@ -54,13 +54,7 @@ pub(crate) async fn serve(
 }
 
 fn file(content_type: &'static str, text: &'static str) -> Answer {
-    let mut answer = with_type(StatusCode::OK, content_type, text);
-    let headers = answer.headers_mut();
-    headers.insert("content-security-policy", HeaderValue::from_static(CONTENT_SECURITY_POLICY));
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-    headers.insert("referrer-policy", HeaderValue::from_static("no-referrer"));
-    headers.insert("cache-control", HeaderValue::from_static("no-cache"));
-    answer
+    page_file(content_type, text, CONTENT_SECURITY_POLICY)
 }
 
 fn config(http: &Http) -> Result<Answer, Refused> {
@@ -80,7 +74,7 @@ async fn auth(http: &Http, request: Request<impl RequestBody>) -> Result<Answer,
 const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
 
 /// Whether whoever asks has called this machine by a name of its own, and by itself.
-fn is_asked_here(headers: &HeaderMap, uri: &Uri) -> bool {
+pub(crate) fn is_asked_here(headers: &HeaderMap, uri: &Uri) -> bool {
     host(headers, uri).is_some_and(is_this_machine)
         && FORWARDED.iter().all(|name| !headers.contains_key(*name))
 }
@@ -101,13 +95,18 @@ fn is_this_machine(host: &str) -> bool {
     name == "localhost" || address.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
+/// Whether a page asks that was served from here.
+pub(crate) fn is_own_page(headers: &HeaderMap, uri: &Uri) -> bool {
+    let origin = headers.get(ORIGIN).and_then(|value| value.to_str().ok());
+    let origin = origin.and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    origin.is_some() && origin == host(headers, uri)
+}
+
 /// Reads a request of the page, for which no signature is asked. It must be of the page itself: another
 /// site that a developer has open must not publish here.
 async fn own_page(http: &Http, request: Request<impl RequestBody>) -> Result<Signed, Refused> {
     let (head, body) = request.into_parts();
-    let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
-    let origin = header(ORIGIN).and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
-    if origin.is_none() || origin != host(&head.headers, &head.uri) {
+    if !is_own_page(&head.headers, &head.uri) {
         let sentence = "Only the page served from this address may do this.";
         return Err(Refused::new(StatusCode::FORBIDDEN, sentence));
     }
@@ -120,6 +119,8 @@ async fn own_page(http: &Http, request: Request<impl RequestBody>) -> Result<Sig
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::HeaderValue;
+
     use super::*;
 
     fn is_asked(uri: &str, headers: &[(&'static str, &str)]) -> bool {

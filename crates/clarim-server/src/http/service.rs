@@ -1,11 +1,10 @@
 //! The HTTP side for an application that has an HTTP server of its own.
 
 use std::io;
-use std::net::{Ipv4Addr, TcpListener as StdListener, TcpStream as StdStream};
+use std::net::TcpStream as StdStream;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -13,6 +12,7 @@ use hyper_util::server::conn::auto::upgrade;
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 
+use super::fallback::pair;
 use super::{BoxError, Http, Verdict};
 use crate::accept::Doors;
 use crate::listen;
@@ -23,12 +23,11 @@ use crate::listen;
 #[derive(Debug, Clone)]
 pub struct HttpService {
     http: Http,
-    doors: Arc<Doors>,
 }
 
 impl HttpService {
-    pub(crate) fn new(http: Http, doors: Arc<Doors>) -> Self {
-        Self { http, doors }
+    pub(crate) fn new(http: Http) -> Self {
+        Self { http }
     }
 
     /// What stands before all paths, without a slash at its end: "" or "/ws".
@@ -39,14 +38,19 @@ impl HttpService {
 
     /// Answers a request. For WebSockets the HTTP server must be one of hyper that allows upgrades, as
     /// `axum::serve` is.
-    pub async fn call<B>(&self, mut request: Request<B>) -> Response<Full<Bytes>>
+    pub async fn call<B>(
+        &self,
+        mut request: Request<B>,
+    ) -> Response<
+        impl hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static + use<B>,
+    >
     where
         B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send,
     {
         let upgrade = hyper::upgrade::on(&mut request);
         let (answer, verdict) = self.http.answer(request).await;
         if let Some(verdict) = verdict {
-            tokio::spawn(hand_over(upgrade, verdict, self.doors.clone()));
+            tokio::spawn(hand_over(upgrade, verdict, self.http.doors.clone()));
         }
         answer
     }
@@ -59,19 +63,19 @@ async fn hand_over(upgrade: OnUpgrade, verdict: Verdict, doors: Arc<Doors>) {
         // Either the client is gone, or no connection behind this HTTP server can be upgraded.
         Err(error) => return tracing::warn!(%error, "a handshake did not become a WebSocket"),
     };
-    match detach(upgraded).await {
+    match detach(upgraded) {
         Ok((stream, early)) => doors.hand_over(stream, early, verdict),
         Err(error) => tracing::error!(%error, "a WebSocket could not be moved to a worker"),
     }
 }
 
 /// The socket, and what the client has sent on it behind its handshake.
-async fn detach(upgraded: Upgraded) -> io::Result<(StdStream, Bytes)> {
-    let (stream, early) = match upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
+fn detach(upgraded: Upgraded) -> io::Result<(StdStream, Bytes)> {
+    let (stream, early): (StdStream, _) = match upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
         Ok(parts) => (parts.io.into_inner().into_std()?, parts.read_buf),
         Err(upgraded) => match upgraded.downcast::<TokioIo<TcpStream>>() {
             Ok(parts) => (parts.io.into_inner().into_std()?, parts.read_buf),
-            Err(upgraded) => (bridge(upgraded).await?, Bytes::new()),
+            Err(upgraded) => return Ok((bridge(upgraded)?, Bytes::new())),
         },
     };
     listen::prepare(&stream)?;
@@ -79,23 +83,11 @@ async fn detach(upgraded: Upgraded) -> io::Result<(StdStream, Bytes)> {
 }
 
 /// A socket whose other end is fed by a stream that is none: TLS that the HTTP server has ended, for one.
-async fn bridge(upgraded: Upgraded) -> io::Result<StdStream> {
-    let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let near = StdStream::connect(listener.local_addr()?)?;
-    let far = loop {
-        let (stream, from) = listener.accept()?;
-        // Anybody on this machine may connect meanwhile.
-        if from == near.local_addr()? {
-            break stream;
-        }
-    };
-    far.set_nonblocking(true)?;
-    near.set_nonblocking(true)?;
-    near.set_nodelay(true)?;
-    let mut near = TcpStream::from_std(near)?;
+fn bridge(upgraded: Upgraded) -> io::Result<StdStream> {
+    let (near, mut far) = pair()?;
     tokio::spawn(async move {
         // Either end's way to go.
-        let _ = copy_bidirectional(&mut TokioIo::new(upgraded), &mut near).await;
+        let _ = copy_bidirectional(&mut TokioIo::new(upgraded), &mut far).await;
     });
-    Ok(far)
+    Ok(near)
 }

@@ -12,8 +12,7 @@ use super::source::{Source, Typed};
 const PREFIXES: [&str; 2] = ["CLARIM_", "REVERB_"];
 
 /// Reverb's own variables that mean nothing here.
-const REVERB_ONLY: [&str; 4] =
-    ["SERVER", "PULSE_INGEST_INTERVAL", "TELESCOPE_INGEST_INTERVAL", "SCALING_CHANNEL"];
+const REVERB_ONLY: [&str; 3] = ["SERVER", "PULSE_INGEST_INTERVAL", "TELESCOPE_INGEST_INTERVAL"];
 
 /// A variable, and where it was found.
 struct Variable {
@@ -131,6 +130,11 @@ fn take(variables: &[Variable], typed: &mut Typed) {
             }
         }
     }
+    for variable in variables {
+        if let Some(key) = keys::find_bare(&variable.name) {
+            take_one(key.name, "", variable, typed);
+        }
+    }
 }
 
 fn take_one(name: &str, prefix: &str, variable: &Variable, typed: &mut Typed) {
@@ -150,29 +154,16 @@ fn take_one(name: &str, prefix: &str, variable: &Variable, typed: &mut Typed) {
         };
         values.add(key, text, source);
     } else if prefix == "REVERB_" {
-        reverb_only(name, text, &source, typed);
+        reverb_only(name, &source, typed);
     } else {
         let meant = keys::nearest(name, keys::ALL.iter().map(|key| key.name));
         typed.problem(source, unknown("a setting", prefix, meant));
     }
 }
 
-fn reverb_only(name: &str, text: &str, source: &Source, typed: &mut Typed) {
+fn reverb_only(name: &str, source: &Source, typed: &mut Typed) {
     if REVERB_ONLY.contains(&name) {
         return;
-    }
-    if name == "SCALING_ENABLED" {
-        let text = text.trim().to_ascii_lowercase();
-        if matches!(
-            text.as_str(),
-            "" | "0" | "false" | "(false)" | "off" | "no" | "null" | "(null)"
-        ) {
-            return;
-        }
-        return typed.problem(
-            source,
-            "asks for several nodes, and this version runs on one; set REVERB_SCALING_ENABLED=false",
-        );
     }
     match keys::typo_of(name) {
         Some(Key { name: meant, .. }) => {

@@ -3,11 +3,12 @@
 use std::ops::Range;
 use std::path::Path;
 
+use serde_json::Value as Json;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::env::unknown;
-use super::keys::{self, Place};
+use super::keys::{self, Kind, Place};
 use super::source::{Source, Typed, Values};
 
 /// Reads `file` if it is there; whether it must be is `required`.
@@ -104,7 +105,17 @@ fn read_table(
     for (name, value) in table {
         let name_text = name.get_ref().as_ref();
         let source = file.source(&format!("{table_name}.{name_text}"), &name.span());
-        match (keys::find_toml(place, name_text), text_of(value.get_ref())) {
+        let key = keys::find_toml(place, name_text);
+        let is_json = key.is_some_and(|key| key.kind == Kind::Endpoints);
+        let text = match value.get_ref() {
+            DeValue::Array(items) if is_json => items
+                .iter()
+                .map(|item| json_of(item.get_ref()))
+                .collect::<Option<Json>>()
+                .map(|it| it.to_string()),
+            value => text_of(value),
+        };
+        match (key, text) {
             (Some(_), Some(text)) if text.is_empty() && value.get_ref().is_array() => {
                 // In the environment, empty is "not set"; here it can only mean "nobody".
                 typed
@@ -123,6 +134,19 @@ fn read_table(
         }
     }
     values
+}
+
+/// The value as it would be typed in JSON.
+fn json_of(value: &DeValue<'_>) -> Option<Json> {
+    match value {
+        DeValue::String(text) => Some(text.as_ref().into()),
+        DeValue::Array(items) => items.iter().map(|item| json_of(item.get_ref())).collect(),
+        DeValue::Table(table) => table
+            .iter()
+            .map(|(name, value)| Some((name.get_ref().to_string(), json_of(value.get_ref())?)))
+            .collect(),
+        _ => None,
+    }
 }
 
 /// The value as it would be typed in the environment.

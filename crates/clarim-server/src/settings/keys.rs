@@ -25,6 +25,8 @@ pub enum Kind {
     Flag,
     /// Texts, separated by commas; in the TOML file an array.
     List,
+    /// URLs like a list; or an array of tables, in the environment as JSON.
+    Endpoints,
     /// A whole number.
     Number {
         /// What it counts.
@@ -63,6 +65,10 @@ impl Key {
             Kind::Text | Kind::Secret => "a text".to_owned(),
             Kind::Flag => "true or false".to_owned(),
             Kind::List => "a list with commas between its items".to_owned(),
+            Kind::Endpoints => {
+                "URLs, or tables with url, events, channels and headers (in the environment as JSON)"
+                    .to_owned()
+            }
             Kind::Number { unit: PORT_NUMBER, min, max } => {
                 format!("a {PORT_NUMBER} from {min} to {max}")
             }
@@ -83,6 +89,7 @@ impl Key {
             Kind::Text | Kind::Secret => "text",
             Kind::Flag => "true/false",
             Kind::List => "list",
+            Kind::Endpoints => "URLs or tables",
             Kind::Number { unit, .. } => unit,
             Kind::Choice(_) => "choice",
         }
@@ -147,8 +154,12 @@ keys! {
         "Time for a handshake, and for the body of a request.";
     COMPRESSION Server "compression", Kind::Flag, "false",
         "Compress messages of 256 bytes and more for clients that offer permessage-deflate, as browsers do. An event is compressed once, however many get it. Worth it where traffic costs more than CPU: rows of JSON shrink to a third, small events stay as they are.";
+    WEBHOOK_PRIVATE_ADDRESSES Server "webhook_private_addresses", Kind::Flag, "true",
+        "Whether webhooks may be sent to addresses that are not public: this machine's, those of private networks. To be switched off where others may set up apps.";
     METRICS_TOKEN Server "metrics_token", Kind::Secret, "",
         "Who sends it as `Authorization: Bearer TOKEN` may read `/metrics`, in the format of Prometheus. 16 characters or more. Without it there is no such page.";
+    INSPECTOR_TOKEN Server "inspector_token", Kind::Secret, "",
+        "Who gives it may use the page `/inspector`: connections, channels, events and webhooks as they are now. 16 characters or more. Without it there is no such page, except on this machine in development mode.";
     LOG_FORMAT Server "log_format", Kind::Choice(&["text", "json"]), "text",
         "How log lines look.";
     LOG_LEVEL Server "log_level",
@@ -156,6 +167,30 @@ keys! {
         "The least important lines that are logged.";
     STATE_DIR Server "state_dir", Kind::Text, ".clarim",
         "Directory of the development app and of the files with process ids.";
+    SCALING_ENABLED Server "scaling_enabled", Kind::Flag, "false",
+        "Whether other nodes serve the same apps; they find each other over a bus: SCALING_URL or Redis.";
+    SCALING_CHANNEL Server "scaling_channel", Kind::Text, "reverb",
+        "What all names on the bus begin with: nodes with the same belong together.";
+    SCALING_URL Server "scaling_url", Kind::Secret, "",
+        "The bus: `redis://`, `rediss://`, `redis-sentinel://`, `redis-cluster://`, `nats://` or `tls://` (NATS with TLS). Default: the Redis of REDIS_URL, or of REDIS_HOST and those below it.";
+    SCALING_LEASE Server "scaling_lease", number("seconds", 2, 3_600), "10",
+        "A node that is silent for so long is given up, and its members leave.";
+    SCALING_TIMEOUT Server "scaling_timeout", number("milliseconds", 10, 60_000), "1000",
+        "How long the HTTP API, and who opens a channel, waits for the answers of other nodes.";
+    SCALING_STRICT Server "scaling_strict", Kind::Flag, "false",
+        "Whether publishing is refused (503) while the bus is lost. Otherwise it reaches this node's clients, and is answered 200 with the header Clarim-Warning.";
+    REDIS_URL Server "redis_url", Kind::Secret, "",
+        "The Redis that carries the bus, as a URL. As those below, also without a prefix, as Laravel has it.";
+    REDIS_HOST Server "redis_host", Kind::Text, "127.0.0.1",
+        "Its host; with `tls://` before it, TLS is used.";
+    REDIS_PORT Server "redis_port", number(PORT_NUMBER, 1, 65_535), "6379",
+        "Its port.";
+    REDIS_USERNAME Server "redis_username", Kind::Text, "",
+        "Its user. Default: none, as for servers without ACL.";
+    REDIS_PASSWORD Server "redis_password", Kind::Secret, "",
+        "Its password.";
+    REDIS_DB Server "redis_db", number("database", 0, 65_535), "0",
+        "Its database.";
     DEBUG Server "debug", Kind::Flag, "false",
         "Print every message that comes and goes. Flag: --debug.";
     APP_ID App "id", Kind::Text, "",
@@ -190,6 +225,8 @@ keys! {
         "Length of that window.";
     APP_RATE_LIMIT_TERMINATE App "rate_limit_terminate", Kind::Flag, "false",
         "Whether a connection over the limit is closed, rather than told.";
+    APP_WEBHOOKS App "webhooks", Kind::Endpoints, "",
+        "Who in the app's backend is told what happens on its channels, as Pusher's webhooks tell it. Of a table, `events` are those that are told (without it all but `client_event` and `subscription_count`), `channels` beginnings of the names that are told of (without it all), and `headers` are sent along.";
     APP_MAX_CHANNELS_PER_CONNECTION App "max_channels_per_connection",
         number("channels", 1, COUNT), "1000",
         "Subscriptions of one connection.";
@@ -213,6 +250,11 @@ keys! {
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Key> {
     ALL.iter().copied().find(|key| key.name == name)
+}
+
+/// The key with this name if it stands without a prefix: the framework's own variables for Redis.
+pub(crate) fn find_bare(name: &str) -> Option<&'static Key> {
+    name.starts_with("REDIS_").then(|| find(name)).flatten()
 }
 
 /// The key with this name in that place of the TOML file.
@@ -315,7 +357,7 @@ mod tests {
         for (typed, meant) in [("APP_KEYS", "APP_KEY"), ("SERVER_PROT", "SERVER_PORT")] {
             assert_eq!(typo_of(typed).map(|key| key.name), Some(meant));
         }
-        for own in ["APP_KEY_2", "BACKUP_APP_KEY", "REDIS_URL", "APP_NAME_PREFIX"] {
+        for own in ["APP_KEY_2", "BACKUP_APP_KEY", "DATABASE_URL", "APP_NAME_PREFIX"] {
             assert_eq!(typo_of(own).map(|key| key.name), None, "{own}");
         }
     }

@@ -3,6 +3,7 @@
 //! [`keys`] is the table of all there are; [`source`] is what was typed, and where; this module is
 //! what that means, checked as a whole.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
@@ -17,12 +18,14 @@ mod file;
 pub mod keys;
 mod reader;
 mod report;
+mod scaling;
 mod server;
 pub mod source;
 pub(crate) mod state_dir;
 #[cfg(test)]
 mod tests;
 mod token;
+mod webhooks;
 
 use reader::Reader;
 use source::{Source, Typed, Values};
@@ -32,6 +35,8 @@ pub(crate) use env::variable_name;
 pub use report::Row;
 pub use source::{Problem, SettingsError};
 pub use token::Token;
+pub use webhooks::Webhook;
+pub(crate) use webhooks::hooks;
 
 /// Everything the server is told at its start.
 #[derive(Debug)]
@@ -46,6 +51,8 @@ pub struct Settings {
     pub warnings: Vec<String>,
     /// Every setting with its value and source, secrets left out.
     pub rows: Vec<Row>,
+    /// The files that were looked for; they need not be there.
+    pub files: Vec<PathBuf>,
 }
 
 /// What was typed on the command line.
@@ -140,22 +147,27 @@ impl Settings {
         }
         let mut chosen = apps::choose(&mut typed);
         server::settle_defaults(&mut typed.server, is_development);
-        let Typed { server: values, mut problems, warnings, .. } = typed;
-        let server =
+        let Typed { server: values, mut problems, warnings, files, .. } = typed;
+        let mut server =
             server::read(&mut Reader { values: &values, problems: &mut problems }, directory);
         apps::duplicates(&chosen, &mut problems);
-        let apps = chosen
-            .iter()
-            .filter_map(|(at, values)| {
-                apps::read(&mut Reader { values, problems: &mut problems }, at, &server)
-            })
-            .collect();
+        let mut apps = Vec::new();
+        for (at, values) in &chosen {
+            let reader = &mut Reader { values, problems: &mut problems };
+            let hooks = webhooks::read(reader);
+            if let Some(app) = apps::read(reader, at, &server) {
+                if !hooks.is_empty() {
+                    server.webhooks.insert(app.id.clone(), hooks);
+                }
+                apps.push(app);
+            }
+        }
         if !problems.is_empty() {
             return Err(SettingsError(problems));
         }
         chosen.retain(|(at, _)| *at != Source::Default);
         let rows = report::rows(&values, &chosen);
-        Ok(Self { server, apps, development, warnings, rows })
+        Ok(Self { server, apps, development, warnings, rows, files })
     }
 
     /// Whether no app is configured, so that Clarim has made one and listens on this machine alone.
@@ -179,11 +191,14 @@ fn gather(flags: &Flags, from: &Surroundings) -> Typed {
         typed.server.add(key, text.unwrap_or_default(), Source::Flag(flag));
     }
     env::read(&from.environment, &mut typed);
-    env::read_dot_env(&from.directory.join(".env"), &mut typed);
+    let dot_env = from.directory.join(".env");
+    env::read_dot_env(&dot_env, &mut typed);
     let typed_config = typed.config.text(&keys::CONFIG).map(PathBuf::from);
     let config = flags.config.clone().or(typed_config);
     let name = config.as_deref().unwrap_or_else(|| Path::new(keys::CONFIG.default));
-    file::read(&from.directory.join(name), config.is_some(), &mut typed);
+    let file = from.directory.join(name);
+    file::read(&file, config.is_some(), &mut typed);
+    typed.files = vec![dot_env, file];
     typed
 }
 
@@ -214,6 +229,35 @@ pub struct Tls {
     pub cert: PathBuf,
     /// PEM private key.
     pub key: PathBuf,
+}
+
+/// How the server takes part in a cluster.
+#[derive(Debug, Clone)]
+pub struct Scaling {
+    /// The bus between the nodes.
+    pub bus: clarim_bus::Address,
+    /// What all names on the bus begin with.
+    pub prefix: String,
+    /// A node that is silent for so long is given up.
+    pub lease: Duration,
+    /// How long the answers of other nodes are waited for.
+    pub deadline: Duration,
+    /// Whether publishing is refused while the bus is lost.
+    pub is_strict: bool,
+}
+
+impl Scaling {
+    /// With the defaults of every setting.
+    #[must_use]
+    pub fn new(bus: clarim_bus::Address) -> Self {
+        Self {
+            bus,
+            prefix: keys::SCALING_CHANNEL.default.to_owned(),
+            lease: Duration::from_secs(10),
+            deadline: Duration::from_secs(1),
+            is_strict: false,
+        }
+    }
 }
 
 /// How clients reach the server.
@@ -283,6 +327,15 @@ pub struct ServerSettings {
     pub compression: bool,
     /// Who may read `/metrics`; `None`: nobody.
     pub metrics_token: Option<Token>,
+    /// Who may use the inspector; `None`: nobody, or in development mode who is on this machine.
+    pub inspector_token: Option<Token>,
+    /// Other nodes serve the same apps.
+    pub scaling: Option<Scaling>,
+    /// Who is told what happens on the channels of each app, by the app's id. Of those that have some,
+    /// [`App::hooks`](clarim_hub::app::App::hooks) is made to fit at the start.
+    pub webhooks: HashMap<String, Vec<Webhook>>,
+    /// Whether webhooks may be sent to addresses that are not public.
+    pub webhook_private_addresses: bool,
     /// How log lines look.
     pub log_format: LogFormat,
     /// The least important lines that are logged.
@@ -310,6 +363,10 @@ impl Default for ServerSettings {
             handshake_timeout: Duration::from_secs(10),
             compression: false,
             metrics_token: None,
+            inspector_token: None,
+            scaling: None,
+            webhooks: HashMap::new(),
+            webhook_private_addresses: true,
             log_format: LogFormat::default(),
             log_level: LogLevel::default(),
             debug: false,

@@ -63,6 +63,10 @@ impl Reader<'_> {
         Duration::from_secs(self.number(key))
     }
 
+    pub(crate) fn milliseconds(&mut self, key: &Key) -> Duration {
+        Duration::from_millis(self.number(key))
+    }
+
     /// A port, or a number of threads.
     pub(crate) fn small(&mut self, key: &Key) -> Option<u16> {
         self.optional_number(key).and_then(|number| u16::try_from(number).ok())

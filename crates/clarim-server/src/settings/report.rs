@@ -2,6 +2,7 @@
 
 use super::keys::{self, Key, Kind, Place};
 use super::source::{Source, Values};
+use super::webhooks;
 
 /// One setting as it is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,7 @@ fn row(group: String, key: &'static Key, values: &Values) -> Row {
     let value_shown = match (key.kind, text) {
         (_, "") => "-",
         (Kind::Secret, _) => "(set, not shown)",
+        (Kind::Endpoints, text) => &webhooks::shown_all(text),
         (_, text) => text,
     };
     let source = value.map_or(&Source::Default, |value| &value.source).place();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::keys::{self, Key};
 use super::reader::Reader;
+use super::scaling;
 use super::source::{Source, Values};
 use super::{LogFormat, LogLevel, Scheme, ServerSettings, Tls, Token};
 
@@ -38,7 +39,11 @@ pub(crate) fn read(reader: &mut Reader<'_>, directory: &Path) -> ServerSettings 
         outbox_bytes: reader.size(&keys::OUTBOX_SIZE),
         handshake_timeout: reader.seconds(&keys::HANDSHAKE_TIMEOUT),
         compression: reader.flag(&keys::COMPRESSION),
-        metrics_token: token(reader),
+        metrics_token: token(reader, &keys::METRICS_TOKEN),
+        inspector_token: token(reader, &keys::INSPECTOR_TOKEN),
+        scaling: scaling::read(reader),
+        webhooks: std::collections::HashMap::new(),
+        webhook_private_addresses: reader.flag(&keys::WEBHOOK_PRIVATE_ADDRESSES),
         log_format: reader
             .choice(&keys::LOG_FORMAT, &[("text", LogFormat::Text), ("json", LogFormat::Json)]),
         log_level: log_level(reader),
@@ -53,14 +58,14 @@ pub(crate) fn state_dir(values: &Values, directory: &Path) -> PathBuf {
 }
 
 /// A short one could be guessed.
-fn token(reader: &mut Reader<'_>) -> Option<Token> {
-    let text = reader.text(&keys::METRICS_TOKEN)?;
+fn token(reader: &mut Reader<'_>, key: &'static Key) -> Option<Token> {
+    let text = reader.text(key)?;
     if text.len() < MIN_TOKEN_BYTES {
         let what = format_args!(
             "has {} characters; expected {MIN_TOKEN_BYTES} or more, as `openssl rand -hex 16` makes them",
             text.len()
         );
-        reader.wrong(&keys::METRICS_TOKEN, what);
+        reader.wrong(key, what);
     }
     Some(Token::new(text))
 }

@@ -41,8 +41,10 @@ impl Source {
     pub fn place(&self) -> String {
         match self {
             Self::Flag(flag) => (*flag).to_owned(),
-            Self::Environment(name) => format!("environment ({})", prefix(name)),
-            Self::DotEnv { name, line } => format!(".env line {line} ({})", prefix(name)),
+            Self::Environment(name) => format!("environment{}", in_brackets(prefix(name))),
+            Self::DotEnv { name, line } => {
+                format!(".env line {line}{}", in_brackets(prefix(name)))
+            }
             Self::File { file, line, .. } => format!("{} line {line}", file.display()),
             Self::DevelopmentApp(file) => file.display().to_string(),
             Self::Default => "default".to_owned(),
@@ -56,13 +58,20 @@ impl Source {
                 format!("REVERB_{}", key.name)
             }
             Self::File { .. } => key.toml.to_owned(),
+            Self::Environment(name) | Self::DotEnv { name, .. } if prefix(name).is_empty() => {
+                key.name.to_owned()
+            }
             _ => format!("CLARIM_{}", key.name),
         }
     }
 }
 
 fn prefix(name: &str) -> &'static str {
-    if name.starts_with("REVERB_") { "REVERB_" } else { "CLARIM_" }
+    ["REVERB_", "CLARIM_"].into_iter().find(|prefix| name.starts_with(prefix)).unwrap_or_default()
+}
+
+fn in_brackets(prefix: &str) -> String {
+    if prefix.is_empty() { String::new() } else { format!(" ({prefix})") }
 }
 
 impl fmt::Display for Source {
@@ -129,6 +138,8 @@ pub(crate) struct Typed {
     pub(crate) config: Values,
     pub(crate) problems: Vec<Problem>,
     pub(crate) warnings: Vec<String>,
+    /// The files that were looked for.
+    pub(crate) files: Vec<PathBuf>,
 }
 
 impl Typed {

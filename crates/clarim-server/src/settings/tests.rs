@@ -130,15 +130,8 @@ fn variables_of_reverb_without_meaning_here_are_left_out_silently() {
         .var("REVERB_SERVER", "reverb")
         .var("REVERB_PULSE_INGEST_INTERVAL", "15")
         .var("REVERB_TELESCOPE_INGEST_INTERVAL", "15")
-        .var("REVERB_SCALING_CHANNEL", "reverb")
-        .var("REVERB_SCALING_ENABLED", "false")
         .var("VITE_REVERB_APP_KEY", "key");
     assert!(case.settings().warnings.is_empty());
-    assert_eq!(
-        case_with_app().var("REVERB_SCALING_ENABLED", "true").problems(),
-        "REVERB_SCALING_ENABLED in the environment: asks for several nodes, and this version runs \
-         on one; set REVERB_SCALING_ENABLED=false"
-    );
 }
 
 #[test]
@@ -371,4 +364,18 @@ fn no_secret_is_printable() {
     let text = format!("{:?}{from:?}{:?}", case.settings(), gather(&case.flags, &from));
     assert!(text.contains("key") && !text.contains("hush!"), "{text}");
     assert!(!format!("{:?}", Credentials::random().unwrap()).contains("secret:"));
+}
+
+#[test]
+fn webhooks_are_urls_or_tables() {
+    let file = "[[apps]]\nid = '1'\nkey = 'k'\nsecret = 's'\nwebhooks = ['https://a.example', \
+        { url = 'https://b.example/x', channels = ['private-'], headers = { Authorization = 'hush' } }]\n";
+    let settings = case().file("clarim.toml", file).load().unwrap();
+    let [first, second] = &settings.server.webhooks["1"][..] else { panic!("two are expected") };
+    assert_eq!((first.channels.len(), &second.channels[0][..]), (0, "private-"));
+    let row = settings.rows.iter().find(|row| row.name == "APP_WEBHOOKS").unwrap();
+    assert_eq!(row.value, "https://a.example/, https://b.example/x");
+    let wrong = file.replace("channels", "chanels");
+    let error = case().file("clarim.toml", &wrong).load().unwrap_err().to_string();
+    assert!(error.contains("webhooks") && error.contains("unknown field `chanels`"), "{error}");
 }

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, as tests, fail by panicking")]
 
+mod cluster;
 mod compression;
+mod fallback;
 mod faults;
 mod http;
+mod inspector;
 mod load;
 mod metrics;
 mod publisher;

@@ -1,5 +1,6 @@
 //! What the tests share: a server of their own each, a WebSocket client and a signed HTTP client.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
@@ -11,7 +12,7 @@ use clarim_hub::app::App;
 use clarim_protocol::auth::AppKey;
 use clarim_protocol::{SocketId, rest};
 use clarim_server::Server;
-use clarim_server::settings::{ServerSettings, Tls, Token};
+use clarim_server::settings::{Scaling, ServerSettings, Tls, Token, Webhook};
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
@@ -39,6 +40,11 @@ pub(crate) struct Setup {
     pub(crate) handshake_timeout: Duration,
     pub(crate) compression: bool,
     pub(crate) metrics_token: Option<&'static str>,
+    pub(crate) inspector_token: Option<&'static str>,
+    /// Whether the pages of development mode are served.
+    pub(crate) development: bool,
+    pub(crate) webhooks: HashMap<String, Vec<Webhook>>,
+    pub(crate) scaling: Option<Scaling>,
     /// Certificate and key, and what trusts them.
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
 }
@@ -54,6 +60,10 @@ impl Default for Setup {
             handshake_timeout: Duration::from_secs(10),
             compression: false,
             metrics_token: None,
+            inspector_token: None,
+            development: false,
+            webhooks: HashMap::new(),
+            scaling: None,
             tls: None,
         }
     }
@@ -74,14 +84,17 @@ impl Setup {
             handshake_timeout: self.handshake_timeout,
             compression: self.compression,
             metrics_token: self.metrics_token.map(Token::new),
+            inspector_token: self.inspector_token.map(Token::new),
+            webhooks: self.webhooks,
+            scaling: self.scaling,
             ..ServerSettings::default()
         }
     }
 
     pub(crate) fn start(self, apps: Vec<App>) -> Harness {
-        let prefix = self.path;
+        let (prefix, development) = (self.path, self.development);
         let keys = apps.iter().map(|app| (app.id.clone(), app.key.clone())).collect();
-        let server = Server::start(self.settings(), apps, false).unwrap();
+        let server = Server::start(self.settings(), apps, development).unwrap();
         Harness { address: server.address().unwrap(), server: Some(server), apps: keys, prefix }
     }
 }

@@ -1,5 +1,7 @@
 //! The ways in which events leave the application.
 
+#[cfg(feature = "bus")]
+mod bus;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod fake;
@@ -16,6 +18,8 @@ use uuid::Uuid;
 
 use crate::Error;
 
+#[cfg(feature = "bus")]
+pub use bus::{BusPublisher, BusSettings};
 #[cfg(feature = "embedded")]
 pub use embedded::EmbeddedPublisher;
 pub use fake::{Fake, Sent};

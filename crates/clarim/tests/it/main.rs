@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests, as tests, fail by panicking")]
 
 mod authorization;
+mod bus;
 mod derive;
 mod examples;
 mod fake;

@@ -52,6 +52,24 @@ async fn pages_clients_and_other_backends_share_one_port() {
 }
 
 #[tokio::test]
+async fn a_page_without_websockets_is_served_too() {
+    let (clarim, router) = embedded(server_settings());
+    let port = serve(router).await;
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let request = "POST /pusher/app/reverb-key/1/abcdefgh/xhr_streaming HTTP/1.1\r\nhost: x\r\n\
+        content-length: 0\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut received = String::new();
+    while !received.contains("pusher:connection_established") {
+        let mut buffer = [0; 4096];
+        let read = timeout(TIMEOUT, stream.read(&mut buffer)).await.unwrap().unwrap();
+        assert!(read > 0, "ended after {received}");
+        received.push_str(&String::from_utf8_lossy(&buffer[..read]));
+    }
+    assert_eq!(clarim.server().unwrap().connections("123456"), 1);
+}
+
+#[tokio::test]
 async fn a_frame_right_behind_the_handshake_is_not_lost() {
     let (clarim, router) = embedded(server_settings());
     let port = serve(router).await;

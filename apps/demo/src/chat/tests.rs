@@ -1,0 +1,141 @@
+use axum::http::StatusCode;
+use clarim::Channel;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::tests::{TestApp, Visitor};
+
+async fn write(user: &mut Visitor<'_>, id: Uuid, body: &str) -> (StatusCode, Value) {
+    user.post("/api/conversations/1/messages", json!({ "id": id, "body": body })).await
+}
+
+fn seqs(page: &Value) -> Vec<i64> {
+    page["messages"].as_array().unwrap().iter().map(|one| one["seq"].as_i64().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn what_is_written_is_stored_and_said_to_the_conversation() {
+    let app = TestApp::start().await;
+    let (status, message) = write(&mut app.user("ana").await, Uuid::new_v4(), " <b>Olá</b> ").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!((&message["seq"], &message["body"]), (&json!(1), &json!("<b>Olá</b>")));
+    app.sent().await.assert_broadcast_as("App\\Events\\MessageSent", |sent| {
+        sent.channels == [Channel::private("chat.1")] && sent.data["message"]["author"] == 1
+    });
+    let (_, page) = app.user("bruno").await.get("/api/conversations/1/messages").await;
+    assert_eq!(page["messages"], json!([message]));
+}
+
+#[tokio::test]
+async fn a_message_that_is_sent_twice_is_stored_once() {
+    let app = TestApp::start().await;
+    let id = Uuid::new_v4();
+    let (mut first, mut second) = (app.user("ana").await, app.user("ana").await);
+    let (one, two) = tokio::join!(write(&mut first, id, "once"), write(&mut second, id, "once"));
+    assert_eq!(one, two);
+    let (_, next) = write(&mut first, Uuid::new_v4(), "next").await;
+    assert_eq!(next["seq"], 2, "no number is left out");
+    let (status, body) = write(&mut app.user("bruno").await, id, "mine").await;
+    assert_eq!((status, &body["code"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("taken")));
+}
+
+#[tokio::test]
+async fn the_history_comes_in_pages_and_what_was_missed_too() {
+    let app = TestApp::start().await;
+    let mut ana = app.user("ana").await;
+    for n in 1..=120 {
+        write(&mut ana, Uuid::new_v4(), &n.to_string()).await;
+    }
+    let page = async |query: &str| {
+        let path = format!("/api/conversations/1/messages{query}");
+        let (_, page) = app.user("bruno").await.get(&path).await;
+        (seqs(&page), page["has_more"].as_bool().unwrap())
+    };
+    assert_eq!(page("").await, ((71..=120).collect(), true));
+    assert_eq!(page("?before=71").await, ((21..=70).collect(), true));
+    assert_eq!(page("?before=21").await, ((1..=20).collect(), false));
+    assert_eq!(page("?after=10").await, ((11..=60).collect(), true));
+    assert_eq!(page("?after=118").await, (vec![119, 120], false));
+    assert_eq!(page("?after=120").await, (vec![], false));
+}
+
+#[tokio::test]
+async fn who_is_not_in_a_conversation_gets_403() {
+    let app = TestApp::start().await;
+    let mut ana = app.user("ana").await;
+    for id in [3, 99] {
+        let path = format!("/api/conversations/{id}");
+        let message = json!({ "id": Uuid::new_v4(), "body": "let me in" });
+        let answers = [
+            ana.get(&format!("{path}/messages")).await,
+            ana.post(&format!("{path}/messages"), message).await,
+            ana.post(&format!("{path}/read"), json!({ "seq": 1 })).await,
+        ];
+        for (status, body) in answers {
+            assert_eq!((status, &body["code"]), (StatusCode::FORBIDDEN, &json!("forbidden")));
+        }
+        assert_eq!(ana.join(&format!("private-chat.{id}")).await, StatusCode::FORBIDDEN);
+    }
+    assert_eq!(ana.join("private-chat.1").await, StatusCode::OK);
+    assert_eq!(ana.join("presence-online").await, StatusCode::OK);
+    let (_, list) = ana.get("/api/conversations").await;
+    let ids: Vec<i64> =
+        list.as_array().unwrap().iter().filter_map(|one| one["id"].as_i64()).collect();
+    assert_eq!(ids, [1, 2, 4]);
+    app.sent().await.assert_nothing_broadcast();
+}
+
+#[tokio::test]
+async fn what_is_no_message_is_refused() {
+    let app = TestApp::start().await;
+    let mut ana = app.user("ana").await;
+    for (body, code) in [(" \n ", "empty"), ("x".repeat(2001).as_str(), "too_long")] {
+        let (status, answer) = write(&mut ana, Uuid::new_v4(), body).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!((&answer["field"], &answer["code"]), (&json!("body"), &json!(code)));
+    }
+    let (status, _) = write(&mut ana, Uuid::new_v4(), &"ç".repeat(2000)).await;
+    assert_eq!(status, StatusCode::OK);
+    let path = "/api/conversations/1/messages";
+    let (status, _) = ana.post(path, json!({ "id": "1", "body": "x" })).await;
+    assert!(status.is_client_error());
+}
+
+#[tokio::test]
+async fn what_was_read_is_known_to_the_users_other_pages() {
+    let app = TestApp::start().await;
+    let (mut ana, mut bruno) = (app.user("ana").await, app.user("bruno").await);
+    for _ in 0..3 {
+        write(&mut ana, Uuid::new_v4(), "olá").await;
+    }
+    let (_, list) = bruno.get("/api/conversations").await;
+    assert_eq!((&list[0]["last_seq"], &list[0]["read_seq"]), (&json!(3), &json!(0)));
+    assert_eq!(list[0]["last_message"]["body"], "olá");
+    let (_, list) = ana.get("/api/conversations").await;
+    assert_eq!(list[0]["read_seq"], 3, "one's own are read");
+    // Out of order, and more than there is
+    for seq in [2, 1, 9] {
+        bruno.post("/api/conversations/1/read", json!({ "seq": seq })).await;
+    }
+    let (_, list) = bruno.get("/api/conversations").await;
+    assert_eq!(list[0]["read_seq"], 2);
+    app.sent().await.assert_broadcast_as("App\\Events\\ConversationRead", |sent| {
+        sent.channels == [Channel::private("App.Models.User.2")]
+            && sent.data == json!({ "conversation": 1, "seq": 2 })
+    });
+}
+
+#[tokio::test]
+async fn whom_a_message_mentions_is_told_once() {
+    let app = TestApp::start().await;
+    let (mut ana, id) = (app.user("ana").await, Uuid::new_v4());
+    for _ in 0..2 {
+        write(&mut ana, id, "Veja isto, @Bruno! (ana@carla.example, @ana)").await;
+    }
+    let told = async |login| app.user(login).await.get("/api/notifications").await.1;
+    let bruno = told("bruno").await;
+    assert_eq!(bruno.as_array().unwrap().len(), 1);
+    assert_eq!(bruno[0]["data"]["from"], "Ana Souza");
+    assert_eq!(told("carla").await, json!([]));
+    assert_eq!(told("ana").await, json!([]));
+}

@@ -1,0 +1,200 @@
+//! The application's own metrics, measured by the scheduler and pushed to every page that shows them. For
+//! comparison, pages can also ask for them again and again.
+
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Result;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
+use clarim::Broadcast;
+use clarim::authorization::Channels;
+use clarim::notification::Notification;
+use clarim::schedule::Schedule;
+use clarim::types::Types;
+use serde::{Deserialize, Serialize};
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+use ts_rs::TS;
+
+use crate::App;
+use crate::database::now;
+use crate::refusal::{Answer, Refusal};
+use crate::session::User;
+use store::{Limit, Metric, Sample};
+
+/// Heard by every page that shows the metrics.
+#[derive(Serialize, TS, Broadcast)]
+#[broadcast(private = "dashboard", now)]
+struct MetricsUpdated {
+    sample: Sample,
+}
+
+/// A value is above the limit that this user has set.
+#[derive(Debug, Serialize, TS)]
+pub(crate) struct LimitCrossed {
+    metric: Metric,
+    value: f64,
+    above: f64,
+}
+
+impl Notification<User> for LimitCrossed {}
+
+/// What was measured, oldest first.
+#[derive(Serialize, TS)]
+struct MetricsPage {
+    samples: Vec<Sample>,
+    /// Seconds from one to the next.
+    every: u32,
+}
+
+/// The time of the application, by which pages know how far their own clocks are off.
+#[derive(Serialize, TS)]
+struct ServerTime {
+    /// Milliseconds since 1970.
+    now: i64,
+}
+
+pub(crate) fn types(types: Types) -> Types {
+    types
+        .event::<MetricsUpdated>()
+        .notification::<LimitCrossed>("App\\Notifications\\LimitCrossed")
+        .member::<MetricsPage>()
+        .member::<Limit>()
+        .member::<ServerTime>()
+}
+
+pub(crate) fn channels(channels: Channels<User, App>) -> Channels<User, App> {
+    channels.private("dashboard", |_: User| true)
+}
+
+pub(crate) fn routes() -> Router<App> {
+    Router::new()
+        .route("/api/metrics", get(list))
+        .route("/api/metrics/limits", get(limits).put(set_limit))
+        .route("/api/time", get(time))
+}
+
+pub(crate) fn schedule(schedule: Schedule, app: &App) -> Result<Schedule> {
+    let (app, probe) = (app.clone(), Arc::new(Probe::new()?));
+    let every = app.settings.metrics_every;
+    Ok(schedule
+        .call("measure", move || {
+            let (app, probe) = (app.clone(), probe.clone());
+            async move { measure(&app, &probe).await }
+        })
+        .every(every)
+        .on_one_node()
+        .without_overlapping())
+}
+
+/// What looks at the process and the machine. How busy processors are is known from one look to the next.
+struct Probe(Mutex<System>);
+
+impl Probe {
+    fn new() -> Result<Self> {
+        let mut system = System::new()?;
+        system.refresh_cpu_usage();
+        Ok(Self(Mutex::new(system)))
+    }
+
+    /// Percent of all processors, and MiB of this process.
+    fn look(&self) -> (f64, f64) {
+        let pid = Pid::from_u32(std::process::id());
+        // For microseconds, and only by one task.
+        let mut system = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        system.refresh_cpu_usage();
+        system.refresh_processes_specifics(
+            ProcessesToUpdate::Some(&[pid]),
+            false,
+            ProcessRefreshKind::nothing().with_memory(),
+        );
+        let bytes = system.process(pid).map_or(0, sysinfo::Process::memory);
+        #[expect(clippy::cast_precision_loss, reason = "a process has less than 2^52 KiB")]
+        let memory = (bytes / 1024) as f64 / 1024.0;
+        (f64::from(system.global_cpu_usage()), memory)
+    }
+}
+
+/// Two digits are enough, and short.
+fn rounded(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
+#[expect(clippy::cast_precision_loss, reason = "neither is anywhere near 2^52")]
+fn per_minute(count: i64, milliseconds: i64) -> f64 {
+    count as f64 * 60_000.0 / milliseconds.max(1) as f64
+}
+
+/// Measures, stores, pushes, and tells those whose limit is crossed.
+async fn measure(app: &App, probe: &Probe) -> Result<()> {
+    let total = store::total(&app.db).await?;
+    let last = store::last(&app.db).await?;
+    let (cpu, memory) = probe.look();
+    let server = app.clarim.server();
+    let connections = server.map(|server| server.connections("demo").into());
+    let at = now();
+    let activity = last.map_or(0.0, |(then, before)| per_minute(total - before, at - then));
+    let (cpu, memory, activity) = (rounded(cpu), rounded(memory), rounded(activity));
+    let sample = Sample { at, cpu, memory, connections, activity };
+    store::add(&app.db, &sample, total).await?;
+    let told = tell(app, &sample).await;
+    app.clarim.broadcast(MetricsUpdated { sample }).await?;
+    told
+}
+
+async fn tell(app: &App, sample: &Sample) -> Result<()> {
+    for store::Crossing { user, metric, value, above } in store::crossings(&app.db, sample).await? {
+        if let Some(user) = User::find(&app.db, user).await? {
+            app.clarim.notify(&user, LimitCrossed { metric, value, above }).await?;
+        }
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    /// Those that were measured after it.
+    after: Option<i64>,
+}
+
+async fn list(
+    State(app): State<App>,
+    _: User,
+    Query(Asked { after }): Query<Asked>,
+) -> Answer<Json<MetricsPage>> {
+    let samples = store::samples(&app.db, after.unwrap_or(0)).await?;
+    let every = u32::try_from(app.settings.metrics_every.as_secs())?;
+    Ok(Json(MetricsPage { samples, every }))
+}
+
+async fn limits(State(app): State<App>, user: User) -> Answer<Json<Vec<Limit>>> {
+    Ok(Json(store::limits(&app.db, user.id).await?))
+}
+
+#[derive(Deserialize)]
+struct NewLimit {
+    metric: Metric,
+    /// Nothing: no limit.
+    above: Option<f64>,
+}
+
+async fn set_limit(
+    State(app): State<App>,
+    user: User,
+    Json(NewLimit { metric, above }): Json<NewLimit>,
+) -> Answer<StatusCode> {
+    if above.is_some_and(|above| !(0.0..=1_000_000.0).contains(&above)) {
+        return Err(Refusal::Invalid("above", "out_of_range"));
+    }
+    store::set_limit(&app.db, user.id, metric, above).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn time() -> Json<ServerTime> {
+    Json(ServerTime { now: now() })
+}

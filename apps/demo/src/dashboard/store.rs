@@ -1,0 +1,181 @@
+//! What was measured, and whom it is told.
+
+use serde::{Deserialize, Serialize};
+use sqlx::{AnyPool, FromRow};
+use ts_rs::TS;
+
+use crate::database::now;
+
+/// The most of them in one answer: an hour, every 30 seconds.
+const PAGE: i64 = 120;
+/// After so many milliseconds they are forgotten.
+const KEPT: i64 = 24 * 60 * 60 * 1000;
+
+/// How the application is at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, FromRow, TS)]
+pub(crate) struct Sample {
+    /// When it was measured, by the clock of the application: milliseconds since 1970.
+    pub(super) at: i64,
+    /// Of all processors of the machine, in percent.
+    pub(super) cpu: f64,
+    /// Of the process, in MiB.
+    pub(super) memory: f64,
+    /// Open connections of pages. Nothing: the server is another process.
+    pub(super) connections: Option<i64>,
+    /// Messages and edits, each minute.
+    pub(super) activity: f64,
+}
+
+/// What a limit can be set for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Metric {
+    Cpu,
+    Memory,
+    Connections,
+    Activity,
+}
+
+impl Metric {
+    const ALL: [Self; 4] = [Self::Cpu, Self::Memory, Self::Connections, Self::Activity];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::Connections => "connections",
+            Self::Activity => "activity",
+        }
+    }
+
+    fn of(self, sample: &Sample) -> Option<f64> {
+        match self {
+            Self::Cpu => Some(sample.cpu),
+            Self::Memory => Some(sample.memory),
+            #[expect(clippy::cast_precision_loss, reason = "nobody has 2^52 connections")]
+            Self::Connections => sample.connections.map(|count| count as f64),
+            Self::Activity => Some(sample.activity),
+        }
+    }
+}
+
+/// Above it a user wants to be told.
+#[derive(Debug, PartialEq, Serialize, TS)]
+pub(crate) struct Limit {
+    metric: Metric,
+    above: f64,
+}
+
+/// The newest after this time, oldest first.
+pub(super) async fn samples(db: &AnyPool, after: i64) -> sqlx::Result<Vec<Sample>> {
+    let mut samples: Vec<Sample> = sqlx::query_as(
+        "SELECT at, cpu, memory, connections, activity FROM metrics WHERE at > $1
+         ORDER BY at DESC LIMIT $2",
+    )
+    .bind(after)
+    .bind(PAGE)
+    .fetch_all(db)
+    .await?;
+    samples.reverse();
+    Ok(samples)
+}
+
+/// How many messages and edits there ever were.
+pub(super) async fn total(db: &AnyPool) -> sqlx::Result<i64> {
+    sqlx::query_scalar(
+        "SELECT CAST((SELECT COALESCE(SUM(last_seq), 0) FROM conversations)
+         + (SELECT COALESCE(SUM(last_seq), 0) FROM documents) AS BIGINT)",
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// When it was measured last, and the total then.
+pub(super) async fn last(db: &AnyPool) -> sqlx::Result<Option<(i64, i64)>> {
+    let query = sqlx::query_as("SELECT at, total FROM metrics ORDER BY at DESC LIMIT 1");
+    query.fetch_optional(db).await
+}
+
+pub(super) async fn add(db: &AnyPool, sample: &Sample, total: i64) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO metrics (at, cpu, memory, connections, activity, total)
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (at) DO NOTHING",
+    )
+    .bind(sample.at)
+    .bind(sample.cpu)
+    .bind(sample.memory)
+    .bind(sample.connections)
+    .bind(sample.activity)
+    .bind(total)
+    .execute(db)
+    .await?;
+    let old = sqlx::query("DELETE FROM metrics WHERE at < $1").bind(now() - KEPT);
+    old.execute(db).await.map(drop)
+}
+
+pub(super) async fn limits(db: &AnyPool, user: i64) -> sqlx::Result<Vec<Limit>> {
+    let rows: Vec<(String, f64)> =
+        sqlx::query_as("SELECT metric, above FROM metric_limits WHERE user_id = $1")
+            .bind(user)
+            .fetch_all(db)
+            .await?;
+    let limit = |metric: Metric| {
+        let found = rows.iter().find(|(name, _)| name == metric.name())?;
+        Some(Limit { metric, above: found.1 })
+    };
+    Ok(Metric::ALL.into_iter().filter_map(limit).collect())
+}
+
+/// Sets it anew, so that it is told at the next time, too, if the value is above.
+pub(super) async fn set_limit(
+    db: &AnyPool,
+    user: i64,
+    metric: Metric,
+    above: Option<f64>,
+) -> sqlx::Result<()> {
+    let query = match above {
+        Some(above) => sqlx::query(
+            "INSERT INTO metric_limits (user_id, metric, above) VALUES ($1, $2, $3)
+             ON CONFLICT (user_id, metric) DO UPDATE SET above = excluded.above, is_over = 0",
+        )
+        .bind(user)
+        .bind(metric.name())
+        .bind(above),
+        None => sqlx::query("DELETE FROM metric_limits WHERE user_id = $1 AND metric = $2")
+            .bind(user)
+            .bind(metric.name()),
+    };
+    query.execute(db).await.map(drop)
+}
+
+/// A user whose limit a value has crossed.
+#[derive(Debug, PartialEq)]
+pub(super) struct Crossing {
+    pub(super) user: i64,
+    pub(super) metric: Metric,
+    pub(super) value: f64,
+    pub(super) above: f64,
+}
+
+/// Those who are to be told now: once, until the value has been at the limit or below.
+pub(super) async fn crossings(db: &AnyPool, sample: &Sample) -> sqlx::Result<Vec<Crossing>> {
+    let mut crossings = Vec::new();
+    for metric in Metric::ALL {
+        let Some(value) = metric.of(sample) else { continue };
+        let below = sqlx::query(
+            "UPDATE metric_limits SET is_over = 0 WHERE metric = $1 AND above >= $2 AND is_over = 1",
+        );
+        below.bind(metric.name()).bind(value).execute(db).await?;
+        let crossed: Vec<(i64, f64)> = sqlx::query_as(
+            "UPDATE metric_limits SET is_over = 1 WHERE metric = $1 AND above < $2 AND is_over = 0
+             RETURNING user_id, above",
+        )
+        .bind(metric.name())
+        .bind(value)
+        .fetch_all(db)
+        .await?;
+        let told = crossed.into_iter();
+        crossings.extend(told.map(|(user, above)| Crossing { user, metric, value, above }));
+    }
+    Ok(crossings)
+}

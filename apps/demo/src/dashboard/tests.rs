@@ -1,0 +1,101 @@
+use axum::http::StatusCode;
+use clarim::Channel;
+use serde_json::{Value, json};
+
+use super::{Probe, measure};
+use crate::tests::{TestApp, Visitor};
+
+/// What is kept for the user, of this type.
+async fn told(user: &mut Visitor<'_>) -> Vec<Value> {
+    let (_, stored) = user.get("/api/notifications").await;
+    let stored = stored.as_array().unwrap().iter();
+    let told = stored.filter(|one| one["type"] == "App\\Notifications\\LimitCrossed");
+    told.map(|one| one["data"].clone()).collect()
+}
+
+#[tokio::test]
+async fn what_is_measured_is_stored_and_pushed() {
+    let app = TestApp::start().await;
+    let mut ana = app.user("ana").await;
+    let (_, empty) = ana.get("/api/metrics").await;
+    assert_eq!(empty, json!({ "samples": [], "every": 30 }));
+    let probe = Probe::new().unwrap();
+    measure(app.app(), &probe).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    ana.post(
+        "/api/conversations/1/messages",
+        json!({ "id": "6f1f6f0e-6d0e-4b5c-8a43-0f6a3b1c7a10", "body": "Oi" }),
+    )
+    .await;
+    measure(app.app(), &probe).await.unwrap();
+
+    let (status, page) = ana.get("/api/metrics").await;
+    assert_eq!(status, StatusCode::OK);
+    let samples = page["samples"].as_array().unwrap();
+    assert_eq!(samples.len(), 2);
+    assert!(samples[1]["memory"].as_f64().unwrap() > 1.0, "a process has memory: {page}");
+    assert_eq!(samples[0]["activity"], 0.0);
+    assert!(samples[1]["activity"].as_f64().unwrap() > 0.0, "a message was sent: {page}");
+    assert_eq!(samples[0]["connections"], Value::Null, "there is no server in this process");
+
+    let after = format!("/api/metrics?after={}", samples[0]["at"]);
+    let (_, newer) = ana.get(&after).await;
+    assert_eq!(newer["samples"], json!([samples[1]]));
+    app.sent().await.assert_broadcast_as("App\\Events\\MetricsUpdated", |sent| {
+        sent.channels == [Channel::private("dashboard")] && sent.data["sample"] == samples[1]
+    });
+}
+
+#[tokio::test]
+async fn a_limit_is_told_once_until_the_value_was_below_it() {
+    let app = TestApp::start().await;
+    let (mut ana, mut bruno) = (app.user("ana").await, app.user("bruno").await);
+    let probe = Probe::new().unwrap();
+    let limit = json!({ "metric": "memory", "above": 1.0 });
+    assert_eq!(ana.put("/api/metrics/limits", limit.clone()).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(ana.get("/api/metrics/limits").await.1, json!([limit]));
+    assert_eq!(bruno.get("/api/metrics/limits").await.1, json!([]), "it is hers");
+    for _ in 0..3 {
+        measure(app.app(), &probe).await.unwrap();
+    }
+    let first = told(&mut ana).await;
+    assert_eq!(first.len(), 1);
+    assert_eq!((&first[0]["metric"], &first[0]["above"]), (&json!("memory"), &json!(1.0)));
+    assert_eq!(told(&mut bruno).await, Vec::<Value>::new());
+
+    // As if it had been below
+    let below = json!({ "metric": "memory", "above": 900_000.0 });
+    ana.put("/api/metrics/limits", below).await;
+    measure(app.app(), &probe).await.unwrap();
+    assert_eq!(told(&mut ana).await.len(), 1);
+    ana.put("/api/metrics/limits", limit).await;
+    measure(app.app(), &probe).await.unwrap();
+    assert_eq!(told(&mut ana).await.len(), 2);
+    let none = json!({ "metric": "memory", "above": null });
+    ana.put("/api/metrics/limits", none).await;
+    assert_eq!(ana.get("/api/metrics/limits").await.1, json!([]));
+}
+
+#[tokio::test]
+async fn a_limit_is_a_number_that_makes_sense() {
+    let app = TestApp::start().await;
+    let mut ana = app.user("ana").await;
+    for limit in
+        [json!({ "metric": "cpu", "above": -1 }), json!({ "metric": "cpu", "above": 1e300 })]
+    {
+        let (status, body) = ana.put("/api/metrics/limits", limit).await;
+        assert_eq!((status.as_u16(), &body["code"]), (422, &json!("out_of_range")));
+    }
+    let unknown = json!({ "metric": "luck", "above": 1 });
+    assert!(ana.put("/api/metrics/limits", unknown).await.0.is_client_error());
+}
+
+#[tokio::test]
+async fn guests_see_no_metrics() {
+    let app = TestApp::start().await;
+    let mut guest = app.guest().await;
+    for path in ["/api/metrics", "/api/metrics/limits"] {
+        assert_eq!(guest.get(path).await.0, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    assert_eq!(guest.join("private-dashboard").await, StatusCode::FORBIDDEN);
+}

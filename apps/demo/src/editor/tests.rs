@@ -1,0 +1,222 @@
+use axum::http::StatusCode;
+use clarim::Channel;
+use serde_json::{Value, json};
+use yrs::updates::decoder::Decode as _;
+use yrs::updates::encoder::Encode as _;
+use yrs::{Doc, GetString as _, ReadTxn as _, StateVector, Text as _, Transact as _, Update};
+
+use super::content::{MAX_UPDATE, decode, encode};
+use crate::tests::{TestApp, Visitor};
+
+/// A page with the document open.
+struct Page(Doc);
+
+impl Page {
+    fn new() -> Self {
+        Self(Doc::new())
+    }
+
+    /// Types at the end; the update.
+    fn types(&self, words: &str) -> String {
+        let text = self.0.get_or_insert_text("text");
+        let mut transaction = self.0.transact_mut();
+        text.push(&mut transaction, words);
+        encode(&transaction.encode_update_v1())
+    }
+
+    fn takes(&self, update: &Value) {
+        let update = decode(update.as_str().unwrap()).unwrap();
+        self.0.transact_mut().apply_update(Update::decode_v1(&update).unwrap()).unwrap();
+    }
+
+    fn state(&self) -> String {
+        encode(&self.0.transact().state_vector().encode_v1())
+    }
+
+    /// What the backend has.
+    async fn reads(user: &mut Visitor<'_>, document: i64) -> (String, i64) {
+        let page = Self::new();
+        let path = format!("/api/documents/{document}/sync");
+        let (status, answer) = user.post(&path, json!({ "state": page.state() })).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        page.takes(&answer["update"]);
+        let text = page.0.get_or_insert_text("text");
+        (text.get_string(&page.0.transact()), answer["seq"].as_i64().unwrap())
+    }
+}
+
+async fn save(user: &mut Visitor<'_>, update: &str) -> (StatusCode, Value) {
+    user.post("/api/documents/1/updates", json!({ "update": update })).await
+}
+
+#[tokio::test]
+async fn an_edit_is_stored_and_said_to_the_others() {
+    let app = TestApp::start().await;
+    let (mut ana, mut bruno) = (app.user("ana").await, app.user("bruno").await);
+    let update = Page::new().types("Olá");
+    let (status, answer) = save(&mut ana, &update).await;
+    assert_eq!((status, &answer), (StatusCode::OK, &json!({ "seq": 1 })));
+    app.sent().await.assert_broadcast_as("App\\Events\\DocumentUpdated", |sent| {
+        sent.channels == [Channel::presence("document.1")]
+            && sent.data == json!({ "seq": 1, "update": update })
+    });
+    assert_eq!(Page::reads(&mut bruno, 1).await, ("Olá".to_owned(), 1));
+    assert_eq!(Page::reads(&mut bruno, 2).await, (String::new(), 0), "another document");
+}
+
+#[tokio::test]
+async fn the_same_edit_sent_twice_is_there_once() {
+    let app = TestApp::start().await;
+    let mut ana = app.user("ana").await;
+    let update = Page::new().types("uma vez");
+    for _ in 0..2 {
+        assert_eq!(save(&mut ana, &update).await.0, StatusCode::OK);
+    }
+    assert_eq!(Page::reads(&mut ana, 1).await.0, "uma vez");
+}
+
+#[tokio::test]
+async fn what_is_missing_on_either_side_is_found_by_the_state() {
+    let app = TestApp::start().await;
+    let (mut ana, mut bruno) = (app.user("ana").await, app.user("bruno").await);
+    let (hers, his) = (Page::new(), Page::new());
+    save(&mut ana, &hers.types("dela")).await;
+    // He writes while he is cut off.
+    his.types("dele");
+    let (_, answer) = bruno.post("/api/documents/1/sync", json!({ "state": his.state() })).await;
+    his.takes(&answer["update"]);
+    let known = StateVector::decode_v1(&decode(answer["state"].as_str().unwrap()).unwrap());
+    let missing = his.0.transact().encode_state_as_update_v1(&known.unwrap());
+    assert_eq!(save(&mut bruno, &encode(&missing)).await.0, StatusCode::OK);
+    let text = Page::reads(&mut ana, 1).await.0;
+    assert!(text == "deladele" || text == "deledela", "{text}");
+}
+
+#[tokio::test]
+async fn many_updates_become_one_and_nothing_is_lost() {
+    let app = TestApp::start().await;
+    let mut ana = app.user("ana").await;
+    let page = Page::new();
+    let mut expected = String::new();
+    for n in 1..=205_i64 {
+        let word = format!("{n} ");
+        let (_, answer) = save(&mut ana, &page.types(&word)).await;
+        assert_eq!(answer["seq"], n);
+        expected.push_str(&word);
+    }
+    let rows: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM document_updates")
+        .fetch_one(&app.app().db)
+        .await
+        .unwrap();
+    assert_eq!(rows, 5, "those since the last snapshot");
+    assert_eq!(Page::reads(&mut ana, 1).await, (expected, 205));
+}
+
+#[tokio::test]
+async fn edits_at_the_same_time_are_all_stored() {
+    let app = TestApp::start().await;
+    let (mut ana, mut bruno, mut carla) =
+        (app.user("ana").await, app.user("bruno").await, app.user("carla").await);
+    let (a, b, c) = (Page::new().types("a"), Page::new().types("b"), Page::new().types("c"));
+    let answers = tokio::join!(save(&mut ana, &a), save(&mut bruno, &b), save(&mut carla, &c));
+    let mut seqs: Vec<_> =
+        [answers.0, answers.1, answers.2].map(|(_, answer)| answer["seq"].as_i64()).to_vec();
+    seqs.sort_unstable();
+    assert_eq!(seqs, [Some(1), Some(2), Some(3)]);
+    let mut letters: Vec<char> = Page::reads(&mut ana, 1).await.0.chars().collect();
+    letters.sort_unstable();
+    assert_eq!(letters, ['a', 'b', 'c']);
+}
+
+#[tokio::test]
+async fn a_long_update_is_announced_and_not_sent() {
+    let app = TestApp::start().await;
+    let mut ana = app.user("ana").await;
+    let long = "muito ".repeat(2_000);
+    save(&mut ana, &Page::new().types(&long)).await;
+    app.sent().await.assert_broadcast_as("App\\Events\\DocumentUpdated", |sent| {
+        sent.data == json!({ "seq": 1, "update": null })
+    });
+    assert_eq!(Page::reads(&mut ana, 1).await.0, long);
+}
+
+#[tokio::test]
+async fn what_is_no_update_is_refused_and_changes_nothing() {
+    let app = TestApp::start().await;
+    let mut ana = app.user("ana").await;
+    let page = Page::new();
+    page.types("não chega");
+    let later = page.types("depende do que falta");
+    let too_long = encode(&vec![0; MAX_UPDATE + 1]);
+    for (update, code) in [
+        ("!", "malformed"),
+        ("aGVsbG8gd29ybGQ=", "malformed"),
+        ("", "malformed"),
+        (later.as_str(), "incomplete"),
+        (too_long.as_str(), "too_long"),
+    ] {
+        let (status, body) = save(&mut ana, update).await;
+        assert_eq!((status.as_u16(), &body["code"]), (422, &json!(code)), "{update:.20}");
+    }
+    let (status, body) = ana.post("/api/documents/1/sync", json!({ "state": "////" })).await;
+    assert_eq!((status.as_u16(), &body["code"]), (422, &json!("malformed")));
+    assert_eq!(Page::reads(&mut ana, 1).await, (String::new(), 0));
+    app.sent().await.assert_nothing_broadcast();
+}
+
+#[tokio::test]
+async fn bytes_of_a_stranger_break_nothing() {
+    let app = TestApp::start().await;
+    let mut ana = app.user("ana").await;
+    let valid = decode(&Page::new().types("certo")).unwrap();
+    for position in 0..valid.len() {
+        for bit in [0x01, 0x40, 0x80] {
+            let mut bytes = valid.clone();
+            bytes[position] ^= bit;
+            let (status, body) = save(&mut ana, &encode(&bytes)).await;
+            assert!(status.is_success() || status.as_u16() == 422, "{position}: {status} {body}");
+        }
+    }
+    // Whatever was taken, the document can be read.
+    Page::reads(&mut ana, 1).await;
+}
+
+#[tokio::test]
+async fn who_may_not_is_refused() {
+    let app = TestApp::start().await;
+    let (mut ana, mut carla, mut guest) =
+        (app.user("ana").await, app.user("carla").await, app.guest().await);
+    // The third is of Bruno and Carla; the hundredth is not there.
+    for document in [3, 100] {
+        for (what, body) in
+            [("sync", json!({ "state": "AA==" })), ("updates", json!({ "update": "AAA=" }))]
+        {
+            let path = format!("/api/documents/{document}/{what}");
+            assert_eq!(ana.post(&path, body.clone()).await.0, StatusCode::FORBIDDEN, "{path}");
+            assert_eq!(guest.post(&path, body).await.0, StatusCode::UNAUTHORIZED, "{path}");
+        }
+        let channel = format!("presence-document.{document}");
+        assert_eq!(ana.join(&channel).await, StatusCode::FORBIDDEN);
+    }
+    assert_eq!(carla.join("presence-document.3").await, StatusCode::OK);
+    assert_eq!(guest.join("presence-document.1").await, StatusCode::FORBIDDEN);
+    let (_, list) = ana.get("/api/documents").await;
+    assert_eq!(list.as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_new_document_is_everybodys() {
+    let app = TestApp::start().await;
+    let (mut ana, mut carla) = (app.user("ana").await, app.user("carla").await);
+    let (status, document) = ana.post("/api/documents", json!({ "title": " Ideias " })).await;
+    assert_eq!((status, &document["title"]), (StatusCode::OK, &json!("Ideias")));
+    app.sent().await.assert_broadcast_as("App\\Events\\DocumentCreated", |sent| {
+        sent.channels == [Channel::private("documents")] && sent.data["document"] == document
+    });
+    let (_, list) = carla.get("/api/documents").await;
+    assert_eq!(list[0], document, "the newest first");
+    for (title, code) in [(String::from(" "), "empty"), ("x".repeat(81), "too_long")] {
+        let (status, body) = ana.post("/api/documents", json!({ "title": title })).await;
+        assert_eq!((status.as_u16(), &body["code"]), (422, &json!(code)));
+    }
+}

@@ -1,0 +1,146 @@
+//! What one user is told: kept in the table, and shown by every page of that user at once.
+
+#[cfg(test)]
+mod tests;
+
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use clarim::authorization::Channels;
+use clarim::notification::{Notification, Page, StoredNotification};
+use clarim::types::Types;
+use clarim::{Broadcast, SocketId};
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+use uuid::Uuid;
+
+use crate::App;
+use crate::refusal::{Answer, Refusal};
+use crate::session::User;
+
+const PAGE: u32 = 100;
+/// The longest greeting, in characters.
+const MAX_TEXT: usize = 200;
+
+/// Somebody wrote `@login` in a conversation.
+#[derive(Debug, Serialize, TS)]
+pub(crate) struct Mentioned {
+    pub(crate) from: String,
+    pub(crate) conversation: i64,
+    pub(crate) text: String,
+}
+
+impl Notification<User> for Mentioned {}
+
+/// Somebody sent one by hand, to see it arrive.
+#[derive(Debug, Serialize, TS)]
+pub(crate) struct Greeting {
+    from: String,
+    text: String,
+}
+
+impl Notification<User> for Greeting {}
+
+/// Heard by the other pages of the same user.
+#[derive(Serialize, TS, Broadcast)]
+#[broadcast(private = "App.Models.User.{user}")]
+struct NotificationsRead {
+    #[serde(skip)]
+    user: i64,
+    /// Nothing: all of them.
+    ids: Option<Vec<Uuid>>,
+}
+
+pub(crate) fn types(types: Types) -> Types {
+    types
+        .event::<NotificationsRead>()
+        .notification::<Mentioned>("App\\Notifications\\Mentioned")
+        .notification::<Greeting>("App\\Notifications\\Greeting")
+}
+
+pub(crate) fn channels(channels: Channels<User, App>) -> Channels<User, App> {
+    channels.private("App.Models.User.{id}", |user: User, id: i64| user.id == id)
+}
+
+pub(crate) fn routes() -> Router<App> {
+    Router::new()
+        .route("/api/users", get(users))
+        .route("/api/notifications", get(list).post(greet))
+        .route("/api/notifications/read", post(read))
+}
+
+async fn users(State(app): State<App>, _: User) -> Answer<Json<Vec<User>>> {
+    let all = sqlx::query_as("SELECT id, login, name FROM users ORDER BY name");
+    Ok(Json(all.fetch_all(&app.db).await?))
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    /// Those older than this one.
+    before: Option<Uuid>,
+}
+
+async fn list(
+    State(app): State<App>,
+    user: User,
+    Query(asked): Query<Asked>,
+) -> Answer<Json<Vec<StoredNotification>>> {
+    let mut page = Page::of(PAGE);
+    if let Some(id) = asked.before {
+        let last = app.notifications.find(&user, id).await?.ok_or(Refusal::NotFound)?;
+        page = page.before(&last);
+    }
+    Ok(Json(app.notifications.all(&user, page).await?))
+}
+
+#[derive(Deserialize)]
+struct NewGreeting {
+    to: i64,
+    text: String,
+}
+
+async fn greet(
+    State(app): State<App>,
+    user: User,
+    Json(NewGreeting { to, text }): Json<NewGreeting>,
+) -> Answer<StatusCode> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(Refusal::Invalid("text", "empty"));
+    }
+    if text.chars().count() > MAX_TEXT {
+        return Err(Refusal::Invalid("text", "too_long"));
+    }
+    let to = User::find(&app.db, to).await?.ok_or(Refusal::Invalid("to", "not_found"))?;
+    app.clarim.notify(&to, Greeting { from: user.name, text: text.to_owned() }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+struct Read {
+    /// Nothing: all of them.
+    ids: Option<Vec<Uuid>>,
+}
+
+async fn read(
+    State(app): State<App>,
+    user: User,
+    socket: Option<SocketId>,
+    Json(Read { ids }): Json<Read>,
+) -> Answer<StatusCode> {
+    match &ids {
+        Some(ids) if ids.len() > PAGE as usize => return Err(Refusal::Invalid("ids", "too_long")),
+        Some(ids) => {
+            for id in ids {
+                app.notifications.mark_as_read(&user, *id).await?;
+            }
+        }
+        None => {
+            app.notifications.mark_all_as_read(&user).await?;
+        }
+    }
+    let event = NotificationsRead { user: user.id, ids };
+    app.clarim.broadcast(event).to_others(socket).rescue().await.ok();
+    Ok(StatusCode::NO_CONTENT)
+}

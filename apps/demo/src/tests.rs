@@ -1,0 +1,198 @@
+//! The application as its pages meet it: requests with a session's cookie and token.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode, header};
+use clarim::notification::Notifications;
+use clarim::{Clarim, Fake};
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tower::ServiceExt as _;
+
+use crate::settings::Settings;
+use crate::{App, database, web};
+
+/// The application on a database of its own, which sends nothing.
+pub(crate) struct TestApp {
+    app: App,
+    router: Router,
+    clarim: Clarim,
+    fake: Fake,
+    _folder: TempDir,
+}
+
+/// A browser: its cookie and its token.
+pub(crate) struct Visitor<'a> {
+    app: &'a TestApp,
+    cookie: String,
+    token: String,
+}
+
+impl TestApp {
+    pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("demo.sqlite").display());
+        let settings =
+            Settings::read(&|name| (name == "DATABASE_URL").then(|| url.clone())).unwrap();
+        let db = database::open(&url).await.unwrap();
+        let notifications = Notifications::connect(&url).await.unwrap();
+        notifications.migrate().await.unwrap();
+        // It stores what is to be stored, and publishes into the fake.
+        let fake = Fake::default();
+        let clarim = Clarim::builder(clarim::Settings::http("1", "key", "secret"))
+            .publisher(Arc::new(fake.clone()))
+            .build()
+            .unwrap()
+            .with_notifications(notifications.clone());
+        let settings = Arc::new(settings);
+        let app = App { db, clarim: clarim.clone(), notifications, settings };
+        Self { router: web::router(app.clone()).unwrap(), app, clarim, fake, _folder: folder }
+    }
+
+    /// What handlers work with.
+    pub(crate) fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// What was broadcast.
+    pub(crate) async fn sent(&self) -> &Fake {
+        self.clarim.idle().await;
+        &self.fake
+    }
+
+    pub(crate) async fn guest(&self) -> Visitor<'_> {
+        let mut visitor = Visitor { app: self, cookie: String::new(), token: String::new() };
+        let (_, session) = visitor.send(Method::GET, "/api/session", None).await;
+        session["csrf"].as_str().unwrap().clone_into(&mut visitor.token);
+        visitor
+    }
+
+    pub(crate) async fn user(&self, login: &str) -> Visitor<'_> {
+        let mut visitor = self.guest().await;
+        let body = json!({ "login": login, "password": database::PASSWORD });
+        let (status, session) = visitor.send(Method::POST, "/api/login", Some(body)).await;
+        assert_eq!(status, StatusCode::OK, "{session}");
+        session["csrf"].as_str().unwrap().clone_into(&mut visitor.token);
+        visitor
+    }
+}
+
+impl Visitor<'_> {
+    async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::COOKIE, &self.cookie)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("X-CSRF-TOKEN", &self.token)
+            .body(body.map_or_else(Body::empty, |body| body.to_string().into()))
+            .unwrap();
+        let response = self.app.router.clone().oneshot(request).await.unwrap();
+        if let Some(cookie) = response.headers().get(header::SET_COOKIE) {
+            let cookie = cookie.to_str().unwrap();
+            assert!(cookie.contains("HttpOnly; SameSite=Lax"), "{cookie}");
+            cookie.split(';').next().unwrap().clone_into(&mut self.cookie);
+        }
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    pub(crate) async fn get(&mut self, path: &str) -> (StatusCode, Value) {
+        self.send(Method::GET, path, None).await
+    }
+
+    pub(crate) async fn post(&mut self, path: &str, body: Value) -> (StatusCode, Value) {
+        self.send(Method::POST, path, Some(body)).await
+    }
+
+    pub(crate) async fn put(&mut self, path: &str, body: Value) -> (StatusCode, Value) {
+        self.send(Method::PUT, path, Some(body)).await
+    }
+
+    /// The answer of `/broadcasting/auth`.
+    pub(crate) async fn join(&mut self, channel: &str) -> StatusCode {
+        let body = json!({ "socket_id": "1.2", "channel_name": channel });
+        self.post("/broadcasting/auth", body).await.0
+    }
+}
+
+#[test]
+fn the_pages_know_the_events_as_they_are() {
+    crate::types().check(concat!(env!("CARGO_MANIFEST_DIR"), "/web/src/events.ts")).unwrap();
+}
+
+#[tokio::test]
+async fn guests_are_asked_to_log_in() {
+    let app = TestApp::start().await;
+    let mut guest = app.guest().await;
+    for path in
+        ["/api/conversations", "/api/conversations/1/messages", "/api/notifications", "/api/users"]
+    {
+        let (status, body) = guest.get(path).await;
+        assert_eq!((status, &body["code"]), (StatusCode::UNAUTHORIZED, &json!("guest")), "{path}");
+    }
+    for channel in ["private-chat.1", "presence-online", "private-App.Models.User.1"] {
+        assert_eq!(guest.join(channel).await, StatusCode::FORBIDDEN, "{channel}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_and_an_unknown_user_get_the_same_answer() {
+    let app = TestApp::start().await;
+    let mut guest = app.guest().await;
+    for (login, password) in [("ana", "wrong"), ("nobody", "clarim")] {
+        let body = json!({ "login": login, "password": password });
+        let (status, answer) = guest.post("/api/login", body).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(answer["code"], "wrong_login");
+    }
+}
+
+#[tokio::test]
+async fn the_login_changes_the_session_and_the_logout_ends_it() {
+    let app = TestApp::start().await;
+    let mut guest = app.guest().await;
+    let before = guest.cookie.clone();
+    guest.post("/api/login", json!({ "login": "Ana ", "password": "clarim" })).await;
+    assert_ne!(guest.cookie, before, "who knew the old one is not logged in");
+    let mut user = app.user("ana").await;
+    let cookie = user.cookie.clone();
+    let (status, session) = user.post("/api/logout", json!({})).await;
+    assert_eq!((status, &session["user"]), (StatusCode::OK, &Value::Null));
+    user.cookie = cookie;
+    assert_eq!(user.get("/api/conversations").await.0, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn what_another_site_sends_is_refused() {
+    let app = TestApp::start().await;
+    let mut user = app.user("ana").await;
+    for token in ["", "0123456789abcdef0123456789abcdef"] {
+        token.clone_into(&mut user.token);
+        for path in ["/api/conversations/1/messages", "/api/logout", "/broadcasting/auth"] {
+            let (status, body) = user.post(path, json!({})).await;
+            assert_eq!((status.as_u16(), &body["code"]), (419, &json!("csrf")), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_another_origin_is_run() {
+    let app = TestApp::start().await;
+    for path in ["/", "/api/session", "/assets/none.js"] {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = app.router.clone().oneshot(request).await.unwrap();
+        let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+        assert!(policy.contains("default-src 'none'; script-src 'self'; style-src 'self';"));
+        assert!(!policy.contains("unsafe"), "{policy}");
+    }
+}

@@ -1,0 +1,89 @@
+//! All routes together, and what is around them.
+
+use anyhow::Result;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::any;
+use clarim::authorization::Channels;
+use tower_http::compression::CompressionLayer;
+use tower_http::services::{ServeDir, ServeFile};
+use tower_http::trace::TraceLayer;
+
+use crate::refusal::Refusal;
+use crate::{App, chat, dashboard, editor, notifications, session};
+
+const MAX_BODY: usize = 512 * 1024;
+
+pub(crate) fn router(app: App) -> Result<Router> {
+    // Who may hear what, feature by feature.
+    let channels = Channels::new();
+    let channels = chat::channels(channels);
+    let channels = notifications::channels(channels);
+    let channels = dashboard::channels(channels);
+    let channels = editor::channels(channels);
+
+    let api = Router::new()
+        .merge(session::routes())
+        .merge(chat::routes())
+        .merge(notifications::routes())
+        .merge(dashboard::routes())
+        .merge(editor::routes())
+        .merge(channels.routes_by_extractor(app.clarim.clone())?)
+        .route("/api/{*rest}", any(async || Refusal::NotFound))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn(session::protect))
+        .layer(session::layer(app.db.clone(), app.settings.url.starts_with("https:")));
+    let policy = policy(&app)?;
+    Ok(Router::new()
+        .merge(api)
+        .fallback_service(pages(&app))
+        .layer(CompressionLayer::new())
+        .layer(from_fn_with_state(policy, headers))
+        .layer(TraceLayer::new_for_http())
+        // The embedded server's own routes: browsers' connections, and signed requests of other backends.
+        .merge(app.clarim.routes())
+        .with_state(app))
+}
+
+/// The built pages. What is no file is an address of the page's own router.
+fn pages(app: &App) -> ServeDir<ServeFile> {
+    let root = &app.settings.web_root;
+    ServeDir::new(root).fallback(ServeFile::new(root.join("index.html")))
+}
+
+fn policy(app: &App) -> Result<HeaderValue> {
+    let server = app.settings.realtime.as_ref().map(|server| server.origin()).unwrap_or_default();
+    let policy = format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+         font-src 'self'; connect-src 'self' {server}; base-uri 'none'; form-action 'self'; \
+         frame-ancestors 'none'"
+    );
+    Ok(HeaderValue::from_str(&policy)?)
+}
+
+async fn headers(State(policy): State<HeaderValue>, request: Request, next: Next) -> Response {
+    // Names of built files change with what is in them.
+    let path = request.uri().path();
+    let (is_built, is_of_a_user) = (path.starts_with("/assets/"), path.starts_with("/api/"));
+    let mut response = next.run(request).await;
+    let cache = match response.status().is_success() {
+        true if is_built => "public, max-age=31536000, immutable",
+        _ if is_of_a_user => "no-store",
+        _ => "no-cache",
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    for (name, value) in [
+        (header::CACHE_CONTROL, cache),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "same-origin"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

@@ -1,0 +1,12 @@
+// What the user chose, otherwise what the system says.
+(() => {
+	const dark = matchMedia('(prefers-color-scheme: dark)');
+	const apply = () => {
+		const chosen = localStorage.getItem('theme');
+		const theme = chosen === 'light' || chosen === 'dark' ? chosen : dark.matches ? 'dark' : 'light';
+		document.documentElement.dataset.theme = theme;
+	};
+	apply();
+	dark.addEventListener('change', apply);
+	addEventListener('themechange', apply);
+})();

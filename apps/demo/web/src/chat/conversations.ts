@@ -1,0 +1,283 @@
+// The conversations of the user and what is known of their messages: one place for all pages, so that
+// counters and lists can't differ.
+
+import { computed, reactive, ref } from 'vue';
+import type { Conversation, Message, MessagePage, User } from '../events';
+import { api, ApiError, me } from '../session';
+
+/** A message that the backend has not confirmed. */
+export interface Draft {
+	id: string;
+	conversation: number;
+	body: string;
+	at: number;
+	/** `refused`: by the backend, so that trying again by itself would not help. `sent`: it is stored, and shown
+	 * as a draft until it has its place among the messages. */
+	state: 'waiting' | 'refused' | 'sent';
+}
+
+export interface Thread extends Conversation {
+	/** By number, without a gap: from the oldest that was loaded to the newest. */
+	messages: Message[];
+	drafts: Draft[];
+	isLoaded: boolean;
+	hasOlder: boolean;
+	isBusy: boolean;
+	error: unknown;
+}
+
+const threads = reactive(new Map<number, Thread>());
+const isLoaded = ref(false);
+const error = ref<unknown>(null);
+
+export const conversations = {
+	isLoaded,
+	error,
+	/** The one with the newest message first. */
+	list: computed(() => [...threads.values()].sort((a, b) => newest(b) - newest(a) || a.id - b.id)),
+	unread: computed(() => [...threads.values()].reduce((sum, thread) => sum + unreadOf(thread), 0)),
+	ids: computed(() => [...threads.keys()]),
+	get: (id: number): Thread | undefined => threads.get(id),
+};
+
+const newest = (thread: Thread): number => thread.drafts.at(-1)?.at ?? thread.last_message?.sent_at ?? 0;
+
+export const unreadOf = (thread: Conversation): number => Math.max(0, thread.last_seq - thread.read_seq);
+
+export function memberOf(thread: Conversation, id: number): User | undefined {
+	return thread.members.find((member) => member.id === id);
+}
+
+/** Between two it is the other one's name. */
+export function titleOf(thread: Conversation): string {
+	const others = thread.members.filter(({ id }) => id !== me().id);
+	return thread.members.length === 2 && others[0] ? others[0].name : thread.title;
+}
+
+/** Does it, and once more if it is asked for meanwhile: the answer that is on its way may be too old by then. */
+function upToDate(work: () => Promise<void>): () => Promise<void> {
+	let running: Promise<void> | undefined;
+	let isAskedAgain = false;
+	const run = async (): Promise<void> => {
+		try {
+			do {
+				isAskedAgain = false;
+				await work();
+			} while (isAskedAgain);
+		} finally {
+			running = undefined;
+		}
+	};
+	return () => {
+		isAskedAgain = true;
+		running ??= run();
+		return running;
+	};
+}
+
+/** Asks which there are, and how many messages each has. */
+export const loadConversations = upToDate(askForConversations);
+
+async function askForConversations(): Promise<void> {
+	try {
+		for (const found of await api<Conversation[]>('GET', '/api/conversations')) {
+			const known = threads.get(found.id);
+			if (known) {
+				// What is here may be newer than the answer.
+				known.read_seq = Math.max(known.read_seq, found.read_seq);
+				if (found.last_message) heard(known, found.last_message);
+			} else {
+				threads.set(found.id, {
+					...found, messages: [], drafts: storedDrafts(found.id), isLoaded: false, hasOlder: false, isBusy: false, error: null,
+				});
+			}
+		}
+		isLoaded.value = true;
+		error.value = null;
+	} catch (problem) {
+		error.value = problem;
+	}
+}
+
+/** A message that was pushed, or the answer to a message of ours. */
+export function receive(message: Message): void {
+	const thread = threads.get(message.conversation);
+	if (!thread) return;
+	heard(thread, message);
+	if (message.author === me().id) thread.read_seq = Math.max(thread.read_seq, message.seq);
+	const last = lastSeq(thread);
+	if (thread.isLoaded && message.seq > last + 1) {
+		// There is something between that was not heard, or is still on its way.
+		void catchUp(thread);
+		return;
+	}
+	if (thread.isLoaded && message.seq === last + 1) thread.messages.push(message);
+	drop(thread, message.id);
+}
+
+export function markedRead(id: number, seq: number): void {
+	const thread = threads.get(id);
+	if (thread) thread.read_seq = Math.max(thread.read_seq, seq);
+}
+
+function heard(thread: Thread, message: Message): void {
+	if (message.seq <= thread.last_seq && thread.last_message) return;
+	thread.last_seq = message.seq;
+	thread.last_message = message;
+}
+
+const path = (id: number): string => `/api/conversations/${id}`;
+
+/** The newest messages, when a conversation is opened. */
+export async function open(thread: Thread): Promise<void> {
+	if (thread.isLoaded) return catchUp(thread);
+	await busy(thread, async () => {
+		const { messages, has_more: hasOlder } = await api<MessagePage>('GET', `${path(thread.id)}/messages`);
+		Object.assign(thread, { messages, hasOlder, isLoaded: true });
+		settle(thread);
+	});
+	// What came while the answer was on its way.
+	if (thread.isLoaded) await catchUp(thread);
+	void flush(thread);
+}
+
+/** One more page of the history. */
+export async function loadOlder(thread: Thread): Promise<void> {
+	const first = thread.messages[0];
+	if (!first || !thread.hasOlder) return;
+	await busy(thread, async () => {
+		const page = await api<MessagePage>('GET', `${path(thread.id)}/messages?before=${first.seq}`);
+		thread.messages.unshift(...page.messages);
+		thread.hasOlder = page.has_more;
+	});
+}
+
+const catchingUp = new Map<number, () => Promise<void>>();
+
+/** What was said since the last message that is here. */
+export async function catchUp(thread: Thread): Promise<void> {
+	if (!thread.isLoaded) return;
+	const { id } = thread;
+	if (!catchingUp.has(id)) catchingUp.set(id, upToDate(() => askForMissing(thread)));
+	await catchingUp.get(id)?.();
+}
+
+async function askForMissing(thread: Thread): Promise<void> {
+	try {
+		for (let hasMore = true; hasMore;) {
+			const after = lastSeq(thread);
+			const page = await api<MessagePage>('GET', `${path(thread.id)}/messages?after=${after}`);
+			// Some may have been heard meanwhile.
+			const known = lastSeq(thread);
+			thread.messages.push(...page.messages.filter(({ seq }) => seq > known));
+			settle(thread);
+			hasMore = page.has_more;
+		}
+	} catch (problem) {
+		thread.error = problem;
+	}
+}
+
+const lastSeq = (thread: Thread): number => thread.messages.at(-1)?.seq ?? 0;
+
+/** Drafts that are messages by now are no drafts any more. */
+function settle(thread: Thread): void {
+	const last = thread.messages.at(-1);
+	if (last) heard(thread, last);
+	const ids = new Set(thread.messages.map(({ id }) => id));
+	for (const { id } of [...thread.drafts]) if (ids.has(id)) drop(thread, id);
+	thread.error = null;
+}
+
+async function busy(thread: Thread, work: () => Promise<void>): Promise<void> {
+	if (thread.isBusy) return;
+	thread.isBusy = true;
+	try {
+		await work();
+		thread.error = null;
+	} catch (problem) {
+		thread.error = problem;
+	} finally {
+		thread.isBusy = false;
+	}
+}
+
+/** Notes that everything that is here has been read. */
+export async function markRead(thread: Thread): Promise<void> {
+	const seq = thread.last_seq;
+	if (seq <= thread.read_seq) return;
+	thread.read_seq = seq;
+	await api('POST', `${path(thread.id)}/read`, { seq }).catch(() => {
+		// It is unread for the backend, which says so when it is asked again.
+	});
+}
+
+// --- Writing: a message is shown at once, and sent until the backend has it. Its id is made here, so
+// that the backend stores it once however often it is sent.
+
+export function write(thread: Thread, body: string): void {
+	thread.drafts.push({ id: crypto.randomUUID(), conversation: thread.id, body, at: Date.now(), state: 'waiting' });
+	keep(thread);
+	void flush(thread);
+}
+
+export function retry(thread: Thread, draft: Draft): void {
+	draft.state = 'waiting';
+	void flush(thread);
+}
+
+export function drop(thread: Thread, id: string): void {
+	const before = thread.drafts.length;
+	thread.drafts = thread.drafts.filter((draft) => draft.id !== id);
+	if (thread.drafts.length !== before) keep(thread);
+}
+
+const flushing = new Set<number>();
+/** Before what was not sent is tried again, in milliseconds. */
+const PAUSE = 3000;
+
+/** Sends what waits, one after the other, so that the order stays. */
+export async function flush(thread: Thread): Promise<void> {
+	if (flushing.has(thread.id)) return;
+	flushing.add(thread.id);
+	try {
+		for (;;) {
+			const draft = thread.drafts.find(({ state }) => state === 'waiting');
+			if (!draft) return;
+			const { id, body } = draft;
+			const mark = (state: Draft['state']) => {
+				const one = thread.drafts.find((each) => each.id === id);
+				if (one) one.state = state;
+			};
+			try {
+				const message = await api<Message>('POST', `${path(thread.id)}/messages`, { id, body });
+				mark('sent');
+				receive(message);
+			} catch (problem) {
+				const { status } = problem as ApiError;
+				// Not reached, or out of order: later, at the latest when the connection is back.
+				if (status === 0 || status >= 500) {
+					setTimeout(() => void flush(thread), PAUSE);
+					return;
+				}
+				mark('refused');
+			}
+		}
+	} finally {
+		flushing.delete(thread.id);
+	}
+}
+
+// A reload of the page doesn't lose what was written while the connection was away.
+const key = (id: number): string => `drafts.${me().id}.${id}`;
+
+function keep({ id, drafts }: Thread): void {
+	if (drafts.length) sessionStorage.setItem(key(id), JSON.stringify(drafts));
+	else sessionStorage.removeItem(key(id));
+}
+
+function storedDrafts(id: number): Draft[] {
+	const drafts = JSON.parse(sessionStorage.getItem(key(id)) ?? '[]') as Draft[];
+	// Whether they were stored is found out by sending them.
+	return drafts.map((draft) => ({ ...draft, state: 'waiting' }));
+}

@@ -1,0 +1,22 @@
+import { useI18n } from 'vue-i18n';
+import type { Metric } from '../events';
+
+/** Values with their units, in the user's language. */
+export function useFormat() {
+	const { t, locale } = useI18n();
+	const number = (value: number, digits = 1): string =>
+		new Intl.NumberFormat(locale.value, { maximumFractionDigits: digits }).format(value);
+	const unit = (metric: Metric): string => t(`dashboardPage.units.${metric}`);
+	const withUnit = (metric: Metric, value: number | null): string =>
+		(value === null ? t('dashboardPage.comparison.nothing') : `${number(value)} ${unit(metric)}`.trim());
+	const bytes = (count: number): string => (count < 10_000 ? `${number(count, 0)} B` : `${number(count / 1024)} KiB`);
+	const milliseconds = (value: number): string => (value < 10_000 ? `${number(value, 0)} ms` : `${number(value / 1000)} s`);
+	/** 14:05:30 */
+	const clock = (at: number): string =>
+		new Intl.DateTimeFormat(locale.value, { hour: '2-digit', minute: '2-digit', second: '2-digit' }).format(new Date(at));
+	const duration = (value: number): string => {
+		const seconds = Math.floor(value / 1000);
+		return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
+	};
+	return { number, unit, withUnit, bytes, milliseconds, clock, duration };
+}

@@ -1,0 +1,50 @@
+// The documents of the user, as they are listed.
+
+import { usePrivateChannel, useSubscription } from '@clarim/vue';
+import { onMounted, ref, shallowRef, watch } from 'vue';
+import type { Document } from '../events';
+import { api } from '../session';
+
+/** The longest title, as the backend has it. */
+export const MAX_TITLE = 80;
+
+export function useDocuments() {
+	const all = shallowRef<Document[]>([]);
+	const isLoaded = ref(false);
+	const error = ref<unknown>(null);
+
+	async function load(): Promise<void> {
+		try {
+			all.value = await api<Document[]>('GET', '/api/documents');
+			isLoaded.value = true;
+			error.value = null;
+		} catch (problem) {
+			error.value = problem;
+		}
+	}
+	const add = (document: Document): void => {
+		if (all.value.some(({ id }) => id === document.id)) return;
+		all.value = [document, ...all.value];
+	};
+	/** As exact as it is shown. */
+	const edited = (id: number): void => {
+		const now = Date.now();
+		if (!all.value.some((one) => one.id === id && now - one.edited_at > 20_000)) return;
+		all.value = all.value.map((one) => (one.id === id ? { ...one, edited_at: now } : one));
+	};
+	async function create(title: string): Promise<Document> {
+		const document = await api<Document>('POST', '/api/documents', { title });
+		add(document);
+		return document;
+	}
+
+	// Those that somebody creates meanwhile.
+	const channel = usePrivateChannel('documents', { DocumentCreated: ({ document }) => add(document) });
+	const { isSubscribed } = useSubscription(channel);
+	watch(isSubscribed, (subscribed) => {
+		if (subscribed) void load();
+	});
+	onMounted(load);
+
+	return { all, isLoaded, error, load, create, edited };
+}

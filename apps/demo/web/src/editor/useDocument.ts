@@ -1,0 +1,79 @@
+import { usePresenceChannel, useSubscription, useWebSocketStatus, useWhisper } from '@clarim/vue';
+import { computed, onBeforeUnmount, onMounted, onScopeDispose, shallowRef, watch } from 'vue';
+import { Awareness } from 'y-protocols/awareness';
+import * as Y from 'yjs';
+import type { DocumentState, UpdateStored, User } from '../events';
+import { api, ApiError, me } from '../session';
+import { Cursors, type Whispered } from './cursors';
+import { DocumentSync, type SyncStatus } from './sync';
+
+/**
+ * A document which everybody who has it open edits. Updates go to the backend, which stores and broadcasts them
+ * on the presence channel `document.{id}`; cursors are whispered there.
+ */
+export function useDocument(id: number) {
+	const doc = new Y.Doc();
+	const awareness = new Awareness(doc);
+	const path = `/api/documents/${id}`;
+	const key = `document.${me().id}.${id}`;
+	const status = shallowRef<SyncStatus>({ isLoaded: false, isUnsaved: false, error: null });
+	const code = (error: unknown): string => (error instanceof ApiError ? error.code : '');
+
+	const sync = new DocumentSync(doc, {
+		sync: (state) => api<DocumentState>('POST', `${path}/sync`, { state }),
+		save: (update) => api<UpdateStored>('POST', `${path}/updates`, { update }),
+		isTemporary: (error) => !(error instanceof ApiError) || error.status === 0 || error.status >= 500,
+		isIncomplete: (error) => code(error) === 'incomplete',
+	}, {
+		get: () => sessionStorage.getItem(key),
+		set: (update) => (update ? sessionStorage.setItem(key, update) : sessionStorage.removeItem(key)),
+	}, (now) => {
+		status.value = now;
+	});
+
+	const { channel, users } = usePresenceChannel<User>(`document.${id}`, {
+		events: { DocumentUpdated: (event) => sync.receive(event) },
+		// Who comes is told at once where the others are.
+		joining: () => whisper(cursors.own()),
+		leaving: (user) => cursors.drop(user),
+	});
+	const { isSubscribed, error: refusal } = useSubscription(channel);
+	const { isConnected } = useWebSocketStatus();
+	// Five in a second at most; Pusher's limit is ten for all that one connection whispers.
+	const { whisper } = useWhisper<Whispered>(channel, 'cursor', {
+		throttle: 200,
+		trailing: true,
+		expiry: 0,
+		onWhisper: (whispered, userId) => cursors.hear(whispered, users.value.find((user) => String(user.id) === userId)),
+	});
+	const cursors = new Cursors(awareness, whisper);
+
+	onMounted(() => sync.exchange());
+	// What is broadcast from now on arrives; what was before is asked for, and what was written meanwhile sent.
+	watch(isSubscribed, (subscribed) => {
+		if (!subscribed) return;
+		void sync.exchange();
+		whisper(cursors.own());
+	});
+	onBeforeUnmount(() => {
+		void sync.flush();
+		if (isSubscribed.value) channel.value?.whisper('cursor', cursors.gone());
+	});
+	onScopeDispose(() => {
+		sync.stop();
+		awareness.destroy();
+		doc.destroy();
+	});
+
+	return {
+		doc,
+		awareness,
+		users,
+		isLoaded: computed(() => status.value.isLoaded),
+		isUnsaved: computed(() => status.value.isUnsaved),
+		error: computed(() => status.value.error),
+		isForbidden: computed(() => code(status.value.error) === 'forbidden' || refusal.value?.status === 403),
+		isOffline: computed(() => !isConnected.value || code(status.value.error) === 'offline'),
+		retry: () => sync.exchange(),
+	};
+}

@@ -1,0 +1,88 @@
+// The user's notifications: those stored and those pushed, the same on every page and in every tab.
+
+import { useNotifications, usePrivateChannel } from '@clarim/vue';
+import { inject, provide, type InjectionKey } from 'vue';
+import { useI18n } from 'vue-i18n';
+import { useRouter } from 'vue-router';
+import { markedRead } from '../chat/conversations';
+import { useErrorText } from '../errors';
+import type { Notifications } from '../events';
+import { api, me } from '../session';
+import { toast } from '../ui/toasts';
+import { useDescription } from './description';
+
+/** One of those that Rust declares; `type` says which. */
+export type Told = Notifications[keyof Notifications] & { read_at?: string | null; created_at?: string };
+
+/** As the table has it. */
+interface Stored {
+	id: string;
+	type: string;
+	data: object;
+	read_at: string | null;
+	created_at: string;
+}
+
+function create() {
+	const { t } = useI18n();
+	const router = useRouter();
+	const describe = useDescription();
+	const errorText = useErrorText();
+	const name = `App.Models.User.${me().id}`;
+
+	const all = useNotifications<Told>(name, {
+		load: async () => {
+			const stored = await api<Stored[]>('GET', '/api/notifications');
+			return stored.map(({ data, ...rest }) => ({ ...data, ...rest }) as Told);
+		},
+		save: (ids) => api('POST', '/api/notifications/read', { ids }),
+		onNotification(told) {
+			const { title, text, link } = describe(told);
+			toast({
+				title,
+				text,
+				kind: 'info',
+				action: link === undefined ? undefined : {
+					label: t('notificationsPage.show'),
+					run: () => {
+						void markRead(told.id);
+						void router.push(link);
+					},
+				},
+			});
+		},
+	});
+
+	const ids = () => all.notifications.value.map(({ id }) => id);
+	// What this user has done in another tab.
+	usePrivateChannel(name, {
+		NotificationsRead: (event) => all.setRead(event.ids ?? ids()),
+		ConversationRead: ({ conversation, seq }) => markedRead(conversation, seq),
+	});
+
+	const failed = (error: unknown) =>
+		toast({ kind: 'error', title: t('notificationsPage.failed'), text: errorText(error) });
+	const markRead = (id: string) => all.markRead(id).catch(failed);
+	/** Those too that are too old to be here. */
+	const markAllRead = async () => {
+		await api('POST', '/api/notifications/read', { ids: null }).then(() => all.setRead(ids())).catch(failed);
+	};
+
+	const { notifications, unread, isLoading, error, reload } = all;
+	return { notifications, unread, isLoading, error, reload, markRead, markAllRead };
+}
+
+const KEY: InjectionKey<ReturnType<typeof create>> = Symbol('notifications');
+
+/** For all components below. */
+export function provideNotifications() {
+	const all = create();
+	provide(KEY, all);
+	return all;
+}
+
+export function useMyNotifications() {
+	const all = inject(KEY);
+	if (!all) throw new Error('provideNotifications has not been called above this component');
+	return all;
+}

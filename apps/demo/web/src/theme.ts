@@ -1,0 +1,14 @@
+import { ref } from 'vue';
+
+export type Theme = 'light' | 'dark' | 'system';
+
+const stored = localStorage.getItem('theme');
+export const theme = ref<Theme>(stored === 'light' || stored === 'dark' ? stored : 'system');
+
+/** `public/theme.js` does the rest. */
+export function setTheme(chosen: Theme): void {
+	theme.value = chosen;
+	if (chosen === 'system') localStorage.removeItem('theme');
+	else localStorage.setItem('theme', chosen);
+	dispatchEvent(new Event('themechange'));
+}

@@ -1,0 +1,11 @@
+import { onScopeDispose, ref, type Ref } from 'vue';
+
+/** The time, as it goes by. */
+export function useNow(period: number): Readonly<Ref<number>> {
+	const now = ref(Date.now());
+	const timer = setInterval(() => {
+		now.value = Date.now();
+	}, period);
+	onScopeDispose(() => clearInterval(timer));
+	return now;
+}

@@ -1,0 +1,71 @@
+// What is said on more than one page. In texts of vue-i18n @, | and {} mean something: {'@'} is the sign.
+
+export const pt = {
+	nav: { main: 'Principal', chat: 'Conversas', notifications: 'Notificações', dashboard: 'Painel', editor: 'Editor' },
+	skip: 'Ir para o conteúdo',
+	connection: { label: 'Conexão', online: 'Online', connecting: 'Conectando…', offline: 'Offline' },
+	menu: {
+		open: 'Conta e preferências', language: 'Idioma', theme: 'Tema', light: 'Claro', dark: 'Escuro', system: 'Do sistema',
+		logout: 'Sair',
+	},
+	login: {
+		title: 'Entrar',
+		lead: 'Quatro aplicações em tempo real. Abra duas janelas, entre com pessoas diferentes e veja uma na outra.',
+		login: 'Usuário',
+		password: 'Senha',
+		submit: 'Entrar',
+		pick: 'Nesta demonstração a senha de todos é “{password}”. Escolha quem entra:',
+		expired: 'A sessão terminou. Entre de novo.',
+	},
+	errors: {
+		title: 'Não foi possível carregar',
+		retry: 'Tentar de novo',
+		offline: 'Sem conexão com o servidor.',
+		guest: 'Entre para continuar.',
+		wrong_login: 'Usuário ou senha incorretos.',
+		forbidden: 'Você não tem acesso.',
+		not_found: 'Não existe.',
+		csrf: 'A página ficou antiga. Recarregue e tente de novo.',
+		broken: 'O servidor teve um problema. Tente de novo daqui a pouco.',
+		invalid: 'O que foi enviado não é válido.',
+	},
+	missing: { title: 'Página não encontrada', text: 'Este endereço não existe.', back: 'Voltar ao início' },
+	toast: { area: 'Avisos', close: 'Fechar' },
+	loading: 'Carregando…',
+	online: 'online',
+};
+
+export const en: typeof pt = {
+	nav: { main: 'Main', chat: 'Chat', notifications: 'Notifications', dashboard: 'Dashboard', editor: 'Editor' },
+	skip: 'Skip to content',
+	connection: { label: 'Connection', online: 'Online', connecting: 'Connecting…', offline: 'Offline' },
+	menu: {
+		open: 'Account and preferences', language: 'Language', theme: 'Theme', light: 'Light', dark: 'Dark', system: 'System',
+		logout: 'Log out',
+	},
+	login: {
+		title: 'Log in',
+		lead: 'Four real-time applications. Open two windows, log in as different people and watch one in the other.',
+		login: 'User',
+		password: 'Password',
+		submit: 'Log in',
+		pick: 'In this demo everybody’s password is “{password}”. Choose who you are:',
+		expired: 'Your session has ended. Please log in again.',
+	},
+	errors: {
+		title: 'This could not be loaded',
+		retry: 'Try again',
+		offline: 'There is no connection to the server.',
+		guest: 'Log in to continue.',
+		wrong_login: 'Wrong user or password.',
+		forbidden: 'You have no access.',
+		not_found: 'It does not exist.',
+		csrf: 'This page is out of date. Reload it and try again.',
+		broken: 'The server had a problem. Try again in a moment.',
+		invalid: 'What was sent is not valid.',
+	},
+	missing: { title: 'Page not found', text: 'There is nothing at this address.', back: 'Back to the start' },
+	toast: { area: 'Messages', close: 'Close' },
+	loading: 'Loading…',
+	online: 'online',
+};

@@ -1,0 +1,205 @@
+//! Three nodes on this machine, over Redis and over NATS: what goes from one to another, how fast, and what
+//! it costs whom.
+
+mod client;
+mod node;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use clarim_testing::{Program, nats, redis};
+use hdrhistogram::Histogram;
+use tokio::task::JoinSet;
+
+use client::Client;
+use node::{Node, Publisher};
+
+/// Measures a cluster of three nodes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The server's program.
+    #[arg(long, default_value = "target/release/clarim")]
+    binary: PathBuf,
+    /// Seconds for each load.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Members who join one presence channel at once.
+    #[arg(long, default_value_t = 1000)]
+    members: usize,
+}
+
+/// Subscribers on each of the first two nodes, where deliveries are counted.
+const SUBSCRIBERS: usize = 100;
+
+/// Requests under way while throughput is measured.
+const AT_ONCE: usize = 32;
+
+/// Of an event: about a hundred bytes in all.
+const DATA: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        println!("| bus | | |\n|---|---|---|");
+        let server = redis();
+        measure("Redis", &format!("redis://127.0.0.1:{}", server.port), &server, options).await?;
+        let server = nats(&[]);
+        measure("NATS", &format!("nats://127.0.0.1:{}", server.port), &server, options).await
+    })
+}
+
+async fn measure(bus: &str, url: &str, server: &Program, options: &Options) -> Result<()> {
+    let nodes = [(); 3].map(|()| Node::start(&options.binary, url));
+    for node in &nodes {
+        node.is_ready().await?;
+    }
+    let time = Duration::from_secs(options.seconds);
+    let row = |what: &str, figure: String| println!("| {bus} | {what} | {figure} |");
+    for (what, to) in [("same node", 0), ("another node", 1)] {
+        let latency = latency(&nodes[0], &nodes[to], time).await?;
+        let at = |quantile| latency.value_at_quantile(quantile) as f64 / 1e3;
+        let figure = format!("p50 {:.2} ms · p99 {:.2} ms", at(0.5), at(0.99));
+        row(&format!("request until read, 200 events/s, {what}"), figure);
+    }
+    let load = throughput(&nodes, server, time).await?;
+    row(
+        &format!("deliveries/s to {SUBSCRIBERS} subscribers on each of two nodes"),
+        format!("{:.0} ({:.0} events/s, {} lost)", load.deliveries, load.events, load.lost),
+    );
+    for (who, cost) in ["publishing node", "node with subscribers", "node without interest", "bus"]
+        .into_iter()
+        .zip(load.cost)
+    {
+        row(&format!("CPU per event there, {who}"), format!("{cost:.1} µs"));
+    }
+    for at_once in [1, AT_ONCE] {
+        let cost = publish_to_nobody(&nodes[0], at_once, time).await?;
+        let what = format!("CPU per event to nobody, publishing node, {at_once} at once");
+        row(&what, format!("{cost:.1} µs"));
+    }
+    let storm = storm(&nodes, options.members).await?;
+    let what =
+        format!("{} members join one channel over 3 nodes until all know all", options.members);
+    row(&what, format!("{:.2} s", storm.as_secs_f64()));
+    Ok(())
+}
+
+/// From before the request to after the read, at a steady rate.
+async fn latency(from: &Node, to: &Node, time: Duration) -> Result<Histogram<u64>> {
+    let mut client = Client::connect(to.port).await?;
+    client.subscribe("latency", None).await?;
+    let mut publisher = Publisher::connect(from).await?;
+    let mut histogram = Histogram::<u64>::new(3)?;
+    let mut ticks = tokio::time::interval(Duration::from_millis(5));
+    let begun = Instant::now();
+    while begun.elapsed() < time {
+        ticks.tick().await;
+        let at = Instant::now();
+        publisher.publish("latency", "x").await?;
+        client.event().await?;
+        histogram.record(u64::try_from(at.elapsed().as_micros())?)?;
+    }
+    Ok(histogram)
+}
+
+struct Load {
+    deliveries: f64,
+    events: f64,
+    lost: usize,
+    /// Microseconds for each event: of each node, and of the bus.
+    cost: [f64; 4],
+}
+
+/// As many events as the first node takes, to subscribers on the first two; nobody listens on the third.
+async fn throughput(nodes: &[Node; 3], bus: &Program, time: Duration) -> Result<Load> {
+    let mut readers = JoinSet::new();
+    for n in 0..2 * SUBSCRIBERS {
+        let mut client = Client::connect(nodes[n % 2].port).await?;
+        client.subscribe("load", None).await?;
+        readers.spawn(async move { client.count("end").await });
+    }
+    let processes: Vec<u32> = nodes.iter().map(|n| n.program.id()).chain([bus.id()]).collect();
+    let before: Vec<Duration> = processes.iter().map(|id| node::cpu(*id)).collect::<Result<_>>()?;
+    let begun = Instant::now();
+    let sent = publish_for(&nodes[0], "load", AT_ONCE, time).await?;
+    Publisher::connect(&nodes[0]).await?.publish("load", "end").await?;
+    let mut read = 0;
+    while let Some(done) = readers.join_next().await {
+        read += done??;
+    }
+    let took = begun.elapsed().as_secs_f64();
+    let mut cost = [0.0; 4];
+    for ((cost, id), before) in cost.iter_mut().zip(&processes).zip(before) {
+        *cost = (node::cpu(*id)? - before).as_secs_f64() * 1e6 / f64::from(sent);
+    }
+    let expected = sent as usize * 2 * SUBSCRIBERS;
+    Ok(Load {
+        deliveries: read as f64 / took,
+        events: f64::from(sent) / took,
+        lost: expected - read,
+        cost,
+    })
+}
+
+/// What a publish costs that goes to the bus and to no client.
+async fn publish_to_nobody(node: &Node, at_once: usize, time: Duration) -> Result<f64> {
+    let before = node::cpu(node.program.id())?;
+    let sent = publish_for(node, "nobody", at_once, time).await?;
+    let cost = node::cpu(node.program.id())? - before;
+    Ok(cost.as_secs_f64() * 1e6 / f64::from(sent))
+}
+
+/// Publishes as much as goes, with so many requests under way. How many events that was.
+async fn publish_for(
+    node: &Node,
+    channel: &'static str,
+    at_once: usize,
+    time: Duration,
+) -> Result<u32> {
+    let begun = Instant::now();
+    let mut publishers = JoinSet::new();
+    for _ in 0..at_once {
+        let mut publisher = Publisher::connect(node).await?;
+        publishers.spawn(async move {
+            let mut sent = 0;
+            while begun.elapsed() < time {
+                publisher.publish(channel, DATA).await?;
+                sent += 1;
+            }
+            anyhow::Ok(sent)
+        });
+    }
+    let mut sent = 0;
+    while let Some(done) = publishers.join_next().await {
+        sent += done??;
+    }
+    Ok(sent)
+}
+
+/// Many join one presence channel at once, on all nodes. Until each of them knows all.
+async fn storm(nodes: &[Node; 3], members: usize) -> Result<Duration> {
+    let mut clients = Vec::new();
+    for n in 0..members {
+        clients.push(Client::connect(nodes[n % 3].port).await?);
+    }
+    let begun = Instant::now();
+    let mut joining = JoinSet::new();
+    for (n, mut client) in clients.into_iter().enumerate() {
+        joining.spawn(async move {
+            let mut known = client.subscribe("presence-storm", Some(n)).await?;
+            while known.len() < members {
+                known.insert(client.member_added().await?);
+            }
+            anyhow::Ok((client, known))
+        });
+    }
+    let mut lists: Vec<(Client, BTreeSet<String>)> = Vec::new();
+    while let Some(done) = joining.join_next().await {
+        lists.push(done??);
+    }
+    let took = begun.elapsed();
+    ensure!(lists.windows(2).all(|pair| pair[0].1 == pair[1].1), "the lists differ");
+    Ok(took)
+}

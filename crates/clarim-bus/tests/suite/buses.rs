@@ -1,0 +1,93 @@
+//! The buses, and that each does what every bus must do.
+
+use clarim_bus::{Address, MemoryBus};
+use clarim_testing::{Program, RedisCluster, Sentinels, nats, redis, redis_with};
+
+use crate::scenarios;
+
+fn address(url: &str) -> Address {
+    Address::parse(url).unwrap()
+}
+
+pub(crate) fn of_redis(server: &Program) -> Address {
+    address(&format!("redis://127.0.0.1:{}", server.port))
+}
+
+pub(crate) fn of_nats(server: &Program) -> Address {
+    address(&format!("nats://127.0.0.1:{}", server.port))
+}
+
+#[tokio::test]
+async fn memory() {
+    scenarios::all(&MemoryBus::new().into(), true).await;
+}
+
+#[tokio::test]
+async fn one_redis() {
+    let server = redis();
+    scenarios::all(&of_redis(&server), true).await;
+}
+
+#[tokio::test]
+async fn redis_with_a_password() {
+    let server = redis_with(&["--requirepass", "s:cr/t"]);
+    let port = server.port;
+    scenarios::all(&address(&format!("redis://:s%3Acr%2Ft@127.0.0.1:{port}/2")), true).await;
+}
+
+#[tokio::test]
+async fn redis_with_a_user_who_may_do_little() {
+    let may = ["+@pubsub", "+hello", "+select", "+client", "+ping"];
+    let user = ["--user", "bus", "on", ">secret", "resetchannels", "&*", "-@all"];
+    let server = redis_with(&[&user[..], &may].concat());
+    scenarios::all(&address(&format!("redis://bus:secret@127.0.0.1:{}", server.port)), true).await;
+}
+
+#[tokio::test]
+async fn redis_that_sentinels_watch_over() {
+    let servers = Sentinels::start();
+    scenarios::all(&address(&servers.url()), true).await;
+}
+
+#[tokio::test]
+async fn redis_cluster() {
+    let cluster = RedisCluster::start();
+    scenarios::all(&address(&cluster.url()), true).await;
+}
+
+#[tokio::test]
+async fn one_nats() {
+    let server = nats(&[]);
+    scenarios::all(&of_nats(&server), false).await;
+}
+
+#[tokio::test]
+async fn nats_with_a_password() {
+    let server = nats(&["--user", "bus", "--pass", "s:cret"]);
+    scenarios::all(&address(&format!("nats://bus:s%3Acret@127.0.0.1:{}", server.port)), false)
+        .await;
+}
+
+#[test]
+fn a_wrong_address_is_refused_without_its_password() {
+    for (url, sentence) in [
+        ("localhost", "is no URL; it would be like redis://host:6379"),
+        ("http://x", "http:// is no kind of bus"),
+        ("redis://", "names no host; it would be like redis://host"),
+        ("redis://a,b", "names several hosts; for a cluster it would be redis-cluster://"),
+        ("redis://:hush@host:99999999", "is no address of Redis; it would be like redis://user"),
+        ("redis-sentinel://:hush@a:1", "does not say which master"),
+        ("redis-sentinel://:hush@a:x/m", "is no address of Redis"),
+        ("nats://u:hush@?credentials=/no/file", "names no host"),
+        (
+            "nats://host?credentials=/no/file",
+            "the file /no/file with the credentials cannot be read",
+        ),
+    ] {
+        let error = Address::parse(url).unwrap_err().to_string();
+        assert!(error.contains(sentence), "{url}: {error}");
+        assert!(!error.contains("hush"), "{error}");
+    }
+    let shown = format!("{:?}", address("redis://:hush@host"));
+    assert!(!shown.contains("hush"), "{shown}");
+}

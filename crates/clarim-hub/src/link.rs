@@ -1,0 +1,186 @@
+//! A channel's tie to the same channel on the other nodes.
+
+use std::time::Duration;
+
+use clarim_protocol::SocketId;
+use clarim_protocol::cluster::{Change, NodeId, State, Word, encode};
+use clarim_protocol::user::Member;
+use smallvec::SmallVec;
+
+use crate::entry::{ChannelKey, Post, Seat, Told};
+
+/// Bytes of members in one part of a long state: well below what any bus takes.
+const PART_BYTES: usize = 256 << 10;
+
+/// In a cluster, every channel that a node has is tied to those of the others.
+#[derive(Debug)]
+pub(crate) struct Link {
+    phase: LinkPhase,
+    /// Of the state of this node; see [`State::number`].
+    number: u64,
+    /// Subscriptions that the others have been told of.
+    pub(crate) told: u32,
+    /// Subscriptions here when this node last heard itself say how many there are.
+    pub(crate) heard: u32,
+    /// What is known of the other nodes.
+    remotes: SmallVec<[Remote; 2]>,
+    /// It stands in the shard's list of channels to be closed.
+    pub(crate) is_idle: bool,
+}
+
+#[derive(Debug)]
+enum LinkPhase {
+    /// The bus has yet to confirm that it is listened to, and the others to say who is there. Those who want
+    /// to subscribe wait for that.
+    Opening(Vec<Waiting>),
+    Open,
+}
+
+/// Who waits for a channel to be opened.
+#[derive(Debug, Clone)]
+pub(crate) struct Waiting {
+    pub(crate) seat: Seat,
+    pub(crate) socket_id: SocketId,
+    pub(crate) member: Option<Member>,
+}
+
+/// What is known of one other node on the channel.
+#[derive(Debug)]
+pub(crate) struct Remote {
+    pub(crate) node: NodeId,
+    /// The number of its state as far as it is known; `None`: something of it was missed.
+    pub(crate) number: Option<u64>,
+    pub(crate) subscriptions: u32,
+    pub(crate) online: bool,
+    /// The parts of a long state that have come so far.
+    pub(crate) parts: Vec<Member>,
+    /// When the number was last known to be right.
+    pub(crate) heard_at: Duration,
+    /// When it was last asked for the whole of it.
+    pub(crate) wanted_at: Option<Duration>,
+}
+
+impl Link {
+    /// `number` is greater than any that an earlier life of the channel on this node has had.
+    pub(crate) fn new(number: u64) -> Self {
+        let phase = LinkPhase::Opening(Vec::new());
+        Self { phase, number, told: 0, heard: 0, remotes: SmallVec::new(), is_idle: false }
+    }
+
+    /// Those who wait, while the channel isn't open.
+    pub(crate) fn waiting(&mut self) -> Option<&mut Vec<Waiting>> {
+        match &mut self.phase {
+            LinkPhase::Opening(waiting) => Some(waiting),
+            LinkPhase::Open => None,
+        }
+    }
+
+    pub(crate) fn is_waited_for(&self) -> bool {
+        matches!(&self.phase, LinkPhase::Opening(waiting) if !waiting.is_empty())
+    }
+
+    /// The channel is open: those who have waited for it.
+    pub(crate) fn open(&mut self) -> Vec<Waiting> {
+        match std::mem::replace(&mut self.phase, LinkPhase::Open) {
+            LinkPhase::Opening(waiting) => waiting,
+            LinkPhase::Open => Vec::new(),
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.phase, LinkPhase::Open)
+    }
+
+    /// Tells the others of a change.
+    pub(crate) fn changed(&mut self, key: &ChannelKey, change: Change<'_>, post: &impl Post) {
+        self.number += 1;
+        say(key, &Word::Changed { number: self.number, change }, post);
+    }
+
+    /// Tells the others the number of the state, for those who have missed something.
+    pub(crate) fn say_number(&self, key: &ChannelKey, post: &impl Post) {
+        say(key, &Word::Number(self.number), post);
+    }
+
+    /// Tells the others the whole state, in as many parts as it needs. `hello`: theirs are wanted too.
+    pub(crate) fn say_state<'a>(
+        &mut self,
+        key: &ChannelKey,
+        state: State<'a>,
+        members: impl Iterator<Item = &'a str>,
+        (hello, post): (bool, &impl Post),
+    ) {
+        // A state that differs from the one before has another number.
+        if self.told != state.subscriptions {
+            self.told = state.subscriptions;
+            self.number += 1;
+        }
+        let mut state = State { number: self.number, ..state };
+        let mut bytes = 0;
+        let mut members = members.peekable();
+        while let Some(member) = members.next() {
+            bytes += member.len();
+            state.members.push(member);
+            if bytes > PART_BYTES && members.peek().is_some() {
+                bytes = 0;
+                let rest = State { members: Vec::new(), cached: None, ..state.clone() };
+                say(key, &Word::State(State { more: true, ..state }), post);
+                state = rest;
+            }
+        }
+        say(key, &if hello { Word::Hello(state) } else { Word::State(state) }, post);
+    }
+
+    /// Whether, of all nodes on the channel, this one has the least number.
+    pub(crate) fn is_first(&self, node: Option<NodeId>) -> bool {
+        self.remotes.iter().all(|remote| node < Some(remote.node))
+    }
+
+    pub(crate) fn subscriptions_elsewhere(&self) -> usize {
+        self.remotes.iter().map(|remote| remote.subscriptions as usize).sum()
+    }
+
+    pub(crate) fn is_online_elsewhere(&self) -> bool {
+        self.remotes.iter().any(|remote| remote.online)
+    }
+
+    /// The record of a node.
+    pub(crate) fn remote(&mut self, node: NodeId) -> Option<&mut Remote> {
+        self.remotes.iter_mut().find(|remote| remote.node == node)
+    }
+
+    /// The record of a node that is being heard.
+    pub(crate) fn hear(&mut self, node: NodeId, now: Duration) -> &mut Remote {
+        let at = self.remotes.iter().position(|remote| remote.node == node).unwrap_or_else(|| {
+            self.remotes.push(Remote {
+                node,
+                number: None,
+                subscriptions: 0,
+                online: false,
+                parts: Vec::new(),
+                heard_at: now,
+                wanted_at: None,
+            });
+            self.remotes.len() - 1
+        });
+        self.remotes[at].heard_at = now;
+        &mut self.remotes[at]
+    }
+
+    /// The nodes that have not been heard since.
+    pub(crate) fn silent_since(&self, since: Duration) -> SmallVec<[NodeId; 2]> {
+        self.remotes.iter().filter(|r| r.heard_at < since).map(|remote| remote.node).collect()
+    }
+
+    pub(crate) fn forget(&mut self, node: NodeId) {
+        self.remotes.retain(|remote| remote.node != node);
+    }
+}
+
+/// Tells the other nodes something on the channel's subject.
+pub(crate) fn say(key: &ChannelKey, word: &Word<'_>, post: &impl Post) {
+    if let Some(node) = post.node_id() {
+        let (message, hello) = (encode(node, word), matches!(word, Word::Hello(_)));
+        post.tell(Told::Say { channel: key.clone(), message, hello });
+    }
+}

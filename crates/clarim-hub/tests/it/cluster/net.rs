@@ -1,0 +1,279 @@
+//! A bus that delivers when the test lets it, and the nodes on it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use clarim_hub::app::App;
+use clarim_hub::cluster::{Cluster, ClusterSettings, Wire};
+use clarim_protocol::cluster::NodeId;
+
+use crate::harness::{Inboxes, World};
+
+pub(crate) const LEASE: Duration = Duration::from_secs(10);
+
+/// From a node to the bus.
+#[derive(Debug)]
+enum Command {
+    Subscribe(String),
+    Unsubscribe(String),
+    Publish(String, Bytes, u64),
+}
+
+/// From the bus to a node.
+#[derive(Debug)]
+enum News {
+    Up,
+    Down,
+    Subscribed(String),
+    Message(String, Bytes),
+    Published(u64, u32),
+    Lost(u64),
+}
+
+/// A node and its connection to the bus.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) world: World,
+    pub(crate) cluster: Cluster<Inboxes>,
+    pub(crate) is_frozen: bool,
+    line: Line,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    is_connected: bool,
+    /// What it would be subscribed to after a reconnect.
+    wanted: BTreeSet<String>,
+    commands: VecDeque<Command>,
+    news: VecDeque<News>,
+}
+
+impl Wire for Line {
+    fn subscribe(&mut self, subject: &str) {
+        self.wanted.insert(subject.to_owned());
+        if self.is_connected {
+            self.commands.push_back(Command::Subscribe(subject.to_owned()));
+        }
+    }
+
+    fn unsubscribe(&mut self, subject: &str) {
+        self.wanted.remove(subject);
+        if self.is_connected {
+            self.commands.push_back(Command::Unsubscribe(subject.to_owned()));
+        }
+    }
+
+    fn publish(&mut self, subject: &str, message: Bytes, ticket: u64) {
+        if self.is_connected {
+            self.commands.push_back(Command::Publish(subject.to_owned(), message, ticket));
+        } else {
+            self.news.push_back(News::Lost(ticket));
+        }
+    }
+}
+
+/// All nodes, and the bus between them.
+#[derive(Debug)]
+pub(crate) struct Net {
+    pub(crate) places: Vec<Place>,
+    pub(crate) now: Duration,
+    subscribers: BTreeMap<String, BTreeSet<usize>>,
+    next_id: u64,
+    app: App,
+    /// Whether the bus says how many have got a message.
+    counts: bool,
+}
+
+impl Net {
+    pub(crate) fn new(nodes: usize, app: App, counts: bool) -> Self {
+        let mut net = Self {
+            places: Vec::new(),
+            now: Duration::from_secs(1000),
+            subscribers: BTreeMap::new(),
+            next_id: 1,
+            app,
+            counts,
+        };
+        for _ in 0..nodes {
+            net.start();
+        }
+        net.settle();
+        net
+    }
+
+    /// A new node comes; it is the last in `places`.
+    pub(crate) fn start(&mut self) {
+        let place = self.new_place();
+        self.places.push(place);
+        self.mend(self.places.len() - 1);
+    }
+
+    fn new_place(&mut self) -> Place {
+        let id = NodeId(self.next_id);
+        self.next_id += 1;
+        let mut world = World::in_cluster(id, vec![self.app.clone()], 1);
+        world.now = self.now;
+        let settings = ClusterSettings {
+            prefix: "test".to_owned(),
+            lease: LEASE,
+            deadline: Duration::from_secs(1),
+        };
+        let cluster = Cluster::new(world.node.clone(), id, settings);
+        let mut line = Line::default();
+        cluster.start(&mut line);
+        Place { world, cluster, is_frozen: false, line }
+    }
+
+    /// The connection of a node to the bus breaks: what is on the way is lost.
+    pub(crate) fn cut(&mut self, node: usize) {
+        self.forget(node);
+        let line = &mut self.places[node].line;
+        if std::mem::take(&mut line.is_connected) {
+            line.news.retain(|news| matches!(news, News::Published(..) | News::Lost(_)));
+            for command in line.commands.drain(..) {
+                if let Command::Publish(_, _, ticket) = command {
+                    line.news.push_back(News::Lost(ticket));
+                }
+            }
+            line.news.push_back(News::Down);
+        }
+    }
+
+    /// It stands again.
+    pub(crate) fn mend(&mut self, node: usize) {
+        let line = &mut self.places[node].line;
+        if !line.is_connected {
+            line.is_connected = true;
+            for subject in &line.wanted {
+                self.subscribers.entry(subject.clone()).or_default().insert(node);
+            }
+            line.news.push_back(News::Up);
+        }
+    }
+
+    /// A node dies, with all its connections; another one starts in its place.
+    pub(crate) fn replace(&mut self, node: usize) {
+        self.forget(node);
+        self.places[node] = self.new_place();
+        self.mend(node);
+    }
+
+    /// A message that a node is about to get is lost, as a bus may do with a slow reader.
+    pub(crate) fn drop_next(&mut self, node: usize) {
+        let news = &mut self.places[node].line.news;
+        if let Some(at) = news.iter().position(|news| matches!(news, News::Message(..))) {
+            news.remove(at);
+        }
+    }
+
+    fn forget(&mut self, node: usize) {
+        for subscribers in self.subscribers.values_mut() {
+            subscribers.remove(&node);
+        }
+    }
+
+    /// The bus takes some of what a node has said.
+    pub(crate) fn run_bus(&mut self, node: usize, commands: usize) {
+        for _ in 0..commands {
+            let Some(command) = self.places[node].line.commands.pop_front() else { return };
+            match command {
+                Command::Subscribe(subject) => {
+                    self.subscribers.entry(subject.clone()).or_default().insert(node);
+                    self.places[node].line.news.push_back(News::Subscribed(subject));
+                }
+                Command::Unsubscribe(subject) => {
+                    if let Some(subscribers) = self.subscribers.get_mut(&subject) {
+                        subscribers.remove(&node);
+                    }
+                }
+                Command::Publish(subject, message, ticket) => {
+                    let receivers = self.subscribers.get(&subject).cloned().unwrap_or_default();
+                    for &receiver in &receivers {
+                        let news = News::Message(subject.clone(), message.clone());
+                        self.places[receiver].line.news.push_back(news);
+                    }
+                    let news = News::Published(ticket, receivers.len() as u32);
+                    self.places[node].line.news.push_back(news);
+                }
+            }
+        }
+    }
+
+    /// A node hears some of what the bus has for it.
+    pub(crate) fn run_node(&mut self, node: usize, news: usize) {
+        let (now, counts) = (self.now, self.counts);
+        let place = &mut self.places[node];
+        if place.is_frozen {
+            return;
+        }
+        for _ in 0..news {
+            let Some(news) = place.line.news.pop_front() else { break };
+            let Place { cluster, line, .. } = place;
+            match news {
+                News::Up => cluster.up(now, line),
+                News::Down => cluster.down(now),
+                News::Subscribed(subject) => cluster.subscribed(&subject, now),
+                News::Message(subject, message) => cluster.message(&subject, &message, now, line),
+                News::Published(ticket, receivers) => {
+                    cluster.published(ticket, counts.then_some(receivers), now);
+                }
+                News::Lost(ticket) => cluster.lost(ticket, now),
+            }
+            place.obey(now);
+        }
+        place.obey(now);
+    }
+
+    /// Time passes, in small steps, in which everything runs.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.now < until {
+            self.now += Duration::from_millis(200);
+            for node in 0..self.places.len() {
+                self.tick(node);
+            }
+            self.settle();
+        }
+    }
+
+    /// A node's clock ticks.
+    pub(crate) fn tick(&mut self, node: usize) {
+        let now = self.now;
+        let place = &mut self.places[node];
+        if !place.is_frozen {
+            let step = now - place.world.now;
+            place.world.pass(step);
+            place.cluster.tick(now, &mut place.line);
+            place.obey(now);
+        }
+    }
+
+    /// Runs everything until there is nothing to do.
+    pub(crate) fn settle(&mut self) {
+        loop {
+            for node in 0..self.places.len() {
+                self.run_bus(node, usize::MAX);
+                self.run_node(node, usize::MAX);
+            }
+            let idle = |place: &Place| {
+                place.line.commands.is_empty() && (place.is_frozen || place.line.news.is_empty())
+            };
+            if self.places.iter().all(idle) {
+                return;
+            }
+        }
+    }
+}
+
+impl Place {
+    /// Does what the node wants done on the bus, and lets its workers run.
+    pub(crate) fn obey(&mut self, now: Duration) {
+        loop {
+            self.world.run_all();
+            let told = self.world.node.post().told.lock().unwrap().pop_front();
+            let Some(told) = told else { return };
+            self.cluster.told(told, now, &mut self.line);
+        }
+    }
+}

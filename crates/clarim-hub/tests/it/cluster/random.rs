@@ -1,0 +1,271 @@
+//! Random actions of clients on random nodes, while nodes die, freeze and lose the bus.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use clarim_hub::app::App;
+use clarim_hub::{CACHE_TTL, Fact};
+use proptest::prelude::*;
+
+use crate::cluster::net::{LEASE, Net};
+use crate::cluster::view::{Client, publish};
+
+const CHANNELS: [&str; 4] = ["news", "private-doc", "presence-room", "presence-cache-hall"];
+const NODES: usize = 3;
+
+/// Numbers of clients are taken modulo the number of clients there are.
+#[derive(Debug, Clone)]
+enum Action {
+    Connect { node: usize },
+    Subscribe { client: usize, channel: usize, user: usize },
+    Unsubscribe { client: usize, channel: usize },
+    SignIn { client: usize, user: usize, watched: usize },
+    HangUp { client: usize },
+    Publish { node: usize, channel: usize },
+    RunBus { node: usize, commands: usize },
+    RunNode { node: usize, news: usize },
+    Tick { node: usize },
+    Pass { milliseconds: u64 },
+    Fault(Fault),
+}
+
+#[derive(Debug, Clone)]
+enum Fault {
+    Cut { node: usize },
+    Mend { node: usize },
+    Replace { node: usize },
+    Freeze { node: usize },
+    Thaw { node: usize },
+    Drop { node: usize },
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let (client, channel, user, node) = (0..30usize, 0..CHANNELS.len(), 0..4usize, 0..NODES);
+    prop_oneof![
+        4 => node.clone().prop_map(|node| Action::Connect { node }),
+        10 => (client.clone(), channel.clone(), user.clone())
+            .prop_map(|(client, channel, user)| Action::Subscribe { client, channel, user }),
+        4 => (client.clone(), channel.clone())
+            .prop_map(|(client, channel)| Action::Unsubscribe { client, channel }),
+        2 => (client.clone(), user.clone(), user)
+            .prop_map(|(client, user, watched)| Action::SignIn { client, user, watched }),
+        3 => client.prop_map(|client| Action::HangUp { client }),
+        6 => (node.clone(), channel).prop_map(|(node, channel)| Action::Publish { node, channel }),
+        8 => (node.clone(), 1..4usize)
+            .prop_map(|(node, commands)| Action::RunBus { node, commands }),
+        8 => (node.clone(), 1..4usize).prop_map(|(node, news)| Action::RunNode { node, news }),
+        4 => node.prop_map(|node| Action::Tick { node }),
+        3 => prop_oneof![100..500u64, 4_000..25_000u64]
+            .prop_map(|milliseconds| Action::Pass { milliseconds }),
+    ]
+}
+
+fn fault() -> impl Strategy<Value = Action> {
+    let node = 0..NODES;
+    prop_oneof![
+        node.clone().prop_map(|node| Fault::Cut { node }),
+        node.clone().prop_map(|node| Fault::Mend { node }),
+        node.clone().prop_map(|node| Fault::Replace { node }),
+        node.clone().prop_map(|node| Fault::Freeze { node }),
+        node.clone().prop_map(|node| Fault::Thaw { node }),
+        node.prop_map(|node| Fault::Drop { node }),
+    ]
+    .prop_map(Action::Fault)
+}
+
+struct Model {
+    net: Net,
+    clients: Vec<Client>,
+    /// Of the next event.
+    id: u64,
+}
+
+impl Model {
+    fn new(counts: bool) -> Self {
+        let mut app = App::new("one", "key", "secret");
+        app.subscription_count = true;
+        (app.hooks.occupancy, app.hooks.members) = (true, true);
+        app.ping_interval = Duration::from_secs(1_000_000);
+        Self { net: Net::new(NODES, app, counts), clients: Vec::new(), id: 0 }
+    }
+
+    fn act(&mut self, action: &Action) {
+        let net = &mut self.net;
+        match *action {
+            Action::Connect { node } => self.clients.push(Client::connect(net, node)),
+            Action::Subscribe { client, channel, user } => self.with(client, |client, net| {
+                client.subscribe(net, CHANNELS[channel], &format!("u{user}"));
+            }),
+            Action::Unsubscribe { client, channel } => {
+                self.with(client, |client, net| client.unsubscribe(net, CHANNELS[channel]));
+            }
+            Action::SignIn { client, user, watched } => self.with(client, |client, net| {
+                client.sign_in(net, &format!("u{user}"), &[format!("u{watched}")]);
+            }),
+            Action::HangUp { client } => {
+                if let Some(at) = client.checked_rem(self.clients.len()) {
+                    self.clients.swap_remove(at).hang_up(net);
+                }
+            }
+            Action::Publish { node, channel } => {
+                self.id += 1;
+                publish(net, node, CHANNELS[channel], None, self.id);
+            }
+            Action::RunBus { node, commands } => net.run_bus(node, commands),
+            Action::RunNode { node, news } => net.run_node(node, news),
+            Action::Tick { node } => net.tick(node),
+            Action::Pass { milliseconds } => net.pass(Duration::from_millis(milliseconds)),
+            Action::Fault(ref fault) => self.fail(fault),
+        }
+        for client in &mut self.clients {
+            client.hear(&mut self.net);
+        }
+    }
+
+    fn fail(&mut self, fault: &Fault) {
+        let net = &mut self.net;
+        match *fault {
+            Fault::Cut { node } => net.cut(node),
+            Fault::Mend { node } => net.mend(node),
+            Fault::Freeze { node } => net.places[node].is_frozen = true,
+            Fault::Thaw { node } => net.places[node].is_frozen = false,
+            Fault::Drop { node } => net.drop_next(node),
+            Fault::Replace { node } => {
+                self.clients.retain(|client| client.node != node);
+                net.replace(node);
+            }
+        }
+    }
+
+    fn with(&mut self, client: usize, act: impl FnOnce(&mut Client, &mut Net)) {
+        if let Some(at) = client.checked_rem(self.clients.len()) {
+            act(&mut self.clients[at], &mut self.net);
+        }
+    }
+
+    /// All is well again, for long enough.
+    fn heal(&mut self) {
+        for node in 0..NODES {
+            self.net.mend(node);
+            self.net.places[node].is_frozen = false;
+        }
+        self.net.pass(LEASE * 12);
+        for client in &mut self.clients {
+            client.hear(&mut self.net);
+        }
+    }
+
+    fn assert_true(&self) {
+        for channel in CHANNELS {
+            let views = || self.clients.iter().filter_map(|client| client.channels.get(channel));
+            let users: BTreeSet<String> = views().map(|view| view.user.clone()).collect();
+            for view in views() {
+                assert!(view.succeeded, "{channel}: a client still waits");
+                if channel.starts_with("presence-") {
+                    assert_eq!(view.members, users, "{channel}");
+                } else {
+                    assert_eq!(view.count, views().count() as u64, "{channel}");
+                }
+            }
+        }
+        let online: BTreeSet<&String> = self.clients.iter().flat_map(|c| &c.user).collect();
+        for client in &self.clients {
+            for (user, told) in &client.watchlist {
+                assert_eq!(*told, online.contains(user), "{user} on a watchlist");
+            }
+        }
+    }
+
+    /// Backends have been told as much as has happened, by one of the nodes each time.
+    fn assert_told_once(&self) {
+        let mut occupied: BTreeMap<String, i32> = BTreeMap::new();
+        let mut members: BTreeMap<(String, String), i32> = BTreeMap::new();
+        for place in &self.net.places {
+            for fact in &*place.world.node.post().facts.lock().unwrap() {
+                let channel = fact.channel().name.as_str().to_owned();
+                match fact {
+                    Fact::Occupied(_) => *occupied.entry(channel).or_default() += 1,
+                    Fact::Vacated(_) => *occupied.entry(channel).or_default() -= 1,
+                    Fact::MemberAdded(_, id) => {
+                        *members.entry((channel, id.to_string())).or_default() += 1;
+                    }
+                    Fact::MemberRemoved(_, id) => {
+                        *members.entry((channel, id.to_string())).or_default() -= 1;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        for (channel, count) in occupied {
+            let is_occupied = self.clients.iter().any(|c| c.channels.contains_key(&channel));
+            assert_eq!(count, i32::from(is_occupied), "{channel}: occupied or not");
+        }
+        for ((channel, user), count) in members {
+            let mut views = self.clients.iter().filter_map(|c| c.channels.get(&channel));
+            let is_there = views.any(|view| view.user == user);
+            assert_eq!(count, i32::from(is_there), "{user} on {channel}");
+        }
+    }
+
+    fn end(mut self) {
+        for client in self.clients.drain(..) {
+            client.hang_up(&mut self.net);
+        }
+        // Cached events expire, and their channels are closed.
+        self.net.now += CACHE_TTL;
+        self.net.pass(LEASE);
+        for place in &mut self.net.places {
+            place.world.assert_empty();
+        }
+    }
+}
+
+proptest! {
+    // What is found here is to become a scene.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_to_nodes_and_bus_the_truth_comes_back(
+        counts in any::<bool>(),
+        actions in proptest::collection::vec(prop_oneof![9 => action(), 1 => fault()], 1..120),
+    ) {
+        let mut model = Model::new(counts);
+        for action in &actions {
+            model.act(action);
+        }
+        model.heal();
+        model.assert_true();
+        model.end();
+    }
+
+    #[test]
+    fn on_a_bus_that_is_well_nothing_is_lost(
+        actions in proptest::collection::vec(action(), 1..120),
+    ) {
+        let mut model = Model::new(true);
+        let mut published: Vec<(usize, &str, u64)> = Vec::new();
+        let mut due: Vec<(usize, BTreeSet<u64>)> = Vec::new();
+        for action in &actions {
+            model.act(action);
+            if let Action::Publish { node, channel } = *action {
+                published.push((node, CHANNELS[channel], model.id));
+            }
+        }
+        model.heal();
+        // Whoever got one event of a node on a channel got all later ones.
+        for client in &model.clients {
+            for (name, view) in &client.channels {
+                for (node, events) in &view.events {
+                    let of_node = published.iter().filter(|(from, channel, id)| {
+                        *from as u64 == *node && channel == name && *id >= events[0]
+                    });
+                    due.push((events.len(), of_node.map(|(.., id)| *id).collect()));
+                    prop_assert_eq!(&due.last().unwrap().1, &events.iter().copied().collect());
+                }
+            }
+        }
+        model.assert_true();
+        model.assert_told_once();
+        model.end();
+    }
+}

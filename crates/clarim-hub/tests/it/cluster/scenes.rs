@@ -1,0 +1,191 @@
+//! What several nodes do together, one scene for each thing that must hold.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use clarim_hub::app::App;
+
+use crate::cluster::net::{LEASE, Net};
+use crate::cluster::view::{Client, publish};
+
+fn net(nodes: usize) -> Net {
+    let mut app = App::new("one", "key", "secret");
+    app.ping_interval = Duration::from_secs(1_000_000);
+    Net::new(nodes, app, true)
+}
+
+fn users(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn an_event_reaches_the_subscribers_of_all_nodes_in_order() {
+    let mut net = net(3);
+    let mut clients: Vec<Client> = (0..3).map(|node| Client::connect(&mut net, node)).collect();
+    for client in &mut clients {
+        client.subscribe(&mut net, "news", "");
+    }
+    net.settle();
+    for id in 1..=20 {
+        publish(&mut net, 0, "news", None, id);
+    }
+    publish(&mut net, 1, "news", Some(clients[2].socket_id), 1);
+    net.settle();
+    for (node, client) in clients.iter_mut().enumerate() {
+        client.hear(&mut net);
+        let events = &client.channels["news"].events;
+        assert_eq!(events[&0], (1..=20).collect::<Vec<u64>>());
+        assert_eq!(events.contains_key(&1), node != 2, "toOthers, from another node");
+    }
+}
+
+#[test]
+fn who_joins_a_presence_channel_knows_the_members_of_all_nodes() {
+    let mut net = net(3);
+    let mut clients: Vec<Client> = (0..3).map(|node| Client::connect(&mut net, node)).collect();
+    for (client, user) in clients.iter_mut().zip(["ana", "ben", "ana"]) {
+        client.subscribe(&mut net, "presence-room", user);
+        net.settle();
+        client.hear(&mut net);
+    }
+    assert_eq!(clients[1].channels["presence-room"].members, users(&["ana", "ben"]));
+    // Ana's tab on node 0 goes; she is still on node 2.
+    clients.remove(0).hang_up(&mut net);
+    net.pass(Duration::from_secs(1));
+    for client in &mut clients {
+        client.hear(&mut net);
+        let view = &client.channels["presence-room"];
+        assert_eq!((&view.members, view.leaves), (&users(&["ana", "ben"]), 0));
+    }
+    clients.remove(1).hang_up(&mut net);
+    net.settle();
+    clients[0].hear(&mut net);
+    assert_eq!(clients[0].channels["presence-room"].members, users(&["ben"]));
+}
+
+#[test]
+fn the_members_of_a_node_that_dies_leave_by_the_end_of_its_lease() {
+    let mut net = net(2);
+    let (mut ana, mut ben) = (Client::connect(&mut net, 0), Client::connect(&mut net, 1));
+    ana.subscribe(&mut net, "presence-room", "ana");
+    ben.subscribe(&mut net, "presence-room", "ben");
+    net.settle();
+    net.replace(0);
+    net.pass(LEASE - Duration::from_secs(3));
+    ben.hear(&mut net);
+    assert_eq!(ben.channels["presence-room"].members, users(&["ana", "ben"]), "not yet");
+    net.pass(Duration::from_secs(4));
+    ben.hear(&mut net);
+    assert_eq!(ben.channels["presence-room"].members, users(&["ben"]));
+}
+
+#[test]
+fn nobody_leaves_because_the_bus_was_away() {
+    let mut net = net(2);
+    let (mut ana, mut ben) = (Client::connect(&mut net, 0), Client::connect(&mut net, 1));
+    ana.subscribe(&mut net, "presence-room", "ana");
+    ben.subscribe(&mut net, "presence-room", "ben");
+    net.settle();
+    net.cut(0);
+    net.cut(1);
+    net.pass(LEASE * 3);
+    // Both go on by themselves.
+    let mut zoe = Client::connect(&mut net, 1);
+    zoe.subscribe(&mut net, "presence-room", "zoe");
+    let mut alone = Client::connect(&mut net, 1);
+    alone.subscribe(&mut net, "presence-other", "zoe");
+    publish(&mut net, 1, "presence-room", None, 1);
+    net.settle();
+    alone.hear(&mut net);
+    assert!(alone.channels["presence-other"].succeeded, "local subscriptions are made");
+    net.mend(0);
+    net.mend(1);
+    net.pass(Duration::from_secs(10));
+    for client in [&mut ana, &mut ben, &mut zoe] {
+        client.hear(&mut net);
+        let view = &client.channels["presence-room"];
+        assert_eq!((&view.members, view.leaves), (&users(&["ana", "ben", "zoe"]), 0));
+        let expected = if client.node == 1 { vec![1] } else { vec![] };
+        assert_eq!(view.events.get(&1).cloned().unwrap_or_default(), expected);
+    }
+}
+
+#[test]
+fn nobody_leaves_because_the_bus_is_back_for_some_earlier_than_for_others() {
+    let mut net = net(2);
+    let (mut ana, mut ben) = (Client::connect(&mut net, 0), Client::connect(&mut net, 1));
+    ana.subscribe(&mut net, "presence-room", "ana");
+    ben.subscribe(&mut net, "presence-room", "ben");
+    net.settle();
+    net.cut(0);
+    net.cut(1);
+    net.mend(0);
+    net.pass(LEASE * 3 / 2);
+    net.mend(1);
+    net.pass(LEASE * 3);
+    ana.hear(&mut net);
+    assert_eq!(ana.channels["presence-room"].leaves, 0);
+    // Who is not back by then is given up.
+    net.cut(0);
+    net.cut(1);
+    net.mend(0);
+    net.pass(LEASE * 2 + Duration::from_secs(1));
+    ana.hear(&mut net);
+    assert_eq!(ana.channels["presence-room"].members, users(&["ana"]));
+}
+
+#[test]
+fn a_node_that_was_frozen_is_given_up_and_comes_back_without_false_leaves() {
+    let mut net = net(3);
+    let mut clients: Vec<Client> = (0..3).map(|node| Client::connect(&mut net, node)).collect();
+    for (client, user) in clients.iter_mut().zip(["ana", "ben", "zoe"]) {
+        client.subscribe(&mut net, "presence-room", user);
+    }
+    net.settle();
+    net.places[0].is_frozen = true;
+    net.pass(LEASE + Duration::from_secs(1));
+    clients[1].hear(&mut net);
+    assert_eq!(clients[1].channels["presence-room"].members, users(&["ben", "zoe"]));
+    net.places[0].is_frozen = false;
+    net.pass(LEASE);
+    for client in &mut clients {
+        client.hear(&mut net);
+        let view = &client.channels["presence-room"];
+        assert_eq!(view.members, users(&["ana", "ben", "zoe"]));
+        // Ana's node was frozen; that the others had left it never was true.
+        assert_eq!(view.leaves, usize::from(client.node != 0));
+    }
+}
+
+#[test]
+fn a_cached_event_is_replayed_on_a_node_that_nobody_was_on() {
+    let mut net = net(2);
+    publish(&mut net, 0, "cache-rates", None, 1);
+    publish(&mut net, 0, "cache-rates", None, 2);
+    net.settle();
+    let mut late = Client::connect(&mut net, 1);
+    late.subscribe(&mut net, "cache-rates", "");
+    net.settle();
+    late.hear(&mut net);
+    assert_eq!(late.channels["cache-rates"].events[&0], [2]);
+    assert!(!late.channels["cache-rates"].cache_miss);
+}
+
+#[test]
+fn a_full_presence_channel_is_full_on_all_nodes() {
+    let mut app = App::new("one", "key", "secret");
+    app.limits.presence_members = 2;
+    let mut net = Net::new(2, app, true);
+    for (node, user) in [(0, "ana"), (1, "ben")] {
+        Client::connect(&mut net, node).subscribe(&mut net, "presence-room", user);
+        net.settle();
+    }
+    let (mut zoe, mut ben) = (Client::connect(&mut net, 0), Client::connect(&mut net, 0));
+    zoe.subscribe(&mut net, "presence-room", "zoe");
+    ben.subscribe(&mut net, "presence-room", "ben");
+    net.settle();
+    zoe.hear(&mut net);
+    ben.hear(&mut net);
+    assert_eq!(zoe.refused, ["presence-room"]);
+    assert!(ben.channels["presence-room"].succeeded, "a tab more of a member");
+}

@@ -1,0 +1,39 @@
+// What is asked of the server. The token lives as long as the tab.
+
+const KEY = 'clarim-inspector-token';
+
+/** A server's no; `status` 0: no server. */
+export class Refusal extends Error {
+	constructor(status, text) {
+		super(text);
+		this.status = status;
+	}
+}
+
+export const setToken = (token) => sessionStorage.setItem(KEY, token);
+export const hasToken = () => Boolean(sessionStorage.getItem(KEY));
+export const forgetToken = () => sessionStorage.removeItem(KEY);
+
+async function request(method, path, body) {
+	const headers = {};
+	const token = sessionStorage.getItem(KEY);
+	if (token) headers.authorization = `Bearer ${token}`;
+	let answer;
+	try {
+		answer = await fetch(`inspector/api/${path}`, {
+			method, headers, body, cache: 'no-store', signal: AbortSignal.timeout(10_000),
+		});
+	} catch (error) {
+		throw new Refusal(0, error.message);
+	}
+	if (!answer.ok) throw new Refusal(answer.status, (await answer.text()).trim());
+	return answer.json();
+}
+
+export const get = (path, params = {}) => {
+	const given = Object.entries(params).filter(([, value]) => value != null && value !== '');
+	const query = new URLSearchParams(given);
+	return request('GET', query.size ? `${path}?${query}` : path);
+};
+export const post = (path, body) => request('POST', path, body && JSON.stringify(body));
+export const part = encodeURIComponent;

@@ -1,0 +1,134 @@
+//! Requests of a page overtake each other; its messages must not.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// For so long a request that is missing is waited for. pusher-js counts the requests of all its sessions
+/// together, so that one may be missing for ever.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// So many may wait for one that is missing, and so many bytes. Those beyond are not put in order.
+const MOST: usize = 64;
+const MOST_BYTES: usize = 128 << 10;
+
+/// The messages of a page, in the order of its requests.
+#[derive(Debug, Default)]
+pub(super) struct Order {
+    next: Option<u64>,
+    early: BTreeMap<u64, Vec<String>>,
+    /// Of what is early.
+    bytes: usize,
+    /// When those that are early are waited with no longer.
+    due: Option<Instant>,
+}
+
+impl Order {
+    /// Takes what request `n` brings, and gives what is next.
+    pub(super) fn take(&mut self, n: Option<u64>, messages: Vec<String>) -> Vec<String> {
+        let Some(n) = n else { return messages };
+        let next = *self.next.get_or_insert(n);
+        let bytes = self.bytes + size(&messages);
+        if n > next && self.early.len() < MOST && bytes <= MOST_BYTES {
+            self.bytes = bytes;
+            self.early.insert(n, messages);
+            self.due.get_or_insert_with(|| Instant::now() + PATIENCE);
+            return Vec::new();
+        }
+        if n < next {
+            // It has been waited for in vain.
+            return messages;
+        }
+        self.next = Some(n + 1);
+        let mut ready = if n > next { self.take_early(n) } else { Vec::new() };
+        ready.extend(messages);
+        self.follow(&mut ready);
+        ready
+    }
+
+    fn count(&mut self) {
+        self.bytes = self.early.values().map(|messages| size(messages)).sum();
+    }
+
+    /// Those before `n` that are here, when it is waited no longer for what is missing among them.
+    fn take_early(&mut self, n: u64) -> Vec<String> {
+        let later = self.early.split_off(&n);
+        std::mem::replace(&mut self.early, later).into_values().flatten().collect()
+    }
+
+    fn follow(&mut self, ready: &mut Vec<String>) {
+        while let Some(next) = self.next
+            && let Some(messages) = self.early.remove(&next)
+        {
+            ready.extend(messages);
+            self.next = Some(next + 1);
+        }
+        self.count();
+        self.due = (!self.early.is_empty()).then(|| Instant::now() + PATIENCE);
+    }
+
+    /// When [`give_up`](Self::give_up) is to be called.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// What is early is on time now.
+    pub(super) fn give_up(&mut self) -> Vec<String> {
+        let mut ready = Vec::new();
+        self.next = self.early.keys().next().copied();
+        self.follow(&mut ready);
+        ready
+    }
+}
+
+fn size(messages: &[String]) -> usize {
+    messages.iter().map(String::len).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(text: &str) -> Vec<String> {
+        vec![text.to_owned()]
+    }
+
+    #[test]
+    fn who_overtakes_waits() {
+        let mut order = Order::default();
+        assert!(order.take(Some(5), Vec::new()).is_empty());
+        assert!(order.take(Some(8), one("c")).is_empty());
+        assert!(order.take(Some(7), one("b")).is_empty());
+        assert!(order.due().is_some());
+        assert_eq!(order.take(Some(6), one("a")), ["a", "b", "c"]);
+        assert!(order.due().is_none());
+        assert_eq!(order.take(None, one("d")), ["d"]);
+    }
+
+    #[test]
+    fn what_never_comes_is_not_waited_for() {
+        let mut order = Order::default();
+        order.take(Some(1), Vec::new());
+        for (n, text) in [(3, "a"), (5, "b")] {
+            assert!(order.take(Some(n), one(text)).is_empty());
+        }
+        assert_eq!(order.give_up(), ["a"]);
+        assert_eq!(order.give_up(), ["b"]);
+        assert!(order.due().is_none());
+        assert_eq!(order.take(Some(4), one("late")), ["late"]);
+        assert_eq!(order.take(Some(6), one("c")), ["c"]);
+    }
+
+    #[test]
+    fn too_many_do_not_wait() {
+        let mut order = Order::default();
+        order.take(Some(0), Vec::new());
+        let count = |messages: Vec<String>| messages.len();
+        let given: usize = (2..80).map(|n| count(order.take(Some(n), one("x")))).sum();
+        assert_eq!(given, 78);
+        assert!(order.take(Some(90), one("small")).is_empty());
+        assert_eq!(order.take(Some(92), one(&"x".repeat(MOST_BYTES))).len(), 2);
+        assert_eq!((order.bytes, order.due()), (0, None));
+    }
+}

@@ -1,0 +1,44 @@
+//! What is sent: see <https://pusher.com/docs/channels/server_api/webhooks/>.
+
+use clarim_hub::Fact;
+use serde_json::{Value, json};
+
+use super::{Event, now_ms};
+
+/// Every event there is, as its name says it.
+pub(crate) const NAMES: [&str; 7] = [
+    "channel_occupied",
+    "channel_vacated",
+    "member_added",
+    "member_removed",
+    "client_event",
+    "cache_miss",
+    "subscription_count",
+];
+
+pub(super) fn event(fact: Fact) -> Event {
+    let channel = fact.channel().name.as_str().to_owned();
+    let (name, mut body) = match fact {
+        Fact::Occupied(_) => ("channel_occupied", json!({})),
+        Fact::Vacated(_) => ("channel_vacated", json!({})),
+        Fact::MemberAdded(_, user) => ("member_added", json!({ "user_id": user })),
+        Fact::MemberRemoved(_, user) => ("member_removed", json!({ "user_id": user })),
+        Fact::CacheMiss(_) => ("cache_miss", json!({})),
+        Fact::Count(_, count) => ("subscription_count", json!({ "subscription_count": count })),
+        Fact::ClientEvent { event, data, socket_id, user, .. } => {
+            let mut body = json!({ "event": event, "data": data, "socket_id": socket_id });
+            if let Some(user) = user {
+                body["user_id"] = user.as_str().into();
+            }
+            ("client_event", body)
+        }
+    };
+    body["name"] = name.into();
+    body["channel"] = channel.as_str().into();
+    Event { name, channel, body }
+}
+
+/// The body of a request.
+pub(super) fn request(events: &[Value]) -> String {
+    json!({ "time_ms": now_ms(), "events": events }).to_string()
+}

@@ -1,0 +1,105 @@
+//! A server program, which can be killed, frozen and started again at the same address.
+
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wait_until;
+
+/// A running server program. It ends with this value.
+#[derive(Debug)]
+pub struct Program {
+    name: String,
+    arguments: Vec<String>,
+    /// The port it listens on.
+    pub port: u16,
+    child: Child,
+}
+
+impl Program {
+    /// Starts a program, and waits until it listens.
+    ///
+    /// # Panics
+    /// If it can't be started, or does not listen.
+    #[must_use]
+    pub fn start(name: &str, arguments: &[&str], port: u16) -> Self {
+        let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
+        let child = spawn(name, &arguments);
+        let program = Self { name: name.to_owned(), arguments, port, child };
+        program.wait();
+        program
+    }
+
+    /// The operating system's number for it.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it at once, as `kill -9` does.
+    ///
+    /// # Panics
+    /// If it can't be ended.
+    pub fn kill(&mut self) {
+        self.thaw();
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to end.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn terminate(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+    }
+
+    /// Starts it again, at the same address.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn restart(&mut self) {
+        self.kill();
+        self.child = spawn(&self.name, &self.arguments);
+        self.wait();
+    }
+
+    /// Stops it in what it does; its connections stay.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn freeze(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        // It may have ended.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::CONT);
+    }
+
+    fn wait(&self) {
+        let listens = || TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok();
+        wait_until(&format!("{} listens", self.name), 10, listens);
+    }
+}
+
+/// It ends also when the test is killed.
+fn spawn(name: &str, arguments: &[String]) -> Child {
+    Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", name])
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{name} can't be started: {error}"))
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.thaw();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,227 @@
+//! Redis: one server, several that Sentinels watch over, and a cluster.
+
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::{Program, free_port, wait_until};
+
+/// A Redis server.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn redis() -> Program {
+    redis_with(&[])
+}
+
+/// A Redis server with these arguments beside its port.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn redis_with(arguments: &[&str]) -> Program {
+    let port = free_port();
+    let text = port.to_string();
+    let mut all = vec!["--port", &text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+    // Otherwise a replica is none for the first five seconds.
+    all.extend(["--repl-diskless-sync-delay", "0"]);
+    let folder = std::env::temp_dir().to_string_lossy().into_owned();
+    all.extend(["--dir", &folder]);
+    Program::start("redis-server", &[&all[..], arguments].concat(), port)
+}
+
+/// What a server answers.
+fn ask(port: u16, command: &[&str]) -> String {
+    let output =
+        Command::new("redis-cli").args(["-p", &port.to_string()]).args(command).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A Redis Cluster of three masters, each with a replica.
+#[derive(Debug)]
+pub struct RedisCluster {
+    /// The servers; which is a master changes.
+    pub servers: Vec<Program>,
+    _folders: Vec<TempDir>,
+}
+
+impl RedisCluster {
+    /// Starts it.
+    ///
+    /// # Panics
+    /// If it does not form.
+    #[must_use]
+    pub fn start() -> Self {
+        let folders: Vec<TempDir> = (0..6).map(|_| tempfile::tempdir().unwrap()).collect();
+        let server = |folder: &TempDir| {
+            let folder = folder.path().to_string_lossy().into_owned();
+            redis_with(&[
+                "--cluster-enabled",
+                "yes",
+                "--cluster-node-timeout",
+                "2000",
+                "--dir",
+                &folder,
+            ])
+        };
+        let servers: Vec<Program> = folders.iter().map(server).collect();
+        let addresses: Vec<String> =
+            servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
+        let made = Command::new("redis-cli")
+            .args(["--cluster", "create"])
+            .args(&addresses)
+            .args(["--cluster-replicas", "1", "--cluster-yes"])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
+        let cluster = Self { servers, _folders: folders };
+        wait_until("the cluster is well", 30, || cluster.is_well() && cluster.is_replicated());
+        cluster
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let hosts: Vec<String> =
+            self.servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
+        format!("redis-cluster://{}", hosts.join(","))
+    }
+
+    /// Whether all servers say that all slots are served.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.servers.iter().all(|server| {
+            let nodes = ask(server.port, &["cluster", "nodes"]);
+            let masters = nodes.lines().filter(|line| line.contains("master"));
+            ask(server.port, &["cluster", "info"]).contains("cluster_state:ok")
+                && masters.filter(|line| !line.contains("fail")).count() == 3
+        })
+    }
+
+    /// Whether each replica has what its master has: only such a one takes over.
+    fn is_replicated(&self) -> bool {
+        let replicates = |server: &&Program| {
+            ask(server.port, &["info", "replication"]).contains("master_link_status:up")
+        };
+        self.servers.iter().filter(replicates).count() == 3
+    }
+
+    /// The server that serves the slot of a key.
+    ///
+    /// # Panics
+    /// If no server does.
+    #[must_use]
+    pub fn master_of(&self, key: &str) -> usize {
+        let slot = self.slot(key);
+        let is_owner = |server: &Program| {
+            let nodes = ask(server.port, &["cluster", "nodes"]);
+            let own = nodes.lines().find(|line| line.contains("myself")).unwrap_or_default();
+            own.contains("master") && own.split(' ').skip(8).any(|range| holds(range, slot))
+        };
+        self.servers.iter().position(is_owner).expect("all slots are served")
+    }
+
+    /// The slot of a key.
+    #[must_use]
+    pub fn slot(&self, key: &str) -> u16 {
+        let answer = ask(self.servers[0].port, &["cluster", "keyslot", key]);
+        answer.trim().parse().unwrap()
+    }
+
+    /// Moves a slot from one master to another.
+    ///
+    /// # Panics
+    /// If the servers refuse.
+    pub fn move_slot(&self, slot: u16, from: usize, to: usize) {
+        let id =
+            |server: usize| ask(self.servers[server].port, &["cluster", "myid"]).trim().to_owned();
+        let (from_id, to_id) = (id(from), id(to));
+        let slot = slot.to_string();
+        let set = |server: usize, what: &[&str]| {
+            let command = [&["cluster", "setslot", &slot], what].concat();
+            let answer = ask(self.servers[server].port, &command);
+            assert!(answer.starts_with("OK"), "{answer}");
+        };
+        set(to, &["importing", &from_id]);
+        set(from, &["migrating", &to_id]);
+        set(to, &["node", &to_id]);
+        set(from, &["node", &to_id]);
+    }
+
+    /// A master other than this one.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn other_master(&self, than: usize) -> usize {
+        let is_master = |server: &Program| ask(server.port, &["role"]).starts_with("master");
+        (0..self.servers.len())
+            .find(|at| *at != than && is_master(&self.servers[*at]))
+            .expect("there are three")
+    }
+}
+
+fn holds(range: &str, slot: u16) -> bool {
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    let number = |text: &str| text.parse::<u16>().ok();
+    matches!((number(first), number(last)), (Some(first), Some(last)) if (first..=last).contains(&slot))
+}
+
+/// A master, a replica, and three Sentinels that watch over them.
+#[derive(Debug)]
+pub struct Sentinels {
+    /// The master at first, and its replica.
+    pub servers: [Program; 2],
+    /// Who watches.
+    pub sentinels: Vec<Program>,
+    _folders: Vec<TempDir>,
+}
+
+impl Sentinels {
+    /// Starts all of them; the master is called `mymaster`.
+    ///
+    /// # Panics
+    /// If they do not find each other.
+    #[must_use]
+    pub fn start() -> Self {
+        let master = redis();
+        let port = master.port.to_string();
+        let replica = redis_with(&["--replicaof", "127.0.0.1", &port]);
+        let (mut sentinels, mut folders) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            let (own, folder) = (free_port(), tempfile::tempdir().unwrap());
+            let file = folder.path().join("sentinel.conf");
+            let settings = format!(
+                "port {own}\nbind 127.0.0.1\nsentinel monitor mymaster 127.0.0.1 {port} 2\n\
+                 sentinel down-after-milliseconds mymaster 1000\n\
+                 sentinel failover-timeout mymaster 5000\n"
+            );
+            std::fs::write(&file, settings).unwrap();
+            let file = file.to_string_lossy().into_owned();
+            sentinels.push(Program::start("redis-server", &[&file, "--sentinel"], own));
+            folders.push(folder);
+        }
+        let all = Self { servers: [master, replica], sentinels, _folders: folders };
+        wait_until("the Sentinels know each other and the replica", 30, || {
+            all.sentinels.iter().all(|sentinel| {
+                let known = ask(sentinel.port, &["sentinel", "master", "mymaster"]);
+                let count = |name: &str| {
+                    let mut lines = known.lines().skip_while(|line| *line != name);
+                    lines.nth(1).map(str::to_owned)
+                };
+                count("num-slaves").as_deref() == Some("1")
+                    && count("num-other-sentinels").as_deref() == Some("2")
+            })
+        });
+        all
+    }
+
+    /// Their address.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let hosts: Vec<String> =
+            self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
+        format!("redis-sentinel://{}/mymaster", hosts.join(","))
+    }
+}

@@ -1,0 +1,220 @@
+// The page at /inspector, used as its reader would.
+
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { after, afterEach, before, test } from 'node:test';
+import WebSocket from 'ws';
+import { startServer } from '../support/server.mjs';
+import { accessible } from './demo.mjs';
+import { artefacts, Browser, waitFor } from './support.mjs';
+
+const LIMIT = { timeout: 30_000 };
+const TOKEN = 'inspector-0123456789';
+
+let server;
+let browser;
+
+before(async () => {
+	const env = { CLARIM_INSPECTOR_TOKEN: TOKEN };
+	[server, browser] = await Promise.all([startServer({ env }), Browser.launch()]);
+}, LIMIT);
+
+after(async () => {
+	await browser?.close();
+	await server?.dispose();
+});
+
+afterEach(() => browser.endTest());
+
+const id = (page, name) => page.locator(`#${name}`);
+const text = (locator) => locator.innerText();
+const tab = (page, name) => id(page, `tab-${name}`).click();
+
+async function open(options = {}) {
+	const context = await browser.context(options);
+	const page = await context.newPage();
+	// Without a token yet, the page asks once in vain.
+	browser.expect(/401/);
+	await page.goto(`${server.url}/inspector`);
+	await id(page, 'token').fill(TOKEN);
+	await page.keyboard.press('Enter');
+	await id(page, 'figures').locator('div').first().waitFor();
+	return page;
+}
+
+/** A client, with what has come to it. */
+async function client(...channels) {
+	const socket = new WebSocket(`${server.url.replace('http', 'ws')}/app/${server.key}?protocol=7`);
+	const frames = [];
+	socket.addEventListener('message', ({ data }) => frames.push(JSON.parse(data)));
+	await waitFor('the greeting', () => frames.length);
+	const made = { socket, frames, id: JSON.parse(frames[0].data).socket_id };
+	for (const channel of channels) {
+		socket.send(JSON.stringify({ event: 'pusher:subscribe', data: { channel } }));
+		await waitFor(channel, () => frames.some((frame) => frame.channel === channel));
+	}
+	return made;
+}
+
+function publish(channel) {
+	return fetch(`${server.url}/inspector/api/apps/${server.appId}/events`, {
+		method: 'POST', headers: { authorization: `Bearer ${TOKEN}` },
+		body: JSON.stringify({ name: 'greeting', channel, data: '{}' }),
+	});
+}
+
+test('asks for the token, and a wrong one does not do', LIMIT, async () => {
+	const page = await (await browser.context()).newPage();
+	browser.expect(/401/);
+	await page.goto(`${server.url}/inspector`);
+	await id(page, 'token').fill('wrong');
+	await page.keyboard.press('Enter');
+	await waitFor('the no', async () => await text(id(page, 'token-problem')) === 'This is not the token.');
+	await id(page, 'token').fill(TOKEN);
+	await page.keyboard.press('Enter');
+	await id(page, 'figures').locator('div').first().waitFor();
+	// It is kept for this tab.
+	await page.reload();
+	await id(page, 'figures').locator('div').first().waitFor();
+	assert.equal(await id(page, 'entry').isVisible(), false);
+});
+
+test('nothing is loaded from elsewhere', LIMIT, async () => {
+	const context = await browser.context();
+	const asked = [];
+	await context.route('**', (route) => {
+		asked.push(route.request().url());
+		return route.continue();
+	});
+	const page = await context.newPage();
+	browser.expect(/401/);
+	await page.goto(`${server.url}/inspector`);
+	await id(page, 'token').fill(TOKEN);
+	await page.keyboard.press('Enter');
+	await page.locator('.graph canvas').first().waitFor();
+	assert.deepEqual(asked.filter((url) => !url.startsWith(server.url) && !url.startsWith('data:')), []);
+});
+
+test('figures and graphs follow what happens', LIMIT, async () => {
+	const page = await open();
+	const figure = (name) => text(page.locator(`[data-figure=${name}] dd`));
+	const { socket } = await client('news', 'cache-rates');
+	await waitFor('the connection', async () => await figure('connections') === '1' && await figure('channels') === '2');
+	assert.equal(await page.locator('.graph canvas').count(), 3);
+	socket.close();
+	await waitFor('its end', async () => await figure('connections') === '0');
+});
+
+test('a connection is found, looked at and closed', LIMIT, async () => {
+	const page = await open();
+	const one = await client('news');
+	await tab(page, 'connections');
+	await id(page, 'wanted').fill(one.id);
+	await page.keyboard.press('Enter');
+	const row = page.locator('#connection-list tbody tr');
+	await waitFor('the row', async () => (await text(row)).includes('news'));
+	page.on('dialog', (dialog) => dialog.accept());
+	const closed = new Promise((resolve) => { one.socket.addEventListener('close', ({ code }) => resolve(code)); });
+	await row.getByRole('button').click();
+	assert.equal(await closed, 4200);
+	await waitFor('the note', async () => (await text(id(page, 'note'))).includes('is closed'));
+});
+
+test('channels lead to their connections', LIMIT, async () => {
+	const page = await open();
+	const one = await client('orders.1');
+	await tab(page, 'channels');
+	await id(page, 'prefix').fill('orders.');
+	await page.keyboard.press('Enter');
+	await page.locator('#channel-list tbody tr').getByRole('button').click();
+	await id(page, 'channel-connections').click();
+	await waitFor('the row', async () => (await text(id(page, 'connection-list'))).includes(one.id));
+	one.socket.close();
+});
+
+test('an event of the page arrives, and foreign text is never markup', LIMIT, async () => {
+	const page = await open();
+	const one = await client('news');
+	await tab(page, 'events');
+	await id(page, 'stream-note').filter({ hasText: 'shown' }).waitFor();
+	const evil = '<script>document.title="taken"</script><img src=x onerror="document.title=\'taken\'"><b class="injected">';
+	await id(page, 'event-channel').fill('news');
+	await id(page, 'event-name').fill(evil);
+	await id(page, 'event-data').fill(JSON.stringify({ evil: evil.repeat(20) }));
+	await id(page, 'event-form').getByRole('button').click();
+	await waitFor('the event', () => one.frames.some((frame) => frame.event === evil));
+	await page.locator('#log .event').filter({ hasText: 'onerror' }).waitFor();
+	assert.equal(await page.locator('.injected, #log img, #log script').count(), 0);
+	assert.equal(await page.title(), 'Clarim: inspector');
+
+	// The filter hides what does not fit, and paused nothing is added.
+	await id(page, 'filter').fill('nothing like it');
+	assert.equal(await page.locator('#log .event').count(), 0);
+	await id(page, 'filter').fill('');
+	await page.locator('#log .event').first().waitFor();
+	await id(page, 'pause').click();
+	const before = await page.locator('#log .event').count();
+	await id(page, 'event-form').getByRole('button').click();
+	await waitFor('another', () => one.frames.filter((frame) => frame.event === evil).length === 2);
+	assert.equal(await page.locator('#log .event').count(), before);
+	await id(page, 'pause').click();
+	await waitFor('what was missed', async () => await page.locator('#log .event').count() > before);
+	one.socket.close();
+});
+
+test('all sections can be reached by keys', LIMIT, async () => {
+	const page = await open();
+	await id(page, 'tab-overview').focus();
+	for (const name of ['channels', 'connections', 'events', 'webhooks']) {
+		await page.keyboard.press('ArrowRight');
+		await id(page, name).waitFor();
+		assert.equal(await page.evaluate(() => document.activeElement.id), `tab-${name}`);
+	}
+	await page.keyboard.press('Home');
+	await id(page, 'overview').waitFor();
+	await page.keyboard.press('Tab');
+	assert.equal(await page.evaluate(() => document.activeElement.id), 'overview');
+});
+
+for (const colorScheme of ['light', 'dark']) {
+	for (const [width, locale] of [[1280, 'en-GB'], [360, 'pt-BR']]) {
+		test(`${colorScheme}, ${width} pixels, ${locale}: fits, and axe finds nothing`, LIMIT, async () => {
+			const page = await open({ locale, colorScheme, viewport: { width, height: 800 } });
+			const one = await client('news', 'orders.1234567890');
+			assert.equal(await page.getAttribute('html', 'lang'), locale === 'pt-BR' ? 'pt-BR' : 'en');
+			const graphs = page.locator('.graph canvas');
+			await waitFor('graphs', async () => await graphs.count() === 3);
+			await waitFor('rates', async () => {
+				await publish('news');
+				return !(await text(page.locator('[data-figure=published] dd'))).startsWith('0');
+			});
+			for (const name of ['overview', 'channels', 'connections', 'events', 'webhooks']) {
+				await tab(page, name);
+				if (name === 'events') {
+					await waitFor('the stream', async () => (await text(id(page, 'stream-note'))).includes('200'));
+					one.socket.send(JSON.stringify({ event: 'pusher:ping', data: {} }));
+					await page.locator('#log .event').first().waitFor();
+				}
+				if (name === 'connections') await page.locator('#connection-list table').waitFor();
+				await accessible(page, `${name} ${colorScheme}`);
+				const excess = await page.evaluate(() =>
+					document.documentElement.scrollWidth - document.documentElement.clientWidth);
+				assert.equal(excess, 0, `${name}: nothing to scroll sideways`);
+				await page.screenshot({
+					path: join(artefacts, `inspector-${colorScheme}-${width}-${name}.png`), fullPage: true,
+				});
+			}
+			one.socket.close();
+		});
+	}
+}
+
+test('speaks Portuguese, and English when it is asked to', LIMIT, async () => {
+	const page = await open({ locale: 'pt-BR' });
+	assert.equal(await page.title(), 'Clarim: inspetor');
+	assert.equal(await text(id(page, 'tab-overview')), 'Visão geral');
+	await id(page, 'language').selectOption('en');
+	assert.equal(await text(id(page, 'tab-overview')), 'Overview');
+	await page.reload();
+	await waitFor('English', async () => await page.title() === 'Clarim: inspector');
+});

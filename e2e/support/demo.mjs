@@ -1,0 +1,99 @@
+// The demo application for a test: one process of it, or each of its parts.
+import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import net from 'node:net';
+import { folder, foreground } from './programs.mjs';
+import { freePort, lastBuilt } from './server.mjs';
+
+const binary = path.resolve(process.env.DEMO_BIN ?? lastBuilt('clarim-demo'));
+const OWN = /^(ADDRESS|APP_URL|BROADCAST_CONNECTION|DATABASE_URL|DB_URL|METRICS_SECONDS|QUEUE_CONNECTION|REDIS_URL|RUN|WEB_ROOT|(VITE_|CLARIM_)?REVERB_.*|CLARIM_.*)$/;
+
+/** A part of it, or all; without settings that happen to be in the environment of the tests. */
+export function startPart(dir, env) {
+  const clean = Object.fromEntries(Object.entries(process.env).filter(([name]) => !OWN.test(name)));
+  return foreground(binary, [], { cwd: dir.path('.'), env: { ...clean, ...env } });
+}
+
+/** Until its pages are served. */
+export async function isServing(url, part) {
+  for (let left = 200; ; left -= 1) {
+    const served = await fetch(`${url}/api/session`).then((answer) => answer.ok, () => false);
+    if (served) return;
+    if (left === 0) throw new Error(`${url} is not served:\n${part.output()}`);
+    await delay(50);
+  }
+}
+
+/** All of it in one process, on a database of its own. `stop` and `start` as often as one likes. */
+export async function startDemo(env = {}) {
+  const dir = await folder();
+  const port = await freePort();
+  const url = `http://localhost:${port}`;
+  let part;
+  const start = async () => {
+    part = startPart(dir, { ADDRESS: `127.0.0.1:${port}`, RUST_LOG: 'warn', ...env });
+    await isServing(url, part);
+  };
+  await start();
+  return {
+    port,
+    url,
+    start,
+    stop: () => part.stop(),
+    output: () => part.output(),
+    async dispose() {
+      await part.stop();
+      await dir.remove();
+    },
+  };
+}
+
+/** The network between a browser and the application, which the test can cut. */
+export async function startNetwork(port) {
+  const open = new Set();
+  let mode = 'whole';
+  const server = net.createServer((client) => {
+    if (mode === 'cut') return client.destroy();
+    const upstream = net.connect(port, '127.0.0.1');
+    const pair = { client, upstream };
+    open.add(pair);
+    client.on('data', (bytes) => upstream.write(bytes));
+    upstream.on('data', (bytes) => {
+      if (mode === 'whole') client.write(bytes);
+    });
+    const end = () => {
+      client.destroy();
+      upstream.destroy();
+      open.delete(pair);
+    };
+    for (const socket of [client, upstream]) socket.on('error', end).on('close', end);
+    return undefined;
+  });
+  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  const disconnect = () => {
+    for (const { client, upstream } of open) {
+      client.destroy();
+      upstream.destroy();
+    }
+  };
+  return {
+    url: `http://localhost:${server.address().port}`,
+    /** Nothing gets through, and what was connected is not. */
+    cut() {
+      mode = 'cut';
+      disconnect();
+    },
+    /** What the browser sends still arrives, but no answer does. */
+    loseAnswers() {
+      mode = 'deaf';
+    },
+    mend() {
+      if (mode === 'deaf') disconnect();
+      mode = 'whole';
+    },
+    stop() {
+      disconnect();
+      server.close();
+    },
+  };
+}

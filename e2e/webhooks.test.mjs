@@ -1,0 +1,231 @@
+// Webhooks, checked with the helpers of the SDKs that applications use.
+import assert from 'node:assert/strict';
+import http from 'node:http';
+import { after, before, describe, test } from 'node:test';
+import { world } from './support/clients.mjs';
+import { inbox, once, until } from './support/events.mjs';
+import { foreground } from './support/programs.mjs';
+import { freePort, startServer } from './support/server.mjs';
+
+const limit = { timeout: 30_000 };
+const all = 'channel_occupied,channel_vacated,member_added,member_removed,client_event,cache_miss,subscription_count';
+
+/** An application's endpoint. It answers what `status` says, and keeps what it has taken. */
+async function endpoint() {
+  const requests = inbox();
+  const taken = [];
+  const at = { requests, taken, status: 200, delay: 0 };
+  const server = http.createServer((request, response) => {
+    const chunks = [];
+    request.on('data', (chunk) => chunks.push(chunk));
+    request.on('end', async () => {
+      const rawBody = Buffer.concat(chunks).toString();
+      const { status } = at;
+      if (at.delay) await new Promise((resolve) => { setTimeout(resolve, at.delay); });
+      if (status === 200) taken.push({ headers: request.headers, rawBody });
+      requests({ headers: request.headers, rawBody, status });
+      response.writeHead(status, status === 302 ? { Location: 'http://127.0.0.1:1/' } : {}).end();
+    });
+  });
+  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  at.url = `http://127.0.0.1:${server.address().port}/hooks`;
+  at.close = () => { server.closeAllConnections(); server.close(); };
+  at.events = (sdk) => taken.flatMap((request) => {
+    const webhook = sdk.webhook(request);
+    assert.ok(webhook.isValid(), 'the SDK accepts the signature');
+    return webhook.getEvents();
+  });
+  return at;
+}
+
+describe('webhooks', () => {
+  let w, hooks;
+
+  before(async () => {
+    hooks = await endpoint();
+    w = await world({
+      env: {
+        REVERB_APP_WEBHOOKS: JSON.stringify([
+          { url: hooks.url, events: all.split(','), headers: { Authorization: 'Bearer t0ken', 'X-Pusher-Key': 'no' } },
+        ]),
+        REVERB_APP_SUBSCRIPTION_COUNT: 'true',
+      },
+    });
+  });
+  after(async () => {
+    await w.close();
+    hooks.close();
+  });
+
+  const events = (channel) => hooks.events(w.sdk).filter((event) => event.channel === channel);
+  const told = (channel, count) => until(() => events(channel).length >= count, {
+    timeout: 8_000, what: `${count} events of ${channel}`,
+  }).then(() => events(channel));
+
+  test('a channel becomes occupied, and three seconds after the last has left it is vacated', limit, async () => {
+    const client = await w.connected();
+    client.subscribe('news');
+    const [occupied, count] = await told('news', 2);
+    assert.deepEqual(occupied, { name: 'channel_occupied', channel: 'news' });
+    assert.deepEqual(count, { name: 'subscription_count', channel: 'news', subscription_count: 1 });
+    const left = Date.now();
+    client.disconnect();
+    const last = (await told('news', 4)).at(-1);
+    assert.deepEqual(last, { name: 'channel_vacated', channel: 'news' });
+    assert.ok(Date.now() - left > 2_500, 'not at once');
+  });
+
+  test('who loads the page again has not left', limit, async () => {
+    const user = { id: 7, info: {} };
+    const first = await w.connected({ user });
+    await once(first.subscribe('presence-again'), 'pusher:subscription_succeeded');
+    first.disconnect();
+    const again = await w.connected({ user });
+    await once(again.subscribe('presence-again'), 'pusher:subscription_succeeded');
+    await new Promise((resolve) => { setTimeout(resolve, 3_500); });
+    assert.deepEqual(events('presence-again').sort((a, b) => a.name.localeCompare(b.name)), [
+      { name: 'channel_occupied', channel: 'presence-again' },
+      { name: 'member_added', channel: 'presence-again', user_id: '7' },
+    ]);
+    again.disconnect();
+    assert.ok((await told('presence-again', 4)).some(({ name, user_id }) => name === 'member_removed' && user_id === '7'));
+  });
+
+  test('client events and cache misses', limit, async () => {
+    const client = await w.connected({ user: { id: 8, info: {} } });
+    const room = client.subscribe('presence-talk');
+    await once(room, 'pusher:subscription_succeeded');
+    room.trigger('client-typing', { name: 'Ana "A"' });
+    const typed = (await told('presence-talk', 3)).find(({ name }) => name === 'client_event');
+    assert.deepEqual({ ...typed, data: JSON.parse(typed.data) }, {
+      name: 'client_event', channel: 'presence-talk', event: 'client-typing', data: { name: 'Ana "A"' },
+      socket_id: client.connection.socket_id, user_id: '8',
+    });
+    await once(client.subscribe('cache-rates'), 'pusher:cache_miss');
+    assert.ok((await told('cache-rates', 2)).some(({ name }) => name === 'cache_miss'));
+    client.disconnect();
+  });
+
+  test('headers: what the application adds, and nothing in place of ours', limit, async () => {
+    const [{ headers }] = hooks.taken;
+    assert.equal(headers.authorization, 'Bearer t0ken');
+    assert.equal(headers['content-type'], 'application/json');
+    assert.equal(headers['x-pusher-key'], w.server.key);
+  });
+
+  test('an endpoint that fails is asked again, and loses nothing', limit, async () => {
+    hooks.status = 302;
+    const client = await w.connected();
+    client.subscribe('retried');
+    await until(() => hooks.requests.items.some(({ status }) => status === 302), { what: 'a request that fails' });
+    hooks.status = 500;
+    await until(() => hooks.requests.items.some(({ status }) => status === 500), { what: 'it is made again' });
+    hooks.status = 200;
+    assert.equal((await told('retried', 2))[0].name, 'channel_occupied');
+    client.disconnect();
+  });
+
+  test('an endpoint that is slow keeps nobody waiting', limit, async () => {
+    hooks.delay = 3_000;
+    const clients = await Promise.all(Array.from({ length: 20 }, () => w.connected()));
+    const begun = Date.now();
+    for (const [n, client] of clients.entries()) {
+      const channel = client.subscribe(`slow-${n}`);
+      await once(channel, 'pusher:subscription_succeeded');
+      const heard = once(channel, 'e');
+      await w.sdk.trigger(`slow-${n}`, 'e', {});
+      await heard;
+    }
+    assert.ok(Date.now() - begun < 2_000);
+    hooks.delay = 0;
+    for (const client of clients) client.disconnect();
+  });
+});
+
+describe('endpoints', () => {
+  test('each has filters of its own', { timeout: 30_000 }, async () => {
+    const [orders, people] = await Promise.all([endpoint(), endpoint()]);
+    const w = await world({ env: {
+      REVERB_APP_WEBHOOKS: JSON.stringify([
+        { url: orders.url, channels: ['orders'], events: ['channel_occupied'] },
+        { url: people.url, events: ['member_added'] },
+      ]),
+    } });
+    try {
+      const client = await w.connected({ user: { id: 7 } });
+      await once(client.subscribe('orders'), 'pusher:subscription_succeeded');
+      await once(client.subscribe('presence-room'), 'pusher:subscription_succeeded');
+      await until(() => people.taken.length > 0 && orders.taken.length > 0, { what: 'both are told', timeout: 10_000 });
+      assert.deepEqual(orders.events(w.sdk).map(({ name, channel }) => [name, channel]), [['channel_occupied', 'orders']]);
+      assert.deepEqual(people.events(w.sdk).map(({ name, user_id }) => [name, user_id]), [['member_added', '7']]);
+    } finally {
+      await w.close();
+      orders.close();
+      people.close();
+    }
+  });
+
+  test('addresses that are not public are left alone, where that is wanted', { timeout: 30_000 }, async () => {
+    const hooks = await endpoint();
+    const token = '0123456789abcdef';
+    const named = hooks.url.replace('127.0.0.1', 'localhost');
+    const w = await world({ env: {
+      REVERB_APP_WEBHOOKS: `${hooks.url},${named}`, CLARIM_WEBHOOK_PRIVATE_ADDRESSES: 'false', CLARIM_METRICS_TOKEN: token,
+    } });
+    try {
+      const client = await w.connected();
+      await once(client.subscribe('orders'), 'pusher:subscription_succeeded');
+      const failures = async () => {
+        const metrics = await (await fetch(`${w.server.url}/metrics`, { headers: { Authorization: `Bearer ${token}` } })).text();
+        return Number(/\nclarim_webhook_failures_total (\d+)/.exec(metrics)[1]);
+      };
+      await until(async () => (await failures()) >= 2, { what: 'both are refused', timeout: 10_000 });
+      assert.deepEqual(hooks.requests.items, []);
+    } finally {
+      await w.close();
+      hooks.close();
+    }
+  });
+});
+
+describe('webhooks of a cluster', () => {
+  test('are sent once, whichever node clients are on; only what is asked for', { timeout: 60_000 }, async () => {
+    const hooks = await endpoint();
+    const port = await freePort();
+    const redis = foreground('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '']);
+    const env = {
+      REVERB_APP_WEBHOOKS: JSON.stringify([{ url: hooks.url, channels: ['presence-', 'private-'] }]), REVERB_SCALING_ENABLED: 'true',
+      REDIS_PORT: String(port),
+    };
+    const w = await world({ env });
+    const other = await startServer({ env });
+    try {
+      for (const node of [w.server, other]) {
+        await until(async () => (await fetch(`${node.url}/ready`)).ok, { what: 'ready', timeout: 10_000 });
+      }
+      const on = (node, id) => w.connected({ wsPort: node.port, user: { id, info: {} } });
+      const nodes = [w.server, other, w.server, other];
+      // The same user with a tab on each node, and another one; all at once.
+      const clients = await Promise.all(nodes.map((node, n) => on(node, n < 2 ? 1 : n)));
+      for (const client of clients) client.subscribe('news');
+      await Promise.all(clients.map((client) => once(client.subscribe('presence-room'), 'pusher:subscription_succeeded')));
+      await new Promise((resolve) => { setTimeout(resolve, 500); });
+      for (const client of clients) client.disconnect();
+      const events = () => hooks.events(w.sdk);
+      await until(() => events().some(({ name }) => name === 'channel_vacated'), { timeout: 15_000, what: 'the end' });
+      await new Promise((resolve) => { setTimeout(resolve, 1_000); });
+      const told = events().map(({ name, channel, user_id }) => [name, channel, user_id].filter(Boolean).join(' ')).sort();
+      assert.deepEqual(told, [
+        'channel_occupied presence-room',
+        'channel_vacated presence-room',
+        ...['1', '2', '3'].map((id) => `member_added presence-room ${id}`),
+        ...['1', '2', '3'].map((id) => `member_removed presence-room ${id}`),
+      ]);
+    } finally {
+      await w.close();
+      await other.dispose();
+      await redis.stop();
+      hooks.close();
+    }
+  });
+});
