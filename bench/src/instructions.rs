@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::compare::{Peers, free_port, ports};
 use crate::server::Cores;
-use budget::Budgets;
+use budget::{Budgets, Judgement};
 use callgrind::Cost;
 use guards::{Counter, GUARDS, Guard};
 
@@ -20,6 +20,9 @@ use guards::{Counter, GUARDS, Guard};
 const PEER: &str = "clarim";
 /// Functions that are shown.
 const SHOWN: usize = 30;
+/// How often a cost that is over its budget is counted, at most. What chance adds it does not add each time;
+/// what a change adds it does.
+const ATTEMPTS: usize = 3;
 
 /// What to count.
 #[derive(Debug, clap::Args)]
@@ -61,7 +64,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let mut measured = Vec::new();
     for guard in &GUARDS {
-        measured.push((guard.name, counter.cost(guard)?.total));
+        let mut cost = counter.cost(guard)?.total;
+        for _ in 1..ATTEMPTS {
+            if options.update || budgets.get(guard.name)?.judge(cost) != Judgement::Over {
+                break;
+            }
+            counter.forget(guard);
+            cost = cost.min(counter.cost(guard)?.total);
+        }
+        measured.push((guard.name, cost));
     }
     if options.update {
         budgets.update(&measured)?;

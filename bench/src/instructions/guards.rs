@@ -91,7 +91,7 @@ pub(crate) const GUARDS: [Guard; 6] = [
         beyond: Some(&PUBLISH_BATCH),
     },
     Guard { name: "churn", unit: "cycle", work: Work::Cycle, count: 800, units: 1, beyond: None },
-    Guard { name: "idle", unit: "second", work: Work::Second, count: 2, units: 1, beyond: None },
+    Guard { name: "idle", unit: "second", work: Work::Second, count: 6, units: 1, beyond: None },
 ];
 
 /// Counts, and remembers what it has counted.
@@ -110,6 +110,11 @@ impl<P: FnMut() -> Result<u16>> Counter<'_, P> {
             cost = cost.beyond(&self.work(other)?);
         }
         Ok(cost.each(guard.units))
+    }
+
+    /// Counts this one again, when it is asked for the next time.
+    pub(crate) fn forget(&mut self, guard: &Guard) {
+        self.counted.retain(|(name, _)| *name != guard.name);
     }
 
     /// The cost of one piece of work.
