@@ -214,6 +214,63 @@ fn send_and_stats_ask_the_running_server() {
 }
 
 #[test]
+fn top_watches_the_server_in_a_terminal() {
+    let token = "inspector-0123456789";
+    let process = Process::start("", "", &[("CLARIM_INSPECTOR_TOKEN", token)]);
+    let _client = process.subscribe("news");
+    let top = |token: &str| {
+        let url = format!("http://127.0.0.1:{}", process.port);
+        format!("{} top --url {url} --token {token}", env!("CARGO_BIN_EXE_clarim"))
+    };
+    let output = Command::new("sh").args(["-c", &top("wrong-0123456789ab")]).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("--token"), "{error}");
+
+    // It wants a terminal, which `script` is. What it shows moves the cursor between words.
+    let mut child = Command::new("script")
+        .args([
+            "-qec",
+            &format!("stty cols 120 rows 40; timeout --foreground 60 {}", top(token)),
+            "/dev/null",
+        ])
+        .env("TERM", "xterm")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut screen = child.stdout.take().unwrap();
+    let shown = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        let mut chunk = [0; 4096];
+        // Its events are watched from its first question on.
+        while !String::from_utf8_lossy(&all).contains("what-came") {
+            let read = screen.read(&mut chunk).unwrap();
+            assert!(read > 0, "it ended: {}", String::from_utf8_lossy(&all));
+            all.extend_from_slice(&chunk[..read]);
+        }
+        (String::from_utf8_lossy(&all).into_owned(), screen)
+    });
+    eventually("the event is on the screen", || {
+        process.publish("news", "what-came");
+        std::thread::sleep(Duration::from_millis(200));
+        shown.is_finished()
+    });
+    let (shown, mut screen) = shown.join().unwrap();
+    for wanted in ["Connections", "Channels", "news", "published"] {
+        assert!(shown.contains(wanted), "{wanted} is not in {shown}");
+    }
+    let rest = std::thread::spawn(move || screen.read_to_end(&mut Vec::new()));
+    child.stdin.take().unwrap().write_all(b"q").unwrap();
+    let mut status = None;
+    eventually("it ends", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    assert!(status.unwrap().success());
+    rest.join().unwrap().unwrap();
+}
+
+#[test]
 fn tail_prints_what_comes() {
     let process = Process::start("", "", &[]);
     let tail = |arguments: &[&str]| {

@@ -19,6 +19,7 @@ mod reload;
 mod restart;
 mod start;
 mod tail;
+mod top;
 
 /// A real-time server for every Pusher client and SDK.
 #[derive(Debug, Parser)]
@@ -73,6 +74,8 @@ pub enum Command {
         #[command(flatten)]
         api: ApiFlags,
     },
+    /// Watch the running server in the terminal: what its inspector shows.
+    Top(TopFlags),
     /// Print what comes on a channel, a line each, until it is interrupted. On a presence channel it is a
     /// member called clarim-tail.
     Tail {
@@ -148,6 +151,20 @@ pub struct ApiFlags {
     url: Option<String>,
     #[command(flatten)]
     app: AppFlags,
+}
+
+/// Which server is watched. Without these it is that of the settings.
+#[derive(Debug, clap::Args)]
+pub struct TopFlags {
+    /// Its address, as in `https://ws.example.com`.
+    #[arg(long)]
+    url: Option<String>,
+    /// Its `INSPECTOR_TOKEN`.
+    #[arg(long)]
+    token: Option<String>,
+    /// TOML file with settings [default: clarim.toml, if it is there].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 /// What the doctor looks at. Without an address it is the server of the settings.
@@ -274,6 +291,7 @@ pub fn run(command: Command, out: &mut dyn Write) -> Result<ExitCode, CommandErr
             api::send(&api, (&channel, &event, &data), out)?;
         }
         Command::Stats { json, api } => api::stats(&api, json, out)?,
+        Command::Top(flags) => top::run(&flags)?,
         Command::Tail { channel, json, api } => tail::run(&api, (&channel, json), out)?,
         Command::Doctor(flags) => return doctor::run(flags, out),
         Command::Install { directory } => install::run(&directory, out)?,

@@ -1,0 +1,168 @@
+//! `clarim top`: what the inspector shows, in a terminal.
+
+mod sample;
+mod view;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::AUTHORIZATION;
+use hyper::{Request, StatusCode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers, poll, read};
+use serde::de::DeserializeOwned;
+use tokio::runtime::Runtime;
+
+use super::{CommandError, TopFlags, api};
+use crate::client::{HttpClient, Reach, cause, client};
+use crate::settings::{Flags, Settings, Surroundings};
+use sample::{News, Picture};
+
+/// Time between two questions. The server adds up its counters once a second.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Time for one answer: meanwhile no key is looked at.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// As much of an answer is read.
+const MAX_ANSWER: usize = 16 << 20;
+
+pub(super) fn run(flags: &TopFlags) -> Result<(), CommandError> {
+    let mut inspector = Inspector::of(flags)?;
+    let mut picture = Picture { url: inspector.url.clone(), ..Picture::default() };
+    // What does not work at all is said before the screen is taken.
+    picture.take(inspector.get("overview")?);
+    let mut terminal = ratatui::try_init()?;
+    let watched = watch(&mut inspector, &mut picture, &mut terminal);
+    ratatui::try_restore()?;
+    watched
+}
+
+/// Until the user has enough.
+fn watch(
+    inspector: &mut Inspector,
+    picture: &mut Picture,
+    terminal: &mut DefaultTerminal,
+) -> Result<(), CommandError> {
+    loop {
+        if let Err(CommandError::Api(trouble)) = inspector.look(picture) {
+            picture.trouble = Some(trouble);
+        }
+        let next = Instant::now() + INTERVAL;
+        loop {
+            terminal.draw(|frame| view::draw(frame, picture))?;
+            let left = next.saturating_duration_since(Instant::now());
+            if !poll(left)? {
+                break;
+            }
+            match key(&read()?) {
+                Some(Key::Quit) => return Ok(()),
+                Some(Key::Pause) => picture.is_paused = !picture.is_paused,
+                Some(Key::NextApp) => picture.next_app(),
+                None => {}
+            }
+        }
+    }
+}
+
+enum Key {
+    Quit,
+    Pause,
+    NextApp,
+}
+
+fn key(event: &Event) -> Option<Key> {
+    let pressed = event.as_key_event().filter(|key| key.kind == KeyEventKind::Press)?;
+    match pressed.code {
+        KeyCode::Char('c') if pressed.modifiers.contains(KeyModifiers::CONTROL) => Some(Key::Quit),
+        KeyCode::Char('q') | KeyCode::Esc => Some(Key::Quit),
+        KeyCode::Char(' ') => Some(Key::Pause),
+        KeyCode::Tab => Some(Key::NextApp),
+        _ => None,
+    }
+}
+
+/// The inspector of a running server.
+struct Inspector {
+    url: String,
+    token: Option<String>,
+    client: HttpClient,
+    runtime: Runtime,
+    /// From which event on the next ones are asked for.
+    next: Option<u64>,
+}
+
+impl Inspector {
+    /// The one that was named, or that of the settings.
+    fn of(flags: &TopFlags) -> Result<Self, CommandError> {
+        let TopFlags { url, token, config } = flags;
+        let (url, token) = if let (Some(url), Some(token)) = (url, token) {
+            (url.clone(), Some(token.clone()))
+        } else {
+            let flags = Flags { config: config.clone(), ..Flags::default() };
+            let server = Settings::check(&flags, &Surroundings::current())?.server;
+            let set = server.inspector_token.as_ref().map(|token| token.reveal().to_owned());
+            (url.clone().unwrap_or_else(|| api::here(&server)), token.clone().or(set))
+        };
+        let url = url.trim_end_matches('/').to_owned();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let client = client(url.starts_with("https:"), PATIENCE, Reach::Anywhere)?;
+        Ok(Self { url, token, client, runtime, next: None })
+    }
+
+    /// Brings the picture up to date.
+    fn look(&mut self, picture: &mut Picture) -> Result<(), CommandError> {
+        picture.take(self.get("overview")?);
+        if let Some(app) = picture.app() {
+            let app = utf8_percent_encode(app, NON_ALPHANUMERIC);
+            picture.channels = self.get(&format!("apps/{app}/channels"))?;
+        }
+        if !picture.is_paused {
+            let after = self.next.map_or_else(String::new, |next| format!("?after={next}"));
+            let news: News = self.get(&format!("stream{after}"))?;
+            self.next = Some(news.next);
+            picture.take_events(news.events);
+        }
+        Ok(())
+    }
+
+    fn get<T: DeserializeOwned>(&self, what: &str) -> Result<T, CommandError> {
+        // Within the runtime, whose clock it needs.
+        let asking = async { tokio::time::timeout(PATIENCE, self.ask(what)).await };
+        let body = self
+            .runtime
+            .block_on(asking)
+            .unwrap_or_else(|_| Err(self.failed(format!("no answer within {PATIENCE:?}"))))?;
+        serde_json::from_slice(&body).map_err(|error| self.failed(error))
+    }
+
+    async fn ask(&self, what: &str) -> Result<Bytes, CommandError> {
+        let mut request = Request::get(format!("{}/inspector/api/{what}", self.url));
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Full::default()).map_err(|error| self.failed(error))?;
+        let answer =
+            self.client.request(request).await.map_err(|error| self.failed(cause(&error)))?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+        let body = body.map_err(|error| self.failed(error))?.to_bytes();
+        match status {
+            StatusCode::OK => Ok(body),
+            StatusCode::NOT_FOUND => Err(self.failed(
+                "it shows nothing; set CLARIM_INSPECTOR_TOKEN where the server is started",
+            )),
+            StatusCode::UNAUTHORIZED => Err(self.failed(
+                "it wants another token; give --token, or CLARIM_INSPECTOR_TOKEN as the server has it",
+            )),
+            status => {
+                let sentence = String::from_utf8_lossy(&body);
+                Err(self.failed(format!("it answered {status}: {}", sentence.trim())))
+            }
+        }
+    }
+
+    fn failed(&self, why: impl std::fmt::Display) -> CommandError {
+        CommandError::Api(format!("{}: {why}", self.url))
+    }
+}
