@@ -11,58 +11,9 @@ use crate::app::{App, ClientEvents};
 use crate::apps::AppIndex;
 use crate::connection::Connection;
 use crate::entry::{ChannelKey, ConnectionId, Fact, Post, Seat};
+use crate::reject::{Reject, Rejected};
 use crate::shard::{Join, Joining};
 use crate::worker::{Sockets, Worker};
-
-/// A refused subscription or event.
-#[derive(Debug)]
-pub(crate) struct Reject {
-    /// `None` where no code fits: all from 4000 to 4299 tell some clients to leave or to come again.
-    code: Option<Code>,
-    /// What kind of refusal, and the HTTP status that says the same: `subscription_error` tells both.
-    kind: &'static str,
-    status: u16,
-    message: Cow<'static, str>,
-}
-
-impl Reject {
-    fn new(
-        code: impl Into<Option<Code>>,
-        kind: &'static str,
-        status: u16,
-        message: impl Into<Cow<'static, str>>,
-    ) -> Self {
-        Self { code: code.into(), kind, status, message: message.into() }
-    }
-
-    fn auth(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(Code::UNAUTHORIZED, "AuthError", 401, message)
-    }
-
-    fn limit(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(None, "LimitReached", 403, message)
-    }
-
-    /// A presence channel has as many members as it may have.
-    pub(crate) fn full(max: usize) -> Self {
-        Self::limit(format!("The presence channel has its maximum of {max} members"))
-    }
-
-    fn event(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(Code::CLIENT_EVENT_REJECTED, "ClientEventRejected", 403, message)
-    }
-}
-
-/// Tells a connection that its subscription is refused.
-pub(crate) fn reject(id: ConnectionId, channel: &str, reject: &Reject, sockets: &mut impl Sockets) {
-    sockets.send(id, server::error(reject.code, &reject.message));
-    // pusher-js shows `pusher:error` on the connection; Echo's `.error()` hears only this one.
-    if reject.kind != DUPLICATE {
-        let shown: String = channel.chars().take(256).collect();
-        let (kind, status) = (reject.kind, reject.status);
-        sockets.send(id, server::subscription_error(&shown, kind, &reject.message, status));
-    }
-}
 
 /// The own channel of a user, if there can be one: in it stands who is signed in, and who wants to know.
 pub(crate) fn user_key(app: AppIndex, user: &str) -> Option<ChannelKey> {
@@ -78,7 +29,7 @@ impl<P: Post> Worker<P> {
         sockets: &mut impl Sockets,
     ) {
         if let Err(refused) = self.try_subscribe(id, request, now) {
-            reject(id, &request.channel, &refused, sockets);
+            refused.tell_channel(id, &request.channel, sockets);
         }
     }
 
@@ -91,14 +42,14 @@ impl<P: Post> Worker<P> {
         let connection = &self.connections[id.0 as usize];
         let app = self.node.app(connection.app);
         let name = ChannelName::parse(&request.channel, app.limits.channel_name_bytes)
-            .map_err(|e| Reject::new(Code::UNAUTHORIZED, "InvalidChannel", 400, e.to_string()))?;
+            .map_err(|e| Reject::new(Code::UNAUTHORIZED, Rejected::Channel, 400, e.to_string()))?;
         let member = admit(connection, app, &name, request)?;
         let channel = ChannelKey { app: connection.app, name };
         let is_subscribed = |index| connection.subscription(index).is_some();
         let waiting = self.waiting.of(id);
         if self.channels.find(&channel).is_some_and(is_subscribed) || waiting.contains(&channel) {
             let message = format!("Existing subscription to channel {}", channel.name);
-            return Err(Reject::new(None, DUPLICATE, 400, message));
+            return Err(Reject::new(None, Rejected::Duplicate, 400, message));
         }
         let max = app.limits.channels_per_connection;
         if connection.subscriptions.len() + waiting.len() >= max {
@@ -149,9 +100,7 @@ impl<P: Post> Worker<P> {
         let (app_index, socket_id) = (connection.app, connection.socket_id);
         let user = match check_sign_in(connection, self.node.app(app_index), request) {
             Ok(user) => user,
-            Err(reject) => {
-                return sockets.send(id, server::error(reject.code, &reject.message));
-            }
+            Err(reject) => return reject.tell(id, sockets),
         };
         sockets.send(id, server::signin_success(&request.user_data));
         if user.watchlist_cut {
@@ -185,7 +134,7 @@ impl<P: Post> Worker<P> {
         sockets: &mut impl Sockets,
     ) {
         if let Err(reject) = self.try_client_event(id, event, now) {
-            sockets.send(id, server::error(reject.code, &reject.message));
+            reject.tell(id, sockets);
         }
     }
 
@@ -223,9 +172,6 @@ impl<P: Post> Worker<P> {
         Ok(())
     }
 }
-
-/// The one refusal that leaves a subscription standing, so that its channel must not be told of an error.
-const DUPLICATE: &str = "Duplicate";
 
 /// Whether the connection may subscribe; on a presence channel, as whom.
 fn admit<'a>(

@@ -15,7 +15,8 @@ use crate::channels::Channels;
 use crate::connection::{Connection, Silence, Subscription};
 use crate::entry::{ChannelKey, ConnectionId, Entry, Post, Seat, WorkerId};
 use crate::node::Node;
-use crate::session::{Reject, reject, user_key};
+use crate::reject::{Reject, Rejected};
+use crate::session::user_key;
 use crate::waiting::Waiting;
 
 /// The sockets of a worker, to which frames go. Nothing here waits: frames are queued.
@@ -34,6 +35,9 @@ pub trait Sockets {
     /// Queues a close frame, after which nothing more is sent or read. The worker is to be told by
     /// [`Worker::depart`] as soon as it can be, and by [`Worker::close`] when the socket has gone.
     fn close(&mut self, connection: ConnectionId, code: Code, reason: &str);
+
+    /// Takes note that something was refused, for who counts it.
+    fn rejected(&mut self, _: Rejected) {}
 }
 
 /// A connection as it is at a moment.
@@ -108,7 +112,8 @@ impl<P: Post> Worker<P> {
             && !connection.within_rate(limit, now)
         {
             let message = "Rate limit exceeded";
-            sockets.send(id, server::error(Code::CLIENT_EVENT_REJECTED, message));
+            let code = Code::CLIENT_EVENT_REJECTED;
+            Reject::new(code, Rejected::Rate, 429, message).tell(id, sockets);
             if limit.terminate {
                 // A close code from 4300 on would keep the client away for good.
                 sockets.close(id, Code::OVER_CAPACITY, message);
@@ -122,7 +127,10 @@ impl<P: Post> Worker<P> {
             Ok(ClientFrame::Unsubscribe { channel }) => self.unsubscribe(id, &channel, now),
             Ok(ClientFrame::SignIn(sign_in)) => self.sign_in(id, &sign_in, now, sockets),
             Ok(ClientFrame::ClientEvent(event)) => self.client_event(id, &event, now, sockets),
-            Err(error) => sockets.send(id, server::error(Code::GENERIC, &error.to_string())),
+            Err(error) => {
+                let (code, message) = (Code::GENERIC, error.to_string());
+                Reject::new(code, Rejected::Malformed, 400, message).tell(id, sockets);
+            }
         }
     }
 
@@ -156,7 +164,7 @@ impl<P: Post> Worker<P> {
             }
             Entry::Full { connection, socket_id, channel, max } => {
                 if self.is_wanted(connection, socket_id, &channel) {
-                    reject(connection, channel.name.as_str(), &Reject::full(max), sockets);
+                    Reject::full(max).tell_channel(connection, channel.name.as_str(), sockets);
                 }
             }
             Entry::Tell { connection, socket_id, frame } => {

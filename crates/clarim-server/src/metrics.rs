@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use clarim_hub::{Totals, WorkerId};
+use clarim_hub::{Rejected, Totals, WorkerId};
 use clarim_protocol::Code;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -33,6 +33,8 @@ pub(crate) struct Counters {
     pub(crate) opened: Counter,
     /// By what has ended them; see [`ENDS`].
     pub(crate) closed: [Counter; ENDS.len()],
+    /// What clients have asked for in vain, by [`Rejected`].
+    pub(crate) rejected: [Counter; Rejected::ALL.len()],
     pub(crate) messages_received: Counter,
     pub(crate) bytes_received: Counter,
     pub(crate) frames_sent: Counter,
@@ -106,18 +108,20 @@ impl Counters {
 }
 
 /// The counters of all threads.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Metrics {
     workers: Vec<Arc<Counters>>,
     /// Of all threads that are not the server's own.
     outside: Arc<Counters>,
     refused: Mutex<BTreeMap<u16, u64>>,
+    /// HTTP requests that were answered with an error, by status.
+    failed: Mutex<BTreeMap<u16, u64>>,
 }
 
 impl Metrics {
     pub(crate) fn new(workers: u16) -> Self {
         let workers = (0..workers).map(|_| Arc::default()).collect();
-        Self { workers, outside: Arc::default(), refused: Mutex::default() }
+        Self { workers, ..Self::default() }
     }
 
     pub(crate) fn of(&self, worker: WorkerId) -> Arc<Counters> {
@@ -143,8 +147,12 @@ impl Metrics {
 
     /// Takes note of a connection that was not let in.
     pub(crate) fn refuse(&self, code: Code) {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        *refused.entry(code.get()).or_default() += 1;
+        count_one(&self.refused, code.get());
+    }
+
+    /// Takes note of an HTTP request that was answered with an error.
+    pub(crate) fn fail(&self, status: u16) {
+        count_one(&self.failed, status);
     }
 
     pub(crate) fn sum(&self, which: impl Fn(&Counters) -> &Counter) -> u64 {
@@ -155,6 +163,16 @@ impl Metrics {
     pub(crate) fn closed(&self, how: Ended) -> u64 {
         self.sum(|counters| &counters.closed[how as usize])
     }
+}
+
+fn count_one(counts: &Mutex<BTreeMap<u16, u64>>, number: u16) {
+    let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+    *counts.entry(number).or_default() += 1;
+}
+
+fn by_number(counts: &Mutex<BTreeMap<u16, u64>>) -> Vec<(String, u64)> {
+    let counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+    counts.iter().map(|(number, count)| (number.to_string(), *count)).collect()
 }
 
 /// All that is told, at one moment.
@@ -212,9 +230,7 @@ impl Scrape {
             .map(|(n, by)| (by, self.metrics.sum(|counters| &counters.closed[n as usize])));
         let help = "Connections that have ended: by a farewell of the client or the server, because the client read too slowly, or lost without a farewell";
         sheet.counters("clarim_connections_closed", help, "by", ended)?;
-        let refused = self.metrics.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let refused: Vec<_> =
-            refused.into_iter().map(|(code, count)| (code.to_string(), count)).collect();
+        let refused = by_number(&self.metrics.refused);
         let refused = refused.iter().map(|(code, count)| (code.as_str(), *count));
         let help = "Connections that were not let in, by close code";
         sheet.counters("clarim_connections_refused", help, "code", refused)?;
@@ -229,6 +245,11 @@ impl Scrape {
 
     fn traffic(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
         let sum = |which: fn(&Counters) -> &Counter| self.metrics.sum(which);
+        let rejected = Rejected::ALL
+            .map(|why| (why.name(), self.metrics.sum(|counters| &counters.rejected[why as usize])));
+        let help =
+            "What clients have asked for in vain: wrong signatures, over a limit, too fast, …";
+        sheet.counters("clarim_messages_rejected", help, "why", rejected.into_iter())?;
         let received = sum(|counters| &counters.messages_received);
         sheet.counter("clarim_messages_received", "Messages of clients", received)?;
         let help = "Bytes that clients have sent on WebSockets";
@@ -247,7 +268,11 @@ impl Scrape {
         let requests = classes
             .map(|(class, name)| (name, self.metrics.sum(|counters| &counters.requests[class])));
         let help = "HTTP requests answered, handshakes among them";
-        sheet.counters("clarim_http_requests", help, "status", requests.into_iter())
+        sheet.counters("clarim_http_requests", help, "status", requests.into_iter())?;
+        let failed = by_number(&self.metrics.failed);
+        let failed = failed.iter().map(|(status, count)| (status.as_str(), *count));
+        let help = "HTTP requests answered with an error: 401 a wrong signature, 413 too large, …";
+        sheet.counters("clarim_http_errors", help, "status", failed)
     }
 
     fn publishes(&self, sheet: &mut Sheet<'_>) -> fmt::Result {

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clarim_hub::{ConnectionId, Sockets};
+use clarim_hub::{ConnectionId, Rejected, Sockets};
 use clarim_protocol::deflate::Deflater;
 use clarim_protocol::frame::Decoder;
 use clarim_protocol::{Code, Frame};
@@ -382,6 +382,10 @@ impl Sockets for SocketTable {
 
     fn close(&mut self, connection: ConnectionId, code: Code, reason: &str) {
         self.begin_close(connection, code, reason, End::Closed(code));
+    }
+
+    fn rejected(&mut self, why: Rejected) {
+        self.counters.rejected[why as usize].add(1);
     }
 }
 

@@ -262,6 +262,9 @@ impl Http {
         }
         let class = usize::from(answer.status().as_u16() / 100);
         self.counters.requests[class.min(5)].add(1);
+        if class > 3 {
+            self.metrics.fail(answer.status().as_u16());
+        }
         (answer, verdict)
     }
 

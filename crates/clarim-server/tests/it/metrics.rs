@@ -1,5 +1,8 @@
 //! What `/metrics` tells is what has happened.
 
+use std::time::Duration;
+
+use clarim_hub::app::RateLimit;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -134,4 +137,31 @@ async fn how_connections_end_is_told() {
     let _ = violating.try_send(&[0xff; 16]).await;
     becomes(&server, "clarim_connections_closed_total{by=\"server\"}", 1.0).await;
     eventually(|| server.running().connections("123456") == 0).await;
+}
+
+#[tokio::test]
+async fn what_is_refused_is_told_by_its_reason() {
+    let mut app = app();
+    app.rate_limit =
+        Some(RateLimit { max_attempts: 5, decay: Duration::from_secs(600), terminate: false });
+    let server = Setup { metrics_token: Some(TOKEN), ..Setup::default() }.start(vec![app]);
+    let mut client = server.connect().await;
+    client.subscribe("news").await;
+    for message in [
+        json!({ "event": "pusher:subscribe", "data": { "channel": "private-x", "auth": "k:s" } }),
+        json!({ "event": "pusher:subscribe", "data": { "channel": "no name" } }),
+        json!({ "event": "pusher:subscribe", "data": { "channel": "news" } }),
+        json!({ "event": "client-x", "channel": "news", "data": {} }),
+        // The sixth message is one too many.
+        json!({ "event": "pusher:ping", "data": {} }),
+    ] {
+        client.send(&message).await;
+    }
+    for why in ["auth", "channel", "duplicate", "client_event", "rate"] {
+        becomes(&server, &format!("clarim_messages_rejected_total{{why=\"{why}\"}}"), 1.0).await;
+    }
+    let told = Told::by(&server).await;
+    assert_eq!(told.value("clarim_messages_rejected_total{why=\"limit\"}"), 0.0);
+    assert!(ask(&server, "Bearer wrong").await.starts_with("HTTP/1.1 401"));
+    becomes(&server, "clarim_http_errors_total{status=\"401\"}", 1.0).await;
 }
