@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clarim_hub::app::App;
-use clarim_hub::cluster::{Cluster, ClusterSettings, Wire};
+use clarim_hub::cluster::{Cluster, ClusterSettings, TICK, Wire};
 use clarim_protocol::cluster::NodeId;
 
 use crate::harness::{Inboxes, World};
@@ -225,11 +225,11 @@ impl Net {
         place.obey(now);
     }
 
-    /// Time passes, in small steps, in which everything runs.
+    /// Time passes, in steps of a tick, in which everything runs.
     pub(crate) fn pass(&mut self, time: Duration) {
         let until = self.now + time;
         while self.now < until {
-            self.now += Duration::from_millis(200);
+            self.now += TICK;
             for node in 0..self.places.len() {
                 self.tick(node);
             }
