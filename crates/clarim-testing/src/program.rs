@@ -65,12 +65,23 @@ impl Program {
         self.wait();
     }
 
-    /// Stops it in what it does; its connections stay.
+    /// Stops it in what it does, with all its threads; its connections stay.
     ///
     /// # Panics
     /// If it has ended.
     pub fn freeze(&self) {
         kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
+        // The signal is taken by one thread, which stops the others: each may finish something before.
+        wait_until(&format!("{} is frozen", self.name), 10, || self.is_frozen());
+    }
+
+    fn is_frozen(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+        threads.flatten().all(|thread| {
+            // The state stands behind the name, which is in brackets.
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['T', 't']))
+        })
     }
 
     /// Lets it go on.
