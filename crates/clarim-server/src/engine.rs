@@ -61,7 +61,8 @@ pub(crate) struct Engine {
     sweep: usize,
     connections: usize,
     counters: Arc<Counters>,
-    drain: Option<Drain>,
+    /// When the last connections are sent away, once the end has begun.
+    drain: Option<Duration>,
 }
 
 /// A connection that becomes the engine's.
@@ -73,13 +74,6 @@ pub(crate) struct Adopted<'a> {
     pub(crate) answer: &'a [u8],
     /// What the client sent right behind its handshake.
     pub(crate) early: &'a [u8],
-}
-
-/// The end of the engine's work: connections are sent away one after the other until `until`.
-#[derive(Debug, Clone, Copy)]
-struct Drain {
-    until: Duration,
-    cursor: usize,
 }
 
 impl Engine {
@@ -214,7 +208,7 @@ impl Engine {
     /// Begins to send all connections away, spread over `time`.
     pub(crate) fn drain(&mut self, time: Duration) {
         self.tell_time();
-        self.drain = Some(Drain { until: self.sockets.now + time, cursor: 0 });
+        self.drain = Some(self.sockets.now + time);
     }
 
     /// Whether nothing is left to do after [`drain`](Self::drain).
@@ -418,26 +412,17 @@ impl Engine {
         self.send_away();
     }
 
-    /// While draining: closes this sweep's share of the connections.
+    /// While draining: closes whom it falls on, so that chance spreads their return over the whole time.
     fn send_away(&mut self) {
-        let Some(mut drain) = self.drain else { return };
-        let left = drain.until.saturating_sub(self.sockets.now);
+        let Some(until) = self.drain else { return };
+        let left = until.saturating_sub(self.sockets.now);
         let sweeps = left.as_millis() / SWEEP_INTERVAL.as_millis() + 1;
-        let share = self.connections.div_ceil(usize::try_from(sweeps).unwrap_or(usize::MAX));
-        let mut closed = 0;
-        while closed < share && drain.cursor < self.sockets.places() {
-            let id = ConnectionId(drain.cursor as u32);
-            drain.cursor += 1;
-            if self.sockets.is_open(id) {
+        for place in 0..self.sockets.places() {
+            let id = ConnectionId(place as u32);
+            if self.sockets.is_open(id) && fastrand::u128(..sweeps) == 0 {
                 self.sockets.close(id, Code::GENERIC, "The server is shutting down");
-                closed += 1;
             }
         }
-        // Connections that came meanwhile may sit at places that were passed already.
-        if drain.cursor >= self.sockets.places() {
-            drain.cursor = 0;
-        }
-        self.drain = Some(drain);
     }
 
     /// Takes connections that are closing off their channels, and forgets those that have gone. The former
