@@ -7,6 +7,7 @@ use std::io::{IsTerminal, Write as _};
 use anstyle::{AnsiColor, Style};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
+use tracing_appender::non_blocking::NonBlocking;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
@@ -18,11 +19,13 @@ const WIDTH: usize = 78;
 #[derive(Debug)]
 pub(crate) struct Console {
     colour: bool,
+    output: NonBlocking,
 }
 
 impl Console {
-    pub(crate) fn new() -> Self {
-        Self { colour: std::io::stdout().is_terminal() }
+    /// `output` leads to standard output.
+    pub(crate) fn new(output: NonBlocking) -> Self {
+        Self { colour: std::io::stdout().is_terminal(), output }
     }
 }
 
@@ -34,7 +37,7 @@ impl<S: Subscriber> Layer<S> for Console {
         let mut line = Line::default();
         event.record(&mut line);
         // A terminal that has gone away is no reason to stop.
-        let _ = std::io::stdout().lock().write_all(line.render(self.colour).as_bytes());
+        let _ = self.output.clone().write_all(line.render(self.colour).as_bytes());
     }
 }
 

@@ -215,6 +215,7 @@ impl Collector for Scrape {
         sheet.counters("clarim_webhook_events", help, "as", events.into_iter())?;
         let help = "Webhook requests that failed, and were made again or given up";
         sheet.counter("clarim_webhook_failures", help, counts.failed.get())?;
+        log(&mut sheet)?;
         process(&mut sheet)
     }
 }
@@ -343,6 +344,12 @@ fn cpu_nanoseconds(thread: u64) -> u64 {
     let stat = format!("/proc/self/task/{thread}/schedstat");
     let stat = std::fs::read_to_string(stat).unwrap_or_default();
     stat.split(' ').next().and_then(|nanoseconds| nanoseconds.parse().ok()).unwrap_or_default()
+}
+
+/// Lines of the log that were dropped.
+fn log(sheet: &mut Sheet<'_>) -> fmt::Result {
+    let help = "Lines of the log that nobody has taken in time: its reader has stalled";
+    sheet.counter("clarim_log_lines_dropped", help, crate::log::dropped())
 }
 
 /// Of the process, under the names that Prometheus's own libraries use. Nothing where they can't be known.

@@ -23,10 +23,19 @@ struct Process {
 impl Process {
     /// Starts `clarim` with these arguments, through a shell that first runs `before`.
     fn start(before: &str, arguments: &str, environment: &[(&str, &str)]) -> Self {
+        let process = Self::spawn(before, &format!("{arguments} >out 2>err"), environment);
+        // The file is there as soon as the shell has run.
+        let log = process.directory.path().join("err");
+        let listens = || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("listening"));
+        eventually("it listens", listens);
+        process
+    }
+
+    fn spawn(before: &str, arguments: &str, environment: &[(&str, &str)]) -> Self {
         let directory = TempDir::new().unwrap();
         let port = free_port();
         let binary = env!("CARGO_BIN_EXE_clarim");
-        let script = format!("{before} exec {binary} start --port {port} {arguments} >out 2>err");
+        let script = format!("{before} exec {binary} start --port {port} {arguments}");
         let child = Command::new("sh")
             .args(["-c", &script])
             .current_dir(directory.path())
@@ -37,12 +46,7 @@ impl Process {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let process = Self { child, directory, port };
-        // The file is there as soon as the shell has run.
-        let log = process.directory.path().join("err");
-        let listens = || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("listening"));
-        eventually("it listens", listens);
-        process
+        Self { child, directory, port }
     }
 
     fn signal(&self, signal: Signal) {
@@ -91,6 +95,15 @@ impl Process {
         client
     }
 
+    fn get(&self, path: &str, head: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{head}\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
     fn publish(&self, channel: &str, data: &str) -> String {
         let body = format!(r#"{{"name":"e","channel":"{channel}","data":"{data}"}}"#);
         let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
@@ -129,6 +142,19 @@ impl Client {
         assert!(length < 126);
         self.stream.write_all(&[0x81, 0x80 | length, 0, 0, 0, 0]).unwrap();
         self.stream.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Whether it gets this text before the connection ends.
+    fn read_or_end(&mut self, text: &str) -> Option<()> {
+        let mut buffer = [0; 1024];
+        while !self.unread.windows(text.len()).any(|window| window == text.as_bytes()) {
+            let n = self.stream.read(&mut buffer).unwrap();
+            if n == 0 {
+                return None;
+            }
+            self.unread.extend_from_slice(&buffer[..n]);
+        }
+        Some(())
     }
 
     fn read_until(&mut self, text: &str) {
@@ -334,16 +360,70 @@ fn sigterm_sends_clients_away_and_ends_with_success() {
 
 #[test]
 fn who_comes_back_while_it_drains_is_told_to_wait() {
-    let process = Process::start("", "", &[("CLARIM_DRAIN_SECONDS", "10")]);
-    let mut clients: Vec<Client> = (0..10).map(|_| process.subscribe("news")).collect();
+    let process = Process::start("", "", &[("CLARIM_DRAIN_SECONDS", "600")]);
+    let clients: Vec<Client> = (0..10).map(|_| process.subscribe("news")).collect();
     process.signal(Signal::TERM);
-    assert_eq!(clients[0].read_close(), 4200);
+    eventually("it drains", || process.read("err").contains("draining"));
     let mut again = process.connect();
     again.read_until("pusher:error");
     assert_eq!(again.read_close(), 4100);
     // Those who are still here are still served.
     assert!(process.publish("news", "to the last").starts_with("HTTP/1.1 200"));
-    clients[9].read_until("to the last");
+    let mut served = clients.into_iter().filter_map(|mut client| client.read_or_end("to the last"));
+    assert!(served.next().is_some(), "ten minutes are not over");
+}
+
+#[test]
+fn a_reader_of_the_log_that_stalls_holds_up_nobody() {
+    // Somebody holds the pipe open, and never reads.
+    let token = "metrics-0123456789";
+    let mut process = Process::spawn(
+        "mkfifo pipe; exec 9<>pipe;",
+        "--debug >pipe 2>&1",
+        &[("CLARIM_METRICS_TOKEN", token), ("CLARIM_DRAIN_SECONDS", "0")],
+    );
+    eventually("it listens", || TcpStream::connect(("127.0.0.1", process.port)).is_ok());
+    let mut client = process.subscribe("news");
+    let dropped = || {
+        let metrics = process.get("/metrics", &format!("Authorization: Bearer {token}\r\n"));
+        let line = metrics.lines().find(|line| line.starts_with("clarim_log_lines_dropped_total "));
+        line.unwrap().rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    eventually("lines are dropped, and counted", || {
+        for _ in 0..200 {
+            process.connect().read_until("connection_established");
+        }
+        dropped() > 0
+    });
+    assert!(process.publish("news", "still").starts_with("HTTP/1.1 200"));
+    client.read_until("still");
+    process.signal(Signal::TERM);
+    assert_eq!(client.read_close(), 4200);
+    assert!(process.wait().success(), "it ends, too");
+}
+
+#[test]
+fn a_drain_is_spread_over_its_time_by_chance() {
+    let process = Process::start("", "", &[("CLARIM_DRAIN_SECONDS", "3")]);
+    let clients: Vec<Client> = (0..60).map(|_| process.subscribe("news")).collect();
+    let begun = Instant::now();
+    process.signal(Signal::TERM);
+    let ends = clients.into_iter().map(|mut client| {
+        std::thread::spawn(move || {
+            assert_eq!(client.read_close(), 4200);
+            begun.elapsed()
+        })
+    });
+    let ends: Vec<_> =
+        ends.collect::<Vec<_>>().into_iter().map(|end| end.join().unwrap()).collect();
+    let in_third = |n: u32| {
+        let third = Duration::from_secs(1) * n;
+        ends.iter().filter(|end| (third..third + Duration::from_secs(1)).contains(*end)).count()
+    };
+    // Of 60, 20 in each third; that it are fewer than 4 happens once in a million times.
+    assert!(in_third(0) > 3 && in_third(1) > 3, "{ends:?}");
+    assert!(ends.iter().all(|end| *end < Duration::from_secs(5)), "{ends:?}");
+    assert!(!ends.is_sorted(), "not in the order in which they came: {ends:?}");
 }
 
 #[test]

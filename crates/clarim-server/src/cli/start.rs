@@ -21,7 +21,8 @@ pub(super) fn start(flags: &Flags, out: &mut dyn Write) -> Result<ExitCode, Comm
     let surroundings = Surroundings::current();
     let settings = Settings::load(flags, &surroundings)?;
     let server = &settings.server;
-    log::start(server.log_format, server.log_level, server.debug).map_err(io::Error::other)?;
+    let log = log::start(server.log_format, server.log_level, server.debug);
+    let _log = log.map_err(io::Error::other)?;
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
