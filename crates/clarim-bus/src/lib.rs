@@ -48,7 +48,12 @@ pub enum Event {
     /// The connection is lost, for this reason. It is sought again.
     Down(String),
     /// A subject is listened to.
-    Subscribed(Arc<str>),
+    Subscribed {
+        /// Which one.
+        subject: Arc<str>,
+        /// Nobody had listened to it before. `false`: somebody had, or the bus does not know.
+        is_first: bool,
+    },
     /// A message has come.
     Message {
         /// On which subject.

@@ -20,7 +20,7 @@ use crate::{Bus, Event, Ticket};
 /// b.subscribe("news");
 /// a.publish("news", "hello".into(), 1);
 /// assert_eq!(b.next().await, Event::Up);
-/// assert_eq!(b.next().await, Event::Subscribed("news".into()));
+/// assert!(matches!(b.next().await, Event::Subscribed { is_first: true, .. }));
 /// assert!(matches!(b.next().await, Event::Message { .. }));
 /// # }
 /// ```
@@ -82,8 +82,9 @@ impl Bus for MemoryConnection {
         subjects.remove(subject, self.id);
         let subject: Arc<str> = subject.into();
         let subscribers = subjects.subscribers.entry(subject.clone()).or_default();
+        let is_first = subscribers.is_empty();
         subscribers.push((self.id, self.sender.clone()));
-        let _ = self.sender.send(Event::Subscribed(subject));
+        let _ = self.sender.send(Event::Subscribed { subject, is_first });
     }
 
     fn unsubscribe(&mut self, subject: &str) {

@@ -1,13 +1,17 @@
 //! NATS, its core alone: what nobody listens to is gone.
 //!
-//! NATS answers nothing to a publish or a subscription. So this connection has a subject of its own, and
+//! NATS answers nothing to a publish or a subscription. So this connection has subjects of its own, and
 //! sends a number there behind what it has sent: when it comes back, the server has taken all before it.
+//!
+//! Nor does it count who gets a message; but it says of a question that nobody listens. So each subscription
+//! follows a question that nobody answers, and whoever gets one drops it.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event as NatsEvent, ServerAddr, Subscriber};
+use async_nats::{Client, ConnectOptions, Event as NatsEvent, ServerAddr, StatusCode, Subscriber};
 use bytes::Bytes;
 use futures_util::future::{AbortHandle, Abortable};
 use futures_util::stream::{BoxStream, SelectAll, StreamExt};
@@ -75,16 +79,18 @@ impl Place for Servers {
             .event_callback(move |event| {
                 // A session that has ended wants to hear nothing.
                 let _ = events.send(event);
-                std::future::ready(())
+                ready(())
             });
         let client = options.connect(&self.addresses).await.map_err(|error| error.to_string())?;
         let inbox = client.new_inbox();
-        let marks = client.subscribe(inbox.clone()).await.map_err(|error| error.to_string())?;
+        let answers = client.subscribe(format!("{inbox}.*")).await.map_err(|e| e.to_string())?;
         Ok(Session {
             client,
             inbox,
-            marks,
+            answers,
             next_mark: 0,
+            next_question: 0,
+            unheard: HashSet::new(),
             waiting: VecDeque::new(),
             streams: SelectAll::new(),
             listened: HashMap::new(),
@@ -96,10 +102,13 @@ impl Place for Servers {
 
 pub(crate) struct Session {
     client: Client,
-    /// The connection's own subject, and what comes back on it.
+    /// What the connection's own subjects begin with, and what comes on them.
     inbox: String,
-    marks: Subscriber,
+    answers: Subscriber,
     next_mark: u64,
+    next_question: u64,
+    /// Questions that nobody has heard.
+    unheard: HashSet<u64>,
     /// What the server has not confirmed yet.
     waiting: VecDeque<Waiting>,
     streams: SelectAll<BoxStream<'static, (Arc<str>, Bytes)>>,
@@ -113,7 +122,8 @@ struct Waiting {
     mark: u64,
     since: Instant,
     messages: Vec<Message>,
-    subscribed: Vec<Arc<str>>,
+    /// With the question that went before it.
+    subscribed: Vec<(Arc<str>, u64)>,
 }
 
 impl keeper::Session for Session {
@@ -121,11 +131,12 @@ impl keeper::Session for Session {
         for subject in &subjects {
             self.subscribe(subject).await?;
         }
-        self.mark(Vec::new(), subjects).await?;
+        // Who was first is not asked again.
+        let subscribed = subjects.into_iter().map(|subject| (subject, 0)).collect();
+        self.mark(Vec::new(), subscribed).await?;
         while !self.waiting.is_empty() {
-            let mark = timeout(PATIENCE, self.marks.next()).await;
-            let mark = mark.ok().flatten().ok_or("the server does not answer")?;
-            self.confirmed(&mark.payload);
+            let answer = timeout(PATIENCE, self.answers.next()).await;
+            self.answered(&answer.ok().flatten().ok_or("the server does not answer")?);
         }
         Ok(())
     }
@@ -155,9 +166,9 @@ impl keeper::Session for Session {
                         false => Err("messages come faster than they are taken".to_owned()),
                     }
                 }
-                mark = self.marks.next() => match mark {
-                    Some(mark) => {
-                        self.confirmed(&mark.payload);
+                answer = self.answers.next() => match answer {
+                    Some(answer) => {
+                        self.answered(&answer);
                         Ok(())
                     }
                     None => Err("the connection was closed".to_owned()),
@@ -185,9 +196,10 @@ impl Session {
         for command in batch {
             match command {
                 Command::Subscribe(subject) => {
+                    let question = self.ask_who_listens(&subject).await?;
                     self.subscribe(&subject).await?;
                     wanted.insert(subject.clone());
-                    subscribed.push(subject);
+                    subscribed.push((subject, question));
                 }
                 Command::Unsubscribe(subject) => {
                     wanted.remove(&subject);
@@ -208,6 +220,15 @@ impl Session {
         self.mark(messages, subscribed).await
     }
 
+    /// The number of the question. That nobody has heard it is known before a later mark comes back.
+    async fn ask_who_listens(&mut self, subject: &str) -> Result<u64, String> {
+        self.next_question += 1;
+        let reply = format!("{}.{}", self.inbox, self.next_question);
+        let asked = self.client.publish_with_reply(encode(subject), reply, Bytes::new()).await;
+        asked.map_err(|error| error.to_string())?;
+        Ok(self.next_question)
+    }
+
     async fn subscribe(&mut self, subject: &Arc<str>) -> Result<(), String> {
         if self.listened.contains_key(subject) {
             return Ok(());
@@ -215,7 +236,10 @@ impl Session {
         let stream = self.client.subscribe(encode(subject)).await.map_err(|e| e.to_string())?;
         let (handle, registration) = AbortHandle::new_pair();
         let name = subject.clone();
-        let stream = stream.map(move |message| (name.clone(), message.payload));
+        let stream = stream.filter_map(move |message| {
+            let is_question = message.reply.is_some();
+            ready((!is_question).then(|| (name.clone(), message.payload)))
+        });
         self.streams.push(Abortable::new(stream, registration).boxed());
         self.listened.insert(subject.clone(), handle);
         Ok(())
@@ -225,13 +249,24 @@ impl Session {
     async fn mark(
         &mut self,
         messages: Vec<Message>,
-        subscribed: Vec<Arc<str>>,
+        subscribed: Vec<(Arc<str>, u64)>,
     ) -> Result<(), String> {
         self.next_mark += 1;
         let mark = self.next_mark;
         self.waiting.push_back(Waiting { mark, since: Instant::now(), messages, subscribed });
         let bytes = Bytes::copy_from_slice(&mark.to_le_bytes());
-        self.client.publish(self.inbox.clone(), bytes).await.map_err(|error| error.to_string())
+        let inbox = format!("{}.mark", self.inbox);
+        self.client.publish(inbox, bytes).await.map_err(|error| error.to_string())
+    }
+
+    /// Takes a mark that has come back, or that nobody has heard a question.
+    fn answered(&mut self, answer: &async_nats::Message) {
+        if answer.status == Some(StatusCode::NO_RESPONDERS) {
+            let question = answer.subject.rsplit('.').next().and_then(|n| n.parse::<u64>().ok());
+            self.unheard.extend(question);
+        } else {
+            self.confirmed(&answer.payload);
+        }
     }
 
     fn confirmed(&mut self, mark: &[u8]) {
@@ -240,8 +275,9 @@ impl Session {
             for message in done.messages {
                 message.taken(None);
             }
-            for subject in done.subscribed {
-                self.news.tell(Event::Subscribed(subject));
+            for (subject, question) in done.subscribed {
+                let is_first = self.unheard.remove(&question);
+                self.news.tell(Event::Subscribed { subject, is_first });
             }
         }
     }

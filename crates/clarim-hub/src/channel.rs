@@ -187,6 +187,7 @@ impl Channel {
             subscriptions,
             online,
             cached: cached.as_ref().map(|(number, frame)| (*number, frame.payload().into())),
+            nodes: self.link.as_ref().and_then(|link| link.nodes()),
             ..State::default()
         };
         if let Some(link) = &mut self.link {

@@ -22,6 +22,8 @@ pub(crate) struct Link {
     pub(crate) told: u32,
     /// Subscriptions here when this node last heard itself say how many there are.
     pub(crate) heard: u32,
+    /// Another node has asked who is there while this one had yet to learn it.
+    pub(crate) is_asked: bool,
     /// What is known of the other nodes.
     remotes: SmallVec<[Remote; 2]>,
     /// It stands in the shard's list of channels to be closed.
@@ -64,7 +66,8 @@ impl Link {
     /// `number` is greater than any that an earlier life of the channel on this node has had.
     pub(crate) fn new(number: u64) -> Self {
         let phase = LinkPhase::Opening(Vec::new());
-        Self { phase, number, told: 0, heard: 0, remotes: SmallVec::new(), is_idle: false }
+        let (told, heard, is_asked, is_idle) = (0, 0, false, false);
+        Self { phase, number, told, heard, is_asked, remotes: SmallVec::new(), is_idle }
     }
 
     /// Those who wait, while the channel isn't open.
@@ -129,6 +132,11 @@ impl Link {
             }
         }
         say(key, &if hello { Word::Hello(state) } else { Word::State(state) }, post);
+    }
+
+    /// How many other nodes have the channel, once that is known.
+    pub(crate) fn nodes(&self) -> Option<u32> {
+        self.is_open().then(|| u32::try_from(self.remotes.len()).unwrap_or(u32::MAX))
     }
 
     /// Whether, of all nodes on the channel, this one has the least number.

@@ -41,6 +41,10 @@ impl Shard {
             Word::Hello(state) => {
                 self.hear_state(key, (from, state), (app, now), post);
                 self.say_state(key, now, (false, post));
+                let link = self.channels.get_mut(key).and_then(|channel| channel.link.as_mut());
+                if let Some(link) = link.filter(|link| !link.is_open()) {
+                    link.is_asked = true;
+                }
             }
             Word::State(state) => self.hear_state(key, (from, state), (app, now), post),
             Word::Changed { number, change } => {

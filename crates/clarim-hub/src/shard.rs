@@ -190,7 +190,11 @@ impl Shard {
         else {
             return;
         };
-        for waiting in link.open() {
+        let waiting = link.open();
+        if std::mem::take(&mut link.is_asked) {
+            self.say_state(key, now, (false, post));
+        }
+        for waiting in waiting {
             let Waiting { seat, socket_id, member } = waiting;
             let member = member.as_ref();
             let join = Join { seat, socket_id, channel: key, member, app, now };

@@ -140,6 +140,9 @@ pub struct State<'a> {
     /// The last event of a cache channel, with the number that says which of several it is.
     #[serde(borrow)]
     pub cached: Option<(u64, &'a serde_bytes::Bytes)>,
+    /// How many other nodes have the channel, as far as this one knows: so many answers a [`Word::Hello`]
+    /// will get. `None`: it has yet to learn that itself.
+    pub nodes: Option<u32>,
     /// More members follow.
     pub more: bool,
 }
@@ -243,6 +246,7 @@ mod tests {
             online: true,
             members: vec![r#"{"user_id":7}"#, "é"],
             cached: Some((9, serde_bytes::Bytes::new(b"{}"))),
+            nodes: Some(2),
             more: true,
         };
         let except = Some("1.2".parse::<SocketId>().unwrap().into());

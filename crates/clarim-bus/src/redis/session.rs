@@ -282,7 +282,9 @@ impl Hears {
             }
             PushKind::Subscribe | PushKind::SSubscribe => {
                 if let Some(subject) = text() {
-                    self.news.tell(Event::Subscribed(String::from_utf8_lossy(&subject).into()));
+                    // Redis counts who gets a message, which says more.
+                    let subject = String::from_utf8_lossy(&subject).into();
+                    self.news.tell(Event::Subscribed { subject, is_first: false });
                 }
                 return Ok(());
             }

@@ -23,10 +23,12 @@ impl Listener {
         listener
     }
 
-    /// Listens, from when this returns on.
-    pub(crate) async fn subscribe(&mut self, subject: &str) {
-        self.bus.subscribe(subject);
-        self.wait("a subscription", |event| *event == Event::Subscribed(subject.into())).await;
+    /// Listens, from when this returns on. Whether the bus says that nobody had before.
+    pub(crate) async fn subscribe(&mut self, wanted: &str) -> bool {
+        self.bus.subscribe(wanted);
+        let is_it = |event: &Event| matches!(event, Event::Subscribed { subject, .. } if **subject == *wanted);
+        let event = self.wait("a subscription", is_it).await;
+        matches!(event, Event::Subscribed { is_first: true, .. })
     }
 
     /// Waits for an event, and keeps what comes before it.

@@ -10,6 +10,7 @@ use crate::listener::Listener;
 /// All scenarios. `counts`: whether the bus says how many have got a message.
 pub(crate) async fn all(address: &Address, counts: bool) {
     everybody_who_listens_gets_a_message(address, counts).await;
+    who_else_listens_is_known(address, counts).await;
     nothing_is_missed_after_a_subscription(address).await;
     one_publishers_messages_keep_their_order(address).await;
     subjects_and_messages_may_be_anything(address).await;
@@ -27,6 +28,22 @@ async fn everybody_who_listens_gets_a_message(address: &Address, counts: bool) {
     assert_eq!(a.fate(7).await, Some(counts.then_some(2)));
     b.bus.publish("nobody", "hello".into(), 1);
     assert_eq!(b.fate(1).await, Some(counts.then_some(0)));
+}
+
+/// Either the bus counts who gets a message, or it says who is the first to listen.
+async fn who_else_listens_is_known(address: &Address, counts: bool) {
+    for round in 0..20 {
+        let subject = format!("first.{round}");
+        let (mut a, mut b) = (Listener::new(address).await, Listener::new(address).await);
+        assert!(a.subscribe(&subject).await || counts);
+        assert!(!b.subscribe(&subject).await, "somebody listens already");
+        a.bus.unsubscribe(&subject);
+        b.bus.unsubscribe(&subject);
+        // What one connection asks for is done in its order.
+        a.subscribe("then").await;
+        b.subscribe("then").await;
+        assert!(b.subscribe(&subject).await || counts, "nobody listens any more");
+    }
 }
 
 async fn nothing_is_missed_after_a_subscription(address: &Address) {
@@ -108,8 +125,8 @@ async fn many_subjects_are_listened_to(address: &Address) {
     }
     let mut missing: HashSet<Arc<str>> = subjects.iter().cloned().collect();
     while !missing.is_empty() {
-        let is_it = |event: &Event| matches!(event, Event::Subscribed(_));
-        if let Event::Subscribed(subject) = listener.wait("a subscription", is_it).await {
+        let is_it = |event: &Event| matches!(event, Event::Subscribed { .. });
+        if let Event::Subscribed { subject, .. } = listener.wait("a subscription", is_it).await {
             missing.remove(&subject);
         }
     }

@@ -204,11 +204,10 @@ impl<P: Post> Cluster<P> {
     /// The bus has taken a message; `receivers`: how many got it, if it knows.
     pub fn published(&mut self, ticket: u64, receivers: Option<u32>, now: Duration) {
         if let Some(Flight::Hello(channel)) = self.land(ticket) {
-            let peers = self.peers.len();
             // This node is one of the receivers. Others may be no nodes at all.
-            let answers = receivers.map(|n| (n.saturating_sub(1) as usize).min(peers));
-            let grace = if peers == 0 { Duration::ZERO } else { self.state.lag * 4 + TICK };
-            self.openings.asked(&channel, answers, now + grace);
+            let peers = self.peers.len();
+            let counted = receivers.map(|n| (n.saturating_sub(1) as usize).min(peers));
+            self.openings.asked(&channel, counted);
             self.open_if_ready(&channel, now);
         }
     }
@@ -226,16 +225,19 @@ impl<P: Post> Cluster<P> {
         }
     }
 
-    /// The bus has confirmed that a subject is listened to.
-    pub fn subscribed(&mut self, subject: &str, now: Duration) {
+    /// The bus has confirmed that a subject is listened to; `is_first`: and that nobody else had listened to
+    /// it before.
+    pub fn subscribed(&mut self, subject: &str, is_first: bool, now: Duration) {
         let Some(channel) = self.channels.get(subject) else { return };
         if !self.openings.is_opening(channel) {
             return;
         }
-        if self.node.is_shared(channel) {
-            self.node.say_hello(channel, now);
-        } else {
-            let channel = channel.clone();
+        let (channel, is_shared) = (channel.clone(), self.node.is_shared(channel));
+        if is_shared {
+            // Who has come at the same time, even where nobody had been before.
+            self.node.say_hello(&channel, now);
+        }
+        if is_first || !is_shared {
             self.opened(&channel, now);
         }
     }
@@ -267,8 +269,8 @@ impl<P: Post> Cluster<P> {
                 return;
             }
             self.node.hear(channel, from, &word, now);
-            let whole = matches!(&word, Word::Hello(state) | Word::State(state) if !state.more);
-            if whole && self.openings.answered(channel, from) {
+            let (Word::Hello(state) | Word::State(state)) = &word else { return };
+            if !state.more && self.openings.answered(channel, from, state.nodes) {
                 let channel = channel.clone();
                 self.open_if_ready(&channel, now);
             }

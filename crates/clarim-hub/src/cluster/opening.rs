@@ -14,8 +14,10 @@ pub(super) struct Openings(HashMap<ChannelKey, Opening, foldhash::fast::RandomSt
 
 #[derive(Debug)]
 struct Opening {
-    /// How many nodes will answer, once that is known.
-    expected: Option<usize>,
+    /// How many nodes will answer, as the bus has counted those who have got the question.
+    counted: Option<usize>,
+    /// How many will, as one of them has said. A bus need not count.
+    claimed: Option<usize>,
     answered: SmallVec<[NodeId; 4]>,
     /// It is open then, whoever has answered.
     until: Duration,
@@ -23,36 +25,40 @@ struct Opening {
 
 impl Openings {
     pub(super) fn begin(&mut self, channel: ChannelKey, until: Duration) {
-        self.0.insert(channel, Opening { expected: None, answered: SmallVec::new(), until });
+        let (counted, claimed, answered) = (None, None, SmallVec::new());
+        self.0.insert(channel, Opening { counted, claimed, answered, until });
     }
 
     pub(super) fn is_opening(&self, channel: &ChannelKey) -> bool {
         self.0.contains_key(channel)
     }
 
-    /// The others have been asked. `answers`: how many will answer; if nobody knows, those who do so by
-    /// `grace` count.
-    pub(super) fn asked(&mut self, channel: &ChannelKey, answers: Option<usize>, grace: Duration) {
+    /// The others have been asked. `counted`: how many have got the question, if the bus knows.
+    pub(super) fn asked(&mut self, channel: &ChannelKey, counted: Option<usize>) {
         if let Some(opening) = self.0.get_mut(channel) {
-            match answers {
-                Some(answers) => opening.expected = Some(answers),
-                None => opening.until = opening.until.min(grace),
-            }
+            opening.counted = counted;
         }
     }
 
-    /// A node has answered. Whether that was waited for.
-    pub(super) fn answered(&mut self, channel: &ChannelKey, node: NodeId) -> bool {
+    /// A node has answered; `claimed`: that there will be so many answers. Whether it was waited for.
+    pub(super) fn answered(
+        &mut self,
+        channel: &ChannelKey,
+        node: NodeId,
+        claimed: Option<u32>,
+    ) -> bool {
         let Some(opening) = self.0.get_mut(channel) else { return false };
         if !opening.answered.contains(&node) {
             opening.answered.push(node);
         }
+        opening.claimed = opening.claimed.max(claimed.map(|nodes| nodes as usize));
         true
     }
 
     pub(super) fn is_ready(&self, channel: &ChannelKey) -> bool {
         self.0.get(channel).is_some_and(|opening| {
-            opening.expected.is_some_and(|expected| opening.answered.len() >= expected)
+            let expected = opening.counted.or(opening.claimed);
+            expected.is_some_and(|expected| opening.answered.len() >= expected)
         })
     }
 
@@ -78,9 +84,11 @@ impl Openings {
     pub(super) fn lose(&mut self, node: NodeId) -> Vec<ChannelKey> {
         let waiting = self.0.iter_mut().filter(|(_, opening)| !opening.answered.contains(&node));
         waiting
-            .filter_map(|(channel, opening)| {
-                opening.expected = Some(opening.expected?.saturating_sub(1));
-                Some(channel.clone())
+            .map(|(channel, opening)| {
+                for expected in [&mut opening.counted, &mut opening.claimed] {
+                    *expected = expected.map(|nodes| nodes.saturating_sub(1));
+                }
+                channel.clone()
             })
             .collect()
     }

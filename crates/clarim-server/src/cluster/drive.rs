@@ -109,7 +109,9 @@ impl<B: Bus> Driver<B> {
                 self.cluster.published(ticket, receivers, now);
             }
             Event::Lost { ticket } => self.cluster.lost(ticket, now),
-            Event::Subscribed(subject) => self.cluster.subscribed(&subject, now),
+            Event::Subscribed { subject, is_first } => {
+                self.cluster.subscribed(&subject, is_first, now);
+            }
             Event::Up => {
                 tracing::info!("the bus is connected");
                 self.cluster.up(now, wires);

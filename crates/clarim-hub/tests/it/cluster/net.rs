@@ -25,7 +25,7 @@ enum Command {
 enum News {
     Up,
     Down,
-    Subscribed(String),
+    Subscribed(String, bool),
     Message(String, Bytes),
     Published(u64, u32),
     Lost(u64),
@@ -81,8 +81,10 @@ pub(crate) struct Net {
     subscribers: BTreeMap<String, BTreeSet<usize>>,
     next_id: u64,
     app: App,
-    /// Whether the bus says how many have got a message.
+    /// Whether the bus says how many have got a message; if not, it says who is the first to listen.
     counts: bool,
+    /// Messages that nodes have sent.
+    pub(crate) sent: usize,
 }
 
 impl Net {
@@ -94,6 +96,7 @@ impl Net {
             next_id: 1,
             app,
             counts,
+            sent: 0,
         };
         for _ in 0..nodes {
             net.start();
@@ -179,8 +182,10 @@ impl Net {
             let Some(command) = self.places[node].line.commands.pop_front() else { return };
             match command {
                 Command::Subscribe(subject) => {
-                    self.subscribers.entry(subject.clone()).or_default().insert(node);
-                    self.places[node].line.news.push_back(News::Subscribed(subject));
+                    let subscribers = self.subscribers.entry(subject.clone()).or_default();
+                    let is_first = !self.counts && subscribers.is_empty();
+                    subscribers.insert(node);
+                    self.places[node].line.news.push_back(News::Subscribed(subject, is_first));
                 }
                 Command::Unsubscribe(subject) => {
                     if let Some(subscribers) = self.subscribers.get_mut(&subject) {
@@ -188,6 +193,7 @@ impl Net {
                     }
                 }
                 Command::Publish(subject, message, ticket) => {
+                    self.sent += 1;
                     let receivers = self.subscribers.get(&subject).cloned().unwrap_or_default();
                     for &receiver in &receivers {
                         let news = News::Message(subject.clone(), message.clone());
@@ -213,7 +219,9 @@ impl Net {
             match news {
                 News::Up => cluster.up(now, line),
                 News::Down => cluster.down(now),
-                News::Subscribed(subject) => cluster.subscribed(&subject, now),
+                News::Subscribed(subject, is_first) => {
+                    cluster.subscribed(&subject, is_first, now);
+                }
                 News::Message(subject, message) => cluster.message(&subject, &message, now, line),
                 News::Published(ticket, receivers) => {
                     cluster.published(ticket, counts.then_some(receivers), now);

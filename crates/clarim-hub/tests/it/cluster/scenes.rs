@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clarim_hub::app::App;
+use clarim_hub::cluster::TICK;
 
 use crate::cluster::net::{LEASE, Net};
 use crate::cluster::view::{Client, publish};
@@ -154,6 +155,113 @@ fn a_node_that_was_frozen_is_given_up_and_comes_back_without_false_leaves() {
         assert_eq!(view.members, users(&["ana", "ben", "zoe"]));
         // Ana's node was frozen; that the others had left it never was true.
         assert_eq!(view.leaves, usize::from(client.node != 0));
+    }
+}
+
+#[test]
+fn who_joins_waits_for_the_members_of_a_slow_node_whether_the_bus_counts_or_not() {
+    for counts in [true, false] {
+        let mut app = App::new("one", "key", "secret");
+        app.ping_interval = Duration::from_secs(1_000_000);
+        let mut net = Net::new(3, app, counts);
+        for (node, user) in [(0, "ana"), (1, "ben")] {
+            Client::connect(&mut net, node).subscribe(&mut net, "presence-room", user);
+            net.settle();
+        }
+        net.places[1].is_frozen = true;
+        let mut zoe = Client::connect(&mut net, 2);
+        zoe.subscribe(&mut net, "presence-room", "zoe");
+        net.pass(Duration::from_millis(900));
+        zoe.hear(&mut net);
+        assert!(!zoe.channels["presence-room"].succeeded, "Ben's node has not answered");
+        net.places[1].is_frozen = false;
+        net.settle();
+        zoe.hear(&mut net);
+        let view = &zoe.channels["presence-room"];
+        assert_eq!(view.list, Some(users(&["ana", "ben", "zoe"])), "in the list itself");
+        // But not for ever: a node that is silent for a second is waited for no longer.
+        net.places[1].is_frozen = true;
+        let mut late = Client::connect(&mut net, 2);
+        late.subscribe(&mut net, "presence-room", "late");
+        net.pass(Duration::from_secs(1) + TICK);
+        late.hear(&mut net);
+        assert!(late.channels["presence-room"].succeeded);
+    }
+}
+
+#[test]
+fn nobody_is_waited_for_on_a_channel_that_is_nobodys() {
+    for counts in [true, false] {
+        let mut net = Net::new(3, App::new("one", "key", "secret"), counts);
+        // A node that would not answer, and is not asked.
+        net.places[1].is_frozen = true;
+        let mut ana = Client::connect(&mut net, 0);
+        ana.subscribe(&mut net, "presence-room", "ana");
+        net.settle();
+        ana.hear(&mut net);
+        assert!(ana.channels["presence-room"].succeeded, "at once; counts: {counts}");
+    }
+}
+
+#[test]
+fn nodes_that_open_a_channel_at_once_find_each_other() {
+    for counts in [true, false] {
+        let mut net = Net::new(5, App::new("one", "key", "secret"), counts);
+        let mut clients: Vec<Client> = (0..5).map(|node| Client::connect(&mut net, node)).collect();
+        for (client, user) in clients.iter_mut().zip(["a", "b", "c", "d", "e"]) {
+            client.subscribe(&mut net, "presence-room", user);
+        }
+        net.settle();
+        for client in &mut clients {
+            client.hear(&mut net);
+            let view = &client.channels["presence-room"];
+            assert!(view.succeeded, "nobody waits for a deadline; counts: {counts}");
+            assert_eq!(view.members, users(&["a", "b", "c", "d", "e"]));
+        }
+    }
+}
+
+#[test]
+fn a_join_costs_as_much_in_a_large_cluster_as_in_a_small_one() {
+    // The first of a node on a channel asks those nodes that have it; the next ones say one word.
+    let cost = |nodes: usize| {
+        let mut net = net(nodes);
+        Client::connect(&mut net, 0).subscribe(&mut net, "presence-room", "ana");
+        net.settle();
+        let before = net.sent;
+        Client::connect(&mut net, 1).subscribe(&mut net, "presence-room", "ben");
+        net.settle();
+        let first = net.sent - before;
+        Client::connect(&mut net, 1).subscribe(&mut net, "presence-room", "zoe");
+        net.settle();
+        (first, net.sent - before - first)
+    };
+    assert_eq!(cost(3), (3, 1), "a question, an answer, and the join");
+    assert_eq!(cost(30), cost(3));
+}
+
+#[test]
+fn a_bus_that_is_away_for_longer_than_four_leases_makes_the_others_leave() {
+    let mut net = net(2);
+    let (mut ana, mut ben) = (Client::connect(&mut net, 0), Client::connect(&mut net, 1));
+    ana.subscribe(&mut net, "presence-room", "ana");
+    ben.subscribe(&mut net, "presence-room", "ben");
+    net.settle();
+    net.cut(0);
+    net.cut(1);
+    net.pass(LEASE * 5);
+    for (client, own) in [(&mut ana, "ana"), (&mut ben, "ben")] {
+        client.hear(&mut net);
+        let view = &client.channels["presence-room"];
+        assert_eq!((&view.members, view.leaves), (&users(&[own]), 1));
+    }
+    net.mend(0);
+    net.mend(1);
+    net.pass(LEASE);
+    for client in [&mut ana, &mut ben] {
+        client.hear(&mut net);
+        let view = &client.channels["presence-room"];
+        assert_eq!((&view.members, view.leaves), (&users(&["ana", "ben"]), 1));
     }
 }
 

@@ -26,6 +26,10 @@ pub(crate) struct Client {
 pub(crate) struct View {
     pub(crate) user: String,
     pub(crate) succeeded: bool,
+    /// The members as `subscription_succeeded` listed them.
+    pub(crate) list: Option<BTreeSet<String>>,
+    /// Up to which number events were published when the subscription was known to have succeeded.
+    pub(crate) since: Option<u64>,
     pub(crate) members: BTreeSet<String>,
     /// How often somebody was said to have left.
     pub(crate) leaves: usize,
@@ -140,6 +144,7 @@ impl View {
                 self.members = ids.iter().map(|id| id.as_str().unwrap().to_owned()).collect();
                 assert_eq!(self.members.len(), ids.len(), "a member is listed twice");
                 assert!(self.members.contains(&self.user), "oneself is not in the list");
+                self.list = Some(self.members.clone());
             }
             return;
         }
