@@ -192,7 +192,10 @@ impl Parts<'_> {
             )));
         }
         Ok(Servers::Watched(std::sync::Arc::new(Watched {
-            sentinels: self.hosts.iter().map(|host| sentinel(host)).collect::<Result<_, _>>()?,
+            sentinels: {
+                let sentinels = self.hosts.iter().map(|host| sentinel(host, is_tls));
+                sentinels.collect::<Result<_, _>>()?
+            },
             master: self.path.to_owned(),
             login: first.redis_settings().clone(),
             sentinel_password: self.get("sentinel_password").map(str::to_owned),
@@ -202,10 +205,15 @@ impl Parts<'_> {
 }
 
 #[cfg(feature = "redis")]
-fn sentinel(host: &str) -> Result<redis::ConnectionAddr, InvalidAddress> {
+fn sentinel(host: &str, is_tls: bool) -> Result<redis::ConnectionAddr, InvalidAddress> {
     let (name, port) = host.rsplit_once(':').unwrap_or((host, "26379"));
     let port = port.parse().map_err(|_| wrong(format!("{host} has no port number at its end")))?;
-    Ok(redis::ConnectionAddr::Tcp(name.trim_matches(['[', ']']).to_owned(), port))
+    let host = name.trim_matches(['[', ']']).to_owned();
+    Ok(if is_tls {
+        redis::ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
+    } else {
+        redis::ConnectionAddr::Tcp(host, port)
+    })
 }
 
 #[cfg(feature = "nats")]

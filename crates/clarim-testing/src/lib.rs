@@ -4,6 +4,8 @@
 //! Everything here panics where something goes wrong: a test that has no server has failed.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod guard;
+mod nats;
 mod program;
 mod proxy;
 mod redis;
@@ -12,9 +14,11 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+pub use guard::{Certificate, Guard};
+pub use nats::{Operator, nats, nats_cluster};
 pub use program::Program;
 pub use proxy::Proxy;
-pub use redis::{RedisCluster, Sentinels, redis, redis_with};
+pub use redis::{RedisCluster, Sentinels, redis, redis_guarded, redis_with};
 
 /// A port that was free a moment ago. It is low enough for Redis Cluster, whose servers have a second port
 /// above the first, and below those that the system gives to outgoing connections.
@@ -47,16 +51,4 @@ pub fn wait_until(what: &str, seconds: u64, mut it: impl FnMut() -> bool) {
         assert!(begun.elapsed() < Duration::from_secs(seconds), "not within {seconds} s: {what}");
         sleep(Duration::from_millis(20));
     }
-}
-
-/// A NATS server with these arguments beside its port.
-///
-/// # Panics
-/// If it does not start.
-#[must_use]
-pub fn nats(arguments: &[&str]) -> Program {
-    let port = free_port();
-    let port_text = port.to_string();
-    let all = [&["-a", "127.0.0.1", "-p", &port_text], arguments].concat();
-    Program::start("nats-server", &all, port)
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::{Program, free_port, wait_until};
+use crate::{Guard, Program, free_port, wait_until};
 
 /// A Redis server.
 ///
@@ -21,9 +21,21 @@ pub fn redis() -> Program {
 /// If it does not start.
 #[must_use]
 pub fn redis_with(arguments: &[&str]) -> Program {
+    redis_guarded(&Guard::default(), arguments)
+}
+
+/// A Redis server that is guarded, with these arguments.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn redis_guarded(guard: &Guard, arguments: &[&str]) -> Program {
     let port = free_port();
-    let text = port.to_string();
-    let mut all = vec!["--port", &text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+    let settings = guard.settings(port);
+    let names: Vec<String> = settings.iter().map(|(name, _)| format!("--{name}")).collect();
+    let guarded = names.iter().zip(&settings).flat_map(|(name, (_, value))| [&**name, value]);
+    let mut all: Vec<&str> = guarded.collect();
+    all.extend(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
     // Otherwise a replica is none for the first five seconds.
     all.extend(["--repl-diskless-sync-delay", "0"]);
     let folder = std::env::temp_dir().to_string_lossy().into_owned();
@@ -32,10 +44,20 @@ pub fn redis_with(arguments: &[&str]) -> Program {
 }
 
 /// What a server answers.
-fn ask(port: u16, command: &[&str]) -> String {
-    let output =
-        Command::new("redis-cli").args(["-p", &port.to_string()]).args(command).output().unwrap();
+fn ask(server: &Program, guard: &Guard, command: &[&str]) -> String {
+    let port = server.port.to_string();
+    let output = Command::new("redis-cli")
+        .args(["-p", &port])
+        .args(guard.arguments())
+        .args(command)
+        .output()
+        .unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Where programs listen, as in a URL of several hosts.
+fn addresses<'a>(programs: impl IntoIterator<Item = &'a Program>) -> Vec<String> {
+    programs.into_iter().map(|program| format!("127.0.0.1:{}", program.port)).collect()
 }
 
 /// A Redis Cluster of three masters, each with a replica.
@@ -43,6 +65,7 @@ fn ask(port: u16, command: &[&str]) -> String {
 pub struct RedisCluster {
     /// The servers; which is a master changes.
     pub servers: Vec<Program>,
+    guard: Guard,
     _folders: Vec<TempDir>,
 }
 
@@ -53,29 +76,38 @@ impl RedisCluster {
     /// If it does not form.
     #[must_use]
     pub fn start() -> Self {
+        Self::guarded(Guard::default(), &[])
+    }
+
+    /// Starts one that is guarded, with these arguments of each server.
+    ///
+    /// # Panics
+    /// If it does not form.
+    #[must_use]
+    pub fn guarded(guard: Guard, arguments: &[&str]) -> Self {
         let folders: Vec<TempDir> = (0..6).map(|_| tempfile::tempdir().unwrap()).collect();
         let server = |folder: &TempDir| {
             let folder = folder.path().to_string_lossy().into_owned();
-            redis_with(&[
-                "--cluster-enabled",
-                "yes",
-                "--cluster-node-timeout",
-                "2000",
-                "--dir",
-                &folder,
-            ])
+            let mut own = vec!["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
+            own.extend(["--dir", &folder]);
+            if guard.certificate.is_some() {
+                own.extend(["--tls-cluster", "yes"]);
+            }
+            if let Some(password) = guard.password {
+                own.extend(["--masterauth", password]);
+            }
+            redis_guarded(&guard, &[&own[..], arguments].concat())
         };
         let servers: Vec<Program> = folders.iter().map(server).collect();
-        let addresses: Vec<String> =
-            servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
         let made = Command::new("redis-cli")
+            .args(guard.arguments())
             .args(["--cluster", "create"])
-            .args(&addresses)
+            .args(addresses(&servers))
             .args(["--cluster-replicas", "1", "--cluster-yes"])
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
-        let cluster = Self { servers, _folders: folders };
+        let cluster = Self { servers, guard, _folders: folders };
         wait_until("the cluster is well", 30, || cluster.is_well() && cluster.is_replicated());
         cluster
     }
@@ -83,18 +115,21 @@ impl RedisCluster {
     /// Its address.
     #[must_use]
     pub fn url(&self) -> String {
-        let hosts: Vec<String> =
-            self.servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
-        format!("redis-cluster://{}", hosts.join(","))
+        let (scheme, login) = (self.guard.scheme("-cluster"), self.guard.login());
+        format!("{scheme}://{login}{}", addresses(&self.servers).join(","))
+    }
+
+    fn ask(&self, server: &Program, command: &[&str]) -> String {
+        ask(server, &self.guard, command)
     }
 
     /// Whether all servers say that all slots are served.
     #[must_use]
     pub fn is_well(&self) -> bool {
         self.servers.iter().all(|server| {
-            let nodes = ask(server.port, &["cluster", "nodes"]);
+            let nodes = self.ask(server, &["cluster", "nodes"]);
             let masters = nodes.lines().filter(|line| line.contains("master"));
-            ask(server.port, &["cluster", "info"]).contains("cluster_state:ok")
+            self.ask(server, &["cluster", "info"]).contains("cluster_state:ok")
                 && masters.filter(|line| !line.contains("fail")).count() == 3
         })
     }
@@ -102,7 +137,7 @@ impl RedisCluster {
     /// Whether each replica has what its master has: only such a one takes over.
     fn is_replicated(&self) -> bool {
         let replicates = |server: &&Program| {
-            ask(server.port, &["info", "replication"]).contains("master_link_status:up")
+            self.ask(server, &["info", "replication"]).contains("master_link_status:up")
         };
         self.servers.iter().filter(replicates).count() == 3
     }
@@ -115,7 +150,7 @@ impl RedisCluster {
     pub fn master_of(&self, key: &str) -> usize {
         let slot = self.slot(key);
         let is_owner = |server: &Program| {
-            let nodes = ask(server.port, &["cluster", "nodes"]);
+            let nodes = self.ask(server, &["cluster", "nodes"]);
             let own = nodes.lines().find(|line| line.contains("myself")).unwrap_or_default();
             own.contains("master") && own.split(' ').skip(8).any(|range| holds(range, slot))
         };
@@ -125,7 +160,7 @@ impl RedisCluster {
     /// The slot of a key.
     #[must_use]
     pub fn slot(&self, key: &str) -> u16 {
-        let answer = ask(self.servers[0].port, &["cluster", "keyslot", key]);
+        let answer = self.ask(&self.servers[0], &["cluster", "keyslot", key]);
         answer.trim().parse().unwrap()
     }
 
@@ -134,13 +169,12 @@ impl RedisCluster {
     /// # Panics
     /// If the servers refuse.
     pub fn move_slot(&self, slot: u16, from: usize, to: usize) {
-        let id =
-            |server: usize| ask(self.servers[server].port, &["cluster", "myid"]).trim().to_owned();
+        let id = |at: usize| self.ask(&self.servers[at], &["cluster", "myid"]).trim().to_owned();
         let (from_id, to_id) = (id(from), id(to));
         let slot = slot.to_string();
         let set = |server: usize, what: &[&str]| {
             let command = [&["cluster", "setslot", &slot], what].concat();
-            let answer = ask(self.servers[server].port, &command);
+            let answer = self.ask(&self.servers[server], &command);
             assert!(answer.starts_with("OK"), "{answer}");
         };
         set(to, &["importing", &from_id]);
@@ -155,7 +189,7 @@ impl RedisCluster {
     /// If there is none.
     #[must_use]
     pub fn other_master(&self, than: usize) -> usize {
-        let is_master = |server: &Program| ask(server.port, &["role"]).starts_with("master");
+        let is_master = |server: &Program| self.ask(server, &["role"]).starts_with("master");
         (0..self.servers.len())
             .find(|at| *at != than && is_master(&self.servers[*at]))
             .expect("there are three")
@@ -175,6 +209,7 @@ pub struct Sentinels {
     pub servers: [Program; 2],
     /// Who watches.
     pub sentinels: Vec<Program>,
+    guard: Guard,
     _folders: Vec<TempDir>,
 }
 
@@ -185,27 +220,45 @@ impl Sentinels {
     /// If they do not find each other.
     #[must_use]
     pub fn start() -> Self {
-        let master = redis();
+        Self::guarded(Guard::default())
+    }
+
+    /// Starts all of them guarded, the Sentinels too.
+    ///
+    /// # Panics
+    /// If they do not find each other.
+    #[must_use]
+    pub fn guarded(guard: Guard) -> Self {
+        let auth = guard.password.map(|password| ["--masterauth", password]);
+        let auth: Vec<&str> = auth.into_iter().flatten().collect();
+        let master = redis_guarded(&guard, &auth);
         let port = master.port.to_string();
-        let replica = redis_with(&["--replicaof", "127.0.0.1", &port]);
+        let replica = ["--replicaof", "127.0.0.1", &port];
+        let replica = redis_guarded(&guard, &[&auth[..], &replica].concat());
         let (mut sentinels, mut folders) = (Vec::new(), Vec::new());
         for _ in 0..3 {
             let (own, folder) = (free_port(), tempfile::tempdir().unwrap());
             let file = folder.path().join("sentinel.conf");
-            let settings = format!(
-                "port {own}\nbind 127.0.0.1\nsentinel monitor mymaster 127.0.0.1 {port} 2\n\
+            let mut settings = format!(
+                "bind 127.0.0.1\nsentinel monitor mymaster 127.0.0.1 {port} 2\n\
                  sentinel down-after-milliseconds mymaster 1000\n\
                  sentinel failover-timeout mymaster 5000\n"
             );
+            for (name, value) in guard.settings(own) {
+                settings += &format!("{name} {value}\n");
+            }
+            if let Some(password) = guard.password {
+                settings += &format!("sentinel auth-pass mymaster {password}\n");
+            }
             std::fs::write(&file, settings).unwrap();
             let file = file.to_string_lossy().into_owned();
             sentinels.push(Program::start("redis-server", &[&file, "--sentinel"], own));
             folders.push(folder);
         }
-        let all = Self { servers: [master, replica], sentinels, _folders: folders };
+        let all = Self { servers: [master, replica], sentinels, guard, _folders: folders };
         wait_until("the Sentinels know each other and the replica", 30, || {
             all.sentinels.iter().all(|sentinel| {
-                let known = ask(sentinel.port, &["sentinel", "master", "mymaster"]);
+                let known = ask(sentinel, &all.guard, &["sentinel", "master", "mymaster"]);
                 let count = |name: &str| {
                     let mut lines = known.lines().skip_while(|line| *line != name);
                     lines.nth(1).map(str::to_owned)
@@ -220,8 +273,9 @@ impl Sentinels {
     /// Their address.
     #[must_use]
     pub fn url(&self) -> String {
-        let hosts: Vec<String> =
-            self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
-        format!("redis-sentinel://{}/mymaster", hosts.join(","))
+        let (scheme, login) = (self.guard.scheme("-sentinel"), self.guard.login());
+        let hosts = addresses(&self.sentinels).join(",");
+        let password = self.guard.password.map(|password| format!("?sentinel_password={password}"));
+        format!("{scheme}://{login}{hosts}/mymaster{}", password.unwrap_or_default())
     }
 }

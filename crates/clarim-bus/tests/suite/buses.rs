@@ -1,8 +1,13 @@
 //! The buses, and that each does what every bus must do.
 
-use clarim_bus::{Address, MemoryBus};
-use clarim_testing::{Program, RedisCluster, Sentinels, nats, redis, redis_with};
+use std::time::Duration;
 
+use clarim_bus::{Address, Bus, Event, MemoryBus};
+use clarim_testing::{
+    Guard, Operator, Program, RedisCluster, Sentinels, nats, nats_cluster, redis, redis_with,
+};
+
+use crate::listener::Listener;
 use crate::scenarios;
 
 fn address(url: &str) -> Address {
@@ -37,10 +42,26 @@ async fn redis_with_a_password() {
 
 #[tokio::test]
 async fn redis_with_a_user_who_may_do_little() {
-    let may = ["+@pubsub", "+hello", "+select", "+client", "+ping"];
+    let may = ["+@pubsub", "+hello", "+select", "+client", "+ping", "+role"];
     let user = ["--user", "bus", "on", ">secret", "resetchannels", "&*", "-@all"];
     let server = redis_with(&[&user[..], &may].concat());
     scenarios::all(&address(&format!("redis://bus:secret@127.0.0.1:{}", server.port)), true).await;
+}
+
+#[tokio::test]
+async fn redis_cluster_with_a_user_who_may_do_little() {
+    let may = ["+@pubsub", "+hello", "+select", "+client", "+ping", "+role", "+cluster|slots"];
+    let user = ["--user", "bus", "on", ">secret", "resetchannels", "&*", "-@all"];
+    let cluster = RedisCluster::guarded(Guard::default(), &[&user[..], &may].concat());
+    let url = cluster.url().replace("://", "://bus:secret@");
+    scenarios::all(&address(&url), true).await;
+}
+
+#[tokio::test]
+async fn redis_that_sentinels_watch_over_with_passwords() {
+    let guard = Guard { password: Some("hush"), certificate: None };
+    let servers = Sentinels::guarded(guard);
+    scenarios::all(&address(&servers.url()), true).await;
 }
 
 #[tokio::test]
@@ -66,6 +87,50 @@ async fn nats_with_a_password() {
     let server = nats(&["--user", "bus", "--pass", "s:cret"]);
     scenarios::all(&address(&format!("nats://bus:s%3Acret@127.0.0.1:{}", server.port)), false)
         .await;
+}
+
+#[tokio::test]
+async fn nats_with_a_token() {
+    let server = nats(&["--auth", "t0ken:/x"]);
+    let port = server.port;
+    scenarios::all(&address(&format!("nats://t0ken%3A%2Fx@127.0.0.1:{port}")), false).await;
+}
+
+#[tokio::test]
+async fn nats_with_credentials() {
+    let operator = Operator::new();
+    let server = nats(&["-c", &operator.settings()]);
+    let (port, file) = (server.port, operator.credentials());
+    let url = format!("nats://127.0.0.1:{port}?credentials={file}");
+    scenarios::all(&address(&url), false).await;
+    // Who has none is told so, and gets no connection.
+    let mut stranger = of_nats(&server).connect();
+    assert!(matches!(stranger.next().await, Event::Down(reason) if reason.contains("uthoriz")));
+}
+
+#[tokio::test]
+async fn several_nats_servers_of_which_one_goes() {
+    let mut servers = nats_cluster(3);
+    let hosts: Vec<String> = servers.iter().map(|s| format!("127.0.0.1:{}", s.port)).collect();
+    let all = address(&format!("nats://{}", hosts.join(",")));
+    let (mut talker, mut listener) = (Listener::new(&all).await, Listener::new(&all).await);
+    listener.subscribe("kept").await;
+    // Each server in its turn goes and comes back: whoever was on it finds another one.
+    for (at, server) in servers.iter_mut().enumerate() {
+        server.kill();
+        for round in 0.. {
+            talker.bus.publish("kept", format!("{at}").into(), round);
+            let is_taken = talker.fate(round).await.is_some();
+            let is_it = |event: &Event| matches!(event, Event::Message { message, .. } if *message == at.to_string());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            listener.drain_into().await;
+            if is_taken && listener.seen.iter().any(is_it) {
+                break;
+            }
+            assert!(round < 100, "nothing comes by the other servers");
+        }
+        server.restart();
+    }
 }
 
 #[test]

@@ -79,9 +79,14 @@ impl Listener {
 
     /// What has come up to now.
     pub(crate) async fn drain(&mut self) -> Vec<Event> {
+        self.drain_into().await;
+        self.seen.drain(..).collect()
+    }
+
+    /// Keeps what has come up to now.
+    pub(crate) async fn drain_into(&mut self) {
         while let Ok(event) = timeout(Duration::from_millis(200), self.bus.next()).await {
             self.seen.push_back(event);
         }
-        self.seen.drain(..).collect()
     }
 }

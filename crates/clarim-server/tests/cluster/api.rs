@@ -25,16 +25,8 @@ async fn answers_are_those_of_the_cluster_from_any_node() {
     clients[0].subscribe("private-only-0", "").await;
     for node in &nodes {
         let path = "/apps/1/channels";
-        let mut all = node.ask(path, &[("info", "user_count,subscription_count")]).await;
-        let mut took = Duration::MAX;
-        // The best of some: a busy machine is no slow node.
-        for _ in 0..5 {
-            let begun = Instant::now();
-            all = node.ask(path, &[("info", "user_count,subscription_count")]).await;
-            took = took.min(begun.elapsed());
-        }
+        let all = node.ask(path, &[("info", "user_count,subscription_count")]).await;
         let counted = json!({ "user_count": 2 });
-        assert!(took < Duration::from_millis(100), "{took:?}");
         assert_eq!(
             all.json(),
             json!({ "channels": {

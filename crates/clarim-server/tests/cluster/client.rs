@@ -1,5 +1,6 @@
 //! Clients, and what each has been told.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -29,7 +30,8 @@ pub(crate) struct View {
     pub(crate) count: u64,
     /// Numbers of events, by the node that published them, as they came in.
     pub(crate) events: BTreeMap<u64, Vec<u64>>,
-    pub(crate) whispers: usize,
+    /// Numbers of whispers, as they came in.
+    pub(crate) whispers: Vec<u64>,
 }
 
 impl Client {
@@ -71,8 +73,8 @@ impl Client {
         self.say(&json!({ "event": "pusher:signin", "data": data })).await;
     }
 
-    pub(crate) async fn whisper(&mut self, channel: &str) {
-        self.say(&json!({ "event": "client-e", "channel": channel, "data": {} })).await;
+    pub(crate) async fn whisper(&mut self, channel: &str, n: u64) {
+        self.say(&json!({ "event": "client-e", "channel": channel, "data": { "n": n } })).await;
     }
 
     async fn say(&mut self, message: &Value) {
@@ -97,6 +99,13 @@ impl Client {
             && let Ok(message) = timeout_at(until, self.ws.next()).await
         {
             self.hear(message);
+        }
+    }
+
+    /// Hears as long as it is not done.
+    pub(crate) async fn listen_until(&mut self, done: &Cell<bool>) {
+        while !done.get() {
+            self.listen(Duration::from_millis(20)).await;
         }
     }
 
@@ -171,7 +180,7 @@ impl View {
             "pusher_internal:subscription_count" => {
                 self.count = data["subscription_count"].as_u64().unwrap();
             }
-            "client-e" => self.whispers += 1,
+            "client-e" => self.whispers.push(data["n"].as_u64().unwrap()),
             "E" => {
                 let events = self.events.entry(data["node"].as_u64().unwrap()).or_default();
                 let n = data["n"].as_u64().unwrap();

@@ -5,6 +5,8 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use clarim_testing::{Program, RedisCluster, Sentinels, nats, redis};
+use futures_util::future::join_all;
+use serde_json::json;
 use tokio::time::sleep;
 
 use crate::client::Client;
@@ -75,11 +77,52 @@ impl Scene {
         }
     }
 
-    /// Events that a client got of its own node: none is ever lost there.
-    fn assert_nothing_local_was_lost(&self) {
-        for (client, node) in self.clients.iter().zip(&self.nodes) {
-            let expected: Vec<u64> = (0..self.n as u64).collect();
-            assert_eq!(client.events(ROOM, node), expected, "local events");
+    /// All nodes publish while `fault` does what it does, and until it returns. Then each client has got, in
+    /// order and once, all that was published outside the fault's time; of what was published within it some
+    /// may be missing, but not between those pairs of nodes of which `is_whole` says so, and not on a node itself.
+    async fn under_load(
+        &mut self,
+        fault: impl AsyncFnOnce(&[Node]),
+        is_whole: impl Fn(usize, usize) -> bool,
+    ) {
+        let Self { nodes, clients, n } = self;
+        let (published, is_done, first) = (Cell::new(*n), Cell::new(false), *n as u64);
+        let load = async {
+            while !is_done.get() {
+                for node in &*nodes {
+                    assert_eq!(node.publish(ROOM, published.get()).await.status, 200);
+                }
+                published.set(published.get() + 1);
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let gap = async {
+            sleep(Duration::from_millis(300)).await;
+            // The one that is on its way now may be lost, and the one before, if the bus had not sent it on.
+            let from = published.get() as u64 - 1;
+            fault(nodes).await;
+            for node in &*nodes {
+                node.is_ready(nodes.len() as u64 - 1).await;
+            }
+            let to = published.get() as u64;
+            sleep(Duration::from_millis(300)).await;
+            is_done.set(true);
+            from..=to
+        };
+        let hearing = join_all(clients.iter_mut().map(|client| client.listen_until(&is_done)));
+        let ((), gap, _) = tokio::join!(load, gap, hearing);
+        *n = published.get();
+        assert!(*gap.start() > first && *gap.end() < *n as u64, "{gap:?}, {n}");
+        for (to, client) in clients.iter_mut().enumerate() {
+            for (from, node) in nodes.iter().enumerate() {
+                let is_due =
+                    |n: &u64| *n >= first && (to == from || is_whole(from, to) || !gap.contains(n));
+                let expected: Vec<u64> = (first..*n as u64).filter(is_due).collect();
+                let got = |client: &Client| -> Vec<u64> {
+                    client.events(ROOM, node).into_iter().filter(is_due).collect()
+                };
+                client.until("all that is due", |client| got(client) == expected).await;
+            }
         }
     }
 
@@ -88,66 +131,45 @@ impl Scene {
     }
 }
 
-/// The bus goes away and comes back, while everybody publishes: what each client gets of the other nodes is
-/// all but one gap, which is that of the bus.
-async fn bus_killed_under_load(server: &mut Program, scene: &mut Scene) {
-    let (nodes, published, is_done) = (&scene.nodes, Cell::new(scene.n), Cell::new(false));
-    let load = async {
-        while !is_done.get() {
-            for node in nodes {
-                assert_eq!(node.publish(ROOM, published.get()).await.status, 200);
-            }
-            published.set(published.get() + 1);
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let fault = async {
-        sleep(Duration::from_millis(300)).await;
-        server.kill();
-        // The one that is on its way now may be lost, and the one before, if the bus had not sent it on yet.
-        let from = published.get() as u64 - 1;
-        sleep(Duration::from_secs(1)).await;
-        server.restart();
-        for node in nodes {
-            node.is_ready(nodes.len() as u64 - 1).await;
-        }
-        let to = published.get() as u64;
-        sleep(Duration::from_millis(300)).await;
-        is_done.set(true);
-        from..=to
-    };
-    let (first, ((), gap)) = (scene.n as u64, tokio::join!(load, fault));
-    scene.n = published.get();
-    assert!(*gap.start() > first && *gap.end() < scene.n as u64, "{gap:?}, {}", scene.n);
-    let expected: Vec<u64> = (first..scene.n as u64).filter(|n| !gap.contains(n)).collect();
-    for client in &mut scene.clients {
-        for node in &scene.nodes {
-            let outside = |client: &Client| {
-                let events = client.events(ROOM, node).into_iter();
-                events.filter(|n| *n >= first && !gap.contains(n)).collect::<Vec<_>>()
-            };
-            client.until("all outside the gap", |client| outside(client) == expected).await;
-        }
-    }
+/// Nothing crosses the gap of a bus.
+fn nobody(_: usize, _: usize) -> bool {
+    false
+}
+
+/// Nothing is lost.
+fn everybody(_: usize, _: usize) -> bool {
+    true
 }
 
 async fn bus_killed_and_started_again(mut server: Program, nodes: Vec<Node>) {
     let mut scene = Scene::of(nodes).await;
-    bus_killed_under_load(&mut server, &mut scene).await;
+    let fault = async |_: &[Node]| {
+        server.kill();
+        sleep(Duration::from_secs(1)).await;
+        server.restart();
+    };
+    scene.under_load(fault, nobody).await;
     scene.is_well().await;
     server.kill();
     for node in &scene.nodes {
         eventually("it is told", async || node.get("/ready").await.status == 503).await;
+        let (ready, told) =
+            (node.get("/ready").await.body, "bus to the other nodes has been lost for ");
+        assert!(ready.contains(told), "{ready}");
         assert_eq!(node.get("/up").await.status, 200);
+        assert_eq!(node.metric("clarim_bus_up").await, 0);
+        assert!(node.metric("clarim_bus_losses_total").await >= 2);
     }
+    let before = scene.nodes[0].metric("clarim_bus_messages_lost_total").await;
     assert!(!scene.publish(10).await, "answers say that events stay on their node");
+    let lost = async || scene.nodes[0].metric("clarim_bus_messages_lost_total").await;
+    eventually("it is counted", async || lost().await >= before + 10).await;
     // New subscriptions are made, on this node alone.
     let mut alone = Client::on(&scene.nodes[0], "presence-alone", "zoe").await;
     alone.subscribe(ROOM, "u0").await;
     drop(alone);
     server.restart();
     scene.is_well().await;
-    scene.assert_nothing_local_was_lost();
     assert_eq!(scene.leaves(), vec![0; scene.clients.len()], "nobody was said to have left");
 }
 
@@ -169,19 +191,29 @@ async fn nats_killed_and_started_again() {
 #[tokio::test]
 async fn redis_frozen_for_half_a_minute() {
     let server = redis();
-    let mut scene = Scene::on_redis(&server, 2).await;
-    server.freeze();
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(30) {
-        // Until it is noticed, who publishes waits for the bus; then no longer.
-        scene.publish(1).await;
-        sleep(Duration::from_millis(500)).await;
-    }
-    let memory = scene.nodes[0].metric("process_resident_memory_bytes").await;
-    assert!(memory < 200 << 20, "{memory} bytes");
-    server.thaw();
+    // Nobody is given up for a bus that is away for less than four leases.
+    let node = |_| Node::by_way(server.port, &["CLARIM_SCALING_LEASE=10"]);
+    let mut scene = Scene::of((0..2).map(node).collect()).await;
+    let long = json!({ "name": "E", "channel": "long", "data": "x".repeat(90_000) });
+    let fault = async |nodes: &[Node]| {
+        let before = nodes[0].metric("process_resident_memory_bytes").await;
+        server.freeze();
+        let begun = Instant::now();
+        // 90 MB, for a bus that takes nothing.
+        join_all((0..20).map(|_| async {
+            for _ in 0..50 {
+                assert_eq!(nodes[0].post("/apps/1/events", &long).await.status, 200);
+            }
+        }))
+        .await;
+        let memory = nodes[0].metric("process_resident_memory_bytes").await;
+        assert!(memory < before + (40 << 20), "{before} bytes became {memory}");
+        sleep(Duration::from_secs(30).saturating_sub(begun.elapsed())).await;
+        server.thaw();
+    };
+    scene.under_load(fault, nobody).await;
     scene.is_well().await;
-    scene.assert_nothing_local_was_lost();
+    assert_eq!(scene.leaves(), [0, 0]);
 }
 
 #[tokio::test]
@@ -189,11 +221,12 @@ async fn a_failover_by_sentinels() {
     let mut servers = Sentinels::start();
     let url = servers.url();
     let mut scene = Scene::of((0..2).map(|_| Node::start(&url, &[])).collect()).await;
-    assert!(scene.publish(10).await);
-    servers.servers[0].kill();
-    while scene.publish(1).await {}
+    let fault = async |nodes: &[Node]| {
+        servers.servers[0].kill();
+        is_lost(nodes).await;
+    };
+    scene.under_load(fault, nobody).await;
     scene.is_well().await;
-    scene.assert_nothing_local_was_lost();
 }
 
 #[tokio::test]
@@ -204,28 +237,54 @@ async fn a_slot_moves_and_a_master_dies() {
     let subject = format!("reverb:channel:1:{ROOM}");
     let from = cluster.master_of(&subject);
     let to = cluster.other_master(from);
-    cluster.move_slot(cluster.slot(&subject), from, to);
+    let losses = async |nodes: &[Node]| nodes[0].metric("clarim_bus_losses_total").await;
+    let before = losses(&scene.nodes).await;
+    let fault = async |nodes: &[Node]| {
+        cluster.move_slot(cluster.slot(&subject), from, to);
+        eventually("it is noticed", async || losses(nodes).await > before).await;
+    };
+    scene.under_load(fault, nobody).await;
     scene.is_well().await;
-    cluster.servers[to].kill();
-    while scene.publish(1).await {}
+    let fault = async |nodes: &[Node]| {
+        cluster.servers[to].kill();
+        is_lost(nodes).await;
+    };
+    scene.under_load(fault, nobody).await;
     scene.is_well().await;
-    scene.assert_nothing_local_was_lost();
     assert_eq!(scene.leaves(), [0, 0]);
+}
+
+async fn is_lost(nodes: &[Node]) {
+    for node in nodes {
+        eventually("it is noticed", async || node.metric("clarim_bus_up").await == 0).await;
+    }
 }
 
 #[tokio::test]
 async fn a_node_killed() {
     let server = redis();
     let mut scene = Scene::on_redis(&server, 3).await;
-    scene.nodes[2].program.kill();
-    let begun = Instant::now();
-    scene.nodes.pop();
-    scene.clients.pop();
+    // It is no longer one of those that publish.
+    let (mut victim, _client) = (scene.nodes.pop().unwrap(), scene.clients.pop().unwrap());
+    let begun = Cell::new(Instant::now());
+    let fault = async |nodes: &[Node]| {
+        victim.program.kill();
+        begun.set(Instant::now());
+        for node in nodes {
+            node.is_ready(1).await;
+        }
+        assert!(
+            begun.get().elapsed() < LEASE + Duration::from_secs(4),
+            "{:?}",
+            begun.get().elapsed()
+        );
+    };
+    scene.under_load(fault, everybody).await;
     for client in &mut scene.clients {
         client.until("it has gone", |client| client.members(ROOM) == ["u0", "u1"]).await;
         assert_eq!(client.channels[ROOM].leaves, ["u2"], "announced once");
     }
-    assert!(begun.elapsed() < LEASE + Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(begun.get().elapsed() < Duration::from_secs(15), "{:?}", begun.get().elapsed());
     scene.is_well().await;
 }
 
@@ -233,12 +292,21 @@ async fn a_node_killed() {
 async fn a_node_frozen_for_longer_than_its_lease() {
     let server = redis();
     let mut scene = Scene::on_redis(&server, 3).await;
-    scene.nodes[2].program.freeze();
-    for client in &mut scene.clients[..2] {
+    let (frozen, client) = (scene.nodes.pop().unwrap(), scene.clients.pop().unwrap());
+    let fault = async |nodes: &[Node]| {
+        frozen.program.freeze();
+        for node in nodes {
+            node.is_ready(1).await;
+        }
+        sleep(LEASE).await;
+    };
+    scene.under_load(fault, everybody).await;
+    for client in &mut scene.clients {
         client.until("it has gone", |client| client.members(ROOM) == ["u0", "u1"]).await;
     }
-    sleep(LEASE).await;
-    scene.nodes[2].program.thaw();
+    frozen.program.thaw();
+    scene.nodes.push(frozen);
+    scene.clients.push(client);
     scene.is_well().await;
     // The frozen node's own client was never told that anybody had left: nobody had.
     assert_eq!(scene.leaves(), [1, 1, 0]);
@@ -248,20 +316,20 @@ async fn a_node_frozen_for_longer_than_its_lease() {
 async fn a_node_cut_off_from_redis() {
     let server = redis();
     let mut scene = Scene::on_redis(&server, 3).await;
-    scene.nodes[2].way().cut();
-    for client in &mut scene.clients[..2] {
-        client.until("it has gone", |client| client.members(ROOM) == ["u0", "u1"]).await;
-    }
-    eventually("it is told", async || scene.nodes[2].get("/ready").await.status == 503).await;
-    let reply = scene.nodes[2].publish(ROOM, scene.n).await;
-    assert_eq!((reply.status, reply.is_local_only()), (200, true));
-    for node in &scene.nodes[..2] {
-        assert!(!node.publish(ROOM, scene.n).await.is_local_only());
-    }
-    scene.n += 1;
-    scene.nodes[2].way().mend();
+    let fault = async |nodes: &[Node]| {
+        nodes[2].way().cut();
+        is_lost(&nodes[2..]).await;
+        let reply = nodes[2].publish("elsewhere", 0).await;
+        assert_eq!((reply.status, reply.is_local_only()), (200, true));
+        for node in &nodes[..2] {
+            node.is_ready(1).await;
+            assert!(!node.publish("elsewhere", 0).await.is_local_only());
+        }
+        nodes[2].way().mend();
+    };
+    // Between the other two nothing is lost.
+    scene.under_load(fault, |from, to| from != 2 && to != 2).await;
     scene.is_well().await;
-    scene.assert_nothing_local_was_lost();
     assert_eq!(scene.leaves(), [1, 1, 0]);
 }
 
@@ -270,15 +338,18 @@ async fn two_nodes_cut_off_from_each_other() {
     // Two Redis servers that no longer agree: each node is alone with its own.
     let (server, other) = (redis(), redis());
     let mut scene = Scene::on_redis(&server, 2).await;
-    // The way of the second node leads to another Redis, as after a split.
-    scene.nodes[1].way().redirect(other.port);
-    for (client, own) in scene.clients.iter_mut().zip(["u0", "u1"]) {
-        client.until("the other has gone", |client| client.members(ROOM) == [own]).await;
-    }
-    assert!(scene.publish(5).await, "each bus takes what it is given");
-    scene.nodes[1].way().redirect(server.port);
+    let fault = async |nodes: &[Node]| {
+        // The way of the second node leads to another Redis, as after a split.
+        nodes[1].way().redirect(other.port);
+        for node in nodes {
+            node.is_ready(0).await;
+            let reply = node.publish("elsewhere", 0).await;
+            assert!(!reply.is_local_only(), "each bus takes what it is given");
+        }
+        nodes[1].way().redirect(server.port);
+    };
+    scene.under_load(fault, nobody).await;
     scene.is_well().await;
-    scene.assert_nothing_local_was_lost();
     assert_eq!(scene.leaves(), [1, 1]);
 }
 
@@ -286,15 +357,22 @@ async fn two_nodes_cut_off_from_each_other() {
 async fn a_slow_bus() {
     let server = redis();
     let mut scene = Scene::on_redis(&server, 2).await;
-    for node in &scene.nodes {
-        node.way().delay(Duration::from_millis(200));
-    }
+    let fault = async |nodes: &[Node]| {
+        for node in nodes {
+            node.way().delay(Duration::from_millis(200));
+        }
+        for node in nodes {
+            // There and back again.
+            let is_slow = async || node.measured("clarim_bus_lag_seconds").await >= 0.4;
+            eventually("it is measured", is_slow).await;
+        }
+    };
+    scene.under_load(fault, everybody).await;
     scene.is_well().await;
     let begun = Instant::now();
     let late = Client::on(&scene.nodes[0], "presence-late", "zoe").await;
     assert_eq!(late.members("presence-late"), ["zoe"]);
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
-    scene.assert_nothing_local_was_lost();
     assert_eq!(scene.leaves(), [0, 0]);
 }
 

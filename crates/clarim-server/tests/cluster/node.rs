@@ -99,13 +99,18 @@ impl Node {
         .await;
     }
 
-    /// A value of `/metrics`.
+    /// A count of `/metrics`.
     pub(crate) async fn metric(&self, name: &str) -> u64 {
+        self.measured(name).await as u64
+    }
+
+    /// A value of `/metrics`.
+    pub(crate) async fn measured(&self, name: &str) -> f64 {
         let head = "Authorization: Bearer 0123456789abcdef\r\n";
         let reply = self.request("GET", "/metrics", head, "").await;
         let line = reply.body.lines().find(|line| line.starts_with(&format!("{name} ")));
         let value = line.and_then(|line| line.rsplit(' ').next()).expect(name);
-        value.parse::<f64>().unwrap() as u64
+        value.parse().unwrap()
     }
 
     /// Publishes event number `n` of this node.

@@ -1,9 +1,11 @@
 //! What nodes do together when all is well, on every kind of bus.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use clarim_testing::{Program, RedisCluster, free_port, nats, redis};
+use clarim_testing::{
+    Certificate, Guard, RedisCluster, Sentinels, nats, nats_cluster, redis, redis_guarded,
+};
+use serde_json::{Value, json};
 
 use crate::client::Client;
 use crate::node::{Node, eventually};
@@ -24,7 +26,10 @@ async fn everything(url: &str) {
     a_crowd_that_joins_at_once_ends_with_one_list(&nodes).await;
     cached_events_are_replayed_anywhere(&nodes).await;
     users_are_reached_and_watched_anywhere(&nodes).await;
+    encrypted_events_go_as_they_are(&nodes).await;
+    batches_keep_their_order(&nodes).await;
     nothing_comes_to_a_node_without_interest(&nodes).await;
+    answers_come_soon(&nodes).await;
 }
 
 async fn events_reach_all_nodes_in_order(nodes: &[Node; 3]) {
@@ -51,13 +56,16 @@ async fn events_reach_all_nodes_in_order(nodes: &[Node; 3]) {
     // toOthers, with a socket on another node; and whispers.
     let except = clients[2].id.clone();
     assert_eq!(nodes[0].publish_but("private-orders", 100, Some(&except)).await.status, 200);
-    clients[0].whisper("private-orders").await;
+    let all: Vec<u64> = (0..1_000).collect();
+    for n in &all {
+        clients[0].whisper("private-orders", *n).await;
+    }
     for client in &mut clients[1..] {
-        client.until("the whisper", |client| client.channels["private-orders"].whispers == 1).await;
+        client.until("whispers in order", |c| c.channels["private-orders"].whispers == all).await;
     }
     assert_eq!(clients[1].events("private-orders", &nodes[0]).len(), 101);
     assert_eq!(clients[2].events("private-orders", &nodes[0]).len(), 100);
-    assert_eq!(clients[0].channels["private-orders"].whispers, 0);
+    assert!(clients[0].channels["private-orders"].whispers.is_empty());
 }
 
 async fn presence_is_that_of_the_cluster(nodes: &[Node; 3]) {
@@ -68,8 +76,8 @@ async fn presence_is_that_of_the_cluster(nodes: &[Node; 3]) {
     assert_eq!(second_tab.members("presence-room"), ["ana", "ben"]);
     ana.until("ben", |ana| ana.members("presence-room").len() == 2).await;
     // Who has heard the tab's whisper has heard of its joining before.
-    second_tab.whisper("presence-room").await;
-    ben.until("a whisper", |ben| ben.channels["presence-room"].whispers == 1).await;
+    second_tab.whisper("presence-room", 1).await;
+    ben.until("a whisper", |ben| ben.channels["presence-room"].whispers == [1]).await;
     drop(ana);
     ben.listen(Duration::from_millis(300)).await;
     assert_eq!(ben.members("presence-room"), ["ana", "ben"], "the other tab is there");
@@ -118,6 +126,69 @@ async fn users_are_reached_and_watched_anywhere(nodes: &[Node; 3]) {
     ben.until("ana is offline", |ben| !ben.online["ana"]).await;
 }
 
+/// The server has no key to them, and carries them byte for byte.
+async fn encrypted_events_go_as_they_are(nodes: &[Node; 3]) {
+    let mut client = Client::on(&nodes[1], "private-encrypted-box", "").await;
+    for n in 0..10 {
+        assert_eq!(nodes[2].publish("private-encrypted-box", n).await.status, 200);
+    }
+    let all: Vec<u64> = (0..10).collect();
+    client.until("all", |c| c.events("private-encrypted-box", &nodes[2]) == all).await;
+}
+
+async fn batches_keep_their_order(nodes: &[Node; 3]) {
+    let mut clients = Vec::new();
+    for node in nodes {
+        clients.push(Client::on(node, "batched", "").await);
+    }
+    let all: Vec<u64> = (0..1_000).collect();
+    for tens in all.chunks(10) {
+        let event = |n: &u64| {
+            let data = json!({ "node": nodes[0].program.port, "n": n }).to_string();
+            json!({ "name": "E", "channel": "batched", "data": data })
+        };
+        let mut batch: Vec<Value> = tens.iter().map(event).collect();
+        batch[0]["info"] = "subscription_count".into();
+        let answer = nodes[0].post("/apps/1/batch_events", &json!({ "batch": batch })).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        // What is asked for is that of all nodes.
+        assert_eq!(answer.json()["batch"][0], json!({ "subscription_count": 3 }), "{answer:?}");
+    }
+    for client in &mut clients {
+        client.until("all events", |c| c.events("batched", &nodes[0]) == all).await;
+    }
+}
+
+/// All that asks the other nodes, with the bus and the nodes well: the best of some tries, for a busy machine
+/// is no slow bus.
+async fn answers_come_soon(nodes: &[Node; 3]) {
+    let _member = Client::on(&nodes[2], "presence-room", "ana").await;
+    let event =
+        json!({ "name": "E", "channel": "presence-room", "data": "{}", "info": "user_count" });
+    let terminate = "/apps/1/users/nobody/terminate_connections";
+    for question in [
+        "channels",
+        "channels/presence-room",
+        "channels/presence-room/users",
+        "connections",
+        "event",
+        "terminate",
+    ] {
+        let mut took = Duration::MAX;
+        for _ in 0..5 {
+            let begun = Instant::now();
+            let reply = match question {
+                "event" => nodes[0].post("/apps/1/events", &event).await,
+                "terminate" => nodes[0].post(terminate, &json!({})).await,
+                path => nodes[0].ask(&format!("/apps/1/{path}"), &[]).await,
+            };
+            took = took.min(begun.elapsed());
+            assert!(reply.status == 200 && !reply.is_partial(), "{question}: {reply:?}");
+        }
+        assert!(took < Duration::from_millis(100), "{question}: {took:?}");
+    }
+}
+
 async fn nothing_comes_to_a_node_without_interest(nodes: &[Node; 3]) {
     let mut client = Client::on(&nodes[0], "only-here", "").await;
     let before = nodes[2].metric("clarim_bus_bytes_total{direction=\"in\"}").await;
@@ -127,6 +198,16 @@ async fn nothing_comes_to_a_node_without_interest(nodes: &[Node; 3]) {
     client.until("all events", |c| c.events("only-here", &nodes[1]).len() == 200).await;
     let after = nodes[2].metric("clarim_bus_bytes_total{direction=\"in\"}").await;
     assert!(after - before < 2_000, "{} bytes came", after - before);
+    // When the last has left, nor does anything come to the node that it was on.
+    drop(client);
+    let nothing_comes = async || {
+        let before = nodes[0].metric("clarim_bus_bytes_total{direction=\"in\"}").await;
+        for n in 200..400 {
+            nodes[1].publish("only-here", n).await;
+        }
+        nodes[0].metric("clarim_bus_bytes_total{direction=\"in\"}").await < before + 2_000
+    };
+    eventually("it is no longer listened to", nothing_comes).await;
 }
 
 #[tokio::test]
@@ -142,25 +223,39 @@ async fn on_a_redis_cluster() {
 }
 
 #[tokio::test]
+async fn on_nats_servers_that_pass_on_to_each_other() {
+    let servers = nats_cluster(2);
+    let url = |at: usize| format!("nats://127.0.0.1:{}", servers[at].port);
+    let (a, b) = (Node::start(&url(0), &[]), Node::start(&url(1), &[]));
+    a.is_ready(1).await;
+    b.is_ready(1).await;
+    let mut ana = Client::on(&a, "presence-room", "ana").await;
+    // What one server has been asked for, the other one hears of a moment later.
+    ana.until("oneself", |ana| ana.members("presence-room") == ["ana"]).await;
+    let mut ben = Client::on(&b, "presence-room", "ben").await;
+    for client in [&mut ana, &mut ben] {
+        client.until("both", |c| c.members("presence-room") == ["ana", "ben"]).await;
+    }
+    for n in 0..100 {
+        assert_eq!(a.publish("presence-room", n).await.status, 200);
+    }
+    let all: Vec<u64> = (0..100).collect();
+    ben.until("all events", |ben| ben.events("presence-room", &a) == all).await;
+}
+
+#[tokio::test]
 async fn on_nats() {
     let server = nats(&[]);
     everything(&format!("nats://127.0.0.1:{}", server.port)).await;
 }
 
-/// A certificate for localhost that nobody has signed, and its key, as files.
-fn certificate(folder: &Path) -> [String; 2] {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let files = [("cert.pem", made.cert.pem()), ("key.pem", made.signing_key.serialize_pem())];
-    files.map(|(name, text)| {
-        let file = folder.join(name);
-        std::fs::write(&file, text).unwrap();
-        file.to_string_lossy().into_owned()
-    })
+fn guard() -> Guard {
+    Guard { password: Some("hush"), certificate: Some(Certificate::new()) }
 }
 
 /// An event from one node to the other, on a bus whose certificate is trusted by SSL_CERT_FILE.
-async fn over_tls(url: &str, certificate: &str) {
-    let trusts = format!("SSL_CERT_FILE={certificate}");
+async fn over_tls(url: &str, guard: &Guard) {
+    let trusts = format!("SSL_CERT_FILE={}", guard.certificate.as_ref().unwrap().file);
     let (a, b) = (Node::start(url, &[&trusts]), Node::start(url, &[&trusts]));
     a.is_ready(1).await;
     let mut client = Client::on(&b, "news", "").await;
@@ -173,22 +268,31 @@ async fn over_tls(url: &str, certificate: &str) {
 
 #[tokio::test]
 async fn on_redis_with_tls() {
-    let folder = tempfile::tempdir().unwrap();
-    let [cert, key] = certificate(folder.path());
-    let port = free_port();
-    let tls = port.to_string();
-    let arguments = ["--port", "0", "--bind", "127.0.0.1", "--save", "", "--tls-port", &tls];
-    let files = ["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-auth-clients", "no"];
-    let _server = Program::start("redis-server", &[&arguments[..], &files].concat(), port);
-    over_tls(&format!("rediss://localhost:{port}"), &cert).await;
+    let guard = guard();
+    let server = redis_guarded(&guard, &[]);
+    over_tls(&format!("rediss://:hush@localhost:{}", server.port), &guard).await;
+}
+
+#[tokio::test]
+async fn on_a_redis_cluster_with_tls_and_a_password() {
+    let guard = guard();
+    let cluster = RedisCluster::guarded(guard.clone(), &[]);
+    over_tls(&cluster.url(), &guard).await;
+}
+
+#[tokio::test]
+async fn on_redis_that_sentinels_watch_over_with_tls_and_passwords() {
+    let guard = guard();
+    let servers = Sentinels::guarded(guard.clone());
+    over_tls(&servers.url(), &guard).await;
 }
 
 #[tokio::test]
 async fn on_nats_with_tls() {
-    let folder = tempfile::tempdir().unwrap();
-    let [cert, key] = certificate(folder.path());
-    let server = nats(&["--tls", "--tlscert", &cert, "--tlskey", &key]);
-    over_tls(&format!("tls://localhost:{}", server.port), &cert).await;
+    let guard = guard();
+    let Certificate { file, key, .. } = guard.certificate.as_ref().unwrap();
+    let server = nats(&["--tls", "--tlscert", file, "--tlskey", key]);
+    over_tls(&format!("tls://localhost:{}", server.port), &guard).await;
 }
 
 #[tokio::test]
