@@ -7,7 +7,11 @@ use libfuzzer_sys::fuzz_target;
 
 const MAX: usize = 300;
 
-fn decode(input: &[u8], piece: usize, mut inflater: Option<Inflater>) -> (Vec<String>, Option<u16>) {
+fn decode(
+    input: &[u8],
+    piece: usize,
+    mut inflater: Option<Inflater>,
+) -> (Vec<String>, Option<u16>) {
     let mut decoder = Decoder::default();
     let mut said = Vec::new();
     for piece in input.chunks(piece) {

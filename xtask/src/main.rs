@@ -143,7 +143,7 @@ fn e2e() -> Result<()> {
 const FUZZ_SECONDS: u32 = 20;
 
 fn fuzz() -> Result<()> {
-    for target in ["frame", "session"] {
+    for target in ["frame", "session", "words"] {
         let limit = format!("-max_total_time={FUZZ_SECONDS}");
         cargo(&["fuzz", "run", "--sanitizer", "none", target, "--", &limit, "-rss_limit_mb=2048"])?;
     }

@@ -30,7 +30,7 @@ pub(crate) struct Options {
     members: usize,
 }
 
-/// Subscribers on each of the first two nodes, where deliveries are counted.
+/// Subscribers on each of the nodes where deliveries are counted.
 const SUBSCRIBERS: usize = 100;
 
 /// Requests under way while throughput is measured.
@@ -63,10 +63,15 @@ async fn measure(bus: &str, url: &str, server: &Program, options: &Options) -> R
         let figure = format!("p50 {:.2} ms · p99 {:.2} ms", at(0.5), at(0.99));
         row(&format!("request until read, 200 events/s, {what}"), figure);
     }
-    let load = throughput(&nodes, server, time).await?;
+    for on in [1, 3] {
+        let load = throughput(&nodes, on, server, time).await?;
+        let what = format!("CPU per event there, bus, {on} node(s) with subscribers");
+        row(&what, format!("{:.1} µs", load.cost[3]));
+    }
+    let load = throughput(&nodes, 2, server, time).await?;
     row(
         &format!("deliveries/s to {SUBSCRIBERS} subscribers on each of two nodes"),
-        format!("{:.0} ({:.0} events/s, {} lost)", load.deliveries, load.events, load.lost),
+        format!("{:.0} ({:.0} events/s)", load.deliveries, load.events),
     );
     for (who, cost) in ["publishing node", "node with subscribers", "node without interest", "bus"]
         .into_iter()
@@ -107,16 +112,15 @@ async fn latency(from: &Node, to: &Node, time: Duration) -> Result<Histogram<u64
 struct Load {
     deliveries: f64,
     events: f64,
-    lost: usize,
     /// Microseconds for each event: of each node, and of the bus.
     cost: [f64; 4],
 }
 
-/// As many events as the first node takes, to subscribers on the first two; nobody listens on the third.
-async fn throughput(nodes: &[Node; 3], bus: &Program, time: Duration) -> Result<Load> {
+/// As many events as the first node takes, to subscribers on the first `on` nodes. All must come.
+async fn throughput(nodes: &[Node; 3], on: usize, bus: &Program, time: Duration) -> Result<Load> {
     let mut readers = JoinSet::new();
-    for n in 0..2 * SUBSCRIBERS {
-        let mut client = Client::connect(nodes[n % 2].port).await?;
+    for n in 0..on * SUBSCRIBERS {
+        let mut client = Client::connect(nodes[n % on].port).await?;
         client.subscribe("load", None).await?;
         readers.spawn(async move { client.count("end").await });
     }
@@ -134,13 +138,9 @@ async fn throughput(nodes: &[Node; 3], bus: &Program, time: Duration) -> Result<
     for ((cost, id), before) in cost.iter_mut().zip(&processes).zip(before) {
         *cost = (node::cpu(*id)? - before).as_secs_f64() * 1e6 / f64::from(sent);
     }
-    let expected = sent as usize * 2 * SUBSCRIBERS;
-    Ok(Load {
-        deliveries: read as f64 / took,
-        events: f64::from(sent) / took,
-        lost: expected - read,
-        cost,
-    })
+    let expected = sent as usize * on * SUBSCRIBERS;
+    ensure!(read == expected, "{read} deliveries of {expected}: events were lost, or came twice");
+    Ok(Load { deliveries: read as f64 / took, events: f64::from(sent) / took, cost })
 }
 
 /// What a publish costs that goes to the bus and to no client.

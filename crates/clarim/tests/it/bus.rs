@@ -2,24 +2,27 @@
 
 use std::time::Duration;
 
+use clarim::queue::Worker;
 use clarim::{Clarim, Delivery, Error, Settings};
 use clarim_bus::Address;
 use clarim_server::Server;
 use clarim_server::settings::{Scaling, ServerSettings};
-use clarim_testing::redis;
+use clarim_testing::{nats, redis};
 use serde_json::json;
 
 use crate::support::{Client, World, app, server_settings};
 
-fn settings(url: &str) -> Settings {
+fn settings(url: &str, more: &[(&'static str, &str)]) -> Settings {
+    let kind = if url.starts_with("nats") { "nats" } else { "redis" };
     let typed = [
-        ("BROADCAST_CONNECTION", "redis"),
+        ("BROADCAST_CONNECTION", kind),
         ("CLARIM_SCALING_URL", url),
         ("REVERB_APP_ID", "123456"),
         ("REVERB_APP_KEY", "reverb-key"),
         ("REVERB_APP_SECRET", "reverb-secret"),
     ];
-    let get = |name: &str| typed.iter().find(|(known, _)| *known == name);
+    let all = [&typed[..], more].concat();
+    let get = |name: &str| all.iter().find(|(known, _)| *known == name);
     Settings::from_variables(|name| get(name).map(|(_, value)| (*value).to_owned())).unwrap()
 }
 
@@ -33,27 +36,66 @@ async fn publish(clarim: &Clarim, channel: &str, n: u32) -> Result<(), Error> {
     clarim.on(channel).name("hello").with(n).delivery(Delivery::now()).send().await
 }
 
+/// Each client gets the events, in order.
+async fn assert_events(clients: &mut [Client], count: u32) {
+    for client in clients {
+        for n in 0..count {
+            let expected = ("hello".to_owned(), "private-news".to_owned(), json!(n));
+            assert_eq!(client.event().await, expected);
+        }
+    }
+}
+
+async fn clients(nodes: &[World]) -> Vec<Client> {
+    let mut clients = Vec::new();
+    for node in nodes {
+        let mut client = node.connect().await;
+        client.subscribe("private-news").await;
+        clients.push(client);
+    }
+    clients
+}
+
+/// The application only writes jobs; a worker, which is another process elsewhere, publishes them.
+async fn a_queue_worker_publishes(url: &str) {
+    let nodes = [node(url), node(url)];
+    let mut clients = clients(&nodes).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = format!("sqlite:{}", folder.path().join("queue.sqlite").display());
+    let queue = [("QUEUE_CONNECTION", "sqlite"), ("DATABASE_URL", &*file)];
+    let application = Clarim::new(settings(url, &queue)).unwrap();
+    for n in 0..20 {
+        application.on("private-news").name("hello").with(n).send().await.unwrap();
+    }
+    drop(application);
+    let publishing = Clarim::new(settings(url, &queue)).unwrap();
+    let worker = Worker::new(&publishing).unwrap().poll(Duration::from_millis(5));
+    worker.run_until(assert_events(&mut clients, 20)).await;
+}
+
+#[tokio::test]
+async fn a_queue_worker_publishes_onto_redis() {
+    let server = redis();
+    a_queue_worker_publishes(&format!("redis://127.0.0.1:{}", server.port)).await;
+}
+
+#[tokio::test]
+async fn a_queue_worker_publishes_onto_nats() {
+    let server = nats(&[]);
+    a_queue_worker_publishes(&format!("nats://127.0.0.1:{}", server.port)).await;
+}
+
 #[tokio::test]
 async fn an_event_reaches_the_clients_of_all_nodes_without_http() {
     let mut server = redis();
     let url = format!("redis://127.0.0.1:{}", server.port);
     let nodes = [node(&url), node(&url)];
-    let mut clients: Vec<Client> = Vec::new();
-    for node in &nodes {
-        let mut client = node.connect().await;
-        client.subscribe("private-news").await;
-        clients.push(client);
-    }
-    let clarim = Clarim::new(settings(&url)).unwrap();
+    let mut clients = clients(&nodes).await;
+    let clarim = Clarim::new(settings(&url, &[])).unwrap();
     for n in 0..100 {
         publish(&clarim, "private-news", n).await.unwrap();
     }
-    for client in &mut clients {
-        for n in 0..100 {
-            let expected = ("hello".to_owned(), "private-news".to_owned(), json!(n));
-            assert_eq!(client.event().await, expected);
-        }
-    }
+    assert_events(&mut clients, 100).await;
     // The last event of a cache channel that nobody was on: one of the nodes keeps it.
     publish(&clarim, "cache-rates", 2).await.unwrap();
     for client in &mut clients {
