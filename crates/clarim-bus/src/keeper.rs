@@ -9,6 +9,19 @@ use tokio::time::sleep;
 use crate::Event;
 use crate::line::{Command, Line, News, Pauses};
 
+/// Commands that are carried out together.
+const BATCH: usize = 256;
+
+/// The next commands, in their order, as many as there are; pends when there will be none.
+pub(crate) async fn next_batch(commands: &mut UnboundedReceiver<Command>) -> Vec<Command> {
+    let mut batch = Vec::new();
+    if commands.recv_many(&mut batch, BATCH).await == 0 {
+        // The owner has gone, and ends this task.
+        std::future::pending().await
+    }
+    batch
+}
+
 /// Where a bus is.
 pub(crate) trait Place: Send + Sync + 'static {
     /// A connection to it.

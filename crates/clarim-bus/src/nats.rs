@@ -20,7 +20,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::Event;
-use crate::keeper::{self, Place};
+use crate::keeper::{self, Place, next_batch};
 use crate::line::{Command, Message, News};
 
 /// What a token of a subject may hold as it is.
@@ -31,9 +31,6 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Time between two questions whether the server is still there.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// Commands that are confirmed together.
-const BATCH: usize = 256;
 
 /// Messages of one subject that may wait here.
 const CAPACITY: usize = 64 << 10;
@@ -150,11 +147,7 @@ impl keeper::Session for Session {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let done = tokio::select! {
-                Some(first) = commands.recv() => {
-                    let mut batch = vec![first];
-                    while batch.len() < BATCH && let Ok(next) = commands.try_recv() {
-                        batch.push(next);
-                    }
+                batch = next_batch(commands) => {
                     match timeout(PATIENCE, self.work(batch, wanted)).await {
                         Ok(done) => done,
                         Err(_) => Err("the server takes nothing".to_owned()),

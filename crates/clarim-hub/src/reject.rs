@@ -52,16 +52,24 @@ impl Rejected {
         }
     }
 
-    /// As `subscription_error` tells it.
-    const fn error_type(self) -> &'static str {
+    /// `None` where no code fits: all from 4000 to 4299 tell some clients to leave or to come again.
+    const fn code(self) -> Option<Code> {
         match self {
-            Self::Auth => "AuthError",
-            Self::Channel => "InvalidChannel",
-            Self::Duplicate => "Duplicate",
-            Self::Limit => "LimitReached",
-            Self::ClientEvent => "ClientEventRejected",
-            Self::Rate => "RateLimited",
-            Self::Malformed => "Malformed",
+            Self::Auth | Self::Channel => Some(Code::UNAUTHORIZED),
+            Self::ClientEvent | Self::Rate => Some(Code::CLIENT_EVENT_REJECTED),
+            Self::Malformed => Some(Code::GENERIC),
+            Self::Duplicate | Self::Limit => None,
+        }
+    }
+
+    /// What `subscription_error` tells of a refused subscription: its type, and the HTTP status that says the
+    /// same. `None`: it is not told, for nothing has failed that was not there before, or it is none.
+    const fn subscription_error(self) -> Option<(&'static str, u16)> {
+        match self {
+            Self::Auth => Some(("AuthError", 401)),
+            Self::Channel => Some(("InvalidChannel", 400)),
+            Self::Limit => Some(("LimitReached", 403)),
+            Self::Duplicate | Self::ClientEvent | Self::Rate | Self::Malformed => None,
         }
     }
 }
@@ -69,30 +77,21 @@ impl Rejected {
 /// A refused subscription or event.
 #[derive(Debug)]
 pub(crate) struct Reject {
-    /// `None` where no code fits: all from 4000 to 4299 tell some clients to leave or to come again.
-    code: Option<Code>,
     why: Rejected,
-    /// The HTTP status that says the same: `subscription_error` tells it too.
-    status: u16,
     message: Cow<'static, str>,
 }
 
 impl Reject {
-    pub(crate) fn new(
-        code: impl Into<Option<Code>>,
-        why: Rejected,
-        status: u16,
-        message: impl Into<Cow<'static, str>>,
-    ) -> Self {
-        Self { code: code.into(), why, status, message: message.into() }
+    pub(crate) fn new(why: Rejected, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { why, message: message.into() }
     }
 
     pub(crate) fn auth(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(Code::UNAUTHORIZED, Rejected::Auth, 401, message)
+        Self::new(Rejected::Auth, message)
     }
 
     pub(crate) fn limit(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(None, Rejected::Limit, 403, message)
+        Self::new(Rejected::Limit, message)
     }
 
     /// A presence channel has as many members as it may have.
@@ -101,22 +100,21 @@ impl Reject {
     }
 
     pub(crate) fn event(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(Code::CLIENT_EVENT_REJECTED, Rejected::ClientEvent, 403, message)
+        Self::new(Rejected::ClientEvent, message)
     }
 
     /// Tells the connection.
     pub(crate) fn tell(&self, id: ConnectionId, sockets: &mut impl Sockets) {
         sockets.rejected(self.why);
-        sockets.send(id, server::error(self.code, &self.message));
+        sockets.send(id, server::error(self.why.code(), &self.message));
     }
 
     /// Tells the connection that its subscription is refused.
     pub(crate) fn tell_channel(&self, id: ConnectionId, channel: &str, sockets: &mut impl Sockets) {
         self.tell(id, sockets);
         // pusher-js shows `pusher:error` on the connection; Echo's `.error()` hears only this one.
-        if self.why != Rejected::Duplicate {
+        if let Some((kind, status)) = self.why.subscription_error() {
             let shown: String = channel.chars().take(256).collect();
-            let (kind, status) = (self.why.error_type(), self.status);
             sockets.send(id, server::subscription_error(&shown, kind, &self.message, status));
         }
     }

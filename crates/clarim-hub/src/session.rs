@@ -42,14 +42,14 @@ impl<P: Post> Worker<P> {
         let connection = &self.connections[id.0 as usize];
         let app = self.node.app(connection.app);
         let name = ChannelName::parse(&request.channel, app.limits.channel_name_bytes)
-            .map_err(|e| Reject::new(Code::UNAUTHORIZED, Rejected::Channel, 400, e.to_string()))?;
+            .map_err(|error| Reject::new(Rejected::Channel, error.to_string()))?;
         let member = admit(connection, app, &name, request)?;
         let channel = ChannelKey { app: connection.app, name };
         let is_subscribed = |index| connection.subscription(index).is_some();
         let waiting = self.waiting.of(id);
         if self.channels.find(&channel).is_some_and(is_subscribed) || waiting.contains(&channel) {
             let message = format!("Existing subscription to channel {}", channel.name);
-            return Err(Reject::new(None, Rejected::Duplicate, 400, message));
+            return Err(Reject::new(Rejected::Duplicate, message));
         }
         let max = app.limits.channels_per_connection;
         if connection.subscriptions.len() + waiting.len() >= max {

@@ -112,8 +112,7 @@ impl<P: Post> Worker<P> {
             && !connection.within_rate(limit, now)
         {
             let message = "Rate limit exceeded";
-            let code = Code::CLIENT_EVENT_REJECTED;
-            Reject::new(code, Rejected::Rate, 429, message).tell(id, sockets);
+            Reject::new(Rejected::Rate, message).tell(id, sockets);
             if limit.terminate {
                 // A close code from 4300 on would keep the client away for good.
                 sockets.close(id, Code::OVER_CAPACITY, message);
@@ -128,8 +127,7 @@ impl<P: Post> Worker<P> {
             Ok(ClientFrame::SignIn(sign_in)) => self.sign_in(id, &sign_in, now, sockets),
             Ok(ClientFrame::ClientEvent(event)) => self.client_event(id, &event, now, sockets),
             Err(error) => {
-                let (code, message) = (Code::GENERIC, error.to_string());
-                Reject::new(code, Rejected::Malformed, 400, message).tell(id, sockets);
+                Reject::new(Rejected::Malformed, error.to_string()).tell(id, sockets);
             }
         }
     }

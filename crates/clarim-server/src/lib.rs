@@ -3,6 +3,7 @@
 mod accept;
 pub mod cli;
 mod client;
+mod clock;
 mod cluster;
 mod console;
 mod doctor;

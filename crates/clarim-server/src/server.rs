@@ -5,7 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use clarim_hub::app::App;
 use clarim_hub::{Apps, Node, WorkerId};
@@ -14,6 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 
 use crate::accept::{Arrival, Doors};
+use crate::clock::since_1970;
 use crate::cluster::{self, Cluster, new_node_id, outgoing};
 use crate::http::{Http, HttpService, Sessions};
 use crate::inbox::Inboxes;
@@ -96,7 +97,7 @@ impl Server {
         let apps = with_hooks(apps, &settings.webhooks);
         let inboxes = Inboxes::new(workers, settings.compression, outgoing, webhooks.clone());
         // A clock before 1970 is no worse than one that is wrong.
-        let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let epoch = since_1970();
         let node = Arc::new(Node::new(Apps::new(apps), workers, epoch, inboxes));
         let (lead, phase) = Lead::new();
         let metrics = Arc::new(Metrics::new(workers));

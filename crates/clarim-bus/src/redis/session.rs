@@ -15,11 +15,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::servers::{Map, Servers, connect, said};
 use crate::Event;
-use crate::keeper::{self, Place};
+use crate::keeper::{self, Place, next_batch};
 use crate::line::{Command, Message, News};
-
-/// Commands that are sent as one.
-const BATCH: usize = 256;
 
 /// Subjects named in one command.
 const NAMES: usize = 500;
@@ -82,11 +79,7 @@ impl keeper::Session for Session {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                Some(first) = commands.recv() => {
-                    let mut batch = vec![first];
-                    while batch.len() < BATCH && let Ok(next) = commands.try_recv() {
-                        batch.push(next);
-                    }
+                batch = next_batch(commands) => {
                     for work in self.work(batch, wanted) {
                         let work = begin(work).await;
                         under_way.push(work);

@@ -1,26 +1,22 @@
 //! `clarim send` and `clarim stats`: the signed HTTP API of a running server, this one or any other of the
 //! protocol.
 
-use std::io::{self, Write};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::io::Write;
+use std::time::Duration;
 
-use bytes::Bytes;
 use clarim_protocol::auth::AppKey;
 use clarim_protocol::{ChannelKind, rest};
-use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::CONTENT_TYPE;
 use hyper::{Method, Request};
 use serde_json::{Value, json};
 
+use super::remote::{Limits, Remote};
 use super::{ApiFlags, AppFlags, CommandError};
-use crate::client::{Reach, cause, client};
+use crate::clock::since_1970;
 use crate::settings::ServerSettings;
 
-/// Time for one request.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// As much of an answer is read.
-const MAX_ANSWER: usize = 64 << 20;
+/// What one answer may take.
+const LIMITS: Limits = Limits { time: Duration::from_secs(10), bytes: 64 << 20 };
 
 /// `clarim send`: publishes one event; data that is no JSON is a text.
 pub(super) fn send(
@@ -33,7 +29,8 @@ pub(super) fn send(
         Err(_) => Value::from(data).to_string(),
     };
     let body = json!({ "name": event, "channel": channel, "data": data }).to_string();
-    Server::of(flags)?.ask(&Method::POST, "events", &[], &body)?;
+    let server = Server::of(flags)?;
+    server.ask(&server.remote()?, (Method::POST, "events"), &[], body)?;
     writeln!(out, "Sent {event} to {channel}.")?;
     Ok(())
 }
@@ -45,11 +42,14 @@ pub(super) fn stats(
     out: &mut dyn Write,
 ) -> Result<(), CommandError> {
     let server = Server::of(flags)?;
-    let connections = server.ask(&Method::GET, "connections", &[], "")?;
-    let info = [("info", "subscription_count")];
-    let mut channels = server.ask(&Method::GET, "channels", &info, "")?["channels"].take();
+    let remote = server.remote()?;
+    let get = |what: &str, params: &[(&str, &str)]| {
+        server.ask(&remote, (Method::GET, what), params, String::new())
+    };
+    let connections = get("connections", &[])?;
+    let mut channels = get("channels", &[("info", "subscription_count")])?["channels"].take();
     let info = [("filter_by_prefix", ChannelKind::Presence.prefix()), ("info", "user_count")];
-    let presence = server.ask(&Method::GET, "channels", &info, "")?;
+    let presence = get("channels", &info)?;
     for (name, facts) in presence["channels"].as_object().into_iter().flatten() {
         channels[name] = facts.clone();
     }
@@ -104,54 +104,30 @@ impl Server {
         Ok(Self { url, path: format!("/apps/{}/", app.id), key: app.key.clone() })
     }
 
-    fn ask(
-        &self,
-        method: &Method,
-        what: &str,
-        params: &[(&str, &str)],
-        body: &str,
-    ) -> Result<Value, CommandError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        // Within the runtime, whose clock it needs.
-        let asking = async {
-            tokio::time::timeout(PATIENCE, self.request(method, what, params, body)).await
-        };
-        runtime
-            .block_on(asking)
-            .unwrap_or_else(|_| Err(self.failed(format!("no answer within {PATIENCE:?}"))))
+    fn remote(&self) -> Result<Remote, CommandError> {
+        Remote::new(&self.url, LIMITS)
     }
 
-    async fn request(
+    /// The answer to a signed request.
+    fn ask(
         &self,
-        method: &Method,
-        what: &str,
+        remote: &Remote,
+        (method, what): (Method, &str),
         params: &[(&str, &str)],
-        body: &str,
+        body: String,
     ) -> Result<Value, CommandError> {
         let path = format!("{}{what}", self.path);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(io::Error::other)?;
-        let query =
-            rest::sign(&self.key, method.as_str(), &path, params, body.as_bytes(), now.as_secs());
+        let now = since_1970().as_secs();
+        let query = rest::sign(&self.key, method.as_str(), &path, params, body.as_bytes(), now);
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}?{query}", self.url))
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
-            .map_err(|error| self.failed(error))?;
-        let client = client(self.url.starts_with("https:"), PATIENCE, Reach::Anywhere)?;
-        let answer = client.request(request).await.map_err(|error| self.failed(cause(&error)))?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-        let body = body.map_err(|error| self.failed(error))?.to_bytes();
+            .header(CONTENT_TYPE, "application/json");
+        let (status, body) = remote.ask(request, body.into())?;
         if !status.is_success() {
-            let sentence = String::from_utf8_lossy(&body);
-            return Err(self.failed(format!("it answered {status}: {}", sentence.trim())));
+            return Err(remote.refused(status, &body));
         }
-        serde_json::from_slice(&body).map_err(|error| self.failed(error))
-    }
-
-    fn failed(&self, why: impl std::fmt::Display) -> CommandError {
-        CommandError::Api(format!("{}: {why}", self.url))
+        remote.read(&body)
     }
 }
 

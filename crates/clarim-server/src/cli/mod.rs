@@ -16,6 +16,7 @@ mod config_check;
 mod doctor;
 mod install;
 mod reload;
+mod remote;
 mod restart;
 mod start;
 mod tail;

@@ -1,7 +1,5 @@
 //! Whether the HTTP API takes what a backend signs.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use bytes::Bytes;
 use clarim_protocol::auth::AppKey;
 use clarim_protocol::rest;
@@ -10,6 +8,7 @@ use hyper::header::CONTENT_TYPE;
 
 use super::exchange::{Reply, ask, request};
 use super::{Finding, Target};
+use crate::clock::since_1970;
 
 /// Makes a signed request.
 pub(super) async fn signed(
@@ -20,7 +19,7 @@ pub(super) async fn signed(
 ) -> Result<Reply, Finding> {
     let path = format!("{}/apps/{app}/{what}", target.path);
     // A clock before 1970 is told by the server.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = since_1970().as_secs();
     let query = rest::sign(key, method, &path, &[], body.as_bytes(), now);
     let request = request(method, &format!("{path}?{query}"))
         .header(CONTENT_TYPE, "application/json")

@@ -1,6 +1,6 @@
 //! The edge of the HTTP API: nothing behind it sees a request that isn't signed by its app.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use clarim_hub::{AppIndex, Apps};
@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::RequestBody;
 use super::answer::Refused;
+use crate::clock::since_1970;
 
 /// A request whose signature has been checked.
 #[derive(Debug)]
@@ -52,7 +53,7 @@ impl Signed {
             body: &body,
         };
         let params = signed
-            .verify(&rules.apps.get(app).key, rules.prefix, unix_time())
+            .verify(&rules.apps.get(app).key, rules.prefix, since_1970().as_secs())
             .map_err(|error| Refused::new(StatusCode::UNAUTHORIZED, error.to_string()))?
             .into_owned();
         Ok(Self { app, body, params })
@@ -114,8 +115,4 @@ pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, 
 /// As [`parse`], of a value that borrows nothing.
 pub(crate) fn parse_owned<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
     parse(body)
-}
-
-fn unix_time() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

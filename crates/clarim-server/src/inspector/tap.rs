@@ -7,12 +7,13 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use clarim_protocol::SocketId;
 use clarim_protocol::rest::Params;
 use serde_json::{Value, json};
 
+use crate::clock::now_ms;
 use crate::http::answer::{Answer, Refused, json};
 use crate::traffic::pretty;
 
@@ -183,11 +184,6 @@ fn cut(text: &str, most: usize) -> &str {
 
 fn seconds(time: Duration) -> u32 {
     u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
-}
-
-fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::now_ms;
+use crate::clock::now_ms;
 
 /// Deliveries that are kept, of all endpoints, and the bytes of their events.
 const KEPT: usize = 200;

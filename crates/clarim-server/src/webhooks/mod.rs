@@ -12,7 +12,7 @@ mod payload;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use clarim_hub::{AppIndex, Apps, Fact};
 use clarim_protocol::auth::AppKey;
@@ -192,9 +192,4 @@ impl Plan {
         }
         Ok(Endpoints(all))
     }
-}
-
-fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

@@ -3,7 +3,8 @@
 use clarim_hub::Fact;
 use serde_json::{Value, json};
 
-use super::{Event, now_ms};
+use super::Event;
+use crate::clock::now_ms;
 
 /// Every event there is, as its name says it.
 pub(crate) const NAMES: [&str; 7] = [

@@ -6,32 +6,29 @@ mod view;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::AUTHORIZATION;
 use hyper::{Request, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers, poll, read};
 use serde::de::DeserializeOwned;
-use tokio::runtime::Runtime;
 
+use super::remote::{Limits, Remote};
 use super::{CommandError, TopFlags, api};
-use crate::client::{HttpClient, Reach, cause, client};
 use crate::settings::{Flags, Settings, Surroundings};
 use sample::{News, Picture};
 
 /// Time between two questions. The server adds up its counters once a second.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Time for one answer: meanwhile no key is looked at.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// As much of an answer is read.
-const MAX_ANSWER: usize = 16 << 20;
+
+/// What one answer may take: meanwhile no key is looked at.
+const LIMITS: Limits = Limits { time: Duration::from_secs(2), bytes: 16 << 20 };
 
 pub(super) fn run(flags: &TopFlags) -> Result<(), CommandError> {
     let mut inspector = Inspector::of(flags)?;
-    let mut picture = Picture { url: inspector.url.clone(), ..Picture::default() };
+    let mut picture = Picture { url: inspector.remote.url.clone(), ..Picture::default() };
     // What does not work at all is said before the screen is taken.
-    picture.take(inspector.get("overview")?);
+    inspector.look(&mut picture)?;
     let mut terminal = ratatui::try_init()?;
     let watched = watch(&mut inspector, &mut picture, &mut terminal);
     ratatui::try_restore()?;
@@ -45,9 +42,6 @@ fn watch(
     terminal: &mut DefaultTerminal,
 ) -> Result<(), CommandError> {
     loop {
-        if let Err(CommandError::Api(trouble)) = inspector.look(picture) {
-            picture.trouble = Some(trouble);
-        }
         let next = Instant::now() + INTERVAL;
         loop {
             terminal.draw(|frame| view::draw(frame, picture))?;
@@ -61,6 +55,9 @@ fn watch(
                 Some(Key::NextApp) => picture.next_app(),
                 None => {}
             }
+        }
+        if let Err(CommandError::Api(trouble)) = inspector.look(picture) {
+            picture.trouble = Some(trouble);
         }
     }
 }
@@ -84,10 +81,8 @@ fn key(event: &Event) -> Option<Key> {
 
 /// The inspector of a running server.
 struct Inspector {
-    url: String,
+    remote: Remote,
     token: Option<String>,
-    client: HttpClient,
-    runtime: Runtime,
     /// From which event on the next ones are asked for.
     next: Option<u64>,
 }
@@ -104,10 +99,8 @@ impl Inspector {
             let set = server.inspector_token.as_ref().map(|token| token.reveal().to_owned());
             (url.clone().unwrap_or_else(|| api::here(&server)), token.clone().or(set))
         };
-        let url = url.trim_end_matches('/').to_owned();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let client = client(url.starts_with("https:"), PATIENCE, Reach::Anywhere)?;
-        Ok(Self { url, token, client, runtime, next: None })
+        let remote = Remote::new(url.trim_end_matches('/'), LIMITS)?;
+        Ok(Self { remote, token, next: None })
     }
 
     /// Brings the picture up to date.
@@ -127,42 +120,20 @@ impl Inspector {
     }
 
     fn get<T: DeserializeOwned>(&self, what: &str) -> Result<T, CommandError> {
-        // Within the runtime, whose clock it needs.
-        let asking = async { tokio::time::timeout(PATIENCE, self.ask(what)).await };
-        let body = self
-            .runtime
-            .block_on(asking)
-            .unwrap_or_else(|_| Err(self.failed(format!("no answer within {PATIENCE:?}"))))?;
-        serde_json::from_slice(&body).map_err(|error| self.failed(error))
-    }
-
-    async fn ask(&self, what: &str) -> Result<Bytes, CommandError> {
-        let mut request = Request::get(format!("{}/inspector/api/{what}", self.url));
+        let mut request = Request::get(format!("{}/inspector/api/{what}", self.remote.url));
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
-        let request = request.body(Full::default()).map_err(|error| self.failed(error))?;
-        let answer =
-            self.client.request(request).await.map_err(|error| self.failed(cause(&error)))?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-        let body = body.map_err(|error| self.failed(error))?.to_bytes();
+        let (status, body) = self.remote.ask(request, Bytes::new())?;
         match status {
-            StatusCode::OK => Ok(body),
-            StatusCode::NOT_FOUND => Err(self.failed(
+            StatusCode::OK => self.remote.read(&body),
+            StatusCode::NOT_FOUND => Err(self.remote.failed(
                 "it shows nothing; set CLARIM_INSPECTOR_TOKEN where the server is started",
             )),
-            StatusCode::UNAUTHORIZED => Err(self.failed(
+            StatusCode::UNAUTHORIZED => Err(self.remote.failed(
                 "it wants another token; give --token, or CLARIM_INSPECTOR_TOKEN as the server has it",
             )),
-            status => {
-                let sentence = String::from_utf8_lossy(&body);
-                Err(self.failed(format!("it answered {status}: {}", sentence.trim())))
-            }
+            status => Err(self.remote.refused(status, &body)),
         }
-    }
-
-    fn failed(&self, why: impl std::fmt::Display) -> CommandError {
-        CommandError::Api(format!("{}: {why}", self.url))
     }
 }

@@ -1,7 +1,5 @@
 //! The screen.
 
-use std::fmt::Display;
-
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize};
@@ -183,14 +181,12 @@ fn bytes(number: u64) -> String {
 }
 
 fn duration(seconds: u64) -> String {
-    let (days, hours) = (seconds / 86_400, seconds / 3_600 % 24);
-    let (minutes, seconds) = (seconds / 60 % 60, seconds % 60);
-    let two = |a: u64, b: &dyn Display, c: u64, d: &dyn Display| format!("{a} {b} {c} {d}");
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, _) => two(minutes, &"min", seconds, &"s"),
-        (0, ..) => two(hours, &"h", minutes, &"min"),
-        _ => two(days, &"d", hours, &"h"),
+        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
+        (0, ..) => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{days} d {} h", hours % 24),
     }
 }
 
