@@ -189,43 +189,90 @@ describe('endpoints', () => {
 });
 
 describe('webhooks of a cluster', () => {
-  test('are sent once, whichever node clients are on; only what is asked for', { timeout: 60_000 }, async () => {
+  /** Two nodes on one Redis, which tell one endpoint. */
+  async function cluster() {
     const hooks = await endpoint();
     const port = await freePort();
     const redis = foreground('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '']);
     const env = {
       REVERB_APP_WEBHOOKS: JSON.stringify([{ url: hooks.url, channels: ['presence-', 'private-'] }]), REVERB_SCALING_ENABLED: 'true',
-      REDIS_PORT: String(port),
+      REDIS_PORT: String(port), CLARIM_DRAIN_SECONDS: '0',
     };
     const w = await world({ env });
     const other = await startServer({ env });
+    for (const node of [w.server, other]) {
+      await until(async () => (await fetch(`${node.url}/ready`)).ok, { what: 'ready', timeout: 10_000 });
+    }
+    const told = () => hooks.events(w.sdk).map(({ name, channel, user_id }) => [name, channel, user_id].filter(Boolean).join(' '));
+    /** A client on the presence channel of a node. */
+    const joined = async (node, id) => {
+      const client = await w.connected({ wsPort: node.port, user: { id, info: {} } });
+      await once(client.subscribe('presence-room'), 'pusher:subscription_succeeded');
+      return client;
+    };
+    const close = async () => {
+      await w.close();
+      await other.dispose();
+      await redis.stop();
+      hooks.close();
+    };
+    return { w, other, told, joined, close };
+  }
+  const passed = (time) => new Promise((resolve) => { setTimeout(resolve, time); });
+
+  test('are sent once, whichever node clients are on; only what is asked for', { timeout: 60_000 }, async () => {
+    const { w, other, told, close } = await cluster();
     try {
-      for (const node of [w.server, other]) {
-        await until(async () => (await fetch(`${node.url}/ready`)).ok, { what: 'ready', timeout: 10_000 });
-      }
       const on = (node, id) => w.connected({ wsPort: node.port, user: { id, info: {} } });
       const nodes = [w.server, other, w.server, other];
       // The same user with a tab on each node, and another one; all at once.
       const clients = await Promise.all(nodes.map((node, n) => on(node, n < 2 ? 1 : n)));
       for (const client of clients) client.subscribe('news');
       await Promise.all(clients.map((client) => once(client.subscribe('presence-room'), 'pusher:subscription_succeeded')));
-      await new Promise((resolve) => { setTimeout(resolve, 500); });
+      await until(() => told().length === 4, { what: 'all have come' });
       for (const client of clients) client.disconnect();
-      const events = () => hooks.events(w.sdk);
-      await until(() => events().some(({ name }) => name === 'channel_vacated'), { timeout: 15_000, what: 'the end' });
-      await new Promise((resolve) => { setTimeout(resolve, 1_000); });
-      const told = events().map(({ name, channel, user_id }) => [name, channel, user_id].filter(Boolean).join(' ')).sort();
-      assert.deepEqual(told, [
+      await until(() => told().some((event) => event.startsWith('channel_vacated')), { timeout: 15_000, what: 'the end' });
+      await passed(1_000);
+      assert.deepEqual(told().sort(), [
         'channel_occupied presence-room',
         'channel_vacated presence-room',
         ...['1', '2', '3'].map((id) => `member_added presence-room ${id}`),
         ...['1', '2', '3'].map((id) => `member_removed presence-room ${id}`),
       ]);
     } finally {
-      await w.close();
-      await other.dispose();
-      await redis.stop();
-      hooks.close();
+      await close();
+    }
+  });
+
+  test('are not sent of who moves to another node, also when the first one stops', { timeout: 60_000 }, async () => {
+    const { w, other, told, joined, close } = await cluster();
+    try {
+      const here = await joined(w.server, 1);
+      const first = ['channel_occupied presence-room', 'member_added presence-room 1'];
+      await until(() => told().length === 2, { what: 'who has come' });
+      // A page is loaded again, and the load balancer takes it elsewhere; and back again.
+      here.disconnect();
+      await passed(500);
+      const there = await joined(other, 1);
+      await passed(5_000);
+      assert.deepEqual(told().sort(), first);
+      there.disconnect();
+      const back = await joined(w.server, 1);
+      await passed(5_000);
+      assert.deepEqual(told().sort(), first);
+      // Its node is stopped, and drains.
+      const stopped = w.server.stop();
+      await once(back.connection, 'state_change');
+      back.disconnect();
+      const last = await joined(other, 1);
+      await stopped;
+      await passed(4_000);
+      assert.deepEqual(told().sort(), first, 'nobody has left');
+      last.disconnect();
+      await until(() => told().length === 4, { timeout: 15_000, what: 'the end' });
+      assert.deepEqual(told().sort(), [first[0], 'channel_vacated presence-room', first[1], 'member_removed presence-room 1'].sort());
+    } finally {
+      await close();
     }
   });
 });

@@ -216,6 +216,27 @@ pub enum Fact {
     },
 }
 
+/// Of whom an app's backend is told that they come and leave.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Who {
+    /// The channel.
+    pub channel: ChannelKey,
+    /// A user on it; `None`: its subscribers as a whole.
+    pub user: Option<Box<str>>,
+}
+
+/// What becomes of those who leave one node and come to another: a backend that is told of both by two nodes
+/// may hear it in the wrong order, so it is told of neither, as when they come back to the same node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Moved {
+    /// Who has left this node a moment ago is on another one. If the backend has not been told yet, it is not
+    /// to be, and [`Node::say_kept`](crate::Node::say_kept) is to be called.
+    Away(Who),
+    /// Who has come to this node had left another one, which has not told the backend: it need not be told
+    /// that it has come.
+    Here(Who),
+}
+
 impl Fact {
     /// The channel that it is about.
     #[must_use]
@@ -308,6 +329,11 @@ pub trait Post {
     /// as `post`.
     fn fact(&self, fact: Fact) {
         drop(fact);
+    }
+
+    /// Takes who has moved from one node to another; only in a cluster. As quick as `post`.
+    fn moved(&self, moved: Moved) {
+        drop(moved);
     }
 
     /// Takes what is for the bus. As quick as `post`; never called on a node that stands alone.

@@ -37,7 +37,9 @@ mod waiting;
 mod worker;
 
 pub use apps::{AppIndex, Apps, Refusal};
-pub use entry::{ChannelKey, ConnectionId, Entry, Fact, Post, Receipt, Seat, Told, WorkerId};
+pub use entry::{
+    ChannelKey, ConnectionId, Entry, Fact, Moved, Post, Receipt, Seat, Told, Who, WorkerId,
+};
 pub use node::Node;
 pub use reject::Rejected;
 pub use shard::{CACHE_TTL, ChannelState, LINGER};

@@ -22,8 +22,10 @@ pub(crate) struct Link {
     pub(crate) told: u32,
     /// Subscriptions here when this node last heard itself say how many there are.
     pub(crate) heard: u32,
-    /// Another node has asked who is there while this one had yet to learn it.
-    pub(crate) is_asked: bool,
+    /// When this node last said of somebody to the app's backend that they had left.
+    pub(crate) left_at: Option<Duration>,
+    /// Nodes that have asked who is there, and were not answered yet.
+    pub(crate) asked: Vec<NodeId>,
     /// What is known of the other nodes.
     remotes: SmallVec<[Remote; 2]>,
     /// It stands in the shard's list of channels to be closed.
@@ -66,8 +68,16 @@ impl Link {
     /// `number` is greater than any that an earlier life of the channel on this node has had.
     pub(crate) fn new(number: u64) -> Self {
         let phase = LinkPhase::Opening(Vec::new());
-        let (told, heard, is_asked, is_idle) = (0, 0, false, false);
-        Self { phase, number, told, heard, is_asked, remotes: SmallVec::new(), is_idle }
+        Self {
+            phase,
+            number,
+            told: 0,
+            heard: 0,
+            left_at: None,
+            asked: Vec::new(),
+            remotes: SmallVec::new(),
+            is_idle: false,
+        }
     }
 
     /// Those who wait, while the channel isn't open.
@@ -134,9 +144,10 @@ impl Link {
         say(key, &if hello { Word::Hello(state) } else { Word::State(state) }, post);
     }
 
-    /// How many other nodes have the channel, once that is known.
-    pub(crate) fn nodes(&self) -> Option<u32> {
-        self.is_open().then(|| u32::try_from(self.remotes.len()).unwrap_or(u32::MAX))
+    /// Who is to be answered, once this node knows who is there, and how many others there are.
+    pub(crate) fn take_asked(&mut self) -> (Vec<NodeId>, u32) {
+        let asked = if self.is_open() { std::mem::take(&mut self.asked) } else { Vec::new() };
+        (asked, u32::try_from(self.remotes.len()).unwrap_or(u32::MAX))
     }
 
     /// Whether, of all nodes on the channel, this one has the least number.

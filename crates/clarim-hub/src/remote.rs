@@ -7,7 +7,8 @@ use clarim_protocol::cluster::{NodeId, Outside, Word};
 use clarim_protocol::{ChannelName, Frame, server};
 use serde_json::value::RawValue;
 
-use crate::entry::{ChannelKey, Post};
+use crate::entry::{ChannelKey, Post, Who};
+use crate::link::say;
 use crate::node::{Node, SHARDS, lock};
 use crate::replica::is_shared;
 use crate::shard::{Keep, Publication};
@@ -49,10 +50,19 @@ impl<P: Post> Node<P> {
     }
 
     /// Takes what this node itself has said on a channel, when the bus has brought it back.
-    pub fn hear_myself(&self, channel: &ChannelKey, word: &Word<'_>) {
+    pub fn hear_myself(&self, channel: &ChannelKey, word: &Word<'_>, now: Duration) {
         if let Word::Changed { change, .. } = word {
             let app = self.app(channel.app);
-            self.channel_shard(channel).hear_myself(channel, change, app, self.post());
+            self.channel_shard(channel).hear_myself(channel, change, (app, now), self.post());
+        }
+    }
+
+    /// Tells the other nodes that an app's backend is not told of somebody's leaving, who has come to one of
+    /// them: see [`Moved`](crate::Moved).
+    pub fn say_kept(&self, who: &Who) {
+        let shard = self.channel_shard(&who.channel);
+        if shard.has(&who.channel) {
+            say(&who.channel, &Word::Kept(who.user.as_deref()), self.post());
         }
     }
 

@@ -8,12 +8,16 @@ use clarim_protocol::{ChannelKind, Frame};
 
 use crate::app::App;
 use crate::channel::Channel;
-use crate::entry::{ChannelKey, Fact, Post};
+use crate::entry::{ChannelKey, Fact, Moved, Post, Who};
 use crate::link::say;
 use crate::shard::Shard;
 
 /// After how long it is asked again for a state of which something was missed.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// For so long after somebody has left it is told that they have come to another node: longer than backends
+/// are kept waiting.
+const MOVING: Duration = Duration::from_secs(5);
 
 /// Whether nodes need to know of each other on a channel, and not only its events.
 pub(crate) fn is_shared(key: &ChannelKey, app: &App) -> bool {
@@ -40,11 +44,11 @@ impl Shard {
         match word {
             Word::Hello(state) => {
                 self.hear_state(key, (from, state), (app, now), post);
-                self.say_state(key, now, (false, post));
                 let link = self.channels.get_mut(key).and_then(|channel| channel.link.as_mut());
-                if let Some(link) = link.filter(|link| !link.is_open()) {
-                    link.is_asked = true;
+                if let Some(link) = link.filter(|link| !link.asked.contains(&from)) {
+                    link.asked.push(from);
                 }
+                self.say_state(key, now, (false, post));
             }
             Word::State(state) => self.hear_state(key, (from, state), (app, now), post),
             Word::Changed { number, change } => {
@@ -60,6 +64,14 @@ impl Shard {
             }
             Word::Want(node) if post.node_id() == Some(*node) => {
                 self.say_state(key, now, (false, post));
+            }
+            Word::Kept(user) => {
+                let who = Who { channel: key.clone(), user: user.map(Into::into) };
+                let is_wanted =
+                    if user.is_some() { app.hooks.members } else { app.hooks.occupancy };
+                if is_wanted {
+                    post.moved(Moved::Here(who));
+                }
             }
             Word::Closed => self.lose_on(key, from, (app, now), post),
             _ => {}
@@ -134,7 +146,7 @@ impl Shard {
         for key in concerned {
             let before = self.known(&key);
             self.lose_on(&key, node, (app(&key), now), post);
-            self.tell_of_loss(&key, &before, app(&key), post);
+            self.tell_of_loss(&key, &before, (app(&key), now), post);
         }
     }
 
@@ -147,13 +159,13 @@ impl Shard {
 
     /// A node that has died can't tell the backend who has left with it: of the others, the first does.
     fn tell_of_loss(
-        &self,
+        &mut self,
         key: &ChannelKey,
         (users, subscribers): &(Vec<Box<str>>, usize),
-        app: &App,
+        (app, now): (&App, Duration),
         post: &impl Post,
     ) {
-        let Some(channel) = self.channels.get(key) else { return };
+        let Some(channel) = self.channels.get_mut(key) else { return };
         if !channel.link.as_ref().is_some_and(|link| link.is_first(post.node_id())) {
             return;
         }
@@ -164,6 +176,9 @@ impl Shard {
         if app.hooks.occupancy && *subscribers > 0 && channel.everywhere() == 0 {
             post.fact(Fact::Vacated(key.clone()));
         }
+        if let Some(link) = &mut channel.link {
+            link.left_at = Some(now);
+        }
     }
 
     /// The bus has brought back what this node has said. As all nodes hear what is said on a channel in one
@@ -173,7 +188,7 @@ impl Shard {
         &mut self,
         key: &ChannelKey,
         change: &Change<'_>,
-        app: &App,
+        (app, now): (&App, Duration),
         post: &impl Post,
     ) {
         let Some(channel) = self.channels.get_mut(key) else { return };
@@ -189,6 +204,9 @@ impl Shard {
             }
             Change::Left(id) if app.hooks.members && !is_elsewhere(id) => {
                 post.fact(Fact::MemberRemoved(key.clone(), (*id).into()));
+                if let Some(link) = &mut channel.link {
+                    link.left_at = Some(now);
+                }
             }
             Change::Subscriptions(count) => {
                 let Some(link) = &mut channel.link else { return };
@@ -196,7 +214,10 @@ impl Shard {
                 if app.hooks.occupancy && link.subscriptions_elsewhere() == 0 {
                     match (before, count) {
                         (0, 1..) => post.fact(Fact::Occupied(key.clone())),
-                        (1.., 0) => post.fact(Fact::Vacated(key.clone())),
+                        (1.., 0) => {
+                            post.fact(Fact::Vacated(key.clone()));
+                            link.left_at = Some(now);
+                        }
                         _ => {}
                     }
                 }
@@ -261,7 +282,7 @@ impl Shard {
             channel.member_left_elsewhere(key, (from, &id), app, post);
         }
         for member in members {
-            channel.member_joined_elsewhere(key, (from, member), app, post);
+            channel.member_joined_elsewhere(key, (from, member), (app, now), post);
         }
         let was_online = channel.is_online();
         let Some(link) = &mut channel.link else { return };
@@ -270,6 +291,9 @@ impl Shard {
         remote.online = state.online;
         let counted = std::mem::replace(&mut remote.subscriptions, state.subscriptions);
         channel.tell_watchers(key, was_online, post);
+        if counted == 0 && state.subscriptions > 0 && app.hooks.occupancy {
+            channel.tell_moved(key, None, now, post);
+        }
         if counted != state.subscriptions {
             self.count_changed(key, app, now, post);
         }
@@ -297,7 +321,7 @@ impl Shard {
         match change {
             Change::Joined(data) => {
                 if let Ok(member) = Member::parse(data) {
-                    channel.member_joined_elsewhere(key, (from, &member), app, post);
+                    channel.member_joined_elsewhere(key, (from, &member), (app, now), post);
                 }
             }
             Change::Left(id) => channel.member_left_elsewhere(key, (from, id), app, post),
@@ -306,7 +330,10 @@ impl Shard {
                 channel.tell_watchers(key, was_online, post);
             }
             Change::Subscriptions(count) => {
-                remote.subscriptions = *count;
+                let before = std::mem::replace(&mut remote.subscriptions, *count);
+                if before == 0 && *count > 0 && app.hooks.occupancy {
+                    channel.tell_moved(key, None, now, post);
+                }
                 self.count_changed(key, app, now, post);
             }
         }
@@ -318,7 +345,7 @@ impl Channel {
         &mut self,
         key: &ChannelKey,
         (node, member): (NodeId, &Member),
-        app: &App,
+        (app, now): (&App, Duration),
         post: &impl Post,
     ) {
         if !key.name.is_presence() {
@@ -326,6 +353,18 @@ impl Channel {
         }
         if self.presence.get_or_insert_default().joined_elsewhere(node, member.clone()) {
             self.announce(key, member, app, post);
+            if app.hooks.members {
+                self.tell_moved(key, Some(member.id.as_str()), now, post);
+            }
+        }
+    }
+
+    /// Somebody has come to another node, who may have left this one a moment ago.
+    fn tell_moved(&self, key: &ChannelKey, user: Option<&str>, now: Duration, post: &impl Post) {
+        let left_at = self.link.as_ref().and_then(|link| link.left_at);
+        if left_at.is_some_and(|at| now < at + MOVING) {
+            let who = Who { channel: key.clone(), user: user.map(Into::into) };
+            post.moved(Moved::Away(who));
         }
     }
 

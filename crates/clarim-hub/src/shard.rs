@@ -23,8 +23,8 @@ use crate::totals::Totals;
 pub const CACHE_TTL: Duration = Duration::from_secs(30 * 60);
 
 /// In a cluster, how long a channel stays open after the last has left: who loads a page again leaves for a
-/// moment only.
-pub const LINGER: Duration = Duration::from_secs(3);
+/// moment only. Longer than backends are kept waiting for who may come back, on whatever node.
+pub const LINGER: Duration = Duration::from_secs(4);
 
 /// A channel with more subscribers than this is told their number only now and then.
 const COUNT_AT_ONCE: usize = 100;
@@ -191,7 +191,7 @@ impl Shard {
             return;
         };
         let waiting = link.open();
-        if std::mem::take(&mut link.is_asked) {
+        if !link.asked.is_empty() {
             self.say_state(key, now, (false, post));
         }
         for waiting in waiting {

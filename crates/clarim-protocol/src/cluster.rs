@@ -54,6 +54,9 @@ pub enum Word<'a> {
     Want(NodeId),
     /// On a channel: the node has nobody there any more, and no longer listens.
     Closed,
+    /// On a channel: a user who had left this node is on another one before the app's backend was told of
+    /// it, and so the backend will not be; `None`: the channel's last subscriber.
+    Kept(Option<&'a str>),
     /// Of all nodes: I am here.
     Beat {
         /// Microseconds since the node started, for measuring how long the bus takes.
@@ -140,9 +143,11 @@ pub struct State<'a> {
     /// The last event of a cache channel, with the number that says which of several it is.
     #[serde(borrow)]
     pub cached: Option<(u64, &'a serde_bytes::Bytes)>,
-    /// How many other nodes have the channel, as far as this one knows: so many answers a [`Word::Hello`]
-    /// will get. `None`: it has yet to learn that itself.
-    pub nodes: Option<u32>,
+    /// The nodes whose [`Word::Hello`] this answers. Empty also while this node has yet to learn itself
+    /// who is there.
+    pub answers: Vec<NodeId>,
+    /// How many other nodes this one knows to have the channel: who has asked will get so many answers.
+    pub nodes: u32,
     /// More members follow.
     pub more: bool,
 }
@@ -246,7 +251,8 @@ mod tests {
             online: true,
             members: vec![r#"{"user_id":7}"#, "é"],
             cached: Some((9, serde_bytes::Bytes::new(b"{}"))),
-            nodes: Some(2),
+            answers: vec![NodeId(7)],
+            nodes: 2,
             more: true,
         };
         let except = Some("1.2".parse::<SocketId>().unwrap().into());
@@ -256,6 +262,7 @@ mod tests {
             Word::State(state),
             Word::Changed { number: 1, change: Change::Left("7") },
             Word::Closed,
+            Word::Kept(Some("7")),
             Word::Answer { ticket: 1, more: false, answer: Answer::Channels(vec![("a", 1, 2)]) },
             Word::Relay {
                 app: "1",

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use clarim_hub::{Entry, Fact, Post, Told, WorkerId};
+use clarim_hub::{Entry, Fact, Moved, Post, Told, WorkerId};
 use clarim_protocol::cluster::NodeId;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
@@ -170,6 +170,10 @@ impl Post for Inboxes {
 
     fn fact(&self, fact: Fact) {
         self.webhooks.take(fact);
+    }
+
+    fn moved(&self, moved: Moved) {
+        self.webhooks.take_moved(moved);
     }
 
     fn node_id(&self) -> Option<NodeId> {

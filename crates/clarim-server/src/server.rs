@@ -12,6 +12,7 @@ use clarim_hub::{Apps, Node, WorkerId};
 use rustls::ServerConfig;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
+use tokio::sync::oneshot;
 
 use crate::accept::{Arrival, Doors};
 use crate::clock::since_1970;
@@ -103,13 +104,17 @@ impl Server {
         let metrics = Arc::new(Metrics::new(workers));
         let (doors, arrivals) = Doors::new(workers);
         let (started, drain) = (Instant::now(), settings.drain);
+        // Dropped by the webhooks when they need the cluster no more.
+        let (telling, told) = oneshot::channel();
+        let telling = id.map(|_| telling);
         let (plan, cluster) = settings
             .scaling
             .clone()
             .zip(id)
             .zip(incoming)
             .map(|(named, incoming)| {
-                cluster::Plan::new(named, node.clone(), incoming, (started, phase.clone()))
+                let life = (started, phase.clone(), told);
+                cluster::Plan::new(named, node.clone(), incoming, life)
             })
             .unzip();
         let token = settings.inspector_token.clone();
@@ -145,7 +150,7 @@ impl Server {
         threads.push(spawn("clarim-keeper", keeper_runtime, end, move || keeper.run(phase))?);
         let run = {
             let (node, phase) = (node.clone(), http.phase.clone());
-            async move || hooking.run(node.apps(), phase).await
+            async move || hooking.run(node, phase, telling).await
         };
         let end = lead.at_end(Phase::Draining);
         threads.push(spawn("clarim-webhooks", runtime()?, end, run)?);

@@ -121,7 +121,10 @@ async fn several_nats_servers_of_which_one_goes() {
         for round in 0.. {
             talker.bus.publish("kept", format!("{at}").into(), round);
             let is_taken = talker.fate(round).await.is_some();
-            let is_it = |event: &Event| matches!(event, Event::Message { message, .. } if *message == at.to_string());
+            let is_it = |event: &Event| match event {
+                Event::Message { message, .. } => *message == at.to_string(),
+                _ => false,
+            };
             tokio::time::sleep(Duration::from_millis(100)).await;
             listener.drain_into().await;
             if is_taken && listener.seen.iter().any(is_it) {

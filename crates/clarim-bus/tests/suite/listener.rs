@@ -26,7 +26,10 @@ impl Listener {
     /// Listens, from when this returns on. Whether the bus says that nobody had before.
     pub(crate) async fn subscribe(&mut self, wanted: &str) -> bool {
         self.bus.subscribe(wanted);
-        let is_it = |event: &Event| matches!(event, Event::Subscribed { subject, .. } if **subject == *wanted);
+        let is_it = |event: &Event| match event {
+            Event::Subscribed { subject, .. } => **subject == *wanted,
+            _ => false,
+        };
         let event = self.wait("a subscription", is_it).await;
         matches!(event, Event::Subscribed { is_first: true, .. })
     }

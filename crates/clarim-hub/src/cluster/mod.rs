@@ -190,7 +190,7 @@ impl<P: Post> Cluster<P> {
             // Nobody else is heard: what this node says is all that is said.
             Told::Say { channel, message, .. } if !self.state.is_up => {
                 if let Ok((_, word)) = decode(&message) {
-                    self.node.hear_myself(&channel, &word);
+                    self.node.hear_myself(&channel, &word, now);
                 }
             }
             Told::Say { channel, message, hello } => {
@@ -252,7 +252,7 @@ impl<P: Post> Cluster<P> {
             if let Word::Beat { at } = word {
                 self.echo(at, now);
             } else if let Some(channel) = self.channels.get(subject) {
-                self.node.hear_myself(channel, &word);
+                self.node.hear_myself(channel, &word, now);
             }
             return;
         }
@@ -270,7 +270,8 @@ impl<P: Post> Cluster<P> {
             }
             self.node.hear(channel, from, &word, now);
             let (Word::Hello(state) | Word::State(state)) = &word else { return };
-            if !state.more && self.openings.answered(channel, from, state.nodes) {
+            let claimed = state.answers.contains(&self.id).then_some(state.nodes);
+            if !state.more && self.openings.answered(channel, from, claimed) {
                 let channel = channel.clone();
                 self.open_if_ready(&channel, now);
             }

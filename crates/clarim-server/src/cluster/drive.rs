@@ -25,8 +25,19 @@ const FAREWELL: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(2);
 
 pub(super) async fn run(plan: Plan) {
-    let Plan { scaling, id, node, incoming, started, mut phase, questions, state, nodes, traffic } =
-        plan;
+    let Plan {
+        scaling,
+        id,
+        node,
+        incoming,
+        started,
+        mut phase,
+        told,
+        questions,
+        state,
+        nodes,
+        traffic,
+    } = plan;
     let settings = ClusterSettings {
         prefix: scaling.prefix,
         lease: scaling.lease,
@@ -36,9 +47,14 @@ pub(super) async fn run(plan: Plan) {
     let bus = scaling.bus.connect();
     let mut driver = Driver { bus, cluster, node, told: incoming, started, state, nodes, traffic };
     driver.cluster.start(&mut Wires(&mut driver.bus, &driver.traffic));
+    let ended = async {
+        phase.reached(Phase::Closed).await;
+        // It says nothing: it is dropped.
+        let _ = told.await;
+    };
     tokio::select! {
         () = driver.drive(questions) => {}
-        () = phase.reached(Phase::Closed) => {}
+        () = ended => {}
     }
     let _ = timeout(FAREWELL, driver.leave()).await;
 }

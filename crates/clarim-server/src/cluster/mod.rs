@@ -64,6 +64,8 @@ pub(crate) struct Plan {
     pub(crate) incoming: Incoming,
     pub(crate) started: Instant,
     pub(crate) phase: Follow,
+    /// Ends when the webhooks need the cluster no more.
+    pub(crate) told: oneshot::Receiver<()>,
     questions: mpsc::UnboundedReceiver<Asked>,
     state: watch::Sender<ClusterState>,
     nodes: watch::Sender<Vec<NodeId>>,
@@ -75,7 +77,7 @@ impl Plan {
         (scaling, id): (Scaling, NodeId),
         node: Arc<Node<Inboxes>>,
         incoming: Incoming,
-        (started, phase): (Instant, Follow),
+        (started, phase, told): (Instant, Follow, oneshot::Receiver<()>),
     ) -> (Self, Cluster) {
         let (asks, questions) = mpsc::unbounded_channel();
         let (state, follow) = watch::channel(ClusterState::default());
@@ -90,8 +92,19 @@ impl Plan {
             is_strict,
             started,
         };
-        let plan =
-            Self { scaling, id, node, incoming, started, phase, questions, state, nodes, traffic };
+        let plan = Self {
+            scaling,
+            id,
+            node,
+            incoming,
+            started,
+            phase,
+            told,
+            questions,
+            state,
+            nodes,
+            traffic,
+        };
         (plan, cluster)
     }
 

@@ -14,18 +14,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clarim_hub::{AppIndex, Apps, Fact};
+use clarim_hub::{AppIndex, Apps, Fact, Moved, Node};
 use clarim_protocol::auth::AppKey;
 use serde_json::Value;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::client::Reach;
+use crate::inbox::Inboxes;
 use crate::metrics::Counter;
 use crate::phase::{Follow, Phase};
 use crate::settings::{ServerSettings, Webhook};
-use debounce::Debounce;
+use debounce::{Debounce, Verdict};
 use endpoint::Endpoint;
 pub(crate) use endpoint::shown;
 use log::Log;
@@ -41,10 +42,17 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// The endpoints of each app, by its id.
 pub(crate) type Wanted = HashMap<String, Vec<Webhook>>;
 
+/// What workers and the cluster have to say.
+#[derive(Debug)]
+enum Heard {
+    Fact(Fact),
+    Moved(Moved),
+}
+
 /// Where facts go. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub(crate) struct Webhooks {
-    facts: mpsc::Sender<Fact>,
+    facts: mpsc::Sender<Heard>,
     wanted: watch::Sender<Wanted>,
     pub(crate) counts: Arc<Counts>,
 }
@@ -63,9 +71,15 @@ pub(crate) struct Counts {
 impl Webhooks {
     /// Takes a fact, if there is room. Never waits.
     pub(crate) fn take(&self, fact: Fact) {
-        if self.facts.try_send(fact).is_err() {
+        if self.facts.try_send(Heard::Fact(fact)).is_err() {
             self.counts.dropped.add(1);
         }
+    }
+
+    /// Takes who has moved between nodes, if there is room. Never waits.
+    pub(crate) fn take_moved(&self, moved: Moved) {
+        // Where there is none, facts are being lost, and are counted.
+        let _ = self.facts.try_send(Heard::Moved(moved));
     }
 
     /// From now on these are told.
@@ -77,7 +91,7 @@ impl Webhooks {
 /// What the thread runs: made here, run there.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    facts: mpsc::Receiver<Fact>,
+    facts: mpsc::Receiver<Heard>,
     wanted: watch::Receiver<Wanted>,
     reach: Reach,
     counts: Arc<Counts>,
@@ -125,17 +139,32 @@ impl Endpoints {
 }
 
 impl Plan {
-    /// Sends until the server has closed.
-    pub(crate) async fn run(mut self, apps: &Apps, mut phase: Follow) -> io::Result<()> {
+    /// Sends until the server has closed. `clustered`: the node is one of several, and the cluster goes on
+    /// until this is dropped.
+    pub(crate) async fn run(
+        mut self,
+        node: Arc<Node<Inboxes>>,
+        mut phase: Follow,
+        clustered: Option<oneshot::Sender<()>>,
+    ) -> io::Result<()> {
+        let apps = node.apps();
         let mut sending = JoinSet::new();
         let mut endpoints = self.endpoints(apps, Endpoints::default(), &mut sending)?;
         let begun = Instant::now();
-        let mut held = Debounce::default();
-        loop {
+        let mut held = Debounce::new(clustered.is_some());
+        let mut is_closed = false;
+        // The clients of a node that ends come back to another one: it waits for that, as it would otherwise.
+        while !is_closed || (clustered.is_some() && !held.is_empty()) {
             tokio::select! {
-                Some(fact) = self.facts.recv() => {
-                    if let Some(fact) = held.take(fact, begun.elapsed()) {
-                        endpoints.hand_out(fact);
+                Some(heard) = self.facts.recv() => {
+                    let verdict = match heard {
+                        Heard::Fact(fact) => held.take(fact, begun.elapsed()),
+                        Heard::Moved(moved) => held.moved(moved),
+                    };
+                    match verdict {
+                        Verdict::Tell(fact) => endpoints.hand_out(fact),
+                        Verdict::Keep(who) => node.say_kept(&who),
+                        Verdict::Nothing => {}
                     }
                 }
                 () = sleep(held.next().unwrap_or_default().saturating_sub(begun.elapsed())),
@@ -146,11 +175,14 @@ impl Plan {
                 Ok(()) = self.wanted.changed() => {
                     endpoints = self.endpoints(apps, endpoints, &mut sending)?;
                 }
-                () = phase.reached(Phase::Closed) => break,
+                () = phase.reached(Phase::Closed), if !is_closed => is_closed = true,
             }
         }
-        while let Ok(fact) = self.facts.try_recv() {
-            if let Some(fact) = held.take(fact, begun.elapsed()) {
+        drop(clustered);
+        while let Ok(heard) = self.facts.try_recv() {
+            if let Heard::Fact(fact) = heard
+                && let Verdict::Tell(fact) = held.take(fact, begun.elapsed())
+            {
                 endpoints.hand_out(fact);
             }
         }

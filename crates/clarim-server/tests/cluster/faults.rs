@@ -79,7 +79,8 @@ impl Scene {
 
     /// All nodes publish while `fault` does what it does, and until it returns. Then each client has got, in
     /// order and once, all that was published outside the fault's time; of what was published within it some
-    /// may be missing, but not between those pairs of nodes of which `is_whole` says so, and not on a node itself.
+    /// may be missing, but not between those pairs of nodes of which `is_whole` says so, and not on a node
+    /// itself.
     async fn under_load(
         &mut self,
         fault: impl AsyncFnOnce(&[Node]),
