@@ -190,13 +190,13 @@ describe('endpoints', () => {
 
 describe('webhooks of a cluster', () => {
   /** Two nodes on one Redis, which tell one endpoint. */
-  async function cluster() {
+  async function cluster(more = {}) {
     const hooks = await endpoint();
     const port = await freePort();
     const redis = foreground('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '']);
     const env = {
       REVERB_APP_WEBHOOKS: JSON.stringify([{ url: hooks.url, channels: ['presence-', 'private-'] }]), REVERB_SCALING_ENABLED: 'true',
-      REDIS_PORT: String(port), CLARIM_DRAIN_SECONDS: '0',
+      REDIS_PORT: String(port), CLARIM_DRAIN_SECONDS: '0', ...more,
     };
     const w = await world({ env });
     const other = await startServer({ env });
@@ -271,6 +271,20 @@ describe('webhooks of a cluster', () => {
       last.disconnect();
       await until(() => told().length === 4, { timeout: 15_000, what: 'the end' });
       assert.deepEqual(told().sort(), [first[0], 'channel_vacated presence-room', first[1], 'member_removed presence-room 1'].sort());
+    } finally {
+      await close();
+    }
+  });
+
+  test('are sent of who was alone on a node that is killed', { timeout: 60_000 }, async () => {
+    const { w, told, joined, close } = await cluster({ CLARIM_SCALING_LEASE: '2' });
+    try {
+      const client = await joined(w.server, 1);
+      await until(() => told().length === 2, { what: 'who has come' });
+      await w.server.kill();
+      client.disconnect();
+      await until(() => told().length === 4, { timeout: 15_000, what: 'who has gone' });
+      assert.deepEqual(told().slice(2).sort(), ['channel_vacated presence-room', 'member_removed presence-room 1']);
     } finally {
       await close();
     }

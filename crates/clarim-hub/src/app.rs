@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::entry::ChannelKey;
 use clarim_protocol::auth::AppKey;
 
 /// One tenant. Apps share a process and nothing else: channels, users, counts and limits of one are
@@ -60,6 +61,13 @@ pub struct Hooks {
     pub cache_misses: bool,
     /// How many subscribers a channel has, where they are told it themselves.
     pub counts: bool,
+}
+
+impl Hooks {
+    /// Whether it is told who comes to a channel and leaves it.
+    pub(crate) fn tell_who_is_on(self, key: &ChannelKey) -> bool {
+        self.occupancy || (self.members && key.name.is_presence())
+    }
 }
 
 /// At most `max_attempts` messages of any kind per connection in each window of `decay`.

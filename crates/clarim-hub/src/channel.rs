@@ -8,7 +8,7 @@ use clarim_protocol::{Frame, server};
 use smallvec::SmallVec;
 
 use crate::app::App;
-use crate::entry::{ChannelKey, Entry, Fact, Post, WorkerId, for_many};
+use crate::entry::{ChannelKey, Entry, Fact, Post, Told, WorkerId, for_many};
 use crate::link::Link;
 use crate::presence::Presence;
 use crate::shard::{CACHE_TTL, ChannelState};
@@ -25,6 +25,9 @@ pub(crate) struct Channel {
     pub(crate) user: Option<Box<User>>,
     pub(crate) cached: Option<Cached>,
     pub(crate) counted_at: Option<Duration>,
+    /// It is kept for the clients of other nodes, as long as one has some:
+    /// see [`Word::Guard`](clarim_protocol::cluster::Word::Guard).
+    pub(crate) is_guard: bool,
     /// Where the node stands in a cluster.
     pub(crate) link: Option<Box<Link>>,
 }
@@ -65,6 +68,7 @@ impl Channel {
         self.subscribers.is_empty()
             && self.cached.is_none()
             && self.user.is_none()
+            && !self.is_guard
             && self.link.as_ref().is_none_or(|link| !link.is_waited_for())
     }
 
@@ -134,6 +138,18 @@ impl Channel {
         self.deliver(key, &server::member_removed(&key.name, id), post);
         let fact = || Fact::MemberRemoved(key.clone(), id.as_str().into());
         self.tell_backend(app.hooks.members, fact, post);
+    }
+
+    /// If this node alone has the channel, and the app's backend wants to hear who leaves it: asks for
+    /// another one.
+    pub(crate) fn ask_for_guard(&self, key: &ChannelKey, app: &App, post: &impl Post) {
+        let is_alone = |link: &Link| link.is_open() && link.is_alone();
+        if app.hooks.tell_who_is_on(key)
+            && !self.subscribers.is_empty()
+            && self.link.as_ref().is_some_and(|link| is_alone(link))
+        {
+            post.tell(Told::Guard(key.clone()));
+        }
     }
 
     /// Tells the other nodes of a change.

@@ -261,6 +261,8 @@ pub enum Told {
     Open(ChannelKey),
     /// Listen to it no longer.
     Close(ChannelKey),
+    /// Ask another node to have it too, of which none has.
+    Guard(ChannelKey),
     /// Send an event of this node to the others.
     Event {
         /// The channel.
@@ -292,7 +294,7 @@ impl Told {
         let bytes = match self {
             Self::Event { frame, .. } => frame.bytes().len(),
             Self::Say { message, .. } => message.len(),
-            Self::Open(_) | Self::Close(_) => 0,
+            Self::Open(_) | Self::Close(_) | Self::Guard(_) => 0,
         };
         size_of::<Self>() + bytes
     }

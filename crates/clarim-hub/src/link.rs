@@ -150,6 +150,11 @@ impl Link {
         (asked, u32::try_from(self.remotes.len()).unwrap_or(u32::MAX))
     }
 
+    /// Whether no other node is known to have the channel.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.remotes.is_empty()
+    }
+
     /// Whether, of all nodes on the channel, this one has the least number.
     pub(crate) fn is_first(&self, node: Option<NodeId>) -> bool {
         self.remotes.iter().all(|remote| node < Some(remote.node))

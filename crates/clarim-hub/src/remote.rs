@@ -104,8 +104,8 @@ impl<P: Post> Node<P> {
     /// Tells the other nodes what this one has on each channel of a part; with `hello`, to hear what they
     /// have.
     pub fn say_all(&self, part: usize, hello: bool, now: Duration) {
-        let shared = |key: &ChannelKey| self.is_shared(key);
-        lock(&self.channels[part % SHARDS]).say_all(now, hello, shared, self.post());
+        let app = |key: &ChannelKey| self.app(key.app);
+        lock(&self.channels[part % SHARDS]).say_all(now, hello, app, self.post());
     }
 
     /// Tells the other nodes of which number this node's states are, on each channel of a part, and forgets
@@ -115,10 +115,22 @@ impl<P: Post> Node<P> {
         lock(&self.channels[part % SHARDS]).refresh((since, now), app, self.post());
     }
 
-    /// A node has gone: what it had is forgotten, and its members are announced as gone.
-    pub fn lose(&self, node: NodeId, now: Duration) {
+    /// A node has gone: what it had is forgotten, and its members are announced as gone; to backends too if
+    /// `is_told`.
+    pub fn lose(&self, node: NodeId, is_told: bool, now: Duration) {
         for shard in &self.channels {
-            lock(shard).lose(node, now, |key| self.app(key.app), self.post());
+            lock(shard).lose((node, is_told), now, |key| self.app(key.app), self.post());
         }
+    }
+
+    /// Another node alone has this channel, and asks this one to have it too. Whether there can be such a
+    /// channel.
+    pub fn guard(&self, app: &str, channel: &str, now: Duration) -> bool {
+        let Some(app) = self.apps().find_by_id(app) else { return false };
+        let max = self.app(app).limits.channel_name_bytes;
+        let Ok(name) = ChannelName::parse(channel, max) else { return false };
+        let key = ChannelKey { app, name };
+        self.channel_shard(&key).guard(&key, now, self.post());
+        true
     }
 }

@@ -91,17 +91,18 @@ impl Shard {
     }
 
     /// Tells the other nodes what this one has on each of its channels; with `hello`, to hear theirs.
-    pub(crate) fn say_all(
+    pub(crate) fn say_all<'a>(
         &mut self,
         now: Duration,
         hello: bool,
-        shared: impl Fn(&ChannelKey) -> bool,
+        app: impl Fn(&ChannelKey) -> &'a App,
         post: &impl Post,
     ) {
         let open = |channel: &Channel| channel.link.as_ref().is_some_and(|link| link.is_open());
         for (key, channel) in &mut self.channels {
-            if shared(key) && open(channel) {
+            if is_shared(key, app(key)) && open(channel) {
                 channel.say_state(key, now, (hello, post));
+                channel.ask_for_guard(key, app(key), post);
             }
         }
     }
@@ -127,10 +128,10 @@ impl Shard {
         }
     }
 
-    /// A node is no longer there: nor is what it had.
+    /// A node is no longer there: nor is what it had. `is_told`: backends hear of it.
     pub(crate) fn lose<'a>(
         &mut self,
-        node: NodeId,
+        (node, is_told): (NodeId, bool),
         now: Duration,
         app: impl Fn(&ChannelKey) -> &'a App,
         post: &impl Post,
@@ -146,7 +147,9 @@ impl Shard {
         for key in concerned {
             let before = self.known(&key);
             self.lose_on(&key, node, (app(&key), now), post);
-            self.tell_of_loss(&key, &before, (app(&key), now), post);
+            if is_told {
+                self.tell_of_loss(&key, &before, (app(&key), now), post);
+            }
         }
     }
 
@@ -235,10 +238,12 @@ impl Shard {
     ) {
         let nothing = State::default();
         self.replace(key, (node, &nothing, &[]), (app, now), post);
-        let link = self.channels.get_mut(key).and_then(|channel| channel.link.as_mut());
-        if let Some(link) = link {
+        let Some(channel) = self.channels.get_mut(key) else { return };
+        if let Some(link) = &mut channel.link {
             link.forget(node);
         }
+        channel.ask_for_guard(key, app, post);
+        self.end_guard(key, now, post);
     }
 
     fn hear_state(
@@ -296,6 +301,7 @@ impl Shard {
         }
         if counted != state.subscriptions {
             self.count_changed(key, app, now, post);
+            self.end_guard(key, now, post);
         }
     }
 
@@ -335,6 +341,7 @@ impl Shard {
                     channel.tell_moved(key, None, now, post);
                 }
                 self.count_changed(key, app, now, post);
+                self.end_guard(key, now, post);
             }
         }
     }

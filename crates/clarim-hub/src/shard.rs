@@ -167,6 +167,7 @@ impl Shard {
         });
         let before = channel.here();
         if channel.add(seat.worker) {
+            channel.ask_for_guard(key, app, post);
             *self.totals.channels_of(key.name.kind()) += 1;
         }
         self.totals.subscriptions += 1;
@@ -205,6 +206,7 @@ impl Shard {
                 post.post(seat.worker, full);
             }
         }
+        self.end_guard(key, now, post);
         self.remove_if_empty(key, now, post);
     }
 
@@ -424,6 +426,25 @@ impl Shard {
         self.channels.remove(key);
     }
 
+    /// Keeps the channel for the clients of other nodes, as long as one has it.
+    pub(crate) fn guard(&mut self, key: &ChannelKey, now: Duration, post: &impl Post) {
+        self.open(key, now, post).is_guard = true;
+        self.end_guard(key, now, post);
+    }
+
+    /// If no other node has clients there any more, the channel is not kept for them. While it is being
+    /// opened that is not known.
+    pub(crate) fn end_guard(&mut self, key: &ChannelKey, now: Duration, post: &impl Post) {
+        let Some(channel) = self.channels.get_mut(key).filter(|channel| channel.is_guard) else {
+            return;
+        };
+        let is_over = |link: &Link| link.is_open() && link.subscriptions_elsewhere() == 0;
+        if channel.link.as_ref().is_none_or(|link| is_over(link)) {
+            channel.is_guard = false;
+            self.remove_if_empty(key, now, post);
+        }
+    }
+
     /// A number that grows with time, and is the same on all nodes at a time, as far as their clocks are.
     fn number(&self, now: Duration) -> u64 {
         u64::try_from((self.epoch + now).as_micros()).unwrap_or(u64::MAX)
@@ -440,7 +461,7 @@ impl Shard {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
-        if app.hooks.occupancy && channel.has_changed_occupancy() {
+        if app.hooks.tell_who_is_on(key) && channel.has_changed_occupancy() {
             channel.say_count(key, post);
         }
         if !app.subscription_count || key.name.is_presence() {

@@ -57,6 +57,14 @@ pub enum Word<'a> {
     /// On a channel: a user who had left this node is on another one before the app's backend was told of
     /// it, and so the backend will not be; `None`: the channel's last subscriber.
     Kept(Option<&'a str>),
+    /// To one node: to have this channel too, without clients. Nobody else has it, and if its one node died,
+    /// nobody could tell the app's backend who has left with it.
+    Guard {
+        /// The app's id.
+        app: &'a str,
+        /// The channel.
+        channel: &'a str,
+    },
     /// Of all nodes: I am here.
     Beat {
         /// Microseconds since the node started, for measuring how long the bus takes.
@@ -263,6 +271,7 @@ mod tests {
             Word::Changed { number: 1, change: Change::Left("7") },
             Word::Closed,
             Word::Kept(Some("7")),
+            Word::Guard { app: "1", channel: "presence-a" },
             Word::Answer { ticket: 1, more: false, answer: Answer::Channels(vec![("a", 1, 2)]) },
             Word::Relay {
                 app: "1",

@@ -7,6 +7,7 @@ mod opening;
 mod peers;
 mod questions;
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,6 +104,8 @@ pub struct Cluster<P> {
     peers: Peers,
     questions: Questions,
     next_beat: Duration,
+    /// By which the guard of a channel is chosen.
+    guards: foldhash::fast::RandomState,
     /// All states are to be said, from this part of the node on, and whether those of others are wanted.
     announce: Option<(usize, bool)>,
     /// The part of the node whose numbers are said next, and when.
@@ -124,6 +127,7 @@ impl<P: Post> Cluster<P> {
             peers: Peers::new(settings.lease),
             questions: Questions::default(),
             next_beat: Duration::ZERO,
+            guards: foldhash::fast::RandomState::default(),
             announce: None,
             refresh: (0, Duration::ZERO),
             settings,
@@ -181,6 +185,7 @@ impl<P: Post> Cluster<P> {
                 self.openings.remove(&channel);
                 wire.unsubscribe(&subject);
             }
+            Told::Guard(channel) => self.ask_for_guard(&channel, wire),
             Told::Event { channel, frame, except, kept, receipt } => {
                 let except = except.map(Into::into);
                 let word = Word::Event { payload: frame.payload(), except, kept };
@@ -262,6 +267,9 @@ impl<P: Post> Cluster<P> {
         if subject == self.nodes_subject {
             self.hear_all(from, &word, now, wire);
         } else if subject == self.own_subject {
+            if let Word::Guard { app, channel } = word {
+                self.state.rubbish += u64::from(!self.node.guard(app, channel, now));
+            }
             self.questions.answered(from, &word);
         } else if let Some(channel) = self.channels.get(subject) {
             if let Word::Outside(event) = &word {
@@ -287,8 +295,10 @@ impl<P: Post> Cluster<P> {
         if now >= self.next_beat {
             self.beat(now, wire);
         }
+        // Where the bus is silent to all, a backend would be told that everybody has left.
+        let is_told = self.state.is_up && self.peers.hears_itself(now);
         for node in self.peers.take_dead(now) {
-            self.lose(node, now);
+            self.lose(node, is_told, now);
         }
         if !self.state.is_up {
             return;
@@ -372,7 +382,7 @@ impl<P: Post> Cluster<P> {
     /// A node has said something: it is there.
     fn meet(&mut self, from: NodeId, word: &Word<'_>, now: Duration, wire: &mut impl Wire) {
         match (self.peers.hear(from, now), word) {
-            (_, Word::Bye) => self.lose(from, now),
+            (_, Word::Bye) => self.lose(from, true, now),
             // It is new, or it was given up: what it has is unknown here.
             (Health::New, _) => {
                 self.say_to_all(&Word::Again(from), wire);
@@ -403,10 +413,22 @@ impl<P: Post> Cluster<P> {
         }
     }
 
-    fn lose(&mut self, node: NodeId, now: Duration) {
+    /// Asks one of the other nodes; for each channel another one, and the same one again.
+    fn ask_for_guard(&mut self, channel: &ChannelKey, wire: &mut impl Wire) {
+        let chance = |peer: &NodeId| self.guards.hash_one((channel, peer));
+        let Some(guard) = self.peers.ids().max_by_key(chance).filter(|_| self.state.is_up) else {
+            return;
+        };
+        let app = &self.node.apps().get(channel.app).id;
+        let word = encode(self.id, &Word::Guard { app, channel: channel.name.as_str() });
+        let ticket = self.flights.insert(Flight::Nothing) as u64;
+        wire.publish(&node_subject(&self.settings.prefix, guard), word, ticket);
+    }
+
+    fn lose(&mut self, node: NodeId, is_told: bool, now: Duration) {
         self.peers.remove(node);
         self.questions.lose(node);
-        self.node.lose(node, now);
+        self.node.lose(node, is_told, now);
         for channel in self.openings.lose(node) {
             self.open_if_ready(&channel, now);
         }

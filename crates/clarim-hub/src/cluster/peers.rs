@@ -57,6 +57,11 @@ impl Peers {
         self.heard_myself = now;
     }
 
+    /// Whether the bus brings back what this node says.
+    pub(super) fn hears_itself(&self, now: Duration) -> bool {
+        now.saturating_sub(self.heard_myself) <= self.lease / 2
+    }
+
     pub(super) fn remove(&mut self, node: NodeId) {
         self.heard.remove(&node);
     }
@@ -86,7 +91,7 @@ impl Peers {
         }
         self.looked = now;
         let silence = now.saturating_sub(self.heard_myself);
-        if silence > self.lease / 2 && silence < self.lease * LEASES_IN_SILENCE {
+        if !self.hears_itself(now) && silence < self.lease * LEASES_IN_SILENCE {
             return Vec::new();
         }
         let lease = self.lease;

@@ -192,11 +192,11 @@ async fn who_may_not_hear_it_gets_403_and_no_reason() {
 
 #[tokio::test]
 async fn the_reason_is_in_the_log_with_the_pattern() {
-    let (log, _guard) = log();
+    let log = log();
     for channel in ["private-users.8", "private-users.seven", "private-unknown", "private-broken"] {
         ask_for(channel).await;
     }
-    let log = log.text();
+    let log = log();
     let lines: Vec<&str> =
         log.lines().map(|line| line.split_once("authorization ").unwrap().1).collect();
     for (line, expected) in lines.iter().zip([

@@ -156,11 +156,11 @@ async fn a_payload_over_the_limit_is_refused_before_anything_is_sent() {
 
 #[tokio::test]
 async fn rescue_logs_and_does_not_fail() {
-    let (log, _guard) = log();
+    let log = log();
     let port = closed_port().await;
     let clarim = Clarim::new(settings_for(port)).unwrap();
     clarim.on("news").name("said").now().rescue().send().await.unwrap();
-    let log = log.text();
+    let log = log();
     assert!(log.contains("broadcast failed"), "{log}");
     assert!(log.contains(&format!("cannot publish to 127.0.0.1:{port}")), "{log}");
     assert!(log.contains("said"), "{log}");
@@ -168,11 +168,11 @@ async fn rescue_logs_and_does_not_fail() {
 
 #[tokio::test]
 async fn the_log_has_event_channels_and_data_where_nothing_is_sent() {
-    let (log, _guard) = log();
+    let log = log();
     let settings = Settings { connection: Connection::Log, ..Settings::default() };
     let clarim = Clarim::new(settings).unwrap();
     clarim.on("news").name("said").with("Olá").now().send().await.unwrap();
-    let log = log.text();
+    let log = log();
     assert!(log.contains(r#"broadcast event="said" channels=["news"] data="\"Olá\"""#), "{log}");
 }
 

@@ -1,7 +1,8 @@
 //! A real server for each test, and a WebSocket client.
 
+use std::cell::RefCell;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Once;
 use std::time::Duration;
 
 use clarim::{Clarim, Settings};
@@ -14,7 +15,6 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_websockets::{ClientBuilder, MaybeTlsStream, Message, WebSocketStream};
-use tracing::subscriber::DefaultGuard;
 
 /// Far more than anything here takes, even on a machine that is busy with something else.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
@@ -145,26 +145,27 @@ impl Client {
     }
 }
 
-/// What is logged by this thread while the guard lives.
-pub(crate) fn log() -> (Log, DefaultGuard) {
-    let log = Log::default();
-    let writer = log.clone();
-    let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
-    (log, tracing::subscriber::set_default(lines.finish()))
+thread_local! {
+    static LOGGED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-#[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    pub(crate) fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
+/// Begins to keep what this thread logs, and returns what reads it. There is one subscriber for the whole
+/// process: where each test has its own, a place that logs for the first time just then may find that nobody
+/// listens.
+pub(crate) fn log() -> impl Fn() -> String {
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| {
+        tracing_subscriber::fmt().with_ansi(false).with_writer(|| Log).init();
+    });
+    LOGGED.take();
+    || String::from_utf8(LOGGED.with_borrow(Vec::clone)).unwrap()
 }
+
+struct Log;
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        LOGGED.with_borrow_mut(|logged| logged.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {

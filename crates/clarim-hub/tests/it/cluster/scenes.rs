@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use clarim_hub::Fact;
 use clarim_hub::app::App;
 use clarim_hub::cluster::TICK;
 
@@ -263,6 +264,80 @@ fn a_bus_that_is_away_for_longer_than_four_leases_makes_the_others_leave() {
         let view = &client.channels["presence-room"];
         assert_eq!((&view.members, view.leaves), (&users(&["ana", "ben"]), 1));
     }
+}
+
+/// Backends have been told that ana has left, and the channel is empty, by one of the nodes.
+fn assert_told_once_that_ana_left(net: &Net) {
+    let facts = net
+        .places
+        .iter()
+        .flat_map(|place| place.world.node.post().facts.lock().unwrap().clone().into_iter());
+    let told: Vec<String> = facts
+        .filter_map(|fact| match fact {
+            Fact::MemberRemoved(_, id) => Some(format!("{id} left")),
+            Fact::Vacated(_) => Some("empty".to_owned()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, ["ana left", "empty"]);
+}
+
+#[test]
+fn a_backend_hears_of_those_who_were_alone_on_a_node_that_dies() {
+    for counts in [true, false] {
+        let mut app = App::new("one", "key", "secret");
+        app.ping_interval = Duration::from_secs(1_000_000);
+        (app.hooks.occupancy, app.hooks.members) = (true, true);
+        let mut net = Net::new(4, app, counts);
+        let mut ana = Client::connect(&mut net, 0);
+        ana.subscribe(&mut net, "presence-room", "ana");
+        net.settle();
+        let guards = |net: &Net| -> Vec<usize> {
+            let has = |at: &usize| net.places[*at].cluster.state().channels > 0;
+            (1..net.places.len()).filter(has).collect()
+        };
+        // Another node has the channel too; if it dies, one more.
+        let [guard] = guards(&net)[..] else { panic!("{:?}", guards(&net)) };
+        net.replace(guard);
+        net.pass(LEASE * 2);
+        assert_eq!(guards(&net).len(), 1);
+        net.replace(0);
+        net.pass(LEASE * 2);
+        assert_told_once_that_ana_left(&net);
+        assert!(guards(&net).is_empty(), "nobody keeps the channel");
+        for place in &mut net.places {
+            place.world.assert_empty();
+        }
+    }
+}
+
+#[test]
+fn a_backend_does_not_hear_that_all_have_left_because_the_bus_has() {
+    let mut app = App::new("one", "key", "secret");
+    app.ping_interval = Duration::from_secs(1_000_000);
+    (app.hooks.occupancy, app.hooks.members) = (true, true);
+    let mut net = Net::new(2, app, true);
+    let mut ana = Client::connect(&mut net, 0);
+    ana.subscribe(&mut net, "presence-room", "ana");
+    net.settle();
+    for node in 0..2 {
+        net.cut(node);
+    }
+    net.pass(LEASE * 6);
+    for node in 0..2 {
+        net.mend(node);
+    }
+    net.pass(LEASE * 2);
+    for place in &net.places {
+        let facts = place.world.node.post().facts.lock().unwrap();
+        let leaves =
+            facts.iter().any(|fact| matches!(fact, Fact::MemberRemoved(..) | Fact::Vacated(_)));
+        assert!(!leaves, "{facts:?}");
+    }
+    // And when she does leave, it is told.
+    ana.hang_up(&mut net);
+    net.pass(LEASE);
+    assert_told_once_that_ana_left(&net);
 }
 
 #[test]
