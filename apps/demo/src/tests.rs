@@ -11,6 +11,7 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
+use uuid::Uuid;
 
 use crate::settings::Settings;
 use crate::{App, database, web};
@@ -29,6 +30,8 @@ pub(crate) struct Visitor<'a> {
     app: &'a TestApp,
     cookie: String,
     token: String,
+    /// The connection of its page.
+    pub(crate) socket: Option<&'static str>,
 }
 
 impl TestApp {
@@ -64,7 +67,8 @@ impl TestApp {
     }
 
     pub(crate) async fn guest(&self) -> Visitor<'_> {
-        let mut visitor = Visitor { app: self, cookie: String::new(), token: String::new() };
+        let mut visitor =
+            Visitor { app: self, cookie: String::new(), token: String::new(), socket: None };
         let (_, session) = visitor.send(Method::GET, "/api/session", None).await;
         session["csrf"].as_str().unwrap().clone_into(&mut visitor.token);
         visitor
@@ -93,6 +97,7 @@ impl Visitor<'_> {
             .header(header::COOKIE, &self.cookie)
             .header(header::CONTENT_TYPE, "application/json")
             .header("X-CSRF-TOKEN", &self.token)
+            .header("X-Socket-ID", self.socket.unwrap_or_default())
             .body(body.map_or_else(Body::empty, |body| body.to_string().into()))
             .unwrap();
         let response = self.app.router.clone().oneshot(request).await.unwrap();
@@ -194,5 +199,34 @@ async fn nothing_of_another_origin_is_run() {
         let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
         assert!(policy.contains("default-src 'none'; script-src 'self'; style-src 'self';"));
         assert!(!policy.contains("unsafe"), "{policy}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_that_did_it_is_left_out_and_the_users_other_pages_are_not() {
+    let app = TestApp::start().await;
+    let mut ana = app.user("ana").await;
+    let message = |n: u32| json!({ "id": Uuid::from_u128(n.into()), "body": "Oi" });
+    for (socket, n) in [(Some("12.34"), 1), (None, 2)] {
+        ana.socket = socket;
+        ana.post("/api/conversations/2/messages", message(n)).await;
+        // Somebody else's, so that there is something to be read.
+        app.user("bruno").await.post("/api/conversations/2/messages", message(n + 10)).await;
+        ana.post("/api/conversations/2/read", json!({ "seq": n * 2 })).await;
+        ana.post("/api/notifications/read", json!({ "ids": null })).await;
+        // An empty update of Yjs.
+        ana.post("/api/documents/1/updates", json!({ "update": "AAA=" })).await;
+        let expected = socket.map(|id| id.parse().unwrap());
+        let sent = app.sent().await.sent();
+        let names = ["MessageSent", "ConversationRead", "NotificationsRead", "DocumentUpdated"];
+        for name in names {
+            let name = format!("App\\Events\\{name}");
+            let events = sent.iter().filter(|one| one.name == name);
+            let excepted: Vec<_> = events.map(|one| one.except).collect();
+            assert!(excepted.contains(&expected), "{name} is not for {socket:?}: {excepted:?}");
+            let others = excepted.iter().filter(|one| **one != expected).count();
+            assert!(others == 0 || name.ends_with("MessageSent"), "{name}: {excepted:?}");
+        }
+        app.sent().await.clear();
     }
 }
