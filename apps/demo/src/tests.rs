@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
+use axum::response::Response;
 use clarim::notification::Notifications;
 use clarim::{Clarim, Fake};
 use http_body_util::BodyExt as _;
@@ -38,8 +39,13 @@ impl TestApp {
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("demo.sqlite").display());
-        let settings =
-            Settings::read(&|name| (name == "DATABASE_URL").then(|| url.clone())).unwrap();
+        let pages = folder.path().join("pages");
+        let settings = Settings::read(&|name| match name {
+            "DATABASE_URL" => Some(url.clone()),
+            "WEB_ROOT" => Some(pages.display().to_string()),
+            _ => None,
+        });
+        let settings = settings.unwrap();
         let db = database::open(&url).await.unwrap();
         let notifications = Notifications::connect(&url).await.unwrap();
         notifications.migrate().await.unwrap();
@@ -58,6 +64,13 @@ impl TestApp {
     /// What handlers work with.
     pub(crate) fn app(&self) -> &App {
         &self.app
+    }
+
+    /// Puts a file among the built pages.
+    fn build(&self, name: &str, content: &str) {
+        let file = self.app.settings.web_root.join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, content).unwrap();
     }
 
     /// What was broadcast.
@@ -229,4 +242,35 @@ async fn the_page_that_did_it_is_left_out_and_the_users_other_pages_are_not() {
         }
         app.sent().await.clear();
     }
+}
+
+/// Requests by which a browser decides what it keeps, and how much it has to fetch.
+#[tokio::test]
+async fn what_is_built_is_kept_and_compressed_and_what_is_a_users_is_not_kept() {
+    let app = TestApp::start().await;
+    app.build("index.html", "<!doctype html>");
+    app.build("assets/index-1234.js", &"export const a = 1;".repeat(100));
+    let ask = async |path: &str| {
+        let request = Request::get(path).header(header::ACCEPT_ENCODING, "gzip");
+        let request = request.body(Body::empty()).unwrap();
+        app.router.clone().oneshot(request).await.unwrap()
+    };
+    let header = |response: &Response, name| {
+        response.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
+    };
+    let asset = ask("/assets/index-1234.js").await;
+    assert_eq!(
+        header(&asset, header::CACHE_CONTROL).unwrap(),
+        "public, max-age=31536000, immutable"
+    );
+    assert_eq!(header(&asset, header::CONTENT_ENCODING).unwrap(), "gzip");
+    assert!(header(&asset, header::VARY).unwrap().contains("accept-encoding"));
+    let page = ask("/chat/1").await;
+    assert_eq!(header(&page, header::CACHE_CONTROL).unwrap(), "no-cache");
+    let session = ask("/api/session").await;
+    assert_eq!(header(&session, header::CACHE_CONTROL).unwrap(), "no-store");
+    // An address of a build that is gone: neither kept, nor the page in the place of a script.
+    let gone = ask("/assets/index-0000.js").await;
+    assert_eq!(gone.status(), StatusCode::NOT_FOUND);
+    assert_eq!(header(&gone, header::CACHE_CONTROL).unwrap(), "no-cache");
 }

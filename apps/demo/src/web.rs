@@ -39,6 +39,8 @@ pub(crate) fn router(app: App) -> Result<Router> {
     let policy = policy(&app)?;
     Ok(Router::new()
         .merge(api)
+        // What is not there is of a build that is gone. In its place no page may be kept for a year.
+        .nest_service("/assets", ServeDir::new(app.settings.web_root.join("assets")))
         .fallback_service(pages(&app))
         .layer(CompressionLayer::new())
         .layer(from_fn_with_state(policy, headers))
