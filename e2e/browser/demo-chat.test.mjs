@@ -53,6 +53,31 @@ async function reads(page, expected) {
 	assert.deepEqual(seen.map(({ text }) => text), expected);
 }
 
+/**
+ * Notes from now on, whenever the page has changed, which texts are shown more than once, and those that were shown
+ * and are not any more: for a moment, too. Texts of the test are each written once.
+ */
+const watchTexts = (page) => page.evaluate(() => {
+	window.faults = [];
+	let before = [];
+	const look = () => {
+		const texts = [...document.querySelectorAll('.message .body')].map((one) => one.textContent);
+		const twice = texts.filter((text, n) => texts.indexOf(text) !== n);
+		const gone = before.filter((text) => !texts.includes(text));
+		if (twice.length || gone.length) window.faults.push({ twice, gone, texts });
+		window.looked = (window.looked ?? 0) + 1;
+		before = texts;
+	};
+	look();
+	new MutationObserver(look).observe(document.querySelector('[role=log]'), { childList: true, subtree: true, characterData: true });
+});
+
+async function showedEachOnce(page) {
+	const { faults, looked } = await page.evaluate(() => ({ faults: window.faults, looked: window.looked }));
+	assert.ok(looked > 1, `the page has changed ${looked} times`);
+	assert.deepEqual(faults, []);
+}
+
 const unread = (page, conversation) => page.locator(`a[href="/chat/${conversation}"] .sr-only`).allInnerTexts();
 
 test('what one writes the others read at once, and the writer sees it before that', LIMIT, async () => {
@@ -77,6 +102,34 @@ test('what one writes the others read at once, and the writer sees it before tha
 	await ana.reload();
 	await reads(ana, ['Oi, Bruno!', 'Oi, Ana!', 'Tudo bem?']);
 	await shot(ana, 'chat-two');
+});
+
+test('what a page has written it is not told again, and the user’s other tab is', LIMIT, async () => {
+	const [ana, bruno] = [await open('ana', 2), await open('bruno', 2)];
+	/** A tab of hers whose frames are looked at, and what it has been sent of messages. */
+	const watched = async () => {
+		const page = await ana.context().newPage();
+		const bodies = [];
+		page.on('websocket', (socket) => socket.on('framereceived', ({ payload }) => {
+			const { event, data } = JSON.parse(payload);
+			if (event === 'App\\Events\\MessageSent') bodies.push(JSON.parse(data).message.body);
+		}));
+		await page.goto(`${demo.url}/chat/2`);
+		await page.locator('.composer').waitFor();
+		await connected(page);
+		await loaded(page);
+		return { page, bodies };
+	};
+	const [writer, other] = [await watched(), await watched()];
+	await write(writer.page, 'só para os outros');
+	for (const page of [bruno, other.page]) await page.locator('.message').getByText('só para os outros').waitFor();
+	assert.deepEqual(other.bodies, ['só para os outros']);
+	// His answer comes behind it in the same order: so nothing is on its way any more.
+	await write(bruno, 'recebido');
+	await waitFor('his answer', () => writer.bodies.includes('recebido') && other.bodies.includes('recebido'));
+	assert.deepEqual(writer.bodies, ['recebido']);
+	assert.deepEqual(other.bodies, ['só para os outros', 'recebido']);
+	assert.equal(await writer.page.locator('.message').getByText('só para os outros').count(), 1);
 });
 
 test('who is online is seen by all, and who types by those in the conversation', LIMIT, async () => {
@@ -135,7 +188,10 @@ test('nothing is lost and nothing comes twice when the network is cut', LIMIT, a
 	const network = await startNetwork(demo.port);
 	const [ana, carla] = [await open('ana', 4, network.url), await open('carla', 4)];
 	await write(ana, 'antes');
-	for (const page of [ana, carla]) await reads(page, ['antes']);
+	for (const page of [ana, carla]) {
+		await reads(page, ['antes']);
+		await watchTexts(page);
+	}
 
 	browser.expect(CUT);
 	network.cut();
@@ -162,6 +218,7 @@ test('nothing is lost and nothing comes twice when the network is cut', LIMIT, a
 	network.mend();
 	await reconnected(ana);
 	await reads(ana, [...all, 'depois', 'por último']);
+	for (const page of [ana, carla]) await showedEachOnce(page);
 	network.stop();
 });
 
@@ -171,6 +228,7 @@ test('a message whose answer was lost is sent again and stored once', LIMIT, asy
 	await loaded(bruno);
 	const before = (await shown(bruno)).map(({ text }) => text);
 
+	for (const page of [ana, bruno]) await watchTexts(page);
 	browser.expect(CUT);
 	network.loseAnswers();
 	await write(ana, 'uma vez só');
@@ -178,7 +236,10 @@ test('a message whose answer was lost is sent again and stored once', LIMIT, asy
 	assert.ok((await shown(ana)).at(-1).isDraft, 'she does not know yet');
 	network.mend();
 	await reconnected(ana);
-	for (const page of [ana, bruno]) await reads(page, [...before, 'uma vez só']);
+	for (const page of [ana, bruno]) {
+		await reads(page, [...before, 'uma vez só']);
+		await showedEachOnce(page);
+	}
 
 	// And a page that was loaded again while nothing got through has kept what was written.
 	network.cut();
@@ -251,6 +312,25 @@ test('the history is loaded as one scrolls up, without gaps', LIMIT, async () =>
 	const carla = await open('carla', 1);
 	await carla.locator('.message').nth(49).waitFor();
 	const log = carla.getByRole('log');
+	// What one reads stays where it is while what is above it comes in.
+	const oldest = carla.locator('.message').first();
+	const text = await oldest.locator('.body').innerText();
+	const top = (what) => carla.locator('.message .body').getByText(what, { exact: true })
+		.evaluate((one) => one.getBoundingClientRect().top);
+	let answer;
+	const held = new Promise((resolve) => { answer = resolve; });
+	await carla.route('**/messages?before=*', async (route) => {
+		await held;
+		await route.continue();
+	});
+	await log.evaluate((element) => { element.scrollTop = 0; });
+	await carla.getByRole('button', { name: 'Carregando…' }).waitFor();
+	const before = await top(text);
+	answer();
+	await carla.locator('.message').nth(99).waitFor();
+	await waitFor(`${text} where it was`, async () => Math.abs(await top(text) - before) <= 2);
+	assert.ok(await log.evaluate((element) => element.scrollTop) > 1000, 'there is something above it');
+	await carla.unroute('**/messages?before=*');
 	await waitFor('all of them', async () => {
 		await log.evaluate((element) => { element.scrollTop = 0; });
 		return carla.getByText('Começo da conversa').isVisible();

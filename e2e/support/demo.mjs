@@ -70,6 +70,8 @@ export async function startNetwork(port) {
     return undefined;
   });
   await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  // A test that fails before it stops the network must not keep the process.
+  server.unref();
   const disconnect = () => {
     for (const { client, upstream } of open) {
       client.destroy();
