@@ -47,7 +47,13 @@ test('what is measured is on the screen at once, in place', LIMIT, async () => {
 	const page = await open('ana');
 	await page.locator('.metric canvas').first().waitFor();
 	const canvas = await page.locator('.metric canvas').first().elementHandle();
-	for (let n = 0; n < 3; n += 1) await change(page);
+	// What is drawn, and not only what is written below it.
+	const drawn = () => canvas.evaluate((one) => one.toDataURL());
+	for (let n = 0; n < 3; n += 1) {
+		const before = await drawn();
+		await change(page);
+		await waitFor('another picture', async () => await drawn() !== before);
+	}
 	assert.ok(await canvas.evaluate((one) => one.isConnected), 'the chart is the same');
 	assert.match(await value(page, 'memory'), /^\d+(,\d)?$/);
 	assert.ok(Number((await value(page, 'connections')).replace(',', '.')) >= 1, 'this page is connected');
@@ -123,6 +129,15 @@ test('push and polling are counted as they are', LIMIT, async () => {
 	await page.locator('select[name=period]').selectOption('2');
 	await waitFor('five polled', async () => await count(page, 'updates', 'polling') >= 5 && await cell(page, 'delay', 'polling') !== '—', 30_000);
 	const polls = await count(page, 'requests', 'polling');
+	// Of each answer what it weighs on the wire, and 300 bytes for its header, as the browser counts them.
+	const bytesOf = (text) => Number(text.replaceAll('.', '').replace(',', '.').split(/\s/)[0]) * (text.endsWith('KiB') ? 1024 : 1);
+	const shownBytes = bytesOf(await cell(page, 'bytes', 'polling'));
+	const weights = asked.slice(pushRequests).map(({ responseBodySize }) => responseBodySize + 300);
+	const asPolled = weights.reduce((sum, one) => sum + one, 0);
+	// One more or less may have been counted meanwhile; of KiB one digit is shown.
+	const exact = Math.max(...weights) + 110;
+	assert.ok(Math.abs(shownBytes - asPolled) <= exact, `${shownBytes} of ${asPolled} bytes of ${weights.length} answers`);
+	assert.ok(shownBytes >= 5 * 300, 'five answers and more');
 	assert.ok(Math.abs(asked.length - pushRequests - polls) <= 1, `${polls} of ${asked.length - pushRequests}`);
 	const milliseconds = (text) => Number(text.replaceAll('.', '').replace(',', '.').split(' ')[0]) * (text.endsWith(' s') ? 1000 : 1);
 	const polling = await cell(page, 'delay', 'polling');

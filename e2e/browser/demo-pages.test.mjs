@@ -8,7 +8,7 @@ import { Browser, waitFor } from './support.mjs';
 
 const LIMIT = { timeout: 120_000 };
 const SIZES = { narrow: { width: 360, height: 740 }, wide: { width: 1280, height: 800 } };
-const PAGES = ['/chat', '/chat/1', '/chat/2', '/chat/3', '/notifications', '/nowhere'];
+const PAGES = ['/chat', '/chat/1', '/chat/2', '/chat/3', '/notifications', '/dashboard', '/editor', '/editor/1', '/nowhere'];
 let demo;
 let browser;
 
@@ -142,7 +142,7 @@ test('while something is loaded, and when it fails, the page says so', LIMIT, as
 	const page = await logIn(browser, demo.url, 'ana');
 	for (const [path, request_, name] of [
 		['/chat/1', '**/api/conversations/1/messages', 'messages'], ['/notifications', '**/api/notifications', 'notifications'],
-		['/chat', '**/api/conversations', 'conversations'],
+		['/chat', '**/api/conversations', 'conversations'], ['/editor', '**/api/documents', 'documents'],
 	]) {
 		let answer;
 		const held = new Promise((resolve) => { answer = resolve; });
@@ -152,6 +152,7 @@ test('while something is loaded, and when it fails, the page says so', LIMIT, as
 		});
 		await page.goto(demo.url + path);
 		await page.locator('.animate-pulse').first().waitFor();
+		await accessible(page, `${name}: while it is loaded`);
 		await shot(page, `${name}-loading`);
 		answer();
 		const alert = page.getByRole('alert').filter({ hasText: 'Não foi possível carregar' });
@@ -165,18 +166,128 @@ test('while something is loaded, and when it fails, the page says so', LIMIT, as
 	}
 });
 
-test('nothing moves while a page fills', LIMIT, async () => {
-	const page = await logIn(browser, demo.url, 'ana', { viewport: SIZES.wide });
-	for (const path of ['/chat/1', '/notifications']) {
+test('where there is nothing yet, the page says what there could be', LIMIT, async () => {
+	for (const [locale, texts] of [
+		['pt-BR', { documents: 'Nenhum documento', messages: 'Nenhuma mensagem ainda', choose: 'Escolha uma conversa', told: 'Nada por aqui' }],
+		['en-GB', { documents: 'No documents', messages: 'No messages yet', choose: 'Choose a conversation', told: 'Nothing here' }],
+	]) {
+		const page = await logIn(browser, demo.url, 'ana', { locale });
+		await page.route('**/api/documents', (route) => route.fulfill({ json: [] }));
+		await page.route('**/api/notifications', (route) => route.fulfill({ json: [] }));
+		for (const [path, text] of [
+			['/editor', texts.documents], ['/chat/2', texts.messages], ['/chat', texts.choose], ['/notifications', texts.told],
+		]) {
+			await page.goto(demo.url + path);
+			await page.getByRole('heading', { name: text }).waitFor();
+			await accessible(page, `${path}: empty`);
+		}
+	}
+});
+
+test('who is no longer logged in is told so, and comes back', LIMIT, async () => {
+	browser.expect(/401|419|403/);
+	const page = await logIn(browser, demo.url, 'ana');
+	await page.goto(`${demo.url}/chat/2`);
+	await connected(page);
+	await settled(page);
+	await page.waitForLoadState('networkidle');
+	await page.context().clearCookies();
+	await page.locator('.composer').fill('tarde demais');
+	await page.locator('.composer').press('Enter');
+	await page.waitForURL('**/login?expired');
+	await page.getByRole('alert').getByText('A sessão terminou. Entre de novo.').waitFor();
+	await accessible(page, 'the expired session');
+	await page.getByRole('button', { name: 'Ana', exact: true }).click();
+	await connected(page);
+	// What could not be sent was kept.
+	await page.goto(`${demo.url}/chat/2`);
+	await page.locator('.message:not([data-draft])').getByText('tarde demais').waitFor();
+});
+
+test('a message that the backend refuses stays, to be sent again or thrown away', LIMIT, async () => {
+	browser.expect(/422/);
+	const page = await logIn(browser, demo.url, 'ana');
+	await page.goto(`${demo.url}/chat/4`);
+	await page.locator('.message').first().waitFor();
+	const refuse = (route) => (route.request().method() === 'POST'
+		? route.fulfill({ status: 422, json: { code: 'too_long', field: 'body' } }) : route.continue());
+	await page.route('**/messages', refuse);
+	const drafts = page.locator('.message[data-draft]');
+	for (const text of ['de novo', 'para fora']) {
+		await page.locator('.composer').fill(text);
+		await page.locator('.composer').press('Enter');
+		await drafts.filter({ hasText: text }).getByRole('alert').getByText('Não enviada.').waitFor();
+	}
+	await accessible(page, 'refused messages');
+	await shot(page, 'chat-refused');
+	await drafts.filter({ hasText: 'para fora' }).getByRole('button', { name: 'Descartar' }).click();
+	await waitFor('one', async () => await drafts.count() === 1);
+	await page.unroute('**/messages', refuse);
+	await drafts.getByRole('button', { name: 'Tentar de novo' }).click();
+	await page.locator('.message:not([data-draft])').getByText('de novo', { exact: true }).waitFor();
+	assert.equal(await drafts.count(), 0);
+	assert.equal(await page.getByText('para fora').count(), 0);
+});
+
+for (const [size, viewport] of Object.entries(SIZES)) {
+	test(`${size}: nothing moves while a page fills, and what matters is there soon`, LIMIT, async () => {
+		browser.expect(/403/);
+		const page = await logIn(browser, demo.url, 'ana', { viewport });
+		for (const path of PAGES) {
+			await page.goto(demo.url + path);
+			await connected(page);
+			await settled(page);
+			const { shift, largest } = await page.evaluate(() => new Promise((resolve) => {
+				const seen = { shift: 0, largest: 0 };
+				new PerformanceObserver((list) => {
+					for (const entry of list.getEntries()) if (!entry.hadRecentInput) seen.shift += entry.value;
+				}).observe({ type: 'layout-shift', buffered: true });
+				new PerformanceObserver((list) => {
+					seen.largest = list.getEntries().at(-1).startTime;
+				}).observe({ type: 'largest-contentful-paint', buffered: true });
+				requestAnimationFrame(() => requestAnimationFrame(() => resolve(seen)));
+			}));
+			assert.ok(shift < 0.1, `${path}: the cumulative layout shift is ${shift}`);
+			assert.ok(largest > 0 && largest < 2500, `${path}: the largest part is painted after ${largest} ms`);
+		}
+	});
+}
+
+test('a page is small, compressed, and fetched once', LIMIT, async () => {
+	/** The most JavaScript that a page may fetch, compressed, in KiB; the editor's own comes behind the list. */
+	const MOST = { '/login': 130, '/chat/1': 200, '/notifications': 200, '/dashboard': 220, '/editor': 220, '/editor/1': 360 };
+	const user = await logIn(browser, demo.url, 'ana');
+	const { cookies } = await user.context().storageState();
+	for (const [path, most] of Object.entries(MOST)) {
+		const context = await browser.context({ locale: 'pt-BR' });
+		if (path !== '/login') await context.addCookies(cookies);
+		const page = await context.newPage();
+		const answers = [];
+		page.on('response', (one) => answers.push(one));
 		await page.goto(demo.url + path);
-		await settled(page);
-		const shift = await page.evaluate(() => new Promise((resolve) => {
-			let sum = 0;
-			new PerformanceObserver((list) => {
-				for (const entry of list.getEntries()) if (!entry.hadRecentInput) sum += entry.value;
-			}).observe({ type: 'layout-shift', buffered: true });
-			requestAnimationFrame(() => requestAnimationFrame(() => resolve(sum)));
-		}));
-		assert.ok(shift < 0.1, `${path}: the cumulative layout shift is ${shift}`);
+		if (path === '/login') await page.locator('form button').waitFor();
+		else await settled(page);
+		assert.equal(await page.locator('html').getAttribute('lang'), 'pt-BR', path);
+		assert.match(await page.locator('meta[name=viewport]').getAttribute('content'), /width=device-width/);
+		assert.ok((await page.locator('meta[name=description]').getAttribute('content')).length > 40);
+		assert.ok(await page.title());
+		const assets = answers.filter((one) => new URL(one.url()).pathname.startsWith('/assets/'));
+		assert.ok(assets.length > 2, `${path}: ${assets.length} assets`);
+		for (const one of assets) {
+			assert.equal(one.headers()['cache-control'], 'public, max-age=31536000, immutable', one.url());
+			// What is a few bytes long isn't worth it.
+			const { length } = await one.body();
+			if (length > 1000) assert.equal(one.headers()['content-encoding'], 'gzip', one.url());
+		}
+		const script = await page.evaluate(() => performance.getEntriesByType('resource')
+			.filter(({ name }) => name.endsWith('.js')).reduce((sum, { encodedBodySize: size }) => sum + size, 0) / 1024);
+		assert.ok(script > 50 && script < most, `${path}: ${script} KiB of JavaScript`);
+		// The second time everything that was built comes from where the browser keeps it.
+		await page.reload();
+		if (path !== '/login') await settled(page);
+		const fetched = await page.evaluate(() => performance.getEntriesByType('resource')
+			.filter(({ name, transferSize: size }) => name.includes('/assets/') && size > 0).map(({ name }) => name));
+		assert.deepEqual(fetched, [], path);
+		await context.close();
 	}
 });
