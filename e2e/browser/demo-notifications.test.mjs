@@ -118,6 +118,29 @@ test('what was told while the network was cut is there when it is back', LIMIT, 
 	network.stop();
 });
 
+test('a toast is animated, unless the user wants less motion', LIMIT, async () => {
+	const ana = await logIn(browser, demo.url, 'ana');
+	for (const [reducedMotion, seconds] of [['no-preference', 0.25], ['reduce', 0.001]]) {
+		const bruno = await logIn(browser, demo.url, 'bruno', { reducedMotion });
+		const toast = bruno.locator('.toast').filter({ hasText: reducedMotion });
+		const animation = () => toast.evaluate((one) => {
+			const { animationName: name, animationDuration: duration } = getComputedStyle(one);
+			return { name, seconds: Number.parseFloat(duration) * (duration.endsWith('ms') ? 0.001 : 1) };
+		});
+		await tell(ana, 2, reducedMotion);
+		await toast.waitFor();
+		const shown = await animation();
+		assert.equal(shown.name, 'toast-in');
+		assert.ok(Math.abs(shown.seconds - seconds) < 1e-6, `${reducedMotion}: ${shown.seconds} s`);
+		// Nothing is still moving after that, and it is seen.
+		await toast.evaluate((one) => Promise.all(one.getAnimations().map(({ finished }) => finished)));
+		assert.equal(await toast.evaluate((one) => getComputedStyle(one).opacity), '1');
+		await toast.getByRole('button', { name: 'Fechar' }).click();
+		await toast.waitFor({ state: 'detached' });
+		await bruno.context().close();
+	}
+});
+
 test('nobody reads the notifications of another', LIMIT, async () => {
 	browser.expect(/403/);
 	const ana = await logIn(browser, demo.url, 'ana');
