@@ -1,5 +1,5 @@
 import { nextTick, ref } from 'vue';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import {
 	useChannel, useEncryptedChannel, useModel, useNotifications, usePresenceChannel, usePrivateChannel,
 	useSubscription, useUser, useWebSocketStatus, useWhisper,
@@ -20,32 +20,69 @@ const everything = () => {
 	const channel = usePrivateChannel(name, { OrderShipped: () => {} });
 	usePresenceChannel(name, { here: () => {}, events: { OrderShipped: () => {} } });
 	useSubscription(channel, () => {});
-	useWhisper(channel, 'typing');
-	useNotifications('App.Models.User.1', { onNotification: () => {} });
+	const { whisper } = useWhisper<{ name: string }>(channel, 'typing');
+	useNotifications('App.Models.User.1', { load: async () => [], onNotification: () => {} });
 	useModel('App.Models.Order', 1, { events: { Updated: () => {} } });
-	useUser({ when: false, events: { OrderShipped: () => {} }, online: () => {} });
+	useUser({ events: { OrderShipped: () => {} }, online: () => {} });
 	useWebSocketStatus();
-	return name;
+	return { name, channel, whisper };
 };
+
+/** The timers of whispers that have been set and not ended. */
+function whisperTimers(): Set<unknown> {
+	const [set, clear] = [globalThis.setTimeout, globalThis.clearTimeout];
+	const pending = new Set<unknown>();
+	vi.spyOn(globalThis, 'setTimeout').mockImplementation(((work: () => void, after?: number) => {
+		const isWhispers = new Error().stack?.includes('src/whisper') ?? false;
+		const timer = set(() => {
+			pending.delete(timer);
+			work();
+		}, after);
+		if (isWhispers) pending.add(timer);
+		return timer;
+	}) as typeof setTimeout);
+	vi.spyOn(globalThis, 'clearTimeout').mockImplementation(((timer: ReturnType<typeof setTimeout>) => {
+		pending.delete(timer);
+		clear(timer);
+	}) as typeof clearTimeout);
+	return pending;
+}
 
 test('1 000 rounds of mounting and unmounting leave nothing behind', async () => {
 	const echo = world.browser({ id: 1, info: { name: 'Ana' } });
 	await state(echo, 'connected');
+	// Signed in once for the connection, as long as it lasts.
+	const { result: { isSignedIn }, unmount: leave } = world.run(echo, () => useUser());
+	await until(() => isSignedIn.value);
+	leave();
 	const before = boundHandlers(echo);
+	const timers = whisperTimers();
 	const first = world.run(echo, everything);
 	expect(boundHandlers(echo)).toBeGreaterThan(before + 20);
 	first.unmount();
+	// Somebody else stays on the channel, so that whispers are heard and sent in each round.
+	const other = world.run(echo, () => usePrivateChannel('orders.1'));
+	await until(() => other.result.value?.subscription.subscribed);
+	let most = 0;
 
 	for (let round = 0; round < 1000; round += 1) {
-		const { result: name, unmount } = world.run(echo, everything);
+		const { result: { name, channel, whisper }, unmount } = world.run(echo, everything);
+		channel.value?.subscription.emit('client-typing', { name: 'Bruno' });
+		// Not more than a server allows in a second.
+		if (round % 100 === 0) expect(whisper({ name: 'Ana' })).toBe(true);
+		most = Math.max(most, timers.size);
 		// Now and then with another name, and with time for what is to be done later.
 		if (round % 3 === 0) name.value = 'orders.2';
 		if (round % 10 === 0) await nextTick();
 		unmount();
 	}
+	expect(most).toBeGreaterThan(1);
+	expect(timers.size).toBe(0);
+	other.unmount();
 	// What was still on its way is left when it has arrived.
 	await until(() => echo.connector.pusher.allChannels().length === 0, { timeout: 60_000 });
-	await world.occupied();
+	await world.occupied('#server-to-user-1');
 	expect(boundHandlers(echo)).toBe(before);
 	expect(echo.connector.channels).toEqual({});
+	vi.restoreAllMocks();
 }, 120_000);
