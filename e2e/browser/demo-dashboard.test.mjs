@@ -121,7 +121,8 @@ test('push and polling are counted as they are', LIMIT, async () => {
 	};
 	const weight = frames.reduce((sum, frame) => sum + Buffer.byteLength(frame) + (Buffer.byteLength(frame) < 126 ? 2 : 4), 0);
 	const events = frames.filter((frame) => frame.includes(EVENT));
-	assert.ok(events.length - push.updates <= 1 && push.updates <= events.length, `${push.updates} updates in ${events.length} events`);
+	// The page and this test hear of a frame at different moments.
+	assert.ok(Math.abs(events.length - push.updates) <= 1, `${push.updates} updates in ${events.length} events`);
 	assert.equal(push.requests, 1 + pushRequests, 'the authorization, and the question for what came before it');
 	// The frames as they were, and two answers of 300 to 900 bytes.
 	assert.ok(push.bytes > weight - 300 && push.bytes < weight + 3000, `${push.bytes} of ${weight} in frames`);
