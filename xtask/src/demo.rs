@@ -3,12 +3,16 @@
 use std::env;
 use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-use crate::run::{cargo_with, command, root};
+use crate::run::{command, root};
+
+/// The oldest Node that builds the pages.
+const NODE: u32 = 20;
 
 /// The pages, with @clarim/vue as npm packs it.
 pub(crate) fn build() -> Result<()> {
+    check_node()?;
     let (vue, web) = (root().join("packages/vue"), root().join("apps/demo/web"));
     let packed = root().join("target/packed");
     fs::create_dir_all(&packed)?;
@@ -35,5 +39,23 @@ pub(crate) fn run() -> Result<()> {
     let file = root().join("target/demo.sqlite");
     let database =
         env::var("DATABASE_URL").unwrap_or_else(|_| format!("sqlite:{}", file.display()));
-    cargo_with(&["run", "-p", "clarim-demo"], &[("DATABASE_URL", &database)])
+    command("cargo", &["run", "-p", "clarim-demo"]).env("DATABASE_URL", &database).exec()
+}
+
+/// A newcomer may not have it, as nothing else here needs it.
+fn check_node() -> Result<()> {
+    let get = format!("install Node {NODE} or later with npm, from https://nodejs.org");
+    let version = |program: &str| command(program, &["--version"]).stdout();
+    let Some(node) = version("node") else {
+        bail!("the demo's pages are built with Node, and there is no program node here: {get}");
+    };
+    let node = node.trim();
+    let major = node.trim_start_matches('v').split('.').next().and_then(|text| text.parse().ok());
+    if major.is_none_or(|major: u32| major < NODE) {
+        bail!("Node {node} is too old to build the demo's pages: {get}");
+    }
+    if version("npm").is_none() {
+        bail!("the demo's pages are built with npm, and there is no program npm here: {get}");
+    }
+    Ok(())
 }

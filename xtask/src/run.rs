@@ -1,6 +1,7 @@
 //! Running other programs.
 
 use std::env;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -41,6 +42,24 @@ pub(crate) struct Run(Command);
 impl Run {
     pub(crate) fn current_dir(mut self, folder: PathBuf) -> Self {
         self.0.current_dir(folder);
+        self
+    }
+
+    /// Becomes the command: signals to this process are then signals to it, and none of the two outlives the
+    /// other. Returns only if it can't be started.
+    pub(crate) fn exec(mut self) -> Result<()> {
+        let error = self.0.exec();
+        Err(error).with_context(|| format!("cannot start {:?}", self.0))
+    }
+
+    /// What the command prints, if it can be started and succeeds.
+    pub(crate) fn stdout(mut self) -> Option<String> {
+        let output = self.0.output().ok().filter(|output| output.status.success())?;
+        String::from_utf8(output.stdout).ok()
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.0.env(name, value);
         self
     }
 
