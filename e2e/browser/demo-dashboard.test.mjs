@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import { startDemo, startNetwork } from '../support/demo.mjs';
-import { accessible, anotherTab, connected, disconnected, fits, logIn, request, shot, token } from './demo.mjs';
+import { accessible, anotherTab, connected, disconnected, fits, logIn, painted, request, shot, token } from './demo.mjs';
 import { Browser, CUT, waitFor } from './support.mjs';
 
 const LIMIT = { timeout: 90_000 };
@@ -220,12 +220,6 @@ test('both languages, light and dark, small and large', LIMIT, async () => {
 test('nothing moves while the charts fill and change', LIMIT, async () => {
 	const page = await open('ana');
 	for (let n = 0; n < 3; n += 1) await change(page);
-	const shift = await page.evaluate(() => new Promise((resolve) => {
-		let sum = 0;
-		new PerformanceObserver((list) => {
-			for (const entry of list.getEntries()) if (!entry.hadRecentInput) sum += entry.value;
-		}).observe({ type: 'layout-shift', buffered: true });
-		requestAnimationFrame(() => requestAnimationFrame(() => resolve(sum)));
-	}));
+	const { shift } = await painted(page);
 	assert.ok(shift < 0.1, `the cumulative layout shift is ${shift}`);
 });

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startDemo, startNetwork } from '../support/demo.mjs';
-import { accessible, anotherTab, connected, disconnected, fits, logIn, request, shot, token } from './demo.mjs';
+import { accessible, anotherTab, connected, disconnected, fits, logIn, painted, request, shot, token } from './demo.mjs';
 import { Browser, CUT, waitFor } from './support.mjs';
 
 const LIMIT = { timeout: 90_000 };
@@ -327,12 +327,6 @@ test('nothing moves while a document comes in', LIMIT, async () => {
 	const page = await logIn(browser, demo.url, 'ana');
 	await page.goto(`${demo.url}/editor/${id}`);
 	await text(page).waitFor();
-	const shift = await page.evaluate(() => new Promise((resolve) => {
-		let sum = 0;
-		new PerformanceObserver((list) => {
-			for (const entry of list.getEntries()) if (!entry.hadRecentInput) sum += entry.value;
-		}).observe({ type: 'layout-shift', buffered: true });
-		requestAnimationFrame(() => requestAnimationFrame(() => resolve(sum)));
-	}));
+	const { shift } = await painted(page);
 	assert.ok(shift < 0.1, `the cumulative layout shift is ${shift}`);
 });

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import { startDemo } from '../support/demo.mjs';
-import { accessible, connected, fits, logIn, request, shot, token } from './demo.mjs';
+import { accessible, connected, fits, logIn, painted, request, shot, token } from './demo.mjs';
 import { Browser, waitFor } from './support.mjs';
 
 const LIMIT = { timeout: 120_000 };
@@ -237,16 +237,7 @@ for (const [size, viewport] of Object.entries(SIZES)) {
 			await page.goto(demo.url + path);
 			await connected(page);
 			await settled(page);
-			const { shift, largest } = await page.evaluate(() => new Promise((resolve) => {
-				const seen = { shift: 0, largest: 0 };
-				new PerformanceObserver((list) => {
-					for (const entry of list.getEntries()) if (!entry.hadRecentInput) seen.shift += entry.value;
-				}).observe({ type: 'layout-shift', buffered: true });
-				new PerformanceObserver((list) => {
-					seen.largest = list.getEntries().at(-1).startTime;
-				}).observe({ type: 'largest-contentful-paint', buffered: true });
-				requestAnimationFrame(() => requestAnimationFrame(() => resolve(seen)));
-			}));
+			const { shift, largest } = await painted(page);
 			assert.ok(shift < 0.1, `${path}: the cumulative layout shift is ${shift}`);
 			assert.ok(largest > 0 && largest < 2500, `${path}: the largest part is painted after ${largest} ms`);
 		}

@@ -68,6 +68,18 @@ export async function accessible(page, what) {
 	assert.deepEqual(serious, [], what);
 }
 
+/** How much has moved by itself on the page, and after how many ms its largest part was painted. */
+export const painted = (page) => page.evaluate(() => new Promise((resolve) => {
+	const seen = { shift: 0, largest: 0 };
+	new PerformanceObserver((list) => {
+		for (const entry of list.getEntries()) if (!entry.hadRecentInput) seen.shift += entry.value;
+	}).observe({ type: 'layout-shift', buffered: true });
+	new PerformanceObserver((list) => {
+		seen.largest = list.getEntries().at(-1).startTime;
+	}).observe({ type: 'largest-contentful-paint', buffered: true });
+	requestAnimationFrame(() => requestAnimationFrame(() => resolve(seen)));
+}));
+
 /** Nothing is wider than the window. */
 export async function fits(page, what) {
 	// The page, and what scrolls in it.

@@ -5,7 +5,7 @@ use std::fs;
 
 use anyhow::{Context, Result, bail};
 
-use crate::run::{command, root};
+use crate::run::{cargo_command, command, root};
 
 /// The oldest Node that builds the pages.
 const NODE: u32 = 20;
@@ -39,7 +39,7 @@ pub(crate) fn run() -> Result<()> {
     let file = root().join("target/demo.sqlite");
     let database =
         env::var("DATABASE_URL").unwrap_or_else(|_| format!("sqlite:{}", file.display()));
-    command("cargo", &["run", "-p", "clarim-demo"]).env("DATABASE_URL", &database).exec()
+    cargo_command(&["run", "-p", "clarim-demo"]).env("DATABASE_URL", &database).exec()
 }
 
 /// A newcomer may not have it, as nothing else here needs it.

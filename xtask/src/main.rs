@@ -122,10 +122,9 @@ fn unit() -> Result<()> {
 }
 
 fn doc() -> Result<()> {
-    run::cargo_with(
-        &["doc", "--workspace", "--all-features", "--no-deps"],
-        &[("RUSTDOCFLAGS", "-D warnings")],
-    )
+    run::cargo_command(&["doc", "--workspace", "--all-features", "--no-deps"])
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .run()
 }
 
 fn vue() -> Result<()> {

@@ -22,18 +22,14 @@ pub(crate) fn command(program: &str, args: &[&str]) -> Run {
 
 /// Runs cargo.
 pub(crate) fn cargo(args: &[&str]) -> Result<()> {
-    cargo_with(args, &[])
+    cargo_command(args).run()
 }
 
-/// Runs cargo with variables in its environment.
-pub(crate) fn cargo_with(args: &[&str], variables: &[(&str, &str)]) -> Result<()> {
-    let mut run = command("cargo", args);
-    if env::var_os("CI").is_some() {
-        // What is built once only has no use for gigabytes that make the next build faster.
-        run.0.env("CARGO_INCREMENTAL", "0");
-    }
-    run.0.envs(variables.iter().copied());
-    run.run()
+/// Cargo, in the repository; however it is run, in the same environment, for another one builds all anew.
+pub(crate) fn cargo_command(args: &[&str]) -> Run {
+    let cargo = command("cargo", args);
+    // What is built once only has no use for gigabytes that make the next build faster.
+    if env::var_os("CI").is_some() { cargo.env("CARGO_INCREMENTAL", "0") } else { cargo }
 }
 
 /// A command that is an error when it fails.
@@ -75,7 +71,7 @@ impl Run {
     }
 
     /// Of `id -u`: whether this is the root user.
-    pub(crate) fn says_root(mut self) -> bool {
-        self.0.output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+    pub(crate) fn says_root(self) -> bool {
+        self.stdout().is_some_and(|id| id.trim() == "0")
     }
 }

@@ -44,9 +44,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     runtime.block_on(async {
         println!("| bus | | |\n|---|---|---|");
         let server = redis();
-        measure("Redis", &format!("redis://127.0.0.1:{}", server.port), &server, options).await?;
+        measure("Redis", &server.url("redis"), &server, options).await?;
         let server = nats(&[]);
-        measure("NATS", &format!("nats://127.0.0.1:{}", server.port), &server, options).await
+        measure("NATS", &server.url("nats"), &server, options).await
     })
 }
 

@@ -187,16 +187,13 @@ impl Channel {
         }
     }
 
-    /// Tells the other nodes all that this one has, and answers those that have asked, if it knows who is
-    /// there.
+    /// Tells the other nodes all that this one has.
     pub(crate) fn say_state(
         &mut self,
         key: &ChannelKey,
         now: Duration,
         (hello, post): (bool, &impl Post),
     ) {
-        let Some(link) = &mut self.link else { return };
-        let (answers, nodes) = link.take_asked();
         let subscriptions = u32::try_from(self.here()).unwrap_or(u32::MAX);
         let online = self.user.as_ref().is_some_and(|user| user.is_here());
         let cached = self.fresh(now).map(|c| (c.number, c.frame.clone()));
@@ -206,8 +203,6 @@ impl Channel {
             subscriptions,
             online,
             cached: cached.as_ref().map(|(number, frame)| (*number, frame.payload().into())),
-            answers,
-            nodes,
             ..State::default()
         };
         if let Some(link) = &mut self.link {

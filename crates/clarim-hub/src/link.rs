@@ -115,7 +115,8 @@ impl Link {
         say(key, &Word::Number(self.number), post);
     }
 
-    /// Tells the others the whole state, in as many parts as it needs. `hello`: theirs are wanted too.
+    /// Tells the others the whole state, in as many parts as it needs, and so answers those that have asked,
+    /// if this node knows who is there. `hello`: theirs are wanted too.
     pub(crate) fn say_state<'a>(
         &mut self,
         key: &ChannelKey,
@@ -128,7 +129,9 @@ impl Link {
             self.told = state.subscriptions;
             self.number += 1;
         }
-        let mut state = State { number: self.number, ..state };
+        let answers = if self.is_open() { std::mem::take(&mut self.asked) } else { Vec::new() };
+        let nodes = u32::try_from(self.remotes.len()).unwrap_or(u32::MAX);
+        let mut state = State { number: self.number, answers, nodes, ..state };
         let mut bytes = 0;
         let mut members = members.peekable();
         while let Some(member) = members.next() {
@@ -142,12 +145,6 @@ impl Link {
             }
         }
         say(key, &if hello { Word::Hello(state) } else { Word::State(state) }, post);
-    }
-
-    /// Who is to be answered, once this node knows who is there, and how many others there are.
-    pub(crate) fn take_asked(&mut self) -> (Vec<NodeId>, u32) {
-        let asked = if self.is_open() { std::mem::take(&mut self.asked) } else { Vec::new() };
-        (asked, u32::try_from(self.remotes.len()).unwrap_or(u32::MAX))
     }
 
     /// Whether no other node is known to have the channel.

@@ -172,15 +172,13 @@ impl Shard {
         if !channel.link.as_ref().is_some_and(|link| link.is_first(post.node_id())) {
             return;
         }
-        let is_there = |id: &str| channel.presence.as_ref().is_some_and(|there| there.has(id));
-        for id in users.iter().filter(|id| app.hooks.members && !is_there(id)) {
-            post.fact(Fact::MemberRemoved(key.clone(), id.clone()));
+        for id in users.iter().filter(|_| app.hooks.members) {
+            if !channel.presence.as_ref().is_some_and(|there| there.has(id)) {
+                channel.tell_left(Fact::MemberRemoved(key.clone(), id.clone()), now, post);
+            }
         }
         if app.hooks.occupancy && *subscribers > 0 && channel.everywhere() == 0 {
-            post.fact(Fact::Vacated(key.clone()));
-        }
-        if let Some(link) = &mut channel.link {
-            link.left_at = Some(now);
+            channel.tell_left(Fact::Vacated(key.clone()), now, post);
         }
     }
 
@@ -206,10 +204,7 @@ impl Shard {
                 }
             }
             Change::Left(id) if app.hooks.members && !is_elsewhere(id) => {
-                post.fact(Fact::MemberRemoved(key.clone(), (*id).into()));
-                if let Some(link) = &mut channel.link {
-                    link.left_at = Some(now);
-                }
+                channel.tell_left(Fact::MemberRemoved(key.clone(), (*id).into()), now, post);
             }
             Change::Subscriptions(count) => {
                 let Some(link) = &mut channel.link else { return };
@@ -217,10 +212,7 @@ impl Shard {
                 if app.hooks.occupancy && link.subscriptions_elsewhere() == 0 {
                     match (before, count) {
                         (0, 1..) => post.fact(Fact::Occupied(key.clone())),
-                        (1.., 0) => {
-                            post.fact(Fact::Vacated(key.clone()));
-                            link.left_at = Some(now);
-                        }
+                        (1.., 0) => channel.tell_left(Fact::Vacated(key.clone()), now, post),
                         _ => {}
                     }
                 }
@@ -296,13 +288,28 @@ impl Shard {
         remote.online = state.online;
         let counted = std::mem::replace(&mut remote.subscriptions, state.subscriptions);
         channel.tell_watchers(key, was_online, post);
-        if counted == 0 && state.subscriptions > 0 && app.hooks.occupancy {
+        if counted != state.subscriptions {
+            self.counted_elsewhere(key, (counted, state.subscriptions), (app, now), post);
+        }
+    }
+
+    /// The number of subscribers of another node has become `count`.
+    fn counted_elsewhere(
+        &mut self,
+        key: &ChannelKey,
+        (before, count): (u32, u32),
+        (app, now): (&App, Duration),
+        post: &impl Post,
+    ) {
+        if before == 0
+            && count > 0
+            && app.hooks.occupancy
+            && let Some(channel) = self.channels.get(key)
+        {
             channel.tell_moved(key, None, now, post);
         }
-        if counted != state.subscriptions {
-            self.count_changed(key, app, now, post);
-            self.end_guard(key, now, post);
-        }
+        self.count_changed(key, app, now, post);
+        self.end_guard(key, now, post);
     }
 
     fn hear_change(
@@ -337,11 +344,7 @@ impl Shard {
             }
             Change::Subscriptions(count) => {
                 let before = std::mem::replace(&mut remote.subscriptions, *count);
-                if before == 0 && *count > 0 && app.hooks.occupancy {
-                    channel.tell_moved(key, None, now, post);
-                }
-                self.count_changed(key, app, now, post);
-                self.end_guard(key, now, post);
+                self.counted_elsewhere(key, (before, *count), (app, now), post);
             }
         }
     }
@@ -363,6 +366,14 @@ impl Channel {
             if app.hooks.members {
                 self.tell_moved(key, Some(member.id.as_str()), now, post);
             }
+        }
+    }
+
+    /// Tells the app's backend that somebody has left, and remembers when that was.
+    fn tell_left(&mut self, fact: Fact, now: Duration, post: &impl Post) {
+        post.fact(fact);
+        if let Some(link) = &mut self.link {
+            link.left_at = Some(now);
         }
     }
 

@@ -146,13 +146,10 @@ impl Client {
 
     /// Whether it gets this text before the connection ends.
     fn read_or_end(&mut self, text: &str) -> Option<()> {
-        let mut buffer = [0; 1024];
         while !self.unread.windows(text.len()).any(|window| window == text.as_bytes()) {
-            let n = self.stream.read(&mut buffer).unwrap();
-            if n == 0 {
+            if !self.has_more() {
                 return None;
             }
-            self.unread.extend_from_slice(&buffer[..n]);
         }
         Some(())
     }
@@ -183,10 +180,15 @@ impl Client {
     }
 
     fn read(&mut self, awaited: &str) {
+        assert!(self.has_more(), "closed while waiting for {awaited}");
+    }
+
+    /// Reads on. `false`: the connection has ended.
+    fn has_more(&mut self) -> bool {
         let mut buffer = [0; 1024];
         let n = self.stream.read(&mut buffer).unwrap();
-        assert!(n > 0, "closed while waiting for {awaited}");
         self.unread.extend_from_slice(&buffer[..n]);
+        n > 0
     }
 }
 

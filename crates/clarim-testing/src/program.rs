@@ -31,6 +31,12 @@ impl Program {
         program
     }
 
+    /// Its address, by this scheme.
+    #[must_use]
+    pub fn url(&self, scheme: &str) -> String {
+        format!("{scheme}://127.0.0.1:{}", self.port)
+    }
+
     /// The operating system's number for it.
     #[must_use]
     pub fn id(&self) -> u32 {

@@ -48,17 +48,8 @@ impl Debounce {
     /// What is to be told now: not that somebody has left, nor that somebody has come back who was not said
     /// to have left.
     pub(super) fn take(&mut self, fact: Fact, now: Duration) -> Verdict {
-        let (who, leaves) = match &fact {
-            Fact::Vacated(channel) => (Who { channel: channel.clone(), user: None }, true),
-            Fact::Occupied(channel) => (Who { channel: channel.clone(), user: None }, false),
-            Fact::MemberRemoved(channel, user) => {
-                (Who { channel: channel.clone(), user: Some(user.clone()) }, true)
-            }
-            Fact::MemberAdded(channel, user) => {
-                (Who { channel: channel.clone(), user: Some(user.clone()) }, false)
-            }
-            _ => return Verdict::Tell(fact),
-        };
+        let Some(who) = who(&fact) else { return Verdict::Tell(fact) };
+        let leaves = is_leaving(&fact);
         let before = self.held.remove(&who).map(|(_, held)| held);
         match (before, leaves) {
             // Back, before anybody was told.
@@ -119,6 +110,16 @@ impl Debounce {
         queue.push_back((now + pause, self.number, who.clone()));
         self.held.insert(who, (self.number, fact));
     }
+}
+
+/// Who comes or leaves, by this fact.
+fn who(fact: &Fact) -> Option<Who> {
+    let user = match fact {
+        Fact::Vacated(_) | Fact::Occupied(_) => None,
+        Fact::MemberRemoved(_, user) | Fact::MemberAdded(_, user) => Some(user.clone()),
+        _ => return None,
+    };
+    Some(Who { channel: fact.channel().clone(), user })
 }
 
 fn is_leaving(fact: &Fact) -> bool {

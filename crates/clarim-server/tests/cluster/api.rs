@@ -11,7 +11,7 @@ use crate::node::Node;
 #[tokio::test]
 async fn answers_are_those_of_the_cluster_from_any_node() {
     let server = redis();
-    let url = format!("redis://127.0.0.1:{}", server.port);
+    let url = server.url("redis");
     let nodes = [(); 3].map(|()| Node::start(&url, &[]));
     for node in &nodes {
         node.is_ready(2).await;
@@ -53,7 +53,7 @@ async fn answers_are_those_of_the_cluster_from_any_node() {
 #[tokio::test]
 async fn an_answer_without_a_silent_node_comes_at_the_deadline_and_says_so() {
     let server = redis();
-    let url = format!("redis://127.0.0.1:{}", server.port);
+    let url = server.url("redis");
     let settings = ["CLARIM_SCALING_TIMEOUT=500", "CLARIM_SCALING_LEASE=60"];
     let nodes = [(); 3].map(|()| Node::start(&url, &settings));
     for node in &nodes {

@@ -184,7 +184,7 @@ async fn redis_killed_and_started_again() {
 #[tokio::test]
 async fn nats_killed_and_started_again() {
     let server = nats(&[]);
-    let url = format!("nats://127.0.0.1:{}", server.port);
+    let url = server.url("nats");
     let nodes = (0..3).map(|_| Node::start(&url, &[])).collect();
     bus_killed_and_started_again(server, nodes).await;
 }

@@ -16,7 +16,7 @@ use crate::node::{Node, eventually};
 #[tokio::test]
 async fn rubbish_is_counted_and_harms_nobody() {
     let server = redis();
-    let node = Node::start(&format!("redis://127.0.0.1:{}", server.port), &[]);
+    let node = Node::start(&server.url("redis"), &[]);
     let mut client = Client::on(&node, "presence-room", "ana").await;
     let name = ChannelName::parse("presence-room", 200).unwrap();
     let subjects = [nodes_subject("reverb"), channel_subject("reverb", "1", &name)];
@@ -61,7 +61,7 @@ fn stdin(bytes: &[u8]) -> std::fs::File {
 #[tokio::test]
 async fn an_event_from_outside_is_checked_by_each_node() {
     let server = redis();
-    let url = format!("redis://127.0.0.1:{}", server.port);
+    let url = server.url("redis");
     let nodes = [Node::start(&url, &[]), Node::start(&url, &[])];
     nodes[0].is_ready(1).await;
     let mut clients = Vec::new();

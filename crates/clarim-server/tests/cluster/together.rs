@@ -213,7 +213,7 @@ async fn nothing_comes_to_a_node_without_interest(nodes: &[Node; 3]) {
 #[tokio::test]
 async fn on_redis() {
     let server = redis();
-    everything(&format!("redis://127.0.0.1:{}", server.port)).await;
+    everything(&server.url("redis")).await;
 }
 
 #[tokio::test]
@@ -246,7 +246,7 @@ async fn on_nats_servers_that_pass_on_to_each_other() {
 #[tokio::test]
 async fn on_nats() {
     let server = nats(&[]);
-    everything(&format!("nats://127.0.0.1:{}", server.port)).await;
+    everything(&server.url("nats")).await;
 }
 
 fn guard() -> Guard {
@@ -298,7 +298,7 @@ async fn on_nats_with_tls() {
 #[tokio::test]
 async fn clusters_with_different_prefixes_do_not_hear_each_other() {
     let server = redis();
-    let url = format!("redis://127.0.0.1:{}", server.port);
+    let url = server.url("redis");
     let (a, b) = (Node::start(&url, &[]), Node::start(&url, &["REVERB_SCALING_CHANNEL=other"]));
     let (mut here, mut there) =
         (Client::on(&a, "news", "").await, Client::on(&b, "news", "").await);
@@ -311,7 +311,7 @@ async fn clusters_with_different_prefixes_do_not_hear_each_other() {
 #[tokio::test]
 async fn a_node_that_stops_says_so() {
     let server = redis();
-    let url = format!("redis://127.0.0.1:{}", server.port);
+    let url = server.url("redis");
     let lease = ["CLARIM_SCALING_LEASE=30"];
     let (stays, goes) = (Node::start(&url, &lease), Node::start(&url, &lease));
     stays.is_ready(1).await;

@@ -76,19 +76,19 @@ async fn a_queue_worker_publishes(url: &str) {
 #[tokio::test]
 async fn a_queue_worker_publishes_onto_redis() {
     let server = redis();
-    a_queue_worker_publishes(&format!("redis://127.0.0.1:{}", server.port)).await;
+    a_queue_worker_publishes(&server.url("redis")).await;
 }
 
 #[tokio::test]
 async fn a_queue_worker_publishes_onto_nats() {
     let server = nats(&[]);
-    a_queue_worker_publishes(&format!("nats://127.0.0.1:{}", server.port)).await;
+    a_queue_worker_publishes(&server.url("nats")).await;
 }
 
 #[tokio::test]
 async fn an_event_reaches_the_clients_of_all_nodes_without_http() {
     let mut server = redis();
-    let url = format!("redis://127.0.0.1:{}", server.port);
+    let url = server.url("redis");
     let nodes = [node(&url), node(&url)];
     let mut clients = clients(&nodes).await;
     let clarim = Clarim::new(settings(&url, &[])).unwrap();

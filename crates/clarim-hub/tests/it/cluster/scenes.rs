@@ -10,10 +10,30 @@ use clarim_hub::cluster::TICK;
 use crate::cluster::net::{LEASE, Net};
 use crate::cluster::view::{Client, publish};
 
+/// An app whose clients may be silent for as long as a scene takes.
+fn app() -> App {
+    App { ping_interval: Duration::from_secs(1_000_000), ..App::new("one", "key", "secret") }
+}
+
+/// An app whose backend hears who comes and leaves.
+fn told_app() -> App {
+    let mut app = app();
+    (app.hooks.occupancy, app.hooks.members) = (true, true);
+    app
+}
+
 fn net(nodes: usize) -> Net {
-    let mut app = App::new("one", "key", "secret");
-    app.ping_interval = Duration::from_secs(1_000_000);
-    Net::new(nodes, app, true)
+    Net::new(nodes, app(), true)
+}
+
+/// Two nodes, with Ana on the first and Ben on the second.
+fn ana_and_ben() -> (Net, Client, Client) {
+    let mut net = net(2);
+    let (mut ana, mut ben) = (Client::connect(&mut net, 0), Client::connect(&mut net, 1));
+    ana.subscribe(&mut net, "presence-room", "ana");
+    ben.subscribe(&mut net, "presence-room", "ben");
+    net.settle();
+    (net, ana, ben)
 }
 
 fn users(names: &[&str]) -> BTreeSet<String> {
@@ -67,11 +87,7 @@ fn who_joins_a_presence_channel_knows_the_members_of_all_nodes() {
 
 #[test]
 fn the_members_of_a_node_that_dies_leave_by_the_end_of_its_lease() {
-    let mut net = net(2);
-    let (mut ana, mut ben) = (Client::connect(&mut net, 0), Client::connect(&mut net, 1));
-    ana.subscribe(&mut net, "presence-room", "ana");
-    ben.subscribe(&mut net, "presence-room", "ben");
-    net.settle();
+    let (mut net, _ana, mut ben) = ana_and_ben();
     net.replace(0);
     net.pass(LEASE - Duration::from_secs(3));
     ben.hear(&mut net);
@@ -83,11 +99,7 @@ fn the_members_of_a_node_that_dies_leave_by_the_end_of_its_lease() {
 
 #[test]
 fn nobody_leaves_because_the_bus_was_away() {
-    let mut net = net(2);
-    let (mut ana, mut ben) = (Client::connect(&mut net, 0), Client::connect(&mut net, 1));
-    ana.subscribe(&mut net, "presence-room", "ana");
-    ben.subscribe(&mut net, "presence-room", "ben");
-    net.settle();
+    let (mut net, mut ana, mut ben) = ana_and_ben();
     net.cut(0);
     net.cut(1);
     net.pass(LEASE * 3);
@@ -114,11 +126,7 @@ fn nobody_leaves_because_the_bus_was_away() {
 
 #[test]
 fn nobody_leaves_because_the_bus_is_back_for_some_earlier_than_for_others() {
-    let mut net = net(2);
-    let (mut ana, mut ben) = (Client::connect(&mut net, 0), Client::connect(&mut net, 1));
-    ana.subscribe(&mut net, "presence-room", "ana");
-    ben.subscribe(&mut net, "presence-room", "ben");
-    net.settle();
+    let (mut net, mut ana, _ben) = ana_and_ben();
     net.cut(0);
     net.cut(1);
     net.mend(0);
@@ -162,9 +170,7 @@ fn a_node_that_was_frozen_is_given_up_and_comes_back_without_false_leaves() {
 #[test]
 fn who_joins_waits_for_the_members_of_a_slow_node_whether_the_bus_counts_or_not() {
     for counts in [true, false] {
-        let mut app = App::new("one", "key", "secret");
-        app.ping_interval = Duration::from_secs(1_000_000);
-        let mut net = Net::new(3, app, counts);
+        let mut net = Net::new(3, app(), counts);
         for (node, user) in [(0, "ana"), (1, "ben")] {
             Client::connect(&mut net, node).subscribe(&mut net, "presence-room", user);
             net.settle();
@@ -243,11 +249,7 @@ fn a_join_costs_as_much_in_a_large_cluster_as_in_a_small_one() {
 
 #[test]
 fn a_bus_that_is_away_for_longer_than_four_leases_makes_the_others_leave() {
-    let mut net = net(2);
-    let (mut ana, mut ben) = (Client::connect(&mut net, 0), Client::connect(&mut net, 1));
-    ana.subscribe(&mut net, "presence-room", "ana");
-    ben.subscribe(&mut net, "presence-room", "ben");
-    net.settle();
+    let (mut net, mut ana, mut ben) = ana_and_ben();
     net.cut(0);
     net.cut(1);
     net.pass(LEASE * 5);
@@ -285,10 +287,7 @@ fn assert_told_once_that_ana_left(net: &Net) {
 #[test]
 fn a_backend_hears_of_those_who_were_alone_on_a_node_that_dies() {
     for counts in [true, false] {
-        let mut app = App::new("one", "key", "secret");
-        app.ping_interval = Duration::from_secs(1_000_000);
-        (app.hooks.occupancy, app.hooks.members) = (true, true);
-        let mut net = Net::new(4, app, counts);
+        let mut net = Net::new(4, told_app(), counts);
         let mut ana = Client::connect(&mut net, 0);
         ana.subscribe(&mut net, "presence-room", "ana");
         net.settle();
@@ -313,10 +312,7 @@ fn a_backend_hears_of_those_who_were_alone_on_a_node_that_dies() {
 
 #[test]
 fn a_backend_does_not_hear_that_all_have_left_because_the_bus_has() {
-    let mut app = App::new("one", "key", "secret");
-    app.ping_interval = Duration::from_secs(1_000_000);
-    (app.hooks.occupancy, app.hooks.members) = (true, true);
-    let mut net = Net::new(2, app, true);
+    let mut net = Net::new(2, told_app(), true);
     let mut ana = Client::connect(&mut net, 0);
     ana.subscribe(&mut net, "presence-room", "ana");
     net.settle();
