@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startDemo, startNetwork } from '../support/demo.mjs';
-import { accessible, anotherTab, connected, disconnected, fits, logIn, painted, request, shot, token } from './demo.mjs';
+import { accessible, anotherTab, connected, disconnected, fits, logIn, painted, request, shot, text, toEnd, token } from './demo.mjs';
 import { Browser, CUT, waitFor } from './support.mjs';
 
 const LIMIT = { timeout: 90_000 };
@@ -21,8 +21,6 @@ after(async () => {
 });
 
 afterEach(() => browser.endTest());
-
-const text = (page) => page.locator('.document-text');
 
 async function open(login, id, site = demo.url, options = {}) {
 	const page = await logIn(browser, site, login, options);
@@ -79,8 +77,7 @@ test('what one writes the others read, with its form, and it is stored', LIMIT, 
 	assert.deepEqual(await written(bruno, 'h1'), ['Plano']);
 	assert.deepEqual(await written(bruno, 'strong'), ['decisão']);
 	// What looks like markup is text.
-	await text(bruno).click();
-	await bruno.keyboard.press('Control+End');
+	await toEnd(bruno);
 	await bruno.keyboard.press('Enter');
 	await bruno.keyboard.type('<img src=x onerror=alert(1)>');
 	await reads(ana, ['Plano', 'Uma decisão', '<img src=x onerror=alert(1)>']);
@@ -97,8 +94,7 @@ test('three who type at once, one of them cut off and back, end with the same te
 	const carla = await open('carla', id, network.url);
 	const pages = [ana, bruno, carla];
 	for (const [n, page] of pages.entries()) {
-		await text(page).click();
-		await page.keyboard.press('Control+End');
+		await toEnd(page);
 		await page.keyboard.press('Enter');
 		await page.keyboard.type(`começo ${n}.`);
 		for (const other of pages) await waitFor('it everywhere', async () => (await paragraphs(other)).join(' ').includes(`começo ${n}.`));
@@ -155,8 +151,7 @@ test('what was deleted and undone while cut off is merged too, and a reload lose
 	browser.expect(CUT);
 	network.cut();
 	await disconnected(bruno);
-	await text(bruno).click();
-	await bruno.keyboard.press('Control+End');
+	await toEnd(bruno);
 	for (let n = 0; n < 5; n += 1) await bruno.keyboard.press('Backspace');
 	await bruno.keyboard.press('Enter');
 	await bruno.keyboard.type('quatro');
@@ -172,8 +167,7 @@ test('what was deleted and undone while cut off is merged too, and a reload lose
 	for (const page of [ana, bruno]) await reads(page, ['zero um dois', 'quatro']);
 	assert.equal(await bruno.evaluate(() => Object.keys(sessionStorage).filter((key) => key.startsWith('document.')).length), 0);
 	// One undoes what one did, not what the others did.
-	await text(bruno).click();
-	await bruno.keyboard.press('Control+End');
+	await toEnd(bruno);
 	await bruno.keyboard.type(' cinco');
 	await reads(ana, ['zero um dois', 'quatro cinco']);
 	await ana.keyboard.press('Control+z');

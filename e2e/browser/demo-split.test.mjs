@@ -6,7 +6,7 @@ import { isServing, startPart } from '../support/demo.mjs';
 import { folder, run } from '../support/programs.mjs';
 import { freePort, startServer } from '../support/server.mjs';
 import { startPostgres, startRedis } from '../support/stores.mjs';
-import { connected, connection, logIn, request } from './demo.mjs';
+import { connected, connection, logIn, request, text, toEnd } from './demo.mjs';
 import { Browser, waitFor } from './support.mjs';
 
 const LIMIT = { timeout: 60_000 };
@@ -162,7 +162,6 @@ test('what the scheduler measures is pushed to the dashboard, and tells whose li
 
 test('a document that two write at once is in PostgreSQL, and outlives the process of the pages', LIMIT, async () => {
 	const [ana, bruno] = [await logIn(browser, url, 'ana'), await logIn(browser, url, 'bruno')];
-	const text = (page) => page.locator('.document-text');
 	const reads = (page, what) => waitFor(`${what} in the document`, async () => (await text(page).innerText()).includes(what));
 	for (const page of [ana, bruno]) {
 		await page.goto(`${url}/editor/1`);
@@ -170,8 +169,7 @@ test('a document that two write at once is in PostgreSQL, and outlives the proce
 		await connected(page);
 	}
 	for (const [page, what] of [[ana, 'Guardado no PostgreSQL.'], [bruno, 'Por duas pessoas.']]) {
-		await text(page).click();
-		await page.keyboard.press('Control+End');
+		await toEnd(page);
 		await page.keyboard.insertText(what);
 		for (const one of [ana, bruno]) await reads(one, what);
 		await page.locator('.save-state[data-state=saved]').waitFor();

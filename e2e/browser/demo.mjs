@@ -68,6 +68,28 @@ export async function accessible(page, what) {
 	assert.deepEqual(serious, [], what);
 }
 
+/** The text of a document, in the editor. */
+export const text = (page) => page.locator('.document-text');
+
+/** The cursor to the end of the document. The editor still takes in where a click was while keys come already. */
+export async function toEnd(page) {
+	await text(page).click();
+	await waitFor('the cursor at the end', async () => {
+		await page.keyboard.press('Control+End');
+		return text(page).evaluate(async (root) => {
+			await new Promise((resolve) => { requestAnimationFrame(() => setTimeout(resolve, 50)); });
+			const { focusNode, focusOffset } = getSelection();
+			if (!root.contains(focusNode)) return false;
+			const rest = document.createRange();
+			rest.setStart(focusNode, focusOffset);
+			rest.setEnd(root, root.childNodes.length);
+			const behind = rest.cloneContents();
+			for (const caret of behind.querySelectorAll('.caret')) caret.remove();
+			return behind.textContent === '';
+		});
+	});
+}
+
 /** How much has moved by itself on the page, and after how many ms its largest part was painted. */
 export const painted = (page) => page.evaluate(() => new Promise((resolve) => {
 	const seen = { shift: 0, largest: 0 };
