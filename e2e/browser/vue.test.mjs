@@ -8,6 +8,7 @@ import { createServer } from 'node:http';
 import { extname, join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { isDeepStrictEqual } from 'node:util';
 import Pusher from 'pusher';
 import { build } from 'vite';
 import { app, startServer } from '../support/server.mjs';
@@ -37,8 +38,15 @@ before(async () => {
 		configFile: false,
 		envFile: false,
 		logLevel: 'error',
-		// With the compiler, as the templates are strings.
-		resolve: { alias: { vue: 'vue/dist/vue.esm-bundler.js' } },
+		resolve: {
+			alias: {
+				// With the compiler, as the templates are strings.
+				vue: 'vue/dist/vue.esm-bundler.js',
+				'@clarim/vue': fileURLToPath(new URL('../../packages/vue/src/index.ts', import.meta.url)),
+			},
+			// The package has a Vue of its own for its tests; a component of one Vue is unknown to another.
+			dedupe: ['vue', 'laravel-echo', 'pusher-js'],
+		},
 		define: {
 			__VUE_OPTIONS_API__: 'true',
 			__VUE_PROD_DEVTOOLS__: 'false',
@@ -269,3 +277,51 @@ for (const path of ['/tutorial', '/echo-vue']) {
 		await shot(ana, path, 'online-again');
 	});
 }
+
+test('when the name of a channel changes, @clarim/vue follows it, and echo-vue does not', LIMIT, async () => {
+	const context = await logIn(ANA);
+	const ways = ['clarim', 'echo-vue', 'echo-vue-dependencies'];
+	const pages = await Promise.all(ways.map(async (way) => {
+		const page = await context.newPage();
+		await page.goto(`${site}/follow/${way}`);
+		return page;
+	}));
+	const subscriptions = async (channel) => {
+		const asked = { path: `/channels/${channel}`, params: { info: 'subscription_count' } };
+		return (await (await pusher.get(asked)).json()).subscription_count ?? 0;
+	};
+	const subscribed = async (wanted) => {
+		let seen;
+		await waitFor(`the subscriptions ${JSON.stringify(wanted)}`, async () => {
+			const counts = Object.keys(wanted).map(async (channel) => [channel, await subscriptions(channel)]);
+			seen = Object.fromEntries(await Promise.all(counts));
+			return isDeepStrictEqual(seen, wanted);
+		}).catch((error) => { throw new Error(`${error.message}, but saw ${JSON.stringify(seen)}`, { cause: error }); });
+	};
+	const ship = async (order, title) => {
+		assert.equal((await broadcast(`private-orders.${order}`, 'OrderShipped', title)).status, 200);
+	};
+
+	await subscribed({ news: 3, 'private-orders.7': 3, 'private-orders.8': 0 });
+	await ship(7, 'of 7');
+	for (const [i, page] of pages.entries()) {
+		await waitFor(`the event of 7 on ${ways[i]}`, async () => (await items(page, 'heard')).includes('of 7'));
+		await page.fill('#order', '8');
+	}
+	// The first page has gone from 7 to 8, the second has stayed, and the third has only gone.
+	await subscribed({ news: 3, 'private-orders.7': 1, 'private-orders.8': 1 });
+	await ship(8, 'of 8');
+	await ship(7, 'of 7 again');
+	await ship(8, 'of 8 again');
+	// What comes last, so that what is missing then has not come.
+	await broadcast('news', 'NewsPublished', 'end');
+
+	for (const [i, heard] of [
+		['of 7', 'of 8', 'of 8 again', 'end'],
+		['of 7', 'of 7 again', 'end'],
+		['of 7', 'end'],
+	].entries()) {
+		await waitFor(`the end on ${ways[i]}`, async () => (await items(pages[i], 'heard')).includes('end'));
+		assert.deepEqual(await items(pages[i], 'heard'), heard, ways[i]);
+	}
+});

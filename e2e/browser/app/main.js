@@ -1,18 +1,23 @@
-// /tutorial and /echo-vue are the same chat, written in two ways.
+// /tutorial and /echo-vue are the same chat, written in two ways. /follow/… is not a chat.
 
 import { createApp, ref } from 'vue';
 
-const user = JSON.parse(decodeURIComponent(document.cookie.match(/user=([^;]+)/)[1]));
-const chat = location.pathname === '/tutorial'
-	? await import('./tutorial/Chat.js')
-	: await import('./echo-vue/Chat.js');
+const pages = {
+	tutorial: async () => showChat(await import('./tutorial/Chat.js')),
+	'echo-vue': async () => showChat(await import('./echo-vue/Chat.js')),
+	follow: () => import('./follow.js'),
+};
+await pages[location.pathname.split('/')[1]]();
 
-createApp({
-	components: { Chat: chat.default, ConnectionIndicator: chat.ConnectionIndicator },
-	setup: () => ({ user, open: ref(true) }),
-	template: `
-		<ConnectionIndicator />
-		<button id="toggle" @click="open = !open">{{ open ? 'Sair da sala' : 'Entrar na sala' }}</button>
-		<Chat v-if="open" :chat-id="1" :auth="{ user }" />
-	`,
-}).mount('#app');
+function showChat(chat) {
+	const user = JSON.parse(decodeURIComponent(document.cookie.match(/user=([^;]+)/)[1]));
+	createApp({
+		components: { Chat: chat.default, ConnectionIndicator: chat.ConnectionIndicator },
+		setup: () => ({ user, open: ref(true) }),
+		template: `
+			<ConnectionIndicator />
+			<button id="toggle" @click="open = !open">{{ open ? 'Sair da sala' : 'Entrar na sala' }}</button>
+			<Chat v-if="open" :chat-id="1" :auth="{ user }" />
+		`,
+	}).mount('#app');
+}
