@@ -251,6 +251,17 @@ impl Fact {
             | Self::ClientEvent { channel, .. } => channel,
         }
     }
+
+    /// Bytes that it keeps alive, for bounding what waits.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let bytes = match self {
+            Self::MemberAdded(_, user) | Self::MemberRemoved(_, user) => user.len(),
+            Self::ClientEvent { event, data, .. } => event.len() + data.len(),
+            Self::Occupied(_) | Self::Vacated(_) | Self::CacheMiss(_) | Self::Count(..) => 0,
+        };
+        size_of::<Self>() + self.channel().name.as_str().len() + bytes
+    }
 }
 
 /// Something for the bus of a cluster. As with entries, what concerns one channel is told under that

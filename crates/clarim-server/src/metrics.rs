@@ -210,9 +210,12 @@ impl Collector for Scrape {
             bus(cluster, &mut sheet)?;
         }
         let counts = &self.webhooks;
-        let events = [("sent", counts.sent.get()), ("dropped", counts.dropped.get())];
-        let help = "Webhook events: taken by an endpoint, or given up";
+        let events = [("sent", counts.sent.get()), ("dropped", counts.dropped())];
+        let help =
+            "Webhook events: taken by an endpoint, or dropped: for want of room, or given up";
         sheet.counters("clarim_webhook_events", help, "as", events.into_iter())?;
+        let help = "Webhook events that wait for their endpoint to take them";
+        sheet.gauge("clarim_webhook_events_waiting", help, counts.waiting())?;
         let help = "Webhook requests that failed, and were made again or given up";
         sheet.counter("clarim_webhook_failures", help, counts.failed.get())?;
         log(&mut sheet)?;

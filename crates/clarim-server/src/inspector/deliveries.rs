@@ -13,8 +13,8 @@ pub(super) fn list(http: &Http) -> Answer {
 
 pub(super) fn replay(http: &Http, id: &str) -> Result<Answer, Refused> {
     let gone = || Refused::new(StatusCode::NOT_FOUND, "This delivery is not kept any more.");
-    match http.webhooks.log.replay(id.parse().map_err(|_| gone())?) {
-        Replay::Queued => Ok(json_value(&json!({}))),
+    match http.webhooks.replay(id.parse().map_err(|_| gone())?) {
+        Replay::Queued(_) => Ok(json_value(&json!({}))),
         Replay::Gone => Err(gone()),
         Replay::Full => Err(Refused::busy("The endpoint's queue is full. Try again.")),
     }

@@ -10,11 +10,10 @@ use clarim_protocol::auth::AppKey;
 use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Uri};
-use serde_json::Value;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Counts, Event, QUEUE, payload};
+use super::queue::{BYTES, Queue, Queued, Waiting, WeakQueue, queue};
+use super::{Counts, Event, Losses, payload};
 use crate::client::{HttpClient, Reach, cause, client};
 use crate::settings::Webhook;
 
@@ -35,8 +34,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Endpoint {
     webhook: Webhook,
-    events: mpsc::Sender<Value>,
+    events: Queue<Arc<Event>>,
     counts: Arc<Counts>,
+    losses: Losses,
+}
+
+impl Event {
+    /// Bytes that it takes.
+    pub(super) fn weight(&self) -> usize {
+        size_of::<Self>() + self.channel.len() + self.body.get().len()
+    }
 }
 
 impl Endpoint {
@@ -47,7 +54,7 @@ impl Endpoint {
         counts: Arc<Counts>,
         reach: Reach,
     ) -> io::Result<(Self, impl Future<Output = ()> + use<>)> {
-        let (sender, events) = mpsc::channel(QUEUE);
+        let (queue, events) = queue(BYTES);
         let client = client(webhook.url.scheme_str() == Some("https"), PATIENCE, reach)?;
         let sends = Sender {
             webhook: webhook.clone(),
@@ -56,17 +63,27 @@ impl Endpoint {
             reach,
             client,
             counts: counts.clone(),
-            queue: sender.downgrade(),
+            queue: queue.downgrade(),
         };
-        Ok((Self { webhook, events: sender, counts }, sends.run(events)))
+        Ok((Self { webhook, events: queue, counts, losses: Losses::default() }, sends.run(events)))
     }
 
     /// Takes an event that it wants to hear of, if there is room.
-    pub(super) fn take(&self, event: &Event) {
-        if self.webhook.wants(event.name, &event.channel)
-            && self.events.try_send(event.body.clone()).is_err()
-        {
-            self.counts.dropped.add(1);
+    pub(super) fn take(&self, event: &Arc<Event>) {
+        if !self.webhook.wants(event.name, &event.channel) {
+            return;
+        }
+        if self.events.put(event.clone(), event.weight()) {
+            return self.counts.taken.add(1);
+        }
+        self.counts.overflowed.add(1);
+        if let Some(count) = self.losses.add(Instant::now().into_std()) {
+            let url = self.webhook.shown();
+            tracing::warn!(
+                url,
+                count,
+                "webhook events are dropped: the endpoint takes them too slowly or not at all, and no more may wait"
+            );
         }
     }
 }
@@ -78,29 +95,31 @@ struct Sender {
     reach: Reach,
     client: HttpClient,
     counts: Arc<Counts>,
-    queue: mpsc::WeakSender<Value>,
+    queue: WeakQueue<Arc<Event>>,
 }
 
 impl Sender {
-    async fn run(self, mut events: mpsc::Receiver<Value>) {
+    async fn run(self, mut events: Waiting<Arc<Event>>) {
         let mut batch = Vec::new();
-        while events.recv_many(&mut batch, BATCH).await > 0 {
+        while events.take_many(&mut batch, BATCH).await {
             self.deliver(&batch).await;
             batch.clear();
         }
     }
 
     /// Sends until it is taken, or for too long.
-    async fn deliver(&self, events: &[Value]) {
-        let body = Bytes::from(payload::request(events));
-        let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
+    async fn deliver(&self, batch: &[Queued<Arc<Event>>]) {
+        let events: Vec<_> = batch.iter().map(|queued| queued.value.clone()).collect();
+        let count = events.len() as u64;
+        let body = Bytes::from(payload::request(events.iter().map(Arc::as_ref)));
+        let (begun, mut pauses) = (Instant::now(), Pauses(FIRST_PAUSE));
         let url = self.webhook.shown();
         let log = &self.counts.log;
-        let id = log.begin((&self.app, &url), (events, body.len()), &self.queue);
+        let id = log.begin((&self.app, &url), (events, body.len()), self.queue.clone());
         loop {
             let reason = match timeout(PATIENCE, self.send(&body)).await {
                 Ok(Ok(())) => {
-                    self.counts.sent.add(events.len() as u64);
+                    self.counts.sent.add(count);
                     log.attempt(id, None);
                     return;
                 }
@@ -109,16 +128,14 @@ impl Sender {
             };
             self.counts.failed.add(1);
             log.attempt(id, Some(&reason));
-            if begun.elapsed() + pause > GIVE_UP {
-                self.counts.dropped.add(events.len() as u64);
+            let Some(pause) = pauses.next(begun.elapsed(), fastrand::f64()) else {
+                self.counts.given_up.add(count);
                 log.give_up(id);
-                let count = events.len();
                 tracing::warn!(url, reason, count, "webhook events are given up");
                 return;
-            }
+            };
             tracing::debug!(url, reason, "a webhook request failed; it is made again");
-            sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            sleep(pause).await;
         }
     }
 
@@ -147,7 +164,44 @@ impl Sender {
     }
 }
 
+/// The pauses between requests for the same events: this is the next one at most.
+#[derive(Debug)]
+struct Pauses(Duration);
+
+impl Pauses {
+    /// How long to wait before it is tried again, where trying has begun so long ago; `chance` is from 0 to 1,
+    /// and spreads the requests of many servers. `None`: no more.
+    fn next(&mut self, elapsed: Duration, chance: f64) -> Option<Duration> {
+        let longest = self.0;
+        self.0 = (longest * 2).min(LONGEST_PAUSE);
+        (elapsed + longest <= GIVE_UP).then(|| longest.mul_f64(0.5 + chance / 2.0))
+    }
+}
+
 /// A URL without what may be a secret in it.
 pub(crate) fn shown(url: &Uri) -> String {
     format!("{}://{}{}", url.scheme_str().unwrap_or("http"), url.host().unwrap_or(""), url.path())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_minute_and_after_five_minutes_it_is_given_up() {
+        for chance in [0.0, 0.5, 1.0] {
+            let mut pauses = Pauses(FIRST_PAUSE);
+            let (mut elapsed, mut all) = (Duration::ZERO, Vec::new());
+            while let Some(pause) = pauses.next(elapsed, chance) {
+                elapsed += pause;
+                all.push(pause.as_millis() as f64);
+            }
+            let share = 0.5 + chance / 2.0;
+            let doubling = [500.0, 1e3, 2e3, 4e3, 8e3, 16e3, 32e3].map(|pause| pause * share);
+            assert_eq!(all[..7], doubling);
+            assert!(all[7..].iter().all(|pause| *pause == 60e3 * share), "{all:?}");
+            let last = GIVE_UP - LONGEST_PAUSE;
+            assert!(elapsed > last && elapsed <= GIVE_UP, "{elapsed:?}");
+        }
+    }
 }

@@ -1,11 +1,12 @@
 //! The last requests to each endpoint, for people to look at, and to send again.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
+use super::Event;
+use super::queue::WeakQueue;
 use crate::clock::now_ms;
 
 /// Deliveries that are kept, of all endpoints, and the bytes of their events.
@@ -35,16 +36,17 @@ struct Delivery {
     end: Option<&'static str>,
     /// Why the last attempt has failed.
     problem: Option<String>,
-    events: Vec<Value>,
+    events: Vec<Arc<Event>>,
     bytes: usize,
     /// The endpoint's queue, which ends without regard to this.
-    queue: mpsc::WeakSender<Value>,
+    queue: WeakQueue<Arc<Event>>,
 }
 
 /// What has become of a wish to send something again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Replay {
-    Queued,
+    /// So many events.
+    Queued(usize),
     /// It is not kept any more.
     Gone,
     /// The endpoint's queue has no room.
@@ -56,8 +58,8 @@ impl Log {
     pub(super) fn begin(
         &self,
         (app, url): (&str, &str),
-        (events, bytes): (&[Value], usize),
-        queue: &mpsc::WeakSender<Value>,
+        (events, bytes): (Vec<Arc<Event>>, usize),
+        queue: WeakQueue<Arc<Event>>,
     ) -> u64 {
         let mut log = self.lock();
         let id = log.next;
@@ -71,9 +73,9 @@ impl Log {
             attempts: 0,
             end: None,
             problem: None,
-            events: events.to_vec(),
+            events,
             bytes,
-            queue: queue.clone(),
+            queue,
         });
         while log.all.len() > KEPT || log.bytes > BYTES {
             let Some(oldest) = log.all.pop_front() else { break };
@@ -100,7 +102,7 @@ impl Log {
         let log = self.lock();
         let shown = log.all.iter().rev().map(|delivery| {
             let named =
-                |event: &Value| json!({ "name": event["name"], "channel": event["channel"] });
+                |event: &Arc<Event>| json!({ "name": event.name, "channel": event.channel });
             json!({
                 "id": delivery.id, "app": delivery.app, "url": delivery.url,
                 "at": delivery.began_ms, "attempts": delivery.attempts,
@@ -118,14 +120,11 @@ impl Log {
             return Replay::Gone;
         };
         let Some(queue) = delivery.queue.upgrade() else { return Replay::Gone };
-        // All of them or none.
-        let Ok(places) = queue.try_reserve_many(delivery.events.len()) else {
-            return Replay::Full;
-        };
-        for (place, event) in places.zip(&delivery.events) {
-            place.send(event.clone());
+        let events = delivery.events.iter().map(|event| (event.clone(), event.weight()));
+        match queue.put_all(events) {
+            true => Replay::Queued(delivery.events.len()),
+            false => Replay::Full,
         }
-        Replay::Queued
     }
 
     fn change(&self, id: u64, change: impl FnOnce(&mut Delivery)) {
@@ -144,14 +143,19 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::webhooks::queue::queue;
+
+    fn event(name: &'static str) -> Arc<Event> {
+        let body = serde_json::value::to_raw_value(&json!({ "name": name })).unwrap();
+        Arc::new(Event { name, channel: "news".into(), body })
+    }
 
     #[test]
     fn only_the_last_ones_are_kept() {
         let log = Log::default();
-        let (queue, _events) = mpsc::channel(8);
-        let begin = |bytes| {
-            log.begin(("1", "http://x"), (&[json!({ "name": "e" })], bytes), &queue.downgrade())
-        };
+        let (queue, _events) = queue(1_000);
+        let begin =
+            |bytes| log.begin(("1", "http://x"), (vec![event("e")], bytes), queue.downgrade());
         for _ in 0..KEPT + 5 {
             begin(10);
         }
@@ -166,9 +170,9 @@ mod tests {
     #[test]
     fn what_is_sent_again_goes_into_the_queue_whole_or_not_at_all() {
         let log = Log::default();
-        let (queue, mut events) = mpsc::channel(3);
-        let sent = [json!({ "name": "a" }), json!({ "name": "b" })];
-        let id = log.begin(("1", "http://x"), (&sent, 10), &queue.downgrade());
+        let (queue, mut events) = queue(900);
+        let sent = vec![event("a"), event("b")];
+        let id = log.begin(("1", "http://x"), (sent, 10), queue.downgrade());
         log.attempt(id, Some("it answered 500"));
         assert_eq!(
             (&log.shown()[0]["state"], &log.shown()[0]["attempts"]),
@@ -179,10 +183,11 @@ mod tests {
             (&log.shown()[0]["state"], &log.shown()[0]["attempts"]),
             (&json!("sent"), &json!(2))
         );
-        assert_eq!(log.replay(id), Replay::Queued);
+        assert_eq!(log.replay(id), Replay::Queued(2));
         assert_eq!(log.replay(id), Replay::Full);
-        assert_eq!([events.try_recv().unwrap(), events.try_recv().unwrap()], sent);
-        assert!(events.try_recv().is_err());
+        let again = [events.take_now().unwrap(), events.take_now().unwrap()];
+        assert_eq!(again.map(|event| event.value.name), ["a", "b"]);
+        assert!(events.take_now().is_err());
         drop(queue);
         assert_eq!(log.replay(id), Replay::Gone, "an endpoint may end in spite of what is kept");
     }

@@ -2,22 +2,23 @@
 //! requests.
 //!
 //! Workers put facts into a bounded queue and go on; all else is done by a thread of its own. An endpoint
-//! that is slow or dead fills its own queue; what is dropped then is counted.
+//! that is slow or dead fills its own queue; what is dropped then is counted, and logged now and then.
 
 mod debounce;
 mod endpoint;
 mod log;
 mod payload;
+mod queue;
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clarim_hub::{AppIndex, Apps, Fact, Moved, Node};
 use clarim_protocol::auth::AppKey;
-use serde_json::Value;
-use tokio::sync::{mpsc, oneshot, watch};
+use serde_json::value::RawValue;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -32,9 +33,10 @@ pub(crate) use endpoint::shown;
 use log::Log;
 pub(crate) use log::Replay;
 pub(crate) use payload::NAMES;
+use queue::{BYTES, Queue, Waiting, queue};
 
-/// Facts that wait to be looked at, and of each endpoint, events that wait to be sent.
-const QUEUE: usize = 10_000;
+/// Time between two lines of the log about events that are being dropped.
+const BETWEEN_WARNINGS: Duration = Duration::from_secs(10);
 
 /// How long a server that ends tries to say what is still to be said.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -52,7 +54,7 @@ enum Heard {
 /// Where facts go. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub(crate) struct Webhooks {
-    facts: mpsc::Sender<Heard>,
+    facts: Queue<Heard>,
     wanted: watch::Sender<Wanted>,
     pub(crate) counts: Arc<Counts>,
 }
@@ -60,26 +62,76 @@ pub(crate) struct Webhooks {
 /// What has become of events.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
+    /// Put into an endpoint's queue.
+    taken: Counter,
     pub(crate) sent: Counter,
     /// Requests that failed, and were made again or given up.
     pub(crate) failed: Counter,
-    /// Events that nobody will get.
-    pub(crate) dropped: Counter,
+    /// Events for which a queue had no room.
+    overflowed: Counter,
+    /// Events that no request has brought in time.
+    given_up: Counter,
+    /// Of what has overflowed before it was known for whom.
+    losses: Losses,
     pub(crate) log: Log,
+}
+
+impl Counts {
+    /// Events that nobody will get.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.overflowed.get() + self.given_up.get()
+    }
+
+    /// Events in the queues of endpoints, and in requests that go on.
+    pub(crate) fn waiting(&self) -> u64 {
+        // Each number is read by itself: one may be a moment ahead of another.
+        self.taken.get().saturating_sub(self.sent.get() + self.given_up.get())
+    }
+
+    /// Puts the events of a delivery into its endpoint's queue again.
+    pub(crate) fn replay(&self, id: u64) -> Replay {
+        let replay = self.log.replay(id);
+        if let Replay::Queued(events) = replay {
+            self.taken.add(events as u64);
+        }
+        replay
+    }
+}
+
+/// What was lost since it was last logged.
+#[derive(Debug, Default)]
+struct Losses(Mutex<(u64, Option<Instant>)>);
+
+impl Losses {
+    /// Takes note of one more. How many there are, if it is time to say so.
+    fn add(&self, now: Instant) -> Option<u64> {
+        let mut lost = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.0 += 1;
+        if lost.1.is_some_and(|told| now.saturating_duration_since(told) < BETWEEN_WARNINGS) {
+            return None;
+        }
+        lost.1 = Some(now);
+        Some(std::mem::take(&mut lost.0))
+    }
 }
 
 impl Webhooks {
     /// Takes a fact, if there is room. Never waits.
     pub(crate) fn take(&self, fact: Fact) {
-        if self.facts.try_send(Heard::Fact(fact)).is_err() {
-            self.counts.dropped.add(1);
+        let bytes = fact.weight();
+        if self.facts.put(Heard::Fact(fact), bytes) {
+            return;
+        }
+        self.counts.overflowed.add(1);
+        if let Some(count) = self.counts.losses.add(Instant::now()) {
+            tracing::warn!(count, "webhook events are dropped: more happens than can be looked at");
         }
     }
 
     /// Takes who has moved between nodes, if there is room. Never waits.
     pub(crate) fn take_moved(&self, moved: Moved) {
         // Where there is none, facts are being lost, and are counted.
-        let _ = self.facts.try_send(Heard::Moved(moved));
+        let _ = self.facts.put(Heard::Moved(moved), 0);
     }
 
     /// From now on these are told.
@@ -91,7 +143,7 @@ impl Webhooks {
 /// What the thread runs: made here, run there.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    facts: mpsc::Receiver<Heard>,
+    facts: Waiting<Heard>,
     wanted: watch::Receiver<Wanted>,
     reach: Reach,
     counts: Arc<Counts>,
@@ -103,7 +155,7 @@ pub(crate) fn channel(settings: &ServerSettings) -> (Webhooks, Plan) {
         true => Reach::Anywhere,
         false => Reach::Public,
     };
-    let (sender, facts) = mpsc::channel(QUEUE);
+    let (sender, facts) = queue(BYTES);
     let (setter, wanted) = watch::channel(settings.webhooks.clone());
     let counts = Arc::<Counts>::default();
     let webhooks = Webhooks { facts: sender, wanted: setter, counts: counts.clone() };
@@ -111,11 +163,11 @@ pub(crate) fn channel(settings: &ServerSettings) -> (Webhooks, Plan) {
 }
 
 /// An event for the endpoints of an app: its name, its channel, and what is sent.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Event {
     name: &'static str,
     channel: String,
-    body: Value,
+    body: Box<RawValue>,
 }
 
 /// The endpoints of one app, and what they were made of.
@@ -131,7 +183,7 @@ struct Endpoints(HashMap<AppIndex, Told>);
 impl Endpoints {
     fn hand_out(&self, fact: Fact) {
         let app = fact.channel().app;
-        let event = payload::event(fact);
+        let event = Arc::new(payload::event(fact));
         for endpoint in self.0.get(&app).iter().flat_map(|told| &told.endpoints) {
             endpoint.take(&event);
         }
@@ -156,8 +208,8 @@ impl Plan {
         // The clients of a node that ends come back to another one: it waits for that, as it would otherwise.
         while !is_closed || (clustered.is_some() && !held.is_empty()) {
             tokio::select! {
-                Some(heard) = self.facts.recv() => {
-                    let verdict = match heard {
+                Some(heard) = self.facts.take() => {
+                    let verdict = match heard.value {
                         Heard::Fact(fact) => held.take(fact, begun.elapsed()),
                         Heard::Moved(moved) => held.moved(moved),
                     };
@@ -179,8 +231,8 @@ impl Plan {
             }
         }
         drop(clustered);
-        while let Ok(heard) = self.facts.try_recv() {
-            if let Heard::Fact(fact) = heard
+        while let Ok(heard) = self.facts.take_now() {
+            if let Heard::Fact(fact) = heard.value
                 && let Verdict::Tell(fact) = held.take(fact, begun.elapsed())
             {
                 endpoints.hand_out(fact);
@@ -192,6 +244,14 @@ impl Plan {
         let all = async { while sending.join_next().await.is_some() {} };
         // What is not said by then is said no more.
         let _ = timeout(FAREWELL, all).await;
+        let count = self.counts.waiting();
+        if count > 0 {
+            self.counts.given_up.add(count);
+            tracing::warn!(
+                count,
+                "webhook events are dropped: the server ends and they were not taken"
+            );
+        }
         Ok(())
     }
 

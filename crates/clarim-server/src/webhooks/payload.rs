@@ -1,7 +1,9 @@
 //! What is sent: see <https://pusher.com/docs/channels/server_api/webhooks/>.
 
 use clarim_hub::Fact;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::Event;
 use crate::clock::now_ms;
@@ -36,10 +38,18 @@ pub(super) fn event(fact: Fact) -> Event {
     };
     body["name"] = name.into();
     body["channel"] = channel.as_str().into();
+    let body = to_raw_value(&body).expect("a value with names for keys is JSON");
     Event { name, channel, body }
 }
 
 /// The body of a request.
-pub(super) fn request(events: &[Value]) -> String {
-    json!({ "time_ms": now_ms(), "events": events }).to_string()
+pub(super) fn request<'a>(events: impl Iterator<Item = &'a Event>) -> String {
+    #[derive(Serialize)]
+    struct Request<'a> {
+        time_ms: u64,
+        events: Vec<&'a RawValue>,
+    }
+    let events = events.map(|event| &*event.body).collect();
+    let request = Request { time_ms: now_ms(), events };
+    serde_json::to_string(&request).expect("numbers and JSON are JSON")
 }
