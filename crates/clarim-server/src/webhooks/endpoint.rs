@@ -169,8 +169,8 @@ impl Sender {
 struct Pauses(Duration);
 
 impl Pauses {
-    /// How long to wait before it is tried again, where trying has begun so long ago; `chance` is from 0 to 1,
-    /// and spreads the requests of many servers. `None`: no more.
+    /// How long to wait before it is tried again, where trying has begun so long ago; `chance` is from 0 to
+    /// 1, and spreads the requests of many servers. `None`: no more.
     fn next(&mut self, elapsed: Duration, chance: f64) -> Option<Duration> {
         let longest = self.0;
         self.0 = (longest * 2).min(LONGEST_PAUSE);

@@ -10,6 +10,8 @@ mod http;
 mod inspector;
 mod load;
 mod metrics;
+mod metrics_load;
+mod metrics_webhooks;
 mod publisher;
 mod raw;
 mod stubborn;

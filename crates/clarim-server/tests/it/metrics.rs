@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use clarim_hub::app::RateLimit;
+use clarim_hub::app::{Origins, RateLimit};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::raw::Raw;
+use crate::raw::{CLOSE, Raw, TEXT, frame};
 use crate::support::{Harness, Setup, app, eventually, start, within};
 
-const TOKEN: &str = "0123456789abcdef";
+pub(crate) const TOKEN: &str = "0123456789abcdef";
 
-fn counted() -> Harness {
+pub(crate) fn counted() -> Harness {
     Setup { metrics_token: Some(TOKEN), ..Setup::default() }.start(vec![app()])
 }
 
 /// The whole answer to a request for the metrics.
-async fn ask(server: &Harness, authorization: &str) -> String {
+pub(crate) async fn ask(server: &Harness, authorization: &str) -> String {
     let mut stream = server.dial().await;
     let request = format!(
         "GET /metrics HTTP/1.1\r\nhost: x\r\nauthorization: {authorization}\r\nconnection: close\r\n\r\n"
@@ -28,24 +28,24 @@ async fn ask(server: &Harness, authorization: &str) -> String {
 }
 
 /// Values by name and labels.
-struct Told(String);
+pub(crate) struct Told(String);
 
 impl Told {
-    async fn by(server: &Harness) -> Self {
+    pub(crate) async fn by(server: &Harness) -> Self {
         let answer = ask(server, &format!("Bearer {TOKEN}")).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         assert!(answer.ends_with("# EOF\n"), "{answer}");
         Self(answer)
     }
 
-    fn value(&self, name: &str) -> f64 {
+    pub(crate) fn value(&self, name: &str) -> f64 {
         let line = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no {name} in\n{}", self.0)).parse().unwrap()
     }
 }
 
 /// Asks until the metric has the value.
-async fn becomes(server: &Harness, name: &str, value: f64) {
+pub(crate) async fn becomes(server: &Harness, name: &str, value: f64) {
     within(async {
         while Told::by(server).await.value(name) != value {
             tokio::task::yield_now().await;
@@ -135,10 +135,35 @@ async fn how_connections_end_is_told() {
     becomes(&server, "clarim_connections_refused_total{code=\"4001\"}", 1.0).await;
     drop(server.connect().await);
     becomes(&server, "clarim_connections_closed_total{by=\"lost\"}", 1.0).await;
+    let mut polite = Raw::websocket(&server).await;
+    polite.send_frame(CLOSE, &1000_u16.to_be_bytes()).await;
+    becomes(&server, "clarim_connections_closed_total{by=\"client\"}", 1.0).await;
     let mut violating = Raw::websocket(&server).await;
     let _ = violating.try_send(&[0xff; 16]).await;
     becomes(&server, "clarim_connections_closed_total{by=\"server\"}", 1.0).await;
     eventually(|| server.running().connections("123456") == 0).await;
+}
+
+#[tokio::test]
+async fn who_is_not_let_in_is_told_by_its_code() {
+    let mut app = app();
+    app.origins = Origins::new(["shop.example"]);
+    app.limits.connections = Some(1);
+    let server = Setup { metrics_token: Some(TOKEN), ..Setup::default() }.start(vec![app]);
+    let _only = server.connect().await;
+    let path = "/app/reverb-key?protocol=7";
+    let evil = [("origin", "https://evil.example")];
+    for (code, path, headers) in [
+        (4001, "/app/nobody?protocol=7", &[][..]),
+        (4004, path, &[]),
+        (4007, "/app/reverb-key?protocol=9", &[]),
+        (4009, path, &evil),
+    ] {
+        server.open(path, headers).await.expect_error(code).await;
+        let name = format!("clarim_connections_refused_total{{code=\"{code}\"}}");
+        becomes(&server, &name, 1.0).await;
+    }
+    assert_eq!(Told::by(&server).await.value("clarim_connections_opened_total"), 1.0);
 }
 
 #[tokio::test]
@@ -166,4 +191,68 @@ async fn what_is_refused_is_told_by_its_reason() {
     assert_eq!(told.value("clarim_messages_rejected_total{why=\"limit\"}"), 0.0);
     assert!(ask(&server, "Bearer wrong").await.starts_with("HTTP/1.1 401"));
     becomes(&server, "clarim_http_errors_total{status=\"401\"}", 1.0).await;
+}
+
+#[tokio::test]
+async fn what_is_over_a_limit_and_what_cannot_be_read_are_told_apart() {
+    let mut app = app();
+    app.limits.channels_per_connection = 1;
+    let server = Setup { metrics_token: Some(TOKEN), ..Setup::default() }.start(vec![app]);
+    let mut client = server.connect().await;
+    client.subscribe("news").await;
+    client.ask("one-too-many", None).await;
+    client.send_text("not JSON").await;
+    for (why, count) in [("limit", 1.0), ("malformed", 1.0), ("channel", 0.0), ("rate", 0.0)] {
+        let name = format!("clarim_messages_rejected_total{{why=\"{why}\"}}");
+        becomes(&server, &name, count).await;
+    }
+}
+
+#[tokio::test]
+async fn requests_are_told_by_the_class_of_their_status() {
+    let server = counted();
+    let before = Told::by(&server).await;
+    let _client = server.connect().await;
+    server.publish("news", "e", &json!({})).await;
+    assert_eq!(server.request("GET", "/nowhere", b"").await.status, 404);
+    assert_eq!(server.api().post("/events", &json!({ "name": "e" })).await.status, 422);
+    let told = Told::by(&server).await;
+    // The first request for the metrics was answered after it was read: it is one of them.
+    for (class, more) in [("1xx", 1.0), ("2xx", 2.0), ("3xx", 0.0), ("4xx", 2.0), ("5xx", 0.0)] {
+        let name = format!("clarim_http_requests_total{{status=\"{class}\"}}");
+        assert_eq!(told.value(&name), before.value(&name) + more, "{class}");
+    }
+    for status in [404, 422] {
+        let name = format!("clarim_http_errors_total{{status=\"{status}\"}}");
+        assert_eq!(told.value(&name), 1.0, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn the_time_of_a_publish_is_in_its_bucket_and_in_the_sum() {
+    let server = counted();
+    for _ in 0..3 {
+        server.publish("news", "e", &json!({})).await;
+    }
+    let told = Told::by(&server).await;
+    assert_eq!(told.value("clarim_publish_seconds_bucket{le=\"+Inf\"}"), 3.0);
+    assert_eq!(told.value("clarim_publish_seconds_count"), 3.0);
+    // Nothing waits on the way of these: they are never slower than the last bucket but one.
+    assert_eq!(told.value("clarim_publish_seconds_bucket{le=\"2.0\"}"), 3.0);
+    let sum = told.value("clarim_publish_seconds_sum");
+    assert!(sum > 0.0 && sum < 6.0, "{sum}");
+}
+
+#[tokio::test]
+async fn version_memory_and_limits_of_the_process_are_told() {
+    let told = Told::by(&counted()).await;
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(told.value(&format!("clarim_build_info{{version=\"{version}\"}}")), 1.0);
+    // The server runs in the process of the tests.
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+    let open_files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let open_files = open_files.unwrap().split_whitespace().next().unwrap();
+    assert_eq!(told.value("process_max_fds"), open_files.parse::<f64>().unwrap());
+    let resident = told.value("process_resident_memory_bytes");
+    assert!(resident > f64::from(1 << 20), "{resident}");
 }
