@@ -8,7 +8,7 @@ import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { binary, freePort } from '../support/server.mjs';
-import { blocks, numbers } from './tutorial/page.mjs';
+import { blocks, numbers, strays } from './tutorial/page.mjs';
 import { artefacts, Browser, REFUSED, temporary, waitFor } from './support.mjs';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -16,6 +16,15 @@ const folder = temporary('tutorial');
 const work = folder.path;
 const chat = join(work, 'chat');
 const page = blocks('tutorial.md');
+/** The blocks that have been written, run, or compared with what is there. */
+const used = new Set();
+
+/** The code of a block, for a test that makes something of it. */
+function use(block) {
+	used.add(block);
+	return block.code;
+}
+
 /** What the tutorial leaves running, by its command. */
 const running = new Map();
 let browser, environment, url;
@@ -50,7 +59,9 @@ after(async () => {
 });
 
 /** The commands of a block. Those that do not end are left running, instead of what ran by the same name. */
-async function follow({ code, section }) {
+async function follow(block) {
+	const { section } = block;
+	const code = use(block);
 	const here = section === '2.1' && code.startsWith('git') ? work : chat;
 	const lines = code.trimEnd().split('\n').map(forTest);
 	const last = lines.at(-1);
@@ -92,10 +103,10 @@ async function leaveRunning(command) {
 	});
 }
 
-function write({ name, code }) {
-	const file = join(chat, name);
+function write(block) {
+	const file = join(chat, block.name);
 	mkdirSync(dirname(file), { recursive: true });
-	writeFileSync(file, code);
+	writeFileSync(file, use(block));
 }
 
 /** Everything from the first block of a section to the last one of another. */
@@ -107,7 +118,7 @@ async function play(from, to) {
 		if (block.name) write(block);
 		else if (block.language === 'sh') await follow(block);
 		else if (block.language === 'diff') {
-			execFileSync('patch', ['-p0'], { cwd: chat, input: block.code });
+			execFileSync('patch', ['-p0'], { cwd: chat, input: use(block) });
 		}
 	}
 }
@@ -125,11 +136,11 @@ async function open(path) {
 }
 
 /** Types it into the console. */
-const type = ({ tab }, { code }) => tab.evaluate(`(async () => { ${code} })()`);
+const type = ({ tab }, block) => tab.evaluate(`(async () => { ${use(block)} })()`);
 
 /** Waits until the console has said each line of a block. */
-async function says({ lines }, { code }) {
-	for (const line of code.trimEnd().split('\n')) {
+async function says({ lines }, block) {
+	for (const line of use(block).trimEnd().split('\n')) {
 		await waitFor(`the console to say: ${line}`, () => lines.includes(line))
 			.catch((error) => { throw new Error(`${error.message}; it says:\n${lines.join('\n')}`); });
 	}
@@ -137,26 +148,43 @@ async function says({ lines }, { code }) {
 
 const names = (text) => [...text.matchAll(/^(\w+)=/gm)].map(([, name]) => name);
 
+/** The only block with words that are translated. */
+const isDrawing = ({ section, language }) => section === '1.3' && language === 'text';
+
 test('both languages have the sections of the tutorial on Laravel, and the same code', () => {
 	for (const file of ['tutorial.md', 'tutorial.pt-BR.md']) {
 		const there = numbers(file);
 		assert.deepEqual(SECTIONS.split(' ').filter((number) => !there.includes(number)), [], file);
 	}
-	const code = (file) => blocks(file).filter(({ language, section }) => language !== 'text' || section !== '1.3');
+	const code = (file) => blocks(file).map((block) => (isDrawing(block) ? { ...block, code: 'translated' } : block));
 	assert.deepEqual(code('tutorial.pt-BR.md'), code('tutorial.md'));
+});
+
+test('the drawing shows the same in both languages, and its lines meet', () => {
+	const [drawing, translated] = ['tutorial.md', 'tutorial.pt-BR.md'].map((file) => blocks(file).find(isDrawing).code);
+	for (const lines of [drawing, translated].map((code) => code.split('\n'))) {
+		for (const [row, line] of lines.entries()) {
+			for (const { 0: sign, index } of line.matchAll(/[┌┐│▲]/g)) {
+				assert.match(lines[row + 1][index] ?? '', /[│└┘┴▼]/, `below ${sign} at ${index} in\n${line}`);
+			}
+		}
+	}
+	const signs = (code) => code.match(/[^\s\w(),─│\p{L}]/gu).join('');
+	assert.equal(signs(translated), signs(drawing));
+	use(page.find(isDrawing));
 });
 
 test('a part of a file that is shown by itself is in that file', () => {
 	const files = page.filter(({ name }) => name).map(({ code }) => code);
-	const parts = page.filter(({ name, language }) => !name && language === 'rust');
+	const parts = page.filter(({ name, language }) => !name && language === 'rust').map(use);
 	assert.ok(parts.length);
-	for (const { code } of parts) assert.ok(files.some((file) => file.includes(code.trim())), code);
+	for (const code of parts) assert.ok(files.some((file) => file.includes(code.trim())), code);
 });
 
 test('installing, and the first event', { timeout: 300_000 }, async () => {
 	await play('2.1', '2.4');
 	const [env] = find('2.2', 'env');
-	assert.deepEqual(names(readFileSync(join(chat, '.env'), 'utf8')), names(env.code));
+	assert.deepEqual(names(readFileSync(join(chat, '.env'), 'utf8')), names(use(env)));
 	assert.match(running.get('clarim start --debug').output(), /CurrencyRateUpdated/);
 });
 
@@ -249,8 +277,8 @@ test('settings for production', { timeout: 60_000 }, async () => {
 		writeFileSync(join(there, '.env'), text);
 		return (await promisify(execFile)('clarim', ['config', 'check'], { cwd: there, env: settings })).stdout;
 	};
-	assert.match(await check(one.code), /app\.com/);
-	assert.match(await check(one.code + scaling.code), /redis-cluster\.internal/);
+	assert.match(await check(use(one)), /app\.com/);
+	assert.match(await check(use(one) + use(scaling)), /redis-cluster\.internal/);
 	environment.QUEUE_CONNECTION = 'sqlite';
 	environment.DATABASE_URL = 'sqlite:queue.sqlite';
 	for (const block of find('9.3', 'sh')) await follow(block);
@@ -259,7 +287,7 @@ test('settings for production', { timeout: 60_000 }, async () => {
 
 test('the dashboard, cursors, and troubleshooting', { timeout: 300_000 }, async () => {
 	await play('11.2', '11.2');
-	await follow({ section: '8.3', code: find('8.3', 'sh')[0].code });
+	await follow(find('8.3', 'sh')[0]);
 	const [ana, bruno] = [await enter('Ana'), await enter('Bruno')];
 	for (const { tab } of [ana, bruno]) await tab.getByText('Here: ').filter({ hasText: 'Bruno' }).waitFor();
 	await type(ana, find('11.3', 'js')[0]);
@@ -271,4 +299,18 @@ test('the dashboard, cursors, and troubleshooting', { timeout: 300_000 }, async 
 	await dashboard.getByText('Pushed: 1 messages of 1 people').waitFor();
 	await Promise.all([ana, bruno].map(({ close }) => close()));
 	browser.check();
+});
+
+/** What the tools read without being told: cargo, npm and Vite. */
+const STARTS = ['src/main.rs', 'web/package.json', 'web/vite.config.js', 'web/index.html'];
+
+test('every block of code on the page has been used', () => {
+	assert.deepEqual(page.filter((block) => !used.has(block)), []);
+	for (const file of ['tutorial.md', 'tutorial.pt-BR.md']) assert.deepEqual(strays(file), [], file);
+	// A file that no other one asks for would be written, and never compiled.
+	const files = [...new Set(page.map(({ name }) => name).filter(Boolean))];
+	const program = files.map((name) => readFileSync(join(chat, name), 'utf8')).join('\n');
+	const asked = [...program.matchAll(/^mod (\w+);|['"]\.?\/(?:src\/)?(\w+\.\w+)['"]/gm)]
+		.map(([, module, file]) => (module ? `src/${module}.rs` : `web/src/${file}`));
+	assert.deepEqual(files.filter((name) => ![...STARTS, ...asked].includes(name)), []);
 });
