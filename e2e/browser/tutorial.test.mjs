@@ -100,7 +100,7 @@ async function leaveRunning(command) {
 	await waitFor(`${command} to listen`, () => {
 		if (child.exitCode !== null) throw new Error(output);
 		return output.includes('http://');
-	});
+	}).catch((error) => { throw new Error(`${error.message}; it says:\n${output}`, { cause: error }); });
 }
 
 function write(block) {
