@@ -6,7 +6,7 @@ use clarim_hub::app::{Origins, RateLimit};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::raw::{CLOSE, Raw, TEXT, frame};
+use crate::raw::{CLOSE, Raw};
 use crate::support::{Harness, Setup, app, eventually, start, within};
 
 pub(crate) const TOKEN: &str = "0123456789abcdef";
