@@ -1,14 +1,19 @@
 // What the README promises to have.
 
-import { readFileSync } from 'node:fs';
-import { expect, test } from 'vitest';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import * as everything from '../src/index.js';
 
-const read = (name: string): string => readFileSync(`${import.meta.dirname}/../${name}`, 'utf8');
+const packageFolder = join(import.meta.dirname, '..');
+const read = (name: string): string => readFileSync(join(packageFolder, name), 'utf8');
+const READMES = ['README.md', 'README.pt-BR.md'];
 const composables = Object.keys(everything).filter((name) => /^use[A-Z]/.test(name));
 
 test.each(composables)('%s has a section of its own, with an example that uses it', (name) => {
-	for (const file of ['README.md', 'README.pt-BR.md']) {
+	for (const file of READMES) {
 		const section = read(file).split(/^### /m).find((one) => one.startsWith(`${name}\n`));
 		const example = /^```vue\n(.*?)^```$/ms.exec(section ?? '')?.[1];
 		expect(example, file).toMatch(/^<!-- \w+\.vue -->/);
@@ -19,4 +24,112 @@ test.each(composables)('%s has a section of its own, with an example that uses i
 
 test('all of them are looked at', () => {
 	expect(composables.length).toBeGreaterThan(10);
+});
+
+/** What stands in ``` in one of these languages. */
+const blocks = (file: string, ...languages: string[]): string[] =>
+	[...read(file).matchAll(/^```(\w+)\n(.*?)^```$/gms)]
+		.filter(([, language]) => languages.includes(language!)).map(([, , code]) => code!);
+
+/** Code within a sentence that is a statement. */
+const statements = (file: string): string[] =>
+	[...read(file).replaceAll(/^```.*?^```$/gms, '').matchAll(/`((?:import|app\.use|interface) ?[^`]+)`/g)].map(([, code]) => code!);
+
+/** What a reader has before the lines that are shown without imports. */
+const PRELUDE = `
+import Echo from 'laravel-echo';
+import { createApp } from 'vue';
+import { ClarimVue } from '@clarim/vue';
+import App from './App.vue';
+
+const app = createApp(App);
+`;
+
+/** The setup of a README as files of an application, by their names. */
+function application(file: string): Record<string, string> {
+	const files: Record<string, string> = { 'App.vue': '<template><p /></template>\n' };
+	const short: string[] = [];
+	for (const code of blocks(file, 'ts')) {
+		const name = /^\/\/ src\/(\S+)\n/.exec(code)?.[1];
+		// As .ts, since nothing in a .d.ts is checked where skipLibCheck is set.
+		if (name) files[name.replace('.d.ts', '.ts')] = code;
+		else if (code.startsWith('import ')) files[`whole${Object.keys(files).length}.ts`] = code;
+		else short.push(code);
+	}
+	const within = statements(file);
+	const is = (start: string) => (code: string): boolean => code.startsWith(start);
+	// A file for each, as they are alternatives.
+	for (const [i, code] of [...short, ...within.filter(is('app.use'))].entries()) {
+		files[`short${i}.ts`] = [PRELUDE, ...within.filter(is('import')), code].join('\n');
+	}
+	files['generated.ts'] = `
+import { useChannel } from '@clarim/vue';
+
+interface GeneratedEvents { InvoicePaid: { invoice: number } }
+declare module '@clarim/vue' {
+	${within.filter(is('interface')).join('\n')}
+}
+
+useChannel('invoices', { InvoicePaid: ({ invoice }) => invoice.toFixed(), OrderShipped: ({ carrier }) => carrier.trim() });
+// @ts-expect-error the events are declared, and this is none of them
+useChannel('invoices', { InvoiceSent: () => {} });
+`;
+	return files;
+}
+
+/** What vue-tsc has against the files, by an application's settings. */
+function typeErrors(files: Record<string, string>): string {
+	const folder = mkdtempSync(join(tmpdir(), 'clarim-readme-'));
+	try {
+		mkdirSync(join(folder, 'src'));
+		symlinkSync(join(packageFolder, 'node_modules'), join(folder, 'node_modules'));
+		for (const [name, code] of Object.entries(files)) writeFileSync(join(folder, 'src', name), code);
+		writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({
+			compilerOptions: {
+				target: 'es2022', module: 'esnext', moduleResolution: 'bundler', lib: ['es2023', 'dom', 'dom.iterable'],
+				strict: true, noEmit: true, skipLibCheck: true, types: [],
+				paths: { '@clarim/vue': [join(packageFolder, 'src/index.ts')] },
+			},
+			include: ['src', join(packageFolder, 'src/env.d.ts')],
+		}));
+		const check = join(packageFolder, 'node_modules/.bin/vue-tsc');
+		const { stdout, stderr, error } = spawnSync(check, ['--noEmit', '--pretty', 'false'], { cwd: folder, encoding: 'utf8' });
+		return error ? String(error) : stdout + stderr;
+	} finally {
+		rmSync(folder, { recursive: true });
+	}
+}
+
+describe.each(READMES)('the setup of %s', (file) => {
+	afterEach(() => void vi.unstubAllEnvs());
+
+	test('compiles', { timeout: 120_000 }, () => {
+		const files = application(file);
+		expect(Object.keys(files)).toEqual(expect.arrayContaining(['events.ts', 'whole1.ts', 'short0.ts', 'short1.ts', 'short2.ts']));
+		expect(typeErrors(files)).toBe('');
+	});
+
+	test('has every package that is needed in its first command', () => {
+		const { name, peerDependencies } = JSON.parse(read('package.json')) as { name: string; peerDependencies: object };
+		const needed = [name, ...Object.keys(peerDependencies).filter((one) => one !== 'vue')];
+		expect(blocks(file, 'sh')[0]).toBe(`npm install ${needed.join(' ')}\n`);
+	});
+
+	test('has all the variables that an Echo is made from', () => {
+		const [, variables, ...more] = blocks(file, 'sh');
+		expect(more).toEqual([]);
+		const pairs = variables!.trim().split('\n').map((line) => line.split('=') as [string, string]);
+		for (const [name, value] of pairs) vi.stubEnv(name, value);
+		const needed = new Set(read('src/echo.ts').match(/(?<=env\.)VITE_\w+/g));
+		expect(pairs.map(([name]) => name).sort()).toEqual([...needed].sort());
+		const { VITE_REVERB_HOST, VITE_REVERB_PORT } = Object.fromEntries(pairs);
+		const { pusher } = everything.createEcho({ enabledTransports: [] }).connector;
+		pusher.disconnect();
+		expect(pusher.key).toBe('my-key');
+		expect(pusher.config).toMatchObject({ wsHost: VITE_REVERB_HOST, wsPort: Number(VITE_REVERB_PORT), useTLS: false });
+	});
+
+	test('is in these languages only', () => {
+		expect(blocks(file, 'sh', 'ts', 'vue')).toHaveLength(read(file).match(/^ *(```|~~~)/gm)!.length / 2);
+	});
 });
