@@ -42,7 +42,7 @@ fn facts(http: &Http) -> Value {
         .collect();
     let counts = &http.webhooks;
     let webhooks = json!({
-        "sent": counts.sent.get(), "failed": counts.failed.get(), "dropped": counts.dropped(), "waiting": counts.waiting(),
+        "sent": counts.sent.get(), "failed": counts.failed.get(), "dropped": counts.dropped(),
     });
     json!({
         "version": env!("CARGO_PKG_VERSION"),

@@ -39,13 +39,6 @@ pub(super) struct Endpoint {
     losses: Losses,
 }
 
-impl Event {
-    /// Bytes that it takes.
-    pub(super) fn weight(&self) -> usize {
-        size_of::<Self>() + self.channel.len() + self.body.get().len()
-    }
-}
-
 impl Endpoint {
     /// The way in, and what sends.
     pub(super) fn new(
@@ -77,7 +70,7 @@ impl Endpoint {
             return self.counts.taken.add(1);
         }
         self.counts.overflowed.add(1);
-        if let Some(count) = self.losses.add(Instant::now().into_std()) {
+        if let Some(count) = self.losses.add() {
             let url = self.webhook.shown();
             tracing::warn!(
                 url,

@@ -104,10 +104,11 @@ struct Losses(Mutex<(u64, Option<Instant>)>);
 
 impl Losses {
     /// Takes note of one more. How many there are, if it is time to say so.
-    fn add(&self, now: Instant) -> Option<u64> {
+    fn add(&self) -> Option<u64> {
+        let now = Instant::now();
         let mut lost = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         lost.0 += 1;
-        if lost.1.is_some_and(|told| now.saturating_duration_since(told) < BETWEEN_WARNINGS) {
+        if lost.1.is_some_and(|told| now.duration_since(told) < BETWEEN_WARNINGS) {
             return None;
         }
         lost.1 = Some(now);
@@ -123,7 +124,7 @@ impl Webhooks {
             return;
         }
         self.counts.overflowed.add(1);
-        if let Some(count) = self.counts.losses.add(Instant::now()) {
+        if let Some(count) = self.counts.losses.add() {
             tracing::warn!(count, "webhook events are dropped: more happens than can be looked at");
         }
     }
@@ -168,6 +169,13 @@ struct Event {
     name: &'static str,
     channel: String,
     body: Box<RawValue>,
+}
+
+impl Event {
+    /// Bytes that it takes.
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.channel.len() + self.body.get().len()
+    }
 }
 
 /// The endpoints of one app, and what they were made of.

@@ -35,16 +35,10 @@ impl<T> Clone for Queue<T> {
 }
 
 /// A way in that does not keep the queue open. Cloning is cheap.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct WeakQueue<T> {
     sender: WeakUnboundedSender<Queued<T>>,
     room: Arc<Semaphore>,
-}
-
-impl<T> Clone for WeakQueue<T> {
-    fn clone(&self) -> Self {
-        Self { sender: self.sender.clone(), room: self.room.clone() }
-    }
 }
 
 impl<T> WeakQueue<T> {
@@ -66,18 +60,20 @@ pub(super) fn queue<T>(bytes: usize) -> (Queue<T>, Waiting<T>) {
 impl<T> Queue<T> {
     /// Puts something of so many bytes in, if there is room. Never waits.
     pub(super) fn put(&self, value: T, bytes: usize) -> bool {
-        self.put_all([(value, bytes)])
+        self.room_for(value, bytes).is_some_and(|queued| self.sender.send(queued).is_ok())
     }
 
     /// Puts all in, or nothing.
     pub(super) fn put_all(&self, all: impl IntoIterator<Item = (T, usize)>) -> bool {
-        let mut taken = Vec::new();
-        for (value, bytes) in all {
-            let bytes = u32::try_from(bytes.saturating_add(OVERHEAD)).unwrap_or(u32::MAX);
-            let Ok(room) = self.room.clone().try_acquire_many_owned(bytes) else { return false };
-            taken.push(Queued { value, _room: room });
-        }
-        taken.into_iter().all(|queued| self.sender.send(queued).is_ok())
+        let all = all.into_iter().map(|(value, bytes)| self.room_for(value, bytes));
+        let Some(all) = all.collect::<Option<Vec<_>>>() else { return false };
+        all.into_iter().all(|queued| self.sender.send(queued).is_ok())
+    }
+
+    fn room_for(&self, value: T, bytes: usize) -> Option<Queued<T>> {
+        let bytes = u32::try_from(bytes.saturating_add(OVERHEAD)).unwrap_or(u32::MAX);
+        let room = self.room.clone().try_acquire_many_owned(bytes).ok()?;
+        Some(Queued { value, _room: room })
     }
 
     pub(super) fn downgrade(&self) -> WeakQueue<T> {
