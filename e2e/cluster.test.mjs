@@ -7,6 +7,7 @@ import Sdk from 'pusher';
 import { startAuth } from './support/auth.mjs';
 import { inbox, once, state, until } from './support/events.mjs';
 import { openSession, subscribeSession } from './support/fallback.mjs';
+import { env as counted, metric, metrics } from './support/metrics.mjs';
 import { deployed, folder, foreground, nginxWith } from './support/programs.mjs';
 import { app, freePort, startServer } from './support/server.mjs';
 
@@ -25,7 +26,7 @@ describe('three nodes behind nginx', () => {
     const env = {
       REVERB_SCALING_ENABLED: 'true', REVERB_SCALING_CHANNEL: 'reverb',
       REDIS_HOST: '127.0.0.1', REDIS_PASSWORD: 'secret', REDIS_PORT: String(redisPort),
-      CLARIM_DRAIN_SECONDS: '1', CLARIM_METRICS_TOKEN: '0123456789abcdef',
+      CLARIM_DRAIN_SECONDS: '1', ...counted,
     };
     nodes = await Promise.all([1, 2, 3].map(() => startServer({ env })));
     port = await freePort();
@@ -54,11 +55,9 @@ describe('three nodes behind nginx', () => {
 
   /** The node is on the bus, and knows the other two. */
   function ready(node) {
-    const headers = { Authorization: 'Bearer 0123456789abcdef' };
     return until(async () => {
-      const answer = await fetch(`${node.url}/metrics`, { headers }).catch(() => undefined);
-      const metrics = await answer?.text() ?? '';
-      return metrics.includes('\nclarim_bus_up 1\n') && metrics.includes('\nclarim_bus_nodes 2\n');
+      const told = await metrics(node).catch(() => '');
+      return told.includes('\nclarim_bus_up 1\n') && told.includes('\nclarim_bus_nodes 2\n');
     }, { timeout: 15_000, what: 'the node is ready' });
   }
 
@@ -83,10 +82,7 @@ describe('three nodes behind nginx', () => {
 
   test('clients are on all nodes, and are one room', limit, async () => {
     const all = await people(6);
-    const counts = await Promise.all(nodes.map(async (node) => {
-      const metrics = await fetch(`${node.url}/metrics`, { headers: { Authorization: 'Bearer 0123456789abcdef' } });
-      return Number(/\nclarim_connections\{app="[^"]*"\} (\d+)/.exec(await metrics.text())[1]);
-    }));
+    const counts = await Promise.all(nodes.map((node) => metric(node, `clarim_connections{app="${app.appId}"}`)));
     assert.deepEqual(counts, [2, 2, 2], 'least_conn spreads them');
     const rooms = all.map((echo) => {
       const room = { here: new Set(), whispers: inbox(), events: inbox(), joined: inbox(), left: inbox() };

@@ -6,10 +6,10 @@ import net from 'node:net';
 import { test } from 'node:test';
 import { world } from './support/clients.mjs';
 import { inbox, once, until } from './support/events.mjs';
+import { env as counted, metric } from './support/metrics.mjs';
 import { certificate, folder } from './support/programs.mjs';
 
 const limit = { timeout: 60_000 };
-const token = '0123456789abcdef';
 
 /** A server of bare sockets that does with each connection what it is told. */
 async function rude(behave) {
@@ -28,15 +28,8 @@ async function rude(behave) {
 }
 
 async function worldWith(webhooks, env = {}) {
-  const w = await world({ env: { REVERB_APP_WEBHOOKS: JSON.stringify(webhooks), CLARIM_METRICS_TOKEN: token, ...env } });
-  const headers = { Authorization: `Bearer ${token}` };
-  const metric = async (name) => {
-    const text = await (await fetch(`${w.server.url}/metrics`, { headers })).text();
-    const line = text.split('\n').find((one) => one.startsWith(`${name} `));
-    assert.ok(line, `${name} is among the metrics`);
-    return Number(line.split(' ').at(-1));
-  };
-  return { ...w, metric };
+  const w = await world({ env: { REVERB_APP_WEBHOOKS: JSON.stringify(webhooks), ...counted, ...env } });
+  return { ...w, metric: (name) => metric(w.server, name) };
 }
 
 /** Two clients on a private channel: what one whispers the other one hears, and how long that takes in ms. */
@@ -57,8 +50,7 @@ const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.le
 
 test('an endpoint that never answers: delivery is as fast, memory is bounded, what is lost is counted and logged', limit, async () => {
   const dead = await rude((socket) => socket.resume());
-  const env = { REVERB_APP_MAX_MESSAGE_SIZE: '200000', };
-  const w = await worldWith([{ url: dead.url, events: ['client_event'] }], env);
+  const w = await worldWith([{ url: dead.url, events: ['client_event'] }]);
   try {
     const whisper = await pair(w);
     const first = [];

@@ -4,6 +4,7 @@ import http from 'node:http';
 import { after, before, describe, test } from 'node:test';
 import { world } from './support/clients.mjs';
 import { inbox, once, until } from './support/events.mjs';
+import { env as counted, metric } from './support/metrics.mjs';
 import { foreground } from './support/programs.mjs';
 import { freePort, startServer } from './support/server.mjs';
 
@@ -167,18 +168,14 @@ describe('endpoints', () => {
 
   test('addresses that are not public are left alone, where that is wanted', { timeout: 30_000 }, async () => {
     const hooks = await endpoint();
-    const token = '0123456789abcdef';
     const named = hooks.url.replace('127.0.0.1', 'localhost');
     const w = await world({ env: {
-      REVERB_APP_WEBHOOKS: `${hooks.url},${named}`, CLARIM_WEBHOOK_PRIVATE_ADDRESSES: 'false', CLARIM_METRICS_TOKEN: token,
+      REVERB_APP_WEBHOOKS: `${hooks.url},${named}`, CLARIM_WEBHOOK_PRIVATE_ADDRESSES: 'false', ...counted,
     } });
     try {
       const client = await w.connected();
       await once(client.subscribe('orders'), 'pusher:subscription_succeeded');
-      const failures = async () => {
-        const metrics = await (await fetch(`${w.server.url}/metrics`, { headers: { Authorization: `Bearer ${token}` } })).text();
-        return Number(/\nclarim_webhook_failures_total (\d+)/.exec(metrics)[1]);
-      };
+      const failures = () => metric(w.server, 'clarim_webhook_failures_total');
       await until(async () => (await failures()) >= 2, { what: 'both are refused', timeout: 10_000 });
       assert.deepEqual(hooks.requests.items, []);
     } finally {

@@ -9,17 +9,28 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::metrics::{TOKEN, Told, ask, becomes, counted};
 use crate::raw::{Raw, TEXT, frame};
-use crate::support::{
-    Client, Harness, HttpConnection, Setup, app, dial_narrow, event, eventually, within,
-};
+use crate::support::{Client, Harness, HttpConnection, dial_narrow, event, eventually, within};
 
 fn large() -> Value {
     json!("x".repeat(20_000))
 }
 
+/// Asks until this is more than nothing. What it is then.
+async fn above_zero(server: &Harness, value: impl Fn(&Told) -> f64) -> f64 {
+    within(async {
+        loop {
+            let value = value(&Told::by(server).await);
+            if value > 0.0 {
+                return value;
+            }
+        }
+    })
+    .await
+}
+
 #[tokio::test]
 async fn what_waits_for_a_slow_reader_is_told_and_then_that_it_was_closed() {
-    let server = Setup { metrics_token: Some(TOKEN), ..Setup::default() }.start(vec![app()]);
+    let server = counted();
     let mut slow = Raw::new(dial_narrow(&server).await);
     slow.shake_hands().await;
     let subscribe = br#"{"event":"pusher:subscribe","data":{"channel":"news"}}"#;
@@ -30,15 +41,7 @@ async fn what_waits_for_a_slow_reader_is_told_and_then_that_it_was_closed() {
     for _ in 0..45 {
         server.publish("news", "e", &large()).await;
     }
-    let waits = within(async {
-        loop {
-            let waits = Told::by(&server).await.value("clarim_outbox_bytes");
-            if waits > 0.0 {
-                return waits;
-            }
-        }
-    })
-    .await;
+    let waits = above_zero(&server, |told| told.value("clarim_outbox_bytes")).await;
     assert!((100_000.0..f64::from(1 << 20)).contains(&waits), "{waits}");
     let closed = |by: &str| format!("clarim_connections_closed_total{{by=\"{by}\"}}");
     assert_eq!(Told::by(&server).await.value(&closed("slow")), 0.0);
@@ -111,15 +114,7 @@ async fn what_waits_for_a_worker_is_told() {
             }
         });
     }
-    let waits = within(async {
-        loop {
-            let most = inbox(&Told::by(&server).await).into_iter().fold(0.0, f64::max);
-            if most > 0.0 {
-                return most;
-            }
-        }
-    })
-    .await;
+    let waits = above_zero(&server, |told| inbox(told).into_iter().fold(0.0, f64::max)).await;
     assert!(waits < f64::from(64 << 20), "{waits}");
     publishing.shutdown().await;
     within(async { while inbox(&Told::by(&server).await) != [0.0, 0.0] {} }).await;
