@@ -6,11 +6,10 @@ import { after, afterEach, before, test } from 'node:test';
 import WebSocket from 'ws';
 import { startServer } from '../support/server.mjs';
 import { accessible } from './demo.mjs';
+import { TOKEN, enter, id, tab, text } from './inspector.mjs';
 import { artefacts, Browser, waitFor } from './support.mjs';
 
 const LIMIT = { timeout: 30_000 };
-const TOKEN = 'inspector-0123456789';
-
 let server;
 let browser;
 
@@ -26,21 +25,7 @@ after(async () => {
 
 afterEach(() => browser.endTest());
 
-const id = (page, name) => page.locator(`#${name}`);
-const text = (locator) => locator.innerText();
-const tab = (page, name) => id(page, `tab-${name}`).click();
-
-async function open(options = {}) {
-	const context = await browser.context(options);
-	const page = await context.newPage();
-	// Without a token yet, the page asks once in vain.
-	browser.expect(/401/);
-	await page.goto(`${server.url}/inspector`);
-	await id(page, 'token').fill(TOKEN);
-	await page.keyboard.press('Enter');
-	await id(page, 'figures').locator('div').first().waitFor();
-	return page;
-}
+const open = (options) => enter(browser, server, options);
 
 /** A client, with what has come to it. */
 async function client(...channels) {

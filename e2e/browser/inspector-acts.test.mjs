@@ -1,0 +1,318 @@
+// What is done from the page at /inspector, and what becomes of it: clients, endpoints and nodes are real.
+
+import assert from 'node:assert/strict';
+import http from 'node:http';
+import { after, afterEach, before, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import WebSocket from 'ws';
+import { world } from '../support/clients.mjs';
+import { inbox, once, state } from '../support/events.mjs';
+import { startServer } from '../support/server.mjs';
+import { startRedis } from '../support/stores.mjs';
+import { TOKEN, answer, enter, id, tab, text } from './inspector.mjs';
+import { Browser, waitFor } from './support.mjs';
+
+const LIMIT = { timeout: 60_000 };
+const EVIL = '<img src=x onerror="document.title=\'taken\'"><script>document.title="taken"</script>';
+
+let hooks;
+let w;
+let browser;
+
+before(async () => {
+	hooks = await endpoint();
+	const env = {
+		CLARIM_INSPECTOR_TOKEN: TOKEN,
+		REVERB_APP_WEBHOOKS: JSON.stringify([{ url: hooks.url, channels: ['hooked'], events: ['channel_occupied'] }]),
+	};
+	[w, browser] = await Promise.all([world({ env }), Browser.launch()]);
+}, LIMIT);
+
+after(async () => {
+	await browser?.close();
+	await w?.close();
+	hooks?.close();
+});
+
+afterEach(() => browser.endTest());
+
+const open = (options) => enter(browser, w.server, options);
+const rows = (page, list) => page.locator(`#${list} tbody tr`);
+
+/** An application's endpoint for webhooks, which answers what `status` says. */
+async function endpoint() {
+	const at = { status: 200, taken: [] };
+	const server = http.createServer((request, response) => {
+		const chunks = [];
+		request.on('data', (chunk) => chunks.push(chunk));
+		request.on('end', () => {
+			if (at.status === 200) at.taken.push({ headers: request.headers, rawBody: Buffer.concat(chunks).toString() });
+			response.writeHead(at.status).end();
+		});
+	});
+	await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+	at.url = `http://127.0.0.1:${server.address().port}/hooks`;
+	at.close = () => { server.closeAllConnections(); server.close(); };
+	return at;
+}
+
+/** A client of a user on a presence channel. */
+async function joined(user, channel) {
+	const client = await w.connected({ user });
+	await once(client.subscribe(channel), 'pusher:subscription_succeeded');
+	return client;
+}
+
+test('a client whose connection is closed comes back with another one', LIMIT, async () => {
+	const page = await open();
+	const client = await w.connected();
+	const before = client.connection.socket_id;
+	await tab(page, 'connections');
+	await id(page, 'wanted').fill(before);
+	await page.keyboard.press('Enter');
+	const close = rows(page, 'connection-list').filter({ hasText: before }).getByRole('button');
+	// Who is not sure closes nothing.
+	const question = answer(page, false);
+	await close.click();
+	assert.equal(await question, `Close connection ${before}?`);
+	const away = once(client.connection, 'state_change', { where: ({ previous }) => previous === 'connected' });
+	assert.equal(await Promise.race([away, delay(500)]), undefined);
+	answer(page, true);
+	await close.click();
+	await away;
+	await state(client, 'connected');
+	assert.notEqual(client.connection.socket_id, before);
+	client.disconnect();
+});
+
+test('a user is terminated with all tabs and does not come back; another one hears on', LIMIT, async () => {
+	const page = await open();
+	const tabs = [await joined({ id: 7 }, 'presence-room'), await joined({ id: 7 }, 'presence-room')];
+	const other = await joined({ id: 8 }, 'presence-room');
+	const room = other.channel('presence-room');
+	assert.equal(room.members.count, 2);
+	const removed = once(room, 'pusher:member_removed');
+	await tab(page, 'connections');
+	await id(page, 'user').fill('7');
+	const question = answer(page, true);
+	await id(page, 'terminate-form').getByRole('button').click();
+	assert.equal(await question, 'Close all connections of user 7?');
+	for (const client of tabs) await state(client, 'disconnected');
+	const [member] = await removed;
+	assert.equal(member.id, 7);
+	await waitFor('the note', async () => (await text(id(page, 'note'))).includes('user 7 are closed'));
+	await waitFor('the list without them', async () => await rows(page, 'connection-list').count() === 1);
+	// pusher-js would be back in a second, if it came back.
+	await delay(1_500);
+	assert.deepEqual(tabs.map((client) => client.connection.state), ['disconnected', 'disconnected']);
+	const heard = once(room, 'e');
+	await w.sdk.trigger('presence-room', 'e', { n: 1 });
+	assert.deepEqual((await heard)[0], { n: 1 });
+	other.disconnect();
+});
+
+test('an event of the page reaches a client, and what is no JSON goes nowhere', LIMIT, async () => {
+	const page = await open();
+	const client = await w.connected();
+	const channel = client.subscribe('orders');
+	await once(channel, 'pusher:subscription_succeeded');
+	const heard = inbox();
+	channel.bind('paid', heard);
+	await tab(page, 'events');
+	await id(page, 'event-channel').fill('orders');
+	await id(page, 'event-name').fill('paid');
+	await id(page, 'event-data').fill('{"total": ');
+	await id(page, 'event-form').getByRole('button').click();
+	await id(page, 'event-note').filter({ hasText: 'Not valid JSON' }).waitFor();
+	await id(page, 'event-data').fill('{"total": 12, "of": "Ana \\"A\\""}');
+	await id(page, 'event-form').getByRole('button').click();
+	assert.deepEqual(await heard.take(), { total: 12, of: 'Ana "A"' });
+	await id(page, 'event-note').filter({ hasText: 'Published.' }).waitFor();
+	assert.deepEqual(heard.items, []);
+	client.disconnect();
+});
+
+test('members of a presence channel are shown, and no foreign text anywhere is markup', LIMIT, async () => {
+	const page = await open();
+	const clients = [];
+	for (const user of ['ana', 'rui', 'rui', EVIL]) clients.push(await joined({ id: user }, 'presence-people'));
+	const socket = new WebSocket(`${w.server.url.replace('http', 'ws')}/app/${w.server.key}?protocol=7`, { origin: EVIL });
+	await new Promise((resolve) => { socket.once('message', resolve); });
+	await tab(page, 'channels');
+	const row = rows(page, 'channel-list').filter({ hasText: 'presence-people' });
+	await waitFor('the counts', async () => /presence-people\s+4\s+3\s/.test(await text(row)));
+	await row.getByRole('button').click();
+	await waitFor('the members', async () => (await text(id(page, 'channel-note'))).startsWith('3 members'));
+	assert.deepEqual((await id(page, 'members').locator('li').allInnerTexts()).sort(), [EVIL, 'ana', 'rui'].sort());
+	await tab(page, 'connections');
+	// As a user, and as where somebody's page is from.
+	await waitFor('both', async () => await rows(page, 'connection-list').filter({ hasText: 'onerror' }).count() === 2);
+	assert.equal(await page.locator('#inside img, #inside script').count(), 0);
+	assert.equal(await page.title(), 'Clarim: inspector');
+	// Who leaves is not shown any more.
+	clients.pop().disconnect();
+	await waitFor('who has left', async () => {
+		await tab(page, 'channels');
+		await row.getByRole('button').click();
+		return await id(page, 'members').locator('li').count() === 2;
+	});
+	for (const client of clients) client.disconnect();
+	socket.close();
+});
+
+test('a delivery that fails is shown with its reason, and one that was sent is sent again', LIMIT, async () => {
+	const page = await open();
+	hooks.status = 503;
+	const client = await w.connected();
+	client.subscribe('hooked.1');
+	await tab(page, 'webhooks');
+	const row = rows(page, 'deliveries').filter({ hasText: 'channel_occupied hooked.1' });
+	const shown = (what) => waitFor(what, async () => {
+		await id(page, 'refresh-webhooks').click();
+		return (await row.first().locator('td').allInnerTexts()).some((cell) => cell.startsWith(what));
+	});
+	await shown('trying: it answered 503');
+	assert.equal(hooks.taken.length, 0);
+	hooks.status = 200;
+	await shown('sent');
+	assert.equal(await row.count(), 1, 'however often it was tried, it is one');
+	const [, url, , , attempts] = await row.locator('td').allInnerTexts();
+	assert.equal(url, 'http://127.0.0.1/hooks', 'without the port, which may be a secret');
+	assert.ok(Number(attempts) > 1, attempts);
+	assert.equal(hooks.taken.length, 1);
+	await row.getByRole('button').click();
+	await waitFor('the note', async () => (await text(id(page, 'note'))).includes('queued again'));
+	await waitFor('the second request', () => hooks.taken.length === 2);
+	const events = hooks.taken.map((request) => {
+		const webhook = w.sdk.webhook(request);
+		assert.ok(webhook.isValid(), 'the signature is right both times');
+		return webhook.getEvents();
+	});
+	assert.deepEqual(events[0], [{ name: 'channel_occupied', channel: 'hooked.1' }]);
+	assert.deepEqual(events[1], events[0]);
+	await waitFor('both are shown', async () => {
+		await id(page, 'refresh-webhooks').click();
+		return await row.count() === 2;
+	});
+	client.disconnect();
+});
+
+test('the log can be had of one kind alone, and be emptied', LIMIT, async () => {
+	const page = await open();
+	await tab(page, 'events');
+	const entries = page.locator('#log .event');
+	await id(page, 'stream-note').filter({ hasText: 'shown' }).waitFor();
+	const client = await w.connected();
+	const socket = client.connection.socket_id;
+	await once(client.subscribe('kinds'), 'pusher:subscription_succeeded');
+	await w.sdk.trigger('kinds', 'published-event', {});
+	client.disconnect();
+	const kinds = { published: 'published-event', received: 'pusher:subscribe', connected: socket, closed: socket };
+	for (const [kind, needle] of Object.entries(kinds)) {
+		await id(page, 'kind').selectOption(kind);
+		await entries.filter({ hasText: needle }).first().waitFor();
+		const word = kind[0].toUpperCase() + kind.slice(1);
+		const shown = kind === 'received' ? 'From clients' : word;
+		assert.deepEqual([...new Set(await page.locator('#log .kind').allInnerTexts())], [shown]);
+	}
+	await id(page, 'kind').selectOption('');
+	assert.ok(await entries.count() >= 4);
+	await id(page, 'clear').click();
+	assert.equal(await entries.count(), 0);
+});
+
+test('the nodes of a cluster are shown, and of one that dies no more', LIMIT, async () => {
+	const redis = await startRedis();
+	const nodes = [];
+	try {
+		const { port } = new URL(redis.url);
+		const env = {
+			CLARIM_INSPECTOR_TOKEN: TOKEN, REVERB_SCALING_ENABLED: 'true', REDIS_PORT: port, CLARIM_SCALING_LEASE: '2',
+		};
+		for (let n = 0; n < 2; n += 1) nodes.push(await startServer({ env }));
+		const names = async (page) => {
+			const cells = await rows(page, 'nodes').evaluateAll((all) => all.map((row) => [...row.cells].map((cell) => cell.textContent)));
+			return cells.length === 2 && cells;
+		};
+		const seen = [];
+		const pages = [];
+		for (const node of nodes) {
+			const page = await enter(browser, node);
+			pages.push(page);
+			seen.push(await waitFor('two nodes', () => names(page)));
+			assert.equal(await id(page, 'alone').isVisible(), false);
+		}
+		const [[[a, me, bus], [b, other]], [[itsOwn], [itsOther]]] = seen;
+		assert.deepEqual([me, other], ['this node', 'another node']);
+		assert.match(bus, /^Bus connected, [\d.,]+ ms$/);
+		assert.deepEqual([itsOwn, itsOther], [b, a], 'each shows the other one');
+		await nodes[1].kill();
+		browser.expect(/ERR_CONNECTION_(REFUSED|RESET)|ERR_EMPTY_RESPONSE/);
+		await waitFor('one node', async () => await rows(pages[0], 'nodes').count() === 1, 15_000);
+		await pages[1].locator('#state.bad').waitFor();
+	} finally {
+		for (const node of nodes) await node.dispose();
+		await redis.stop();
+	}
+});
+
+/** Asks for what a page on its events asks for, at its pace, until it `isOver`. How often it was answered. */
+async function watch(end) {
+	const ask = async (path) => {
+		const answer = await fetch(`${w.server.url}/inspector/api/${path}`, { headers: { authorization: `Bearer ${TOKEN}` } });
+		assert.equal(answer.status, 200, path);
+		return answer.json();
+	};
+	let next = '';
+	let answers = 0;
+	while (!end.isOver) {
+		await ask('overview');
+		({ next } = await ask(`stream?after=${next}`));
+		answers += 1;
+		await delay(1_000);
+	}
+	return answers;
+}
+
+test('fifty who watch the events delay no delivery', { timeout: 90_000 }, async () => {
+	// Ten of them are pages; to draw fifty would keep the cores busy, and that would be measured.
+	const context = await browser.context();
+	await context.addInitScript((token) => {
+		// The empty page that comes first has no storage.
+		if (location.protocol === 'http:') sessionStorage.setItem('clarim-inspector-token', token);
+	}, TOKEN);
+	const pages = await Promise.all(Array.from({ length: 10 }, async () => {
+		const page = await context.newPage();
+		await page.goto(`${w.server.url}/inspector`);
+		await tab(page, 'events');
+		return page;
+	}));
+	let asked = 0;
+	context.on('request', (request) => { asked += Number(request.url().includes('/api/stream')); });
+	const end = { isOver: false };
+	const watching = Promise.all(Array.from({ length: 40 }, () => watch(end)));
+	// Asked for its outcome only in the end.
+	watching.catch(() => undefined);
+	const client = await w.connected();
+	const channel = client.subscribe('watched');
+	await once(channel, 'pusher:subscription_succeeded');
+	const heard = inbox();
+	channel.bind('e', heard);
+	const times = [];
+	for (let n = 0; n < 150; n += 1) {
+		const begun = performance.now();
+		await w.sdk.trigger('watched', 'e', { n });
+		assert.deepEqual(await heard.take(), { n });
+		times.push(performance.now() - begun);
+		await delay(20);
+	}
+	end.isOver = true;
+	for (const answers of await watching) assert.ok(answers > 1, `somebody was answered ${answers} times`);
+	assert.ok(asked > 10, `the pages asked only ${asked} times`);
+	for (const page of pages) await page.locator('#log .event').filter({ hasText: '"n": 149' }).first().waitFor();
+	times.sort((a, b) => a - b);
+	// A few milliseconds, and more for those that find the cores busy with the pages.
+	assert.ok(times[75] < 50, `half took longer than ${times[75]} ms`);
+	assert.ok(times[135] < 250, `one of ten took longer than ${times[135]} ms`);
+	client.disconnect();
+});
