@@ -1,5 +1,6 @@
 //! More connections than one process may hold files: each thread has a table of file descriptors of its own.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io::ErrorKind;
 use std::ops::Range;
@@ -45,8 +46,10 @@ pub(crate) struct Crowd {
 }
 
 /// What the threads know of each other.
-struct Shared<'a> {
+pub(crate) struct Shared<'a> {
     target: &'a Target,
+    /// Whether each has a channel of its own.
+    own_channels: bool,
     started: Instant,
     connected: AtomicUsize,
     published: AtomicU64,
@@ -57,44 +60,16 @@ struct Shared<'a> {
 
 impl Crowd {
     pub(crate) fn run(&self, server: &Server) -> Result<Report> {
-        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let each = usize::try_from(files.saturating_sub(RESERVED))?.min(self.connections).max(1);
-        let shared = Shared {
-            target: &server.target,
-            started: Instant::now(),
-            connected: AtomicUsize::new(0),
-            published: AtomicU64::new(0),
-            delivered: AtomicU64::new(0),
-            over: AtomicBool::new(false),
-            failure: Mutex::new(None),
-        };
         let before = Memory::now(server)?;
-        std::thread::scope(|scope| {
-            let seats: Vec<_> = (0..self.connections)
-                .step_by(each)
-                .map(|from| {
-                    let range = from..(from + each).min(self.connections);
-                    let shared = &shared;
-                    scope.spawn(move || shared.seat(range))
-                })
-                .collect();
-            let measured = self.measure(server, &shared, before);
-            shared.over.store(true, Ordering::Relaxed);
-            let mut verdict = Verdict::default();
-            for seat in seats {
-                let seat = seat.join().map_err(|_| anyhow!("a thread of the crowd panicked"))?;
-                verdict.add(seat);
-            }
-            let report = measured?;
-            ensure!(verdict.is_clean(), "not a result: {verdict}");
-            Ok(report)
+        gather(&server.target, self.connections, false, |shared| {
+            self.measure(server, shared, before)
         })
     }
 
     fn measure(&self, server: &Server, shared: &Shared<'_>, before: Memory) -> Result<Report> {
         let start = Start::now(server)?;
         let patience = Duration::from_secs(self.patience);
-        shared.wait(patience, || shared.connected.load(Ordering::Relaxed) >= self.connections)?;
+        shared.are_there(self.connections, patience)?;
         let connecting = start.phase(server)?;
         std::thread::sleep(Duration::from_secs(2));
         let full = Memory::now(server)?;
@@ -148,6 +123,48 @@ impl Crowd {
     }
 }
 
+/// Connects so many and measures while they are there. An error also if one of them got what it should not,
+/// or not all that it should.
+pub(crate) fn gather<R>(
+    target: &Target,
+    connections: usize,
+    own_channels: bool,
+    measure: impl FnOnce(&Shared<'_>) -> Result<R>,
+) -> Result<R> {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let each = usize::try_from(files.saturating_sub(RESERVED))?.min(connections).max(1);
+    let shared = Shared {
+        target,
+        own_channels,
+        started: Instant::now(),
+        connected: AtomicUsize::new(0),
+        published: AtomicU64::new(0),
+        delivered: AtomicU64::new(0),
+        over: AtomicBool::new(false),
+        failure: Mutex::new(None),
+    };
+    std::thread::scope(|scope| {
+        let seats: Vec<_> = (0..connections)
+            .step_by(each)
+            .map(|from| {
+                let range = from..(from + each).min(connections);
+                let shared = &shared;
+                scope.spawn(move || shared.seat(range))
+            })
+            .collect();
+        let measured = measure(&shared);
+        shared.over.store(true, Ordering::Relaxed);
+        let mut verdict = Verdict::default();
+        for seat in seats {
+            let seat = seat.join().map_err(|_| anyhow!("a thread of the crowd panicked"))?;
+            verdict.add(seat);
+        }
+        let result = measured?;
+        ensure!(verdict.is_clean(), "not a result: {verdict}");
+        Ok(result)
+    })
+}
+
 impl Shared<'_> {
     /// Connects these clients and listens until it is over.
     fn seat(&self, range: Range<usize>) -> Verdict {
@@ -165,7 +182,7 @@ impl Shared<'_> {
         let mut events = Events::with_capacity(1024);
         let mut clients = Clients::none(range.len());
         for n in range {
-            clients.add(self.target, poll.registry(), n, CHANNEL)?;
+            clients.add(self.target, poll.registry(), n, &self.channel(n))?;
             self.connected.fetch_add(1, Ordering::Relaxed);
             if n % CHUNK == 0 {
                 self.receive(&mut poll, &mut events, &mut clients, Duration::ZERO)?;
@@ -199,18 +216,26 @@ impl Shared<'_> {
         Ok(())
     }
 
-    fn wait(&self, patience: Duration, done: impl Fn() -> bool) -> Result<()> {
+    fn channel(&self, n: usize) -> Cow<'static, str> {
+        if self.own_channels { format!("{CHANNEL}-{n}").into() } else { CHANNEL.into() }
+    }
+
+    /// Waits until so many are connected.
+    pub(crate) fn are_there(&self, connections: usize, patience: Duration) -> Result<()> {
         let until = Instant::now() + patience;
-        while !done() {
+        loop {
             self.check()?;
             let connected = self.connected.load(Ordering::Relaxed);
+            if connected >= connections {
+                return Ok(());
+            }
             ensure!(Instant::now() < until, "only {connected} connected in time");
             std::thread::sleep(Duration::from_millis(20));
         }
-        Ok(())
     }
 
-    fn check(&self) -> Result<()> {
+    /// Whether all has gone well so far.
+    pub(crate) fn check(&self) -> Result<()> {
         let mut failure = self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         failure.take().map_or(Ok(()), Err)
     }

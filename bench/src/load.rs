@@ -8,6 +8,7 @@ pub(crate) mod presence;
 pub(crate) mod rooms;
 pub(crate) mod slow;
 pub(crate) mod tail;
+pub(crate) mod watched;
 pub(crate) mod whispers;
 
 use std::time::{Duration, Instant};
@@ -29,6 +30,7 @@ use chat::Chat;
 use presence::Presence;
 use slow::Slow;
 use tail::Tail;
+use watched::Watched;
 use whispers::Whispers;
 
 /// Deliveries of a closed loop, unless it is told a number of events.
@@ -63,6 +65,8 @@ pub(crate) enum Load {
     Chat(Chat),
     /// How late the latest deliveries are, in quiet and while much else goes on.
     Tail(Tail),
+    /// What it costs that people look at the inspector while many are connected.
+    Watched(Watched),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -160,6 +164,9 @@ impl Load {
             Self::Tail(Tail { subscribers, rate, .. }) => {
                 format!("tail, {rate}/s to {subscribers}")
             }
+            Self::Watched(Watched { connections, .. }) => {
+                format!("inspector, {connections} connections")
+            }
         }
     }
 
@@ -179,6 +186,7 @@ impl Load {
             Self::Slow(_) => "slow",
             Self::Chat(_) => "chat",
             Self::Tail(_) => "tail",
+            Self::Watched(_) => "watched",
         }
     }
 
@@ -190,9 +198,9 @@ impl Load {
         }
     }
 
-    /// Whether the floor can do it: it knows no members.
+    /// Whether the floor can do it: it knows no members, and has no inspector.
     pub(crate) fn has_floor(&self) -> bool {
-        !matches!(self, Self::Presence(_) | Self::Chat(_) | Self::Tail(_))
+        !matches!(self, Self::Presence(_) | Self::Chat(_) | Self::Tail(_) | Self::Watched(_))
     }
 
     pub(crate) fn run(&self, server: &Server) -> Result<Report> {
@@ -210,6 +218,7 @@ impl Load {
             Self::Slow(slow) => slow.run(server),
             Self::Chat(chat) => chat.run(server),
             Self::Tail(tail) => tail.run(server),
+            Self::Watched(watched) => watched.run(server),
         }
     }
 }

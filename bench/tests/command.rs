@@ -56,6 +56,15 @@ fn a_server_that_ends_at_once_is_an_error() {
 }
 
 #[test]
+fn a_server_without_an_inspector_is_no_result() {
+    let load = ["watched", "--connections", "10", "--seconds", "1", "--rounds", "1"];
+    let output = run(&format!("{BINARY} floor --port {{port}}"), &load);
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("no inspector"), "{error}");
+}
+
+#[test]
 fn the_server_ends_when_the_load_generator_is_killed() {
     let port = free_port();
     let mut child = Command::new(BINARY)
