@@ -1,9 +1,10 @@
 // Dockerfile, compose file and Kubernetes manifests, as far as they can be run without an engine for containers: the
 // image's file system, its user and its commands are the real ones.
 import assert from 'node:assert/strict';
-import { copyFile, mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { parse, parseAllDocuments } from 'yaml';
 import { sdkFor, world } from './support/clients.mjs';
 import { once, until } from './support/events.mjs';
@@ -15,33 +16,45 @@ const deploy = (name) => readFile(new URL(`../deploy/${name}`, import.meta.url),
 const credentials = { REVERB_APP_ID: app.appId, REVERB_APP_KEY: app.key, REVERB_APP_SECRET: app.secret };
 const answers = (port, where) => fetch(`http://127.0.0.1:${port}${where}`).then(({ status }) => status, () => undefined);
 
-// Changing the root and the user is for the root user alone.
-const rootOnly = { ...limit, skip: process.getuid() !== 0 };
+describe('the image', () => {
+  let dir, of, target, root;
 
-test('the image: its user runs what was built, with nothing but the C library', rootOnly, async () => {
-  const file = await deploy('docker/Dockerfile');
-  const lines = file.replaceAll('\\\n', ' ').split('\n').filter((line) => /^[A-Z]/.test(line));
-  const of = (word) => lines.filter((line) => line.startsWith(`${word} `)).map((line) => line.slice(word.length + 1));
-  // `cargo xtask smoke` runs this very build.
-  assert.deepEqual(of('RUN'), ['cargo build --release --locked -p clarim-server']);
-  const [copied] = of('COPY').filter((line) => line.startsWith('--from=build'));
-  const [, target] = copied.split(' ').slice(-2);
-  const dir = await folder();
-  try {
-    const root = dir.path('root');
-    await mkdir(path.join(root, path.dirname(target)), { recursive: true });
-    await copyFile(binary, path.join(root, target));
-    // What distroless/cc has: the C library, libgcc, and the loader.
-    const { stdout } = await run('ldd', [binary]);
-    const libraries = [...stdout.matchAll(/(\/\S+) \(0x/g)].map(([, file]) => file);
-    for (const library of libraries) {
-      assert.match(library, /\/(ld-linux-x86-64|libc|libm|libgcc_s)\.so/, 'no other library is needed');
-      await mkdir(path.join(root, path.dirname(library)), { recursive: true });
-      await copyFile(library, path.join(root, library));
-    }
+  // As the stages say, but for what `cargo xtask setup` installs. `cargo xtask image` has built it already.
+  before(async () => {
+    const file = await deploy('docker/Dockerfile');
+    const lines = file.replaceAll('\\\n', ' ').split('\n').filter((line) => /^[A-Z]/.test(line));
+    of = (word) => lines.filter((line) => line.startsWith(`${word} `)).map((line) => line.slice(word.length + 1));
+    const [installs, builds, keeps, ...others] = of('RUN');
+    assert.match(installs, /musl-tools && rustup target add/);
+    assert.deepEqual(others, []);
+    const copied = of('COPY').filter((line) => line.startsWith('--from=build'));
+    assert.equal(copied.length, 1, 'one file is in the image');
+    const [, from, to] = copied[0].split(' ');
+    dir = await folder();
+    root = dir.path('root');
+    target = path.join(root, to);
+    await mkdir(path.dirname(target), { recursive: true });
+    assert.ok(keeps.endsWith(` ${from}`));
+    const cwd = fileURLToPath(new URL('..', import.meta.url));
+    await run('sh', ['-c', builds], { cwd });
+    await run('sh', ['-c', keeps.slice(0, -from.length) + target], { cwd });
+  }, { timeout: 900_000 });
+  after(() => dir.remove());
+
+  test('is one small program that needs no other file', limit, async () => {
+    const { stdout } = await run('readelf', ['--program-headers', '--dynamic', '--wide', target]);
+    assert.doesNotMatch(stdout, /INTERP|NEEDED/, 'no loader and no library');
+    assert.match(of('FROM').at(-1), /distroless\/static.*:nonroot$/);
+    const { size } = await stat(target);
+    assert.ok(size < 20 * 2 ** 20, `${size} bytes`);
+  });
+
+  // Changing the root and the user is for the root user alone.
+  test('its user serves clients from it', { ...limit, skip: process.getuid() !== 0 }, async () => {
     const [home] = of('WORKDIR').slice(-1);
     await mkdir(path.join(root, home), { recursive: true });
     await run('chown', ['65532:65532', path.join(root, home)]);
+    const w = await world();
     const port = await freePort();
     const env = Object.fromEntries(of('ENV').map((line) => line.split('=')));
     const entry = JSON.parse(of('ENTRYPOINT')[0]);
@@ -51,15 +64,20 @@ test('the image: its user runs what was built, with nothing but the C library', 
     try {
       await until(async () => (await answers(port, '/up')) === 200, { what: 'it answers', timeout: 10_000 })
         .catch((error) => { throw new Error(`${error.message}\n${server.output()}`); });
+      const client = await w.connected({ wsPort: port });
+      const channel = client.subscribe('news');
+      await once(channel, 'pusher:subscription_succeeded');
+      const heard = once(channel, 'e');
+      await sdkFor({ ...app, port }).trigger('news', 'e', { from: 'the image' });
+      assert.deepEqual((await heard)[0], { from: 'the image' });
       const [health] = of('HEALTHCHECK').map((line) => JSON.parse(line.slice(line.indexOf('['))));
       const { stdout: stats } = await run('/usr/sbin/chroot', inside(health.slice(1)), options);
-      assert.equal(JSON.parse(stats).connections, 0);
+      assert.equal(JSON.parse(stats).connections, 1);
     } finally {
+      await w.close();
       await server.stop();
     }
-  } finally {
-    await dir.remove();
-  }
+  });
 });
 
 describe('compose', () => {

@@ -25,7 +25,7 @@ struct Step {
 }
 
 /// In the order in which `test` runs them: what fails soonest comes first.
-const STEPS: [Step; 17] = [
+const STEPS: [Step; 18] = [
     Step { name: "setup", what: "install what the tests need", run: setup::all, in_test: true },
     Step { name: "fmt", what: "check the formatting", run: fmt, in_test: true },
     Step { name: "tidy", what: "check the project's own rules", run: tidy::check, in_test: true },
@@ -40,6 +40,7 @@ const STEPS: [Step; 17] = [
     },
     Step { name: "vue", what: "@clarim/vue: types and unit tests", run: vue, in_test: true },
     Step { name: "demo-web", what: "build the demo's pages", run: demo::build, in_test: true },
+    Step { name: "image", what: "build the container image's program", run: image, in_test: true },
     Step { name: "e2e", what: "real clients against the real server", run: e2e, in_test: true },
     Step {
         name: "types-check",
@@ -130,6 +131,12 @@ fn doc() -> Result<()> {
 fn vue() -> Result<()> {
     cargo(&["build", "-p", "clarim-server"])?;
     command("npm", &["test"]).current_dir(root().join("packages/vue")).run()
+}
+
+/// As deploy/docker/Dockerfile does, whose commands e2e runs: so no test waits for minutes.
+fn image() -> Result<()> {
+    let args = ["build", "--release", "--locked", "--target", setup::IMAGE, "-p", "clarim-server"];
+    run::cargo_command(&args).env("CARGO_PROFILE_RELEASE_DEBUG", "none").run()
 }
 
 fn e2e() -> Result<()> {

@@ -17,6 +17,13 @@ pub(crate) fn root() -> PathBuf {
 pub(crate) fn command(program: &str, args: &[&str]) -> Run {
     let mut command = Command::new(program);
     command.args(args).current_dir(root());
+    // What `cargo run` says of this program. ring's build looks at it, and is done anew wherever it differs.
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_MANIFEST_") || name.starts_with("CARGO_PKG_") {
+            command.env_remove(&*name);
+        }
+    }
     Run(command)
 }
 

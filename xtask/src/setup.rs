@@ -5,11 +5,12 @@ use anyhow::{Context, Result};
 use crate::run::{cargo, command, root};
 
 /// Programs and the Debian packages that bring them.
-const PROGRAMS: [(&str, &str, &str); 16] = [
+const PROGRAMS: [(&str, &str, &str); 18] = [
     ("caddy", "version", "caddy"),
     ("chromium", "--version", "chromium"),
     ("faketime", "--version", "faketime"),
     ("haproxy", "-v", "haproxy"),
+    ("musl-gcc", "--version", "musl-tools"),
     ("nats-server", "--version", "nats-server"),
     ("nginx", "-v", "nginx-light"),
     ("node", "--version", "nodejs npm"),
@@ -18,15 +19,25 @@ const PROGRAMS: [(&str, &str, &str); 16] = [
     ("prometheus", "--version", "prometheus"),
     ("psql", "--version", "postgresql"),
     ("python3", "--version", "python3 python3-venv"),
+    ("readelf", "--version", "binutils"),
     ("redis-server", "--version", "redis-server"),
     ("supervisord", "--version", "supervisor"),
     ("systemd-analyze", "--version", "systemd"),
     ("valgrind", "--version", "valgrind"),
 ];
 
+/// What the container image is built for.
+pub(crate) const IMAGE: &str = if cfg!(target_arch = "aarch64") {
+    "aarch64-unknown-linux-musl"
+} else {
+    "x86_64-unknown-linux-musl"
+};
+
 /// Everything.
 pub(crate) fn all() -> Result<()> {
     programs()?;
+    // For the image; says that it is there without asking anybody, if it is.
+    command("rustup", &["target", "add", IMAGE]).run()?;
     npm()?;
     fuzzer()?;
     python_env("autobahn", "kosoku==0.1.0").map(|_| ())
