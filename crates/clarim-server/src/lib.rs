@@ -18,6 +18,7 @@ mod open_files;
 mod outbox;
 mod phase;
 mod publisher;
+mod pulse;
 pub mod run_file;
 mod server;
 pub mod settings;

@@ -24,6 +24,7 @@ use crate::listen::listen;
 use crate::metrics::{Ended, Metrics};
 use crate::phase::{AtEnd, Follow, Lead, Phase};
 use crate::publisher::Publisher;
+use crate::pulse::{Pulse, Watch};
 use crate::settings::{ServerSettings, Webhook, hooks};
 use crate::tls::Certificate;
 use crate::webhooks::{self, Webhooks};
@@ -47,6 +48,7 @@ pub struct Server {
     metrics: Arc<Metrics>,
     cluster: Option<Cluster>,
     started: Instant,
+    watch: Watch,
     threads: Vec<JoinHandle<io::Result<()>>>,
 }
 
@@ -139,7 +141,8 @@ impl Server {
         // All are there before the first thread is; see the feature `descriptor-tables`.
         let keeper_runtime = runtime()?;
         let runtimes = (0..workers).map(|_| runtime()).collect::<io::Result<Vec<_>>>()?;
-        let workers = (0..workers).map(WorkerId).zip(runtimes);
+        let (pulses, watch) = Watch::over(workers);
+        let workers = (0..workers).map(WorkerId).zip(runtimes).zip(pulses);
         let mut listeners = listeners.into_iter();
         for (worker, asked) in workers.zip(arrivals.into_iter().zip(asks)) {
             start.worker(worker, listeners.next(), asked)?;
@@ -160,7 +163,7 @@ impl Server {
         }
         let http = HttpService::new(http);
         let apps = ServedApps { node: node.clone(), webhooks };
-        Ok(Self { address, http, node, apps, lead, metrics, cluster, started, threads })
+        Ok(Self { address, http, node, apps, lead, metrics, cluster, started, watch, threads })
     }
 
     /// Where the server listens, if it has a port.
@@ -205,6 +208,11 @@ impl Server {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.node.is_empty()
+    }
+
+    /// What knows whether the workers still turn.
+    pub(crate) fn watch(&self) -> Watch {
+        self.watch.clone()
     }
 
     /// Begins to stop: clients are sent away over the drain time of the settings, with a code that makes
@@ -325,7 +333,7 @@ struct Start {
 impl Start {
     fn worker(
         &mut self,
-        (id, runtime): (WorkerId, Runtime),
+        ((id, runtime), pulse): ((WorkerId, Runtime), Pulse),
         listener: Option<TcpListener>,
         (arrivals, asks): (UnboundedReceiver<Arrival>, Receiver<Ask>),
     ) -> io::Result<()> {
@@ -337,6 +345,7 @@ impl Start {
             arrivals,
             asks,
             tls: self.tls.clone(),
+            pulse,
         };
         let name = format!("clarim-{}", id.0);
         // A server that has lost a thread must not go on without it.

@@ -24,6 +24,7 @@ use crate::http::{Http, Upgraded, serve_http1, serve_http2};
 use crate::inbox::Inbox;
 use crate::inspector::Ask;
 use crate::phase::{Follow, Phase};
+use crate::pulse::Pulse;
 use crate::transport::{Tls, Transport};
 
 /// How long a refused client may take to read why, and a request that has begun may take to be answered
@@ -42,6 +43,7 @@ pub(crate) struct Plan {
     /// What the inspector asks.
     pub(crate) asks: Receiver<Ask>,
     pub(crate) tls: Option<Arc<ServerConfig>>,
+    pub(crate) pulse: Pulse,
 }
 
 /// Runs a worker until it has drained.
@@ -51,7 +53,7 @@ pub(crate) struct Plan {
 pub(crate) async fn run(plan: Plan) -> io::Result<()> {
     #[cfg(feature = "descriptor-tables")]
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES)?;
-    let Plan { id, http, doors, mut arrivals, mut asks, .. } = plan;
+    let Plan { id, http, doors, mut arrivals, mut asks, pulse, .. } = plan;
     let counters = http.counters.clone();
     counters.thread.set(u64::from(gettid().as_raw_nonzero().get().unsigned_abs()));
     let engine = Engine::new(id, &http.node, http.started, &http.settings, counters)?;
@@ -90,7 +92,7 @@ pub(crate) async fn run(plan: Plan) -> io::Result<()> {
         }
     });
     let driven = Driven { engine: &engine, readiness: &readiness, inbox: &inbox, visits: &visits };
-    let result = driven.drive(phase, drain).await;
+    let result = driven.drive(phase, drain, &pulse).await;
     // Whoever waits for this worker to hand something out waits no longer.
     inbox.close();
     result
@@ -106,12 +108,13 @@ struct Driven<'a> {
 
 impl Driven<'_> {
     /// Gives the engine its turns until everybody has gone after a stop.
-    async fn drive(self, mut phase: Follow, drain: Duration) -> io::Result<()> {
+    async fn drive(self, mut phase: Follow, drain: Duration, pulse: &Pulse) -> io::Result<()> {
         let Self { engine, readiness, inbox, visits } = self;
         let mut tick = tokio::time::interval(SWEEP_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut patience = None;
         loop {
+            pulse.beat();
             // Looked at in each turn: under load there may be no pause to wait for it in.
             if patience.is_none() && phase.now() >= Phase::Draining {
                 patience = Some(Instant::now() + drain + FAREWELL);

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -10,7 +11,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::CommandError;
 use super::banner::banner;
 use super::reload::{Reload, Started};
+use crate::engine::SWEEP_INTERVAL;
 use crate::listen::listen;
+use crate::pulse::Watch;
 use crate::run_file::RunFile;
 use crate::server::Server;
 use crate::settings::{Flags, Settings, Surroundings};
@@ -50,6 +53,9 @@ pub(super) fn start(flags: &Flags, out: &mut dyn Write) -> Result<ExitCode, Comm
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     tracing::info!(%address, "listening");
     tell_systemd(NotifyState::Ready);
+    if let Some(limit) = sd_notify::watchdog_enabled() {
+        runtime.spawn(reassure(server.watch(), limit));
+    }
     let result = runtime.block_on(serve(server, run_file, signals));
     // The thread that waits for the server may still wait, after a second signal.
     runtime.shutdown_background();
@@ -60,6 +66,27 @@ pub(super) fn start(flags: &Flags, out: &mut dyn Write) -> Result<ExitCode, Comm
 fn tell_systemd(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::debug!(%error, "systemd was not told");
+    }
+}
+
+/// Tells systemd within each `limit` (`WatchdogSec=`) that all is well, while each worker has turned since the last
+/// time. A server with a worker that is stuck serves some of its clients and not the others, and does not know
+/// which: it is started anew.
+async fn reassure(mut watch: Watch, limit: Duration) {
+    let mut pause = tokio::time::interval((limit / 2).max(SWEEP_INTERVAL * 3));
+    pause.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut known = None;
+    loop {
+        pause.tick().await;
+        let stuck = watch.stuck();
+        match stuck {
+            None => tell_systemd(NotifyState::Watchdog),
+            Some(worker) if stuck != known => {
+                tracing::error!(worker = worker.0, "stuck; systemd is to start the server anew");
+            }
+            Some(_) => {}
+        }
+        known = stuck;
     }
 }
 

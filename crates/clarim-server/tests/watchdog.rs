@@ -1,0 +1,92 @@
+//! What systemd's watchdog hears of a server, also of one with a worker that is stuck.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::os::unix::net::UnixDatagram;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use clarim_testing::free_port;
+use nix::sys::ptrace;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+const LIMIT: Duration = Duration::from_secs(1);
+
+struct Watched {
+    child: Child,
+    socket: UnixDatagram,
+    _directory: TempDir,
+}
+
+impl Watched {
+    fn start() -> Self {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_clarim"))
+            .args(["start", "--host", "127.0.0.1", "--port", &free_port().to_string()])
+            .current_dir(directory.path())
+            .env_clear()
+            .envs([("REVERB_APP_ID", "1"), ("REVERB_APP_KEY", "key"), ("CLARIM_WORKERS", "3")])
+            .envs([("REVERB_APP_SECRET", "s3cret-of-the-app"), ("CLARIM_LOG_LEVEL", "error")])
+            .env("NOTIFY_SOCKET", &path)
+            .env("WATCHDOG_USEC", LIMIT.as_micros().to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { child, socket, _directory: directory }
+    }
+
+    /// The next word within this time.
+    fn heard(&self, time: Duration) -> Option<String> {
+        self.socket.set_read_timeout(Some(time)).unwrap();
+        let mut buffer = [0; 100];
+        let length = self.socket.recv(&mut buffer).ok()?;
+        Some(String::from_utf8(buffer[..length].to_vec()).unwrap())
+    }
+
+    fn says_that_all_is_well(&self) {
+        assert_eq!(self.heard(LIMIT * 5).unwrap(), "WATCHDOG=1\n");
+    }
+
+    /// The system's number of the thread of this name.
+    fn thread(&self, name: &str) -> Pid {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let named = tasks
+            .map(|task| task.unwrap())
+            .find(|task| std::fs::read_to_string(task.path().join("comm")).unwrap().trim() == name);
+        let number = named.unwrap().file_name().into_string().unwrap();
+        Pid::from_raw(number.parse().unwrap())
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn all_is_well_only_while_every_worker_turns() {
+    let watched = Watched::start();
+    assert_eq!(watched.heard(Duration::from_secs(20)).unwrap(), "READY=1\n");
+    for _ in 0..3 {
+        watched.says_that_all_is_well();
+    }
+    // Signals stop all threads of a process; a debugger stops one.
+    let worker = watched.thread("clarim-1");
+    ptrace::seize(worker, ptrace::Options::empty()).unwrap();
+    ptrace::interrupt(worker).unwrap();
+    waitpid(worker, Some(WaitPidFlag::__WALL)).unwrap();
+    // A word may have been on its way, and the worker may have turned since.
+    let words = (0..4).take_while(|_| watched.heard(LIMIT).is_some()).count();
+    assert!(words < 3, "systemd hears of it still");
+    assert_eq!(watched.heard(LIMIT * 2), None);
+    ptrace::detach(worker, None).unwrap();
+    watched.says_that_all_is_well();
+    watched.says_that_all_is_well();
+}
