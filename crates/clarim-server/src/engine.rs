@@ -20,6 +20,7 @@ use crate::accept::Guest;
 use crate::http::Agreed;
 use crate::inbox::{Inbox, Inboxes};
 use crate::inspector::{Ask, PAGE, Page, Row, Which};
+use crate::lag::Lag;
 use crate::metrics::{Counters, Ended};
 use crate::settings::ServerSettings;
 use crate::sockets::{End, SocketTable};
@@ -47,6 +48,7 @@ pub(crate) struct Engine {
     inbox: Arc<Inbox>,
     /// Entries being processed; kept for its memory.
     entries: Vec<Entry>,
+    lag: Lag,
     poll: Poll,
     events: Events,
     buffer: Box<[u8]>,
@@ -91,6 +93,7 @@ impl Engine {
             sockets: SocketTable::new(settings.outbox_bytes, compression, counters.clone()),
             inbox: node.post().of(id),
             entries: Vec::new(),
+            lag: Lag::default(),
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
             buffer: vec![0; READ_BUFFER].into(),
@@ -156,6 +159,7 @@ impl Engine {
         }
         self.remove_closed();
         self.sockets.flush(FLUSH_BUDGET);
+        self.lag.written(self.sockets.written(), &self.counters.delivered);
         self.remove_closed();
         Ok(self.sockets.has_unsent() || !self.unread.is_empty() || self.unpolled)
     }
@@ -223,13 +227,16 @@ impl Engine {
     /// Does what is in the inbox now. What other threads put there meanwhile waits for its turn: they could
     /// go on for ever.
     fn process_inbox(&mut self) {
-        self.inbox.take(&mut self.entries);
+        let since = self.inbox.take(&mut self.entries);
         let now = self.sockets.now;
         for entry in self.entries.drain(..) {
             self.hub.process(entry, now, &mut self.sockets);
         }
         if self.entries.capacity() > 4096 {
             self.entries = Vec::new();
+        }
+        if let Some(since) = since {
+            self.lag.begin(since, self.sockets.to_be_written());
         }
     }
 

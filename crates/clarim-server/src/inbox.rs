@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// One worker's inbox.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
-    entries: Mutex<Vec<Entry>>,
+    entries: Mutex<Entries>,
     bytes: AtomicUsize,
     /// The worker is running and will look here again before it sleeps: it needs no wake-up.
     awake: AtomicBool,
@@ -33,25 +33,33 @@ pub(crate) struct Inbox {
     full: Arc<AtomicUsize>,
 }
 
+#[derive(Debug, Default)]
+struct Entries {
+    waiting: Vec<Entry>,
+    /// When the first of them came.
+    since: Option<std::time::Instant>,
+}
+
 impl Inbox {
-    /// Moves all entries to the end of `taken`.
-    pub(crate) fn take(&self, taken: &mut Vec<Entry>) {
+    /// Moves all entries to the end of `taken`; when the first of them came.
+    pub(crate) fn take(&self, taken: &mut Vec<Entry>) -> Option<std::time::Instant> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.append(&mut entries);
+        taken.append(&mut entries.waiting);
         // A burst must not keep its memory for ever.
-        if entries.capacity() > 4096 {
-            *entries = Vec::new();
+        if entries.waiting.capacity() > 4096 {
+            entries.waiting = Vec::new();
         }
         // Under the lock, as in `push`: the two never miss each other's count.
         if self.bytes.swap(0, Ordering::Relaxed) > MAX_BYTES {
             self.full.fetch_sub(1, Ordering::Relaxed);
         }
+        entries.since.take()
     }
 
     /// Says that from now on a wake-up is needed. `false`: something has come in the meantime.
     pub(crate) fn fall_asleep(&self) -> bool {
         self.awake.store(false, Ordering::SeqCst);
-        let empty = self.entries.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        let empty = self.entries.lock().unwrap_or_else(PoisonError::into_inner).waiting.is_empty();
         if !empty {
             self.awake.store(true, Ordering::SeqCst);
         }
@@ -89,7 +97,11 @@ impl Inbox {
         if before <= MAX_BYTES && before + weight > MAX_BYTES {
             self.full.fetch_add(1, Ordering::Relaxed);
         }
-        entries.push(entry);
+        // So the clock is asked once for all that comes between two turns of the worker.
+        if entries.waiting.is_empty() {
+            entries.since = Some(std::time::Instant::now());
+        }
+        entries.waiting.push(entry);
         drop(entries);
         if !self.awake.swap(true, Ordering::SeqCst) {
             self.wake.notify_one();

@@ -11,6 +11,7 @@ mod engine;
 mod http;
 mod inbox;
 mod inspector;
+mod lag;
 mod listen;
 mod log;
 mod metrics;

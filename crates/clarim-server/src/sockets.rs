@@ -72,6 +72,8 @@ pub(crate) struct SocketTable {
     sockets: Vec<Option<Socket>>,
     /// Sockets with something to write which aren't blocked, in the order in which they got it.
     unsent: VecDeque<ConnectionId>,
+    /// How many have left that list so far.
+    written: u64,
     /// Sockets that began to close since the engine last looked.
     pub(crate) closing: Vec<(ConnectionId, End)>,
     /// Sockets that have failed or are done, to be removed by the engine.
@@ -90,6 +92,7 @@ impl SocketTable {
         Self {
             sockets: Vec::new(),
             unsent: VecDeque::new(),
+            written: 0,
             closing: Vec::new(),
             gone: Vec::new(),
             outbox_bytes,
@@ -159,6 +162,16 @@ impl SocketTable {
         !self.unsent.is_empty()
     }
 
+    /// How many sockets have been written to so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// How many will have been when all that have something now have been written to.
+    pub(crate) fn to_be_written(&self) -> u64 {
+        self.written + self.unsent.len() as u64
+    }
+
     /// The kernel has said that the socket takes more.
     pub(crate) fn writable(&mut self, id: ConnectionId) {
         let Some(socket) = self.get_mut(id) else {
@@ -176,6 +189,7 @@ impl SocketTable {
             let Some(id) = self.unsent.pop_front() else {
                 break;
             };
+            self.written += 1;
             let Some(socket) = self.get_mut(id) else {
                 continue;
             };

@@ -244,6 +244,32 @@ async fn the_time_of_a_publish_is_in_its_bucket_and_in_the_sum() {
 }
 
 #[tokio::test]
+async fn the_time_until_all_sockets_are_written_to_is_told() {
+    let server = counted();
+    let mut clients = Vec::new();
+    for _ in 0..300 {
+        let mut client = server.connect().await;
+        client.subscribe("news").await;
+        clients.push(client);
+    }
+    let name = "clarim_delivery_lag_seconds_count";
+    // Subscriptions come by the inboxes too.
+    becomes(&server, name, 300.0).await;
+    let before = Told::by(&server).await;
+    server.publish("news", "e", &json!({})).await;
+    for client in &mut clients {
+        client.receive().await;
+    }
+    // Once for each of the two workers, and that when the last of its sockets has been written to.
+    becomes(&server, name, 302.0).await;
+    let told = Told::by(&server).await;
+    let name = "clarim_delivery_lag_seconds_sum";
+    let took = told.value(name) - before.value(name);
+    assert!(took > 0.0 && took < 4.0, "{took}");
+    assert_eq!(told.value("clarim_delivery_lag_seconds_bucket{le=\"+Inf\"}"), 302.0);
+}
+
+#[tokio::test]
 async fn version_memory_and_limits_of_the_process_are_told() {
     let told = Told::by(&counted()).await;
     let version = env!("CARGO_PKG_VERSION");
