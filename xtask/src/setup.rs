@@ -42,8 +42,8 @@ pub(crate) fn all() -> Result<()> {
     python_env("autobahn", "kosoku==0.1.0").map(|_| ())
 }
 
-/// For the container image. A Rust that does not come by rustup, or a network without its server, has all else
-/// tested; the image's tests say that they were skipped.
+/// For the container image. A Rust that does not come by rustup, or a network without its server, has all
+/// else tested; the image's tests say that they were skipped.
 fn image_target() {
     if let Err(error) = command("rustup", &["target", "add", IMAGE]).run() {
         println!("{error}: the container image will not be tested");

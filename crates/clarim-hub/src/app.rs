@@ -61,9 +61,21 @@ pub struct Hooks {
     pub cache_misses: bool,
     /// How many subscribers a channel has, where they are told it themselves.
     pub counts: bool,
+    /// What each connection does: see [`Happening`](crate::Happening).
+    pub connections: bool,
 }
 
 impl Hooks {
+    /// All of them.
+    pub const ALL: Self = Self {
+        occupancy: true,
+        members: true,
+        client_events: true,
+        cache_misses: true,
+        counts: true,
+        connections: true,
+    };
+
     /// Whether it is told who comes to a channel and leaves it.
     pub(crate) fn tell_who_is_on(self, key: &ChannelKey) -> bool {
         self.occupancy || (self.members && key.name.is_presence())

@@ -216,6 +216,36 @@ pub enum Fact {
     },
 }
 
+/// What a connection has done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happening {
+    /// It has signed in.
+    SignedIn {
+        /// To its app.
+        app: AppIndex,
+        /// The connection.
+        socket_id: SocketId,
+        /// As this user.
+        user: UserId,
+    },
+    /// It has become a subscriber.
+    Subscribed {
+        /// Of this channel.
+        channel: ChannelKey,
+        /// The connection.
+        socket_id: SocketId,
+        /// Who it is there, on a presence channel.
+        user: Option<UserId>,
+    },
+    /// It is a subscriber no more.
+    Unsubscribed {
+        /// Of this channel.
+        channel: ChannelKey,
+        /// The connection.
+        socket_id: SocketId,
+    },
+}
+
 /// Of whom an app's backend is told that they come and leave.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Who {
@@ -342,6 +372,12 @@ pub trait Post {
     /// as `post`.
     fn fact(&self, fact: Fact) {
         drop(fact);
+    }
+
+    /// Takes what a connection has done; only if the [hooks](crate::app::Hooks) of its app ask for it. As
+    /// quick as `post`.
+    fn happened(&self, happening: Happening) {
+        drop(happening);
     }
 
     /// Takes who has moved from one node to another; only in a cluster. As quick as `post`.

@@ -10,7 +10,7 @@ use clarim_protocol::{ChannelKind, ChannelName, Code, server};
 use crate::app::{App, ClientEvents};
 use crate::apps::AppIndex;
 use crate::connection::Connection;
-use crate::entry::{ChannelKey, ConnectionId, Fact, Post, Seat};
+use crate::entry::{ChannelKey, ConnectionId, Fact, Happening, Post, Seat};
 use crate::reject::{Reject, Rejected};
 use crate::shard::{Join, Joining};
 use crate::worker::{Sockets, Worker};
@@ -85,7 +85,7 @@ impl<P: Post> Worker<P> {
             return;
         };
         if let Some(subscription) = connection.take_subscription(index) {
-            self.leave(&subscription, now);
+            self.leave(&subscription, socket_id, now);
         }
     }
 
@@ -122,6 +122,10 @@ impl<P: Post> Worker<P> {
         }
         if let Some(key) = user_key(app_index, user.member.id.as_str()) {
             self.node.come(&key, now);
+        }
+        if self.node.app(app_index).hooks.connections {
+            let (app, user) = (app_index, user.member.id.clone());
+            self.node.post().happened(Happening::SignedIn { app, socket_id, user });
         }
         self.connections[id.0 as usize].user = Some(Box::new(user));
     }

@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::apps::AppIndex;
 use crate::channels::Channels;
 use crate::connection::{Connection, Silence, Subscription};
-use crate::entry::{ChannelKey, ConnectionId, Entry, Post, Seat, WorkerId};
+use crate::entry::{ChannelKey, ConnectionId, Entry, Happening, Post, Seat, WorkerId};
 use crate::node::Node;
 use crate::reject::{Reject, Rejected};
 use crate::session::user_key;
@@ -151,6 +151,10 @@ impl<P: Post> Worker<P> {
                     self.node.leave(self.id, &channel, member.as_deref(), now);
                     return;
                 }
+                if self.node.app(channel.app).hooks.connections {
+                    let (channel, user) = (channel.clone(), member.as_deref().cloned());
+                    self.node.post().happened(Happening::Subscribed { channel, socket_id, user });
+                }
                 let place = self.channels.add(channel, connection);
                 if let Some(connection) = self.connections.get_mut(connection.0 as usize) {
                     connection.subscriptions.push(Subscription { place, member });
@@ -212,7 +216,7 @@ impl<P: Post> Worker<P> {
         let (app, socket_id) = (connection.app, connection.socket_id);
         let user = connection.user.take();
         for subscription in std::mem::take(&mut connection.subscriptions) {
-            self.leave(&subscription, now);
+            self.leave(&subscription, socket_id, now);
         }
         for channel in self.waiting.remove_all(id) {
             self.call_off(socket_id, channel, now);
@@ -237,9 +241,18 @@ impl<P: Post> Worker<P> {
 
     /// Takes a subscription, already off its connection's record, out of the worker's list and the
     /// directory.
-    pub(crate) fn leave(&mut self, subscription: &Subscription, now: Duration) {
+    pub(crate) fn leave(
+        &mut self,
+        subscription: &Subscription,
+        socket_id: SocketId,
+        now: Duration,
+    ) {
         let place = subscription.place;
         let key = self.channels.key(place.channel).clone();
+        if self.node.app(key.app).hooks.connections {
+            let channel = key.clone();
+            self.node.post().happened(Happening::Unsubscribed { channel, socket_id });
+        }
         if let Some(moved) = self.channels.remove(place)
             && let Some(connection) = self.connections.get_mut(moved.0 as usize)
         {

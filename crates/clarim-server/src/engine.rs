@@ -17,11 +17,12 @@ use clarim_protocol::{Code, Frame, SocketId};
 use mio::{Events, Poll};
 
 use crate::accept::Guest;
+use crate::events::Ended;
 use crate::http::Agreed;
 use crate::inbox::{Inbox, Inboxes};
 use crate::inspector::{Ask, PAGE, Page, Row, Which};
 use crate::lag::Lag;
-use crate::metrics::{Counters, Ended};
+use crate::metrics::Counters;
 use crate::settings::ServerSettings;
 use crate::sockets::{End, SocketTable};
 use crate::traffic;
@@ -139,6 +140,9 @@ impl Engine {
         if let Some((app, socket_id)) = self.hub.describe(id) {
             traffic::connected(app, socket_id);
             self.hub.node().post().tap.connection("connected", &app.id, socket_id);
+            if let Some(listeners) = &self.hub.node().post().listeners {
+                listeners.connected(app, socket_id);
+            }
         }
         if !early.is_empty() {
             self.take(id, &mut early.to_vec());
@@ -447,16 +451,27 @@ impl Engine {
     }
 
     fn take_off(&mut self, id: ConnectionId, end: End) {
-        self.counters.ended(match end {
+        let by = match end {
             End::Slow => Ended::Slow,
             End::Closed(_) => Ended::ByServer,
             End::Left => Ended::ByClient,
-        });
+        };
+        self.counters.ended(by);
         if let Some((app, socket_id)) = self.hub.describe(id) {
             traffic::closing(app, socket_id, end);
         }
         self.hub.depart(id, self.sockets.now);
+        self.tell_end(id, by);
         self.process_inbox();
+    }
+
+    /// Of a connection that has left its channels.
+    fn tell_end(&self, id: ConnectionId, by: Ended) {
+        if let Some(listeners) = &self.hub.node().post().listeners
+            && let Some((app, socket_id)) = self.hub.describe(id)
+        {
+            listeners.disconnected(app, socket_id, by);
+        }
     }
 
     fn forget(&mut self, id: ConnectionId) {
@@ -466,6 +481,8 @@ impl Engine {
         }
         if lost {
             self.counters.ended(Ended::Lost);
+            self.hub.depart(id, self.sockets.now);
+            self.tell_end(id, Ended::Lost);
         }
         if let Some((app, socket_id)) = self.hub.describe(id) {
             traffic::closed(app, socket_id);

@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use clarim_hub::{Entry, Fact, Moved, Post, Told, WorkerId};
+use clarim_hub::{Entry, Fact, Happening, Moved, Post, Told, WorkerId};
 use clarim_protocol::cluster::NodeId;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::Outgoing;
+use crate::events::Listeners;
 use crate::inspector::Tap;
 use crate::webhooks::Webhooks;
 
@@ -81,7 +82,7 @@ impl Inbox {
     }
 
     /// The worker has ended: what is here, and what still comes, is dropped.
-    pub(crate) fn close(&self) {
+    fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         self.take(&mut Vec::new());
     }
@@ -121,6 +122,8 @@ pub(crate) struct Inboxes {
     webhooks: Webhooks,
     /// Where events go while somebody watches them.
     pub(crate) tap: Arc<Tap>,
+    /// Who is told of all that happens, if anybody wants to be: see `ServerSettings::events`.
+    pub(crate) listeners: Option<Arc<Listeners>>,
 }
 
 impl Inboxes {
@@ -130,11 +133,12 @@ impl Inboxes {
         compression: bool,
         outgoing: Option<Outgoing>,
         webhooks: Webhooks,
+        listeners: Option<Arc<Listeners>>,
     ) -> Self {
         let full = Arc::<AtomicUsize>::default();
         let inbox = |_| Arc::new(Inbox { full: full.clone(), ..Inbox::default() });
         let inboxes = (0..workers).map(inbox).collect();
-        Self { inboxes, full, compression, outgoing, webhooks, tap: Arc::default() }
+        Self { inboxes, full, compression, outgoing, webhooks, tap: Arc::default(), listeners }
     }
 
     /// Whether no worker has too much to do. What waits for the bus doesn't count.
@@ -149,6 +153,16 @@ impl Inboxes {
     /// Bytes that wait for each worker.
     pub(crate) fn bytes(&self) -> Vec<usize> {
         self.inboxes.iter().map(|inbox| inbox.bytes()).collect()
+    }
+
+    /// The worker has ended: what is for it is dropped, and after the last of them nothing happens any more.
+    pub(crate) fn close(&self, worker: WorkerId) {
+        self.of(worker).close();
+        if let Some(listeners) = &self.listeners
+            && self.inboxes.iter().all(|inbox| inbox.closed.load(Ordering::SeqCst))
+        {
+            listeners.close();
+        }
     }
 
     /// Waits until every inbox has room. `false`: one hasn't, for too long.
@@ -181,7 +195,16 @@ impl Post for Inboxes {
     }
 
     fn fact(&self, fact: Fact) {
+        if let Some(listeners) = &self.listeners {
+            listeners.fact(&fact);
+        }
         self.webhooks.take(fact);
+    }
+
+    fn happened(&self, happening: Happening) {
+        if let Some(listeners) = &self.listeners {
+            listeners.happened(&happening);
+        }
     }
 
     fn moved(&self, moved: Moved) {
@@ -211,7 +234,7 @@ mod tests {
 
     fn inboxes(workers: u16) -> Inboxes {
         let (webhooks, _) = crate::webhooks::channel(&crate::settings::ServerSettings::default());
-        Inboxes::new(workers, false, None, webhooks)
+        Inboxes::new(workers, false, None, webhooks, None)
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use crate::metrics::Times;
 
-/// What an inbox gave at one time is one batch: its time is that of the first entry in it, until the last socket
-/// that got something of it was written to. Sockets that take no more are not waited for: what their clients
-/// have not read is seen in the outboxes.
+/// What an inbox gave at one time is one batch: its time is that of the first entry in it, until the last
+/// socket that got something of it was written to. Sockets that take no more are not waited for: what their
+/// clients have not read is seen in the outboxes.
 #[derive(Debug, Default)]
 pub(crate) struct Lag {
     /// When each began, and how many writes there will have been when it is over. The oldest is first, and

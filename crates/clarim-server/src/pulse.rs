@@ -36,7 +36,7 @@ pub(crate) struct Watch(Vec<(Arc<Turns>, u64)>);
 
 impl Watch {
     /// One pulse for each worker, and what looks at them.
-    pub(crate) fn over(workers: u16) -> (Vec<Pulse>, Self) {
+    pub(crate) fn over(workers: usize) -> (Vec<Pulse>, Self) {
         let turns: Vec<Arc<Turns>> = (0..workers).map(|_| Arc::default()).collect();
         let pulses = turns.iter().cloned().map(Pulse).collect();
         (pulses, Self(turns.into_iter().map(|turns| (turns, ENDED)).collect()))

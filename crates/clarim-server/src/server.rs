@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use clarim_hub::app::App;
+use clarim_hub::app::{App, Hooks};
 use clarim_hub::{Apps, Node, WorkerId};
 use rustls::ServerConfig;
 use tokio::runtime::{Builder, Runtime};
@@ -17,11 +17,12 @@ use tokio::sync::oneshot;
 use crate::accept::{Arrival, Doors};
 use crate::clock::since_1970;
 use crate::cluster::{self, Cluster, new_node_id, outgoing};
+use crate::events::{Ended, Events};
 use crate::http::{Http, HttpService, Sessions};
 use crate::inbox::Inboxes;
 use crate::inspector::{Ask, Inspector};
 use crate::listen::listen;
-use crate::metrics::{Ended, Metrics};
+use crate::metrics::Metrics;
 use crate::phase::{AtEnd, Follow, Lead, Phase};
 use crate::publisher::Publisher;
 use crate::pulse::{Pulse, Watch};
@@ -97,8 +98,10 @@ impl Server {
         let id = settings.scaling.is_some().then(new_node_id).transpose()?;
         let (outgoing, incoming) = id.map(outgoing::channel).unzip();
         let (webhooks, hooking) = webhooks::channel(&settings);
-        let apps = with_hooks(apps, &settings.webhooks);
-        let inboxes = Inboxes::new(workers, settings.compression, outgoing, webhooks.clone());
+        let is_heard = settings.events;
+        let apps = with_hooks(apps, &settings.webhooks, is_heard);
+        let (compression, heard) = (settings.compression, is_heard.then(Arc::default));
+        let inboxes = Inboxes::new(workers, compression, outgoing, webhooks.clone(), heard);
         // A clock before 1970 is no worse than one that is wrong.
         let epoch = since_1970();
         let node = Arc::new(Node::new(Apps::new(apps), workers, epoch, inboxes));
@@ -140,13 +143,7 @@ impl Server {
             Start { lead: lead.clone(), http: http.clone(), tls, doors, threads: Vec::new() };
         // All are there before the first thread is; see the feature `descriptor-tables`.
         let keeper_runtime = runtime()?;
-        let runtimes = (0..workers).map(|_| runtime()).collect::<io::Result<Vec<_>>>()?;
-        let (pulses, watch) = Watch::over(workers);
-        let workers = (0..workers).map(WorkerId).zip(runtimes).zip(pulses);
-        let mut listeners = listeners.into_iter();
-        for (worker, asked) in workers.zip(arrivals.into_iter().zip(asks)) {
-            start.worker(worker, listeners.next(), asked)?;
-        }
+        let watch = start.workers(listeners, arrivals.into_iter().zip(asks).collect())?;
         let mut threads = start.threads;
         let keeper = Keeper { certificate, node: node.clone(), started, drain };
         let end = lead.at_end(Phase::Closed);
@@ -189,6 +186,36 @@ impl Server {
     #[must_use]
     pub fn apps(&self) -> ServedApps {
         self.apps.clone()
+    }
+
+    /// What happens on the server from now on. Each call makes a stream of its own. `None`: the server was
+    /// started without [`ServerSettings::events`].
+    ///
+    /// ```no_run
+    /// use clarim_server::{App, Server, ServerEvent, settings::ServerSettings};
+    ///
+    /// # async fn run() -> std::io::Result<()> {
+    /// let settings = ServerSettings { events: true, ..ServerSettings::default() };
+    /// let server = Server::start(settings, vec![App::new("1", "key", "secret")], false)?;
+    /// let mut events = server.events().expect("they were asked for above");
+    /// while let Some(event) = events.next().await {
+    ///     match event {
+    ///         ServerEvent::Subscribed { channel, user: Some(user), .. } => {
+    ///             println!("{user} is on {}", channel.as_str());
+    ///         }
+    ///         ServerEvent::ClientEvent { channel, event, data, .. } => {
+    ///             println!("{event} on {}: {data}", channel.as_str());
+    ///         }
+    ///         _ => {}
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn events(&self) -> Option<Events> {
+        let listeners = self.node.post().listeners.as_ref()?;
+        Some(listeners.listen(self.node.clone()))
     }
 
     /// Open connections of an app.
@@ -265,16 +292,21 @@ impl ServedApps {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn set(&self, apps: Vec<App>, webhooks: HashMap<String, Vec<Webhook>>) {
-        self.node.apps().set(with_hooks(apps, &webhooks));
+        let is_heard = self.node.post().listeners.is_some();
+        self.node.apps().set(with_hooks(apps, &webhooks, is_heard));
         self.webhooks.set(webhooks);
     }
 }
 
-/// Apps of which the hub notices what their webhooks want to know.
-fn with_hooks(apps: Vec<App>, webhooks: &HashMap<String, Vec<Webhook>>) -> Vec<App> {
+/// Apps of which the hub notices what their webhooks want to know; all there is, if it `is_heard`.
+fn with_hooks(
+    apps: Vec<App>,
+    webhooks: &HashMap<String, Vec<Webhook>>,
+    is_heard: bool,
+) -> Vec<App> {
     let fit = |app: App| {
         let hooks = webhooks.get(&app.id).map_or(app.hooks, |all| hooks(all));
-        App { hooks, ..app }
+        App { hooks: if is_heard { Hooks::ALL } else { hooks }, ..app }
     };
     apps.into_iter().map(fit).collect()
 }
@@ -330,12 +362,27 @@ struct Start {
     threads: Vec<JoinHandle<io::Result<()>>>,
 }
 
+/// What comes to a worker from others: connections, and questions.
+type Asked = (UnboundedReceiver<Arrival>, Receiver<Ask>);
+
 impl Start {
+    /// Starts a worker for each of `asked`.
+    fn workers(&mut self, listeners: Vec<TcpListener>, asked: Vec<Asked>) -> io::Result<Watch> {
+        let runtimes = asked.iter().map(|_| runtime()).collect::<io::Result<Vec<_>>>()?;
+        let (pulses, watch) = Watch::over(asked.len());
+        let workers = (0..).map(WorkerId).zip(runtimes).zip(pulses);
+        let mut listeners = listeners.into_iter();
+        for (worker, asked) in workers.zip(asked) {
+            self.worker(worker, listeners.next(), asked)?;
+        }
+        Ok(watch)
+    }
+
     fn worker(
         &mut self,
         ((id, runtime), pulse): ((WorkerId, Runtime), Pulse),
         listener: Option<TcpListener>,
-        (arrivals, asks): (UnboundedReceiver<Arrival>, Receiver<Ask>),
+        (arrivals, asks): Asked,
     ) -> io::Result<()> {
         let plan = Plan {
             id,

@@ -60,7 +60,8 @@ pub(crate) async fn run(plan: Plan) -> io::Result<()> {
     #[expect(deprecated, reason = "sound here: the engine's poll stays open as long as registered")]
     let readiness = AsyncFd::with_interest(Readiness(engine.poll_fd()), Interest::READABLE)?;
     let engine = Rc::new(RefCell::new(engine));
-    let inbox = http.node.post().of(id);
+    let inboxes = http.node.post().clone();
+    let inbox = inboxes.of(id);
     let (phase, drain) = (http.phase.clone(), http.settings.drain);
     if let Some(listener) = plan.listener {
         let (listener, mut closed) = (watch(listener)?, phase.clone());
@@ -94,7 +95,7 @@ pub(crate) async fn run(plan: Plan) -> io::Result<()> {
     let driven = Driven { engine: &engine, readiness: &readiness, inbox: &inbox, visits: &visits };
     let result = driven.drive(phase, drain, &pulse).await;
     // Whoever waits for this worker to hand something out waits no longer.
-    inbox.close();
+    inboxes.close(id);
     result
 }
 

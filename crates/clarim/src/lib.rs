@@ -191,7 +191,7 @@ pub mod embedded {
     //! [`Clarim::with_server`](crate::Clarim::with_server) take.
 
     pub use clarim_server::settings::ServerSettings;
-    pub use clarim_server::{App, Server};
+    pub use clarim_server::{App, Ended, Events, Server, ServerEvent};
 }
 
 pub use channel::Channel;

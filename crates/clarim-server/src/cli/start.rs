@@ -69,9 +69,9 @@ fn tell_systemd(state: NotifyState<'_>) {
     }
 }
 
-/// Tells systemd within each `limit` (`WatchdogSec=`) that all is well, while each worker has turned since the last
-/// time. A server with a worker that is stuck serves some of its clients and not the others, and does not know
-/// which: it is started anew.
+/// Tells systemd within each `limit` (`WatchdogSec=`) that all is well, while each worker has turned since
+/// the last time. A server with a worker that is stuck serves some of its clients and not the others, and
+/// does not know which: it is started anew.
 async fn reassure(mut watch: Watch, limit: Duration) {
     let mut pause = tokio::time::interval((limit / 2).max(SWEEP_INTERVAL * 3));
     pause.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

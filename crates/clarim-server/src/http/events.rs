@@ -237,6 +237,10 @@ impl Publisher<'_> {
                     let tap = &self.node.post().tap;
                     tap.published(app, key.name.as_str(), event.name, event.data.get());
                 }
+                if let Some(listeners) = &self.node.post().listeners {
+                    let data = event.data.get();
+                    listeners.published(self.app(key.app), &key.name, event.name, data);
+                }
                 let frame = server::event(event.name, &key.name, event.data);
                 self.node.publish(key, &frame, event.except, Some(&receipt), self.now);
             }

@@ -11,6 +11,8 @@ use clarim_hub::{Rejected, WorkerId};
 use clarim_protocol::Code;
 pub(crate) use scrape::{CONTENT_TYPE, Scrape};
 
+use crate::events::Ended;
+
 /// Upper ends of the buckets for times, in microseconds.
 const BUCKETS: [u64; 12] =
     [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 100_000, 500_000, 2_000_000];
@@ -41,21 +43,8 @@ pub(crate) struct Counters {
     pub(crate) thread: Counter,
 }
 
-/// What ends connections, as the label says it.
+/// What ends connections, as the label says it, by [`Ended`].
 const ENDS: [&str; 4] = ["client", "server", "slow", "lost"];
-
-/// What has ended a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// The client has said farewell.
-    ByClient,
-    /// The server has, with a code.
-    ByServer,
-    /// The outbox was full.
-    Slow,
-    /// Without a farewell.
-    Lost,
-}
 
 /// A number that goes up, or is set.
 #[derive(Debug, Default)]

@@ -336,6 +336,9 @@ pub struct ServerSettings {
     pub webhooks: HashMap<String, Vec<Webhook>>,
     /// Whether webhooks may be sent to addresses that are not public.
     pub webhook_private_addresses: bool,
+    /// Whether [`Server::events`](crate::Server::events) tells what happens. The same on all nodes of a
+    /// cluster. It makes subscribing a little dearer, and delivering none.
+    pub events: bool,
     /// How log lines look.
     pub log_format: LogFormat,
     /// The least important lines that are logged.
@@ -367,6 +370,7 @@ impl Default for ServerSettings {
             scaling: None,
             webhooks: HashMap::new(),
             webhook_private_addresses: true,
+            events: false,
             log_format: LogFormat::default(),
             log_level: LogLevel::default(),
             debug: false,

@@ -44,6 +44,8 @@ pub(crate) fn read(reader: &mut Reader<'_>, directory: &Path) -> ServerSettings 
         scaling: scaling::read(reader),
         webhooks: std::collections::HashMap::new(),
         webhook_private_addresses: reader.flag(&keys::WEBHOOK_PRIVATE_ADDRESSES),
+        // Nobody could listen outside of the program.
+        events: false,
         log_format: reader
             .choice(&keys::LOG_FORMAT, &[("text", LogFormat::Text), ("json", LogFormat::Json)]),
         log_level: log_level(reader),

@@ -68,6 +68,7 @@ pub(crate) fn hooks(webhooks: &[Webhook]) -> Hooks {
         client_events: any("client_event"),
         cache_misses: any("cache_miss"),
         counts: any("subscription_count"),
+        connections: false,
     }
 }
 

@@ -12,9 +12,9 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Uri};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::queue::{BYTES, Queue, Queued, Waiting, WeakQueue, queue};
 use super::{Counts, Event, Losses, payload};
 use crate::client::{HttpClient, Reach, cause, client};
+use crate::queue::{BYTES, Queue, Queued, Waiting, WeakQueue, queue};
 use crate::settings::Webhook;
 
 /// Events of one request.

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::{Value, json};
 
 use super::Event;
-use super::queue::WeakQueue;
 use crate::clock::now_ms;
+use crate::queue::WeakQueue;
 
 /// Deliveries that are kept, of all endpoints, and the bytes of their events.
 const KEPT: usize = 200;
@@ -143,7 +143,7 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::webhooks::queue::queue;
+    use crate::queue::queue;
 
     fn event(name: &'static str) -> Arc<Event> {
         let body = serde_json::value::to_raw_value(&json!({ "name": name })).unwrap();

@@ -8,7 +8,6 @@ mod debounce;
 mod endpoint;
 mod log;
 mod payload;
-mod queue;
 
 use std::collections::HashMap;
 use std::io;
@@ -26,6 +25,7 @@ use crate::client::Reach;
 use crate::inbox::Inboxes;
 use crate::metrics::Counter;
 use crate::phase::{Follow, Phase};
+use crate::queue::{BYTES, Queue, Waiting, queue};
 use crate::settings::{ServerSettings, Webhook};
 use debounce::{Debounce, Verdict};
 use endpoint::Endpoint;
@@ -33,7 +33,6 @@ pub(crate) use endpoint::shown;
 use log::Log;
 pub(crate) use log::Replay;
 pub(crate) use payload::NAMES;
-use queue::{BYTES, Queue, Waiting, queue};
 
 /// Time between two lines of the log about events that are being dropped.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(10);
@@ -189,6 +188,10 @@ struct Told {
 struct Endpoints(HashMap<AppIndex, Told>);
 
 impl Endpoints {
+    fn want(&self, fact: &Fact) -> bool {
+        self.0.contains_key(&fact.channel().app)
+    }
+
     fn hand_out(&self, fact: Fact) {
         let app = fact.channel().app;
         let event = Arc::new(payload::event(fact));
@@ -218,6 +221,8 @@ impl Plan {
             tokio::select! {
                 Some(heard) = self.facts.take() => {
                     let verdict = match heard.value {
+                        // Of other apps it is for who listens in this process.
+                        Heard::Fact(fact) if !endpoints.want(&fact) => Verdict::Nothing,
                         Heard::Fact(fact) => held.take(fact, begun.elapsed()),
                         Heard::Moved(moved) => held.moved(moved),
                     };
@@ -241,6 +246,7 @@ impl Plan {
         drop(clustered);
         while let Ok(heard) = self.facts.take_now() {
             if let Heard::Fact(fact) = heard.value
+                && endpoints.want(&fact)
                 && let Verdict::Tell(fact) = held.take(fact, begun.elapsed())
             {
                 endpoints.hand_out(fact);

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod compression;
+mod events;
 mod fallback;
 mod faults;
 mod http;

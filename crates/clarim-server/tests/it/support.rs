@@ -44,6 +44,8 @@ pub(crate) struct Setup {
     /// Whether the pages of development mode are served.
     pub(crate) development: bool,
     pub(crate) webhooks: HashMap<String, Vec<Webhook>>,
+    /// Whether it is told what happens.
+    pub(crate) events: bool,
     pub(crate) scaling: Option<Scaling>,
     /// Certificate and key, and what trusts them.
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
@@ -63,6 +65,7 @@ impl Default for Setup {
             inspector_token: None,
             development: false,
             webhooks: HashMap::new(),
+            events: false,
             scaling: None,
             tls: None,
         }
@@ -86,6 +89,7 @@ impl Setup {
             metrics_token: self.metrics_token.map(Token::new),
             inspector_token: self.inspector_token.map(Token::new),
             webhooks: self.webhooks,
+            events: self.events,
             scaling: self.scaling,
             ..ServerSettings::default()
         }
@@ -333,7 +337,7 @@ impl Client {
         self.key.sign_channel(self.socket_id(), channel, channel_data)
     }
 
-    fn socket_id(&self) -> SocketId {
+    pub(crate) fn socket_id(&self) -> SocketId {
         self.id.parse().unwrap()
     }
 

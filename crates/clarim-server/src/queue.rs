@@ -1,6 +1,7 @@
 //! A queue that holds so many bytes and no more, whoever does not take from it.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{
@@ -9,21 +10,21 @@ use tokio::sync::mpsc::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes in a queue. A small event takes about 300 of them.
-pub(super) const BYTES: usize = 16 << 20;
+pub(crate) const BYTES: usize = 16 << 20;
 
 /// What is counted of each thing besides its own bytes: its place in the queue, and allocations.
 const OVERHEAD: usize = 200;
 
 /// What has been put into a queue, and its share of the room there, which is free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Queued<T> {
-    pub(super) value: T,
+pub(crate) struct Queued<T> {
+    pub(crate) value: T,
     _room: OwnedSemaphorePermit,
 }
 
 /// The way in. Cloning is cheap.
 #[derive(Debug)]
-pub(super) struct Queue<T> {
+pub(crate) struct Queue<T> {
     sender: UnboundedSender<Queued<T>>,
     room: Arc<Semaphore>,
 }
@@ -36,35 +37,35 @@ impl<T> Clone for Queue<T> {
 
 /// A way in that does not keep the queue open. Cloning is cheap.
 #[derive(Debug, Clone)]
-pub(super) struct WeakQueue<T> {
+pub(crate) struct WeakQueue<T> {
     sender: WeakUnboundedSender<Queued<T>>,
     room: Arc<Semaphore>,
 }
 
 impl<T> WeakQueue<T> {
-    pub(super) fn upgrade(&self) -> Option<Queue<T>> {
+    pub(crate) fn upgrade(&self) -> Option<Queue<T>> {
         Some(Queue { sender: self.sender.upgrade()?, room: self.room.clone() })
     }
 }
 
 /// The way out.
 #[derive(Debug)]
-pub(super) struct Waiting<T>(UnboundedReceiver<Queued<T>>);
+pub(crate) struct Waiting<T>(UnboundedReceiver<Queued<T>>);
 
 /// A queue for `bytes`.
-pub(super) fn queue<T>(bytes: usize) -> (Queue<T>, Waiting<T>) {
+pub(crate) fn queue<T>(bytes: usize) -> (Queue<T>, Waiting<T>) {
     let (sender, receiver) = unbounded_channel();
     (Queue { sender, room: Arc::new(Semaphore::new(bytes)) }, Waiting(receiver))
 }
 
 impl<T> Queue<T> {
     /// Puts something of so many bytes in, if there is room. Never waits.
-    pub(super) fn put(&self, value: T, bytes: usize) -> bool {
+    pub(crate) fn put(&self, value: T, bytes: usize) -> bool {
         self.room_for(value, bytes).is_some_and(|queued| self.sender.send(queued).is_ok())
     }
 
     /// Puts all in, or nothing.
-    pub(super) fn put_all(&self, all: impl IntoIterator<Item = (T, usize)>) -> bool {
+    pub(crate) fn put_all(&self, all: impl IntoIterator<Item = (T, usize)>) -> bool {
         let all = all.into_iter().map(|(value, bytes)| self.room_for(value, bytes));
         let Some(all) = all.collect::<Option<Vec<_>>>() else { return false };
         all.into_iter().all(|queued| self.sender.send(queued).is_ok())
@@ -76,24 +77,34 @@ impl<T> Queue<T> {
         Some(Queued { value, _room: room })
     }
 
-    pub(super) fn downgrade(&self) -> WeakQueue<T> {
+    /// Whether nobody takes anything out any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakQueue<T> {
         WeakQueue { sender: self.sender.downgrade(), room: self.room.clone() }
     }
 }
 
 impl<T> Waiting<T> {
     /// The next; `None`: the queue is empty, and nobody can put anything in any more.
-    pub(super) async fn take(&mut self) -> Option<Queued<T>> {
+    pub(crate) async fn take(&mut self) -> Option<Queued<T>> {
         self.0.recv().await
     }
 
+    /// As [`take`](Self::take), for who is polled.
+    pub(crate) fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<Option<Queued<T>>> {
+        self.0.poll_recv(context)
+    }
+
     /// The next so many that are there, at least one. `false`: as `None` of [`take`](Self::take).
-    pub(super) async fn take_many(&mut self, taken: &mut Vec<Queued<T>>, most: usize) -> bool {
+    pub(crate) async fn take_many(&mut self, taken: &mut Vec<Queued<T>>, most: usize) -> bool {
         self.0.recv_many(taken, most).await > 0
     }
 
     /// The next, if there is one now.
-    pub(super) fn take_now(&mut self) -> Result<Queued<T>, TryRecvError> {
+    pub(crate) fn take_now(&mut self) -> Result<Queued<T>, TryRecvError> {
         self.0.try_recv()
     }
 }

@@ -1,0 +1,308 @@
+//! What happens on a server, as a stream for the program that runs it.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll, ready};
+
+use clarim_hub::app::App;
+use clarim_hub::{AppIndex, Apps, ChannelKey, Fact, Happening, Node};
+use clarim_protocol::{ChannelName, SocketId};
+use futures_util::Stream;
+
+use crate::inbox::Inboxes;
+use crate::queue::{BYTES, Queue, Waiting, queue};
+
+/// Something that has happened.
+///
+/// What is said of connections is said of those to this node. What is said of channels as a whole is what
+/// [webhooks](crate::settings::ServerSettings::webhooks) say, though at once: who comes back within three
+/// seconds has left and has come. In a cluster one of the nodes says it, as with webhooks.
+///
+/// In all of them `app` is the app's id, `socket_id` the public id of the connection, and `channel` the
+/// channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "said above of the fields that most of them have")]
+#[non_exhaustive]
+pub enum ServerEvent {
+    /// A connection was let in.
+    Connected { app: String, socket_id: SocketId },
+    /// A connection has signed in (`pusher:signin`).
+    SignedIn {
+        app: String,
+        socket_id: SocketId,
+        /// The user's id.
+        user: String,
+    },
+    /// A connection has become a channel's subscriber.
+    Subscribed {
+        app: String,
+        socket_id: SocketId,
+        channel: ChannelName,
+        /// Who it is there, on a presence channel.
+        user: Option<String>,
+    },
+    /// A connection is a channel's subscriber no more. When it ends, this is said of each of its channels.
+    Unsubscribed { app: String, socket_id: SocketId, channel: ChannelName },
+    /// A client has sent an event (a whisper) to the other subscribers.
+    ClientEvent {
+        app: String,
+        socket_id: SocketId,
+        channel: ChannelName,
+        /// The event's name.
+        event: String,
+        /// Its data, as JSON.
+        data: String,
+        /// Who has sent it, on a presence channel.
+        user: Option<String>,
+    },
+    /// A backend has published an event through this node.
+    Published {
+        app: String,
+        channel: ChannelName,
+        /// The event's name.
+        event: String,
+        /// Its data, as the literal of a JSON string.
+        data: String,
+    },
+    /// A channel has its first subscriber.
+    ChannelOccupied { app: String, channel: ChannelName },
+    /// A channel has lost its last one.
+    ChannelVacated { app: String, channel: ChannelName },
+    /// A user has come to a presence channel, with the first connection.
+    MemberAdded {
+        app: String,
+        channel: ChannelName,
+        /// The user's id.
+        user: String,
+    },
+    /// A user has left a presence channel, with the last connection.
+    MemberRemoved {
+        app: String,
+        channel: ChannelName,
+        /// The user's id.
+        user: String,
+    },
+    /// A subscriber of a cache channel has found no event there.
+    CacheMiss { app: String, channel: ChannelName },
+    /// A channel has so many subscribers, where the app's setting tells them so themselves.
+    SubscriptionCount { app: String, channel: ChannelName, count: usize },
+    /// A connection has ended.
+    Disconnected {
+        app: String,
+        socket_id: SocketId,
+        /// What has ended it.
+        by: Ended,
+    },
+    /// So many events are not told here, for the stream was not read in time and 16 MiB of them waited.
+    Missed(u64),
+}
+
+/// What has ended a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The client has said farewell.
+    ByClient,
+    /// The server has, with a code.
+    ByServer,
+    /// The client has read too slowly, and its outbox was full.
+    Slow,
+    /// It was lost without a farewell.
+    Lost,
+}
+
+/// The events of a server, from when [`Server::events`](crate::Server::events) was called until the server
+/// has ended. Whoever does not read them holds nobody up, and is told how many were
+/// [missed](ServerEvent::Missed).
+#[derive(Debug)]
+pub struct Events {
+    waiting: Waiting<Told>,
+    missed: Arc<AtomicU64>,
+    node: Arc<Node<Inboxes>>,
+}
+
+impl Events {
+    /// The next one; `None`: the server has ended. No event is lost if the future is dropped.
+    pub async fn next(&mut self) -> Option<ServerEvent> {
+        std::future::poll_fn(|context| self.poll(context)).await
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<ServerEvent>> {
+        let told = match self.waiting.poll_take(context) {
+            Poll::Ready(Some(queued)) => queued.value,
+            // What was missed last is told by nothing that came after it.
+            unready => match self.missed.swap(0, Ordering::Relaxed) {
+                0 => return unready.map(|_| None),
+                missed => Told::Event(ServerEvent::Missed(missed)),
+            },
+        };
+        Poll::Ready(Some(told.named(self.node.apps())))
+    }
+}
+
+impl Stream for Events {
+    type Item = ServerEvent;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(ready!(self.get_mut().poll(context)))
+    }
+}
+
+/// An event on its way: where it happens, apps are numbers.
+#[derive(Debug, Clone)]
+enum Told {
+    Fact(Fact),
+    Happening(Happening),
+    Event(ServerEvent),
+}
+
+/// Those who read the events.
+#[derive(Debug, Default)]
+pub(crate) struct Listeners(RwLock<Audience>);
+
+#[derive(Debug, Default)]
+struct Audience {
+    listeners: Vec<Listener>,
+    /// Nothing will happen any more.
+    has_ended: bool,
+}
+
+#[derive(Debug)]
+struct Listener {
+    queue: Queue<Told>,
+    missed: Arc<AtomicU64>,
+}
+
+impl Listeners {
+    pub(crate) fn listen(&self, node: Arc<Node<Inboxes>>) -> Events {
+        let (queue, waiting) = queue(BYTES);
+        let missed = Arc::<AtomicU64>::default();
+        let mut audience = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        audience.listeners.retain(|listener| !listener.queue.is_closed());
+        if !audience.has_ended {
+            audience.listeners.push(Listener { queue, missed: missed.clone() });
+        }
+        drop(audience);
+        Events { waiting, missed, node }
+    }
+
+    /// The server has ended.
+    pub(crate) fn close(&self) {
+        let mut audience = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        *audience = Audience { listeners: Vec::new(), has_ended: true };
+    }
+
+    pub(crate) fn fact(&self, fact: &Fact) {
+        self.tell(fact.weight(), || Told::Fact(fact.clone()));
+    }
+
+    pub(crate) fn happened(&self, happening: &Happening) {
+        self.tell(weight(happening), || Told::Happening(happening.clone()));
+    }
+
+    pub(crate) fn connected(&self, app: &App, socket_id: SocketId) {
+        let event = || ServerEvent::Connected { app: app.id.clone(), socket_id };
+        self.tell(app.id.len(), || Told::Event(event()));
+    }
+
+    pub(crate) fn disconnected(&self, app: &App, socket_id: SocketId, by: Ended) {
+        let event = || ServerEvent::Disconnected { app: app.id.clone(), socket_id, by };
+        self.tell(app.id.len(), || Told::Event(event()));
+    }
+
+    pub(crate) fn published(&self, app: &App, channel: &ChannelName, event: &str, data: &str) {
+        let weight = app.id.len() + channel.as_str().len() + event.len() + data.len();
+        let event = || ServerEvent::Published {
+            app: app.id.clone(),
+            channel: channel.clone(),
+            event: event.to_owned(),
+            data: data.to_owned(),
+        };
+        self.tell(weight, || Told::Event(event()));
+    }
+
+    fn tell(&self, bytes: usize, told: impl Fn() -> Told) {
+        let audience = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        for listener in &audience.listeners {
+            listener.tell(told(), bytes + size_of::<Told>());
+        }
+    }
+}
+
+impl Listener {
+    fn tell(&self, told: Told, bytes: usize) {
+        let missed = self.missed.swap(0, Ordering::Relaxed);
+        let missing = Told::Event(ServerEvent::Missed(missed));
+        if missed > 0 && !self.queue.put(missing, size_of::<Told>()) {
+            self.missed.fetch_add(missed, Ordering::Relaxed);
+        }
+        if !self.queue.put(told, bytes) {
+            self.missed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn weight(happening: &Happening) -> usize {
+    match happening {
+        Happening::SignedIn { user, .. } => user.as_str().len(),
+        Happening::Subscribed { channel, user, .. } => {
+            channel.name.as_str().len() + user.as_ref().map_or(0, |user| user.as_str().len())
+        }
+        Happening::Unsubscribed { channel, .. } => channel.name.as_str().len(),
+    }
+}
+
+impl Told {
+    fn named(self, apps: &Apps) -> ServerEvent {
+        let id = |app: AppIndex| apps.get(app).id.clone();
+        let named = |key: ChannelKey| (id(key.app), key.name);
+        match self {
+            Self::Event(event) => event,
+            Self::Happening(happening) => match happening {
+                Happening::SignedIn { app, socket_id, user } => ServerEvent::SignedIn {
+                    app: id(app),
+                    socket_id,
+                    user: user.as_str().to_owned(),
+                },
+                Happening::Subscribed { channel, socket_id, user } => {
+                    let (app, channel) = named(channel);
+                    let user = user.map(|user| user.as_str().to_owned());
+                    ServerEvent::Subscribed { app, socket_id, channel, user }
+                }
+                Happening::Unsubscribed { channel, socket_id } => {
+                    let (app, channel) = named(channel);
+                    ServerEvent::Unsubscribed { app, socket_id, channel }
+                }
+            },
+            Self::Fact(Fact::ClientEvent { channel, event, data, socket_id, user }) => {
+                let (app, channel) = named(channel);
+                let user = user.map(|user| user.as_str().to_owned());
+                ServerEvent::ClientEvent { app, socket_id, channel, event, data, user }
+            }
+            Self::Fact(Fact::MemberAdded(key, user)) => {
+                let (app, channel) = named(key);
+                ServerEvent::MemberAdded { app, channel, user: user.into() }
+            }
+            Self::Fact(Fact::MemberRemoved(key, user)) => {
+                let (app, channel) = named(key);
+                ServerEvent::MemberRemoved { app, channel, user: user.into() }
+            }
+            Self::Fact(Fact::Count(key, count)) => {
+                let (app, channel) = named(key);
+                ServerEvent::SubscriptionCount { app, channel, count }
+            }
+            Self::Fact(Fact::Occupied(key)) => {
+                let (app, channel) = named(key);
+                ServerEvent::ChannelOccupied { app, channel }
+            }
+            Self::Fact(Fact::Vacated(key)) => {
+                let (app, channel) = named(key);
+                ServerEvent::ChannelVacated { app, channel }
+            }
+            Self::Fact(Fact::CacheMiss(key)) => {
+                let (app, channel) = named(key);
+                ServerEvent::CacheMiss { app, channel }
+            }
+        }
+    }
+}
