@@ -11,7 +11,8 @@ use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use clarim_hub::app::App;
 use clarim_hub::{
-    AppIndex, Apps, ChannelKey, ConnectionId, Entry, Node, Post, Sockets, Worker, WorkerId,
+    AppIndex, Apps, ChannelKey, ConnectionId, Entry, Node, Post, Receipts, Sockets, Worker,
+    WorkerId,
 };
 use clarim_protocol::{ChannelName, Code, Frame, server};
 use hdrhistogram::Histogram;
@@ -204,7 +205,7 @@ fn publishing(threads: u16, channels: usize, spread: Spread, time: Duration) -> 
         // A large stride, so that threads meet by chance only.
         let place = (round * 7919 + usize::from(desk.id.0) * 101) % channels;
         let (key, frame) = &desk.events[place];
-        desk.worker.node().publish(key, frame, None, None, NOW);
+        desk.worker.node().publish(key, frame, None, Receipts::default(), NOW);
         desk.process();
     })
 }
@@ -221,7 +222,7 @@ fn holding(workers: u16) -> Result<f64> {
     for _ in 0..200 {
         let started = Instant::now();
         for _ in 0..100 {
-            node.publish(&key, &frame, None, None, NOW);
+            node.publish(&key, &frame, None, Receipts::default(), NOW);
         }
         times.push(started.elapsed().as_nanos() as f64 / 100.0);
         desks.iter_mut().for_each(Desk::process);
@@ -244,7 +245,7 @@ fn subscribing(fan_out: bool, time: Duration) -> Result<(f64, f64)> {
     together(&mut desks, time, &|desk, _| {
         if desk.id.0 == 0 {
             if fan_out {
-                node.publish(&key, &frame, None, None, NOW);
+                node.publish(&key, &frame, None, Receipts::default(), NOW);
                 desk.process();
             }
             return;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use clarim_hub::app::App;
 use clarim_hub::{
-    Apps, CACHE_TTL, ChannelKey, ConnectionId, Entry, Node, Post, Seat, Sockets, Worker, WorkerId,
+    Apps, CACHE_TTL, ChannelKey, ConnectionId, Entry, Node, Post, Receipts, Seat, Sockets, Worker,
+    WorkerId,
 };
 use clarim_protocol::{ChannelName, Code, Frame, SocketId, server};
 use libfuzzer_sys::fuzz_target;
@@ -125,7 +126,7 @@ impl World {
                 let name = ChannelName::parse(channel(c), 200).expect("a valid name");
                 let frame = server::cache_miss(&name);
                 let except = self.client(except).map(|(_, id)| id);
-                node.publish(&ChannelKey { app, name }, &frame, except, None, self.now);
+                node.publish(&ChannelKey { app, name }, &frame, except, Receipts::default(), self.now);
             }
             Action::Terminate { user } => node.terminate(app, &user.to_string(), None),
             Action::Leave { client } => {

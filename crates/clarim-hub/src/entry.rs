@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use clarim_protocol::cluster::NodeId;
+use clarim_protocol::cluster::{NodeId, Trace};
 use clarim_protocol::user::UserId;
 use clarim_protocol::{ChannelName, Frame, SocketId};
 
-use crate::apps::AppIndex;
+use crate::apps::{AppIndex, Apps};
 
 /// A worker of the node: one of its threads, which owns its connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,7 +70,21 @@ impl Receipt {
     /// Calls `at_last` when the last copy of the receipt goes, with whether the event has reached all it was
     /// to reach: the bus may not have taken it.
     pub fn new(at_last: impl FnOnce(bool) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(Waiting { is_partial: AtomicBool::new(false), at_last: Some(at_last) }))
+        Self::make(None, at_last)
+    }
+
+    /// The same of an event that is traced: nodes that get it over the bus are told.
+    pub fn traced(trace: Trace, at_last: impl FnOnce(bool) + Send + Sync + 'static) -> Self {
+        Self::make(Some(trace), at_last)
+    }
+
+    fn make(trace: Option<Trace>, at_last: impl FnOnce(bool) + Send + Sync + 'static) -> Self {
+        let is_partial = AtomicBool::new(false);
+        Self(Arc::new(Waiting { is_partial, trace, at_last: Some(at_last) }))
+    }
+
+    pub(crate) fn trace(&self) -> Option<Trace> {
+        self.0.trace()
     }
 
     /// Says that the event stays on this node.
@@ -79,18 +93,41 @@ impl Receipt {
     }
 }
 
+/// What is kept by the two ways that an event of a backend takes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Receipts<'a> {
+    /// By this node's workers.
+    pub here: Option<&'a Receipt>,
+    /// On its way to the bus.
+    pub bus: Option<&'a Receipt>,
+}
+
+impl<'a> Receipts<'a> {
+    /// The same for both.
+    #[must_use]
+    pub fn of(receipt: &'a Receipt) -> Self {
+        Self { here: Some(receipt), bus: Some(receipt) }
+    }
+}
+
 trait Waits: Send + Sync {
     fn be_partial(&self);
+    fn trace(&self) -> Option<Trace>;
 }
 
 struct Waiting<F: FnOnce(bool)> {
     is_partial: AtomicBool,
+    trace: Option<Trace>,
     at_last: Option<F>,
 }
 
 impl<F: FnOnce(bool) + Send + Sync> Waits for Waiting<F> {
     fn be_partial(&self) {
         self.is_partial.store(true, Ordering::Relaxed);
+    }
+
+    fn trace(&self) -> Option<Trace> {
+        self.trace
     }
 }
 
@@ -383,6 +420,12 @@ pub trait Post {
     /// Takes who has moved from one node to another; only in a cluster. As quick as `post`.
     fn moved(&self, moved: Moved) {
         drop(moved);
+    }
+
+    /// An event that is traced has come over the bus: what its workers are to keep.
+    fn arrived(&self, apps: &Apps, channel: &ChannelKey, trace: Trace) -> Option<Receipt> {
+        let _ = (apps, channel, trace);
+        None
     }
 
     /// Takes what is for the bus. As quick as `post`; never called on a node that stands alone.

@@ -38,8 +38,8 @@ mod worker;
 
 pub use apps::{AppIndex, Apps, Refusal};
 pub use entry::{
-    ChannelKey, ConnectionId, Entry, Fact, Happening, Moved, Post, Receipt, Seat, Told, Who,
-    WorkerId,
+    ChannelKey, ConnectionId, Entry, Fact, Happening, Moved, Post, Receipt, Receipts, Seat, Told,
+    Who, WorkerId,
 };
 pub use node::Node;
 pub use reject::Rejected;

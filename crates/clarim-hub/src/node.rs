@@ -9,7 +9,7 @@ use clarim_protocol::{ChannelName, Frame, SocketId};
 
 use crate::app::App;
 use crate::apps::{AppIndex, Apps};
-use crate::entry::{ChannelKey, Entry, Post, Receipt, Seat, WorkerId};
+use crate::entry::{ChannelKey, Entry, Post, Receipt, Receipts, Seat, WorkerId};
 use crate::presence::PresenceFull;
 use crate::shard::{ChannelState, Join, Joining, Keep, Publication, Shard};
 use crate::totals::Totals;
@@ -51,18 +51,18 @@ impl<P: Post> Node<P> {
         &self.post
     }
 
-    /// Publishes an event of a backend. Each subscriber but `except` gets it; copies of `receipt` are with
-    /// the workers until they have handed it out.
+    /// Publishes an event of a backend. Each subscriber but `except` gets it; copies of the receipts are with
+    /// the workers until they have handed it out, and on the way to the bus until it has taken it.
     pub fn publish(
         &self,
         channel: &ChannelKey,
         frame: &Frame,
         except: Option<SocketId>,
-        receipt: Option<&Receipt>,
+        receipts: Receipts<'_>,
         now: Duration,
     ) {
         let keep = Keep::Last;
-        let publication = Publication { channel, frame, except, receipt, keep, now };
+        let publication = Publication { channel, frame, except, receipts, keep, now };
         self.channel_shard(channel).publish(publication, &self.post);
     }
 
@@ -74,8 +74,8 @@ impl<P: Post> Node<P> {
         from: SocketId,
         now: Duration,
     ) {
-        let (except, receipt, keep) = (Some(from), None, Keep::No);
-        let publication = Publication { channel, frame, except, receipt, keep, now };
+        let (except, receipts, keep) = (Some(from), Receipts::default(), Keep::No);
+        let publication = Publication { channel, frame, except, receipts, keep, now };
         self.channel_shard(channel).publish(publication, &self.post);
     }
 

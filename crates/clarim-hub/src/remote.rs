@@ -7,7 +7,7 @@ use clarim_protocol::cluster::{NodeId, Outside, Word};
 use clarim_protocol::{ChannelName, Frame, server};
 use serde_json::value::RawValue;
 
-use crate::entry::{ChannelKey, Post, Who};
+use crate::entry::{ChannelKey, Post, Receipts, Who};
 use crate::link::say;
 use crate::node::{Node, SHARDS, lock};
 use crate::replica::is_shared;
@@ -33,11 +33,13 @@ impl<P: Post> Node<P> {
 
     /// Takes what another node says on a channel.
     pub fn hear(&self, channel: &ChannelKey, from: NodeId, word: &Word<'_>, now: Duration) {
-        if let &Word::Event { payload, except, kept } = word {
+        if let &Word::Event { payload, except, kept, trace } = word {
             let frame = &Frame::text(payload);
             let keep = kept.map_or(Keep::No, Keep::Numbered);
             let except = except.map(Into::into);
-            let publication = Publication { channel, frame, except, receipt: None, keep, now };
+            let receipt = trace.and_then(|trace| self.post().arrived(self.apps(), channel, trace));
+            let receipts = Receipts { here: receipt.as_ref(), bus: None };
+            let publication = Publication { channel, frame, except, receipts, keep, now };
             let mut shard = self.channel_shard(channel);
             // It may have been closed just now.
             if shard.has(channel) {
@@ -70,8 +72,8 @@ impl<P: Post> Node<P> {
     pub fn hear_outside(&self, channel: &ChannelKey, event: &Outside<'_>, now: Duration) -> bool {
         let Some(frame) = self.check(channel, event) else { return false };
         let (except, frame) = (event.except.map(Into::into), &frame);
-        let publication =
-            Publication { channel, frame, except, receipt: None, keep: Keep::No, now };
+        let (receipts, keep) = (Receipts::default(), Keep::No);
+        let publication = Publication { channel, frame, except, receipts, keep, now };
         self.channel_shard(channel).deliver(publication, self.post());
         true
     }
@@ -83,7 +85,7 @@ impl<P: Post> Node<P> {
         let Ok(name) = ChannelName::parse(channel, max) else { return false };
         let channel = ChannelKey { app, name };
         let Some(frame) = self.check(&channel, event) else { return false };
-        self.publish(&channel, &frame, event.except.map(Into::into), None, now);
+        self.publish(&channel, &frame, event.except.map(Into::into), Receipts::default(), now);
         true
     }
 

@@ -14,7 +14,7 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::app::App;
 use crate::channel::Channel;
-use crate::entry::{ChannelKey, Entry, Fact, Post, Receipt, Seat, Told, WorkerId, for_many};
+use crate::entry::{ChannelKey, Entry, Fact, Post, Receipts, Seat, Told, WorkerId, for_many};
 use crate::link::{Link, Waiting, say};
 use crate::presence::PresenceFull;
 use crate::totals::Totals;
@@ -84,7 +84,7 @@ pub(crate) struct Publication<'a> {
     pub(crate) channel: &'a ChannelKey,
     pub(crate) frame: &'a Frame,
     pub(crate) except: Option<SocketId>,
-    pub(crate) receipt: Option<&'a Receipt>,
+    pub(crate) receipts: Receipts<'a>,
     pub(crate) keep: Keep,
     pub(crate) now: Duration,
 }
@@ -265,14 +265,14 @@ impl Shard {
 
     /// Gives an event of this node to the channel's subscribers, here and elsewhere.
     pub(crate) fn publish(&mut self, publication: Publication<'_>, post: &impl Post) {
-        let Publication { channel: key, frame, except, receipt, keep, now } = publication;
+        let Publication { channel: key, frame, except, receipts, keep, now } = publication;
         let kept = (keep != Keep::No && key.name.is_cache()).then(|| {
             // Two nodes may publish at the same moment.
             let node = post.node_id().map_or(0, |node| node.0 & 0x3ff);
             (self.number(now) << 10 | node).max(self.last_kept(key) + 1)
         });
         if post.node_id().is_some() {
-            let (channel, frame, receipt) = (key.clone(), frame.clone(), receipt.cloned());
+            let (channel, frame, receipt) = (key.clone(), frame.clone(), receipts.bus.cloned());
             post.tell(Told::Event { channel, frame, except, kept, receipt });
         }
         let keep = kept.map_or(Keep::No, Keep::Numbered);
@@ -281,7 +281,7 @@ impl Shard {
 
     /// Gives an event to the channel's subscribers on this node.
     pub(crate) fn deliver(&mut self, publication: Publication<'_>, post: &impl Post) {
-        let Publication { channel: key, frame, except, receipt, keep, now } = publication;
+        let Publication { channel: key, frame, except, receipts, keep, now } = publication;
         let frame = &for_many(frame, post);
         if let Keep::Numbered(number) = keep
             && key.name.is_cache()
@@ -296,7 +296,7 @@ impl Shard {
                 channel: key.clone(),
                 frame: frame.clone(),
                 except,
-                receipt: receipt.cloned(),
+                receipt: receipts.here.cloned(),
             };
             post.post(*worker, entry);
         }

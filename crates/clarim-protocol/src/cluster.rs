@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{ChannelName, SocketId};
 
 /// The first bytes of every message: what is not ours, or of another format, is told by them.
-const FORMAT: [u8; 2] = [0xC1, 1];
+const FORMAT: [u8; 2] = [0xC1, 2];
 
 /// A node, from its start to its end. It is a random number: who starts again is another node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -35,6 +35,8 @@ pub enum Word<'a> {
         except: Option<Origin>,
         /// On cache channels, if it is to be kept: of two events the one with the greater number is the last.
         kept: Option<u64>,
+        /// If it is traced, of which trace it is.
+        trace: Option<Trace>,
     },
     /// On a channel: what a node has there, and the wish to hear it of the others.
     Hello(#[serde(borrow)] State<'a>),
@@ -107,6 +109,18 @@ pub enum Word<'a> {
         #[serde(borrow)]
         event: Outside<'a>,
     },
+}
+
+/// By what the parts of an event's way are known to belong together, as [W3C Trace Context] has it. Events
+/// that are not sampled have none.
+///
+/// [W3C Trace Context]: https://www.w3.org/TR/trace-context/
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    /// Of the whole way.
+    pub id: u128,
+    /// Of the part before this one.
+    pub span: u64,
 }
 
 /// A connection's public id, as numbers.
@@ -265,7 +279,13 @@ mod tests {
         };
         let except = Some("1.2".parse::<SocketId>().unwrap().into());
         for word in [
-            Word::Event { payload: b"{\"event\":\"x\"}", except, kept: Some(1) },
+            Word::Event { payload: b"{}", except, kept: Some(1), trace: None },
+            Word::Event {
+                payload: b"{\"event\":\"x\"}",
+                except: None,
+                kept: None,
+                trace: Some(Trace { id: u128::MAX, span: 7 }),
+            },
             Word::Hello(state.clone()),
             Word::State(state),
             Word::Changed { number: 1, change: Change::Left("7") },

@@ -4,14 +4,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use clarim_hub::{Entry, Fact, Happening, Moved, Post, Told, WorkerId};
-use clarim_protocol::cluster::NodeId;
+use clarim_hub::{Apps, ChannelKey, Entry, Fact, Happening, Moved, Post, Receipt, Told, WorkerId};
+use clarim_protocol::cluster::{NodeId, Trace};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::Outgoing;
 use crate::events::Listeners;
 use crate::inspector::Tap;
+use crate::traces::Traces;
 use crate::webhooks::Webhooks;
 
 /// Publishers wait while an inbox holds more than this many bytes.
@@ -110,6 +111,15 @@ impl Inbox {
     }
 }
 
+/// Where besides the workers something is to go.
+pub(crate) struct Ways {
+    /// In a cluster.
+    pub(crate) outgoing: Option<Outgoing>,
+    pub(crate) webhooks: Webhooks,
+    pub(crate) listeners: Option<Arc<Listeners>>,
+    pub(crate) traces: Option<Arc<Traces>>,
+}
+
 /// All inboxes of a node.
 #[derive(Debug, Clone)]
 pub(crate) struct Inboxes {
@@ -124,21 +134,27 @@ pub(crate) struct Inboxes {
     pub(crate) tap: Arc<Tap>,
     /// Who is told of all that happens, if anybody wants to be: see `ServerSettings::events`.
     pub(crate) listeners: Option<Arc<Listeners>>,
+    /// If the way of events is traced.
+    pub(crate) traces: Option<Arc<Traces>>,
 }
 
 impl Inboxes {
     /// `compression`: whether connections may agree on it.
-    pub(crate) fn new(
-        workers: u16,
-        compression: bool,
-        outgoing: Option<Outgoing>,
-        webhooks: Webhooks,
-        listeners: Option<Arc<Listeners>>,
-    ) -> Self {
+    pub(crate) fn new(workers: u16, compression: bool, ways: Ways) -> Self {
+        let Ways { outgoing, webhooks, listeners, traces } = ways;
         let full = Arc::<AtomicUsize>::default();
         let inbox = |_| Arc::new(Inbox { full: full.clone(), ..Inbox::default() });
         let inboxes = (0..workers).map(inbox).collect();
-        Self { inboxes, full, compression, outgoing, webhooks, tap: Arc::default(), listeners }
+        Self {
+            inboxes,
+            full,
+            compression,
+            outgoing,
+            webhooks,
+            tap: Arc::default(),
+            listeners,
+            traces,
+        }
     }
 
     /// Whether no worker has too much to do. What waits for the bus doesn't count.
@@ -215,6 +231,10 @@ impl Post for Inboxes {
         self.outgoing.as_ref().map(|outgoing| outgoing.id)
     }
 
+    fn arrived(&self, apps: &Apps, channel: &ChannelKey, trace: Trace) -> Option<Receipt> {
+        self.traces.as_ref()?.arrived(apps, channel, trace)
+    }
+
     fn tell(&self, told: Told) {
         if let Some(outgoing) = &self.outgoing {
             outgoing.tell(told);
@@ -234,7 +254,8 @@ mod tests {
 
     fn inboxes(workers: u16) -> Inboxes {
         let (webhooks, _) = crate::webhooks::channel(&crate::settings::ServerSettings::default());
-        Inboxes::new(workers, false, None, webhooks, None)
+        let ways = Ways { outgoing: None, webhooks, listeners: None, traces: None };
+        Inboxes::new(workers, false, ways)
     }
 
     #[tokio::test(start_paused = true)]
@@ -257,9 +278,9 @@ mod tests {
         let inboxes = inboxes(1);
         let wait = || {
             let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
-            let apps = clarim_hub::Apps::new([clarim_hub::app::App::new("1", "key", "secret")]);
+            let apps = Apps::new([clarim_hub::app::App::new("1", "key", "secret")]);
             let app = apps.find_by_id("1").unwrap();
-            let receipt = Some(clarim_hub::Receipt::new(move |_| drop(sender)));
+            let receipt = Some(Receipt::new(move |_| drop(sender)));
             inboxes.post(WorkerId(0), Entry::Terminate { app, user: "1".into(), receipt });
             receiver
         };

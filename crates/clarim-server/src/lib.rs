@@ -27,6 +27,7 @@ mod server;
 pub mod settings;
 mod sockets;
 mod tls;
+mod traces;
 mod traffic;
 mod transport;
 mod webhooks;

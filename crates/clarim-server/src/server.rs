@@ -19,15 +19,16 @@ use crate::clock::since_1970;
 use crate::cluster::{self, Cluster, new_node_id, outgoing};
 use crate::events::{Ended, Events};
 use crate::http::{Http, HttpService, Sessions};
-use crate::inbox::Inboxes;
+use crate::inbox::{Inboxes, Ways};
 use crate::inspector::{Ask, Inspector};
 use crate::listen::listen;
 use crate::metrics::Metrics;
-use crate::phase::{AtEnd, Follow, Lead, Phase};
+use crate::phase::{Follow, Lead, Phase};
 use crate::publisher::Publisher;
 use crate::pulse::{Pulse, Watch};
 use crate::settings::{ServerSettings, Webhook, hooks};
 use crate::tls::Certificate;
+use crate::traces;
 use crate::webhooks::{self, Webhooks};
 use crate::worker::{self, Plan};
 
@@ -98,10 +99,16 @@ impl Server {
         let id = settings.scaling.is_some().then(new_node_id).transpose()?;
         let (outgoing, incoming) = id.map(outgoing::channel).unzip();
         let (webhooks, hooking) = webhooks::channel(&settings);
-        let is_heard = settings.events;
-        let apps = with_hooks(apps, &settings.webhooks, is_heard);
-        let (compression, heard) = (settings.compression, is_heard.then(Arc::default));
-        let inboxes = Inboxes::new(workers, compression, outgoing, webhooks.clone(), heard);
+        let apps = with_hooks(apps, &settings.webhooks, settings.events);
+        let traced = settings.traces.as_ref().map(|url| traces::start(url, id));
+        let (traces, export) = traced.transpose()?.unzip();
+        let ways = Ways {
+            outgoing,
+            webhooks: webhooks.clone(),
+            listeners: settings.events.then(Arc::default),
+            traces: traces.map(Arc::new),
+        };
+        let inboxes = Inboxes::new(workers, settings.compression, ways);
         // A clock before 1970 is no worse than one that is wrong.
         let epoch = since_1970();
         let node = Arc::new(Node::new(Apps::new(apps), workers, epoch, inboxes));
@@ -111,7 +118,6 @@ impl Server {
         let (started, drain) = (Instant::now(), settings.drain);
         // Dropped by the webhooks when they need the cluster no more.
         let (telling, told) = oneshot::channel();
-        let telling = id.map(|_| telling);
         let (plan, cluster) = settings
             .scaling
             .clone()
@@ -122,15 +128,15 @@ impl Server {
                 cluster::Plan::new(named, node.clone(), incoming, life)
             })
             .unzip();
-        let token = settings.inspector_token.clone();
-        let (inspector, asks) = Inspector::new(token, playground, workers);
+        let shown = settings.inspector_token.clone();
+        let (inspector, asks) = Inspector::new(shown, playground, workers);
         let settings = Arc::new(settings);
         let http = Http {
             node: node.clone(),
             settings,
             playground,
             started,
-            phase: phase.clone(),
+            phase,
             metrics: metrics.clone(),
             counters: metrics.outside(),
             cluster: cluster.clone(),
@@ -144,21 +150,20 @@ impl Server {
         // All are there before the first thread is; see the feature `descriptor-tables`.
         let keeper_runtime = runtime()?;
         let watch = start.workers(listeners, arrivals.into_iter().zip(asks).collect())?;
-        let mut threads = start.threads;
         let keeper = Keeper { certificate, node: node.clone(), started, drain };
-        let end = lead.at_end(Phase::Closed);
-        threads.push(spawn("clarim-keeper", keeper_runtime, end, move || keeper.run(phase))?);
-        let run = {
-            let (node, phase) = (node.clone(), http.phase.clone());
-            async move || hooking.run(node, phase, telling).await
-        };
-        let end = lead.at_end(Phase::Draining);
-        threads.push(spawn("clarim-webhooks", runtime()?, end, run)?);
+        let keep = async move |phase| keeper.run(phase).await;
+        start.thread("clarim-keeper", keeper_runtime, Phase::Closed, keep)?;
+        let hooked = node.clone();
+        let hook = async move |phase| hooking.run(hooked, phase, id.map(|_| telling)).await;
+        start.thread("clarim-webhooks", runtime()?, Phase::Draining, hook)?;
         if let Some(plan) = plan {
-            let end = lead.at_end(Phase::Draining);
-            threads.push(spawn("clarim-cluster", runtime()?, end, move || plan.run())?);
+            start.thread("clarim-cluster", runtime()?, Phase::Draining, |_| plan.run())?;
         }
-        let http = HttpService::new(http);
+        if let Some(export) = export {
+            // Nobody has to leave for want of traces.
+            start.thread("clarim-traces", runtime()?, Phase::Serving, |phase| export.run(phase))?;
+        }
+        let (http, threads) = (HttpService::new(http), start.threads);
         let apps = ServedApps { node: node.clone(), webhooks };
         Ok(Self { address, http, node, apps, lead, metrics, cluster, started, watch, threads })
     }
@@ -394,25 +399,26 @@ impl Start {
             tls: self.tls.clone(),
             pulse,
         };
-        let name = format!("clarim-{}", id.0);
-        // A server that has lost a thread must not go on without it.
-        let end = self.lead.at_end(Phase::Draining);
-        self.threads.push(spawn(&name, runtime, end, move || worker::run(plan))?);
+        self.thread(&format!("clarim-{}", id.0), runtime, Phase::Draining, |_| worker::run(plan))
+    }
+
+    /// Runs a future on a thread of its own, where it is made: it need not be able to leave it. However it
+    /// ends, the server is in the phase `then` after it: without some threads it must not go on.
+    fn thread<F: Future<Output = io::Result<()>>>(
+        &mut self,
+        name: &str,
+        runtime: Runtime,
+        then: Phase,
+        make: impl FnOnce(Follow) -> F + Send + 'static,
+    ) -> io::Result<()> {
+        let (end, phase) = (self.lead.at_end(then), self.http.phase.clone());
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let _end = end;
+            tokio::task::LocalSet::new().block_on(&runtime, make(phase))
+        })?;
+        self.threads.push(thread);
         Ok(())
     }
-}
-
-/// Runs a future on a thread of its own, where it is made: it need not be able to leave it.
-fn spawn<F: Future<Output = io::Result<()>>>(
-    name: &str,
-    runtime: Runtime,
-    end: AtEnd,
-    make: impl FnOnce() -> F + Send + 'static,
-) -> io::Result<JoinHandle<io::Result<()>>> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let _end = end;
-        tokio::task::LocalSet::new().block_on(&runtime, make())
-    })
 }
 
 fn runtime() -> io::Result<Runtime> {

@@ -188,7 +188,8 @@ impl<P: Post> Cluster<P> {
             Told::Guard(channel) => self.ask_for_guard(&channel, wire),
             Told::Event { channel, frame, except, kept, receipt } => {
                 let except = except.map(Into::into);
-                let word = Word::Event { payload: frame.payload(), except, kept };
+                let trace = receipt.as_ref().and_then(Receipt::trace);
+                let word = Word::Event { payload: frame.payload(), except, kept, trace };
                 let flight = receipt.map_or(Flight::Nothing, Flight::Event);
                 self.send(&channel, encode(self.id, &word), flight, wire);
             }

@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clarim_hub::app::App;
-use clarim_hub::{Apps, ChannelKey, ConnectionId, Entry, Node, Post, Sockets, Worker, WorkerId};
+use clarim_hub::{
+    Apps, ChannelKey, ConnectionId, Entry, Node, Post, Receipts, Sockets, Worker, WorkerId,
+};
 use clarim_protocol::deflate::Deflater;
 use clarim_protocol::{ChannelName, Code, Frame, SocketId};
 
@@ -105,7 +107,7 @@ fn assert_compressed_once(frames: &[Frame], count: usize) {
 #[test]
 fn an_event_is_compressed_once_for_all_workers_and_for_those_who_come_later() {
     let mut world = World::new(true, "cache-x");
-    world.node().publish(&world.channel.clone(), &frame(), None, None, NOW);
+    world.node().publish(&world.channel.clone(), &frame(), None, Receipts::default(), NOW);
     let mut frames = world.run();
     let cached = world.node().channel(&world.channel, NOW).cached.unwrap().0;
     frames.push(cached);
@@ -124,7 +126,13 @@ fn a_whisper_is_compressed_once() {
 #[test]
 fn without_compression_frames_have_no_place_for_it() {
     let mut world = World::new(false, "x");
-    world.node().publish(&world.channel.clone(), &frame(), None::<SocketId>, None, NOW);
+    world.node().publish(
+        &world.channel.clone(),
+        &frame(),
+        None::<SocketId>,
+        Receipts::default(),
+        NOW,
+    );
     let frames = world.run();
     assert_eq!(frames.len(), usize::from(WORKERS));
     assert!(!frames.iter().any(Frame::is_compressible));

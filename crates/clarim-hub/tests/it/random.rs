@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use clarim_hub::app::App;
-use clarim_hub::{AppIndex, CACHE_TTL, ChannelKey, Seat};
+use clarim_hub::{AppIndex, CACHE_TTL, ChannelKey, Receipts, Seat};
 use clarim_protocol::SocketId;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -211,7 +211,7 @@ impl Model {
         let key = self.key(channel);
         let frame = harness::event("E", &key.name, &format!("\"{}\"", self.ids));
         let socket_id = except.map(|(_, socket_id)| socket_id);
-        self.world.node.publish(&key, &frame, socket_id, None, self.world.now);
+        self.world.node.publish(&key, &frame, socket_id, Receipts::default(), self.world.now);
         let except = except.map(|(id, _)| id);
         self.channels[channel].history.push(Published { id: self.ids, except, user: None });
         self.channels[channel].cached = Some((self.ids, self.world.now));

@@ -31,7 +31,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use clarim_hub::app::App;
-use clarim_hub::{AppIndex, Refusal, Seat};
+use clarim_hub::{AppIndex, Receipts, Refusal, Seat};
 use clarim_protocol::SocketId;
 use clarim_protocol::auth::AppKey;
 use serde_json::{Value, json};
@@ -250,7 +250,7 @@ impl Script {
                 };
                 let key = harness::key(app, channel);
                 let frame = harness::event(name, &key.name, &quoted(data));
-                self.world.node.publish(&key, &frame, except, None, self.world.now);
+                self.world.node.publish(&key, &frame, except, Receipts::default(), self.world.now);
             }
             _ => return Err("the backend cannot do this".to_owned()),
         }

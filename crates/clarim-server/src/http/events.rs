@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use clarim_hub::app::App;
-use clarim_hub::{AppIndex, ChannelKey, Node, Receipt};
+use clarim_hub::{AppIndex, ChannelKey, Node, Receipt, Receipts};
 use clarim_protocol::rest::{Batch, Event, Info, UserEvent};
 use clarim_protocol::{ChannelName, SocketId, server};
 use futures_util::future::join_all;
+use hyper::HeaderMap;
 use hyper::header::HeaderValue;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -18,6 +19,7 @@ use super::signed::{Signed, parse};
 use crate::cluster::Cluster;
 use crate::inbox::Inboxes;
 use crate::metrics::Counters;
+use crate::traces::{Publish as Traced, What};
 use crate::traffic;
 
 /// What publishing needs of the server.
@@ -52,7 +54,8 @@ impl Publisher<'_> {
     /// One event, to one or many channels.
     pub(crate) async fn event(&self, request: &Signed) -> Result<Answer, Refused> {
         let event: Event<'_> = parse(&request.body)?;
-        let (event, reach) = self.publish(request.app, &event).await?;
+        let event = self.check(request.app, &event)?;
+        let reach = self.publish_all(std::slice::from_ref(&event), Some(&request.headers)).await?;
         let Some(info) = event.info else {
             return Ok(reach.told_in(json("{}")));
         };
@@ -69,14 +72,9 @@ impl Publisher<'_> {
     }
 
     /// Checks one event and hands it out.
-    pub(crate) async fn publish<'a>(
-        &self,
-        app: AppIndex,
-        event: &'a Event<'_>,
-    ) -> Result<(Valid<'a>, Reach), Refused> {
+    pub(crate) async fn publish(&self, app: AppIndex, event: &Event<'_>) -> Result<Reach, Refused> {
         let event = self.check(app, event)?;
-        let reach = self.publish_all(std::slice::from_ref(&event)).await?;
-        Ok((event, reach))
+        self.publish_all(std::slice::from_ref(&event), None).await
     }
 
     /// Several events, each to its own channel. All are checked before the first goes out.
@@ -94,7 +92,7 @@ impl Publisher<'_> {
             };
             events.push(self.check(request.app, event).map_err(named)?);
         }
-        let reach = self.publish_all(&events).await?;
+        let reach = self.publish_all(&events, Some(&request.headers)).await?;
         if events.iter().all(|event| event.info.is_none()) {
             return Ok(reach.told_in(json("{}")));
         }
@@ -124,7 +122,7 @@ impl Publisher<'_> {
             except: None,
             info: None,
         };
-        let reach = self.publish_all(std::slice::from_ref(&valid)).await?;
+        let reach = self.publish_all(std::slice::from_ref(&valid), Some(&request.headers)).await?;
         Ok(reach.told_in(json("{}")))
     }
 
@@ -209,8 +207,13 @@ impl Publisher<'_> {
         Ok(keys)
     }
 
-    /// Hands the events out. When this returns, every subscriber's outbox has got them, and the bus.
-    async fn publish_all(&self, events: &[Valid<'_>]) -> Result<Reach, Refused> {
+    /// Hands the events out. When this returns, every subscriber's outbox has got them, and the bus. The
+    /// headers are those of the request, if it is one.
+    async fn publish_all(
+        &self,
+        events: &[Valid<'_>],
+        headers: Option<&HeaderMap>,
+    ) -> Result<Reach, Refused> {
         let begun = Instant::now();
         let away = self.cluster.filter(|cluster| cluster.is_strict).and_then(Cluster::away_for);
         if let Some(away) = away {
@@ -229,25 +232,26 @@ impl Publisher<'_> {
             // Who has published may have gone.
             let _ = handed_out.send(whole);
         });
+        let count = events.iter().map(|event| event.channels.len()).sum();
+        let traced = self.traced(events, count, headers);
+        let has_bus = self.cluster.is_some();
+        let of_both = traced.as_ref().map(|traced| traced.receipts(&receipt, has_bus));
+        let receipts = match &of_both {
+            Some([here, bus]) => Receipts { here: Some(here), bus: Some(bus) },
+            None => Receipts::of(&receipt),
+        };
         for event in events {
             for key in &event.channels {
-                traffic::broadcasting(key.name.as_str(), event.name, event.data.get());
-                if self.node.post().tap.is_on() {
-                    let app = &self.app(key.app).id;
-                    let tap = &self.node.post().tap;
-                    tap.published(app, key.name.as_str(), event.name, event.data.get());
-                }
-                if let Some(listeners) = &self.node.post().listeners {
-                    let data = event.data.get();
-                    listeners.published(self.app(key.app), &key.name, event.name, data);
-                }
+                self.show(key, event);
                 let frame = server::event(event.name, &key.name, event.data);
-                self.node.publish(key, &frame, event.except, Some(&receipt), self.now);
+                self.node.publish(key, &frame, event.except, receipts, self.now);
             }
         }
-        drop(receipt);
+        drop((receipt, of_both));
         let is_whole = all_handed_out.await.unwrap_or(true);
-        let count = events.iter().map(|event| event.channels.len()).sum();
+        if let Some(traced) = traced {
+            traced.end(is_whole);
+        }
         self.counters.published.add(count, begun.elapsed());
         match self.cluster {
             Some(cluster) if !is_whole && cluster.is_strict => Err(Refused::busy(
@@ -255,6 +259,31 @@ impl Publisher<'_> {
             )),
             _ => Ok(if is_whole { Reach::Whole } else { Reach::Here }),
         }
+    }
+
+    /// To whoever looks on.
+    fn show(&self, key: &ChannelKey, event: &Valid<'_>) {
+        let (app, data) = (self.app(key.app), event.data.get());
+        traffic::broadcasting(key.name.as_str(), event.name, data);
+        let post = self.node.post();
+        if post.tap.is_on() {
+            post.tap.published(&app.id, key.name.as_str(), event.name, data);
+        }
+        if let Some(listeners) = &post.listeners {
+            listeners.published(app, &key.name, event.name, data);
+        }
+    }
+
+    fn traced(
+        &self,
+        events: &[Valid<'_>],
+        count: usize,
+        headers: Option<&HeaderMap>,
+    ) -> Option<Traced<'_>> {
+        let traces = self.node.post().traces.as_ref()?;
+        let first = events.first()?.channels.first()?;
+        let (app, channel) = (&self.app(first.app).id, first.name.as_str());
+        traces.publish(headers, &What { app, channel, count })
     }
 
     fn directory(&self) -> Directory<'_> {

@@ -376,6 +376,7 @@ impl Http {
             inbox_bytes: self.node.post().bytes(),
             cluster: self.cluster.clone(),
             webhooks: self.webhooks.clone(),
+            traces: self.node.post().traces.as_ref().map(|traces| traces.counts.clone()),
         };
         // Writing to a string can't fail.
         Ok(with_type(StatusCode::OK, metrics::CONTENT_TYPE, scrape.render().unwrap_or_default()))

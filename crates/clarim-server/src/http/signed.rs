@@ -7,7 +7,7 @@ use clarim_hub::{AppIndex, Apps};
 use clarim_protocol::rest::{Params, SignedRequest};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::http::request::Parts;
-use hyper::{Request, StatusCode};
+use hyper::{HeaderMap, Request, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::RequestBody;
@@ -19,6 +19,7 @@ use crate::clock::since_1970;
 pub(crate) struct Signed {
     pub(crate) app: AppIndex,
     pub(crate) body: Bytes,
+    pub(crate) headers: HeaderMap,
     params: Params<'static>,
 }
 
@@ -56,12 +57,12 @@ impl Signed {
             .verify(&rules.apps.get(app).key, rules.prefix, since_1970().as_secs())
             .map_err(|error| Refused::new(StatusCode::UNAUTHORIZED, error.to_string()))?
             .into_owned();
-        Ok(Self { app, body, params })
+        Ok(Self { app, body, headers: head.headers, params })
     }
 
     /// A request of the built-in page, whose origin has been checked instead.
     pub(crate) fn of_page(app: AppIndex, body: Bytes) -> Self {
-        Self { app, body, params: Params::default() }
+        Self { app, body, headers: HeaderMap::new(), params: Params::default() }
     }
 
     /// A parameter of the query.

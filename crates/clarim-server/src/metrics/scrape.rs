@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 
 use super::{BUCKETS, Counter, Counters, ENDS, Metrics, Times, by_number};
 use crate::cluster::Cluster;
-use crate::webhooks;
+use crate::{traces, webhooks};
 
 /// Of the answer; from which on it is one of the OpenMetrics standard.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -29,6 +29,8 @@ pub(crate) struct Scrape {
     pub(crate) inbox_bytes: Vec<usize>,
     pub(crate) cluster: Option<Cluster>,
     pub(crate) webhooks: Arc<webhooks::Counts>,
+    /// If there are traces.
+    pub(crate) traces: Option<Arc<traces::Counts>>,
 }
 
 impl Scrape {
@@ -61,6 +63,11 @@ impl Collector for Scrape {
         sheet.gauge("clarim_webhook_events_waiting", help, counts.waiting())?;
         let help = "Webhook requests that failed, and were made again or given up";
         sheet.counter("clarim_webhook_failures", help, counts.failed.get())?;
+        if let Some(counts) = &self.traces {
+            let requests = [("sent", counts.sent.get()), ("failed", counts.failed.get())];
+            let help = "Requests to the collector of traces; those of one that failed are lost";
+            sheet.counters("clarim_trace_requests", help, "as", requests.into_iter())?;
+        }
         log(&mut sheet)?;
         process(&mut sheet)
     }

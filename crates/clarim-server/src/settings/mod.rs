@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clarim_hub::app::App;
+use hyper::Uri;
 
 mod apps;
 mod dev_app;
@@ -339,6 +340,8 @@ pub struct ServerSettings {
     /// Whether [`Server::events`](crate::Server::events) tells what happens. The same on all nodes of a
     /// cluster. It makes subscribing a little dearer, and delivering none.
     pub events: bool,
+    /// Where traces are sent to, by OTLP over HTTP.
+    pub traces: Option<Uri>,
     /// How log lines look.
     pub log_format: LogFormat,
     /// The least important lines that are logged.
@@ -371,6 +374,7 @@ impl Default for ServerSettings {
             webhooks: HashMap::new(),
             webhook_private_addresses: true,
             events: false,
+            traces: None,
             log_format: LogFormat::default(),
             log_level: LogLevel::default(),
             debug: false,

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
+use hyper::Uri;
+
 use super::keys::{self, Key};
 use super::reader::Reader;
 use super::scaling;
@@ -44,6 +46,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, directory: &Path) -> ServerSettings 
         scaling: scaling::read(reader),
         webhooks: std::collections::HashMap::new(),
         webhook_private_addresses: reader.flag(&keys::WEBHOOK_PRIVATE_ADDRESSES),
+        traces: traces(reader),
         // Nobody could listen outside of the program.
         events: false,
         log_format: reader
@@ -70,6 +73,20 @@ fn token(reader: &mut Reader<'_>, key: &'static Key) -> Option<Token> {
         reader.wrong(key, what);
     }
     Some(Token::new(text))
+}
+
+/// As other programs that send by OTLP have it, the path of the collector's endpoint is added.
+fn traces(reader: &mut Reader<'_>) -> Option<Uri> {
+    let text = reader.text(&keys::TRACES_URL)?;
+    let whole = format!("{}/v1/traces", text.trim_end_matches('/'));
+    let is_web = |url: &Uri| matches!(url.scheme_str(), Some("http" | "https"));
+    let url = whole.parse().ok().filter(|url| is_web(url) && url.query().is_none());
+    if url.is_none() {
+        let what =
+            format_args!("{text:?} is no collector; expected a URL like http://127.0.0.1:4318");
+        reader.wrong(&keys::TRACES_URL, what);
+    }
+    url
 }
 
 fn log_level(reader: &mut Reader<'_>) -> LogLevel {

@@ -224,6 +224,7 @@ fn contradictions_name_the_key_and_the_remedy() {
     for (name, value, what) in [
         ("CLARIM_TLS_CERT", "c.pem", "needs CLARIM_TLS_KEY beside it; set both, or neither"),
         ("REVERB_TLS_KEY", "k.pem", "needs REVERB_TLS_CERT beside it; set both, or neither"),
+        ("CLARIM_TRACES_URL", "collector:4317", "expected a URL like http://127.0.0.1:4318"),
         ("REVERB_APP_PING_INTERVAL", "0", "0 is out of range"),
         ("REVERB_APP_RATE_LIMIT_MAX_ATTEMPTS", "0", "0 is out of range"),
         ("REVERB_APP_RATE_LIMIT_DECAY_SECONDS", "0", "0 is out of range"),

@@ -18,5 +18,6 @@ mod raw;
 mod stubborn;
 mod support;
 mod tls;
+mod traces;
 mod ws;
 mod ws_channels;

@@ -46,6 +46,8 @@ pub(crate) struct Setup {
     pub(crate) webhooks: HashMap<String, Vec<Webhook>>,
     /// Whether it is told what happens.
     pub(crate) events: bool,
+    /// The collector of traces.
+    pub(crate) traces: Option<String>,
     pub(crate) scaling: Option<Scaling>,
     /// Certificate and key, and what trusts them.
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
@@ -66,6 +68,7 @@ impl Default for Setup {
             development: false,
             webhooks: HashMap::new(),
             events: false,
+            traces: None,
             scaling: None,
             tls: None,
         }
@@ -90,6 +93,7 @@ impl Setup {
             inspector_token: self.inspector_token.map(Token::new),
             webhooks: self.webhooks,
             events: self.events,
+            traces: self.traces.map(|url| url.parse().unwrap()),
             scaling: self.scaling,
             ..ServerSettings::default()
         }
@@ -209,6 +213,13 @@ impl Harness {
 
     pub(crate) fn running(&self) -> &Server {
         self.server.as_ref().unwrap()
+    }
+
+    /// Ends the server, and waits until it has.
+    pub(crate) async fn end(mut self) {
+        let server = self.server.take().unwrap();
+        server.stop();
+        tokio::task::spawn_blocking(|| server.wait()).await.unwrap().unwrap();
     }
 
     /// Waits until nothing is left of any connection.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use clarim_hub::{AppIndex, Seat};
+use clarim_hub::{AppIndex, Receipts, Seat};
 use clarim_protocol::SocketId;
 use serde_json::{Value, json};
 
@@ -190,7 +190,7 @@ pub(crate) fn publish(
     let data = json!(json!({"node": node, "id": id}).to_string()).to_string();
     let place = &mut net.places[node];
     let frame = harness::event("E", &key.name, &data);
-    place.world.node.publish(&key, &frame, except, None, now);
+    place.world.node.publish(&key, &frame, except, Receipts::default(), now);
     place.obey(now);
 }
 
