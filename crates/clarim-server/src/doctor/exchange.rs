@@ -1,6 +1,7 @@
 //! One request and its answer, as a client sees them on the way to the server.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,14 +10,13 @@ use hyper::header::{HOST, HeaderMap, LOCATION, SERVER};
 use hyper::upgrade::Upgraded;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use rustls::CertificateError as Certificate;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::{Finding, PATIENCE, Target};
+use super::{Finding, PATIENCE, Target, certificate};
 use crate::client::tls;
 
 /// As much of an answer is looked at.
@@ -109,41 +109,36 @@ async fn open_tls(host: &str, stream: TcpStream) -> Result<Box<dyn Wire>, Findin
     };
     let config = tls(true).map_err(|error| failed(&error))?;
     let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(&error))?;
-    let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);
-    match timeout(PATIENCE, connecting).await {
-        Ok(Ok(stream)) => Ok(Box::new(stream)),
-        Ok(Err(error)) => Err(untrusted(host, &error)),
-        Err(_) => Err(failed(&"no answer to the handshake")),
+    let address = stream.peer_addr();
+    let connecting = TlsConnector::from(Arc::new(config)).connect(name.clone(), stream);
+    let error = match timeout(PATIENCE, connecting).await {
+        Ok(Ok(stream)) => return Ok(Box::new(stream)),
+        Ok(Err(error)) => error,
+        Err(_) => return Err(failed(&"no answer to the handshake")),
+    };
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(why)) => {
+            let chain = match address {
+                Ok(address) => again(name, address).await,
+                Err(_) => Vec::new(),
+            };
+            Err(certificate::judge(host, why, &chain))
+        }
+        Some(rustls::Error::InvalidMessage(_)) => Err(Finding::problem(
+            "certificate",
+            "no TLS is spoken there",
+            "use ws:// or http:// (forceTLS: false), or give the port at which TLS ends",
+        )),
+        _ => Err(failed(&error)),
     }
 }
 
-/// Why TLS has failed.
-fn untrusted(host: &str, error: &io::Error) -> Finding {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    let (what, cure) = match inner {
-        Some(rustls::Error::InvalidCertificate(certificate)) => match certificate {
-            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => (
-                format!("the certificate is not for {host}"),
-                "use the name that it is for (wsHost), or get one for this name",
-            ),
-            Certificate::Expired | Certificate::ExpiredContext { .. } => (
-                "the certificate has expired".to_owned(),
-                "renew it; the server reads it again by itself",
-            ),
-            Certificate::UnknownIssuer => (
-                "nobody knows who has signed the certificate".to_owned(),
-                "serve the whole chain (fullchain.pem, not cert.pem); one that you have signed \
-                 yourself is trusted if SSL_CERT_FILE names it, and in no browser",
-            ),
-            other => (format!("the certificate is not accepted: {other}"), "get another one"),
-        },
-        Some(rustls::Error::InvalidMessage(_)) => (
-            "no TLS is spoken there".to_owned(),
-            "use ws:// or http:// (forceTLS: false), or give the port at which TLS ends",
-        ),
-        _ => (format!("TLS fails: {error}"), "look at the proxy's TLS settings"),
-    };
-    Finding::problem("certificate", what, cure)
+/// What is shown at another handshake: of one that has failed the certificates are not to be had.
+async fn again(name: ServerName<'static>, address: SocketAddr) -> Vec<certificate::Shown> {
+    match timeout(PATIENCE, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => certificate::shown(name, stream).await,
+        _ => Vec::new(),
+    }
 }
 
 /// Makes a request, and gets the answer.

@@ -5,6 +5,7 @@
 
 mod api;
 pub(crate) mod auth;
+mod certificate;
 mod exchange;
 mod here;
 mod names;

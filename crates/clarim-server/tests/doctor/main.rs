@@ -5,3 +5,4 @@ mod here;
 mod proxy;
 mod server;
 mod support;
+mod tls;

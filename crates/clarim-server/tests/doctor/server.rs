@@ -99,26 +99,6 @@ fn tls_where_there_is_none_and_none_where_there_is() {
 }
 
 #[test]
-fn certificates_that_are_not_accepted() {
-    let directory = TempDir::new().unwrap();
-    let told = |name: &str, trusted: bool, change: fn(&mut rcgen::CertificateParams)| {
-        let (cert, key) = certificate(directory.path(), name, change);
-        let server = Server::start(&[("CLARIM_TLS_CERT", &cert), ("CLARIM_TLS_KEY", &key)]);
-        let url = format!("https://localhost:{}", server.port);
-        let trust = if trusted { vec![("SSL_CERT_FILE", cert.as_str())] } else { Vec::new() };
-        doctor(&[&[url.as_str()], &AS_APP[..]].concat(), &trust)
-    };
-    told("localhost", true, |_| {}).all_is_well();
-    told("localhost", false, |_| {}).has(&["nobody knows who has signed", "fullchain.pem"]);
-    told("example.com", true, |_| {}).has(&["the certificate is not for localhost", "wsHost"]);
-    let expired = |params: &mut rcgen::CertificateParams| {
-        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
-        params.not_after = rcgen::date_time_ymd(2002, 1, 1);
-    };
-    told("localhost", true, expired).has(&["has expired", "renew"]);
-}
-
-#[test]
 fn an_application_that_does_not_authorize() {
     let server = Server::start(&[]);
     let ask = |answer: &str, more: &[&str]| {
