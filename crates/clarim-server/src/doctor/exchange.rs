@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::header::{HOST, HeaderMap, LOCATION, SERVER};
 use hyper::upgrade::Upgraded;
-use hyper::{Request, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -157,18 +158,36 @@ pub(super) async fn ask(
     })
 }
 
-async fn exchange(
+/// Makes a request, and gets the beginning of the answer.
+pub(super) async fn answer(
+    target: &Target,
+    check: &'static str,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, Finding> {
+    let stream = open(target).await?;
+    send(stream, target, request).await.map_err(|error| no_http(target, check, &error))
+}
+
+async fn send(
     stream: Box<dyn Wire>,
     target: &Target,
     mut request: Request<Full<Bytes>>,
-) -> hyper::Result<Reply> {
+) -> hyper::Result<Response<Incoming>> {
     if let Ok(host) = target.authority().parse() {
         request.headers_mut().insert(HOST, host);
     }
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection.with_upgrades());
-    let mut response = sender.send_request(request).await?;
+    sender.send_request(request).await
+}
+
+async fn exchange(
+    stream: Box<dyn Wire>,
+    target: &Target,
+    request: Request<Full<Bytes>>,
+) -> hyper::Result<Reply> {
+    let mut response = send(stream, target, request).await?;
     let status = response.status();
     let upgraded = match status {
         StatusCode::SWITCHING_PROTOCOLS => Some(hyper::upgrade::on(&mut response).await?),

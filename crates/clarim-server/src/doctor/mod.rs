@@ -7,6 +7,7 @@ mod api;
 pub(crate) mod auth;
 mod certificate;
 mod exchange;
+mod fallback;
 mod here;
 mod names;
 mod socket;
@@ -56,6 +57,9 @@ impl Finding {
 
 /// Time for one thing to happen.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Later than this an event is held back by something.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// What is looked at.
 #[derive(Debug)]
@@ -119,18 +123,28 @@ impl Patient {
             doubt.into_iter().for_each(&mut *tell);
         }
         tell(connected.unwrap_or_else(|finding| finding));
-        let Some((id, key)) = &app.signer else {
-            let what = "without the app's id and secret its HTTP API was not looked at";
-            return tell(Finding::warning("api", what, "add --app-id and --secret"));
-        };
+        if connects {
+            tell(fallback::streams(&self.target, &app.key, origin).await);
+        }
+        match &app.signer {
+            Some((id, key)) => self.backend(id, key, connects, tell).await,
+            None => {
+                let what = "without the app's id and secret its HTTP API was not looked at";
+                tell(Finding::warning("api", what, "add --app-id and --secret"));
+            }
+        }
+        if connects && let Some(time) = self.idle {
+            tell(socket::stays(&self.target, &app.key, origin, time).await);
+        }
+    }
+
+    /// What an application's backend does; `connects`: clients can.
+    async fn backend(&self, id: &str, key: &AppKey, connects: bool, tell: &mut dyn FnMut(Finding)) {
         let api = api::answers(&self.target, id, key).await;
         let answers = api.level == Level::Fine;
         tell(api);
         if connects && answers {
-            tell(socket::delivers(&self.target, origin, id, key).await);
-        }
-        if connects && let Some(time) = self.idle {
-            tell(socket::stays(&self.target, &app.key, origin, time).await);
+            tell(socket::delivers(&self.target, self.origin.as_deref(), id, key).await);
         }
         if let Some(endpoint) = &self.auth {
             tell(auth::answers(endpoint, key).await);

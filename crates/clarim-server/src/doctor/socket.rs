@@ -17,13 +17,10 @@ use tokio_websockets::{ClientBuilder, Message, WebSocketStream};
 
 use super::api::signed;
 use super::exchange::{Reply, ask, request};
-use super::{Finding, PATIENCE, Target};
+use super::{Finding, PATIENCE, SLOW, Target};
 
 /// Connections that listen for one event: behind a load balancer they come to several nodes.
 const LISTENERS: usize = 6;
-
-/// Later than this an event is held back by something.
-const SLOW: Duration = Duration::from_secs(1);
 
 const UPGRADE_CURE: &str = "nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; \
      proxy_set_header Connection \"upgrade\"; see deploy/nginx/clarim.conf";
@@ -273,7 +270,8 @@ pub(super) async fn stays(
 
 /// `after`: how long it was silent. `pause`: after such a silence clients ask whether the server is there.
 fn idle(after: Duration, cut: bool, pause: Duration) -> Finding {
-    let (seconds, pause) = (after.as_secs(), pause.as_secs());
+    // What cuts counts from a moment earlier than ours: two seconds are not to be one.
+    let (seconds, pause) = ((after + Duration::from_millis(500)).as_secs(), pause.as_secs());
     if !cut {
         return Finding::fine(
             "idle",
@@ -281,8 +279,8 @@ fn idle(after: Duration, cut: bool, pause: Duration) -> Finding {
         );
     }
     let what = format!("something in between cuts a silent connection after {seconds} s");
-    let cure = "raise its limit: proxy_read_timeout in nginx (60 s), timeout tunnel in HAProxy, the idle \
-                timeout of a cloud's load balancer; or lower APP_ACTIVITY_TIMEOUT";
+    let cure = "raise its limit: proxy_read_timeout in nginx (60 s), timeout tunnel in HAProxy (without it \
+                timeout client and timeout server), the idle timeout of a cloud's load balancer; or lower APP_ACTIVITY_TIMEOUT";
     if seconds <= pause {
         let what = format!("{what}, and clients are silent for up to {pause} s");
         return Finding::problem("idle", what, cure);
@@ -314,5 +312,7 @@ mod tests {
         assert_eq!(idle(seconds(90), false, seconds(30)).level, Level::Fine);
         assert_eq!(idle(seconds(60), true, seconds(30)).level, Level::Warning);
         assert_eq!(idle(seconds(20), true, seconds(30)).level, Level::Problem);
+        let almost = idle(Duration::from_millis(1_998), true, seconds(30)).what;
+        assert!(almost.contains("after 2 s"), "{almost}");
     }
 }

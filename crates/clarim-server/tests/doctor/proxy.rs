@@ -1,11 +1,11 @@
-//! nginx between clients and server, set up in all the ways that do not work.
+//! nginx and HAProxy between clients and server, set up in all the ways that do not work.
 
 use std::time::Duration;
 
 use clarim_testing::{Proxy, free_port};
 use tempfile::TempDir;
 
-use crate::support::{Nginx, Server, UPGRADE, certificate, doctor_at};
+use crate::support::{HaProxy, Nginx, Server, UPGRADE, certificate, doctor_at};
 
 fn to(server: &Server, more: &str) -> String {
     format!("location / {{ proxy_pass http://127.0.0.1:{}; {more} }}", server.port)
@@ -83,12 +83,33 @@ fn a_silent_connection_is_cut() {
 }
 
 #[test]
+fn haproxy_cuts_a_silent_connection() {
+    let server = Server::start(&[]);
+    let told = |defaults: &str, idle: &str| {
+        let haproxy = HaProxy::start(server.port, defaults, "");
+        doctor_at(&haproxy.url(), &["--idle", idle])
+    };
+    // With no other limit for what has become a WebSocket, those of requests hold.
+    told("timeout client 2s\n timeout server 30s", "20").has(&[
+        "cuts a silent connection after 2 s",
+        "silent for up to 30 s",
+        "timeout client",
+    ]);
+    told("timeout client 30s\n timeout server 30s\n timeout tunnel 3s", "20")
+        .has(&["cuts a silent connection after 3 s", "timeout tunnel in HAProxy"]);
+    let said = told("timeout client 2s\n timeout server 2s\n timeout tunnel 75s", "4");
+    said.all_is_well();
+    said.mentions(&["a silent connection stays for 4 s at least"]);
+}
+
+#[test]
 fn what_is_held_back_is_noticed() {
     let server = Server::start(&[]);
     let proxy = Proxy::to(server.port);
     proxy.delay(Duration::from_millis(800));
     let said = doctor_at(&format!("http://127.0.0.1:{}", proxy.port), &[]);
     said.mentions(&["warning", "an event arrives, but after", "buffering"]);
+    said.mentions(&["a page without WebSocket hears a line only after 1"]);
     assert!(said.is_well, "{}", said.text);
 }
 

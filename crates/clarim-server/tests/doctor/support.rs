@@ -156,6 +156,32 @@ impl Nginx {
     }
 }
 
+/// HAProxy before a server, with these lines in its defaults and its backend.
+pub(crate) struct HaProxy {
+    _program: Program,
+    _directory: TempDir,
+    pub(crate) port: u16,
+}
+
+impl HaProxy {
+    pub(crate) fn start(server: u16, defaults: &str, backend: &str) -> Self {
+        let (directory, port) = (TempDir::new().unwrap(), free_port());
+        let config = format!(
+            "global\n maxconn 100\ndefaults\n mode http\n timeout connect 5s\n {defaults}\n\
+             frontend all\n bind 127.0.0.1:{port}\n default_backend clarim\n\
+             backend clarim\n {backend}\n server node 127.0.0.1:{server}\n"
+        );
+        let path = directory.path().join("haproxy.cfg");
+        std::fs::write(&path, config).unwrap();
+        let program = Program::start("haproxy", &["-db", "-f", &path.display().to_string()], port);
+        Self { _program: program, _directory: directory, port }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
 /// As nginx has to be told.
 pub(crate) const UPGRADE: &str = "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; \
     proxy_set_header Connection \"upgrade\"; proxy_set_header Host $host;";
