@@ -1,41 +1,86 @@
 //! What can be seen on this machine alone: the limit of open files, and the bus.
 
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Pid, Resource, getrlimit};
 use tokio::time::timeout;
 
 use clarim_bus::{Bus, Event};
 
 use super::{Finding, PATIENCE};
 use crate::open_files::RESERVED;
+use crate::run_file;
 use crate::settings::Settings;
 
 /// A server with fewer is full soon.
 const FEW: u64 = 4_096;
 
 pub(super) async fn look(settings: &Settings) -> Vec<Finding> {
-    let allowed = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     let configured = settings.apps.iter().map(|app| app.limits.connections).sum::<Option<u32>>();
-    let mut findings = vec![files(allowed, configured.map(u64::from))];
+    let mut findings = vec![files(&Files::of(settings), configured.map(u64::from))];
     if settings.server.scaling.is_some() {
         findings.push(bus(settings).await);
     }
     findings
 }
 
+/// How many files may be open, and of which process that is known.
+struct Files {
+    allowed: u64,
+    /// The server, if it runs. A supervisor gives it another limit than a shell gives to this command.
+    server: Option<Pid>,
+}
+
+impl Files {
+    fn of(settings: &Settings) -> Self {
+        let (directory, port) = (&settings.server.state_dir, settings.server.port);
+        let running = run_file::live(directory, port).ok().flatten();
+        let of_server = running.and_then(|pid| Some((pid, allowed_to(pid)?)));
+        match of_server {
+            Some((pid, allowed)) => Self { allowed, server: Some(pid) },
+            // It would raise its limit as far as this.
+            None => {
+                let allowed = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+                Self { allowed, server: None }
+            }
+        }
+    }
+}
+
+/// The limit of a process that runs; `None` where the system does not tell.
+fn allowed_to(pid: Pid) -> Option<u64> {
+    let path = format!("/proc/{}/limits", pid.as_raw_nonzero());
+    soft_limit(&std::fs::read_to_string(path).ok()?)
+}
+
+/// Of "Max open files  1024  4096  files": the first, which a server has raised as far as it may.
+fn soft_limit(limits: &str) -> Option<u64> {
+    let rest = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    match rest.split_whitespace().next()? {
+        "unlimited" => Some(u64::MAX),
+        number => number.parse().ok(),
+    }
+}
+
 /// `configured`: connections that the apps may have, if all have a limit.
-fn files(allowed: u64, configured: Option<u64>) -> Finding {
+fn files(Files { allowed, server }: &Files, configured: Option<u64>) -> Finding {
     let places = allowed.saturating_sub(RESERVED);
-    let cure = "raise it: LimitNOFILE= in a systemd unit, minfds= in supervisord.conf, \
-                nofile in /etc/security/limits.conf, ulimit -n in a shell";
+    let whose = server.map_or_else(String::new, |pid| {
+        format!(" of the running server (process {})", pid.as_raw_nonzero())
+    });
+    let again = if server.is_some() { ", and start it again" } else { "" };
+    let cure = format!(
+        "raise it: LimitNOFILE= in a systemd unit, minfds= in supervisord.conf, nofile in \
+         /etc/security/limits.conf, ulimit -n in a shell{again}"
+    );
     match configured {
         Some(wanted) if wanted > places => {
             let what = format!(
-                "MAX_CONNECTIONS adds up to {wanted}, but {allowed} open files are room for {places}"
+                "MAX_CONNECTIONS adds up to {wanted}, but {allowed} open files{whose} are room for {places}"
             );
-            Finding::problem("open files", what, cure)
+            Finding::problem("open files", what, format!("{cure}; or lower MAX_CONNECTIONS"))
         }
-        _ if allowed < FEW => {
-            let what = format!("{allowed} open files are room for {places} connections only");
+        _ if *allowed < FEW => {
+            let what =
+                format!("{allowed} open files{whose} are room for {places} connections only");
             Finding::warning("open files", what, cure)
         }
         _ => Finding::fine("open files", format!("room for {places} connections")),
@@ -79,11 +124,24 @@ mod tests {
 
     #[test]
     fn files_are_compared_with_what_is_configured() {
-        assert_eq!(files(1_000_000, None).level, Level::Fine);
-        assert_eq!(files(1_024, None).level, Level::Warning);
-        assert_eq!(files(20_000, Some(19_000)).level, Level::Fine);
-        let finding = files(20_000, Some(30_000));
+        let judged = |allowed, configured| files(&Files { allowed, server: None }, configured);
+        assert_eq!(judged(1_000_000, None).level, Level::Fine);
+        assert_eq!(judged(1_024, None).level, Level::Warning);
+        assert_eq!(judged(20_000, Some(19_000)).level, Level::Fine);
+        let finding = judged(20_000, Some(30_000));
         assert_eq!(finding.level, Level::Problem);
         assert!(finding.what.contains("30000") && finding.what.contains("20000"));
+    }
+
+    #[test]
+    fn the_limit_of_another_process_is_read() {
+        let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                      Max processes             unlimited            unlimited            processes \n\
+                      Max open files            1024                 4096                 files     \n";
+        assert_eq!(soft_limit(limits), Some(1_024));
+        assert_eq!(soft_limit("Max open files            unlimited  unlimited"), Some(u64::MAX));
+        assert_eq!(soft_limit("Max processes  7"), None);
+        let own = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        assert_eq!(allowed_to(rustix::process::getpid()), Some(own));
     }
 }

@@ -1,6 +1,7 @@
 //! What is wrong on the server's own machine: open files, and the bus.
 
 use clarim_testing::{free_port, redis_with};
+use tempfile::TempDir;
 
 use crate::support::{APP, Server, doctor, doctor_by};
 
@@ -18,6 +19,38 @@ fn too_few_open_files() {
     let said = limited(1100);
     said.all_is_well();
     said.mentions(&["warning", "room for 1000 connections only"]);
+}
+
+#[test]
+fn too_few_open_files_of_the_server_that_runs() {
+    let directory = TempDir::new().unwrap();
+    let state = directory.path().display().to_string();
+    let started = |limit: u32| {
+        // The server raises the soft limit to the hard one.
+        let limits = format!("ulimit -Sn 200 && ulimit -Hn {limit}");
+        let script = format!("{limits} && exec {} \"$@\"", env!("CARGO_BIN_EXE_clarim"));
+        let environment =
+            [("CLARIM_STATE_DIR", state.as_str()), ("REVERB_APP_MAX_CONNECTIONS", "1000")];
+        Server::start_by(&["sh", "-c", &script, "sh"], &environment)
+    };
+    // The doctor itself may open more files than the server.
+    let told = |port: u16| {
+        let port = port.to_string();
+        let more = [
+            ("CLARIM_STATE_DIR", state.as_str()),
+            ("REVERB_SERVER_PORT", &port),
+            ("REVERB_APP_MAX_CONNECTIONS", "1000"),
+        ];
+        doctor(&[], &[&APP[..], &more].concat())
+    };
+    let server = started(300);
+    let said = told(server.port);
+    said.has(&[
+        "adds up to 1000, but 300 open files of the running server (process",
+        "room for 200",
+    ]);
+    said.mentions(&["LimitNOFILE", "start it again", "or lower MAX_CONNECTIONS"]);
+    told(started(1100).port).all_is_well();
 }
 
 #[test]

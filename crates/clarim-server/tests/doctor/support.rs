@@ -25,8 +25,14 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(environment: &[(&str, &str)]) -> Self {
+        Self::start_by(&[env!("CARGO_BIN_EXE_clarim")], environment)
+    }
+
+    /// Starts it by another command, to which the server's own line is appended.
+    pub(crate) fn start_by(command: &[&str], environment: &[(&str, &str)]) -> Self {
         let (directory, port) = (TempDir::new().unwrap(), free_port());
-        let child = Command::new(env!("CARGO_BIN_EXE_clarim"))
+        let child = Command::new(command[0])
+            .args(&command[1..])
             .args(["start", "--host", "127.0.0.1", "--port", &port.to_string()])
             .current_dir(directory.path())
             .env_clear()
