@@ -84,6 +84,20 @@ impl Address {
         })
     }
 
+    /// The subjects that somebody listens to and that fit `pattern`, where `*` stands for anything; each once.
+    /// `None`: the bus does not tell.
+    ///
+    /// # Errors
+    /// Why the bus could not be asked.
+    pub async fn listened(&self, pattern: &str) -> Result<Option<Vec<String>>, String> {
+        #[cfg(feature = "redis")]
+        if let Kind::Redis(servers) = &self.0 {
+            return servers.listened(pattern).await.map(Some);
+        }
+        let _ = pattern;
+        Ok(None)
+    }
+
     /// What kind of bus it is, for people.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -1,5 +1,6 @@
 //! Which servers there are, and which has what.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
@@ -75,6 +76,22 @@ impl Servers {
                 Err(reasons.join("; "))
             }
         }
+    }
+}
+
+impl Servers {
+    /// The subjects that somebody listens to and that fit a pattern. In a cluster each server knows its own.
+    pub(crate) async fn listened(&self, pattern: &str) -> Result<Vec<String>, String> {
+        let map = self.find().await?;
+        let what = if map.is_sharded { "SHARDCHANNELS" } else { "CHANNELS" };
+        let mut found = BTreeSet::new();
+        for server in &map.servers {
+            let mut connection = connect(server, AsyncConnectionConfig::new()).await?;
+            let ask = redis::cmd("PUBSUB").arg(what).arg(pattern).to_owned();
+            let subjects: Vec<String> = ask.query_async(&mut connection).await.map_err(said)?;
+            found.extend(subjects);
+        }
+        Ok(found.into_iter().collect())
     }
 }
 

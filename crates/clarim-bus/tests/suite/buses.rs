@@ -173,3 +173,23 @@ fn a_wrong_address_is_refused_without_its_password() {
     let shown = format!("{:?}", address("redis://:hush@host"));
     assert!(!shown.contains("hush"), "{shown}");
 }
+
+/// Who listens, as far as `listened` tells.
+async fn found(address: &Address) -> Option<Vec<String>> {
+    let mut listener = Listener::new(address).await;
+    for subject in ["b:node:1", "a:node:2", "a:nodes"] {
+        listener.subscribe(subject).await;
+    }
+    address.listened("*:node:*").await.unwrap()
+}
+
+#[tokio::test]
+async fn redis_tells_what_is_listened_to() {
+    let expected = Some(vec!["a:node:2".to_owned(), "b:node:1".to_owned()]);
+    let server = redis();
+    assert_eq!(found(&of_redis(&server)).await, expected);
+    let cluster = RedisCluster::start();
+    assert_eq!(found(&address(&cluster.url())).await, expected);
+    let server = nats(&[]);
+    assert_eq!(found(&of_nats(&server)).await, None);
+}

@@ -1,5 +1,7 @@
 //! What can be seen on this machine alone: the limit of open files, and the bus.
 
+use std::collections::BTreeMap;
+
 use rustix::process::{Pid, Resource, getrlimit};
 use tokio::time::timeout;
 
@@ -12,6 +14,9 @@ use crate::settings::Settings;
 
 /// A server with fewer is full soon.
 const FEW: u64 = 4_096;
+
+/// Between the prefix and a node's number: the subject that one node listens to.
+const NODE: &str = ":node:";
 
 pub(super) async fn look(settings: &Settings) -> Vec<Finding> {
     let configured = settings.apps.iter().map(|app| app.limits.connections).sum::<Option<u32>>();
@@ -87,20 +92,56 @@ fn files(Files { allowed, server }: &Files, configured: Option<u64>) -> Finding 
     }
 }
 
-async fn bus(settings: &Settings) -> Finding {
+/// Whether the bus of these settings can be used, and who else is there.
+pub(super) async fn bus(settings: &Settings) -> Finding {
     let Some(scaling) = &settings.server.scaling else {
         return Finding::fine("bus", "one node alone");
     };
     let mut connection = scaling.bus.connect();
     let kind = scaling.bus.kind();
     match timeout(PATIENCE, connection.next()).await {
-        Ok(Event::Down(reason)) => down(kind, &reason),
-        Ok(_) => {
-            let what = format!("{kind} answers; names begin with {:?}", scaling.prefix);
+        Ok(Event::Down(reason)) => return down(kind, &reason),
+        Ok(_) => {}
+        Err(_) => return down(kind, &format!("no answer within {PATIENCE:?}")),
+    }
+    let nodes = format!("*{NODE}*");
+    match timeout(PATIENCE, scaling.bus.listened(&nodes)).await {
+        Ok(Ok(Some(subjects))) => prefixes(kind, &scaling.prefix, &subjects),
+        // It may be forbidden to ask.
+        _ => {
+            let prefix = &scaling.prefix;
+            let what = format!(
+                "{kind} answers; names begin with {prefix:?}, and it does not tell with what those of other \
+                 nodes do"
+            );
             Finding::fine("bus", what)
         }
-        Err(_) => down(kind, &format!("no answer within {PATIENCE:?}")),
     }
+}
+
+/// `subjects`: those of single nodes, whatever they begin with.
+fn prefixes(kind: &str, own: &str, subjects: &[String]) -> Finding {
+    let mut nodes: BTreeMap<&str, usize> = BTreeMap::new();
+    for (prefix, _) in subjects.iter().filter_map(|subject| subject.rsplit_once(NODE)) {
+        *nodes.entry(prefix).or_default() += 1;
+    }
+    let shown = |prefix: &str, count: usize| {
+        let nodes = if count == 1 { "node" } else { "nodes" };
+        format!("{prefix:?} ({count} {nodes})")
+    };
+    let ours = nodes.remove(own).unwrap_or_default();
+    let what = format!("{kind} answers; names begin with {}", shown(own, ours));
+    if nodes.is_empty() {
+        return Finding::fine("bus", what);
+    }
+    let others: Vec<_> = nodes.into_iter().map(|(prefix, count)| shown(prefix, count)).collect();
+    let others = others.join(", ");
+    Finding::warning(
+        "bus",
+        format!("{what}, but there are nodes with another prefix: {others}"),
+        "nodes of one cluster need the same: give all of them one REVERB_SCALING_CHANNEL, and start them \
+         again; if the others are another application's, all is well",
+    )
 }
 
 fn down(kind: &str, reason: &str) -> Finding {
@@ -119,6 +160,8 @@ fn down(kind: &str, reason: &str) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use clarim_protocol::cluster::{NodeId, node_subject};
+
     use super::*;
     use crate::doctor::Level;
 
@@ -131,6 +174,28 @@ mod tests {
         let finding = judged(20_000, Some(30_000));
         assert_eq!(finding.level, Level::Problem);
         assert!(finding.what.contains("30000") && finding.what.contains("20000"));
+    }
+
+    #[test]
+    fn prefixes_of_other_nodes_are_told() {
+        let node = |prefix: &str, id| node_subject(prefix, NodeId(id));
+        let told = |subjects: &[String]| prefixes("redis", "shop", subjects);
+        let alone = told(&[node("shop", 1), node("shop", 2)]);
+        assert_eq!(
+            (alone.level, &*alone.what),
+            (Level::Fine, "redis answers; names begin with \"shop\" (2 nodes)")
+        );
+        let apart = told(&[node("shop", 1), node("a:node:b", 2), node("Shop", 3), node("Shop", 4)]);
+        assert_eq!(apart.level, Level::Warning);
+        assert!(
+            apart.what.ends_with(
+                "\"shop\" (1 node), but there are nodes with another prefix: \
+            \"Shop\" (2 nodes), \"a:node:b\" (1 node)"
+            ),
+            "{}",
+            apart.what
+        );
+        assert_eq!(told(&[]).level, Level::Fine);
     }
 
     #[test]

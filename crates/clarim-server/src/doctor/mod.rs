@@ -144,7 +144,15 @@ impl Patient {
         let answers = api.level == Level::Fine;
         tell(api);
         if connects && answers {
-            tell(socket::delivers(&self.target, self.origin.as_deref(), id, key).await);
+            let delivery = socket::delivers(&self.target, self.origin.as_deref(), id, key).await;
+            let is_split = delivery.level == Level::Problem && !self.is_here;
+            tell(delivery);
+            // At an address of its own it is not known to be the server of these settings: but they may tell why.
+            if let Some(settings) = self.settings.as_ref().filter(|_| is_split)
+                && settings.server.scaling.is_some()
+            {
+                tell(here::bus(settings).await);
+            }
         }
         if let Some(endpoint) = &self.auth {
             tell(auth::answers(endpoint, key).await);

@@ -1,9 +1,9 @@
 //! What is wrong on the server's own machine: open files, and the bus.
 
-use clarim_testing::{free_port, redis_with};
+use clarim_testing::{free_port, redis, redis_with};
 use tempfile::TempDir;
 
-use crate::support::{APP, Server, doctor, doctor_by};
+use crate::support::{APP, AS_APP, Nginx, Server, UPGRADE, doctor, doctor_by};
 
 #[test]
 fn too_few_open_files() {
@@ -71,4 +71,48 @@ fn a_redis_that_cannot_be_used() {
     told(&free_port().to_string(), "right").has(&["cannot be used", "REDIS_HOST"]);
     // What nodes must have in common is told.
     told(&port, "right").mentions(&["redis answers; names begin with \"shop\""]);
+}
+
+#[test]
+fn nodes_with_different_prefixes() {
+    let redis = redis();
+    let port = redis.port.to_string();
+    let scaling = |channel: &'static str| {
+        [
+            ("REVERB_SCALING_ENABLED", "true"),
+            ("REVERB_SCALING_CHANNEL", channel),
+            ("REDIS_HOST", "127.0.0.1"),
+            ("REDIS_PORT", port.as_str()),
+        ]
+    };
+    let told = |node: u16| {
+        let node = node.to_string();
+        doctor(&[], &[&APP[..], &scaling("shop"), &[("REVERB_SERVER_PORT", &node)]].concat())
+    };
+    let same = [Server::start(&scaling("shop")), Server::start(&scaling("shop"))];
+    same.iter().for_each(Server::wait_for_bus);
+    let said = told(same[0].port);
+    said.all_is_well();
+    said.mentions(&["redis answers; names begin with \"shop\" (2 nodes)"]);
+    assert!(!said.text.contains("another prefix"), "{}", said.text);
+
+    let other = Server::start(&scaling("store"));
+    other.wait_for_bus();
+    told(same[0].port).mentions(&[
+        "warning",
+        "\"shop\" (2 nodes), but there are nodes with another prefix: \"store\" (1 node)",
+        "give all of them one REVERB_SCALING_CHANNEL",
+    ]);
+
+    // Behind a load balancer events are missing, and the same is told as their cause.
+    let servers =
+        [&same[0], &other].map(|node| format!("server 127.0.0.1:{};", node.port)).concat();
+    let site = format!("location / {{ proxy_pass http://nodes; {UPGRADE} }}");
+    let nginx = Nginx::start(&site, &format!("upstream nodes {{ {servers} }}"));
+    let said = doctor(
+        &[&[nginx.url().as_str()], &AS_APP[..]].concat(),
+        &[&APP[..], &scaling("shop")].concat(),
+    );
+    said.has(&["of 6 connections only 3 hear an event", "the same REVERB_SCALING_CHANNEL"]);
+    said.mentions(&["there are nodes with another prefix: \"store\" (1 node)"]);
 }

@@ -1,7 +1,7 @@
 //! A server, the doctor, and nginx between them.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -43,13 +43,24 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let listens = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+        let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
         wait_until("the server listens", 20, listens);
         Self { child, _directory: directory, port }
     }
 
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Waits until the server's node has found its bus.
+    pub(crate) fn wait_for_bus(&self) {
+        wait_until("the node is on the bus", 20, || {
+            let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else { return false };
+            let mut answer = String::new();
+            stream.write_all(b"GET /ready HTTP/1.0\r\n\r\n").is_ok()
+                && stream.read_to_string(&mut answer).is_ok()
+                && answer.contains(" 200 ")
+        });
     }
 }
 
