@@ -84,8 +84,8 @@ impl Address {
         })
     }
 
-    /// The subjects that somebody listens to and that fit `pattern`, where `*` stands for anything; each once.
-    /// `None`: the bus does not tell.
+    /// The subjects that somebody listens to and that fit `pattern`, where `*` stands for anything; each
+    /// once. `None`: the bus does not tell.
     ///
     /// # Errors
     /// Why the bus could not be asked.

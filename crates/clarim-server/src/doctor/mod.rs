@@ -147,7 +147,7 @@ impl Patient {
             let delivery = socket::delivers(&self.target, self.origin.as_deref(), id, key).await;
             let is_split = delivery.level == Level::Problem && !self.is_here;
             tell(delivery);
-            // At an address of its own it is not known to be the server of these settings: but they may tell why.
+            // An address that was given need not be that of these settings, but they may tell why.
             if let Some(settings) = self.settings.as_ref().filter(|_| is_split)
                 && settings.server.scaling.is_some()
             {
