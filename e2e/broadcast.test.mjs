@@ -1,10 +1,12 @@
 // An axum application with the crate `clarim` (its example `orders`), and laravel-echo, unmodified, in the browser's
 // place: subscribed through the application's own /broadcasting/auth, and hearing what the application broadcasts.
 import assert from 'node:assert/strict';
+import { tmpdir } from 'node:os';
 import { after, before, describe, test } from 'node:test';
 import { build, startExample, subscribed } from './support/application.mjs';
 import { inbox } from './support/events.mjs';
-import { startServer } from './support/server.mjs';
+import { run } from './support/programs.mjs';
+import { binary, startServer } from './support/server.mjs';
 
 const limit = { timeout: 20_000 };
 
@@ -46,6 +48,20 @@ describe('an axum application', () => {
     assert.equal(await refused('guest', 'orders.107'), 403);
     assert.equal(await refused(7, 'orders.new'), 403);
     assert.equal(await refused(7, 'unknown'), 403);
+  });
+
+  test('clarim doctor asks as a page does, and says why it gets no yes', limit, async () => {
+    const { appId, key, secret } = server;
+    const ask = async (user, path = '/broadcasting/auth', as = secret) => {
+      const args = ['doctor', server.url, '--app-id', appId, '--key', key, '--secret', as, '--auth', `${app.url}${path}`,
+        '--header', `X-User: ${user}`, '--channel', 'private-orders.107'];
+      const { stdout } = await run(binary, args, { cwd: tmpdir() }).catch((failed) => failed);
+      return stdout;
+    };
+    assert.match(await ask(7), /private-orders\.107 is signed as it must be/);
+    assert.match(await ask(8), /PROBLEM +authorization +it answers 403: this user may not listen to private-orders\.107/);
+    assert.match(await ask(7, '/auth'), /PROBLEM +authorization +it answers 404: there is no such route/);
+    assert.match(await ask(7, undefined, 'another'), /PROBLEM +authorization +its signature is made with another secret/);
   });
 
   test('toOthers: the page whose request caused it hears nothing', limit, async () => {

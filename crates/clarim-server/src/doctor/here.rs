@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use rustix::process::{Pid, Resource, getrlimit};
 use tokio::time::timeout;
 
@@ -10,7 +11,7 @@ use clarim_bus::{Bus, Event};
 use super::{Finding, PATIENCE};
 use crate::open_files::RESERVED;
 use crate::run_file;
-use crate::settings::Settings;
+use crate::settings::{Scaling, Settings};
 
 /// A server with fewer is full soon.
 const FEW: u64 = 4_096;
@@ -97,11 +98,10 @@ pub(super) async fn bus(settings: &Settings) -> Finding {
     let Some(scaling) = &settings.server.scaling else {
         return Finding::fine("bus", "one node alone");
     };
-    let mut connection = scaling.bus.connect();
     let kind = scaling.bus.kind();
-    match timeout(PATIENCE, connection.next()).await {
-        Ok(Event::Down(reason)) => return down(kind, &reason),
-        Ok(_) => {}
+    match timeout(PATIENCE, carries(scaling)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(reason)) => return down(kind, &reason),
         Err(_) => return down(kind, &format!("no answer within {PATIENCE:?}")),
     }
     let nodes = format!("*{NODE}*");
@@ -115,6 +115,24 @@ pub(super) async fn bus(settings: &Settings) -> Finding {
                  nodes do"
             );
             Finding::fine("bus", what)
+        }
+    }
+}
+
+/// Says something to itself, below the prefix. Who is let in may still not be allowed to.
+async fn carries(scaling: &Scaling) -> Result<(), String> {
+    let subject = format!("{}:doctor", scaling.prefix);
+    let mut connection = scaling.bus.connect();
+    loop {
+        match connection.next().await {
+            Event::Up => connection.subscribe(&subject),
+            Event::Subscribed { .. } => {
+                connection.publish(&subject, Bytes::from_static(b"look"), 0)
+            }
+            Event::Message { .. } => return Ok(()),
+            Event::Down(reason) => return Err(reason),
+            Event::Lost { .. } => return Err("it does not take a message".to_owned()),
+            Event::Published { .. } => {}
         }
     }
 }
@@ -151,7 +169,7 @@ fn down(kind: &str, reason: &str) -> Finding {
     let cure = if is_any(&["wrongpass", "noauth", "authenticat", "password", "authorization"]) {
         "give the right REDIS_USERNAME and REDIS_PASSWORD, or those in SCALING_URL"
     } else if is_any(&["noperm", "permission"]) {
-        "give the user +@pubsub +hello +select +client +ping, and all channels of the prefix"
+        "give the user +@pubsub +hello +select +client +ping +role, and all channels of the prefix"
     } else {
         "start it, or give the right REDIS_HOST and REDIS_PORT, or SCALING_URL"
     };

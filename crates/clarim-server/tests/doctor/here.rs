@@ -1,9 +1,9 @@
 //! What is wrong on the server's own machine: open files, and the bus.
 
-use clarim_testing::{free_port, redis, redis_with};
+use clarim_testing::{free_port, nats, redis, redis_with};
 use tempfile::TempDir;
 
-use crate::support::{APP, AS_APP, Nginx, Server, UPGRADE, doctor, doctor_by};
+use crate::support::{APP, AS_APP, Nginx, Said, Server, UPGRADE, doctor, doctor_by};
 
 #[test]
 fn too_few_open_files() {
@@ -71,6 +71,48 @@ fn a_redis_that_cannot_be_used() {
     told(&free_port().to_string(), "right").has(&["cannot be used", "REDIS_HOST"]);
     // What nodes must have in common is told.
     told(&port, "right").mentions(&["redis answers; names begin with \"shop\""]);
+}
+
+/// What is said of a bus at this address.
+fn bus_at(url: &str) -> Said {
+    let more = [("REVERB_SCALING_ENABLED", "true"), ("CLARIM_SCALING_URL", url)];
+    doctor(&[], &[&APP[..], &more].concat())
+}
+
+#[test]
+fn a_user_of_redis_without_the_rights() {
+    let user = [
+        "--user",
+        "bus",
+        "on",
+        ">secret",
+        "resetchannels",
+        "-@all",
+        "+hello",
+        "+select",
+        "+client",
+    ];
+    let told = |rights: &[&str], password: &str| {
+        let redis = redis_with(&[&user, rights].concat());
+        bus_at(&format!("redis://bus:{password}@127.0.0.1:{}", redis.port))
+    };
+    let rights = ["redis cannot be used", "give the user +@pubsub", "all channels of the prefix"];
+    told(&["&*"], "secret").has(&rights);
+    told(&["+@pubsub", "&shop:*"], "secret").has(&rights);
+    told(&["+@pubsub", "&reverb:*"], "wrong")
+        .has(&["redis cannot be used", "REDIS_USERNAME and REDIS_PASSWORD"]);
+    told(&["+@pubsub", "&reverb:*"], "secret")
+        .mentions(&["redis answers; names begin with \"reverb\" (0 nodes)"]);
+}
+
+#[test]
+fn a_nats_that_cannot_be_used() {
+    let nats = nats(&["--user", "bus", "--pass", "right"]);
+    let at = |password: &str, port: u16| bus_at(&format!("nats://bus:{password}@127.0.0.1:{port}"));
+    at("wrong", nats.port).has(&["nats cannot be used", "those in SCALING_URL"]);
+    at("right", free_port()).has(&["nats cannot be used", "start it"]);
+    at("right", nats.port)
+        .mentions(&["nats answers; names begin with \"reverb\", and it does not tell"]);
 }
 
 #[test]

@@ -1,7 +1,12 @@
 //! Addresses, keys, names, and the application's own answers.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
 use clarim_protocol::auth::AppKey;
 use clarim_testing::free_port;
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use crate::support::{APP, AS_APP, Server, application, certificate, doctor, doctor_at, doctor_by};
@@ -27,6 +32,47 @@ fn an_address_that_leads_nowhere() {
     doctor_at("http://nowhere.invalid", &[])
         .has(&["the name nowhere.invalid leads nowhere", "wsHost"]);
     doctor_at("nonsense", &[]).mentions(&["no address of a server"]);
+}
+
+#[test]
+fn an_address_that_lets_nobody_in() {
+    // As behind a firewall: whoever comes when the queue is full is answered nothing at all.
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let address: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+    socket.bind(&address.into()).unwrap();
+    socket.listen(0).unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(one) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
+        waiting.push(one);
+        assert!(waiting.len() < 100, "the queue has no end");
+    }
+    doctor_at(&format!("http://{address}"), &[]).has(&["does not answer", "firewalls"]);
+}
+
+#[test]
+fn somebody_who_says_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    doctor_at(&url, &[])
+        .has(&["accepts connections, and does not answer", "what a proxy there waits for"]);
+}
+
+#[test]
+fn an_app_that_is_full() {
+    let server = Server::start(&[("REVERB_APP_MAX_CONNECTIONS", "1")]);
+    let mut only = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    let asks = "GET /app/key?protocol=7 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+    only.write_all(asks.as_bytes()).unwrap();
+    let mut heard = String::new();
+    while !heard.contains("pusher:connection_established") {
+        let mut some = [0; 1024];
+        let read = only.read(&mut some).unwrap();
+        assert_ne!(read, 0, "{heard}");
+        heard.push_str(&String::from_utf8_lossy(&some[..read]));
+    }
+    doctor_at(&server.url(), &[])
+        .has(&["4004: the app has as many connections as it may have", "raise MAX_CONNECTIONS"]);
 }
 
 #[test]
@@ -65,8 +111,12 @@ fn a_clock_that_is_wrong() {
     let server = Server::start(&[]);
     let url = server.url();
     let arguments = [&[url.as_str()], &AS_APP[..]].concat();
-    let clock = ["faketime", "-f", "-2h", env!("CARGO_BIN_EXE_clarim")];
-    doctor_by(&clock, &arguments, &[]).has(&["s behind the server's", "NTP"]);
+    let at = |shift: &str| {
+        let clock = ["faketime", "-f", shift, env!("CARGO_BIN_EXE_clarim")];
+        doctor_by(&clock, &arguments, &[])
+    };
+    at("-2h").has(&["s behind the server's", "NTP"]);
+    at("+2h").has(&["s ahead of the server's", "NTP"]);
 }
 
 #[test]
