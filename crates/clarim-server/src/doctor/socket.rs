@@ -166,6 +166,26 @@ pub(super) async fn connects(
     Err(Finding::problem("connection", what, cure))
 }
 
+/// Connects, and listens to a channel.
+async fn listener(
+    target: &Target,
+    key: &str,
+    origin: Option<&str>,
+    channel: &str,
+) -> Result<Client, Finding> {
+    let mut client = Client::connect(target, key, origin).await?;
+    let subscribe = json!({ "event": "pusher:subscribe", "data": { "channel": channel } });
+    let joined = match client.say(&subscribe).await {
+        Ok(()) => client.hear_soon().await,
+        Err(why) => Err(why),
+    };
+    joined.map_err(|why| {
+        let what = format!("a subscription is not answered: {why}");
+        Finding::problem("delivery", what, "look at the server's log")
+    })?;
+    Ok(client)
+}
+
 /// Several connections listen, one event is published.
 pub(super) async fn delivers(
     target: &Target,
@@ -175,25 +195,11 @@ pub(super) async fn delivers(
 ) -> Finding {
     let problem = |what: String, cure: &str| Finding::problem("delivery", what, cure);
     let channel = format!("clarim-doctor-{:016x}", fastrand::u64(..));
-    let subscribe = json!({ "event": "pusher:subscribe", "data": { "channel": channel } });
-    let mut clients = Vec::new();
-    for _ in 0..LISTENERS {
-        let mut client = match Client::connect(target, key.key(), origin).await {
-            Ok(client) => client,
-            Err(finding) => return finding,
-        };
-        let joined = match client.say(&subscribe).await {
-            Ok(()) => client.hear_soon().await,
-            Err(why) => Err(why),
-        };
-        if let Err(why) = joined {
-            return problem(
-                format!("a subscription is not answered: {why}"),
-                "look at the server's log",
-            );
-        }
-        clients.push(client);
-    }
+    let listening = (0..LISTENERS).map(|_| listener(target, key.key(), origin, &channel));
+    let mut clients = match join_all(listening).await.into_iter().collect::<Result<Vec<_>, _>>() {
+        Ok(clients) => clients,
+        Err(finding) => return finding,
+    };
     let body = json!({ "name": "look", "channel": channel, "data": "{}" }).to_string();
     let begun = Instant::now();
     match signed(target, (app, key), ("POST", "events"), &body).await {
