@@ -71,13 +71,24 @@ impl Endpoint {
         }
         self.counts.overflowed.add(1);
         if let Some(count) = self.losses.add() {
-            let url = self.webhook.shown();
-            tracing::warn!(
-                url,
-                count,
-                "webhook events are dropped: the endpoint takes them too slowly or not at all, and no more may wait"
-            );
+            self.warn(count);
         }
+    }
+
+    /// Logs what was dropped since it was last logged.
+    pub(super) fn tell_losses(&self) {
+        if let Some(count) = self.losses.rest() {
+            self.warn(count);
+        }
+    }
+
+    fn warn(&self, count: u64) {
+        let url = self.webhook.shown();
+        tracing::warn!(
+            url,
+            count,
+            "webhook events are dropped: the endpoint takes them too slowly or not at all, and no more may wait"
+        );
     }
 }
 

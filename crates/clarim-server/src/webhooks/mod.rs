@@ -19,7 +19,7 @@ use clarim_protocol::auth::AppKey;
 use serde_json::value::RawValue;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::client::Reach;
 use crate::inbox::Inboxes;
@@ -36,6 +36,8 @@ pub(crate) use payload::NAMES;
 
 /// Time between two lines of the log about events that are being dropped.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(10);
+
+const TOO_MUCH: &str = "more happens than can be looked at";
 
 /// How long a server that ends tries to say what is still to be said.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -87,6 +89,13 @@ impl Counts {
         self.taken.get().saturating_sub(self.sent.get() + self.given_up.get())
     }
 
+    /// Logs what was dropped since it was last logged.
+    fn tell_losses(&self) {
+        if let Some(count) = self.losses.rest() {
+            tracing::warn!(count, "webhook events are dropped: {TOO_MUCH}");
+        }
+    }
+
     /// Puts the events of a delivery into its endpoint's queue again.
     pub(crate) fn replay(&self, id: u64) -> Replay {
         let replay = self.log.replay(id);
@@ -113,6 +122,15 @@ impl Losses {
         lost.1 = Some(now);
         Some(std::mem::take(&mut lost.0))
     }
+
+    /// How many have not been logged yet, if any.
+    fn rest(&self) -> Option<u64> {
+        let mut lost = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (lost.0 > 0).then(|| {
+            lost.1 = Some(Instant::now());
+            std::mem::take(&mut lost.0)
+        })
+    }
 }
 
 impl Webhooks {
@@ -124,7 +142,7 @@ impl Webhooks {
         }
         self.counts.overflowed.add(1);
         if let Some(count) = self.counts.losses.add() {
-            tracing::warn!(count, "webhook events are dropped: more happens than can be looked at");
+            tracing::warn!(count, "webhook events are dropped: {TOO_MUCH}");
         }
     }
 
@@ -188,6 +206,11 @@ struct Told {
 struct Endpoints(HashMap<AppIndex, Told>);
 
 impl Endpoints {
+    /// Logs what was dropped since it was last logged.
+    fn tell_losses(&self) {
+        self.0.values().flat_map(|told| &told.endpoints).for_each(Endpoint::tell_losses);
+    }
+
     fn want(&self, fact: &Fact) -> bool {
         self.0.contains_key(&fact.channel().app)
     }
@@ -215,6 +238,8 @@ impl Plan {
         let mut endpoints = self.endpoints(apps, Endpoints::default(), &mut sending)?;
         let begun = Instant::now();
         let mut held = Debounce::new(clustered.is_some());
+        let mut look = interval(BETWEEN_WARNINGS);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_closed = false;
         // The clients of a node that ends come back to another one: it waits for that, as it would otherwise.
         while !is_closed || (clustered.is_some() && !held.is_empty()) {
@@ -237,7 +262,12 @@ impl Plan {
                 {
                     held.due(begun.elapsed()).into_iter().for_each(|fact| endpoints.hand_out(fact));
                 }
+                _ = look.tick() => {
+                    self.counts.tell_losses();
+                    endpoints.tell_losses();
+                }
                 Ok(()) = self.wanted.changed() => {
+                    endpoints.tell_losses();
                     endpoints = self.endpoints(apps, endpoints, &mut sending)?;
                 }
                 () = phase.reached(Phase::Closed), if !is_closed => is_closed = true,
@@ -253,6 +283,8 @@ impl Plan {
             }
         }
         held.due(Duration::MAX).into_iter().for_each(|fact| endpoints.hand_out(fact));
+        self.counts.tell_losses();
+        endpoints.tell_losses();
         // Without them, the senders end when they have sent what they have.
         drop(endpoints);
         let all = async { while sending.join_next().await.is_some() {} };
