@@ -298,21 +298,26 @@ test('fifty who watch the events delay no delivery', { timeout: 90_000 }, async 
 	await once(channel, 'pusher:subscription_succeeded');
 	const heard = inbox();
 	channel.bind('e', heard);
-	const times = [];
-	for (let n = 0; n < 150; n += 1) {
-		const begun = performance.now();
-		await w.sdk.trigger('watched', 'e', { n });
-		assert.deepEqual(await heard.take(), { n });
-		times.push(performance.now() - begun);
-		await delay(20);
-	}
+	let n = 0;
+	const median = async () => {
+		const times = [];
+		for (let round = 0; round < 150; round += 1, n += 1) {
+			const begun = performance.now();
+			await w.sdk.trigger('watched', 'e', { n });
+			assert.deepEqual(await heard.take(), { n });
+			times.push(performance.now() - begun);
+			await delay(20);
+		}
+		return times.toSorted((a, b) => a - b)[75];
+	};
+	const watched = await median();
 	end.isOver = true;
 	for (const answers of await watching) assert.ok(answers > 1, `somebody was answered ${answers} times`);
 	assert.ok(asked > 10, `the pages asked only ${asked} times`);
 	for (const page of pages) await page.locator('#log .event').filter({ hasText: '"n": 149' }).first().waitFor();
-	times.sort((a, b) => a - b);
-	// A few milliseconds, and more for those that find the cores busy with the pages.
-	assert.ok(times[75] < 50, `half took longer than ${times[75]} ms`);
-	assert.ok(times[135] < 250, `one of ten took longer than ${times[135]} ms`);
+	await context.close();
+	const quiet = await median();
+	// The pages and this test keep the cores busy too.
+	assert.ok(watched < 5 * quiet + 20, `half took longer than ${watched} ms, and ${quiet} ms when nobody watched`);
 	client.disconnect();
 });

@@ -311,7 +311,13 @@ mod tests {
         for length in 0..good.len() {
             assert_eq!(decode(&good[..length]), Err(InvalidWord));
         }
-        for rubbish in [&b"hello"[..], &[0xC1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0], &[0xC1, 1, 0xff]] {
+        // Of another version, and of nobody.
+        for at in 0..FORMAT.len() {
+            let mut other = good.to_vec();
+            other[at] -= 1;
+            assert_eq!(decode(&other), Err(InvalidWord));
+        }
+        for rubbish in [&b"hello"[..], &[FORMAT[0], FORMAT[1], 0xff]] {
             assert_eq!(decode(rubbish), Err(InvalidWord));
         }
         // A list that claims to be longer than there are bytes for.

@@ -140,8 +140,8 @@ impl Engine {
         if let Some((app, socket_id)) = self.hub.describe(id) {
             traffic::connected(app, socket_id);
             self.hub.node().post().tap.connection("connected", &app.id, socket_id);
-            if let Some(listeners) = &self.hub.node().post().listeners {
-                listeners.connected(app, socket_id);
+            if let Some(audience) = &self.hub.node().post().audience {
+                audience.connected(app, socket_id);
             }
         }
         if !early.is_empty() {
@@ -467,10 +467,10 @@ impl Engine {
 
     /// Of a connection that has left its channels.
     fn tell_end(&self, id: ConnectionId, by: Ended) {
-        if let Some(listeners) = &self.hub.node().post().listeners
+        if let Some(audience) = &self.hub.node().post().audience
             && let Some((app, socket_id)) = self.hub.describe(id)
         {
-            listeners.disconnected(app, socket_id, by);
+            audience.disconnected(app, socket_id, by);
         }
     }
 

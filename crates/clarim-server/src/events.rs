@@ -1,8 +1,7 @@
 //! What happens on a server, as a stream for the program that runs it.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::{Context, Poll, ready};
 
 use clarim_hub::app::App;
@@ -56,7 +55,7 @@ pub enum ServerEvent {
         /// Who has sent it, on a presence channel.
         user: Option<String>,
     },
-    /// A backend has published an event through this node.
+    /// A backend has published an event through this node; none that has come straight onto the bus.
     Published {
         app: String,
         channel: ChannelName,
@@ -116,8 +115,8 @@ pub enum Ended {
 /// [missed](ServerEvent::Missed).
 #[derive(Debug)]
 pub struct Events {
-    waiting: Waiting<Told>,
-    missed: Arc<AtomicU64>,
+    waiting: Waiting<Note>,
+    missed: Arc<Mutex<u64>>,
     node: Arc<Node<Inboxes>>,
 }
 
@@ -128,15 +127,20 @@ impl Events {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<ServerEvent>> {
-        let told = match self.waiting.poll_take(context) {
+        let note = match self.waiting.poll_take(context) {
             Poll::Ready(Some(queued)) => queued.value,
+            // The runtime may want its turn while there are some.
+            Poll::Pending if !self.waiting.is_empty() => return Poll::Pending,
             // What was missed last is told by nothing that came after it.
-            unready => match self.missed.swap(0, Ordering::Relaxed) {
-                0 => return unready.map(|_| None),
-                missed => Told::Event(ServerEvent::Missed(missed)),
-            },
+            unready => {
+                let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+                match std::mem::take(&mut *missed) {
+                    0 => return unready.map(|_| None),
+                    missed => Note::Event(ServerEvent::Missed(missed)),
+                }
+            }
         };
-        Poll::Ready(Some(told.named(self.node.apps())))
+        Poll::Ready(Some(note.named(self.node.apps())))
     }
 }
 
@@ -150,7 +154,7 @@ impl Stream for Events {
 
 /// An event on its way: where it happens, apps are numbers.
 #[derive(Debug, Clone)]
-enum Told {
+enum Note {
     Fact(Fact),
     Happening(Happening),
     Event(ServerEvent),
@@ -158,56 +162,56 @@ enum Told {
 
 /// Those who read the events.
 #[derive(Debug, Default)]
-pub(crate) struct Listeners(RwLock<Audience>);
+pub(crate) struct Audience(RwLock<Readers>);
 
 #[derive(Debug, Default)]
-struct Audience {
-    listeners: Vec<Listener>,
+struct Readers {
+    all: Vec<Reader>,
     /// Nothing will happen any more.
     has_ended: bool,
 }
 
 #[derive(Debug)]
-struct Listener {
-    queue: Queue<Told>,
-    missed: Arc<AtomicU64>,
+struct Reader {
+    queue: Queue<Note>,
+    missed: Arc<Mutex<u64>>,
 }
 
-impl Listeners {
+impl Audience {
     pub(crate) fn listen(&self, node: Arc<Node<Inboxes>>) -> Events {
         let (queue, waiting) = queue(BYTES);
-        let missed = Arc::<AtomicU64>::default();
-        let mut audience = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        audience.listeners.retain(|listener| !listener.queue.is_closed());
-        if !audience.has_ended {
-            audience.listeners.push(Listener { queue, missed: missed.clone() });
+        let missed = Arc::<Mutex<u64>>::default();
+        let mut readers = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        readers.all.retain(|reader| !reader.queue.is_closed());
+        if !readers.has_ended {
+            readers.all.push(Reader { queue, missed: missed.clone() });
         }
-        drop(audience);
+        drop(readers);
         Events { waiting, missed, node }
     }
 
     /// The server has ended.
     pub(crate) fn close(&self) {
-        let mut audience = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        *audience = Audience { listeners: Vec::new(), has_ended: true };
+        let mut readers = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        *readers = Readers { all: Vec::new(), has_ended: true };
     }
 
     pub(crate) fn fact(&self, fact: &Fact) {
-        self.tell(fact.weight(), || Told::Fact(fact.clone()));
+        self.tell(fact.weight(), || Note::Fact(fact.clone()));
     }
 
     pub(crate) fn happened(&self, happening: &Happening) {
-        self.tell(weight(happening), || Told::Happening(happening.clone()));
+        self.tell(weight(happening), || Note::Happening(happening.clone()));
     }
 
     pub(crate) fn connected(&self, app: &App, socket_id: SocketId) {
         let event = || ServerEvent::Connected { app: app.id.clone(), socket_id };
-        self.tell(app.id.len(), || Told::Event(event()));
+        self.tell(app.id.len(), || Note::Event(event()));
     }
 
     pub(crate) fn disconnected(&self, app: &App, socket_id: SocketId, by: Ended) {
         let event = || ServerEvent::Disconnected { app: app.id.clone(), socket_id, by };
-        self.tell(app.id.len(), || Told::Event(event()));
+        self.tell(app.id.len(), || Note::Event(event()));
     }
 
     pub(crate) fn published(&self, app: &App, channel: &ChannelName, event: &str, data: &str) {
@@ -218,26 +222,28 @@ impl Listeners {
             event: event.to_owned(),
             data: data.to_owned(),
         };
-        self.tell(weight, || Told::Event(event()));
+        self.tell(weight, || Note::Event(event()));
     }
 
-    fn tell(&self, bytes: usize, told: impl Fn() -> Told) {
-        let audience = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        for listener in &audience.listeners {
-            listener.tell(told(), bytes + size_of::<Told>());
+    fn tell(&self, bytes: usize, note: impl Fn() -> Note) {
+        let readers = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        // One that is not read any more is paid for no longer.
+        for reader in readers.all.iter().filter(|reader| !reader.queue.is_closed()) {
+            reader.tell(note(), bytes + size_of::<Note>());
         }
     }
 }
 
-impl Listener {
-    fn tell(&self, told: Told, bytes: usize) {
-        let missed = self.missed.swap(0, Ordering::Relaxed);
-        let missing = Told::Event(ServerEvent::Missed(missed));
-        if missed > 0 && !self.queue.put(missing, size_of::<Told>()) {
-            self.missed.fetch_add(missed, Ordering::Relaxed);
+impl Reader {
+    fn tell(&self, note: Note, bytes: usize) {
+        // Held while both go in, so that what was missed stands where it is missing.
+        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        let missing = Note::Event(ServerEvent::Missed(*missed));
+        if *missed > 0 && self.queue.put(missing, size_of::<Note>()) {
+            *missed = 0;
         }
-        if !self.queue.put(told, bytes) {
-            self.missed.fetch_add(1, Ordering::Relaxed);
+        if *missed > 0 || !self.queue.put(note, bytes) {
+            *missed += 1;
         }
     }
 }
@@ -252,7 +258,7 @@ fn weight(happening: &Happening) -> usize {
     }
 }
 
-impl Told {
+impl Note {
     fn named(self, apps: &Apps) -> ServerEvent {
         let id = |app: AppIndex| apps.get(app).id.clone();
         let named = |key: ChannelKey| (id(key.app), key.name);

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::Outgoing;
-use crate::events::Listeners;
+use crate::events::Audience;
 use crate::inspector::Tap;
 use crate::traces::Traces;
 use crate::webhooks::Webhooks;
@@ -83,7 +83,7 @@ impl Inbox {
     }
 
     /// The worker has ended: what is here, and what still comes, is dropped.
-    fn close(&self) {
+    pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         self.take(&mut Vec::new());
     }
@@ -99,7 +99,7 @@ impl Inbox {
         if before <= MAX_BYTES && before + weight > MAX_BYTES {
             self.full.fetch_add(1, Ordering::Relaxed);
         }
-        // So the clock is asked once for all that comes between two turns of the worker.
+        // So the clock is asked once for all that comes while nothing is taken.
         if entries.waiting.is_empty() {
             entries.since = Some(std::time::Instant::now());
         }
@@ -116,7 +116,7 @@ pub(crate) struct Ways {
     /// In a cluster.
     pub(crate) outgoing: Option<Outgoing>,
     pub(crate) webhooks: Webhooks,
-    pub(crate) listeners: Option<Arc<Listeners>>,
+    pub(crate) audience: Option<Arc<Audience>>,
     pub(crate) traces: Option<Arc<Traces>>,
 }
 
@@ -133,7 +133,7 @@ pub(crate) struct Inboxes {
     /// Where events go while somebody watches them.
     pub(crate) tap: Arc<Tap>,
     /// Who is told of all that happens, if anybody wants to be: see `ServerSettings::events`.
-    pub(crate) listeners: Option<Arc<Listeners>>,
+    pub(crate) audience: Option<Arc<Audience>>,
     /// If the way of events is traced.
     pub(crate) traces: Option<Arc<Traces>>,
 }
@@ -141,7 +141,7 @@ pub(crate) struct Inboxes {
 impl Inboxes {
     /// `compression`: whether connections may agree on it.
     pub(crate) fn new(workers: u16, compression: bool, ways: Ways) -> Self {
-        let Ways { outgoing, webhooks, listeners, traces } = ways;
+        let Ways { outgoing, webhooks, audience, traces } = ways;
         let full = Arc::<AtomicUsize>::default();
         let inbox = |_| Arc::new(Inbox { full: full.clone(), ..Inbox::default() });
         let inboxes = (0..workers).map(inbox).collect();
@@ -152,7 +152,7 @@ impl Inboxes {
             outgoing,
             webhooks,
             tap: Arc::default(),
-            listeners,
+            audience,
             traces,
         }
     }
@@ -169,16 +169,6 @@ impl Inboxes {
     /// Bytes that wait for each worker.
     pub(crate) fn bytes(&self) -> Vec<usize> {
         self.inboxes.iter().map(|inbox| inbox.bytes()).collect()
-    }
-
-    /// The worker has ended: what is for it is dropped, and after the last of them nothing happens any more.
-    pub(crate) fn close(&self, worker: WorkerId) {
-        self.of(worker).close();
-        if let Some(listeners) = &self.listeners
-            && self.inboxes.iter().all(|inbox| inbox.closed.load(Ordering::SeqCst))
-        {
-            listeners.close();
-        }
     }
 
     /// Waits until every inbox has room. `false`: one hasn't, for too long.
@@ -211,15 +201,15 @@ impl Post for Inboxes {
     }
 
     fn fact(&self, fact: Fact) {
-        if let Some(listeners) = &self.listeners {
-            listeners.fact(&fact);
+        if let Some(audience) = &self.audience {
+            audience.fact(&fact);
         }
         self.webhooks.take(fact);
     }
 
     fn happened(&self, happening: Happening) {
-        if let Some(listeners) = &self.listeners {
-            listeners.happened(&happening);
+        if let Some(audience) = &self.audience {
+            audience.happened(&happening);
         }
     }
 
@@ -254,7 +244,7 @@ mod tests {
 
     fn inboxes(workers: u16) -> Inboxes {
         let (webhooks, _) = crate::webhooks::channel(&crate::settings::ServerSettings::default());
-        let ways = Ways { outgoing: None, webhooks, listeners: None, traces: None };
+        let ways = Ways { outgoing: None, webhooks, audience: None, traces: None };
         Inboxes::new(workers, false, ways)
     }
 

@@ -93,6 +93,11 @@ impl<T> Waiting<T> {
         self.0.recv().await
     }
 
+    /// Whether there is nothing to take now.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// As [`take`](Self::take), for who is polled.
     pub(crate) fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<Option<Queued<T>>> {
         self.0.poll_recv(context)

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use crate::accept::{Arrival, Doors};
 use crate::clock::since_1970;
 use crate::cluster::{self, Cluster, new_node_id, outgoing};
-use crate::events::{Ended, Events};
+use crate::events::{Audience, Ended, Events};
 use crate::http::{Http, HttpService, Sessions};
 use crate::inbox::{Inboxes, Ways};
 use crate::inspector::{Ask, Inspector};
@@ -105,7 +105,7 @@ impl Server {
         let ways = Ways {
             outgoing,
             webhooks: webhooks.clone(),
-            listeners: settings.events.then(Arc::default),
+            audience: settings.events.then(Arc::default),
             traces: traces.map(Arc::new),
         };
         let inboxes = Inboxes::new(workers, settings.compression, ways);
@@ -116,7 +116,6 @@ impl Server {
         let metrics = Arc::new(Metrics::new(workers));
         let (doors, arrivals) = Doors::new(workers);
         let (started, drain) = (Instant::now(), settings.drain);
-        // Dropped by the webhooks when they need the cluster no more.
         let (telling, told) = oneshot::channel();
         let (plan, cluster) = settings
             .scaling
@@ -128,8 +127,8 @@ impl Server {
                 cluster::Plan::new(named, node.clone(), incoming, life)
             })
             .unzip();
-        let shown = settings.inspector_token.clone();
-        let (inspector, asks) = Inspector::new(shown, playground, workers);
+        let token = settings.inspector_token.clone();
+        let (inspector, asks) = Inspector::new(token, playground, workers);
         let settings = Arc::new(settings);
         let http = Http {
             node: node.clone(),
@@ -145,24 +144,21 @@ impl Server {
             webhooks: webhooks.counts.clone(),
             inspector: inspector.map(Arc::new),
         };
-        let mut start =
-            Start { lead: lead.clone(), http: http.clone(), tls, doors, threads: Vec::new() };
+        let last_word = Arc::new(LastWord(node.post().audience.clone()));
+        let mut start = Start {
+            lead: lead.clone(),
+            http: http.clone(),
+            tls,
+            doors,
+            last_word,
+            threads: Vec::new(),
+        };
         // All are there before the first thread is; see the feature `descriptor-tables`.
         let keeper_runtime = runtime()?;
         let watch = start.workers(listeners, arrivals.into_iter().zip(asks).collect())?;
         let keeper = Keeper { certificate, node: node.clone(), started, drain };
-        let keep = async move |phase| keeper.run(phase).await;
-        start.thread("clarim-keeper", keeper_runtime, Phase::Closed, keep)?;
-        let hooked = node.clone();
-        let hook = async move |phase| hooking.run(hooked, phase, id.map(|_| telling)).await;
-        start.thread("clarim-webhooks", runtime()?, Phase::Draining, hook)?;
-        if let Some(plan) = plan {
-            start.thread("clarim-cluster", runtime()?, Phase::Draining, |_| plan.run())?;
-        }
-        if let Some(export) = export {
-            // Nobody has to leave for want of traces.
-            start.thread("clarim-traces", runtime()?, Phase::Serving, |phase| export.run(phase))?;
-        }
+        let telling = id.map(|_| telling);
+        start.others(Others { keeper, hooking, telling, plan, export }, keeper_runtime)?;
         let (http, threads) = (HttpService::new(http), start.threads);
         let apps = ServedApps { node: node.clone(), webhooks };
         Ok(Self { address, http, node, apps, lead, metrics, cluster, started, watch, threads })
@@ -219,8 +215,8 @@ impl Server {
     /// ```
     #[must_use]
     pub fn events(&self) -> Option<Events> {
-        let listeners = self.node.post().listeners.as_ref()?;
-        Some(listeners.listen(self.node.clone()))
+        let audience = self.node.post().audience.as_ref()?;
+        Some(audience.listen(self.node.clone()))
     }
 
     /// Open connections of an app.
@@ -297,7 +293,7 @@ impl ServedApps {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn set(&self, apps: Vec<App>, webhooks: HashMap<String, Vec<Webhook>>) {
-        let is_heard = self.node.post().listeners.is_some();
+        let is_heard = self.node.post().audience.is_some();
         self.node.apps().set(with_hooks(apps, &webhooks, is_heard));
         self.webhooks.set(webhooks);
     }
@@ -364,7 +360,29 @@ struct Start {
     http: Http,
     tls: Option<Arc<ServerConfig>>,
     doors: Arc<Doors>,
+    last_word: Arc<LastWord>,
     threads: Vec<JoinHandle<io::Result<()>>>,
+}
+
+/// Kept by each thread: after the last of them there is nothing to tell any more.
+struct LastWord(Option<Arc<Audience>>);
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        if let Some(audience) = &self.0 {
+            audience.close();
+        }
+    }
+}
+
+/// What runs on threads that are no worker's.
+struct Others {
+    keeper: Keeper,
+    hooking: webhooks::Plan,
+    /// Dropped by the webhooks when they need the cluster no more.
+    telling: Option<oneshot::Sender<()>>,
+    plan: Option<cluster::Plan>,
+    export: Option<traces::Export>,
 }
 
 /// What comes to a worker from others: connections, and questions.
@@ -381,6 +399,23 @@ impl Start {
             self.worker(worker, listeners.next(), asked)?;
         }
         Ok(watch)
+    }
+
+    fn others(&mut self, others: Others, keeper_runtime: Runtime) -> io::Result<()> {
+        let Others { keeper, hooking, telling, plan, export } = others;
+        let node = keeper.node.clone();
+        let keep = async move |phase| keeper.run(phase).await;
+        self.thread("clarim-keeper", keeper_runtime, Phase::Closed, keep)?;
+        let hook = async move |phase| hooking.run(node, phase, telling).await;
+        self.thread("clarim-webhooks", runtime()?, Phase::Draining, hook)?;
+        if let Some(plan) = plan {
+            self.thread("clarim-cluster", runtime()?, Phase::Draining, |_| plan.run())?;
+        }
+        if let Some(export) = export {
+            // Nobody has to leave for want of traces.
+            self.thread("clarim-traces", runtime()?, Phase::Serving, |phase| export.run(phase))?;
+        }
+        Ok(())
     }
 
     fn worker(
@@ -412,8 +447,9 @@ impl Start {
         make: impl FnOnce(Follow) -> F + Send + 'static,
     ) -> io::Result<()> {
         let (end, phase) = (self.lead.at_end(then), self.http.phase.clone());
+        let last_word = self.last_word.clone();
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            let _end = end;
+            let (_end, _last_word) = (end, last_word);
             tokio::task::LocalSet::new().block_on(&runtime, make(phase))
         })?;
         self.threads.push(thread);

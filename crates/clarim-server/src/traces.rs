@@ -20,7 +20,7 @@ use opentelemetry::trace::{
     Span as _, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId,
     TraceState, Tracer, TracerProvider,
 };
-use opentelemetry::{Context, KeyValue};
+use opentelemetry::{Context, Key, KeyValue};
 use opentelemetry_http::{HeaderExtractor, HttpClient, HttpError};
 use opentelemetry_otlp::{WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
@@ -209,20 +209,28 @@ pub(crate) fn start(url: &hyper::Uri, node: Option<NodeId>) -> io::Result<(Trace
         .with_timeout(PATIENCE)
         .build()
         .map_err(io::Error::other)?;
-    let resource = Resource::builder();
-    let resource = match std::env::var_os("OTEL_SERVICE_NAME") {
-        Some(_) => resource,
-        None => resource.with_service_name("clarim"),
-    };
-    let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
     let provider = SdkTracerProvider::builder()
-        .with_resource(resource.with_attribute(version).build())
+        .with_resource(resource())
         .with_batch_exporter(exporter)
         .build();
     let (tracer, counts) = (provider.tracer("clarim"), Arc::<Counts>::default());
     let is_tls = url.scheme_str() == Some("https");
     let export = Export { provider, requests, is_tls, counts: counts.clone() };
     Ok((Traces { tracer, node, counts }, export))
+}
+
+/// What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say; where they give no name, ours.
+fn resource() -> Resource {
+    let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
+    let said = Resource::builder().with_attribute(version).build();
+    let is_named = said
+        .get(&Key::from_static_str("service.name"))
+        .is_some_and(|name| !name.as_str().starts_with("unknown_service"));
+    if is_named {
+        return said;
+    }
+    let all = said.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
+    Resource::builder_empty().with_attributes(all).with_service_name("clarim").build()
 }
 
 impl Export {

@@ -54,14 +54,14 @@ pub(crate) async fn run(plan: Plan) -> io::Result<()> {
     #[cfg(feature = "descriptor-tables")]
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES)?;
     let Plan { id, http, doors, mut arrivals, mut asks, pulse, .. } = plan;
+    let _closing = Closing(http.node.post().of(id));
     let counters = http.counters.clone();
     counters.thread.set(u64::from(gettid().as_raw_nonzero().get().unsigned_abs()));
     let engine = Engine::new(id, &http.node, http.started, &http.settings, counters)?;
     #[expect(deprecated, reason = "sound here: the engine's poll stays open as long as registered")]
     let readiness = AsyncFd::with_interest(Readiness(engine.poll_fd()), Interest::READABLE)?;
     let engine = Rc::new(RefCell::new(engine));
-    let inboxes = http.node.post().clone();
-    let inbox = inboxes.of(id);
+    let inbox = http.node.post().of(id);
     let (phase, drain) = (http.phase.clone(), http.settings.drain);
     if let Some(listener) = plan.listener {
         let (listener, mut closed) = (watch(listener)?, phase.clone());
@@ -93,10 +93,16 @@ pub(crate) async fn run(plan: Plan) -> io::Result<()> {
         }
     });
     let driven = Driven { engine: &engine, readiness: &readiness, inbox: &inbox, visits: &visits };
-    let result = driven.drive(phase, drain, &pulse).await;
-    // Whoever waits for this worker to hand something out waits no longer.
-    inboxes.close(id);
-    result
+    driven.drive(phase, drain, &pulse).await
+}
+
+/// However a worker ends: whoever waits for it to hand something out waits no longer.
+struct Closing(Arc<Inbox>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// The engine and what it waits for.

@@ -269,8 +269,8 @@ impl Publisher<'_> {
         if post.tap.is_on() {
             post.tap.published(&app.id, key.name.as_str(), event.name, data);
         }
-        if let Some(listeners) = &post.listeners {
-            listeners.published(app, &key.name, event.name, data);
+        if let Some(audience) = &post.audience {
+            audience.published(app, &key.name, event.name, data);
         }
     }
 

@@ -337,8 +337,9 @@ pub struct ServerSettings {
     pub webhooks: HashMap<String, Vec<Webhook>>,
     /// Whether webhooks may be sent to addresses that are not public.
     pub webhook_private_addresses: bool,
-    /// Whether [`Server::events`](crate::Server::events) tells what happens. The same on all nodes of a
-    /// cluster. It makes subscribing a little dearer, and delivering none.
+    /// Whether [`Server::events`](crate::Server::events) tells what happens. It makes subscribing a little
+    /// dearer. In a cluster it is to be the same on all nodes, and costs what webhooks for all apps would: a
+    /// channel that one node has alone is listened to by another one too, which would tell who left with it.
     pub events: bool,
     /// Where traces are sent to, by OTLP over HTTP.
     pub traces: Option<Uri>,

@@ -79,11 +79,15 @@ fn token(reader: &mut Reader<'_>, key: &'static Key) -> Option<Token> {
 fn traces(reader: &mut Reader<'_>) -> Option<Uri> {
     let text = reader.text(&keys::TRACES_URL)?;
     let whole = format!("{}/v1/traces", text.trim_end_matches('/'));
-    let is_web = |url: &Uri| matches!(url.scheme_str(), Some("http" | "https"));
-    let url = whole.parse().ok().filter(|url| is_web(url) && url.query().is_none());
+    let fits = |url: &Uri| {
+        let has_user = url.authority().is_some_and(|it| it.as_str().contains('@'));
+        matches!(url.scheme_str(), Some("http" | "https")) && url.query().is_none() && !has_user
+    };
+    let url = whole.parse().ok().filter(fits);
     if url.is_none() {
-        let what =
-            format_args!("{text:?} is no collector; expected a URL like http://127.0.0.1:4318");
+        // Not shown: there may be a key in it.
+        let what = "is no collector; expected a URL like http://127.0.0.1:4318, without user and ?: a key \
+                    for it goes into OTEL_EXPORTER_OTLP_HEADERS";
         reader.wrong(&keys::TRACES_URL, what);
     }
     url

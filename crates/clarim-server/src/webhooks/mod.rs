@@ -9,9 +9,9 @@ mod endpoint;
 mod log;
 mod payload;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use clarim_hub::{AppIndex, Apps, Fact, Moved, Node};
@@ -52,11 +52,15 @@ enum Heard {
     Moved(Moved),
 }
 
+/// Apps that have endpoints, as soon as that is known. Facts of others are for who listens in this process.
+type Hooked = Arc<RwLock<Option<HashSet<AppIndex>>>>;
+
 /// Where facts go. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub(crate) struct Webhooks {
     facts: Queue<Heard>,
     wanted: watch::Sender<Wanted>,
+    hooked: Hooked,
     pub(crate) counts: Arc<Counts>,
 }
 
@@ -136,6 +140,11 @@ impl Losses {
 impl Webhooks {
     /// Takes a fact, if there is room. Never waits.
     pub(crate) fn take(&self, fact: Fact) {
+        let hooked = self.hooked.read().unwrap_or_else(PoisonError::into_inner);
+        if hooked.as_ref().is_some_and(|apps| !apps.contains(&fact.channel().app)) {
+            return;
+        }
+        drop(hooked);
         let bytes = fact.weight();
         if self.facts.put(Heard::Fact(fact), bytes) {
             return;
@@ -165,6 +174,7 @@ pub(crate) struct Plan {
     wanted: watch::Receiver<Wanted>,
     reach: Reach,
     counts: Arc<Counts>,
+    hooked: Hooked,
 }
 
 /// A way for facts.
@@ -176,8 +186,9 @@ pub(crate) fn channel(settings: &ServerSettings) -> (Webhooks, Plan) {
     let (sender, facts) = queue(BYTES);
     let (setter, wanted) = watch::channel(settings.webhooks.clone());
     let counts = Arc::<Counts>::default();
-    let webhooks = Webhooks { facts: sender, wanted: setter, counts: counts.clone() };
-    (webhooks, Plan { facts, wanted, reach, counts })
+    let hooked = Hooked::default();
+    let plan = Plan { facts, wanted, reach, counts: counts.clone(), hooked: hooked.clone() };
+    (Webhooks { facts: sender, wanted: setter, counts, hooked }, plan)
 }
 
 /// An event for the endpoints of an app: its name, its channel, and what is sent.
@@ -211,10 +222,6 @@ impl Endpoints {
         self.0.values().flat_map(|told| &told.endpoints).for_each(Endpoint::tell_losses);
     }
 
-    fn want(&self, fact: &Fact) -> bool {
-        self.0.contains_key(&fact.channel().app)
-    }
-
     fn hand_out(&self, fact: Fact) {
         let app = fact.channel().app;
         let event = Arc::new(payload::event(fact));
@@ -246,8 +253,6 @@ impl Plan {
             tokio::select! {
                 Some(heard) = self.facts.take() => {
                     let verdict = match heard.value {
-                        // Of other apps it is for who listens in this process.
-                        Heard::Fact(fact) if !endpoints.want(&fact) => Verdict::Nothing,
                         Heard::Fact(fact) => held.take(fact, begun.elapsed()),
                         Heard::Moved(moved) => held.moved(moved),
                     };
@@ -276,7 +281,6 @@ impl Plan {
         drop(clustered);
         while let Ok(heard) = self.facts.take_now() {
             if let Heard::Fact(fact) = heard.value
-                && endpoints.want(&fact)
                 && let Verdict::Tell(fact) = held.take(fact, begun.elapsed())
             {
                 endpoints.hand_out(fact);
@@ -328,6 +332,9 @@ impl Plan {
             let (webhooks, key) = (webhooks.clone(), key.clone());
             all.insert(index, Told { endpoints, webhooks, key });
         }
+        let mut hooked = self.hooked.write().unwrap_or_else(PoisonError::into_inner);
+        *hooked = Some(all.keys().copied().collect());
+        drop(hooked);
         Ok(Endpoints(all))
     }
 }

@@ -109,7 +109,7 @@ fn what_is_held_back_is_noticed() {
     proxy.delay(Duration::from_millis(800));
     let said = doctor_at(&format!("http://127.0.0.1:{}", proxy.port), &[]);
     said.mentions(&["warning", "an event arrives, but after", "buffering"]);
-    said.mentions(&["a page without WebSocket hears a line only after 1"]);
+    said.mentions(&["a page without WebSocket hears a line only after"]);
     assert!(said.is_well, "{}", said.text);
 }
 

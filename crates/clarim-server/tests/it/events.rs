@@ -1,5 +1,7 @@
 //! What happens on a server is told to the program that runs it.
 
+use clarim_bus::MemoryBus;
+use clarim_server::settings::Scaling;
 use clarim_server::{ChannelName, Ended, Events, ServerEvent, SocketId};
 use serde_json::json;
 use tokio_websockets::Message;
@@ -176,6 +178,88 @@ async fn the_stream_ends_with_the_server() {
     assert_eq!(within(second.next()).await, None);
     let mut late = server.running().events().unwrap();
     assert_eq!(within(late.next()).await, None, "nothing will happen any more");
+}
+
+#[tokio::test]
+async fn what_was_missed_is_told_where_it_is_missing() {
+    let (server, mut events) = heard();
+    let data = json!("x".repeat(9_000)).to_string();
+    let batch = |from: u32| {
+        let event = |n: u32| json!({ "name": n.to_string(), "channel": "news", "data": data });
+        json!({ "batch": (from..from + 10).map(event).collect::<Vec<_>>() })
+    };
+    let mut sent = 0;
+    for _ in 0..250 {
+        server.api().post("/batch_events", &batch(sent)).await;
+        sent += 10;
+    }
+    let mut next_number = 0;
+    while next_number < sent {
+        match next(&mut events).await {
+            ServerEvent::Published { event, .. } => {
+                assert_eq!(
+                    event,
+                    next_number.to_string(),
+                    "in order, and nothing is skipped silently"
+                );
+                next_number += 1;
+                // There is room again: what comes now stands behind the gap.
+                if next_number == 100 {
+                    server.api().post("/batch_events", &batch(sent)).await;
+                    sent += 10;
+                }
+            }
+            ServerEvent::Missed(count) => {
+                assert!(next_number > 1_500, "only after all that was kept: {next_number}");
+                next_number += u32::try_from(count).unwrap();
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_two_nodes_one_tells_what_happens_on_a_channel_as_a_whole() {
+    let bus = MemoryBus::new();
+    let start = || {
+        let scaling = Some(Scaling::new(bus.clone().into()));
+        let server = Setup { scaling, events: true, ..Setup::default() }.start(vec![app()]);
+        let events = server.running().events().unwrap();
+        (server, events)
+    };
+    let ((a, mut of_a), (b, mut of_b)) = (start(), start());
+    let (mut ana, _) = connected(&a, &mut of_a).await;
+    ana.join("presence-room", 1).await;
+    let (mut ben, _) = connected(&b, &mut of_b).await;
+    ben.join("presence-room", 2).await;
+    ana.receive().await;
+    drop(ana);
+    ben.receive().await;
+    drop(ben);
+    a.becomes_empty().await;
+    b.becomes_empty().await;
+    within(futures_util::future::join(a.end(), b.end())).await;
+    let mut told = Vec::new();
+    for events in [&mut of_a, &mut of_b] {
+        while let Some(event) = within(events.next()).await {
+            told.push(event);
+        }
+    }
+    let room = || channel("presence-room");
+    let member = |user: &str| (id(), room(), user.to_owned());
+    let as_member = |(app, channel, user)| ServerEvent::MemberAdded { app, channel, user };
+    let as_gone = |(app, channel, user)| ServerEvent::MemberRemoved { app, channel, user };
+    for expected in [
+        ServerEvent::ChannelOccupied { app: id(), channel: room() },
+        as_member(member("1")),
+        as_member(member("2")),
+        as_gone(member("1")),
+        as_gone(member("2")),
+        ServerEvent::ChannelVacated { app: id(), channel: room() },
+    ] {
+        let count = told.iter().filter(|event| **event == expected).count();
+        assert_eq!(count, 1, "{expected:?} in {told:#?}");
+    }
 }
 
 #[tokio::test]
