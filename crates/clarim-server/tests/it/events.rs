@@ -204,7 +204,7 @@ async fn what_was_missed_is_told_where_it_is_missing() {
                 );
                 next_number += 1;
                 // There is room again: what comes now stands behind the gap.
-                if next_number == 100 {
+                if next_number == 1_000 {
                     server.api().post("/batch_events", &batch(sent)).await;
                     sent += 10;
                 }
