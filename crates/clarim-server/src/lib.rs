@@ -1,6 +1,7 @@
 //! The server: sockets, workers, HTTP API.
 
 mod accept;
+mod apps_database;
 pub mod cli;
 mod client;
 mod clock;

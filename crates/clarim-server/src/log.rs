@@ -57,7 +57,10 @@ pub(crate) fn start(format: LogFormat, level: LogLevel, debug: bool) -> Result<L
     let (output, output_thread) = writer(io::stdout());
     // Whoever is second is refused below.
     let _ = DROPPED.set([errors.error_counter(), output.error_counter()]);
-    let wanted = Targets::new().with_default(filter(level)).with_target(TARGET, LevelFilter::OFF);
+    // What sqlx has to say is told by who has asked it; its own lines may show what is a secret.
+    let wanted = Targets::new()
+        .with_default(filter(level))
+        .with_targets([(TARGET, LevelFilter::OFF), ("sqlx", LevelFilter::OFF)]);
     let lines = tracing_subscriber::fmt::layer().with_writer(errors).with_target(false);
     let lines = match format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),

@@ -6,6 +6,7 @@
 
 mod guard;
 mod nats;
+mod postgres;
 mod program;
 mod proxy;
 mod redis;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 pub use guard::{Certificate, Guard};
 pub use nats::{Operator, nats, nats_cluster};
+pub use postgres::Postgres;
 pub use program::Program;
 pub use proxy::Proxy;
 pub use redis::{RedisCluster, Sentinels, redis, redis_guarded, redis_with};

@@ -53,6 +53,16 @@ impl Program {
         self.child.wait().unwrap();
     }
 
+    /// Ends it as Ctrl-C does, and waits until it has ended.
+    pub fn interrupt(&mut self) {
+        self.thaw();
+        // It may have ended.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = kill_process(Pid::from_child(&self.child), Signal::INT);
+            let _ = self.child.wait();
+        }
+    }
+
     /// Asks it to end.
     ///
     /// # Panics

@@ -191,6 +191,13 @@ impl Clarim {
         for warning in &found.warnings {
             tracing::warn!("{warning}");
         }
+        if found.apps_database.is_some() {
+            // Only where something else asks for clarim-server's feature `sql`; otherwise it is refused.
+            return Err(broken(
+                "APPS_DATABASE_URL is for the program `clarim`; within an application, give it apps by the \
+                 settings or by Server::apps",
+            ));
+        }
         let app = first(&found.apps)?;
         let server =
             clarim_server::Server::start(found.server, found.apps, false).map_err(broken)?;

@@ -3,10 +3,13 @@
 use std::io::Write;
 
 use super::CommandError;
+use crate::apps_database;
 use crate::settings::{Flags, Settings, Surroundings};
 
 pub(super) fn run(flags: &Flags, out: &mut dyn Write) -> Result<(), CommandError> {
     let settings = Settings::check(flags, &Surroundings::current())?;
+    let table = apps_database::table(&settings)?;
+    table.as_ref().map_or(Ok(()), apps_database::Table::check)?;
     let width = |of: fn(&crate::settings::Row) -> &str| {
         settings.rows.iter().map(|row| of(row).chars().count()).max().unwrap_or(0)
     };
@@ -20,6 +23,11 @@ pub(super) fn run(flags: &Flags, out: &mut dyn Write) -> Result<(), CommandError
         }
         let (name, value, source) = (row.name, &row.value, &row.source);
         writeln!(out, "  {name:name_width$}  {value:value_width$}  {source}")?;
+    }
+    if let Some(table) = table {
+        let ids: Vec<_> = table.apps().map(|it| it.app.id.as_str()).collect();
+        let apps = if ids.is_empty() { "none yet".to_owned() } else { ids.join(", ") };
+        writeln!(out, "\nApps in the database: {apps}.")?;
     }
     if let Some(file) = &settings.development {
         let file = file.display();

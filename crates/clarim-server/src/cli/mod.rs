@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::App;
+use crate::apps_database;
 use crate::settings::{Flags, Settings, SettingsError, Surroundings, keys};
 
 mod api;
@@ -131,10 +132,16 @@ pub struct AppFlags {
 }
 
 impl AppFlags {
-    /// The settings in which the app is looked for.
+    /// The settings in which the app is looked for, with those of the database if it is in no file.
     fn settings(&self) -> Result<Settings, SettingsError> {
         let flags = Flags { config: self.config.clone(), ..Flags::default() };
-        Settings::check(&flags, &Surroundings::current())
+        let mut settings = Settings::check(&flags, &Surroundings::current())?;
+        if self.app(&settings).is_none()
+            && let Some(table) = apps_database::table(&settings)?
+        {
+            settings.apps.extend(table.apps().map(|it| it.app.clone()));
+        }
+        Ok(settings)
     }
 
     /// The app with the id that was given, or else the first.

@@ -1,17 +1,19 @@
-//! While the server runs: apps that were added, changed or removed in the files of the settings.
+//! While the server runs: apps that were added, changed or removed in the files of the settings, or in the
+//! database of apps.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
+use clarim_hub::app::App;
 use tokio::signal::unix::Signal;
-use tokio::time::sleep;
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{MissedTickBehavior, interval};
 
+use crate::apps_database::{Change, INTERVAL, Table};
 use crate::server::ServedApps;
-use crate::settings::{Flags, Row, Settings, Surroundings};
-
-/// How often the files are looked at.
-const INTERVAL: Duration = Duration::from_secs(2);
+use crate::settings::{AppRow, DatabaseUrl, Flags, Row, Settings, Surroundings, Webhook};
 
 /// What the server was started with, and what changes of it.
 pub(super) struct Reload {
@@ -20,6 +22,26 @@ pub(super) struct Reload {
     apps: ServedApps,
     started: Started,
     stamps: Vec<Stamp>,
+    /// Those of the files.
+    own: Apps,
+    table: Table,
+}
+
+/// Apps, and who is told what happens there.
+#[derive(Clone, Default)]
+pub(super) struct Apps(pub(super) Vec<App>, pub(super) HashMap<String, Vec<Webhook>>);
+
+impl Apps {
+    /// These, and those of the table.
+    pub(super) fn with(mut self, table: &Table) -> Self {
+        for it in table.apps() {
+            if !it.webhooks.is_empty() {
+                self.1.insert(it.app.id.clone(), it.webhooks.clone());
+            }
+            self.0.push(it.app.clone());
+        }
+        self
+    }
 }
 
 /// When a file was last changed, and its size.
@@ -31,14 +53,22 @@ impl Reload {
         surroundings: Surroundings,
         started: Started,
         apps: ServedApps,
+        (own, table): (Apps, Table),
     ) -> Self {
         let stamps = stamps(&started.files);
-        Self { flags: flags.clone(), surroundings, apps, started, stamps }
+        Self { flags: flags.clone(), surroundings, apps, started, stamps, own, table }
     }
 
-    /// Reads the settings when a file has changed or SIGHUP comes, for ever.
-    pub(super) async fn run(mut self, hangup: std::io::Result<Signal>) {
+    /// Reads the settings when a file has changed or SIGHUP comes, and takes the database's rows that come,
+    /// for ever.
+    pub(super) async fn run(
+        mut self,
+        hangup: std::io::Result<Signal>,
+        mut rows: Receiver<Vec<AppRow>>,
+    ) {
         let mut hangup = hangup.ok();
+        let mut pause = interval(INTERVAL);
+        pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let told = async {
                 match &mut hangup {
@@ -48,7 +78,12 @@ impl Reload {
             };
             tokio::select! {
                 _ = told => {}
-                () = sleep(INTERVAL) => {
+                Some(rows) = rows.recv() => {
+                    let change = self.table.take(rows, &self.own.0);
+                    self.serve_table(&change);
+                    continue;
+                }
+                _ = pause.tick() => {
                     if stamps(&self.started.files) == self.stamps {
                         continue;
                     }
@@ -59,7 +94,7 @@ impl Reload {
         }
     }
 
-    fn read(&self) {
+    fn read(&mut self) {
         let settings = match Settings::check(&self.flags, &self.surroundings) {
             Ok(settings) => settings,
             Err(error) => {
@@ -68,6 +103,11 @@ impl Reload {
                 );
             }
         };
+        if let Err(error) = self.table.allows(&settings.apps) {
+            return tracing::error!(
+                "the changed settings are not used, for they are wrong:\n{error}"
+            );
+        }
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
         }
@@ -88,9 +128,46 @@ impl Reload {
                 );
             }
         }
+        let both = self.started.database.as_ref().zip(settings.apps_database.as_ref());
+        if both.is_some_and(|(old, new)| old != new) {
+            tracing::warn!(
+                name = "APPS_DATABASE_URL",
+                "this setting is in force when the server is started again"
+            );
+        }
         let count = settings.apps.len();
-        self.apps.set(settings.apps, settings.server.webhooks);
+        self.own = Apps(settings.apps, settings.server.webhooks);
+        // A row that could not be beside the files' apps may be now.
+        let change = self.table.settle(&self.own.0);
+        self.serve();
         tracing::info!(count, "the apps were read again");
+        tell(&change);
+    }
+
+    fn serve_table(&self, change: &Change) {
+        if change.is_any() {
+            self.serve();
+        }
+        tell(change);
+    }
+
+    fn serve(&self) {
+        let Apps(apps, webhooks) = self.own.clone().with(&self.table);
+        self.apps.set(apps, webhooks);
+    }
+}
+
+/// What has changed in the database's table.
+fn tell(change: &Change) {
+    for (app, error) in &change.wrong {
+        tracing::error!(
+            app,
+            "a row of clarim_apps is not used, for it is wrong; its app stays as it was:\n{error}"
+        );
+    }
+    if change.is_any() {
+        let Change { added, changed, removed, .. } = change;
+        tracing::info!(added, changed, removed, "the apps of the database have changed");
     }
 }
 
@@ -99,6 +176,7 @@ pub(super) struct Started {
     is_development: bool,
     /// Of the server as a whole: what is in force until it is started again.
     server: Vec<Row>,
+    database: Option<DatabaseUrl>,
     files: Vec<PathBuf>,
 }
 
@@ -108,6 +186,7 @@ impl Started {
         Self {
             is_development: settings.is_development(),
             server: settings.rows.iter().filter(of_server).cloned().collect(),
+            database: settings.apps_database.clone(),
             files: settings.files.clone(),
         }
     }

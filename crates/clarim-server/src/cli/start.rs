@@ -10,7 +10,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::CommandError;
 use super::banner::banner;
-use super::reload::{Reload, Started};
+use super::reload::{Apps, Reload, Started};
+use crate::apps_database::{self, Absent, HOW_TO_ADD, INTERVAL, Table, Watched};
 use crate::engine::SWEEP_INTERVAL;
 use crate::listen::listen;
 use crate::pulse::Watch;
@@ -22,13 +23,16 @@ use crate::{log, open_files};
 /// Runs the server until SIGTERM or SIGINT, then drains it. A second signal ends it at once.
 pub(super) fn start(flags: &Flags, out: &mut dyn Write) -> Result<ExitCode, CommandError> {
     let surroundings = Surroundings::current();
-    let settings = Settings::load(flags, &surroundings)?;
-    let server = &settings.server;
-    let log = log::start(server.log_format, server.log_level, server.debug);
+    let mut settings = Settings::load(flags, &surroundings)?;
+    let of_server = &settings.server;
+    let log = log::start(of_server.log_format, of_server.log_level, of_server.debug);
     let _log = log.map_err(io::Error::other)?;
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (own, table, watched) = runtime.block_on(apps(&mut settings))?;
+    let server = &settings.server;
     let open_files = open_files::raise();
     let (address, listeners) = listen(server)?;
     let text = banner(&settings, address, open_files, io::stdout().is_terminal());
@@ -41,14 +45,19 @@ pub(super) fn start(flags: &Flags, out: &mut dyn Write) -> Result<ExitCode, Comm
     let playground = has_playground(&settings, address);
     let started = Started::of(&settings);
     let server = Server::start_on(listeners, settings.server, settings.apps, playground)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Whoever reads below that the server listens may stop it at once.
-    let (signals, hangup) = {
+    let (signals, hangups) = {
         let _context = runtime.enter();
         let stop = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
-        (stop, signal(SignalKind::hangup()))
+        (stop, [SignalKind::hangup(); 2].map(signal))
     };
-    runtime.spawn(Reload::new(flags, surroundings, started, server.apps()).run(hangup));
+    let [hangup, hangup_too] = hangups;
+    let (news, rows) = tokio::sync::mpsc::channel(1);
+    if let Some(watched) = watched {
+        runtime.spawn(watched.run(news, hangup_too));
+    }
+    let reload = Reload::new(flags, surroundings, started, server.apps(), (own, table));
+    runtime.spawn(reload.run(hangup, rows));
     // Whoever has started the server may have closed its output.
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     tracing::info!(%address, "listening");
@@ -60,6 +69,27 @@ pub(super) fn start(flags: &Flags, out: &mut dyn Write) -> Result<ExitCode, Comm
     // The thread that waits for the server may still wait, after a second signal.
     runtime.shutdown_background();
     Ok(result?)
+}
+
+/// The apps of the files, and those of the database, which join them in the settings.
+async fn apps(settings: &mut Settings) -> Result<(Apps, Table, Option<Watched>), CommandError> {
+    let own = Apps(settings.apps.clone(), settings.server.webhooks.clone());
+    let mut table = Table::new(&settings.server);
+    let Some((watched, rows)) = apps_database::open(settings, Absent::Make).await? else {
+        return Ok((own, table, None));
+    };
+    table.take(rows, &own.0);
+    table.check()?;
+    let Apps(apps, webhooks) = own.clone().with(&table);
+    (settings.apps, settings.server.webhooks) = (apps, webhooks);
+    if settings.apps.is_empty() {
+        tracing::warn!(
+            "there is no app yet; add one, and it is served within {INTERVAL:?}: {HOW_TO_ADD}"
+        );
+    } else {
+        tracing::info!(count = table.apps().count(), "apps were read from the database");
+    }
+    Ok((own, table, Some(watched)))
 }
 
 /// Says how the server is doing to who has started it, if that is systemd (`Type=notify`).

@@ -26,7 +26,12 @@ pub(crate) fn choose(typed: &mut Typed) -> Vec<(Source, Values)> {
     let environment = std::mem::take(&mut typed.environment_app);
     let apps = std::mem::take(&mut typed.file_apps);
     let Some((first, _)) = apps.first() else {
-        let source = credential(&environment).cloned().unwrap_or(Source::Default);
+        let Some(source) = credential(&environment).cloned() else {
+            if typed.server.get(&keys::APPS_DATABASE_URL).is_some() {
+                typed.warnings.append(&mut unused(&environment, "database"));
+            }
+            return vec![(Source::Default, environment)];
+        };
         return vec![(source, environment)];
     };
     let is_same = |app: &Values| {
@@ -42,14 +47,21 @@ pub(crate) fn choose(typed: &mut Typed) -> Vec<(Source, Values)> {
             format_args!("names another app than {first} and after it; give id, key and secret the same values in both places, or remove them from one"),
         );
     }
+    typed.warnings.append(&mut unused(&environment, "TOML file"));
+    apps
+}
+
+/// What is said of an app's settings where no app is.
+fn unused(environment: &Values, apps_are_in: &str) -> Vec<String> {
     let mut unused: Vec<_> = environment
         .iter()
         .filter(|(name, _)| !CREDENTIALS.iter().any(|key| key.name == *name))
-        .map(|(_, value)| format!("{}: not used, for the apps are in the TOML file", value.source))
+        .map(|(_, value)| {
+            format!("{}: not used, for the apps are in the {apps_are_in}", value.source)
+        })
         .collect();
     unused.sort();
-    typed.warnings.append(&mut unused);
-    apps
+    unused
 }
 
 /// What one app's values mean; `None` if they don't say which app it is.

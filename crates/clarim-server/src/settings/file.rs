@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::env::unknown;
 use super::keys::{self, Kind, Place};
 use super::source::{Source, Typed, Values};
+use super::table::{Item, put};
 
 /// Reads `file` if it is there; whether it must be is `required`.
 pub(crate) fn read(path: &Path, required: bool, typed: &mut Typed) {
@@ -115,23 +116,9 @@ fn read_table(
                 .map(|it| it.to_string()),
             value => text_of(value),
         };
-        match (key, text) {
-            (Some(_), Some(text)) if text.is_empty() && value.get_ref().is_array() => {
-                // In the environment, empty is "not set"; here it can only mean "nobody".
-                typed
-                    .problem(source, "is empty, which lets nobody in; list hosts, or leave it out");
-            }
-            (Some(key), Some(text)) => values.add(key, &text, source),
-            (Some(key), None) => {
-                let found = value.get_ref().type_str();
-                let what = format!("is of the type {found}; expected {}", key.expected());
-                typed.problem(source, what);
-            }
-            (None, _) => {
-                let meant = keys::nearest(name_text, keys::of(place).map(|key| key.toml));
-                typed.problem(source, unknown("a setting", "", meant));
-            }
-        }
+        let (is_array, type_name) = (value.get_ref().is_array(), value.get_ref().type_str());
+        let item = Item { text, is_array, type_name };
+        put((&mut values, &mut typed.problems), source, (place, name_text), item);
     }
     values
 }

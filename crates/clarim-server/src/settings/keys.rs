@@ -193,6 +193,8 @@ keys! {
         "Its password.";
     REDIS_DB Server "redis_db", number("database", 0, 65_535), "0",
         "Its database.";
+    APPS_DATABASE_URL Server "apps_database_url", Kind::Secret, "",
+        "A database with apps beside those of the file or the environment: `sqlite:FILE` or `postgres://USER:PASSWORD@HOST/DATABASE`. They are the rows of its table `clarim_apps`, which is made at the start if it is missing; changed rows take effect within two seconds. No id or key may be in both places.";
     DEBUG Server "debug", Kind::Flag, "false",
         "Print every message that comes and goes. Flag: --debug.";
     APP_ID App "id", Kind::Text, "",

@@ -13,6 +13,7 @@ use clarim_hub::app::App;
 use hyper::Uri;
 
 mod apps;
+mod database;
 mod dev_app;
 mod env;
 mod file;
@@ -23,6 +24,7 @@ mod scaling;
 mod server;
 pub mod source;
 pub(crate) mod state_dir;
+mod table;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -31,10 +33,12 @@ mod webhooks;
 use reader::Reader;
 use source::{Source, Typed, Values};
 
+pub use database::DatabaseUrl;
 pub use dev_app::Credentials;
 pub(crate) use env::variable_name;
 pub use report::Row;
 pub use source::{Problem, SettingsError};
+pub(crate) use table::{AppRow, HookedApp, read_row};
 pub use token::Token;
 pub use webhooks::Webhook;
 pub(crate) use webhooks::hooks;
@@ -44,8 +48,11 @@ pub(crate) use webhooks::hooks;
 pub struct Settings {
     /// Of the server as a whole.
     pub server: ServerSettings,
-    /// The apps served. Empty only after [`Settings::check`] without a development app.
+    /// The apps served. Empty only after [`Settings::check`] without a development app, or where apps are in
+    /// a database.
     pub apps: Vec<App>,
+    /// Where more apps are. Nothing has been read from there yet: `clarim start` does it.
+    pub apps_database: Option<DatabaseUrl>,
     /// In development mode, when no app is configured anywhere: the file of the app that is served.
     pub development: Option<PathBuf>,
     /// What was left out, and why: one line each, to be logged.
@@ -140,7 +147,8 @@ impl Settings {
     fn read(flags: &Flags, from: &Surroundings, absent: Absent) -> Result<Self, SettingsError> {
         let mut typed = gather(flags, from);
         let directory = &from.directory;
-        let is_development = typed.problems.is_empty() && !apps::any(&typed);
+        let has_database = typed.server.get(&keys::APPS_DATABASE_URL).is_some();
+        let is_development = typed.problems.is_empty() && !has_database && !apps::any(&typed);
         let development =
             is_development.then(|| server::state_dir(&typed.server, directory).join(dev_app::FILE));
         if let Some(file) = &development {
@@ -149,8 +157,9 @@ impl Settings {
         let mut chosen = apps::choose(&mut typed);
         server::settle_defaults(&mut typed.server, is_development);
         let Typed { server: values, mut problems, warnings, files, .. } = typed;
-        let mut server =
-            server::read(&mut Reader { values: &values, problems: &mut problems }, directory);
+        let reader = &mut Reader { values: &values, problems: &mut problems };
+        let mut server = server::read(reader, directory);
+        let apps_database = database::read(reader);
         apps::duplicates(&chosen, &mut problems);
         let mut apps = Vec::new();
         for (at, values) in &chosen {
@@ -168,7 +177,7 @@ impl Settings {
         }
         chosen.retain(|(at, _)| *at != Source::Default);
         let rows = report::rows(&values, &chosen);
-        Ok(Self { server, apps, development, warnings, rows, files })
+        Ok(Self { server, apps, apps_database, development, warnings, rows, files })
     }
 
     /// Whether no app is configured, so that Clarim has made one and listens on this machine alone.

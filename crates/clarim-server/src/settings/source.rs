@@ -29,6 +29,13 @@ pub enum Source {
         /// Line, from 1.
         line: usize,
     },
+    /// A row of the database of apps.
+    Row {
+        /// Id of the app.
+        app: String,
+        /// Column, or key in the column `settings`; empty: the row as a whole.
+        key: String,
+    },
     /// The app that Clarim has made for development.
     DevelopmentApp(PathBuf),
     /// Nowhere: it is the default.
@@ -46,6 +53,7 @@ impl Source {
                 format!(".env line {line}{}", in_brackets(prefix(name)))
             }
             Self::File { file, line, .. } => format!("{} line {line}", file.display()),
+            Self::Row { .. } => "clarim_apps".to_owned(),
             Self::DevelopmentApp(file) => file.display().to_string(),
             Self::Default => "default".to_owned(),
         }
@@ -57,7 +65,7 @@ impl Source {
             Self::Environment(name) | Self::DotEnv { name, .. } if name.starts_with("REVERB_") => {
                 format!("REVERB_{}", key.name)
             }
-            Self::File { .. } => key.toml.to_owned(),
+            Self::File { .. } | Self::Row { .. } => key.toml.to_owned(),
             Self::Environment(name) | Self::DotEnv { name, .. } if prefix(name).is_empty() => {
                 key.name.to_owned()
             }
@@ -81,6 +89,8 @@ impl fmt::Display for Source {
             Self::Environment(name) => write!(f, "{name} in the environment"),
             Self::DotEnv { name, line } => write!(f, "{name} in .env line {line}"),
             Self::File { key, file, line } => write!(f, "{key} in {} line {line}", file.display()),
+            Self::Row { app, key } if key.is_empty() => write!(f, "app {app:?} in clarim_apps"),
+            Self::Row { app, key } => write!(f, "{key} of app {app:?} in clarim_apps"),
             Self::DevelopmentApp(file) => write!(f, "the development app in {}", file.display()),
             Self::Default => f.write_str("the default"),
         }

@@ -383,3 +383,38 @@ fn webhooks_are_urls_or_tables() {
     let error = case().file("clarim.toml", &wrong).load().unwrap_err().to_string();
     assert!(error.contains("webhooks") && error.contains("unknown field `chanels`"), "{error}");
 }
+
+#[cfg(feature = "sql")]
+#[test]
+fn with_a_database_no_development_app_is_made() {
+    let url = "postgres://ana:hush!@db/apps";
+    let case = case().var("CLARIM_APPS_DATABASE_URL", url).var("REVERB_APP_PING_INTERVAL", "9");
+    let settings = case.settings();
+    assert!(!settings.is_development() && settings.apps.is_empty());
+    assert!(!case.directory.path().join(".clarim").exists());
+    assert_eq!(settings.server.host, "0.0.0.0");
+    let warning =
+        "REVERB_APP_PING_INTERVAL in the environment: not used, for the apps are in the database";
+    assert_eq!(settings.warnings, [warning]);
+    let row = settings.rows.iter().find(|row| row.name == "APPS_DATABASE_URL").unwrap();
+    assert_eq!(row.value, "(set, not shown)");
+    assert!(!format!("{settings:?}").contains("hush!"));
+    let settings =
+        self::case().var("CLARIM_APPS_DATABASE_URL", "sqlite:apps.db").file("clarim.toml", APP);
+    assert_eq!(settings.settings().apps.len(), 1);
+    let toml = "[server]\napps_database_url = \"postgres://ana:hush!@@db/apps\"\n";
+    let problems = self::case().file("clarim.toml", toml).problems();
+    let place = "server.apps_database_url in clarim.toml line 2: has an @ where none can be";
+    assert!(problems.starts_with(place), "{problems}");
+}
+
+#[cfg(not(feature = "sql"))]
+#[test]
+fn without_the_feature_a_database_is_refused() {
+    let problems =
+        case().var("CLARIM_APPS_DATABASE_URL", "postgres://ana:hush!@db/apps").problems();
+    assert!(
+        problems.contains("its feature `sql`") && problems.contains("leave the setting out"),
+        "{problems}"
+    );
+}

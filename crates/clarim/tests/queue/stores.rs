@@ -1,15 +1,13 @@
 //! A real store for each test: SQLite in a file, PostgreSQL and Redis started here once, on free ports.
 
-use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::unix::fs::chown;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use clarim::{QueueConnection, Settings};
+use clarim_testing::Postgres;
 use tempfile::TempDir;
 
 /// Far more than anything here takes, even on a machine that is busy with something else.
@@ -79,82 +77,20 @@ fn start(mut command: Command, port: u16) {
     }
 }
 
-/// The command, run as the user `postgres` where this process is root's, since PostgreSQL refuses that.
-fn as_postgres(program: &Path, signal: &str) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", signal]);
-    if is_root() {
-        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
-    }
-    command.arg(program);
-    command
-}
-
-fn is_root() -> bool {
-    rustix::process::getuid().is_root()
-}
-
-/// Debian keeps the programs of PostgreSQL out of the path.
-fn postgres_program(name: &str) -> PathBuf {
-    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let found =
-        versions.map(|version| version.path().join("bin").join(name)).find(|path| path.exists());
-    found.unwrap_or_else(|| name.into())
-}
-
-/// Where the user `postgres` may go. Those of processes that have ended are cleared away.
-fn postgres_folder() -> PathBuf {
-    let (place, name) = (std::env::temp_dir(), "clarim-test-postgres-");
-    for entry in fs::read_dir(&place).unwrap().flatten() {
-        let file = entry.file_name();
-        let process = file.to_str().and_then(|file| file.strip_prefix(name));
-        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-    place.join(format!("{name}{}", std::process::id()))
-}
-
-fn postgres() -> u16 {
-    static PORT: OnceLock<u16> = OnceLock::new();
-    *PORT.get_or_init(|| {
-        let folder = postgres_folder();
-        fs::create_dir(&folder).unwrap();
-        if is_root() {
-            let user = Command::new("id").args(["-u", "postgres"]).output().unwrap();
-            let id = String::from_utf8(user.stdout).unwrap().trim().parse().unwrap();
-            chown(&folder, Some(id), None).unwrap();
-        }
-        let mut init = as_postgres(&postgres_program("initdb"), "KILL");
-        init.args(["--no-sync", "--auth=trust", "--username=test", "--encoding=UTF8", "-D"]);
-        let made = init.arg(&folder).output().unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let port = free_port();
-        let mut server = as_postgres(&postgres_program("postgres"), "INT");
-        server.arg("-D").arg(&folder).args(["-p", &port.to_string()]);
-        for option in ["fsync=off", "listen_addresses=127.0.0.1", "unix_socket_directories="] {
-            server.args(["-c", option]);
-        }
-        start(server, port);
-        port
-    })
-}
-
 fn postgres_database(number: u32) -> String {
-    let url = |name: &str| format!("postgres://test@127.0.0.1:{}/{name}", postgres());
-    let name = format!("queue{number}");
-    let create = format!("CREATE DATABASE {name}");
-    let until = Instant::now() + TIMEOUT;
-    loop {
-        let psql = ["-q", "-c", &create, &url("postgres")];
-        let made = Command::new("psql").args(psql).output().unwrap();
-        if made.status.success() {
-            return url(&name);
-        }
-        // It listens before it lets anybody in.
-        let error = String::from_utf8_lossy(&made.stderr).into_owned();
-        assert!(error.contains("starting up") && Instant::now() < until, "{error}");
-    }
+    static SERVER: OnceLock<&Postgres> = OnceLock::new();
+    let server = SERVER.get_or_init(|| {
+        let (tell, told) = mpsc::channel();
+        // One server for all tests: it ends with the thread that has started it.
+        std::thread::spawn(move || {
+            tell.send(&*Box::leak(Box::new(Postgres::start()))).unwrap();
+            loop {
+                std::thread::park();
+            }
+        });
+        told.recv().unwrap()
+    });
+    server.database(&format!("queue{number}"))
 }
 
 fn redis() -> u16 {
