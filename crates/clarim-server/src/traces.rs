@@ -22,7 +22,7 @@ use opentelemetry::trace::{
 };
 use opentelemetry::{Context, Key, KeyValue};
 use opentelemetry_http::{HeaderExtractor, HttpClient, HttpError};
-use opentelemetry_otlp::{WithExportConfig, WithHttpConfig};
+use opentelemetry_otlp::{Protocol, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span};
@@ -206,6 +206,7 @@ pub(crate) fn start(url: &hyper::Uri, node: Option<NodeId>) -> io::Result<(Trace
         .with_http()
         .with_http_client(Client(sender))
         .with_endpoint(url.to_string())
+        .with_protocol(Protocol::HttpBinary)
         .with_timeout(PATIENCE)
         .build()
         .map_err(io::Error::other)?;
@@ -277,7 +278,7 @@ async fn send_all(
             is_away = problem.is_some();
             match problem {
                 Some(problem) => {
-                    tracing::warn!(problem, "traces are lost: TRACES_URL does not take them");
+                    tracing::warn!(problem, "traces are lost: the collector does not take them");
                 }
                 None => tracing::info!("traces are taken again"),
             }

@@ -160,8 +160,6 @@ keys! {
         "Who sends it as `Authorization: Bearer TOKEN` may read `/metrics`, in the format of Prometheus. 16 characters or more. Without it there is no such page.";
     INSPECTOR_TOKEN Server "inspector_token", Kind::Secret, "",
         "Who gives it may use the page `/inspector`: connections, channels, events and webhooks as they are now. 16 characters or more. Without it there is no such page, except on this machine in development mode.";
-    TRACES_URL Server "traces_url", Kind::Secret, "",
-        "Where traces are sent to, by OTLP over HTTP: an OpenTelemetry collector, as in `http://127.0.0.1:4318`. Which requests are traced: OTEL_TRACES_SAMPLER. A key for it: OTEL_EXPORTER_OTLP_HEADERS.";
     LOG_FORMAT Server "log_format", Kind::Choice(&["text", "json"]), "text",
         "How log lines look.";
     LOG_LEVEL Server "log_level",

@@ -28,6 +28,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod token;
+mod traces;
 mod webhooks;
 
 use reader::Reader;
@@ -160,6 +161,7 @@ impl Settings {
         let reader = &mut Reader { values: &values, problems: &mut problems };
         let mut server = server::read(reader, directory);
         let apps_database = database::read(reader);
+        server.traces = traces::read(&from.environment, &mut problems);
         apps::duplicates(&chosen, &mut problems);
         let mut apps = Vec::new();
         for (at, values) in &chosen {
@@ -350,7 +352,7 @@ pub struct ServerSettings {
     /// dearer. In a cluster it is to be the same on all nodes, and costs what webhooks for all apps would: a
     /// channel that one node has alone is listened to by another one too, which would tell who left with it.
     pub events: bool,
-    /// Where traces are sent to, by OTLP over HTTP.
+    /// Where traces are sent to, by OTLP over HTTP: the whole URL.
     pub traces: Option<Uri>,
     /// How log lines look.
     pub log_format: LogFormat,

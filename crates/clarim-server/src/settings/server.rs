@@ -4,8 +4,6 @@ use std::fs::File;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
-use hyper::Uri;
-
 use super::keys::{self, Key};
 use super::reader::Reader;
 use super::scaling;
@@ -46,7 +44,8 @@ pub(crate) fn read(reader: &mut Reader<'_>, directory: &Path) -> ServerSettings 
         scaling: scaling::read(reader),
         webhooks: std::collections::HashMap::new(),
         webhook_private_addresses: reader.flag(&keys::WEBHOOK_PRIVATE_ADDRESSES),
-        traces: traces(reader),
+        // By variables that are none of ours.
+        traces: None,
         // Nobody could listen outside of the program.
         events: false,
         log_format: reader
@@ -73,24 +72,6 @@ fn token(reader: &mut Reader<'_>, key: &'static Key) -> Option<Token> {
         reader.wrong(key, what);
     }
     Some(Token::new(text))
-}
-
-/// As other programs that send by OTLP have it, the path of the collector's endpoint is added.
-fn traces(reader: &mut Reader<'_>) -> Option<Uri> {
-    let text = reader.text(&keys::TRACES_URL)?;
-    let whole = format!("{}/v1/traces", text.trim_end_matches('/'));
-    let fits = |url: &Uri| {
-        let has_user = url.authority().is_some_and(|it| it.as_str().contains('@'));
-        matches!(url.scheme_str(), Some("http" | "https")) && url.query().is_none() && !has_user
-    };
-    let url = whole.parse().ok().filter(fits);
-    if url.is_none() {
-        // Not shown: there may be a key in it.
-        let what = "is no collector; expected a URL like http://127.0.0.1:4318, without user and ?: a key \
-                    for it goes into OTEL_EXPORTER_OTLP_HEADERS";
-        reader.wrong(&keys::TRACES_URL, what);
-    }
-    url
 }
 
 fn log_level(reader: &mut Reader<'_>) -> LogLevel {

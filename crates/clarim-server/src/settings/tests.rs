@@ -224,9 +224,6 @@ fn contradictions_name_the_key_and_the_remedy() {
     for (name, value, what) in [
         ("CLARIM_TLS_CERT", "c.pem", "needs CLARIM_TLS_KEY beside it; set both, or neither"),
         ("REVERB_TLS_KEY", "k.pem", "needs REVERB_TLS_CERT beside it; set both, or neither"),
-        ("CLARIM_TRACES_URL", "collector:4317", "expected a URL like http://127.0.0.1:4318"),
-        ("CLARIM_TRACES_URL", "https://c/?token=hush", "a key for it goes into OTEL_EXPORTER"),
-        ("CLARIM_TRACES_URL", "https://a:hush@c", "without user"),
         ("REVERB_APP_PING_INTERVAL", "0", "0 is out of range"),
         ("REVERB_APP_RATE_LIMIT_MAX_ATTEMPTS", "0", "0 is out of range"),
         ("REVERB_APP_RATE_LIMIT_DECAY_SECONDS", "0", "0 is out of range"),
@@ -245,7 +242,6 @@ fn contradictions_name_the_key_and_the_remedy() {
         let problems = case_with_app().var(name, value).problems();
         let at = format!("{name} in the environment: ");
         assert!(problems.starts_with(&at) && problems.contains(what), "{problems}");
-        assert!(!problems.contains("hush"), "{problems}");
         assert_eq!(problems.lines().count(), 1, "{problems}");
     }
     let outbox = case_with_app().var("CLARIM_OUTBOX_SIZE", "5000").problems();
