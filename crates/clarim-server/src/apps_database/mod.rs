@@ -91,6 +91,14 @@ fn cure(url: &DatabaseUrl) -> &'static str {
     }
 }
 
+/// Returns when SIGHUP comes; never where it can't be heard.
+pub(crate) async fn told(hangup: &mut Option<Signal>) {
+    match hangup {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
 /// A database that is looked at while the server runs.
 pub(crate) struct Watched {
     database: Database,
@@ -105,14 +113,8 @@ impl Watched {
         let mut hangup = hangup.ok();
         let mut is_away = false;
         loop {
-            let told = async {
-                match &mut hangup {
-                    Some(signal) => signal.recv().await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
-                _ = told => {}
+                () = told(&mut hangup) => {}
                 () = sleep(INTERVAL) => {}
             }
             let rows = tokio::time::timeout(PATIENCE, self.database.again()).await;

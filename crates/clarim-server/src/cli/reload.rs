@@ -11,7 +11,7 @@ use tokio::signal::unix::Signal;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::apps_database::{Change, INTERVAL, Table};
+use crate::apps_database::{Change, INTERVAL, Table, told};
 use crate::server::ServedApps;
 use crate::settings::{AppRow, DatabaseUrl, Flags, Row, Settings, Surroundings, Webhook};
 
@@ -70,14 +70,8 @@ impl Reload {
         let mut pause = interval(INTERVAL);
         pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let told = async {
-                match &mut hangup {
-                    Some(signal) => signal.recv().await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
-                _ = told => {}
+                () = told(&mut hangup) => {}
                 Some(rows) = rows.recv() => {
                     let change = self.table.take(rows, &self.own.0);
                     self.serve_table(&change);
