@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -189,4 +191,37 @@ fn the_page_of_settings_is_the_table_of_the_code() {
         fs::write(&file, &page).unwrap();
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), page, "UPDATE_DOCS=1 writes it anew");
+}
+
+/// Sockudo and Soketi have no `/connections`, which is Reverb's.
+#[test]
+fn stats_of_a_server_that_does_not_tell_its_connections() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut asked = String::new();
+            BufReader::new(stream.try_clone().unwrap()).read_line(&mut asked).unwrap();
+            let (status, body) = if asked.contains("/connections") {
+                ("404 Not Found", "404 NOT FOUND")
+            } else {
+                ("200 OK", r#"{"channels":{"news":{"subscription_count":2}}}"#)
+            };
+            let length = body.len();
+            let answer = format!(
+                "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            );
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let directory = TempDir::new().unwrap();
+    let app = ["--app-id", "1", "--key", "key", "--secret", "secret", "--url", &url];
+    let stats = |more: &[&str]| {
+        let output = clarim(directory.path(), &[&["stats"], more, &app].concat(), &[]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(stats(&[]), "connections  not told\nchannels     1\n  news  2 subscribers\n");
+    assert!(stats(&["--json"]).contains("\"connections\": null"));
 }

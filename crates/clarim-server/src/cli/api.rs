@@ -4,10 +4,11 @@
 use std::io::Write;
 use std::time::Duration;
 
+use bytes::Bytes;
 use clarim_protocol::auth::AppKey;
 use clarim_protocol::{ChannelKind, rest};
 use hyper::header::CONTENT_TYPE;
-use hyper::{Method, Request};
+use hyper::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 
 use super::remote::{Limits, Remote};
@@ -46,19 +47,20 @@ pub(super) fn stats(
     let get = |what: &str, params: &[(&str, &str)]| {
         server.ask(&remote, (Method::GET, what), params, String::new())
     };
-    let connections = get("connections", &[])?;
+    let connections = server.get_if_told(&remote, "connections")?;
     let mut channels = get("channels", &[("info", "subscription_count")])?["channels"].take();
     let info = [("filter_by_prefix", ChannelKind::Presence.prefix()), ("info", "user_count")];
     let presence = get("channels", &info)?;
     for (name, facts) in presence["channels"].as_object().into_iter().flatten() {
         channels[name] = facts.clone();
     }
-    let connections = &connections["connections"];
+    let connections = connections.map(|mut answer| answer["connections"].take());
     if is_json {
         let all = json!({ "connections": connections, "channels": channels });
         writeln!(out, "{all:#}")?;
         return Ok(());
     }
+    let connections = connections.map_or_else(|| "not told".to_owned(), |it| it.to_string());
     writeln!(out, "connections  {connections}")?;
     let channels = channels.as_object().cloned().unwrap_or_default();
     writeln!(out, "channels     {}", channels.len())?;
@@ -112,10 +114,34 @@ impl Server {
     fn ask(
         &self,
         remote: &Remote,
-        (method, what): (Method, &str),
+        what: (Method, &str),
         params: &[(&str, &str)],
         body: String,
     ) -> Result<Value, CommandError> {
+        let (status, body) = self.exchange(remote, what, params, body)?;
+        if !status.is_success() {
+            return Err(remote.refused(status, &body));
+        }
+        remote.read(&body)
+    }
+
+    /// What only some servers tell: that is Reverb's, and not in the protocol.
+    fn get_if_told(&self, remote: &Remote, what: &str) -> Result<Option<Value>, CommandError> {
+        let (status, body) = self.exchange(remote, (Method::GET, what), &[], String::new())?;
+        match status {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => remote.read(&body).map(Some),
+            status => Err(remote.refused(status, &body)),
+        }
+    }
+
+    fn exchange(
+        &self,
+        remote: &Remote,
+        (method, what): (Method, &str),
+        params: &[(&str, &str)],
+        body: String,
+    ) -> Result<(StatusCode, Bytes), CommandError> {
         let path = format!("{}{what}", self.path);
         let now = since_1970().as_secs();
         let query = rest::sign(&self.key, method.as_str(), &path, params, body.as_bytes(), now);
@@ -123,11 +149,7 @@ impl Server {
             .method(method)
             .uri(format!("{}{path}?{query}", self.url))
             .header(CONTENT_TYPE, "application/json");
-        let (status, body) = remote.ask(request, body.into())?;
-        if !status.is_success() {
-            return Err(remote.refused(status, &body));
-        }
-        remote.read(&body)
+        remote.ask(request, body.into())
     }
 }
 
