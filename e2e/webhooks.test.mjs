@@ -1,43 +1,15 @@
 // Webhooks, checked with the helpers of the SDKs that applications use.
 import assert from 'node:assert/strict';
-import http from 'node:http';
 import { after, before, describe, test } from 'node:test';
 import { world } from './support/clients.mjs';
-import { inbox, once, until } from './support/events.mjs';
+import { endpoint } from './support/endpoint.mjs';
+import { once, until } from './support/events.mjs';
 import { env as counted, metric } from './support/metrics.mjs';
 import { foreground } from './support/programs.mjs';
 import { freePort, startServer } from './support/server.mjs';
 
 const limit = { timeout: 30_000 };
 const all = 'channel_occupied,channel_vacated,member_added,member_removed,client_event,cache_miss,subscription_count';
-
-/** An application's endpoint. It answers what `status` says, and keeps what it has taken. */
-async function endpoint() {
-  const requests = inbox();
-  const taken = [];
-  const at = { requests, taken, status: 200, delay: 0 };
-  const server = http.createServer((request, response) => {
-    const chunks = [];
-    request.on('data', (chunk) => chunks.push(chunk));
-    request.on('end', async () => {
-      const rawBody = Buffer.concat(chunks).toString();
-      const { status } = at;
-      if (at.delay) await new Promise((resolve) => { setTimeout(resolve, at.delay); });
-      if (status === 200) taken.push({ headers: request.headers, rawBody });
-      requests({ headers: request.headers, rawBody, status });
-      response.writeHead(status, status === 302 ? { Location: 'http://127.0.0.1:1/' } : {}).end();
-    });
-  });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
-  at.url = `http://127.0.0.1:${server.address().port}/hooks`;
-  at.close = () => { server.closeAllConnections(); server.close(); };
-  at.events = (sdk) => taken.flatMap((request) => {
-    const webhook = sdk.webhook(request);
-    assert.ok(webhook.isValid(), 'the SDK accepts the signature');
-    return webhook.getEvents();
-  });
-  return at;
-}
 
 describe('webhooks', () => {
   let w, hooks;

@@ -1,11 +1,11 @@
 // What is done from the page at /inspector, and what becomes of it: clients, endpoints and nodes are real.
 
 import assert from 'node:assert/strict';
-import http from 'node:http';
 import { after, afterEach, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import WebSocket from 'ws';
 import { world } from '../support/clients.mjs';
+import { endpoint } from '../support/endpoint.mjs';
 import { inbox, once, state } from '../support/events.mjs';
 import { startServer } from '../support/server.mjs';
 import { startRedis } from '../support/stores.mjs';
@@ -38,23 +38,6 @@ afterEach(() => browser.endTest());
 
 const open = (options) => enter(browser, w.server, options);
 const rows = (page, list) => page.locator(`#${list} tbody tr`);
-
-/** An application's endpoint for webhooks, which answers what `status` says. */
-async function endpoint() {
-	const at = { status: 200, taken: [] };
-	const server = http.createServer((request, response) => {
-		const chunks = [];
-		request.on('data', (chunk) => chunks.push(chunk));
-		request.on('end', () => {
-			if (at.status === 200) at.taken.push({ headers: request.headers, rawBody: Buffer.concat(chunks).toString() });
-			response.writeHead(at.status).end();
-		});
-	});
-	await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
-	at.url = `http://127.0.0.1:${server.address().port}/hooks`;
-	at.close = () => { server.closeAllConnections(); server.close(); };
-	return at;
-}
 
 /** A client of a user on a presence channel. */
 async function joined(user, channel) {

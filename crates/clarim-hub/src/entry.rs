@@ -283,6 +283,21 @@ pub enum Happening {
     },
 }
 
+impl Happening {
+    /// Bytes that it keeps alive, for bounding what waits.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let bytes = match self {
+            Self::SignedIn { user, .. } => user.as_str().len(),
+            Self::Subscribed { channel, user, .. } => {
+                channel.name.as_str().len() + user.as_ref().map_or(0, |user| user.as_str().len())
+            }
+            Self::Unsubscribed { channel, .. } => channel.name.as_str().len(),
+        };
+        size_of::<Self>() + bytes
+    }
+}
+
 /// Of whom an app's backend is told that they come and leave.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Who {

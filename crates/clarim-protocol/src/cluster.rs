@@ -249,10 +249,13 @@ pub fn nodes_subject(prefix: &str) -> String {
     format!("{prefix}:nodes")
 }
 
+/// What stands between the prefix and the node in the subject of one node.
+pub const NODE: &str = ":node:";
+
 /// The subject that one node listens to.
 #[must_use]
 pub fn node_subject(prefix: &str, node: NodeId) -> String {
-    format!("{prefix}:node:{:016x}", node.0)
+    format!("{prefix}{NODE}{:016x}", node.0)
 }
 
 /// The subject of a channel.

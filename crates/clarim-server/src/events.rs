@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use clarim_hub::app::App;
 use clarim_hub::{AppIndex, Apps, ChannelKey, Fact, Happening, Node};
+use clarim_protocol::user::UserId;
 use clarim_protocol::{ChannelName, SocketId};
 use futures_util::Stream;
 
@@ -201,28 +202,31 @@ impl Audience {
     }
 
     pub(crate) fn happened(&self, happening: &Happening) {
-        self.tell(weight(happening), || Note::Happening(happening.clone()));
+        self.tell(happening.weight(), || Note::Happening(happening.clone()));
     }
 
     pub(crate) fn connected(&self, app: &App, socket_id: SocketId) {
-        let event = || ServerEvent::Connected { app: app.id.clone(), socket_id };
-        self.tell(app.id.len(), || Note::Event(event()));
+        self.tell(app.id.len(), || {
+            Note::Event(ServerEvent::Connected { app: app.id.clone(), socket_id })
+        });
     }
 
     pub(crate) fn disconnected(&self, app: &App, socket_id: SocketId, by: Ended) {
-        let event = || ServerEvent::Disconnected { app: app.id.clone(), socket_id, by };
-        self.tell(app.id.len(), || Note::Event(event()));
+        self.tell(app.id.len(), || {
+            Note::Event(ServerEvent::Disconnected { app: app.id.clone(), socket_id, by })
+        });
     }
 
     pub(crate) fn published(&self, app: &App, channel: &ChannelName, event: &str, data: &str) {
         let weight = app.id.len() + channel.as_str().len() + event.len() + data.len();
-        let event = || ServerEvent::Published {
-            app: app.id.clone(),
-            channel: channel.clone(),
-            event: event.to_owned(),
-            data: data.to_owned(),
-        };
-        self.tell(weight, || Note::Event(event()));
+        self.tell(weight, || {
+            Note::Event(ServerEvent::Published {
+                app: app.id.clone(),
+                channel: channel.clone(),
+                event: event.to_owned(),
+                data: data.to_owned(),
+            })
+        });
     }
 
     fn tell(&self, bytes: usize, note: impl Fn() -> Note) {
@@ -248,67 +252,54 @@ impl Reader {
     }
 }
 
-fn weight(happening: &Happening) -> usize {
-    match happening {
-        Happening::SignedIn { user, .. } => user.as_str().len(),
-        Happening::Subscribed { channel, user, .. } => {
-            channel.name.as_str().len() + user.as_ref().map_or(0, |user| user.as_str().len())
+impl Note {
+    fn named(self, apps: &Apps) -> ServerEvent {
+        match self {
+            Self::Event(event) => event,
+            Self::Happening(happening) => named_happening(happening, apps),
+            Self::Fact(fact) => named_fact(fact, apps),
         }
-        Happening::Unsubscribed { channel, .. } => channel.name.as_str().len(),
     }
 }
 
-impl Note {
-    fn named(self, apps: &Apps) -> ServerEvent {
-        let id = |app: AppIndex| apps.get(app).id.clone();
-        let named = |key: ChannelKey| (id(key.app), key.name);
-        match self {
-            Self::Event(event) => event,
-            Self::Happening(happening) => match happening {
-                Happening::SignedIn { app, socket_id, user } => ServerEvent::SignedIn {
-                    app: id(app),
-                    socket_id,
-                    user: user.as_str().to_owned(),
-                },
-                Happening::Subscribed { channel, socket_id, user } => {
-                    let (app, channel) = named(channel);
-                    let user = user.map(|user| user.as_str().to_owned());
-                    ServerEvent::Subscribed { app, socket_id, channel, user }
-                }
-                Happening::Unsubscribed { channel, socket_id } => {
-                    let (app, channel) = named(channel);
-                    ServerEvent::Unsubscribed { app, socket_id, channel }
-                }
-            },
-            Self::Fact(Fact::ClientEvent { channel, event, data, socket_id, user }) => {
-                let (app, channel) = named(channel);
-                let user = user.map(|user| user.as_str().to_owned());
-                ServerEvent::ClientEvent { app, socket_id, channel, event, data, user }
-            }
-            Self::Fact(Fact::MemberAdded(key, user)) => {
-                let (app, channel) = named(key);
-                ServerEvent::MemberAdded { app, channel, user: user.into() }
-            }
-            Self::Fact(Fact::MemberRemoved(key, user)) => {
-                let (app, channel) = named(key);
-                ServerEvent::MemberRemoved { app, channel, user: user.into() }
-            }
-            Self::Fact(Fact::Count(key, count)) => {
-                let (app, channel) = named(key);
-                ServerEvent::SubscriptionCount { app, channel, count }
-            }
-            Self::Fact(Fact::Occupied(key)) => {
-                let (app, channel) = named(key);
-                ServerEvent::ChannelOccupied { app, channel }
-            }
-            Self::Fact(Fact::Vacated(key)) => {
-                let (app, channel) = named(key);
-                ServerEvent::ChannelVacated { app, channel }
-            }
-            Self::Fact(Fact::CacheMiss(key)) => {
-                let (app, channel) = named(key);
-                ServerEvent::CacheMiss { app, channel }
-            }
+fn id(app: AppIndex, apps: &Apps) -> String {
+    apps.get(app).id.clone()
+}
+
+fn text(user: &UserId) -> String {
+    user.as_str().to_owned()
+}
+
+fn named_happening(happening: Happening, apps: &Apps) -> ServerEvent {
+    match happening {
+        Happening::SignedIn { app, socket_id, user } => {
+            ServerEvent::SignedIn { app: id(app, apps), socket_id, user: text(&user) }
+        }
+        Happening::Subscribed { channel: ChannelKey { app, name }, socket_id, user } => {
+            let (app, user) = (id(app, apps), user.as_ref().map(text));
+            ServerEvent::Subscribed { app, socket_id, channel: name, user }
+        }
+        Happening::Unsubscribed { channel: ChannelKey { app, name }, socket_id } => {
+            ServerEvent::Unsubscribed { app: id(app, apps), socket_id, channel: name }
+        }
+    }
+}
+
+fn named_fact(fact: Fact, apps: &Apps) -> ServerEvent {
+    let ChannelKey { app, name: channel } = fact.channel().clone();
+    let app = id(app, apps);
+    match fact {
+        Fact::Occupied(_) => ServerEvent::ChannelOccupied { app, channel },
+        Fact::Vacated(_) => ServerEvent::ChannelVacated { app, channel },
+        Fact::CacheMiss(_) => ServerEvent::CacheMiss { app, channel },
+        Fact::MemberAdded(_, user) => ServerEvent::MemberAdded { app, channel, user: user.into() },
+        Fact::MemberRemoved(_, user) => {
+            ServerEvent::MemberRemoved { app, channel, user: user.into() }
+        }
+        Fact::Count(_, count) => ServerEvent::SubscriptionCount { app, channel, count },
+        Fact::ClientEvent { event, data, socket_id, user, .. } => {
+            let user = user.as_ref().map(text);
+            ServerEvent::ClientEvent { app, socket_id, channel, event, data, user }
         }
     }
 }

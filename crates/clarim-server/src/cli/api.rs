@@ -119,20 +119,16 @@ impl Server {
         body: String,
     ) -> Result<Value, CommandError> {
         let (status, body) = self.exchange(remote, what, params, body)?;
-        if !status.is_success() {
-            return Err(remote.refused(status, &body));
-        }
-        remote.read(&body)
+        remote.accept(status, &body)
     }
 
     /// What only some servers tell: that is Reverb's, and not in the protocol.
     fn get_if_told(&self, remote: &Remote, what: &str) -> Result<Option<Value>, CommandError> {
         let (status, body) = self.exchange(remote, (Method::GET, what), &[], String::new())?;
-        match status {
-            StatusCode::NOT_FOUND => Ok(None),
-            status if status.is_success() => remote.read(&body).map(Some),
-            status => Err(remote.refused(status, &body)),
+        if status == StatusCode::NOT_FOUND {
+            return Ok(None);
         }
+        remote.accept(status, &body).map(Some)
     }
 
     fn exchange(

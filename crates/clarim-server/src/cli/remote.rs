@@ -7,6 +7,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::StatusCode;
 use hyper::http::request::Builder;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::CommandError;
@@ -54,6 +55,11 @@ impl Remote {
         self.runtime
             .block_on(asking)
             .unwrap_or_else(|_| Err(self.failed(format!("no answer within {time:?}"))))
+    }
+
+    /// What is in an answer, unless it is a refusal.
+    pub(super) fn accept(&self, status: StatusCode, body: &[u8]) -> Result<Value, CommandError> {
+        if status.is_success() { self.read(body) } else { Err(self.refused(status, body)) }
     }
 
     /// What is in an answer that is as it should be.

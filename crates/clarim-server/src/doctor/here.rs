@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use clarim_protocol::cluster::NODE;
 use rustix::process::{Pid, Resource, getrlimit};
 use tokio::time::timeout;
 
@@ -15,9 +16,6 @@ use crate::settings::{Scaling, Settings};
 
 /// A server with fewer is full soon.
 const FEW: u64 = 4_096;
-
-/// Between the prefix and a node's number: the subject that one node listens to.
-const NODE: &str = ":node:";
 
 pub(super) async fn look(settings: &Settings) -> Vec<Finding> {
     let configured = settings.apps.iter().map(|app| app.limits.connections).sum::<Option<u32>>();

@@ -1,0 +1,33 @@
+// What is told to somebody else by HTTP: webhooks to an application, traces to a collector.
+import assert from 'node:assert/strict';
+import http from 'node:http';
+import { inbox } from './events.mjs';
+
+/** It answers what `status` says, and keeps what it has taken. */
+export async function endpoint() {
+  const requests = inbox();
+  const taken = [];
+  const at = { requests, taken, status: 200, delay: 0 };
+  const server = http.createServer((request, response) => {
+    const chunks = [];
+    request.on('data', (chunk) => chunks.push(chunk));
+    request.on('end', async () => {
+      const rawBody = Buffer.concat(chunks).toString();
+      const { status } = at;
+      if (at.delay) await new Promise((resolve) => { setTimeout(resolve, at.delay); });
+      if (status === 200) taken.push({ path: request.url, headers: request.headers, rawBody });
+      requests({ headers: request.headers, rawBody, status });
+      response.writeHead(status, status === 302 ? { Location: 'http://127.0.0.1:1/' } : {}).end();
+    });
+  });
+  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  at.origin = `http://127.0.0.1:${server.address().port}`;
+  at.url = `${at.origin}/hooks`;
+  at.close = () => { server.closeAllConnections(); server.close(); };
+  at.events = (sdk) => taken.flatMap((request) => {
+    const webhook = sdk.webhook(request);
+    assert.ok(webhook.isValid(), 'the SDK accepts the signature');
+    return webhook.getEvents();
+  });
+  return at;
+}
