@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clarim_hub::{ConnectionId, Entry, Node, Sockets, Worker, WorkerId};
+use clarim_hub::{ConnectionId, Node, Sockets, Worker, WorkerId, WorkerMessage};
 use clarim_protocol::deflate::Inflater;
 use clarim_protocol::frame::{Decoder, Message};
 use clarim_protocol::{Code, Frame, SocketId};
@@ -48,7 +48,7 @@ pub(crate) struct Engine {
     sockets: SocketTable,
     inbox: Arc<Inbox>,
     /// Entries being processed; kept for its memory.
-    entries: Vec<Entry>,
+    entries: Vec<WorkerMessage>,
     lag: Lag,
     poll: Poll,
     events: Events,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use clarim_hub::app::App;
-use clarim_hub::{AppIndex, ChannelKey, Node, Receipt, Receipts};
+use clarim_hub::{AppIndex, ChannelKey, DeliveryAck, DeliveryAcks, Node};
 use clarim_protocol::rest::{Batch, Event, Info, UserEvent};
 use clarim_protocol::{ChannelName, SocketId, server};
 use futures_util::future::join_all;
@@ -228,7 +228,7 @@ impl Publisher<'_> {
             ));
         }
         let (handed_out, all_handed_out) = oneshot::channel::<bool>();
-        let receipt = Receipt::new(move |whole| {
+        let receipt = DeliveryAck::new(move |whole| {
             // Who has published may have gone.
             let _ = handed_out.send(whole);
         });
@@ -237,8 +237,8 @@ impl Publisher<'_> {
         let has_bus = self.cluster.is_some();
         let of_both = traced.as_ref().map(|traced| traced.receipts(&receipt, has_bus));
         let receipts = match &of_both {
-            Some([here, bus]) => Receipts { here: Some(here), bus: Some(bus) },
-            None => Receipts::of(&receipt),
+            Some([here, bus]) => DeliveryAcks { here: Some(here), bus: Some(bus) },
+            None => DeliveryAcks::of(&receipt),
         };
         for event in events {
             for key in &event.channels {

@@ -19,9 +19,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use clarim_hub::{Node, Receipt, Refusal};
+use clarim_hub::{DeliveryAck, Node, Refusal};
 use clarim_protocol::Code;
-use clarim_protocol::cluster::Question;
+use clarim_protocol::cluster::Query;
 use hyper::body::Body;
 use hyper::header::{AUTHORIZATION, CONNECTION, HeaderMap, HeaderValue, ORIGIN};
 use hyper::server::conn::{http1, http2};
@@ -39,7 +39,7 @@ use crate::metrics::{self, Counters, Metrics, Scrape};
 use crate::phase::{Follow, Phase};
 use crate::settings::ServerSettings;
 use crate::webhooks;
-pub(crate) use answer::Answer;
+pub(crate) use answer::QueryReply;
 use answer::{Refused, json, text, with_type};
 use channels::Directory;
 use events::Publisher;
@@ -248,7 +248,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 impl Http {
     /// The answer, and for a handshake what it has settled: once that answer is sent, the connection is no
     /// longer HTTP.
-    async fn answer(&self, request: Request<impl RequestBody>) -> (Answer, Option<Verdict>) {
+    async fn answer(&self, request: Request<impl RequestBody>) -> (QueryReply, Option<Verdict>) {
         let version = request.version();
         let routed = self.route(request).await;
         let (mut answer, verdict) = routed.unwrap_or_else(|refused| {
@@ -271,7 +271,7 @@ impl Http {
     async fn route(
         &self,
         request: Request<impl RequestBody>,
-    ) -> Result<(Answer, Option<Verdict>), Refused> {
+    ) -> Result<(QueryReply, Option<Verdict>), Refused> {
         let whole = request.uri().path().to_owned();
         let path =
             whole.strip_prefix(self.settings.path.as_str()).ok_or_else(Refused::not_found)?;
@@ -306,7 +306,7 @@ impl Http {
         &self,
         request: &Request<B>,
         key: &str,
-    ) -> Result<(Answer, Option<Verdict>), Refused> {
+    ) -> Result<(QueryReply, Option<Verdict>), Refused> {
         if request.version() != Version::HTTP_11 {
             let sentence =
                 "A WebSocket needs HTTP/1.1; a proxy in between may speak another version.";
@@ -335,7 +335,7 @@ impl Http {
         Err(Refusal { code: Code::OVER_CAPACITY, message })
     }
 
-    fn up(&self, method: &Method) -> Result<Answer, Refused> {
+    fn up(&self, method: &Method) -> Result<QueryReply, Refused> {
         match *method {
             Method::GET | Method::HEAD if self.phase.now() > Phase::Serving => {
                 Err(Refused::busy("The server is shutting down."))
@@ -346,7 +346,7 @@ impl Http {
     }
 
     /// Whether the node can do all it is there for: `up` says only that it is alive.
-    fn ready(&self, method: &Method) -> Result<Answer, Refused> {
+    fn ready(&self, method: &Method) -> Result<QueryReply, Refused> {
         let alive = self.up(method)?;
         match self.cluster.as_ref().and_then(Cluster::away_for) {
             None => Ok(alive),
@@ -358,7 +358,7 @@ impl Http {
     }
 
     /// What is counted, for who has the token; where none is set, nobody has.
-    fn scrape<B>(&self, request: &Request<B>) -> Result<Answer, Refused> {
+    fn scrape<B>(&self, request: &Request<B>) -> Result<QueryReply, Refused> {
         let token = self.settings.metrics_token.as_ref().ok_or_else(Refused::not_found)?;
         if request.method() != Method::GET {
             return Err(Refused::method("GET"));
@@ -387,7 +387,7 @@ impl Http {
         request: Request<impl RequestBody>,
         app: &str,
         path: &[&str],
-    ) -> Result<Answer, Refused> {
+    ) -> Result<QueryReply, Refused> {
         let method = match path {
             ["events" | "batch_events"] | ["users", _, "events" | "terminate_connections"] => {
                 Method::POST
@@ -420,11 +420,15 @@ impl Http {
         }
     }
 
-    pub(crate) async fn terminate(&self, signed: &Signed, user: &str) -> Result<Answer, Refused> {
+    pub(crate) async fn terminate(
+        &self,
+        signed: &Signed,
+        user: &str,
+    ) -> Result<QueryReply, Refused> {
         let (closed, all_closed) = oneshot::channel::<()>();
         // It is never sent: its end is the message.
-        self.node.terminate(signed.app, user, Some(&Receipt::new(move |_| drop(closed))));
-        let question = Question::Terminate(user.to_owned().into());
+        self.node.terminate(signed.app, user, Some(&DeliveryAck::new(move |_| drop(closed))));
+        let question = Query::Terminate(user.to_owned().into());
         let others = self.directory().ask(signed.app, question).await;
         let _ = all_closed.await;
         Ok(channels::partial(json("{}"), others.is_partial))

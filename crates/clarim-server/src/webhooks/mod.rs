@@ -14,7 +14,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use clarim_hub::{AppIndex, Apps, Fact, Moved, Node};
+use clarim_hub::{AppIndex, Apps, ChannelEvent, Migration, Node};
 use clarim_protocol::auth::AppKey;
 use serde_json::value::RawValue;
 use tokio::sync::{oneshot, watch};
@@ -48,8 +48,8 @@ pub(crate) type Wanted = HashMap<String, Vec<Webhook>>;
 /// What workers and the cluster have to say.
 #[derive(Debug)]
 enum Heard {
-    Fact(Fact),
-    Moved(Moved),
+    ChannelEvent(ChannelEvent),
+    Migration(Migration),
 }
 
 /// Apps that have endpoints, as soon as that is known. Facts of others are for who listens in this process.
@@ -139,14 +139,14 @@ impl Losses {
 
 impl Webhooks {
     /// Takes a fact, if there is room. Never waits.
-    pub(crate) fn take(&self, fact: Fact) {
+    pub(crate) fn take(&self, fact: ChannelEvent) {
         let hooked = self.hooked.read().unwrap_or_else(PoisonError::into_inner);
         if hooked.as_ref().is_some_and(|apps| !apps.contains(&fact.channel().app)) {
             return;
         }
         drop(hooked);
         let bytes = fact.weight();
-        if self.facts.put(Heard::Fact(fact), bytes) {
+        if self.facts.put(Heard::ChannelEvent(fact), bytes) {
             return;
         }
         self.counts.overflowed.add(1);
@@ -156,9 +156,9 @@ impl Webhooks {
     }
 
     /// Takes who has moved between nodes, if there is room. Never waits.
-    pub(crate) fn take_moved(&self, moved: Moved) {
+    pub(crate) fn take_moved(&self, moved: Migration) {
         // Where there is none, facts are being lost, and are counted.
-        let _ = self.facts.put(Heard::Moved(moved), 0);
+        let _ = self.facts.put(Heard::Migration(moved), 0);
     }
 
     /// From now on these are told.
@@ -222,7 +222,7 @@ impl Endpoints {
         self.0.values().flat_map(|told| &told.endpoints).for_each(Endpoint::tell_losses);
     }
 
-    fn hand_out(&self, fact: Fact) {
+    fn hand_out(&self, fact: ChannelEvent) {
         let app = fact.channel().app;
         let event = Arc::new(payload::event(fact));
         for endpoint in self.0.get(&app).iter().flat_map(|told| &told.endpoints) {
@@ -253,8 +253,8 @@ impl Plan {
             tokio::select! {
                 Some(heard) = self.facts.take() => {
                     let verdict = match heard.value {
-                        Heard::Fact(fact) => held.take(fact, begun.elapsed()),
-                        Heard::Moved(moved) => held.moved(moved),
+                        Heard::ChannelEvent(fact) => held.take(fact, begun.elapsed()),
+                        Heard::Migration(moved) => held.moved(moved),
                     };
                     match verdict {
                         Verdict::Tell(fact) => endpoints.hand_out(fact),
@@ -280,7 +280,7 @@ impl Plan {
         }
         drop(clustered);
         while let Ok(heard) = self.facts.take_now() {
-            if let Heard::Fact(fact) = heard.value
+            if let Heard::ChannelEvent(fact) = heard.value
                 && let Verdict::Tell(fact) = held.take(fact, begun.elapsed())
             {
                 endpoints.hand_out(fact);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clarim_bus::{Address, Bus, Event};
 use clarim_protocol::ChannelName;
 use clarim_protocol::cluster::{
-    NodeId, Outside, Word, channel_subject, decode, encode, nodes_subject,
+    ClusterMessage, ExternalEvent, NodeId, channel_subject, decode, encode, nodes_subject,
 };
 use clarim_testing::redis;
 
@@ -20,7 +20,7 @@ async fn rubbish_is_counted_and_harms_nobody() {
     let mut client = Client::on(&node, "presence-room", "ana").await;
     let name = ChannelName::parse("presence-room", 200).unwrap();
     let subjects = [nodes_subject("reverb"), channel_subject("reverb", "1", &name)];
-    let good = encode(NodeId(7), &Word::Want(NodeId(8)));
+    let good = encode(NodeId(7), &ClusterMessage::StateRequest(NodeId(8)));
     let mut rubbish: Vec<Vec<u8>> =
         vec![b"".into(), b"hello".into(), vec![0xff; 100_000], good[..good.len() - 1].into()];
     // Each number of a word, with nothing or nonsense behind it.
@@ -74,8 +74,8 @@ async fn an_event_from_outside_is_checked_by_each_node() {
     let long = format!("\"{}\"", "x".repeat(100_001));
     let (name, data) = ("E", r#""{\"node\":0,\"n\":1}""#);
     for (name, data) in [("", data), (name, &*long), (name, "{}"), (name, "\"a"), (name, data)] {
-        let event = Outside { name, data, except: None };
-        bus.publish(&news, encode(NodeId::OUTSIDE, &Word::Outside(event)), 0);
+        let event = ExternalEvent { name, data, except: None };
+        bus.publish(&news, encode(NodeId::OUTSIDE, &ClusterMessage::ExternalPublish(event)), 0);
     }
     for client in &mut clients {
         client
@@ -86,8 +86,8 @@ async fn an_event_from_outside_is_checked_by_each_node() {
     }
     // A cache channel that nobody is on: one node takes it for all.
     for channel in ["cache-rates", "cache rates", "cache-rates"] {
-        let event = Outside { name, data, except: None };
-        let word = Word::Relay { app: "1", channel, event };
+        let event = ExternalEvent { name, data, except: None };
+        let word = ClusterMessage::RelayPublish { app: "1", channel, event };
         bus.publish(&nodes_subject("reverb"), encode(NodeId::OUTSIDE, &word), 0);
     }
     eventually("it is kept", async || nodes[1].metric("clarim_bus_channels").await > 0).await;
