@@ -92,7 +92,7 @@ impl Engine {
         Ok(Self {
             hub: Worker::new(id, node.clone()),
             sockets: SocketTable::new(settings.outbox_bytes, compression, counters.clone()),
-            inbox: node.post().of(id),
+            inbox: node.sink().of(id),
             entries: Vec::new(),
             lag: Lag::default(),
             poll: Poll::new()?,
@@ -139,8 +139,8 @@ impl Engine {
         self.counters.opened.add(1);
         if let Some((app, socket_id)) = self.hub.describe(id) {
             traffic::connected(app, socket_id);
-            self.hub.node().post().tap.connection("connected", &app.id, socket_id);
-            if let Some(audience) = &self.hub.node().post().audience {
+            self.hub.node().sink().tap.connection("connected", &app.id, socket_id);
+            if let Some(audience) = &self.hub.node().sink().audience {
                 audience.connected(app, socket_id);
             }
         }
@@ -399,12 +399,13 @@ impl Engine {
         };
         self.counters.messages_received.add(1);
         traffic::received(socket_id, text);
-        if self.hub.node().post().tap.is_on()
+        if self.hub.node().sink().tap.is_on()
             && let Some((app, _)) = self.hub.describe(id)
         {
-            self.hub.node().post().tap.received(&app.id, socket_id, text);
+            self.hub.node().sink().tap.received(&app.id, socket_id, text);
         }
-        self.hub.receive(id, text, now, &mut self.sockets);
+        let has_room = self.hub.node().sink().has_room();
+        self.hub.receive(id, text, now, has_room, &mut self.sockets);
         traffic::handled(socket_id);
         // A subscription takes effect by an entry in this worker's own inbox.
         self.process_inbox();
@@ -460,14 +461,14 @@ impl Engine {
         if let Some((app, socket_id)) = self.hub.describe(id) {
             traffic::closing(app, socket_id, end);
         }
-        self.hub.depart(id, self.sockets.now);
+        self.hub.leave_all(id, self.sockets.now);
         self.tell_end(id, by);
         self.process_inbox();
     }
 
     /// Of a connection that has left its channels.
     fn tell_end(&self, id: ConnectionId, by: Ended) {
-        if let Some(audience) = &self.hub.node().post().audience
+        if let Some(audience) = &self.hub.node().sink().audience
             && let Some((app, socket_id)) = self.hub.describe(id)
         {
             audience.disconnected(app, socket_id, by);
@@ -481,12 +482,12 @@ impl Engine {
         }
         if lost {
             self.counters.ended(Ended::Lost);
-            self.hub.depart(id, self.sockets.now);
+            self.hub.leave_all(id, self.sockets.now);
             self.tell_end(id, Ended::Lost);
         }
         if let Some((app, socket_id)) = self.hub.describe(id) {
             traffic::closed(app, socket_id);
-            self.hub.node().post().tap.connection("closed", &app.id, socket_id);
+            self.hub.node().sink().tap.connection("closed", &app.id, socket_id);
         }
         self.connections -= 1;
         self.hub.close(id, self.sockets.now);

@@ -4,11 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use clarim_hub::{
-    Apps, BusCommand, ChannelEvent, ChannelKey, ConnectionEvent, DeliveryAck, Migration, Outputs,
-    WorkerId, WorkerMessage,
-};
-use clarim_protocol::cluster::{NodeId, Trace};
+use clarim_hub::{Output, OutputSink, WorkerId, WorkerMessage};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
@@ -128,7 +124,6 @@ pub(crate) struct Ways {
 pub(crate) struct Inboxes {
     inboxes: Arc<[Arc<Inbox>]>,
     full: Arc<AtomicUsize>,
-    compression: bool,
     /// In a cluster, the way to its bus.
     outgoing: Option<Outgoing>,
     /// The way to the webhooks.
@@ -142,22 +137,12 @@ pub(crate) struct Inboxes {
 }
 
 impl Inboxes {
-    /// `compression`: whether connections may agree on it.
-    pub(crate) fn new(workers: u16, compression: bool, ways: Ways) -> Self {
+    pub(crate) fn new(workers: u16, ways: Ways) -> Self {
         let Ways { outgoing, webhooks, audience, traces } = ways;
         let full = Arc::<AtomicUsize>::default();
         let inbox = |_| Arc::new(Inbox { full: full.clone(), ..Inbox::default() });
         let inboxes = (0..workers).map(inbox).collect();
-        Self {
-            inboxes,
-            full,
-            compression,
-            outgoing,
-            webhooks,
-            tap: Arc::default(),
-            audience,
-            traces,
-        }
+        Self { inboxes, full, outgoing, webhooks, tap: Arc::default(), audience, traces }
     }
 
     /// Whether no worker has too much to do. What waits for the bus doesn't count.
@@ -172,6 +157,11 @@ impl Inboxes {
     /// Bytes that wait for each worker.
     pub(crate) fn bytes(&self) -> Vec<usize> {
         self.inboxes.iter().map(|inbox| inbox.bytes()).collect()
+    }
+
+    /// Whether no inbox, nor the bus's queue, holds more than it should.
+    pub(crate) fn has_room(&self) -> bool {
+        self.workers_have_room() && self.outgoing.as_ref().is_none_or(Outgoing::has_room)
     }
 
     /// Waits until every inbox has room. `false`: one hasn't, for too long.
@@ -190,47 +180,27 @@ impl Inboxes {
     }
 }
 
-impl Outputs for Inboxes {
-    fn post(&self, worker: WorkerId, entry: WorkerMessage) {
-        self.inboxes[usize::from(worker.0)].push(entry);
-    }
-
-    fn has_room(&self) -> bool {
-        self.workers_have_room() && self.outgoing.as_ref().is_none_or(Outgoing::has_room)
-    }
-
-    fn compresses(&self) -> bool {
-        self.compression
-    }
-
-    fn fact(&self, fact: ChannelEvent) {
-        if let Some(audience) = &self.audience {
-            audience.fact(&fact);
-        }
-        self.webhooks.take(fact);
-    }
-
-    fn happened(&self, happening: ConnectionEvent) {
-        if let Some(audience) = &self.audience {
-            audience.happened(&happening);
-        }
-    }
-
-    fn moved(&self, moved: Migration) {
-        self.webhooks.take_moved(moved);
-    }
-
-    fn node_id(&self) -> Option<NodeId> {
-        self.outgoing.as_ref().map(|outgoing| outgoing.id)
-    }
-
-    fn arrived(&self, apps: &Apps, channel: &ChannelKey, trace: Trace) -> Option<DeliveryAck> {
-        self.traces.as_ref()?.arrived(apps, channel, trace)
-    }
-
-    fn tell(&self, told: BusCommand) {
-        if let Some(outgoing) = &self.outgoing {
-            outgoing.tell(told);
+impl OutputSink for Inboxes {
+    fn execute(&self, output: Output) {
+        match output {
+            Output::Worker(worker, message) => self.inboxes[usize::from(worker.0)].push(message),
+            Output::Bus(command) => {
+                if let Some(outgoing) = &self.outgoing {
+                    outgoing.tell(command);
+                }
+            }
+            Output::ChannelEvent(event) => {
+                if let Some(audience) = &self.audience {
+                    audience.fact(&event);
+                }
+                self.webhooks.take(event);
+            }
+            Output::ConnectionEvent(event) => {
+                if let Some(audience) = &self.audience {
+                    audience.happened(&event);
+                }
+            }
+            Output::Migration(migration) => self.webhooks.take_moved(migration),
         }
     }
 }
@@ -238,24 +208,25 @@ impl Outputs for Inboxes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clarim_hub::{Apps, DeliveryAck};
 
     fn entry(bytes: usize) -> WorkerMessage {
         let frame = clarim_protocol::Frame::text(&vec![b'x'; bytes]);
         let (connection, socket_id) = (clarim_hub::ConnectionId(0), "1.1".parse().unwrap());
-        WorkerMessage::Tell { connection, socket_id, frame }
+        WorkerMessage::Send { connection, socket_id, frame }
     }
 
     fn inboxes(workers: u16) -> Inboxes {
         let (webhooks, _) = crate::webhooks::channel(&crate::settings::ServerSettings::default());
         let ways = Ways { outgoing: None, webhooks, audience: None, traces: None };
-        Inboxes::new(workers, false, ways)
+        Inboxes::new(workers, ways)
     }
 
     #[tokio::test(start_paused = true)]
     async fn publishers_wait_for_room_and_then_give_up() {
         let inboxes = inboxes(2);
         assert!(inboxes.room().await);
-        inboxes.post(WorkerId(1), entry(MAX_BYTES));
+        inboxes.execute(Output::Worker(WorkerId(1), entry(MAX_BYTES)));
         assert!(!inboxes.room().await);
         let waiting = tokio::spawn({
             let inboxes = inboxes.clone();
@@ -274,7 +245,8 @@ mod tests {
             let apps = Apps::new([clarim_hub::app::App::new("1", "key", "secret")]);
             let app = apps.find_by_id("1").unwrap();
             let receipt = Some(DeliveryAck::new(move |_| drop(sender)));
-            inboxes.post(WorkerId(0), WorkerMessage::Terminate { app, user: "1".into(), receipt });
+            let message = WorkerMessage::Terminate { app, user: "1".into(), receipt };
+            inboxes.execute(Output::Worker(WorkerId(0), message));
             receiver
         };
         let before = wait();
@@ -288,11 +260,11 @@ mod tests {
     async fn nothing_is_slept_through() {
         let inboxes = inboxes(1);
         let inbox = inboxes.of(WorkerId(0));
-        inboxes.post(WorkerId(0), entry(1));
+        inboxes.execute(Output::Worker(WorkerId(0), entry(1)));
         assert!(!inbox.fall_asleep(), "an entry is waiting");
         inbox.take(&mut Vec::new());
         assert!(inbox.fall_asleep());
-        inboxes.post(WorkerId(0), entry(1));
+        inboxes.execute(Output::Worker(WorkerId(0), entry(1)));
         tokio::time::timeout(Duration::from_secs(1), inbox.woken()).await.unwrap();
     }
 }

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use clarim_hub::app::{App, Hooks};
-use clarim_hub::{Apps, Node, WorkerId};
+use clarim_hub::{Apps, Node, NodeConfig, WorkerId};
 use rustls::ServerConfig;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
@@ -97,7 +97,7 @@ impl Server {
         let workers = settings.workers.get();
         let address = listeners.first().map(TcpListener::local_addr).transpose()?;
         let id = settings.scaling.is_some().then(new_node_id).transpose()?;
-        let (outgoing, incoming) = id.map(outgoing::channel).unzip();
+        let (outgoing, incoming) = id.map(|_| outgoing::channel()).unzip();
         let (webhooks, hooking) = webhooks::channel(&settings);
         let apps = with_hooks(apps, &settings.webhooks, settings.events);
         let traced = settings.traces.as_ref().map(|url| traces::start(url, id));
@@ -108,10 +108,12 @@ impl Server {
             audience: settings.events.then(Arc::default),
             traces: traces.map(Arc::new),
         };
-        let inboxes = Inboxes::new(workers, settings.compression, ways);
+        let inboxes = Inboxes::new(workers, ways);
         // A clock before 1970 is no worse than one that is wrong.
         let epoch = since_1970();
-        let node = Arc::new(Node::new(Apps::new(apps), workers, epoch, inboxes));
+        let compression = settings.compression;
+        let config = NodeConfig { workers, epoch, node_id: id, compression };
+        let node = Arc::new(Node::new(Apps::new(apps), config, inboxes));
         let (lead, phase) = Lead::new();
         let metrics = Arc::new(Metrics::new(workers));
         let (doors, arrivals) = Doors::new(workers);
@@ -144,7 +146,7 @@ impl Server {
             webhooks: webhooks.counts.clone(),
             inspector: inspector.map(Arc::new),
         };
-        let last_word = Arc::new(LastWord(node.post().audience.clone()));
+        let last_word = Arc::new(LastWord(node.sink().audience.clone()));
         let mut start = Start {
             lead: lead.clone(),
             http: http.clone(),
@@ -215,7 +217,7 @@ impl Server {
     /// ```
     #[must_use]
     pub fn events(&self) -> Option<Events> {
-        let audience = self.node.post().audience.as_ref()?;
+        let audience = self.node.sink().audience.as_ref()?;
         Some(audience.listen(self.node.clone()))
     }
 
@@ -293,7 +295,7 @@ impl ServedApps {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn set(&self, apps: Vec<App>, webhooks: HashMap<String, Vec<Webhook>>) {
-        let is_heard = self.node.post().audience.is_some();
+        let is_heard = self.node.sink().audience.is_some();
         self.node.apps().set(with_hooks(apps, &webhooks, is_heard));
         self.webhooks.set(webhooks);
     }

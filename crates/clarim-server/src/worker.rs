@@ -54,14 +54,14 @@ pub(crate) async fn run(plan: Plan) -> io::Result<()> {
     #[cfg(feature = "descriptor-tables")]
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES)?;
     let Plan { id, http, doors, mut arrivals, mut asks, pulse, .. } = plan;
-    let _closing = Closing(http.node.post().of(id));
+    let _closing = Closing(http.node.sink().of(id));
     let counters = http.counters.clone();
     counters.thread.set(u64::from(gettid().as_raw_nonzero().get().unsigned_abs()));
     let engine = Engine::new(id, &http.node, http.started, &http.settings, counters)?;
     #[expect(deprecated, reason = "sound here: the engine's poll stays open as long as registered")]
     let readiness = AsyncFd::with_interest(Readiness(engine.poll_fd()), Interest::READABLE)?;
     let engine = Rc::new(RefCell::new(engine));
-    let inbox = http.node.post().of(id);
+    let inbox = http.node.sink().of(id);
     let (phase, drain) = (http.phase.clone(), http.settings.drain);
     if let Some(listener) = plan.listener {
         let (listener, mut closed) = (watch(listener)?, phase.clone());

@@ -76,7 +76,7 @@ impl<B: Bus> Driver<B> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // What comes from the bus waits there while the workers can't keep up.
-            let has_room = self.node.post().workers_have_room();
+            let has_room = self.node.sink().workers_have_room();
             tokio::select! {
                 Some(first) = self.told.recv() => {
                     self.tell(first);
@@ -95,7 +95,7 @@ impl<B: Bus> Driver<B> {
 
     fn tell(&mut self, told: BusCommand) {
         let now = self.started.elapsed();
-        self.cluster.told(told, now, &mut Wires(&mut self.bus, &self.traffic));
+        self.cluster.execute(told, now, &mut Wires(&mut self.bus, &self.traffic));
     }
 
     fn ask(&mut self, asked: Asked) {
@@ -103,7 +103,7 @@ impl<B: Bus> Driver<B> {
         // Who has asked may have gone.
         let then = Box::new(move |gathered| drop(answer.send(gathered)));
         let wires = &mut Wires(&mut self.bus, &self.traffic);
-        self.cluster.ask((&app, question), self.started.elapsed(), wires, then);
+        self.cluster.ask(&app, question, self.started.elapsed(), wires, then);
     }
 
     fn tick(&mut self) {
@@ -119,7 +119,12 @@ impl<B: Bus> Driver<B> {
             Event::Message { subject, message } => {
                 self.traffic.messages_in.add(1);
                 self.traffic.bytes_in.add(message.len() as u64);
-                self.cluster.message(&subject, &message, now, wires);
+                let traces = self.node.sink().traces.as_ref();
+                let ack = traces.and_then(|traces| {
+                    let (channel, trace) = self.cluster.trace_of(&subject, &message)?;
+                    traces.arrived(self.node.apps(), channel, trace)
+                });
+                self.cluster.message(&subject, &message, ack.as_ref(), now, wires);
             }
             Event::Published { ticket, receivers } => {
                 self.cluster.published(ticket, receivers, now);
@@ -150,7 +155,7 @@ impl<B: Bus> Driver<B> {
         if !self.cluster.state().is_up {
             return;
         }
-        let bye = self.cluster.say_bye(&mut Wires(&mut self.bus, &self.traffic));
+        let bye = self.cluster.say_goodbye(&mut Wires(&mut self.bus, &self.traffic));
         loop {
             match self.bus.next().await {
                 Event::Published { ticket, .. } | Event::Lost { ticket } if ticket == bye => return,

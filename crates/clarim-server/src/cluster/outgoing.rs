@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clarim_hub::BusCommand;
-use clarim_protocol::cluster::NodeId;
 use tokio::sync::mpsc;
 
 /// Publishers wait while more than this many bytes do.
@@ -13,7 +12,6 @@ const MAX_BYTES: usize = 64 << 20;
 /// The workers' end.
 #[derive(Debug, Clone)]
 pub(crate) struct Outgoing {
-    pub(crate) id: NodeId,
     sender: mpsc::UnboundedSender<BusCommand>,
     bytes: Arc<AtomicUsize>,
 }
@@ -25,11 +23,11 @@ pub(crate) struct Incoming {
     bytes: Arc<AtomicUsize>,
 }
 
-/// A way for what `id` has for the bus.
-pub(crate) fn channel(id: NodeId) -> (Outgoing, Incoming) {
+/// Makes the queue of commands for the bus.
+pub(crate) fn channel() -> (Outgoing, Incoming) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let bytes = Arc::<AtomicUsize>::default();
-    (Outgoing { id, sender, bytes: bytes.clone() }, Incoming { receiver, bytes })
+    (Outgoing { sender, bytes: bytes.clone() }, Incoming { receiver, bytes })
 }
 
 impl Outgoing {

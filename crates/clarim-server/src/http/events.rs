@@ -222,7 +222,7 @@ impl Publisher<'_> {
                 "The bus to the other nodes has been lost for {seconds} s; nothing was published. Try again."
             )));
         }
-        if !self.node.post().room().await {
+        if !self.node.sink().room().await {
             return Err(Refused::busy(
                 "The server is over capacity; nothing was published. Try again.",
             ));
@@ -265,7 +265,7 @@ impl Publisher<'_> {
     fn show(&self, key: &ChannelKey, event: &Valid<'_>) {
         let (app, data) = (self.app(key.app), event.data.get());
         traffic::broadcasting(key.name.as_str(), event.name, data);
-        let post = self.node.post();
+        let post = self.node.sink();
         if post.tap.is_on() {
             post.tap.published(&app.id, key.name.as_str(), event.name, data);
         }
@@ -280,7 +280,7 @@ impl Publisher<'_> {
         count: usize,
         headers: Option<&HeaderMap>,
     ) -> Option<Traced<'_>> {
-        let traces = self.node.post().traces.as_ref()?;
+        let traces = self.node.sink().traces.as_ref()?;
         let first = events.first()?.channels.first()?;
         let (app, channel) = (&self.app(first.app).id, first.name.as_str());
         traces.publish(headers, &What { app, channel, count })

@@ -102,7 +102,7 @@ async fn read(
 ) -> Result<Answer, Refused> {
     match path {
         ["overview"] => return Ok(overview::answer(http, inspector)),
-        ["stream"] => return tap::answer(&http.node.post().tap, query),
+        ["stream"] => return tap::answer(&http.node.sink().tap, query),
         _ if !inspector.lists.take() => return Err(too_many()),
         _ => {}
     }

@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use clarim_hub::Totals;
+use clarim_protocol::ChannelKind;
 use serde_json::{Map, Value, json};
 
 use super::Inspector;
@@ -35,7 +35,8 @@ fn facts(http: &Http) -> Value {
     let connections: Vec<Value> =
         apps.counts().map(|(app, count)| json!({ "app": app.id, "connections": count })).collect();
     let totals = http.node.totals();
-    let kinds: Map<String, Value> = Totals::KINDS
+    let kinds: Map<String, Value> = ChannelKind::ALL
+        .map(ChannelKind::label)
         .into_iter()
         .zip(totals.channels)
         .map(|(kind, count)| (kind.to_owned(), count.into()))
@@ -57,7 +58,7 @@ fn facts(http: &Http) -> Value {
         "bytes_in": sum(|counters| &counters.bytes_received),
         "bytes_out": sum(|counters| &counters.bytes_sent),
         "outbox_bytes": sum(|counters| &counters.outbox_bytes),
-        "inbox_bytes": http.node.post().bytes().iter().sum::<usize>(),
+        "inbox_bytes": http.node.sink().bytes().iter().sum::<usize>(),
         "publishes": metrics.publishes(),
         "webhooks": webhooks,
         "cluster": http.cluster.as_ref().map(nodes),

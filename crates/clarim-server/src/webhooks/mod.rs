@@ -258,7 +258,7 @@ impl Plan {
                     };
                     match verdict {
                         Verdict::Tell(fact) => endpoints.hand_out(fact),
-                        Verdict::Keep(who) => node.say_kept(&who),
+                        Verdict::Keep(who) => node.publish_leave_suppressed(&who),
                         Verdict::Nothing => {}
                     }
                 }
