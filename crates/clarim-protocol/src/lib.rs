@@ -20,7 +20,6 @@
 pub mod auth;
 mod channel;
 pub mod client;
-pub mod cluster;
 pub mod deflate;
 mod error;
 pub mod frame;

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clarim_bus::{Bus, Event};
-use clarim_hub::cluster::{Cluster, ClusterSettings, ClusterState, TICK, Wire};
+use clarim_cluster::timing::TICK;
+use clarim_cluster::{NodeId, Versions};
+use clarim_hub::cluster::{Cluster, ClusterSettings, ClusterState, Wire};
 use clarim_hub::{BusCommand, Node};
-use clarim_protocol::cluster::NodeId;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
@@ -42,6 +43,7 @@ pub(super) async fn run(plan: Plan) {
         prefix: scaling.prefix,
         lease: scaling.lease,
         deadline: scaling.deadline,
+        versions: Versions::OWN,
     };
     let cluster = Cluster::new(node.clone(), id, settings);
     let bus = scaling.bus.connect();

@@ -7,9 +7,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clarim_cluster::{Gathered, NodeId, Query};
 use clarim_hub::Node;
-use clarim_hub::cluster::{ClusterState, Gathered};
-use clarim_protocol::cluster::{NodeId, Query};
+use clarim_hub::cluster::ClusterState;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::inbox::Inboxes;

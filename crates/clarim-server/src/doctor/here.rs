@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use clarim_protocol::cluster::NODE;
+use clarim_cluster::subject::NODE;
 use rustix::process::{Pid, Resource, getrlimit};
 use tokio::time::timeout;
 
@@ -176,7 +176,7 @@ fn down(kind: &str, reason: &str) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use clarim_protocol::cluster::{NodeId, node_subject};
+    use clarim_cluster::{NodeId, node_subject};
 
     use super::*;
     use crate::doctor::Level;

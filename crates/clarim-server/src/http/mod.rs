@@ -19,9 +19,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use clarim_cluster::Query;
 use clarim_hub::{DeliveryAck, Node, Refusal};
 use clarim_protocol::Code;
-use clarim_protocol::cluster::Query;
 use hyper::body::Body;
 use hyper::header::{AUTHORIZATION, CONNECTION, HeaderMap, HeaderValue, ORIGIN};
 use hyper::server::conn::{http1, http2};

@@ -197,7 +197,11 @@ fn bus(cluster: &Cluster, sheet: &mut Sheet<'_>) -> fmt::Result {
     let help = "Messages that the bus has not taken: what they said stayed on this node";
     sheet.counter("clarim_bus_messages_lost", help, state.lost)?;
     let help = "Messages on our subjects that were none of ours";
-    sheet.counter("clarim_bus_rubbish", help, state.invalid)
+    sheet.counter("clarim_bus_rubbish", help, state.invalid)?;
+    let help = "Messages of newer cluster protocol versions, which were skipped";
+    sheet.counter("clarim_bus_messages_skipped", help, state.skipped)?;
+    let help = "Cluster protocol version in use: the newest that all nodes speak";
+    sheet.gauge("clarim_bus_protocol_version", help, state.version.into())
 }
 
 /// CPU time of a thread of this process; 0 where the system does not tell.

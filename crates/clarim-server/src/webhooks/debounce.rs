@@ -4,14 +4,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use clarim_cluster::timing::{JOIN_DEBOUNCE, LEAVE_DEBOUNCE};
 use clarim_hub::{ChannelEvent, Migration, Occupant};
-
-/// As long as at Pusher.
-const PAUSE: Duration = Duration::from_secs(3);
-
-/// In a cluster it is held back, too, that somebody has come: for as long as it takes the node that they had
-/// left to say that it has not told so yet.
-const COMING: Duration = Duration::from_millis(500);
 
 /// What is to be done now.
 #[derive(Debug, PartialEq, Eq)]
@@ -105,8 +99,11 @@ impl Debounce {
 
     fn hold(&mut self, who: Occupant, fact: ChannelEvent, now: Duration) {
         self.number += 1;
-        let (queue, pause) =
-            if is_leaving(&fact) { (&mut self.leaving, PAUSE) } else { (&mut self.coming, COMING) };
+        let (queue, pause) = if is_leaving(&fact) {
+            (&mut self.leaving, LEAVE_DEBOUNCE)
+        } else {
+            (&mut self.coming, JOIN_DEBOUNCE)
+        };
         queue.push_back((now + pause, self.number, who.clone()));
         self.held.insert(who, (self.number, fact));
     }
@@ -204,7 +201,7 @@ mod tests {
         assert_eq!(from.due(SECOND * 3), [removed("ana")]);
         assert_eq!(to.take(added("ana"), SECOND * 3), Verdict::Nothing);
         assert_eq!(from.moved(Migration::Away(who("ana"))), Verdict::Nothing, "it has been told");
-        assert_eq!(to.next(), Some(SECOND * 3 + COMING));
+        assert_eq!(to.next(), Some(SECOND * 3 + JOIN_DEBOUNCE));
         assert_eq!(to.due(SECOND * 4), [added("ana")]);
     }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clarim_bus::{Address, Bus, Event, Ticket};
-use clarim_protocol::ChannelName;
-use clarim_protocol::cluster::{
+use clarim_cluster::{
     ClusterMessage, ExternalEvent, NodeId, channel_subject, encode, nodes_subject,
 };
+use clarim_protocol::ChannelName;
 use tokio::sync::{OnceCell, mpsc, oneshot};
 use tokio::time::timeout;
 
