@@ -2,7 +2,6 @@
 
 use std::any::Any;
 
-use clarim_protocol::ChannelKind;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -217,7 +216,7 @@ impl Inner {
     ) -> Result<Vec<Publication>, Error> {
         let (mut open, mut encrypted) = (Vec::new(), Vec::new());
         for channel in channels {
-            let is_encrypted = channel.parse()?.kind() == ChannelKind::Encrypted;
+            let is_encrypted = channel.parse()?.kind().is_encrypted();
             let names = if is_encrypted { &mut encrypted } else { &mut open };
             let name = channel.as_str().to_owned();
             if !names.contains(&name) {

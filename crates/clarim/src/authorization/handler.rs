@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use clarim_protocol::rest::Params;
-use clarim_protocol::{ChannelKind, ChannelName, SocketId};
+use clarim_protocol::{ChannelName, SocketId};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -169,7 +169,7 @@ where
         let channel_data = member.map(|member| encode(&member)).transpose()?;
         let auth = self.key()?.sign_channel(socket_id, name.as_str(), channel_data.as_deref());
         let master_key = self.clarim.settings().master_key.as_ref();
-        let is_encrypted = name.kind() == ChannelKind::Encrypted;
+        let is_encrypted = name.kind().is_encrypted();
         let shared_secret =
             master_key.filter(|_| is_encrypted).map(|key| key.shared_secret(name.as_str()));
         Ok(Admission { auth, channel_data, shared_secret, user_data: None })

@@ -6,7 +6,6 @@ use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::routing::get;
-use clarim_protocol::ChannelKind;
 
 use super::callback::Answer;
 use super::handler::Authorizer;
@@ -54,7 +53,7 @@ where
         if let Err(error) = settings.key() {
             problems.push(error.to_string());
         }
-        let encrypted = self.rules.iter().find(|rule| rule.kind == ChannelKind::Encrypted);
+        let encrypted = self.rules.iter().find(|rule| rule.kind.is_encrypted());
         if let (Some(rule), None) = (encrypted, &settings.master_key) {
             let channel = rule.pattern.to_string();
             problems.push(Error::NoEncryptionKey { channel }.to_string());
