@@ -197,7 +197,7 @@ test('kinds of channels', { timeout: 600_000 }, async () => {
 	for (const block of find('3.4', 'js').filter(({ name }) => !name)) await type(ana, block);
 	await says(ana, all);
 	const other = await open('/?user=Bruno');
-	await waitFor('Bruno in the document', () => ana.lines.includes('Bruno has come'));
+	await waitFor('Bruno in the document', () => ana.lines.includes('Bruno joined'));
 	await other.close();
 	await says(ana, bruno);
 	browser.expect(/403/);
@@ -293,7 +293,7 @@ test('the dashboard, cursors, and troubleshooting', { timeout: 300_000 }, async 
 	await type(ana, find('11.3', 'js')[0]);
 	await says(bruno, find('11.3', 'text')[0]);
 	const dashboard = bruno.tab.getByRole('region', { name: 'Dashboard' });
-	await dashboard.getByText('Asked for: 2 messages of 1 people').waitFor();
+	await dashboard.getByText('Polled: 2 messages of 1 people').waitFor();
 	await dashboard.getByText('Pushed: 2 messages of 1 people').waitFor({ timeout: 35_000 });
 	for (const block of find('12', 'sh')) await follow(block);
 	await dashboard.getByText('Pushed: 1 messages of 1 people').waitFor();
