@@ -102,9 +102,9 @@ test('usePresenceChannel', LIMIT, async () => {
 	await shows(ana, 'p', 'Online: Ana, Bia');
 	await shows(bia, 'p', 'Online: Ana, Bia');
 	await send('presence-chat.1', 'App\\Events\\MessageSent', { user: 'Bia', text: 'Oi' });
-	await shows(ana, 'li', '1 here,Bia has come,Bia: Oi');
+	await shows(ana, 'li', '1 here,Bia joined,Bia: Oi');
 	await bia.context().close();
-	await shows(ana, 'li', '1 here,Bia has come,Bia: Oi,Bia has gone');
+	await shows(ana, 'li', '1 here,Bia joined,Bia: Oi,Bia left');
 	await shows(ana, 'p', 'Online: Ana');
 });
 
