@@ -83,7 +83,7 @@ test('a user is terminated with all tabs and does not come back; another one hea
 	for (const client of tabs) await state(client, 'disconnected');
 	const [member] = await removed;
 	assert.equal(member.id, 7);
-	await waitFor('the note', async () => (await text(id(page, 'note'))).includes('user 7 are closed'));
+	await waitFor('the note', async () => (await text(id(page, 'note'))).includes('user 7 were closed'));
 	await waitFor('the list without them', async () => await rows(page, 'connection-list').count() === 1);
 	// pusher-js would be back in a second, if it came back.
 	await delay(1_500);

@@ -1,4 +1,4 @@
-// The page as a whole: the way in, the sections, the clock.
+// Login, tabs and the polling timer.
 
 import { forgetToken, get, hasToken, setToken } from './api.js';
 import { element, id } from './dom.js';
@@ -62,7 +62,7 @@ function ask(problem) {
 
 let isAsking = false;
 
-/** Asks for what is new, one question at a time. Hidden pages ask nothing. */
+/** Polls the server, one request at a time. Hidden pages don't poll. */
 async function tick() {
 	if (isAsking || document.hidden || (!isInside && !id('entry').hidden)) return;
 	isAsking = true;
