@@ -347,7 +347,7 @@ test('who is not in a conversation is refused, and told so', LIMIT, async () => 
 	const headers = { 'X-CSRF-TOKEN': await token(ana) };
 	assert.equal((await request(ana, 'POST', path, { id: randomUUID(), body: 'oi' }, headers)).status, 403);
 	await ana.goto(`${demo.url}/chat/3`);
-	await ana.getByRole('alert').getByText('Esta conversa não é sua').waitFor();
+	await ana.getByRole('alert').getByText('Sem acesso a esta conversa').waitFor();
 	assert.equal(await ana.locator('.composer').count(), 0);
 	await shot(ana, 'chat-forbidden');
 	await ana.getByText('Voltar às suas conversas').click();

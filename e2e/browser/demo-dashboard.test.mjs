@@ -198,7 +198,7 @@ test('while it is loaded, and when that fails, the page says so', LIMIT, async (
 	const card = page.locator('[data-metric=cpu]');
 	await card.getByLabel('Avisar acima de').fill('-1');
 	await card.getByRole('button', { name: 'Salvar limite' }).click();
-	await card.getByRole('alert').getByText('Escreva um número').waitFor();
+	await card.getByRole('alert').getByText('Informe um número').waitFor();
 });
 
 test('both languages, light and dark, small and large', LIMIT, async () => {

@@ -260,7 +260,7 @@ test('a new document is in everybody’s list, and one that is not yours is refu
 	await carla.locator('.document').getByText('Rascunho de Bruno e Carla').waitFor();
 	assert.equal(await ana.getByText('Rascunho de Bruno e Carla').count(), 0);
 	await ana.goto(`${demo.url}/editor/3`);
-	await ana.getByText('Este documento não é seu').waitFor();
+	await ana.getByText('Sem acesso a este documento').waitFor();
 	await accessible(ana, 'the refusal');
 	await shot(ana, 'editor-forbidden');
 });

@@ -44,7 +44,7 @@ test('a notification is a toast, a number and a line, in every tab of the user',
 	await ana.goto(`${demo.url}/notifications`);
 	await ana.locator('select[name=to]').selectOption('2');
 	await ana.locator('textarea[name=text]').fill('A reunião começou!');
-	await ana.getByRole('button', { name: 'Mandar' }).click();
+	await ana.getByRole('button', { name: 'Enviar' }).click();
 	for (const tab of tabs) {
 		await tab.locator('.toast').getByText('Aviso de Ana Souza').waitFor();
 		await counts(tab, 1);
@@ -109,7 +109,7 @@ test('what was told while the network was cut is there when it is back', LIMIT, 
 	network.cut();
 	await disconnected(bruno);
 	await tell(ana, 2, 'enquanto isso');
-	await bruno.getByText('Sem conexão. O que chegar agora').waitFor();
+	await bruno.getByText('Sem conexão. As novas notificações').waitFor();
 	await shot(bruno, 'notifications-offline');
 	network.mend();
 	await reconnected(bruno);

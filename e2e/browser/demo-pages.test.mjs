@@ -195,7 +195,7 @@ test('who is no longer logged in is told so, and comes back', LIMIT, async () =>
 	await page.locator('.composer').fill('tarde demais');
 	await page.locator('.composer').press('Enter');
 	await page.waitForURL('**/login?expired');
-	await page.getByRole('alert').getByText('A sessão terminou. Entre de novo.').waitFor();
+	await page.getByRole('alert').getByText('A sessão expirou. Entre de novo.').waitFor();
 	await accessible(page, 'the expired session');
 	await page.getByRole('button', { name: 'Ana', exact: true }).click();
 	await connected(page);

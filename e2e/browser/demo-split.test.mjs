@@ -145,7 +145,7 @@ test('what the scheduler measures is pushed to the dashboard, and tells whose li
 	});
 	assert.ok((await stored('SELECT at FROM metrics')).includes(String(pushed[0].at)), 'by another process, in the same database');
 	// The server is another process here.
-	await ana.locator('[data-metric=connections]').getByText('O servidor de eventos é outro processo').waitFor();
+	await ana.locator('[data-metric=connections]').getByText('O servidor Clarim roda em outro processo').waitFor();
 
 	const second = await ana.context().newPage();
 	await second.goto(`${url}/chat`);

@@ -33,7 +33,7 @@ const WORDS = {
 		webhooksHint: 'The latest webhook requests of this node. Send again puts the events back into the queue.',
 		refresh: 'Refresh', noDeliveries: 'No webhooks sent yet.',
 		endpoint: 'Endpoint', state: 'State', attempts: 'Attempts', replay: 'Send again', replayed: 'The events were queued again.',
-		trying: 'retrying', failed: 'failed', sentState: 'sent',
+		trying: 'pending', failed: 'failed', sentState: 'sent',
 	},
 	'pt-BR': {
 		inspector: 'inspetor', title: 'Clarim: inspetor', app: 'App', sections: 'Seções',
@@ -67,7 +67,7 @@ const WORDS = {
 		webhooksHint: 'As últimas requisições de webhook deste nó. Enviar de novo devolve os eventos à fila.',
 		refresh: 'Atualizar', noDeliveries: 'Nenhum webhook enviado ainda.',
 		endpoint: 'Endpoint', state: 'Estado', attempts: 'Tentativas', replay: 'Enviar de novo', replayed: 'Os eventos voltaram para a fila.',
-		trying: 'tentando de novo', failed: 'falhou', sentState: 'enviado',
+		trying: 'pendente', failed: 'falhou', sentState: 'enviado',
 	},
 };
 
