@@ -435,14 +435,14 @@ const guest = 1000 + Math.floor(Math.random() * 9000);
 const me = () => ({ user_id: memberId, user_info: { name: t('guest', { n: guest }) } });
 
 // Events in flight with their send times, to match them on arrival.
-let travelling = [];
+let inFlight = [];
 
 function arrived({ channel, event, data, user_id: user }) {
 	const now = performance.now();
-	travelling = travelling.filter(({ at }) => now - at < 30_000);
-	const i = travelling.findIndex((sent) =>
+	inFlight = inFlight.filter(({ at }) => now - at < 30_000);
+	const i = inFlight.findIndex((sent) =>
 		sent.channel === channel && sent.name === event && sent.data === data);
-	const latency = i < 0 ? undefined : now - travelling.splice(i, 1)[0].at;
+	const latency = i < 0 ? undefined : now - inFlight.splice(i, 1)[0].at;
 	const from = user === undefined ? '' : ` ← ${nameOf(channel, user)}`;
 	log.add('in', { channel, event: event + from, data, latency });
 }
@@ -535,7 +535,7 @@ function renderKind() {
 }
 
 /** Shows a message below a form and marks the invalid `field`, if any. */
-function tell(note, text, tone, field) {
+function showMessage(note, text, tone, field) {
 	for (const input of el(note).closest('form').elements) {
 		input.ariaInvalid = input === field ? 'true' : null;
 	}
@@ -549,8 +549,8 @@ function subscribe(event) {
 	event.preventDefault();
 	const field = el('channel-input');
 	const name = field.value.trim();
-	if (!validChannel(name)) return tell('channel-problem', t('badChannel'), 'bad', field);
-	tell('channel-problem', '', '');
+	if (!validChannel(name)) return showMessage('channel-problem', t('badChannel'), 'bad', field);
+	showMessage('channel-problem', '', '');
 	el('event-channel').value = name;
 	client.subscribe(name, me());
 }
@@ -560,7 +560,7 @@ function readEvent() {
 	const [channel, name, data] =
 		['event-channel', 'event-name', 'event-data'].map((id) => el(id).value.trim());
 	const wrong = (id, text) => {
-		tell('send-note', text, 'bad', el(id));
+		showMessage('send-note', text, 'bad', el(id));
 		el(id).focus();
 	};
 	if (!validChannel(channel)) return wrong('event-channel', t('badChannel'));
@@ -579,15 +579,15 @@ async function send(submit) {
 	const { channel, name, data } = event;
 	log.add('out', { channel, event: name, data });
 	const sent = { channel, name, data, at: performance.now() };
-	travelling.push(sent);
+	inFlight.push(sent);
 	try {
 		await post('events', { name, channel, data });
 		const here = client.channels.get(channel)?.state === 'subscribed';
-		tell('send-note', t(here ? 'sent' : 'sentElsewhere', { channel }), here ? 'good' : '');
+		showMessage('send-note', t(here ? 'sent' : 'sentElsewhere', { channel }), here ? 'good' : '');
 	} catch (error) {
-		travelling = travelling.filter((other) => other !== sent);
+		inFlight = inFlight.filter((other) => other !== sent);
 		log.add('error', { key: 'rejected', channel, data: error.message });
-		tell('send-note', error.message, 'bad');
+		showMessage('send-note', error.message, 'bad');
 	}
 }
 
@@ -597,7 +597,7 @@ function whisper() {
 	const name = event.name.startsWith('client-') ? event.name : `client-${event.name}`;
 	client.whisper(event.channel, name, event.value);
 	log.add('out', { channel: event.channel, event: name, data: event.data });
-	tell('send-note', t('whispered'), 'good');
+	showMessage('send-note', t('whispered'), 'good');
 }
 
 function checkJson() {
@@ -607,7 +607,7 @@ function checkJson() {
 	} catch (error) {
 		problem = t('badJson', { reason: error.message });
 	}
-	tell('send-note', problem, 'bad', problem && el('event-data'));
+	showMessage('send-note', problem, 'bad', problem && el('event-data'));
 	renderSnippet();
 }
 
@@ -690,8 +690,8 @@ function translate() {
 	for (const node of document.querySelectorAll('[data-t]')) node.textContent = t(node.dataset.t);
 	el('filter').ariaLabel = el('filter').placeholder = t('filter');
 	el('language').value = language;
-	tell('send-note', '', '');
-	tell('channel-problem', '', '');
+	showMessage('send-note', '', '');
+	showMessage('channel-problem', '', '');
 	renderKind();
 	log.render();
 	render();

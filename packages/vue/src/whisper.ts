@@ -38,29 +38,29 @@ export function useWhisper<T extends object>(
 } {
 	const { expiry = 2000, key = (payload, userId) => userId ?? JSON.stringify(payload), onWhisper } = options;
 	const recent = shallowRef<readonly T[]>([]);
-	const heard = new Map<unknown, { payload: T; timer?: ReturnType<typeof setTimeout> }>();
+	const lastWhispers = new Map<unknown, { payload: T; timer?: ReturnType<typeof setTimeout> }>();
 
 	const show = (): void => {
-		recent.value = [...heard.values()].map(({ payload }) => payload);
+		recent.value = [...lastWhispers.values()].map(({ payload }) => payload);
 	};
-	const drop = (who: unknown): void => {
-		clearTimeout(heard.get(who)?.timer);
-		heard.delete(who);
+	const drop = (sender: unknown): void => {
+		clearTimeout(lastWhispers.get(sender)?.timer);
+		lastWhispers.delete(sender);
 	};
 	const forget = (which: (payload: T) => boolean): void => {
-		for (const [who, { payload }] of heard) if (which(payload)) drop(who);
+		for (const [sender, { payload }] of lastWhispers) if (which(payload)) drop(sender);
 		show();
 	};
-	const hear = (payload: T, { user_id: id }: { user_id?: unknown } = {}): void => {
+	const receive = (payload: T, { user_id: id }: { user_id?: unknown } = {}): void => {
 		// A number, if the application signed a number.
 		const userId = id === undefined ? undefined : String(id);
-		const who = key(payload, userId);
-		clearTimeout(heard.get(who)?.timer);
-		heard.set(who, {
+		const sender = key(payload, userId);
+		clearTimeout(lastWhispers.get(sender)?.timer);
+		lastWhispers.set(sender, {
 			payload,
 			...(expiry > 0 && {
 				timer: setTimeout(() => {
-					heard.delete(who);
+					lastWhispers.delete(sender);
 					show();
 				}, expiry),
 			}),
@@ -82,7 +82,7 @@ export function useWhisper<T extends object>(
 		watch(channel, (joined, _before, onCleanup) => {
 			if (!joined) return;
 			const unbinds = [
-				listen(joined, `.client-${event}`, hear),
+				listen(joined, `.client-${event}`, receive),
 				// A user who left doesn't type. Presence channels only: there `id` is the default key.
 				bind(joined.subscription, 'pusher:member_removed', ({ id }: { id: unknown }) => {
 					drop(String(id));

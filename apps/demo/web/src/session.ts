@@ -29,7 +29,7 @@ export async function loadSession(): Promise<SessionInfo> {
 /** Returns the user, on pages that require a login. */
 export function me(): User {
 	const user = session.value?.user;
-	if (!user) throw new Error('nobody is logged in');
+	if (!user) throw new Error('not logged in');
 	return user;
 }
 
