@@ -10,8 +10,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::compare::{Peers, free_port, ports};
-use crate::server::Cores;
+use crate::servers::peers::Peers;
+use crate::servers::ports::{free_port, ports};
+use crate::servers::server::Cores;
 use budget::{Budgets, Judgement};
 use callgrind::Cost;
 use guards::{Counter, GUARDS, Guard};

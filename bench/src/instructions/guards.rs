@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::callgrind::{Cost, OPTIONS};
-use crate::fanout::Fanout;
-use crate::load::{Churn, Load};
-use crate::server::{Cores, Peer, Server};
+use crate::loads::Load;
+use crate::loads::connections::Churn;
+use crate::servers::peers::Peer;
+use crate::servers::server::{Cores, Server};
+use crate::subscribers::fanout::Fanout;
 
 /// Where callgrind's files are left, for other programs that read them.
 const FOLDER: &str = "target/instructions";

@@ -247,7 +247,7 @@ pub struct Tls {
 #[derive(Debug, Clone)]
 pub struct Scaling {
     /// The bus between the nodes.
-    pub bus: clarim_bus::Address,
+    pub bus: clarim_bus::Bus,
     /// What all names on the bus begin with.
     pub prefix: String,
     /// A node that is silent for so long is given up.
@@ -261,7 +261,7 @@ pub struct Scaling {
 impl Scaling {
     /// With the defaults of every setting.
     #[must_use]
-    pub fn new(bus: clarim_bus::Address) -> Self {
+    pub fn new(bus: clarim_bus::Bus) -> Self {
         Self {
             bus,
             prefix: keys::SCALING_CHANNEL.default.to_owned(),
