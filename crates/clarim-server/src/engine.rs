@@ -17,13 +17,13 @@ use clarim_protocol::{Code, Frame, SocketId};
 use mio::{Events, Poll};
 
 use crate::accept::Guest;
+use crate::config::ServerConfig;
 use crate::events::Ended;
 use crate::http::Agreed;
 use crate::inbox::{Inbox, Inboxes};
 use crate::inspector::{Ask, PAGE, Page, Row, Which};
 use crate::lag::Lag;
 use crate::metrics::Counters;
-use crate::settings::ServerSettings;
 use crate::sockets::{End, SocketTable};
 use crate::traffic;
 use crate::transport::Transport;
@@ -85,7 +85,7 @@ impl Engine {
         id: WorkerId,
         node: &Arc<Node<Inboxes>>,
         started: Instant,
-        settings: &ServerSettings,
+        settings: &ServerConfig,
         counters: Arc<Counters>,
     ) -> io::Result<Self> {
         let compression = settings.compression;

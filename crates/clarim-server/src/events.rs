@@ -16,7 +16,7 @@ use crate::queue::{BYTES, Queue, Waiting, queue};
 /// Something that has happened.
 ///
 /// What is said of connections is said of those to this node. What is said of channels as a whole is what
-/// [webhooks](crate::settings::ServerSettings::webhooks) say, though at once: who comes back within three
+/// [webhooks](crate::config::ServerConfig::webhooks) say, though at once: who comes back within three
 /// seconds has left and has come. In a cluster one of the nodes says it, as with webhooks.
 ///
 /// In all of them `app` is the app's id, `socket_id` the public id of the connection, and `channel` the

@@ -135,7 +135,7 @@ pub(crate) struct Inboxes {
     webhooks: Webhooks,
     /// Where events go while somebody watches them.
     pub(crate) tap: Arc<Tap>,
-    /// Who is told of all that happens, if anybody wants to be: see `ServerSettings::events`.
+    /// Who is told of all that happens, if anybody wants to be: see `ServerConfig::events`.
     pub(crate) audience: Option<Arc<Audience>>,
     /// If the way of events is traced.
     pub(crate) traces: Option<Arc<Traces>>,
@@ -246,7 +246,7 @@ mod tests {
     }
 
     fn inboxes(workers: u16) -> Inboxes {
-        let (webhooks, _) = crate::webhooks::channel(&crate::settings::ServerSettings::default());
+        let (webhooks, _) = crate::webhooks::channel(&crate::config::ServerConfig::default());
         let ways = Ways { outgoing: None, webhooks, audience: None, traces: None };
         Inboxes::new(workers, false, ways)
     }

@@ -28,7 +28,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::client::{self, Reach};
+use crate::client::{self, EgressPolicy};
 use crate::metrics::Counter;
 use crate::phase::{Follow, Phase};
 
@@ -238,7 +238,7 @@ impl Export {
     /// Sends until the server has closed, and then what is left.
     pub(crate) async fn run(self, mut phase: Follow) -> io::Result<()> {
         let Self { provider, requests, is_tls, counts } = self;
-        let client = client::client(is_tls, PATIENCE, Reach::Anywhere)?;
+        let client = client::client(is_tls, PATIENCE, EgressPolicy::Anywhere)?;
         let mut sending = std::pin::pin!(send_all(client, requests, counts));
         tokio::select! {
             () = &mut sending => {}

@@ -12,10 +12,10 @@ use clarim_hub::cluster::{ClusterState, Gathered};
 use clarim_protocol::cluster::{NodeId, Query};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::config::Scaling;
 use crate::inbox::Inboxes;
 use crate::metrics::Counter;
 use crate::phase::Follow;
-use crate::settings::Scaling;
 pub(crate) use outgoing::{Incoming, Outgoing};
 
 /// What the rest of the server knows of the cluster. Cloning is cheap.

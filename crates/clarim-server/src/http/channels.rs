@@ -13,7 +13,7 @@ use hyper::header::HeaderValue;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::answer::{QueryReply, Refused, json_value};
+use super::answer::{Answer, Refused, json_value};
 use super::signed::Signed;
 use crate::cluster::Cluster;
 use crate::inbox::Inboxes;
@@ -89,7 +89,7 @@ fn add(state: &mut ChannelState, subscriptions: u64, users: u64) {
 }
 
 /// The answer, with a note that some node has not said what it knows.
-pub(crate) fn partial(mut answer: QueryReply, is_partial: bool) -> QueryReply {
+pub(crate) fn partial(mut answer: Answer, is_partial: bool) -> Answer {
     if is_partial {
         let note = HeaderValue::from_static("true");
         answer.headers_mut().insert("clarim-partial", note);
@@ -98,7 +98,7 @@ pub(crate) fn partial(mut answer: QueryReply, is_partial: bool) -> QueryReply {
 }
 
 /// All occupied channels, or those with a prefix.
-pub(crate) async fn list(request: &Signed, directory: Directory<'_>) -> QueryReply {
+pub(crate) async fn list(request: &Signed, directory: Directory<'_>) -> Answer {
     let info = wanted(request);
     let prefix = request.param("filter_by_prefix").unwrap_or_default();
     let Seen { what, is_partial } = directory.channels(request.app, prefix).await;
@@ -117,7 +117,7 @@ pub(crate) async fn show(
     request: &Signed,
     channel: &str,
     directory: Directory<'_>,
-) -> Result<QueryReply, Refused> {
+) -> Result<Answer, Refused> {
     let key = key(request, channel, directory.node)?;
     let Seen { what, is_partial } = directory.channel(&key).await;
     let mut answer = attributes(&key, &what, wanted(request));
@@ -130,7 +130,7 @@ pub(crate) async fn users(
     request: &Signed,
     channel: &str,
     directory: Directory<'_>,
-) -> Result<QueryReply, Refused> {
+) -> Result<Answer, Refused> {
     let key = key(request, channel, directory.node)?;
     if !key.name.is_presence() {
         return Err(Refused::malformed("Users can only be retrieved for presence channels."));
@@ -141,7 +141,7 @@ pub(crate) async fn users(
 }
 
 /// How many connections the app has.
-pub(crate) async fn connections(request: &Signed, directory: Directory<'_>) -> QueryReply {
+pub(crate) async fn connections(request: &Signed, directory: Directory<'_>) -> Answer {
     let local = u64::from(directory.node.apps().connections(request.app));
     let others = directory.ask(request.app, Query::Connections).await;
     let answer = json_value(&json!({ "connections": local + others.connections }));

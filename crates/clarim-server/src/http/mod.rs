@@ -33,13 +33,13 @@ use tokio::sync::oneshot;
 
 use crate::accept::Doors;
 use crate::cluster::Cluster;
+use crate::config::ServerConfig;
 use crate::inbox::Inboxes;
 use crate::inspector::{self, Inspector, OriginId};
 use crate::metrics::{self, Counters, Metrics, Scrape};
 use crate::phase::{Follow, Phase};
-use crate::settings::ServerSettings;
 use crate::webhooks;
-pub(crate) use answer::QueryReply;
+pub(crate) use answer::Answer;
 use answer::{Refused, json, text, with_type};
 use channels::Directory;
 use events::Publisher;
@@ -59,7 +59,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 #[derive(Debug, Clone)]
 pub(crate) struct Http {
     pub(crate) node: Arc<Node<Inboxes>>,
-    pub(crate) settings: Arc<ServerSettings>,
+    pub(crate) settings: Arc<ServerConfig>,
     /// Whether the built-in page is served.
     pub(crate) playground: bool,
     pub(crate) started: Instant,
@@ -248,7 +248,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 impl Http {
     /// The answer, and for a handshake what it has settled: once that answer is sent, the connection is no
     /// longer HTTP.
-    async fn answer(&self, request: Request<impl RequestBody>) -> (QueryReply, Option<Verdict>) {
+    async fn answer(&self, request: Request<impl RequestBody>) -> (Answer, Option<Verdict>) {
         let version = request.version();
         let routed = self.route(request).await;
         let (mut answer, verdict) = routed.unwrap_or_else(|refused| {
@@ -271,7 +271,7 @@ impl Http {
     async fn route(
         &self,
         request: Request<impl RequestBody>,
-    ) -> Result<(QueryReply, Option<Verdict>), Refused> {
+    ) -> Result<(Answer, Option<Verdict>), Refused> {
         let whole = request.uri().path().to_owned();
         let path =
             whole.strip_prefix(self.settings.path.as_str()).ok_or_else(Refused::not_found)?;
@@ -306,7 +306,7 @@ impl Http {
         &self,
         request: &Request<B>,
         key: &str,
-    ) -> Result<(QueryReply, Option<Verdict>), Refused> {
+    ) -> Result<(Answer, Option<Verdict>), Refused> {
         if request.version() != Version::HTTP_11 {
             let sentence =
                 "A WebSocket needs HTTP/1.1; a proxy in between may speak another version.";
@@ -335,7 +335,7 @@ impl Http {
         Err(Refusal { code: Code::OVER_CAPACITY, message })
     }
 
-    fn up(&self, method: &Method) -> Result<QueryReply, Refused> {
+    fn up(&self, method: &Method) -> Result<Answer, Refused> {
         match *method {
             Method::GET | Method::HEAD if self.phase.now() > Phase::Serving => {
                 Err(Refused::busy("The server is shutting down."))
@@ -346,7 +346,7 @@ impl Http {
     }
 
     /// Whether the node can do all it is there for: `up` says only that it is alive.
-    fn ready(&self, method: &Method) -> Result<QueryReply, Refused> {
+    fn ready(&self, method: &Method) -> Result<Answer, Refused> {
         let alive = self.up(method)?;
         match self.cluster.as_ref().and_then(Cluster::away_for) {
             None => Ok(alive),
@@ -358,7 +358,7 @@ impl Http {
     }
 
     /// What is counted, for who has the token; where none is set, nobody has.
-    fn scrape<B>(&self, request: &Request<B>) -> Result<QueryReply, Refused> {
+    fn scrape<B>(&self, request: &Request<B>) -> Result<Answer, Refused> {
         let token = self.settings.metrics_token.as_ref().ok_or_else(Refused::not_found)?;
         if request.method() != Method::GET {
             return Err(Refused::method("GET"));
@@ -376,6 +376,7 @@ impl Http {
             inbox_bytes: self.node.post().bytes(),
             cluster: self.cluster.clone(),
             webhooks: self.webhooks.clone(),
+            dropped_log_lines: (self.settings.dropped_log_lines)(),
             traces: self.node.post().traces.as_ref().map(|traces| traces.counts.clone()),
         };
         // Writing to a string can't fail.
@@ -387,7 +388,7 @@ impl Http {
         request: Request<impl RequestBody>,
         app: &str,
         path: &[&str],
-    ) -> Result<QueryReply, Refused> {
+    ) -> Result<Answer, Refused> {
         let method = match path {
             ["events" | "batch_events"] | ["users", _, "events" | "terminate_connections"] => {
                 Method::POST
@@ -420,11 +421,7 @@ impl Http {
         }
     }
 
-    pub(crate) async fn terminate(
-        &self,
-        signed: &Signed,
-        user: &str,
-    ) -> Result<QueryReply, Refused> {
+    pub(crate) async fn terminate(&self, signed: &Signed, user: &str) -> Result<Answer, Refused> {
         let (closed, all_closed) = oneshot::channel::<()>();
         // It is never sent: its end is the message.
         self.node.terminate(signed.app, user, Some(&DeliveryAck::new(move |_| drop(closed))));

@@ -21,18 +21,16 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use crate::client::Reach;
+use crate::client::EgressPolicy;
+use crate::config::{ServerConfig, Webhook};
 use crate::inbox::Inboxes;
 use crate::metrics::Counter;
 use crate::phase::{Follow, Phase};
 use crate::queue::{BYTES, Queue, Waiting, queue};
-use crate::settings::{ServerSettings, Webhook};
 use debounce::{Debounce, Verdict};
 use endpoint::Endpoint;
-pub(crate) use endpoint::shown;
 use log::Log;
 pub(crate) use log::Replay;
-pub(crate) use payload::NAMES;
 
 /// Time between two lines of the log about events that are being dropped.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(10);
@@ -172,16 +170,16 @@ impl Webhooks {
 pub(crate) struct Plan {
     facts: Waiting<Heard>,
     wanted: watch::Receiver<Wanted>,
-    reach: Reach,
+    reach: EgressPolicy,
     counts: Arc<Counts>,
     hooked: Hooked,
 }
 
 /// A way for facts.
-pub(crate) fn channel(settings: &ServerSettings) -> (Webhooks, Plan) {
+pub(crate) fn channel(settings: &ServerConfig) -> (Webhooks, Plan) {
     let reach = match settings.webhook_private_addresses {
-        true => Reach::Anywhere,
-        false => Reach::Public,
+        true => EgressPolicy::Anywhere,
+        false => EgressPolicy::Public,
     };
     let (sender, facts) = queue(BYTES);
     let (setter, wanted) = watch::channel(settings.webhooks.clone());

@@ -8,17 +8,6 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::Event;
 use crate::clock::now_ms;
 
-/// Every event there is, as its name says it.
-pub(crate) const NAMES: [&str; 7] = [
-    "channel_occupied",
-    "channel_vacated",
-    "member_added",
-    "member_removed",
-    "client_event",
-    "cache_miss",
-    "subscription_count",
-];
-
 pub(super) fn event(fact: ChannelEvent) -> Event {
     let channel = fact.channel().name.as_str().to_owned();
     let (name, mut body) = match fact {
