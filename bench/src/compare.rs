@@ -1,9 +1,9 @@
 //! All loads against all servers, in turn, so that what else the machine does hits all alike.
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use clarim_testing::free_port;
 use serde::Deserialize;
 
 use crate::load::batch::Batch;
@@ -67,10 +67,6 @@ impl Peers {
 /// Stands under the table of a load that the floor can't do.
 const NO_FLOOR: &str = "no floor for this load: it knows no members";
 
-/// Each run gets a port of its own: the last one's connections may linger.
-const FIRST_PORT: u16 = 19_000;
-const LAST_PORT: u16 = 19_999;
-
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut peers = Peers::read(&options.file)?.peer;
     peers.retain(|peer| peer.name.contains(&options.peer));
@@ -78,7 +74,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let rounds = if options.quick { 1 } else { options.rounds };
     let machine = Machine::this(&peers)?;
     let mut results = Vec::new();
-    let mut ports = ports();
     let loads = if options.scale { scale() } else { loads(options.quick) };
     for load in loads.iter().filter(|load| load.name().contains(&options.only)) {
         let able: Vec<&Peer> = peers.iter().filter(|p| load.has_floor() || !p.floor).collect();
@@ -89,9 +84,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let mut of_load: Vec<Outcome> = able.iter().map(|peer| Outcome::new(load, peer)).collect();
         for _ in 0..rounds {
             for (peer, outcome) in able.iter().zip(&mut of_load) {
-                let port = free_port(&mut ports)?;
-                let report =
-                    Server::start(peer, port, options.cores).and_then(|server| load.run(&server));
+                // Another port each time: connections of the last run may linger.
+                let server = Server::start(peer, free_port(), options.cores);
+                let report = server.and_then(|server| load.run(&server));
                 outcome.add(report);
             }
         }
@@ -106,18 +101,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let failed = results.iter().flatten().filter(|outcome| !outcome.failures.is_empty()).count();
     ensure!(failed == 0, "{failed} loads had rounds that were no result");
     Ok(())
-}
-
-/// Ports for servers, without end.
-pub(crate) fn ports() -> impl Iterator<Item = u16> {
-    (FIRST_PORT..=LAST_PORT).cycle()
-}
-
-/// The next port that nobody listens on.
-pub(crate) fn free_port(ports: &mut impl Iterator<Item = u16>) -> Result<u16> {
-    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    let all = usize::from(LAST_PORT - FIRST_PORT) + 1;
-    ports.take(all).find(is_free).context("no free port")
 }
 
 impl Options {
