@@ -114,7 +114,7 @@ pub struct Scaling {
 impl Scaling {
     /// A cluster on this bus, with the default of every other setting.
     #[must_use]
-    pub fn new(bus: clarim_bus::Address) -> Self {
+    pub fn new(bus: clarim_bus::Bus) -> Self {
         Self {
             bus,
             prefix: "reverb".to_owned(),
