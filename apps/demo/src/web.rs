@@ -69,7 +69,8 @@ fn policy(app: &App) -> Result<HeaderValue> {
 async fn headers(State(policy): State<HeaderValue>, request: Request, next: Next) -> Response {
     // Names of built files change with what is in them.
     let path = request.uri().path();
-    let (is_built, is_of_a_user) = (path.starts_with("/assets/"), path.starts_with("/api/"));
+    let is_built = path.starts_with("/assets/");
+    let is_of_a_user = path.starts_with("/api/");
     let mut response = next.run(request).await;
     let cache = match response.status().is_success() {
         true if is_built => "public, max-age=31536000, immutable",

@@ -30,7 +30,8 @@ async fn what_is_written_is_stored_and_said_to_the_conversation() {
 async fn a_message_that_is_sent_twice_is_stored_once() {
     let app = TestApp::start().await;
     let id = Uuid::new_v4();
-    let (mut first, mut second) = (app.user("ana").await, app.user("ana").await);
+    let mut first = app.user("ana").await;
+    let mut second = app.user("ana").await;
     let (one, two) = tokio::join!(write(&mut first, id, "once"), write(&mut second, id, "once"));
     assert_eq!(one, two);
     let (_, next) = write(&mut first, Uuid::new_v4(), "next").await;
@@ -104,7 +105,8 @@ async fn what_is_no_message_is_refused() {
 #[tokio::test]
 async fn what_was_read_is_known_to_the_users_other_pages() {
     let app = TestApp::start().await;
-    let (mut ana, mut bruno) = (app.user("ana").await, app.user("bruno").await);
+    let mut ana = app.user("ana").await;
+    let mut bruno = app.user("bruno").await;
     for _ in 0..3 {
         write(&mut ana, Uuid::new_v4(), "olá").await;
     }
@@ -128,7 +130,8 @@ async fn what_was_read_is_known_to_the_users_other_pages() {
 #[tokio::test]
 async fn whom_a_message_mentions_is_told_once() {
     let app = TestApp::start().await;
-    let (mut ana, id) = (app.user("ana").await, Uuid::new_v4());
+    let mut ana = app.user("ana").await;
+    let id = Uuid::new_v4();
     for _ in 0..2 {
         write(&mut ana, id, "Veja isto, @Bruno! (ana@carla.example, @ana)").await;
     }

@@ -80,11 +80,13 @@ pub(crate) fn routes() -> Router<App> {
 }
 
 pub(crate) fn schedule(schedule: Schedule, app: &App) -> Result<Schedule> {
-    let (app, probe) = (app.clone(), Arc::new(Probe::new()?));
+    let app = app.clone();
+    let probe = Arc::new(Probe::new()?);
     let every = app.settings.metrics_every;
     Ok(schedule
         .call("measure", move || {
-            let (app, probe) = (app.clone(), probe.clone());
+            let app = app.clone();
+            let probe = probe.clone();
             async move { measure(&app, &probe).await }
         })
         .every(every)
@@ -139,7 +141,9 @@ async fn measure(app: &App, probe: &Probe) -> Result<()> {
     let connections = server.map(|server| server.connections("demo").into());
     let at = now();
     let activity = last.map_or(0.0, |(then, before)| per_minute(total - before, at - then));
-    let (cpu, memory, activity) = (rounded(cpu), rounded(memory), rounded(activity));
+    let cpu = rounded(cpu);
+    let memory = rounded(memory);
+    let activity = rounded(activity);
     let sample = Sample { at, cpu, memory, connections, activity };
     store::add(&app.db, &sample, total).await?;
     let told = tell(app, &sample).await;

@@ -49,7 +49,8 @@ async fn what_is_measured_is_stored_and_pushed() {
 #[tokio::test]
 async fn a_limit_is_told_once_until_the_value_was_below_it() {
     let app = TestApp::start().await;
-    let (mut ana, mut bruno) = (app.user("ana").await, app.user("bruno").await);
+    let mut ana = app.user("ana").await;
+    let mut bruno = app.user("bruno").await;
     let probe = Probe::new().unwrap();
     let limit = json!({ "metric": "memory", "above": 1.0 });
     assert_eq!(ana.put("/api/metrics/limits", limit.clone()).await.0, StatusCode::NO_CONTENT);

@@ -52,7 +52,8 @@ async fn save(user: &mut Visitor<'_>, update: &str) -> (StatusCode, Value) {
 #[tokio::test]
 async fn an_edit_is_stored_and_said_to_the_others() {
     let app = TestApp::start().await;
-    let (mut ana, mut bruno) = (app.user("ana").await, app.user("bruno").await);
+    let mut ana = app.user("ana").await;
+    let mut bruno = app.user("bruno").await;
     let update = Page::new().types("Olá");
     let (status, answer) = save(&mut ana, &update).await;
     assert_eq!((status, &answer), (StatusCode::OK, &json!({ "seq": 1 })));
@@ -78,8 +79,10 @@ async fn the_same_edit_sent_twice_is_there_once() {
 #[tokio::test]
 async fn what_is_missing_on_either_side_is_found_by_the_state() {
     let app = TestApp::start().await;
-    let (mut ana, mut bruno) = (app.user("ana").await, app.user("bruno").await);
-    let (hers, his) = (Page::new(), Page::new());
+    let mut ana = app.user("ana").await;
+    let mut bruno = app.user("bruno").await;
+    let hers = Page::new();
+    let his = Page::new();
     save(&mut ana, &hers.types("dela")).await;
     // He writes while he is cut off.
     his.types("dele");
@@ -115,9 +118,12 @@ async fn many_updates_become_one_and_nothing_is_lost() {
 #[tokio::test]
 async fn edits_at_the_same_time_are_all_stored() {
     let app = TestApp::start().await;
-    let (mut ana, mut bruno, mut carla) =
-        (app.user("ana").await, app.user("bruno").await, app.user("carla").await);
-    let (a, b, c) = (Page::new().types("a"), Page::new().types("b"), Page::new().types("c"));
+    let mut ana = app.user("ana").await;
+    let mut bruno = app.user("bruno").await;
+    let mut carla = app.user("carla").await;
+    let a = Page::new().types("a");
+    let b = Page::new().types("b");
+    let c = Page::new().types("c");
     let answers = tokio::join!(save(&mut ana, &a), save(&mut bruno, &b), save(&mut carla, &c));
     let mut seqs: Vec<_> =
         [answers.0, answers.1, answers.2].map(|(_, answer)| answer["seq"].as_i64()).to_vec();
@@ -184,8 +190,9 @@ async fn bytes_of_a_stranger_break_nothing() {
 #[tokio::test]
 async fn who_may_not_is_refused() {
     let app = TestApp::start().await;
-    let (mut ana, mut carla, mut guest) =
-        (app.user("ana").await, app.user("carla").await, app.guest().await);
+    let mut ana = app.user("ana").await;
+    let mut carla = app.user("carla").await;
+    let mut guest = app.guest().await;
     // The third is of Bruno and Carla; the hundredth is not there.
     for document in [3, 100] {
         for (what, body) in
@@ -207,7 +214,8 @@ async fn who_may_not_is_refused() {
 #[tokio::test]
 async fn a_new_document_is_everybodys() {
     let app = TestApp::start().await;
-    let (mut ana, mut carla) = (app.user("ana").await, app.user("carla").await);
+    let mut ana = app.user("ana").await;
+    let mut carla = app.user("carla").await;
     let (status, document) = ana.post("/api/documents", json!({ "title": " Ideias " })).await;
     assert_eq!((status, &document["title"]), (StatusCode::OK, &json!("Ideias")));
     app.sent().await.assert_broadcast_as("App\\Events\\DocumentCreated", |sent| {

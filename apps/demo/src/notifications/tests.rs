@@ -26,7 +26,8 @@ async fn a_notification_is_stored_and_pushed() {
 #[tokio::test]
 async fn what_is_read_is_read_in_every_page_and_nobody_elses() {
     let app = TestApp::start().await;
-    let (mut ana, mut bruno) = (app.user("ana").await, app.user("bruno").await);
+    let mut ana = app.user("ana").await;
+    let mut bruno = app.user("bruno").await;
     for text in ["1", "2", "3"] {
         greet(&mut ana, 2, text).await;
     }
