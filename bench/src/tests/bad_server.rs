@@ -119,8 +119,12 @@ fn websocket(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()>
     let mut buffer = [0; 4096];
     let _ = stream.read(&mut buffer)?;
     let text = br#"{"event":"pusher_internal:subscription_succeeded","channel":"bench"}"#;
-    stream.write_all(&frame(text))?;
-    state.lock().unwrap().subscribers.push(stream.try_clone()?);
+    {
+        // Both under the lock: the client must not see its subscription succeed before it is one.
+        let mut state = state.lock().unwrap();
+        stream.write_all(&frame(text))?;
+        state.subscribers.push(stream.try_clone()?);
+    }
     loop {
         let n = stream.read(&mut buffer)?;
         if n == 0 {
