@@ -11,8 +11,8 @@ use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use clarim_hub::app::App;
 use clarim_hub::{
-    AppIndex, Apps, ChannelKey, ConnectionId, Entry, Node, Post, Receipts, Sockets, Worker,
-    WorkerId,
+    AppIndex, Apps, ChannelKey, ConnectionId, DeliveryAcks, Node, Outputs, Sockets, Worker,
+    WorkerId, WorkerMessage,
 };
 use clarim_protocol::{ChannelName, Code, Frame, server};
 use hdrhistogram::Histogram;
@@ -39,17 +39,17 @@ pub(crate) struct Options {
 
 /// Inboxes like the server's, without waking the workers.
 #[derive(Debug)]
-struct Inboxes(Vec<Mutex<Vec<Entry>>>);
+struct Inboxes(Vec<Mutex<Vec<WorkerMessage>>>);
 
 impl Inboxes {
-    fn take(&self, worker: WorkerId, taken: &mut Vec<Entry>) {
+    fn take(&self, worker: WorkerId, taken: &mut Vec<WorkerMessage>) {
         let inbox = &self.0[usize::from(worker.0)];
         taken.append(&mut inbox.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
-impl Post for Inboxes {
-    fn post(&self, worker: WorkerId, entry: Entry) {
+impl Outputs for Inboxes {
+    fn post(&self, worker: WorkerId, entry: WorkerMessage) {
         let inbox = &self.0[usize::from(worker.0)];
         inbox.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
     }
@@ -78,7 +78,7 @@ struct Desk {
     worker: Worker<Inboxes>,
     id: WorkerId,
     counter: Counter,
-    entries: Vec<Entry>,
+    entries: Vec<WorkerMessage>,
     app: AppIndex,
     /// The events that it publishes. Threads share nothing but the node.
     events: Vec<(ChannelKey, Frame)>,
@@ -206,7 +206,7 @@ fn publishing(threads: u16, channels: usize, spread: Spread, time: Duration) -> 
         // A large stride, so that threads meet only by chance.
         let place = (round * 7919 + usize::from(desk.id.0) * 101) % channels;
         let (key, frame) = &desk.events[place];
-        desk.worker.node().publish(key, frame, None, Receipts::default(), NOW);
+        desk.worker.node().publish(key, frame, None, DeliveryAcks::default(), NOW);
         desk.process();
     })
 }
@@ -223,7 +223,7 @@ fn holding(workers: u16) -> Result<f64> {
     for _ in 0..200 {
         let started = Instant::now();
         for _ in 0..100 {
-            node.publish(&key, &frame, None, Receipts::default(), NOW);
+            node.publish(&key, &frame, None, DeliveryAcks::default(), NOW);
         }
         times.push(started.elapsed().as_nanos() as f64 / 100.0);
         desks.iter_mut().for_each(Desk::process);
@@ -246,7 +246,7 @@ fn subscribing(fan_out: bool, time: Duration) -> Result<(f64, f64)> {
     together(&mut desks, time, &|desk, _| {
         if desk.id.0 == 0 {
             if fan_out {
-                node.publish(&key, &frame, None, Receipts::default(), NOW);
+                node.publish(&key, &frame, None, DeliveryAcks::default(), NOW);
                 desk.process();
             }
             return;

@@ -1,16 +1,14 @@
 //! The command line, against the floor server.
 #![expect(clippy::unwrap_used, reason = "an unexpected error fails the test")]
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_clarim-bench");
+use clarim_testing::free_port;
 
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
-}
+const BINARY: &str = env!("CARGO_BIN_EXE_clarim-bench");
 
 /// Runs a load on one core, which every machine has. The figures do not matter.
 fn run(server: &str, load: &[&str]) -> Output {

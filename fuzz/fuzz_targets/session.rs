@@ -8,7 +8,7 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use clarim_hub::app::App;
 use clarim_hub::{
-    Apps, CACHE_TTL, ChannelKey, ConnectionId, Entry, Node, Post, Receipts, Seat, Sockets, Worker,
+    Apps, CACHE_TTL, ChannelKey, ConnectionId, WorkerMessage, Node, Outputs, DeliveryAcks, ConnectionAddr, Sockets, Worker,
     WorkerId,
 };
 use clarim_protocol::{ChannelName, Code, Frame, SocketId, server};
@@ -32,10 +32,10 @@ const CHANNELS: [&str; 6] =
     ["news", "private-a", "presence-a", "presence-cache-b", "cache-c", "private-encrypted-cache-d"];
 
 #[derive(Default)]
-struct Inbox(Mutex<VecDeque<Entry>>);
+struct Inbox(Mutex<VecDeque<WorkerMessage>>);
 
-impl Post for Inbox {
-    fn post(&self, _: WorkerId, entry: Entry) {
+impl Outputs for Inbox {
+    fn post(&self, _: WorkerId, entry: WorkerMessage) {
         self.0.lock().expect("one thread").push_back(entry);
     }
 }
@@ -96,7 +96,7 @@ impl World {
                 node.apps().admit(app).expect("no limit");
                 let nonce = self.clients.len() as u64 + 1;
                 let (id, _) = self.worker.open(app, nonce, self.now);
-                let seat = Seat { worker: WorkerId(0), connection: id };
+                let seat = ConnectionAddr { worker: WorkerId(0), connection: id };
                 self.clients.push((id, seat.socket_id(nonce)));
             }
             Action::Connect => {}
@@ -126,7 +126,7 @@ impl World {
                 let name = ChannelName::parse(channel(c), 200).expect("a valid name");
                 let frame = server::cache_miss(&name);
                 let except = self.client(except).map(|(_, id)| id);
-                node.publish(&ChannelKey { app, name }, &frame, except, Receipts::default(), self.now);
+                node.publish(&ChannelKey { app, name }, &frame, except, DeliveryAcks::default(), self.now);
             }
             Action::Terminate { user } => node.terminate(app, &user.to_string(), None),
             Action::Leave { client } => {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use clarim_hub::app::App;
 use clarim_hub::cluster::{Cluster, ClusterSettings, Wire};
 use clarim_hub::{
-    Apps, ChannelKey, ConnectionId, Entry, Node, Post, Seat, Sockets, Told, Worker, WorkerId,
+    Apps, ChannelKey, ConnectionId, WorkerMessage, Node, Outputs, ConnectionAddr, Sockets, BusCommand, Worker, WorkerId,
 };
 use clarim_protocol::cluster::{NodeId, channel_subject, node_subject, nodes_subject};
 use clarim_protocol::{ChannelName, Code, Frame};
@@ -27,7 +27,7 @@ enum Action<'a> {
         message: &'a [u8],
     },
     /// One that begins as ours do.
-    Word {
+    ClusterMessage {
         subject: u8,
         from: u8,
         word: &'a [u8],
@@ -46,18 +46,18 @@ const CHANNELS: [&str; 4] = ["news", "presence-a", "cache-c", "presence-cache-b"
 
 #[derive(Default)]
 struct Inbox {
-    entries: RefCell<VecDeque<Entry>>,
-    told: RefCell<VecDeque<Told>>,
+    entries: RefCell<VecDeque<WorkerMessage>>,
+    told: RefCell<VecDeque<BusCommand>>,
 }
 
-impl Post for Inbox {
-    fn post(&self, _: WorkerId, entry: Entry) {
+impl Outputs for Inbox {
+    fn post(&self, _: WorkerId, entry: WorkerMessage) {
         self.entries.borrow_mut().push_back(entry);
     }
     fn node_id(&self) -> Option<NodeId> {
         Some(ME)
     }
-    fn tell(&self, told: Told) {
+    fn tell(&self, told: BusCommand) {
         self.told.borrow_mut().push_back(told);
     }
 }
@@ -138,7 +138,7 @@ impl World {
                 let subject = self.subject(subject);
                 self.cluster.message(&subject, message, now, &mut self.bus);
             }
-            Action::Word { subject, from, word } => {
+            Action::ClusterMessage { subject, from, word } => {
                 let subject = self.subject(subject);
                 let from = u64::from(from % 4).to_le_bytes();
                 let message = [&[0xC1, 1], &from[..], word].concat();
@@ -164,7 +164,7 @@ impl World {
         let nonce = self.clients.len() as u64 + 1;
         let (id, _) = self.worker.open(app, nonce, self.now);
         self.clients.push(id);
-        let seat = Seat { worker: WorkerId(0), connection: id };
+        let seat = ConnectionAddr { worker: WorkerId(0), connection: id };
         let key = &self.node.apps().get(app).key;
         let member = format!(r#"{{"user_id":"u{nonce}"}}"#);
         let auth = key.sign_channel(seat.socket_id(nonce), name, Some(&member));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use clarim::embedded::{App as ServerApp, Server, ServerSettings};
+use clarim::embedded::{App as ServerApp, Server, ServerConfig};
 use clarim::notification::Notifications;
 use clarim::{Clarim, Connection};
 use sqlx::AnyPool;
@@ -40,7 +40,7 @@ fn broadcasting(settings: clarim::Settings) -> Result<Clarim> {
     // A random secret is enough: signatures are made and checked only in this process.
     let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
     let app = ServerApp::new("demo", "demo-key", secret);
-    let server = ServerSettings { drain: DRAIN, ..ServerSettings::default() };
+    let server = ServerConfig { drain: DRAIN, ..ServerConfig::default() };
     let server = Server::without_port(server, vec![app.clone()])
         .context("cannot start the embedded server")?;
     Ok(Clarim::with_server(settings, server, &app))

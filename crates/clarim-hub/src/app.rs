@@ -61,7 +61,7 @@ pub struct Hooks {
     pub cache_misses: bool,
     /// How many subscribers a channel has, where they are told it themselves.
     pub counts: bool,
-    /// What each connection does: see [`Happening`](crate::Happening).
+    /// What each connection does: see [`ConnectionEvent`](crate::ConnectionEvent).
     pub connections: bool,
 }
 

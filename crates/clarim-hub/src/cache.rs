@@ -5,7 +5,7 @@ use std::time::Duration;
 use clarim_protocol::Frame;
 
 use crate::channel::Cached;
-use crate::entry::{ChannelKey, Post};
+use crate::entry::{ChannelKey, Outputs};
 use crate::shard::{CACHE_TTL, Shard};
 
 /// Cached events of one shard take at most this many bytes; over it the oldest go.
@@ -25,7 +25,7 @@ impl Shard {
         key: &ChannelKey,
         frame: &Frame,
         (number, now): (u64, Duration),
-        post: &impl Post,
+        post: &impl Outputs,
     ) {
         if number <= self.last_kept(key) {
             return;
@@ -44,7 +44,7 @@ impl Shard {
         }
     }
 
-    pub(crate) fn forget(&mut self, key: &ChannelKey, now: Duration, post: &impl Post) {
+    pub(crate) fn forget(&mut self, key: &ChannelKey, now: Duration, post: &impl Outputs) {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };

@@ -8,8 +8,10 @@ use clarim_protocol::{Frame, server};
 use smallvec::SmallVec;
 
 use crate::app::App;
-use crate::entry::{ChannelKey, Entry, Fact, Post, Told, WorkerId, for_many};
-use crate::link::Link;
+use crate::entry::{
+    BusCommand, ChannelEvent, ChannelKey, Outputs, WorkerId, WorkerMessage, for_many,
+};
+use crate::link::ClusterChannel;
 use crate::presence::Presence;
 use crate::shard::{CACHE_TTL, ChannelState};
 use crate::user::User;
@@ -26,10 +28,10 @@ pub(crate) struct Channel {
     pub(crate) cached: Option<Cached>,
     pub(crate) counted_at: Option<Duration>,
     /// It is kept for the clients of other nodes, as long as one has some:
-    /// see [`Word::Guard`](clarim_protocol::cluster::Word::Guard).
+    /// see [`ClusterMessage::BackupSubscribe`](clarim_protocol::cluster::ClusterMessage::BackupSubscribe).
     pub(crate) is_guard: bool,
     /// Where the node stands in a cluster.
-    pub(crate) link: Option<Box<Link>>,
+    pub(crate) link: Option<Box<ClusterChannel>>,
 }
 
 #[derive(Debug)]
@@ -103,7 +105,7 @@ impl Channel {
 
     /// Tells the app's backend of what has happened here. In a cluster it is told when the bus has said it:
     /// see [`Shard::hear_myself`](crate::shard::Shard).
-    fn tell_backend(&self, wanted: bool, fact: impl FnOnce() -> Fact, post: &impl Post) {
+    fn tell_backend(&self, wanted: bool, fact: impl FnOnce() -> ChannelEvent, post: &impl Outputs) {
         if wanted && self.link.is_none() {
             post.fact(fact());
         }
@@ -115,59 +117,73 @@ impl Channel {
         key: &ChannelKey,
         before: usize,
         app: &App,
-        post: &impl Post,
+        post: &impl Outputs,
     ) {
         match (before, self.here()) {
             (0, 1..) => {
-                self.tell_backend(app.hooks.occupancy, || Fact::Occupied(key.clone()), post)
+                self.tell_backend(app.hooks.occupancy, || ChannelEvent::Occupied(key.clone()), post)
             }
-            (1.., 0) => self.tell_backend(app.hooks.occupancy, || Fact::Vacated(key.clone()), post),
+            (1.., 0) => {
+                self.tell_backend(app.hooks.occupancy, || ChannelEvent::Vacated(key.clone()), post)
+            }
             _ => {}
         }
     }
 
     /// A user has come, here or elsewhere: the other subscribers are told, and the backend.
-    pub(crate) fn announce(&self, key: &ChannelKey, member: &Member, app: &App, post: &impl Post) {
+    pub(crate) fn announce(
+        &self,
+        key: &ChannelKey,
+        member: &Member,
+        app: &App,
+        post: &impl Outputs,
+    ) {
         self.deliver(key, &server::member_added(&key.name, member), post);
-        let fact = || Fact::MemberAdded(key.clone(), member.id.as_str().into());
+        let fact = || ChannelEvent::MemberAdded(key.clone(), member.id.as_str().into());
         self.tell_backend(app.hooks.members, fact, post);
     }
 
     /// A user has left.
-    pub(crate) fn announce_gone(&self, key: &ChannelKey, id: &UserId, app: &App, post: &impl Post) {
+    pub(crate) fn announce_gone(
+        &self,
+        key: &ChannelKey,
+        id: &UserId,
+        app: &App,
+        post: &impl Outputs,
+    ) {
         self.deliver(key, &server::member_removed(&key.name, id), post);
-        let fact = || Fact::MemberRemoved(key.clone(), id.as_str().into());
+        let fact = || ChannelEvent::MemberRemoved(key.clone(), id.as_str().into());
         self.tell_backend(app.hooks.members, fact, post);
     }
 
     /// If this node alone has the channel, and the app's backend wants to hear who leaves it: asks for
     /// another one.
-    pub(crate) fn ask_for_guard(&self, key: &ChannelKey, app: &App, post: &impl Post) {
-        let is_alone = |link: &Link| link.is_open() && link.is_alone();
+    pub(crate) fn ask_for_guard(&self, key: &ChannelKey, app: &App, post: &impl Outputs) {
+        let is_alone = |link: &ClusterChannel| link.is_open() && link.is_alone();
         if app.hooks.tell_who_is_on(key)
             && !self.subscribers.is_empty()
             && self.link.as_ref().is_some_and(|link| is_alone(link))
         {
-            post.tell(Told::Guard(key.clone()));
+            post.tell(BusCommand::Guard(key.clone()));
         }
     }
 
     /// Tells the other nodes of a change.
-    pub(crate) fn changed(&mut self, key: &ChannelKey, change: Change<'_>, post: &impl Post) {
+    pub(crate) fn changed(&mut self, key: &ChannelKey, change: Change<'_>, post: &impl Outputs) {
         if let Some(link) = &mut self.link {
             link.changed(key, change, post);
         }
     }
 
     /// Tells the other nodes of the first connection of a user to this one.
-    pub(crate) fn member_joined(&mut self, key: &ChannelKey, member: &Member, post: &impl Post) {
+    pub(crate) fn member_joined(&mut self, key: &ChannelKey, member: &Member, post: &impl Outputs) {
         if self.link.is_some() {
             self.changed(key, Change::Joined(&member.to_channel_data()), post);
         }
     }
 
     /// Tells the other nodes how many subscribers this one has, unless they know.
-    pub(crate) fn say_count(&mut self, key: &ChannelKey, post: &impl Post) {
+    pub(crate) fn say_count(&mut self, key: &ChannelKey, post: &impl Outputs) {
         let here = u32::try_from(self.here()).unwrap_or(u32::MAX);
         if let Some(link) = &mut self.link
             && link.told != here
@@ -178,7 +194,7 @@ impl Channel {
     }
 
     /// Tells the watchers of the user whose channel it is, if it has come or gone.
-    pub(crate) fn tell_watchers(&self, key: &ChannelKey, was_online: bool, post: &impl Post) {
+    pub(crate) fn tell_watchers(&self, key: &ChannelKey, was_online: bool, post: &impl Outputs) {
         let is_online = self.is_online();
         if was_online != is_online
             && let (Some(user), Some(id)) = (&self.user, key.name.user())
@@ -192,7 +208,7 @@ impl Channel {
         &mut self,
         key: &ChannelKey,
         now: Duration,
-        (hello, post): (bool, &impl Post),
+        (hello, post): (bool, &impl Outputs),
     ) {
         let subscriptions = u32::try_from(self.here()).unwrap_or(u32::MAX);
         let online = self.user.as_ref().is_some_and(|user| user.is_here());
@@ -211,11 +227,14 @@ impl Channel {
     }
 
     /// Gives a frame to all subscribers.
-    pub(crate) fn deliver(&self, key: &ChannelKey, frame: &Frame, post: &impl Post) {
+    pub(crate) fn deliver(&self, key: &ChannelKey, frame: &Frame, post: &impl Outputs) {
         let frame = for_many(frame, post);
         for (worker, _) in &self.subscribers {
             let (channel, frame) = (key.clone(), frame.clone());
-            post.post(*worker, Entry::Deliver { channel, frame, except: None, receipt: None });
+            post.post(
+                *worker,
+                WorkerMessage::Deliver { channel, frame, except: None, receipt: None },
+            );
         }
     }
 
@@ -228,13 +247,13 @@ impl Channel {
         &mut self,
         key: &ChannelKey,
         (app, now): (&App, Duration),
-        post: &impl Post,
+        post: &impl Outputs,
     ) {
         self.counted_at = Some(now);
         let count = self.everywhere();
         self.deliver(key, &server::subscription_count(&key.name, count), post);
         if app.hooks.counts && self.link.as_ref().is_none_or(|link| link.is_first(post.node_id())) {
-            post.fact(Fact::Count(key.clone(), count));
+            post.fact(ChannelEvent::Count(key.clone(), count));
         }
     }
 

@@ -21,14 +21,14 @@ pub struct ConnectionId(pub u32);
 
 /// Where a connection is in the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seat {
+pub struct ConnectionAddr {
     /// Its worker.
     pub worker: WorkerId,
     /// Its place there.
     pub connection: ConnectionId,
 }
 
-impl Seat {
+impl ConnectionAddr {
     /// The connection's public id says where it is, so that excluding it from a delivery needs no map.
     /// The nonce tells it from others that sat here before.
     #[must_use]
@@ -64,9 +64,9 @@ impl fmt::Debug for ChannelKey {
 /// Kept by every entry that a publish made: when the last copy is dropped, each worker concerned has
 /// handed the event to its subscribers, and the bus has taken it.
 #[derive(Clone)]
-pub struct Receipt(Arc<dyn Waits>);
+pub struct DeliveryAck(Arc<dyn Waits>);
 
-impl Receipt {
+impl DeliveryAck {
     /// Calls `at_last` when the last copy of the receipt goes, with whether the event has reached all it was
     /// to reach: the bus may not have taken it.
     pub fn new(at_last: impl FnOnce(bool) + Send + Sync + 'static) -> Self {
@@ -95,17 +95,17 @@ impl Receipt {
 
 /// What is kept by the two ways that an event of a backend takes.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Receipts<'a> {
+pub struct DeliveryAcks<'a> {
     /// By this node's workers.
-    pub here: Option<&'a Receipt>,
+    pub here: Option<&'a DeliveryAck>,
     /// On its way to the bus.
-    pub bus: Option<&'a Receipt>,
+    pub bus: Option<&'a DeliveryAck>,
 }
 
-impl<'a> Receipts<'a> {
+impl<'a> DeliveryAcks<'a> {
     /// The same for both.
     #[must_use]
-    pub fn of(receipt: &'a Receipt) -> Self {
+    pub fn of(receipt: &'a DeliveryAck) -> Self {
         Self { here: Some(receipt), bus: Some(receipt) }
     }
 }
@@ -140,7 +140,7 @@ impl<F: FnOnce(bool)> Drop for Waiting<F> {
     }
 }
 
-impl fmt::Debug for Receipt {
+impl fmt::Debug for DeliveryAck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Receipt({})", Arc::strong_count(&self.0))
     }
@@ -149,7 +149,7 @@ impl fmt::Debug for Receipt {
 /// Something for a worker to do. What concerns one channel is posted under that channel's lock, so that
 /// all workers see it in one order.
 #[derive(Debug)]
-pub enum Entry {
+pub enum WorkerMessage {
     /// Give the frame to the channel's subscribers.
     Deliver {
         /// The channel.
@@ -158,8 +158,8 @@ pub enum Entry {
         frame: Frame,
         /// The one connection that must not get it.
         except: Option<SocketId>,
-        /// See [`Receipt`].
-        receipt: Option<Receipt>,
+        /// See [`DeliveryAck`].
+        receipt: Option<DeliveryAck>,
     },
     /// From here on the connection is a subscriber: what stands before this entry isn't for it, what
     /// stands behind it is.
@@ -203,12 +203,12 @@ pub enum Entry {
         app: AppIndex,
         /// The user's id.
         user: Arc<str>,
-        /// See [`Receipt`].
-        receipt: Option<Receipt>,
+        /// See [`DeliveryAck`].
+        receipt: Option<DeliveryAck>,
     },
 }
 
-impl Entry {
+impl WorkerMessage {
     /// Bytes that the entry keeps alive, for bounding inboxes.
     #[must_use]
     pub fn weight(&self) -> usize {
@@ -225,7 +225,7 @@ impl Entry {
 
 /// Something that an app's backend may want to know. In a cluster, one of the nodes tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fact {
+pub enum ChannelEvent {
     /// A channel has its first subscriber.
     Occupied(ChannelKey),
     /// A channel has lost its last.
@@ -255,7 +255,7 @@ pub enum Fact {
 
 /// What a connection has done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Happening {
+pub enum ConnectionEvent {
     /// It has signed in.
     SignedIn {
         /// To its app.
@@ -283,7 +283,7 @@ pub enum Happening {
     },
 }
 
-impl Happening {
+impl ConnectionEvent {
     /// Bytes that it keeps alive, for bounding what waits.
     #[must_use]
     pub fn weight(&self) -> usize {
@@ -300,7 +300,7 @@ impl Happening {
 
 /// Of whom an app's backend is told that they come and leave.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Who {
+pub struct Occupant {
     /// The channel.
     pub channel: ChannelKey,
     /// A user on it; `None`: its subscribers as a whole.
@@ -310,16 +310,16 @@ pub struct Who {
 /// What becomes of those who leave one node and come to another: a backend that is told of both by two nodes
 /// may hear it in the wrong order, so it is told of neither, as when they come back to the same node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Moved {
+pub enum Migration {
     /// Who has left this node a moment ago is on another one. If the backend has not been told yet, it is not
     /// to be, and [`Node::say_kept`](crate::Node::say_kept) is to be called.
-    Away(Who),
+    Away(Occupant),
     /// Who has come to this node had left another one, which has not told the backend: it need not be told
     /// that it has come.
-    Here(Who),
+    Here(Occupant),
 }
 
-impl Fact {
+impl ChannelEvent {
     /// The channel that it is about.
     #[must_use]
     pub fn channel(&self) -> &ChannelKey {
@@ -349,7 +349,7 @@ impl Fact {
 /// Something for the bus of a cluster. As with entries, what concerns one channel is told under that
 /// channel's lock.
 #[derive(Debug)]
-pub enum Told {
+pub enum BusCommand {
     /// Listen to the channel's subject. [`Node::opened`](crate::Node::opened) is waited for.
     Open(ChannelKey),
     /// Listen to it no longer.
@@ -366,8 +366,8 @@ pub enum Told {
         except: Option<SocketId>,
         /// On cache channels, the number to keep it under.
         kept: Option<u64>,
-        /// See [`Receipt`].
-        receipt: Option<Receipt>,
+        /// See [`DeliveryAck`].
+        receipt: Option<DeliveryAck>,
     },
     /// Send a message to the channel's subject.
     Say {
@@ -380,7 +380,7 @@ pub enum Told {
     },
 }
 
-impl Told {
+impl BusCommand {
     /// Bytes that it keeps alive, for bounding what waits.
     #[must_use]
     pub fn weight(&self) -> usize {
@@ -394,14 +394,14 @@ impl Told {
 }
 
 /// A frame that goes to many, as it is to be posted.
-pub(crate) fn for_many(frame: &Frame, post: &impl Post) -> Frame {
+pub(crate) fn for_many(frame: &Frame, post: &impl Outputs) -> Frame {
     if post.compresses() { frame.compressible() } else { frame.clone() }
 }
 
 /// The inboxes of a node's workers. `post` is called under a channel's lock: it must be quick.
-pub trait Post {
+pub trait Outputs {
     /// Appends `entry` to the inbox of `worker`.
-    fn post(&self, worker: WorkerId, entry: Entry);
+    fn post(&self, worker: WorkerId, entry: WorkerMessage);
 
     /// Whether no inbox holds more than it should. While one does, client events are refused; backends are
     /// made to wait before they publish.
@@ -422,29 +422,29 @@ pub trait Post {
 
     /// Takes what an app's backend wants to know; only what its [hooks](crate::app::Hooks) ask for. As quick
     /// as `post`.
-    fn fact(&self, fact: Fact) {
+    fn fact(&self, fact: ChannelEvent) {
         drop(fact);
     }
 
     /// Takes what a connection has done; only if the [hooks](crate::app::Hooks) of its app ask for it. As
     /// quick as `post`.
-    fn happened(&self, happening: Happening) {
+    fn happened(&self, happening: ConnectionEvent) {
         drop(happening);
     }
 
     /// Takes who has moved from one node to another; only in a cluster. As quick as `post`.
-    fn moved(&self, moved: Moved) {
+    fn moved(&self, moved: Migration) {
         drop(moved);
     }
 
     /// An event that is traced has come over the bus: what its workers are to keep.
-    fn arrived(&self, apps: &Apps, channel: &ChannelKey, trace: Trace) -> Option<Receipt> {
+    fn arrived(&self, apps: &Apps, channel: &ChannelKey, trace: Trace) -> Option<DeliveryAck> {
         let _ = (apps, channel, trace);
         None
     }
 
     /// Takes what is for the bus. As quick as `post`; never called on a node that stands alone.
-    fn tell(&self, told: Told) {
+    fn tell(&self, told: BusCommand) {
         drop(told);
     }
 }

@@ -5,7 +5,7 @@
 //!   (which workers have subscribers, who is present, what is cached) and of signed-in users.
 //! - [`Worker`] is one thread's part: its connections, and for each channel a dense list of its own
 //!   subscribers.
-//! - [`Entry`] is what one tells another. Whatever changes a channel is posted to the inboxes of the workers
+//! - [`WorkerMessage`] is what one tells another. Whatever changes a channel is posted to the inboxes of the workers
 //!   concerned *under that channel's lock*: so all of them see one order, and a subscription takes its place
 //!   in that order too.
 //!
@@ -38,11 +38,11 @@ mod worker;
 
 pub use apps::{AppIndex, Apps, Refusal};
 pub use entry::{
-    ChannelKey, ConnectionId, Entry, Fact, Happening, Moved, Post, Receipt, Receipts, Seat, Told,
-    Who, WorkerId,
+    BusCommand, ChannelEvent, ChannelKey, ConnectionAddr, ConnectionEvent, ConnectionId,
+    DeliveryAck, DeliveryAcks, Migration, Occupant, Outputs, WorkerId, WorkerMessage,
 };
 pub use node::Node;
 pub use reject::Rejected;
 pub use shard::{CACHE_TTL, ChannelState, LINGER};
 pub use totals::Totals;
-pub use worker::{Sighting, Sockets, Worker};
+pub use worker::{ConnectionInfo, Sockets, Worker};

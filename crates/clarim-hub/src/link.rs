@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use clarim_protocol::SocketId;
-use clarim_protocol::cluster::{Change, NodeId, State, Word, encode};
+use clarim_protocol::cluster::{Change, ClusterMessage, NodeId, State, encode};
 use clarim_protocol::user::Member;
 use smallvec::SmallVec;
 
-use crate::entry::{ChannelKey, Post, Seat, Told};
+use crate::entry::{BusCommand, ChannelKey, ConnectionAddr, Outputs};
 
 /// Bytes of members in one part of a long state: well below what any bus takes.
 const PART_BYTES: usize = 256 << 10;
 
 /// In a cluster, every channel that a node has is tied to those of the others.
 #[derive(Debug)]
-pub(crate) struct Link {
-    phase: LinkPhase,
+pub(crate) struct ClusterChannel {
+    phase: Phase,
     /// Of the state of this node; see [`State::number`].
     number: u64,
     /// Subscriptions that the others have been told of.
@@ -27,13 +27,13 @@ pub(crate) struct Link {
     /// Nodes that have asked who is there, and were not answered yet.
     pub(crate) asked: Vec<NodeId>,
     /// What is known of the other nodes.
-    remotes: SmallVec<[Remote; 2]>,
+    remotes: SmallVec<[PeerState; 2]>,
     /// It stands in the shard's list of channels to be closed.
     pub(crate) is_idle: bool,
 }
 
 #[derive(Debug)]
-enum LinkPhase {
+enum Phase {
     /// The bus has yet to confirm that it is listened to, and the others to say who is there. Those who want
     /// to subscribe wait for that.
     Opening(Vec<Waiting>),
@@ -43,14 +43,14 @@ enum LinkPhase {
 /// Who waits for a channel to be opened.
 #[derive(Debug, Clone)]
 pub(crate) struct Waiting {
-    pub(crate) seat: Seat,
+    pub(crate) seat: ConnectionAddr,
     pub(crate) socket_id: SocketId,
     pub(crate) member: Option<Member>,
 }
 
 /// What is known of one other node on the channel.
 #[derive(Debug)]
-pub(crate) struct Remote {
+pub(crate) struct PeerState {
     pub(crate) node: NodeId,
     /// The number of its state as far as it is known; `None`: something of it was missed.
     pub(crate) number: Option<u64>,
@@ -64,10 +64,10 @@ pub(crate) struct Remote {
     pub(crate) wanted_at: Option<Duration>,
 }
 
-impl Link {
+impl ClusterChannel {
     /// `number` is greater than any that an earlier life of the channel on this node has had.
     pub(crate) fn new(number: u64) -> Self {
-        let phase = LinkPhase::Opening(Vec::new());
+        let phase = Phase::Opening(Vec::new());
         Self {
             phase,
             number,
@@ -83,36 +83,36 @@ impl Link {
     /// Those who wait, while the channel isn't open.
     pub(crate) fn waiting(&mut self) -> Option<&mut Vec<Waiting>> {
         match &mut self.phase {
-            LinkPhase::Opening(waiting) => Some(waiting),
-            LinkPhase::Open => None,
+            Phase::Opening(waiting) => Some(waiting),
+            Phase::Open => None,
         }
     }
 
     pub(crate) fn is_waited_for(&self) -> bool {
-        matches!(&self.phase, LinkPhase::Opening(waiting) if !waiting.is_empty())
+        matches!(&self.phase, Phase::Opening(waiting) if !waiting.is_empty())
     }
 
     /// The channel is open: those who have waited for it.
     pub(crate) fn open(&mut self) -> Vec<Waiting> {
-        match std::mem::replace(&mut self.phase, LinkPhase::Open) {
-            LinkPhase::Opening(waiting) => waiting,
-            LinkPhase::Open => Vec::new(),
+        match std::mem::replace(&mut self.phase, Phase::Open) {
+            Phase::Opening(waiting) => waiting,
+            Phase::Open => Vec::new(),
         }
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.phase, LinkPhase::Open)
+        matches!(self.phase, Phase::Open)
     }
 
     /// Tells the others of a change.
-    pub(crate) fn changed(&mut self, key: &ChannelKey, change: Change<'_>, post: &impl Post) {
+    pub(crate) fn changed(&mut self, key: &ChannelKey, change: Change<'_>, post: &impl Outputs) {
         self.number += 1;
-        say(key, &Word::Changed { number: self.number, change }, post);
+        say(key, &ClusterMessage::StateChange { number: self.number, change }, post);
     }
 
     /// Tells the others the number of the state, for those who have missed something.
-    pub(crate) fn say_number(&self, key: &ChannelKey, post: &impl Post) {
-        say(key, &Word::Number(self.number), post);
+    pub(crate) fn say_number(&self, key: &ChannelKey, post: &impl Outputs) {
+        say(key, &ClusterMessage::VersionDigest(self.number), post);
     }
 
     /// Tells the others the whole state, in as many parts as it needs, and so answers those that have asked,
@@ -122,7 +122,7 @@ impl Link {
         key: &ChannelKey,
         state: State<'a>,
         members: impl Iterator<Item = &'a str>,
-        (hello, post): (bool, &impl Post),
+        (hello, post): (bool, &impl Outputs),
     ) {
         // A state that differs from the one before has another number.
         if self.told != state.subscriptions {
@@ -140,11 +140,15 @@ impl Link {
             if bytes > PART_BYTES && members.peek().is_some() {
                 bytes = 0;
                 let rest = State { members: Vec::new(), cached: None, ..state.clone() };
-                say(key, &Word::State(State { more: true, ..state }), post);
+                say(key, &ClusterMessage::State(State { more: true, ..state }), post);
                 state = rest;
             }
         }
-        say(key, &if hello { Word::Hello(state) } else { Word::State(state) }, post);
+        say(
+            key,
+            &if hello { ClusterMessage::SyncRequest(state) } else { ClusterMessage::State(state) },
+            post,
+        );
     }
 
     /// Whether no other node is known to have the channel.
@@ -166,14 +170,14 @@ impl Link {
     }
 
     /// The record of a node.
-    pub(crate) fn remote(&mut self, node: NodeId) -> Option<&mut Remote> {
+    pub(crate) fn remote(&mut self, node: NodeId) -> Option<&mut PeerState> {
         self.remotes.iter_mut().find(|remote| remote.node == node)
     }
 
     /// The record of a node that is being heard.
-    pub(crate) fn hear(&mut self, node: NodeId, now: Duration) -> &mut Remote {
+    pub(crate) fn hear(&mut self, node: NodeId, now: Duration) -> &mut PeerState {
         let at = self.remotes.iter().position(|remote| remote.node == node).unwrap_or_else(|| {
-            self.remotes.push(Remote {
+            self.remotes.push(PeerState {
                 node,
                 number: None,
                 subscriptions: 0,
@@ -199,9 +203,9 @@ impl Link {
 }
 
 /// Tells the other nodes something on the channel's subject.
-pub(crate) fn say(key: &ChannelKey, word: &Word<'_>, post: &impl Post) {
+pub(crate) fn say(key: &ChannelKey, word: &ClusterMessage<'_>, post: &impl Outputs) {
     if let Some(node) = post.node_id() {
-        let (message, hello) = (encode(node, word), matches!(word, Word::Hello(_)));
-        post.tell(Told::Say { channel: key.clone(), message, hello });
+        let (message, hello) = (encode(node, word), matches!(word, ClusterMessage::SyncRequest(_)));
+        post.tell(BusCommand::Say { channel: key.clone(), message, hello });
     }
 }

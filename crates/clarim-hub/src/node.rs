@@ -9,7 +9,9 @@ use clarim_protocol::{ChannelName, Frame, SocketId};
 
 use crate::app::App;
 use crate::apps::{AppIndex, Apps};
-use crate::entry::{ChannelKey, Entry, Post, Receipt, Receipts, Seat, WorkerId};
+use crate::entry::{
+    ChannelKey, ConnectionAddr, DeliveryAck, DeliveryAcks, Outputs, WorkerId, WorkerMessage,
+};
 use crate::presence::PresenceFull;
 use crate::shard::{ChannelState, Join, Joining, Keep, Publication, Shard};
 use crate::totals::Totals;
@@ -28,7 +30,7 @@ pub struct Node<P> {
     post: P,
 }
 
-impl<P: Post> Node<P> {
+impl<P: Outputs> Node<P> {
     /// A node of `workers` workers, whose inboxes are behind `post`.
     /// `epoch` is the time of day at which its time begins, since 1970.
     pub fn new(apps: Apps, workers: u16, epoch: Duration, post: P) -> Self {
@@ -58,7 +60,7 @@ impl<P: Post> Node<P> {
         channel: &ChannelKey,
         frame: &Frame,
         except: Option<SocketId>,
-        receipts: Receipts<'_>,
+        receipts: DeliveryAcks<'_>,
         now: Duration,
     ) {
         let keep = Keep::Last;
@@ -74,7 +76,7 @@ impl<P: Post> Node<P> {
         from: SocketId,
         now: Duration,
     ) {
-        let (except, receipts, keep) = (Some(from), Receipts::default(), Keep::No);
+        let (except, receipts, keep) = (Some(from), DeliveryAcks::default(), Keep::No);
         let publication = Publication { channel, frame, except, receipts, keep, now };
         self.channel_shard(channel).publish(publication, &self.post);
     }
@@ -127,11 +129,11 @@ impl<P: Post> Node<P> {
 
     /// Closes all connections of a user: those that signed in as it, and those that are on a presence
     /// channel as it.
-    pub fn terminate(&self, app: AppIndex, user: &str, receipt: Option<&Receipt>) {
+    pub fn terminate(&self, app: AppIndex, user: &str, receipt: Option<&DeliveryAck>) {
         let user: Arc<str> = user.into();
         for worker in 0..self.workers {
             let (user, receipt) = (user.clone(), receipt.cloned());
-            self.post.post(WorkerId(worker), Entry::Terminate { app, user, receipt });
+            self.post.post(WorkerId(worker), WorkerMessage::Terminate { app, user, receipt });
         }
     }
 
@@ -146,7 +148,7 @@ impl<P: Post> Node<P> {
     pub(crate) fn watch(
         &self,
         user: &ChannelKey,
-        watcher: (SocketId, Seat),
+        watcher: (SocketId, ConnectionAddr),
         now: Duration,
     ) -> bool {
         self.channel_shard(user).watch(user, watcher, now, &self.post)

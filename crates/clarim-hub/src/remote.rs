@@ -3,17 +3,17 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use clarim_protocol::cluster::{NodeId, Outside, Word};
+use clarim_protocol::cluster::{ClusterMessage, ExternalEvent, NodeId};
 use clarim_protocol::{ChannelName, Frame, server};
 use serde_json::value::RawValue;
 
-use crate::entry::{ChannelKey, Post, Receipts, Who};
+use crate::entry::{ChannelKey, DeliveryAcks, Occupant, Outputs};
 use crate::link::say;
 use crate::node::{Node, SHARDS, lock};
 use crate::replica::is_shared;
 use crate::shard::{Keep, Publication};
 
-impl<P: Post> Node<P> {
+impl<P: Outputs> Node<P> {
     /// The channel's subject is listened to, and the other nodes have said what they have there, or nobody
     /// waits for it any more: those who have waited are let in.
     pub fn opened(&self, channel: &ChannelKey, now: Duration) {
@@ -32,13 +32,19 @@ impl<P: Post> Node<P> {
     }
 
     /// Takes what another node says on a channel.
-    pub fn hear(&self, channel: &ChannelKey, from: NodeId, word: &Word<'_>, now: Duration) {
-        if let &Word::Event { payload, except, kept, trace } = word {
+    pub fn hear(
+        &self,
+        channel: &ChannelKey,
+        from: NodeId,
+        word: &ClusterMessage<'_>,
+        now: Duration,
+    ) {
+        if let &ClusterMessage::Event { payload, except, kept, trace } = word {
             let frame = &Frame::text(payload);
             let keep = kept.map_or(Keep::No, Keep::Numbered);
             let except = except.map(Into::into);
             let receipt = trace.and_then(|trace| self.post().arrived(self.apps(), channel, trace));
-            let receipts = Receipts { here: receipt.as_ref(), bus: None };
+            let receipts = DeliveryAcks { here: receipt.as_ref(), bus: None };
             let publication = Publication { channel, frame, except, receipts, keep, now };
             let mut shard = self.channel_shard(channel);
             // It may have been closed just now.
@@ -52,45 +58,56 @@ impl<P: Post> Node<P> {
     }
 
     /// Takes what this node itself has said on a channel, when the bus has brought it back.
-    pub fn hear_myself(&self, channel: &ChannelKey, word: &Word<'_>, now: Duration) {
-        if let Word::Changed { change, .. } = word {
+    pub fn hear_myself(&self, channel: &ChannelKey, word: &ClusterMessage<'_>, now: Duration) {
+        if let ClusterMessage::StateChange { change, .. } = word {
             let app = self.app(channel.app);
             self.channel_shard(channel).hear_myself(channel, change, (app, now), self.post());
         }
     }
 
     /// Tells the other nodes that an app's backend is not told of somebody's leaving, who has come to one of
-    /// them: see [`Moved`](crate::Moved).
-    pub fn say_kept(&self, who: &Who) {
+    /// them: see [`Migration`](crate::Migration).
+    pub fn say_kept(&self, who: &Occupant) {
         let shard = self.channel_shard(&who.channel);
         if shard.has(&who.channel) {
-            say(&who.channel, &Word::Kept(who.user.as_deref()), self.post());
+            say(&who.channel, &ClusterMessage::LeaveSuppressed(who.user.as_deref()), self.post());
         }
     }
 
     /// Takes an event of a publisher that is no node. Whether it is one that may be published.
-    pub fn hear_outside(&self, channel: &ChannelKey, event: &Outside<'_>, now: Duration) -> bool {
+    pub fn hear_outside(
+        &self,
+        channel: &ChannelKey,
+        event: &ExternalEvent<'_>,
+        now: Duration,
+    ) -> bool {
         let Some(frame) = self.check(channel, event) else { return false };
         let (except, frame) = (event.except.map(Into::into), &frame);
-        let (receipts, keep) = (Receipts::default(), Keep::No);
+        let (receipts, keep) = (DeliveryAcks::default(), Keep::No);
         let publication = Publication { channel, frame, except, receipts, keep, now };
         self.channel_shard(channel).deliver(publication, self.post());
         true
     }
 
     /// Publishes an event of a publisher that is no node, here and elsewhere. Whether it may be published.
-    pub fn relay(&self, app: &str, channel: &str, event: &Outside<'_>, now: Duration) -> bool {
+    pub fn relay(
+        &self,
+        app: &str,
+        channel: &str,
+        event: &ExternalEvent<'_>,
+        now: Duration,
+    ) -> bool {
         let Some(app) = self.apps().find_by_id(app) else { return false };
         let max = self.app(app).limits.channel_name_bytes;
         let Ok(name) = ChannelName::parse(channel, max) else { return false };
         let channel = ChannelKey { app, name };
         let Some(frame) = self.check(&channel, event) else { return false };
-        self.publish(&channel, &frame, event.except.map(Into::into), Receipts::default(), now);
+        self.publish(&channel, &frame, event.except.map(Into::into), DeliveryAcks::default(), now);
         true
     }
 
     /// The frame of an event from outside, if names and sizes are within the limits.
-    fn check(&self, channel: &ChannelKey, event: &Outside<'_>) -> Option<Frame> {
+    fn check(&self, channel: &ChannelKey, event: &ExternalEvent<'_>) -> Option<Frame> {
         let limits = &self.app(channel.app).limits;
         let text: Cow<'_, str> = serde_json::from_str(event.data).ok()?;
         let fits = !event.name.is_empty()

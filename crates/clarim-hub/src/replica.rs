@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use clarim_protocol::cluster::{Change, NodeId, State, Word};
+use clarim_protocol::cluster::{Change, ClusterMessage, NodeId, State};
 use clarim_protocol::user::Member;
 use clarim_protocol::{ChannelKind, Frame};
 
 use crate::app::App;
 use crate::channel::Channel;
-use crate::entry::{ChannelKey, Fact, Moved, Post, Who};
+use crate::entry::{ChannelEvent, ChannelKey, Migration, Occupant, Outputs};
 use crate::link::say;
 use crate::shard::Shard;
 
@@ -34,15 +34,15 @@ impl Shard {
     pub(crate) fn hear(
         &mut self,
         key: &ChannelKey,
-        (from, word): (NodeId, &Word<'_>),
+        (from, word): (NodeId, &ClusterMessage<'_>),
         (app, now): (&App, Duration),
-        post: &impl Post,
+        post: &impl Outputs,
     ) {
         if !self.channels.contains_key(key) {
             return;
         }
         match word {
-            Word::Hello(state) => {
+            ClusterMessage::SyncRequest(state) => {
                 self.hear_state(key, (from, state), (app, now), post);
                 let link = self.channels.get_mut(key).and_then(|channel| channel.link.as_mut());
                 if let Some(link) = link.filter(|link| !link.asked.contains(&from)) {
@@ -50,11 +50,11 @@ impl Shard {
                 }
                 self.say_state(key, now, (false, post));
             }
-            Word::State(state) => self.hear_state(key, (from, state), (app, now), post),
-            Word::Changed { number, change } => {
+            ClusterMessage::State(state) => self.hear_state(key, (from, state), (app, now), post),
+            ClusterMessage::StateChange { number, change } => {
                 self.hear_change(key, (from, *number, change), (app, now), post);
             }
-            Word::Number(number) => {
+            ClusterMessage::VersionDigest(number) => {
                 let link = self.channels.get_mut(key).and_then(|channel| channel.link.as_mut());
                 if let Some(link) = link
                     && link.hear(from, now).number != Some(*number)
@@ -62,18 +62,18 @@ impl Shard {
                     link.want(from, key, now, post);
                 }
             }
-            Word::Want(node) if post.node_id() == Some(*node) => {
+            ClusterMessage::StateRequest(node) if post.node_id() == Some(*node) => {
                 self.say_state(key, now, (false, post));
             }
-            Word::Kept(user) => {
-                let who = Who { channel: key.clone(), user: user.map(Into::into) };
+            ClusterMessage::LeaveSuppressed(user) => {
+                let who = Occupant { channel: key.clone(), user: user.map(Into::into) };
                 let is_wanted =
                     if user.is_some() { app.hooks.members } else { app.hooks.occupancy };
                 if is_wanted {
-                    post.moved(Moved::Here(who));
+                    post.moved(Migration::Here(who));
                 }
             }
-            Word::Closed => self.lose_on(key, from, (app, now), post),
+            ClusterMessage::ChannelClosed => self.lose_on(key, from, (app, now), post),
             _ => {}
         }
     }
@@ -83,7 +83,7 @@ impl Shard {
         &mut self,
         key: &ChannelKey,
         now: Duration,
-        (hello, post): (bool, &impl Post),
+        (hello, post): (bool, &impl Outputs),
     ) {
         if let Some(channel) = self.channels.get_mut(key) {
             channel.say_state(key, now, (hello, post));
@@ -96,7 +96,7 @@ impl Shard {
         now: Duration,
         hello: bool,
         app: impl Fn(&ChannelKey) -> &'a App,
-        post: &impl Post,
+        post: &impl Outputs,
     ) {
         let open = |channel: &Channel| channel.link.as_ref().is_some_and(|link| link.is_open());
         for (key, channel) in &mut self.channels {
@@ -113,7 +113,7 @@ impl Shard {
         &mut self,
         (since, now): (Duration, Duration),
         app: impl Fn(&ChannelKey) -> &'a App,
-        post: &impl Post,
+        post: &impl Outputs,
     ) {
         let mut silent: Vec<(ChannelKey, NodeId)> = Vec::new();
         for (key, channel) in &self.channels {
@@ -134,7 +134,7 @@ impl Shard {
         (node, is_told): (NodeId, bool),
         now: Duration,
         app: impl Fn(&ChannelKey) -> &'a App,
-        post: &impl Post,
+        post: &impl Outputs,
     ) {
         let knows = |channel: &mut Channel| {
             channel.link.as_mut().is_some_and(|link| link.remote(node).is_some())
@@ -166,7 +166,7 @@ impl Shard {
         key: &ChannelKey,
         (users, subscribers): &(Vec<Box<str>>, usize),
         (app, now): (&App, Duration),
-        post: &impl Post,
+        post: &impl Outputs,
     ) {
         let Some(channel) = self.channels.get_mut(key) else { return };
         if !channel.link.as_ref().is_some_and(|link| link.is_first(post.node_id())) {
@@ -174,11 +174,11 @@ impl Shard {
         }
         for id in users.iter().filter(|_| app.hooks.members) {
             if !channel.presence.as_ref().is_some_and(|there| there.has(id)) {
-                channel.tell_left(Fact::MemberRemoved(key.clone(), id.clone()), now, post);
+                channel.tell_left(ChannelEvent::MemberRemoved(key.clone(), id.clone()), now, post);
             }
         }
         if app.hooks.occupancy && *subscribers > 0 && channel.everywhere() == 0 {
-            channel.tell_left(Fact::Vacated(key.clone()), now, post);
+            channel.tell_left(ChannelEvent::Vacated(key.clone()), now, post);
         }
     }
 
@@ -190,7 +190,7 @@ impl Shard {
         key: &ChannelKey,
         change: &Change<'_>,
         (app, now): (&App, Duration),
-        post: &impl Post,
+        post: &impl Outputs,
     ) {
         let Some(channel) = self.channels.get_mut(key) else { return };
         let is_elsewhere =
@@ -200,19 +200,25 @@ impl Shard {
                 if let Ok(member) = Member::parse(data)
                     && !is_elsewhere(member.id.as_str())
                 {
-                    post.fact(Fact::MemberAdded(key.clone(), member.id.as_str().into()));
+                    post.fact(ChannelEvent::MemberAdded(key.clone(), member.id.as_str().into()));
                 }
             }
             Change::Left(id) if app.hooks.members && !is_elsewhere(id) => {
-                channel.tell_left(Fact::MemberRemoved(key.clone(), (*id).into()), now, post);
+                channel.tell_left(
+                    ChannelEvent::MemberRemoved(key.clone(), (*id).into()),
+                    now,
+                    post,
+                );
             }
             Change::Subscriptions(count) => {
                 let Some(link) = &mut channel.link else { return };
                 let before = std::mem::replace(&mut link.heard, *count);
                 if app.hooks.occupancy && link.subscriptions_elsewhere() == 0 {
                     match (before, count) {
-                        (0, 1..) => post.fact(Fact::Occupied(key.clone())),
-                        (1.., 0) => channel.tell_left(Fact::Vacated(key.clone()), now, post),
+                        (0, 1..) => post.fact(ChannelEvent::Occupied(key.clone())),
+                        (1.., 0) => {
+                            channel.tell_left(ChannelEvent::Vacated(key.clone()), now, post)
+                        }
                         _ => {}
                     }
                 }
@@ -226,7 +232,7 @@ impl Shard {
         key: &ChannelKey,
         node: NodeId,
         (app, now): (&App, Duration),
-        post: &impl Post,
+        post: &impl Outputs,
     ) {
         let nothing = State::default();
         self.replace(key, (node, &nothing, &[]), (app, now), post);
@@ -243,7 +249,7 @@ impl Shard {
         key: &ChannelKey,
         (from, state): (NodeId, &State<'_>),
         (app, now): (&App, Duration),
-        post: &impl Post,
+        post: &impl Outputs,
     ) {
         if let Some((number, payload)) = state.cached
             && key.name.is_cache()
@@ -271,7 +277,7 @@ impl Shard {
         key: &ChannelKey,
         (from, state, members): (NodeId, &State<'_>, &[Member]),
         (app, now): (&App, Duration),
-        post: &impl Post,
+        post: &impl Outputs,
     ) {
         let Some(channel) = self.channels.get_mut(key) else { return };
         let left = channel.presence.as_ref().map(|there| there.missing_elsewhere(from, members));
@@ -299,7 +305,7 @@ impl Shard {
         key: &ChannelKey,
         (before, count): (u32, u32),
         (app, now): (&App, Duration),
-        post: &impl Post,
+        post: &impl Outputs,
     ) {
         if before == 0
             && count > 0
@@ -317,7 +323,7 @@ impl Shard {
         key: &ChannelKey,
         (from, number, change): (NodeId, u64, &Change<'_>),
         (app, now): (&App, Duration),
-        post: &impl Post,
+        post: &impl Outputs,
     ) {
         let Some(channel) = self.channels.get_mut(key) else { return };
         let was_online = channel.is_online();
@@ -356,7 +362,7 @@ impl Channel {
         key: &ChannelKey,
         (node, member): (NodeId, &Member),
         (app, now): (&App, Duration),
-        post: &impl Post,
+        post: &impl Outputs,
     ) {
         if !key.name.is_presence() {
             return;
@@ -370,7 +376,7 @@ impl Channel {
     }
 
     /// Tells the app's backend that somebody has left, and remembers when that was.
-    fn tell_left(&mut self, fact: Fact, now: Duration, post: &impl Post) {
+    fn tell_left(&mut self, fact: ChannelEvent, now: Duration, post: &impl Outputs) {
         post.fact(fact);
         if let Some(link) = &mut self.link {
             link.left_at = Some(now);
@@ -378,11 +384,11 @@ impl Channel {
     }
 
     /// Somebody has come to another node, who may have left this one a moment ago.
-    fn tell_moved(&self, key: &ChannelKey, user: Option<&str>, now: Duration, post: &impl Post) {
+    fn tell_moved(&self, key: &ChannelKey, user: Option<&str>, now: Duration, post: &impl Outputs) {
         let left_at = self.link.as_ref().and_then(|link| link.left_at);
         if left_at.is_some_and(|at| now < at + MOVING) {
-            let who = Who { channel: key.clone(), user: user.map(Into::into) };
-            post.moved(Moved::Away(who));
+            let who = Occupant { channel: key.clone(), user: user.map(Into::into) };
+            post.moved(Migration::Away(who));
         }
     }
 
@@ -391,7 +397,7 @@ impl Channel {
         key: &ChannelKey,
         (node, id): (NodeId, &str),
         app: &App,
-        post: &impl Post,
+        post: &impl Outputs,
     ) {
         let gone = self.presence.as_mut().and_then(|there| there.left_elsewhere(node, id));
         if let Some(member) = gone {
@@ -400,14 +406,14 @@ impl Channel {
     }
 }
 
-impl crate::link::Link {
+impl crate::link::ClusterChannel {
     /// Asks a node for its whole state, of which something was missed.
-    fn want(&mut self, node: NodeId, key: &ChannelKey, now: Duration, post: &impl Post) {
+    fn want(&mut self, node: NodeId, key: &ChannelKey, now: Duration, post: &impl Outputs) {
         let remote = self.hear(node, now);
         remote.number = None;
         if remote.wanted_at.is_none_or(|at| at + ASK_AGAIN <= now) {
             remote.wanted_at = Some(now);
-            say(key, &Word::Want(node), post);
+            say(key, &ClusterMessage::StateRequest(node), post);
         }
     }
 }

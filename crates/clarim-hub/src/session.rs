@@ -10,7 +10,9 @@ use clarim_protocol::{ChannelKind, ChannelName, Code, server};
 use crate::app::{App, ClientEvents};
 use crate::apps::AppIndex;
 use crate::connection::Connection;
-use crate::entry::{ChannelKey, ConnectionId, Fact, Happening, Post, Seat};
+use crate::entry::{
+    ChannelEvent, ChannelKey, ConnectionAddr, ConnectionEvent, ConnectionId, Outputs,
+};
 use crate::reject::{Reject, Rejected};
 use crate::shard::{Join, Joining};
 use crate::worker::{Sockets, Worker};
@@ -20,7 +22,7 @@ pub(crate) fn user_key(app: AppIndex, user: &str) -> Option<ChannelKey> {
     Some(ChannelKey { app, name: ChannelName::of_user(user).ok()? })
 }
 
-impl<P: Post> Worker<P> {
+impl<P: Outputs> Worker<P> {
     pub(crate) fn subscribe(
         &mut self,
         id: ConnectionId,
@@ -58,7 +60,7 @@ impl<P: Post> Worker<P> {
             )));
         }
         let join = Join {
-            seat: Seat { worker: self.id, connection: id },
+            seat: ConnectionAddr { worker: self.id, connection: id },
             socket_id: connection.socket_id,
             channel: &channel,
             member: member.as_deref(),
@@ -110,7 +112,7 @@ impl<P: Post> Worker<P> {
         if connection.user.is_some() {
             return;
         }
-        let seat = Seat { worker: self.id, connection: id };
+        let seat = ConnectionAddr { worker: self.id, connection: id };
         let (online, offline): (Vec<&str>, Vec<&str>) =
             user.watchlist.iter().map(AsRef::as_ref).partition(|watched| {
                 user_key(app_index, watched)
@@ -125,7 +127,7 @@ impl<P: Post> Worker<P> {
         }
         if self.node.app(app_index).hooks.connections {
             let (app, user) = (app_index, user.member.id.clone());
-            self.node.post().happened(Happening::SignedIn { app, socket_id, user });
+            self.node.post().happened(ConnectionEvent::SignedIn { app, socket_id, user });
         }
         self.connections[id.0 as usize].user = Some(Box::new(user));
     }
@@ -165,7 +167,7 @@ impl<P: Post> Worker<P> {
         let frame = server::client_event(&event.event, &channel.name, event.data, user);
         self.node.whisper(&channel, &frame, connection.socket_id, now);
         if app.hooks.client_events {
-            self.node.post().fact(Fact::ClientEvent {
+            self.node.post().fact(ChannelEvent::ClientEvent {
                 channel,
                 event: event.event.to_string(),
                 data: event.data.map_or("null", |data| data.get()).to_owned(),

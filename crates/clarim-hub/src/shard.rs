@@ -7,15 +7,18 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use clarim_protocol::cluster::{Change, Word};
+use clarim_protocol::cluster::{Change, ClusterMessage};
 use clarim_protocol::user::{Member, UserId};
 use clarim_protocol::{Frame, SocketId, server};
 use hashbrown::{HashMap, HashSet};
 
 use crate::app::App;
 use crate::channel::Channel;
-use crate::entry::{ChannelKey, Entry, Fact, Post, Receipts, Seat, Told, WorkerId, for_many};
-use crate::link::{Link, Waiting, say};
+use crate::entry::{
+    BusCommand, ChannelEvent, ChannelKey, ConnectionAddr, DeliveryAcks, Outputs, WorkerId,
+    WorkerMessage, for_many,
+};
+use crate::link::{ClusterChannel, Waiting, say};
 use crate::presence::PresenceFull;
 use crate::totals::Totals;
 
@@ -49,7 +52,7 @@ pub(crate) struct Shard {
 /// A subscription to be made.
 #[derive(Debug)]
 pub(crate) struct Join<'a> {
-    pub(crate) seat: Seat,
+    pub(crate) seat: ConnectionAddr,
     pub(crate) socket_id: SocketId,
     pub(crate) channel: &'a ChannelKey,
     /// On presence channels: who joins.
@@ -61,9 +64,9 @@ pub(crate) struct Join<'a> {
 /// What has become of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Joining {
-    /// It is made: an [`Entry::Joined`] is on its way.
+    /// It is made: an [`WorkerMessage::Joined`] is on its way.
     Done,
-    /// It waits until the channel has been opened; then comes [`Entry::Joined`], or [`Entry::Full`].
+    /// It waits until the channel has been opened; then comes [`WorkerMessage::Joined`], or [`WorkerMessage::Full`].
     Waits,
 }
 
@@ -84,7 +87,7 @@ pub(crate) struct Publication<'a> {
     pub(crate) channel: &'a ChannelKey,
     pub(crate) frame: &'a Frame,
     pub(crate) except: Option<SocketId>,
-    pub(crate) receipts: Receipts<'a>,
+    pub(crate) receipts: DeliveryAcks<'a>,
     pub(crate) keep: Keep,
     pub(crate) now: Duration,
 }
@@ -117,7 +120,7 @@ impl Shard {
     pub(crate) fn join(
         &mut self,
         join: &Join<'_>,
-        post: &impl Post,
+        post: &impl Outputs,
     ) -> Result<Joining, PresenceFull> {
         let channel = self.open(join.channel, join.now, post);
         if let Some(waiting) = channel.link.as_mut().and_then(|link| link.waiting()) {
@@ -129,7 +132,7 @@ impl Shard {
         Ok(Joining::Done)
     }
 
-    fn join_open(&mut self, join: &Join<'_>, post: &impl Post) -> Result<(), PresenceFull> {
+    fn join_open(&mut self, join: &Join<'_>, post: &impl Outputs) -> Result<(), PresenceFull> {
         let &Join { seat, socket_id, channel: key, member, app, now } = join;
         let Some(channel) = self.channels.get_mut(key) else { return Ok(()) };
         let succeeded = match member {
@@ -160,7 +163,7 @@ impl Shard {
             Some(cached) => cached.frame.clone(),
             None => {
                 if app.hooks.cache_misses {
-                    post.fact(Fact::CacheMiss(key.clone()));
+                    post.fact(ChannelEvent::CacheMiss(key.clone()));
                 }
                 server::cache_miss(&key.name)
             }
@@ -171,7 +174,7 @@ impl Shard {
             *self.totals.channels_of(key.name.kind()) += 1;
         }
         self.totals.subscriptions += 1;
-        let joined = Entry::Joined {
+        let joined = WorkerMessage::Joined {
             connection: seat.connection,
             socket_id,
             channel: key.clone(),
@@ -186,7 +189,13 @@ impl Shard {
     }
 
     /// The channel has been opened: those who have waited for that are let in.
-    pub(crate) fn opened(&mut self, key: &ChannelKey, app: &App, now: Duration, post: &impl Post) {
+    pub(crate) fn opened(
+        &mut self,
+        key: &ChannelKey,
+        app: &App,
+        now: Duration,
+        post: &impl Outputs,
+    ) {
         let Some(link) = self.channels.get_mut(key).and_then(|channel| channel.link.as_mut())
         else {
             return;
@@ -201,8 +210,12 @@ impl Shard {
             let join = Join { seat, socket_id, channel: key, member, app, now };
             if let Err(full) = self.join_open(&join, post) {
                 let connection = seat.connection;
-                let full =
-                    Entry::Full { connection, socket_id, channel: key.clone(), max: full.max };
+                let full = WorkerMessage::Full {
+                    connection,
+                    socket_id,
+                    channel: key.clone(),
+                    max: full.max,
+                };
                 post.post(seat.worker, full);
             }
         }
@@ -216,7 +229,7 @@ impl Shard {
         key: &ChannelKey,
         socket_id: SocketId,
         now: Duration,
-        post: &impl Post,
+        post: &impl Outputs,
     ) -> bool {
         let link = self.channels.get_mut(key).and_then(|channel| channel.link.as_mut());
         let Some(waiting) = link.and_then(|link| link.waiting()) else { return false };
@@ -235,7 +248,7 @@ impl Shard {
         key: &ChannelKey,
         member: Option<&UserId>,
         (app, now): (&App, Duration),
-        post: &impl Post,
+        post: &impl Outputs,
     ) {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
@@ -264,7 +277,7 @@ impl Shard {
     }
 
     /// Gives an event of this node to the channel's subscribers, here and elsewhere.
-    pub(crate) fn publish(&mut self, publication: Publication<'_>, post: &impl Post) {
+    pub(crate) fn publish(&mut self, publication: Publication<'_>, post: &impl Outputs) {
         let Publication { channel: key, frame, except, receipts, keep, now } = publication;
         let kept = (keep != Keep::No && key.name.is_cache()).then(|| {
             // Two nodes may publish at the same moment.
@@ -273,14 +286,14 @@ impl Shard {
         });
         if post.node_id().is_some() {
             let (channel, frame, receipt) = (key.clone(), frame.clone(), receipts.bus.cloned());
-            post.tell(Told::Event { channel, frame, except, kept, receipt });
+            post.tell(BusCommand::Event { channel, frame, except, kept, receipt });
         }
         let keep = kept.map_or(Keep::No, Keep::Numbered);
         self.deliver(Publication { keep, ..publication }, post);
     }
 
     /// Gives an event to the channel's subscribers on this node.
-    pub(crate) fn deliver(&mut self, publication: Publication<'_>, post: &impl Post) {
+    pub(crate) fn deliver(&mut self, publication: Publication<'_>, post: &impl Outputs) {
         let Publication { channel: key, frame, except, receipts, keep, now } = publication;
         let frame = &for_many(frame, post);
         if let Keep::Numbered(number) = keep
@@ -292,7 +305,7 @@ impl Shard {
             return;
         };
         for (worker, _) in &channel.subscribers {
-            let entry = Entry::Deliver {
+            let entry = WorkerMessage::Deliver {
                 channel: key.clone(),
                 frame: frame.clone(),
                 except,
@@ -308,7 +321,7 @@ impl Shard {
         &mut self,
         now: Duration,
         app: impl Fn(&ChannelKey) -> &'a App,
-        post: &impl Post,
+        post: &impl Outputs,
     ) {
         while let Some((due, _)) = self.cached.front()
             && *due <= now
@@ -385,19 +398,19 @@ impl Shard {
         &mut self,
         key: &ChannelKey,
         now: Duration,
-        post: &impl Post,
+        post: &impl Outputs,
     ) -> &mut Channel {
         let number = self.number(now);
         self.channels.entry(key.clone()).or_insert_with(|| {
             let link = post.node_id().map(|_| {
-                post.tell(Told::Open(key.clone()));
-                Box::new(Link::new(number))
+                post.tell(BusCommand::Open(key.clone()));
+                Box::new(ClusterChannel::new(number))
             });
             Channel { link, ..Channel::default() }
         })
     }
 
-    pub(crate) fn remove_if_empty(&mut self, key: &ChannelKey, now: Duration, post: &impl Post) {
+    pub(crate) fn remove_if_empty(&mut self, key: &ChannelKey, now: Duration, post: &impl Outputs) {
         let Some(channel) = self.channels.get_mut(key).filter(|channel| channel.is_empty()) else {
             return;
         };
@@ -411,7 +424,7 @@ impl Shard {
         }
     }
 
-    fn close_if_empty(&mut self, key: &ChannelKey, post: &impl Post) {
+    fn close_if_empty(&mut self, key: &ChannelKey, post: &impl Outputs) {
         let Some(channel) = self.channels.get_mut(key) else { return };
         if !channel.is_empty() {
             if let Some(link) = &mut channel.link {
@@ -420,25 +433,25 @@ impl Shard {
             return;
         }
         if channel.link.is_some() {
-            say(key, &Word::Closed, post);
-            post.tell(Told::Close(key.clone()));
+            say(key, &ClusterMessage::ChannelClosed, post);
+            post.tell(BusCommand::Close(key.clone()));
         }
         self.channels.remove(key);
     }
 
     /// Keeps the channel for the clients of other nodes, as long as one has it.
-    pub(crate) fn guard(&mut self, key: &ChannelKey, now: Duration, post: &impl Post) {
+    pub(crate) fn guard(&mut self, key: &ChannelKey, now: Duration, post: &impl Outputs) {
         self.open(key, now, post).is_guard = true;
         self.end_guard(key, now, post);
     }
 
     /// If no other node has clients there any more, the channel is not kept for them. While it is being
     /// opened that is not known.
-    pub(crate) fn end_guard(&mut self, key: &ChannelKey, now: Duration, post: &impl Post) {
+    pub(crate) fn end_guard(&mut self, key: &ChannelKey, now: Duration, post: &impl Outputs) {
         let Some(channel) = self.channels.get_mut(key).filter(|channel| channel.is_guard) else {
             return;
         };
-        let is_over = |link: &Link| link.is_open() && link.subscriptions_elsewhere() == 0;
+        let is_over = |link: &ClusterChannel| link.is_open() && link.subscriptions_elsewhere() == 0;
         if channel.link.as_ref().is_none_or(|link| is_over(link)) {
             channel.is_guard = false;
             self.remove_if_empty(key, now, post);
@@ -456,7 +469,7 @@ impl Shard {
         key: &ChannelKey,
         app: &App,
         now: Duration,
-        post: &impl Post,
+        post: &impl Outputs,
     ) {
         let Some(channel) = self.channels.get_mut(key) else {
             return;

@@ -7,14 +7,14 @@ use clarim_protocol::cluster::Change;
 use clarim_protocol::{SocketId, server};
 use hashbrown::HashMap;
 
-use crate::entry::{ChannelKey, Entry, Post, Seat, for_many};
+use crate::entry::{ChannelKey, ConnectionAddr, Outputs, WorkerMessage, for_many};
 use crate::shard::Shard;
 
 #[derive(Debug, Default)]
 pub(crate) struct User {
     /// Signed-in connections to this node.
     connections: u32,
-    watchers: HashMap<SocketId, Seat, foldhash::fast::RandomState>,
+    watchers: HashMap<SocketId, ConnectionAddr, foldhash::fast::RandomState>,
 }
 
 impl User {
@@ -36,7 +36,7 @@ impl User {
     }
 
     /// From now on the connection hears of the user's coming and going.
-    pub(crate) fn watch(&mut self, watcher: SocketId, seat: Seat) {
+    pub(crate) fn watch(&mut self, watcher: SocketId, seat: ConnectionAddr) {
         self.watchers.insert(watcher, seat);
     }
 
@@ -50,7 +50,7 @@ impl User {
     }
 
     /// Tells the watchers that the user has come or gone.
-    pub(crate) fn tell(&self, id: &str, online: bool, post: &impl Post) {
+    pub(crate) fn tell(&self, id: &str, online: bool, post: &impl Outputs) {
         let (on, off) = if online { (Some(id), None) } else { (None, Some(id)) };
         if self.watchers.is_empty() {
             return;
@@ -59,14 +59,14 @@ impl User {
         let frame = for_many(&frame, post);
         for (&socket_id, seat) in &self.watchers {
             let (connection, frame) = (seat.connection, frame.clone());
-            post.post(seat.worker, Entry::Tell { connection, socket_id, frame });
+            post.post(seat.worker, WorkerMessage::Tell { connection, socket_id, frame });
         }
     }
 }
 
 impl Shard {
     /// A connection has signed in as the user whose channel it is.
-    pub(crate) fn come(&mut self, key: &ChannelKey, now: Duration, post: &impl Post) {
+    pub(crate) fn come(&mut self, key: &ChannelKey, now: Duration, post: &impl Outputs) {
         let channel = self.open(key, now, post);
         let was_online = channel.is_online();
         if channel.user.get_or_insert_default().come() {
@@ -76,7 +76,7 @@ impl Shard {
     }
 
     /// Undoes one `come`.
-    pub(crate) fn go(&mut self, key: &ChannelKey, now: Duration, post: &impl Post) {
+    pub(crate) fn go(&mut self, key: &ChannelKey, now: Duration, post: &impl Outputs) {
         let Some(channel) = self.channels.get_mut(key) else { return };
         let was_online = channel.is_online();
         if channel.user.as_mut().is_some_and(|user| user.go()) {
@@ -90,9 +90,9 @@ impl Shard {
     pub(crate) fn watch(
         &mut self,
         key: &ChannelKey,
-        (watcher, seat): (SocketId, Seat),
+        (watcher, seat): (SocketId, ConnectionAddr),
         now: Duration,
-        post: &impl Post,
+        post: &impl Outputs,
     ) -> bool {
         let channel = self.open(key, now, post);
         channel.user.get_or_insert_default().watch(watcher, seat);
@@ -104,7 +104,7 @@ impl Shard {
         key: &ChannelKey,
         watcher: SocketId,
         now: Duration,
-        post: &impl Post,
+        post: &impl Outputs,
     ) {
         if let Some(user) = self.channels.get_mut(key).and_then(|channel| channel.user.as_mut()) {
             user.unwatch(watcher);
@@ -112,7 +112,7 @@ impl Shard {
         }
     }
 
-    fn remove_user_if_empty(&mut self, key: &ChannelKey, now: Duration, post: &impl Post) {
+    fn remove_user_if_empty(&mut self, key: &ChannelKey, now: Duration, post: &impl Outputs) {
         if let Some(channel) = self.channels.get_mut(key)
             && channel.user.as_ref().is_some_and(|user| user.is_empty())
         {
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn watchers_who_have_gone_take_no_memory() {
         let mut user = User::default();
-        let watcher = |n| Seat { worker: WorkerId(0), connection: ConnectionId(n) };
+        let watcher = |n| ConnectionAddr { worker: WorkerId(0), connection: ConnectionId(n) };
         for n in 0..1000 {
             user.watch(watcher(n).socket_id(1), watcher(n));
         }

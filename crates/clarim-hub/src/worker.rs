@@ -13,7 +13,9 @@ use crate::app::App;
 use crate::apps::AppIndex;
 use crate::channels::Channels;
 use crate::connection::{Connection, Silence, Subscription};
-use crate::entry::{ChannelKey, ConnectionId, Entry, Happening, Post, Seat, WorkerId};
+use crate::entry::{
+    ChannelKey, ConnectionAddr, ConnectionEvent, ConnectionId, Outputs, WorkerId, WorkerMessage,
+};
 use crate::node::Node;
 use crate::reject::{Reject, Rejected};
 use crate::session::user_key;
@@ -42,7 +44,7 @@ pub trait Sockets {
 
 /// A connection as it is at a moment.
 #[derive(Debug)]
-pub struct Sighting<'a> {
+pub struct ConnectionInfo<'a> {
     /// Whose client it is.
     pub app: &'a App,
     /// Its public id.
@@ -71,7 +73,7 @@ pub struct Worker<P> {
     pub(crate) waiting: Waiting,
 }
 
-impl<P: Post> Worker<P> {
+impl<P: Outputs> Worker<P> {
     /// The worker `id` of `node`, without connections.
     pub fn new(id: WorkerId, node: Arc<Node<P>>) -> Self {
         let (channels, waiting) = (Channels::default(), Waiting::default());
@@ -89,7 +91,7 @@ impl<P: Post> Worker<P> {
         let slot = self.connections.vacant_entry();
         // Connections are file descriptors, of which there are far fewer than 2^32.
         let connection = ConnectionId(slot.key() as u32);
-        let socket_id = Seat { worker: self.id, connection }.socket_id(nonce);
+        let socket_id = ConnectionAddr { worker: self.id, connection }.socket_id(nonce);
         slot.insert(Connection::new(app, socket_id, now));
         let timeout = self.node.app(app).activity_timeout.as_secs();
         (connection, server::connection_established(socket_id, timeout))
@@ -140,20 +142,24 @@ impl<P: Post> Worker<P> {
     }
 
     /// Does what stood in the inbox.
-    pub fn process(&mut self, entry: Entry, now: Duration, sockets: &mut impl Sockets) {
+    pub fn process(&mut self, entry: WorkerMessage, now: Duration, sockets: &mut impl Sockets) {
         match entry {
-            Entry::Deliver { channel, frame, except, receipt: _receipt } => {
+            WorkerMessage::Deliver { channel, frame, except, receipt: _receipt } => {
                 let except = except.and_then(|socket_id| self.find(socket_id));
                 sockets.send_to_all(self.channels.subscribers(&channel), except, frame);
             }
-            Entry::Joined { connection, socket_id, channel, member, succeeded, cached } => {
+            WorkerMessage::Joined { connection, socket_id, channel, member, succeeded, cached } => {
                 if !self.is_wanted(connection, socket_id, &channel) {
                     self.node.leave(self.id, &channel, member.as_deref(), now);
                     return;
                 }
                 if self.node.app(channel.app).hooks.connections {
                     let (channel, user) = (channel.clone(), member.as_deref().cloned());
-                    self.node.post().happened(Happening::Subscribed { channel, socket_id, user });
+                    self.node.post().happened(ConnectionEvent::Subscribed {
+                        channel,
+                        socket_id,
+                        user,
+                    });
                 }
                 let place = self.channels.add(channel, connection);
                 if let Some(connection) = self.connections.get_mut(connection.0 as usize) {
@@ -164,17 +170,17 @@ impl<P: Post> Worker<P> {
                     sockets.send(connection, cached);
                 }
             }
-            Entry::Full { connection, socket_id, channel, max } => {
+            WorkerMessage::Full { connection, socket_id, channel, max } => {
                 if self.is_wanted(connection, socket_id, &channel) {
                     Reject::full(max).tell_channel(connection, channel.name.as_str(), sockets);
                 }
             }
-            Entry::Tell { connection, socket_id, frame } => {
+            WorkerMessage::Tell { connection, socket_id, frame } => {
                 if self.find(socket_id).is_some() {
                     sockets.send(connection, frame);
                 }
             }
-            Entry::Terminate { app, user, receipt: _receipt } => {
+            WorkerMessage::Terminate { app, user, receipt: _receipt } => {
                 for (slot, connection) in &self.connections {
                     if connection.app == app && connection.is_of_user(&user) {
                         let id = ConnectionId(slot as u32);
@@ -251,7 +257,7 @@ impl<P: Post> Worker<P> {
         let key = self.channels.key(place.channel).clone();
         if self.node.app(key.app).hooks.connections {
             let channel = key.clone();
-            self.node.post().happened(Happening::Unsubscribed { channel, socket_id });
+            self.node.post().happened(ConnectionEvent::Unsubscribed { channel, socket_id });
         }
         if let Some(moved) = self.channels.remove(place)
             && let Some(connection) = self.connections.get_mut(moved.0 as usize)
@@ -289,7 +295,7 @@ impl<P: Post> Worker<P> {
     /// The connection with this id, if it is one of this worker's.
     #[must_use]
     pub fn find(&self, socket_id: SocketId) -> Option<ConnectionId> {
-        let seat = Seat::of(socket_id)?;
+        let seat = ConnectionAddr::of(socket_id)?;
         let connection = self.connections.get(seat.connection.0 as usize)?;
         (connection.socket_id == socket_id).then_some(seat.connection)
     }
@@ -302,11 +308,11 @@ impl<P: Post> Worker<P> {
     }
 
     /// What is known of a connection, for people to look at.
-    pub fn look_at(&self, id: ConnectionId, now: Duration) -> Option<Sighting<'_>> {
+    pub fn look_at(&self, id: ConnectionId, now: Duration) -> Option<ConnectionInfo<'_>> {
         let connection = self.connections.get(id.0 as usize)?;
         let user = connection.user.as_ref().map(|user| &user.member.id);
         let present = connection.subscriptions.iter().find_map(|s| s.member.as_deref());
-        Some(Sighting {
+        Some(ConnectionInfo {
             app: self.node.app(connection.app),
             socket_id: connection.socket_id,
             age: connection.age(now),

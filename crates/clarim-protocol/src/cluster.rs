@@ -25,7 +25,7 @@ impl NodeId {
 
 /// What is said.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Word<'a> {
+pub enum ClusterMessage<'a> {
     /// On a channel: an event for its subscribers, encoded already.
     Event {
         /// The text of the message to clients.
@@ -39,11 +39,11 @@ pub enum Word<'a> {
         trace: Option<Trace>,
     },
     /// On a channel: what a node has there, and the wish to hear it of the others.
-    Hello(#[serde(borrow)] State<'a>),
+    SyncRequest(#[serde(borrow)] State<'a>),
     /// On a channel: what a node has there.
     State(#[serde(borrow)] State<'a>),
     /// On a channel: what has changed since the number before.
-    Changed {
+    StateChange {
         /// The number of the state that it makes.
         number: u64,
         /// What it is.
@@ -51,63 +51,63 @@ pub enum Word<'a> {
         change: Change<'a>,
     },
     /// On a channel: the number of a node's state, for those who have missed something.
-    Number(u64),
+    VersionDigest(u64),
     /// On a channel: its state is wanted of this node.
-    Want(NodeId),
+    StateRequest(NodeId),
     /// On a channel: the node has nobody there any more, and no longer listens.
-    Closed,
+    ChannelClosed,
     /// On a channel: a user who had left this node is on another one before the app's backend was told of
     /// it, and so the backend will not be; `None`: the channel's last subscriber.
-    Kept(Option<&'a str>),
+    LeaveSuppressed(Option<&'a str>),
     /// To one node: to have this channel too, without clients. Nobody else has it, and if its one node died,
     /// nobody could tell the app's backend who has left with it.
-    Guard {
+    BackupSubscribe {
         /// The app's id.
         app: &'a str,
         /// The channel.
         channel: &'a str,
     },
     /// Of all nodes: I am here.
-    Beat {
+    Heartbeat {
         /// Microseconds since the node started, for measuring how long the bus takes.
         at: u64,
     },
     /// Of all nodes: this one was thought dead, and shall say of all its channels what it has there.
-    Again(NodeId),
+    ResyncRequest(NodeId),
     /// Of all nodes: I am going.
-    Bye,
+    Goodbye,
     /// Of all nodes: a question, to be answered to the node that asks.
-    Ask {
+    Query {
         /// The asking node's number for it.
         ticket: u64,
         /// The app that it is about.
         app: &'a str,
         /// What is asked.
         #[serde(borrow)]
-        question: Question<'a>,
+        question: Query<'a>,
     },
     /// To one node: an answer.
-    Answer {
+    Reply {
         /// Of the question.
         ticket: u64,
         /// More answers to the same question follow.
         more: bool,
         /// The answer, or a part of it.
         #[serde(borrow)]
-        answer: Answer<'a>,
+        answer: QueryReply<'a>,
     },
     /// On a channel, by a publisher that is no node: an event for its subscribers.
-    Outside(#[serde(borrow)] Outside<'a>),
+    ExternalPublish(#[serde(borrow)] ExternalEvent<'a>),
     /// Of all nodes, by a publisher that is none: an event that one of them is to publish. So for cache
     /// channels, which may be listened to by nobody.
-    Relay {
+    RelayPublish {
         /// The app's id.
         app: &'a str,
         /// The channel.
         channel: &'a str,
         /// The event.
         #[serde(borrow)]
-        event: Outside<'a>,
+        event: ExternalEvent<'a>,
     },
 }
 
@@ -141,7 +141,7 @@ impl From<Origin> for SocketId {
 
 /// An event of a publisher that is no node, not checked yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outside<'a> {
+pub struct ExternalEvent<'a> {
     /// The event's name.
     pub name: &'a str,
     /// Its data, as the literal of a JSON string.
@@ -165,7 +165,7 @@ pub struct State<'a> {
     /// The last event of a cache channel, with the number that says which of several it is.
     #[serde(borrow)]
     pub cached: Option<(u64, &'a serde_bytes::Bytes)>,
-    /// The nodes whose [`Word::Hello`] this answers. Empty also while this node has yet to learn itself
+    /// The nodes whose [`ClusterMessage::SyncRequest`] this answers. Empty also while this node has yet to learn itself
     /// who is there.
     pub answers: Vec<NodeId>,
     /// How many other nodes this one knows to have the channel: who has asked will get so many answers.
@@ -189,7 +189,7 @@ pub enum Change<'a> {
 
 /// What one node asks all others.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Question<'a> {
+pub enum Query<'a> {
     /// Which channels with this prefix have subscribers?
     Channels(Cow<'a, str>),
     /// What is known of this channel?
@@ -204,7 +204,7 @@ pub enum Question<'a> {
 
 /// What a node answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Answer<'a> {
+pub enum QueryReply<'a> {
     /// Channels: name, subscriptions, users.
     Channels(#[serde(borrow)] Vec<(&'a str, u64, u64)>),
     /// The last event of a cache channel, as clients get it, and for how many milliseconds it is still kept.
@@ -219,7 +219,7 @@ pub enum Answer<'a> {
 
 /// The bytes of what `origin` says.
 #[must_use]
-pub fn encode(origin: NodeId, word: &Word<'_>) -> Bytes {
+pub fn encode(origin: NodeId, word: &ClusterMessage<'_>) -> Bytes {
     let mut bytes = Vec::with_capacity(32);
     bytes.extend_from_slice(&FORMAT);
     bytes.extend_from_slice(&origin.0.to_le_bytes());
@@ -231,17 +231,17 @@ pub fn encode(origin: NodeId, word: &Word<'_>) -> Bytes {
 ///
 /// # Errors
 /// When the bytes are none of a node's.
-pub fn decode(bytes: &[u8]) -> Result<(NodeId, Word<'_>), InvalidWord> {
-    let rest = bytes.strip_prefix(&FORMAT).ok_or(InvalidWord)?;
-    let (origin, rest) = rest.split_first_chunk().ok_or(InvalidWord)?;
-    let word = postcard::from_bytes(rest).map_err(|_| InvalidWord)?;
+pub fn decode(bytes: &[u8]) -> Result<(NodeId, ClusterMessage<'_>), InvalidMessage> {
+    let rest = bytes.strip_prefix(&FORMAT).ok_or(InvalidMessage)?;
+    let (origin, rest) = rest.split_first_chunk().ok_or(InvalidMessage)?;
+    let word = postcard::from_bytes(rest).map_err(|_| InvalidMessage)?;
     Ok((NodeId(u64::from_le_bytes(*origin)), word))
 }
 
 /// A message on one of our subjects that no node and no publisher of this version has sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the message is none of this protocol")]
-pub struct InvalidWord;
+pub struct InvalidMessage;
 
 /// The subject that all nodes listen to.
 #[must_use]
@@ -282,24 +282,28 @@ mod tests {
         };
         let except = Some("1.2".parse::<SocketId>().unwrap().into());
         for word in [
-            Word::Event { payload: b"{}", except, kept: Some(1), trace: None },
-            Word::Event {
+            ClusterMessage::Event { payload: b"{}", except, kept: Some(1), trace: None },
+            ClusterMessage::Event {
                 payload: b"{\"event\":\"x\"}",
                 except: None,
                 kept: None,
                 trace: Some(Trace { id: u128::MAX, span: 7 }),
             },
-            Word::Hello(state.clone()),
-            Word::State(state),
-            Word::Changed { number: 1, change: Change::Left("7") },
-            Word::Closed,
-            Word::Kept(Some("7")),
-            Word::Guard { app: "1", channel: "presence-a" },
-            Word::Answer { ticket: 1, more: false, answer: Answer::Channels(vec![("a", 1, 2)]) },
-            Word::Relay {
+            ClusterMessage::SyncRequest(state.clone()),
+            ClusterMessage::State(state),
+            ClusterMessage::StateChange { number: 1, change: Change::Left("7") },
+            ClusterMessage::ChannelClosed,
+            ClusterMessage::LeaveSuppressed(Some("7")),
+            ClusterMessage::BackupSubscribe { app: "1", channel: "presence-a" },
+            ClusterMessage::Reply {
+                ticket: 1,
+                more: false,
+                answer: QueryReply::Channels(vec![("a", 1, 2)]),
+            },
+            ClusterMessage::RelayPublish {
                 app: "1",
                 channel: "cache-a",
-                event: Outside { name: "n", data: "\"\"", except },
+                event: ExternalEvent { name: "n", data: "\"\"", except },
             },
         ] {
             let bytes = encode(NodeId(5), &word);
@@ -309,23 +313,23 @@ mod tests {
 
     #[test]
     fn rubbish_is_refused() {
-        let good = encode(NodeId(1), &Word::Want(NodeId(2)));
+        let good = encode(NodeId(1), &ClusterMessage::StateRequest(NodeId(2)));
         assert!(decode(&good).is_ok());
         for length in 0..good.len() {
-            assert_eq!(decode(&good[..length]), Err(InvalidWord));
+            assert_eq!(decode(&good[..length]), Err(InvalidMessage));
         }
         // Of another version, and of nobody.
         for at in 0..FORMAT.len() {
             let mut other = good.to_vec();
             other[at] -= 1;
-            assert_eq!(decode(&other), Err(InvalidWord));
+            assert_eq!(decode(&other), Err(InvalidMessage));
         }
         for rubbish in [&b"hello"[..], &[FORMAT[0], FORMAT[1], 0xff]] {
-            assert_eq!(decode(rubbish), Err(InvalidWord));
+            assert_eq!(decode(rubbish), Err(InvalidMessage));
         }
         // A list that claims to be longer than there are bytes for.
-        let mut huge = encode(NodeId(1), &Word::Bye)[..10].to_vec();
+        let mut huge = encode(NodeId(1), &ClusterMessage::Goodbye)[..10].to_vec();
         huge.extend_from_slice(&[2, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f]);
-        assert_eq!(decode(&huge), Err(InvalidWord));
+        assert_eq!(decode(&huge), Err(InvalidMessage));
     }
 }

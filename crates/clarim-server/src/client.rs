@@ -30,13 +30,13 @@ pub(crate) fn cause(error: &legacy::Error) -> String {
 
 /// Where requests may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reach {
+pub(crate) enum EgressPolicy {
     Anywhere,
     /// Not to this machine, nor to networks that are not public.
     Public,
 }
 
-impl Reach {
+impl EgressPolicy {
     /// Why requests may not go to this host, if it is an address. What a name stands for is known later, to
     /// the [`Resolver`], which is not asked for addresses.
     pub(crate) fn check_host(self, host: &str) -> Result<(), &'static str> {
@@ -86,7 +86,7 @@ fn is_public(address: IpAddr) -> bool {
 /// The system's, without addresses that are out of reach. It is asked for each connection, so that a name
 /// can't change its meaning behind a check.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Resolver(Reach);
+pub(crate) struct Resolver(EgressPolicy);
 
 impl Service<Name> for Resolver {
     type Response = std::vec::IntoIter<SocketAddr>;
@@ -115,7 +115,11 @@ impl Service<Name> for Resolver {
 ///
 /// # Errors
 /// When the system's certificates can't be read.
-pub(crate) fn client(is_tls: bool, patience: Duration, reach: Reach) -> io::Result<HttpClient> {
+pub(crate) fn client(
+    is_tls: bool,
+    patience: Duration,
+    reach: EgressPolicy,
+) -> io::Result<HttpClient> {
     let mut connector = HttpConnector::new_with_resolver(Resolver(reach));
     connector.set_connect_timeout(Some(patience));
     connector.set_nodelay(true);
@@ -169,19 +173,19 @@ mod tests {
             "[2002:7f00:1::]",
             "[::]",
         ] {
-            assert!(Reach::Public.check_host(private).is_err(), "{private}");
-            assert!(Reach::Anywhere.check_host(private).is_ok(), "{private}");
+            assert!(EgressPolicy::Public.check_host(private).is_err(), "{private}");
+            assert!(EgressPolicy::Anywhere.check_host(private).is_ok(), "{private}");
         }
         for public in ["1.1.1.1", "172.32.0.1", "[2606:4700::1111]", "example.com"] {
-            assert!(Reach::Public.check_host(public).is_ok(), "{public}");
+            assert!(EgressPolicy::Public.check_host(public).is_ok(), "{public}");
         }
     }
 
     #[tokio::test]
     async fn a_name_of_this_machine_is_not_looked_up() {
         let name = || "localhost".parse().unwrap();
-        assert!(Resolver(Reach::Anywhere).call(name()).await.is_ok());
-        let error = Resolver(Reach::Public).call(name()).await.unwrap_err().to_string();
+        assert!(Resolver(EgressPolicy::Anywhere).call(name()).await.is_ok());
+        let error = Resolver(EgressPolicy::Public).call(name()).await.unwrap_err().to_string();
         assert!(error.contains("WEBHOOK_PRIVATE_ADDRESSES"), "{error}");
     }
 }

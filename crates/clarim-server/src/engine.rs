@@ -10,20 +10,20 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clarim_hub::{ConnectionId, Entry, Node, Sockets, Worker, WorkerId};
+use clarim_hub::{ConnectionId, Node, Sockets, Worker, WorkerId, WorkerMessage};
 use clarim_protocol::deflate::Inflater;
 use clarim_protocol::frame::{Decoder, Message};
 use clarim_protocol::{Code, Frame, SocketId};
 use mio::{Events, Poll};
 
 use crate::accept::Guest;
+use crate::config::ServerConfig;
 use crate::events::Ended;
 use crate::http::Agreed;
 use crate::inbox::{Inbox, Inboxes};
 use crate::inspector::{Ask, PAGE, Page, Row, Which};
 use crate::lag::Lag;
 use crate::metrics::Counters;
-use crate::settings::ServerSettings;
 use crate::sockets::{End, SocketTable};
 use crate::traffic;
 use crate::transport::Transport;
@@ -48,7 +48,7 @@ pub(crate) struct Engine {
     sockets: SocketTable,
     inbox: Arc<Inbox>,
     /// Entries being processed; kept for its memory.
-    entries: Vec<Entry>,
+    entries: Vec<WorkerMessage>,
     lag: Lag,
     poll: Poll,
     events: Events,
@@ -85,7 +85,7 @@ impl Engine {
         id: WorkerId,
         node: &Arc<Node<Inboxes>>,
         started: Instant,
-        settings: &ServerSettings,
+        settings: &ServerConfig,
         counters: Arc<Counters>,
     ) -> io::Result<Self> {
         let compression = settings.compression;

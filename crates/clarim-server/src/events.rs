@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::{Context, Poll, ready};
 
 use clarim_hub::app::App;
-use clarim_hub::{AppIndex, Apps, ChannelKey, Fact, Happening, Node};
+use clarim_hub::{AppIndex, Apps, ChannelEvent, ChannelKey, ConnectionEvent, Node};
 use clarim_protocol::user::UserId;
 use clarim_protocol::{ChannelName, SocketId};
 use futures_util::Stream;
@@ -16,7 +16,7 @@ use crate::queue::{BYTES, Queue, Waiting, queue};
 /// Something that has happened.
 ///
 /// What is said of connections is said of those to this node. What is said of channels as a whole is what
-/// [webhooks](crate::settings::ServerSettings::webhooks) say, though at once: who comes back within three
+/// [webhooks](crate::config::ServerConfig::webhooks) say, though at once: who comes back within three
 /// seconds has left and has come. In a cluster one of the nodes says it, as with webhooks.
 ///
 /// In all of them `app` is the app's id, `socket_id` the public id of the connection, and `channel` the
@@ -156,8 +156,8 @@ impl Stream for Events {
 /// An event on its way: where it happens, apps are numbers.
 #[derive(Debug, Clone)]
 enum Note {
-    Fact(Fact),
-    Happening(Happening),
+    ChannelEvent(ChannelEvent),
+    ConnectionEvent(ConnectionEvent),
     Event(ServerEvent),
 }
 
@@ -197,12 +197,12 @@ impl Audience {
         *readers = Readers { all: Vec::new(), has_ended: true };
     }
 
-    pub(crate) fn fact(&self, fact: &Fact) {
-        self.tell(fact.weight(), || Note::Fact(fact.clone()));
+    pub(crate) fn fact(&self, fact: &ChannelEvent) {
+        self.tell(fact.weight(), || Note::ChannelEvent(fact.clone()));
     }
 
-    pub(crate) fn happened(&self, happening: &Happening) {
-        self.tell(happening.weight(), || Note::Happening(happening.clone()));
+    pub(crate) fn happened(&self, happening: &ConnectionEvent) {
+        self.tell(happening.weight(), || Note::ConnectionEvent(happening.clone()));
     }
 
     pub(crate) fn connected(&self, app: &App, socket_id: SocketId) {
@@ -256,8 +256,8 @@ impl Note {
     fn named(self, apps: &Apps) -> ServerEvent {
         match self {
             Self::Event(event) => event,
-            Self::Happening(happening) => named_happening(happening, apps),
-            Self::Fact(fact) => named_fact(fact, apps),
+            Self::ConnectionEvent(happening) => named_happening(happening, apps),
+            Self::ChannelEvent(fact) => named_fact(fact, apps),
         }
     }
 }
@@ -270,34 +270,36 @@ fn text(user: &UserId) -> String {
     user.as_str().to_owned()
 }
 
-fn named_happening(happening: Happening, apps: &Apps) -> ServerEvent {
+fn named_happening(happening: ConnectionEvent, apps: &Apps) -> ServerEvent {
     match happening {
-        Happening::SignedIn { app, socket_id, user } => {
+        ConnectionEvent::SignedIn { app, socket_id, user } => {
             ServerEvent::SignedIn { app: id(app, apps), socket_id, user: text(&user) }
         }
-        Happening::Subscribed { channel: ChannelKey { app, name }, socket_id, user } => {
+        ConnectionEvent::Subscribed { channel: ChannelKey { app, name }, socket_id, user } => {
             let (app, user) = (id(app, apps), user.as_ref().map(text));
             ServerEvent::Subscribed { app, socket_id, channel: name, user }
         }
-        Happening::Unsubscribed { channel: ChannelKey { app, name }, socket_id } => {
+        ConnectionEvent::Unsubscribed { channel: ChannelKey { app, name }, socket_id } => {
             ServerEvent::Unsubscribed { app: id(app, apps), socket_id, channel: name }
         }
     }
 }
 
-fn named_fact(fact: Fact, apps: &Apps) -> ServerEvent {
+fn named_fact(fact: ChannelEvent, apps: &Apps) -> ServerEvent {
     let ChannelKey { app, name: channel } = fact.channel().clone();
     let app = id(app, apps);
     match fact {
-        Fact::Occupied(_) => ServerEvent::ChannelOccupied { app, channel },
-        Fact::Vacated(_) => ServerEvent::ChannelVacated { app, channel },
-        Fact::CacheMiss(_) => ServerEvent::CacheMiss { app, channel },
-        Fact::MemberAdded(_, user) => ServerEvent::MemberAdded { app, channel, user: user.into() },
-        Fact::MemberRemoved(_, user) => {
+        ChannelEvent::Occupied(_) => ServerEvent::ChannelOccupied { app, channel },
+        ChannelEvent::Vacated(_) => ServerEvent::ChannelVacated { app, channel },
+        ChannelEvent::CacheMiss(_) => ServerEvent::CacheMiss { app, channel },
+        ChannelEvent::MemberAdded(_, user) => {
+            ServerEvent::MemberAdded { app, channel, user: user.into() }
+        }
+        ChannelEvent::MemberRemoved(_, user) => {
             ServerEvent::MemberRemoved { app, channel, user: user.into() }
         }
-        Fact::Count(_, count) => ServerEvent::SubscriptionCount { app, channel, count },
-        Fact::ClientEvent { event, data, socket_id, user, .. } => {
+        ChannelEvent::Count(_, count) => ServerEvent::SubscriptionCount { app, channel, count },
+        ChannelEvent::ClientEvent { event, data, socket_id, user, .. } => {
             let user = user.as_ref().map(text);
             ServerEvent::ClientEvent { app, socket_id, channel, event, data, user }
         }

@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use clarim_hub::{Apps, ChannelKey, Entry, Fact, Happening, Moved, Post, Receipt, Told, WorkerId};
+use clarim_hub::{
+    Apps, BusCommand, ChannelEvent, ChannelKey, ConnectionEvent, DeliveryAck, Migration, Outputs,
+    WorkerId, WorkerMessage,
+};
 use clarim_protocol::cluster::{NodeId, Trace};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
@@ -37,14 +40,14 @@ pub(crate) struct Inbox {
 
 #[derive(Debug, Default)]
 struct Entries {
-    waiting: Vec<Entry>,
+    waiting: Vec<WorkerMessage>,
     /// When the first of them came.
     since: Option<std::time::Instant>,
 }
 
 impl Inbox {
     /// Moves all entries to the end of `taken`; when the first of them came.
-    pub(crate) fn take(&self, taken: &mut Vec<Entry>) -> Option<std::time::Instant> {
+    pub(crate) fn take(&self, taken: &mut Vec<WorkerMessage>) -> Option<std::time::Instant> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         taken.append(&mut entries.waiting);
         // A burst must not keep its memory for ever.
@@ -88,7 +91,7 @@ impl Inbox {
         self.take(&mut Vec::new());
     }
 
-    fn push(&self, entry: Entry) {
+    fn push(&self, entry: WorkerMessage) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         // Looked at under the lock that `close` takes after setting it: nothing slips in behind.
         if self.closed.load(Ordering::Relaxed) {
@@ -132,7 +135,7 @@ pub(crate) struct Inboxes {
     webhooks: Webhooks,
     /// Where events go while somebody watches them.
     pub(crate) tap: Arc<Tap>,
-    /// Who is told of all that happens, if anybody wants to be: see `ServerSettings::events`.
+    /// Who is told of all that happens, if anybody wants to be: see `ServerConfig::events`.
     pub(crate) audience: Option<Arc<Audience>>,
     /// If the way of events is traced.
     pub(crate) traces: Option<Arc<Traces>>,
@@ -187,8 +190,8 @@ impl Inboxes {
     }
 }
 
-impl Post for Inboxes {
-    fn post(&self, worker: WorkerId, entry: Entry) {
+impl Outputs for Inboxes {
+    fn post(&self, worker: WorkerId, entry: WorkerMessage) {
         self.inboxes[usize::from(worker.0)].push(entry);
     }
 
@@ -200,20 +203,20 @@ impl Post for Inboxes {
         self.compression
     }
 
-    fn fact(&self, fact: Fact) {
+    fn fact(&self, fact: ChannelEvent) {
         if let Some(audience) = &self.audience {
             audience.fact(&fact);
         }
         self.webhooks.take(fact);
     }
 
-    fn happened(&self, happening: Happening) {
+    fn happened(&self, happening: ConnectionEvent) {
         if let Some(audience) = &self.audience {
             audience.happened(&happening);
         }
     }
 
-    fn moved(&self, moved: Moved) {
+    fn moved(&self, moved: Migration) {
         self.webhooks.take_moved(moved);
     }
 
@@ -221,11 +224,11 @@ impl Post for Inboxes {
         self.outgoing.as_ref().map(|outgoing| outgoing.id)
     }
 
-    fn arrived(&self, apps: &Apps, channel: &ChannelKey, trace: Trace) -> Option<Receipt> {
+    fn arrived(&self, apps: &Apps, channel: &ChannelKey, trace: Trace) -> Option<DeliveryAck> {
         self.traces.as_ref()?.arrived(apps, channel, trace)
     }
 
-    fn tell(&self, told: Told) {
+    fn tell(&self, told: BusCommand) {
         if let Some(outgoing) = &self.outgoing {
             outgoing.tell(told);
         }
@@ -236,14 +239,14 @@ impl Post for Inboxes {
 mod tests {
     use super::*;
 
-    fn entry(bytes: usize) -> Entry {
+    fn entry(bytes: usize) -> WorkerMessage {
         let frame = clarim_protocol::Frame::text(&vec![b'x'; bytes]);
         let (connection, socket_id) = (clarim_hub::ConnectionId(0), "1.1".parse().unwrap());
-        Entry::Tell { connection, socket_id, frame }
+        WorkerMessage::Tell { connection, socket_id, frame }
     }
 
     fn inboxes(workers: u16) -> Inboxes {
-        let (webhooks, _) = crate::webhooks::channel(&crate::settings::ServerSettings::default());
+        let (webhooks, _) = crate::webhooks::channel(&crate::config::ServerConfig::default());
         let ways = Ways { outgoing: None, webhooks, audience: None, traces: None };
         Inboxes::new(workers, false, ways)
     }
@@ -270,8 +273,8 @@ mod tests {
             let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
             let apps = Apps::new([clarim_hub::app::App::new("1", "key", "secret")]);
             let app = apps.find_by_id("1").unwrap();
-            let receipt = Some(Receipt::new(move |_| drop(sender)));
-            inboxes.post(WorkerId(0), Entry::Terminate { app, user: "1".into(), receipt });
+            let receipt = Some(DeliveryAck::new(move |_| drop(sender)));
+            inboxes.post(WorkerId(0), WorkerMessage::Terminate { app, user: "1".into(), receipt });
             receiver
         };
         let before = wait();

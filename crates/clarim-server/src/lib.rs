@@ -1,13 +1,10 @@
-//! The server: sockets, workers, HTTP API.
+//! A Pusher-compatible broadcasting server as a library: sockets, workers, HTTP API.
 
 mod accept;
-mod apps_database;
-pub mod cli;
 mod client;
 mod clock;
 mod cluster;
-mod console;
-mod doctor;
+pub mod config;
 mod engine;
 mod events;
 mod http;
@@ -15,17 +12,13 @@ mod inbox;
 mod inspector;
 mod lag;
 mod listen;
-mod log;
 mod metrics;
-mod open_files;
 mod outbox;
 mod phase;
 mod publisher;
 mod pulse;
 mod queue;
-pub mod run_file;
 mod server;
-pub mod settings;
 mod sockets;
 mod tls;
 mod traces;
@@ -39,4 +32,6 @@ pub use clarim_protocol::{ChannelName, SocketId};
 pub use events::{Ended, Events, ServerEvent};
 pub use http::HttpService;
 pub use publisher::{PublishError, Publisher};
-pub use server::{ServedApps, Server};
+pub use pulse::Liveness;
+pub use server::{BoundServer, ServedApps, Server};
+pub use traffic::TARGET as TRAFFIC_TARGET;

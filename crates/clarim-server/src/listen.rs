@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::settings::ServerSettings;
+use crate::config::ServerConfig;
 
 /// Connections that may wait to be accepted by one worker: a crowd that comes back at once fits in.
 const BACKLOG: i32 = 4096;
@@ -14,7 +14,7 @@ const BACKLOG: i32 = 4096;
 const SEND_BUFFER: usize = 256 << 10;
 
 /// Listens where the settings say, with one socket for each worker. The kernel spreads the connections.
-pub(crate) fn listen(settings: &ServerSettings) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+pub(crate) fn listen(settings: &ServerConfig) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     let (host, port) = (settings.host.as_str(), settings.port);
     let failed = |error: io::Error| {
         let reason = match error.kind() {

@@ -1,9 +1,8 @@
-//! Whether the workers still turn: a watchdog outside is told only while all of them do.
+//! Liveness of the workers, for a watchdog.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-use clarim_hub::WorkerId;
+use std::time::Duration;
 
 /// Set by a worker that has ended: it is not to be waited for.
 const ENDED: u64 = u64::MAX;
@@ -30,26 +29,32 @@ impl Drop for Pulse {
     }
 }
 
-/// Compares the workers' turns with those of the time before.
+/// A check that every worker of a server is running, for a watchdog such as systemd's.
+///
+/// A server with a stuck worker serves some of its clients and not the others, and can't repair itself: it has
+/// to be restarted.
 #[derive(Debug, Clone)]
-pub(crate) struct Watch(Vec<(Arc<Turns>, u64)>);
+pub struct Liveness(Vec<(Arc<Turns>, u64)>);
 
-impl Watch {
-    /// One pulse for each worker, and what looks at them.
-    pub(crate) fn over(workers: usize) -> (Vec<Pulse>, Self) {
+impl Liveness {
+    /// Minimum time between two checks. An idle worker runs every 100 ms.
+    pub const MIN_INTERVAL: Duration = Duration::from_millis(300);
+
+    /// A pulse for each worker, and the check of all of them.
+    pub(crate) fn of_workers(workers: usize) -> (Vec<Pulse>, Self) {
         let turns: Vec<Arc<Turns>> = (0..workers).map(|_| Arc::default()).collect();
         let pulses = turns.iter().cloned().map(Pulse).collect();
         (pulses, Self(turns.into_iter().map(|turns| (turns, ENDED)).collect()))
     }
 
-    /// The first worker that has not turned since this was asked last. A worker without work turns with each
-    /// sweep, so more than one of them must lie between two questions.
-    pub(crate) fn stuck(&mut self) -> Option<WorkerId> {
+    /// Returns the number of the first worker that has not run since the previous call. Calls have to be at
+    /// least [`MIN_INTERVAL`](Self::MIN_INTERVAL) apart.
+    pub fn stuck_worker(&mut self) -> Option<u16> {
         let mut first = None;
         for (id, (turns, seen)) in (0..).zip(&mut self.0) {
             let now = turns.0.load(Relaxed);
             if now == *seen && now != ENDED {
-                first = first.or(Some(WorkerId(id)));
+                first = first.or(Some(id));
             }
             *seen = now;
         }
@@ -63,17 +68,17 @@ mod tests {
 
     #[test]
     fn a_worker_that_does_not_turn_is_found_and_one_that_has_ended_is_not() {
-        let (mut pulses, mut watch) = Watch::over(3);
-        assert_eq!(watch.stuck(), None, "nothing is known yet");
-        assert_eq!(watch.stuck(), Some(WorkerId(0)));
+        let (mut pulses, mut watch) = Liveness::of_workers(3);
+        assert_eq!(watch.stuck_worker(), None, "nothing is known yet");
+        assert_eq!(watch.stuck_worker(), Some(0));
         pulses[0].beat();
         pulses[2].beat();
-        assert_eq!(watch.stuck(), Some(WorkerId(1)));
+        assert_eq!(watch.stuck_worker(), Some(1));
         pulses.iter().for_each(Pulse::beat);
-        assert_eq!(watch.stuck(), None, "it turns again");
+        assert_eq!(watch.stuck_worker(), None, "it turns again");
         drop(pulses.split_off(1));
         pulses[0].beat();
-        assert_eq!(watch.stuck(), None);
-        assert_eq!(watch.stuck(), Some(WorkerId(0)), "one that has ended hides nobody");
+        assert_eq!(watch.stuck_worker(), None);
+        assert_eq!(watch.stuck_worker(), Some(0), "one that has ended hides nobody");
     }
 }

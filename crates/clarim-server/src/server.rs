@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use clarim_hub::app::{App, Hooks};
 use clarim_hub::{Apps, Node, WorkerId};
-use rustls::ServerConfig;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::sync::oneshot;
@@ -17,6 +16,7 @@ use tokio::sync::oneshot;
 use crate::accept::{Arrival, Doors};
 use crate::clock::since_1970;
 use crate::cluster::{self, Cluster, new_node_id, outgoing};
+use crate::config::{ServerConfig, Webhook, hooks};
 use crate::events::{Audience, Ended, Events};
 use crate::http::{Http, HttpService, Sessions};
 use crate::inbox::{Inboxes, Ways};
@@ -25,8 +25,7 @@ use crate::listen::listen;
 use crate::metrics::Metrics;
 use crate::phase::{Follow, Lead, Phase};
 use crate::publisher::Publisher;
-use crate::pulse::{Pulse, Watch};
-use crate::settings::{ServerSettings, Webhook, hooks};
+use crate::pulse::{Liveness, Pulse};
 use crate::tls::Certificate;
 use crate::traces;
 use crate::webhooks::{self, Webhooks};
@@ -50,7 +49,7 @@ pub struct Server {
     metrics: Arc<Metrics>,
     cluster: Option<Cluster>,
     started: Instant,
-    watch: Watch,
+    liveness: Liveness,
     threads: Vec<JoinHandle<io::Result<()>>>,
 }
 
@@ -63,17 +62,36 @@ impl Server {
     ///
     /// ```no_run
     /// use clarim_hub::app::App;
-    /// use clarim_server::{Server, settings::ServerSettings};
+    /// use clarim_server::{Server, config::ServerConfig};
     ///
-    /// let settings = ServerSettings { port: 8080, ..ServerSettings::default() };
+    /// let settings = ServerConfig { port: 8080, ..ServerConfig::default() };
     /// let server = Server::start(settings, vec![App::new("1", "key", "secret")], false)?;
     /// println!("listening on {:?}", server.address());
     /// server.stop();
     /// server.wait()?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn start(settings: ServerSettings, apps: Vec<App>, playground: bool) -> io::Result<Self> {
-        Self::start_on(listen(&settings)?.1, settings, apps, playground)
+    pub fn start(settings: ServerConfig, apps: Vec<App>, playground: bool) -> io::Result<Self> {
+        Self::bind(settings)?.start(apps, playground)
+    }
+
+    /// Listens without serving yet, so that the address can be shown before the first client connects.
+    ///
+    /// # Errors
+    /// If the address is in use or not available on this machine.
+    ///
+    /// ```no_run
+    /// use clarim_server::config::ServerConfig;
+    /// use clarim_server::{App, Server};
+    ///
+    /// let bound = Server::bind(ServerConfig { port: 0, ..ServerConfig::default() })?;
+    /// println!("listening on {}", bound.address());
+    /// let server = bound.start(vec![App::new("1", "key", "secret")], false)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn bind(config: ServerConfig) -> io::Result<BoundServer> {
+        let (address, listeners) = listen(&config)?;
+        Ok(BoundServer { config, address, listeners })
     }
 
     /// The same without a port: connections come by [`http_service`](Self::http_service) alone. Of the
@@ -81,14 +99,14 @@ impl Server {
     ///
     /// # Errors
     /// When the operating system refuses a thread.
-    pub fn without_port(settings: ServerSettings, apps: Vec<App>) -> io::Result<Self> {
-        Self::start_on(Vec::new(), ServerSettings { tls: None, ..settings }, apps, false)
+    pub fn without_port(settings: ServerConfig, apps: Vec<App>) -> io::Result<Self> {
+        Self::start_on(Vec::new(), ServerConfig { tls: None, ..settings }, apps, false)
     }
 
     /// As [`start`](Self::start), where sockets are listening already, one for each worker or none.
-    pub(crate) fn start_on(
+    fn start_on(
         listeners: Vec<TcpListener>,
-        settings: ServerSettings,
+        settings: ServerConfig,
         apps: Vec<App>,
         playground: bool,
     ) -> io::Result<Self> {
@@ -155,13 +173,13 @@ impl Server {
         };
         // All are there before the first thread is; see the feature `descriptor-tables`.
         let keeper_runtime = runtime()?;
-        let watch = start.workers(listeners, arrivals.into_iter().zip(asks).collect())?;
+        let liveness = start.workers(listeners, arrivals.into_iter().zip(asks).collect())?;
         let keeper = Keeper { certificate, node: node.clone(), started, drain };
         let telling = id.map(|_| telling);
         start.others(Others { keeper, hooking, telling, plan, export }, keeper_runtime)?;
         let (http, threads) = (HttpService::new(http), start.threads);
         let apps = ServedApps { node: node.clone(), webhooks };
-        Ok(Self { address, http, node, apps, lead, metrics, cluster, started, watch, threads })
+        Ok(Self { address, http, node, apps, lead, metrics, cluster, started, liveness, threads })
     }
 
     /// Where the server listens, if it has a port.
@@ -190,13 +208,13 @@ impl Server {
     }
 
     /// What happens on the server from now on. Each call makes a stream of its own. `None`: the server was
-    /// started without [`ServerSettings::events`].
+    /// started without [`ServerConfig::events`].
     ///
     /// ```no_run
-    /// use clarim_server::{App, Server, ServerEvent, settings::ServerSettings};
+    /// use clarim_server::{App, Server, ServerEvent, config::ServerConfig};
     ///
     /// # async fn run() -> std::io::Result<()> {
-    /// let settings = ServerSettings { events: true, ..ServerSettings::default() };
+    /// let settings = ServerConfig { events: true, ..ServerConfig::default() };
     /// let server = Server::start(settings, vec![App::new("1", "key", "secret")], false)?;
     /// let mut events = server.events().expect("they were asked for above");
     /// while let Some(event) = events.next().await {
@@ -238,9 +256,10 @@ impl Server {
         self.node.is_empty()
     }
 
-    /// What knows whether the workers still turn.
-    pub(crate) fn watch(&self) -> Watch {
-        self.watch.clone()
+    /// Returns what checks that all workers are still running, for a watchdog.
+    #[must_use]
+    pub fn liveness(&self) -> Liveness {
+        self.liveness.clone()
     }
 
     /// Begins to stop: clients are sent away over the drain time of the settings, with a code that makes
@@ -270,6 +289,30 @@ impl Server {
     }
 }
 
+/// A server that listens and does not serve yet. The kernel queues the connections that clients open.
+#[derive(Debug)]
+pub struct BoundServer {
+    config: ServerConfig,
+    address: SocketAddr,
+    listeners: Vec<TcpListener>,
+}
+
+impl BoundServer {
+    /// Returns the address the server listens on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves `apps`, as [`Server::start`] does.
+    ///
+    /// # Errors
+    /// If a TLS file can't be used, or the operating system refuses a thread.
+    pub fn start(self, apps: Vec<App>, playground: bool) -> io::Result<Server> {
+        Server::start_on(self.listeners, self.config, apps, playground)
+    }
+}
+
 /// The apps of a running server, to be changed.
 #[derive(Debug, Clone)]
 pub struct ServedApps {
@@ -284,10 +327,10 @@ impl ServedApps {
     ///
     /// ```no_run
     /// use std::collections::HashMap;
-    /// use clarim_server::{App, Server, settings::ServerSettings};
+    /// use clarim_server::{App, Server, config::ServerConfig};
     ///
     /// let first = App::new("1", "key", "secret");
-    /// let server = Server::start(ServerSettings::default(), vec![first.clone()], false)?;
+    /// let server = Server::start(ServerConfig::default(), vec![first.clone()], false)?;
     /// let second = App::new("2", "another-key", "another-secret");
     /// server.apps().set(vec![first, second], HashMap::new());
     /// # Ok::<(), std::io::Error>(())
@@ -358,7 +401,7 @@ impl Keeper {
 struct Start {
     lead: Lead,
     http: Http,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<rustls::ServerConfig>>,
     doors: Arc<Doors>,
     last_word: Arc<LastWord>,
     threads: Vec<JoinHandle<io::Result<()>>>,
@@ -390,15 +433,15 @@ type Asked = (UnboundedReceiver<Arrival>, Receiver<Ask>);
 
 impl Start {
     /// Starts a worker for each of `asked`.
-    fn workers(&mut self, listeners: Vec<TcpListener>, asked: Vec<Asked>) -> io::Result<Watch> {
+    fn workers(&mut self, listeners: Vec<TcpListener>, asked: Vec<Asked>) -> io::Result<Liveness> {
         let runtimes = asked.iter().map(|_| runtime()).collect::<io::Result<Vec<_>>>()?;
-        let (pulses, watch) = Watch::over(asked.len());
+        let (pulses, liveness) = Liveness::of_workers(asked.len());
         let workers = (0..).map(WorkerId).zip(runtimes).zip(pulses);
         let mut listeners = listeners.into_iter();
         for (worker, asked) in workers.zip(asked) {
             self.worker(worker, listeners.next(), asked)?;
         }
-        Ok(watch)
+        Ok(liveness)
     }
 
     fn others(&mut self, others: Others, keeper_runtime: Runtime) -> io::Result<()> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use clarim_hub::{Apps, ChannelKey, Receipt};
+use clarim_hub::{Apps, ChannelKey, DeliveryAck};
 use clarim_protocol::cluster::{NodeId, Trace};
 use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt, Full, Limited};
@@ -28,7 +28,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::client::{self, Reach};
+use crate::client::{self, EgressPolicy};
 use crate::metrics::Counter;
 use crate::phase::{Follow, Phase};
 
@@ -96,7 +96,7 @@ impl Traces {
         apps: &Apps,
         channel: &ChannelKey,
         trace: Trace,
-    ) -> Option<Receipt> {
+    ) -> Option<DeliveryAck> {
         let parent = SpanContext::new(
             TraceId::from(trace.id),
             SpanId::from(trace.span),
@@ -118,9 +118,9 @@ impl Traces {
         attributes: Vec<KeyValue>,
         parent: &Context,
         then: impl FnOnce() + Send + Sync + 'static,
-    ) -> Option<Receipt> {
+    ) -> Option<DeliveryAck> {
         let mut span = self.span("deliver", SpanKind::Consumer, attributes, parent)?;
-        Some(Receipt::new(move |_| {
+        Some(DeliveryAck::new(move |_| {
             span.end();
             then();
         }))
@@ -152,19 +152,19 @@ pub(crate) struct Publish<'a> {
 
 impl Publish<'_> {
     /// Receipts for the workers and for the bus, each of which keeps `all`.
-    pub(crate) fn receipts(&self, all: &Receipt, has_bus: bool) -> [Receipt; 2] {
+    pub(crate) fn receipts(&self, all: &DeliveryAck, has_bus: bool) -> [DeliveryAck; 2] {
         let kept = all.clone();
         let here = self.traces.deliver(Vec::new(), &self.context, move || drop(kept));
         let bus = if has_bus { self.bus(all.clone()) } else { None };
         [here, bus].map(|receipt| receipt.unwrap_or_else(|| all.clone()))
     }
 
-    fn bus(&self, all: Receipt) -> Option<Receipt> {
+    fn bus(&self, all: DeliveryAck) -> Option<DeliveryAck> {
         let mut span = self.traces.span("bus", SpanKind::Producer, Vec::new(), &self.context)?;
         let of = span.span_context();
         let (id, of_span) = (of.trace_id().to_bytes(), of.span_id().to_bytes());
         let trace = Trace { id: u128::from_be_bytes(id), span: u64::from_be_bytes(of_span) };
-        Some(Receipt::traced(trace, move |whole| {
+        Some(DeliveryAck::traced(trace, move |whole| {
             if !whole {
                 span.set_status(Status::error("the bus has not taken it"));
                 all.missed_the_bus();
@@ -238,7 +238,7 @@ impl Export {
     /// Sends until the server has closed, and then what is left.
     pub(crate) async fn run(self, mut phase: Follow) -> io::Result<()> {
         let Self { provider, requests, is_tls, counts } = self;
-        let client = client::client(is_tls, PATIENCE, Reach::Anywhere)?;
+        let client = client::client(is_tls, PATIENCE, EgressPolicy::Anywhere)?;
         let mut sending = std::pin::pin!(send_all(client, requests, counts));
         tokio::select! {
             () = &mut sending => {}

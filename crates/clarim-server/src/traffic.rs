@@ -1,7 +1,6 @@
 //! What `--debug` shows: connections and messages as they come and go.
 //!
-//! These are events of one target at debug level, so that they cost a comparison when nobody looks; the
-//! [console](crate::console) prints them in two columns.
+//! These are `tracing` events of one target at debug level, so they cost a comparison while nobody looks.
 
 use clarim_hub::app::App;
 use clarim_protocol::{Code, SocketId};
@@ -9,8 +8,9 @@ use serde_json::Value;
 
 use crate::sockets::End;
 
-/// The target of all events here.
-pub(crate) const TARGET: &str = "clarim::traffic";
+/// Target of the `tracing` events that report connections and messages, at debug level. Their fields are
+/// `title`, `subject` and, with several lines, `payload`.
+pub const TARGET: &str = "clarim::traffic";
 
 macro_rules! traffic {
     ($title:literal, $subject:expr $(, $payload:expr)?) => {

@@ -24,12 +24,15 @@ use crate::http::{Http, Upgraded, serve_http1, serve_http2};
 use crate::inbox::Inbox;
 use crate::inspector::Ask;
 use crate::phase::{Follow, Phase};
-use crate::pulse::Pulse;
+use crate::pulse::{Liveness, Pulse};
 use crate::transport::{Tls, Transport};
 
 /// How long a refused client may take to read why, and a request that has begun may take to be answered
 /// once everything else is done.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+// An idle worker runs with each sweep, so more than one has to fit between two checks.
+const _: () = assert!(SWEEP_INTERVAL.as_millis() * 3 <= Liveness::MIN_INTERVAL.as_millis());
 
 /// What a worker is made of.
 #[derive(Debug)]

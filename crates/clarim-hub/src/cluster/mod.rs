@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clarim_protocol::cluster::{
-    NodeId, Word, channel_subject, decode, encode, node_subject, nodes_subject,
+    ClusterMessage, NodeId, channel_subject, decode, encode, node_subject, nodes_subject,
 };
 use hashbrown::HashMap;
 use slab::Slab;
 
-use crate::entry::{ChannelKey, Post, Receipt, Told};
+use crate::entry::{BusCommand, ChannelKey, DeliveryAck, Outputs};
 use crate::node::Node;
 use opening::Openings;
 use peers::{Health, Peers};
@@ -84,7 +84,7 @@ pub struct ClusterState {
 #[derive(Debug)]
 enum Flight {
     Nothing,
-    Event(Receipt),
+    Event(DeliveryAck),
     Hello(ChannelKey),
 }
 
@@ -112,8 +112,8 @@ pub struct Cluster<P> {
     refresh: (usize, Duration),
 }
 
-impl<P: Post> Cluster<P> {
-    /// The part of `node` as `id`, which must be what its [`Post`] says.
+impl<P: Outputs> Cluster<P> {
+    /// The part of `node` as `id`, which must be what its [`Outputs`] says.
     pub fn new(node: Arc<Node<P>>, id: NodeId, settings: ClusterSettings) -> Self {
         Self {
             nodes_subject: nodes_subject(&settings.prefix),
@@ -153,7 +153,7 @@ impl<P: Post> Cluster<P> {
 
     /// The node is going: the others need not wait for the end of its lease. The message's ticket.
     pub fn say_bye(&mut self, wire: &mut impl Wire) -> u64 {
-        self.say_to_all(&Word::Bye, wire)
+        self.say_to_all(&ClusterMessage::Goodbye, wire)
     }
 
     /// The bus is connected, and all that was subscribed to is listened to.
@@ -176,30 +176,30 @@ impl<P: Post> Cluster<P> {
     }
 
     /// Takes what the node has for the bus.
-    pub fn told(&mut self, told: Told, now: Duration, wire: &mut impl Wire) {
+    pub fn told(&mut self, told: BusCommand, now: Duration, wire: &mut impl Wire) {
         match told {
-            Told::Open(channel) => self.open(channel, now, wire),
-            Told::Close(channel) => {
+            BusCommand::Open(channel) => self.open(channel, now, wire),
+            BusCommand::Close(channel) => {
                 let subject = self.subject(&channel);
                 self.channels.remove(subject.as_str());
                 self.openings.remove(&channel);
                 wire.unsubscribe(&subject);
             }
-            Told::Guard(channel) => self.ask_for_guard(&channel, wire),
-            Told::Event { channel, frame, except, kept, receipt } => {
+            BusCommand::Guard(channel) => self.ask_for_guard(&channel, wire),
+            BusCommand::Event { channel, frame, except, kept, receipt } => {
                 let except = except.map(Into::into);
-                let trace = receipt.as_ref().and_then(Receipt::trace);
-                let word = Word::Event { payload: frame.payload(), except, kept, trace };
+                let trace = receipt.as_ref().and_then(DeliveryAck::trace);
+                let word = ClusterMessage::Event { payload: frame.payload(), except, kept, trace };
                 let flight = receipt.map_or(Flight::Nothing, Flight::Event);
                 self.send(&channel, encode(self.id, &word), flight, wire);
             }
             // Nobody else is heard: what this node says is all that is said.
-            Told::Say { channel, message, .. } if !self.state.is_up => {
+            BusCommand::Say { channel, message, .. } if !self.state.is_up => {
                 if let Ok((_, word)) = decode(&message) {
                     self.node.hear_myself(&channel, &word, now);
                 }
             }
-            Told::Say { channel, message, hello } => {
+            BusCommand::Say { channel, message, hello } => {
                 let asks = hello && self.openings.is_opening(&channel);
                 let flight = if asks { Flight::Hello(channel.clone()) } else { Flight::Nothing };
                 self.send(&channel, message, flight, wire);
@@ -255,7 +255,7 @@ impl<P: Post> Cluster<P> {
             return;
         };
         if from == self.id {
-            if let Word::Beat { at } = word {
+            if let ClusterMessage::Heartbeat { at } = word {
                 self.echo(at, now);
             } else if let Some(channel) = self.channels.get(subject) {
                 self.node.hear_myself(channel, &word, now);
@@ -268,17 +268,19 @@ impl<P: Post> Cluster<P> {
         if subject == self.nodes_subject {
             self.hear_all(from, &word, now, wire);
         } else if subject == self.own_subject {
-            if let Word::Guard { app, channel } = word {
+            if let ClusterMessage::BackupSubscribe { app, channel } = word {
                 self.state.rubbish += u64::from(!self.node.guard(app, channel, now));
             }
             self.questions.answered(from, &word);
         } else if let Some(channel) = self.channels.get(subject) {
-            if let Word::Outside(event) = &word {
+            if let ClusterMessage::ExternalPublish(event) = &word {
                 self.state.rubbish += u64::from(!self.node.hear_outside(channel, event, now));
                 return;
             }
             self.node.hear(channel, from, &word, now);
-            let (Word::Hello(state) | Word::State(state)) = &word else { return };
+            let (ClusterMessage::SyncRequest(state) | ClusterMessage::State(state)) = &word else {
+                return;
+            };
             let claimed = state.answers.contains(&self.id).then_some(state.nodes);
             if !state.more && self.openings.answered(channel, from, claimed) {
                 let channel = channel.clone();
@@ -356,7 +358,7 @@ impl<P: Post> Cluster<P> {
         flight
     }
 
-    fn say_to_all(&mut self, word: &Word<'_>, wire: &mut impl Wire) -> u64 {
+    fn say_to_all(&mut self, word: &ClusterMessage<'_>, wire: &mut impl Wire) -> u64 {
         let ticket = self.flights.insert(Flight::Nothing) as u64;
         wire.publish(&self.nodes_subject, encode(self.id, word), ticket);
         ticket
@@ -371,7 +373,7 @@ impl<P: Post> Cluster<P> {
         self.next_beat = now + self.settings.lease / BEATS_PER_LEASE;
         if self.state.is_up {
             let at = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
-            self.say_to_all(&Word::Beat { at }, wire);
+            self.say_to_all(&ClusterMessage::Heartbeat { at }, wire);
         }
     }
 
@@ -381,33 +383,47 @@ impl<P: Post> Cluster<P> {
     }
 
     /// A node has said something: it is there.
-    fn meet(&mut self, from: NodeId, word: &Word<'_>, now: Duration, wire: &mut impl Wire) {
+    fn meet(
+        &mut self,
+        from: NodeId,
+        word: &ClusterMessage<'_>,
+        now: Duration,
+        wire: &mut impl Wire,
+    ) {
         match (self.peers.hear(from, now), word) {
-            (_, Word::Bye) => self.lose(from, true, now),
+            (_, ClusterMessage::Goodbye) => self.lose(from, true, now),
             // It is new, or it was given up: what it has is unknown here.
             (Health::New, _) => {
-                self.say_to_all(&Word::Again(from), wire);
+                self.say_to_all(&ClusterMessage::ResyncRequest(from), wire);
             }
             (Health::Known, _) => {}
         }
     }
 
-    fn hear_all(&mut self, from: NodeId, word: &Word<'_>, now: Duration, wire: &mut impl Wire) {
+    fn hear_all(
+        &mut self,
+        from: NodeId,
+        word: &ClusterMessage<'_>,
+        now: Duration,
+        wire: &mut impl Wire,
+    ) {
         match word {
-            Word::Again(node) if *node == self.id => {
+            ClusterMessage::ResyncRequest(node) if *node == self.id => {
                 let hello = self.announce.is_some_and(|(_, hello)| hello);
                 self.announce = Some((0, hello));
             }
-            Word::Ask { ticket, app, question } => {
+            ClusterMessage::Query { ticket, app, question } => {
                 let subject = node_subject(&self.settings.prefix, from);
                 questions::answer(&self.node, (app, question), now, |answer, more| {
-                    let word = Word::Answer { ticket: *ticket, more, answer };
+                    let word = ClusterMessage::Reply { ticket: *ticket, more, answer };
                     let ticket = self.flights.insert(Flight::Nothing) as u64;
                     wire.publish(&subject, encode(self.id, &word), ticket);
                 });
             }
             // One for all: the one with the least number.
-            Word::Relay { app, channel, event } if self.peers.ids().all(|peer| self.id < peer) => {
+            ClusterMessage::RelayPublish { app, channel, event }
+                if self.peers.ids().all(|peer| self.id < peer) =>
+            {
                 self.state.rubbish += u64::from(!self.node.relay(app, channel, event, now));
             }
             _ => {}
@@ -421,7 +437,10 @@ impl<P: Post> Cluster<P> {
             return;
         };
         let app = &self.node.apps().get(channel.app).id;
-        let word = encode(self.id, &Word::Guard { app, channel: channel.name.as_str() });
+        let word = encode(
+            self.id,
+            &ClusterMessage::BackupSubscribe { app, channel: channel.name.as_str() },
+        );
         let ticket = self.flights.insert(Flight::Nothing) as u64;
         wire.publish(&node_subject(&self.settings.prefix, guard), word, ticket);
     }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use clarim_protocol::cluster::{Answer, NodeId, Question, Word};
+use clarim_protocol::cluster::{ClusterMessage, NodeId, Query, QueryReply};
 use clarim_protocol::user::UserId;
 use clarim_protocol::{ChannelName, Frame};
 use hashbrown::{HashMap, HashSet};
 
 use super::{Cluster, Wire};
-use crate::entry::{ChannelKey, Post};
+use crate::entry::{ChannelKey, Outputs};
 use crate::node::Node;
 
 /// Bytes of names in one part of a long answer: well below what any bus takes.
@@ -61,12 +61,12 @@ impl Open {
     }
 }
 
-impl<P: Post> Cluster<P> {
+impl<P: Outputs> Cluster<P> {
     /// Asks all other nodes. `then` is called when they have answered, at the deadline, or when the bus is
     /// lost.
     pub fn ask(
         &mut self,
-        (app, question): (&str, Question<'_>),
+        (app, question): (&str, Query<'_>),
         now: Duration,
         wire: &mut impl Wire,
         then: OnGathered,
@@ -84,17 +84,17 @@ impl<P: Post> Cluster<P> {
         let ticket = self.questions.next;
         self.questions.next += 1;
         self.questions.open.insert(ticket, open);
-        self.say_to_all(&Word::Ask { ticket, app, question }, wire);
+        self.say_to_all(&ClusterMessage::Query { ticket, app, question }, wire);
     }
 }
 
 impl Questions {
-    pub(super) fn answered(&mut self, from: NodeId, word: &Word<'_>) {
-        let Word::Answer { ticket, more, answer } = word else { return };
+    pub(super) fn answered(&mut self, from: NodeId, word: &ClusterMessage<'_>) {
+        let ClusterMessage::Reply { ticket, more, answer } = word else { return };
         let Some(open) = self.open.get_mut(ticket) else { return };
         let gathered = &mut open.gathered;
         match answer {
-            Answer::Channels(channels) => {
+            QueryReply::Channels(channels) => {
                 for &(name, subscriptions, users) in channels {
                     let known = gathered.channels.entry(name.to_owned()).or_default();
                     known.0 += subscriptions;
@@ -102,13 +102,13 @@ impl Questions {
                     known.1 = known.1.max(users);
                 }
             }
-            Answer::Cached(payload, ttl) => {
+            QueryReply::Cached(payload, ttl) => {
                 let ttl = Duration::from_millis(*ttl);
                 gathered.cached = Some((Frame::text(payload), ttl));
             }
-            Answer::Users(ids) => gathered.users.extend(ids.iter().map(|id| (*id).to_owned())),
-            Answer::Connections(count) => gathered.connections += count,
-            Answer::Done => {}
+            QueryReply::Users(ids) => gathered.users.extend(ids.iter().map(|id| (*id).to_owned())),
+            QueryReply::Connections(count) => gathered.connections += count,
+            QueryReply::Done => {}
         }
         if !more {
             open.silent.remove(&from);
@@ -145,42 +145,42 @@ impl Questions {
 }
 
 /// Answers a question of another node, in as many parts as it needs.
-pub(super) fn answer<P: Post>(
+pub(super) fn answer<P: Outputs>(
     node: &Node<P>,
-    (app, question): (&str, &Question<'_>),
+    (app, question): (&str, &Query<'_>),
     now: Duration,
-    mut say: impl FnMut(Answer<'_>, bool),
+    mut say: impl FnMut(QueryReply<'_>, bool),
 ) {
-    let Some(app) = node.apps().find_by_id(app) else { return say(Answer::Done, false) };
+    let Some(app) = node.apps().find_by_id(app) else { return say(QueryReply::Done, false) };
     let key =
         |name: &str| ChannelName::parse(name, usize::MAX).ok().map(|name| ChannelKey { app, name });
     match question {
-        Question::Channels(prefix) => {
+        Query::Channels(prefix) => {
             let channels = node.channels(app, prefix);
             let channels = channels.iter().map(|(name, state)| {
                 (name.as_str(), state.subscriptions as u64, state.users as u64)
             });
-            in_parts(channels, |(name, ..)| name.len(), Answer::Channels, say);
+            in_parts(channels, |(name, ..)| name.len(), QueryReply::Channels, say);
         }
-        Question::Channel(name) => {
+        Query::Channel(name) => {
             let state = key(name).map(|key| node.channel(&key, now)).unwrap_or_default();
             let known = (&**name, state.subscriptions as u64, state.users as u64);
-            say(Answer::Channels(vec![known]), state.cached.is_some());
+            say(QueryReply::Channels(vec![known]), state.cached.is_some());
             if let Some((frame, ttl)) = state.cached {
                 let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
-                say(Answer::Cached(frame.payload().into(), ttl), false);
+                say(QueryReply::Cached(frame.payload().into(), ttl), false);
             }
         }
-        Question::Users(name) => {
+        Query::Users(name) => {
             let users = key(name).map(|key| node.users(&key)).unwrap_or_default();
-            in_parts(users.iter().map(UserId::as_str), |id| id.len(), Answer::Users, say);
+            in_parts(users.iter().map(UserId::as_str), |id| id.len(), QueryReply::Users, say);
         }
-        Question::Connections => {
-            say(Answer::Connections(u64::from(node.apps().connections(app))), false);
+        Query::Connections => {
+            say(QueryReply::Connections(u64::from(node.apps().connections(app))), false);
         }
-        Question::Terminate(user) => {
+        Query::Terminate(user) => {
             node.terminate(app, user, None);
-            say(Answer::Done, false);
+            say(QueryReply::Done, false);
         }
     }
 }
@@ -188,8 +188,8 @@ pub(super) fn answer<P: Post>(
 fn in_parts<'a, T>(
     items: impl Iterator<Item = T>,
     bytes: impl Fn(&T) -> usize,
-    answer: impl Fn(Vec<T>) -> Answer<'a>,
-    mut say: impl FnMut(Answer<'a>, bool),
+    answer: impl Fn(Vec<T>) -> QueryReply<'a>,
+    mut say: impl FnMut(QueryReply<'a>, bool),
 ) {
     let (mut part, mut size) = (Vec::new(), 0);
     for item in items {

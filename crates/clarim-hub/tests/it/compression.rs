@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clarim_hub::app::App;
 use clarim_hub::{
-    Apps, ChannelKey, ConnectionId, Entry, Node, Post, Receipts, Sockets, Worker, WorkerId,
+    Apps, ChannelKey, ConnectionId, DeliveryAcks, Node, Outputs, Sockets, Worker, WorkerId,
+    WorkerMessage,
 };
 use clarim_protocol::deflate::Deflater;
 use clarim_protocol::{ChannelName, Code, Frame, SocketId};
@@ -16,12 +17,12 @@ const NOW: Duration = Duration::ZERO;
 /// Inboxes of connections that may have agreed on compression, or not.
 #[derive(Debug)]
 struct Inboxes {
-    entries: Mutex<Vec<(WorkerId, Entry)>>,
+    entries: Mutex<Vec<(WorkerId, WorkerMessage)>>,
     compresses: bool,
 }
 
-impl Post for Inboxes {
-    fn post(&self, worker: WorkerId, entry: Entry) {
+impl Outputs for Inboxes {
+    fn post(&self, worker: WorkerId, entry: WorkerMessage) {
         self.entries.lock().unwrap().push((worker, entry));
     }
 
@@ -107,7 +108,7 @@ fn assert_compressed_once(frames: &[Frame], count: usize) {
 #[test]
 fn an_event_is_compressed_once_for_all_workers_and_for_those_who_come_later() {
     let mut world = World::new(true, "cache-x");
-    world.node().publish(&world.channel.clone(), &frame(), None, Receipts::default(), NOW);
+    world.node().publish(&world.channel.clone(), &frame(), None, DeliveryAcks::default(), NOW);
     let mut frames = world.run();
     let cached = world.node().channel(&world.channel, NOW).cached.unwrap().0;
     frames.push(cached);
@@ -130,7 +131,7 @@ fn without_compression_frames_have_no_place_for_it() {
         &world.channel.clone(),
         &frame(),
         None::<SocketId>,
-        Receipts::default(),
+        DeliveryAcks::default(),
         NOW,
     );
     let frames = world.run();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clarim_hub::app::App;
-use clarim_hub::{AppIndex, Seat};
+use clarim_hub::{AppIndex, ConnectionAddr};
 
 use crate::harness::{Out, World, text};
 use crate::script::{play, play_with};
@@ -59,7 +59,7 @@ fn presence_channels_have_no_counts() {
 }
 
 /// A channel with `size` subscribers, all of whom have heard everything so far.
-fn crowd(size: usize) -> (World, AppIndex, Vec<Seat>) {
+fn crowd(size: usize) -> (World, AppIndex, Vec<ConnectionAddr>) {
     let mut app = App::new("one", "key", "secret");
     app.subscription_count = true;
     let mut world = World::new(vec![app], 2);
@@ -74,7 +74,7 @@ fn crowd(size: usize) -> (World, AppIndex, Vec<Seat>) {
     (world, app, crowd)
 }
 
-fn join(world: &mut World, app: AppIndex, worker: u16) -> Seat {
+fn join(world: &mut World, app: AppIndex, worker: u16) -> ConnectionAddr {
     let seat = world.connect(app, worker).unwrap();
     world.receive(seat, r#"{"event":"pusher:subscribe","data":{"channel":"news"}}"#);
     world.run_all();
@@ -82,7 +82,7 @@ fn join(world: &mut World, app: AppIndex, worker: u16) -> Seat {
 }
 
 /// The counts that a connection was told since it was last asked.
-fn counts(world: &mut World, seat: Seat) -> Vec<usize> {
+fn counts(world: &mut World, seat: ConnectionAddr) -> Vec<usize> {
     let told = world.take(seat);
     let frames = told.iter().filter_map(|out| match out {
         Out::Frame(frame) => text(frame),

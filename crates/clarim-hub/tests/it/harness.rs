@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use clarim_hub::app::App;
 use clarim_hub::{
-    AppIndex, Apps, ChannelKey, ConnectionId, Entry, Fact, Node, Post, Refusal, Seat, Sockets,
-    Told, Worker, WorkerId,
+    AppIndex, Apps, BusCommand, ChannelEvent, ChannelKey, ConnectionAddr, ConnectionId, Node,
+    Outputs, Refusal, Sockets, Worker, WorkerId, WorkerMessage,
 };
 use clarim_protocol::cluster::NodeId;
 use clarim_protocol::{ChannelName, Code, Frame, SocketId, server};
@@ -18,19 +18,19 @@ use serde_json::value::RawValue;
 /// The workers' inboxes: entries stay in them until the test takes them out.
 #[derive(Debug)]
 pub(crate) struct Inboxes {
-    entries: Vec<Mutex<VecDeque<Entry>>>,
+    entries: Vec<Mutex<VecDeque<WorkerMessage>>>,
     /// Lets other threads go first now and then, where that would show a lock to be too short.
     hesitant: bool,
     pub(crate) full: AtomicBool,
     /// The node's name in a cluster, and what it has for the bus.
     node_id: Option<NodeId>,
-    pub(crate) told: Mutex<VecDeque<Told>>,
+    pub(crate) told: Mutex<VecDeque<BusCommand>>,
     /// What the apps' backends are told.
-    pub(crate) facts: Mutex<Vec<Fact>>,
+    pub(crate) facts: Mutex<Vec<ChannelEvent>>,
 }
 
 impl Inboxes {
-    fn pop(&self, worker: WorkerId) -> Option<Entry> {
+    fn pop(&self, worker: WorkerId) -> Option<WorkerMessage> {
         self.entries[usize::from(worker.0)].lock().unwrap().pop_front()
     }
 
@@ -39,8 +39,8 @@ impl Inboxes {
     }
 }
 
-impl Post for Inboxes {
-    fn post(&self, worker: WorkerId, entry: Entry) {
+impl Outputs for Inboxes {
+    fn post(&self, worker: WorkerId, entry: WorkerMessage) {
         if self.hesitant && fastrand::u8(..) < 64 {
             thread::yield_now();
         }
@@ -55,11 +55,11 @@ impl Post for Inboxes {
         self.node_id
     }
 
-    fn tell(&self, told: Told) {
+    fn tell(&self, told: BusCommand) {
         self.told.lock().unwrap().push_back(told);
     }
 
-    fn fact(&self, fact: Fact) {
+    fn fact(&self, fact: ChannelEvent) {
         self.facts.lock().unwrap().push(fact);
     }
 }
@@ -256,28 +256,32 @@ impl World {
         Self { node, desks, now: Duration::from_secs(1000), nonce }
     }
 
-    pub(crate) fn connect(&mut self, app: AppIndex, worker: u16) -> Result<Seat, Refusal> {
+    pub(crate) fn connect(
+        &mut self,
+        app: AppIndex,
+        worker: u16,
+    ) -> Result<ConnectionAddr, Refusal> {
         self.nonce += 1;
         let desk = &mut self.desks[usize::from(worker)];
         let connection = desk.connect(app, self.nonce, self.now)?;
-        Ok(Seat { worker: WorkerId(worker), connection })
+        Ok(ConnectionAddr { worker: WorkerId(worker), connection })
     }
 
-    pub(crate) fn desk(&mut self, seat: Seat) -> &mut Desk {
+    pub(crate) fn desk(&mut self, seat: ConnectionAddr) -> &mut Desk {
         &mut self.desks[usize::from(seat.worker.0)]
     }
 
-    pub(crate) fn receive(&mut self, seat: Seat, text: &str) {
+    pub(crate) fn receive(&mut self, seat: ConnectionAddr, text: &str) {
         let now = self.now;
         self.desk(seat).receive(seat.connection, text, now);
     }
 
-    pub(crate) fn hang_up(&mut self, seat: Seat) {
+    pub(crate) fn hang_up(&mut self, seat: ConnectionAddr) {
         let now = self.now;
         self.desk(seat).hang_up(seat.connection, now);
     }
 
-    pub(crate) fn take(&mut self, seat: Seat) -> VecDeque<Out> {
+    pub(crate) fn take(&mut self, seat: ConnectionAddr) -> VecDeque<Out> {
         self.desk(seat).take(seat.connection)
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use clarim_hub::app::App;
-use clarim_hub::{AppIndex, CACHE_TTL, ChannelKey, Receipts, Seat};
+use clarim_hub::{AppIndex, CACHE_TTL, ChannelKey, ConnectionAddr, DeliveryAcks};
 use clarim_protocol::SocketId;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -60,7 +60,7 @@ fn action() -> impl Strategy<Value = Action> {
 struct Client {
     /// Never given to another client.
     id: usize,
-    seat: Seat,
+    seat: ConnectionAddr,
     socket_id: SocketId,
     /// The server has closed it; its socket is still there.
     closed: bool,
@@ -211,7 +211,7 @@ impl Model {
         let key = self.key(channel);
         let frame = harness::event("E", &key.name, &format!("\"{}\"", self.ids));
         let socket_id = except.map(|(_, socket_id)| socket_id);
-        self.world.node.publish(&key, &frame, socket_id, Receipts::default(), self.world.now);
+        self.world.node.publish(&key, &frame, socket_id, DeliveryAcks::default(), self.world.now);
         let except = except.map(|(id, _)| id);
         self.channels[channel].history.push(Published { id: self.ids, except, user: None });
         self.channels[channel].cached = Some((self.ids, self.world.now));
@@ -256,7 +256,7 @@ impl Model {
     }
 
     /// Who was pinged.
-    fn hear(&mut self) -> Vec<Seat> {
+    fn hear(&mut self) -> Vec<ConnectionAddr> {
         let mut pinged = Vec::new();
         for client in &mut self.clients {
             for out in self.world.take(client.seat) {

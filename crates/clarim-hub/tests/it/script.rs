@@ -31,7 +31,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use clarim_hub::app::App;
-use clarim_hub::{AppIndex, Receipts, Refusal, Seat};
+use clarim_hub::{AppIndex, ConnectionAddr, DeliveryAcks, Refusal};
 use clarim_protocol::SocketId;
 use clarim_protocol::auth::AppKey;
 use serde_json::{Value, json};
@@ -85,7 +85,7 @@ struct Script {
 
 struct Client {
     app: AppIndex,
-    seat: Option<Seat>,
+    seat: Option<ConnectionAddr>,
     socket_id: SocketId,
     refusal: Option<Refusal>,
     got: VecDeque<Out>,
@@ -250,7 +250,13 @@ impl Script {
                 };
                 let key = harness::key(app, channel);
                 let frame = harness::event(name, &key.name, &quoted(data));
-                self.world.node.publish(&key, &frame, except, Receipts::default(), self.world.now);
+                self.world.node.publish(
+                    &key,
+                    &frame,
+                    except,
+                    DeliveryAcks::default(),
+                    self.world.now,
+                );
             }
             _ => return Err("the backend cannot do this".to_owned()),
         }
@@ -386,7 +392,7 @@ impl Script {
         self.clients.get_mut(name).ok_or_else(|| format!("who is {name}?"))
     }
 
-    fn seat(&mut self, name: &str) -> Result<Seat, String> {
+    fn seat(&mut self, name: &str) -> Result<ConnectionAddr, String> {
         self.client(name)?.seat.ok_or_else(|| format!("{name} is not connected"))
     }
 }

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use clarim_hub::app::App;
-use clarim_hub::{AppIndex, ConnectionId, Node, Receipts, WorkerId};
+use clarim_hub::{AppIndex, ConnectionId, DeliveryAcks, Node, WorkerId};
 use serde_json::{Value, json};
 
 use crate::harness::{self, Desk, Inboxes, Out};
@@ -121,7 +121,7 @@ impl Crew {
         let data = json!(json!([self.thread, self.published]).to_string()).to_string();
         let frame = harness::event("E", &key.name, &data);
         self.published += 1;
-        self.node.publish(&key, &frame, None, Receipts::default(), NOW);
+        self.node.publish(&key, &frame, None, DeliveryAcks::default(), NOW);
     }
 
     fn say(&mut self, client: usize, message: &Value) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use clarim_bus::{BusEvent, Connection};
 use clarim_hub::cluster::{Cluster, ClusterSettings, ClusterState, TICK, Wire};
-use clarim_hub::{Node, Told};
+use clarim_hub::{BusCommand, Node};
 use clarim_protocol::cluster::NodeId;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -93,7 +93,7 @@ impl Driver {
         }
     }
 
-    fn tell(&mut self, told: Told) {
+    fn tell(&mut self, told: BusCommand) {
         let now = self.started.elapsed();
         self.cluster.told(told, now, &mut Wires(&mut self.bus, &self.traffic));
     }

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use clarim_hub::Node;
 use clarim_hub::cluster::{ClusterState, Gathered};
-use clarim_protocol::cluster::{NodeId, Question};
+use clarim_protocol::cluster::{NodeId, Query};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::config::Scaling;
 use crate::inbox::Inboxes;
 use crate::metrics::Counter;
 use crate::phase::Follow;
-use crate::settings::Scaling;
 pub(crate) use outgoing::{Incoming, Outgoing};
 
 /// What the rest of the server knows of the cluster. Cloning is cheap.
@@ -35,7 +35,7 @@ pub(crate) struct Cluster {
 /// A question to all nodes.
 struct Asked {
     app: String,
-    question: Question<'static>,
+    question: Query<'static>,
     answer: oneshot::Sender<Gathered>,
 }
 
@@ -132,7 +132,7 @@ impl Cluster {
     }
 
     /// Asks all other nodes; what has come by the deadline is the answer.
-    pub(crate) async fn ask(&self, app: &str, question: Question<'static>) -> Gathered {
+    pub(crate) async fn ask(&self, app: &str, question: Query<'static>) -> Gathered {
         let (answer, answered) = oneshot::channel();
         // Where nobody answers, the cluster's thread has ended.
         let _ = self.questions.send(Asked { app: app.to_owned(), question, answer });

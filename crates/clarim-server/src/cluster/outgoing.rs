@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use clarim_hub::Told;
+use clarim_hub::BusCommand;
 use clarim_protocol::cluster::NodeId;
 use tokio::sync::mpsc;
 
@@ -14,14 +14,14 @@ const MAX_BYTES: usize = 64 << 20;
 #[derive(Debug, Clone)]
 pub(crate) struct Outgoing {
     pub(crate) id: NodeId,
-    sender: mpsc::UnboundedSender<Told>,
+    sender: mpsc::UnboundedSender<BusCommand>,
     bytes: Arc<AtomicUsize>,
 }
 
 /// The end of the cluster's thread.
 #[derive(Debug)]
 pub(crate) struct Incoming {
-    receiver: mpsc::UnboundedReceiver<Told>,
+    receiver: mpsc::UnboundedReceiver<BusCommand>,
     bytes: Arc<AtomicUsize>,
 }
 
@@ -33,7 +33,7 @@ pub(crate) fn channel(id: NodeId) -> (Outgoing, Incoming) {
 }
 
 impl Outgoing {
-    pub(crate) fn tell(&self, told: Told) {
+    pub(crate) fn tell(&self, told: BusCommand) {
         let weight = told.weight();
         self.bytes.fetch_add(weight, Ordering::Relaxed);
         if self.sender.send(told).is_err() {
@@ -48,17 +48,17 @@ impl Outgoing {
 }
 
 impl Incoming {
-    pub(crate) async fn recv(&mut self) -> Option<Told> {
+    pub(crate) async fn recv(&mut self) -> Option<BusCommand> {
         let told = self.receiver.recv().await?;
         Some(self.taken(told))
     }
 
-    pub(crate) fn try_recv(&mut self) -> Option<Told> {
+    pub(crate) fn try_recv(&mut self) -> Option<BusCommand> {
         let told = self.receiver.try_recv().ok()?;
         Some(self.taken(told))
     }
 
-    fn taken(&self, told: Told) -> Told {
+    fn taken(&self, told: BusCommand) -> BusCommand {
         self.bytes.fetch_sub(told.weight(), Ordering::Relaxed);
         told
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clarim_hub::cluster::Gathered;
 use clarim_hub::{AppIndex, ChannelKey, ChannelState, Node};
-use clarim_protocol::cluster::Question;
+use clarim_protocol::cluster::Query;
 use clarim_protocol::rest::Info;
 use clarim_protocol::{ChannelName, Frame};
 use hyper::header::HeaderValue;
@@ -38,7 +38,7 @@ impl Directory<'_> {
     pub(crate) async fn channel(&self, key: &ChannelKey) -> Seen<ChannelState> {
         let mut what = self.node.channel(key, self.now);
         let name = key.name.as_str();
-        let others = self.ask(key.app, Question::Channel(name.to_owned().into())).await;
+        let others = self.ask(key.app, Query::Channel(name.to_owned().into())).await;
         if let Some((subscriptions, users)) = others.channels.get(name) {
             add(&mut what, *subscriptions, *users);
         }
@@ -55,7 +55,7 @@ impl Directory<'_> {
         let local = self.node.channels(app, prefix).into_iter();
         let mut what: BTreeMap<_, _> =
             local.map(|(name, state)| (name.as_str().to_owned(), state)).collect();
-        let others = self.ask(app, Question::Channels(prefix.to_owned().into())).await;
+        let others = self.ask(app, Query::Channels(prefix.to_owned().into())).await;
         for (name, (subscriptions, users)) in others.channels {
             add(what.entry(name).or_default(), subscriptions, users);
         }
@@ -66,14 +66,14 @@ impl Directory<'_> {
     pub(crate) async fn users(&self, key: &ChannelKey) -> Seen<BTreeSet<String>> {
         let local = self.node.users(key);
         let mut what: BTreeSet<String> = local.iter().map(|id| id.as_str().to_owned()).collect();
-        let question = Question::Users(key.name.as_str().to_owned().into());
+        let question = Query::Users(key.name.as_str().to_owned().into());
         let others = self.ask(key.app, question).await;
         what.extend(others.users);
         Seen { what, is_partial: others.is_partial }
     }
 
     /// Asks all other nodes, if there are any.
-    pub(crate) async fn ask(&self, app: AppIndex, question: Question<'static>) -> Gathered {
+    pub(crate) async fn ask(&self, app: AppIndex, question: Query<'static>) -> Gathered {
         match self.cluster {
             Some(cluster) => cluster.ask(&self.node.apps().get(app).id, question).await,
             None => Gathered::default(),
@@ -143,7 +143,7 @@ pub(crate) async fn users(
 /// How many connections the app has.
 pub(crate) async fn connections(request: &Signed, directory: Directory<'_>) -> Answer {
     let local = u64::from(directory.node.apps().connections(request.app));
-    let others = directory.ask(request.app, Question::Connections).await;
+    let others = directory.ask(request.app, Query::Connections).await;
     let answer = json_value(&json!({ "connections": local + others.connections }));
     partial(answer, others.is_partial)
 }

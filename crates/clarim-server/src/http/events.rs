@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use clarim_hub::app::App;
-use clarim_hub::{AppIndex, ChannelKey, Node, Receipt, Receipts};
+use clarim_hub::{AppIndex, ChannelKey, DeliveryAck, DeliveryAcks, Node};
 use clarim_protocol::rest::{Batch, Event, Info, UserEvent};
 use clarim_protocol::{ChannelName, SocketId, server};
 use futures_util::future::join_all;
@@ -33,7 +33,7 @@ pub(crate) struct Publisher<'a> {
 
 /// How far an event has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reach {
+pub(crate) enum EgressPolicy {
     /// To all it is for.
     Whole,
     /// To the clients of this node alone: the bus has not taken it.
@@ -72,7 +72,11 @@ impl Publisher<'_> {
     }
 
     /// Checks one event and hands it out.
-    pub(crate) async fn publish(&self, app: AppIndex, event: &Event<'_>) -> Result<Reach, Refused> {
+    pub(crate) async fn publish(
+        &self,
+        app: AppIndex,
+        event: &Event<'_>,
+    ) -> Result<EgressPolicy, Refused> {
         let event = self.check(app, event)?;
         self.publish_all(std::slice::from_ref(&event), None).await
     }
@@ -213,7 +217,7 @@ impl Publisher<'_> {
         &self,
         events: &[Valid<'_>],
         headers: Option<&HeaderMap>,
-    ) -> Result<Reach, Refused> {
+    ) -> Result<EgressPolicy, Refused> {
         let begun = Instant::now();
         let away = self.cluster.filter(|cluster| cluster.is_strict).and_then(Cluster::away_for);
         if let Some(away) = away {
@@ -228,7 +232,7 @@ impl Publisher<'_> {
             ));
         }
         let (handed_out, all_handed_out) = oneshot::channel::<bool>();
-        let receipt = Receipt::new(move |whole| {
+        let receipt = DeliveryAck::new(move |whole| {
             // Who has published may have gone.
             let _ = handed_out.send(whole);
         });
@@ -237,8 +241,8 @@ impl Publisher<'_> {
         let has_bus = self.cluster.is_some();
         let of_both = traced.as_ref().map(|traced| traced.receipts(&receipt, has_bus));
         let receipts = match &of_both {
-            Some([here, bus]) => Receipts { here: Some(here), bus: Some(bus) },
-            None => Receipts::of(&receipt),
+            Some([here, bus]) => DeliveryAcks { here: Some(here), bus: Some(bus) },
+            None => DeliveryAcks::of(&receipt),
         };
         for event in events {
             for key in &event.channels {
@@ -257,7 +261,7 @@ impl Publisher<'_> {
             Some(cluster) if !is_whole && cluster.is_strict => Err(Refused::busy(
                 "The bus was lost while this was published; clients of other nodes may not have got it.",
             )),
-            _ => Ok(if is_whole { Reach::Whole } else { Reach::Here }),
+            _ => Ok(if is_whole { EgressPolicy::Whole } else { EgressPolicy::Here }),
         }
     }
 
@@ -291,7 +295,7 @@ impl Publisher<'_> {
     }
 }
 
-impl Reach {
+impl EgressPolicy {
     /// The answer, with a warning if the event has not gone all the way.
     fn told_in(self, mut answer: Answer) -> Answer {
         if self == Self::Here {

@@ -19,9 +19,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use clarim_hub::{Node, Receipt, Refusal};
+use clarim_hub::{DeliveryAck, Node, Refusal};
 use clarim_protocol::Code;
-use clarim_protocol::cluster::Question;
+use clarim_protocol::cluster::Query;
 use hyper::body::Body;
 use hyper::header::{AUTHORIZATION, CONNECTION, HeaderMap, HeaderValue, ORIGIN};
 use hyper::server::conn::{http1, http2};
@@ -33,11 +33,11 @@ use tokio::sync::oneshot;
 
 use crate::accept::Doors;
 use crate::cluster::Cluster;
+use crate::config::ServerConfig;
 use crate::inbox::Inboxes;
 use crate::inspector::{self, Inspector, OriginId};
 use crate::metrics::{self, Counters, Metrics, Scrape};
 use crate::phase::{Follow, Phase};
-use crate::settings::ServerSettings;
 use crate::webhooks;
 pub(crate) use answer::Answer;
 use answer::{Refused, json, text, with_type};
@@ -59,7 +59,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 #[derive(Debug, Clone)]
 pub(crate) struct Http {
     pub(crate) node: Arc<Node<Inboxes>>,
-    pub(crate) settings: Arc<ServerSettings>,
+    pub(crate) settings: Arc<ServerConfig>,
     /// Whether the built-in page is served.
     pub(crate) playground: bool,
     pub(crate) started: Instant,
@@ -376,6 +376,7 @@ impl Http {
             inbox_bytes: self.node.post().bytes(),
             cluster: self.cluster.clone(),
             webhooks: self.webhooks.clone(),
+            dropped_log_lines: (self.settings.dropped_log_lines)(),
             traces: self.node.post().traces.as_ref().map(|traces| traces.counts.clone()),
         };
         // Writing to a string can't fail.
@@ -423,8 +424,8 @@ impl Http {
     pub(crate) async fn terminate(&self, signed: &Signed, user: &str) -> Result<Answer, Refused> {
         let (closed, all_closed) = oneshot::channel::<()>();
         // It is never sent: its end is the message.
-        self.node.terminate(signed.app, user, Some(&Receipt::new(move |_| drop(closed))));
-        let question = Question::Terminate(user.to_owned().into());
+        self.node.terminate(signed.app, user, Some(&DeliveryAck::new(move |_| drop(closed))));
+        let question = Query::Terminate(user.to_owned().into());
         let others = self.directory().ask(signed.app, question).await;
         let _ = all_closed.await;
         Ok(channels::partial(json("{}"), others.is_partial))

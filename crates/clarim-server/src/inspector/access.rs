@@ -7,10 +7,10 @@ use hyper::header::HeaderMap;
 use hyper::{Method, Request, StatusCode, Uri};
 
 use super::too_many;
+use crate::config::Token;
 use crate::http::answer::Refused;
 use crate::http::bearer;
 use crate::http::playground::{is_asked_here, is_own_page};
-use crate::settings::Token;
 
 /// Wrong tokens that are looked at in so much time, of all who try together. Over it no token is.
 const WRONG_TOKENS: u32 = 10;

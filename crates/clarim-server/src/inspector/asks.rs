@@ -1,6 +1,6 @@
 //! What a worker is asked about its connections, which nobody else can see.
 
-use clarim_hub::{ChannelKey, Sighting};
+use clarim_hub::{ChannelKey, ConnectionInfo};
 use clarim_protocol::SocketId;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -47,7 +47,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    pub(crate) fn new(seen: &Sighting<'_>, (outbox, origin): (usize, OriginId)) -> Self {
+    pub(crate) fn new(seen: &ConnectionInfo<'_>, (outbox, origin): (usize, OriginId)) -> Self {
         let facts = json!({
             "id": seen.socket_id,
             "app": seen.app.id,

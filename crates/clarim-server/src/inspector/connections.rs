@@ -1,6 +1,6 @@
 //! `GET connections` and `POST connections/{id}/close`: those of this node.
 
-use clarim_hub::{ChannelKey, Seat};
+use clarim_hub::{ChannelKey, ConnectionAddr};
 use clarim_protocol::rest::Params;
 use clarim_protocol::{ChannelName, SocketId};
 use hyper::StatusCode;
@@ -73,9 +73,9 @@ pub(super) async fn close(all: &Inspector, id: &str) -> Result<(), Refused> {
     if answered.await.unwrap_or(false) { Ok(()) } else { Err(gone()) }
 }
 
-fn socket_id(text: &str) -> Result<(SocketId, Seat), Refused> {
+fn socket_id(text: &str) -> Result<(SocketId, ConnectionAddr), Refused> {
     let id: SocketId = text.parse().map_err(|_| gone())?;
-    Ok((id, Seat::of(id).ok_or_else(gone)?))
+    Ok((id, ConnectionAddr::of(id).ok_or_else(gone)?))
 }
 
 fn gone() -> Refused {

@@ -24,10 +24,10 @@ use hyper::{Method, Request, StatusCode};
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use crate::config::Token;
 use crate::http::answer::{Answer, Refused, json_value};
 use crate::http::signed::{Signed, read_body};
 use crate::http::{Http, RequestBody, decode_segment};
-use crate::settings::Token;
 use access::{Access, Limit};
 pub(crate) use asks::{Ask, PAGE, Page, Row, Which};
 pub(crate) use origins::OriginId;

@@ -29,6 +29,7 @@ pub(crate) struct Scrape {
     pub(crate) inbox_bytes: Vec<usize>,
     pub(crate) cluster: Option<Cluster>,
     pub(crate) webhooks: Arc<webhooks::Counts>,
+    pub(crate) dropped_log_lines: u64,
     /// If there are traces.
     pub(crate) traces: Option<Arc<traces::Counts>>,
 }
@@ -68,7 +69,7 @@ impl Collector for Scrape {
             let help = "Requests to the collector of traces; those of one that failed are lost";
             sheet.counters("clarim_trace_requests", help, "as", requests.into_iter())?;
         }
-        log(&mut sheet)?;
+        log(self.dropped_log_lines, &mut sheet)?;
         process(&mut sheet)
     }
 }
@@ -207,9 +208,9 @@ fn cpu_nanoseconds(thread: u64) -> u64 {
 }
 
 /// Lines of the log that were dropped.
-fn log(sheet: &mut Sheet<'_>) -> fmt::Result {
+fn log(dropped: u64, sheet: &mut Sheet<'_>) -> fmt::Result {
     let help = "Lines of the log that nobody has taken in time: its reader has stalled";
-    sheet.counter("clarim_log_lines_dropped", help, crate::log::dropped())
+    sheet.counter("clarim_log_lines_dropped", help, dropped)
 }
 
 /// Of the process, under the names that Prometheus's own libraries use. Nothing where they can't be known.

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use clarim_hub::{Fact, Moved, Who};
+use clarim_hub::{ChannelEvent, Migration, Occupant};
 
 /// As long as at Pusher.
 const PAUSE: Duration = Duration::from_secs(3);
@@ -18,20 +18,20 @@ const COMING: Duration = Duration::from_millis(500);
 pub(super) enum Verdict {
     Nothing,
     /// The backend is told.
-    Tell(Fact),
+    Tell(ChannelEvent),
     /// The other nodes are told that the backend is not.
-    Keep(Who),
+    Keep(Occupant),
 }
 
 /// Pure: the time is the caller's.
 #[derive(Debug)]
 pub(super) struct Debounce {
     is_clustered: bool,
-    held: HashMap<Who, (u64, Fact)>,
+    held: HashMap<Occupant, (u64, ChannelEvent)>,
     /// In the order in which they were held, of those who leave and of those who come; some may be held no
     /// longer.
-    leaving: VecDeque<(Duration, u64, Who)>,
-    coming: VecDeque<(Duration, u64, Who)>,
+    leaving: VecDeque<(Duration, u64, Occupant)>,
+    coming: VecDeque<(Duration, u64, Occupant)>,
     number: u64,
 }
 
@@ -47,7 +47,7 @@ impl Debounce {
 
     /// What is to be told now: not that somebody has left, nor that somebody has come back who was not said
     /// to have left.
-    pub(super) fn take(&mut self, fact: Fact, now: Duration) -> Verdict {
+    pub(super) fn take(&mut self, fact: ChannelEvent, now: Duration) -> Verdict {
         let Some(who) = who(&fact) else { return Verdict::Tell(fact) };
         let leaves = is_leaving(&fact);
         let before = self.held.remove(&who).map(|(_, held)| held);
@@ -68,10 +68,10 @@ impl Debounce {
     }
 
     /// Takes who has moved from one node to another.
-    pub(super) fn moved(&mut self, moved: Moved) -> Verdict {
+    pub(super) fn moved(&mut self, moved: Migration) -> Verdict {
         let (who, leaves) = match moved {
-            Moved::Away(who) => (who, true),
-            Moved::Here(who) => (who, false),
+            Migration::Away(who) => (who, true),
+            Migration::Here(who) => (who, false),
         };
         match self.held.get(&who) {
             Some((_, held)) if is_leaving(held) == leaves => {
@@ -84,12 +84,12 @@ impl Debounce {
 
     /// When [`due`](Self::due) is to be asked next.
     pub(super) fn next(&self) -> Option<Duration> {
-        let first = |held: &VecDeque<(Duration, u64, Who)>| held.front().map(|(due, ..)| *due);
+        let first = |held: &VecDeque<(Duration, u64, Occupant)>| held.front().map(|(due, ..)| *due);
         first(&self.leaving).into_iter().chain(first(&self.coming)).min()
     }
 
     /// What has been held back for long enough.
-    pub(super) fn due(&mut self, now: Duration) -> Vec<Fact> {
+    pub(super) fn due(&mut self, now: Duration) -> Vec<ChannelEvent> {
         let mut facts = Vec::new();
         for queue in [&mut self.coming, &mut self.leaving] {
             while let Some((_, number, who)) = queue.pop_front_if(|(due, ..)| *due <= now) {
@@ -103,7 +103,7 @@ impl Debounce {
         facts
     }
 
-    fn hold(&mut self, who: Who, fact: Fact, now: Duration) {
+    fn hold(&mut self, who: Occupant, fact: ChannelEvent, now: Duration) {
         self.number += 1;
         let (queue, pause) =
             if is_leaving(&fact) { (&mut self.leaving, PAUSE) } else { (&mut self.coming, COMING) };
@@ -113,17 +113,19 @@ impl Debounce {
 }
 
 /// Who comes or leaves, by this fact.
-fn who(fact: &Fact) -> Option<Who> {
+fn who(fact: &ChannelEvent) -> Option<Occupant> {
     let user = match fact {
-        Fact::Vacated(_) | Fact::Occupied(_) => None,
-        Fact::MemberRemoved(_, user) | Fact::MemberAdded(_, user) => Some(user.clone()),
+        ChannelEvent::Vacated(_) | ChannelEvent::Occupied(_) => None,
+        ChannelEvent::MemberRemoved(_, user) | ChannelEvent::MemberAdded(_, user) => {
+            Some(user.clone())
+        }
         _ => return None,
     };
-    Some(Who { channel: fact.channel().clone(), user })
+    Some(Occupant { channel: fact.channel().clone(), user })
 }
 
-fn is_leaving(fact: &Fact) -> bool {
-    matches!(fact, Fact::Vacated(_) | Fact::MemberRemoved(..))
+fn is_leaving(fact: &ChannelEvent) -> bool {
+    matches!(fact, ChannelEvent::Vacated(_) | ChannelEvent::MemberRemoved(..))
 }
 
 #[cfg(test)]
@@ -140,22 +142,23 @@ mod tests {
         ChannelKey { app, name: ChannelName::parse("presence-room", 200).unwrap() }
     }
 
-    fn added(user: &str) -> Fact {
-        Fact::MemberAdded(channel(), user.into())
+    fn added(user: &str) -> ChannelEvent {
+        ChannelEvent::MemberAdded(channel(), user.into())
     }
 
-    fn removed(user: &str) -> Fact {
-        Fact::MemberRemoved(channel(), user.into())
+    fn removed(user: &str) -> ChannelEvent {
+        ChannelEvent::MemberRemoved(channel(), user.into())
     }
 
-    fn who(user: &str) -> Who {
-        Who { channel: channel(), user: Some(user.into()) }
+    fn who(user: &str) -> Occupant {
+        Occupant { channel: channel(), user: Some(user.into()) }
     }
 
     #[test]
     fn who_comes_back_in_time_has_not_left() {
         let mut debounce = Debounce::new(false);
-        let (occupied, vacated) = (Fact::Occupied(channel()), Fact::Vacated(channel()));
+        let (occupied, vacated) =
+            (ChannelEvent::Occupied(channel()), ChannelEvent::Vacated(channel()));
         assert_eq!(
             debounce.take(occupied.clone(), Duration::ZERO),
             Verdict::Tell(occupied.clone())
@@ -186,8 +189,8 @@ mod tests {
         let (mut from, mut to) = (Debounce::new(true), Debounce::new(true));
         assert_eq!(from.take(removed("ana"), Duration::ZERO), Verdict::Nothing);
         assert_eq!(to.take(added("ana"), SECOND), Verdict::Nothing);
-        assert_eq!(from.moved(Moved::Away(who("ana"))), Verdict::Keep(who("ana")));
-        assert_eq!(to.moved(Moved::Here(who("ana"))), Verdict::Nothing);
+        assert_eq!(from.moved(Migration::Away(who("ana"))), Verdict::Keep(who("ana")));
+        assert_eq!(to.moved(Migration::Here(who("ana"))), Verdict::Nothing);
         for node in [&mut from, &mut to] {
             assert_eq!(node.due(SECOND * 10), []);
             assert!(node.is_empty());
@@ -200,7 +203,7 @@ mod tests {
         from.take(removed("ana"), Duration::ZERO);
         assert_eq!(from.due(SECOND * 3), [removed("ana")]);
         assert_eq!(to.take(added("ana"), SECOND * 3), Verdict::Nothing);
-        assert_eq!(from.moved(Moved::Away(who("ana"))), Verdict::Nothing, "it has been told");
+        assert_eq!(from.moved(Migration::Away(who("ana"))), Verdict::Nothing, "it has been told");
         assert_eq!(to.next(), Some(SECOND * 3 + COMING));
         assert_eq!(to.due(SECOND * 4), [added("ana")]);
     }
@@ -211,7 +214,7 @@ mod tests {
         assert_eq!(debounce.take(added("ana"), Duration::ZERO), Verdict::Nothing);
         assert_eq!(debounce.take(removed("ana"), SECOND / 10), Verdict::Tell(added("ana")));
         // That it need not have been told comes too late to undo anything.
-        assert_eq!(debounce.moved(Moved::Here(who("ana"))), Verdict::Nothing);
+        assert_eq!(debounce.moved(Migration::Here(who("ana"))), Verdict::Nothing);
         assert_eq!(debounce.due(SECOND * 4), [removed("ana")]);
     }
 }

@@ -8,14 +8,14 @@ use bytes::Bytes;
 use clarim_hub::app::App;
 use clarim_protocol::auth::AppKey;
 use http_body_util::Full;
+use hyper::Request;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::{Request, Uri};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Counts, Event, Losses, payload};
-use crate::client::{HttpClient, Reach, cause, client};
+use crate::client::{EgressPolicy, HttpClient, cause, client};
+use crate::config::Webhook;
 use crate::queue::{BYTES, Queue, Queued, Waiting, WeakQueue, queue};
-use crate::settings::Webhook;
 
 /// Events of one request.
 const BATCH: usize = 50;
@@ -45,7 +45,7 @@ impl Endpoint {
         webhook: Webhook,
         app: &App,
         counts: Arc<Counts>,
-        reach: Reach,
+        reach: EgressPolicy,
     ) -> io::Result<(Self, impl Future<Output = ()> + use<>)> {
         let (queue, events) = queue(BYTES);
         let client = client(webhook.url.scheme_str() == Some("https"), PATIENCE, reach)?;
@@ -83,7 +83,7 @@ impl Endpoint {
     }
 
     fn warn(&self, count: u64) {
-        let url = self.webhook.shown();
+        let url = self.webhook.redacted_url();
         tracing::warn!(
             url,
             count,
@@ -96,7 +96,7 @@ struct Sender {
     webhook: Webhook,
     app: String,
     key: AppKey,
-    reach: Reach,
+    reach: EgressPolicy,
     client: HttpClient,
     counts: Arc<Counts>,
     queue: WeakQueue<Arc<Event>>,
@@ -117,7 +117,7 @@ impl Sender {
         let count = events.len() as u64;
         let body = Bytes::from(payload::request(events.iter().map(Arc::as_ref)));
         let (begun, mut pauses) = (Instant::now(), Pauses(FIRST_PAUSE));
-        let url = self.webhook.shown();
+        let url = self.webhook.redacted_url();
         let log = &self.counts.log;
         let id = log.begin((&self.app, &url), (events, body.len()), self.queue.clone());
         loop {
@@ -180,11 +180,6 @@ impl Pauses {
         self.0 = (longest * 2).min(LONGEST_PAUSE);
         (elapsed + longest <= GIVE_UP).then(|| longest.mul_f64(0.5 + chance / 2.0))
     }
-}
-
-/// A URL without what may be a secret in it.
-pub(crate) fn shown(url: &Uri) -> String {
-    format!("{}://{}{}", url.scheme_str().unwrap_or("http"), url.host().unwrap_or(""), url.path())
 }
 
 #[cfg(test)]

@@ -14,25 +14,23 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use clarim_hub::{AppIndex, Apps, Fact, Moved, Node};
+use clarim_hub::{AppIndex, Apps, ChannelEvent, Migration, Node};
 use clarim_protocol::auth::AppKey;
 use serde_json::value::RawValue;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use crate::client::Reach;
+use crate::client::EgressPolicy;
+use crate::config::{ServerConfig, Webhook};
 use crate::inbox::Inboxes;
 use crate::metrics::Counter;
 use crate::phase::{Follow, Phase};
 use crate::queue::{BYTES, Queue, Waiting, queue};
-use crate::settings::{ServerSettings, Webhook};
 use debounce::{Debounce, Verdict};
 use endpoint::Endpoint;
-pub(crate) use endpoint::shown;
 use log::Log;
 pub(crate) use log::Replay;
-pub(crate) use payload::NAMES;
 
 /// Time between two lines of the log about events that are being dropped.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(10);
@@ -48,8 +46,8 @@ pub(crate) type Wanted = HashMap<String, Vec<Webhook>>;
 /// What workers and the cluster have to say.
 #[derive(Debug)]
 enum Heard {
-    Fact(Fact),
-    Moved(Moved),
+    ChannelEvent(ChannelEvent),
+    Migration(Migration),
 }
 
 /// Apps that have endpoints, as soon as that is known. Facts of others are for who listens in this process.
@@ -139,14 +137,14 @@ impl Losses {
 
 impl Webhooks {
     /// Takes a fact, if there is room. Never waits.
-    pub(crate) fn take(&self, fact: Fact) {
+    pub(crate) fn take(&self, fact: ChannelEvent) {
         let hooked = self.hooked.read().unwrap_or_else(PoisonError::into_inner);
         if hooked.as_ref().is_some_and(|apps| !apps.contains(&fact.channel().app)) {
             return;
         }
         drop(hooked);
         let bytes = fact.weight();
-        if self.facts.put(Heard::Fact(fact), bytes) {
+        if self.facts.put(Heard::ChannelEvent(fact), bytes) {
             return;
         }
         self.counts.overflowed.add(1);
@@ -156,9 +154,9 @@ impl Webhooks {
     }
 
     /// Takes who has moved between nodes, if there is room. Never waits.
-    pub(crate) fn take_moved(&self, moved: Moved) {
+    pub(crate) fn take_moved(&self, moved: Migration) {
         // Where there is none, facts are being lost, and are counted.
-        let _ = self.facts.put(Heard::Moved(moved), 0);
+        let _ = self.facts.put(Heard::Migration(moved), 0);
     }
 
     /// From now on these are told.
@@ -172,16 +170,16 @@ impl Webhooks {
 pub(crate) struct Plan {
     facts: Waiting<Heard>,
     wanted: watch::Receiver<Wanted>,
-    reach: Reach,
+    reach: EgressPolicy,
     counts: Arc<Counts>,
     hooked: Hooked,
 }
 
 /// A way for facts.
-pub(crate) fn channel(settings: &ServerSettings) -> (Webhooks, Plan) {
+pub(crate) fn channel(settings: &ServerConfig) -> (Webhooks, Plan) {
     let reach = match settings.webhook_private_addresses {
-        true => Reach::Anywhere,
-        false => Reach::Public,
+        true => EgressPolicy::Anywhere,
+        false => EgressPolicy::Public,
     };
     let (sender, facts) = queue(BYTES);
     let (setter, wanted) = watch::channel(settings.webhooks.clone());
@@ -222,7 +220,7 @@ impl Endpoints {
         self.0.values().flat_map(|told| &told.endpoints).for_each(Endpoint::tell_losses);
     }
 
-    fn hand_out(&self, fact: Fact) {
+    fn hand_out(&self, fact: ChannelEvent) {
         let app = fact.channel().app;
         let event = Arc::new(payload::event(fact));
         for endpoint in self.0.get(&app).iter().flat_map(|told| &told.endpoints) {
@@ -253,8 +251,8 @@ impl Plan {
             tokio::select! {
                 Some(heard) = self.facts.take() => {
                     let verdict = match heard.value {
-                        Heard::Fact(fact) => held.take(fact, begun.elapsed()),
-                        Heard::Moved(moved) => held.moved(moved),
+                        Heard::ChannelEvent(fact) => held.take(fact, begun.elapsed()),
+                        Heard::Migration(moved) => held.moved(moved),
                     };
                     match verdict {
                         Verdict::Tell(fact) => endpoints.hand_out(fact),
@@ -280,7 +278,7 @@ impl Plan {
         }
         drop(clustered);
         while let Ok(heard) = self.facts.take_now() {
-            if let Heard::Fact(fact) = heard.value
+            if let Heard::ChannelEvent(fact) = heard.value
                 && let Verdict::Tell(fact) = held.take(fact, begun.elapsed())
             {
                 endpoints.hand_out(fact);

@@ -1,6 +1,6 @@
 //! What is sent: see <https://pusher.com/docs/channels/server_api/webhooks/>.
 
-use clarim_hub::Fact;
+use clarim_hub::ChannelEvent;
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
@@ -8,27 +8,18 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::Event;
 use crate::clock::now_ms;
 
-/// Every event there is, as its name says it.
-pub(crate) const NAMES: [&str; 7] = [
-    "channel_occupied",
-    "channel_vacated",
-    "member_added",
-    "member_removed",
-    "client_event",
-    "cache_miss",
-    "subscription_count",
-];
-
-pub(super) fn event(fact: Fact) -> Event {
+pub(super) fn event(fact: ChannelEvent) -> Event {
     let channel = fact.channel().name.as_str().to_owned();
     let (name, mut body) = match fact {
-        Fact::Occupied(_) => ("channel_occupied", json!({})),
-        Fact::Vacated(_) => ("channel_vacated", json!({})),
-        Fact::MemberAdded(_, user) => ("member_added", json!({ "user_id": user })),
-        Fact::MemberRemoved(_, user) => ("member_removed", json!({ "user_id": user })),
-        Fact::CacheMiss(_) => ("cache_miss", json!({})),
-        Fact::Count(_, count) => ("subscription_count", json!({ "subscription_count": count })),
-        Fact::ClientEvent { event, data, socket_id, user, .. } => {
+        ChannelEvent::Occupied(_) => ("channel_occupied", json!({})),
+        ChannelEvent::Vacated(_) => ("channel_vacated", json!({})),
+        ChannelEvent::MemberAdded(_, user) => ("member_added", json!({ "user_id": user })),
+        ChannelEvent::MemberRemoved(_, user) => ("member_removed", json!({ "user_id": user })),
+        ChannelEvent::CacheMiss(_) => ("cache_miss", json!({})),
+        ChannelEvent::Count(_, count) => {
+            ("subscription_count", json!({ "subscription_count": count }))
+        }
+        ChannelEvent::ClientEvent { event, data, socket_id, user, .. } => {
             let mut body = json!({ "event": event, "data": data, "socket_id": socket_id });
             if let Some(user) = user {
                 body["user_id"] = user.as_str().into();

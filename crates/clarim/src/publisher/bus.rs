@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use clarim_bus::{Bus, BusEvent, Connection, PublishId};
 use clarim_protocol::ChannelName;
-use clarim_protocol::cluster::{NodeId, Outside, Word, channel_subject, encode, nodes_subject};
+use clarim_protocol::cluster::{
+    ClusterMessage, ExternalEvent, NodeId, channel_subject, encode, nodes_subject,
+};
 use tokio::sync::{OnceCell, mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -57,22 +59,22 @@ impl BusPublisher {
         let Publication { channels, name, data, socket_id } = publication;
         let data = serde_json::to_string(data)
             .map_err(|cause| Error::Payload { event: name.clone(), cause })?;
-        let event = Outside { name, data: &data, except: socket_id.map(Into::into) };
+        let event = ExternalEvent { name, data: &data, except: socket_id.map(Into::into) };
         for channel in channels {
             self.send_to(channel, event).await?;
         }
         Ok(())
     }
 
-    async fn send_to(&self, channel: &str, event: Outside<'_>) -> Result<(), Error> {
+    async fn send_to(&self, channel: &str, event: ExternalEvent<'_>) -> Result<(), Error> {
         let name = ChannelName::parse(channel, usize::MAX)
             .map_err(|cause| Error::Channel { channel: channel.to_owned(), cause })?;
         let (prefix, app) = (&self.settings.prefix, self.app_id.as_str());
         // The last event of a cache channel is kept by a node, also if nobody listens to it now.
         let (subject, word) = if name.is_cache() {
-            (nodes_subject(prefix), Word::Relay { app, channel, event })
+            (nodes_subject(prefix), ClusterMessage::RelayPublish { app, channel, event })
         } else {
-            (channel_subject(prefix, app, &name), Word::Outside(event))
+            (channel_subject(prefix, app, &name), ClusterMessage::ExternalPublish(event))
         };
         let (taken, is_taken) = oneshot::channel();
         let message = encode(NodeId::OUTSIDE, &word);

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use clarim::{Clarim, Settings};
 use clarim_server::Server;
-use clarim_server::settings::{ServerSettings, Tls};
+use clarim_server::config::{ServerConfig, Tls};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -14,12 +14,10 @@ use crate::support::{Client, World, app, server_settings};
 
 /// A running example, ended with the test, and the address that it has printed.
 async fn run(name: &str, variables: &[(&str, String)]) -> (Child, String) {
-    let mut command = Command::new(env!("CARGO"));
-    command.args(["run", "--quiet", "--package", "clarim", "--example", name]);
+    let mut command = Command::new(clarim_testing::example(name));
     command.envs(variables.iter().map(|(name, value)| (name, value)));
     let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    // It may have to be built first: whoever waits too long for that is the test runner.
     let line = lines.next_line().await.unwrap().expect("an address");
     (child, line.strip_prefix("http://").unwrap().to_owned())
 }
@@ -110,7 +108,7 @@ async fn orders_ships_over_https_to_a_server_whose_certificate_it_is_told_to_tru
         ("REVERB_SCHEME", "https".to_owned()),
         ("SSL_CERT_FILE", cert.to_str().unwrap().to_owned()),
     ];
-    let settings = ServerSettings { tls: Some(Tls { cert, key }), ..server_settings() };
+    let settings = ServerConfig { tls: Some(Tls { cert, key }), ..server_settings() };
     let server = Server::start(settings, vec![app()], false).unwrap();
     let port = server.address().unwrap().port();
     // The test's own client comes in by another door, without TLS.

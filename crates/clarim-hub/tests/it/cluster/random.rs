@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use clarim_hub::app::App;
-use clarim_hub::{CACHE_TTL, Fact};
+use clarim_hub::{CACHE_TTL, ChannelEvent};
 use proptest::prelude::*;
 
 use crate::cluster::net::{LEASE, Net};
@@ -187,12 +187,12 @@ impl Model {
             for fact in &*place.world.node.post().facts.lock().unwrap() {
                 let channel = fact.channel().name.as_str().to_owned();
                 match fact {
-                    Fact::Occupied(_) => *occupied.entry(channel).or_default() += 1,
-                    Fact::Vacated(_) => *occupied.entry(channel).or_default() -= 1,
-                    Fact::MemberAdded(_, id) => {
+                    ChannelEvent::Occupied(_) => *occupied.entry(channel).or_default() += 1,
+                    ChannelEvent::Vacated(_) => *occupied.entry(channel).or_default() -= 1,
+                    ChannelEvent::MemberAdded(_, id) => {
                         *members.entry((channel, id.to_string())).or_default() += 1;
                     }
-                    Fact::MemberRemoved(_, id) => {
+                    ChannelEvent::MemberRemoved(_, id) => {
                         *members.entry((channel, id.to_string())).or_default() -= 1;
                     }
                     _ => {}

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use clarim_hub::Fact;
+use clarim_hub::ChannelEvent;
 use clarim_hub::app::App;
 use clarim_hub::cluster::TICK;
 
@@ -276,8 +276,8 @@ fn assert_told_once_that_ana_left(net: &Net) {
         .flat_map(|place| place.world.node.post().facts.lock().unwrap().clone().into_iter());
     let told: Vec<String> = facts
         .filter_map(|fact| match fact {
-            Fact::MemberRemoved(_, id) => Some(format!("{id} left")),
-            Fact::Vacated(_) => Some("empty".to_owned()),
+            ChannelEvent::MemberRemoved(_, id) => Some(format!("{id} left")),
+            ChannelEvent::Vacated(_) => Some("empty".to_owned()),
             _ => None,
         })
         .collect();
@@ -326,8 +326,9 @@ fn a_backend_does_not_hear_that_all_have_left_because_the_bus_has() {
     net.pass(LEASE * 2);
     for place in &net.places {
         let facts = place.world.node.post().facts.lock().unwrap();
-        let leaves =
-            facts.iter().any(|fact| matches!(fact, Fact::MemberRemoved(..) | Fact::Vacated(_)));
+        let leaves = facts
+            .iter()
+            .any(|fact| matches!(fact, ChannelEvent::MemberRemoved(..) | ChannelEvent::Vacated(_)));
         assert!(!leaves, "{facts:?}");
     }
     // And when she does leave, it is told.

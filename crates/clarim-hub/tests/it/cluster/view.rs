@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use clarim_hub::{AppIndex, Receipts, Seat};
+use clarim_hub::{AppIndex, ConnectionAddr, DeliveryAcks};
 use clarim_protocol::SocketId;
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::harness::{self, Out};
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) node: usize,
-    pub(crate) seat: Seat,
+    pub(crate) seat: ConnectionAddr,
     pub(crate) socket_id: SocketId,
     pub(crate) user: Option<String>,
     pub(crate) watchlist: BTreeMap<String, bool>,
@@ -190,7 +190,7 @@ pub(crate) fn publish(
     let data = json!(json!({"node": node, "id": id}).to_string()).to_string();
     let place = &mut net.places[node];
     let frame = harness::event("E", &key.name, &data);
-    place.world.node.publish(&key, &frame, except, Receipts::default(), now);
+    place.world.node.publish(&key, &frame, except, DeliveryAcks::default(), now);
     place.obey(now);
 }
 
