@@ -184,16 +184,6 @@ fn a_wrong_setting_stops_the_start_with_every_reason() {
     }
 }
 
-#[test]
-fn the_page_of_settings_is_the_table_of_the_code() {
-    let page = format!("# Settings\n\n{}", clarim_config::keys::reference());
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/settings.md");
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(&file, &page).unwrap();
-    }
-    assert_eq!(fs::read_to_string(&file).unwrap(), page, "UPDATE_DOCS=1 writes it anew");
-}
-
 /// Sockudo and Soketi have no `/connections`, which is Reverb's.
 #[test]
 fn stats_of_a_server_that_does_not_tell_its_connections() {

@@ -1,28 +1,29 @@
-//! The apps' settings: which apps there are, and what the typed values mean together.
+//! Settings of apps: which apps are configured, and the meaning of their values.
 
 use clarim_hub::app::{App, ClientEvents, Limits, Origins, RateLimit};
 
 use clarim_server::config::ServerConfig;
 
-use super::keys::{self, Key};
 use super::reader::Reader;
-use super::source::{Problem, Source, Typed, Values};
+use crate::keys::{self, Key};
+use crate::problem::Problem;
+use crate::source::Source;
+use crate::typed::{Typed, Values};
 
 const CREDENTIALS: [&Key; 3] = [&keys::APP_ID, &keys::APP_KEY, &keys::APP_SECRET];
 
-/// Whether an app is configured anywhere, if only in part.
+/// Whether any source configures an app, at least in part.
 pub(crate) fn any(typed: &Typed) -> bool {
     !typed.file_apps.is_empty() || credential(&typed.environment_app).is_some()
 }
 
-/// Where an app's values say which app it is.
+/// The source of an app's credentials.
 fn credential(values: &Values) -> Option<&Source> {
     CREDENTIALS.iter().find_map(|key| values.get(key)).map(|value| &value.source)
 }
 
-/// The apps of the file if there are any, otherwise that of the environment, each with its place.
-/// Both may name the same app, as when its backend reads the same `.env`; then the file's settings
-/// count.
+/// The apps of the file if it has some, otherwise the app of the environment, each with its place. Both may name
+/// the same app, if its backend reads the same `.env`. Then the settings of the file win.
 pub(crate) fn choose(typed: &mut Typed) -> Vec<(Source, Values)> {
     let environment = std::mem::take(&mut typed.environment_app);
     let apps = std::mem::take(&mut typed.file_apps);
@@ -43,29 +44,29 @@ pub(crate) fn choose(typed: &mut Typed) -> Vec<(Source, Values)> {
     if let Some(source) = credential(&environment)
         && !apps.iter().any(|(_, app)| is_same(app))
     {
-        typed.problem(
+        typed.add_problem(
             source,
-            format_args!("names another app than {first} and after it; give id, key and secret the same values in both places, or remove them from one"),
+            format_args!("names another app than {first}; use the same id, key and secret in both places, or remove them from one"),
         );
     }
     typed.warnings.append(&mut unused(&environment, "TOML file"));
     apps
 }
 
-/// What is said of an app's settings where no app is.
+/// Warnings about settings of an app in a place that has no app.
 fn unused(environment: &Values, apps_are_in: &str) -> Vec<String> {
     let mut unused: Vec<_> = environment
         .iter()
         .filter(|(name, _)| !CREDENTIALS.iter().any(|key| key.name == *name))
         .map(|(_, value)| {
-            format!("{}: not used, for the apps are in the {apps_are_in}", value.source)
+            format!("{}: ignored, because the apps are in the {apps_are_in}", value.source)
         })
         .collect();
     unused.sort();
     unused
 }
 
-/// What one app's values mean; `None` if they don't say which app it is.
+/// The app of these values; `None` without valid credentials.
 pub(crate) fn read(reader: &mut Reader<'_>, at: &Source, server: &ServerConfig) -> Option<App> {
     let credentials = credentials(reader, at);
     let client_events = [
@@ -98,8 +99,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, at: &Source, server: &ServerConfig) 
 
 fn credentials(reader: &mut Reader<'_>, at: &Source) -> Option<[String; 3]> {
     if *at == Source::Default {
-        // No app is named anywhere, and the development app is not there yet: nothing to complain
-        // of.
+        // No source configures an app, and the development app does not exist yet.
         return None;
     }
     let missing: Vec<_> = CREDENTIALS
@@ -108,15 +108,16 @@ fn credentials(reader: &mut Reader<'_>, at: &Source) -> Option<[String; 3]> {
         .map(|key| at.name_of(key))
         .collect();
     if !missing.is_empty() {
+        let verb = if missing.len() == 1 { "is" } else { "are" };
         let missing = missing.join(" and ");
         reader.problems.push(Problem::new(
             at,
-            format_args!("{missing} missing; an app has an id, a key and a secret (`clarim app new` makes all three)"),
+            format_args!("{missing} {verb} missing; an app needs an id, a key and a secret (`clarim app new` generates them)"),
         ));
     }
     let [id, key, secret] = CREDENTIALS.map(|key| {
         let text = reader.values.text(key)?;
-        match unfit(key, text) {
+        match credential_problem(key, text) {
             Some(what) => {
                 reader.wrong(key, what);
                 None
@@ -127,21 +128,19 @@ fn credentials(reader: &mut Reader<'_>, at: &Source) -> Option<[String; 3]> {
     Some([id?, key?, secret?])
 }
 
-/// Why a text can't be an id, key or secret. The text itself is not told.
-fn unfit(key: &Key, text: &str) -> Option<&'static str> {
+/// Why a text can't be an id, key or secret. The text itself is not shown.
+fn credential_problem(key: &Key, text: &str) -> Option<&'static str> {
     if text.contains(['"', '\'', '`']) {
         return Some(
-            "has a quote in it; some programs take quotes as part of a value, write it without",
+            "contains a quote; some programs treat quotes as part of the value, so write it without",
         );
     }
     if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Some("has a space or a control character in it; write it without");
+        return Some("contains a space or a control character; write it without");
     }
     let is_plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b));
     if *key != keys::APP_SECRET && !is_plain {
-        return Some(
-            "stands in the paths of requests; expected only letters, digits and - _ . ~ in it",
-        );
+        return Some("is part of request paths; use only letters, digits and - _ . ~");
     }
     None
 }
@@ -172,33 +171,34 @@ fn limits(reader: &mut Reader<'_>) -> Limits {
     }
 }
 
-/// Bounds that could never be reached, because another one is lower: whoever typed them would look
-/// for the cause in vain. A default that is out of reach is nobody's mistake.
+/// Limits that can never be reached because another limit is lower. Defaults out of reach are not a problem.
 fn contradictions(reader: &mut Reader<'_>, limits: &Limits, server: &ServerConfig) {
-    let (event, request) = (limits.event_data_bytes, server.max_request_bytes);
-    let (message, member) = (limits.message_bytes, limits.presence_member_bytes);
+    let event = limits.event_data_bytes;
+    let member = limits.presence_member_bytes;
+    let message = limits.message_bytes;
+    let request = server.max_request_bytes;
     if reader.values.get(&keys::APP_MAX_EVENT_SIZE).is_some() && event > request.max(message) {
         reader.wrong(
             &keys::APP_MAX_EVENT_SIZE,
-            format_args!("{event} bytes fit neither into a request (MAX_REQUEST_SIZE {request}) nor into a message (APP_MAX_MESSAGE_SIZE {message}); raise one of these, or lower it"),
+            format_args!("{event} bytes fit neither into a request (MAX_REQUEST_SIZE {request}) nor into a message (APP_MAX_MESSAGE_SIZE {message}); raise one of them, or lower this limit"),
         );
     }
     if reader.values.get(&keys::APP_MAX_PRESENCE_MEMBER_SIZE).is_some() && member > message {
         reader.wrong(
             &keys::APP_MAX_PRESENCE_MEMBER_SIZE,
-            format_args!("{member} bytes do not fit into a message (APP_MAX_MESSAGE_SIZE {message}); raise that, or lower it"),
+            format_args!("{member} bytes do not fit into a message (APP_MAX_MESSAGE_SIZE {message}); raise that limit, or lower this one"),
         );
     }
     if server.outbox_bytes < event {
         let outbox = server.outbox_bytes;
         reader.wrong(
             &keys::APP_MAX_EVENT_SIZE,
-            format_args!("{event} bytes are more than a connection may have unsent (OUTBOX_SIZE {outbox}), so such an event would close every subscriber; raise OUTBOX_SIZE, or lower it"),
+            format_args!("{event} bytes exceed the send queue of a connection (OUTBOX_SIZE {outbox}), so such an event would disconnect every subscriber; raise OUTBOX_SIZE, or lower this limit"),
         );
     }
 }
 
-/// Two apps with one id or key could not be told apart.
+/// Finds apps with the same id or key.
 pub(crate) fn duplicates(apps: &[(Source, Values)], problems: &mut Vec<Problem>) {
     for (n, (at, app)) in apps.iter().enumerate() {
         for key in [&keys::APP_ID, &keys::APP_KEY] {

@@ -1,13 +1,13 @@
-//! The directory in which the server keeps files of its own.
+//! The directory of the program's own files.
 
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Makes the directory if need be, and keeps it out of version control: it holds secrets.
+/// Creates the directory if it does not exist, with a `.gitignore`, because it contains secrets.
 ///
 /// # Errors
-/// When the directory or its `.gitignore` can't be written.
+/// If the directory or its `.gitignore` can't be written.
 pub fn prepare(directory: &Path) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     match fs::File::create_new(directory.join(".gitignore")) {

@@ -1,16 +1,16 @@
-//! Where traces are sent to: OpenTelemetry's own variables say it, which whoever has a collector knows
-//! already.
+//! The collector of traces, from the environment variables of OpenTelemetry.
 
 use hyper::Uri;
 
-use super::source::{Problem, Source};
+use crate::problem::Problem;
+use crate::source::Source;
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
 const PROTOCOLS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
 const PROTOCOL: &str = "http/protobuf";
 
-/// The URL of the collector; `None`: there are to be no traces.
+/// The URL of the collector, if traces are enabled.
 pub(crate) fn read(environment: &[(String, String)], problems: &mut Vec<Problem>) -> Option<Uri> {
     let get = |name: &str| {
         let found = environment.iter().find(|(it, text)| it == name && !text.is_empty());
@@ -30,15 +30,15 @@ pub(crate) fn read(environment: &[(String, String)], problems: &mut Vec<Problem>
     };
     let protocol = PROTOCOLS.into_iter().find_map(|name| Some((name, get(name)?)));
     if let Some((name, text)) = protocol.filter(|(_, text)| *text != PROTOCOL) {
-        let what = "is not spoken here; expected http/protobuf, at the collector's port 4318";
+        let what = "is not supported; expected http/protobuf, at port 4318 of the collector";
         problem(name, format!("{text:?} {what}"));
         return None;
     }
     let url = url.parse().ok().filter(fits);
     if url.is_none() {
-        // Not shown: there may be a key in it.
-        let what = "is no collector; expected a URL like http://127.0.0.1:4318, without user and ?: a key for \
-                    it goes into OTEL_EXPORTER_OTLP_HEADERS";
+        // The URL is not shown, because it may contain a key.
+        let what = "is not the URL of a collector; expected a URL like http://127.0.0.1:4318 without user and \
+                    query, since keys belong into OTEL_EXPORTER_OTLP_HEADERS";
         problem(name, what.to_owned());
     }
     url
@@ -53,39 +53,41 @@ fn fits(url: &Uri) -> bool {
 mod tests {
     use super::*;
 
-    fn said(variables: &[(&str, &str)]) -> Result<Option<String>, String> {
+    fn collector(variables: &[(&str, &str)]) -> Result<Option<String>, Problem> {
         let owned = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
         let variables: Vec<_> = variables.iter().map(owned).collect();
         let mut problems = Vec::new();
         let url = read(&variables, &mut problems);
         match problems.pop() {
-            Some(problem) => Err(problem.to_string()),
+            Some(problem) => Err(problem),
             None => Ok(url.map(|url| url.to_string())),
         }
     }
 
     #[test]
-    fn the_collector_is_where_opentelemetry_says() {
-        let told = |url: &str| Ok(Some(url.to_owned()));
-        assert_eq!(said(&[]), Ok(None));
-        assert_eq!(said(&[(ENDPOINT, "http://c:4318/")]), told("http://c:4318/v1/traces"));
+    fn the_variables_of_opentelemetry_name_the_collector() {
+        let url = |url: &str| Ok(Some(url.to_owned()));
+        assert_eq!(collector(&[]), Ok(None));
+        assert_eq!(collector(&[(ENDPOINT, "http://c:4318/")]), url("http://c:4318/v1/traces"));
         let both = [(ENDPOINT, "http://c:4318"), (TRACES_ENDPOINT, "https://t/own")];
-        assert_eq!(said(&both), told("https://t/own"));
-        let of = |more| said(&[(ENDPOINT, "http://c"), more]);
+        assert_eq!(collector(&both), url("https://t/own"));
+        let of = |more| collector(&[(ENDPOINT, "http://c"), more]);
         assert_eq!(of(("OTEL_SDK_DISABLED", "true")), Ok(None));
         assert_eq!(of(("OTEL_TRACES_EXPORTER", "none")), Ok(None));
-        assert_eq!(of(("OTEL_TRACES_EXPORTER", "otlp")), told("http://c/v1/traces"));
-        assert_eq!(of((PROTOCOLS[1], PROTOCOL)), told("http://c/v1/traces"));
+        assert_eq!(of(("OTEL_TRACES_EXPORTER", "otlp")), url("http://c/v1/traces"));
+        assert_eq!(of((PROTOCOLS[1], PROTOCOL)), url("http://c/v1/traces"));
     }
 
     #[test]
-    fn what_is_no_collector_is_refused_and_not_shown() {
+    fn other_urls_are_refused_and_not_shown() {
         for url in ["collector:4317", "ftp://c", "https://c/?token=hush", "https://a:hush@c"] {
-            let why = said(&[(TRACES_ENDPOINT, url)]).unwrap_err();
+            let why = collector(&[(TRACES_ENDPOINT, url)]).unwrap_err().to_string();
             assert!(why.starts_with("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT in the environment: "));
             assert!(why.contains("OTLP_HEADERS") && !why.contains("hush"), "{why}");
         }
-        let why = said(&[(ENDPOINT, "http://c:4317"), (PROTOCOLS[1], "grpc")]).unwrap_err();
-        assert!(why.contains("\"grpc\" is not spoken here; expected http/protobuf"), "{why}");
+        let why = collector(&[(ENDPOINT, "http://c:4317"), (PROTOCOLS[1], "grpc")])
+            .unwrap_err()
+            .to_string();
+        assert!(why.contains("\"grpc\" is not supported; expected http/protobuf"), "{why}");
     }
 }

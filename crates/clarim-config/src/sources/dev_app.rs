@@ -1,4 +1,4 @@
-//! The app for development: made when none is configured, and the same at every start.
+//! The development app: created if no app is configured, and the same at every start.
 
 use std::fmt;
 use std::fs::{self, Permissions};
@@ -9,16 +9,16 @@ use std::path::Path;
 use serde::Deserialize;
 use tempfile::Builder;
 
-use super::source::Problem;
 use super::state_dir;
+use crate::problem::Problem;
 
-/// Its name in the state directory.
+/// Name of its file in the state directory.
 pub(crate) const FILE: &str = "app.toml";
 
 const DIGITS: &[u8] = b"0123456789";
 const LETTERS: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
-/// What a backend and the server share.
+/// Credentials of an app. Their `Debug` output contains no secret.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Credentials {
@@ -26,17 +26,17 @@ pub struct Credentials {
     pub id: String,
     /// Public key.
     pub key: String,
-    /// What the backend signs with.
+    /// Secret that its backend signs with.
     pub secret: String,
 }
 
 impl Credentials {
-    /// A 6-digit id, and a key and a secret of 20 lower-case letters and digits.
+    /// Generates a 6-digit id, and a key and a secret of 20 lower-case letters and digits.
     ///
     /// # Errors
-    /// When the system has no random numbers to give.
+    /// If the system has no random numbers.
     pub fn random() -> io::Result<Self> {
-        // The first digit apart: an id is not to begin with 0.
+        // An id must not begin with 0.
         let id = random(&DIGITS[1..], 1)? + &random(DIGITS, 5)?;
         Ok(Self { id, key: random(LETTERS, 20)?, secret: random(LETTERS, 20)? })
     }
@@ -49,7 +49,7 @@ impl fmt::Debug for Credentials {
 }
 
 fn random(alphabet: &[u8], length: usize) -> io::Result<String> {
-    // Bytes from here on would make the first letters of the alphabet likelier.
+    // Larger bytes would make the first letters of the alphabet more likely.
     let end = 256 - 256 % alphabet.len();
     let mut text = String::with_capacity(length);
     while text.len() < length {
@@ -63,13 +63,13 @@ fn random(alphabet: &[u8], length: usize) -> io::Result<String> {
     Ok(text)
 }
 
-/// The development app of this state directory; `None`: there is none yet.
+/// The development app of this state directory, if it exists.
 pub(crate) fn read(directory: &Path) -> Result<Option<Credentials>, Problem> {
     let file = directory.join(FILE);
     match fs::read_to_string(&file) {
-        // The error's own text quotes what it stumbled over, which may be the secret.
+        // The error's own text quotes the file, which contains the secret.
         Ok(text) => toml::from_str(&text).map(Some).map_err(|_| {
-            let what = "does not hold id, key and secret; delete it, and a new app is made";
+            let what = "does not contain id, key and secret; delete it to create a new app";
             Problem::new(file.display(), what)
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -82,32 +82,32 @@ pub(crate) fn read(directory: &Path) -> Result<Option<Credentials>, Problem> {
     }
 }
 
-/// The development app of this state directory, made if there is none yet.
-pub(crate) fn read_or_make(directory: &Path) -> Result<Credentials, Problem> {
+/// The development app of this state directory, which is created if it does not exist.
+pub(crate) fn read_or_create(directory: &Path) -> Result<Credentials, Problem> {
     if let Some(credentials) = read(directory)? {
         return Ok(credentials);
     }
-    make(directory).map_err(|error| {
+    create(directory).map_err(|error| {
         let what = format!(
-            "cannot be written, so that no development app can be kept there: {error}; \
-             set CLARIM_STATE_DIR to a directory that can, or configure an app"
+            "is not writable, so the development app cannot be saved: {error}; \
+             set CLARIM_STATE_DIR to a writable directory, or configure an app"
         );
         Problem::new(directory.display(), what)
     })?;
-    // Another start may have been faster; what is in the file counts.
+    // Another process may have created it first; its file wins.
     read(directory)?.ok_or_else(|| {
-        Problem::new(directory.display(), "the development app has just been removed")
+        Problem::new(directory.display(), "the development app was removed just now; start again")
     })
 }
 
-fn make(directory: &Path) -> io::Result<()> {
+fn create(directory: &Path) -> io::Result<()> {
     state_dir::prepare(directory)?;
     let Credentials { id, key, secret } = Credentials::random()?;
     let mut file =
         Builder::new().permissions(Permissions::from_mode(0o600)).tempfile_in(directory)?;
     write!(
         file,
-        "# The app for development, made because none is configured. Delete this file for a new one.\n\
+        "# Development app, created because no app is configured. Delete this file to create a new one.\n\
          id = \"{id}\"\nkey = \"{key}\"\nsecret = \"{secret}\"\n"
     )?;
     match file.persist_noclobber(directory.join(FILE)) {

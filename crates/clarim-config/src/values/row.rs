@@ -1,4 +1,4 @@
-//! Settings typed in a table, TOML's or JSON's: an app of the file, or one in a row of the database.
+//! An app in a row of a database.
 
 use std::fmt;
 
@@ -6,48 +6,15 @@ use clarim_hub::app::App;
 use clarim_server::config::{ServerConfig, Webhook};
 use serde_json::Value as Json;
 
-use super::env::unknown;
-use super::keys::{self, Key, Kind, Place};
 use super::reader::Reader;
-use super::source::{ConfigError, Problem, Source, Values};
-use super::{apps, webhooks};
+use super::{app, webhooks};
+use crate::keys::{self, Key, Kind, Place};
+use crate::problem::{ConfigError, Problem};
+use crate::source::Source;
+use crate::sources::Item;
+use crate::typed::Values;
 
-/// A value as it was typed.
-pub(crate) struct Item {
-    /// As it would be typed in the environment; `None` if it can't be typed there.
-    pub(crate) text: Option<String>,
-    pub(crate) is_array: bool,
-    /// What the language calls it.
-    pub(crate) type_name: &'static str,
-}
-
-/// Puts a value where it belongs, or says why it does not.
-pub(crate) fn put(
-    (values, problems): (&mut Values, &mut Vec<Problem>),
-    source: Source,
-    (place, name): (Place, &str),
-    item: Item,
-) {
-    let mut problem = |source: Source, what: String| problems.push(Problem::new(source, what));
-    match (keys::find_toml(place, name), item.text) {
-        (Some(_), Some(text)) if text.is_empty() && item.is_array => {
-            // In the environment, empty is "not set"; here it can only mean "nobody".
-            let what = "is empty, which lets nobody in; list hosts, or leave it out";
-            problem(source, what.to_owned());
-        }
-        (Some(key), Some(text)) => values.add(key, &text, source),
-        (Some(key), None) => {
-            let found = item.type_name;
-            problem(source, format!("is of the type {found}; expected {}", key.expected()));
-        }
-        (None, _) => {
-            let meant = keys::nearest(name, keys::of(place).map(|key| key.toml));
-            problem(source, unknown("a setting", "", meant));
-        }
-    }
-}
-
-/// A row of the database's table of apps, as it is there.
+/// A row of the table `clarim_apps`. Its `Debug` output contains no secret.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct AppRow {
     /// Id of the app.
@@ -56,7 +23,7 @@ pub struct AppRow {
     pub key: String,
     /// Secret that its backend signs with.
     pub secret: String,
-    /// A JSON object with the settings that an app has in the file.
+    /// JSON object with the settings that the app would have in the TOML file.
     pub settings: String,
 }
 
@@ -66,7 +33,7 @@ impl fmt::Debug for AppRow {
     }
 }
 
-/// An app, and who is told what happens there.
+/// An app and its webhooks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AppConfig {
     /// The app.
@@ -75,10 +42,10 @@ pub struct AppConfig {
     pub webhooks: Vec<Webhook>,
 }
 
-/// What a row means.
+/// Returns the app of a row. Its limits are checked against those of `server`.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// With every problem of the row.
 pub fn read_row(row: &AppRow, server: &ServerConfig) -> Result<AppConfig, ConfigError> {
     let source = |column: &str| Source::Row { app: row.id.clone(), key: column.to_owned() };
     let (mut values, mut problems) = (Values::default(), Vec::new());
@@ -90,25 +57,27 @@ pub fn read_row(row: &AppRow, server: &ServerConfig) -> Result<AppConfig, Config
             for (name, value) in &settings {
                 let source = source(name);
                 if COLUMNS.iter().any(|key| key.toml == name) {
-                    let what = "is a column of its own; take it out of the column settings";
+                    let what = "is a separate column; remove it from the column settings";
                     problems.push(Problem::new(source, what));
                     continue;
                 }
                 let item = item(keys::find_toml(Place::App, name), value);
-                put((&mut values, &mut problems), source, (Place::App, name), item);
+                if let Err(problem) = item.add_to(&mut values, source, Place::App, name) {
+                    problems.push(problem);
+                }
             }
         }
         Ok(_) => problems.push(Problem::new(source("settings"), NO_OBJECT)),
-        // The error's own text may quote what is a secret.
+        // The error's own text may quote a secret.
         Err(error) => {
             let (line, column) = (error.line(), error.column());
-            let what = format_args!("is no JSON, in line {line} column {column}; {NO_OBJECT}");
+            let what = format_args!("is not JSON (line {line}, column {column}); {NO_OBJECT}");
             problems.push(Problem::new(source("settings"), what));
         }
     }
     let reader = &mut Reader { values: &values, problems: &mut problems };
     let webhooks = webhooks::read(reader);
-    let app = apps::read(reader, &source(""), server);
+    let app = app::read(reader, &source(""), server);
     match app {
         Some(app) if problems.is_empty() => Ok(AppConfig { app, webhooks }),
         _ => Err(ConfigError(problems)),
@@ -116,8 +85,7 @@ pub fn read_row(row: &AppRow, server: &ServerConfig) -> Result<AppConfig, Config
 }
 
 const COLUMNS: [&Key; 3] = [&keys::APP_ID, &keys::APP_KEY, &keys::APP_SECRET];
-const NO_OBJECT: &str =
-    r#"expected an object with what an app has in the file, as in {"max_connections": 100}"#;
+const NO_OBJECT: &str = r#"expected an object with the settings of an app in the TOML file, as in {"max_connections": 100}"#;
 
 fn item(key: Option<&Key>, value: &Json) -> Item {
     let text_of = |value: &Json| match value {
@@ -154,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    fn read(settings: &str) -> Result<AppConfig, String> {
+    fn read(settings: &str) -> Result<AppConfig, ConfigError> {
         let text = str::to_owned;
         let row = AppRow {
             id: text("7"),
@@ -162,12 +130,12 @@ mod tests {
             secret: text("hush"),
             settings: text(settings),
         };
-        let read = read_row(&row, &ServerConfig::default()).map_err(|error| error.to_string());
-        read.inspect_err(|error| assert!(!error.contains("hush"), "{error}"))
+        let read = read_row(&row, &ServerConfig::default());
+        read.inspect_err(|error| assert!(!error.to_string().contains("hush"), "{error}"))
     }
 
     #[test]
-    fn a_row_has_all_that_an_app_of_the_file_has() {
+    fn a_row_has_the_settings_of_an_app_in_the_file() {
         let found = read(
             r#"{"max_connections": 9, "allowed_origins": ["a.example", "b.example"], "ping_interval": "5",
                 "subscription_count": true, "accept_client_events_from": "all",
@@ -184,26 +152,26 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_as_those_of_the_file_are() {
+    fn problems_read_like_those_of_the_file() {
         for (settings, told) in [
             (
                 r#"{"max_connections": 0}"#,
-                r#"max_connections of app "7" in clarim_apps: 0 is out of range; expected a whole number of connections, 1 or more"#,
+                r#"max_connections of app "7" in clarim_apps: 0 is out of range; expected a whole number of connections, at least 1"#,
             ),
             (r#"{"max_conections": 1}"#, "is not a setting; did you mean max_connections?"),
-            (r#"{"max_connections": 1.5}"#, "is of the type float; expected a whole number"),
-            (r#"{"max_connections": null}"#, "is of the type null"),
-            (r#"{"allowed_origins": []}"#, "lets nobody in"),
-            (r#"{"secret": "hush"}"#, "is a column of its own"),
-            (r#"{"webhooks": ["nonsense"]}"#, "has something that is no URL"),
+            (r#"{"max_connections": 1.5}"#, "has the type float; expected a whole number"),
+            (r#"{"max_connections": null}"#, "has the type null"),
+            (r#"{"allowed_origins": []}"#, "allows no page to connect"),
+            (r#"{"secret": "hush"}"#, "is a separate column"),
+            (r#"{"webhooks": ["nonsense"]}"#, "is not a URL"),
             (r#"["hush"]"#, "expected an object"),
-            (r#"{"hush"}"#, "settings of app \"7\" in clarim_apps: is no JSON, in line 1 column 8"),
+            (r#"{"hush"}"#, "settings of app \"7\" in clarim_apps: is not JSON (line 1, column 8)"),
         ] {
-            let error = read(settings).unwrap_err();
+            let error = read(settings).unwrap_err().to_string();
             assert!(error.contains(told), "{settings}: {error}");
         }
         let row = AppRow { id: "7".to_owned(), settings: "{}".to_owned(), ..AppRow::default() };
         let error = read_row(&row, &ServerConfig::default()).unwrap_err().to_string();
-        assert!(error.contains("app \"7\" in clarim_apps: key and secret missing"), "{error}");
+        assert!(error.contains("app \"7\" in clarim_apps: key and secret are missing"), "{error}");
     }
 }

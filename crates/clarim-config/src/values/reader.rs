@@ -1,19 +1,21 @@
-//! One value at a time: from text to what it means, by the table of keys.
+//! Conversion of single values, by the table of settings.
 
 use std::time::Duration;
 
-use super::keys::{Key, Kind};
-use super::source::{Problem, Source, Values};
+use crate::keys::{Key, Kind};
+use crate::problem::Problem;
+use crate::source::Source;
+use crate::typed::Values;
 
-/// Reads values, and collects what is wrong with them. Where something is, the caller gets the
-/// default and goes on, so that all problems are found at once.
+/// A reader of values that collects problems. For a wrong value the caller gets the default and continues, so
+/// that all problems are found at once.
 pub(crate) struct Reader<'a> {
     pub(crate) values: &'a Values,
     pub(crate) problems: &'a mut Vec<Problem>,
 }
 
 impl Reader<'_> {
-    /// Notes that the value of `key` is wrong.
+    /// Adds a problem of the value of `key`.
     pub(crate) fn wrong(&mut self, key: &Key, what: impl std::fmt::Display) {
         let at = match self.values.get(key).map(|value| &value.source) {
             Some(Source::Default) | None => format!("CLARIM_{} (default)", key.name),
@@ -22,7 +24,7 @@ impl Reader<'_> {
         self.problems.push(Problem::new(at, what));
     }
 
-    /// The text, or that of the default; `None` if there is neither.
+    /// The value or the default, if there is one.
     pub(crate) fn text(&self, key: &Key) -> Option<String> {
         let text = self.values.text(key).unwrap_or(key.default).trim();
         (!text.is_empty()).then(|| text.to_owned())
@@ -41,7 +43,10 @@ impl Reader<'_> {
                 None
             }
             Err(_) => {
-                self.wrong(key, format_args!("{text:?} is no number; expected {}", key.expected()));
+                self.wrong(
+                    key,
+                    format_args!("{text:?} is not a number; expected {}", key.expected()),
+                );
                 None
             }
         }
@@ -67,7 +72,7 @@ impl Reader<'_> {
         Duration::from_millis(self.number(key))
     }
 
-    /// A port, or a number of threads.
+    /// The value of a small number, such as a port.
     pub(crate) fn small(&mut self, key: &Key) -> Option<u16> {
         self.optional_number(key).and_then(|number| u16::try_from(number).ok())
     }
@@ -78,13 +83,16 @@ impl Reader<'_> {
             "true" | "(true)" | "1" | "on" | "yes" => true,
             "false" | "(false)" | "0" | "off" | "no" => false,
             _ => {
-                self.wrong(key, format_args!("{text:?} is neither; expected {}", key.expected()));
+                self.wrong(
+                    key,
+                    format_args!("{text:?} is not a boolean; expected {}", key.expected()),
+                );
                 false
             }
         }
     }
 
-    /// The meaning that stands beside the word typed.
+    /// The value that belongs to the word.
     pub(crate) fn choice<T: Copy + Default>(&mut self, key: &Key, words: &[(&str, T)]) -> T {
         let Some(text) = self.text(key) else { return T::default() };
         let text = text.to_ascii_lowercase();
@@ -95,7 +103,7 @@ impl Reader<'_> {
         T::default()
     }
 
-    /// The items of a list; an empty list is wrong.
+    /// The items of a list, which must not be empty.
     pub(crate) fn list(&mut self, key: &Key) -> Vec<String> {
         let text = self.text(key).unwrap_or_default();
         let items: Vec<_> =
@@ -104,5 +112,21 @@ impl Reader<'_> {
             self.wrong(key, format_args!("has no items; expected {}", key.expected()));
         }
         items.into_iter().map(str::to_owned).collect()
+    }
+
+    /// A host name or an IP address, without scheme, port and path.
+    pub(crate) fn host(&mut self, key: &Key) -> Option<String> {
+        let text = self.text(key)?;
+        let host = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(&text);
+        let is_address = host.parse::<std::net::IpAddr>().is_ok();
+        let is_name = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+        if is_address || is_name {
+            return Some(host.to_owned());
+        }
+        self.wrong(
+            key,
+            format_args!("{text:?} is not a host; expected a host name or an IP address without scheme, port or path"),
+        );
+        None
     }
 }

@@ -1,13 +1,13 @@
-//! The setting that names the database of apps.
+//! URL of a database of apps.
 
 use std::fmt;
 
-use super::keys;
 use super::reader::Reader;
-use super::source::{Problem, Source};
+use crate::keys;
+use crate::problem::Problem;
+use crate::source::Source;
 
-/// Where apps are kept beside those of the files: a database. It may hold a password, so its `Debug` does not
-/// show it.
+/// The URL of a database of apps. Its `Debug` output contains no password.
 #[derive(Clone)]
 pub struct DatabaseUrl {
     url: String,
@@ -57,7 +57,7 @@ impl fmt::Debug for DatabaseUrl {
 }
 
 impl PartialEq for DatabaseUrl {
-    /// Wherever it was typed.
+    /// Compares the URLs, not their sources.
     fn eq(&self, other: &Self) -> bool {
         self.url == other.url
     }
@@ -65,19 +65,13 @@ impl PartialEq for DatabaseUrl {
 
 impl Eq for DatabaseUrl {}
 
-/// A check for programs that open no database.
-pub(crate) fn unsupported(_: &str) -> Option<String> {
-    let what = "is supported by the program `clarim` only; remove it and configure the apps in this program";
-    Some(what.to_owned())
-}
-
 pub(crate) fn read(
     reader: &mut Reader<'_>,
     check: fn(&str) -> Option<String>,
 ) -> Option<DatabaseUrl> {
     let key = &keys::APPS_DATABASE_URL;
     let url = reader.text(key)?;
-    if let Some(what) = unfit(&url).map(str::to_owned).or_else(|| check(&url)) {
+    if let Some(what) = syntax_problem(&url).map(str::to_owned).or_else(|| check(&url)) {
         reader.wrong(key, what);
         return None;
     }
@@ -85,15 +79,15 @@ pub(crate) fn read(
     Some(DatabaseUrl { url, source })
 }
 
-/// Why a text can't be such a URL. Nothing of it is told, for what looks like a host may be half a password.
-fn unfit(url: &str) -> Option<&'static str> {
-    const EXPECTED: &str = "is no URL of a database that apps can be in; expected sqlite:FILE or \
+/// Why a text is not such a URL. No part of it is shown, since what looks like a host may be part of a password.
+fn syntax_problem(url: &str) -> Option<&'static str> {
+    const EXPECTED: &str = "is not the URL of a supported database; expected sqlite:FILE or \
         postgres://USER:PASSWORD@HOST/DATABASE";
     match url.split_once(':') {
         Some(("sqlite", "" | "//")) => return Some(EXPECTED),
         Some(("sqlite", rest)) if rest.contains(":memory:") || rest.contains("mode=memory") => {
             return Some(
-                "is a database in memory, which nobody else can reach; name a file, as in sqlite:apps.db",
+                "is an in-memory database, which no other process can reach; name a file, as in sqlite:apps.db",
             );
         }
         Some(("sqlite", _)) => return None,
@@ -104,8 +98,8 @@ fn unfit(url: &str) -> Option<&'static str> {
     let host_ends = after.find(['/', '?', '#']).unwrap_or(after.len());
     if after.matches('@').count() > 1 || after.find('@').is_some_and(|at| at > host_ends) {
         return Some(
-            "has an @ where none can be; in the user and the password write @ as %40, / as %2F, ? as %3F, \
-             # as %23 and : as %3A",
+            "has an @ in the wrong place; in user and password, write @ as %40, / as %2F, ? as %3F, # as %23 \
+             and : as %3A",
         );
     }
     None
@@ -116,21 +110,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_part_of_a_password_is_shown() {
+    fn passwords_are_not_shown() {
         for (url, shown) in [
             ("postgres://ana:hush@db:5432/apps?sslmode=require", "postgres://db:5432/apps"),
             ("postgresql://db/apps?password=hush", "postgresql://db/apps"),
             ("postgres://db", "postgres://db"),
             ("sqlite:/var/lib/a@b.db?mode=ro", "sqlite:/var/lib/a@b.db"),
         ] {
-            assert_eq!(unfit(url), None, "{url}");
+            assert_eq!(syntax_problem(url), None, "{url}");
             assert_eq!(DatabaseUrl::new(url).shown(), shown);
             assert!(!format!("{:?}", DatabaseUrl::new(url)).contains("hush"));
         }
     }
 
     #[test]
-    fn what_splits_a_password_is_refused() {
+    fn characters_that_split_a_password_are_refused() {
         for url in [
             "postgres://ana:hu@sh@db/apps",
             "postgres://ana:hu@s/h@db/apps",
@@ -138,11 +132,14 @@ mod tests {
             "postgres://ana:1?hush@db/apps",
             "postgres://ana:hu#sh@db/apps",
         ] {
-            assert!(unfit(url).is_some_and(|what| what.contains("%40")), "{url}");
+            assert!(syntax_problem(url).is_some_and(|what| what.contains("%40")), "{url}");
         }
         for url in ["mysql://db/apps", "apps.db", "postgres:apps", "sqlite:", "sqlite://"] {
-            assert!(unfit(url).is_some_and(|what| what.contains("expected sqlite:FILE")), "{url}");
+            assert!(
+                syntax_problem(url).is_some_and(|what| what.contains("expected sqlite:FILE")),
+                "{url}"
+            );
         }
-        assert!(unfit("sqlite::memory:").is_some_and(|what| what.contains("name a file")));
+        assert!(syntax_problem("sqlite::memory:").is_some_and(|what| what.contains("name a file")));
     }
 }

@@ -1,19 +1,19 @@
-//! The settings of a cluster.
+//! Settings of a cluster.
 
 use clarim_bus::Address;
 use clarim_server::config::Scaling;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::keys::{self, Key};
 use super::reader::Reader;
+use crate::keys::{self, Key};
 
-/// How the server takes part in a cluster, if it does. What is only for that is not looked at otherwise:
-/// others too set variables for Redis.
+/// The configuration of the cluster, if it is enabled. Otherwise its settings are not checked, because other
+/// programs use variables for Redis too.
 pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Scaling> {
     if !reader.flag(&keys::SCALING_ENABLED) {
         return None;
     }
-    let (key, url) = url(reader);
+    let Url { key, url } = Url::read(reader);
     let bus = match Address::parse(&url) {
         Ok(bus) => bus,
         Err(error) => {
@@ -30,13 +30,23 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Scaling> {
     })
 }
 
-/// The URL of the bus, and the setting that it comes from.
-fn url(reader: &mut Reader<'_>) -> (&'static Key, String) {
-    for key in [&keys::SCALING_URL, &keys::REDIS_URL] {
-        if let Some(url) = reader.text(key) {
-            return (key, url);
-        }
+/// The URL of the bus, and the setting it comes from.
+struct Url {
+    key: &'static Key,
+    url: String,
+}
+
+impl Url {
+    fn read(reader: &mut Reader<'_>) -> Self {
+        [&keys::SCALING_URL, &keys::REDIS_URL]
+            .into_iter()
+            .find_map(|key| Some(Self { key, url: reader.text(key)? }))
+            .unwrap_or_else(|| Self { key: &keys::REDIS_HOST, url: url_of_parts(reader) })
     }
+}
+
+/// The URL of the Redis server that REDIS_HOST and the settings below it describe.
+fn url_of_parts(reader: &mut Reader<'_>) -> String {
     let host = reader.text(&keys::REDIS_HOST).unwrap_or_default();
     let (scheme, host) = match host.split_once("://") {
         Some(("tls" | "rediss", host)) => ("rediss", host.to_owned()),
@@ -49,8 +59,8 @@ fn url(reader: &mut Reader<'_>) -> (&'static Key, String) {
         let text = reader.text(key).unwrap_or_default();
         utf8_percent_encode(&text, NON_ALPHANUMERIC).to_string()
     };
-    let (user, password) =
-        (encoded(reader, &keys::REDIS_USERNAME), encoded(reader, &keys::REDIS_PASSWORD));
+    let user = encoded(reader, &keys::REDIS_USERNAME);
+    let password = encoded(reader, &keys::REDIS_PASSWORD);
     let login = if user.is_empty() && password.is_empty() {
         String::new()
     } else {
@@ -58,20 +68,22 @@ fn url(reader: &mut Reader<'_>) -> (&'static Key, String) {
     };
     let port = reader.small(&keys::REDIS_PORT).unwrap_or(6379);
     let database = reader.small(&keys::REDIS_DB).unwrap_or(0);
-    (&keys::REDIS_HOST, format!("{scheme}://{login}{host}:{port}/{database}"))
+    format!("{scheme}://{login}{host}:{port}/{database}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::{Source, Values};
+    use crate::source::Source;
+    use crate::typed::Values;
 
     fn url_of(typed: &[(&'static Key, &str)]) -> String {
-        let (mut values, mut problems) = (Values::default(), Vec::new());
+        let mut values = Values::default();
+        let mut problems = Vec::new();
         for (key, text) in typed {
             values.add(key, text, Source::Default);
         }
-        let url = url(&mut Reader { values: &values, problems: &mut problems }).1;
+        let url = Url::read(&mut Reader { values: &values, problems: &mut problems }).url;
         assert_eq!(problems, []);
         url
     }

@@ -1,4 +1,4 @@
-//! Settings typed in a TOML file.
+//! Settings in the TOML file.
 
 use std::ops::Range;
 use std::path::Path;
@@ -7,18 +7,18 @@ use serde_json::Value as Json;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::env::unknown;
-use super::keys::{self, Kind, Place};
-use super::source::{Source, Typed, Values};
-use super::table::{Item, put};
+use super::table::Item;
+use crate::keys::{self, Kind, Place, unknown};
+use crate::source::Source;
+use crate::typed::{Typed, Values};
 
-/// Reads `file` if it is there; whether it must be is `required`.
+/// Reads the TOML file. If it is `required`, a missing file is a problem.
 pub(crate) fn read(path: &Path, required: bool, typed: &mut Typed) {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => return,
         Err(error) => {
-            return typed.problem(path.display(), format_args!("cannot be read: {error}"));
+            return typed.add_problem(path.display(), format_args!("cannot be read: {error}"));
         }
     };
     parse(&File { path, text: &text }, typed);
@@ -43,13 +43,13 @@ impl File<'_> {
 fn parse(file: &File<'_>, typed: &mut Typed) {
     let (table, errors) = DeTable::parse_recoverable(file.text);
     for error in errors {
-        // The error's own Display quotes the line, which may hold a secret.
+        // The error's own text quotes the line, which may contain a secret.
         let line = error.span().map_or(1, |span| file.line(&span));
         let at = format!("{} line {line}", file.path.display());
-        typed.problem(at, format_args!("is not TOML: {}", error.message()));
+        typed.add_problem(at, format_args!("is not TOML: {}", error.message()));
     }
     if !typed.problems.is_empty() {
-        // What follows from a half-read file would only hide what is wrong with it.
+        // Problems that follow from a partly read file would hide the cause.
         return;
     }
     for (name, value) in table.get_ref() {
@@ -64,8 +64,10 @@ fn parse(file: &File<'_>, typed: &mut Typed) {
                 }
             }
             ("apps", DeValue::Array(apps)) => read_apps(file, apps, typed),
-            ("server", _) => typed.problem(source, "must be a table: [server]"),
-            ("apps", _) => typed.problem(source, "must be a list of tables: [[apps]] for each"),
+            ("server", _) => typed.add_problem(source, "must be a table: [server]"),
+            ("apps", _) => {
+                typed.add_problem(source, "must be a list of tables: [[apps]] for each app")
+            }
             (other, _) => {
                 let meant = keys::nearest(other, ["server", "apps"]);
                 let key = keys::find_toml(Place::Server, other);
@@ -75,7 +77,7 @@ fn parse(file: &File<'_>, typed: &mut Typed) {
                         unknown("a table of this file", "", meant.or(Some("[server] or [[apps]]")))
                     }
                 };
-                typed.problem(source, what);
+                typed.add_problem(source, what);
             }
         }
     }
@@ -90,7 +92,7 @@ fn read_apps(file: &File<'_>, apps: &[Spanned<DeValue<'_>>], typed: &mut Typed) 
                 let values = read_table(file, &name, Place::App, table, typed);
                 typed.file_apps.push((source, values));
             }
-            _ => typed.problem(source, "must be a table: [[apps]] for each app"),
+            _ => typed.add_problem(source, "must be a table: [[apps]] for each app"),
         }
     }
 }
@@ -116,14 +118,16 @@ fn read_table(
                 .map(|it| it.to_string()),
             value => text_of(value),
         };
-        let (is_array, type_name) = (value.get_ref().is_array(), value.get_ref().type_str());
-        let item = Item { text, is_array, type_name };
-        put((&mut values, &mut typed.problems), source, (place, name_text), item);
+        let value = value.get_ref();
+        let item = Item { text, is_array: value.is_array(), type_name: value.type_str() };
+        if let Err(problem) = item.add_to(&mut values, source, place, name_text) {
+            typed.problems.push(problem);
+        }
     }
     values
 }
 
-/// The value as it would be typed in JSON.
+/// The value in JSON.
 fn json_of(value: &DeValue<'_>) -> Option<Json> {
     match value {
         DeValue::String(text) => Some(text.as_ref().into()),
@@ -136,7 +140,7 @@ fn json_of(value: &DeValue<'_>) -> Option<Json> {
     }
 }
 
-/// The value as it would be typed in the environment.
+/// The value as a user would type it in the environment.
 fn text_of(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.to_string()),
