@@ -8,7 +8,7 @@ use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, Sparkline, Table};
 
 use super::sample::{Event, Picture};
 
-/// Lines of figures below the title.
+/// Number of lines of figures.
 const FIGURES: usize = 3;
 
 pub(super) fn draw(frame: &mut Frame<'_>, picture: &Picture) {
@@ -24,7 +24,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, picture: &Picture) {
     show_figures(frame, picture, figures);
     let [left, right] = Layout::horizontal([Constraint::Fill(1); 2]).areas(graphs);
     graph(frame, left, "Connections", picture.connections.iter().copied());
-    graph(frame, right, "Frames sent a second", picture.sent.iter().copied());
+    graph(frame, right, "Frames sent per second", picture.sent.iter().copied());
     let [left, right] =
         Layout::horizontal([Constraint::Percentage(40), Constraint::Fill(1)]).areas(middle);
     show_channels(frame, picture, left);
@@ -35,23 +35,24 @@ pub(super) fn draw(frame: &mut Frame<'_>, picture: &Picture) {
 fn head(picture: &Picture) -> Paragraph<'_> {
     let mut line = vec!["clarim ".bold(), Span::from(picture.overview.version.clone())];
     line.push(format!("  {}  ", picture.url).into());
-    line.push(match &picture.trouble {
-        Some(trouble) => Span::from(trouble.clone()).red().bold(),
+    line.push(match &picture.error {
+        Some(error) => Span::from(error.clone()).red().bold(),
         None => format!("up {}", duration(picture.overview.uptime_ms / 1_000)).into(),
     });
     Paragraph::new(Line::from(line))
 }
 
-/// Figures in columns, from above to below.
+/// Figures in columns, from top to bottom.
 fn show_figures(frame: &mut Frame<'_>, picture: &Picture, area: Rect) {
-    let (overview, rates) = (&picture.overview, &picture.rates);
+    let overview = &picture.overview;
+    let rates = &picture.rates;
     let latency = rates.publish.map_or_else(
         || ("–".to_owned(), "–".to_owned()),
         |(mean, p99)| (format!("{mean:.2} ms"), format!("≤ {p99} ms")),
     );
     let hooks = &overview.webhooks;
-    let troubles = [(hooks.failed, "failed"), (hooks.dropped, "dropped")];
-    let webhooks = troubles
+    let failures = [(hooks.failed, "failed"), (hooks.dropped, "dropped")];
+    let webhooks = failures
         .iter()
         .filter(|(count, _)| *count > 0)
         .fold(whole(hooks.sent), |text, (count, what)| format!("{text}, {} {what}", whole(*count)));
@@ -65,7 +66,7 @@ fn show_figures(frame: &mut Frame<'_>, picture: &Picture, area: Rect) {
         ("Publish, mean", latency.0),
         ("– p99", latency.1),
         ("Sent", format!("{}/s", bytes(rates.bytes_out as u64))),
-        ("Waiting", bytes(overview.outbox_bytes)),
+        ("Send queues", bytes(overview.outbox_bytes)),
         ("Members", whole(overview.members)),
         ("Webhooks", webhooks),
     ];
@@ -95,7 +96,7 @@ fn graph(
     let mut shown: Vec<u64> = values.rev().take(width).collect();
     shown.reverse();
     let most = shown.iter().max().copied().unwrap_or_default();
-    let block = Block::bordered().title(format!(" {title} (top: {}) ", whole(most)));
+    let block = Block::bordered().title(format!(" {title} (max: {}) ", whole(most)));
     let style = Style::new().fg(Color::Cyan);
     frame.render_widget(Sparkline::default().block(block).data(shown).style(style), area);
 }
@@ -114,7 +115,7 @@ fn show_channels(frame: &mut Frame<'_>, picture: &Picture, area: Rect) {
     });
     let shown = page.channels.len() as u64;
     let of = if shown < page.count {
-        format!("the first {shown} by name of {}", whole(page.count))
+        format!("first {shown} of {} by name", whole(page.count))
     } else {
         whole(page.count)
     };
@@ -150,7 +151,7 @@ fn event_line(event: &Event) -> Line<'_> {
     Line::from(line)
 }
 
-/// A stranger's text without anything that moves a terminal's cursor.
+/// Text of a client without control characters, which could move the cursor.
 fn plain(text: &str) -> String {
     text.split_whitespace()
         .map(|word| word.chars().filter(|c| !c.is_control()).collect::<String>())
@@ -158,7 +159,7 @@ fn plain(text: &str) -> String {
         .join(" ")
 }
 
-/// With commas between thousands.
+/// A number with commas between thousands.
 fn whole(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -181,7 +182,9 @@ fn bytes(number: u64) -> String {
 }
 
 fn duration(seconds: u64) -> String {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    let minutes = seconds / 60;
+    let hours = seconds / 3_600;
+    let days = seconds / 86_400;
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),
         (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
@@ -197,7 +200,7 @@ mod tests {
 
     use super::*;
 
-    fn screen(picture: &Picture, (width, height): (u16, u16)) -> String {
+    fn screen(picture: &Picture, width: u16, height: u16) -> String {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         terminal.draw(|frame| draw(frame, picture)).unwrap();
         terminal.backend().to_string()
@@ -217,8 +220,8 @@ mod tests {
             }))
             .unwrap()
         };
-        picture.take(overview(90_061_000, 0));
-        picture.take(overview(90_062_000, 1_500));
+        picture.update(overview(90_061_000, 0));
+        picture.update(overview(90_062_000, 1_500));
         picture.channels = serde_json::from_value(serde_json::json!({
             "channels": [
                 { "name": "news", "subscriptions": 1, "users": null },
@@ -229,43 +232,46 @@ mod tests {
         .unwrap();
         let event = r#"{"at":3661000,"kind":"published","channel":"news","event":"rise",
             "data":"{\n  \"evil\": \"\u001b[2J\"\n}"}"#;
-        picture.take_events(vec![serde_json::from_str(event).unwrap()]);
+        picture.add_events(vec![serde_json::from_str(event).unwrap()]);
         picture
     }
 
     #[test]
-    fn the_screen_shows_what_is_known() {
-        let shown = screen(&picture(), (140, 30));
+    fn the_screen_shows_the_figures() {
+        let shown = screen(&picture(), 140, 30);
         for wanted in [
             "up 1 d 1 h",
             "Connections 12,345",
             "Sent 1,500/s",
-            "Waiting 2.0 KiB",
+            "Send queues 2.0 KiB",
             "Webhooks 4, 1 failed ",
             "Bus DOWN",
             "Other nodes 2",
-            "Channels of app shop: the first 2 by name of 1,002",
+            "Channels of app shop: first 2 of 1,002 by name",
             "01:01:01 published news rise",
         ] {
             assert!(shown.contains(wanted), "{wanted:?} is not in\n{shown}");
         }
         let (room, news) = (shown.find("presence-room"), shown.find("│news"));
-        assert!(room.is_some() && room < news, "the fuller channel is above\n{shown}");
+        assert!(
+            room.is_some() && room < news,
+            "the channel with more subscribers is above\n{shown}"
+        );
         assert!(!shown.contains('\u{1b}'), "an event moves the cursor");
     }
 
     #[test]
-    fn trouble_is_told_where_the_eye_is() {
-        let trouble = Some("cannot be reached".to_owned());
-        let shown = screen(&Picture { trouble, ..picture() }, (140, 30));
+    fn an_error_is_shown_in_the_first_line() {
+        let error = Some("cannot be reached".to_owned());
+        let shown = screen(&Picture { error, ..picture() }, 140, 30);
         assert!(shown.lines().next().unwrap().contains("cannot be reached"), "{shown}");
     }
 
     #[test]
-    fn no_terminal_is_too_small() {
-        for size in [(1, 1), (10, 3), (30, 8), (80, 24), (300, 100)] {
-            screen(&picture(), size);
+    fn every_size_of_terminal_works() {
+        for (width, height) in [(1, 1), (10, 3), (30, 8), (80, 24), (300, 100)] {
+            screen(&picture(), width, height);
         }
-        screen(&Picture::default(), (80, 24));
+        screen(&Picture::default(), 80, 24);
     }
 }

@@ -1,12 +1,12 @@
-//! What the inspector's API tells, and what two answers say together.
+//! Responses of the inspector's API, and the rates between them.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::Deserialize;
 
-/// Points of a graph: five minutes.
+/// Number of points of a graph: five minutes.
 const POINTS: usize = 300;
-/// Events that are kept for the screen.
+/// Number of events on the screen.
 const EVENTS: usize = 200;
 
 /// `GET overview`.
@@ -33,14 +33,14 @@ impl Overview {
     }
 }
 
-/// An app's connections.
+/// Number of connections of an app.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct AppCount {
     pub(super) app: String,
     pub(super) connections: u64,
 }
 
-/// Publishes since the server's start: the buckets end at `ends`, in microseconds; the last has no end.
+/// Published events since the server's start, by their duration in microseconds. The last bucket has no end.
 #[derive(Debug, Clone, Default, Deserialize)]
 struct Publishes {
     events: u64,
@@ -49,7 +49,7 @@ struct Publishes {
     buckets: Vec<u64>,
 }
 
-/// Webhook events and requests.
+/// Numbers of webhook events.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct Webhooks {
     pub(super) sent: u64,
@@ -72,7 +72,7 @@ pub(super) struct Channels {
     pub(super) count: u64,
 }
 
-/// A channel and who is on it.
+/// A channel and its subscribers.
 #[derive(Debug, Deserialize)]
 pub(super) struct Channel {
     pub(super) name: String,
@@ -82,12 +82,12 @@ pub(super) struct Channel {
 
 /// `GET stream`.
 #[derive(Debug, Deserialize)]
-pub(super) struct News {
+pub(super) struct EventPage {
     pub(super) next: u64,
     pub(super) events: Vec<Event>,
 }
 
-/// An event as it went by.
+/// An event of the live stream.
 #[derive(Debug, Deserialize)]
 pub(super) struct Event {
     /// Milliseconds since 1970.
@@ -103,19 +103,19 @@ pub(super) struct Event {
     pub(super) data: Option<String>,
 }
 
-/// What happened in a second.
+/// Rates per second.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Rates {
     pub(super) published: f64,
     pub(super) received: f64,
     pub(super) sent: f64,
     pub(super) bytes_out: f64,
-    /// Mean and the end of the bucket with the 99th percentile, in milliseconds; without publishes `None`.
+    /// Mean duration of a publish, and the end of the bucket of its 99th percentile, in milliseconds.
     pub(super) publish: Option<(f64, f64)>,
 }
 
 impl Rates {
-    /// Between two answers of one run of the server; `None` if there is no time between them.
+    /// The rates between two responses; `None` if the server was restarted or no time passed between them.
     fn between(before: &Overview, now: &Overview) -> Option<Self> {
         let millis = now.uptime_ms.checked_sub(before.uptime_ms).filter(|millis| *millis > 0)?;
         let each =
@@ -143,29 +143,29 @@ impl Rates {
     }
 }
 
-/// All that is on the screen.
+/// The content of the screen.
 #[derive(Debug, Default)]
 pub(super) struct Picture {
     pub(super) url: String,
     pub(super) overview: Overview,
     pub(super) rates: Rates,
-    /// The newest is the last.
+    /// The newest event is the last.
     pub(super) connections: VecDeque<u64>,
     pub(super) sent: VecDeque<u64>,
     /// The app whose channels are shown, as a place in the overview's list.
     pub(super) app: usize,
     pub(super) channels: Channels,
-    /// The newest is the last.
+    /// The newest event is the last.
     pub(super) events: VecDeque<Event>,
     pub(super) is_paused: bool,
-    /// Why the last answer is not there.
-    pub(super) trouble: Option<String>,
+    /// Error of the last update.
+    pub(super) error: Option<String>,
 }
 
 impl Picture {
-    /// Takes the newest counters.
-    pub(super) fn take(&mut self, now: Overview) {
-        // A server that has started again counts from the beginning.
+    /// Updates the counters.
+    pub(super) fn update(&mut self, now: Overview) {
+        // The counters of a restarted server begin at zero.
         if let Some(rates) = Rates::between(&self.overview, &now) {
             if self.overview.uptime_ms > 0 {
                 self.rates = rates;
@@ -176,10 +176,10 @@ impl Picture {
             self.rates = Rates::default();
         }
         self.overview = now;
-        self.trouble = None;
+        self.error = None;
     }
 
-    pub(super) fn take_events(&mut self, events: Vec<Event>) {
+    pub(super) fn add_events(&mut self, events: Vec<Event>) {
         for event in events {
             push(&mut self.events, event, EVENTS);
         }
@@ -219,44 +219,44 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_those_between_two_answers() {
+    fn rates_are_differences_of_two_responses() {
         let rates =
             Rates::between(&overview(1_000, 50, [5, 0, 0]), &overview(3_000, 150, [5, 100, 0]));
         let expected =
             Rates { published: 50.0, sent: 50.0, publish: Some((0.08, 0.1)), ..Rates::default() };
         assert_eq!(rates, Some(expected));
-        // Where the bucket has no end, the last one that there is.
+        // The last bucket has no end, so that of the previous one is shown.
         let rates = Rates::between(&overview(1, 0, [0; 3]), &overview(2, 0, [0, 0, 9]));
         assert_eq!(rates.and_then(|rates| rates.publish), Some((0.08, 0.1)));
     }
 
     #[test]
-    fn a_server_that_has_started_again_has_no_rates_yet() {
+    fn a_restarted_server_has_no_rates_yet() {
         let mut picture = Picture::default();
-        picture.take(overview(5_000, 500, [0; 3]));
-        picture.take(overview(6_000, 600, [0; 3]));
+        picture.update(overview(5_000, 500, [0; 3]));
+        picture.update(overview(6_000, 600, [0; 3]));
         assert_eq!((picture.rates.sent, picture.connections.len()), (100.0, 2));
-        picture.take(overview(1_000, 10, [0; 3]));
+        picture.update(overview(1_000, 10, [0; 3]));
         assert_eq!(picture.rates, Rates::default());
-        picture.take(overview(2_000, 30, [0; 3]));
+        picture.update(overview(2_000, 30, [0; 3]));
         assert_eq!(picture.rates.sent, 20.0);
     }
 
     #[test]
-    fn the_same_answer_twice_changes_nothing() {
+    fn an_identical_response_changes_nothing() {
         let mut picture = Picture::default();
         for uptime_ms in [5_000, 6_000, 6_000] {
-            picture.take(overview(uptime_ms, uptime_ms / 10, [0; 3]));
+            picture.update(overview(uptime_ms, uptime_ms / 10, [0; 3]));
         }
         assert_eq!((picture.rates.sent, picture.sent.len()), (100.0, 1));
     }
 
     #[test]
-    fn only_so_many_events_are_kept() {
+    fn the_number_of_events_is_limited() {
         let mut picture = Picture::default();
         let event = r#"{"at":1,"kind":"closed","app":"1","socket":"1.2"}"#;
         for _ in 0..=EVENTS {
-            picture.take_events(vec![serde_json::from_str(event).unwrap()]);
+            picture.add_events(vec![serde_json::from_str(event).unwrap()]);
         }
         assert_eq!(picture.events.len(), EVENTS);
     }

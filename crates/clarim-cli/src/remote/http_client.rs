@@ -13,10 +13,10 @@ use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 
-pub(crate) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+pub(super) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// Why a request failed: the source says more than the client's own error.
-pub(crate) fn cause(error: &legacy::Error) -> String {
+pub(super) fn cause(error: &legacy::Error) -> String {
     let source = error.source().map(ToString::to_string);
     source.unwrap_or_else(|| error.to_string())
 }
@@ -25,7 +25,7 @@ pub(crate) fn cause(error: &legacy::Error) -> String {
 ///
 /// # Errors
 /// If `is_tls` and the system's root certificates can't be read.
-pub(crate) fn client(is_tls: bool, connect_timeout: Duration) -> io::Result<HttpClient> {
+pub(super) fn client(is_tls: bool, connect_timeout: Duration) -> io::Result<HttpClient> {
     let mut connector = HttpConnector::new();
     connector.set_connect_timeout(Some(connect_timeout));
     connector.set_nodelay(true);

@@ -1,24 +1,23 @@
-//! What can be seen on this machine alone: the limit of open files, and the bus.
+//! Checks of this machine: the limit of open files, and the bus.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use clarim_bus::{Bus, Event};
+use clarim_config::Config;
 use clarim_protocol::cluster::NODE;
+use clarim_server::config::Scaling;
 use rustix::process::{Pid, Resource, getrlimit};
 use tokio::time::timeout;
 
-use clarim_bus::{Bus, Event};
+use super::finding::{Finding, TIMEOUT};
+use crate::process::open_files::RESERVED;
+use crate::process::run_file;
 
-use super::{Finding, PATIENCE};
-use crate::open_files::RESERVED;
-use crate::run_file;
-use clarim_config::Config;
-use clarim_server::config::Scaling;
-
-/// A server with fewer is full soon.
+/// A limit of open files below this is probably too low.
 const FEW: u64 = 4_096;
 
-pub(super) async fn look(settings: &Config) -> Vec<Finding> {
+pub(super) async fn check(settings: &Config) -> Vec<Finding> {
     let configured = settings.apps.iter().map(|app| app.limits.connections).sum::<Option<u32>>();
     let mut findings = vec![files(&Files::of(settings), configured.map(u64::from))];
     if settings.server.scaling.is_some() {
@@ -27,10 +26,10 @@ pub(super) async fn look(settings: &Config) -> Vec<Finding> {
     findings
 }
 
-/// How many files may be open, and of which process that is known.
+/// The limit of open files of the server, or of this process.
 struct Files {
     allowed: u64,
-    /// The server, if it runs. A supervisor gives it another limit than a shell gives to this command.
+    /// The running server, which may have another limit than this command.
     server: Option<Pid>,
 }
 
@@ -41,7 +40,7 @@ impl Files {
         let of_server = running.and_then(|pid| Some((pid, allowed_to(pid)?)));
         match of_server {
             Some((pid, allowed)) => Self { allowed, server: Some(pid) },
-            // It would raise its limit as far as this.
+            // A server would raise its limit to this one.
             None => {
                 let allowed = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
                 Self { allowed, server: None }
@@ -50,13 +49,13 @@ impl Files {
     }
 }
 
-/// The limit of a process that runs; `None` where the system does not tell.
+/// The limit of another process. Only Linux reports it.
 fn allowed_to(pid: Pid) -> Option<u64> {
     let path = format!("/proc/{}/limits", pid.as_raw_nonzero());
     soft_limit(&std::fs::read_to_string(path).ok()?)
 }
 
-/// Of "Max open files  1024  4096  files": the first, which a server has raised as far as it may.
+/// The first number of "Max open files  1024  4096  files"; a server has raised it to the second.
 fn soft_limit(limits: &str) -> Option<u64> {
     let rest = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     match rest.split_whitespace().next()? {
@@ -65,61 +64,68 @@ fn soft_limit(limits: &str) -> Option<u64> {
     }
 }
 
-/// `configured`: connections that the apps may have, if all have a limit.
+/// Compares the limit with the connections that the apps may have, if all have a maximum.
 fn files(Files { allowed, server }: &Files, configured: Option<u64>) -> Finding {
     let places = allowed.saturating_sub(RESERVED);
     let whose = server.map_or_else(String::new, |pid| {
         format!(" of the running server (process {})", pid.as_raw_nonzero())
     });
-    let again = if server.is_some() { ", and start it again" } else { "" };
-    let cure = format!(
-        "raise it: LimitNOFILE= in a systemd unit, minfds= in supervisord.conf, nofile in \
+    let again = if server.is_some() { ", and restart the server" } else { "" };
+    let remedy = format!(
+        "raise the limit: LimitNOFILE= in a systemd unit, minfds= in supervisord.conf, nofile in \
          /etc/security/limits.conf, ulimit -n in a shell{again}"
     );
     match configured {
         Some(wanted) if wanted > places => {
             let what = format!(
-                "MAX_CONNECTIONS adds up to {wanted}, but {allowed} open files{whose} are room for {places}"
+                "the apps may have {wanted} connections (APP_MAX_CONNECTIONS), but {allowed} open files{whose} allow {places}"
             );
-            Finding::problem("open files", what, format!("{cure}; or lower MAX_CONNECTIONS"))
+            Finding::problem("open files", what, format!("{remedy}; or lower APP_MAX_CONNECTIONS"))
         }
         _ if *allowed < FEW => {
-            let what =
-                format!("{allowed} open files{whose} are room for {places} connections only");
-            Finding::warning("open files", what, cure)
+            let what = format!("{allowed} open files{whose} allow only {places} connections");
+            Finding::warning("open files", what, remedy)
         }
-        _ => Finding::fine("open files", format!("room for {places} connections")),
+        _ => Finding::ok("open files", format!("the limit allows {places} connections")),
     }
 }
 
-/// Whether the bus of these settings can be used, and who else is there.
+/// Checks that the bus of these settings works, and lists the prefixes of its nodes.
 pub(super) async fn bus(settings: &Config) -> Finding {
     let Some(scaling) = &settings.server.scaling else {
-        return Finding::fine("bus", "one node alone");
+        return Finding::ok("bus", "no cluster");
     };
     let kind = scaling.bus.kind();
-    match timeout(PATIENCE, carries(scaling)).await {
+    match timeout(TIMEOUT, round_trip(scaling)).await {
         Ok(Ok(())) => {}
-        Ok(Err(reason)) => return down(kind, &reason),
-        Err(_) => return down(kind, &format!("no answer within {PATIENCE:?}")),
+        Ok(Err(error)) => return down(kind, &error.to_string()),
+        Err(_) => return down(kind, &format!("no response within {TIMEOUT:?}")),
     }
     let nodes = format!("*{NODE}*");
-    match timeout(PATIENCE, scaling.bus.listened(&nodes)).await {
+    match timeout(TIMEOUT, scaling.bus.listened(&nodes)).await {
         Ok(Ok(Some(subjects))) => prefixes(kind, &scaling.prefix, &subjects),
-        // It may be forbidden to ask.
+        // Listing may be forbidden.
         _ => {
             let prefix = &scaling.prefix;
             let what = format!(
-                "{kind} answers; names begin with {prefix:?}, and it does not tell with what those of other \
-                 nodes do"
+                "{kind} is reachable, with the prefix {prefix:?}; it does not list the prefixes of other nodes"
             );
-            Finding::fine("bus", what)
+            Finding::ok("bus", what)
         }
     }
 }
 
-/// Says something to itself, below the prefix. Who is let in may still not be allowed to.
-async fn carries(scaling: &Scaling) -> Result<(), String> {
+/// Why a message did not come back.
+#[derive(Debug, thiserror::Error)]
+enum BusError {
+    #[error("{0}")]
+    Down(String),
+    #[error("it does not accept a message")]
+    Lost,
+}
+
+/// Sends a message to itself, below the prefix. A user that may connect is not necessarily allowed to.
+async fn round_trip(scaling: &Scaling) -> Result<(), BusError> {
     let subject = format!("{}:doctor", scaling.prefix);
     let mut connection = scaling.bus.connect();
     loop {
@@ -129,14 +135,14 @@ async fn carries(scaling: &Scaling) -> Result<(), String> {
                 connection.publish(&subject, Bytes::from_static(b"look"), 0)
             }
             Event::Message { .. } => return Ok(()),
-            Event::Down(reason) => return Err(reason),
-            Event::Lost { .. } => return Err("it does not take a message".to_owned()),
+            Event::Down(reason) => return Err(BusError::Down(reason)),
+            Event::Lost { .. } => return Err(BusError::Lost),
             Event::Published { .. } => {}
         }
     }
 }
 
-/// `subjects`: those of single nodes, whatever they begin with.
+/// Compares the prefix with those of the nodes' subjects.
 fn prefixes(kind: &str, own: &str, subjects: &[String]) -> Finding {
     let mut nodes: BTreeMap<&str, usize> = BTreeMap::new();
     for (prefix, _) in subjects.iter().filter_map(|subject| subject.rsplit_once(NODE)) {
@@ -147,17 +153,17 @@ fn prefixes(kind: &str, own: &str, subjects: &[String]) -> Finding {
         format!("{prefix:?} ({count} {nodes})")
     };
     let ours = nodes.remove(own).unwrap_or_default();
-    let what = format!("{kind} answers; names begin with {}", shown(own, ours));
+    let what = format!("{kind} is reachable, with the prefix {}", shown(own, ours));
     if nodes.is_empty() {
-        return Finding::fine("bus", what);
+        return Finding::ok("bus", what);
     }
     let others: Vec<_> = nodes.into_iter().map(|(prefix, count)| shown(prefix, count)).collect();
     let others = others.join(", ");
     Finding::warning(
         "bus",
         format!("{what}, but there are nodes with another prefix: {others}"),
-        "nodes of one cluster need the same: give all of them one REVERB_SCALING_CHANNEL, and start them \
-         again; if the others are another application's, all is well",
+        "nodes of one cluster need the same prefix: set the same REVERB_SCALING_CHANNEL on all of them and restart \
+         them; if the others belong to another application, nothing is wrong",
     )
 }
 
@@ -165,14 +171,14 @@ fn down(kind: &str, reason: &str) -> Finding {
     let what = format!("{kind} cannot be used: {reason}");
     let lower = reason.to_lowercase();
     let is_any = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    let cure = if is_any(&["wrongpass", "noauth", "authenticat", "password", "authorization"]) {
-        "give the right REDIS_USERNAME and REDIS_PASSWORD, or those in SCALING_URL"
+    let remedy = if is_any(&["wrongpass", "noauth", "authenticat", "password", "authorization"]) {
+        "correct REDIS_USERNAME and REDIS_PASSWORD, or those in SCALING_URL"
     } else if is_any(&["noperm", "permission"]) {
         "give the user +@pubsub +hello +select +client +ping +role, and all channels of the prefix"
     } else {
-        "start it, or give the right REDIS_HOST and REDIS_PORT, or SCALING_URL"
+        "start it, or correct REDIS_HOST and REDIS_PORT, or SCALING_URL"
     };
-    Finding::problem("bus", what, cure)
+    Finding::problem("bus", what, remedy)
 }
 
 #[cfg(test)]
@@ -183,24 +189,24 @@ mod tests {
     use crate::doctor::Level;
 
     #[test]
-    fn files_are_compared_with_what_is_configured() {
+    fn open_files_are_compared_with_the_connections() {
         let judged = |allowed, configured| files(&Files { allowed, server: None }, configured);
-        assert_eq!(judged(1_000_000, None).level, Level::Fine);
+        assert_eq!(judged(1_000_000, None).level, Level::Ok);
         assert_eq!(judged(1_024, None).level, Level::Warning);
-        assert_eq!(judged(20_000, Some(19_000)).level, Level::Fine);
+        assert_eq!(judged(20_000, Some(19_000)).level, Level::Ok);
         let finding = judged(20_000, Some(30_000));
         assert_eq!(finding.level, Level::Problem);
         assert!(finding.what.contains("30000") && finding.what.contains("20000"));
     }
 
     #[test]
-    fn prefixes_of_other_nodes_are_told() {
+    fn prefixes_of_other_nodes_are_listed() {
         let node = |prefix: &str, id| node_subject(prefix, NodeId(id));
         let told = |subjects: &[String]| prefixes("redis", "shop", subjects);
         let alone = told(&[node("shop", 1), node("shop", 2)]);
         assert_eq!(
             (alone.level, &*alone.what),
-            (Level::Fine, "redis answers; names begin with \"shop\" (2 nodes)")
+            (Level::Ok, "redis is reachable, with the prefix \"shop\" (2 nodes)")
         );
         let apart = told(&[node("shop", 1), node("a:node:b", 2), node("Shop", 3), node("Shop", 4)]);
         assert_eq!(apart.level, Level::Warning);
@@ -212,7 +218,7 @@ mod tests {
             "{}",
             apart.what
         );
-        assert_eq!(told(&[]).level, Level::Fine);
+        assert_eq!(told(&[]).level, Level::Ok);
     }
 
     #[test]

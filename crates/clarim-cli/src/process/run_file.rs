@@ -1,27 +1,27 @@
-//! The file by which `clarim restart` finds a running server: its process id, under a lock that is
-//! held as long as the server lives. The lock tells a live server from a file that was left over.
+//! The file with the process id of a running server, for `clarim restart`. The server holds a lock on it, which
+//! distinguishes a running server from a leftover file.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use clarim_config::prepare_state_dir;
 use rustix::process::Pid;
 
-use clarim_config::prepare_state_dir;
-
-/// Marks this process as the server of a port, until it is dropped. Drop it when the server stops
-/// to listen, so that its successor can take the place while it drains.
+/// A mark that this process is the server of a port, until it is dropped. It is dropped before the server drains,
+/// so that a successor can take over the port.
 #[derive(Debug)]
 pub(crate) struct RunFile {
-    // The file itself stays: to remove it would race with a successor that has just opened it.
+    // The file is not removed, because a successor may have opened it just now.
     _locked: File,
 }
 
 impl RunFile {
     /// Writes `{state_dir}/server-{port}.pid` and locks it.
     ///
-    /// # Errors When the file can't be written, or another live server has it. The server runs
-    /// without as well; only `clarim restart` can't find it.
+    /// # Errors
+    /// If the file can't be written, or another running server holds it. A server works without it, but
+    /// `clarim restart` does not find it.
     pub(crate) fn create(state_dir: &Path, port: u16) -> io::Result<Self> {
         prepare_state_dir(state_dir)?;
         let mut file = OpenOptions::new()
@@ -30,7 +30,7 @@ impl RunFile {
             .write(true)
             .open(path(state_dir, port))?;
         file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => io::Error::other("another live server has locked it"),
+            TryLockError::WouldBlock => io::Error::other("another running server has locked it"),
             TryLockError::Error(error) => error,
         })?;
         file.set_len(0)?;
@@ -39,13 +39,13 @@ impl RunFile {
     }
 }
 
-/// Where the server of `port` keeps its process id.
+/// Path to the file of the server of `port`.
 #[must_use]
 pub(crate) fn path(state_dir: &Path, port: u16) -> PathBuf {
     state_dir.join(format!("server-{port}.pid"))
 }
 
-/// The process that serves `port` from this state directory; `None`: there is none.
+/// The running server of `port` with this state directory, if there is one.
 pub(crate) fn live(state_dir: &Path, port: u16) -> io::Result<Option<Pid>> {
     let mut file = match File::open(path(state_dir, port)) {
         Ok(file) => file,
@@ -60,7 +60,7 @@ pub(crate) fn live(state_dir: &Path, port: u16) -> io::Result<Option<Pid>> {
     let mut text = String::new();
     file.read_to_string(&mut text)?;
     let pid = text.trim().parse().ok().and_then(Pid::from_raw);
-    pid.map(Some).ok_or_else(|| io::Error::other("it holds no process id"))
+    pid.map(Some).ok_or_else(|| io::Error::other("it contains no process id"))
 }
 
 #[cfg(test)]
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_is_found_while_it_lives_and_not_after() {
+    fn a_server_is_found_while_it_is_running() {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(live(directory.path(), 1).unwrap(), None);
         let file = RunFile::create(directory.path(), 1).unwrap();

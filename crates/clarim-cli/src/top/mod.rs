@@ -1,4 +1,4 @@
-//! `clarim top`: what the inspector shows, in a terminal.
+//! `clarim top`: a live view of a server in the terminal, from its inspector.
 
 mod sample;
 mod view;
@@ -13,29 +13,29 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers, poll, read};
 use serde::de::DeserializeOwned;
 
-use super::remote::{Limits, Remote};
-use super::{CommandError, TopFlags, api};
-use clarim_config::{Config, Flags};
-use sample::{News, Picture};
+use crate::error::CommandError;
+use crate::flags::TopFlags;
+use crate::remote::{Limits, Remote, RemoteError, local_url};
+use sample::{EventPage, Picture};
 
-/// Time between two questions. The server adds up its counters once a second.
+/// Time between two updates. The server sums up its counters once a second.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What one answer may take: meanwhile no key is looked at.
-const LIMITS: Limits = Limits { time: Duration::from_secs(2), bytes: 16 << 20 };
+/// Limits of a response. The view does not react to keys while it waits.
+const LIMITS: Limits = Limits { timeout: Duration::from_secs(2), bytes: 16 << 20 };
 
-pub(super) fn run(flags: &TopFlags) -> Result<(), CommandError> {
-    let mut inspector = Inspector::of(flags)?;
+pub(crate) fn run(flags: &TopFlags) -> Result<(), CommandError> {
+    let mut inspector = Inspector::of_flags(flags)?;
     let mut picture = Picture { url: inspector.remote.url.clone(), ..Picture::default() };
-    // What does not work at all is said before the screen is taken.
-    inspector.look(&mut picture)?;
+    // Errors of the first update are printed before the screen is used.
+    inspector.update(&mut picture)?;
     let mut terminal = ratatui::try_init()?;
     let watched = watch(&mut inspector, &mut picture, &mut terminal);
     ratatui::try_restore()?;
     watched
 }
 
-/// Until the user has enough.
+/// Updates the view until the user quits.
 fn watch(
     inspector: &mut Inspector,
     picture: &mut Picture,
@@ -56,8 +56,8 @@ fn watch(
                 None => {}
             }
         }
-        if let Err(CommandError::Api(trouble)) = inspector.look(picture) {
-            picture.trouble = Some(trouble);
+        if let Err(error) = inspector.update(picture) {
+            picture.error = Some(error.to_string());
         }
     }
 }
@@ -83,57 +83,57 @@ fn key(event: &Event) -> Option<Key> {
 struct Inspector {
     remote: Remote,
     token: Option<String>,
-    /// From which event on the next ones are asked for.
+    /// Number of the next event.
     next: Option<u64>,
 }
 
 impl Inspector {
-    /// The one that was named, or that of the settings.
-    fn of(flags: &TopFlags) -> Result<Self, CommandError> {
-        let TopFlags { url, token, config } = flags;
-        let (url, token) = if let (Some(url), Some(token)) = (url, token) {
-            (url.clone(), Some(token.clone()))
-        } else {
-            let flags = Flags { config: config.clone(), ..Flags::default() };
-            let server = Config::check(&flags, &super::sources())?.server;
-            let set = server.inspector_token.as_ref().map(|token| token.reveal().to_owned());
-            (url.clone().unwrap_or_else(|| api::here(&server)), token.clone().or(set))
-        };
+    /// The inspector of the given server, or of that of the settings.
+    fn of_flags(flags: &TopFlags) -> Result<Self, CommandError> {
+        let mut url = flags.url.clone();
+        let mut token = flags.token.clone();
+        if url.is_none() || token.is_none() {
+            let settings = flags.settings()?;
+            let configured = settings.server.inspector_token.as_ref();
+            token = token.or_else(|| configured.map(|token| token.reveal().to_owned()));
+            url = url.or_else(|| Some(local_url(&settings)));
+        }
+        let url = url.unwrap_or_default();
         let remote = Remote::new(url.trim_end_matches('/'), LIMITS)?;
         Ok(Self { remote, token, next: None })
     }
 
-    /// Brings the picture up to date.
-    fn look(&mut self, picture: &mut Picture) -> Result<(), CommandError> {
-        picture.take(self.get("overview")?);
+    /// Updates the picture.
+    fn update(&mut self, picture: &mut Picture) -> Result<(), RemoteError> {
+        picture.update(self.get("overview")?);
         if let Some(app) = picture.app() {
             let app = utf8_percent_encode(app, NON_ALPHANUMERIC);
             picture.channels = self.get(&format!("apps/{app}/channels"))?;
         }
         if !picture.is_paused {
             let after = self.next.map_or_else(String::new, |next| format!("?after={next}"));
-            let news: News = self.get(&format!("stream{after}"))?;
-            self.next = Some(news.next);
-            picture.take_events(news.events);
+            let page: EventPage = self.get(&format!("stream{after}"))?;
+            self.next = Some(page.next);
+            picture.add_events(page.events);
         }
         Ok(())
     }
 
-    fn get<T: DeserializeOwned>(&self, what: &str) -> Result<T, CommandError> {
-        let mut request = Request::get(format!("{}/inspector/api/{what}", self.remote.url));
+    fn get<T: DeserializeOwned>(&self, resource: &str) -> Result<T, RemoteError> {
+        let mut request = Request::get(format!("{}/inspector/api/{resource}", self.remote.url));
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
-        let (status, body) = self.remote.ask(request, Bytes::new())?;
-        match status {
-            StatusCode::OK => self.remote.read(&body),
-            StatusCode::NOT_FOUND => Err(self.remote.failed(
-                "it shows nothing; set CLARIM_INSPECTOR_TOKEN where the server is started",
-            )),
-            StatusCode::UNAUTHORIZED => Err(self.remote.failed(
-                "it wants another token; give --token, or CLARIM_INSPECTOR_TOKEN as the server has it",
-            )),
-            status => Err(self.remote.refused(status, &body)),
-        }
+        let response = self.remote.send(request, Bytes::new())?;
+        Err(match response.status {
+            StatusCode::OK => return self.remote.read(&response),
+            StatusCode::NOT_FOUND => self
+                .remote
+                .hint("its inspector is disabled; set CLARIM_INSPECTOR_TOKEN on the server"),
+            StatusCode::UNAUTHORIZED => self
+                .remote
+                .hint("wrong token; use --token, or the CLARIM_INSPECTOR_TOKEN of the server"),
+            _ => self.remote.refused(&response),
+        })
     }
 }

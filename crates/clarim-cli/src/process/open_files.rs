@@ -1,15 +1,15 @@
-//! How many connections the process may hold.
+//! The limit of open files. Each connection needs one.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// Descriptors that the process needs for itself: listener, logs, threads, requests under way.
+/// Files that the process needs besides connections: listeners, logs, threads, pending requests.
 pub(crate) const RESERVED: u64 = 100;
 
-/// Raises the limit of open files as far as is allowed, and returns it. Each connection is one.
-pub(crate) fn raise() -> u64 {
+/// Raises the soft limit to the hard limit, and returns it.
+pub(crate) fn raise_limit() -> u64 {
     let mut limit = getrlimit(Resource::Nofile);
     let Some(allowed) = limit.maximum else {
-        // Without a bound there is nothing to raise.
+        // There is no hard limit.
         return limit.current.unwrap_or(u64::MAX);
     };
     if limit.current.is_some_and(|current| current >= allowed) {
@@ -20,7 +20,7 @@ pub(crate) fn raise() -> u64 {
     match setrlimit(Resource::Nofile, limit) {
         Ok(()) => allowed,
         Err(error) => {
-            tracing::warn!(%error, before, allowed, "the limit of open files cannot be raised");
+            tracing::warn!(%error, before, allowed, "the limit of open files could not be raised");
             before
         }
     }
@@ -31,8 +31,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limit_is_what_the_system_allows() {
-        let raised = raise();
+    fn the_soft_limit_becomes_the_hard_limit() {
+        let raised = raise_limit();
         assert_eq!(Some(raised), getrlimit(Resource::Nofile).current);
         assert_eq!(getrlimit(Resource::Nofile).current, getrlimit(Resource::Nofile).maximum);
     }

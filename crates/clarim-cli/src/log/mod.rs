@@ -1,31 +1,32 @@
-//! The log: one line for each thing worth knowing, to standard error.
+//! The log: lines on standard error.
 //!
-//! A thread of its own writes it: a terminal, a pipe or a disk that takes nothing must not hold up a worker.
+//! A separate thread writes them, so that a stalled terminal, pipe or disk never blocks a worker.
+
+mod console;
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{OnceLock, mpsc};
 use std::time::Duration;
 
+use clarim_config::{LogConfig, LogFormat, LogLevel};
+use clarim_server::TRAFFIC_TARGET;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-use crate::console::Console;
-use clarim_config::{LogConfig, LogFormat, LogLevel};
-use clarim_server::TRAFFIC_TARGET;
+use console::Console;
 
-/// Lines that wait to be written. Those that find no room are dropped, and counted.
+/// Maximum number of lines that wait to be written. Further lines are dropped and counted.
 const MAX_LINES: usize = 4096;
 
-/// Of standard error, and of standard output.
+/// Counters of standard error and standard output.
 static DROPPED: OnceLock<[ErrorCounter; 2]> = OnceLock::new();
 
-/// How long a process that ends still writes what is to be written.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// Timeout for writing the remaining lines when the process ends.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The log's threads, until it is dropped. Then they still write what is to be written.
+/// The log's threads. Dropping it writes the remaining lines.
 #[derive(Debug)]
 pub(crate) struct Log(Option<[WorkerGuard; 2]>);
 
@@ -33,32 +34,32 @@ impl Drop for Log {
     fn drop(&mut self) {
         let (done, ended) = mpsc::channel();
         let threads = self.0.take();
-        // When a guard can't reach its thread it says so on standard output, which may be what has stalled.
+        // A guard that can't reach its thread prints to standard output, which may be what has stalled.
         std::thread::spawn(move || {
             drop(threads);
             let _ = done.send(());
         });
-        let _ = ended.recv_timeout(FAREWELL);
+        let _ = ended.recv_timeout(FLUSH_TIMEOUT);
     }
 }
 
-/// Lines that were not written, since whoever should take them did not.
+/// Number of lines that were dropped because standard error or standard output stalled.
 pub(crate) fn dropped() -> u64 {
     let counters = DROPPED.get().into_iter().flatten();
     counters.map(|counter| counter.dropped_lines() as u64).sum()
 }
 
-/// Starts the log. `debug` also prints the traffic to standard output.
+/// Starts the log. With `debug`, messages of clients and backends are printed to standard output.
 ///
 /// # Errors
-/// When the process has a log already.
+/// If the process has a log already.
 pub(crate) fn start(config: LogConfig) -> Result<Log, TryInitError> {
     let LogConfig { format, level, debug, .. } = config;
     let (errors, errors_thread) = writer(io::stderr());
     let (output, output_thread) = writer(io::stdout());
-    // Whoever is second is refused below.
+    // A second log is refused below.
     let _ = DROPPED.set([errors.error_counter(), output.error_counter()]);
-    // What sqlx has to say is told by who has asked it; its own lines may show what is a secret.
+    // Errors of sqlx are logged by its callers; its own lines may contain secrets.
     let wanted = Targets::new()
         .with_default(filter(level))
         .with_targets([(TRAFFIC_TARGET, LevelFilter::OFF), ("sqlx", LevelFilter::OFF)]);

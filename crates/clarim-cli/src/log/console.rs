@@ -1,17 +1,15 @@
-//! What `--debug` prints: a title, dots, what it is about, and the message beneath, in colours on a
-//! terminal.
+//! The output of `--debug`: a title, dots, a subject, and the message below, with colours on a terminal.
 
 use std::fmt::{self, Write as _};
 use std::io::{IsTerminal, Write as _};
 
 use anstyle::{AnsiColor, Style};
+use clarim_server::TRAFFIC_TARGET;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_appender::non_blocking::NonBlocking;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
-
-use clarim_server::TRAFFIC_TARGET;
 
 const WIDTH: usize = 78;
 
@@ -23,7 +21,7 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// `output` leads to standard output.
+    /// `output` writes to standard output.
     pub(crate) fn new(output: NonBlocking) -> Self {
         Self { colour: std::io::stdout().is_terminal(), output }
     }
@@ -36,7 +34,7 @@ impl<S: Subscriber> Layer<S> for Console {
         }
         let mut line = Line::default();
         event.record(&mut line);
-        // A terminal that has gone away is no reason to stop.
+        // A closed terminal must not stop the server.
         let _ = self.output.clone().write_all(line.render(self.colour).as_bytes());
     }
 }
@@ -51,7 +49,8 @@ struct Line {
 impl Line {
     fn render(&self, colour: bool) -> String {
         let style = |style: Style| if colour { style } else { Style::new() };
-        let (bold, dim) = (style(Style::new().bold()), style(Style::new().dimmed()));
+        let bold = style(Style::new().bold());
+        let dim = style(Style::new().dimmed());
         let green = style(AnsiColor::Green.on_default());
         let used = self.title.chars().count() + self.subject.chars().count() + 4;
         let dots = ".".repeat(WIDTH.saturating_sub(used).max(3));
@@ -93,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_columns_and_the_message_beneath() {
+    fn a_line_has_two_columns_and_the_message_below() {
         let line = Line {
             title: "Message Received".to_owned(),
             subject: "1.2".to_owned(),

@@ -1,59 +1,68 @@
-//! What is printed at start.
+//! The banner that `clarim start` prints.
 
-use std::fmt::Write as _;
+use std::fmt;
 use std::net::SocketAddr;
 
 use anstyle::{AnsiColor, Style};
-
-use super::start::has_playground;
-use crate::open_files::RESERVED;
 use clarim_config::{Config, Scheme};
 
-/// The text of the banner, with a line feed at its end. `address` is where the server listens,
-/// `open_files` how many descriptors the process may have.
+use crate::process::open_files::RESERVED;
+
+/// The banner of a server that listens on `address`.
 ///
-/// In development mode it has all that a front end needs; otherwise only what tells one server from
-/// another. A secret it has never.
-#[must_use]
-pub(super) fn banner(
-    settings: &Config,
-    address: SocketAddr,
-    open_files: u64,
-    colour: bool,
-) -> String {
-    let style = |style: Style| if colour { style } else { Style::new() };
-    let (bold, dim) = (style(Style::new().bold()), style(Style::new().dimmed()));
-    let green = style(AnsiColor::Green.on_default().bold());
+/// In development mode it contains everything that a front end needs, otherwise only what distinguishes servers.
+/// It never contains a secret.
+pub(super) struct Banner<'a> {
+    pub(super) settings: &'a Config,
+    pub(super) address: SocketAddr,
+    /// Maximum number of open files of the process.
+    pub(super) open_files: u64,
+    pub(super) is_terminal: bool,
+}
+
+/// Whether the playground is served. Everyone who opens it can publish, so it exists only in development mode and
+/// on this machine.
+pub(super) fn has_playground(settings: &Config, address: SocketAddr) -> bool {
+    settings.is_development() && address.ip().is_loopback()
+}
+
+impl fmt::Display for Banner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { settings, address, open_files, is_terminal } = *self;
+        let style = |style: Style| if is_terminal { style } else { Style::new() };
+        let bold = style(Style::new().bold());
+        let dim = style(Style::new().dimmed());
+        let green = style(AnsiColor::Green.on_default().bold());
+        let version = env!("CARGO_PKG_VERSION");
+        write!(f, "\n  {green}Clarim{green:#} {version}")?;
+        if settings.is_development() {
+            write!(f, "  {dim}development mode: no app is configured{dim:#}")?;
+        }
+        writeln!(f)?;
+        for (name, text) in rows(settings, address, open_files) {
+            writeln!(f, "  {dim}{name:<11}{dim:#} {bold}{text}{bold:#}")?;
+        }
+        if settings.is_development() {
+            writeln!(f, "\n  {dim}For your front end:{dim:#}\n\n{}", echo(settings, address))?;
+        }
+        writeln!(f)
+    }
+}
+
+fn rows(settings: &Config, address: SocketAddr, open_files: u64) -> Vec<(&'static str, String)> {
     let scheme = if settings.server.tls.is_some() { "https" } else { "http" };
     let path = &settings.server.path;
-    let mut rows = vec![("Address", format!("{scheme}://{address}{path}"))];
-    rows.push(("App key", keys(settings)));
+    let mut rows =
+        vec![("Address", format!("{scheme}://{address}{path}")), ("App key", keys(settings))];
     if let Some(file) = &settings.development {
-        let page = format!("{scheme}://{}{path}/playground", reached(address));
-        rows.push((
-            "Secret",
-            format!("in {}, with the app's id, for your backend", file.display()),
-        ));
+        let file = file.display();
+        rows.push(("Secret", format!("in {file}, with the app's id, for your backend")));
         if has_playground(settings, address) {
-            rows.push(("Playground", page));
+            rows.push(("Playground", format!("{scheme}://{}{path}/playground", local(address))));
         }
     }
     rows.push(("Capacity", capacity(open_files)));
-    let version = env!("CARGO_PKG_VERSION");
-    let mode =
-        if settings.is_development() { "development mode: no app is configured" } else { "" };
-    let mut out = format!("\n  {green}Clarim{green:#} {version}  {dim}{mode}{dim:#}");
-    out.truncate(out.trim_end().len());
-    out.push('\n');
-    for (name, text) in rows {
-        // Writing to a String cannot fail.
-        let _ = writeln!(out, "  {dim}{name:<11}{dim:#} {bold}{text}{bold:#}");
-    }
-    if settings.is_development() {
-        let _ = writeln!(out, "\n  {dim}For your front end:{dim:#}\n\n{}", echo(settings, address));
-    }
-    out.push('\n');
-    out
+    rows
 }
 
 fn keys(settings: &Config) -> String {
@@ -72,8 +81,8 @@ fn capacity(open_files: u64) -> String {
     format!("{connections} connections (open files: {open_files})")
 }
 
-/// An address for a browser on this machine.
-fn reached(address: SocketAddr) -> String {
+/// Address for a browser on this machine.
+fn local(address: SocketAddr) -> String {
     if address.ip().is_unspecified() {
         format!("localhost:{}", address.port())
     } else {
@@ -84,8 +93,8 @@ fn reached(address: SocketAddr) -> String {
 /// The configuration of Laravel Echo for this server.
 fn echo(settings: &Config, address: SocketAddr) -> String {
     let server = &settings.server;
-    let reached = reached(address);
-    let ip = reached.rsplit_once(':').map_or(reached.as_str(), |(host, _)| host);
+    let local = local(address);
+    let ip = local.rsplit_once(':').map_or(local.as_str(), |(host, _)| host);
     let host = settings.public.hostname.as_deref().unwrap_or(ip);
     let port = settings.public.port.unwrap_or_else(|| address.port());
     let force_tls = settings.public.scheme == Scheme::Https;
@@ -116,19 +125,24 @@ mod tests {
     use super::*;
     use clarim_config::{ConfigSources, Flags};
 
+    fn banner(settings: &Config, address: &str, open_files: u64, is_terminal: bool) -> String {
+        let address = address.parse().unwrap();
+        Banner { settings, address, open_files, is_terminal }.to_string()
+    }
+
     fn settings(directory: &std::path::Path, environment: &[(&str, &str)]) -> Config {
         let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         Config::load(&Flags::default(), &ConfigSources::new(directory, environment)).unwrap()
     }
 
     #[test]
-    fn production_is_told_in_four_lines() {
+    fn in_production_the_banner_has_four_lines() {
         let directory = tempfile::tempdir().unwrap();
         let settings = settings(
             directory.path(),
             &[("CLARIM_APP_ID", "1"), ("CLARIM_APP_KEY", "k"), ("CLARIM_APP_SECRET", "hidden!")],
         );
-        let text = banner(&settings, "0.0.0.0:8080".parse().unwrap(), 1_124, false);
+        let text = banner(&settings, "0.0.0.0:8080", 1_124, false);
         assert_eq!(
             text,
             format!(
@@ -140,13 +154,13 @@ mod tests {
     }
 
     #[test]
-    fn development_has_a_configuration_to_paste_and_no_secret() {
+    fn in_development_the_banner_has_a_configuration_without_secret() {
         let directory = tempfile::tempdir().unwrap();
         let settings = settings(directory.path(), &[("CLARIM_SERVER_PATH", "ws/")]);
         let file = std::fs::read_to_string(settings.development.as_ref().unwrap()).unwrap();
         let secret = file.split('"').nth(5).unwrap();
         assert_eq!(secret.len(), 20);
-        let text = banner(&settings, "127.0.0.1:9000".parse().unwrap(), 50, false);
+        let text = banner(&settings, "127.0.0.1:9000", 50, false);
         let key = settings.apps[0].key.key();
         for part in [
             "    window.Echo = new Echo({\n        broadcaster: 'reverb',\n",
@@ -160,6 +174,6 @@ mod tests {
             assert!(text.contains(part), "{part:?} in {text}");
         }
         assert!(!text.contains(secret) && !text.contains('\u{1b}'));
-        assert!(banner(&settings, "[::1]:1".parse().unwrap(), 0, true).contains("wsHost: '[::1]'"));
+        assert!(banner(&settings, "[::1]:1", 0, true).contains("wsHost: '[::1]'"));
     }
 }
