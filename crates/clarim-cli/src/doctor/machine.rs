@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use clarim_bus::{Bus, Event};
+use clarim_bus::BusEvent;
 use clarim_config::Config;
 use clarim_protocol::cluster::NODE;
 use clarim_server::config::Scaling;
@@ -102,7 +102,7 @@ pub(super) async fn bus(settings: &Config) -> Finding {
         Err(_) => return down(kind, &format!("no response within {TIMEOUT:?}")),
     }
     let nodes = format!("*{NODE}*");
-    match timeout(TIMEOUT, scaling.bus.listened(&nodes)).await {
+    match timeout(TIMEOUT, scaling.bus.subjects(&nodes)).await {
         Ok(Ok(Some(subjects))) => prefixes(kind, &scaling.prefix, &subjects),
         // Listing may be forbidden.
         _ => {
@@ -117,27 +117,27 @@ pub(super) async fn bus(settings: &Config) -> Finding {
 
 /// Why a message did not come back.
 #[derive(Debug, thiserror::Error)]
-enum BusError {
-    #[error("{0}")]
-    Down(String),
+enum RoundTripError {
+    #[error(transparent)]
+    Disconnected(clarim_bus::BusError),
     #[error("it does not accept a message")]
     Lost,
 }
 
 /// Sends a message to itself, below the prefix. A user that may connect is not necessarily allowed to.
-async fn round_trip(scaling: &Scaling) -> Result<(), BusError> {
+async fn round_trip(scaling: &Scaling) -> Result<(), RoundTripError> {
     let subject = format!("{}:doctor", scaling.prefix);
     let mut connection = scaling.bus.connect();
     loop {
         match connection.next().await {
-            Event::Up => connection.subscribe(&subject),
-            Event::Subscribed { .. } => {
+            BusEvent::Connected => connection.subscribe(&subject),
+            BusEvent::Subscribed { .. } => {
                 connection.publish(&subject, Bytes::from_static(b"look"), 0)
             }
-            Event::Message { .. } => return Ok(()),
-            Event::Down(reason) => return Err(BusError::Down(reason)),
-            Event::Lost { .. } => return Err(BusError::Lost),
-            Event::Published { .. } => {}
+            BusEvent::Message { .. } => return Ok(()),
+            BusEvent::Disconnected(error) => return Err(RoundTripError::Disconnected(error)),
+            BusEvent::Lost { .. } => return Err(RoundTripError::Lost),
+            _ => {}
         }
     }
 }

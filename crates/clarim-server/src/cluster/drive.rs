@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use clarim_bus::{Bus, Event};
+use clarim_bus::{BusEvent, Connection};
 use clarim_hub::cluster::{Cluster, ClusterSettings, ClusterState, TICK, Wire};
 use clarim_hub::{BusCommand, Node};
 use clarim_protocol::cluster::NodeId;
@@ -59,8 +59,8 @@ pub(super) async fn run(plan: Plan) {
     let _ = timeout(FAREWELL, driver.leave()).await;
 }
 
-struct Driver<B> {
-    bus: B,
+struct Driver {
+    bus: Connection,
     cluster: Cluster<Inboxes>,
     node: Arc<Node<Inboxes>>,
     told: Incoming,
@@ -70,7 +70,7 @@ struct Driver<B> {
     traffic: Arc<Traffic>,
 }
 
-impl<B: Bus> Driver<B> {
+impl Driver {
     async fn drive(&mut self, mut asked: mpsc::UnboundedReceiver<Asked>) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -112,33 +112,34 @@ impl<B: Bus> Driver<B> {
         self.show();
     }
 
-    fn hear(&mut self, event: Event) {
+    fn hear(&mut self, event: BusEvent) {
         let now = self.started.elapsed();
         let wires = &mut Wires(&mut self.bus, &self.traffic);
         match event {
-            Event::Message { subject, message } => {
+            BusEvent::Message { subject, payload } => {
                 self.traffic.messages_in.add(1);
-                self.traffic.bytes_in.add(message.len() as u64);
-                self.cluster.message(&subject, &message, now, wires);
+                self.traffic.bytes_in.add(payload.len() as u64);
+                self.cluster.message(&subject, &payload, now, wires);
             }
-            Event::Published { ticket, receivers } => {
-                self.cluster.published(ticket, receivers, now);
+            BusEvent::Published { id, receivers } => {
+                self.cluster.published(id, receivers, now);
             }
-            Event::Lost { ticket } => self.cluster.lost(ticket, now),
-            Event::Subscribed { subject, is_first } => {
+            BusEvent::Lost { id } => self.cluster.lost(id, now),
+            BusEvent::Subscribed { subject, is_first } => {
                 self.cluster.subscribed(&subject, is_first, now);
             }
-            Event::Up => {
+            BusEvent::Connected => {
                 tracing::info!("the bus is connected");
                 self.cluster.up(now, wires);
                 self.show();
             }
-            Event::Down(reason) => {
-                tracing::warn!(reason, "the bus is lost; this node goes on by itself");
+            BusEvent::Disconnected(error) => {
+                tracing::warn!(code = error.code(), reason = %error, "the bus is lost; this node goes on by itself");
                 self.traffic.losses.add(1);
                 self.cluster.down(now);
                 self.show();
             }
+            _ => {}
         }
     }
 
@@ -153,8 +154,8 @@ impl<B: Bus> Driver<B> {
         let bye = self.cluster.say_bye(&mut Wires(&mut self.bus, &self.traffic));
         loop {
             match self.bus.next().await {
-                Event::Published { ticket, .. } | Event::Lost { ticket } if ticket == bye => return,
-                Event::Down(_) => return,
+                BusEvent::Published { id, .. } | BusEvent::Lost { id } if id == bye => return,
+                BusEvent::Disconnected(_) => return,
                 event => self.hear(event),
             }
         }
@@ -174,9 +175,9 @@ impl<B: Bus> Driver<B> {
 }
 
 /// The bus, as the node sees it.
-struct Wires<'a, B>(&'a mut B, &'a Traffic);
+struct Wires<'a>(&'a mut Connection, &'a Traffic);
 
-impl<B: Bus> Wire for Wires<'_, B> {
+impl Wire for Wires<'_> {
     fn subscribe(&mut self, subject: &str) {
         self.0.subscribe(subject);
     }

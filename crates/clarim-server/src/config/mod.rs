@@ -100,7 +100,7 @@ pub struct Tls {
 #[derive(Debug, Clone)]
 pub struct Scaling {
     /// Address of the bus between the nodes.
-    pub bus: clarim_bus::Address,
+    pub bus: clarim_bus::Bus,
     /// Prefix of all subjects on the bus. Nodes with the same prefix form a cluster.
     pub prefix: String,
     /// Time without a heartbeat after which a node is considered dead and its members are removed.
@@ -114,7 +114,7 @@ pub struct Scaling {
 impl Scaling {
     /// A cluster on this bus, with the default of every other setting.
     #[must_use]
-    pub fn new(bus: clarim_bus::Address) -> Self {
+    pub fn new(bus: clarim_bus::Bus) -> Self {
         Self {
             bus,
             prefix: "reverb".to_owned(),
