@@ -1,4 +1,4 @@
-//! The edge of the HTTP API: nothing behind it sees a request that isn't signed by its app.
+//! Authentication of the HTTP API: reads requests and checks the signature of their app.
 
 use std::time::Duration;
 
@@ -11,38 +11,38 @@ use hyper::{HeaderMap, Request, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::RequestBody;
-use super::answer::Refused;
+use super::response::ApiError;
 use crate::clock::since_1970;
 
 /// A request whose signature has been checked.
 #[derive(Debug)]
-pub(crate) struct Signed {
+pub(crate) struct ApiRequest {
     pub(crate) app: AppIndex,
     pub(crate) body: Bytes,
     pub(crate) headers: HeaderMap,
     params: Params<'static>,
 }
 
-/// What reading and checking a request needs to know.
+/// Limits and keys for reading requests.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Rules<'a> {
+pub(crate) struct RequestRules<'a> {
     pub(crate) apps: &'a Apps,
     pub(crate) prefix: &'a str,
     pub(crate) max_body: usize,
     pub(crate) body_timeout: Duration,
 }
 
-impl Signed {
+impl ApiRequest {
     /// Reads the body of a request to an app's API and checks its signature.
     pub(crate) async fn read(
         request: Request<impl RequestBody>,
         app_id: &str,
-        rules: Rules<'_>,
-    ) -> Result<Self, Refused> {
+        rules: RequestRules<'_>,
+    ) -> Result<Self, ApiError> {
         let app = rules.apps.find_by_id(app_id).ok_or_else(|| {
             let shown: String = app_id.chars().take(64).collect();
-            let sentence = format!("No matching application for ID [{shown}].");
-            Refused::new(StatusCode::NOT_FOUND, sentence)
+            let message = format!("No matching application for ID [{shown}].");
+            ApiError::new(StatusCode::NOT_FOUND, message)
         })?;
         let (head, body) = request.into_parts();
         let body = read_body(&head, body, rules.max_body, rules.body_timeout).await?;
@@ -55,17 +55,17 @@ impl Signed {
         };
         let params = signed
             .verify(&rules.apps.get(app).key, rules.prefix, since_1970().as_secs())
-            .map_err(|error| Refused::new(StatusCode::UNAUTHORIZED, error.to_string()))?
+            .map_err(|error| ApiError::new(StatusCode::UNAUTHORIZED, error.to_string()))?
             .into_owned();
         Ok(Self { app, body, headers: head.headers, params })
     }
 
-    /// A request of the built-in page, whose origin has been checked instead.
+    /// A request of a built-in page, for which another check replaces the signature.
     pub(crate) fn of_page(app: AppIndex, body: Bytes) -> Self {
         Self { app, body, headers: HeaderMap::new(), params: Params::default() }
     }
 
-    /// A parameter of the query.
+    /// Returns a parameter of the query.
     pub(crate) fn param(&self, name: &str) -> Option<&str> {
         self.params.get(name)
     }
@@ -77,14 +77,14 @@ pub(crate) async fn read_body(
     body: impl RequestBody,
     max: usize,
     timeout: Duration,
-) -> Result<Bytes, Refused> {
+) -> Result<Bytes, ApiError> {
     let too_large = |size: Option<u64>| {
         let size = size.map_or_else(String::new, |size| format!(" of {size} bytes"));
-        Refused::too_large(format!(
+        ApiError::too_large(format!(
             "Payload too large: the request body{size} exceeds the maximum of {max} bytes (MAX_REQUEST_SIZE)."
         ))
     };
-    // Said before a byte of it is read, where the client announces the size.
+    // Checked before the body is read, if the client announces its size.
     if let Some(size) = body.size_hint().exact()
         && size > max as u64
     {
@@ -94,8 +94,8 @@ pub(crate) async fn read_body(
     match collected {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(None)),
-        Ok(Err(error)) => Err(Refused::malformed(format!("The request body ended early: {error}"))),
-        Err(_) => Err(Refused::new(
+        Ok(Err(error)) => Err(ApiError::malformed(format!("The request body ended early: {error}."))),
+        Err(_) => Err(ApiError::new(
             StatusCode::REQUEST_TIMEOUT,
             format!("The body of {} did not arrive within {timeout:?}.", head.uri.path()),
         )),
@@ -103,17 +103,17 @@ pub(crate) async fn read_body(
 }
 
 /// Reads a JSON body.
-pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refused> {
+pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body).map_err(|error| {
         if error.is_data() {
-            Refused::invalid(format!("Invalid field in the body: {error}."))
+            ApiError::invalid(format!("Invalid field in the body: {error}."))
         } else {
-            Refused::malformed(format!("The body is not valid JSON: {error}."))
+            ApiError::malformed(format!("The body is not valid JSON: {error}."))
         }
     })
 }
 
-/// As [`parse`], of a value that borrows nothing.
-pub(crate) fn parse_owned<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
+/// Reads a JSON body into a value that borrows nothing.
+pub(crate) fn parse_owned<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     parse(body)
 }

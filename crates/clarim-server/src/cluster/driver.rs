@@ -1,0 +1,226 @@
+//! The cluster's thread: connects the node's cluster protocol with the bus and the clock.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use clarim_bus::{Bus, Event};
+use clarim_hub::cluster::{ClusterSettings, ClusterState, TICK, Wire};
+use clarim_hub::{BusCommand, Node, Outputs, cluster};
+use clarim_protocol::cluster::NodeId;
+use tokio::sync::oneshot;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::{BusTraffic, ClusterChannels, ClusterQuery};
+use crate::config::Scaling;
+use crate::sync::{BacklogReceiver, Phase, ShutdownSignal};
+
+/// Maximum number of commands handled before the other inputs get their turn.
+const BATCH: usize = 256;
+
+/// Time for a node that shuts down to say so.
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Pause between two checks whether the workers' inboxes have room again.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// The work of the cluster's thread. Made on another thread than it runs on.
+#[derive(Debug)]
+pub(crate) struct ClusterTask<S> {
+    pub(crate) scaling: Scaling,
+    pub(crate) id: NodeId,
+    pub(crate) node: Arc<Node<S>>,
+    pub(crate) channels: ClusterChannels,
+    /// The node's commands for the bus.
+    pub(crate) commands: BacklogReceiver<BusCommand>,
+    /// The node's zero of time.
+    pub(crate) started: Instant,
+    pub(crate) shutdown: ShutdownSignal,
+    /// Closed once no other part of the server needs the cluster.
+    pub(crate) users: oneshot::Receiver<()>,
+}
+
+impl<S: Outputs> ClusterTask<S> {
+    /// Connects to the bus and takes part in the cluster until the server has closed. `workers_have_room` says
+    /// whether the workers' inboxes can take more messages from the bus.
+    pub(crate) async fn run(self, workers_have_room: impl Fn() -> bool) {
+        let Self { scaling, id, node, channels, commands, started, mut shutdown, users } = self;
+        let settings = ClusterSettings {
+            prefix: scaling.prefix,
+            lease: scaling.lease,
+            deadline: scaling.deadline,
+        };
+        let mut driver = Driver {
+            bus: scaling.bus.connect(),
+            cluster: cluster::Cluster::new(node, id, settings),
+            commands,
+            started,
+            channels,
+            workers_have_room,
+        };
+        driver.cluster.start(&mut BusWire::new(&mut driver.bus, &driver.channels.traffic));
+        let ended = async {
+            shutdown.reached(Phase::Closed).await;
+            // Nothing is sent: the sender is dropped.
+            let _ = users.await;
+        };
+        tokio::select! {
+            () = driver.drive() => {}
+            () = ended => {}
+        }
+        let _ = timeout(LEAVE_TIMEOUT, driver.leave()).await;
+    }
+}
+
+struct Driver<B, S, R> {
+    bus: B,
+    cluster: cluster::Cluster<S>,
+    commands: BacklogReceiver<BusCommand>,
+    started: Instant,
+    channels: ClusterChannels,
+    workers_have_room: R,
+}
+
+impl<B: Bus, S: Outputs, R: Fn() -> bool> Driver<B, S, R> {
+    async fn drive(&mut self) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            // While the workers can't keep up, messages wait in the bus.
+            let has_room = (self.workers_have_room)();
+            tokio::select! {
+                Some(first) = self.commands.recv() => {
+                    self.execute(first);
+                    for _ in 1..BATCH {
+                        let Some(next) = self.commands.try_recv() else { break };
+                        self.execute(next);
+                    }
+                }
+                event = self.bus.next(), if has_room => self.receive(event),
+                Some(query) = self.channels.queries.recv() => self.query(query),
+                _ = tick.tick() => self.tick(),
+                () = sleep(PAUSE), if !has_room => {}
+            }
+        }
+    }
+
+    fn execute(&mut self, command: BusCommand) {
+        let now = self.started.elapsed();
+        let wire = &mut BusWire::new(&mut self.bus, &self.channels.traffic);
+        self.cluster.told(command, now, wire);
+    }
+
+    fn query(&mut self, query: ClusterQuery) {
+        let ClusterQuery { app, query, reply } = query;
+        // The receiver of the reply may be gone.
+        let then = Box::new(move |gathered| drop(reply.send(gathered)));
+        let wire = &mut BusWire::new(&mut self.bus, &self.channels.traffic);
+        self.cluster.ask((&app, query), self.started.elapsed(), wire, then);
+    }
+
+    fn tick(&mut self) {
+        let wire = &mut BusWire::new(&mut self.bus, &self.channels.traffic);
+        self.cluster.tick(self.started.elapsed(), wire);
+        self.report();
+    }
+
+    fn receive(&mut self, event: Event) {
+        let now = self.started.elapsed();
+        let traffic = &self.channels.traffic;
+        let wire = &mut BusWire::new(&mut self.bus, traffic);
+        match event {
+            Event::Message { subject, message } => {
+                traffic.messages_in.add(1);
+                traffic.bytes_in.add(message.len() as u64);
+                self.cluster.message(&subject, &message, now, wire);
+            }
+            Event::Published { ticket, receivers } => {
+                self.cluster.published(ticket, receivers, now);
+            }
+            Event::Lost { ticket } => self.cluster.lost(ticket, now),
+            Event::Subscribed { subject, is_first } => {
+                self.cluster.subscribed(&subject, is_first, now);
+            }
+            Event::Up => {
+                tracing::info!("connected to the bus");
+                self.cluster.up(now, wire);
+                self.report();
+            }
+            Event::Down(reason) => {
+                tracing::warn!(
+                    reason,
+                    "lost the connection to the bus; this node serves only its own clients until it is back"
+                );
+                traffic.losses.add(1);
+                self.cluster.down(now);
+                self.report();
+            }
+        }
+    }
+
+    /// Sends the remaining commands, and tells the other nodes that this one leaves, so that they need not wait
+    /// for the end of its lease.
+    async fn leave(&mut self) {
+        while let Some(command) = self.commands.try_recv() {
+            self.execute(command);
+        }
+        if !self.cluster.state().is_up {
+            return;
+        }
+        let wire = &mut BusWire::new(&mut self.bus, &self.channels.traffic);
+        let leave_ticket = self.cluster.say_bye(wire);
+        loop {
+            match self.bus.next().await {
+                Event::Published { ticket, .. } | Event::Lost { ticket }
+                    if ticket == leave_ticket =>
+                {
+                    return;
+                }
+                Event::Down(_) => return,
+                event => self.receive(event),
+            }
+        }
+    }
+
+    /// Updates the state that handles show.
+    fn report(&self) {
+        let state: ClusterState = self.cluster.state();
+        let channels = &self.channels;
+        channels.state.send_if_modified(|shown| std::mem::replace(shown, state) != state);
+        let mut nodes: Vec<NodeId> = self.cluster.peers().collect();
+        nodes.sort_unstable();
+        channels.nodes.send_if_modified(|shown| {
+            let is_changed = *shown != nodes;
+            *shown = nodes;
+            is_changed
+        });
+    }
+}
+
+/// The bus as the cluster protocol uses it. Counts what is sent.
+struct BusWire<'a, B> {
+    bus: &'a mut B,
+    traffic: &'a BusTraffic,
+}
+
+impl<'a, B> BusWire<'a, B> {
+    fn new(bus: &'a mut B, traffic: &'a BusTraffic) -> Self {
+        Self { bus, traffic }
+    }
+}
+
+impl<B: Bus> Wire for BusWire<'_, B> {
+    fn subscribe(&mut self, subject: &str) {
+        self.bus.subscribe(subject);
+    }
+
+    fn unsubscribe(&mut self, subject: &str) {
+        self.bus.unsubscribe(subject);
+    }
+
+    fn publish(&mut self, subject: &str, message: Bytes, ticket: u64) {
+        self.traffic.messages_out.add(1);
+        self.traffic.bytes_out.add(message.len() as u64);
+        self.bus.publish(subject, message, ticket);
+    }
+}
