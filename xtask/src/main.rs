@@ -129,7 +129,7 @@ fn doc() -> Result<()> {
 }
 
 fn vue() -> Result<()> {
-    cargo(&["build", "-p", "clarim-server"])?;
+    cargo(&["build", "-p", "clarim-cli"])?;
     command("npm", &["test"]).current_dir(root().join("packages/vue")).run()
 }
 
@@ -139,12 +139,12 @@ fn image() -> Result<()> {
         println!("skipped: {} is not installed", setup::IMAGE);
         return Ok(());
     }
-    let args = ["build", "--release", "--locked", "--target", setup::IMAGE, "-p", "clarim-server"];
+    let args = ["build", "--release", "--locked", "--target", setup::IMAGE, "-p", "clarim-cli"];
     run::cargo_command(&args).env("CARGO_PROFILE_RELEASE_DEBUG", "none").run()
 }
 
 fn e2e() -> Result<()> {
-    cargo(&["build", "-p", "clarim-server", "-p", "clarim-demo"])?;
+    cargo(&["build", "-p", "clarim-cli", "-p", "clarim-demo"])?;
     command("npm", &["test"]).current_dir(root().join("apps/demo/web")).run()?;
     command("npm", &["test"]).current_dir(root().join("e2e")).run()
 }
@@ -181,7 +181,7 @@ fn bench() -> Result<()> {
 
 /// Runs the load generator on what users get.
 fn measure(args: &[&str]) -> Result<()> {
-    cargo(&["build", "--release", "-p", "clarim-server", "-p", "clarim-bench"])?;
+    cargo(&["build", "--release", "-p", "clarim-cli", "-p", "clarim-bench"])?;
     let binary = root().join("target/release/clarim-bench");
     let Some(binary) = binary.to_str() else { bail!("the path {} is no UTF-8", binary.display()) };
     command(binary, args).run()

@@ -18,7 +18,7 @@ mod web;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use clarim::embedded::{App as ServerApp, Server, ServerSettings};
+use clarim::embedded::{App as ServerApp, Server, ServerConfig};
 use clarim::notification::Notifications;
 use clarim::types::Types;
 use clarim::{Clarim, Connection};
@@ -57,7 +57,7 @@ fn broadcasting(settings: clarim::Settings) -> Result<Clarim> {
     // Nobody else signs with it, and nothing that is signed outlives the process.
     let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
     let app = ServerApp::new("demo", "demo-key", secret);
-    let server = ServerSettings { drain: parts::DRAIN, ..ServerSettings::default() };
+    let server = ServerConfig { drain: parts::DRAIN, ..ServerConfig::default() };
     let server = Server::without_port(server, vec![app.clone()])
         .context("the embedded server cannot be started")?;
     Ok(Clarim::with_server(settings, server, &app))

@@ -1,42 +1,28 @@
-//! The server: sockets, workers, HTTP API.
+//! A Pusher-compatible broadcasting server as a library: sockets, workers, HTTP API.
 
-mod accept;
-mod apps_database;
-pub mod cli;
-mod client;
+#[cfg(not(unix))]
+compile_error!("clarim-server runs on Linux and macOS; on Windows, use WSL 2 or a container");
+
 mod clock;
 mod cluster;
-mod console;
-mod doctor;
-mod engine;
+pub mod config;
 mod events;
 mod http;
-mod inbox;
+#[cfg(feature = "inspector")]
 mod inspector;
-mod lag;
-mod listen;
-mod log;
-mod metrics;
-mod open_files;
-mod outbox;
-mod phase;
-mod publisher;
-mod pulse;
-mod queue;
-pub mod run_file;
+mod net;
+mod observability;
+mod redact;
+mod runtime;
 mod server;
-pub mod settings;
-mod sockets;
-mod tls;
-mod traces;
-mod traffic;
-mod transport;
+mod sync;
+#[cfg(feature = "webhooks")]
 mod webhooks;
-mod worker;
 
 pub use clarim_hub::app::App;
 pub use clarim_protocol::{ChannelName, SocketId};
-pub use events::{Ended, Events, ServerEvent};
-pub use http::HttpService;
-pub use publisher::{PublishError, Publisher};
-pub use server::{ServedApps, Server};
+pub use events::{Events, ServerEvent};
+pub use http::{PublishError, Publisher};
+pub use observability::TARGET as TRAFFIC_TARGET;
+pub use runtime::{Ended, Liveness};
+pub use server::{BoundServer, HttpService, ServedApps, Server, StartError};

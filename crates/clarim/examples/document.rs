@@ -8,7 +8,7 @@ use axum::response::Html;
 use axum::routing::get;
 use clarim::Clarim;
 use clarim::authorization::{Channels, Member};
-use clarim::embedded::{App, ServerSettings};
+use clarim::embedded::{App, ServerConfig};
 use tokio::net::TcpListener;
 
 /// Who makes a request; in an application, of a session or a token.
@@ -19,7 +19,7 @@ struct User {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let apps = vec![App::new("1", "document-key", "document-secret")];
-    let clarim = Clarim::embedded(ServerSettings::default(), apps)?;
+    let clarim = Clarim::embedded(ServerConfig::default(), apps)?;
     let channels = Channels::new().presence("documents.{id}", |user: User, id: u32| {
         // There is one document, and everybody may write in it.
         (id == 1).then(|| Member::new(user.name))

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Html;
 use axum::routing::{get, post};
-use clarim::embedded::{App, ServerSettings};
+use clarim::embedded::{App, ServerConfig};
 use clarim::{Broadcast, Clarim};
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -22,7 +22,7 @@ pub(crate) struct Greeting {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let apps = vec![App::new("1", "hello-key", "hello-secret")];
-    let clarim = Clarim::embedded(ServerSettings::default(), apps)?;
+    let clarim = Clarim::embedded(ServerConfig::default(), apps)?;
     let app = Router::new()
         .route("/", get(|| async { Html(PAGE) }))
         .route("/hello", post(hello))

@@ -107,11 +107,11 @@ impl Clarim {
     /// ```no_run
     /// use axum::Router;
     /// use clarim::Clarim;
-    /// use clarim::embedded::{App, ServerSettings};
+    /// use clarim::embedded::{App, ServerConfig};
     ///
     /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
     /// let app = App::new("100001", "key", "secret");
-    /// let clarim = Clarim::embedded(ServerSettings::default(), vec![app])?;
+    /// let clarim = Clarim::embedded(ServerConfig::default(), vec![app])?;
     /// let router = Router::new().merge(clarim.routes());
     /// let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
     /// axum::serve(listener, router).await?;
@@ -123,7 +123,7 @@ impl Clarim {
     /// Without an app.
     #[cfg(feature = "embedded")]
     pub fn embedded(
-        server: clarim_server::settings::ServerSettings,
+        server: clarim_server::config::ServerConfig,
         apps: Vec<clarim_server::App>,
     ) -> Result<Self, Error> {
         let app = first(&apps)?;
@@ -135,12 +135,12 @@ impl Clarim {
     /// What the settings say of the server is taken from it.
     ///
     /// ```no_run
-    /// use clarim::embedded::{App, Server, ServerSettings};
+    /// use clarim::embedded::{App, Server, ServerConfig};
     /// use clarim::{Clarim, Settings};
     ///
     /// let app = App::new("100001", "key", "secret");
     /// // With a port of its own
-    /// let server = Server::start(ServerSettings::default(), vec![app.clone()], false)?;
+    /// let server = Server::start(ServerConfig::default(), vec![app.clone()], false)?;
     /// let clarim = Clarim::with_server(Settings::default(), server, &app);
     /// # Ok::<(), std::io::Error>(())
     /// ```
@@ -167,7 +167,7 @@ impl Clarim {
     /// The server's routes for the application's router: `/app/{key}`, to which clients connect (those
     /// without WebSockets to `/pusher/app/{key}/…`), and `/apps/{id}/…`, where other backends publish. To be
     /// merged, not nested, for requests are signed with their whole path; a prefix is
-    /// [`ServerSettings::path`](clarim_server::settings::ServerSettings::path). Without a server in this
+    /// [`ServerConfig::path`](clarim_server::config::ServerConfig::path). Without a server in this
     /// process there are none.
     #[cfg(feature = "embedded")]
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> axum::Router<S> {
@@ -184,19 +184,13 @@ impl Clarim {
             .route(&format!("{path}/apps/{{*rest}}"), answer)
     }
 
-    #[cfg(feature = "embedded")]
+    #[cfg(feature = "config")]
     fn embedded_from_env(settings: Settings) -> Result<Self, Error> {
-        use clarim_server::settings::{Flags, Settings as Server, Surroundings};
-        let found = Server::load(&Flags::default(), &Surroundings::current()).map_err(broken)?;
+        use clarim_config::{Config, ConfigSources, Flags};
+        let found =
+            Config::load(&Flags::default(), &ConfigSources::of_process()).map_err(broken)?;
         for warning in &found.warnings {
             tracing::warn!("{warning}");
-        }
-        if found.apps_database.is_some() {
-            // Only where something else asks for clarim-server's feature `sql`; otherwise it is refused.
-            return Err(broken(
-                "APPS_DATABASE_URL is for the program `clarim`; within an application, give it apps by the \
-                 settings or by Server::apps",
-            ));
         }
         let app = first(&found.apps)?;
         let server =
@@ -204,7 +198,7 @@ impl Clarim {
         Ok(Self::with_server(settings, server, &app))
     }
 
-    #[cfg(not(feature = "embedded"))]
+    #[cfg(not(feature = "config"))]
     fn embedded_from_env(_: Settings) -> Result<Self, Error> {
         Err(needs_feature())
     }
@@ -381,7 +375,8 @@ fn over_the_bus(_: &Settings) -> Result<Arc<dyn Publisher>, Error> {
 fn needs_feature() -> Error {
     Error::Setting {
         name: "BROADCAST_CONNECTION".to_owned(),
-        what: "embedded needs the feature `embedded` of the crate clarim, and Clarim::embedded or Clarim::from_env"
+        what: "embedded needs the feature `embedded` of the crate clarim and Clarim::embedded, or the feature `config` \
+               and Clarim::from_env"
             .to_owned(),
     }
 }

@@ -66,12 +66,12 @@
 //! # use axum::Router;
 //! # use clarim::Clarim;
 //! # fn app(_: Clarim) -> Result<Router, clarim::Error> { Ok(Router::new()) }
-//! use clarim::embedded::{App, ServerSettings};
+//! use clarim::embedded::{App, ServerConfig};
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let app_of_server = App::new("100001", "my-key", "my-secret");
-//!     let clarim = Clarim::embedded(ServerSettings::default(), vec![app_of_server])?;
+//!     let clarim = Clarim::embedded(ServerConfig::default(), vec![app_of_server])?;
 //!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
 //!     let routes = clarim.routes();
 //!     axum::serve(listener, app(clarim)?.merge(routes)).await?;
@@ -190,7 +190,7 @@ pub mod embedded {
     //! What [`Clarim::embedded`](crate::Clarim::embedded) and
     //! [`Clarim::with_server`](crate::Clarim::with_server) take.
 
-    pub use clarim_server::settings::ServerSettings;
+    pub use clarim_server::config::ServerConfig;
     pub use clarim_server::{App, Ended, Events, Server, ServerEvent};
 }
 

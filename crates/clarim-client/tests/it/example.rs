@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use clarim_server::settings::{ServerSettings, Tls};
+use clarim_server::config::{ServerConfig, Tls};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
@@ -23,7 +23,7 @@ async fn listen_speaks_tls_with_a_server_whose_certificate_it_is_told_to_trust()
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
     let trusted = cert.to_str().unwrap().to_owned();
     let tls = Some(Tls { cert, key });
-    let world = World::start_with(ServerSettings { tls, port: 0, ..ServerSettings::default() });
+    let world = World::start_with(ServerConfig { tls, port: 0, ..ServerConfig::default() });
     listens(&world, &[("REVERB_SCHEME", "https"), ("SSL_CERT_FILE", &trusted)]).await;
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clarim_client::{Channel, Client, KeyAuthorizer, Options, Update};
 use clarim_protocol::rest::Event;
-use clarim_server::settings::ServerSettings;
+use clarim_server::config::ServerConfig;
 use clarim_server::{App, Server};
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
@@ -32,12 +32,12 @@ impl World {
     }
 
     pub(crate) fn start_at(port: u16) -> Self {
-        Self::start_with(ServerSettings { port, ..ServerSettings::default() })
+        Self::start_with(ServerConfig { port, ..ServerConfig::default() })
     }
 
-    pub(crate) fn start_with(settings: ServerSettings) -> Self {
+    pub(crate) fn start_with(settings: ServerConfig) -> Self {
         let (host, drain) = ("127.0.0.1".to_owned(), Duration::ZERO);
-        let settings = ServerSettings { host, drain, ..settings };
+        let settings = ServerConfig { host, drain, ..settings };
         Self(Server::start(settings, vec![App::new("1", "key", "secret")], false).unwrap())
     }
 

@@ -17,7 +17,7 @@ const SEND_BUFFER: usize = 256 << 10;
 
 /// Listening sockets of one address, one for each worker.
 #[derive(Debug)]
-pub struct Listeners {
+pub(crate) struct Listeners {
     pub(crate) address: SocketAddr,
     pub(crate) sockets: Vec<TcpListener>,
 }
@@ -64,12 +64,6 @@ impl Listeners {
         }
         sockets.insert(0, first);
         Ok(Self { address, sockets })
-    }
-
-    /// The address, with the port that the system chose for port 0.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
     }
 }
 

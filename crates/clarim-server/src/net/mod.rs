@@ -9,8 +9,7 @@ pub(crate) mod platform;
 mod tls;
 mod transport;
 
-pub use listen::Listeners;
-pub(crate) use listen::{set_options, watch};
+pub(crate) use listen::{Listeners, set_options, watch};
 pub(crate) use outbox::{OVERHEAD, Outbox, Shared, Written};
-pub(crate) use tls::{Certificate, TlsAcceptor, TlsStream, into_transport, is_http2};
+pub(crate) use tls::{Certificate, TlsAcceptor, into_transport, is_http2};
 pub(crate) use transport::Transport;

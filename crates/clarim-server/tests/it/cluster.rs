@@ -1,7 +1,7 @@
 //! Two nodes in one process, on a bus that is in it too.
 
 use clarim_bus::MemoryBus;
-use clarim_server::settings::Scaling;
+use clarim_server::config::Scaling;
 use serde_json::json;
 
 use crate::support::{Setup, app};

@@ -1,7 +1,7 @@
 //! What happens on a server is told to the program that runs it.
 
 use clarim_bus::MemoryBus;
-use clarim_server::settings::Scaling;
+use clarim_server::config::Scaling;
 use clarim_server::{ChannelName, Ended, Events, ServerEvent, SocketId};
 use serde_json::json;
 use tokio_websockets::Message;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use clarim_bus::MemoryBus;
-use clarim_server::settings::{Scaling, Webhook};
+use clarim_server::config::{Scaling, Webhook};
 use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, HOST};

@@ -12,7 +12,7 @@ use clarim_hub::app::App;
 use clarim_protocol::auth::AppKey;
 use clarim_protocol::{SocketId, rest};
 use clarim_server::Server;
-use clarim_server::settings::{Scaling, ServerSettings, Tls, Token, Webhook};
+use clarim_server::config::{Scaling, ServerConfig, Tls, Token, Webhook};
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
@@ -77,8 +77,8 @@ impl Default for Setup {
 
 impl Setup {
     /// The only place that knows the server's own settings.
-    fn settings(self) -> ServerSettings {
-        ServerSettings {
+    fn settings(self) -> ServerConfig {
+        ServerConfig {
             host: "127.0.0.1".to_owned(),
             port: 0,
             path: self.path.to_owned(),
@@ -95,7 +95,7 @@ impl Setup {
             events: self.events,
             traces: self.traces.map(|url| url.parse().unwrap()),
             scaling: self.scaling,
-            ..ServerSettings::default()
+            ..ServerConfig::default()
         }
     }
 

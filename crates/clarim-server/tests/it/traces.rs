@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clarim_bus::MemoryBus;
-use clarim_server::settings::Scaling;
+use clarim_server::config::Scaling;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;

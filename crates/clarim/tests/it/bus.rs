@@ -6,7 +6,7 @@ use clarim::queue::Worker;
 use clarim::{Clarim, Delivery, Error, Settings};
 use clarim_bus::Address;
 use clarim_server::Server;
-use clarim_server::settings::{Scaling, ServerSettings};
+use clarim_server::config::{Scaling, ServerConfig};
 use clarim_testing::{nats, redis};
 use serde_json::json;
 
@@ -28,7 +28,7 @@ fn settings(url: &str, more: &[(&'static str, &str)]) -> Settings {
 
 fn node(url: &str) -> World {
     let scaling = Some(Scaling::new(Address::parse(url).unwrap()));
-    let settings = ServerSettings { scaling, ..server_settings() };
+    let settings = ServerConfig { scaling, ..server_settings() };
     World(Server::start(settings, vec![app()], false).unwrap())
 }
 

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::routing::get;
 use clarim::{Clarim, Settings};
-use clarim_server::settings::ServerSettings;
+use clarim_server::config::ServerConfig;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,7 +13,7 @@ use tokio_websockets::{ClientBuilder, Message};
 
 use crate::support::{Client, TIMEOUT, app, server_settings, settings_for};
 
-fn embedded(settings: ServerSettings) -> (Clarim, Router) {
+fn embedded(settings: ServerConfig) -> (Clarim, Router) {
     let clarim = Clarim::embedded(settings, vec![app()]).unwrap();
     let router = Router::new().route("/", get(|| async { "home" })).merge(clarim.routes());
     (clarim, router)
@@ -96,7 +96,7 @@ async fn a_frame_right_behind_the_handshake_is_not_lost() {
 
 #[tokio::test]
 async fn a_prefix_is_part_of_what_is_signed() {
-    let settings = ServerSettings { path: "/ws".to_owned(), ..server_settings() };
+    let settings = ServerConfig { path: "/ws".to_owned(), ..server_settings() };
     let (clarim, router) = embedded(settings);
     let port = serve(router).await;
     let elsewhere = Settings { path: "/ws".to_owned(), ..settings_for(port) };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clarim::{Clarim, Settings};
 use clarim_protocol::SocketId;
 use clarim_protocol::auth::AppKey;
-use clarim_server::settings::ServerSettings;
+use clarim_server::config::ServerConfig;
 use clarim_server::{App, Server};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -29,9 +29,9 @@ pub(crate) fn app_key() -> AppKey {
     AppKey::new("reverb-key", "reverb-secret")
 }
 
-pub(crate) fn server_settings() -> ServerSettings {
+pub(crate) fn server_settings() -> ServerConfig {
     let (host, drain) = ("127.0.0.1".to_owned(), Duration::ZERO);
-    ServerSettings { host, port: 0, drain, ..ServerSettings::default() }
+    ServerConfig { host, port: 0, drain, ..ServerConfig::default() }
 }
 
 /// A server, stopped at the end of the test.

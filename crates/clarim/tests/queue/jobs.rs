@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clarim::queue::{NewJob, State};
 use clarim::{Clarim, Delivery, Error, Settings};
-use clarim_server::settings::ServerSettings;
+use clarim_server::config::ServerConfig;
 use tokio::sync::oneshot;
 
 use crate::stores::Store;
@@ -159,7 +159,7 @@ async fn a_payload_over_the_servers_limit_fails_at_once_with_size_and_limit(stor
     known.limits.event_data_bytes = 10;
     let host = "127.0.0.1".to_owned();
     let (port, drain) = (0, Duration::ZERO);
-    let settings = ServerSettings { host, port, drain, ..ServerSettings::default() };
+    let settings = ServerConfig { host, port, drain, ..ServerConfig::default() };
     let server = clarim_server::Server::start(settings, vec![known], false).unwrap();
     let port = server.address().unwrap().port();
     let queue = store.connection();
