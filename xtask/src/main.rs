@@ -153,7 +153,7 @@ fn e2e() -> Result<()> {
 const FUZZ_SECONDS: u32 = 20;
 
 fn fuzz() -> Result<()> {
-    for target in ["frame", "session", "words"] {
+    for target in ["frame", "session", "cluster"] {
         let limit = format!("-max_total_time={FUZZ_SECONDS}");
         cargo(&["fuzz", "run", "--sanitizer", "none", target, "--", &limit, "-rss_limit_mb=2048"])?;
     }

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use clarim_bus::{Bus, Event};
 use clarim_hub::cluster::{ClusterSettings, ClusterState, TICK, Wire};
-use clarim_hub::{BusCommand, Node, Outputs, cluster};
+use clarim_hub::{BusCommand, DeliveryAck, Node, OutputSink, cluster};
 use clarim_protocol::cluster::NodeId;
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::{BusTraffic, ClusterChannels, ClusterQuery};
+use super::{BusTraffic, ClusterChannels, ClusterHost, ClusterQuery};
 use crate::config::Scaling;
 use crate::sync::{BacklogReceiver, Phase, ShutdownSignal};
 
@@ -40,10 +40,9 @@ pub(crate) struct ClusterTask<S> {
     pub(crate) users: oneshot::Receiver<()>,
 }
 
-impl<S: Outputs> ClusterTask<S> {
-    /// Connects to the bus and takes part in the cluster until the server has closed. `workers_have_room` says
-    /// whether the workers' inboxes can take more messages from the bus.
-    pub(crate) async fn run(self, workers_have_room: impl Fn() -> bool) {
+impl<S: OutputSink + ClusterHost> ClusterTask<S> {
+    /// Connects to the bus and takes part in the cluster until the server has closed.
+    pub(crate) async fn run(self) {
         let Self { scaling, id, node, channels, commands, started, mut shutdown, users } = self;
         let settings = ClusterSettings {
             prefix: scaling.prefix,
@@ -52,11 +51,11 @@ impl<S: Outputs> ClusterTask<S> {
         };
         let mut driver = Driver {
             bus: scaling.bus.connect(),
-            cluster: cluster::Cluster::new(node, id, settings),
+            cluster: cluster::Cluster::new(node.clone(), id, settings),
+            node,
             commands,
             started,
             channels,
-            workers_have_room,
         };
         driver.cluster.start(&mut BusWire::new(&mut driver.bus, &driver.channels.traffic));
         let ended = async {
@@ -72,22 +71,22 @@ impl<S: Outputs> ClusterTask<S> {
     }
 }
 
-struct Driver<B, S, R> {
+struct Driver<B, S> {
     bus: B,
     cluster: cluster::Cluster<S>,
+    node: Arc<Node<S>>,
     commands: BacklogReceiver<BusCommand>,
     started: Instant,
     channels: ClusterChannels,
-    workers_have_room: R,
 }
 
-impl<B: Bus, S: Outputs, R: Fn() -> bool> Driver<B, S, R> {
+impl<B: Bus, S: OutputSink + ClusterHost> Driver<B, S> {
     async fn drive(&mut self) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // While the workers can't keep up, messages wait in the bus.
-            let has_room = (self.workers_have_room)();
+            let has_room = self.node.sink().workers_have_room();
             tokio::select! {
                 Some(first) = self.commands.recv() => {
                     self.execute(first);
@@ -107,7 +106,7 @@ impl<B: Bus, S: Outputs, R: Fn() -> bool> Driver<B, S, R> {
     fn execute(&mut self, command: BusCommand) {
         let now = self.started.elapsed();
         let wire = &mut BusWire::new(&mut self.bus, &self.channels.traffic);
-        self.cluster.told(command, now, wire);
+        self.cluster.execute(command, now, wire);
     }
 
     fn query(&mut self, query: ClusterQuery) {
@@ -115,7 +114,7 @@ impl<B: Bus, S: Outputs, R: Fn() -> bool> Driver<B, S, R> {
         // The receiver of the reply may be gone.
         let then = Box::new(move |gathered| drop(reply.send(gathered)));
         let wire = &mut BusWire::new(&mut self.bus, &self.channels.traffic);
-        self.cluster.ask((&app, query), self.started.elapsed(), wire, then);
+        self.cluster.ask(&app, query, self.started.elapsed(), wire, then);
     }
 
     fn tick(&mut self) {
@@ -132,7 +131,8 @@ impl<B: Bus, S: Outputs, R: Fn() -> bool> Driver<B, S, R> {
             Event::Message { subject, message } => {
                 traffic.messages_in.add(1);
                 traffic.bytes_in.add(message.len() as u64);
-                self.cluster.message(&subject, &message, now, wire);
+                let ack = traced_delivery(&self.cluster, &self.node, &subject, &message);
+                self.cluster.message(&subject, &message, ack.as_ref(), now, wire);
             }
             Event::Published { ticket, receivers } => {
                 self.cluster.published(ticket, receivers, now);
@@ -168,7 +168,7 @@ impl<B: Bus, S: Outputs, R: Fn() -> bool> Driver<B, S, R> {
             return;
         }
         let wire = &mut BusWire::new(&mut self.bus, &self.channels.traffic);
-        let leave_ticket = self.cluster.say_bye(wire);
+        let leave_ticket = self.cluster.say_goodbye(wire);
         loop {
             match self.bus.next().await {
                 Event::Published { ticket, .. } | Event::Lost { ticket }
@@ -195,6 +195,17 @@ impl<B: Bus, S: Outputs, R: Fn() -> bool> Driver<B, S, R> {
             is_changed
         });
     }
+}
+
+/// Starts the span of an event that is traced.
+fn traced_delivery<S: OutputSink + ClusterHost>(
+    cluster: &cluster::Cluster<S>,
+    node: &Node<S>,
+    subject: &str,
+    message: &[u8],
+) -> Option<DeliveryAck> {
+    let (channel, trace) = cluster.trace_of(subject, message)?;
+    node.sink().start_delivery(&node.apps().get(channel.app).id, channel.name.as_str(), trace)
 }
 
 /// The bus as the cluster protocol uses it. Counts what is sent.

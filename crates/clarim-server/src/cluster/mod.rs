@@ -6,13 +6,24 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clarim_hub::DeliveryAck;
 use clarim_hub::cluster::{ClusterState, Gathered};
-use clarim_protocol::cluster::{NodeId, Query};
+use clarim_protocol::cluster::{NodeId, Query, Trace};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::Scaling;
 use crate::sync::Counter;
 pub(crate) use driver::ClusterTask;
+
+/// The parts of the server that a cluster's thread uses.
+pub(crate) trait ClusterHost {
+    /// Whether the workers' inboxes can take more messages from the bus.
+    fn workers_have_room(&self) -> bool;
+
+    /// Starts the span of a traced event that came over the bus. The workers hold the returned value until they
+    /// have delivered the event.
+    fn start_delivery(&self, app: &str, channel: &str, trace: Trace) -> Option<DeliveryAck>;
+}
 
 /// Maximum size of the backlog for the bus, in bytes. Publishers wait while it is exceeded.
 pub(crate) const MAX_BACKLOG: usize = 64 << 20;

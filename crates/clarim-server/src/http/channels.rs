@@ -40,8 +40,8 @@ impl Directory<'_> {
         let mut value = self.node.channel(key, self.now);
         let name = key.name.as_str();
         let others = self.query(key.app, Query::Channel(name.to_owned().into())).await;
-        if let Some((subscriptions, users)) = others.channels.get(name) {
-            add(&mut value, *subscriptions, *users);
+        if let Some(counts) = others.channels.get(name) {
+            add(&mut value, counts.subscriptions, counts.users);
         }
         value.cached = value.cached.or(others.cached);
         Found { value, is_partial: others.is_partial }
@@ -57,8 +57,8 @@ impl Directory<'_> {
         let mut value: BTreeMap<_, _> =
             local.map(|(name, state)| (name.as_str().to_owned(), state)).collect();
         let others = self.query(app, Query::Channels(prefix.to_owned().into())).await;
-        for (name, (subscriptions, users)) in others.channels {
-            add(value.entry(name).or_default(), subscriptions, users);
+        for (name, counts) in others.channels {
+            add(value.entry(name).or_default(), counts.subscriptions, counts.users);
         }
         Found { value, is_partial: others.is_partial }
     }

@@ -218,7 +218,7 @@ impl<'a> Publisher<'a> {
         if let Some(down_for) = strict_cluster.and_then(Cluster::down_for) {
             return Err(PublishError::BusDown { down_for });
         }
-        if !self.node.post().wait_for_room().await {
+        if !self.node.sink().wait_for_room().await {
             return Err(PublishError::OverCapacity);
         }
         let (delivered, all_delivered) = oneshot::channel::<bool>();
@@ -261,7 +261,7 @@ impl<'a> Publisher<'a> {
             name: event.name,
             data: event.data.get(),
         };
-        self.node.post().observers.notify(|observer| observer.published(event));
+        self.node.sink().observers.notify(|observer| observer.published(event));
     }
 
     fn start_span(
@@ -270,7 +270,7 @@ impl<'a> Publisher<'a> {
         count: usize,
         headers: Option<&HeaderMap>,
     ) -> Option<Box<dyn PublishSpan + 'a>> {
-        let tracer = self.node.post().tracer.as_ref()?;
+        let tracer = self.node.sink().tracer.as_ref()?;
         let first = events.first()?.channels.first()?;
         let app = &self.app(first.app).id;
         let publish = TracedPublish { app, channel: first.name.as_str(), count };

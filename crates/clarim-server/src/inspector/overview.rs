@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use clarim_hub::Totals;
+use clarim_protocol::ChannelKind;
 use serde_json::{Map, Value, json};
 
 use super::Inspector;
@@ -43,7 +43,8 @@ fn describe(http: &Http, inspector: &Inspector) -> Value {
     let connections: Vec<Value> =
         apps.counts().map(|(app, count)| json!({ "app": app.id, "connections": count })).collect();
     let totals = http.node.totals();
-    let kinds: Map<String, Value> = Totals::KINDS
+    let kinds: Map<String, Value> = ChannelKind::ALL
+        .map(ChannelKind::label)
         .into_iter()
         .zip(totals.channels)
         .map(|(kind, count)| (kind.to_owned(), count.into()))
@@ -62,7 +63,7 @@ fn describe(http: &Http, inspector: &Inspector) -> Value {
         "bytes_in": sum(|counters| &counters.bytes_received),
         "bytes_out": sum(|counters| &counters.bytes_sent),
         "outbox_bytes": sum(|counters| &counters.outbox_bytes),
-        "inbox_bytes": http.node.post().inboxes.bytes().iter().sum::<usize>(),
+        "inbox_bytes": http.node.sink().inboxes.bytes().iter().sum::<usize>(),
         "publishes": publishes(counters),
         "webhooks": {
             "sent": webhooks.sent, "failed": webhooks.failed, "dropped": webhooks.dropped,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use clarim_hub::{Rejected, Totals};
+use clarim_protocol::ChannelKind;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeCounterValue, MetricEncoder, NoLabelSet, text,
@@ -105,7 +106,7 @@ impl Scrape {
         let help = "Refused connections, by close code";
         sheet.counters("clarim_connections_refused", help, "code", refused)?;
         let channels = self.totals.channels.map(|count| count as u64);
-        let channels = Totals::KINDS.into_iter().zip(channels);
+        let channels = ChannelKind::ALL.map(ChannelKind::label).into_iter().zip(channels);
         sheet.gauges("clarim_channels", "Channels with subscribers", "kind", channels)?;
         let subscriptions = self.totals.subscriptions as u64;
         sheet.gauge("clarim_subscriptions", "Subscriptions of connections", subscriptions)?;
@@ -214,7 +215,7 @@ fn bus(cluster: &Cluster, sheet: &mut Sheet<'_>) -> fmt::Result {
     let help = "Messages the bus did not accept; their content stayed on this node";
     sheet.counter("clarim_bus_messages_lost", help, state.lost)?;
     let help = "Unreadable messages on this cluster's subjects";
-    sheet.counter("clarim_bus_rubbish", help, state.rubbish)
+    sheet.counter("clarim_bus_rubbish", help, state.invalid)
 }
 
 /// CPU time of a thread of this process; 0 where the system does not report it.

@@ -100,7 +100,7 @@ impl Engine {
         Ok(Self {
             hub: Worker::new(id, node.clone()),
             sockets: SocketTable::new(outbox_bytes, compression, counters.clone()),
-            inbox: node.post().inboxes.of(id),
+            inbox: node.sink().inboxes.of(id),
             messages: Vec::new(),
             latency: DeliveryLatency::default(),
             poll: Poll::new()?,
@@ -153,7 +153,7 @@ impl Engine {
     }
 
     fn observe(&self, notify: impl Fn(&dyn Observer)) {
-        self.hub.node().post().observers.notify(notify);
+        self.hub.node().sink().observers.notify(notify);
     }
 
     /// Does the work that is due, within limits. Returns whether there is more.
@@ -399,7 +399,8 @@ impl Engine {
         if let Some((app, _)) = self.hub.describe(id) {
             self.observe(|observer| observer.received(app, socket_id, text));
         }
-        self.hub.receive(id, text, now, &mut self.sockets);
+        let has_room = self.hub.node().sink().has_room();
+        self.hub.receive(id, text, now, has_room, &mut self.sockets);
         self.observe(|observer| observer.handled(socket_id));
         // A subscription takes effect by a message in this worker's own inbox.
         self.process_inbox();
@@ -455,7 +456,7 @@ impl Engine {
             }
             self.observe(|observer| observer.closing(app, socket_id, closing));
         }
-        self.hub.depart(id, self.sockets.now);
+        self.hub.leave_all(id, self.sockets.now);
         self.report_end(id, closing.into());
         self.process_inbox();
     }
@@ -474,7 +475,7 @@ impl Engine {
         }
         if is_lost {
             self.counters.count_end(Ended::Lost);
-            self.hub.depart(id, self.sockets.now);
+            self.hub.leave_all(id, self.sockets.now);
             self.report_end(id, Ended::Lost);
         }
         if let Some((app, socket_id)) = self.hub.describe(id) {

@@ -142,7 +142,7 @@ mod tests {
     fn message(bytes: usize) -> WorkerMessage {
         let frame = clarim_protocol::Frame::text(&vec![b'x'; bytes]);
         let connection = clarim_hub::ConnectionId(0);
-        WorkerMessage::Tell { connection, socket_id: "1.1".parse().unwrap(), frame }
+        WorkerMessage::Send { connection, socket_id: "1.1".parse().unwrap(), frame }
     }
 
     #[test]

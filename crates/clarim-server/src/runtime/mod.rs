@@ -26,4 +26,4 @@ pub(crate) use observer::{
 };
 pub(crate) use origins::{OriginId, Origins};
 pub(crate) use query::{ConnectionPage, ConnectionRow, PAGE_SIZE, Selection, WorkerQuery};
-pub(crate) use sink::{BusSender, Sink};
+pub(crate) use sink::Sink;

@@ -3,11 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use clarim_hub::{
-    Apps, BusCommand, ChannelEvent, ChannelKey, ConnectionEvent, DeliveryAck, Migration, Outputs,
-    WorkerId, WorkerMessage,
-};
-use clarim_protocol::cluster::{NodeId, Trace};
+use clarim_hub::{BusCommand, Output, OutputSink};
 use tokio::time::{Instant, sleep};
 
 use super::inbox::Inboxes;
@@ -27,20 +23,16 @@ pub(crate) struct Sink {
     pub(crate) inboxes: Inboxes,
     pub(crate) observers: Observers,
     pub(crate) tracer: Option<Arc<dyn Tracer>>,
-    /// Present in a cluster.
-    pub(crate) bus: Option<BusSender>,
-    /// Whether compression may be negotiated.
-    pub(crate) compression: bool,
-}
-
-/// This node's way to the cluster's bus.
-#[derive(Debug, Clone)]
-pub(crate) struct BusSender {
-    pub(crate) node: NodeId,
-    pub(crate) commands: BacklogSender<BusCommand>,
+    /// The way to the bus, in a cluster.
+    pub(crate) bus: Option<BacklogSender<BusCommand>>,
 }
 
 impl Sink {
+    /// Whether the workers and the bus can take more.
+    pub(crate) fn has_room(&self) -> bool {
+        self.inboxes.have_room() && self.bus.as_ref().is_none_or(BacklogSender::has_room)
+    }
+
     /// Waits until the workers and the bus have room. Returns `false` if they have none for too long.
     pub(crate) async fn wait_for_room(&self) -> bool {
         if self.has_room() {
@@ -57,51 +49,32 @@ impl Sink {
     }
 }
 
-impl Outputs for Sink {
-    fn post(&self, worker: WorkerId, message: WorkerMessage) {
-        self.inboxes.push(worker, message);
-    }
-
-    fn has_room(&self) -> bool {
-        self.inboxes.have_room() && self.bus.as_ref().is_none_or(|bus| bus.commands.has_room())
-    }
-
-    fn compresses(&self) -> bool {
-        self.compression
-    }
-
-    fn fact(&self, event: ChannelEvent) {
-        self.observers.notify(|observer| observer.channel_event(&event));
-    }
-
-    fn happened(&self, event: ConnectionEvent) {
-        self.observers.notify(|observer| observer.connection_event(&event));
-    }
-
-    fn moved(&self, migration: Migration) {
-        self.observers.notify(|observer| observer.migrated(&migration));
-    }
-
-    fn node_id(&self) -> Option<NodeId> {
-        self.bus.as_ref().map(|bus| bus.node)
-    }
-
-    fn arrived(&self, apps: &Apps, channel: &ChannelKey, trace: Trace) -> Option<DeliveryAck> {
-        let tracer = self.tracer.as_ref()?;
-        tracer.start_delivery(&apps.get(channel.app).id, channel.name.as_str(), trace)
-    }
-
-    fn tell(&self, command: BusCommand) {
-        if let Some(bus) = &self.bus {
-            let bytes = command.weight();
-            bus.commands.send(command, bytes);
+impl OutputSink for Sink {
+    fn execute(&self, output: Output) {
+        match output {
+            Output::Worker(worker, message) => self.inboxes.push(worker, message),
+            Output::Bus(command) => {
+                if let Some(bus) = &self.bus {
+                    let bytes = command.weight();
+                    bus.send(command, bytes);
+                }
+            }
+            Output::ChannelEvent(event) => {
+                self.observers.notify(|observer| observer.channel_event(&event));
+            }
+            Output::ConnectionEvent(event) => {
+                self.observers.notify(|observer| observer.connection_event(&event));
+            }
+            Output::Migration(migration) => {
+                self.observers.notify(|observer| observer.migrated(&migration));
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clarim_hub::ConnectionId;
+    use clarim_hub::{ConnectionId, WorkerId, WorkerMessage};
 
     use super::*;
     use crate::runtime::inbox::MAX_BYTES;
@@ -113,14 +86,13 @@ mod tests {
             observers: Observers::new(Vec::new()),
             tracer: None,
             bus: None,
-            compression: false,
         });
         assert!(sink.wait_for_room().await);
         let frame = clarim_protocol::Frame::text(&vec![b'x'; MAX_BYTES]);
         let connection = ConnectionId(0);
         let message =
-            WorkerMessage::Tell { connection, socket_id: "1.1".parse().unwrap(), frame };
-        sink.post(WorkerId(1), message);
+            WorkerMessage::Send { connection, socket_id: "1.1".parse().unwrap(), frame };
+        sink.execute(Output::Worker(WorkerId(1), message));
         assert!(!sink.wait_for_room().await);
         let waiting = tokio::spawn({
             let sink = sink.clone();

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clarim_hub::app::App;
-use clarim_hub::{Apps, BusCommand, Node};
-use clarim_protocol::cluster::NodeId;
+use clarim_hub::{Apps, BusCommand, DeliveryAck, Node, NodeConfig};
+use clarim_protocol::cluster::{NodeId, Trace};
 use tokio::sync::mpsc::{self, Receiver, UnboundedReceiver};
 use tokio::sync::oneshot;
 
@@ -18,14 +18,16 @@ use super::threads::{Threads, WorkerInputs, runtime};
 use super::upkeep::Upkeep;
 use super::{HttpService, Server, StartError};
 use crate::clock::since_1970;
-use crate::cluster::{Cluster, ClusterTask, MAX_BACKLOG, new_node_id};
+use crate::cluster::{Cluster, ClusterHost, ClusterTask, MAX_BACKLOG, new_node_id};
 use crate::config::ServerConfig;
 use crate::http::{Http, Sessions};
 use crate::net::{Certificate, TlsAcceptor};
 use crate::runtime::{
-    Acceptor, BusSender, Inboxes, NewConnection, ServerCounters, Sink, WorkerQuery,
+    Acceptor, Inboxes, NewConnection, ServerCounters, Sink, WorkerQuery,
 };
-use crate::sync::{BacklogReceiver, Phase, ShutdownHandle, ShutdownSignal, backlog};
+use crate::sync::{
+    BacklogReceiver, BacklogSender, Phase, ShutdownHandle, ShutdownSignal, backlog,
+};
 
 /// Maximum number of queries that wait for one worker.
 const MAX_QUERIES: usize = 64;
@@ -45,15 +47,14 @@ pub(super) struct Parts {
 /// The part of a node in a cluster, before the node exists.
 struct ClusterSetup {
     id: NodeId,
-    sender: BusSender,
+    sender: BacklogSender<BusCommand>,
     commands: BacklogReceiver<BusCommand>,
 }
 
 impl ClusterSetup {
     fn new() -> io::Result<Self> {
-        let id = new_node_id()?;
         let (sender, commands) = backlog(MAX_BACKLOG);
-        Ok(Self { id, sender: BusSender { node: id, commands: sender }, commands })
+        Ok(Self { id: new_node_id()?, sender, commands })
     }
 }
 
@@ -76,10 +77,11 @@ impl Parts {
             observers: consumers.observers(),
             tracer: consumers.traces.tracer(),
             bus: setup.as_ref().map(|setup| setup.sender.clone()),
-            compression: config.compression,
         };
         let apps = Apps::new(with_hooks(apps, &config.webhooks, config.events));
-        let node = Arc::new(Node::new(apps, workers, since_1970(), sink));
+        let compression = config.compression;
+        let node_config = NodeConfig { workers, epoch: since_1970(), node_id: id, compression };
+        let node = Arc::new(Node::new(apps, node_config, sink));
         let (shutdown, signal) = ShutdownHandle::new();
         let (cluster, task, cluster_user) = match config.scaling.clone().zip(setup) {
             None => (None, None, None),
@@ -151,9 +153,8 @@ impl Parts {
             })?;
         }
         if let Some(cluster) = self.cluster {
-            let inboxes = node.post().inboxes.clone();
             threads.start("clarim-cluster", Phase::Draining, async move |_| {
-                cluster.run(|| inboxes.have_room()).await;
+                cluster.run().await;
                 Ok(())
             })?;
         }
@@ -176,5 +177,15 @@ impl Parts {
             threads: threads.into_started(),
             http: HttpService::new(routes),
         })
+    }
+}
+
+impl ClusterHost for Sink {
+    fn workers_have_room(&self) -> bool {
+        self.inboxes.have_room()
+    }
+
+    fn start_delivery(&self, app: &str, channel: &str, trace: Trace) -> Option<DeliveryAck> {
+        self.tracer.as_ref()?.start_delivery(app, channel, trace)
     }
 }

@@ -103,7 +103,7 @@ impl Routes {
             counters: http.server_counters.clone(),
             connections: apps.counts().map(|(app, count)| (app.id.clone(), count)).collect(),
             totals: http.node.totals(),
-            inbox_bytes: http.node.post().inboxes.bytes(),
+            inbox_bytes: http.node.sink().inboxes.bytes(),
             cluster: http.cluster.clone(),
             webhooks: self.consumers.webhooks.numbers(),
             traces: self.consumers.traces.numbers(),

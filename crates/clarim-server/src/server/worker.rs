@@ -56,7 +56,7 @@ impl WorkerTask {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES)?;
         let Self { id, routes, listener, mut connections, mut queries, tls, heartbeat } = self;
         let http = &routes.http;
-        let inbox = http.node.post().inboxes.of(id);
+        let inbox = http.node.sink().inboxes.of(id);
         let _close_inbox = CloseInbox(inbox.clone());
         http.counters.thread.set(platform::thread_id());
         let settings = EngineSettings {

@@ -84,7 +84,7 @@ impl WebhookTask {
                     };
                     match action {
                         DebounceAction::Send(event) => endpoints.send(event),
-                        DebounceAction::Suppress(occupant) => node.say_kept(&occupant),
+                        DebounceAction::Suppress(occupant) => node.publish_leave_suppressed(&occupant),
                         DebounceAction::Nothing => {}
                     }
                 }
