@@ -57,7 +57,7 @@ fn broadcasting(settings: clarim::Settings) -> Result<Clarim> {
     // Nobody else signs with it, and nothing that is signed outlives the process.
     let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
     let app = ServerApp::new("demo", "demo-key", secret);
-    let server = ServerConfig { drain: parts::DRAIN, ..ServerConfig::default() };
+    let server = ServerConfig::default().drain(parts::DRAIN);
     let server = Server::without_port(server, vec![app.clone()])
         .context("the embedded server cannot be started")?;
     Ok(Clarim::with_server(settings, server, &app))

@@ -55,8 +55,10 @@ impl Table {
             let wrong = || format!("{name:?} is no header, or its value is none");
             Ok((name.parse().map_err(|_| wrong())?, value.parse().map_err(|_| wrong())?))
         };
-        let headers = headers.into_iter().map(header).collect::<Result<_, String>>()?;
-        Ok(Webhook { events, channels, headers, ..Webhook::new(url) })
+        let headers = headers.into_iter().map(header).collect::<Result<Vec<_>, String>>()?;
+        let webhook = Webhook::new(url).events(events).channels(channels);
+        let add = |webhook: Webhook, (name, value)| webhook.header(name, value);
+        Ok(headers.into_iter().fold(webhook, add))
     }
 }
 

@@ -1,4 +1,14 @@
-//! A Pusher-compatible broadcasting server as a library: sockets, workers, HTTP API.
+//! A real-time broadcasting server as a library, for every Pusher client and SDK.
+//!
+//! [`Server`] is the place to start. Its parts, from the top down, each of which knows only those below it:
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | `server` | the composition of all parts, the routes, the threads |
+//! | `webhooks`, `inspector`, `observability`, `events` | consumers of what happens on the server |
+//! | `http` | the HTTP API, publishing, handshakes |
+//! | `runtime`, `cluster` | the workers with their sockets and inboxes; the connection to the other nodes |
+//! | `config`, `net`, `sync` | configuration, sockets and TLS, primitives that threads share |
 
 #[cfg(not(unix))]
 compile_error!("clarim-server runs on Linux and macOS; on Windows, use WSL 2 or a container");
@@ -19,10 +29,16 @@ mod sync;
 #[cfg(feature = "webhooks")]
 mod webhooks;
 
-pub use clarim_hub::app::App;
+pub use clarim_hub::app::{App, ClientEvents, Limits, Origins, RateLimit};
+pub use clarim_protocol::rest::Event;
 pub use clarim_protocol::{ChannelName, SocketId};
 pub use events::{Events, ServerEvent};
 pub use http::{PublishError, Publisher};
 pub use observability::TARGET as TRAFFIC_TARGET;
 pub use runtime::{Ended, Liveness};
 pub use server::{BoundServer, HttpService, ServedApps, Server, StartError};
+
+/// Tests the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

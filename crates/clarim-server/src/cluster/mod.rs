@@ -78,11 +78,7 @@ pub(crate) fn new_node_id() -> io::Result<NodeId> {
 
 impl Cluster {
     /// Makes the handle, and the channels for the [`ClusterTask`].
-    pub(crate) fn new(
-        scaling: &Scaling,
-        id: NodeId,
-        started: Instant,
-    ) -> (Self, ClusterChannels) {
+    pub(crate) fn new(scaling: &Scaling, id: NodeId, started: Instant) -> (Self, ClusterChannels) {
         let (queries, query_receiver) = mpsc::unbounded_channel();
         let (state_sender, state) = watch::channel(ClusterState::default());
         let (nodes_sender, nodes) = watch::channel(Vec::new());

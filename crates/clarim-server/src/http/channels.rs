@@ -185,6 +185,7 @@ fn wanted(request: &ApiRequest) -> Info {
 
 fn key(request: &ApiRequest, channel: &str, node: &Node<Sink>) -> Result<ChannelKey, ApiError> {
     let max = node.apps().get(request.app).limits.channel_name_bytes;
-    let name = ChannelName::parse(channel, max).map_err(|e| ApiError::malformed(format!("{e}.")))?;
+    let name =
+        ChannelName::parse(channel, max).map_err(|e| ApiError::malformed(format!("{e}.")))?;
     Ok(ChannelKey { app: request.app, name })
 }

@@ -62,15 +62,14 @@ pub(crate) async fn batch(
     if events.iter().all(|event| event.info.is_none()) {
         return Ok(with_warning(json("{}"), scope));
     }
-    let found = join_all(events.iter().map(async |event| {
-        match (event.info, event.channels.first()) {
+    let found =
+        join_all(events.iter().map(async |event| match (event.info, event.channels.first()) {
             (Some(info), Some(key)) => {
                 let found = directory.channel(key).await;
                 (attributes(key, &found.value, info), found.is_partial)
             }
             _ => (json!({}), false),
-        }
-    }));
+        }));
     let (infos, are_partial): (Vec<Value>, Vec<bool>) = found.await.into_iter().unzip();
     let response = json_value(&json!({ "batch": infos }));
     Ok(with_warning(partial(response, are_partial.contains(&true)), scope))

@@ -12,8 +12,8 @@ use hyper::header::{
 use hyper::{Method, Request, StatusCode, Uri};
 use sha1::{Digest, Sha1};
 
-use super::response::{ApiError, ApiResponse, text};
 use super::extensions::{ACCEPTED, accepts_deflate};
+use super::response::{ApiError, ApiResponse, text};
 use crate::runtime::{Admission, HandshakeParams, OriginId};
 
 /// The response to a handshake, and its result.

@@ -35,9 +35,7 @@ use handshake::Upgrade;
 pub use publish::PublishError;
 pub use publisher::Publisher;
 use response::{ApiError, ApiResponse, json};
-pub(crate) use serve::{
-    BoxError, RequestBody, RequestHandler, Upgraded, serve_http1, serve_http2,
-};
+pub(crate) use serve::{BoxError, RequestBody, RequestHandler, Upgraded, serve_http1, serve_http2};
 use signed::{ApiRequest, RequestRules};
 
 /// The context in which requests are answered. Cloning is cheap.
@@ -89,9 +87,7 @@ impl Http {
             }
             ["users", user, _] => self.terminate(request.app, &decode_segment(user)?).await,
             ["channels"] => Ok(channels::list(&request, directory).await),
-            ["channels", name] => {
-                channels::show(&request, &decode_segment(name)?, directory).await
-            }
+            ["channels", name] => channels::show(&request, &decode_segment(name)?, directory).await,
             ["channels", name, _] => {
                 channels::users(&request, &decode_segment(name)?, directory).await
             }
@@ -100,7 +96,10 @@ impl Http {
     }
 
     /// Publishes the event in the body of a request.
-    pub(crate) async fn publish_event(&self, request: &ApiRequest) -> Result<ApiResponse, ApiError> {
+    pub(crate) async fn publish_event(
+        &self,
+        request: &ApiRequest,
+    ) -> Result<ApiResponse, ApiError> {
         events::event(self.publisher(), self.directory(), request).await
     }
 

@@ -1,13 +1,16 @@
-//! Authentication of the HTTP API: reads requests and checks the signature of their app.
+//! Authentication of HTTP requests: the signature of the API, and the checks of built-in pages.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use clarim_hub::{AppIndex, Apps};
 use clarim_protocol::rest::{Params, SignedRequest};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::header::{HOST, ORIGIN};
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Request, StatusCode};
+use hyper::http::uri::Authority;
+use hyper::{HeaderMap, Request, StatusCode, Uri};
 use serde::de::DeserializeOwned;
 
 use super::RequestBody;
@@ -94,7 +97,9 @@ pub(crate) async fn read_body(
     match collected {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(None)),
-        Ok(Err(error)) => Err(ApiError::malformed(format!("The request body ended early: {error}."))),
+        Ok(Err(error)) => {
+            Err(ApiError::malformed(format!("The request body ended early: {error}.")))
+        }
         Err(_) => Err(ApiError::new(
             StatusCode::REQUEST_TIMEOUT,
             format!("The body of {} did not arrive within {timeout:?}.", head.uri.path()),
@@ -116,4 +121,68 @@ pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, 
 /// Reads a JSON body into a value that borrows nothing.
 pub(crate) fn parse_owned<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     parse(body)
+}
+
+/// Headers by which a proxy names the client.
+const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
+
+/// Whether a request comes from this machine: it names it as such and has passed no proxy.
+pub(crate) fn is_local_request(headers: &HeaderMap, uri: &Uri) -> bool {
+    host(headers, uri).is_some_and(is_this_machine)
+        && FORWARDED.iter().all(|name| !headers.contains_key(*name))
+}
+
+/// The host of a request, of HTTP/1 or HTTP/2.
+fn host<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
+    let header = headers.get(HOST).and_then(|host| host.to_str().ok());
+    header.or_else(|| uri.authority().map(Authority::as_str))
+}
+
+/// A name from somebody's DNS could belong to another site, even if it resolves to this machine.
+fn is_this_machine(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || address.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+/// Whether a request comes from a page that this server has served.
+pub(crate) fn is_own_page(headers: &HeaderMap, uri: &Uri) -> bool {
+    let origin = headers.get(ORIGIN).and_then(|value| value.to_str().ok());
+    let origin = origin.and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    origin.is_some() && origin == host(headers, uri)
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    fn is_asked(uri: &str, headers: &[(&'static str, &str)]) -> bool {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(*name, HeaderValue::from_str(value).unwrap());
+        }
+        is_local_request(&map, &uri.parse().unwrap())
+    }
+
+    #[test]
+    fn the_page_is_served_under_names_of_this_machine_alone() {
+        for host in ["localhost", "localhost:8080", "127.0.0.1:8080", "[::1]:8080", "127.1.2.3"] {
+            assert!(is_asked("/playground/config", &[("host", host)]), "{host}");
+        }
+        // HTTP/2 has no Host header.
+        assert!(is_asked("https://localhost:8080/playground", &[]));
+        for host in ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "192.168.1.2"] {
+            assert!(!is_asked("/playground/config", &[("host", host)]), "{host}");
+        }
+        assert!(!is_asked("/playground", &[]));
+        for forwarded in FORWARDED {
+            let headers = [("host", "127.0.0.1:8080"), (forwarded, "for=1.2.3.4")];
+            assert!(!is_asked("/playground", &headers), "{forwarded}");
+        }
+    }
 }

@@ -9,8 +9,8 @@ use hyper::{Method, Request, StatusCode, Uri};
 use super::too_many_requests;
 use crate::config::Token;
 use crate::http::bearer;
-use crate::http::playground::{is_local_request, is_own_page};
 use crate::http::response::ApiError;
+use crate::http::signed::{is_local_request, is_own_page};
 
 /// Maximum number of wrong tokens in a window, of all clients together. Beyond it every token is refused.
 const WRONG_TOKENS: u32 = 10;

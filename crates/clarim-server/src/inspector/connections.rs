@@ -28,9 +28,7 @@ pub(super) async fn list(
             // A search for a text that is not an id finds nothing.
             Err(_) => ConnectionPage::default(),
         },
-        (None, Some(channel), Some(app)) => {
-            subscribers_of(http, inspector, app, channel).await?
-        }
+        (None, Some(channel), Some(app)) => subscribers_of(http, inspector, app, channel).await?,
         _ => return from(inspector, params.get("after").unwrap_or("0.0")).await,
     };
     Ok(inspector.respond(page, None))

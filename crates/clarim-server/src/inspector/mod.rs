@@ -126,12 +126,7 @@ impl Inspector {
         Ok(response)
     }
 
-    async fn read(
-        &self,
-        http: &Http,
-        query: &str,
-        path: &[&str],
-    ) -> Result<ApiResponse, ApiError> {
+    async fn read(&self, http: &Http, query: &str, path: &[&str]) -> Result<ApiResponse, ApiError> {
         match path {
             ["overview"] => return Ok(overview::show(http, self)),
             ["stream"] => return event_log::show(&self.log, query),

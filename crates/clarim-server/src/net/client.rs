@@ -115,7 +115,11 @@ impl Service<Name> for Resolver {
 ///
 /// # Errors
 /// If the system's root certificates can't be read.
-pub(crate) fn client(is_tls: bool, timeout: Duration, policy: EgressPolicy) -> io::Result<HttpClient> {
+pub(crate) fn client(
+    is_tls: bool,
+    timeout: Duration,
+    policy: EgressPolicy,
+) -> io::Result<HttpClient> {
     let mut connector = HttpConnector::new_with_resolver(Resolver(policy));
     connector.set_connect_timeout(Some(timeout));
     connector.set_nodelay(true);

@@ -116,8 +116,9 @@ impl Scrape {
 
     fn traffic(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
         let sum = |which: fn(&Counters) -> &Counter| self.counters.sum(which);
-        let rejected = Rejected::ALL
-            .map(|why| (why.name(), self.counters.sum(|counters| &counters.rejected[why as usize])));
+        let rejected = Rejected::ALL.map(|why| {
+            (why.name(), self.counters.sum(|counters| &counters.rejected[why as usize]))
+        });
         let help =
             "Rejected client requests, by reason: invalid signature, limit exceeded, rate limit, …";
         sheet.counters("clarim_messages_rejected", help, "why", rejected.into_iter())?;
@@ -125,12 +126,12 @@ impl Scrape {
         sheet.counter("clarim_messages_received", "Messages received from clients", received)?;
         let help = "Bytes received on WebSockets";
         sheet.counter("clarim_received_bytes", help, sum(|counters| &counters.bytes_received))?;
-        let help =
-            "WebSocket frames written to client sockets, most of them deliveries";
+        let help = "WebSocket frames written to client sockets, most of them deliveries";
         sheet.counter("clarim_frames_sent", help, sum(|counters| &counters.frames_sent))?;
         let help = "Bytes written to client sockets";
         sheet.counter("clarim_sent_bytes", help, sum(|counters| &counters.bytes_sent))?;
-        let help = "Writes to client sockets; frames ÷ writes is the number of frames per system call";
+        let help =
+            "Writes to client sockets; frames ÷ writes is the number of frames per system call";
         sheet.counter("clarim_writes", help, sum(|counters| &counters.writes))?;
         let outboxes = sum(|counters| &counters.outbox_bytes);
         let help = "Bytes in the send queues of clients, updated once a second";
@@ -153,7 +154,9 @@ impl Scrape {
         let help = "Time from a checked publish request until the send queues of all subscribers have its events";
         self.histogram(sheet, "clarim_publish_seconds", help, |counters| &counters.publish_times)?;
         let help = "Time from an entry in a worker's inbox until it is written to every writable socket concerned";
-        self.histogram(sheet, "clarim_delivery_lag_seconds", help, |counters| &counters.delivery_times)
+        self.histogram(sheet, "clarim_delivery_lag_seconds", help, |counters| {
+            &counters.delivery_times
+        })
     }
 
     fn histogram(
@@ -210,8 +213,17 @@ fn bus(cluster: &Cluster, sheet: &mut Sheet<'_>) -> fmt::Result {
     let help = "Messages received from the bus and sent to it";
     sheet.counters("clarim_bus_messages", help, "direction", messages.into_iter())?;
     let bytes = [("in", traffic.bytes_in.get()), ("out", traffic.bytes_out.get())];
-    sheet.counters("clarim_bus_bytes", "Bytes of those messages", "direction", bytes.into_iter())?;
-    sheet.counter("clarim_bus_losses", "Times the connection to the bus was lost", traffic.losses.get())?;
+    sheet.counters(
+        "clarim_bus_bytes",
+        "Bytes of those messages",
+        "direction",
+        bytes.into_iter(),
+    )?;
+    sheet.counter(
+        "clarim_bus_losses",
+        "Times the connection to the bus was lost",
+        traffic.losses.get(),
+    )?;
     let help = "Messages the bus did not accept; their content stayed on this node";
     sheet.counter("clarim_bus_messages_lost", help, state.lost)?;
     let help = "Unreadable messages on this cluster's subjects";

@@ -242,7 +242,8 @@ impl Export {
             () = &mut sending => {}
             () = phase.reached(Phase::Closed) => {}
         }
-        let rest = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(SHUTDOWN_TIMEOUT));
+        let rest =
+            tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(SHUTDOWN_TIMEOUT));
         // A request still in progress after the timeout is dropped.
         let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, async {
             tokio::select! {
@@ -264,7 +265,8 @@ async fn send_all(
     let mut is_failing = false;
     while let Some(ExportRequest { request, reply }) = requests.recv().await {
         let sent = tokio::time::timeout(REQUEST_TIMEOUT, exchange(&client, request)).await;
-        let sent = sent.unwrap_or_else(|_| Err(format!("no response within {REQUEST_TIMEOUT:?}").into()));
+        let sent =
+            sent.unwrap_or_else(|_| Err(format!("no response within {REQUEST_TIMEOUT:?}").into()));
         let problem = match &sent {
             Ok(response) if response.status().is_success() => None,
             Ok(response) => Some(format!("HTTP status {}", response.status())),
@@ -276,7 +278,10 @@ async fn send_all(
             is_failing = problem.is_some();
             match problem {
                 Some(problem) => {
-                    tracing::warn!(problem, "cannot export traces; their spans are lost until the collector accepts them");
+                    tracing::warn!(
+                        problem,
+                        "cannot export traces; their spans are lost until the collector accepts them"
+                    );
                 }
                 None => tracing::info!("exporting traces again"),
             }

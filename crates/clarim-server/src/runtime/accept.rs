@@ -17,7 +17,7 @@ use crate::net::platform;
 /// Pause after the process has run out of file descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What a WebSocket handshake has negotiated.
+/// The parameters that a WebSocket handshake has negotiated.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HandshakeParams {
     pub(crate) app: AppIndex,
@@ -160,7 +160,8 @@ mod tests {
         workers[0].connections.store(100, Ordering::Relaxed);
         let mut passed_on = 0;
         for _ in 0..400 {
-            passed_on += usize::from(!std::ptr::eq(acceptor.choose(WorkerId(0)), &raw const workers[0]));
+            passed_on +=
+                usize::from(!std::ptr::eq(acceptor.choose(WorkerId(0)), &raw const workers[0]));
             assert!(std::ptr::eq(acceptor.choose(WorkerId(1)), &raw const workers[1]));
         }
         // Three of four comparisons are with another worker.

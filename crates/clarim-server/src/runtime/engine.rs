@@ -5,7 +5,9 @@
 //! of the same thread get theirs in between. Events published there join the send queues that are not
 //! written yet.
 
+use std::fmt::Debug;
 use std::io::{self, IoSlice};
+use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +15,7 @@ use std::time::{Duration, Instant};
 use clarim_hub::{ConnectionId, Node, Sockets, Worker, WorkerId, WorkerMessage};
 use clarim_protocol::deflate::Inflater;
 use clarim_protocol::frame::{Decoder, Message};
-use clarim_protocol::{Code, Frame, SocketId};
+use clarim_protocol::{Code, Frame};
 use mio::{Events, Poll};
 
 use super::accept::{ConnectionPermit, HandshakeParams};
@@ -21,8 +23,8 @@ use super::counters::Counters;
 use super::inbox::Inbox;
 use super::latency::DeliveryLatency;
 use super::observer::{Closing, Ended, Observer};
+use super::query::WorkerQuery;
 use super::sink::Sink;
-use super::query::{ConnectionPage, ConnectionRow, PAGE_SIZE, Selection, WorkerQuery};
 use super::sockets::SocketTable;
 use crate::net::Transport;
 
@@ -50,9 +52,37 @@ pub(crate) struct EngineSettings {
     pub(crate) compression: bool,
 }
 
+/// The handling of client messages by an engine.
+pub(crate) trait Protocol: Debug + Sized {
+    /// Whether a new connection is greeted with `connection_established`.
+    const HAS_GREETING: bool;
+
+    /// Handles a text message, or a binary one that is text.
+    fn receive(engine: &mut Engine<Self>, id: ConnectionId, message: &Message<'_>);
+}
+
+/// The Pusher protocol: messages go to the hub.
+#[derive(Debug)]
+pub(crate) enum Pusher {}
+
+impl Protocol for Pusher {
+    const HAS_GREETING: bool = true;
+
+    fn receive(engine: &mut Engine<Self>, id: ConnectionId, message: &Message<'_>) {
+        match message {
+            Message::Text(text) => engine.receive_text(id, text),
+            Message::Binary(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) => engine.receive_text(id, text),
+                Err(_) => engine.sockets.close(id, Code::INVALID_TEXT, "not UTF-8"),
+            },
+            Message::Ping(_) | Message::Pong | Message::Close(_) => {}
+        }
+    }
+}
+
 /// The engine of one worker.
 #[derive(Debug)]
-pub(crate) struct Engine {
+pub(crate) struct Engine<P> {
     hub: Worker<Sink>,
     sockets: SocketTable,
     inbox: Arc<Inbox>,
@@ -75,6 +105,7 @@ pub(crate) struct Engine {
     counters: Arc<Counters>,
     /// When the last connections are closed, if the engine drains.
     drain: Option<Duration>,
+    protocol: PhantomData<P>,
 }
 
 /// A connection that becomes the engine's.
@@ -89,7 +120,7 @@ pub(crate) struct Adopted<'a> {
     pub(crate) permit: ConnectionPermit,
 }
 
-impl Engine {
+impl<P: Protocol> Engine<P> {
     pub(crate) fn new(
         id: WorkerId,
         node: &Arc<Node<Sink>>,
@@ -115,6 +146,7 @@ impl Engine {
             connections: 0,
             counters,
             drain: None,
+            protocol: PhantomData,
         })
     }
 
@@ -131,10 +163,11 @@ impl Engine {
         let (id, greeting) = self.hub.open(params.app, nonce, self.sockets.now);
         // Data may be waiting inside the TLS session, of which the kernel knows nothing.
         let read_now = !transport.short_read_is_empty();
-        let greeted = transport.write_whole(&[IoSlice::new(answer), IoSlice::new(greeting.bytes())]);
+        let greeting = if P::HAS_GREETING { &greeting.bytes()[..] } else { &[] };
+        let greeted = transport.write_whole(&[IoSlice::new(answer), IoSlice::new(greeting)]);
         let registry = self.poll.registry();
-        if let Err(error) = greeted
-            .and_then(|()| self.sockets.insert(id, transport, &params, permit, registry))
+        if let Err(error) =
+            greeted.and_then(|()| self.sockets.insert(id, transport, &params, permit, registry))
         {
             tracing::debug!(%error, "connection lost right after its handshake");
             return self.hub.close(id, self.sockets.now);
@@ -178,7 +211,7 @@ impl Engine {
         // The receiver of the reply may be gone.
         match query {
             WorkerQuery::Connections { selection, reply } => {
-                let _ = reply.send(self.page_of(&selection));
+                let _ = reply.send(selection.page(&self.hub, &self.sockets));
             }
             WorkerQuery::Close { socket_id, reply } => {
                 let found = self.hub.find(socket_id).filter(|id| self.sockets.is_open(*id));
@@ -189,32 +222,6 @@ impl Engine {
                 let _ = reply.send(found.is_some());
             }
         }
-    }
-
-    fn page_of(&self, selection: &Selection) -> ConnectionPage {
-        let mut page = ConnectionPage::default();
-        let now = self.sockets.now;
-        let mut add = |id| {
-            if let (Some(info), Some(socket)) = (self.hub.look_at(id, now), self.sockets.get(id)) {
-                page.rows.push(ConnectionRow::new(&info, socket));
-            }
-        };
-        match selection {
-            Selection::One(socket_id) => self.hub.find(*socket_id).into_iter().for_each(&mut add),
-            Selection::SubscribersOf(channel) => {
-                let subscribers = self.hub.subscribers(channel);
-                subscribers.iter().take(PAGE_SIZE).copied().for_each(&mut add);
-                page.more = (subscribers.len() > PAGE_SIZE).then_some(0);
-            }
-            Selection::From { first, limit } => {
-                let all = *first as usize..self.sockets.places();
-                let mut ids =
-                    all.map(|n| ConnectionId(n as u32)).filter(|id| self.sockets.is_open(*id));
-                ids.by_ref().take(*limit).for_each(&mut add);
-                page.more = ids.next().map(|id| id.0);
-            }
-        }
-        page
     }
 
     /// Begins to close all connections, spread over `time`.
@@ -338,7 +345,7 @@ impl Engine {
 
     /// Decodes and handles bytes of a client.
     fn take(&mut self, id: ConnectionId, mut input: &mut [u8]) {
-        let Some((app, socket_id)) = self.hub.describe(id) else {
+        let Some((app, _)) = self.hub.describe(id) else {
             return;
         };
         let max = app.limits.message_bytes;
@@ -350,7 +357,7 @@ impl Engine {
         let mut inflater = if socket.deflate { self.inflater.take() } else { None };
         loop {
             match decoder.next(&mut input, max, inflater.as_mut()) {
-                Ok(Some(message)) => self.take_message(id, socket_id, &message),
+                Ok(Some(message)) => self.take_message(id, &message),
                 Ok(None) => break,
                 Err(violation) => {
                     let reason = violation.to_string();
@@ -373,7 +380,7 @@ impl Engine {
         }
     }
 
-    fn take_message(&mut self, id: ConnectionId, socket_id: SocketId, message: &Message<'_>) {
+    fn take_message(&mut self, id: ConnectionId, message: &Message<'_>) {
         if let Message::Close(code) = message {
             return self.sockets.receive_close(id, *code);
         }
@@ -382,28 +389,37 @@ impl Engine {
             return;
         }
         let now = self.sockets.now;
-        let text = match message {
-            Message::Text(text) => text,
-            Message::Binary(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) => text,
-                Err(_) => return self.sockets.close(id, Code::INVALID_TEXT, "not UTF-8"),
-            },
+        match message {
+            Message::Text(_) | Message::Binary(_) => P::receive(self, id, message),
             Message::Ping(payload) => {
                 self.sockets.send(id, Frame::control_pong(payload));
-                return self.hub.control_frame(id, now);
+                self.hub.control_frame(id, now);
             }
-            Message::Pong => return self.hub.control_frame(id, now),
-            Message::Close(_) => return,
-        };
-        self.counters.messages_received.add(1);
-        if let Some((app, _)) = self.hub.describe(id) {
-            self.observe(|observer| observer.received(app, socket_id, text));
+            Message::Pong => self.hub.control_frame(id, now),
+            Message::Close(_) => {}
         }
+    }
+
+    fn receive_text(&mut self, id: ConnectionId, text: &str) {
+        self.counters.messages_received.add(1);
+        let socket_id = self.hub.describe(id).map(|(app, socket_id)| {
+            self.observe(|observer| observer.received(app, socket_id, text));
+            socket_id
+        });
+        let now = self.sockets.now;
         let has_room = self.hub.node().sink().has_room();
         self.hub.receive(id, text, now, has_room, &mut self.sockets);
-        self.observe(|observer| observer.handled(socket_id));
+        if let Some(socket_id) = socket_id {
+            self.observe(|observer| observer.handled(socket_id));
+        }
         // A subscription takes effect by a message in this worker's own inbox.
         self.process_inbox();
+    }
+
+    /// Sends a frame to a client.
+    #[cfg(feature = "autobahn")]
+    pub(crate) fn send(&mut self, id: ConnectionId, frame: Frame) {
+        self.sockets.send(id, frame);
     }
 
     fn sweep(&mut self) {
@@ -425,12 +441,7 @@ impl Engine {
         let Some(until) = self.drain else { return };
         let left = until.saturating_sub(self.sockets.now);
         let sweeps = left.as_millis() / SWEEP_INTERVAL.as_millis() + 1;
-        for place in 0..self.sockets.places() {
-            let id = ConnectionId(place as u32);
-            if self.sockets.is_open(id) && fastrand::u128(..sweeps) == 0 {
-                self.sockets.close(id, Code::GENERIC, "The server is shutting down");
-            }
-        }
+        self.sockets.close_one_in(sweeps, "The server is shutting down");
     }
 
     /// Removes connections that are closing from their channels, and forgets those that are gone. The former

@@ -106,8 +106,7 @@ pub(crate) struct Inboxes {
 impl Inboxes {
     pub(crate) fn new(workers: u16) -> Self {
         let full_inboxes = Arc::<AtomicUsize>::default();
-        let inbox =
-            |_| Arc::new(Inbox { full_inboxes: full_inboxes.clone(), ..Inbox::default() });
+        let inbox = |_| Arc::new(Inbox { full_inboxes: full_inboxes.clone(), ..Inbox::default() });
         Self { inboxes: (0..workers).map(inbox).collect(), full_inboxes }
     }
 

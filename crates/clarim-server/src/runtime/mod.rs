@@ -16,6 +16,10 @@ pub(crate) use accept::{
     Acceptor, Admission, ConnectionPermit, Handshake, HandshakeParams, NewConnection,
 };
 pub(crate) use counters::{Counters, ServerCounters};
+#[cfg(feature = "autobahn")]
+pub(crate) use engine::Protocol;
+#[cfg(not(feature = "autobahn"))]
+pub(crate) use engine::Pusher;
 pub(crate) use engine::{Adopted, Engine, EngineSettings, SWEEP_INTERVAL};
 pub(crate) use inbox::{Inbox, Inboxes};
 pub(crate) use liveness::Heartbeat;

@@ -9,7 +9,7 @@ use clarim_protocol::cluster::Trace;
 use clarim_protocol::{ChannelName, Code, SocketId};
 use hyper::HeaderMap;
 
-/// What ended a connection.
+/// The cause of the end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// The client sent a close frame.

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use clarim_hub::{ChannelKey, ConnectionInfo};
+use clarim_hub::{ChannelKey, ConnectionId, ConnectionInfo, Worker};
 use clarim_protocol::SocketId;
 use tokio::sync::oneshot;
 
 use super::origins::OriginId;
-use super::sockets::Socket;
+use super::sink::Sink;
+use super::sockets::{Socket, SocketTable};
 
 /// Maximum number of connections in one page.
 pub(crate) const PAGE_SIZE: usize = 100;
@@ -35,6 +36,33 @@ pub(crate) enum Selection {
         first: u32,
         limit: usize,
     },
+}
+
+impl Selection {
+    /// Describes the selected connections of a worker.
+    pub(super) fn page(&self, hub: &Worker<Sink>, sockets: &SocketTable) -> ConnectionPage {
+        let mut page = ConnectionPage::default();
+        let mut add = |id| {
+            if let (Some(info), Some(socket)) = (hub.look_at(id, sockets.now), sockets.get(id)) {
+                page.rows.push(ConnectionRow::new(&info, socket));
+            }
+        };
+        match self {
+            Self::One(socket_id) => hub.find(*socket_id).into_iter().for_each(&mut add),
+            Self::SubscribersOf(channel) => {
+                let subscribers = hub.subscribers(channel);
+                subscribers.iter().take(PAGE_SIZE).copied().for_each(&mut add);
+                page.more = (subscribers.len() > PAGE_SIZE).then_some(0);
+            }
+            Self::From { first, limit } => {
+                let all = *first as usize..sockets.places();
+                let mut ids = all.map(|n| ConnectionId(n as u32)).filter(|id| sockets.is_open(*id));
+                ids.by_ref().take(*limit).for_each(&mut add);
+                page.more = ids.next().map(|id| id.0);
+            }
+        }
+        page
+    }
 }
 
 /// A page of connections.

@@ -90,8 +90,7 @@ mod tests {
         assert!(sink.wait_for_room().await);
         let frame = clarim_protocol::Frame::text(&vec![b'x'; MAX_BYTES]);
         let connection = ConnectionId(0);
-        let message =
-            WorkerMessage::Send { connection, socket_id: "1.1".parse().unwrap(), frame };
+        let message = WorkerMessage::Send { connection, socket_id: "1.1".parse().unwrap(), frame };
         sink.execute(Output::Worker(WorkerId(1), message));
         assert!(!sink.wait_for_room().await);
         let waiting = tokio::spawn({

@@ -247,6 +247,16 @@ impl SocketTable {
         }
     }
 
+    /// Closes a random share of the open sockets: one in `share`.
+    pub(crate) fn close_one_in(&mut self, share: u128, reason: &str) {
+        for place in 0..self.places() {
+            let id = ConnectionId(place as u32);
+            if self.is_open(id) && fastrand::u128(..share) == 0 {
+                self.close(id, Code::GENERIC, reason);
+            }
+        }
+    }
+
     /// Ends a round of sweeps: updates the counter of bytes in send queues, and shrinks the tables.
     pub(crate) fn end_round(&mut self) {
         self.counters.outbox_bytes.set(std::mem::take(&mut self.weighed) as u64);

@@ -5,6 +5,8 @@ mod consumers;
 mod error;
 mod http_service;
 mod parts;
+#[cfg_attr(feature = "autobahn", path = "echo.rs")]
+mod pusher;
 mod routes;
 mod threads;
 mod upkeep;
@@ -59,7 +61,7 @@ impl Server {
     /// use clarim_server::config::ServerConfig;
     /// use clarim_server::{App, Server};
     ///
-    /// let config = ServerConfig { port: 8080, ..ServerConfig::default() };
+    /// let config = ServerConfig::default().port(8080);
     /// let server = Server::start(config, vec![App::new("1", "key", "secret")], false)?;
     /// println!("listening on {:?}", server.address());
     /// server.stop();
@@ -83,7 +85,7 @@ impl Server {
     /// use clarim_server::config::ServerConfig;
     /// use clarim_server::{App, Server};
     ///
-    /// let bound = Server::bind(ServerConfig { port: 0, ..ServerConfig::default() })?;
+    /// let bound = Server::bind(ServerConfig::default().port(0))?;
     /// println!("listening on {}", bound.address());
     /// let server = bound.start(vec![App::new("1", "key", "secret")], false)?;
     /// # Ok::<(), clarim_server::StartError>(())
@@ -161,7 +163,7 @@ impl Server {
     /// use clarim_server::{App, Server, ServerEvent, config::ServerConfig};
     ///
     /// # async fn run() -> Result<(), clarim_server::StartError> {
-    /// let config = ServerConfig { events: true, ..ServerConfig::default() };
+    /// let config = ServerConfig::default().events(true);
     /// let server = Server::start(config, vec![App::new("1", "key", "secret")], false)?;
     /// let mut events = server.events().expect("events are enabled above");
     /// while let Some(event) = events.next().await {

@@ -22,12 +22,8 @@ use crate::cluster::{Cluster, ClusterHost, ClusterTask, MAX_BACKLOG, new_node_id
 use crate::config::ServerConfig;
 use crate::http::{Http, Sessions};
 use crate::net::{Certificate, TlsAcceptor};
-use crate::runtime::{
-    Acceptor, Inboxes, NewConnection, ServerCounters, Sink, WorkerQuery,
-};
-use crate::sync::{
-    BacklogReceiver, BacklogSender, Phase, ShutdownHandle, ShutdownSignal, backlog,
-};
+use crate::runtime::{Acceptor, Inboxes, NewConnection, ServerCounters, Sink, WorkerQuery};
+use crate::sync::{BacklogReceiver, BacklogSender, Phase, ShutdownHandle, ShutdownSignal, backlog};
 
 /// Maximum number of queries that wait for one worker.
 const MAX_QUERIES: usize = 64;
@@ -90,16 +86,8 @@ impl Parts {
                 let (user, users) = oneshot::channel();
                 let node = node.clone();
                 let shutdown = signal.clone();
-                let task = ClusterTask {
-                    scaling,
-                    id,
-                    node,
-                    channels,
-                    commands,
-                    started,
-                    shutdown,
-                    users,
-                };
+                let task =
+                    ClusterTask { scaling, id, node, channels, commands, started, shutdown, users };
                 (Some(cluster), Some(task), Some(user))
             }
         };

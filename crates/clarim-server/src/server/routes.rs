@@ -6,6 +6,7 @@ use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{Method, Request, StatusCode, Version};
 
 use super::consumers::Consumers;
+use super::pusher::ROOT_APP;
 use crate::http::response::{ApiError, ApiResponse, text, with_type};
 use crate::http::{Http, RequestBody, RequestHandler, bearer, playground, serve_fallback};
 use crate::observability::{CONTENT_TYPE, Scrape};
@@ -22,10 +23,7 @@ pub(super) struct Routes {
 }
 
 impl RequestHandler for Routes {
-    async fn answer(
-        &self,
-        request: Request<impl RequestBody>,
-    ) -> (ApiResponse, Option<Admission>) {
+    async fn answer(&self, request: Request<impl RequestBody>) -> (ApiResponse, Option<Admission>) {
         let version = request.version();
         let routed = self.route(request).await;
         let (mut response, admission) = routed.unwrap_or_else(|error| {
@@ -69,16 +67,20 @@ impl Routes {
                 return Ok((upgrade.response, Some(upgrade.admission)));
             }
             ["apps", app, ref rest @ ..] => http.api(request, app, rest).await,
-            ["pusher", "app", key, ref rest @ ..] => {
-                serve_fallback(http, request, key, rest).await
-            }
+            ["pusher", "app", key, ref rest @ ..] => serve_fallback(http, request, key, rest).await,
             ["up"] => http.liveness_probe(request.method()),
             ["ready"] => http.readiness_probe(request.method()),
             ["metrics"] => self.metrics(&request),
             ["playground", ref rest @ ..] if self.playground => {
                 playground::serve(http, request, rest).await
             }
-            ["inspector", ref rest @ ..] => self.consumers.inspector.serve(http, request, rest).await,
+            ["inspector", ref rest @ ..] => {
+                self.consumers.inspector.serve(http, request, rest).await
+            }
+            [""] if let Some(key) = ROOT_APP => {
+                let upgrade = http.upgrade(&request, key)?;
+                return Ok((upgrade.response, Some(upgrade.admission)));
+            }
             [""] if request.method() == Method::GET => {
                 Ok(text(StatusCode::OK, "Clarim is running.\n"))
             }
@@ -95,7 +97,8 @@ impl Routes {
             return Err(ApiError::method("GET"));
         }
         if !bearer(request.headers()).is_some_and(|given| token.is(given)) {
-            let message = r#"Wrong or missing token: send METRICS_TOKEN as "Authorization: Bearer"."#;
+            let message =
+                r#"Wrong or missing token: send METRICS_TOKEN as "Authorization: Bearer"."#;
             return Err(ApiError::new(StatusCode::UNAUTHORIZED, message));
         }
         let apps = http.node.apps();

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::time::MissedTickBehavior;
 
+use super::pusher::ServedProtocol;
 use super::routes::Routes;
 use crate::http::{Http, Upgraded, serve_http1, serve_http2};
 use crate::net::{TlsAcceptor, Transport, into_transport, is_http2, platform, watch};
@@ -125,7 +126,7 @@ impl Drop for CloseInbox {
 
 /// The engine and the events that it waits for.
 struct Turns<'a> {
-    engine: &'a RefCell<Engine>,
+    engine: &'a RefCell<Engine<ServedProtocol>>,
     readiness: &'a AsyncFd<PollFd>,
     inbox: &'a Inbox,
     http_connections: &'a Rc<()>,
@@ -178,7 +179,7 @@ impl Turns<'_> {
 /// Serves connections until the engine has them.
 struct Reception {
     routes: Rc<Routes>,
-    engine: Rc<RefCell<Engine>>,
+    engine: Rc<RefCell<Engine<ServedProtocol>>>,
     tls: Option<TlsAcceptor>,
 }
 

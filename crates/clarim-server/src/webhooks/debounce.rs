@@ -12,7 +12,7 @@ const LEAVE_DELAY: Duration = Duration::from_secs(3);
 /// suppressed.
 const JOIN_DELAY: Duration = Duration::from_millis(500);
 
-/// What to do now.
+/// The next action.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum DebounceAction {
     Nothing,
@@ -213,7 +213,10 @@ mod tests {
         let mut to = Debounce::new(true);
         assert_eq!(from.take(removed("ana"), Duration::ZERO), DebounceAction::Nothing);
         assert_eq!(to.take(added("ana"), SECOND), DebounceAction::Nothing);
-        assert_eq!(from.migrated(Migration::Away(occupant_of("ana"))), DebounceAction::Suppress(occupant_of("ana")));
+        assert_eq!(
+            from.migrated(Migration::Away(occupant_of("ana"))),
+            DebounceAction::Suppress(occupant_of("ana"))
+        );
         assert_eq!(to.migrated(Migration::Here(occupant_of("ana"))), DebounceAction::Nothing);
         for node in [&mut from, &mut to] {
             assert_eq!(node.take_due(SECOND * 10), []);
@@ -228,7 +231,11 @@ mod tests {
         from.take(removed("ana"), Duration::ZERO);
         assert_eq!(from.take_due(SECOND * 3), [removed("ana")]);
         assert_eq!(to.take(added("ana"), SECOND * 3), DebounceAction::Nothing);
-        assert_eq!(from.migrated(Migration::Away(occupant_of("ana"))), DebounceAction::Nothing, "the leave was sent");
+        assert_eq!(
+            from.migrated(Migration::Away(occupant_of("ana"))),
+            DebounceAction::Nothing,
+            "the leave was sent"
+        );
         assert_eq!(to.next_due(), Some(SECOND * 3 + JOIN_DELAY));
         assert_eq!(to.take_due(SECOND * 4), [added("ana")]);
     }

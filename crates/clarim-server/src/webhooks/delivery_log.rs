@@ -156,8 +156,7 @@ mod tests {
     fn only_the_last_deliveries_are_kept() {
         let log = DeliveryLog::default();
         let (queue, _events) = byte_queue(1_000);
-        let begin =
-            |bytes| log.begin("1", "http://x", vec![event("e")], bytes, queue.downgrade());
+        let begin = |bytes| log.begin("1", "http://x", vec![event("e")], bytes, queue.downgrade());
         for _ in 0..MAX_DELIVERIES + 5 {
             begin(10);
         }

@@ -8,16 +8,14 @@ use bytes::Bytes;
 use clarim_hub::app::App;
 use clarim_protocol::auth::AppKey;
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::Request;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{WebhookCounters, WebhookEvent, payload};
 use crate::config::Webhook;
 use crate::net::client::{EgressPolicy, HttpClient, cause, client};
-use crate::sync::{
-    ByteQueue, ByteQueueReceiver, DropCounter, Queued, WeakByteQueue, byte_queue,
-};
+use crate::sync::{ByteQueue, ByteQueueReceiver, DropCounter, Queued, WeakByteQueue, byte_queue};
 
 /// Maximum number of events in one request.
 const BATCH: usize = 50;

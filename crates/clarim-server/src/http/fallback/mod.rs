@@ -63,7 +63,7 @@ impl Sessions {
 /// Lines buffered for the page. The rest stays in the connection's send queue.
 const LINES: usize = 2;
 
-/// ApiResponses what is below `/pusher/app/{key}`.
+/// Answers a request below `/pusher/app/{key}`.
 pub(crate) async fn serve(
     http: &Http,
     request: Request<impl RequestBody>,
@@ -121,7 +121,8 @@ async fn listen(
     transport: Transport,
 ) -> ApiResponse {
     let (lines, body) = mpsc::channel(LINES);
-    let request = PageRequest::Listen { n: number(&head.uri), listener: Listener::new(transport, lines) };
+    let request =
+        PageRequest::Listen { n: number(&head.uri), listener: Listener::new(transport, lines) };
     let request = match http.sessions.find(&name) {
         Some(session) => session.send(request).await.err().map(|unsent| unsent.0),
         None => Some(request),

@@ -95,8 +95,7 @@ impl Session {
             // The channel has room for the first line.
             let _ = listener.lines.try_send(Bytes::from_static(b"o\n"));
         }
-        let is_polling =
-            matches!(&first, PageRequest::Listen { listener, .. } if listener.transport == Transport::Polling);
+        let is_polling = matches!(&first, PageRequest::Listen { listener, .. } if listener.transport == Transport::Polling);
         if self.handle(first).await.is_err() {
             return;
         }
@@ -233,7 +232,9 @@ async fn next_output(
                     messages.push(text.to_owned());
                     continue;
                 }
-                (None, Some((code, reason))) => ServerOutput::Closed(code.into(), reason.to_owned()),
+                (None, Some((code, reason))) => {
+                    ServerOutput::Closed(code.into(), reason.to_owned())
+                }
                 // The socket answers pings itself.
                 (None, None) => continue,
             },

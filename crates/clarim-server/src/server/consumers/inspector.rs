@@ -53,11 +53,7 @@ impl InspectorHandle {
 impl WebhookInspection for WebhookHandle {
     fn summary(&self) -> WebhookSummary {
         let numbers = self.numbers();
-        WebhookSummary {
-            sent: numbers.sent,
-            failed: numbers.failed,
-            dropped: numbers.dropped,
-        }
+        WebhookSummary { sent: numbers.sent, failed: numbers.failed, dropped: numbers.dropped }
     }
 
     #[cfg(feature = "webhooks")]

@@ -73,8 +73,7 @@ impl Consumers {
     pub(super) fn observers(&self) -> Observers {
         let debug_output: Option<Arc<dyn Observer>> = Some(Arc::new(DebugOutput));
         let subscribers = self.subscribers.clone().map(|subscribers| subscribers as _);
-        let all =
-            [debug_output, self.inspector.observer(), subscribers, self.webhooks.observer()];
+        let all = [debug_output, self.inspector.observer(), subscribers, self.webhooks.observer()];
         Observers::new(all.into_iter().flatten().collect())
     }
 }
