@@ -1,22 +1,24 @@
 //! All loads against all servers, in turn, so that what else the machine does hits all alike.
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
+use clarim_testing::free_port;
 
-use crate::load::batch::Batch;
-use crate::load::channels::Channels;
-use crate::load::chat::Chat;
-use crate::load::presence::Presence;
-use crate::load::slow::Slow;
-use crate::load::tail::Tail;
-use crate::load::whispers::Whispers;
-use crate::load::{Churn, FanoutLoad, Idle, Load, Publish};
-use crate::machine::Machine;
-use crate::server::{Cores, Peer, Server};
-use crate::table::{Outcome, table};
+use crate::loads::Load;
+use crate::loads::batch::Batch;
+use crate::loads::channels::Channels;
+use crate::loads::chat::Chat;
+use crate::loads::connections::{Churn, Idle};
+use crate::loads::fanout::{FanoutLoad, Publish};
+use crate::loads::presence::Presence;
+use crate::loads::slow::Slow;
+use crate::loads::tail::Tail;
+use crate::loads::whispers::Whispers;
+use crate::reports::machine::Machine;
+use crate::reports::outcome::{Outcome, table};
+use crate::servers::peers::{Peer, Peers};
+use crate::servers::server::{Cores, Server};
 
 /// What to compare.
 #[derive(Debug, clap::Args)]
@@ -49,27 +51,8 @@ pub(crate) struct Options {
     markdown: Option<PathBuf>,
 }
 
-/// The file of servers.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Peers {
-    pub(crate) peer: Vec<Peer>,
-}
-
-impl Peers {
-    pub(crate) fn read(file: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(file)
-            .with_context(|| format!("cannot read {}", file.display()))?;
-        toml::from_str(&text).with_context(|| format!("in {}", file.display()))
-    }
-}
-
 /// Stands under the table of a load that the floor can't do.
 const NO_FLOOR: &str = "no floor for this load: it knows no members";
-
-/// Each run gets a port of its own: the last one's connections may linger.
-const FIRST_PORT: u16 = 19_000;
-const LAST_PORT: u16 = 19_999;
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut peers = Peers::read(&options.file)?.peer;
@@ -78,7 +61,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let rounds = if options.quick { 1 } else { options.rounds };
     let machine = Machine::this(&peers)?;
     let mut results = Vec::new();
-    let mut ports = ports();
     let loads = if options.scale { scale() } else { loads(options.quick) };
     for load in loads.iter().filter(|load| load.name().contains(&options.only)) {
         let able: Vec<&Peer> = peers.iter().filter(|p| load.has_floor() || !p.floor).collect();
@@ -86,12 +68,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             println!("\n### {}\n\n{NO_FLOOR}", load.name());
             continue;
         }
-        let mut of_load: Vec<Outcome> = able.iter().map(|peer| Outcome::new(load, peer)).collect();
+        let mut of_load: Vec<Outcome> = able.iter().map(|peer| outcome(load, peer)).collect();
         for _ in 0..rounds {
             for (peer, outcome) in able.iter().zip(&mut of_load) {
-                let port = free_port(&mut ports)?;
-                let report =
-                    Server::start(peer, port, options.cores).and_then(|server| load.run(&server));
+                // Another port each time: connections of the last run may linger.
+                let server = Server::start(peer, free_port(), options.cores);
+                let report = server.and_then(|server| load.run(&server));
                 outcome.add(report);
             }
         }
@@ -106,18 +88,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let failed = results.iter().flatten().filter(|outcome| !outcome.failures.is_empty()).count();
     ensure!(failed == 0, "{failed} loads had rounds that were no result");
     Ok(())
-}
-
-/// Ports for servers, without end.
-pub(crate) fn ports() -> impl Iterator<Item = u16> {
-    (FIRST_PORT..=LAST_PORT).cycle()
-}
-
-/// The next port that nobody listens on.
-pub(crate) fn free_port(ports: &mut impl Iterator<Item = u16>) -> Result<u16> {
-    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    let all = usize::from(LAST_PORT - FIRST_PORT) + 1;
-    ports.take(all).find(is_free).context("no free port")
 }
 
 impl Options {
@@ -139,6 +109,16 @@ impl Options {
             replace(file, &text)?;
         }
         Ok(())
+    }
+}
+
+fn outcome(load: &Load, peer: &Peer) -> Outcome {
+    Outcome {
+        load: load.name(),
+        kind: load.kind().to_owned(),
+        scale: load.scale(),
+        server: peer.name.clone(),
+        ..Outcome::default()
     }
 }
 

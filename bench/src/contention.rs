@@ -18,7 +18,7 @@ use clarim_protocol::{ChannelName, Code, Frame, server};
 use hdrhistogram::Histogram;
 use serde_json::value::RawValue;
 
-use crate::cpu::pin;
+use crate::servers::process::pin;
 
 const NOW: Duration = Duration::from_secs(1);
 /// Channels of the scenario with many.

@@ -5,30 +5,19 @@
     reason = "a command for people at a terminal"
 )]
 
-mod account;
-mod clients;
 mod cluster;
 mod compare;
 mod contention;
-mod cpu;
-mod crowd;
-mod fanout;
-mod floor;
-mod frames;
 mod instructions;
-mod load;
-mod machine;
-mod members;
-mod plot;
-mod publisher;
-mod report;
+mod loads;
+mod reports;
 mod run;
-mod server;
-mod session;
-mod stage;
-mod table;
+mod servers;
+mod simulation;
+mod subscribers;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -61,10 +50,10 @@ enum Command {
     /// Count the server's instructions under callgrind, and compare them with the budgets.
     Instructions(instructions::Options),
     /// Draw pictures of what `compare --json` has kept.
-    Plot(plot::Options),
+    Plot(reports::plot::Options),
     /// Become another program, on one core, which ends when this process's parent does.
     #[command(hide = true)]
-    Exec(server::Exec),
+    Exec(servers::server::Exec),
 }
 
 fn main() -> ExitCode {
@@ -80,13 +69,13 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     raise_open_files()?;
     match Cli::parse().command {
-        Command::Floor { port } => floor::run(port),
+        Command::Floor { port } => servers::floor::run(port),
         Command::Run(options) => run::run(&options),
         Command::Compare(options) => compare::run(&options),
         Command::Contention(options) => contention::run(&options),
         Command::Cluster(options) => cluster::run(&options),
         Command::Instructions(options) => instructions::run(&options),
-        Command::Plot(options) => plot::run(&options),
+        Command::Plot(options) => reports::plot::run(&options),
         Command::Exec(exec) => exec.replace(),
     }
 }

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::compare::Peers;
-use crate::load::Load;
-use crate::server::{Cores, Peer, Server};
+use crate::loads::Load;
+use crate::servers::peers::{Peer, Peers};
+use crate::servers::server::{Cores, Server};
 
 /// What to run against what.
 #[derive(Debug, clap::Args)]

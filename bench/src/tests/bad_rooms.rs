@@ -10,8 +10,8 @@ use std::time::Duration;
 use clarim_protocol::auth::AppKey;
 use serde_json::{Value, json};
 
-use crate::floor::{Request, message, respond, upgrade};
-use crate::server::Target;
+use crate::servers::floor::{Request, message, respond, upgrade};
+use crate::servers::server::Target;
 
 /// What is done wrong; where it says "one", to the tenth delivery of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use clarim_protocol::auth::AppKey;
 
-use crate::floor::{Request, respond, upgrade};
-use crate::frames::data;
-use crate::server::Target;
+use crate::servers::floor::{Request, respond, upgrade};
+use crate::servers::server::Target;
+use crate::wire::frames::data;
 
 /// What is done wrong to the tenth event and, where it says "one", for the first subscriber only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,9 @@ pub(super) enum Fault {
     /// Nothing wrong: pings between the events, which must be answered.
     Ping,
 }
+
+/// Number of subscribers in the tests.
+pub(super) const SUBSCRIBERS: usize = 20;
 
 /// The event to which it is done.
 const EVENT: u64 = 10;
@@ -178,7 +181,7 @@ fn pieces(n: usize, event: u64, whole: &[u8], held: &mut Vec<u8>) -> Vec<u8> {
     // A different place each time: in the header, in the mark, in the numbers, behind them.
     let cut = if event == LAST { whole.len() } else { 1 + event as usize * 2 % (whole.len() - 1) };
     let bytes = [held, &whole[..cut]].concat();
-    if n + 1 == super::SUBSCRIBERS {
+    if n + 1 == SUBSCRIBERS {
         *held = whole[cut..].to_vec();
     }
     bytes

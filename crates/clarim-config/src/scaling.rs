@@ -1,6 +1,6 @@
 //! The settings of a cluster.
 
-use clarim_bus::Address;
+use clarim_bus::Bus;
 use clarim_server::config::Scaling;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -14,7 +14,7 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Scaling> {
         return None;
     }
     let (key, url) = url(reader);
-    let bus = match Address::parse(&url) {
+    let bus = match Bus::parse(&url) {
         Ok(bus) => bus,
         Err(error) => {
             reader.wrong(key, error);
@@ -97,7 +97,7 @@ mod tests {
             (&[(&REDIS_URL, "redis://a"), (&SCALING_URL, "nats://b")], "nats://b"),
         ] {
             assert_eq!(url_of(typed), url);
-            assert!(Address::parse(url).is_ok());
+            assert!(Bus::parse(url).is_ok());
         }
     }
 }

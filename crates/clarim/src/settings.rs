@@ -376,7 +376,7 @@ impl Variables<'_> {
             .find("SCALING_URL")
             .or_else(|| shared.find("REDIS_URL"))
             .unwrap_or_else(|| ("REDIS_URL".to_owned(), "redis://127.0.0.1:6379".to_owned()));
-        let address = clarim_bus::Address::parse(&url)
+        let address = clarim_bus::Bus::parse(&url)
             .map_err(|error| Error::Setting { name, what: error.to_string() })?;
         let prefix = self.text("SCALING_CHANNEL").unwrap_or_else(|| "reverb".to_owned());
         Ok(Settings {

@@ -7,7 +7,7 @@ use clarim_protocol::cluster::NODE;
 use rustix::process::{Pid, Resource, getrlimit};
 use tokio::time::timeout;
 
-use clarim_bus::{Bus, Event};
+use clarim_bus::BusEvent;
 
 use super::{Finding, PATIENCE};
 use crate::open_files::RESERVED;
@@ -104,7 +104,7 @@ pub(super) async fn bus(settings: &Config) -> Finding {
         Err(_) => return down(kind, &format!("no answer within {PATIENCE:?}")),
     }
     let nodes = format!("*{NODE}*");
-    match timeout(PATIENCE, scaling.bus.listened(&nodes)).await {
+    match timeout(PATIENCE, scaling.bus.subjects(&nodes)).await {
         Ok(Ok(Some(subjects))) => prefixes(kind, &scaling.prefix, &subjects),
         // It may be forbidden to ask.
         _ => {
@@ -124,14 +124,14 @@ async fn carries(scaling: &Scaling) -> Result<(), String> {
     let mut connection = scaling.bus.connect();
     loop {
         match connection.next().await {
-            Event::Up => connection.subscribe(&subject),
-            Event::Subscribed { .. } => {
+            BusEvent::Connected => connection.subscribe(&subject),
+            BusEvent::Subscribed { .. } => {
                 connection.publish(&subject, Bytes::from_static(b"look"), 0)
             }
-            Event::Message { .. } => return Ok(()),
-            Event::Down(reason) => return Err(reason),
-            Event::Lost { .. } => return Err("it does not take a message".to_owned()),
-            Event::Published { .. } => {}
+            BusEvent::Message { .. } => return Ok(()),
+            BusEvent::Disconnected(error) => return Err(error.to_string()),
+            BusEvent::Lost { .. } => return Err("it does not take a message".to_owned()),
+            _ => {}
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use clarim_bus::{Address, Bus, Event};
+use clarim_bus::{Bus, BusEvent};
 use clarim_protocol::ChannelName;
 use clarim_protocol::cluster::{
     ClusterMessage, ExternalEvent, NodeId, channel_subject, decode, encode, nodes_subject,
@@ -68,8 +68,8 @@ async fn an_event_from_outside_is_checked_by_each_node() {
     for node in &nodes {
         clients.push(Client::on(node, "news", "").await);
     }
-    let mut bus = Address::parse(&url).unwrap().connect();
-    while bus.next().await != Event::Up {}
+    let mut bus = Bus::parse(&url).unwrap().connect();
+    while !matches!(bus.next().await, BusEvent::Connected) {}
     let news = channel_subject("reverb", "1", &ChannelName::parse("news", 200).unwrap());
     let long = format!("\"{}\"", "x".repeat(100_001));
     let (name, data) = ("E", r#""{\"node\":0,\"n\":1}""#);

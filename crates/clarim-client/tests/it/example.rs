@@ -28,23 +28,13 @@ async fn listen_speaks_tls_with_a_server_whose_certificate_it_is_told_to_trust()
 }
 
 async fn listens(world: &World, more: &[(&str, &str)]) {
-    let mut command = Command::new(env!("CARGO"));
-    command.args([
-        "run",
-        "--quiet",
-        "--package",
-        "clarim-client",
-        "--example",
-        "listen",
-        "--",
-        "news",
-    ]);
+    let mut command = Command::new(clarim_testing::example("listen"));
+    command.arg("news");
     command.envs([("REVERB_APP_KEY", "key"), ("REVERB_APP_SECRET", "secret")]);
     command.env("REVERB_PORT", world.port().to_string()).envs(more.iter().copied());
     let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    // It may have to be built first: whoever waits too long for that is the test runner.
-    assert_eq!(lines.next_line().await.unwrap().unwrap(), "listening to news");
+    assert_eq!(within(lines.next_line()).await.unwrap().unwrap(), "listening to news");
     world.publish("news", "order.shipped", &json!({ "order": 7 })).await;
     let line = within(lines.next_line()).await.unwrap().unwrap();
     assert_eq!(line, r#"order.shipped {"order":7}"#);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use clarim_bus::{Bus, Event};
+use clarim_bus::{BusEvent, Connection};
 use clarim_hub::cluster::{ClusterSettings, ClusterState, TICK, Wire};
 use clarim_hub::{BusCommand, DeliveryAck, Node, OutputSink, cluster};
 use clarim_protocol::cluster::NodeId;
@@ -71,8 +71,8 @@ impl<S: OutputSink + ClusterHost> ClusterTask<S> {
     }
 }
 
-struct Driver<B, S> {
-    bus: B,
+struct Driver<S> {
+    bus: Connection,
     cluster: cluster::Cluster<S>,
     node: Arc<Node<S>>,
     commands: BacklogReceiver<BusCommand>,
@@ -80,7 +80,7 @@ struct Driver<B, S> {
     channels: ClusterChannels,
 }
 
-impl<B: Bus, S: OutputSink + ClusterHost> Driver<B, S> {
+impl<S: OutputSink + ClusterHost> Driver<S> {
     async fn drive(&mut self) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -123,38 +123,41 @@ impl<B: Bus, S: OutputSink + ClusterHost> Driver<B, S> {
         self.report();
     }
 
-    fn receive(&mut self, event: Event) {
+    fn receive(&mut self, event: BusEvent) {
         let now = self.started.elapsed();
         let traffic = &self.channels.traffic;
         let wire = &mut BusWire::new(&mut self.bus, traffic);
         match event {
-            Event::Message { subject, message } => {
+            BusEvent::Message { subject, payload } => {
                 traffic.messages_in.add(1);
-                traffic.bytes_in.add(message.len() as u64);
-                let ack = traced_delivery(&self.cluster, &self.node, &subject, &message);
-                self.cluster.message(&subject, &message, ack.as_ref(), now, wire);
+                traffic.bytes_in.add(payload.len() as u64);
+                let ack = traced_delivery(&self.cluster, &self.node, &subject, &payload);
+                self.cluster.message(&subject, &payload, ack.as_ref(), now, wire);
             }
-            Event::Published { ticket, receivers } => {
-                self.cluster.published(ticket, receivers, now);
+            BusEvent::Published { id, receivers } => {
+                self.cluster.published(id, receivers, now);
             }
-            Event::Lost { ticket } => self.cluster.lost(ticket, now),
-            Event::Subscribed { subject, is_first } => {
+            BusEvent::Lost { id } => self.cluster.lost(id, now),
+            BusEvent::Subscribed { subject, is_first } => {
                 self.cluster.subscribed(&subject, is_first, now);
             }
-            Event::Up => {
+            BusEvent::Connected => {
                 tracing::info!("connected to the bus");
                 self.cluster.up(now, wire);
                 self.report();
             }
-            Event::Down(reason) => {
+            BusEvent::Disconnected(error) => {
                 tracing::warn!(
-                    reason,
+                    code = error.code(),
+                    reason = %error,
                     "lost the connection to the bus; this node serves only its own clients until it is back"
                 );
                 traffic.losses.add(1);
                 self.cluster.down(now);
                 self.report();
             }
+            // Events of later versions.
+            _ => {}
         }
     }
 
@@ -168,15 +171,11 @@ impl<B: Bus, S: OutputSink + ClusterHost> Driver<B, S> {
             return;
         }
         let wire = &mut BusWire::new(&mut self.bus, &self.channels.traffic);
-        let leave_ticket = self.cluster.say_goodbye(wire);
+        let goodbye = self.cluster.say_goodbye(wire);
         loop {
             match self.bus.next().await {
-                Event::Published { ticket, .. } | Event::Lost { ticket }
-                    if ticket == leave_ticket =>
-                {
-                    return;
-                }
-                Event::Down(_) => return,
+                BusEvent::Published { id, .. } | BusEvent::Lost { id } if id == goodbye => return,
+                BusEvent::Disconnected(_) => return,
                 event => self.receive(event),
             }
         }
@@ -209,18 +208,18 @@ fn traced_delivery<S: OutputSink + ClusterHost>(
 }
 
 /// The bus as the cluster protocol uses it. Counts what is sent.
-struct BusWire<'a, B> {
-    bus: &'a mut B,
+struct BusWire<'a> {
+    bus: &'a mut Connection,
     traffic: &'a BusTraffic,
 }
 
-impl<'a, B> BusWire<'a, B> {
-    fn new(bus: &'a mut B, traffic: &'a BusTraffic) -> Self {
+impl<'a> BusWire<'a> {
+    fn new(bus: &'a mut Connection, traffic: &'a BusTraffic) -> Self {
         Self { bus, traffic }
     }
 }
 
-impl<B: Bus> Wire for BusWire<'_, B> {
+impl Wire for BusWire<'_> {
     fn subscribe(&mut self, subject: &str) {
         self.bus.subscribe(subject);
     }

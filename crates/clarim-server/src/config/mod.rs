@@ -13,7 +13,7 @@ use hyper::Uri;
 mod token;
 mod webhook;
 
-pub use clarim_bus::Address as BusAddress;
+pub use clarim_bus::Bus;
 pub use token::Token;
 pub use webhook::Webhook;
 pub(crate) use webhook::hooks;
@@ -158,7 +158,7 @@ impl Tls {
 #[non_exhaustive]
 pub struct Scaling {
     /// Address of the bus between the nodes.
-    pub bus: clarim_bus::Address,
+    pub bus: Bus,
     /// Prefix of all subjects on the bus. Nodes with the same prefix form a cluster.
     pub prefix: String,
     /// Time without a heartbeat after which a node is considered dead and its members are removed.
@@ -172,7 +172,7 @@ pub struct Scaling {
 impl Scaling {
     /// A cluster on this bus, with the default of every other setting.
     #[must_use]
-    pub fn new(bus: clarim_bus::Address) -> Self {
+    pub fn new(bus: Bus) -> Self {
         Self {
             bus,
             prefix: "reverb".to_owned(),

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use clarim_bus::{Address, Bus, Event, Ticket};
+use clarim_bus::{Bus, BusEvent, Connection, PublishId};
 use clarim_protocol::ChannelName;
 use clarim_protocol::cluster::{
     ClusterMessage, ExternalEvent, NodeId, channel_subject, encode, nodes_subject,
@@ -20,7 +20,7 @@ use crate::Error;
 #[derive(Debug, Clone)]
 pub struct BusSettings {
     /// Its address: the `SCALING_URL` of the nodes, or their Redis.
-    pub address: Address,
+    pub address: Bus,
     /// What all names on it begin with: their `SCALING_CHANNEL`.
     pub prefix: String,
 }
@@ -101,18 +101,18 @@ impl Publisher for BusPublisher {
     }
 }
 
-fn start(address: &Address) -> mpsc::UnboundedSender<Request> {
+fn start(address: &Bus) -> mpsc::UnboundedSender<Request> {
     let (sender, requests) = mpsc::unbounded_channel();
     tokio::spawn(carry(address.connect(), requests));
     sender
 }
 
 /// Takes what is published to the bus, until the publisher has gone.
-async fn carry(mut bus: impl Bus, mut requests: mpsc::UnboundedReceiver<Request>) {
+async fn carry(mut bus: Connection, mut requests: mpsc::UnboundedReceiver<Request>) {
     // What comes before the first connection waits for it.
-    while bus.next().await != Event::Up {}
-    let mut waiting: HashMap<Ticket, oneshot::Sender<()>> = HashMap::new();
-    let mut next: Ticket = 0;
+    while !matches!(bus.next().await, BusEvent::Connected) {}
+    let mut waiting: HashMap<PublishId, oneshot::Sender<()>> = HashMap::new();
+    let mut next: PublishId = 0;
     loop {
         tokio::select! {
             request = requests.recv() => {
@@ -126,13 +126,13 @@ async fn carry(mut bus: impl Bus, mut requests: mpsc::UnboundedReceiver<Request>
                 bus.publish(&subject, message, next);
             }
             event = bus.next() => match event {
-                Event::Published { ticket, .. } => {
-                    if let Some(taken) = waiting.remove(&ticket) {
+                BusEvent::Published { id, .. } => {
+                    if let Some(taken) = waiting.remove(&id) {
                         let _ = taken.send(());
                     }
                 }
                 // Dropped without a word, it has failed.
-                Event::Lost { ticket } => drop(waiting.remove(&ticket)),
+                BusEvent::Lost { id } => drop(waiting.remove(&id)),
                 _ => {}
             }
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clarim::queue::Worker;
 use clarim::{Clarim, Delivery, Error, Settings};
-use clarim_bus::Address;
+use clarim_bus::Bus;
 use clarim_server::Server;
 use clarim_server::config::{Scaling, ServerConfig};
 use clarim_testing::{nats, redis};
@@ -27,8 +27,7 @@ fn settings(url: &str, more: &[(&'static str, &str)]) -> Settings {
 }
 
 fn node(url: &str) -> World {
-    let scaling = Some(Scaling::new(Address::parse(url).unwrap()));
-    let settings = server_settings().scaling(scaling);
+    let settings = server_settings().scaling(Scaling::new(Bus::parse(url).unwrap()));
     World(Server::start(settings, vec![app()], false).unwrap())
 }
 

@@ -14,12 +14,10 @@ use crate::support::{Client, World, app, server_settings};
 
 /// A running example, ended with the test, and the address that it has printed.
 async fn run(name: &str, variables: &[(&str, String)]) -> (Child, String) {
-    let mut command = Command::new(env!("CARGO"));
-    command.args(["run", "--quiet", "--package", "clarim", "--example", name]);
+    let mut command = Command::new(clarim_testing::example(name));
     command.envs(variables.iter().map(|(name, value)| (name, value)));
     let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    // It may have to be built first: whoever waits too long for that is the test runner.
     let line = lines.next_line().await.unwrap().expect("an address");
     (child, line.strip_prefix("http://").unwrap().to_owned())
 }

@@ -22,7 +22,7 @@ struct Said {
 /// Runs `orders queue …` to its end. Nobody listens at its server's port.
 async fn queue(store: &Store, args: &str) -> Said {
     let args: Vec<&str> = ["queue"].into_iter().chain(args.split_whitespace()).collect();
-    let mut command = orders(store, 1, &args).await;
+    let mut command = orders(store, 1, &args);
     let Output { status, stdout, stderr } = command.output().await.unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Said { out: text(stdout), error: text(stderr), code: status.code().unwrap() }
@@ -93,7 +93,7 @@ async fn queues_are_worked_by_priority_and_monitored(store: Store) {
 #[tokio::test]
 async fn a_queue_in_memory_has_no_worker() {
     let store = Store::new(Kind::Sqlite);
-    let mut command = orders(&store, 1, &["queue", "work"]).await;
+    let mut command = orders(&store, 1, &["queue", "work"]);
     let output = command.env("QUEUE_CONNECTION", "memory").output().await.unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.starts_with("error: QUEUE_CONNECTION: the queue is in the memory"), "{error}");

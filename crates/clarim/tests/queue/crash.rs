@@ -19,18 +19,9 @@ crate::with_each_store! {
     a_worker_that_is_told_to_stop_finishes_its_job,
 }
 
-/// The example, built once, with a queue in this store and its server at this port.
-pub(crate) async fn orders(store: &Store, port: u16, args: &[&str]) -> Command {
-    static BUILT: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
-    let build = || async {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--package", "clarim", "--example", "orders"]);
-        assert!(cargo.status().await.unwrap().success());
-    };
-    BUILT.get_or_init(build).await;
-    let tests = std::env::current_exe().unwrap();
-    let program = tests.parent().unwrap().parent().unwrap().join("examples/orders");
-    let mut command = Command::new(program);
+/// The example, with a queue in this store and its server at this port.
+pub(crate) fn orders(store: &Store, port: u16, args: &[&str]) -> Command {
+    let mut command = Command::new(clarim_testing::example("orders"));
     command.args(args).envs(store.variables()).kill_on_drop(true).stdout(Stdio::piped());
     command.envs([
         ("BROADCAST_CONNECTION", "reverb"),
@@ -81,7 +72,7 @@ impl Held {
 }
 
 async fn work(store: &Store, port: u16) -> Child {
-    orders(store, port, &["queue", "work", "--lease", "1"]).await.spawn().unwrap()
+    orders(store, port, &["queue", "work", "--lease", "1"]).spawn().unwrap()
 }
 
 async fn a_job_whose_worker_is_killed_runs_again(store: Store) {

@@ -1,13 +1,13 @@
 //! A real store for each test: SQLite in a file, PostgreSQL and Redis started here once, on free ports.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use clarim::{QueueConnection, Settings};
-use clarim_testing::Postgres;
+use clarim_testing::{Postgres, free_port};
 use tempfile::TempDir;
 
 /// Far more than anything here takes, even on a machine that is busy with something else.
@@ -57,10 +57,6 @@ impl Store {
         };
         Settings::from_variables(find).unwrap().queue
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// Runs for as long as this process: the kernel ends it with the thread that has started it.
