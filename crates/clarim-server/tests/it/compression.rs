@@ -92,7 +92,8 @@ async fn compression_is_agreed_on_only_when_it_is_on_and_offered() {
 #[tokio::test]
 async fn subscribers_with_and_without_compression_get_the_same_events() {
     let server = start(app());
-    let (mut a, mut b) = (deflating(&server).await, deflating(&server).await);
+    let mut a = deflating(&server).await;
+    let mut b = deflating(&server).await;
     let mut plain = server.connect().await;
     subscribe(&mut a, "x").await;
     subscribe(&mut b, "x").await;

@@ -49,7 +49,8 @@ async fn a_connection_is_followed_from_its_beginning_to_its_end() {
     let occupied = ServerEvent::ChannelOccupied { app: id(), channel: news() };
     two(&mut events, [subscribed, occupied]).await;
     server.publish("news", "e", &json!({ "n": 1 })).await;
-    let (event, data) = ("e".to_owned(), r#""{\"n\":1}""#.to_owned());
+    let event = "e".to_owned();
+    let data = r#""{\"n\":1}""#.to_owned();
     let published = ServerEvent::Published { app: id(), channel: news(), event, data };
     assert_eq!(next(&mut events).await, published);
     client.receive().await;
@@ -146,7 +147,8 @@ async fn who_does_not_read_holds_nobody_up_and_is_told_how_much_was_missed() {
             client.receive().await;
         }
     }
-    let (mut told, mut missed) = (0, 0);
+    let mut told = 0;
+    let mut missed = 0;
     while told + missed < 4_400 {
         match next(&mut events).await {
             ServerEvent::Published { .. } => told += 1,

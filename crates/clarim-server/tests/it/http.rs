@@ -62,7 +62,8 @@ async fn a_channel_named_twice_gets_the_event_once() {
 
 /// One user on a presence channel, and one subscriber of a public channel.
 async fn two_channels(server: &Harness) -> [Client; 2] {
-    let (mut one, mut two) = (server.connect().await, server.connect().await);
+    let mut one = server.connect().await;
+    let mut two = server.connect().await;
     one.join("presence-test", 1).await;
     two.subscribe("test-channel").await;
     [one, two]
@@ -97,7 +98,8 @@ async fn can_return_user_counts_and_subscription_counts_when_requested() {
 async fn can_ignore_a_subscriber() {
     let server = start();
     // The two are on different workers.
-    let (mut one, mut two) = (server.connect().await, server.connect().await);
+    let mut one = server.connect().await;
+    let mut two = server.connect().await;
     one.subscribe("test-channel").await;
     two.subscribe("test-channel").await;
     for excluded in [&one.id, &two.id] {
@@ -262,7 +264,8 @@ async fn can_receive_an_event_batch_trigger_and_return_info() {
 #[tokio::test]
 async fn a_batch_ignores_a_subscriber_by_event() {
     let server = start();
-    let (mut one, mut two) = (server.connect().await, server.connect().await);
+    let mut one = server.connect().await;
+    let mut two = server.connect().await;
     one.subscribe("x").await;
     two.subscribe("x").await;
     let named = |name: &str, except: Option<&str>| {
@@ -286,7 +289,8 @@ async fn a_batch_ignores_a_subscriber_by_event() {
 #[tokio::test]
 async fn can_return_data_for_a_single_channel() {
     let server = start();
-    let (mut one, mut two) = (server.connect().await, server.connect().await);
+    let mut one = server.connect().await;
+    let mut two = server.connect().await;
     one.subscribe("test-channel").await;
     two.subscribe("test-channel").await;
     let info = [("info", "user_count,subscription_count,cache,nonsense")];
@@ -326,7 +330,8 @@ async fn can_return_cache_channel_attributes() {
 #[tokio::test]
 async fn can_return_presence_channel_attributes() {
     let server = start();
-    let (mut one, mut again) = (server.connect().await, server.connect().await);
+    let mut one = server.connect().await;
+    let mut again = server.connect().await;
     one.join("presence-test", 1).await;
     again.join("presence-test", 1).await;
     let channel =

@@ -92,7 +92,8 @@ async fn the_nodes_of_a_cluster_are_told() {
         let inspector_token = Some(TOKEN);
         Setup { scaling, inspector_token, ..Setup::default() }.start(vec![app()])
     };
-    let (a, b) = (start(), start());
+    let a = start();
+    let b = start();
     let cluster = |server| async move { get(server, "overview").await["cluster"].clone() };
     let (of_a, of_b) = within(async {
         loop {
@@ -196,7 +197,8 @@ async fn connections_come_in_pages_of_a_hundred_each_once() {
     for _ in 0..230 {
         clients.push(server.connect().await);
     }
-    let (mut seen, mut after) = (Vec::new(), "0.0".to_owned());
+    let mut seen = Vec::new();
+    let mut after = "0.0".to_owned();
     loop {
         let page = get(&server, &format!("connections?after={after}")).await;
         let rows = page["connections"].as_array().unwrap();
@@ -214,7 +216,8 @@ async fn connections_come_in_pages_of_a_hundred_each_once() {
 #[tokio::test]
 async fn a_connection_is_closed_and_a_user_terminated() {
     let server = watched();
-    let (mut ana, mut rui) = (server.connect().await, server.connect().await);
+    let mut ana = server.connect().await;
+    let mut rui = server.connect().await;
     let path = format!("connections/{}/close", ana.id);
     assert_eq!(post(&server, &path, &Value::Null).await, 200);
     ana.expect_close(4200).await;

@@ -69,7 +69,8 @@ async fn they_are_for_who_has_the_token() {
 #[tokio::test]
 async fn connections_channels_and_members_come_and_go() {
     let server = counted();
-    let (mut ana, mut rui) = (server.connect().await, server.connect().await);
+    let mut ana = server.connect().await;
+    let mut rui = server.connect().await;
     ana.subscribe("news").await;
     ana.subscribe("private-orders").await;
     rui.subscribe("news").await;

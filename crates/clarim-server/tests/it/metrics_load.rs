@@ -41,8 +41,10 @@ async fn what_waits_for_a_slow_reader_is_told_and_then_that_it_was_closed() {
     for _ in 0..45 {
         server.publish("news", "e", &large()).await;
     }
-    let waits = above_zero(&server, |told| told.value("clarim_outbox_bytes")).await;
-    assert!((100_000.0..f64::from(1 << 20)).contains(&waits), "{waits}");
+    // Updated once a second, so the first value may be from the middle of the publishing.
+    let queued = |told: &Told| (told.value("clarim_outbox_bytes") - 100_000.0).max(0.0);
+    let queued = above_zero(&server, queued).await + 100_000.0;
+    assert!(queued < f64::from(1 << 20), "{queued}");
     let closed = |by: &str| format!("clarim_connections_closed_total{{by=\"{by}\"}}");
     assert_eq!(Told::by(&server).await.value(&closed("slow")), 0.0);
     for _ in 0..45 {
@@ -179,7 +181,8 @@ async fn who_asks_a_hundred_times_a_second_gets_all_and_delays_no_delivery() {
     assert!(answers >= 150, "only {answers} answers in three seconds");
     assert!(times.len() >= 150, "only {} events in three seconds", times.len());
     // Usually one millisecond. What other tests do meanwhile is in the late ones.
-    let (half, most) = (times[times.len() / 2], times[times.len() * 9 / 10]);
+    let half = times[times.len() / 2];
+    let most = times[times.len() * 9 / 10];
     assert!(half < Duration::from_millis(20), "half of them took longer than {half:?}");
     assert!(most < Duration::from_millis(100), "one of ten took longer than {most:?}");
     eventually(|| server.running().connections("123456") == 1).await;

@@ -18,10 +18,11 @@ fn request<'a>(data: &'a serde_json::value::RawValue, except: Option<&str>) -> E
 }
 
 #[tokio::test]
-async fn an_event_of_this_process_goes_the_way_of_the_api() {
+async fn an_event_of_this_process_reaches_subscribers_as_one_of_the_api() {
     let server = start();
     let publisher = server.running().publisher();
-    let (mut own, mut other) = (server.connect().await, server.connect().await);
+    let mut own = server.connect().await;
+    let mut other = server.connect().await;
     own.subscribe("chat").await;
     other.subscribe("chat").await;
     other.subscribe("news").await;
@@ -34,18 +35,21 @@ async fn an_event_of_this_process_goes_the_way_of_the_api() {
 }
 
 #[tokio::test]
-async fn and_has_the_checks_of_the_api() {
+async fn an_event_of_this_process_is_checked_as_one_of_the_api() {
     let server = start();
     let publisher = server.running().publisher();
     let data = to_raw_value("{}").unwrap();
     let unknown = publisher.publish("7", &request(&data, None)).await.unwrap_err();
-    assert_eq!((unknown.status, &*unknown.sentence), (404, "No matching application for ID [7]."));
+    assert_eq!(unknown.code(), "unknown_app");
+    assert_eq!(unknown.to_string(), "No matching application for ID [7].");
     let bad = publisher.publish("123456", &request(&data, Some("1"))).await.unwrap_err();
-    assert_eq!(bad.status, 422);
+    assert_eq!(bad.code(), "invalid_event");
     assert!(bad.to_string().starts_with("socket_id is invalid"), "{bad}");
     let large = to_raw_value(&"x".repeat(100_001)).unwrap();
     let large = publisher.publish("123456", &request(&large, None)).await.unwrap_err();
-    assert_eq!(large.status, 413);
+    assert_eq!(large.code(), "event_too_large");
     let object = to_raw_value(&json!({})).unwrap();
-    assert_eq!(publisher.publish("123456", &request(&object, None)).await.unwrap_err().status, 422);
+    let object = publisher.publish("123456", &request(&object, None)).await.unwrap_err();
+    assert_eq!(object.code(), "invalid_event");
+    assert!(!object.is_temporary());
 }

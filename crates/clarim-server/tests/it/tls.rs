@@ -134,7 +134,8 @@ async fn websockets_and_the_api_work_over_tls() {
 #[tokio::test]
 async fn large_events_go_both_ways_over_tls() {
     let server = Secure::start("large");
-    let (mut one, mut two) = (server.connect().await, server.connect().await);
+    let mut one = server.connect().await;
+    let mut two = server.connect().await;
     one.subscribe("private-x").await;
     two.subscribe("private-x").await;
     let mut connection = server.http().await;

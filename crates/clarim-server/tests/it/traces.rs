@@ -110,8 +110,10 @@ async fn an_event_is_followed_from_the_backend_over_the_bus_to_the_clients() {
         let scaling = Some(Scaling::new(bus.clone().into()));
         Setup { scaling, ..collector.setup() }.start(vec![app()])
     };
-    let (a, b) = (start(), start());
-    let (mut ana, mut ben) = (a.connect().await, b.connect().await);
+    let a = start();
+    let b = start();
+    let mut ana = a.connect().await;
+    let mut ben = b.connect().await;
     ana.subscribe("private-orders").await;
     ben.subscribe("private-orders").await;
     publish(&a, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").await;

@@ -35,7 +35,8 @@ async fn sets_the_x_powered_by_header() {
 async fn can_handle_connections_to_different_applications_which_are_apart() {
     let apps = vec![app(), App::new("654321", "reverb-key-2", "other-secret")];
     let server = Setup::default().start(apps);
-    let (mut one, mut two) = (server.connect_to(0).await, server.connect_to(1).await);
+    let mut one = server.connect_to(0).await;
+    let mut two = server.connect_to(1).await;
     one.subscribe("news").await;
     two.subscribe("news").await;
     server.publish("news", "e", &json!({ "for": "one" })).await;
