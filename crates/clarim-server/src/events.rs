@@ -56,7 +56,8 @@ pub enum ServerEvent {
         /// The sender's user id, on a presence channel.
         user: Option<String>,
     },
-    /// An application published an event through this node. Events published directly to the bus are not reported.
+    /// An application published an event through this node. Events published directly to the bus are not
+    /// reported.
     Published {
         app: String,
         channel: ChannelName,
@@ -98,8 +99,8 @@ pub enum ServerEvent {
     Missed(u64),
 }
 
-/// A stream of a server's events, from the call of [`Server::events`](crate::Server::events) to the end of the
-/// server. A slow reader delays nobody; it gets the number of [missed](ServerEvent::Missed) events.
+/// A stream of a server's events, from the call of [`Server::events`](crate::Server::events) to the end of
+/// the server. A slow reader delays nobody; it gets the number of [missed](ServerEvent::Missed) events.
 #[derive(Debug)]
 pub struct Events {
     queue: ByteQueueReceiver<Notification>,

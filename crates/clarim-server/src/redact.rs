@@ -21,8 +21,8 @@ pub(crate) fn pretty(text: &str) -> String {
     shown
 }
 
-/// Hides signatures, which would let a reader join the channel. Data that is a string of JSON is parsed, both to
-/// be readable and because it may contain a signature.
+/// Hides signatures, which would let a reader join the channel. Data that is a string of JSON is parsed,
+/// both to be readable and because it may contain a signature.
 fn redact(value: &mut Value) {
     match value {
         Value::Object(fields) => {

@@ -161,8 +161,8 @@ impl<S: OutputSink + ClusterHost> Driver<S> {
         }
     }
 
-    /// Sends the remaining commands, and tells the other nodes that this one leaves, so that they need not wait
-    /// for the end of its lease.
+    /// Sends the remaining commands, and tells the other nodes that this one leaves, so that they need not
+    /// wait for the end of its lease.
     async fn leave(&mut self) {
         while let Some(command) = self.commands.try_recv() {
             self.execute(command);

@@ -59,8 +59,8 @@ pub struct ServerConfig {
     pub inspector_token: Option<Token>,
     /// The cluster this server belongs to; `None` for a single node.
     pub scaling: Option<Scaling>,
-    /// Webhook endpoints of each app, by the app's id. The [`App::hooks`](clarim_hub::app::App::hooks) of apps
-    /// that have some are set to match.
+    /// Webhook endpoints of each app, by the app's id. The [`App::hooks`](clarim_hub::app::App::hooks) of
+    /// apps that have some are set to match.
     pub webhooks: HashMap<String, Vec<Webhook>>,
     /// Whether webhooks may be sent to private addresses.
     pub webhook_private_addresses: bool,

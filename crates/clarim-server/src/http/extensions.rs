@@ -9,8 +9,8 @@ pub(crate) const ACCEPTED: &str =
 /// The frames that subscribers share are compressed with a window of 2^15 bytes.
 const WINDOW_BITS: u8 = 15;
 
-/// Whether a client offers permessage-deflate with parameters that are supported. Other offers are ignored, as
-/// the RFC says.
+/// Whether a client offers permessage-deflate with parameters that are supported. Other offers are ignored,
+/// as the RFC says.
 pub(crate) fn accepts_deflate(headers: &HeaderMap) -> bool {
     headers
         .get_all(SEC_WEBSOCKET_EXTENSIONS)

@@ -1,5 +1,5 @@
-//! The playground: a built-in page to try the server. Only in development mode, since it publishes and signs for
-//! anybody who opens it.
+//! The playground: a built-in page to try the server. Only in development mode, since it publishes and
+//! signs for anybody who opens it.
 
 use clarim_protocol::SocketId;
 use hyper::{Method, Request, StatusCode};

@@ -20,8 +20,8 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Publishes an event of the app with this id. The event is checked as `POST /apps/{id}/events` checks it.
-    /// When this returns, the send queues of all subscribers have it.
+    /// Publishes an event of the app with this id. The event is checked as `POST /apps/{id}/events` checks
+    /// it. When this returns, the send queues of all subscribers have it.
     ///
     /// # Errors
     /// If the app or the event is invalid, or the server can't publish at the moment.

@@ -13,9 +13,9 @@ use tokio::time::{Sleep, sleep};
 
 use crate::runtime::Admission;
 
-/// Passes everything through until a handshake has been answered. The bytes written from then on, which are the
-/// response, are buffered, so that they leave in one system call and one packet with the first message. Writing
-/// fails if the peer accepts nothing for `timeout`.
+/// Passes everything through until a handshake has been answered. The bytes written from then on, which are
+/// the response, are buffered, so that they leave in one system call and one packet with the first message.
+/// Writing fails if the peer accepts nothing for `timeout`.
 #[derive(Debug)]
 pub(super) struct UpgradeBuffer<S> {
     stream: S,

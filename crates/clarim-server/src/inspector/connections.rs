@@ -31,7 +31,7 @@ pub(super) async fn list(
         (None, Some(channel), Some(app)) => subscribers_of(http, inspector, app, channel).await?,
         _ => return from(inspector, params.get("after").unwrap_or("0.0")).await,
     };
-    Ok(inspector.respond(page, None))
+    Ok(inspector.respond(&page, None))
 }
 
 async fn subscribers_of(
@@ -67,13 +67,13 @@ async fn from(inspector: &Inspector, after: &str) -> Result<ApiResponse, ApiErro
     while worker < inspector.workers.len() {
         let limit = PAGE_SIZE - found.rows.len();
         if limit == 0 {
-            return Ok(inspector.respond(found, Some(&format!("{worker}.{first}"))));
+            return Ok(inspector.respond(&found, Some(&format!("{worker}.{first}"))));
         }
         let page = inspector.query(worker, Selection::From { first, limit }).await?;
         found.rows.extend(page.rows);
         (worker, first) = page.more.map_or((worker + 1, 0), |first| (worker, first));
     }
-    Ok(inspector.respond(found, None))
+    Ok(inspector.respond(&found, None))
 }
 
 /// Closes a connection. Its client reconnects at once.
@@ -106,7 +106,7 @@ impl Inspector {
         replied.await.map_err(|_| ApiError::busy("The server is shutting down."))
     }
 
-    fn respond(&self, page: ConnectionPage, next: Option<&str>) -> ApiResponse {
+    fn respond(&self, page: &ConnectionPage, next: Option<&str>) -> ApiResponse {
         let connections: Vec<Value> = page.rows.iter().map(|row| self.describe(row)).collect();
         let is_cut = page.more.is_some();
         json_value(&json!({ "connections": connections, "next": next, "is_cut": is_cut }))

@@ -1,8 +1,8 @@
 //! The event log: recent events, for people who watch them.
 //!
-//! Events go into a ring buffer that is overwritten, and readers ask for the events after the last they know. So
-//! a slow reader delays nobody. Nothing is recorded unless somebody has asked within the last seconds; then the
-//! log costs one read of a flag.
+//! Events go into a ring buffer that is overwritten, and readers ask for the events after the last they
+//! know. So a slow reader delays nobody. Nothing is recorded unless somebody has asked within the last
+//! seconds; then the log costs one read of a flag.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};

@@ -1,8 +1,8 @@
 //! The page `/inspector`: shows what the server is doing, and offers a few actions.
 //!
-//! The page asks for each part, and nothing is done for it while nobody watches. Counters are summed at most once
-//! a second for all clients, connections and channels come in pages, and events come from a ring buffer that is
-//! overwritten. So a client that watches delays nobody.
+//! The page asks for each part, and nothing is done for it while nobody watches. Counters are summed at
+//! most once a second for all clients, connections and channels come in pages, and events come from a ring
+//! buffer that is overwritten. So a client that watches delays nobody.
 
 mod access;
 mod assets;
@@ -74,7 +74,8 @@ pub(crate) enum Replay {
 }
 
 impl Inspector {
-    /// Makes the inspector, if there is a token or `is_open`, which allows requests of this machine without one.
+    /// Makes the inspector, if there is a token or `is_open`, which allows requests of this machine without
+    /// one.
     pub(crate) fn new(
         token: Option<Token>,
         is_open: bool,

@@ -37,8 +37,8 @@ pub(crate) enum EgressPolicy {
 }
 
 impl EgressPolicy {
-    /// Checks a host that is an address. Names are checked once they are resolved, by the [`Resolver`], which is
-    /// not used for addresses.
+    /// Checks a host that is an address. Names are checked once they are resolved, by the [`Resolver`],
+    /// which is not used for addresses.
     pub(crate) fn check_host(self, host: &str) -> Result<(), &'static str> {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let is_allowed = bare.parse().map_or(true, |address| self.allows(address));

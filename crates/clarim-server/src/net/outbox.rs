@@ -65,8 +65,8 @@ impl Outbox {
         self.bytes = self.frames.iter().map(|frame| frame.bytes().len()).sum();
     }
 
-    /// Gives back the heap memory of a long queue, if it is empty. Not done as soon as it is empty, since under
-    /// load the next queue is as long.
+    /// Gives back the heap memory of a long queue, if it is empty. Not done as soon as it is empty, since
+    /// under load the next queue is as long.
     pub(crate) fn shrink(&mut self) {
         if self.frames.is_empty() && self.frames.spilled() {
             self.frames = SmallVec::new();

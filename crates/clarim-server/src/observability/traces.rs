@@ -1,9 +1,9 @@
 //! Traces by OpenTelemetry: an event's way from the publish request over the bus to the send queues.
 //!
 //! A traced request has a span `publish`, whose parent the header `traceparent` may name. Below it are
-//! `deliver`, which ends once this node's workers have delivered the event, and `bus`, which ends once the bus
-//! has accepted it. Below that is one `deliver` for each node that receives the event from the bus. Nothing is
-//! measured without a collector, and no request waits for the export.
+//! `deliver`, which ends once this node's workers have delivered the event, and `bus`, which ends once the
+//! bus has accepted it. Below that is one `deliver` for each node that receives the event from the bus.
+//! Nothing is measured without a collector, and no request waits for the export.
 
 use std::io;
 use std::sync::Arc;

@@ -239,8 +239,8 @@ impl<P: Protocol> Engine<P> {
         self.sockets.now = self.started.elapsed();
     }
 
-    /// Processes the messages in the inbox. Those that other threads put there in the meantime wait for the next
-    /// turn, or this could go on forever.
+    /// Processes the messages in the inbox. Those that other threads put there in the meantime wait for the
+    /// next turn, or this could go on forever.
     fn process_inbox(&mut self) {
         let arrived = self.inbox.take(&mut self.messages);
         let now = self.sockets.now;

@@ -31,8 +31,8 @@ impl Drop for Heartbeat {
 
 /// A check that every worker of a server is running, for a watchdog such as systemd's.
 ///
-/// A server with a stuck worker serves some of its clients and not the others, and can't repair itself: it has
-/// to be restarted. Each clone keeps its own state.
+/// A server with a stuck worker serves some of its clients and not the others, and can't repair itself: it
+/// has to be restarted. Each clone keeps its own state.
 #[derive(Debug, Clone)]
 pub struct Liveness(Vec<Watched>);
 
@@ -54,8 +54,8 @@ impl Liveness {
         (heartbeats, Self(watched.collect()))
     }
 
-    /// Returns the number of the first worker that has not run since the previous call. Calls have to be at least
-    /// [`MIN_INTERVAL`](Self::MIN_INTERVAL) apart.
+    /// Returns the number of the first worker that has not run since the previous call. Calls have to be at
+    /// least [`MIN_INTERVAL`](Self::MIN_INTERVAL) apart.
     pub fn stuck_worker(&mut self) -> Option<u16> {
         let mut first = None;
         for (id, watched) in (0..).zip(&mut self.0) {

@@ -1,5 +1,5 @@
-//! Interfaces of the consumers of what happens on the server: webhooks, event streams, the inspector, the debug
-//! output, traces.
+//! Interfaces of the consumers of what happens on the server: webhooks, event streams, the inspector, the
+//! debug output, traces.
 
 use std::sync::Arc;
 

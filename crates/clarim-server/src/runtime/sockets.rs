@@ -229,7 +229,8 @@ impl SocketTable {
         }
     }
 
-    /// Removes sockets in `places` that have been closing for too long, and frees unused memory of the others.
+    /// Removes sockets in `places` that have been closing for too long, and frees unused memory of the
+    /// others.
     pub(crate) fn sweep(&mut self, places: std::ops::Range<usize>) {
         let now = seconds(self.now);
         let end = places.end.min(self.sockets.len());

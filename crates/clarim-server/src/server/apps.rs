@@ -22,8 +22,8 @@ pub struct ServedApps {
 impl ServedApps {
     /// Replaces the apps, and their webhook endpoints by the app's id.
     ///
-    /// An app that is served already keeps its connections, whatever else changes. The connections of a removed
-    /// app are closed with code 4003 within a second.
+    /// An app that is served already keeps its connections, whatever else changes. The connections of a
+    /// removed app are closed with code 4003 within a second.
     ///
     /// ```no_run
     /// use std::collections::HashMap;

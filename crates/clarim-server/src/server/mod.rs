@@ -96,8 +96,8 @@ impl Server {
         Ok(BoundServer { config, listeners })
     }
 
-    /// Serves `apps` without a port. Connections come by [`http_service`](Self::http_service) alone, and host,
-    /// port and TLS of the configuration are ignored.
+    /// Serves `apps` without a port. Connections come by [`http_service`](Self::http_service) alone, and
+    /// host, port and TLS of the configuration are ignored.
     ///
     /// # Errors
     /// If the operating system refuses a thread.
@@ -113,17 +113,14 @@ impl Server {
         playground: bool,
     ) -> Result<Self, StartError> {
         check_features(&config)?;
-        let certificate = match &config.tls {
-            Some(tls) => Some(Certificate::load(tls.cert.clone(), tls.key.clone())),
-            None => None,
-        };
+        let certificate = config.tls.clone().map(|tls| Certificate::load(tls.cert, tls.key));
         let certificate = certificate.transpose().map_err(|source| StartError::Tls { source })?;
         let tls = certificate.as_ref().map(Certificate::acceptor).transpose();
         let tls = tls.map_err(|source| StartError::Tls { source })?;
         let address = listeners.first().map(TcpListener::local_addr).transpose();
         let address = address.map_err(StartError::system)?;
         Parts::compose(config, apps, playground)?
-            .start(address, listeners, certificate, tls)
+            .start(address, listeners, certificate, tls.as_ref())
             .map_err(StartError::system)
     }
 
@@ -156,8 +153,8 @@ impl Server {
         self.apps.clone()
     }
 
-    /// Returns a stream of the server's events from now on. Each call makes its own stream. `None` if the server
-    /// was started without [`ServerConfig::events`].
+    /// Returns a stream of the server's events from now on. Each call makes its own stream. `None` if the
+    /// server was started without [`ServerConfig::events`].
     ///
     /// ```no_run
     /// use clarim_server::{App, Server, ServerEvent, config::ServerConfig};
@@ -210,8 +207,8 @@ impl Server {
         self.liveness.clone()
     }
 
-    /// Begins the shutdown. Clients are disconnected over the configured drain time, with a code that makes them
-    /// reconnect at once. Clients that reconnect to this server are told to wait a second.
+    /// Begins the shutdown. Clients are disconnected over the configured drain time, with a code that makes
+    /// them reconnect at once. Clients that reconnect to this server get a code that makes them wait a second.
     pub fn stop(&self) {
         self.shutdown.advance(Phase::Draining);
     }

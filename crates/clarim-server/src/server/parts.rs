@@ -14,8 +14,9 @@ use tokio::sync::oneshot;
 use super::apps::{ServedApps, with_hooks};
 use super::consumers::{ConsumerThreads, Consumers};
 use super::routes::Routes;
-use super::threads::{Threads, WorkerInputs, runtime};
+use super::threads::{Threads, runtime};
 use super::upkeep::Upkeep;
+use super::worker::WorkerInputs;
 use super::{HttpService, Server, StartError};
 use crate::clock::since_1970;
 use crate::cluster::{Cluster, ClusterHost, ClusterTask, MAX_BACKLOG, new_node_id};
@@ -116,7 +117,7 @@ impl Parts {
         address: Option<SocketAddr>,
         listeners: Vec<TcpListener>,
         certificate: Option<Arc<Certificate>>,
-        tls: Option<TlsAcceptor>,
+        tls: Option<&TlsAcceptor>,
     ) -> io::Result<Server> {
         let Self { routes, shutdown, connections, queries, consumer_threads, .. } = self;
         let http = &routes.http;
@@ -126,8 +127,11 @@ impl Parts {
             Threads::new(shutdown.clone(), http.shutdown.clone(), subscribers.clone());
         // All runtimes are made before the first thread starts; see the feature `descriptor-tables`.
         let upkeep_runtime = runtime()?;
-        let inputs = WorkerInputs { listeners, connections, queries, tls };
-        let liveness = threads.start_workers(&routes, inputs)?;
+        let mut listeners = listeners.into_iter();
+        let inputs = connections.into_iter().zip(queries).map(|(connections, queries)| {
+            WorkerInputs { listener: listeners.next(), connections, queries }
+        });
+        let liveness = threads.start_workers(&routes, inputs.collect(), tls)?;
         let drain: Duration = http.config.drain;
         let upkeep = Upkeep { certificate, node: node.clone(), started: http.started, drain };
         threads.start_on(upkeep_runtime, "clarim-upkeep", Phase::Closed, |signal| {

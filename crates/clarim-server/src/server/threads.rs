@@ -1,21 +1,19 @@
 //! The threads of a server.
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use clarim_hub::WorkerId;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::task::LocalSet;
 
 use super::routes::Routes;
-use super::worker::WorkerTask;
+use super::worker::{WorkerInputs, WorkerTask};
 use crate::events::EventSubscribers;
 use crate::http::Http;
 use crate::net::TlsAcceptor;
-use crate::runtime::{Liveness, NewConnection, WorkerQuery};
+use crate::runtime::Liveness;
 use crate::sync::{Phase, ShutdownHandle, ShutdownSignal};
 
 /// A running thread.
@@ -42,16 +40,6 @@ impl Drop for CloseStreams {
     }
 }
 
-/// The inputs of all workers, in their order.
-#[derive(Debug)]
-pub(super) struct WorkerInputs {
-    /// One for each worker, or none.
-    pub(super) listeners: Vec<TcpListener>,
-    pub(super) connections: Vec<UnboundedReceiver<NewConnection>>,
-    pub(super) queries: Vec<Receiver<WorkerQuery>>,
-    pub(super) tls: Option<TlsAcceptor>,
-}
-
 impl Threads {
     pub(super) fn new(
         shutdown: ShutdownHandle,
@@ -66,37 +54,26 @@ impl Threads {
     pub(super) fn start_workers(
         &mut self,
         routes: &Routes,
-        inputs: WorkerInputs,
+        inputs: Vec<WorkerInputs>,
+        tls: Option<&TlsAcceptor>,
     ) -> io::Result<Liveness> {
-        let WorkerInputs { listeners, connections, queries, tls } = inputs;
         // All runtimes are made before the first thread starts; see the feature `descriptor-tables`.
-        let runtimes = connections.iter().map(|_| runtime()).collect::<io::Result<Vec<_>>>()?;
-        let (heartbeats, liveness) = Liveness::new(runtimes.len());
-        let mut listeners = listeners.into_iter();
-        let mut queries = queries.into_iter();
-        let mut heartbeats = heartbeats.into_iter();
-        for ((id, connections), runtime) in (0..).map(WorkerId).zip(connections).zip(runtimes) {
-            let (Some(queries), Some(heartbeat)) = (queries.next(), heartbeats.next()) else {
-                break;
-            };
+        let runtimes = inputs.iter().map(|_| runtime()).collect::<io::Result<Vec<_>>>()?;
+        let (heartbeats, liveness) = Liveness::new(inputs.len());
+        let threads = runtimes.into_iter().zip(heartbeats);
+        for ((id, inputs), (runtime, heartbeat)) in (0..).map(WorkerId).zip(inputs).zip(threads) {
             let counters = routes.http.server_counters.of(id);
-            let task = WorkerTask {
-                id,
-                routes: Routes { http: Http { counters, ..routes.http.clone() }, ..routes.clone() },
-                listener: listeners.next(),
-                connections,
-                queries,
-                tls: tls.clone(),
-                heartbeat,
-            };
+            let routes =
+                Routes { http: Http { counters, ..routes.http.clone() }, ..routes.clone() };
+            let task = WorkerTask { id, routes, inputs, tls: tls.cloned(), heartbeat };
             let name = format!("clarim-{}", id.0);
             self.start_on(runtime, &name, Phase::Draining, |_| task.run())?;
         }
         Ok(liveness)
     }
 
-    /// Starts a thread with a runtime of its own, on which the future is also made: it need not be `Send`. When
-    /// the future ends, for whatever reason, the server moves on to `then`.
+    /// Starts a thread with a runtime of its own, on which the future is also made: it need not be `Send`.
+    /// When the future ends, for whatever reason, the server moves on to `then`.
     pub(super) fn start<F: Future<Output = io::Result<()>>>(
         &mut self,
         name: &str,

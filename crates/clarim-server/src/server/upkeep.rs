@@ -10,8 +10,9 @@ use crate::net::Certificate;
 use crate::runtime::Sink;
 use crate::sync::{Phase, ShutdownSignal};
 
-/// Time that the server still listens after the last client was disconnected, since clients reconnect at once.
-/// They are told to wait a second, by when a successor should listen. So this must be well below a second.
+/// Time that the server still listens after the last client was disconnected, since clients reconnect at
+/// once. They get a code that makes them wait a second, by when a successor should listen. So this must be
+/// well below a second.
 const RECONNECT_GRACE: Duration = Duration::from_millis(500);
 
 /// Time between two sweeps of the channel directory.

@@ -31,7 +31,8 @@ use crate::sync::{Phase, ShutdownSignal};
 /// else is done.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-// An idle worker makes a turn with each sweep, and several of them must fit between two checks of its liveness.
+// An idle worker makes a turn with each sweep, and several of them must fit between two checks of its
+// liveness.
 const _: () = assert!(SWEEP_INTERVAL.as_millis() * 3 <= Liveness::MIN_INTERVAL.as_millis());
 
 /// The work of a worker's thread. Made on another thread than it runs on.
@@ -39,12 +40,18 @@ const _: () = assert!(SWEEP_INTERVAL.as_millis() * 3 <= Liveness::MIN_INTERVAL.a
 pub(super) struct WorkerTask {
     pub(super) id: WorkerId,
     pub(super) routes: Routes,
+    pub(super) inputs: WorkerInputs,
+    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) heartbeat: Heartbeat,
+}
+
+/// The inputs of one worker.
+#[derive(Debug)]
+pub(super) struct WorkerInputs {
     /// Absent if connections come from another HTTP server alone.
     pub(super) listener: Option<TcpListener>,
     pub(super) connections: UnboundedReceiver<NewConnection>,
     pub(super) queries: Receiver<WorkerQuery>,
-    pub(super) tls: Option<TlsAcceptor>,
-    pub(super) heartbeat: Heartbeat,
 }
 
 impl WorkerTask {
@@ -55,7 +62,8 @@ impl WorkerTask {
     pub(super) async fn run(self) -> io::Result<()> {
         #[cfg(feature = "descriptor-tables")]
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES)?;
-        let Self { id, routes, listener, mut connections, mut queries, tls, heartbeat } = self;
+        let Self { id, routes, inputs, tls, heartbeat } = self;
+        let WorkerInputs { listener, mut connections, mut queries } = inputs;
         let http = &routes.http;
         let inbox = http.node.sink().inboxes.of(id);
         let _close_inbox = CloseInbox(inbox.clone());
@@ -251,8 +259,8 @@ impl Reception {
     }
 }
 
-/// Sends the reason as an error frame and as a close frame, and waits until the client has read it. Closing at
-/// once could make the kernel drop bytes that are on their way.
+/// Sends the reason as an error frame and as a close frame, and waits until the client has read it. Closing
+/// at once could make the kernel drop bytes that are on their way.
 async fn refuse<S: AsyncWrite + AsyncReadExt + Unpin>(
     stream: &mut S,
     response: &[u8],

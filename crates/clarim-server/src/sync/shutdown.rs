@@ -9,8 +9,8 @@ use tokio::sync::watch;
 pub(crate) enum Phase {
     /// Connections are accepted and served.
     Serving,
-    /// Clients are disconnected. The server still listens, so that clients that reconnect at once are told
-    /// to wait: pusher-js retries a second after close code 4100, but fifteen seconds after a refused
+    /// Clients are disconnected. The server still listens, so that clients that reconnect at once get a
+    /// code that makes them wait: pusher-js retries a second after close code 4100, but fifteen seconds after a refused
     /// connection.
     Draining,
     /// The server no longer listens. Requests in progress are finished.

@@ -8,8 +8,8 @@ use clarim_hub::{ChannelEvent, Migration, Occupant};
 /// Delay of a leave, the same as Pusher's.
 const LEAVE_DELAY: Duration = Duration::from_secs(3);
 
-/// Delay of a join in a cluster: the time in which the node that the user has left can report that its leave is
-/// suppressed.
+/// Delay of a join in a cluster: the time in which the node that the user has left can report that its
+/// leave is suppressed.
 const JOIN_DELAY: Duration = Duration::from_millis(500);
 
 /// The next action.

@@ -176,8 +176,8 @@ impl Sender {
 struct Backoff(Duration);
 
 impl Backoff {
-    /// Returns the next delay, or `None` if the request is not retried any more. `elapsed` is the time since the
-    /// first attempt; `chance`, from 0 to 1, spreads the requests of many servers.
+    /// Returns the next delay, or `None` if the request is not retried any more. `elapsed` is the time
+    /// since the first attempt; `chance`, from 0 to 1, spreads the requests of many servers.
     fn next(&mut self, elapsed: Duration, chance: f64) -> Option<Duration> {
         let max = self.0;
         self.0 = (max * 2).min(MAX_DELAY);

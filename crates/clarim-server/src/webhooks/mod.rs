@@ -1,7 +1,7 @@
 //! Webhooks, as Pusher defines them: signed requests that report an app's channel events to its backend.
 //!
-//! Workers put events into a bounded queue and go on. A thread of its own does everything else. A slow or dead
-//! endpoint fills its own queue; dropped events are counted, and logged now and then.
+//! Workers put events into a bounded queue and go on. A thread of its own does everything else. A slow or
+//! dead endpoint fills its own queue; dropped events are counted, and logged now and then.
 
 mod debounce;
 mod delivery_log;

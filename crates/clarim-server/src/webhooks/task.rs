@@ -57,8 +57,8 @@ impl Endpoints {
 }
 
 impl WebhookTask {
-    /// Sends until the server has closed. `cluster`: present on a node of a cluster, which stays connected until
-    /// this is dropped.
+    /// Sends until the server has closed. `cluster`: present on a node of a cluster, which stays connected
+    /// until this is dropped.
     pub(crate) async fn run(
         mut self,
         node: Arc<Node<Sink>>,
@@ -73,8 +73,8 @@ impl WebhookTask {
         let mut warnings = interval(BETWEEN_WARNINGS);
         warnings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_closed = false;
-        // The clients of a node that shuts down reconnect to another one. The node waits for that, as it would
-        // while it serves.
+        // The clients of a node that shuts down reconnect to another one. The node waits for that, as it
+        // would while it serves.
         while !is_closed || (cluster.is_some() && !debounce.is_empty()) {
             tokio::select! {
                 Some(queued) = self.incoming.take() => {
@@ -132,8 +132,8 @@ impl WebhookTask {
         }
     }
 
-    /// Makes the configured endpoints, and keeps the old ones that have not changed. An old endpoint still sends
-    /// what is in its queue.
+    /// Makes the configured endpoints, and keeps the old ones that have not changed. An old endpoint still
+    /// sends what is in its queue.
     fn endpoints(
         &mut self,
         apps: &Apps,

@@ -1,9 +1,9 @@
 //! The transports `xhr_streaming` and `xhr_polling`, which pusher-js falls back to in networks that block
 //! WebSockets.
 //!
-//! Within the process, a session is a WebSocket. The engine has one end of a pair of sockets, so hub, limits and
-//! pings are the same as for every connection. The [session](Session) has the other end and exchanges messages by
-//! the requests of the page.
+//! Within the process, a session is a WebSocket. The engine has one end of a pair of sockets, so hub,
+//! limits and pings are the same as for every connection. The [session](Session) has the other end and
+//! exchanges messages by the requests of the page.
 //!
 //! | request | does |
 //! |---|---|

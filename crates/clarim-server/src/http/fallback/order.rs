@@ -9,7 +9,8 @@ use tokio::time::Instant;
 /// missing forever.
 const TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Maximum number of requests that wait for a missing one, and of their bytes. Beyond it they are not ordered.
+/// Maximum number of requests that wait for a missing one, and of their bytes. Beyond it they are not
+/// ordered.
 const MAX_EARLY: usize = 64;
 const MAX_EARLY_BYTES: usize = 128 << 10;
 

@@ -18,8 +18,8 @@ const GONE: Duration = Duration::from_secs(5);
 /// Maximum time between two lines to a page. pusher-js waits for two minutes.
 const HEARTBEAT: Duration = Duration::from_secs(25);
 
-/// Length of a stream's text, in UTF-16 units, after which pusher-js replaces it by a new one. It ignores lines
-/// that arrive in between, so none are sent.
+/// Length of a stream's text, in UTF-16 units, after which pusher-js replaces it by a new one. It ignores
+/// lines that arrive in between, so none are sent.
 const MAX_STREAM: usize = 256 << 10;
 
 /// Timeout for the new stream.
@@ -63,6 +63,15 @@ pub(super) enum PageRequest {
     Send { n: Option<u64>, messages: Vec<String> },
 }
 
+impl PageRequest {
+    fn is_polling(&self) -> bool {
+        match self {
+            Self::Listen { listener, .. } => listener.transport == Transport::Polling,
+            Self::Send { .. } => false,
+        }
+    }
+}
+
 /// Messages of the server, or its close frame.
 enum ServerOutput {
     Messages(Vec<String>),
@@ -95,7 +104,7 @@ impl Session {
             // The channel has room for the first line.
             let _ = listener.lines.try_send(Bytes::from_static(b"o\n"));
         }
-        let is_polling = matches!(&first, PageRequest::Listen { listener, .. } if listener.transport == Transport::Polling);
+        let is_polling = first.is_polling();
         if self.handle(first).await.is_err() {
             return;
         }
@@ -112,7 +121,9 @@ impl Session {
         let late = self.order.due();
         tokio::select! {
             request = self.requests.recv() => self.handle(request.ok_or(())?).await,
-            output = next_output(self.listener.as_ref(), &mut self.last, &mut self.socket) => self.deliver(output),
+            output = next_output(self.listener.as_ref(), &mut self.last, &mut self.socket) => {
+                self.deliver(output)
+            }
             () = closed(self.listener.as_ref()) => {
                 self.hang_up();
                 Ok(())

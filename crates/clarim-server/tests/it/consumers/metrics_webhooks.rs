@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::metrics::{TOKEN, becomes};
+use super::metrics::{TOKEN, becomes};
 use crate::support::{Harness, Setup, app};
 
 const SENT: &str = "clarim_webhook_events_total{as=\"sent\"}";

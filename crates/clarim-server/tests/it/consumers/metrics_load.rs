@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::metrics::{TOKEN, Told, ask, becomes, counted};
+use super::metrics::{TOKEN, Told, ask, becomes, counted};
 use crate::raw::{Raw, TEXT, frame};
 use crate::support::{Client, Harness, HttpConnection, dial_narrow, event, eventually, within};
 

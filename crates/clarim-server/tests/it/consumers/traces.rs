@@ -22,7 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use crate::metrics::{TOKEN, becomes};
+use super::metrics::{TOKEN, becomes};
 use crate::support::{Harness, Setup, app, within};
 
 /// An OTLP receiver, which keeps what it gets.
