@@ -18,7 +18,7 @@ fn request<'a>(data: &'a serde_json::value::RawValue, except: Option<&str>) -> E
 }
 
 #[tokio::test]
-async fn an_event_of_this_process_goes_the_way_of_the_api() {
+async fn an_event_of_this_process_reaches_subscribers_like_one_of_the_api() {
     let server = start();
     let publisher = server.running().publisher();
     let (mut own, mut other) = (server.connect().await, server.connect().await);
@@ -34,18 +34,21 @@ async fn an_event_of_this_process_goes_the_way_of_the_api() {
 }
 
 #[tokio::test]
-async fn and_has_the_checks_of_the_api() {
+async fn invalid_events_are_refused_like_by_the_api() {
     let server = start();
     let publisher = server.running().publisher();
     let data = to_raw_value("{}").unwrap();
     let unknown = publisher.publish("7", &request(&data, None)).await.unwrap_err();
-    assert_eq!((unknown.status, &*unknown.sentence), (404, "No matching application for ID [7]."));
+    assert_eq!(unknown.code(), "unknown_app");
+    assert_eq!(unknown.to_string(), "No matching application for ID [7].");
     let bad = publisher.publish("123456", &request(&data, Some("1"))).await.unwrap_err();
-    assert_eq!(bad.status, 422);
+    assert_eq!((bad.code(), bad.is_temporary()), ("invalid_event", false));
     assert!(bad.to_string().starts_with("socket_id is invalid"), "{bad}");
     let large = to_raw_value(&"x".repeat(100_001)).unwrap();
     let large = publisher.publish("123456", &request(&large, None)).await.unwrap_err();
-    assert_eq!(large.status, 413);
+    assert_eq!(large.code(), "invalid_event");
+    assert!(large.to_string().contains("100001"), "{large}");
     let object = to_raw_value(&json!({})).unwrap();
-    assert_eq!(publisher.publish("123456", &request(&object, None)).await.unwrap_err().status, 422);
+    let object = publisher.publish("123456", &request(&object, None)).await.unwrap_err();
+    assert_eq!(object.code(), "invalid_event");
 }

@@ -1,11 +1,12 @@
-//! Who can be notified.
+//! Users that can be notified.
 
 use std::borrow::Cow;
+use std::fmt;
 
-use crate::Channel;
-use crate::event::type_name;
+use crate::channel::{Channel, InvalidChannel};
+use crate::events::name::type_name;
 
-/// Somebody who can be notified: the application's user, as a rule.
+/// A user, or anything else that can be notified.
 ///
 /// ```
 /// use clarim::Channel;
@@ -31,30 +32,33 @@ use crate::event::type_name;
 /// assert_eq!(user.receives_broadcast_notifications_on(), Channel::private("App.Models.User.7"));
 /// ```
 pub trait Notifiable {
-    /// Which one it is of its type.
+    /// The id, unique within the type.
     fn notifiable_id(&self) -> String;
 
-    /// What it is. The default is the type's name below `App\Models`. Rows have it beside the id, so it
-    /// must not be the same for two types whose ids may be.
+    /// The type. Default: the type's name in `App\Models`. Rows are found by type and id, so two types whose
+    /// ids overlap need different names.
     fn notifiable_type(&self) -> Cow<'static, str> {
         format!("App\\Models\\{}", type_name::<Self>()).into()
     }
 
-    /// The channel on which it hears of notifications. The default is the private one of type and id, in
-    /// which Echo has dots for backslashes.
-    fn receives_broadcast_notifications_on(&self) -> Channel {
+    /// The channel for notifications. Default: the private channel of type and id, with dots for backslashes
+    /// as in Echo.
+    ///
+    /// # Errors
+    /// Returns an error if the channel's name is invalid.
+    fn receives_broadcast_notifications_on(&self) -> Result<Channel, InvalidChannel> {
         let name = self.notifiable_type().replace('\\', ".");
         Channel::private(format!("{name}.{}", self.notifiable_id()))
     }
 
-    /// Where a channel of the application's own finds it: a mail address, a number.
+    /// The address for a channel of the application: a mail address, a phone number. Default: none.
     fn address_for(&self, channel: &str) -> Option<String> {
         let _ = channel;
         None
     }
 }
 
-/// Who it is, and nothing else of it.
+/// Type and id of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Recipient {
     pub(crate) notifiable_type: String,
@@ -70,8 +74,8 @@ impl Recipient {
     }
 }
 
-impl std::fmt::Display for Recipient {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Recipient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.notifiable_type, self.notifiable_id)
     }
 }

@@ -1,27 +1,29 @@
-//! A queue that outlives the process.
+//! The queue in a storage.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Job, NewJob, Queue, Storage};
-use crate::Error;
-use crate::publisher::BoxFuture;
+use clarim_queue::{BoxFuture, Storage};
 
-/// Keeps jobs in a [`Storage`], for a [`Worker`](super::Worker), which may be in this process or another
-/// one, on this machine or another one.
+use super::job::Job;
+use super::queue_trait::Queue;
+use crate::error::Error;
+
+/// A queue that stores its jobs for a [`Worker`](super::Worker), which may run in another process or on another
+/// machine.
 #[derive(Debug)]
 pub struct StoredQueue {
     storage: Arc<dyn Storage>,
-    /// Whose locks are taken here.
+    /// The owner of the locks that are acquired here.
     owner: String,
 }
 
 impl StoredQueue {
-    /// Of what is kept there.
+    /// A queue in this storage.
     #[must_use]
     pub fn new(storage: Arc<dyn Storage>) -> Self {
-        // Random, and unlike getrandom it always is; it only has to be another one for each queue.
+        // RandomState needs no error handling, and the owner only has to differ between queues.
         let owner = RandomState::new().hash_one(std::process::id());
         Self { storage, owner: format!("{owner:016x}") }
     }
@@ -30,9 +32,8 @@ impl StoredQueue {
 impl Queue for StoredQueue {
     fn push(&self, job: Job) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
-            let new = NewJob::of(&job)?;
-            if !self.storage.push(&new).await? {
-                tracing::debug!(event = job.event, "dropped: the same is waiting");
+            if !self.storage.push(&job.to_stored()?).await? {
+                tracing::debug!(event = job.event, "event dropped: an identical event is waiting");
             }
             Ok(())
         })
@@ -43,10 +44,10 @@ impl Queue for StoredQueue {
     }
 
     fn lock<'a>(&'a self, name: &'a str, time: Duration) -> BoxFuture<'a, Result<bool, Error>> {
-        self.storage.lock(name, &self.owner, time)
+        Box::pin(async move { Ok(self.storage.lock(name, &self.owner, time).await?) })
     }
 
     fn unlock<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), Error>> {
-        self.storage.unlock(name, &self.owner)
+        Box::pin(async move { Ok(self.storage.unlock(name, &self.owner).await?) })
     }
 }

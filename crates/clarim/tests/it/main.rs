@@ -4,16 +4,17 @@
 
 mod authorization;
 mod bus;
+mod commands;
+mod crash;
 mod derive;
 mod examples;
 mod fake;
 mod faults;
+mod jobs;
 mod notifications;
 mod publishing;
 mod queue;
 mod routes;
-#[path = "../queue/stores.rs"]
-#[allow(dead_code, reason = "the tests of queues need all of it")]
 mod stores;
 mod support;
 mod types;

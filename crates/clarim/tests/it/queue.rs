@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::support::{TIMEOUT, settings_for};
 
-/// Fails as often as it is told, then does what the fake does; and knows when it was asked.
+/// Fails with the given errors, then passes events to a fake. It records the time of each call.
 #[derive(Debug, Default)]
 struct Flaky {
     failures: Mutex<Vec<Error>>,
@@ -37,8 +37,7 @@ fn flaky(failures: Vec<Error>) -> (Arc<Flaky>, Clarim) {
 }
 
 fn down() -> Error {
-    let (host, cause) = ("h".to_owned(), "down".to_owned());
-    Error::Unreachable { host, port: 1, cause }
+    Error::Unreachable { host: "h".to_owned(), port: 1, source: "down".into() }
 }
 
 fn names(flaky: &Flaky) -> Vec<String> {
@@ -46,7 +45,7 @@ fn names(flaky: &Flaky) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn temporary_failures_are_tried_again_with_backoff_and_the_order_stays() {
+async fn temporary_failures_are_retried_with_backoff_in_order() {
     let (flaky, clarim) = flaky(vec![down(), down(), down()]);
     let started = Instant::now();
     for name in ["a", "b", "c"] {
@@ -60,14 +59,14 @@ async fn temporary_failures_are_tried_again_with_backoff_and_the_order_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_permanent_failure_and_the_last_try_give_way_to_the_next() {
+async fn the_next_event_follows_a_permanent_failure_or_the_last_attempt() {
     let refused = Error::Refused {
         host: "h".to_owned(),
         port: 1,
         status: 413,
         answer: "Payload too large".to_owned(),
     };
-    // The last is first.
+    // Errors are used from the end.
     let (flaky, clarim) = flaky(vec![down(), down(), refused]);
     clarim.on("news").name("permanent").send().await.unwrap();
     let two = Delivery::queued().tries(2);
@@ -101,11 +100,11 @@ async fn a_unique_event_is_dropped_while_the_same_waits() {
     assert_eq!(names(&flaky).len(), 2);
     send("1").await.unwrap();
     clarim.idle().await;
-    assert_eq!(names(&flaky).len(), 3, "it no longer waits");
+    assert_eq!(names(&flaky).len(), 3, "the first one is done");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delayed_event_comes_later_holds_nobody_and_is_waited_for() {
+async fn a_delayed_event_comes_later_blocks_no_other_and_is_waited_for() {
     let (flaky, clarim) = flaky(vec![]);
     let started = Instant::now();
     let later = Delivery::queued().delay(Duration::from_secs(3600));
@@ -117,7 +116,7 @@ async fn a_delayed_event_comes_later_holds_nobody_and_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lock_is_held_until_it_expires_or_is_given_back() {
+async fn a_lock_is_held_until_it_expires_or_is_released() {
     let (_, clarim) = flaky(vec![]);
     let (queue, minute) = (clarim.queue(), Duration::from_secs(60));
     assert!(queue.lock("nightly", minute).await.unwrap());
@@ -130,7 +129,7 @@ async fn a_lock_is_held_until_it_expires_or_is_given_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_went_out_is_not_sent_again() {
+async fn sent_parts_of_an_event_are_not_sent_again() {
     let second = Arc::new(FailSecond::default());
     let builder = Clarim::builder(Settings::default()).publisher(second.clone());
     let clarim = builder.build().unwrap();
@@ -146,7 +145,7 @@ async fn what_went_out_is_not_sent_again() {
     assert_eq!(*second.asked.lock().unwrap(), 3);
 }
 
-/// Fails the second time.
+/// Fails on the second call.
 #[derive(Debug, Default)]
 struct FailSecond {
     asked: Mutex<usize>,

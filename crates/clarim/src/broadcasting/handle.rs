@@ -1,0 +1,496 @@
+//! The application's handle on broadcasting.
+
+use std::fmt;
+use std::sync::Arc;
+
+use clarim_protocol::auth::AppKey;
+use clarim_queue::{JobReader, JobSource, Storage};
+
+use super::broadcaster::Broadcaster;
+use super::pending::{Anonymous, PendingBroadcast};
+use crate::channel::IntoChannel;
+use crate::encryption::MasterKey;
+use crate::error::Error;
+use crate::events::event::Broadcast;
+use crate::fake::Fake;
+#[cfg(feature = "notifications")]
+use crate::notification::{
+    channel::NotificationChannel, message::Notification, notifiable::Notifiable, send,
+};
+use crate::publisher::http::{HttpPublisher, HttpPublisherSettings};
+use crate::publisher::log::{LogPublisher, NullPublisher};
+use crate::publisher::publication::Publisher;
+use crate::queue::job::BroadcastReader;
+use crate::queue::memory::MemoryQueue;
+use crate::queue::queue_trait::Queue;
+use crate::queue::stored::StoredQueue;
+use crate::settings::{Connection, Settings};
+#[cfg(feature = "notifications")]
+use clarim_queue::BoxFuture;
+
+/// The application's handle on broadcasting. Create one per application; clones are cheap and share
+/// everything.
+///
+/// ```
+/// use clarim::{Broadcast, Clarim, Settings};
+/// use serde::Serialize;
+///
+/// #[derive(Serialize, Broadcast)]
+/// #[broadcast(channel = "news")]
+/// struct Published {
+///     title: String,
+/// }
+///
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// // Clarim::from_env() in an application
+/// let clarim = Clarim::new(Settings::default())?;
+/// clarim.broadcast(Published { title: "Olá".to_owned() }).await?;
+/// # Ok::<(), clarim::Error>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Clarim {
+    pub(crate) broadcaster: Arc<Broadcaster>,
+}
+
+impl Clarim {
+    /// Reads the environment; see [`Settings::from_env`]. `BROADCAST_CONNECTION=embedded` starts a server in
+    /// this process with the configuration of the command `clarim start`, and needs the feature `config`.
+    ///
+    /// # Errors
+    /// Returns an error with the variable's name and the expected value.
+    pub fn from_env() -> Result<Self, Error> {
+        let settings = Settings::from_env()?;
+        match settings.connection {
+            Connection::Embedded => Self::embedded_from_env(settings),
+            _ => Self::new(settings),
+        }
+    }
+
+    /// Uses these settings.
+    ///
+    /// # Errors
+    /// Returns an error if a setting is missing or invalid.
+    pub fn new(settings: Settings) -> Result<Self, Error> {
+        Self::builder(settings).build()
+    }
+
+    /// Begins a handle with a custom publisher or queue.
+    #[must_use]
+    pub fn builder(settings: Settings) -> Builder {
+        Builder {
+            settings,
+            publisher: None,
+            queue: None,
+            fake: None,
+            #[cfg(feature = "embedded")]
+            server: None,
+        }
+    }
+
+    /// Creates a handle for tests, which sends nothing and records everything in the [`Fake`]. Authorization
+    /// works, with the key `key` and the secret `secret`.
+    #[must_use]
+    pub fn fake() -> (Self, Fake) {
+        let fake = Fake::default();
+        let settings = Settings::default()
+            .app_key(AppKey::new("key", "secret"))
+            .master_key(MasterKey::new(*b"the master key of a fake; 32 by."));
+        let publisher: Arc<dyn Publisher> = Arc::new(fake.clone());
+        let builder = Self::builder(settings);
+        (Builder { fake: Some(fake.clone()), ..builder }.with(publisher), fake)
+    }
+
+    /// Starts a server in this process, on its own threads, and publishes to it without HTTP, as the first of
+    /// `apps`. Clients connect at the application's address once its router has [`routes`](Self::routes).
+    ///
+    /// ```no_run
+    /// use axum::Router;
+    /// use clarim::Clarim;
+    /// use clarim::embedded::{App, ServerConfig};
+    ///
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let app = App::new("100001", "key", "secret");
+    /// let clarim = Clarim::embedded(ServerConfig::default(), vec![app])?;
+    /// let router = Router::new().merge(clarim.routes());
+    /// let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+    /// axum::serve(listener, router).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns an error if there is no app, or the server can't start.
+    #[cfg(feature = "embedded")]
+    pub fn embedded(
+        server: crate::embedded::ServerConfig,
+        apps: Vec<crate::embedded::App>,
+    ) -> Result<Self, Error> {
+        let app = crate::embedded::first_app(&apps)?;
+        let server =
+            clarim_server::Server::without_port(server, apps).map_err(crate::embedded::failed)?;
+        Ok(Self::with_server(Settings::default(), server, &app))
+    }
+
+    /// Publishes to a server that runs in this process, as `app`, which must be one of the server's. The
+    /// server replaces what the settings say about the connection and the app.
+    ///
+    /// ```no_run
+    /// use clarim::embedded::{App, Server, ServerConfig};
+    /// use clarim::{Clarim, Settings};
+    ///
+    /// let app = App::new("100001", "key", "secret");
+    /// // With its own port
+    /// let server = Server::start(ServerConfig::default(), vec![app.clone()], false)?;
+    /// let clarim = Clarim::with_server(Settings::default(), server, &app);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[cfg(feature = "embedded")]
+    #[must_use]
+    pub fn with_server(
+        settings: Settings,
+        server: clarim_server::Server,
+        app: &crate::embedded::App,
+    ) -> Self {
+        let settings = Settings {
+            connection: Connection::Embedded,
+            app_id: app.id.clone(),
+            app_key: Some(app.key.clone()),
+            max_data_bytes: app.limits.event_data_bytes,
+            ..settings
+        };
+        let publisher = crate::publisher::embedded::EmbeddedPublisher::new(
+            server.publisher(),
+            settings.app_id.clone(),
+        );
+        let builder = Self::builder(settings);
+        Builder { server: Some(server), ..builder }.with(Arc::new(publisher))
+    }
+
+    /// The embedded server's routes: `/app/{key}`, where clients connect (clients without WebSockets use
+    /// `/pusher/app/{key}/…`), and `/apps/{id}/…`, where other backends publish. Merge them into the
+    /// application's router; don't nest them, since requests are signed with their whole path. A prefix is
+    /// set by [`ServerConfig::path`](crate::embedded::ServerConfig::path). Without an embedded server
+    /// there are no routes.
+    #[cfg(feature = "embedded")]
+    pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> axum::Router<S> {
+        self.server().map(crate::embedded::routes).unwrap_or_default()
+    }
+
+    #[cfg(feature = "config")]
+    fn embedded_from_env(settings: Settings) -> Result<Self, Error> {
+        let (server, app) = crate::embedded::server_from_env()?;
+        Ok(Self::with_server(settings, server, &app))
+    }
+
+    #[cfg(not(feature = "config"))]
+    fn embedded_from_env(_: Settings) -> Result<Self, Error> {
+        Err(needs_embedded())
+    }
+
+    /// The embedded server, if there is one.
+    #[cfg(feature = "embedded")]
+    #[must_use]
+    pub fn server(&self) -> Option<&clarim_server::Server> {
+        self.broadcaster.server.as_ref()
+    }
+
+    /// Broadcasts an event. Await the result.
+    pub fn broadcast<E: Broadcast + Send + 'static>(&self, event: E) -> PendingBroadcast<E> {
+        PendingBroadcast::new(self.broadcaster.clone(), event)
+    }
+
+    /// Begins an event without a type.
+    ///
+    /// ```
+    /// use clarim::{Channel, Clarim};
+    /// use serde_json::json;
+    ///
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// # let (clarim, fake) = Clarim::fake();
+    /// clarim.on(Channel::private("orders.7")).name("order.shipped").with(json!({ "order": 7 })).send().await?;
+    /// # fake.assert_broadcast_as("order.shipped", |sent| sent.data["order"] == 7);
+    /// # Ok::<(), clarim::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on(&self, channel: impl IntoChannel) -> Anonymous {
+        Anonymous::new(self.broadcaster.clone(), channel)
+    }
+
+    /// Notifies a user; see [`notification`](crate::notification). Await the result.
+    ///
+    /// ```
+    /// use clarim::Clarim;
+    /// use clarim::notification::{Notifiable, Notification};
+    /// use serde::Serialize;
+    ///
+    /// struct User(u64);
+    ///
+    /// impl Notifiable for User {
+    ///     fn notifiable_id(&self) -> String {
+    ///         self.0.to_string()
+    ///     }
+    /// }
+    ///
+    /// #[derive(Serialize)]
+    /// struct Welcome {
+    ///     name: String,
+    /// }
+    ///
+    /// impl Notification<User> for Welcome {}
+    ///
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// let (clarim, fake) = Clarim::fake();
+    /// clarim.notify(&User(7), Welcome { name: "Ana".to_owned() }).await?;
+    /// fake.assert_notified::<Welcome>(&User(7), |sent| sent.name == "Ana");
+    /// # Ok::<(), clarim::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns [`Error::Notification`] with the deliveries that failed. All others succeeded.
+    #[cfg(feature = "notifications")]
+    pub fn notify<N, T>(&self, to: &N, notification: T) -> BoxFuture<'static, Result<(), Error>>
+    where
+        N: Notifiable + ?Sized,
+        T: Notification<N>,
+    {
+        self.notify_all([to], notification)
+    }
+
+    /// Notifies several users. Each gets a notification with its own id.
+    ///
+    /// ```
+    /// # use clarim::Clarim;
+    /// # use clarim::notification::{Notifiable, Notification};
+    /// # struct User(u64);
+    /// # impl Notifiable for User {
+    /// #     fn notifiable_id(&self) -> String { self.0.to_string() }
+    /// # }
+    /// # #[derive(serde::Serialize)]
+    /// # struct Maintenance { at: String }
+    /// # impl Notification<User> for Maintenance {}
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// # let (clarim, fake) = Clarim::fake();
+    /// let users = vec![User(7), User(8)];
+    /// clarim.notify_all(&users, Maintenance { at: "22:00".to_owned() }).await?;
+    /// # fake.assert_notified::<Maintenance>(&User(8), |_| true);
+    /// # Ok::<(), clarim::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns [`Error::Notification`] with the deliveries that failed. All others succeeded.
+    #[cfg(feature = "notifications")]
+    pub fn notify_all<'a, N, T>(
+        &self,
+        to: impl IntoIterator<Item = &'a N>,
+        notification: T,
+    ) -> BoxFuture<'static, Result<(), Error>>
+    where
+        N: Notifiable + ?Sized + 'a,
+        T: Notification<N>,
+    {
+        send::notify_all(self.broadcaster.clone(), to, notification)
+    }
+
+    /// Adds a notification channel under this name, for [`Via::channel`](crate::notification::Via::channel).
+    /// Call it at start; all clones of this handle get the channel.
+    #[cfg(feature = "notifications")]
+    #[must_use]
+    pub fn with_notification_channel(
+        self,
+        name: impl Into<String>,
+        channel: impl NotificationChannel,
+    ) -> Self {
+        self.broadcaster.notifications.add(name.into(), Arc::new(channel));
+        self
+    }
+
+    /// Adds the table for [`Via::Database`](crate::notification::Via::Database). Call it at start; all clones
+    /// of this handle get the table.
+    ///
+    /// ```no_run
+    /// use clarim::Clarim;
+    /// use clarim::notification::Notifications;
+    ///
+    /// # async fn run() -> Result<(), clarim::Error> {
+    /// let table = Notifications::from_env().await?;
+    /// table.migrate().await?;
+    /// let clarim = Clarim::from_env()?.with_notifications(table);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(all(feature = "notifications", any(feature = "postgres", feature = "sqlite")))]
+    #[must_use]
+    pub fn with_notifications(
+        self,
+        table: crate::notification::store::table::Notifications,
+    ) -> Self {
+        self.with_notification_channel(crate::notification::channel::Via::Database.name(), table)
+    }
+
+    /// Waits until no queued broadcast is left that would be lost with this process. Await it before the
+    /// process ends.
+    pub async fn idle(&self) {
+        self.broadcaster.queue.idle().await;
+    }
+
+    /// The queue. Its locks are shared by all processes that have the same queue.
+    #[must_use]
+    pub fn queue(&self) -> Arc<dyn Queue> {
+        self.broadcaster.queue.clone()
+    }
+
+    /// The queue's storage.
+    ///
+    /// # Errors
+    /// Returns an error if the queue is in memory.
+    pub fn storage(&self) -> Result<Arc<dyn Storage>, Error> {
+        self.broadcaster.queue.storage().ok_or_else(|| {
+            Error::setting(
+                "QUEUE_CONNECTION",
+                "the queue is in the application's memory and needs no worker; a worker needs sqlite, postgres or redis",
+            )
+        })
+    }
+
+    /// The publisher, with the application's notification channels.
+    #[must_use]
+    pub fn publisher(&self) -> Arc<dyn Publisher> {
+        self.broadcaster.publisher.clone()
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.broadcaster.settings
+    }
+}
+
+impl JobSource for Clarim {
+    type Error = Error;
+
+    fn job_storage(&self) -> Result<Arc<dyn Storage>, Error> {
+        self.storage()
+    }
+
+    fn job_reader(&self) -> Arc<dyn JobReader> {
+        Arc::new(BroadcastReader::new(self.publisher()))
+    }
+}
+
+impl fmt::Debug for Clarim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clarim")
+            .field("settings", &self.broadcaster.settings)
+            .field("publisher", &self.broadcaster.publisher)
+            .field("queue", &self.broadcaster.queue)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Builds a [`Clarim`] with a custom publisher or queue.
+#[derive(Debug)]
+pub struct Builder {
+    settings: Settings,
+    publisher: Option<Arc<dyn Publisher>>,
+    queue: Option<Arc<dyn Queue>>,
+    fake: Option<Fake>,
+    #[cfg(feature = "embedded")]
+    server: Option<clarim_server::Server>,
+}
+
+impl Builder {
+    /// Sets the publisher, whatever the settings say.
+    #[must_use]
+    pub fn publisher(self, publisher: Arc<dyn Publisher>) -> Self {
+        Self { publisher: Some(publisher), ..self }
+    }
+
+    /// Sets the queue, whatever the settings say.
+    #[must_use]
+    pub fn queue(self, queue: Arc<dyn Queue>) -> Self {
+        Self { queue: Some(queue), ..self }
+    }
+
+    /// Builds the handle.
+    ///
+    /// # Errors
+    /// Returns an error if a setting is missing or invalid.
+    pub fn build(mut self) -> Result<Clarim, Error> {
+        let publisher: Arc<dyn Publisher> = match (self.publisher.take(), self.settings.connection)
+        {
+            (Some(publisher), _) => publisher,
+            (None, Connection::Http) => Arc::new(http_publisher(&self.settings)?),
+            (None, Connection::Bus) => bus_publisher(&self.settings)?,
+            (None, Connection::Log) => Arc::new(LogPublisher),
+            (None, Connection::Null) => Arc::new(NullPublisher),
+            (None, Connection::Embedded) => return Err(needs_embedded()),
+        };
+        Ok(self.with(publisher))
+    }
+
+    fn with(self, publisher: Arc<dyn Publisher>) -> Clarim {
+        #[cfg(feature = "notifications")]
+        let notifications =
+            Arc::new(crate::notification::router::NotificationRouter::new(publisher));
+        #[cfg(feature = "notifications")]
+        let publisher: Arc<dyn Publisher> = notifications.clone();
+        let queue = self.queue.unwrap_or_else(|| match self.settings.queue.storage() {
+            Some(storage) => Arc::new(StoredQueue::new(storage)),
+            None => Arc::new(MemoryQueue::new(publisher.clone())),
+        });
+        let broadcaster = Broadcaster {
+            settings: self.settings,
+            publisher,
+            queue,
+            fake: self.fake,
+            #[cfg(feature = "notifications")]
+            notifications,
+            #[cfg(feature = "embedded")]
+            server: self.server,
+        };
+        Clarim { broadcaster: Arc::new(broadcaster) }
+    }
+}
+
+fn http_publisher(settings: &Settings) -> Result<HttpPublisher, Error> {
+    HttpPublisher::new(HttpPublisherSettings {
+        host: settings.host.clone(),
+        port: settings.port,
+        https: settings.https,
+        path: settings.path.clone(),
+        app_id: settings.app_id.clone(),
+        app_key: settings.signing_key()?.clone(),
+        connect_timeout: settings.connect_timeout,
+        timeout: settings.timeout,
+    })
+}
+
+#[cfg(feature = "bus")]
+fn bus_publisher(settings: &Settings) -> Result<Arc<dyn Publisher>, Error> {
+    let bus = settings.bus.clone().ok_or_else(|| {
+        Error::setting("bus", "is missing; a connection over the bus needs its address")
+    })?;
+    let publisher =
+        crate::publisher::bus::BusPublisher::new(bus, settings.app_id.clone(), settings.timeout);
+    Ok(Arc::new(publisher))
+}
+
+#[cfg(not(feature = "bus"))]
+fn bus_publisher(_: &Settings) -> Result<Arc<dyn Publisher>, Error> {
+    let problem = "publishing over the bus needs the feature `bus` of the crate clarim";
+    Err(Error::setting("BROADCAST_CONNECTION", problem))
+}
+
+fn needs_embedded() -> Error {
+    Error::setting(
+        "BROADCAST_CONNECTION",
+        "embedded needs the feature `config` of the crate clarim and Clarim::from_env, or Clarim::embedded",
+    )
+}
