@@ -3,21 +3,20 @@
 import assert from 'node:assert/strict';
 import { tmpdir } from 'node:os';
 import { after, before, describe, test } from 'node:test';
-import { build, startExample, subscribed } from './support/application.mjs';
+import { startExample, subscribed } from './support/application.mjs';
 import { inbox } from './support/events.mjs';
 import { run } from './support/programs.mjs';
 import { binary, startServer } from './support/server.mjs';
 
-const limit = { timeout: 20_000 };
+const limit = { timeout: 120_000 };
 
 describe('an axum application', () => {
   let server, app;
 
-  before(() => build('orders'), { timeout: 600_000 });
   before(async () => {
     server = await startServer();
     app = await startExample('orders', server);
-  }, { timeout: 60_000 });
+  }, { timeout: 120_000 });
   after(async () => {
     app?.stop();
     await server?.dispose();

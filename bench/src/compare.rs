@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use clarim_testing::free_port;
 
 use crate::loads::Load;
 use crate::loads::batch::Batch;
@@ -17,7 +18,6 @@ use crate::loads::whispers::Whispers;
 use crate::reports::machine::Machine;
 use crate::reports::outcome::{Outcome, table};
 use crate::servers::peers::{Peer, Peers};
-use crate::servers::ports::{free_port, ports};
 use crate::servers::server::{Cores, Server};
 
 /// What to compare.
@@ -61,7 +61,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let rounds = if options.quick { 1 } else { options.rounds };
     let machine = Machine::this(&peers)?;
     let mut results = Vec::new();
-    let mut ports = ports();
     let loads = if options.scale { scale() } else { loads(options.quick) };
     for load in loads.iter().filter(|load| load.name().contains(&options.only)) {
         let able: Vec<&Peer> = peers.iter().filter(|p| load.has_floor() || !p.floor).collect();
@@ -72,9 +71,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let mut of_load: Vec<Outcome> = able.iter().map(|peer| outcome(load, peer)).collect();
         for _ in 0..rounds {
             for (peer, outcome) in able.iter().zip(&mut of_load) {
-                let port = free_port(&mut ports)?;
-                let report =
-                    Server::start(peer, port, options.cores).and_then(|server| load.run(&server));
+                // Another port each time: connections of the last run may linger.
+                let server = Server::start(peer, free_port(), options.cores);
+                let report = server.and_then(|server| load.run(&server));
                 outcome.add(report);
             }
         }

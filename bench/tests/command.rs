@@ -1,16 +1,14 @@
 //! The command as people run it, against the floor.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_clarim-bench");
+use clarim_testing::free_port;
 
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
-}
+const BINARY: &str = env!("CARGO_BIN_EXE_clarim-bench");
 
 /// Runs a load on one core, which every machine has; the figures do not matter.
 fn run(server: &str, load: &[&str]) -> Output {

@@ -12,7 +12,7 @@ import { startRedis } from '../support/stores.mjs';
 import { TOKEN, answer, enter, id, tab, text } from './inspector.mjs';
 import { Browser, waitFor } from './support.mjs';
 
-const LIMIT = { timeout: 60_000 };
+const LIMIT = { timeout: 120_000 };
 const EVIL = '<img src=x onerror="document.title=\'taken\'"><script>document.title="taken"</script>';
 
 let hooks;
@@ -231,7 +231,7 @@ test('the nodes of a cluster are shown, and of one that dies no more', LIMIT, as
 		assert.deepEqual([itsOwn, itsOther], [b, a], 'each shows the other one');
 		await nodes[1].kill();
 		browser.expect(/ERR_CONNECTION_(REFUSED|RESET)|ERR_EMPTY_RESPONSE/);
-		await waitFor('one node', async () => await rows(pages[0], 'nodes').count() === 1, 15_000);
+		await waitFor('one node', async () => await rows(pages[0], 'nodes').count() === 1);
 		await pages[1].locator('#state.bad').waitFor();
 	} finally {
 		for (const node of nodes) await node.dispose();
@@ -301,6 +301,6 @@ test('fifty who watch the events delay no delivery', { timeout: 90_000 }, async 
 	await context.close();
 	const quiet = await median();
 	// The pages and this test keep the cores busy too.
-	assert.ok(watched < 5 * quiet + 20, `half took longer than ${watched} ms, and ${quiet} ms when nobody watched`);
+	assert.ok(watched < 5 * quiet + 100, `half took longer than ${watched} ms, and ${quiet} ms when nobody watched`);
 	client.disconnect();
 });

@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import WebSocket from 'ws';
 import { startServer } from '../support/server.mjs';
-import { accessible } from './demo.mjs';
+import { accessible } from './demo/demo.mjs';
 import { TOKEN, enter, id, tab, text } from './inspector.mjs';
 import { artefacts, Browser, waitFor } from './support.mjs';
 
-const LIMIT = { timeout: 30_000 };
+const LIMIT = { timeout: 120_000 };
 let server;
 let browser;
 

@@ -2,6 +2,5 @@
 
 pub(crate) mod floor;
 pub(crate) mod peers;
-pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod server;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use clarim_protocol::auth::AppKey;
 use clarim_protocol::rest;
+use clarim_testing::free_port;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -203,11 +204,6 @@ impl Client {
         self.unread.extend_from_slice(&buffer[..n]);
         n > 0
     }
-}
-
-pub(crate) fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {

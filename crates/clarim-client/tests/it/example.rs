@@ -28,12 +28,7 @@ async fn listen_connects_with_tls_to_a_server_with_a_trusted_certificate() {
 }
 
 async fn listens(world: &World, more: &[(&str, &str)]) {
-    // Cargo builds the examples with the tests of the package.
-    let tests = std::env::current_exe().unwrap();
-    let example = tests.ancestors().nth(2).unwrap().join("examples/listen");
-    let hint = "build it first: cargo build -p clarim-client --examples";
-    assert!(example.exists(), "{} is missing; {hint}", example.display());
-    let mut command = Command::new(example);
+    let mut command = Command::new(clarim_testing::example("listen"));
     command.arg("news");
     command.envs([("REVERB_APP_KEY", "key"), ("REVERB_APP_SECRET", "secret")]);
     command.env("REVERB_PORT", world.port().to_string()).envs(more.iter().copied());

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::jobs::{TestApp, soon};
 use crate::stores::{Store, with_each_store};
-use crate::support::{TIMEOUT, example};
+use crate::support::TIMEOUT;
 
 with_each_store! {
     a_job_whose_worker_is_killed_runs_again,
@@ -22,7 +22,7 @@ with_each_store! {
 
 /// The example `orders`, with a queue in this store and its server on this port.
 pub(crate) fn orders(store: &Store, port: u16, args: &[&str]) -> Command {
-    let mut command = Command::new(example("orders"));
+    let mut command = Command::new(clarim_testing::example("orders"));
     command.args(args).envs(store.variables()).kill_on_drop(true).stdout(Stdio::piped());
     command.envs([
         ("BROADCAST_CONNECTION", "reverb"),

@@ -10,11 +10,11 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
-use crate::support::{Client, World, app, example, server_settings};
+use crate::support::{Client, World, app, server_settings};
 
 /// Starts an example, which ends with the test, and returns the address that it prints.
 async fn run(name: &str, variables: &[(&str, String)]) -> (Child, String) {
-    let mut command = Command::new(example(name));
+    let mut command = Command::new(clarim_testing::example(name));
     command.envs(variables.iter().map(|(name, value)| (name, value)));
     let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();

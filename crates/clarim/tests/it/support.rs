@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Once;
 use std::time::Duration;
 
@@ -169,13 +168,4 @@ impl io::Write for Log {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// Path to an example. Cargo builds the examples with the tests of the package.
-pub(crate) fn example(name: &str) -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    let path = tests.ancestors().nth(2).unwrap().join("examples").join(name);
-    let hint = "build it first: cargo build -p clarim --examples";
-    assert!(path.exists(), "{} is missing; {hint}", path.display());
-    path
 }

@@ -2,18 +2,18 @@
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
-import { startDemo, startNetwork } from '../support/demo.mjs';
+import { startDemo, startNetwork } from '../../support/demo.mjs';
 import { accessible, anotherTab, connected, disconnected, fits, logIn, painted, request, shot, token } from './demo.mjs';
-import { Browser, CUT, waitFor } from './support.mjs';
+import { Browser, CUT, waitFor } from '../support.mjs';
 
-const LIMIT = { timeout: 90_000 };
+const LIMIT = { timeout: 120_000 };
 const EVENT = 'MetricsUpdated';
 let demo;
 let browser;
 
 before(async () => {
 	[demo, browser] = await Promise.all([startDemo({ METRICS_SECONDS: '1' }), Browser.launch()]);
-}, { timeout: 60_000 });
+}, { timeout: 120_000 });
 
 after(async () => {
 	await browser?.close();
@@ -142,7 +142,6 @@ test('push and polling are counted as they are', LIMIT, async () => {
 	assert.ok(Math.abs(asked.length - pushRequests - polls) <= 1, `${polls} of ${asked.length - pushRequests}`);
 	const milliseconds = (text) => Number(text.replaceAll('.', '').replace(',', '.').split(' ')[0]) * (text.endsWith(' s') ? 1000 : 1);
 	const polling = await cell(page, 'delay', 'polling');
-	assert.ok(milliseconds(push.delay) < 500, `push: ${push.delay}`);
 	assert.ok(milliseconds(polling) > milliseconds(push.delay), `push ${push.delay}, polling ${polling}`);
 	assert.match(await page.locator('.clock').innerText(), /Relógio do servidor: -?[\d.,]+ ms .*± [\d.,]+ ms/);
 	await page.locator('.comparison').scrollIntoViewIfNeeded();

@@ -1,14 +1,15 @@
 // Webhooks, checked with the helpers of the SDKs that applications use.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { world } from './support/clients.mjs';
-import { endpoint } from './support/endpoint.mjs';
-import { once, until } from './support/events.mjs';
-import { env as counted, metric } from './support/metrics.mjs';
-import { foreground } from './support/programs.mjs';
-import { freePort, startServer } from './support/server.mjs';
+import { world } from '../support/clients.mjs';
+import { endpoint } from '../support/endpoint.mjs';
+import { once, until } from '../support/events.mjs';
+import { env as counted, metric } from '../support/metrics.mjs';
+import { foreground } from '../support/programs.mjs';
+import { freePort } from '../support/ports.mjs';
+import { startServer } from '../support/server.mjs';
 
-const limit = { timeout: 30_000 };
+const limit = { timeout: 120_000 };
 const all = 'channel_occupied,channel_vacated,member_added,member_removed,client_event,cache_miss,subscription_count';
 
 describe('webhooks', () => {
@@ -32,7 +33,7 @@ describe('webhooks', () => {
 
   const events = (channel) => hooks.events(w.sdk).filter((event) => event.channel === channel);
   const told = (channel, count) => until(() => events(channel).length >= count, {
-    timeout: 8_000, what: `${count} events of ${channel}`,
+    what: `${count} events of ${channel}`,
   }).then(() => events(channel));
 
   test('a channel becomes occupied, and three seconds after the last has left it is vacated', limit, async () => {
@@ -99,9 +100,8 @@ describe('webhooks', () => {
   });
 
   test('an endpoint that is slow keeps nobody waiting', limit, async () => {
-    hooks.delay = 3_000;
+    const release = hooks.hold();
     const clients = await Promise.all(Array.from({ length: 20 }, () => w.connected()));
-    const begun = Date.now();
     for (const [n, client] of clients.entries()) {
       const channel = client.subscribe(`slow-${n}`);
       await once(channel, 'pusher:subscription_succeeded');
@@ -109,14 +109,13 @@ describe('webhooks', () => {
       await w.sdk.trigger(`slow-${n}`, 'e', {});
       await heard;
     }
-    assert.ok(Date.now() - begun < 2_000);
-    hooks.delay = 0;
+    release();
     for (const client of clients) client.disconnect();
   });
 });
 
 describe('endpoints', () => {
-  test('each has filters of its own', { timeout: 30_000 }, async () => {
+  test('each has filters of its own', { timeout: 120_000 }, async () => {
     const [orders, people] = await Promise.all([endpoint(), endpoint()]);
     const w = await world({ env: {
       REVERB_APP_WEBHOOKS: JSON.stringify([
@@ -128,7 +127,7 @@ describe('endpoints', () => {
       const client = await w.connected({ user: { id: 7 } });
       await once(client.subscribe('orders'), 'pusher:subscription_succeeded');
       await once(client.subscribe('presence-room'), 'pusher:subscription_succeeded');
-      await until(() => people.taken.length > 0 && orders.taken.length > 0, { what: 'both are told', timeout: 10_000 });
+      await until(() => people.taken.length > 0 && orders.taken.length > 0, { what: 'both are told' });
       assert.deepEqual(orders.events(w.sdk).map(({ name, channel }) => [name, channel]), [['channel_occupied', 'orders']]);
       assert.deepEqual(people.events(w.sdk).map(({ name, user_id }) => [name, user_id]), [['member_added', '7']]);
     } finally {
@@ -138,7 +137,7 @@ describe('endpoints', () => {
     }
   });
 
-  test('addresses that are not public are left alone, where that is wanted', { timeout: 30_000 }, async () => {
+  test('addresses that are not public are left alone, where that is wanted', { timeout: 120_000 }, async () => {
     const hooks = await endpoint();
     const named = hooks.url.replace('127.0.0.1', 'localhost');
     const w = await world({ env: {
@@ -148,7 +147,7 @@ describe('endpoints', () => {
       const client = await w.connected();
       await once(client.subscribe('orders'), 'pusher:subscription_succeeded');
       const failures = () => metric(w.server, 'clarim_webhook_failures_total');
-      await until(async () => (await failures()) >= 2, { what: 'both are refused', timeout: 10_000 });
+      await until(async () => (await failures()) >= 2, { what: 'both are refused' });
       assert.deepEqual(hooks.requests.items, []);
     } finally {
       await w.close();
@@ -170,7 +169,7 @@ describe('webhooks of a cluster', () => {
     const w = await world({ env });
     const other = await startServer({ env });
     for (const node of [w.server, other]) {
-      await until(async () => (await fetch(`${node.url}/ready`)).ok, { what: 'ready', timeout: 10_000 });
+      await until(async () => (await fetch(`${node.url}/ready`)).ok, { what: 'ready' });
     }
     const told = () => hooks.events(w.sdk).map(({ name, channel, user_id }) => [name, channel, user_id].filter(Boolean).join(' '));
     /** A client on the presence channel of a node. */
@@ -189,7 +188,7 @@ describe('webhooks of a cluster', () => {
   }
   const passed = (time) => new Promise((resolve) => { setTimeout(resolve, time); });
 
-  test('are sent once, whichever node clients are on; only what is asked for', { timeout: 60_000 }, async () => {
+  test('are sent once, whichever node clients are on; only what is asked for', { timeout: 120_000 }, async () => {
     const { w, other, told, close } = await cluster();
     try {
       const on = (node, id) => w.connected({ wsPort: node.port, user: { id, info: {} } });
@@ -200,7 +199,7 @@ describe('webhooks of a cluster', () => {
       await Promise.all(clients.map((client) => once(client.subscribe('presence-room'), 'pusher:subscription_succeeded')));
       await until(() => told().length === 4, { what: 'all have come' });
       for (const client of clients) client.disconnect();
-      await until(() => told().some((event) => event.startsWith('channel_vacated')), { timeout: 15_000, what: 'the end' });
+      await until(() => told().some((event) => event.startsWith('channel_vacated')), { what: 'the end' });
       await passed(1_000);
       assert.deepEqual(told().sort(), [
         'channel_occupied presence-room',
@@ -213,7 +212,7 @@ describe('webhooks of a cluster', () => {
     }
   });
 
-  test('are not sent of who moves to another node, also when the first one stops', { timeout: 60_000 }, async () => {
+  test('are not sent of who moves to another node, also when the first one stops', { timeout: 120_000 }, async () => {
     const { w, other, told, joined, close } = await cluster();
     try {
       const here = await joined(w.server, 1);
@@ -238,21 +237,21 @@ describe('webhooks of a cluster', () => {
       await passed(4_000);
       assert.deepEqual(told().sort(), first, 'nobody has left');
       last.disconnect();
-      await until(() => told().length === 4, { timeout: 15_000, what: 'the end' });
+      await until(() => told().length === 4, { what: 'the end' });
       assert.deepEqual(told().sort(), [first[0], 'channel_vacated presence-room', first[1], 'member_removed presence-room 1'].sort());
     } finally {
       await close();
     }
   });
 
-  test('are sent of who was alone on a node that is killed', { timeout: 60_000 }, async () => {
+  test('are sent of who was alone on a node that is killed', { timeout: 120_000 }, async () => {
     const { w, told, joined, close } = await cluster({ CLARIM_SCALING_LEASE: '2' });
     try {
       const client = await joined(w.server, 1);
       await until(() => told().length === 2, { what: 'who has come' });
       await w.server.kill();
       client.disconnect();
-      await until(() => told().length === 4, { timeout: 15_000, what: 'who has gone' });
+      await until(() => told().length === 4, { what: 'who has gone' });
       assert.deepEqual(told().slice(2).sort(), ['channel_vacated presence-room', 'member_removed presence-room 1']);
     } finally {
       await close();

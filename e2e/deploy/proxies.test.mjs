@@ -4,13 +4,14 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, before, describe, test } from 'node:test';
 import Sdk from 'pusher';
-import { once, until } from './support/events.mjs';
-import { openSession, subscribeSession } from './support/fallback.mjs';
-import { world } from './support/clients.mjs';
-import { certificate, deployed, folder, foreground } from './support/programs.mjs';
-import { app, freePort, startServer } from './support/server.mjs';
+import { once, until } from '../support/events.mjs';
+import { openSession, subscribeSession } from '../support/fallback.mjs';
+import { world } from '../support/clients.mjs';
+import { certificate, deployed, folder, foreground } from '../support/programs.mjs';
+import { freePort } from '../support/ports.mjs';
+import { app, startServer } from '../support/server.mjs';
 
-const limit = { timeout: 60_000 };
+const limit = { timeout: 120_000 };
 
 /** Each proxy with two nodes behind it, which share a Redis. */
 const PROXIES = {
@@ -60,7 +61,7 @@ for (const [name, start] of Object.entries(PROXIES)) {
       proxy = await start(dir, port, [w.server, second], await certificate(dir));
       process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';
       const up = () => fetch(`https://localhost:${port}/app/x`).then(({ status }) => status === 426, () => false);
-      await until(up, { what: `${name} answers`, timeout: 10_000 })
+      await until(up, { what: `${name} answers` })
         .catch((error) => { throw new Error(`${error.message}\n${proxy.output()}`); });
     }, limit);
 
@@ -109,9 +110,9 @@ for (const [name, start] of Object.entries(PROXIES)) {
       const channels = clients.map((client) => client.subscribe('news'));
       await Promise.all(channels.map((channel) => once(channel, 'pusher:subscription_succeeded')));
       await second.stop();
-      await until(() => clients.every(({ connection }) => connection.state === 'connected'), { timeout: 20_000 });
-      await until(() => channels.every(({ subscribed }) => subscribed), { timeout: 20_000 });
-      const heard = channels.map((channel) => once(channel, 'e', { timeout: 10_000 }));
+      await until(() => clients.every(({ connection }) => connection.state === 'connected'));
+      await until(() => channels.every(({ subscribed }) => subscribed));
+      const heard = channels.map((channel) => once(channel, 'e'));
       await until(() => backend().trigger('news', 'e', {}).then(({ status }) => status === 200, () => false), { what: 'it is published' });
       await Promise.all(heard);
       await second.start();

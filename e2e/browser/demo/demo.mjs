@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import assert from 'node:assert/strict';
-import { artefacts, waitFor } from './support.mjs';
+import { artefacts, waitFor } from '../support.mjs';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
@@ -33,7 +33,7 @@ export async function anotherTab(page, path) {
 export const connection = (page) => page.locator('.connection').innerText();
 
 export const connected = (page) =>
-	waitFor('the connection', async () => await connection(page) === 'Online', 20_000);
+	waitFor('the connection', async () => await connection(page) === 'Online');
 
 /** pusher-js waits up to 15 s for its next try, unless the browser says that it is online. */
 export async function reconnected(page) {

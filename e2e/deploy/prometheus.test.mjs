@@ -3,12 +3,12 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
-import { world } from './support/clients.mjs';
-import { once, until } from './support/events.mjs';
-import { deployed, folder, foreground, run } from './support/programs.mjs';
-import { freePort } from './support/server.mjs';
+import { world } from '../support/clients.mjs';
+import { once, until } from '../support/events.mjs';
+import { deployed, folder, foreground, run } from '../support/programs.mjs';
+import { freePort } from '../support/ports.mjs';
 
-const limit = { timeout: 60_000 };
+const limit = { timeout: 120_000 };
 const TOKEN = '0123456789abcdef';
 let dir, redis, prometheus, url, w;
 
@@ -33,7 +33,7 @@ before(async () => {
   prometheus = foreground('prometheus', [
     `--config.file=${dir.path('prometheus.yml')}`, `--storage.tsdb.path=${dir.path('data')}`, `--web.listen-address=127.0.0.1:${port}`,
   ]);
-  await until(() => fetch(`${url}/-/ready`).then(({ ok }) => ok, () => false), { what: 'prometheus', timeout: 20_000 })
+  await until(() => fetch(`${url}/-/ready`).then(({ ok }) => ok, () => false), { what: 'prometheus' })
     .catch((error) => { throw new Error(`${error.message}\n${prometheus.output()}`); });
 }, limit);
 
@@ -61,14 +61,14 @@ test('every query of the dashboard finds something', limit, async () => {
   // Somebody with a wrong key, so that there is a refusal to be shown.
   w.client({ key: 'wrong' });
   const working = setInterval(() => w.sdk.trigger('presence-room', 'e', {}).catch(() => undefined), 100);
-  const dashboard = JSON.parse(await readFile(new URL('../deploy/grafana/dashboard.json', import.meta.url)));
+  const dashboard = JSON.parse(await readFile(new URL('../../deploy/grafana/dashboard.json', import.meta.url)));
   const queries = dashboard.panels.flatMap(({ title, targets }) => targets.map(({ expr }) => ({ title, expr })));
   assert.ok(queries.length > 15);
   try {
     for (const { title, expr } of queries) {
       const filled = expr.replaceAll('$instance', '.*').replaceAll('$__rate_interval', '10s');
       assert.doesNotMatch(filled, /\$/, expr);
-      await until(async () => (await ask(filled)).length > 0, { what: `${title}: ${filled}`, timeout: 20_000, every: 200 });
+      await until(async () => (await ask(filled)).length > 0, { what: `${title}: ${filled}`, every: 200 });
     }
     const [{ value: [, connections] }] = await ask('sum(clarim_connections)');
     assert.equal(connections, '1');
@@ -81,12 +81,12 @@ test('every query of the dashboard finds something', limit, async () => {
 
 test('every alert asks for something that is there, and none calls without a reason', limit, async () => {
   const rules = async () => (await (await fetch(`${url}/api/v1/rules`)).json()).data.groups.flatMap((group) => group.rules);
-  await until(async () => (await rules()).every(({ health }) => health === 'ok'), { what: 'all rules are evaluated', timeout: 20_000 });
+  await until(async () => (await rules()).every(({ health }) => health === 'ok'), { what: 'all rules are evaluated' });
   for (const { name, query, state } of await rules()) {
     assert.notEqual(state, 'firing', name);
     for (const [metric] of query.matchAll(/\b(?:clarim|process|up)[a-z_]*/g)) {
       if (metric === 'clarim') continue;
-      await until(async () => (await ask(metric)).length > 0, { what: `${name}: there is ${metric}`, timeout: 20_000, every: 200 });
+      await until(async () => (await ask(metric)).length > 0, { what: `${name}: there is ${metric}`, every: 200 });
     }
   }
 });
@@ -94,5 +94,5 @@ test('every alert asks for something that is there, and none calls without a rea
 test('who has gone is called for', limit, async () => {
   await w.server.stop();
   const pending = async () => (await (await fetch(`${url}/api/v1/alerts`)).json()).data.alerts;
-  await until(async () => (await pending()).some(({ labels }) => labels.alertname === 'ClarimDown'), { what: 'ClarimDown', timeout: 20_000 });
+  await until(async () => (await pending()).some(({ labels }) => labels.alertname === 'ClarimDown'), { what: 'ClarimDown' });
 });

@@ -2,9 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
-import { startDemo } from '../support/demo.mjs';
+import { startDemo } from '../../support/demo.mjs';
 import { accessible, connected, fits, logIn, painted, request, shot, token } from './demo.mjs';
-import { Browser, waitFor } from './support.mjs';
+import { Browser, waitFor } from '../support.mjs';
 
 const LIMIT = { timeout: 120_000 };
 const SIZES = { narrow: { width: 360, height: 740 }, wide: { width: 1280, height: 800 } };
@@ -15,7 +15,7 @@ let browser;
 before(async () => {
 	[demo, browser] = await Promise.all([startDemo(), Browser.launch()]);
 	await fill();
-}, { timeout: 60_000 });
+}, { timeout: 120_000 });
 
 after(async () => {
 	await browser?.close();

@@ -2,12 +2,13 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import Sdk from 'pusher';
-import { once, state, until } from './support/events.mjs';
-import { world } from './support/clients.mjs';
-import { certificate, deployed, folder, foreground, nginxWith, run } from './support/programs.mjs';
-import { app, binary, freePort } from './support/server.mjs';
+import { once, state, until } from '../support/events.mjs';
+import { world } from '../support/clients.mjs';
+import { certificate, deployed, folder, foreground, nginxWith, run } from '../support/programs.mjs';
+import { freePort } from '../support/ports.mjs';
+import { app, binary } from '../support/server.mjs';
 
-const limit = { timeout: 40_000 };
+const limit = { timeout: 120_000 };
 
 describe('nginx', () => {
   let w, dir, nginx, port;
@@ -70,7 +71,7 @@ describe('nginx', () => {
     const channel = client.subscribe('news');
     await once(channel, 'pusher:subscription_succeeded');
     await w.server.restart();
-    await once(channel, 'pusher:subscription_succeeded', { timeout: 30_000 });
+    await once(channel, 'pusher:subscription_succeeded');
     const heard = once(channel, 'e');
     await backend().trigger('news', 'e', {});
     await heard;
@@ -111,7 +112,7 @@ ${program}`);
     const config = ['-c', dir.path('supervisord.conf')];
     supervisor = foreground('supervisord', config, { env: environment() });
     control = async (...args) => (await run('supervisorctl', [...config, ...args])).stdout;
-    await until(serves, { timeout: 15_000, what: 'the server is up' })
+    await until(serves, { what: 'the server is up' })
       .catch((error) => { throw new Error(`${error.message}\n${supervisor.output()}`); });
   });
 
@@ -138,7 +139,7 @@ ${program}`);
     test(`starts the server again after ${name}, and clients come back`, limit, async () => {
       const { client, channel } = await subscribed();
       const before = await pid();
-      const back = once(channel, 'pusher:subscription_succeeded', { timeout: 30_000 });
+      const back = once(channel, 'pusher:subscription_succeeded');
       await end();
       await back;
       assert.notEqual(await pid(), before);
@@ -148,7 +149,7 @@ ${program}`);
 
   test('stops the server with a farewell', limit, async () => {
     const { client } = await subscribed();
-    const left = state(client, 'connecting', { timeout: 15_000 });
+    const left = state(client, 'connecting');
     await control('stop', 'clarim');
     await left;
     client.disconnect();

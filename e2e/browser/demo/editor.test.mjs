@@ -3,17 +3,17 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { startDemo, startNetwork } from '../support/demo.mjs';
+import { startDemo, startNetwork } from '../../support/demo.mjs';
 import { accessible, anotherTab, connected, disconnected, fits, logIn, painted, request, shot, text, toEnd, token } from './demo.mjs';
-import { Browser, CUT, waitFor } from './support.mjs';
+import { Browser, CUT, waitFor } from '../support.mjs';
 
-const LIMIT = { timeout: 90_000 };
+const LIMIT = { timeout: 120_000 };
 let demo;
 let browser;
 
 before(async () => {
 	[demo, browser] = await Promise.all([startDemo(), Browser.launch()]);
-}, { timeout: 60_000 });
+}, { timeout: 120_000 });
 
 after(async () => {
 	await browser?.close();

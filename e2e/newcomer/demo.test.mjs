@@ -6,9 +6,10 @@ import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { freePort, lastBuilt } from '../support/server.mjs';
-import { logIn } from './demo.mjs';
-import { Browser, temporary, waitFor } from './support.mjs';
+import { freePort } from '../support/ports.mjs';
+import { built } from '../support/server.mjs';
+import { logIn } from '../browser/demo/demo.mjs';
+import { Browser, temporary, waitFor } from '../browser/support.mjs';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const folder = temporary('demo-start');
@@ -50,7 +51,7 @@ async function start(database) {
 		url,
 		async stop(signal, pid) {
 			process.kill(pid ?? child.pid, signal);
-			await waitFor(`its end by ${signal}`, () => ended, 20_000).finally(end);
+			await waitFor(`its end by ${signal}`, () => ended).finally(end);
 			process.off('exit', end);
 			assert.deepEqual(ended, { code: 0, signal: null }, output);
 			await assert.rejects(fetch(url), 'nothing of it is left');
@@ -80,7 +81,7 @@ function program(dir, name, version) {
 }
 
 test('without Node, or with an old one, it says what to install', async () => {
-	const xtask = lastBuilt('xtask');
+	const xtask = built('xtask');
 	const say = (path) => new Promise((resolve) => {
 		execFile(xtask, ['demo'], { cwd: root, env: { ...process.env, PATH: path } }, (error, stdout) => {
 			resolve({ code: error?.code, stdout });

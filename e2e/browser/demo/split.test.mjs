@@ -2,14 +2,15 @@
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
-import { isServing, startPart } from '../support/demo.mjs';
-import { folder, run } from '../support/programs.mjs';
-import { freePort, startServer } from '../support/server.mjs';
-import { startPostgres, startRedis } from '../support/stores.mjs';
+import { isServing, startPart } from '../../support/demo.mjs';
+import { folder, run } from '../../support/programs.mjs';
+import { freePort } from '../../support/ports.mjs';
+import { startServer } from '../../support/server.mjs';
+import { startPostgres, startRedis } from '../../support/stores.mjs';
 import { connected, connection, logIn, request, text, toEnd } from './demo.mjs';
-import { Browser, waitFor } from './support.mjs';
+import { Browser, waitFor } from '../support.mjs';
 
-const LIMIT = { timeout: 60_000 };
+const LIMIT = { timeout: 120_000 };
 const made = [];
 let browser;
 let clarim;
@@ -57,7 +58,7 @@ before(async () => {
 	await isServing(url, web);
 	worker = keep(startPart(dir, { ...env, RUN: 'worker' }), (it) => it.stop());
 	keep(startPart(dir, { ...env, RUN: 'scheduler' }), (it) => it.stop());
-}, { timeout: 60_000 });
+}, { timeout: 120_000 });
 
 after(async () => {
 	for (const end of made.reverse()) await end();

@@ -4,14 +4,15 @@ import { after, before, describe, test } from 'node:test';
 import Echo from 'laravel-echo';
 import Pusher from 'pusher-js';
 import Sdk from 'pusher';
-import { startAuth } from './support/auth.mjs';
-import { inbox, once, state, until } from './support/events.mjs';
-import { openSession, subscribeSession } from './support/fallback.mjs';
-import { env as counted, metric, metrics } from './support/metrics.mjs';
-import { deployed, folder, foreground, nginxWith } from './support/programs.mjs';
-import { app, freePort, startServer } from './support/server.mjs';
+import { startAuth } from '../support/auth.mjs';
+import { inbox, once, state, until } from '../support/events.mjs';
+import { openSession, subscribeSession } from '../support/fallback.mjs';
+import { env as counted, metric, metrics } from '../support/metrics.mjs';
+import { deployed, folder, foreground, nginxWith } from '../support/programs.mjs';
+import { freePort } from '../support/ports.mjs';
+import { app, startServer } from '../support/server.mjs';
 
-const limit = { timeout: 90_000 };
+const limit = { timeout: 120_000 };
 
 describe('three nodes behind nginx', () => {
   let dir, redis, nginx, nodes, port, sdk, auth;
@@ -58,7 +59,7 @@ describe('three nodes behind nginx', () => {
     return until(async () => {
       const told = await metrics(node).catch(() => '');
       return told.includes('\nclarim_bus_up 1\n') && told.includes('\nclarim_bus_nodes 2\n');
-    }, { timeout: 15_000, what: 'the node is ready' });
+    }, { what: 'the node is ready' });
   }
 
   async function connected(user) {
@@ -132,7 +133,7 @@ describe('three nodes behind nginx', () => {
       });
       return client;
     });
-    await Promise.all(clients.map((client) => client.subscriptions.take({ timeout: 10_000 })));
+    await Promise.all(clients.map((client) => client.subscriptions.take()));
     let over = false;
     const publishing = (async () => {
       while (!over) {
@@ -147,10 +148,10 @@ describe('three nodes behind nginx', () => {
       await node.restart();
       await ready(node);
     }
-    await until(() => all.every((echo) => echo.connector.pusher.connection.state === 'connected'), { timeout: 30_000 });
-    await until(() => clients.every(({ gaps }) => gaps.every(([, end]) => end !== undefined)), { timeout: 10_000 });
+    await until(() => all.every((echo) => echo.connector.pusher.connection.state === 'connected'));
+    await until(() => clients.every(({ gaps }) => gaps.every(([, end]) => end !== undefined)));
     const last = done + 10;
-    await until(() => done >= last, { timeout: 10_000 });
+    await until(() => done >= last);
     over = true;
     await publishing;
     for (const client of clients) await until(() => client.got.at(-1) === begun, { what: 'the last event' });

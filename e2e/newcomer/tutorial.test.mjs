@@ -7,9 +7,10 @@ import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { binary, freePort } from '../support/server.mjs';
-import { blocks, numbers, strays } from './tutorial/page.mjs';
-import { artefacts, Browser, REFUSED, temporary, waitFor } from './support.mjs';
+import { freePort } from '../support/ports.mjs';
+import { binary } from '../support/server.mjs';
+import { blocks, numbers, strays } from './page.mjs';
+import { artefacts, Browser, REFUSED, temporary, waitFor } from '../browser/support.mjs';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const folder = temporary('tutorial');
@@ -252,7 +253,7 @@ test('the chat, whispers and notifications', { timeout: 600_000 }, async () => {
 	browser.check();
 });
 
-test('what was missed is there when the connection is back', { timeout: 60_000 }, async () => {
+test('what was missed is there when the connection is back', { timeout: 120_000 }, async () => {
 	browser.expect(REFUSED);
 	const [ana, bruno] = [await enter('Ana'), await enter('Bruno')];
 	await chatOf(bruno).getByText('Here:').waitFor();
@@ -266,7 +267,7 @@ test('what was missed is there when the connection is back', { timeout: 60_000 }
 	browser.check();
 });
 
-test('settings for production', { timeout: 60_000 }, async () => {
+test('settings for production', { timeout: 120_000 }, async () => {
 	const [one] = find('9.3', 'env');
 	const [scaling] = find('9.4', 'env');
 	const settings = { ...environment };

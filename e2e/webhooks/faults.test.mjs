@@ -4,12 +4,12 @@ import { readFile } from 'node:fs/promises';
 import https from 'node:https';
 import net from 'node:net';
 import { test } from 'node:test';
-import { world } from './support/clients.mjs';
-import { inbox, once, until } from './support/events.mjs';
-import { env as counted, metric } from './support/metrics.mjs';
-import { certificate, folder } from './support/programs.mjs';
+import { world } from '../support/clients.mjs';
+import { inbox, once, until } from '../support/events.mjs';
+import { env as counted, metric } from '../support/metrics.mjs';
+import { certificate, folder } from '../support/programs.mjs';
 
-const limit = { timeout: 60_000 };
+const limit = { timeout: 120_000 };
 
 /** A server of bare sockets that does with each connection what it is told. */
 async function rude(behave) {
@@ -73,7 +73,7 @@ test('an endpoint that never answers: delivery is as fast, memory is bounded, wh
     assert.ok(more < 48 << 20, `${more >> 20} MiB more for 40 MB of events`);
     const last = [];
     for (let n = 0; n < 50; n += 1) last.push(await whisper({ n }));
-    assert.ok(median(last) < 5 * median(first) + 5, `${median(last)} ms where it was ${median(first)}`);
+    assert.ok(median(last) < 5 * median(first) + 50, `${median(last)} ms where it was ${median(first)}`);
     await accounted(500);
     await w.server.stop();
     const said = w.server.output().split('\n').filter((line) => line.includes('no more may wait'));
@@ -114,7 +114,7 @@ test('endpoints that answer rubbish are asked again; one that is well beside the
   try {
     const whisper = await pair(w);
     await until(() => bodies.join('').includes('private-room'), { what: 'who is well is told' });
-    await until(() => Object.values(asked).every((times) => times >= 2), { timeout: 20_000, what: 'the others are asked again' });
+    await until(() => Object.values(asked).every((times) => times >= 2), { what: 'the others are asked again' });
     assert.ok(await whisper({}) < 1_000);
     assert.equal(await w.metric('clarim_webhook_events_total{as="sent"}'), 1, 'no rubbish is taken for success');
     assert.equal(await w.metric('clarim_webhook_events_waiting'), rudes.length);

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-const docs = fileURLToPath(new URL('../../../docs/', import.meta.url));
+const docs = fileURLToPath(new URL('../../docs/', import.meta.url));
 
 const PATTERN = /^#{2,3} (\d+(?:\.\d+)?)\.? |^(?:\*\*`([^`]+)`\*\*\n\n)?```(\w+)\n(.*?)^```$/gms;
 

@@ -3,17 +3,17 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, afterEach, before, test } from 'node:test';
-import { startDemo, startNetwork } from '../support/demo.mjs';
+import { startDemo, startNetwork } from '../../support/demo.mjs';
 import { anotherTab, connected, disconnected, logIn, reconnected, request, shot, token } from './demo.mjs';
-import { Browser, CUT, waitFor } from './support.mjs';
+import { Browser, CUT, waitFor } from '../support.mjs';
 
-const LIMIT = { timeout: 60_000 };
+const LIMIT = { timeout: 120_000 };
 let demo;
 let browser;
 
 before(async () => {
 	[demo, browser] = await Promise.all([startDemo(), Browser.launch()]);
-}, { timeout: 60_000 });
+}, { timeout: 120_000 });
 
 after(async () => {
 	await browser?.close();
