@@ -1,7 +1,6 @@
-//! Prints the events of a channel:
-//! `cargo run -p clarim-client --example listen -- private-orders.7`. It connects to a server on this machine, with
-//! the variables `REVERB_APP_KEY`, `REVERB_APP_SECRET` (for channels that are not public), `REVERB_PORT` and
-//! `REVERB_SCHEME`.
+//! Prints the events of a channel: `cargo run -p clarim-client --example listen -- private-orders.7`. It
+//! connects to a server on this machine, with the variables `REVERB_APP_KEY`, `REVERB_APP_SECRET` (for
+//! channels that are not public), `REVERB_PORT` and `REVERB_SCHEME`.
 #![expect(clippy::print_stdout, reason = "the example prints events")]
 
 use clarim_client::{Client, KeyAuthorizer, Options, Update};

@@ -92,8 +92,8 @@ impl HttpAuthorizer {
     /// An authorizer with this URL.
     ///
     /// # Errors
-    /// Returns an error if the URL is invalid, or if it begins with https and the system's CA certificates can't
-    /// be read.
+    /// Returns an error if the URL is invalid, or if it begins with https and the system's CA certificates
+    /// can't be read.
     pub fn new(endpoint: &str) -> Result<Self, Error> {
         let endpoint = uri(endpoint)?;
         let provider = rustls::crypto::ring::default_provider();

@@ -1,5 +1,5 @@
-//! The state machine of a connection: when to connect, wait, ping and give up. It takes an input and the time, and
-//! returns effects. It has no socket and no clock.
+//! The state machine of a connection: when to connect, wait, ping and give up. It takes an input and the
+//! time, and returns effects. It has no socket and no clock.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -229,7 +229,8 @@ impl Machine {
         }
     }
 
-    /// Handles the end of a connection or of an attempt. The classes of close codes are those of the protocol:
+    /// Handles the end of a connection or of an attempt. The classes of close codes are those of the
+    /// protocol:
     /// <https://pusher.com/docs/channels/library_auth_reference/pusher-websockets-protocol/#error-codes>
     fn lost(&mut self, code: Option<u16>, now: Duration, effects: &mut Vec<Effect>) {
         if matches!(code, Some(4000..=4099)) {
@@ -245,7 +246,8 @@ impl Machine {
         if self.state != State::Unavailable {
             self.change(State::Connecting, effects);
         }
-        // Only the first reconnection is immediate. A server that closes every connection must not cause a loop.
+        // Only the first reconnection is immediate. A server that closes every connection must not cause a
+        // loop.
         if matches!(code, Some(4200..=4299)) && self.is_first_attempt {
             return self.dial(now, effects);
         }

@@ -71,8 +71,8 @@ impl Options {
         Self { path, ..self }
     }
 
-    /// Sets the namespace of event names that begin with neither a dot nor a backslash. Default: `App\Events`, as
-    /// in Echo.
+    /// Sets the namespace of event names that begin with neither a dot nor a backslash. Default:
+    /// `App\Events`, as in Echo.
     #[must_use]
     pub fn namespace(self, namespace: impl Into<String>) -> Self {
         Self { namespace: namespace.into(), ..self }

@@ -73,8 +73,8 @@ impl Shared {
             .or_insert_with(|| (Arc::new(Topic::new(name.to_owned(), self.buffer)), 0));
         *handles += 1;
         if *handles == 1 {
-            // Sent under the lock, so that it keeps its order with `Unwant`. Without a driver there is nothing
-            // to subscribe.
+            // Sent under the lock, so that it keeps its order with `Unwant`. Without a driver there is
+            // nothing to subscribe.
             let _ = commands.send(Command::Want(name.to_owned()));
         }
         topic.clone()

@@ -24,8 +24,8 @@ use proc_macro::TokenStream;
 /// # Ok::<(), clarim::InvalidChannel>(())
 /// ```
 ///
-/// An event has one or more channels; each attribute may be repeated. `{field}` (or `{field.inner}`) is replaced
-/// with the field's value. An unknown field is a compile error.
+/// An event has one or more channels; each attribute may be repeated. `{field}` (or `{field.inner}`) is
+/// replaced with the field's value. An unknown field is a compile error.
 ///
 /// | attribute | the event goes to |
 /// |---|---|
@@ -39,16 +39,16 @@ use proc_macro::TokenStream;
 /// | attribute | meaning | default |
 /// |---|---|---|
 /// | `name = "order.shipped"` | name, for `.listen('.order.shipped')` | namespace and type name |
-/// | `when = "is_due"` | method of `&self`, or path of a function that takes it, that decides whether to send it | always |
+/// | `when = "is_due"` | method or function of `&self` that decides whether to send it | always |
 /// | `with = "payload"` | method or function that returns the payload, any type that serializes | the event |
 /// | `payload = "Parcel"` | the type that `with` returns, for [types for the front end][types] | unknown |
 /// | `now` | bypass the queue | queued |
 /// | `queue = "high"` | name of the queue | the default queue |
 /// | `connection = "redis"` | name of the queue's connection | the default connection |
 /// | `tries = 3` | maximum number of attempts while errors are temporary | unlimited |
-/// | `backoff = [1, 5, 10]` | delays before each further attempt, in seconds; the last one repeats | 1, 5, 10 |
+/// | `backoff = [1, 5, 10]` | seconds before each further attempt; the last one repeats | 1, 5, 10 |
 /// | `timeout = 30` | timeout for an attempt, in seconds | 60 |
-/// | `unique_for = 60` | maximum time in seconds for which identical events are dropped while one waits | not unique |
+/// | `unique_for = 60` | maximum seconds for which a waiting event drops identical ones | not unique |
 /// | `unique_by = "{order_id}"` | key that makes events of one name identical | the channels |
 ///
 /// [types]: https://docs.rs/clarim/latest/clarim/types

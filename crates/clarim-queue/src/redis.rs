@@ -1,8 +1,8 @@
 //! Jobs in Redis. Each step is a Lua script, which Redis runs atomically.
 //!
-//! A job is a hash. Its id is in a sorted set of its queue, by the time at which it is due (while a worker has
-//! reserved it: the end of the lease), and in the list of each of its order keys. A job is due only when it is
-//! first in all of these lists.
+//! A job is a hash. Its id is in a sorted set of its queue, by the time at which it is due (while a worker
+//! has reserved it: the end of the lease), and in the list of each of its order keys. A job is due only
+//! when it is first in all of these lists.
 
 use std::fmt;
 use std::sync::LazyLock;

@@ -1,5 +1,6 @@
-//! A shared document with its current members: a presence channel and client events, which bypass the backend. Run
-//! `cargo run -p clarim --example document`, and open the printed address in two windows, with two names.
+//! A shared document with its current members: a presence channel and client events, which bypass the
+//! backend. Run `cargo run -p clarim --example document`, and open the printed address in two windows, with
+//! two names.
 #![expect(clippy::print_stdout, reason = "the example prints its address")]
 
 use axum::Router;

@@ -1,5 +1,5 @@
-//! One event, with the server in the application's process. Run `cargo run -p clarim --example hello`, and open the
-//! printed address in two windows.
+//! One event, with the server in the application's process. Run `cargo run -p clarim --example hello`, and
+//! open the printed address in two windows.
 #![expect(clippy::print_stdout, reason = "the example prints its address")]
 
 use axum::Router;

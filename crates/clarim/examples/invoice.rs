@@ -1,7 +1,8 @@
-//! A notification that is stored in a table and shown on the page at once. Start a server (`cargo run`), set its
-//! `REVERB_APP_*` variables, and run `cargo run -p clarim --example invoice`. The front end listens with
-//! `Echo.private('App.Models.User.7').notification(…)`. `POST /invoices/1/pay` by user 7 sends the notification, and
-//! `GET /notifications` lists it. Set `DATABASE_URL` to keep notifications after the example ends.
+//! A notification that is stored in a table and shown on the page at once. Start a server (`cargo run`),
+//! set its `REVERB_APP_*` variables, and run `cargo run -p clarim --example invoice`. The front end listens
+//! with `Echo.private('App.Models.User.7').notification(…)`. `POST /invoices/1/pay` by user 7 sends the
+//! notification, and `GET /notifications` lists it. Set `DATABASE_URL` to keep notifications after the
+//! example ends.
 #![expect(clippy::print_stdout, reason = "the example prints its address")]
 
 use axum::Router;

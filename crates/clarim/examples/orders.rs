@@ -1,5 +1,5 @@
-//! An application with a private channel. Start a server (`cargo run`), set its `REVERB_APP_*` variables, and run
-//! `cargo run -p clarim --example orders`. The front end listens with
+//! An application with a private channel. Start a server (`cargo run`), set its `REVERB_APP_*` variables,
+//! and run `cargo run -p clarim --example orders`. The front end listens with
 //! `Echo.private('orders.1').listen('OrderShipped', …)`, and `POST /orders/1/ship` sends the event. With
 //! `QUEUE_CONNECTION=sqlite` the events wait in a file until `orders queue work` publishes them.
 #![expect(clippy::print_stdout, reason = "the example prints its address")]

@@ -1,5 +1,6 @@
-//! TypeScript definitions of the other examples' events. `cargo run -p clarim --example types -- FILE` writes them, and
-//! `--check` before the file checks that it is up to date. An application would have this as a subcommand.
+//! TypeScript definitions of the other examples' events. `cargo run -p clarim --example types -- FILE`
+//! writes them, and `--check` before the file checks that it is up to date. An application would have this
+//! as a subcommand.
 #![expect(clippy::print_stderr, reason = "the example prints errors")]
 
 use std::process::ExitCode;

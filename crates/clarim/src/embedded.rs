@@ -1,5 +1,5 @@
-//! The server in the application's process: everything that
-//! [`Clarim::embedded`](crate::Clarim::embedded) and [`Clarim::with_server`](crate::Clarim::with_server) take.
+//! The server in the application's process, for [`Clarim::embedded`](crate::Clarim::embedded) and
+//! [`Clarim::with_server`](crate::Clarim::with_server).
 //!
 //! ```no_run
 //! use std::time::Duration;

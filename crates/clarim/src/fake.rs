@@ -12,7 +12,7 @@ use crate::channel::{Channel, IntoChannel};
 use crate::error::Error;
 use crate::events::name::type_name;
 #[cfg(feature = "notifications")]
-use crate::notification::notifiable::{Notifiable, Recipient};
+use crate::notices::notifiable::{Notifiable, Recipient};
 use crate::publisher::publication::{Publication, Publisher};
 
 /// Records everything and sends nothing; created by [`Clarim::fake`](crate::Clarim::fake). Clones share their

@@ -6,12 +6,18 @@ extern crate self as clarim;
 pub mod authorization;
 mod broadcasting;
 mod channel;
+#[cfg(feature = "cli")]
+mod commands;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 mod encryption;
 mod error;
 mod events;
 mod fake;
+mod handle;
+mod jobs;
+#[cfg(feature = "notifications")]
+mod notices;
 #[cfg(feature = "notifications")]
 pub mod notification;
 pub mod publisher;
@@ -24,7 +30,6 @@ mod socket_id;
 pub mod types;
 mod variables;
 
-pub use broadcasting::handle::{Builder, Clarim};
 pub use broadcasting::pending::{Anonymous, PendingBroadcast};
 pub use channel::{Channel, IntoChannel, InvalidChannel};
 pub use clarim_macros::Broadcast;
@@ -32,6 +37,7 @@ pub use encryption::MasterKey;
 pub use error::{Error, NotificationFailure};
 pub use events::{Broadcast, Delivery, EventName, EventType};
 pub use fake::{Fake, Sent};
+pub use handle::{Builder, Clarim};
 pub use queue::QueueConnection;
 pub use settings::{Connection, Settings};
 pub use socket_id::SocketId;

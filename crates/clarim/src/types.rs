@@ -86,9 +86,9 @@
 //!
 //! # Rules and limits
 //!
-//! The types are those of the JSON on the wire. `u64` and `i64` are `number`, like the result of `JSON.parse`,
-//! which rounds above 2⁵³; send larger numbers as text. `Option` is `| null`, and [`serde_json::Value`] is any
-//! JSON.
+//! The types are those of the JSON on the wire. `u64` and `i64` are `number`, like the result of
+//! `JSON.parse`, which rounds above 2⁵³; send larger numbers as text. `Option` is `| null`, and
+//! [`serde_json::Value`] is any JSON.
 //!
 //! - A field that serde may skip needs `default` too, to be optional in TypeScript:
 //!   `#[serde(default, skip_serializing_if = "Option::is_none")]`. Without `default`, ts-rs treats it as always
@@ -260,7 +260,8 @@ impl Types {
         fs::write(path, text).map_err(failed)
     }
 
-    /// Checks that the file is up to date; for a test that fails if an event was changed and the file was not.
+    /// Checks that the file is up to date; for a test that fails if an event was changed and the file was
+    /// not.
     ///
     /// # Errors
     /// Returns [`Error::Outdated`] with the first line that differs.

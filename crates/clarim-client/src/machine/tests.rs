@@ -158,7 +158,10 @@ proptest! {
         for (input, millis) in inputs {
             now += Duration::from_millis(millis);
             // Without a socket, it has no inputs.
-            let of_socket = matches!(input, Input::Established { .. } | Input::Received | Input::Closed { .. });
+            let of_socket = matches!(
+                input,
+                Input::Established { .. } | Input::Received | Input::Closed { .. }
+            );
             if of_socket && !open {
                 continue;
             }

@@ -19,8 +19,8 @@ use tokio::net::TcpListener;
 
 use crate::support::{World, event, next, subscribed, within};
 
-/// The application: authorizes clients that have the token, except for `private-closed`, and never answers for
-/// `private-slow`.
+/// The application: authorizes clients that have the token, except for `private-closed`, and never answers
+/// for `private-slow`.
 async fn application() -> String {
     let auth = async |headers: HeaderMap, body: String| {
         let params = Params::decode(&body).unwrap();

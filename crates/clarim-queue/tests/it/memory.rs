@@ -36,7 +36,8 @@ impl Job for Logged {
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_is_a_failed_attempt_and_the_queue_goes_on() {
-    let (queue, log) = (MemoryQueue::new(), Log::default());
+    let queue = MemoryQueue::new();
+    let log = Log::default();
     for name in ["panics", "good"] {
         queue.push(MemoryJob::new("default", Logged { name, log: log.clone() })).unwrap();
     }
@@ -46,7 +47,8 @@ async fn a_panic_is_a_failed_attempt_and_the_queue_goes_on() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_refuses_jobs() {
-    let (queue, log) = (MemoryQueue::new(), Log::default());
+    let queue = MemoryQueue::new();
+    let log = Log::default();
     let push = |name| queue.push(MemoryJob::new("default", Logged { name, log: log.clone() }));
     for _ in 0..10_000 {
         push("waits").unwrap();

@@ -14,9 +14,9 @@ use super::handler::Authorizer;
 use super::member::{Member, UserData};
 use super::pattern::Pattern;
 use super::rules::{Authenticate, Check, Decision, Rule, Rules, by_closure};
-use crate::broadcasting::handle::Clarim;
 use crate::error::Error;
 use crate::error::problems::ChannelsProblem;
+use crate::settings::Settings;
 
 /// The application's rules for channels: patterns, each with a closure that authorizes subscribers.
 ///
@@ -190,31 +190,38 @@ where
     /// # Errors
     /// Returns [`Error::Authorization`] with all problems: invalid patterns, patterns that never match,
     /// closures with another number of parameters, and missing keys for signing.
-    pub fn routes<F, R, M>(self, authenticate: F, clarim: Clarim) -> Result<Router<S>, Error>
+    pub fn routes<F, R, M>(
+        self,
+        authenticate: F,
+        settings: impl AsRef<Settings>,
+    ) -> Result<Router<S>, Error>
     where
         F: Fn(Parts) -> R + Clone + Send + Sync + 'static,
         R: Answer<Option<U>, M> + Send + 'static,
     {
-        self.serve(by_closure(authenticate), clarim)
+        self.serve(by_closure(authenticate), settings.as_ref())
     }
 
     /// Creates the routes with the user as an extractor. A request that the extractor rejects is a guest's.
     ///
     /// # Errors
     /// Returns the same errors as [`routes`](Self::routes).
-    pub fn routes_by_extractor(self, clarim: Clarim) -> Result<Router<S>, Error>
+    pub fn routes_by_extractor(self, settings: impl AsRef<Settings>) -> Result<Router<S>, Error>
     where
         U: FromRequestParts<S>,
     {
         let authenticate: Authenticate<U, S> = Arc::new(|mut parts, state| {
             Box::pin(async move { Ok(U::from_request_parts(&mut parts, &state).await.ok()) })
         });
-        self.serve(authenticate, clarim)
+        self.serve(authenticate, settings.as_ref())
     }
 
-    fn serve(self, authenticate: Authenticate<U, S>, clarim: Clarim) -> Result<Router<S>, Error> {
+    fn serve(
+        self,
+        authenticate: Authenticate<U, S>,
+        settings: &Settings,
+    ) -> Result<Router<S>, Error> {
         let mut problems = self.problems();
-        let settings = clarim.settings();
         if let Err(error) = settings.signing_key() {
             problems.push(ChannelsProblem::Setting { message: error.to_string() });
         }
@@ -226,7 +233,12 @@ where
         if !problems.is_empty() {
             return Err(Error::Authorization { problems });
         }
-        let authorizer = Arc::new(Authorizer { rules: self.rules, authenticate, clarim });
+        let authorizer = Arc::new(Authorizer {
+            rules: self.rules,
+            authenticate,
+            key: settings.app_key.clone(),
+            master_key: settings.master_key.clone(),
+        });
         let for_users = authorizer.clone();
         let auth = move |State(state): State<S>, request: Request| {
             let authorizer = authorizer.clone();

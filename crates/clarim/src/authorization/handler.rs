@@ -5,6 +5,7 @@ use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
+use clarim_protocol::auth::AppKey;
 use clarim_protocol::rest::Params;
 use clarim_protocol::{ChannelKind, ChannelName, SocketId};
 use clarim_queue::catch_panic;
@@ -14,8 +15,8 @@ use serde_json::json;
 use super::callback::Failure;
 use super::member::Member;
 use super::rules::{Authenticate, Decision, Rule, Rules};
-use crate::broadcasting::handle::Clarim;
 use crate::channel::MAX_NAME_BYTES;
+use crate::encryption::MasterKey;
 
 /// Maximum size of a request's body, in bytes. Socket id and channel name need far less.
 const MAX_BODY: usize = 16 << 10;
@@ -24,7 +25,8 @@ const MAX_BODY: usize = 16 << 10;
 pub(crate) struct Authorizer<U, S> {
     pub(crate) rules: Rules<U, S>,
     pub(crate) authenticate: Authenticate<U, S>,
-    pub(crate) clarim: Clarim,
+    pub(crate) key: Option<AppKey>,
+    pub(crate) master_key: Option<MasterKey>,
 }
 
 /// A request, as pusher-js sends it.
@@ -170,15 +172,16 @@ where
         };
         let channel_data = member.map(|member| encode(&member)).transpose()?;
         let auth = self.key()?.sign_channel(socket_id, name.as_str(), channel_data.as_deref());
-        let master_key = self.clarim.settings().master_key.as_ref();
+        let master_key = self.master_key.as_ref();
         let is_encrypted = name.kind() == ChannelKind::Encrypted;
         let shared_secret =
             master_key.filter(|_| is_encrypted).map(|key| key.shared_secret(name.as_str()));
         Ok(AuthResponse { auth, channel_data, shared_secret, user_data: None })
     }
 
-    fn key(&self) -> Result<&clarim_protocol::auth::AppKey, Denial> {
-        self.clarim.settings().signing_key().map_err(|error| Denial::failed(error.to_string()))
+    /// The app's key. The routes are not created without one.
+    fn key(&self) -> Result<&AppKey, Denial> {
+        self.key.as_ref().ok_or_else(|| Denial::failed("the app's key is not set"))
     }
 }
 

@@ -43,8 +43,8 @@ impl UserData {
         Self { id: id.to_string(), info: Value::Null, watchlist: Vec::new() }
     }
 
-    /// Sets the information for other members of presence channels that the user joins without a member of its
-    /// own.
+    /// Sets the information for other members of presence channels that the user joins without a member of
+    /// its own.
     #[must_use]
     pub fn info(self, info: impl Into<Value>) -> Self {
         Self { info: info.into(), ..self }

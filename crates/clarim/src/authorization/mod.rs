@@ -30,9 +30,9 @@
 //! # Ok::<(), clarim::Error>(())
 //! ```
 //!
-//! Pages send their requests to `/broadcasting/auth`, Echo's default, with POST or GET, as a form or as JSON. A
-//! denied request gets status 403 without a reason; the reason and the pattern are in the log. CSRF protection
-//! can be layered around these routes: Echo sends the token.
+//! Pages send their requests to `/broadcasting/auth`, Echo's default, with POST or GET, as a form or as
+//! JSON. A denied request gets status 403 without a reason; the reason and the pattern are in the log. CSRF
+//! protection can be layered around these routes: Echo sends the token.
 
 pub(crate) mod callback;
 pub(crate) mod channels;

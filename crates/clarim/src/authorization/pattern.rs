@@ -65,8 +65,8 @@ impl Pattern {
         Some(found.iter().skip(1).flatten().map(|value| value.as_str().to_owned()).collect())
     }
 
-    /// Whether the pattern matches all names that `other` matches. The other's sample has a character that only
-    /// placeholders match, so matching the sample is enough.
+    /// Whether the pattern matches all names that `other` matches. The other's sample has a character that
+    /// only placeholders match, so matching the sample is enough.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         self.regex.is_match(&other.sample)
     }

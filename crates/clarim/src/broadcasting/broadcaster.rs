@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::fake::Fake;
+use crate::jobs::queue_trait::Queue;
 use crate::publisher::publication::Publisher;
-use crate::queue::queue_trait::Queue;
 use crate::settings::Settings;
 
 pub(crate) struct Broadcaster {
@@ -14,7 +14,7 @@ pub(crate) struct Broadcaster {
     pub(crate) fake: Option<Fake>,
     /// The publisher with the application's notification channels; `publisher` is the same.
     #[cfg(feature = "notifications")]
-    pub(crate) notifications: Arc<crate::notification::router::NotificationRouter>,
+    pub(crate) notifications: Arc<crate::notices::router::NotificationRouter>,
     #[cfg(feature = "embedded")]
     pub(crate) server: Option<clarim_server::Server>,
 }

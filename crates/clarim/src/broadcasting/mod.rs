@@ -1,6 +1,6 @@
-//! The application's handle, and what it broadcasts with.
+//! Sending of events.
 
 pub(crate) mod broadcaster;
-pub(crate) mod handle;
 pub(crate) mod outgoing;
 pub(crate) mod pending;
+pub(crate) mod publishers;

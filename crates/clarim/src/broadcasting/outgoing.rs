@@ -11,8 +11,8 @@ use crate::error::Error;
 use crate::events::delivery::Delivery;
 use crate::events::name::EventName;
 use crate::fake::Sent;
+use crate::jobs::job::Job;
 use crate::publisher::publication::{MAX_CHANNELS, Notice, Publication};
-use crate::queue::job::Job;
 use crate::socket_id::SocketId;
 
 /// The channels of an event.

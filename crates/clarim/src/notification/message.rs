@@ -6,11 +6,11 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::channel::Via;
-use super::notifiable::Notifiable;
 use crate::channel::{Channel, InvalidChannel};
 use crate::events::delivery::Delivery;
 use crate::events::name::{EventName, type_name};
+use crate::notices::channel::Via;
+use crate::notices::notifiable::Notifiable;
 
 /// The name of the event that Echo's `notification(…)` listens to.
 pub const BROADCAST_NOTIFICATION_CREATED: &str =

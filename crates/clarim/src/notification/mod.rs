@@ -56,26 +56,24 @@
 //!
 //! # Queues and errors
 //!
-//! `notify(…).await` writes the row and calls the application's notification channels before it returns. The
-//! broadcast is queued as [`delivery`](Notification::delivery) says. With a [`delay`](Notification::delay)
-//! everything is queued, the row and the broadcast as one job. A worker then needs the table and the channels:
-//! it runs jobs with the [`publisher`](crate::Clarim::publisher) of a [`Clarim`](crate::Clarim) that has them.
+//! `notify(…).await` writes the row and calls the application's notification channels before it returns.
+//! The broadcast is queued as [`delivery`](Notification::delivery) says. With a
+//! [`delay`](Notification::delay) everything is queued, the row and the broadcast as one job. A worker then
+//! needs the table and the channels: it runs jobs with the [`publisher`](crate::Clarim::publisher) of a
+//! [`Clarim`](crate::Clarim) that has them.
 //!
-//! An error does not stop the other deliveries. [`Error::Notification`](crate::Error::Notification) lists what
-//! failed, and for which users.
+//! An error does not stop the other deliveries. [`Error::Notification`](crate::Error::Notification) lists
+//! what failed, and for which users.
 
-pub(crate) mod channel;
 pub(crate) mod message;
-pub(crate) mod notifiable;
-pub(crate) mod router;
 pub(crate) mod send;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) mod store;
 
+pub use crate::notices::channel::{NotificationChannel, Via};
+pub use crate::notices::notifiable::Notifiable;
 pub use crate::publisher::publication::Notice;
-pub use channel::{NotificationChannel, Via};
 pub use message::{BROADCAST_NOTIFICATION_CREATED, Notification};
-pub use notifiable::Notifiable;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use store::{
     row::{Page, StoredNotification},

@@ -6,18 +6,18 @@ use clarim_queue::BoxFuture;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::channel::Via;
 use super::message::Notification;
-use super::notifiable::{Notifiable, Recipient};
 use crate::broadcasting::broadcaster::Broadcaster;
 use crate::broadcasting::outgoing::{Options, Outgoing};
 use crate::error::{Error, NotificationFailure};
 use crate::events::delivery::Delivery;
+use crate::jobs::job::Job;
+use crate::notices::channel::Via;
+use crate::notices::notifiable::{Notifiable, Recipient};
 use crate::publisher::publication::Notice;
-use crate::queue::job::Job;
 
-/// Prepares the notification for all users at once, so that the future does not borrow them, and sends it when
-/// the future is awaited.
+/// Prepares the notification for all users at once, so that the future does not borrow them, and sends it
+/// when the future is awaited.
 pub(crate) fn notify_all<'a, N, T>(
     broadcaster: Arc<Broadcaster>,
     to: impl IntoIterator<Item = &'a N>,

@@ -35,8 +35,8 @@ impl BusSettings {
     }
 }
 
-/// Publishes to the bus of a cluster. Each node checks an event like its HTTP API does, and delivers it to its
-/// own clients. One connection carries all events, in order.
+/// Publishes to the bus of a cluster. Each node checks an event like its HTTP API does, and delivers it to
+/// its own clients. One connection carries all events, in order.
 ///
 /// An event counts as published once the bus has taken it, even if no node receives it.
 pub struct BusPublisher {

@@ -26,20 +26,20 @@
 //! }
 //! ```
 //!
-//! [`run`](Schedule::run) returns a future. To run a server or a worker in the same process, pass both futures
-//! to `tokio::join!`, with the same signal to stop.
+//! [`run`](Schedule::run) returns a future. To run a server or a worker in the same process, pass both
+//! futures to `tokio::join!`, with the same signal to stop.
 //!
 //! # Guarantees
 //!
-//! - A task runs once for each of its times. If several times passed unnoticed, because the machine was asleep
-//!   or the runtime was busy, the task runs once, for the last of them. Times at which no process was running
-//!   are not made up for.
+//! - A task runs once for each of its times. If several times passed unnoticed, because the machine was
+//!   asleep or the runtime was busy, the task runs once, for the last of them. Times at which no process
+//!   was running are not made up for.
 //! - If the clock is set back, nothing runs twice: the schedule waits until the clock has caught up. If it is
 //!   set back by more than three hours, it was wrong before, and the schedule goes on from the new time, like
 //!   cron.
-//! - Times of day are in [the schedule's time zone](Schedule::time_zone). A time that is skipped when clocks go
-//!   forward is due right after the gap. A time that occurs twice when clocks go back is due the first time.
-//!   Tasks with `*` in minutes or hours follow real time instead.
+//! - Times of day are in [the schedule's time zone](Schedule::time_zone). A time that is skipped when
+//!   clocks go forward is due right after the gap. A time that occurs twice when clocks go back is due the
+//!   first time. Tasks with `*` in minutes or hours follow real time instead.
 //! - A task that fails or panics is logged, and the schedule goes on.
 //! - Tasks run concurrently with each other and with their own previous runs, unless
 //!   [`without_overlapping`](Schedule::without_overlapping) prevents it.
@@ -58,19 +58,19 @@ use std::time::{Duration, SystemTime};
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
-use crate::broadcasting::handle::Clarim;
 use crate::error::Error;
 use crate::events::event::Broadcast;
 use crate::events::name::type_name;
-use crate::queue::queue_trait::Queue;
+use crate::handle::Clarim;
+use crate::jobs::queue_trait::Queue;
 use task::{Task, Work};
 use when::{Timetable, When};
 
 pub use crate::error::problems::ScheduleProblem;
 pub use task::Outcome;
 
-/// The scheduled tasks of an application; see [the module](self). Methods for times and conditions apply to the
-/// task before them. Problems are reported when the schedule is used.
+/// The scheduled tasks of an application; see [the module](self). Methods for times and conditions apply to
+/// the task before them. Problems are reported when the schedule is used.
 #[derive(Default)]
 pub struct Schedule {
     tasks: Vec<Task>,
@@ -190,8 +190,8 @@ impl Schedule {
         self.at(When::daily_at(time))
     }
 
-    /// Runs the task at every multiple of this period since the start of 1970, UTC, so that all nodes agree on
-    /// the times: a period of 30 seconds means the full and the half minutes.
+    /// Runs the task at every multiple of this period since the start of 1970, UTC, so that all nodes agree
+    /// on the times: a period of 30 seconds means the full and the half minutes.
     #[must_use]
     pub fn every(self, period: Duration) -> Self {
         self.at(When::every(period))
@@ -245,9 +245,9 @@ impl Schedule {
         })
     }
 
-    /// Runs the task on one of the nodes that share a [`lock`](Self::lock). The lock is acquired for each time
-    /// of the task, so clocks may differ and each run may happen on another node. If the lock's storage fails,
-    /// the task does not run.
+    /// Runs the task on one of the nodes that share a [`lock`](Self::lock). The lock is acquired for each
+    /// time of the task, so clocks may differ and each run may happen on another node. If the lock's
+    /// storage fails, the task does not run.
     #[must_use]
     pub fn on_one_node(self) -> Self {
         self.last_task("on_one_node", |task| {

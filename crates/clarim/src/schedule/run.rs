@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::task::{Task, TaskError, Work};
 use super::when::{Due, Timetable};
-use crate::queue::queue_trait::Queue;
+use crate::jobs::queue_trait::Queue;
 
 /// Longest time between two looks at the clock. The clock can be set, and timers don't count the time during
 /// which the machine was asleep.

@@ -9,16 +9,17 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
 
 use super::*;
+use crate::jobs::job::Job;
+use crate::jobs::memory::MemoryQueue;
 use crate::publisher::log::NullPublisher;
-use crate::queue::job::Job;
-use crate::queue::memory::MemoryQueue;
 
 /// Half a minute before noon.
 const START: &str = "2026-01-05T11:59:30Z";
 
 /// A clock that follows tokio's, ahead of it by this much.
 fn clock(ahead: TimeDelta) -> impl Fn() -> DateTime<Utc> + Send {
-    let (wall, started): (DateTime<Utc>, _) = (START.parse().unwrap(), Instant::now());
+    let wall: DateTime<Utc> = START.parse().unwrap();
+    let started = Instant::now();
     move || wall + ahead + TimeDelta::from_std(started.elapsed()).unwrap()
 }
 
@@ -57,7 +58,8 @@ impl Log {
 #[tokio::test(start_paused = true)]
 async fn tasks_run_at_their_times() {
     let log = Log::new();
-    let (often, hourly) = (log.clone(), log.clone());
+    let often = log.clone();
+    let hourly = log.clone();
     let schedule = Schedule::new()
         .call("often", move || often.added("often"))
         .every(seconds(20))
@@ -169,7 +171,8 @@ async fn on_one_node_each_time_runs_once_though_clocks_differ() {
     let log = Log::new();
     let lock: Arc<dyn Queue> = Arc::new(MemoryQueue::new(Arc::new(NullPublisher)));
     let node = |ahead| {
-        let (one, all) = (log.clone(), log.clone());
+        let one = log.clone();
+        let all = log.clone();
         Schedule::new()
             .lock(lock.clone())
             .call("one", move || one.added("one"))
@@ -235,7 +238,8 @@ async fn a_clock_that_jumps_ahead_is_noticed_within_ten_seconds() {
             ready(())
         })
         .daily_at("18:00");
-    let (go, started) = (clock(TimeDelta::zero()), Instant::now());
+    let go = clock(TimeDelta::zero());
+    let started = Instant::now();
     let jumping = move || {
         let asleep =
             if started.elapsed() > seconds(25) { TimeDelta::hours(8) } else { TimeDelta::zero() };

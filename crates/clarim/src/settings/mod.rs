@@ -9,7 +9,7 @@ use clarim_protocol::auth::AppKey;
 
 use crate::encryption::MasterKey;
 use crate::error::Error;
-use crate::queue::connection::QueueConnection;
+use crate::jobs::connection::QueueConnection;
 use crate::variables::Variables;
 
 /// The way in which events leave the application: the values of `BROADCAST_CONNECTION`.
@@ -189,13 +189,13 @@ impl Settings {
     ///
     /// | variable | meaning | default |
     /// |---|---|---|
-    /// | `BROADCAST_CONNECTION` | `reverb`, `pusher`, `embedded`, `redis`, `nats`, `log`, `null` | see below |
+    /// | `BROADCAST_CONNECTION` | `reverb`, `pusher`, `embedded`, `redis`, `nats`, `log`, `null` | below |
     /// | `REVERB_APP_ID`, `REVERB_APP_KEY`, `REVERB_APP_SECRET` | the app | required |
     /// | `REVERB_HOST` | the server's host | `127.0.0.1` |
     /// | `REVERB_PORT` | the server's port | 8080; with https 443 |
     /// | `REVERB_SCHEME` | `http` or `https` | `http` |
     /// | `REVERB_SERVER_PATH` | prefix of the server's paths | none |
-    /// | `CLARIM_SCALING_URL`, or `REDIS_URL` | with `redis`, `nats`: the nodes' bus | Redis on this machine |
+    /// | `CLARIM_SCALING_URL`, or `REDIS_URL` | with `redis`, `nats`: the nodes' bus | this machine's Redis |
     /// | `REVERB_SCALING_CHANNEL` | with `redis`, `nats`: prefix of names on the bus | `reverb` |
     /// | `PUSHER_ENCRYPTION_MASTER_KEY_BASE64` | master key of encrypted channels | none |
     /// | `QUEUE_CONNECTION` | the queue: `memory`, `sqlite`, `postgres`, `redis` | `memory` |

@@ -4,17 +4,13 @@
 
 mod authorization;
 mod bus;
-mod commands;
-mod crash;
 mod derive;
 mod examples;
 mod fake;
 mod faults;
-mod jobs;
 mod notifications;
 mod publishing;
 mod queue;
 mod routes;
-mod stores;
 mod support;
 mod types;

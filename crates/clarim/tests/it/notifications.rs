@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tower::ServiceExt;
 use uuid::Uuid;
 
-use crate::stores::{Kind, Store};
+use crate::queue::stores::{Kind, Store};
 use crate::support::{TIMEOUT, World};
 
 struct User(u64);

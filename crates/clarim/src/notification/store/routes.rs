@@ -19,7 +19,7 @@ use super::table::Notifications;
 use crate::authorization::callback::Answer;
 use crate::authorization::rules::{Authenticate, by_closure};
 use crate::error::Error;
-use crate::notification::notifiable::Notifiable;
+use crate::notices::notifiable::Notifiable;
 
 /// Maximum number of notifications in an answer.
 const MAX_LIMIT: u32 = 100;
@@ -27,8 +27,8 @@ const MAX_LIMIT: u32 = 100;
 impl Notifications {
     /// Routes for the notifications of the current user, to be merged into the application's router.
     /// `authenticate` returns the user of a request, as in
-    /// [`Channels::routes`](crate::authorization::Channels::routes). A guest gets status 401, and a request for
-    /// another user's notification 404.
+    /// [`Channels::routes`](crate::authorization::Channels::routes). A guest gets status 401, and a request
+    /// for another user's notification 404.
     ///
     /// | request | answer |
     /// |---|---|

@@ -45,7 +45,7 @@ impl Page {
         Self { limit, before: (FAR_FUTURE, Uuid::max()) }
     }
 
-    /// The page after the one that ended with this notification.
+    /// The page that follows this notification, the last one of the page before.
     #[must_use]
     pub fn before(self, last: &StoredNotification) -> Self {
         Self { before: (last.created_at, last.id), ..self }

@@ -13,8 +13,8 @@ use super::row::{Page, StoredNotification};
 #[cfg(feature = "sqlite")]
 use super::sqlite;
 use crate::error::Error;
-use crate::notification::channel::NotificationChannel;
-use crate::notification::notifiable::{Notifiable, Recipient};
+use crate::notices::channel::NotificationChannel;
+use crate::notices::notifiable::{Notifiable, Recipient};
 use crate::publisher::publication::Notice;
 
 /// Notifications in a table of SQLite or PostgreSQL. Clones are cheap and share the pool.
@@ -362,8 +362,8 @@ fn database_error(error: sqlx::Error) -> Error {
 }
 
 /// Whether a database's code is for a temporary error. PostgreSQL's codes have five characters, and these
-/// classes are connections, conflicts, lack of resources, and a server that starts or stops. SQLite's codes are
-/// numbers whose lowest byte is 5 or 6 if the database is busy or locked.
+/// classes are connections, conflicts, lack of resources, and a server that starts or stops. SQLite's codes
+/// are numbers whose lowest byte is 5 or 6 if the database is busy or locked.
 fn is_temporary(code: &str) -> bool {
     if code.len() == 5 {
         return ["08", "40", "53", "55", "57"].iter().any(|class| code.starts_with(class));

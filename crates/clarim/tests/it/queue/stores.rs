@@ -78,13 +78,13 @@ fn start<T: Send + Sync + 'static>(server: impl FnOnce() -> T + Send + 'static) 
 /// Runs each of these tests with each store.
 macro_rules! with_each_store {
     ($($name:ident),* $(,)?) => {
-        crate::stores::with_each_store!(@ sqlite Sqlite: $($name)*);
-        crate::stores::with_each_store!(@ postgres Postgres: $($name)*);
-        crate::stores::with_each_store!(@ redis Redis: $($name)*);
+        crate::queue::stores::with_each_store!(@ sqlite Sqlite: $($name)*);
+        crate::queue::stores::with_each_store!(@ postgres Postgres: $($name)*);
+        crate::queue::stores::with_each_store!(@ redis Redis: $($name)*);
     };
     (@ $module:ident $kind:ident: $($name:ident)*) => {
         mod $module {
-            use crate::stores::{Kind, Store};
+            use crate::queue::stores::{Kind, Store};
             use crate::support::TIMEOUT;
 
             $(

@@ -19,7 +19,7 @@ pub trait Queue: fmt::Debug + Send + Sync + 'static {
         Box::pin(std::future::ready(()))
     }
 
-    /// The storage, for a [`Worker`](super::Worker); `None` if the queue runs its jobs itself.
+    /// The storage, for a [`Worker`](crate::queue::Worker); `None` if the queue runs its jobs itself.
     fn storage(&self) -> Option<Arc<dyn Storage>> {
         None
     }

@@ -11,8 +11,8 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
-use crate::jobs::{TestApp, soon};
-use crate::stores::{Store, with_each_store};
+use super::jobs::{TestApp, soon};
+use crate::queue::stores::{Store, with_each_store};
 use crate::support::TIMEOUT;
 
 with_each_store! {
@@ -48,8 +48,11 @@ impl Held {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let names: Arc<Mutex<Vec<String>>> = Arc::default();
-        let (count, is_open) = (watch::Sender::new(0), watch::Sender::new(false));
-        let (known, counted, open) = (names.clone(), count.clone(), is_open.clone());
+        let count = watch::Sender::new(0);
+        let is_open = watch::Sender::new(false);
+        let known = names.clone();
+        let counted = count.clone();
+        let open = is_open.clone();
         let router = Router::new().fallback(move |body: String| async move {
             let body: Value = serde_json::from_str(&body).unwrap();
             known.lock().unwrap().push(body["name"].as_str().unwrap().to_owned());
@@ -77,7 +80,8 @@ async fn work(store: &Store, port: u16) -> Child {
 }
 
 async fn a_job_whose_worker_is_killed_runs_again(store: Store) {
-    let (app, server) = (TestApp::new(&store, |_| Ok(())), Held::start().await);
+    let app = TestApp::new(&store, |_| Ok(()));
+    let server = Held::start().await;
     for name in ["first", "second", "third"] {
         app.send("orders.1", name, soon()).await;
     }
@@ -96,7 +100,8 @@ async fn a_job_whose_worker_is_killed_runs_again(store: Store) {
 }
 
 async fn a_worker_that_gets_sigterm_finishes_its_job(store: Store) {
-    let (app, server) = (TestApp::new(&store, |_| Ok(())), Held::start().await);
+    let app = TestApp::new(&store, |_| Ok(()));
+    let server = Held::start().await;
     for name in ["first", "second"] {
         app.send("orders.1", name, soon()).await;
     }
@@ -105,7 +110,8 @@ async fn a_worker_that_gets_sigterm_finishes_its_job(store: Store) {
     let id = Pid::from_raw(worker.id().unwrap().cast_signed()).unwrap();
     kill_process(id, Signal::TERM).unwrap();
     let mut out = worker.stdout.take().unwrap();
-    let (mut output, mut part) = (String::new(), [0; 1024]);
+    let mut output = String::new();
+    let mut part = [0; 1024];
     while !output.contains("Stopping") {
         let read = out.read(&mut part).await.unwrap();
         assert_ne!(read, 0, "{output}");

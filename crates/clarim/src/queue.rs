@@ -1,9 +1,9 @@
 //! Queued broadcasts, and the worker that runs them.
 //!
-//! By default, broadcasts wait in memory: [`MemoryQueue`] runs them in this process, and those that wait are
-//! lost when it ends. With [`Settings::queue`](crate::Settings::queue), or `QUEUE_CONNECTION` in the
-//! environment, they are stored in SQLite, PostgreSQL or Redis (features `sqlite`, `postgres` and `redis`), and
-//! a [`Worker`] runs them, in this process or another:
+//! By default, broadcasts wait in memory: [`MemoryQueue`] runs them in this process, and those that wait
+//! are lost when it ends. With [`Settings::queue`](crate::Settings::queue), or `QUEUE_CONNECTION` in the
+//! environment, they are stored in SQLite, PostgreSQL or Redis (features `sqlite`, `postgres` and `redis`),
+//! and a [`Worker`] runs them, in this process or another:
 //!
 //! ```no_run
 //! use clarim::Clarim;
@@ -30,20 +30,19 @@
 //!
 //! A job runs until it succeeds, until its error is not [temporary](crate::Error::is_temporary), or until the
 //! attempts of its [`Delivery`](crate::Delivery) are used up, with the delays of
-//! [`Delivery::delay_before`](crate::Delivery::delay_before) between them. So jobs wait while a server is down.
-//! Jobs that fail for good are kept with their errors.
+//! [`Delivery::delay_before`](crate::Delivery::delay_before) between them. So jobs wait while a server is
+//! down. Jobs that fail for good are kept with their errors.
 //!
-//! Events of one channel keep their order: their jobs have the channels as order keys. See [`Worker`] for what
-//! it guarantees, and the crate [`clarim_queue`] for the storages.
+//! Events of one channel keep their order: their jobs have the channels as order keys. See [`Worker`] for
+//! what it guarantees, and the crate [`clarim_queue`] for the storages.
 
 #[cfg(feature = "cli")]
-pub mod cli;
-pub(crate) mod connection;
-pub(crate) mod job;
-pub(crate) mod memory;
-pub(crate) mod queue_trait;
-pub(crate) mod stored;
-
+pub use crate::commands as cli;
+pub use crate::jobs::connection::QueueConnection;
+pub use crate::jobs::job::{BroadcastReader, Job};
+pub use crate::jobs::memory::MemoryQueue;
+pub use crate::jobs::queue_trait::Queue;
+pub use crate::jobs::stored::StoredQueue;
 #[cfg(feature = "redis")]
 pub use clarim_queue::RedisStorage;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -52,8 +51,3 @@ pub use clarim_queue::{
     Error as QueueError, FailedJob, JobState, NewJob, QueueSize, Report, ReservedJob, Storage,
     Unique, Worker,
 };
-pub use connection::QueueConnection;
-pub use job::{BroadcastReader, Job};
-pub use memory::MemoryQueue;
-pub use queue_trait::Queue;
-pub use stored::StoredQueue;

@@ -7,7 +7,7 @@ use chrono::{DateTime, Local};
 
 use clarim_queue::{FailedJob, JobState, QueueSize, Report};
 
-use crate::queue::job::Job;
+use crate::jobs::job::Job;
 
 const GRAY: Style = AnsiColor::BrightBlack.on_default();
 const GREEN: Style = AnsiColor::Green.on_default().bold();
@@ -130,7 +130,8 @@ mod tests {
         let done = shown(JobState::Done { took });
         assert_eq!(done, r"  12:00:00 App\Events\Shipped ................. 12.34ms DONE");
         assert_eq!((running.len(), done.len()), (60, 60));
-        let (error, after) = ("refused:\n\u{1b}[31mno", Duration::from_secs(5));
+        let error = "refused:\n\u{1b}[31mno";
+        let after = Duration::from_secs(5);
         let again = shown(JobState::Retrying { took, error, after });
         let (line, cause) = again.split_once('\n').unwrap();
         assert!(line.ends_with(". 12.34ms RETRY IN 5.00s"), "{line}");

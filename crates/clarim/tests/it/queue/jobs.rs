@@ -10,7 +10,7 @@ use clarim::{Clarim, Delivery, Error, Settings};
 use clarim_server::{App, Server};
 use tokio::time::timeout;
 
-use crate::stores::{Store, with_each_store};
+use crate::queue::stores::{Store, with_each_store};
 use crate::support::{TIMEOUT, server_settings};
 
 with_each_store! {
@@ -164,8 +164,8 @@ async fn an_unreadable_job_fails_and_the_worker_goes_on(store: Store) {
 
 async fn a_permanent_error_fails_at_once(store: Store) {
     let app = TestApp::new(&store, |_| {
-        let (host, answer) = ("h".to_owned(), "no".to_owned());
-        Err(Error::Refused { host, port: 1, status: 401, answer })
+        let host = "h".to_owned();
+        Err(Error::Refused { host, port: 1, status: 401, answer: "no".to_owned() })
     });
     app.send("a", "x", soon()).await;
     app.drain().await;

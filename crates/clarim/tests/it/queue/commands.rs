@@ -4,9 +4,9 @@ use std::process::Output;
 
 use clarim::queue::NewJob;
 
-use crate::crash::orders;
-use crate::jobs::{TestApp, down, soon};
-use crate::stores::{Kind, Store, with_each_store};
+use super::crash::orders;
+use super::jobs::{TestApp, down, soon};
+use crate::queue::stores::{Kind, Store, with_each_store};
 
 with_each_store! {
     failed_jobs_are_listed_retried_and_deleted,

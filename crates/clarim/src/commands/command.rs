@@ -10,9 +10,9 @@ use clarim_queue::{FailedJob, Storage, Worker};
 
 use super::progress;
 use super::signals::Signals;
-use crate::broadcasting::handle::Clarim;
 use crate::error::Error;
-use crate::queue::job::Job;
+use crate::handle::Clarim;
+use crate::jobs::job::Job;
 
 /// Runs the command `queue …` if the process was started with it, and returns its exit code. Returns `None`
 /// if the first argument is not `queue`.

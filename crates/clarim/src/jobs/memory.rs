@@ -11,7 +11,8 @@ use crate::error::Error;
 use crate::publisher::publication::Publisher;
 
 /// A queue in memory. Each of its queues runs its jobs in this process, one after the other, so events keep
-/// their order. While the server is down, jobs wait, at most ten thousand. Locks are valid within this process.
+/// their order. While the server is down, jobs wait, at most ten thousand. Locks are valid within this
+/// process.
 #[derive(Debug)]
 pub struct MemoryQueue {
     publisher: Arc<dyn Publisher>,

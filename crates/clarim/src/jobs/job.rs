@@ -182,7 +182,7 @@ impl clarim_queue::Job for BroadcastJob {
     }
 }
 
-/// Reads stored broadcasts, for a [`Worker`](super::Worker) that is made by hand.
+/// Reads stored broadcasts, for a [`Worker`](crate::queue::Worker) that is made by hand.
 #[derive(Debug, Clone)]
 pub struct BroadcastReader {
     publisher: Arc<dyn Publisher>,

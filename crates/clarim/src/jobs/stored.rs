@@ -10,8 +10,8 @@ use super::job::Job;
 use super::queue_trait::Queue;
 use crate::error::Error;
 
-/// A queue that stores its jobs for a [`Worker`](super::Worker), which may run in another process or on another
-/// machine.
+/// A queue that stores its jobs for a [`Worker`](crate::queue::Worker), which may run in another process or
+/// on another machine.
 #[derive(Debug)]
 pub struct StoredQueue {
     storage: Arc<dyn Storage>,

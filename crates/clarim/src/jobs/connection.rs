@@ -8,8 +8,8 @@ use clarim_queue::Storage;
 use crate::error::Error;
 use crate::variables::Variables;
 
-/// The queue's connection: the values of `QUEUE_CONNECTION`. The debug output hides the URLs, which may contain
-/// passwords.
+/// The queue's connection: the values of `QUEUE_CONNECTION`. The debug output hides the URLs, which may
+/// contain passwords.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QueueConnection {

@@ -6,24 +6,23 @@ use std::sync::Arc;
 use clarim_protocol::auth::AppKey;
 use clarim_queue::{JobReader, JobSource, Storage};
 
-use super::broadcaster::Broadcaster;
-use super::pending::{Anonymous, PendingBroadcast};
+use crate::broadcasting::broadcaster::Broadcaster;
+use crate::broadcasting::pending::{Anonymous, PendingBroadcast};
+use crate::broadcasting::publishers;
 use crate::channel::IntoChannel;
 use crate::encryption::MasterKey;
 use crate::error::Error;
 use crate::events::event::Broadcast;
 use crate::fake::Fake;
+use crate::jobs::job::BroadcastReader;
+use crate::jobs::memory::MemoryQueue;
+use crate::jobs::queue_trait::Queue;
+use crate::jobs::stored::StoredQueue;
 #[cfg(feature = "notifications")]
-use crate::notification::{
-    channel::NotificationChannel, message::Notification, notifiable::Notifiable, send,
-};
-use crate::publisher::http::{HttpPublisher, HttpPublisherSettings};
-use crate::publisher::log::{LogPublisher, NullPublisher};
+use crate::notices::{channel::NotificationChannel, notifiable::Notifiable};
+#[cfg(feature = "notifications")]
+use crate::notification::{message::Notification, send};
 use crate::publisher::publication::Publisher;
-use crate::queue::job::BroadcastReader;
-use crate::queue::memory::MemoryQueue;
-use crate::queue::queue_trait::Queue;
-use crate::queue::stored::StoredQueue;
 use crate::settings::{Connection, Settings};
 #[cfg(feature = "notifications")]
 use clarim_queue::BoxFuture;
@@ -186,7 +185,7 @@ impl Clarim {
 
     #[cfg(not(feature = "config"))]
     fn embedded_from_env(_: Settings) -> Result<Self, Error> {
-        Err(needs_embedded())
+        Err(publishers::needs_embedded())
     }
 
     /// The embedded server, if there is one.
@@ -331,7 +330,7 @@ impl Clarim {
         self,
         table: crate::notification::store::table::Notifications,
     ) -> Self {
-        self.with_notification_channel(crate::notification::channel::Via::Database.name(), table)
+        self.with_notification_channel(crate::notices::channel::Via::Database.name(), table)
     }
 
     /// Waits until no queued broadcast is left that would be lost with this process. Await it before the
@@ -369,6 +368,13 @@ impl Clarim {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.broadcaster.settings
+    }
+}
+
+/// The settings, for [`Channels::routes`](crate::authorization::Channels::routes).
+impl AsRef<Settings> for Clarim {
+    fn as_ref(&self) -> &Settings {
+        self.settings()
     }
 }
 
@@ -423,22 +429,16 @@ impl Builder {
     /// # Errors
     /// Returns an error if a setting is missing or invalid.
     pub fn build(mut self) -> Result<Clarim, Error> {
-        let publisher: Arc<dyn Publisher> = match (self.publisher.take(), self.settings.connection)
-        {
-            (Some(publisher), _) => publisher,
-            (None, Connection::Http) => Arc::new(http_publisher(&self.settings)?),
-            (None, Connection::Bus) => bus_publisher(&self.settings)?,
-            (None, Connection::Log) => Arc::new(LogPublisher),
-            (None, Connection::Null) => Arc::new(NullPublisher),
-            (None, Connection::Embedded) => return Err(needs_embedded()),
+        let publisher = match self.publisher.take() {
+            Some(publisher) => publisher,
+            None => publishers::of_settings(&self.settings)?,
         };
         Ok(self.with(publisher))
     }
 
     fn with(self, publisher: Arc<dyn Publisher>) -> Clarim {
         #[cfg(feature = "notifications")]
-        let notifications =
-            Arc::new(crate::notification::router::NotificationRouter::new(publisher));
+        let notifications = Arc::new(crate::notices::router::NotificationRouter::new(publisher));
         #[cfg(feature = "notifications")]
         let publisher: Arc<dyn Publisher> = notifications.clone();
         let queue = self.queue.unwrap_or_else(|| match self.settings.queue.storage() {
@@ -457,40 +457,4 @@ impl Builder {
         };
         Clarim { broadcaster: Arc::new(broadcaster) }
     }
-}
-
-fn http_publisher(settings: &Settings) -> Result<HttpPublisher, Error> {
-    HttpPublisher::new(HttpPublisherSettings {
-        host: settings.host.clone(),
-        port: settings.port,
-        https: settings.https,
-        path: settings.path.clone(),
-        app_id: settings.app_id.clone(),
-        app_key: settings.signing_key()?.clone(),
-        connect_timeout: settings.connect_timeout,
-        timeout: settings.timeout,
-    })
-}
-
-#[cfg(feature = "bus")]
-fn bus_publisher(settings: &Settings) -> Result<Arc<dyn Publisher>, Error> {
-    let bus = settings.bus.clone().ok_or_else(|| {
-        Error::setting("bus", "is missing; a connection over the bus needs its address")
-    })?;
-    let publisher =
-        crate::publisher::bus::BusPublisher::new(bus, settings.app_id.clone(), settings.timeout);
-    Ok(Arc::new(publisher))
-}
-
-#[cfg(not(feature = "bus"))]
-fn bus_publisher(_: &Settings) -> Result<Arc<dyn Publisher>, Error> {
-    let problem = "publishing over the bus needs the feature `bus` of the crate clarim";
-    Err(Error::setting("BROADCAST_CONNECTION", problem))
-}
-
-fn needs_embedded() -> Error {
-    Error::setting(
-        "BROADCAST_CONNECTION",
-        "embedded needs the feature `config` of the crate clarim and Clarim::from_env, or Clarim::embedded",
-    )
 }

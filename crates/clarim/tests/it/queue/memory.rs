@@ -118,7 +118,8 @@ async fn a_delayed_event_comes_later_blocks_no_other_and_is_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn a_lock_is_held_until_it_expires_or_is_released() {
     let (_, clarim) = flaky(vec![]);
-    let (queue, minute) = (clarim.queue(), Duration::from_secs(60));
+    let queue = clarim.queue();
+    let minute = Duration::from_secs(60);
     assert!(queue.lock("nightly", minute).await.unwrap());
     assert!(!queue.lock("nightly", minute).await.unwrap());
     assert!(queue.lock("hourly", minute).await.unwrap());
