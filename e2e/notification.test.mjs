@@ -2,20 +2,19 @@
 // unmodified, with `notification()`.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { build, startExample, subscribed } from './support/application.mjs';
+import { startExample, subscribed } from './support/application.mjs';
 import { inbox } from './support/events.mjs';
 import { startServer } from './support/server.mjs';
 
-const limit = { timeout: 20_000 };
+const limit = { timeout: 120_000 };
 
 describe('notifications', () => {
   let server, app;
 
-  before(() => build('invoice'), { timeout: 600_000 });
   before(async () => {
     server = await startServer();
     app = await startExample('invoice', server);
-  }, { timeout: 60_000 });
+  }, { timeout: 120_000 });
   after(async () => {
     app?.stop();
     await server?.dispose();

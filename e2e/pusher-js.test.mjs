@@ -4,7 +4,7 @@ import { after, before, describe, test } from 'node:test';
 import { inbox, never, once, state, until } from './support/events.mjs';
 import { sdkFor, world } from './support/clients.mjs';
 
-const limit = { timeout: 20_000 };
+const limit = { timeout: 120_000 };
 const ana = { id: 7, info: { name: 'Ana' } };
 const ben = { id: 'ben', info: { name: 'Ben' } };
 
@@ -461,7 +461,7 @@ describe('pusher-js when the server goes', () => {
     const first = client.connection.socket_id;
 
     const left = once(client.connection, 'state_change', { where: ({ previous }) => previous === 'connected' });
-    const again = channels.map((channel) => once(channel, 'pusher:subscription_succeeded', { timeout: 6_000 }));
+    const again = channels.map((channel) => once(channel, 'pusher:subscription_succeeded', { timeout: 12_000 }));
     await away(client);
     await left;
     await Promise.all(again);

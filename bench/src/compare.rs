@@ -1,84 +1,66 @@
-//! All loads against all servers, in turn, so that what else the machine does hits all alike.
+//! All loads against all servers, in turn, so that other work of the machine affects all of them alike.
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
+use clarim_testing::free_port;
 
-use crate::load::batch::Batch;
-use crate::load::channels::Channels;
-use crate::load::chat::Chat;
-use crate::load::presence::Presence;
-use crate::load::slow::Slow;
-use crate::load::tail::Tail;
-use crate::load::whispers::Whispers;
-use crate::load::{Churn, FanoutLoad, Idle, Load, Publish};
-use crate::machine::Machine;
-use crate::server::{Cores, Peer, Server};
-use crate::table::{Outcome, table};
+use crate::loads::Load;
+use crate::loads::batch::Batch;
+use crate::loads::channels::Channels;
+use crate::loads::chat::Chat;
+use crate::loads::connections::{Churn, Idle};
+use crate::loads::fanout::{FanoutLoad, Publish};
+use crate::loads::presence::Presence;
+use crate::loads::slow::Slow;
+use crate::loads::tail::Tail;
+use crate::loads::whispers::Whispers;
+use crate::reports::machine::Machine;
+use crate::reports::outcome::{Outcome, table};
+use crate::servers::peers::{Peer, Peers};
+use crate::servers::server::{Cores, Server};
 
-/// What to compare.
+/// Options of `compare`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Servers, the first of which the others are set against.
+    /// File of servers. The others are compared with the first one.
     #[arg(long, default_value = "bench/peers.toml")]
     file: PathBuf,
-    /// Small loads, once: to see that everything works.
+    /// Run small loads once, to check that everything works.
     #[arg(long)]
     quick: bool,
-    /// Fan-out alone, from a hundred subscribers to all that the system allows.
+    /// Run only fan-out, from 100 to 19 000 subscribers.
     #[arg(long, conflicts_with = "quick")]
     scale: bool,
-    /// How often each load is run against each server.
+    /// Number of runs of each load against each server.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Only loads whose name has this in it.
+    /// Run only loads whose name contains this.
     #[arg(long, default_value = "")]
     only: String,
-    /// Only servers whose name has this in it.
+    /// Run only servers whose name contains this.
     #[arg(long, default_value = "")]
     peer: String,
     #[command(flatten)]
     cores: Cores,
-    /// Where the figures go as JSON.
+    /// Path to write the figures to, as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Where the table goes as Markdown.
+    /// Path to write the table to, as Markdown.
     #[arg(long)]
     markdown: Option<PathBuf>,
 }
 
-/// The file of servers.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Peers {
-    pub(crate) peer: Vec<Peer>,
-}
-
-impl Peers {
-    pub(crate) fn read(file: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(file)
-            .with_context(|| format!("cannot read {}", file.display()))?;
-        toml::from_str(&text).with_context(|| format!("in {}", file.display()))
-    }
-}
-
-/// Stands under the table of a load that the floor can't do.
-const NO_FLOOR: &str = "no floor for this load: it knows no members";
-
-/// Each run gets a port of its own: the last one's connections may linger.
-const FIRST_PORT: u16 = 19_000;
-const LAST_PORT: u16 = 19_999;
+/// Note on a load that the floor server does not support.
+const NO_FLOOR: &str = "The floor server has no presence channels, so it does not run this load.";
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut peers = Peers::read(&options.file)?.peer;
     peers.retain(|peer| peer.name.contains(&options.peer));
-    ensure!(!peers.is_empty(), "no such server in {}", options.file.display());
+    ensure!(!peers.is_empty(), "no server in {} matches --peer", options.file.display());
     let rounds = if options.quick { 1 } else { options.rounds };
     let machine = Machine::this(&peers)?;
     let mut results = Vec::new();
-    let mut ports = ports();
     let loads = if options.scale { scale() } else { loads(options.quick) };
     for load in loads.iter().filter(|load| load.name().contains(&options.only)) {
         let able: Vec<&Peer> = peers.iter().filter(|p| load.has_floor() || !p.floor).collect();
@@ -86,12 +68,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             println!("\n### {}\n\n{NO_FLOOR}", load.name());
             continue;
         }
-        let mut of_load: Vec<Outcome> = able.iter().map(|peer| Outcome::new(load, peer)).collect();
+        let mut of_load: Vec<Outcome> = able.iter().map(|peer| outcome(load, peer)).collect();
         for _ in 0..rounds {
             for (peer, outcome) in able.iter().zip(&mut of_load) {
-                let port = free_port(&mut ports)?;
-                let report =
-                    Server::start(peer, port, options.cores).and_then(|server| load.run(&server));
+                // Another port each time: connections of the last run may linger.
+                let server = Server::start(peer, free_port(), options.cores);
+                let report = server.and_then(|server| load.run(&server));
                 outcome.add(report);
             }
         }
@@ -100,24 +82,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             println!("\n{NO_FLOOR}");
         }
         results.push(of_load);
-        // What comes later may fail, and hours lie behind.
+        // Written after each load, because a later one may fail after hours.
         options.write(&machine, &results)?;
     }
     let failed = results.iter().flatten().filter(|outcome| !outcome.failures.is_empty()).count();
-    ensure!(failed == 0, "{failed} loads had rounds that were no result");
+    ensure!(failed == 0, "{failed} loads had invalid rounds");
     Ok(())
-}
-
-/// Ports for servers, without end.
-pub(crate) fn ports() -> impl Iterator<Item = u16> {
-    (FIRST_PORT..=LAST_PORT).cycle()
-}
-
-/// The next port that nobody listens on.
-pub(crate) fn free_port(ports: &mut impl Iterator<Item = u16>) -> Result<u16> {
-    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    let all = usize::from(LAST_PORT - FIRST_PORT) + 1;
-    ports.take(all).find(is_free).context("no free port")
 }
 
 impl Options {
@@ -142,7 +112,17 @@ impl Options {
     }
 }
 
-/// All of it or, when this is cut short, what was there before.
+fn outcome(load: &Load, peer: &Peer) -> Outcome {
+    Outcome {
+        load: load.name(),
+        kind: load.kind().to_owned(),
+        scale: load.scale(),
+        server: peer.name.clone(),
+        ..Outcome::default()
+    }
+}
+
+/// Replaces a file atomically.
 fn replace(file: &Path, text: &str) -> Result<()> {
     let new = file.with_extension("new");
     std::fs::write(&new, text).with_context(|| format!("cannot write {}", new.display()))?;
@@ -186,7 +166,7 @@ fn loads(quick: bool) -> Vec<Load> {
     ]
 }
 
-/// Closed and open loops to more and more subscribers, each with as many deliveries.
+/// Closed and open loops to growing numbers of subscribers, with the same number of deliveries.
 fn scale() -> Vec<Load> {
     let sizes = [100, 1_000, 10_000, 19_000];
     let closed = sizes.map(|n| closed(n, 1_000_000 / n as u64));
@@ -200,7 +180,9 @@ fn batch(requests: u64) -> Load {
 
 fn channels(channels: usize, connections: usize, closed: bool) -> Load {
     let (seconds, events) = if channels > 10_000 { (10, 200_000) } else { (1, 5_000) };
-    let (rate, size, in_flight) = (2_000, 128, 8);
+    let rate = 2_000;
+    let size = 128;
+    let in_flight = 8;
     Load::Channels(Channels {
         channels,
         connections,
@@ -226,8 +208,12 @@ fn slow(subscribers: usize, seconds: u32) -> Load {
 }
 
 fn chat(seconds: u32) -> Load {
-    let (rooms, members, size) = (50, 20, 128);
-    let (messages, whispers, changes) = (100.0, 200.0, 40.0);
+    let rooms = 50;
+    let members = 20;
+    let size = 128;
+    let messages = 100.0;
+    let whispers = 200.0;
+    let changes = 40.0;
     Load::Chat(Chat { rooms, members, messages, whispers, changes, size, seconds })
 }
 

@@ -1,34 +1,19 @@
-//! Measures Pusher-compatible servers beside a floor server: see README.md.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command for people at a terminal"
-)]
+//! Measures Pusher-compatible servers and compares them with a floor server; see README.md.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a command")]
 
-mod account;
-mod clients;
 mod cluster;
 mod compare;
 mod contention;
-mod cpu;
-mod crowd;
-mod fanout;
-mod floor;
-mod frames;
 mod instructions;
-mod load;
-mod machine;
-mod members;
-mod plot;
-mod publisher;
-mod report;
+mod loads;
+mod reports;
 mod run;
-mod server;
-mod session;
-mod stage;
-mod table;
+mod servers;
+mod simulation;
+mod subscribers;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -36,7 +21,10 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
-#[command(version, about = "Measures Pusher-compatible servers beside a floor server")]
+#[command(
+    version,
+    about = "Measures Pusher-compatible servers and compares them with a floor server"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -44,7 +32,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the floor server: one shared frame, one write for each subscriber, and nothing else.
+    /// Run the floor server: one shared frame, one write per subscriber, and nothing else.
     Floor {
         /// Port on 127.0.0.1.
         #[arg(long)]
@@ -52,19 +40,19 @@ enum Command {
     },
     /// Run one load against one server, and print what it cost.
     Run(run::Options),
-    /// Run the loads against all servers of a file, and print medians.
+    /// Run the loads against all servers of a file, and print the medians.
     Compare(compare::Options),
-    /// Measure what threads wait for each other at, in this process.
+    /// Measure lock contention of the hub, in this process.
     Contention(contention::Options),
-    /// Measure three nodes of a cluster, over Redis and over NATS.
+    /// Measure a cluster of three nodes, over Redis and over NATS.
     Cluster(cluster::Options),
     /// Count the server's instructions under callgrind, and compare them with the budgets.
     Instructions(instructions::Options),
-    /// Draw pictures of what `compare --json` has kept.
-    Plot(plot::Options),
-    /// Become another program, on one core, which ends when this process's parent does.
+    /// Draw charts of the results that `compare --json` has written.
+    Plot(reports::plot::Options),
+    /// Run another program on one core in place of this process, killed together with its parent.
     #[command(hide = true)]
-    Exec(server::Exec),
+    Exec(servers::server::Exec),
 }
 
 fn main() -> ExitCode {
@@ -80,21 +68,22 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     raise_open_files()?;
     match Cli::parse().command {
-        Command::Floor { port } => floor::run(port),
+        Command::Floor { port } => servers::floor::run(port),
         Command::Run(options) => run::run(&options),
         Command::Compare(options) => compare::run(&options),
         Command::Contention(options) => contention::run(&options),
         Command::Cluster(options) => cluster::run(&options),
         Command::Instructions(options) => instructions::run(&options),
-        Command::Plot(options) => plot::run(&options),
+        Command::Plot(options) => reports::plot::run(&options),
         Command::Exec(exec) => exec.replace(),
     }
 }
 
-/// The servers that are started inherit the limit.
+/// Raises the limit of open files, which started servers inherit.
 fn raise_open_files() -> Result<()> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).context("cannot raise the limit of open files")
+    setrlimit(Resource::Nofile, limit)
+        .context("cannot raise the limit of open files; check `ulimit -Hn`")
 }

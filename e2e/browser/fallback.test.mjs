@@ -8,7 +8,7 @@ import { sdkFor } from '../support/clients.mjs';
 import { app, startServer } from '../support/server.mjs';
 import { Browser, waitFor } from './support.mjs';
 
-const LIMIT = { timeout: 60_000 };
+const LIMIT = { timeout: 120_000 };
 const PUSHER = fileURLToPath(new URL('../node_modules/pusher-js/dist/web/pusher.js', import.meta.url));
 
 let clarim, browser, sdk, site;
@@ -65,7 +65,7 @@ async function open(transports, { user = 'ana', key = app.key, socket = WITHOUT,
 	return page;
 }
 
-const connected = (page) => waitFor('the connection', () => page.evaluate(() => client.connection.state === 'connected'), 15_000);
+const connected = (page) => waitFor('the connection', () => page.evaluate(() => client.connection.state === 'connected'));
 
 const joined = async (page, name) => {
 	await page.evaluate((name) => new Promise((resolve, reject) => {
@@ -118,9 +118,9 @@ for (const transport of ['xhr_streaming', 'xhr_polling']) {
 		for (let n = 0; n < 120; n += 4) {
 			await sdk.triggerBatch([0, 1, 2, 3].map((more) => row(n + more)));
 			// No faster than the page reads, or its outbox would be full.
-			await waitFor('half of the rows', () => page.evaluate((n) => heard.length >= n / 2, n), 20_000);
+			await waitFor('half of the rows', () => page.evaluate((n) => heard.length >= n / 2, n));
 		}
-		await waitFor('all rows', () => page.evaluate(() => heard.length >= 120), 20_000);
+		await waitFor('all rows', () => page.evaluate(() => heard.length >= 120));
 		assert.deepEqual(await page.evaluate(() => heard.map(({ n }) => n)), numbers(120));
 		assert.ok(await page.evaluate(() => heard.every(({ n, text }) => text.length === 10_000 - (n % 10))));
 	});

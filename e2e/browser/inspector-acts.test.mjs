@@ -12,7 +12,7 @@ import { startRedis } from '../support/stores.mjs';
 import { TOKEN, answer, enter, id, tab, text } from './inspector.mjs';
 import { Browser, waitFor } from './support.mjs';
 
-const LIMIT = { timeout: 60_000 };
+const LIMIT = { timeout: 120_000 };
 const EVIL = '<img src=x onerror="document.title=\'taken\'"><script>document.title="taken"</script>';
 
 let hooks;
@@ -83,7 +83,7 @@ test('a user is terminated with all tabs and does not come back; another one hea
 	for (const client of tabs) await state(client, 'disconnected');
 	const [member] = await removed;
 	assert.equal(member.id, 7);
-	await waitFor('the note', async () => (await text(id(page, 'note'))).includes('user 7 are closed'));
+	await waitFor('the note', async () => (await text(id(page, 'note'))).includes('user 7 were closed'));
 	await waitFor('the list without them', async () => await rows(page, 'connection-list').count() === 1);
 	// pusher-js would be back in a second, if it came back.
 	await delay(1_500);
@@ -154,7 +154,7 @@ test('a delivery that fails is shown with its reason, and one that was sent is s
 		await id(page, 'refresh-webhooks').click();
 		return (await row.first().locator('td').allInnerTexts()).some((cell) => cell.startsWith(what));
 	});
-	await shown('trying: it answered 503');
+	await shown('pending: it answered 503');
 	assert.equal(hooks.taken.length, 0);
 	hooks.status = 200;
 	await shown('sent');
@@ -231,7 +231,7 @@ test('the nodes of a cluster are shown, and of one that dies no more', LIMIT, as
 		assert.deepEqual([itsOwn, itsOther], [b, a], 'each shows the other one');
 		await nodes[1].kill();
 		browser.expect(/ERR_CONNECTION_(REFUSED|RESET)|ERR_EMPTY_RESPONSE/);
-		await waitFor('one node', async () => await rows(pages[0], 'nodes').count() === 1, 15_000);
+		await waitFor('one node', async () => await rows(pages[0], 'nodes').count() === 1);
 		await pages[1].locator('#state.bad').waitFor();
 	} finally {
 		for (const node of nodes) await node.dispose();
@@ -301,6 +301,6 @@ test('fifty who watch the events delay no delivery', { timeout: 90_000 }, async 
 	await context.close();
 	const quiet = await median();
 	// The pages and this test keep the cores busy too.
-	assert.ok(watched < 5 * quiet + 20, `half took longer than ${watched} ms, and ${quiet} ms when nobody watched`);
+	assert.ok(watched < 5 * quiet + 100, `half took longer than ${watched} ms, and ${quiet} ms when nobody watched`);
 	client.disconnect();
 });

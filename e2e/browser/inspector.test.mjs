@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import WebSocket from 'ws';
 import { startServer } from '../support/server.mjs';
-import { accessible } from './demo.mjs';
+import { accessible } from './demo/demo.mjs';
 import { TOKEN, enter, id, tab, text } from './inspector.mjs';
 import { artefacts, Browser, waitFor } from './support.mjs';
 
-const LIMIT = { timeout: 30_000 };
+const LIMIT = { timeout: 120_000 };
 let server;
 let browser;
 
@@ -54,7 +54,7 @@ test('asks for the token, and a wrong one does not do', LIMIT, async () => {
 	await page.goto(`${server.url}/inspector`);
 	await id(page, 'token').fill('wrong');
 	await page.keyboard.press('Enter');
-	await waitFor('the no', async () => await text(id(page, 'token-problem')) === 'This is not the token.');
+	await waitFor('the no', async () => await text(id(page, 'token-problem')) === 'Wrong token.');
 	await id(page, 'token').fill(TOKEN);
 	await page.keyboard.press('Enter');
 	await id(page, 'figures').locator('div').first().waitFor();
@@ -102,7 +102,7 @@ test('a connection is found, looked at and closed', LIMIT, async () => {
 	const closed = new Promise((resolve) => { one.socket.addEventListener('close', ({ code }) => resolve(code)); });
 	await row.getByRole('button').click();
 	assert.equal(await closed, 4200);
-	await waitFor('the note', async () => (await text(id(page, 'note'))).includes('is closed'));
+	await waitFor('the note', async () => (await text(id(page, 'note'))).includes('was closed'));
 });
 
 test('channels lead to their connections', LIMIT, async () => {

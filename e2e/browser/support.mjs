@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { setTimeout as delay } from 'node:timers/promises';
 import { chromium } from 'playwright-core';
+import { PATIENCE } from '../support/events.mjs';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 
@@ -13,7 +14,7 @@ export const artefacts = join(here, '../artefacts');
 mkdirSync(artefacts, { recursive: true });
 
 /** Asks again and again until the answer is truthy. */
-export async function waitFor(what, ask, timeout = 10_000) {
+export async function waitFor(what, ask, timeout = PATIENCE) {
 	const end = Date.now() + timeout;
 	let problem;
 	for (;;) {
@@ -57,7 +58,7 @@ export class Browser {
 	/** A user of their own: nothing is shared with another context. */
 	async context(options = {}) {
 		const context = await this.chromium.newContext({ locale: 'en-GB', ...options });
-		context.setDefaultTimeout(10_000);
+		context.setDefaultTimeout(PATIENCE);
 		await context.addInitScript(() => {
 			document.addEventListener('securitypolicyviolation', (event) => {
 				console.error(`CSP violation: ${event.violatedDirective} ${event.blockedURI}`);

@@ -1,22 +1,14 @@
 // Examples of the crate `clarim`: axum applications that broadcast through a server, and Echo as their page has it.
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import Echo from 'laravel-echo';
 import Pusher from 'pusher-js';
 import { inbox, state } from './events.mjs';
-
-const cwd = fileURLToPath(new URL('../..', import.meta.url));
-const cargo = (name) => ['--quiet', '--locked', '--package', 'clarim', '--example', name];
-
-/** For a `before` that has time. */
-export const build = (name) => promisify(execFile)('cargo', ['build', ...cargo(name)], { cwd });
+import { built } from './server.mjs';
 
 /** The example, which publishes to this server; `stop` ends it and those who are connected. */
 export async function startExample(name, server) {
-  const app = spawn('cargo', ['run', ...cargo(name)], {
-    cwd,
+  const app = spawn(built(`examples/${name}`), {
     env: {
       ...process.env,
       BROADCAST_CONNECTION: 'reverb',

@@ -3,9 +3,10 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import net from 'node:net';
 import { folder, foreground } from './programs.mjs';
-import { freePort, lastBuilt } from './server.mjs';
+import { freePort } from './ports.mjs';
+import { built } from './server.mjs';
 
-const binary = path.resolve(process.env.DEMO_BIN ?? lastBuilt('clarim-demo'));
+const binary = path.resolve(process.env.DEMO_BIN ?? built('clarim-demo'));
 const OWN = /^(ADDRESS|APP_URL|BROADCAST_CONNECTION|DATABASE_URL|DB_URL|METRICS_SECONDS|QUEUE_CONNECTION|REDIS_URL|RUN|WEB_ROOT|(VITE_|CLARIM_)?REVERB_.*|CLARIM_.*)$/;
 
 /** A part of it, or all; without settings that happen to be in the environment of the tests. */

@@ -7,14 +7,14 @@ import { inbox } from './events.mjs';
 export async function endpoint() {
   const requests = inbox();
   const taken = [];
-  const at = { requests, taken, status: 200, delay: 0 };
+  const at = { requests, taken, status: 200, held: undefined };
   const server = http.createServer((request, response) => {
     const chunks = [];
     request.on('data', (chunk) => chunks.push(chunk));
     request.on('end', async () => {
       const rawBody = Buffer.concat(chunks).toString();
       const { status } = at;
-      if (at.delay) await new Promise((resolve) => { setTimeout(resolve, at.delay); });
+      await at.held;
       if (status === 200) taken.push({ path: request.url, headers: request.headers, rawBody });
       requests({ headers: request.headers, rawBody, status });
       response.writeHead(status, status === 302 ? { Location: 'http://127.0.0.1:1/' } : {}).end();
@@ -23,6 +23,12 @@ export async function endpoint() {
   await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
   at.origin = `http://127.0.0.1:${server.address().port}`;
   at.url = `${at.origin}/hooks`;
+  /** Answers nothing until the function that it returns is called. */
+  at.hold = () => {
+    let release;
+    at.held = new Promise((resolve) => { release = resolve; });
+    return release;
+  };
   at.close = () => { server.closeAllConnections(); server.close(); };
   at.events = (sdk) => taken.flatMap((request) => {
     const webhook = sdk.webhook(request);

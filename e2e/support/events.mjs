@@ -1,10 +1,13 @@
 // Waiting for what is to come, never for time to pass.
 
+/** After so many ms what has not come never will, also on a machine that is busy with something else. */
+export const PATIENCE = 30_000;
+
 /**
  * Resolves with the arguments of the next `event` of anything that has pusher-js's `bind` and `unbind`
  * (client, channel, connection, user, watchlist), of which `where` is true.
  */
-export function once(target, event, { timeout = 5_000, where = () => true } = {}) {
+export function once(target, event, { timeout = PATIENCE, where = () => true } = {}) {
   return new Promise((resolve, reject) => {
     const done = () => { clearTimeout(timer); target.unbind(event, listener); };
     const listener = (...args) => {
@@ -21,7 +24,7 @@ export function once(target, event, { timeout = 5_000, where = () => true } = {}
 }
 
 /** The next connection state `name`, or now if it is already so. */
-export async function state(client, name, { timeout = 10_000 } = {}) {
+export async function state(client, name, { timeout = PATIENCE } = {}) {
   if (client.connection.state === name) return;
   await once(client.connection, 'state_change', { timeout, where: ({ current }) => current === name });
 }
@@ -35,7 +38,7 @@ export function inbox() {
     if (next) next(item); else items.push(item);
   };
   push.items = items;
-  push.take = ({ timeout = 5_000 } = {}) => new Promise((resolve, reject) => {
+  push.take = ({ timeout = PATIENCE } = {}) => new Promise((resolve, reject) => {
     if (items.length) return resolve(items.shift());
     const next = (item) => { clearTimeout(timer); resolve(item); };
     const timer = setTimeout(() => {
@@ -48,7 +51,7 @@ export function inbox() {
 }
 
 /** Asks again and again until the answer is true. */
-export async function until(ask, { what = String(ask), timeout = 5_000, every = 20 } = {}) {
+export async function until(ask, { what = String(ask), timeout = PATIENCE, every = 20 } = {}) {
   const end = Date.now() + timeout;
   for (;;) {
     if (await ask()) return;

@@ -1,27 +1,18 @@
 // Starts the real server binary for a test: the only place that knows its command line.
 import { spawn } from 'node:child_process';
-import { statSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
-import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { until } from './events.mjs';
+import { freePort } from './ports.mjs';
 
 // Not `new URL` with a part that varies: Vite, in whose tests this runs too, would take it for an asset.
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '../..');
-export const binary = path.resolve(process.env.CLARIM_BIN ?? lastBuilt('clarim'));
+/** A program that `cargo xtask build` has built, or an example, as `examples/NAME`. */
+export const built = (name) => path.join(root, 'target/debug', name);
 
-/** The newest, so that a build of long ago is never tested in the place of the one just made. */
-export function lastBuilt(program) {
-  const built = ['release', 'debug']
-    .map((profile) => path.join(root, 'target', profile, program))
-    .map((file) => ({ file, time: statSync(file, { throwIfNoEntry: false })?.mtimeMs }))
-    .filter(({ time }) => time !== undefined)
-    .sort((a, b) => b.time - a.time);
-  if (!built.length) throw new Error(`no ${program} to test: cargo xtask e2e builds it`);
-  return built[0].file;
-}
+export const binary = path.resolve(process.env.CLARIM_BIN ?? built('clarim'));
 
 /** Those that run: if the process of the tests ends early, they end with it. */
 const running = new Set();
@@ -29,16 +20,6 @@ process.once('exit', () => { for (const child of running) child.kill('SIGKILL');
 
 export const app = { appId: '123456', key: 'reverb-key', secret: 'reverb-secret' };
 const credentials = { REVERB_APP_ID: app.appId, REVERB_APP_KEY: app.key, REVERB_APP_SECRET: app.secret };
-
-export function freePort() {
-  return new Promise((resolve, reject) => {
-    const probe = net.createServer().once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const { port } = probe.address();
-      probe.close(() => resolve(port));
-    });
-  });
-}
 
 /**
  * A server of its own, on one port however often it is started. `stop` asks it to end (SIGTERM) and waits for it,
@@ -84,7 +65,7 @@ export async function startServer({ port, env = {}, development = false } = {}) 
     await until(async () => {
       if (over) throw new Error(`the server ended before it was ready:\n${output}`);
       return fetch(`http://127.0.0.1:${port}/up`).then((answer) => answer.ok, () => false);
-    }, { what: 'GET /up', timeout: 10_000 });
+    }, { what: 'GET /up' });
   }
 
   async function end(signal) {

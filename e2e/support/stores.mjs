@@ -5,7 +5,7 @@ import net from 'node:net';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { folder, foreground, run } from './programs.mjs';
-import { freePort } from './server.mjs';
+import { freePort } from './ports.mjs';
 
 /** PostgreSQL refuses to run as root: then it runs as its own user. */
 const isRoot = process.getuid() === 0;

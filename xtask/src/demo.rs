@@ -6,6 +6,7 @@ use std::fs;
 use anyhow::{Context, Result, bail};
 
 use crate::run::{cargo_command, command, root};
+use crate::setup::npm_ci;
 
 /// The oldest Node that builds the pages.
 const NODE: u32 = 20;
@@ -16,10 +17,8 @@ pub(crate) fn build() -> Result<()> {
     let (vue, web) = (root().join("packages/vue"), root().join("apps/demo/web"));
     let packed = root().join("target/packed");
     fs::create_dir_all(&packed)?;
-    let quiet = ["--no-fund", "--no-audit"];
-    for folder in [&vue, &web] {
-        command("npm", &[&["ci"], &quiet[..]].concat()).current_dir(folder.clone()).run()?;
-    }
+    npm_ci("packages/vue")?;
+    npm_ci("apps/demo/web")?;
     let to = packed.to_string_lossy().into_owned();
     command("npm", &["pack", "--pack-destination", &to]).current_dir(vue).run()?;
     let newest = fs::read_dir(&packed)?
@@ -28,8 +27,8 @@ pub(crate) fn build() -> Result<()> {
         .context("npm pack has packed nothing")?;
     let tarball = newest.path().to_string_lossy().into_owned();
     // Not in package.json, whose lock would have to know what is in the tarball.
-    let install = ["install", "--no-save", &tarball];
-    command("npm", &[&install, &quiet[..]].concat()).current_dir(web.clone()).run()?;
+    let install = ["install", "--no-save", "--no-fund", "--no-audit", &tarball];
+    command("npm", &install).current_dir(web.clone()).run()?;
     command("npm", &["run", "build"]).current_dir(web).run()
 }
 

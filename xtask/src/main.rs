@@ -3,83 +3,28 @@
 
 mod autobahn;
 mod demo;
+mod e2e;
+mod features;
+mod fuzz;
 mod run;
 mod setup;
+mod steps;
+mod suite;
 mod tidy;
 mod types;
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use run::{cargo, command, root};
-
-/// One thing that can be asked for.
-struct Step {
-    name: &'static str,
-    what: &'static str,
-    run: fn() -> Result<()>,
-    /// Part of `cargo xtask test`.
-    in_test: bool,
-}
-
-/// In the order in which `test` runs them: what fails soonest comes first.
-const STEPS: [Step; 18] = [
-    Step { name: "setup", what: "install what the tests need", run: setup::all, in_test: true },
-    Step { name: "fmt", what: "check the formatting", run: fmt, in_test: true },
-    Step { name: "tidy", what: "check the project's own rules", run: tidy::check, in_test: true },
-    Step { name: "clippy", what: "lint, warnings denied", run: clippy, in_test: true },
-    Step { name: "unit", what: "Rust tests of all crates", run: unit, in_test: true },
-    Step { name: "doc", what: "build the documentation, warnings denied", run: doc, in_test: true },
-    Step {
-        name: "autobahn",
-        what: "Autobahn's WebSocket suite",
-        run: autobahn::run,
-        in_test: true,
-    },
-    Step { name: "vue", what: "@clarim/vue: types and unit tests", run: vue, in_test: true },
-    Step { name: "demo-web", what: "build the demo's pages", run: demo::build, in_test: true },
-    Step { name: "image", what: "build the container image's program", run: image, in_test: true },
-    Step { name: "e2e", what: "real clients against the real server", run: e2e, in_test: true },
-    Step {
-        name: "types-check",
-        what: "the front end's types: up to date, and fit for use",
-        run: types::check,
-        in_test: true,
-    },
-    Step { name: "fuzz", what: "fuzz each target for a short time", run: fuzz, in_test: true },
-    Step { name: "smoke", what: "a short run of each benchmark", run: smoke, in_test: true },
-    Step {
-        name: "instructions",
-        what: "the server's instructions against their budgets",
-        run: instructions,
-        in_test: true,
-    },
-    Step {
-        name: "types",
-        what: "write the front end's types of the examples",
-        run: types::write,
-        in_test: false,
-    },
-    Step { name: "demo", what: "build the demo and start it", run: demo::run, in_test: false },
-    Step { name: "bench", what: "measure beside the floor (minutes)", run: bench, in_test: false },
-];
+use steps::{STEPS, Step};
+use suite::Suite;
 
 fn main() -> ExitCode {
-    let name = std::env::args().nth(1).unwrap_or_default();
-    let result = match name.as_str() {
-        "test" | "ci" => test(),
-        name => match STEPS.iter().find(|step| step.name == name) {
-            Some(step) => (step.run)(),
-            None => {
-                help();
-                return if name.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) };
-            }
-        },
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             println!("\nerror: {error:#}");
             ExitCode::FAILURE
@@ -87,102 +32,62 @@ fn main() -> ExitCode {
     }
 }
 
-fn help() {
-    println!("cargo xtask test         everything below that CI runs\n");
-    for step in &STEPS {
-        println!("cargo xtask {:<12} {}", step.name, step.what);
+/// Runs a suite or one step. False if a suite had failures, which it has shown.
+fn dispatch(args: &[String]) -> Result<bool> {
+    let Some((name, args)) = args.split_first() else {
+        help();
+        return Ok(true);
+    };
+    match name.as_str() {
+        "--list" | "--help" | "-h" | "help" => help(),
+        "test" | "ci" => return run_suite(Suite::new(&STEPS, |step| step.in_test), args),
+        "check" => return run_suite(Suite::new(&STEPS, |step| step.in_check), args),
+        name => match STEPS.iter().find(|step| step.name == name) {
+            Some(step) => (step.run)(args)?,
+            None => bail!("there is no step {name:?}: cargo xtask --list shows all"),
+        },
     }
+    Ok(true)
 }
 
-fn test() -> Result<()> {
-    let mut times: Vec<(&str, Duration)> = Vec::new();
-    for step in STEPS.iter().filter(|step| step.in_test) {
-        println!("\n=== {}: {}", step.name, step.what);
-        let started = Instant::now();
-        (step.run)().with_context(|| format!("step {} (cargo xtask {0})", step.name))?;
-        times.push((step.name, started.elapsed()));
-    }
-    println!("\n=== all steps passed");
-    for (name, time) in &times {
-        println!("{name:<12} {:>5} s", time.as_secs());
-    }
-    println!("{} passed, 0 failed", times.len());
-    Ok(())
-}
-
-fn fmt() -> Result<()> {
-    cargo(&["fmt", "--all", "--check"])
-}
-
-fn clippy() -> Result<()> {
-    cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
-}
-
-fn unit() -> Result<()> {
-    cargo(&["test", "--workspace"])
-}
-
-fn doc() -> Result<()> {
-    run::cargo_command(&["doc", "--workspace", "--all-features", "--no-deps"])
-        .env("RUSTDOCFLAGS", "-D warnings")
-        .run()
-}
-
-fn vue() -> Result<()> {
-    cargo(&["build", "-p", "clarim-server"])?;
-    command("npm", &["test"]).current_dir(root().join("packages/vue")).run()
-}
-
-/// As deploy/docker/Dockerfile does, whose commands e2e runs: so no test waits for minutes.
-fn image() -> Result<()> {
-    if !setup::has_image_target() {
-        println!("skipped: {} is not installed", setup::IMAGE);
-        return Ok(());
-    }
-    let args = ["build", "--release", "--locked", "--target", setup::IMAGE, "-p", "clarim-server"];
-    run::cargo_command(&args).env("CARGO_PROFILE_RELEASE_DEBUG", "none").run()
-}
-
-fn e2e() -> Result<()> {
-    cargo(&["build", "-p", "clarim-server", "-p", "clarim-demo"])?;
-    command("npm", &["test"]).current_dir(root().join("apps/demo/web")).run()?;
-    command("npm", &["test"]).current_dir(root().join("e2e")).run()
-}
-
-/// Time for each fuzz target, in seconds.
-const FUZZ_SECONDS: u32 = 20;
-
-fn fuzz() -> Result<()> {
-    for target in ["frame", "session", "cluster"] {
-        let limit = format!("-max_total_time={FUZZ_SECONDS}");
-        cargo(&["fuzz", "run", "--sanitizer", "none", target, "--", &limit, "-rss_limit_mb=2048"])?;
-    }
-    Ok(())
-}
-
-fn smoke() -> Result<()> {
-    measure(&["compare", "--quick"])
-}
-
-fn instructions() -> Result<()> {
-    measure(&["instructions"])
-}
-
-/// `cargo xtask bench` measures one node beside the floor, `cargo xtask bench cluster` three together.
-fn bench() -> Result<()> {
-    match std::env::args().nth(2).as_deref() {
-        Some("cluster") => measure(&["cluster"]),
-        Some(other) => {
-            bail!("{other:?} is no load; there is cluster, and without a name the floor")
+/// `test [STEP…] [--from STEP] [--list]`.
+fn run_suite(mut suite: Suite, args: &[String]) -> Result<bool> {
+    let mut names = Vec::new();
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--list" => {
+                suite.steps().for_each(describe);
+                return Ok(true);
+            }
+            "--from" => match args.next() {
+                Some(name) => suite.start_from(name)?,
+                None => bail!("--from needs the name of a step"),
+            },
+            flag if flag.starts_with('-') => bail!("unknown option {flag}"),
+            name => names.push(name),
         }
-        None => measure(&["compare"]),
     }
+    if !names.is_empty() {
+        suite.keep(&names)?;
+    }
+    suite.run()
 }
 
-/// Runs the load generator on what users get.
-fn measure(args: &[&str]) -> Result<()> {
-    cargo(&["build", "--release", "-p", "clarim-server", "-p", "clarim-bench"])?;
-    let binary = root().join("target/release/clarim-bench");
-    let Some(binary) = binary.to_str() else { bail!("the path {} is no UTF-8", binary.display()) };
-    command(binary, args).run()
+fn describe(step: &Step) {
+    println!("cargo xtask {:<12} {}", step.name, step.what);
+}
+
+fn help() {
+    println!(
+        "cargo xtask test         everything that CI runs: the steps marked with *\n\
+         cargo xtask check        the fast part of it: fmt, tidy, clippy and the tests of the pure crates\n\
+         \n\
+         cargo xtask test STEP… runs only these steps, --from STEP the rest, --list shows them.\n\
+         A single step shows its output, and takes filters: cargo xtask e2e webhooks\n"
+    );
+    for step in &STEPS {
+        let mark = if step.in_test { '*' } else { ' ' };
+        println!("cargo xtask {:<12}{mark}{}", step.name, step.what);
+    }
 }

@@ -13,11 +13,12 @@ pub(crate) fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_owned()
 }
 
-/// A command in the repository, to be run with [`Run::run`].
+/// Creates a command that runs in the repository.
 pub(crate) fn command(program: &str, args: &[&str]) -> Run {
     let mut command = Command::new(program);
     command.args(args).current_dir(root());
-    // What `cargo run` says of this program. ring's build looks at it, and is done anew wherever it differs.
+    // `cargo run` describes this program in variables. The build script of ring reads them, and is run again
+    // wherever they differ.
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy();
         if name.starts_with("CARGO_MANIFEST_") || name.starts_with("CARGO_PKG_") {
@@ -32,11 +33,17 @@ pub(crate) fn cargo(args: &[&str]) -> Result<()> {
     cargo_command(args).run()
 }
 
-/// Cargo, in the repository; however it is run, in the same environment, for another one builds all anew.
+/// Creates a cargo command. The environment is the same for all of them, because another one builds everything
+/// again.
 pub(crate) fn cargo_command(args: &[&str]) -> Run {
     let cargo = command("cargo", args);
-    // What is built once only has no use for gigabytes that make the next build faster.
+    // CI builds once and has no use for the gigabytes that make the next build faster.
     if env::var_os("CI").is_some() { cargo.env("CARGO_INCREMENTAL", "0") } else { cargo }
+}
+
+/// Runs npm in a folder of the repository.
+pub(crate) fn npm(folder: &str, args: &[&str]) -> Result<()> {
+    command("npm", args).current_dir(root().join(folder)).run()
 }
 
 /// A command that is an error when it fails.
@@ -48,22 +55,27 @@ impl Run {
         self
     }
 
-    /// Becomes the command: signals to this process are then signals to it, and none of the two outlives the
-    /// other. Returns only if it can't be started.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.0.env(name, value);
+        self
+    }
+
+    pub(crate) fn args<T: AsRef<std::ffi::OsStr>>(mut self, args: &[T]) -> Self {
+        self.0.args(args);
+        self
+    }
+
+    /// Becomes the command: signals to this process reach it, and neither outlives the other. Returns only if
+    /// the command can't be started.
     pub(crate) fn exec(mut self) -> Result<()> {
         let error = self.0.exec();
         Err(error).with_context(|| format!("cannot start {:?}", self.0))
     }
 
-    /// What the command prints, if it can be started and succeeds.
+    /// The command's output, if it can be started and succeeds.
     pub(crate) fn stdout(mut self) -> Option<String> {
         let output = self.0.output().ok().filter(|output| output.status.success())?;
         String::from_utf8(output.stdout).ok()
-    }
-
-    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
-        self.0.env(name, value);
-        self
     }
 
     pub(crate) fn run(mut self) -> Result<()> {
@@ -72,13 +84,22 @@ impl Run {
         Ok(())
     }
 
-    /// Whether the command can be started and succeeds; its output is not shown.
-    pub(crate) fn succeeds(mut self) -> bool {
-        self.0.output().is_ok_and(|output| output.status.success())
+    /// Starts the command without waiting for it.
+    pub(crate) fn spawn(mut self) -> Result<std::process::Child> {
+        self.0.spawn().with_context(|| format!("cannot start {:?}", self.0))
     }
 
-    /// Of `id -u`: whether this is the root user.
-    pub(crate) fn says_root(self) -> bool {
-        self.stdout().is_some_and(|id| id.trim() == "0")
+    /// Redirects stdout and stderr to a file.
+    pub(crate) fn output_to(mut self, file: &Path) -> Result<Self> {
+        let name = || format!("cannot write {}", file.display());
+        let file = std::fs::File::create(file).with_context(name)?;
+        self.0.stdin(std::process::Stdio::null());
+        self.0.stdout(file.try_clone().with_context(name)?).stderr(file);
+        Ok(self)
+    }
+
+    /// Whether the command can be started and succeeds. Its output is not shown.
+    pub(crate) fn succeeds(mut self) -> bool {
+        self.0.output().is_ok_and(|output| output.status.success())
     }
 }

@@ -1,10 +1,19 @@
 //! What the tests need beyond cargo, installed where it is missing.
 
+use std::fs;
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
 
 use crate::run::{cargo, command, root};
 
-/// Programs and the Debian packages that bring them.
+/// Programs of cargo and what `cargo install` is given. nextest without its self-update has half the crates.
+const CARGO_PROGRAMS: [(&str, &[&str]); 2] = [
+    ("fuzz", &["cargo-fuzz"]),
+    ("nextest", &["cargo-nextest", "--no-default-features", "--features", "default-no-update"]),
+];
+
+/// Programs, how to ask their version, and the Debian packages that bring them.
 const PROGRAMS: [(&str, &str, &str); 18] = [
     ("caddy", "version", "caddy"),
     ("chromium", "--version", "chromium"),
@@ -26,25 +35,35 @@ const PROGRAMS: [(&str, &str, &str); 18] = [
     ("valgrind", "--version", "valgrind"),
 ];
 
-/// What the container image is built for.
+/// The target of the container image.
 pub(crate) const IMAGE: &str = if cfg!(target_arch = "aarch64") {
     "aarch64-unknown-linux-musl"
 } else {
     "x86_64-unknown-linux-musl"
 };
 
-/// Everything.
+/// Installs everything.
 pub(crate) fn all() -> Result<()> {
     programs()?;
     image_target();
-    npm()?;
-    fuzzer()?;
-    python_env("autobahn", "kosoku==0.1.0").map(|_| ())
+    for folder in ["e2e", "packages/vue"] {
+        npm_ci(folder)?;
+    }
+    for program in CARGO_PROGRAMS {
+        cargo_program(program)?;
+    }
+    python_env("autobahn", &["kosoku==0.1.0"])?;
+    let requirements = root().join("e2e/python/requirements.txt");
+    let requirements = requirements.to_str().context("the path of the repository is not UTF-8")?;
+    python_env("e2e", &["-r", requirements]).map(|_| ())
 }
 
-/// For the container image. A Rust that does not come by rustup, or a network without its server, has all
-/// else tested; the image's tests say that they were skipped.
+/// Installs the target of the container image. A Rust without rustup, or a network without its server, still has
+/// everything else tested.
 fn image_target() {
+    if has_image_target() {
+        return;
+    }
     if let Err(error) = command("rustup", &["target", "add", IMAGE]).run() {
         println!("{error}: the container image will not be tested");
     }
@@ -66,8 +85,8 @@ fn programs() -> Result<()> {
         return Ok(());
     }
     let apt = |args: &[&str]| {
-        // Without root it is asked for; with it, sudo need not exist.
-        if command("id", &["-u"]).says_root() {
+        // Where this is the root user, sudo may not exist.
+        if command("id", &["-u"]).stdout().is_some_and(|id| id.trim() == "0") {
             command("apt-get", args)
         } else {
             command("sudo", &[&["apt-get"], args].concat())
@@ -78,31 +97,44 @@ fn programs() -> Result<()> {
     apt(&install).run().with_context(|| format!("install these by hand: {}", missing.join(" ")))
 }
 
-fn npm() -> Result<()> {
-    let args = ["ci", "--no-fund", "--no-audit"];
-    for folder in ["e2e", "packages/vue"] {
-        command("npm", &args).current_dir(root().join(folder)).run()?;
-    }
-    Ok(())
-}
-
-fn fuzzer() -> Result<()> {
-    if command("cargo", &["fuzz", "--version"]).succeeds() {
+/// Installs a folder's npm packages, unless they are those of its lock file already.
+pub(crate) fn npm_ci(folder: &str) -> Result<()> {
+    let folder = root().join(folder);
+    let installed = folder.join("node_modules/.lock-of-xtask");
+    let lock = fs::read(folder.join("package-lock.json"))?;
+    if fs::read(&installed).is_ok_and(|old| old == lock) {
         return Ok(());
     }
-    cargo(&["install", "--locked", "cargo-fuzz"])
+    command("npm", &["ci", "--no-fund", "--no-audit"]).current_dir(folder).run()?;
+    Ok(fs::write(installed, lock)?)
 }
 
-/// A Python environment below `target/` with one package. The folder that its programs are in.
-pub(crate) fn python_env(name: &str, package: &str) -> Result<std::path::PathBuf> {
+fn cargo_program((name, args): (&str, &[&str])) -> Result<()> {
+    if command("cargo", &[name, "--version"]).succeeds() {
+        return Ok(());
+    }
+    cargo(&[&["install", "--locked"], args].concat())
+}
+
+/// Creates a Python environment below `target/` with packages, as pip takes them. Returns the folder of its
+/// programs.
+pub(crate) fn python_env(name: &str, packages: &[&str]) -> Result<PathBuf> {
     let folder = root().join("target/python").join(name);
     let programs = folder.join("bin");
-    let (python, folder) = (programs.join("python"), folder.to_string_lossy().into_owned());
-    let python = python.to_string_lossy().into_owned();
-    let (module, _) = package.split_once("==").unwrap_or((package, ""));
-    if !command(&python, &["-c", &format!("import {module}")]).succeeds() {
-        command("python3", &["-m", "venv", &folder]).run()?;
-        command(&python, &["-m", "pip", "install", "-q", package]).run()?;
+    let installed = folder.join("installed");
+    // The requirements themselves, where pip is given a file.
+    let wanted: Vec<String> = packages
+        .iter()
+        .map(|package| fs::read_to_string(package).unwrap_or_else(|_| (*package).to_owned()))
+        .collect();
+    let wanted = wanted.join("\n");
+    if fs::read_to_string(&installed).is_ok_and(|old| old == wanted) {
+        return Ok(programs);
     }
+    let (python, folder) = (programs.join("python"), folder.to_string_lossy().into_owned());
+    command("python3", &["-m", "venv", "--clear", &folder]).run()?;
+    let pip = [&["-m", "pip", "install", "-q"], packages].concat();
+    command(&python.to_string_lossy(), &pip).run()?;
+    fs::write(installed, wanted)?;
     Ok(programs)
 }

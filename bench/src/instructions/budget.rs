@@ -1,7 +1,8 @@
-//! What the work may cost: a checked-in file, and what is said when it isn't kept.
+//! Budgets of instructions in a checked-in file, and the verdict on a measured cost.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
@@ -10,20 +11,22 @@ use serde::Deserialize;
 const TOLERANCE: f64 = 5.0;
 /// Percent. A cost that is further below its budget could grow again unnoticed.
 const SLACK: f64 = 15.0;
+/// The key of the toolchain in the file.
+const TOOLCHAIN: &str = "toolchain";
 
-/// What one unit of work may cost.
+/// Budget for one unit of work.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Budget {
     pub(crate) instructions: u64,
-    /// Percent by which it may be exceeded.
+    /// Percent by which a cost may exceed it.
     tolerance: f64,
-    /// Percent by which it may be undercut.
+    /// Percent by which a cost may be below it before it is reported.
     #[serde(default = "Budget::default_slack")]
     slack: f64,
 }
 
-/// What a measured cost means.
+/// Verdict on a measured cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Judgement {
     Within,
@@ -53,25 +56,35 @@ impl Budget {
         }
     }
 
-    /// What is wrong and what to do, if something is.
-    pub(crate) fn complaint(self, name: &str, measured: f64) -> Option<String> {
+    /// Explains a cost that is not within the budget, and what to do about it.
+    pub(crate) fn remark(self, name: &str, measured: f64) -> Option<String> {
         let Self { instructions, tolerance, .. } = self;
         let percent = self.difference(measured).abs();
         match self.judge(measured) {
             Judgement::Within => None,
             Judgement::Over => Some(format!(
                 "{name} costs {measured:.0} instructions, {percent:.1} % more than its budget of \
-                 {instructions} ({tolerance} % are tolerated). `clarim-bench instructions \
-                 --annotate {name}` shows which functions have them. If they are worth it, \
-                 `clarim-bench instructions --update` raises the budget"
+                 {instructions} (tolerance {tolerance} %). `clarim-bench instructions --annotate \
+                 {name}` shows the functions that execute them. If the change is worth it, raise \
+                 the budget with `clarim-bench instructions --update`"
             )),
             Judgement::FarBelow => Some(format!(
                 "{name} costs {measured:.0} instructions, {percent:.1} % less than its budget of \
-                 {instructions}. Keep what was won: `clarim-bench instructions --update` lowers \
-                 the budget"
+                 {instructions}. Lower the budget with `clarim-bench instructions --update`, or \
+                 the gain can be lost unnoticed"
             )),
         }
     }
+}
+
+/// Versions of the programs that the counts depend on.
+pub(crate) fn toolchain() -> String {
+    let version = |program: &str| {
+        let output = Command::new(program).arg("--version").output().ok();
+        let text = output.and_then(|output| String::from_utf8(output.stdout).ok());
+        text.map_or_else(|| format!("no {program}"), |text| text.trim().to_owned())
+    };
+    format!("{}, {}", version("rustc"), version("valgrind"))
 }
 
 /// The file of budgets.
@@ -79,6 +92,14 @@ impl Budget {
 pub(crate) struct Budgets {
     file: PathBuf,
     text: String,
+    content: Content,
+}
+
+#[derive(Debug, Deserialize)]
+struct Content {
+    /// Versions of the programs with which the budgets were measured.
+    toolchain: String,
+    #[serde(flatten)]
     budgets: BTreeMap<String, Budget>,
 }
 
@@ -86,41 +107,51 @@ impl Budgets {
     pub(crate) fn read(file: &Path) -> Result<Self> {
         let name = || format!("budgets in {}", file.display());
         let text = std::fs::read_to_string(file).with_context(name)?;
-        let budgets = toml::from_str(&text).with_context(name)?;
-        Ok(Self { file: file.to_owned(), text, budgets })
+        let content = toml::from_str(&text).with_context(name)?;
+        Ok(Self { file: file.to_owned(), text, content })
     }
 
-    /// There is a budget for each of `names`, and for nothing else.
+    /// Versions of the programs with which the budgets were measured.
+    pub(crate) fn toolchain(&self) -> &str {
+        &self.content.toolchain
+    }
+
+    /// Checks that there is a budget for each of `names`, and for nothing else.
     pub(crate) fn check(&self, names: &[&str]) -> Result<()> {
         let file = self.file.display();
         for name in names {
-            ensure!(self.budgets.contains_key(*name), "{file} has no budget for {name}: --update");
+            ensure!(
+                self.content.budgets.contains_key(*name),
+                "{file} has no budget for {name}: --update"
+            );
         }
-        let unknown = self.budgets.keys().find(|name| !names.contains(&name.as_str()));
+        let unknown = self.content.budgets.keys().find(|name| !names.contains(&name.as_str()));
         ensure!(unknown.is_none(), "{file}: nothing is called {:?}", unknown.map_or("", |n| n));
         Ok(())
     }
 
     pub(crate) fn get(&self, name: &str) -> Result<Budget> {
         let file = self.file.display();
-        self.budgets.get(name).copied().with_context(|| format!("{file} has no {name}"))
+        self.content.budgets.get(name).copied().with_context(|| format!("{file} has no {name}"))
     }
 
-    /// Writes what was measured into the file.
+    /// Writes measured costs into the file.
     pub(crate) fn update(&self, measured: &[(&str, f64)]) -> Result<()> {
-        let text = self.updated(measured);
+        let text = self.updated(measured, &toolchain());
         std::fs::write(&self.file, text)
             .with_context(|| format!("cannot write {}", self.file.display()))
     }
 
-    /// The file with new numbers; comments, order and tolerances stay.
-    fn updated(&self, measured: &[(&str, f64)]) -> String {
+    /// Returns the file with new numbers. Comments, order and tolerances stay.
+    fn updated(&self, measured: &[(&str, f64)], toolchain: &str) -> String {
         let mut lines: Vec<String> = self.text.lines().map(str::to_owned).collect();
-        for (name, instructions) in measured {
+        let entry = |(name, cost): &(&str, f64)| ((*name).to_owned(), self.entry(name, *cost));
+        let toolchain = (TOOLCHAIN.to_owned(), format!("{toolchain:?}"));
+        for (name, value) in std::iter::once(toolchain).chain(measured.iter().map(entry)) {
             let is_it = |line: &&mut String| {
-                line.split_once('=').is_some_and(|(key, _)| key.trim() == *name)
+                line.split_once('=').is_some_and(|(key, _)| key.trim() == name)
             };
-            let line = format!("{name} = {}", self.entry(name, *instructions));
+            let line = format!("{name} = {value}");
             match lines.iter_mut().find(is_it) {
                 Some(old) => *old = line,
                 None => lines.push(line),
@@ -130,7 +161,7 @@ impl Budgets {
     }
 
     fn entry(&self, name: &str, instructions: f64) -> String {
-        let old = self.budgets.get(name);
+        let old = self.content.budgets.get(name);
         let tolerance = old.map_or(TOLERANCE, |budget| budget.tolerance);
         let slack = old.map_or(SLACK, |budget| budget.slack);
         let slack = if slack == SLACK { String::new() } else { format!(", slack = {slack}") };
@@ -147,22 +178,22 @@ mod tests {
     const BUDGET: Budget = Budget { instructions: 1_000, tolerance: 5.0, slack: 15.0 };
 
     fn budgets(text: &str) -> Budgets {
-        let budgets = toml::from_str(text).unwrap();
-        Budgets { file: "instructions.toml".into(), text: text.to_owned(), budgets }
+        let content = toml::from_str(text).unwrap();
+        Budgets { file: "instructions.toml".into(), text: text.to_owned(), content }
     }
 
     #[test]
-    fn within_the_tolerance_nothing_is_said() {
+    fn costs_within_the_tolerance_have_no_remark() {
         for measured in [1_050.0, 1_000.0, 850.0] {
             assert_eq!(BUDGET.judge(measured), Judgement::Within, "{measured}");
-            assert_eq!(BUDGET.complaint("publish", measured), None);
+            assert_eq!(BUDGET.remark("publish", measured), None);
         }
     }
 
     #[test]
-    fn over_the_tolerance_the_functions_are_to_be_looked_at() {
+    fn costs_over_the_tolerance_point_to_the_functions() {
         assert_eq!(BUDGET.judge(1_051.0), Judgement::Over);
-        let text = BUDGET.complaint("publish", 1_100.0).unwrap();
+        let text = BUDGET.remark("publish", 1_100.0).unwrap();
         assert!(
             text.starts_with(
                 "publish costs 1100 instructions, 10.0 % more than its budget of 1000 "
@@ -172,9 +203,9 @@ mod tests {
     }
 
     #[test]
-    fn far_below_the_budget_it_is_to_be_lowered() {
+    fn costs_far_below_the_budget_ask_to_lower_it() {
         assert_eq!(BUDGET.judge(849.0), Judgement::FarBelow);
-        let text = BUDGET.complaint("publish", 800.0).unwrap();
+        let text = BUDGET.remark("publish", 800.0).unwrap();
         assert!(
             text.starts_with(
                 "publish costs 800 instructions, 20.0 % less than its budget of 1000."
@@ -184,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_depends_on_the_clock_may_fall_by_more() {
+    fn slack_is_configurable() {
         let loose = Budget { slack: 60.0, ..BUDGET };
         assert_eq!(loose.judge(401.0), Judgement::Within);
         assert_eq!(loose.judge(399.0), Judgement::FarBelow);
@@ -192,15 +223,15 @@ mod tests {
 
     #[test]
     fn an_update_changes_only_the_numbers() {
-        let old = "# Why.\na = { instructions = 7, tolerance = 3 }\n\n# b\nab = { instructions = 9, tolerance = 5, slack = 60 }\n";
-        let new = budgets(old).updated(&[("ab", 10.6), ("a", 8.0), ("c", 1.0)]);
-        let expected = "# Why.\na = { instructions = 8, tolerance = 3 }\n\n# b\nab = { instructions = 11, tolerance = 5, slack = 60 }\nc = { instructions = 1, tolerance = 5 }\n";
+        let old = "# Why.\ntoolchain = \"rustc 1\"\na = { instructions = 7, tolerance = 3 }\n\n# b\nab = { instructions = 9, tolerance = 5, slack = 60 }\n";
+        let new = budgets(old).updated(&[("ab", 10.6), ("a", 8.0), ("c", 1.0)], "rustc 2");
+        let expected = "# Why.\ntoolchain = \"rustc 2\"\na = { instructions = 8, tolerance = 3 }\n\n# b\nab = { instructions = 11, tolerance = 5, slack = 60 }\nc = { instructions = 1, tolerance = 5 }\n";
         assert_eq!(new, expected);
     }
 
     #[test]
     fn the_file_has_all_names_and_no_others() {
-        let file = budgets("a = { instructions = 7, tolerance = 3 }\n");
+        let file = budgets("toolchain = \"rustc 1\"\na = { instructions = 7, tolerance = 3 }\n");
         assert!(file.check(&["a"]).is_ok());
         assert_eq!(
             file.check(&["a", "b"]).unwrap_err().to_string(),

@@ -5,11 +5,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use clarim_testing::free_port;
 
 use super::callgrind::{Cost, OPTIONS};
-use crate::fanout::Fanout;
-use crate::load::{Churn, Load};
-use crate::server::{Cores, Peer, Server};
+use crate::loads::Load;
+use crate::loads::connections::Churn;
+use crate::servers::peers::Peer;
+use crate::servers::server::{Cores, Server};
+use crate::subscribers::fanout::Fanout;
 
 /// Where callgrind's files are left, for other programs that read them.
 const FOLDER: &str = "target/instructions";
@@ -95,14 +98,13 @@ pub(crate) const GUARDS: [Guard; 6] = [
 ];
 
 /// Counts, and remembers what it has counted.
-pub(crate) struct Counter<'a, P> {
+pub(crate) struct Counter<'a> {
     pub(crate) peer: &'a Peer,
     pub(crate) cores: Cores,
-    pub(crate) ports: P,
     pub(crate) counted: Vec<(&'static str, Cost)>,
 }
 
-impl<P: FnMut() -> Result<u16>> Counter<'_, P> {
+impl Counter<'_> {
     /// The cost of one unit.
     pub(crate) fn cost(&mut self, guard: &Guard) -> Result<Cost> {
         let mut cost = self.work(guard)?;
@@ -138,7 +140,7 @@ impl<P: FnMut() -> Result<u16>> Counter<'_, P> {
             command: valgrind.chain([file_option]).chain(self.peer.command.clone()).collect(),
             ..self.peer.clone()
         };
-        let mut server = Server::start(&peer, (self.ports)()?, self.cores)?;
+        let mut server = Server::start(&peer, free_port(), self.cores)?;
         guard.work.run(&server, count).with_context(|| guard.name)?;
         wait_for_rest(&server)?;
         server.stop()?;

@@ -1,124 +1,160 @@
-//! A bus within one process.
+//! A bus between the nodes of one process.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::{Bus, Event, Ticket};
+use crate::backend::{Backend, Session};
+use crate::commands::{Command, Commands, OutgoingMessage};
+use crate::error::BusError;
+use crate::event::EventSender;
 
-/// A bus between connections of one process.
+/// A bus between connections of one process. Clones are the same bus.
 ///
 /// ```
-/// use clarim_bus::{Bus, Event, MemoryBus};
+/// use clarim_bus::{Bus, BusEvent, MemoryBus};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// let bus = MemoryBus::new();
-/// let (mut a, mut b) = (bus.connect(), bus.connect());
+/// let bus = Bus::new(MemoryBus::new());
+/// let mut a = bus.connect();
+/// let mut b = bus.connect();
 /// b.subscribe("news");
+/// assert!(matches!(b.next().await, BusEvent::Connected));
+/// assert!(matches!(b.next().await, BusEvent::Subscribed { is_first: true, .. }));
 /// a.publish("news", "hello".into(), 1);
-/// assert_eq!(b.next().await, Event::Up);
-/// assert!(matches!(b.next().await, Event::Subscribed { is_first: true, .. }));
-/// assert!(matches!(b.next().await, Event::Message { .. }));
+/// assert!(matches!(b.next().await, BusEvent::Message { .. }));
 /// # }
 /// ```
 #[derive(Debug, Clone, Default)]
-pub struct MemoryBus(Arc<Mutex<Subjects>>);
+pub struct MemoryBus(Arc<Mutex<Subscribers>>);
 
 #[derive(Debug, Default)]
-struct Subjects {
-    next: u64,
-    subscribers: HashMap<Arc<str>, Vec<(u64, UnboundedSender<Event>)>>,
+struct Subscribers {
+    last_session: u64,
+    by_subject: HashMap<Arc<str>, Vec<Subscriber>>,
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    session: u64,
+    events: EventSender,
+    failures: UnboundedSender<BusError>,
 }
 
 /// A connection to a [`MemoryBus`].
 #[derive(Debug)]
-pub struct MemoryConnection {
+pub struct MemorySession {
     id: u64,
     bus: MemoryBus,
-    sender: UnboundedSender<Event>,
-    events: UnboundedReceiver<Event>,
+    events: EventSender,
+    /// Reports from publishers that this session has too many unread messages.
+    failures: UnboundedSender<BusError>,
+    failed: UnboundedReceiver<BusError>,
 }
 
 impl MemoryBus {
-    /// A bus that nobody is connected to.
+    /// A bus without connections.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A connection, which is up at once.
-    #[must_use]
-    pub fn connect(&self) -> MemoryConnection {
-        let (sender, events) = unbounded_channel();
-        let mut subjects = self.subjects();
-        subjects.next += 1;
-        // The receiver is in the same struct.
-        let _ = sender.send(Event::Up);
-        MemoryConnection { id: subjects.next, bus: self.clone(), sender, events }
-    }
-
-    fn subjects(&self) -> MutexGuard<'_, Subjects> {
+    fn lock(&self) -> MutexGuard<'_, Subscribers> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Subjects {
-    fn remove(&mut self, subject: &str, id: u64) {
-        if let Some(subscribers) = self.subscribers.get_mut(subject) {
-            subscribers.retain(|(other, _)| *other != id);
-            if subscribers.is_empty() {
-                self.subscribers.remove(subject);
+impl Backend for MemoryBus {
+    type Session = MemorySession;
+
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
+    async fn connect(&self, events: EventSender) -> Result<MemorySession, BusError> {
+        let mut subscribers = self.lock();
+        subscribers.last_session += 1;
+        let (failures, failed) = unbounded_channel();
+        let id = subscribers.last_session;
+        Ok(MemorySession { id, bus: self.clone(), events, failures, failed })
+    }
+}
+
+impl Session for MemorySession {
+    async fn subscribe(&mut self, subjects: Vec<Arc<str>>) -> Result<(), BusError> {
+        for subject in subjects {
+            self.add(subject);
+        }
+        Ok(())
+    }
+
+    async fn run(mut self, commands: &mut Commands) -> BusError {
+        loop {
+            tokio::select! {
+                batch = commands.next_batch() => {
+                    for command in batch {
+                        self.execute(command);
+                    }
+                }
+                Some(error) = self.failed.recv() => return error,
             }
         }
     }
 }
 
-impl Bus for MemoryConnection {
-    fn subscribe(&mut self, subject: &str) {
-        let mut subjects = self.bus.subjects();
-        subjects.remove(subject, self.id);
-        let subject: Arc<str> = subject.into();
-        let subscribers = subjects.subscribers.entry(subject.clone()).or_default();
-        let is_first = subscribers.is_empty();
-        subscribers.push((self.id, self.sender.clone()));
-        let _ = self.sender.send(Event::Subscribed { subject, is_first });
-    }
-
-    fn unsubscribe(&mut self, subject: &str) {
-        self.bus.subjects().remove(subject, self.id);
-    }
-
-    fn publish(&mut self, subject: &str, message: Bytes, ticket: Ticket) {
-        let subjects = self.bus.subjects();
-        let subscribers = subjects.subscribers.get_key_value(subject);
-        let mut receivers = 0;
-        for (subject, (_, subscriber)) in
-            subscribers.into_iter().flat_map(|(subject, all)| all.iter().map(move |s| (subject, s)))
-        {
-            let (subject, message) = (subject.clone(), message.clone());
-            // A connection that has gone is on its way out of the list.
-            receivers += u32::from(subscriber.send(Event::Message { subject, message }).is_ok());
+impl MemorySession {
+    fn execute(&self, command: Command) {
+        match command {
+            Command::Subscribe(subject) => self.add(subject),
+            Command::Unsubscribe(subject) => self.bus.lock().remove(&subject, self.id),
+            Command::Publish(message) => self.publish(message),
         }
-        let _ = self.sender.send(Event::Published { ticket, receivers: Some(receivers) });
     }
 
-    async fn next(&mut self) -> Event {
-        match self.events.recv().await {
-            Some(event) => event,
-            None => std::future::pending().await,
+    fn add(&self, subject: Arc<str>) {
+        let mut subscribers = self.bus.lock();
+        subscribers.remove(&subject, self.id);
+        let of_subject = subscribers.by_subject.entry(Arc::clone(&subject)).or_default();
+        let is_first = of_subject.is_empty();
+        let failures = self.failures.clone();
+        of_subject.push(Subscriber { session: self.id, events: self.events.clone(), failures });
+        // Under the lock: a message must not overtake it.
+        self.events.subscribed(subject, is_first);
+    }
+
+    fn publish(&self, message: OutgoingMessage) {
+        let subscribers = self.bus.lock();
+        let mut receivers = 0;
+        if let Some((subject, all)) = subscribers.by_subject.get_key_value(message.subject()) {
+            for subscriber in all {
+                match subscriber.events.message(subject.clone(), message.payload().clone()) {
+                    Ok(()) => receivers += 1,
+                    // Its session ends, so the gap is reported as a lost connection.
+                    Err(error) => drop(subscriber.failures.send(error)),
+                }
+            }
+        }
+        message.published(Some(receivers));
+    }
+}
+
+impl Subscribers {
+    fn remove(&mut self, subject: &str, session: u64) {
+        if let Some(subscribers) = self.by_subject.get_mut(subject) {
+            subscribers.retain(|subscriber| subscriber.session != session);
+            if subscribers.is_empty() {
+                self.by_subject.remove(subject);
+            }
         }
     }
 }
 
-impl Drop for MemoryConnection {
+impl Drop for MemorySession {
     fn drop(&mut self) {
-        let mut subjects = self.bus.subjects();
-        let id = self.id;
-        subjects.subscribers.retain(|_, subscribers| {
-            subscribers.retain(|(other, _)| *other != id);
+        self.bus.lock().by_subject.retain(|_, subscribers| {
+            subscribers.retain(|subscriber| subscriber.session != self.id);
             !subscribers.is_empty()
         });
     }

@@ -1,8 +1,8 @@
-// What is asked of the server. The token lives as long as the tab.
+// Requests to the server. The token is kept until the tab is closed.
 
 const KEY = 'clarim-inspector-token';
 
-/** A server's no; `status` 0: no server. */
+/** An error response; `status` 0: no response. */
 export class Refusal extends Error {
 	constructor(status, text) {
 		super(text);

@@ -1,8 +1,8 @@
-// The page's hands. Whatever comes from the network becomes text, never markup.
+// DOM helpers. Data from the network is inserted as text, never as markup.
 
 export const id = (name) => document.getElementById(name);
 
-/** An element; `content` is text or other elements. */
+/** Creates an element; `content` is text or other elements. */
 export function element(name, properties = {}, ...content) {
 	const made = Object.assign(document.createElement(name), properties);
 	made.append(...content.map((piece) => piece ?? ''));
@@ -15,7 +15,7 @@ export function button(text, act, className = '') {
 	return made;
 }
 
-/** A table in place of what `into` holds; each cell is text, a number or an element. */
+/** Replaces the content of `into` with a table; each cell is text, a number or an element. */
 export function table(into, heads, rows, empty) {
 	if (!rows.length) return into.replaceChildren(element('p', { className: 'note' }, empty));
 	const cell = (value) => element('td', { className: typeof value === 'number' ? 'number' : '' },
@@ -24,12 +24,12 @@ export function table(into, heads, rows, empty) {
 	const head = element('tr', {}, ...heads.map((text) => element('th', { scope: 'col' }, text)));
 	const made = element('table', {}, element('thead', {}, head), element('tbody', {}, ...body));
 	const frame = element('div', { className: 'table' }, made);
-	// What may be scrolled can be scrolled by keys.
+	// Makes the table scrollable with the keyboard.
 	frame.tabIndex = 0;
 	into.replaceChildren(frame);
 }
 
-/** Seconds, as people say them. */
+/** Formats seconds as a duration. */
 export function duration(seconds) {
 	if (seconds < 60) return `${seconds} s`;
 	if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;

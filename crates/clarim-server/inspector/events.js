@@ -1,10 +1,10 @@
-// Events as they go by, and one of one's own.
+// The live log of events, and the form that publishes one.
 
 import { get, part, post } from './api.js';
 import { element, id } from './dom.js';
 import { number, t, time } from './words.js';
 
-/** Events that the page keeps. */
+/** Maximum number of events that the page keeps. */
 const KEPT = 500;
 
 let events = [];
@@ -14,7 +14,7 @@ let droppedBefore;
 let dropped = 0;
 let isPaused = false;
 
-/** Asks for what is new. Whoever does not ask holds up nobody. */
+/** Fetches new events. */
 export async function poll() {
 	if (isPaused) return;
 	const news = await get('stream', { after: next });
@@ -45,7 +45,7 @@ function entry(event) {
 	return element('div', { className: 'event' }, ...head, ...data);
 }
 
-/** Adds to the log, or fills it anew. */
+/** Adds events to the log. */
 function show(more) {
 	const log = id('log');
 	log.prepend(...more.filter(isWanted).reverse().map(entry));

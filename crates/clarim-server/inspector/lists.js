@@ -1,4 +1,4 @@
-// Channels, connections and deliveries to webhooks: asked for when they are looked at.
+// Channels, connections and webhook deliveries, loaded when their tab is opened.
 
 import { get, part, post } from './api.js';
 import { button, duration, element, id, table } from './dom.js';
@@ -6,13 +6,13 @@ import { number, t, time } from './words.js';
 
 const app = () => id('app').value;
 
-/** Says what went wrong, or what was done. */
+/** Shows an error or a confirmation. */
 export function note(text, isBad = false) {
 	id('note').textContent = text;
 	id('note').className = isBad ? 'bad' : 'good';
 }
 
-/** Does it, and says so if it fails. */
+/** Runs `act` and shows its error. */
 export async function attempt(act) {
 	try {
 		return await act();

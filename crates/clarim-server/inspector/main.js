@@ -1,4 +1,4 @@
-// The page as a whole: the way in, the sections, the clock.
+// Login, tabs and the polling timer.
 
 import { forgetToken, get, hasToken, setToken } from './api.js';
 import { element, id } from './dom.js';
@@ -39,7 +39,7 @@ function showApps(apps) {
 	if (before) id('app').value = before;
 }
 
-function say(word, isBad) {
+function showState(word, isBad) {
 	id('state').textContent = t(word);
 	id('state').className = isBad ? 'bad' : 'good';
 }
@@ -51,7 +51,7 @@ function enter() {
 	choose(chosen());
 }
 
-function ask(problem) {
+function askForToken(problem) {
 	isInside = false;
 	id('inside').hidden = true;
 	id('entry').hidden = false;
@@ -60,31 +60,31 @@ function ask(problem) {
 	id('token').focus();
 }
 
-let isAsking = false;
+let isPolling = false;
 
-/** Asks for what is new, one question at a time. Hidden pages ask nothing. */
+/** Polls the server, one request at a time. Hidden pages don't poll. */
 async function tick() {
-	if (isAsking || document.hidden || (!isInside && !id('entry').hidden)) return;
-	isAsking = true;
+	if (isPolling || document.hidden || (!isInside && !id('entry').hidden)) return;
+	isPolling = true;
 	try {
 		const facts = await get('overview');
 		showApps(facts.apps);
 		if (!isInside) enter();
 		overview.take(facts, Date.now());
 		if (current() === 'events') await events.poll();
-		say('live', false);
+		showState('live', false);
 	} catch (error) {
 		if (error.status === 401) {
-			ask(hasToken() ? t('wrongToken') : '');
+			askForToken(hasToken() ? t('wrongToken') : '');
 			forgetToken();
 		} else if (error.status === 429 && !isInside) {
-			ask(t('tooMany'));
+			askForToken(t('tooMany'));
 			forgetToken();
 		} else {
-			say('lost', true);
+			showState('lost', true);
 		}
 	} finally {
-		isAsking = false;
+		isPolling = false;
 	}
 }
 

@@ -1,9 +1,9 @@
-// Counters as figures and graphs, and the nodes.
+// Figures, graphs and the list of nodes.
 
 import { duration, element, id, table } from './dom.js';
 import { number, t, time } from './words.js';
 
-/** Points of a graph: five minutes. It begins with one. */
+/** Points per graph: five minutes. The graph starts with one minute. */
 const POINTS = 300;
 const SHORTEST = 60;
 
@@ -21,9 +21,9 @@ let plots = [];
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-/** Takes what the server counts; `now` in milliseconds. */
+/** Adds the server's counters to figures and graphs; `now` in milliseconds. */
 export function take(facts, now) {
-	// A server that has started again counts from the beginning.
+	// The counters of a restarted server begin at zero.
 	if (last && facts.uptime_ms < last.facts.uptime_ms) last = undefined;
 	if (last && facts.uptime_ms === last.facts.uptime_ms) return;
 	const rates = last && ratesOf(last.facts, facts, (facts.uptime_ms - last.facts.uptime_ms) / 1000);
@@ -82,13 +82,13 @@ function showNodes(cluster) {
 	table(id('nodes'), [t('node'), t('role'), t('bus')], rows, '');
 }
 
-/** Draws the graphs anew: in another language, another theme or another width. */
+/** Redraws the graphs after a change of language, theme or width. */
 export function draw() {
 	plots.forEach((plot) => plot.destroy());
 	id('graphs').replaceChildren();
 	const line = { stroke: colour('--line') };
 	const axis = () => ({ stroke: colour('--muted'), grid: line, ticks: line });
-	// All are there before the width of one is asked for.
+	// Adds all cards before the width of one is measured.
 	const cards = GRAPHS.map(({ title }) => element('div', { className: 'card graph' }, element('h2', {}, t(title))));
 	id('graphs').append(...cards);
 	plots = GRAPHS.map(({ series }, at) => {

@@ -1,73 +1,73 @@
-// What the page says, in two languages.
+// Texts of the page in English and Portuguese.
 
 const WORDS = {
 	en: {
 		inspector: 'inspector', title: 'Clarim: inspector', app: 'App', sections: 'Sections',
-		token: 'Token', tokenHint: 'The text in INSPECTOR_TOKEN. It is kept until this tab is closed.',
-		enter: 'Enter', wrongToken: 'This is not the token.', tooMany: 'Too many wrong tokens. Wait a few seconds.',
-		live: 'Live', lost: 'No answer from the server; trying again…',
+		token: 'Token', tokenHint: 'The value of INSPECTOR_TOKEN. It is kept until this tab is closed.',
+		enter: 'Log in', wrongToken: 'Wrong token.', tooMany: 'Too many wrong tokens. Wait a few seconds.',
+		live: 'Live', lost: 'No response from the server. Retrying…',
 		overview: 'Overview', channels: 'Channels', connections: 'Connections', events: 'Events', webhooks: 'Webhooks',
-		subscriptions: 'Subscriptions', members: 'Members', uptime: 'Running for', version: 'Version',
-		outboxes: 'Waiting to be sent', received: 'From clients', deliveries: 'Deliveries',
+		subscriptions: 'Subscriptions', members: 'Members', uptime: 'Uptime', version: 'Version',
+		outboxes: 'Unsent data', received: 'From clients', deliveries: 'Deliveries',
 		graphConnections: 'Connections', graphMessages: 'Messages per second',
-		graphLatency: 'Publish to outboxes, ms', perSecond: '{n}/s', mean: 'mean', p99: '99 of 100',
+		graphLatency: 'Publish latency, ms', perSecond: '{n}/s', mean: 'mean', p99: 'p99',
 		published: 'Published', sent: 'Sent', time: 'Time',
-		nodes: 'Nodes', alone: 'This node stands alone.', node: 'Node', thisOne: 'this node', other: 'another node',
+		nodes: 'Nodes', alone: 'No cluster: only this node.', node: 'Node', thisOne: 'this node', other: 'another node',
 		busUp: 'Bus connected, {n} ms', busDown: 'Bus lost', role: 'Role', bus: 'Bus',
 		prefix: 'Name begins with', search: 'Search', more: 'More', channel: 'Channel', users: 'Users',
 		noChannels: 'No channel has subscribers.', countChannels: '{n} channels', show: 'Show',
-		membersOf: '{n} members', noMembers: 'Only presence channels have members.', partial: 'Not all nodes have answered.',
-		connectionsHere: 'Its connections on this node',
+		membersOf: '{n} members', noMembers: 'Only presence channels have members.', partial: 'Some nodes did not reply.',
+		connectionsHere: 'Connections of this channel on this node',
 		wanted: 'Connection id or channel', thisNode: 'Connections of this node.',
-		noConnections: 'No connection found.', connection: 'Connection', age: 'Age', outbox: 'Outbox', origin: 'Origin',
-		user: 'User', close: 'Close', closing: 'Connection {n} is closed. Its client may come back.',
+		noConnections: 'No connections found.', connection: 'Connection', age: 'Age', outbox: 'Send queue', origin: 'Origin',
+		user: 'User', close: 'Close', closing: 'Connection {n} was closed. The client may reconnect.',
 		sureClose: 'Close connection {n}?', terminate: 'Terminate user',
-		terminateHint: 'Closes all connections of a user of the app chosen above, on all nodes. Their clients do not come back by themselves.',
-		sureTerminate: 'Close all connections of user {n}?', terminated: 'All connections of user {n} are closed.',
+		terminateHint: 'Closes all connections of a user of the selected app, on all nodes. The clients do not reconnect by themselves.',
+		sureTerminate: 'Close all connections of user {n}?', terminated: 'All connections of user {n} were closed.',
 		bytes: '{n} bytes', andMore: 'and {n} more',
-		create: 'Create an event', eventName: 'Event name', eventData: 'Data (JSON)', publish: 'Publish',
+		create: 'Publish an event', eventName: 'Event name', eventData: 'Data (JSON)', publish: 'Publish',
 		badJson: 'Not valid JSON: {n}', wasPublished: 'Published.',
-		stream: 'Live events', kind: 'Kind', all: 'All', filter: 'Filter', pause: 'Pause', resume: 'Go on', clear: 'Clear',
+		stream: 'Live events', kind: 'Kind', all: 'All', filter: 'Filter', pause: 'Pause', resume: 'Resume', clear: 'Clear',
 		connected: 'Connected', closed: 'Closed',
-		streamNote: '{shown} shown. At most 200 a second are kept; {dropped} were not.',
-		webhooksHint: 'The last requests of this node to webhooks. Sending again puts the events into the queue once more.',
-		refresh: 'Refresh', noDeliveries: 'Nothing has been sent yet.',
-		endpoint: 'Endpoint', state: 'State', attempts: 'Attempts', replay: 'Send again', replayed: 'The events are queued again.',
-		trying: 'trying', failed: 'given up', sentState: 'sent',
+		streamNote: '{shown} shown, {dropped} skipped (limit: 200 per second).',
+		webhooksHint: 'The latest webhook requests of this node. Send again puts the events back into the queue.',
+		refresh: 'Refresh', noDeliveries: 'No webhooks sent yet.',
+		endpoint: 'Endpoint', state: 'State', attempts: 'Attempts', replay: 'Send again', replayed: 'The events were queued again.',
+		trying: 'pending', failed: 'failed', sentState: 'sent',
 	},
 	'pt-BR': {
-		inspector: 'inspetor', title: 'Clarim: inspetor', app: 'Aplicativo', sections: 'Seções',
-		token: 'Token', tokenHint: 'O texto de INSPECTOR_TOKEN. Fica guardado até esta aba ser fechada.',
-		enter: 'Entrar', wrongToken: 'O token não é este.', tooMany: 'Muitos tokens errados. Espere alguns segundos.',
-		live: 'Ao vivo', lost: 'O servidor não responde; tentando de novo…',
+		inspector: 'inspetor', title: 'Clarim: inspetor', app: 'App', sections: 'Seções',
+		token: 'Token', tokenHint: 'O valor de INSPECTOR_TOKEN. Fica guardado até esta aba ser fechada.',
+		enter: 'Entrar', wrongToken: 'Token incorreto.', tooMany: 'Muitos tokens errados. Espere alguns segundos.',
+		live: 'Ao vivo', lost: 'O servidor não responde. Tentando de novo…',
 		overview: 'Visão geral', channels: 'Canais', connections: 'Conexões', events: 'Eventos', webhooks: 'Webhooks',
-		subscriptions: 'Inscrições', members: 'Membros', uptime: 'No ar há', version: 'Versão',
-		outboxes: 'À espera de envio', received: 'De clientes', deliveries: 'Entregas',
+		subscriptions: 'Inscrições', members: 'Membros', uptime: 'Tempo no ar', version: 'Versão',
+		outboxes: 'Dados por enviar', received: 'De clientes', deliveries: 'Entregas',
 		graphConnections: 'Conexões', graphMessages: 'Mensagens por segundo',
-		graphLatency: 'Da publicação às caixas de saída, ms', perSecond: '{n}/s', mean: 'média', p99: '99 de 100',
+		graphLatency: 'Latência de publicação, ms', perSecond: '{n}/s', mean: 'média', p99: 'p99',
 		published: 'Publicados', sent: 'Enviados', time: 'Hora',
-		nodes: 'Nós', alone: 'Este nó está sozinho.', node: 'Nó', thisOne: 'este nó', other: 'outro nó',
-		busUp: 'Barramento conectado, {n} ms', busDown: 'Barramento perdido', role: 'Papel', bus: 'Barramento',
+		nodes: 'Nós', alone: 'Sem cluster: só este nó.', node: 'Nó', thisOne: 'este nó', other: 'outro nó',
+		busUp: 'Barramento conectado, {n} ms', busDown: 'Barramento desconectado', role: 'Papel', bus: 'Barramento',
 		prefix: 'O nome começa com', search: 'Buscar', more: 'Mais', channel: 'Canal', users: 'Usuários',
 		noChannels: 'Nenhum canal tem inscritos.', countChannels: '{n} canais', show: 'Mostrar',
-		membersOf: '{n} membros', noMembers: 'Só canais de presença têm membros.', partial: 'Nem todos os nós responderam.',
-		connectionsHere: 'Suas conexões neste nó',
+		membersOf: '{n} membros', noMembers: 'Só canais de presença têm membros.', partial: 'Alguns nós não responderam.',
+		connectionsHere: 'Conexões deste canal neste nó',
 		wanted: 'Id da conexão ou canal', thisNode: 'Conexões deste nó.',
-		noConnections: 'Nenhuma conexão encontrada.', connection: 'Conexão', age: 'Idade', outbox: 'Caixa de saída', origin: 'Origem',
-		user: 'Usuário', close: 'Fechar', closing: 'A conexão {n} foi fechada. O cliente pode voltar.',
-		sureClose: 'Fechar a conexão {n}?', terminate: 'Encerrar usuário',
-		terminateHint: 'Fecha todas as conexões de um usuário do aplicativo escolhido acima, em todos os nós. Os clientes não voltam sozinhos.',
+		noConnections: 'Nenhuma conexão encontrada.', connection: 'Conexão', age: 'Idade', outbox: 'Fila de envio', origin: 'Origem',
+		user: 'Usuário', close: 'Fechar', closing: 'A conexão {n} foi fechada. O cliente pode se reconectar.',
+		sureClose: 'Fechar a conexão {n}?', terminate: 'Desconectar usuário',
+		terminateHint: 'Fecha todas as conexões de um usuário do app selecionado, em todos os nós. Os clientes não se reconectam sozinhos.',
 		sureTerminate: 'Fechar todas as conexões do usuário {n}?', terminated: 'Todas as conexões do usuário {n} foram fechadas.',
 		bytes: '{n} bytes', andMore: 'e mais {n}',
-		create: 'Criar um evento', eventName: 'Nome do evento', eventData: 'Dados (JSON)', publish: 'Publicar',
+		create: 'Publicar um evento', eventName: 'Nome do evento', eventData: 'Dados (JSON)', publish: 'Publicar',
 		badJson: 'JSON inválido: {n}', wasPublished: 'Publicado.',
 		stream: 'Eventos ao vivo', kind: 'Tipo', all: 'Todos', filter: 'Filtro', pause: 'Pausar', resume: 'Continuar', clear: 'Limpar',
 		connected: 'Conectou', closed: 'Fechou',
-		streamNote: '{shown} na tela. Até 200 por segundo são guardados; {dropped} não foram.',
-		webhooksHint: 'Os últimos pedidos deste nó aos webhooks. Enviar de novo põe os eventos na fila outra vez.',
-		refresh: 'Atualizar', noDeliveries: 'Nada foi enviado ainda.',
-		endpoint: 'Destino', state: 'Estado', attempts: 'Tentativas', replay: 'Enviar de novo', replayed: 'Os eventos estão na fila outra vez.',
-		trying: 'tentando', failed: 'desistiu', sentState: 'enviado',
+		streamNote: '{shown} na tela, {dropped} omitidos (limite: 200 por segundo).',
+		webhooksHint: 'As últimas requisições de webhook deste nó. Enviar de novo devolve os eventos à fila.',
+		refresh: 'Atualizar', noDeliveries: 'Nenhum webhook enviado ainda.',
+		endpoint: 'Endpoint', state: 'Estado', attempts: 'Tentativas', replay: 'Enviar de novo', replayed: 'Os eventos voltaram para a fila.',
+		trying: 'pendente', failed: 'falhou', sentState: 'enviado',
 	},
 };
 
@@ -75,7 +75,7 @@ const KEY = 'clarim-inspector-language';
 const chosen = localStorage.getItem(KEY) ?? navigator.language;
 export let language = chosen.toLowerCase().startsWith('pt') ? 'pt-BR' : 'en';
 
-/** A text; what stands in braces is put in. */
+/** Returns a text with its placeholders filled in. */
 export function t(name, values = {}) {
 	const fill = typeof values === 'object' ? values : { n: values };
 	return WORDS[language][name].replace(/\{(\w+)\}/g, (_, key) => String(fill[key]));
@@ -90,7 +90,7 @@ export function speak(choice) {
 	apply();
 }
 
-/** Puts the words where the page wants them. */
+/** Translates the page. */
 export function apply() {
 	document.documentElement.lang = language;
 	document.title = t('title');

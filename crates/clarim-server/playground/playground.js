@@ -1,24 +1,24 @@
-// Clarim's try-it page. Foreign text reaches the document through textContent only.
+// Clarim's test page. Text from the network is inserted with textContent only.
 
 const base = new URL('.', import.meta.url);
 const el = (id) => document.getElementById(id);
 
 // ---- Languages ----
 
-// What stands in index.html is the English original; here is its Portuguese.
+// Portuguese translations of the English texts in index.html.
 const portuguese = {
 	tagline: 'experimente', connectNow: 'Conectar', subscribeTitle: 'Inscreva-se em um canal',
 	kind: 'Tipo de canal', public: 'Público', private: 'Privado', presence: 'Presença',
 	channel: 'Canal', subscribe: 'Inscrever-se', subscriptions: 'Inscrições',
 	noSubscriptions: 'Nenhuma ainda.', sendTitle: 'Envie um evento', eventName: 'Nome do evento',
-	eventData: 'Dados (JSON)', send: 'Enviar evento', whisper: 'Sussurrar',
-	whisperHint: 'Um sussurro (evento de cliente) vai pelo WebSocket aos outros inscritos de um ' +
-		'canal privado ou de presença, não a esta aba.',
+	eventData: 'Dados (JSON)', send: 'Enviar evento', whisper: 'Enviar whisper',
+	whisperHint: 'Um evento de cliente (whisper, “sussurro”) vai pelo WebSocket aos outros inscritos de ' +
+		'um canal privado ou de presença, não a esta aba.',
 	logTitle: 'Veja chegar', clear: 'Limpar',
-	secondTab: 'Abra esta página duas vezes e veja o evento chegar às duas.',
-	secondTabLink: 'Abrir uma segunda aba', codeTitle: 'Agora na sua aplicação', codeKind: 'Biblioteca',
-	codeIntro: 'Com este servidor e o evento acima. O id e o segredo da aplicação ficam no ' +
-		'ambiente do seu backend; esta página nunca vê o segredo.',
+	secondTab: 'Abra uma segunda aba e veja o evento chegar às duas.',
+	secondTabLink: 'Abrir uma segunda aba', codeTitle: 'Na sua aplicação', codeKind: 'Biblioteca',
+	codeIntro: 'O código usa este servidor e o evento acima. Guarde o id e o segredo do app no ' +
+		'ambiente do seu backend. Esta página nunca vê o segredo.',
 };
 
 const words = {
@@ -27,13 +27,13 @@ const words = {
 	waiting: ['Disconnected, reconnecting in {n} s', 'Desconectado, reconectando em {n} s'],
 	refused: ['Disconnected: {reason}', 'Desconectado: {reason}'],
 	lost: ['Connection lost', 'Conexão perdida'],
-	unreachable: ['The server cannot be reached.', 'Não foi possível falar com o servidor.'],
+	unreachable: ['The server is unreachable.', 'O servidor está inacessível.'],
 	answered: ['The server answered {n}.', 'O servidor respondeu {n}.'],
-	hint: ['Anyone who knows the name may listen.', 'Quem souber o nome pode ouvir.'],
-	'hint-private-': ['Your application decides who may listen. On this page, everyone may.',
-		'Sua aplicação decide quem pode ouvir. Nesta página, todos podem.'],
-	'hint-presence-': ['Private, and the members see who else is there.',
-		'Privado, e os membros veem quem mais está no canal.'],
+	hint: ['Anyone can subscribe.', 'Qualquer pessoa pode se inscrever.'],
+	'hint-private-': ['Your application authorizes each subscription. This page allows all of them.',
+		'Sua aplicação autoriza cada inscrição. Esta página permite todas.'],
+	'hint-presence-': ['A private channel whose members see each other.',
+		'Um canal privado em que os membros veem uns aos outros.'],
 	badChannel: ['Use only letters, digits and _ - = @ , . ;',
 		'Use apenas letras sem acento, números e _ - = @ , . ;'],
 	pending: ['subscribing…', 'inscrevendo-se…'],
@@ -46,34 +46,34 @@ const words = {
 	you: ['{name} (you)', '{name} (você)'],
 	hello: ['Hello from Clarim!', 'Olá do Clarim!'],
 	badJson: ['Not valid JSON: {reason}', 'JSON inválido: {reason}'],
-	noName: ['Give the event a name.', 'Dê um nome ao evento.'],
+	noName: ['Enter an event name.', 'Informe o nome do evento.'],
 	sent: ['Sent.', 'Enviado.'],
 	sentElsewhere: ['Sent, but this page is not subscribed to {channel}.',
 		'Enviado, mas esta página não está inscrita em {channel}.'],
-	whispered: ['Whispered to the other subscribers.', 'Sussurrado aos outros inscritos.'],
+	whispered: ['Whisper sent to the other subscribers.', 'Whisper enviado aos outros inscritos.'],
 	filter: ['Filter', 'Filtrar'],
 	pause: ['Pause', 'Pausar'],
 	resume: ['Resume', 'Continuar'],
-	logEmpty: ['Subscribe to a channel, then send an event: it shows up here.',
-		'Inscreva-se em um canal e envie um evento: ele aparece aqui.'],
+	logEmpty: ['Subscribe to a channel and send an event. It appears here.',
+		'Inscreva-se em um canal e envie um evento. Ele aparece aqui.'],
 	noMatch: ['Nothing matches the filter.', 'Nada corresponde ao filtro.'],
 	in: ['received', 'recebido'],
 	out: ['sent', 'enviado'],
 	system: ['notice', 'aviso'],
 	error: ['error', 'erro'],
-	roundTrip: ['from send to arrival', 'do envio à chegada'],
+	roundTrip: ['round trip', 'ida e volta'],
 	subscribedTo: ['Subscribed', 'Inscrito'],
 	unsubscribedFrom: ['Unsubscribed', 'Inscrição cancelada'],
 	joined: ['Member joined', 'Membro entrou'],
 	left: ['Member left', 'Membro saiu'],
 	cacheMiss: ['No cached event yet', 'Nenhum evento em cache ainda'],
-	rejected: ['Refused', 'Recusado'],
+	rejected: ['Rejected', 'Recusado'],
 	copy: ['Copy', 'Copiar'],
 	copied: ['Copied', 'Copiado'],
-	dot: ['The dot: the name exactly as written', 'O ponto: o nome exatamente como está'],
+	dot: ['The leading dot means: exactly this event name', 'O ponto inicial significa: exatamente este nome de evento'],
 };
 
-// Storage may be blocked by the browser; the page then just forgets the choice.
+// The browser may block storage; the choice is then not kept.
 function remembered(value) {
 	try {
 		if (value) localStorage.setItem('clarim-language', value);
@@ -96,7 +96,7 @@ function make(tag, className, text = '') {
 	return node;
 }
 
-/** An element whose words follow the language switch. */
+/** Creates an element whose text follows the selected language. */
 function label(tag, className, key) {
 	const node = make(tag, className, t(key));
 	node.dataset.t = key;
@@ -108,7 +108,7 @@ function label(tag, className, key) {
 const PONG_TIMEOUT_MS = 30_000;
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 const MAX_PAUSE_S = 30;
-// A shorter life does not reset the pauses: a server that accepts and closes is not hammered.
+// Shorter connections don't reset the backoff, so that a server that accepts and closes is not flooded.
 const STABLE_MS = 5_000;
 
 function decode(data) {
@@ -153,7 +153,7 @@ class Client {
 		this.#enter('connecting');
 		const timer = this.#after(HANDSHAKE_TIMEOUT_MS, () => this.#closed(1006, ''));
 		try {
-			// Asked for each time: a development server may come back with another key.
+			// Fetched on every attempt, because a restarted development server may have another key.
 			const response = await fetch(new URL('config', base), { cache: 'no-store' });
 			if (!response.ok) throw new Error(t('answered', { n: response.status }));
 			const config = await response.json();
@@ -228,7 +228,7 @@ class Client {
 				return this.#refuse(name, channel, error.message);
 			}
 		}
-		// While waiting, the socket may have changed or the user may have gone.
+		// In the meantime the socket may have changed, or the user may have unsubscribed.
 		if (this.socketId === socketId && this.channels.get(name) === channel) {
 			this.#send('pusher:subscribe', data);
 		}
@@ -288,7 +288,7 @@ class Client {
 		this.changed();
 	}
 
-	/** Any frame is a sign of life; after a silence ask for one, then give up. */
+	/** Pings after a silence and closes the connection without a pong. Any frame restarts the timer. */
 	#awaitSilence() {
 		if (!this.socketId) return;
 		this.#after(this.silenceMs, () => {
@@ -297,8 +297,8 @@ class Client {
 		});
 	}
 
-	/** Close codes 4000-4099 and 4300 on mean "do not come back", 4200-4299
-	 *  "come back at once", everything else "come back after a pause". */
+	/** Close codes 4000–4099 and from 4300: don't reconnect; 4200–4299: reconnect immediately; all others:
+	 *  reconnect after a backoff. */
 	#closed(code, reason) {
 		const wasConnected = this.socketId !== '';
 		const stable = wasConnected && Date.now() - this.#establishedAt > STABLE_MS;
@@ -335,7 +335,7 @@ const MAX_ENTRIES = 300;
 const MAX_SHOWN = 20_000;
 const ARROWS = { in: '↓', out: '↑', system: '•', error: '!' };
 
-/** Indented, unless that would change a value, as it does with 64-bit ids: then as it came. */
+/** Returns indented JSON, or the original text if parsing would change a value, as with 64-bit ids. */
 function pretty(data) {
 	const text = JSON.stringify(decode(data), null, 2) ?? '';
 	const same = (other) => text.replace(/\s/g, '') === other.replace(/\s/g, '');
@@ -367,7 +367,7 @@ class Log {
 		this.render();
 	}
 
-	/** What depends on the language, the filter or the number of entries. */
+	/** Updates everything that depends on the language, the filter or the number of entries. */
 	render() {
 		const count = this.#waiting.length;
 		el('pause').textContent =
@@ -375,7 +375,7 @@ class Log {
 		const wanted = el('filter').value.trim().toLowerCase();
 		for (const { node, text } of this.#entries) node.hidden = !text.includes(wanted);
 		const shown = this.#entries.filter(({ node }) => !node.hidden);
-		// What to do next stays on view behind the first notices ("Connected").
+		// The hint stays visible behind the first notices ("Connected").
 		const quiet = shown.length < 4 && shown.every(({ node }) => node.matches('.system'));
 		el('log-empty').hidden = wanted ? shown.length > 0 : !quiet;
 		el('log-empty').textContent = t(wanted ? 'noMatch' : 'logEmpty');
@@ -429,20 +429,20 @@ const client = new Client({
 	event: arrived,
 });
 
-// Each tab is a member of its own.
+// Each tab is a separate member.
 const memberId = crypto.getRandomValues(new Uint32Array(1))[0].toString(36);
 const guest = 1000 + Math.floor(Math.random() * 9000);
 const me = () => ({ user_id: memberId, user_info: { name: t('guest', { n: guest }) } });
 
-// Events on their way: what was sent and when, to find it again when it arrives.
-let travelling = [];
+// Events in flight with their send times, to match them on arrival.
+let inFlight = [];
 
 function arrived({ channel, event, data, user_id: user }) {
 	const now = performance.now();
-	travelling = travelling.filter(({ at }) => now - at < 30_000);
-	const i = travelling.findIndex((sent) =>
+	inFlight = inFlight.filter(({ at }) => now - at < 30_000);
+	const i = inFlight.findIndex((sent) =>
 		sent.channel === channel && sent.name === event && sent.data === data);
-	const latency = i < 0 ? undefined : now - travelling.splice(i, 1)[0].at;
+	const latency = i < 0 ? undefined : now - inFlight.splice(i, 1)[0].at;
 	const from = user === undefined ? '' : ` ← ${nameOf(channel, user)}`;
 	log.add('in', { channel, event: event + from, data, latency });
 }
@@ -455,7 +455,7 @@ let announced = '';
 
 function renderStatus() {
 	const n = Math.max(1, Math.ceil((client.retryAt - Date.now()) / 1000));
-	// Screen readers hear of a change of state, not of each second.
+	// Announce changes of state to screen readers, not each second.
 	el('status').ariaLive = announced === client.state ? 'off' : 'polite';
 	el('status').textContent = t(client.state, { n, reason: client.reason });
 	announced = client.state;
@@ -489,7 +489,7 @@ function renderMembers(list, channel) {
 	}));
 }
 
-/** Rows are kept and updated, so that the focus stays on a row's button. */
+/** Updates the rows in place, so that a row's button keeps the focus. */
 function renderSubscriptions() {
 	const list = el('subscriptions');
 	const rows = new Map([...list.children].map((row) => [row.dataset.channel, row]));
@@ -508,7 +508,7 @@ function renderSubscriptions() {
 	for (const row of rows.values()) row.remove();
 	const names = [...client.channels.keys()];
 	el('no-subscriptions').hidden = names.length > 0;
-	// The address remembers the channels: for a reload, and for the second tab.
+	// The URL keeps the channels for a reload and for the second tab.
 	const hash = names.length ? `#${names.join('&')}` : '';
 	if (location.hash !== hash) history.replaceState(null, '', hash || location.pathname);
 	el('second-tab').href = location.pathname + (hash || '#hello');
@@ -534,8 +534,8 @@ function renderKind() {
 	el('kind-hint').textContent = t(`hint${kind && `-${kind}`}`);
 }
 
-/** Says something under a form; `field` is the culprit, if there is one. */
-function tell(note, text, tone, field) {
+/** Shows a message below a form and marks the invalid `field`, if any. */
+function showMessage(note, text, tone, field) {
 	for (const input of el(note).closest('form').elements) {
 		input.ariaInvalid = input === field ? 'true' : null;
 	}
@@ -549,18 +549,18 @@ function subscribe(event) {
 	event.preventDefault();
 	const field = el('channel-input');
 	const name = field.value.trim();
-	if (!validChannel(name)) return tell('channel-problem', t('badChannel'), 'bad', field);
-	tell('channel-problem', '', '');
+	if (!validChannel(name)) return showMessage('channel-problem', t('badChannel'), 'bad', field);
+	showMessage('channel-problem', '', '');
 	el('event-channel').value = name;
 	client.subscribe(name, me());
 }
 
-/** The event in the form, or null after telling the user what is wrong with it. */
+/** Returns the event in the form, or shows what is wrong with it. */
 function readEvent() {
 	const [channel, name, data] =
 		['event-channel', 'event-name', 'event-data'].map((id) => el(id).value.trim());
 	const wrong = (id, text) => {
-		tell('send-note', text, 'bad', el(id));
+		showMessage('send-note', text, 'bad', el(id));
 		el(id).focus();
 	};
 	if (!validChannel(channel)) return wrong('event-channel', t('badChannel'));
@@ -579,15 +579,15 @@ async function send(submit) {
 	const { channel, name, data } = event;
 	log.add('out', { channel, event: name, data });
 	const sent = { channel, name, data, at: performance.now() };
-	travelling.push(sent);
+	inFlight.push(sent);
 	try {
 		await post('events', { name, channel, data });
 		const here = client.channels.get(channel)?.state === 'subscribed';
-		tell('send-note', t(here ? 'sent' : 'sentElsewhere', { channel }), here ? 'good' : '');
+		showMessage('send-note', t(here ? 'sent' : 'sentElsewhere', { channel }), here ? 'good' : '');
 	} catch (error) {
-		travelling = travelling.filter((other) => other !== sent);
+		inFlight = inFlight.filter((other) => other !== sent);
 		log.add('error', { key: 'rejected', channel, data: error.message });
-		tell('send-note', error.message, 'bad');
+		showMessage('send-note', error.message, 'bad');
 	}
 }
 
@@ -597,7 +597,7 @@ function whisper() {
 	const name = event.name.startsWith('client-') ? event.name : `client-${event.name}`;
 	client.whisper(event.channel, name, event.value);
 	log.add('out', { channel: event.channel, event: name, data: event.data });
-	tell('send-note', t('whispered'), 'good');
+	showMessage('send-note', t('whispered'), 'good');
 }
 
 function checkJson() {
@@ -607,7 +607,7 @@ function checkJson() {
 	} catch (error) {
 		problem = t('badJson', { reason: error.message });
 	}
-	tell('send-note', problem, 'bad', problem && el('event-data'));
+	showMessage('send-note', problem, 'bad', problem && el('event-data'));
 	renderSnippet();
 }
 
@@ -615,7 +615,7 @@ function checkJson() {
 
 const q = JSON.stringify;
 
-/** A JSON value written in PHP: other brackets, and a dollar sign that is no variable. */
+/** Converts a JSON value to PHP syntax: array brackets, and escaped dollar signs. */
 const php = (value) => q(value).replace(/"(?:[^"\\]|\\.)*"|[{}:,]/g, (token) =>
 	({ '{': '[', '}': ']', ':': ' => ', ',': ', ' })[token] ?? token.replaceAll('$', '\\$'));
 
@@ -671,11 +671,11 @@ function renderSnippet() {
 		channel: el('event-channel').value.trim(), name: el('event-name').value.trim(),
 		value: decode(el('event-data').value),
 	})[el('snippets').querySelector(':checked').value];
-	// Its library cannot send to a path.
+	// Pusher's Node.js library doesn't support a path.
 	el('node').hidden = path !== '';
 }
 
-// The old command: plain HTTP hosts have no clipboard API. Should it fail, the text is selected.
+// execCommand, because the clipboard API needs HTTPS. If it fails, the text stays selected.
 function copy() {
 	getSelection().selectAllChildren(el('snippet'));
 	el('copy').textContent = t(document.execCommand('copy') ? 'copied' : 'copy');
@@ -690,8 +690,8 @@ function translate() {
 	for (const node of document.querySelectorAll('[data-t]')) node.textContent = t(node.dataset.t);
 	el('filter').ariaLabel = el('filter').placeholder = t('filter');
 	el('language').value = language;
-	tell('send-note', '', '');
-	tell('channel-problem', '', '');
+	showMessage('send-note', '', '');
+	showMessage('channel-problem', '', '');
 	renderKind();
 	log.render();
 	render();

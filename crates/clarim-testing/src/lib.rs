@@ -11,7 +11,11 @@ mod program;
 mod proxy;
 mod redis;
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -22,25 +26,46 @@ pub use program::Program;
 pub use proxy::Proxy;
 pub use redis::{RedisCluster, Sentinels, redis, redis_guarded, redis_with};
 
-/// A port that was free a moment ago. It is low enough for Redis Cluster, whose servers have a second port
-/// above the first, and below those that the system gives to outgoing connections.
+/// Ports of [`free_port`]: below those that the system gives to outgoing connections.
+const PORTS: Range<u16> = 10_000..19_000;
+/// A server of Redis Cluster has a second port, as much above its first.
+const CLUSTER_BUS: u16 = 10_000;
+
+/// A port that no other test gets, also if its server is restarted: the UDP port of the same number stays bound
+/// until this process ends. The tests in `e2e` do the same.
 ///
 /// # Panics
 /// If no port is free.
 #[must_use]
 pub fn free_port() -> u16 {
-    use std::sync::atomic::{AtomicU16, Ordering};
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Tests of several processes run at once: each begins somewhere else.
-    let start = 10_000 + (std::process::id() % 1_000) as u16 * 12;
-    for _ in 0..12_000 {
-        let port = 10_000 + (start - 10_000 + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+    static RESERVED: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
+    // Each process begins somewhere else, and finds a free port soon.
+    let start = (std::process::id() * 12) as u16;
+    for _ in PORTS {
+        let offset = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + offset % (PORTS.end - PORTS.start);
+        let Ok(twin) = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)) else { continue };
         let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-        if is_free(port) && is_free(port + 10_000) {
+        if is_free(port) && is_free(port + CLUSTER_BUS) {
+            RESERVED.lock().unwrap().push(twin);
             return port;
         }
     }
     panic!("no port is free");
+}
+
+/// Path to an example of the package that is tested. Cargo builds examples together with tests.
+///
+/// # Panics
+/// If it has not been built, as with `cargo test --test NAME`.
+#[must_use]
+pub fn example(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let folder = tests.parent().and_then(Path::parent).expect("tests are in target/PROFILE/deps");
+    let program = folder.join("examples").join(name);
+    assert!(program.exists(), "not built: cargo build --workspace --examples");
+    program
 }
 
 /// Waits until `it` is true.

@@ -5,15 +5,15 @@ import { inBrowser } from './lifetime.js';
 import { listenToEach, type Unbind } from './listeners.js';
 import { hold, type ChannelKind, type ChannelKinds } from './subscriptions.js';
 
-/** A channel's name without its prefix. While there is none (nobody is logged in yet), nothing is joined. */
+/** A channel name without its prefix. With `null` (for example before the login) there is no subscription. */
 export type ChannelName = MaybeRefOrGetter<string | null | undefined | false | 0>;
 
-/** Echo's channel; `null` before the component is mounted, on the server, and while there is no name. */
+/** Echo's channel. `null` before the component is mounted, on the server, and while the name is `null`. */
 export type ChannelRef<C> = Readonly<ShallowRef<C | null>>;
 
 /**
- * Holds the channel called `name` for as long as the component lives. `attach` listens to each channel that
- * the name comes to mean, and returns how that ends.
+ * Holds the channel `name` until the component is unmounted. `attach` runs for each channel that the name
+ * changes to, and returns the clean-up function.
  */
 export function followChannel<K extends ChannelKind>(
 	composable: string, kind: K, name: ChannelName, attach: (channel: ChannelKinds[K]) => Unbind[],
@@ -36,14 +36,14 @@ export function followChannel<K extends ChannelKind>(
 	return channel;
 }
 
-/** Joins a public channel and listens to `events`. */
+/** Subscribes to a public channel and listens to `events`. */
 export function useChannel<E extends object = DeclaredEvents>(
 	name: ChannelName, events: EventHandlers<NoInfer<E>> = {},
 ): ChannelRef<PublicChannel> {
 	return followChannel('useChannel', 'public', name, (channel) => listenToEach(channel, events));
 }
 
-/** Joins a private channel and listens to `events`. */
+/** Subscribes to a private channel and listens to `events`. */
 export function usePrivateChannel<E extends object = DeclaredEvents>(
 	name: ChannelName, events: EventHandlers<NoInfer<E>> = {},
 ): ChannelRef<PrivateChannel> {
@@ -51,8 +51,8 @@ export function usePrivateChannel<E extends object = DeclaredEvents>(
 }
 
 /**
- * Joins a private channel whose events are encrypted from end to end, and listens to `events`. pusher-js
- * decrypts them if it has TweetNaCl: `app.use(ClarimVue, { nacl })`.
+ * Subscribes to an end-to-end encrypted private channel and listens to `events`. pusher-js needs TweetNaCl to
+ * decrypt them: `app.use(ClarimVue, { nacl })`.
  */
 export function useEncryptedChannel<E extends object = DeclaredEvents>(
 	name: ChannelName, events: EventHandlers<NoInfer<E>> = {},

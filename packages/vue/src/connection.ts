@@ -3,11 +3,11 @@ import { echoSource } from './echo.js';
 import { inBrowser } from './lifetime.js';
 import { bind } from './listeners.js';
 
-/** pusher-js's names. */
+/** Connection states, as named by pusher-js. */
 export type ConnectionState =
 	| 'initialized' | 'connecting' | 'connected' | 'unavailable' | 'failed' | 'disconnected';
 
-/** The state of the connection, for an indicator. */
+/** Returns the connection state, for an indicator. */
 export function useWebSocketStatus(): {
 	isConnected: ComputedRef<boolean>;
 	connectionState: Readonly<Ref<ConnectionState>>;

@@ -2,10 +2,10 @@ import Echo, { type Broadcaster, type EchoOptions } from 'laravel-echo';
 import Pusher from 'pusher-js';
 import { hasInjectionContext, inject, type App, type InjectionKey, type Plugin } from 'vue';
 
-/** Laravel Echo over pusher-js. */
+/** Laravel Echo on pusher-js. */
 export type PusherEcho = Echo<'reverb'>;
 
-/** Any Echo that may be handed in: they differ in their options only. */
+/** Any accepted Echo instance. The types differ only in their options. */
 export type AnyEcho = PusherEcho | Echo<'pusher'> | Echo<'ably'> | Echo<'null'>;
 
 export type PublicChannel = Broadcaster['reverb']['public'];
@@ -13,7 +13,7 @@ export type PrivateChannel = Broadcaster['reverb']['private'];
 export type EncryptedChannel = Broadcaster['reverb']['encrypted'];
 export type PresenceChannel = Broadcaster['reverb']['presence'];
 
-/** Where the server is. What is missing comes from `VITE_REVERB_APP_KEY`, `_HOST`, `_PORT` and `_SCHEME`. */
+/** Address of the server. Missing values come from `VITE_REVERB_APP_KEY`, `_HOST`, `_PORT` and `_SCHEME`. */
 export interface ServerAddress {
 	key?: string;
 	host?: string;
@@ -22,11 +22,12 @@ export interface ServerAddress {
 }
 
 /**
- * For `app.use(ClarimVue, options)`: an Echo, or what one is made with (any option of Echo and pusher-js).
+ * Options of `app.use(ClarimVue, options)`: an Echo instance, or the options to create one (all options of Echo
+ * and pusher-js).
  */
 export type ClarimVueOptions =
 	| {
-		/** An instance, or a function that makes one when it is first needed: never on the server. */
+		/** An instance, or a function that creates one on first use. Never called on the server. */
 		echo: AnyEcho | (() => AnyEcho);
 	}
 	| (ServerAddress & Partial<EchoOptions<'reverb'>>);
@@ -35,18 +36,18 @@ type Source = () => PusherEcho;
 
 const SOURCE: InjectionKey<Source> = Symbol('@clarim/vue');
 
-/** For those who ask outside of an application: the last one installed, or the defaults. */
+/** Used outside of an application: the last installed source, or the defaults. */
 let fallback: Source | undefined;
 
-/** Whether there is a browser: on the server nothing connects. */
+/** Whether this runs in a browser. On the server nothing connects. */
 export const isBrowser = (): boolean => typeof window !== 'undefined';
 
 function environment(): Record<string, string | undefined> {
-	// Vite puts the variables here, in development and in the build. Elsewhere there is nothing.
+	// Set by Vite, in development and in the build. Undefined elsewhere.
 	return import.meta.env ?? {};
 }
 
-/** Makes an Echo for a Reverb-compatible server, from options and `VITE_REVERB_*`. */
+/** Creates an Echo instance for a Reverb-compatible server from options and `VITE_REVERB_*`. */
 export function createEcho(options: ServerAddress & Partial<EchoOptions<'reverb'>> = {}): PusherEcho {
 	const env = environment();
 	const { key = env.VITE_REVERB_APP_KEY, host, port, scheme, ...more } = options;
@@ -67,10 +68,10 @@ export function createEcho(options: ServerAddress & Partial<EchoOptions<'reverb'
 	} as EchoOptions<'reverb'>);
 }
 
-/** The global that Laravel's `bootstrap.js` makes, or one from the environment. */
+/** Returns the global Echo that Laravel's `bootstrap.js` creates, or one from the environment. */
 const byDefault: Source = once(() => {
 	const { Echo: global } = window as { Echo?: PusherEcho };
-	// A function is Echo's class, which its script for pages without a bundler leaves there.
+	// Echo's script for pages without a bundler leaves its class here; that is not an instance.
 	return typeof global === 'object' ? global : createEcho();
 });
 
@@ -79,7 +80,7 @@ function once(make: Source): Source & { made?: PusherEcho } {
 	return source;
 }
 
-/** Says where the composables get their Echo from. Without it they use `window.Echo`, or `VITE_REVERB_*`. */
+/** Sets the Echo instance of the composables. Without it they use `window.Echo` or `VITE_REVERB_*`. */
 export const ClarimVue: Plugin<[options?: ClarimVueOptions]> = {
 	install(app: App, options: ClarimVueOptions = {}) {
 		const given = 'echo' in options ? options.echo : undefined;
@@ -88,23 +89,23 @@ export const ClarimVue: Plugin<[options?: ClarimVueOptions]> = {
 			return (given as PusherEcho | undefined) ?? createEcho(options as ServerAddress);
 		});
 		app.provide(SOURCE, source);
-		// On the server many applications live in one process: nothing may pass from one to another.
+		// On the server one process serves many applications, so there must be no shared state.
 		if (!isBrowser()) return;
 		fallback = source;
 		app.onUnmount(() => {
 			if (fallback === source) fallback = undefined;
-			// An Echo that was handed in has an owner.
+			// The caller owns an Echo that was passed in.
 			if (!given) source.made?.disconnect();
 		});
 	},
 };
 
-/** Found in `setup`, asked when there is a browser. */
+/** Looks up the source in `setup`; the returned function is called in the browser. */
 export function echoSource(): Source {
 	return (hasInjectionContext() ? inject(SOURCE, undefined) : undefined) ?? fallback ?? byDefault;
 }
 
-/** The Echo that the composables use, for what they don't cover (`socketId()`); `null` on the server. */
+/** Returns the Echo instance of the composables, for other features (`socketId()`). `null` on the server. */
 export function useEcho(): PusherEcho | null {
 	const source = echoSource();
 	return isBrowser() ? source() : null;

@@ -1,4 +1,4 @@
-// What Vite adds, told here so that users of the package need not have Vite's types.
+// Vite's `import.meta.env`, declared here so that users of the package don't need Vite's types.
 interface ImportMeta {
 	readonly env?: Record<string, string | undefined>;
 }

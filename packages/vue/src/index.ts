@@ -1,4 +1,4 @@
-// `export *`, as only so can an application add to the interface.
+// `export *`, because module augmentation of the interface works only with it.
 export * from './events.js';
 
 export { ClarimVue, createEcho, useEcho } from './echo.js';

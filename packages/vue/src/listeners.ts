@@ -1,9 +1,9 @@
-/** Takes a listener away again. */
+/** Removes a listener. */
 export type Unbind = () => void;
 
 type Callback = (...args: any[]) => void;
 
-/** pusher-js's emitters: a connection, a channel, the user. */
+/** An event emitter of pusher-js: a connection, a channel or the user. */
 export interface Emitter {
 	bind(event: string, callback: Callback): unknown;
 	unbind(event: string, callback: Callback): unknown;
@@ -15,9 +15,9 @@ interface Listenable {
 }
 
 /**
- * A function of its own for each listener: pusher-js removes by identity, so that of two components that
- * listen with the same function, the first to go would take the other's listener along. And it goes on
- * calling those who were there when the event came.
+ * Wraps each listener in its own function. pusher-js removes listeners by identity: if two components used the
+ * same function, the first to be unmounted would remove both listeners. Also, pusher-js keeps calling the
+ * listeners that were registered when the event arrived, even removed ones.
  */
 function own(callback: Callback): { listener: Callback; end: () => void } {
 	let ended = false;
@@ -31,7 +31,7 @@ function own(callback: Callback): { listener: Callback; end: () => void } {
 	};
 }
 
-/** Listens under pusher-js's own name of an event. */
+/** Listens to an event by its pusher-js name. */
 export function bind(emitter: Emitter | undefined, event: string, callback: Callback): Unbind {
 	const { listener, end } = own(callback);
 	emitter?.bind(event, listener);
@@ -41,7 +41,7 @@ export function bind(emitter: Emitter | undefined, event: string, callback: Call
 	};
 }
 
-/** Listens under Echo's name of an event (`.as.it.is`, or in Echo's namespace). */
+/** Listens to an event by its Echo name (`.exact.name`, or a name in Echo's namespace). */
 export function listen(channel: Listenable, event: string, callback: Callback): Unbind {
 	const { listener, end } = own(callback);
 	channel.listen(event, listener);
@@ -51,7 +51,7 @@ export function listen(channel: Listenable, event: string, callback: Callback): 
 	};
 }
 
-/** Listens to all of them. */
+/** Listens to all given events. */
 export function listenToEach(channel: Listenable, handlers: object): Unbind[] {
 	return Object.entries(handlers)
 		.filter(([, callback]) => typeof callback === 'function')

@@ -6,8 +6,8 @@ import { inBrowser } from './lifetime.js';
 import { useSubscription } from './subscription.js';
 
 /**
- * Calls `load` each time the channel has been joined, so that nothing falls between the backend's answer and
- * what is pushed; once, too, if it cannot be joined, as what is stored can be shown all the same.
+ * Calls `load` after each subscription, so that there is no gap between the backend's response and pushed events.
+ * If the subscription fails, it also calls `load` once, because stored data can be shown all the same.
  */
 export function loadWhenJoined(channel: ChannelRef<PublicChannel>, load: () => void): void {
 	const { isSubscribed, error } = useSubscription(channel);

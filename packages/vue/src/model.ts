@@ -5,40 +5,40 @@ import { inBrowser } from './lifetime.js';
 import { listen } from './listeners.js';
 import { loadWhenJoined } from './load.js';
 
-/** What Laravel broadcasts of a model. */
+/** The model events that Laravel broadcasts. */
 export type ModelEvent = 'Created' | 'Updated' | 'Trashed' | 'Restored' | 'Deleted';
 
 export interface ModelOptions<T> {
 	/**
-	 * Asks the backend for the model: when its channel is joined, so for each new id, and again after the
-	 * connection was lost.
+	 * Loads the model from the backend. Called after each subscription: for each new id, and after a lost
+	 * connection.
 	 */
 	load?: (id: string) => Promise<T | null>;
-	/** Called with the model as it is after the event. */
+	/** Called with the model after the event. */
 	events?: { [Event in ModelEvent]?: (model: T) => void };
 }
 
 /**
- * A record that stays as it is in the database, by what is broadcast of it (`BroadcastsEvents`): the channel
- * `App.Models.Order.7`, the events `.OrderUpdated`, `.OrderDeleted`, ….
+ * Keeps a record in sync with the database through its broadcasts (`BroadcastsEvents`): the events
+ * `.OrderUpdated`, `.OrderDeleted`, … on the channel `App.Models.Order.7`.
  */
 export function useModel<T extends object>(
-	/** Its class, `App.Models.Order`. */
+	/** The model's class, `App.Models.Order`. */
 	name: string,
 	id: MaybeRefOrGetter<string | number | null | undefined>,
 	options: ModelOptions<T> = {},
 ): {
 	channel: ChannelRef<PrivateChannel>;
-	/** `null` until it is known, and when it is deleted. You may set it to what you have at hand. */
+	/** `null` until it is loaded, and after it is deleted. You may set an initial value. */
 	model: ShallowRef<T | null>;
-	/** Why the last `load` failed. */
+	/** Error of the last `load`. */
 	error: Readonly<ShallowRef<unknown>>;
 } {
 	const dotted = name.replaceAll('\\', '.');
 	const base = dotted.slice(dotted.lastIndexOf('.') + 1);
 	const model = shallowRef(null) as ShallowRef<T | null>;
 	const error = shallowRef<unknown>(null);
-	/** Counts what is newer than an answer of the backend that is still on its way. */
+	/** Version counter: a response of the backend is discarded if the version has changed since the request. */
 	let changes = 0;
 
 	const current = (): string | null => {
@@ -69,7 +69,7 @@ export function useModel<T extends object>(
 		const value = current();
 		return value === null ? null : `${dotted}.${value}`;
 	});
-	// At once, so that what is set after the id stays.
+	// Synchronously, so that a value set right after the id is kept.
 	watch(current, () => {
 		changes += 1;
 		model.value = null;

@@ -5,7 +5,7 @@ import { inBrowser } from './lifetime.js';
 import { listen } from './listeners.js';
 import { loadWhenJoined } from './load.js';
 
-/** A notification as it is pushed, and as Laravel's and Clarim's tables of them have it. */
+/** A notification as pushed and as stored in the notification tables of Laravel and Clarim. */
 export type Notification<T extends object = Record<string, unknown>> = T & {
 	id: string;
 	type: string;
@@ -14,45 +14,45 @@ export type Notification<T extends object = Record<string, unknown>> = T & {
 
 export interface NotificationOptions<T extends object> {
 	/**
-	 * Asks the backend for those it has stored, the newest first: when the channel is joined, so again after
-	 * the connection was lost.
+	 * Loads the stored notifications from the backend, newest first. Called after each subscription, so also
+	 * after a lost connection.
 	 */
 	load?: () => Promise<readonly Notification<T>[]>;
-	/** Tells the backend that these are read. If it fails they are unread again. */
+	/** Marks notifications as read in the backend. If it fails, they become unread again. */
 	save?: (ids: string[]) => Promise<unknown>;
-	/** For each that is pushed, once: show a toast. */
+	/** Called once per pushed notification, for example to show a toast. */
 	onNotification?: (notification: Notification<T>) => void;
-	/** The event's name, if it is not that of Laravel's notifications. */
+	/** Event name. Default: the one of Laravel's notifications. */
 	event?: string;
-	/** So many are kept. 100. */
+	/** Maximum number of notifications to keep. Default: 100. */
 	limit?: number;
 }
 
-/** The notifications of a user (`App.Models.User.7`): those stored and those pushed, each once. */
+/** Returns the notifications of a user (`App.Models.User.7`), stored and pushed, without duplicates. */
 export function useNotifications<T extends object = Record<string, unknown>>(
 	name: ChannelName, options: NotificationOptions<T> = {},
 ): {
 	channel: ChannelRef<PrivateChannel>;
-	/** The newest first. */
+	/** Newest first. */
 	notifications: Readonly<ShallowRef<readonly Notification<T>[]>>;
-	/** How many of them are unread. */
+	/** Number of unread notifications. */
 	unread: ComputedRef<number>;
-	/** Marks as read, here at once and then at the backend (`save`). */
+	/** Marks as read, first here and then in the backend (`save`). */
 	markRead: (ids: string | string[]) => Promise<void>;
 	markAllRead: () => Promise<void>;
-	/** Marks as read here only: it was read in another tab. */
+	/** Marks as read only here, for notifications that were read in another tab. */
 	setRead: (ids: string[]) => void;
-	/** Asks the backend again. */
+	/** Loads again from the backend. */
 	reload: () => Promise<void>;
 	isLoading: Readonly<Ref<boolean>>;
-	/** Why the last `load` failed. */
+	/** Error of the last `load`. */
 	error: Readonly<ShallowRef<unknown>>;
 } {
 	const { load, save, onNotification, event, limit = 100 } = options;
 	const notifications = shallowRef<readonly Notification<T>[]>([]);
 	const isLoading = ref(false);
 	const error = shallowRef<unknown>(null);
-	/** Counts what makes an answer of the backend too late: another user, or a newer question. */
+	/** Version counter: a response is discarded after a change of user or a newer request. */
 	let asked = 0;
 
 	const keep = (all: readonly Notification<T>[]): void => {
@@ -77,7 +77,7 @@ export function useNotifications<T extends object = Record<string, unknown>>(
 	}
 
 	function push(notification: Notification<T>): void {
-		// It was in the answer of the backend already.
+		// The backend's response already contained it.
 		if (notifications.value.some(({ id }) => id === notification.id)) return;
 		keep([{ ...notification, read_at: notification.read_at ?? null }, ...notifications.value]);
 		onNotification?.(notification);
@@ -137,7 +137,7 @@ export function useNotifications<T extends object = Record<string, unknown>>(
 }
 
 /**
- * The backend's list, between those that were pushed while it was on its way and those that it doesn't reach.
+ * Merges the backend's list with the notifications pushed during the request and with older ones below the list.
  */
 function merge<T extends object>(
 	stored: readonly Notification<T>[], here: readonly Notification<T>[], before: ReadonlySet<string>,
@@ -147,7 +147,7 @@ function merge<T extends object>(
 	const others = here.filter(({ id }) => !ids.has(id));
 	return [
 		...others.filter(({ id }) => !before.has(id)),
-		// What was read here while the answer was on its way is read.
+		// Keeps notifications read that were marked as read during the request.
 		...stored.map((notification) => ({
 			...notification, read_at: notification.read_at ?? known.get(notification.id)?.read_at ?? null,
 		})),

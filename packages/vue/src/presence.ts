@@ -4,11 +4,11 @@ import type { PresenceChannel } from './echo.js';
 import type { DeclaredEvents, EventHandlers } from './events.js';
 import { bind, listenToEach } from './listeners.js';
 
-/** What is known of a member as long as nothing is said about it. */
+/** The default type of a member's information. */
 export type AnyMember = Record<string, any>;
 
 export interface PresenceHandlers<M, E extends object = DeclaredEvents> {
-	/** Everybody who is there, each time the channel has been joined (after a lost connection too). */
+	/** All members. Called after each subscription, so also after a lost connection. */
 	here?: (users: M[]) => void;
 	joining?: (user: M) => void;
 	leaving?: (user: M) => void;
@@ -16,19 +16,19 @@ export interface PresenceHandlers<M, E extends object = DeclaredEvents> {
 }
 
 interface Member {
-	/** A string in the list, and whatever the application signed (often a number) where one comes or goes. */
+	/** A string in the member list; in joins and leaves the type that the application signed, often a number. */
 	id: unknown;
 	info?: unknown;
 }
 
-/** Joins a presence channel, listens to `handlers.events`, and keeps the list of who is there. */
+/** Subscribes to a presence channel, listens to `handlers.events`, and maintains the list of members. */
 export function usePresenceChannel<M = AnyMember, E extends object = DeclaredEvents>(
 	name: ChannelName, handlers: PresenceHandlers<M, E> = {},
 ): { channel: ChannelRef<PresenceChannel>; users: Readonly<ShallowRef<readonly M[]>> } {
 	const users = shallowRef<readonly M[]>([]);
 
 	const channel = followChannel('usePresenceChannel', 'presence', name, (joined) => {
-		// By the id of the protocol: what the application tells of a member need not have one.
+		// By the protocol's user id: the application's member information may not contain an id.
 		const members = new Map<string, M>();
 		const show = (): void => {
 			users.value = [...members.values()];
@@ -65,7 +65,7 @@ export function usePresenceChannel<M = AnyMember, E extends object = DeclaredEve
 				users.value = [];
 			},
 		];
-		// Another component has joined before, and its welcome won't come again.
+		// Another component has already subscribed, and `subscription_succeeded` is not sent again.
 		if (subscription?.subscribed) here(subscription.members);
 		return unbinds;
 	});

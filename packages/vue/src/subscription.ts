@@ -4,27 +4,27 @@ import type { PublicChannel } from './echo.js';
 import { inBrowser } from './lifetime.js';
 import { bind } from './listeners.js';
 
-/** Why a channel could not be joined. */
+/** Error of a rejected subscription. */
 export interface SubscriptionError {
 	type: string;
 	error: string;
-	/** Of the application's answer: 403 if it refused. */
+	/** HTTP status of the application's response: 403 if it denied access. */
 	status?: number;
 }
 
-/** The time in which this browser heard nothing. */
+/** A gap in which the browser received nothing. */
 export interface Gap {
 	/**
-	 * When something was heard last, by this browser's clock: a lost connection is noticed later than it is
-	 * lost.
+	 * Time of the last received message, by the browser's clock. The connection may have been lost long before
+	 * that was noticed.
 	 */
 	since: Date;
 }
 
 /**
- * How it stands with a channel that another composable has joined. `onResubscribed` is called when the
- * channel is joined again after the connection was lost: now ask the backend what was missed. Whatever is
- * sent from this moment on arrives, so that nothing falls between the two.
+ * Returns the subscription state of another composable's channel. `onResubscribed` is called when the channel
+ * is resubscribed after a lost connection. Fetch the missed events there: later ones arrive over the channel, so
+ * there is no gap.
  */
 export function useSubscription(
 	channel: ChannelRef<PublicChannel>, onResubscribed?: (gap: Gap) => void,
@@ -38,7 +38,7 @@ export function useSubscription(
 			const { subscription, pusher: { connection } } = joined;
 			isSubscribed.value = subscription.subscribed;
 			let heard = Date.now();
-			/** Set while what is sent does not arrive here, though it did before. */
+			/** Set while a subscription that succeeded before is interrupted. */
 			let since: Date | undefined;
 			const lost = (): void => {
 				if (isSubscribed.value) since = new Date(heard);

@@ -1,4 +1,4 @@
-// Who holds which channel. A channel is joined for the first who asks and left after the last.
+// Reference counts of channels: subscribes for the first holder, unsubscribes after the last one.
 
 import type { EncryptedChannel, PresenceChannel, PrivateChannel, PublicChannel, PusherEcho } from './echo.js';
 import { bind, type Unbind } from './listeners.js';
@@ -24,15 +24,15 @@ const KINDS = {
 
 interface Entry {
 	echo: PusherEcho;
-	/** As on the wire. */
+	/** With its prefix, as on the wire. */
 	name: string;
 	channel: PublicChannel;
 	holders: number;
-	/** Whether it was there before us: then whoever joined it leaves it. */
+	/** Whether the application subscribed to it itself; then we don't unsubscribe. */
 	borrowed: boolean;
 }
 
-/** A channel held until `release`. */
+/** A channel that is held until `release`. */
 export interface Lease<C> {
 	channel: C;
 	release: () => void;
@@ -42,7 +42,7 @@ const entries = new WeakMap<PusherEcho, Map<string, Entry>>();
 
 const inEcho = (echo: PusherEcho, name: string): unknown => echo.connector.channels[name];
 
-/** Joins, or joins in. */
+/** Subscribes to the channel, or shares an existing subscription. */
 export function hold<K extends ChannelKind>(echo: PusherEcho, kind: K, name: string): Lease<ChannelKinds[K]> {
 	const entry = find(echo, kind, name);
 	entry.holders += 1;
@@ -53,7 +53,7 @@ export function hold<K extends ChannelKind>(echo: PusherEcho, kind: K, name: str
 			if (!held) return;
 			held = false;
 			entry.holders -= 1;
-			// Not at once: when one page takes the other's place, the next holder comes in this very moment.
+			// Deferred: when one page replaces another, the next holder arrives in the same tick.
 			if (entry.holders === 0) queueMicrotask(() => leaveIfUnused(entry));
 		},
 	};
@@ -66,10 +66,10 @@ function find(echo: PusherEcho, kind: ChannelKind, shortName: string): Entry {
 	if (!ofEcho) entries.set(echo, ofEcho = new Map());
 
 	const known = ofEcho.get(name);
-	// Somebody may have left it behind our back, with Echo.leave(): then it is joined anew.
+	// The application may have called Echo.leave(): then subscribe again.
 	if (known && inEcho(echo, name) === known.channel) {
 		const { subscription } = known.channel;
-		// It was refused once. Who asks again may have become somebody who is allowed.
+		// The subscription was rejected. Try again: the user may have been authorized since.
 		if (!subscription.subscribed && !subscription.subscriptionPending) known.channel.subscribe();
 		return known;
 	}
@@ -91,9 +91,9 @@ function leaveIfUnused(entry: Entry): void {
 }
 
 /**
- * pusher-js only marks a subscription as cancelled that is still on its way; if the server refuses it, or the
- * connection breaks, the mark is lost and the channel is subscribed to again with the next connection, for
- * nobody.
+ * Waits until a pending subscription has been accepted or rejected. pusher-js only marks a pending subscription
+ * as cancelled. If the server rejects it or the connection breaks, the mark is lost, and pusher-js would
+ * resubscribe on the next connection although no component uses the channel.
  */
 function whenSettled({ echo, channel }: Entry, then: () => void): void {
 	const { subscription } = channel;

@@ -8,10 +8,10 @@ import { inBrowser } from './lifetime.js';
 import { bind, type Unbind } from './listeners.js';
 import type { SubscriptionError } from './subscription.js';
 
-/** The user as the application signed them in. */
+/** The signed-in user. */
 export interface SignedInUser {
 	id: string;
-	/** What the application says of them. */
+	/** User information provided by the application. */
 	user_info?: unknown;
 	watchlist?: string[];
 }
@@ -21,27 +21,27 @@ interface Watched {
 }
 
 export interface UserOptions<E extends object = DeclaredEvents> {
-	/** Signs in when it is, or becomes, true. By default at once. */
+	/** Signs in when this is or becomes true. Default: immediately. */
 	when?: MaybeRefOrGetter<boolean>;
-	/** What the backend sends to this user, wherever they are connected. */
+	/** Events that the backend sends to all connections of this user. */
 	events?: EventHandlers<NoInfer<E>>;
-	/** Somebody on the user's watchlist has come. */
+	/** Called when users of the watchlist come online. */
 	online?: (userIds: string[]) => void;
-	/** Somebody on the user's watchlist has gone. */
+	/** Called when users of the watchlist go offline. */
 	offline?: (userIds: string[]) => void;
 }
 
 /**
- * Signs the connection in as a user: then the backend can send to that user, and the watchlist tells who is
- * there.
+ * Signs the connection in as a user. The backend can then send events to that user, and the watchlist reports
+ * online users.
  */
 export function useUser<E extends object = DeclaredEvents>(options: UserOptions<E> = {}): {
-	/** `null` while nobody is signed in. */
+	/** `null` while no user is signed in. */
 	user: Readonly<ShallowRef<SignedInUser | null>>;
 	isSignedIn: Readonly<Ref<boolean>>;
-	/** Why the application refused. */
+	/** Error of a rejected sign-in. */
 	error: Readonly<ShallowRef<SubscriptionError | null>>;
-	/** Signs in, or tries again after a refusal. pusher-js itself signs in again after a lost connection. */
+	/** Signs in, or retries after a rejection. After a lost connection pusher-js signs in again by itself. */
 	signIn: () => void;
 } {
 	const user = shallowRef<SignedInUser | null>(null);
@@ -52,7 +52,7 @@ export function useUser<E extends object = DeclaredEvents>(options: UserOptions<
 	function signIn(): void {
 		const pusher = typeof window === 'undefined' ? undefined : echo().connector.pusher;
 		if (!pusher) return;
-		// pusher-js asks once in its life, and takes a refusal for good.
+		// pusher-js asks only once and treats a rejection as final.
 		if (error.value) pusher.user.signin_requested = false;
 		pusher.signin();
 	}
@@ -67,7 +67,7 @@ export function useUser<E extends object = DeclaredEvents>(options: UserOptions<
 		};
 		show();
 		const unbinds = [
-			// Not the event of that name on the client, which comes before pusher-js has looked at it.
+			// Not the client's event of the same name, which fires before pusher-js has processed the message.
 			bind(pusher.connection, 'message', ({ event }: { event: string }) => {
 				if (event === 'pusher:signin_success') show();
 			}),
@@ -92,7 +92,7 @@ export function useUser<E extends object = DeclaredEvents>(options: UserOptions<
 	return { user, isSignedIn: readonly(isSignedIn), error, signIn };
 }
 
-/** pusher-js's user knows nothing of Echo's names of events, which the backend uses here as on channels. */
+/** Translates Echo's event names, which pusher-js's user object doesn't know. */
 function listenToUser({ connector }: PusherEcho, handlers: object): Unbind[] {
 	const names = new EventFormatter(connector.options.namespace);
 	return Object.entries(handlers).map(([event, callback]) =>

@@ -5,62 +5,62 @@ import { inBrowser } from './lifetime.js';
 import { bind, listen } from './listeners.js';
 
 export interface WhisperOptions<T> {
-	/** Whispers at most once in so many milliseconds. 1000; 0 for each. */
+	/** Minimum time between two whispers in ms. Default: 1000; 0: no throttling. */
 	throttle?: number;
 	/**
-	 * Whether the last of what was held back is sent when its time has come: for positions, where the last one
-	 * counts. Not for "is typing", which would come after the message.
+	 * Whether to send the last throttled whisper after the throttle time. Useful for positions, where the last
+	 * value matters. Not for typing indicators, which would arrive after the message.
 	 */
 	trailing?: boolean;
-	/** Forgets what somebody whispered after so many milliseconds without a new whisper. 2000; 0 for never. */
+	/** Time in ms until a user's last whisper is removed from `recent`. Default: 2000; 0: never. */
 	expiry?: number;
 	/**
-	 * Who whispers: of each, only the last is kept. On a presence channel the server says who it is (`userId`),
-	 * on others a payload that is always the same stands for its sender, if you say nothing else.
+	 * Key of the sender; only the last whisper per sender is kept. Default: the user id reported by the server on
+	 * presence channels, the payload on private channels.
 	 */
 	key?: (payload: T, userId?: string) => unknown;
 	onWhisper?: (payload: T, userId?: string) => void;
 }
 
 /**
- * Whispers, from browser to browser, on a private or presence channel that another composable has joined: who
- * is typing, where the cursors are.
+ * Sends and receives whispers (client events, from browser to browser) on another composable's private or
+ * presence channel: typing indicators, cursor positions.
  */
 export function useWhisper<T extends object>(
 	channel: ChannelRef<PrivateChannel | PresenceChannel>, event: string, options: WhisperOptions<T> = {},
 ): {
-	/** Whispers. `false` if it is not sent now: too soon after the last, or not joined. */
+	/** Sends a whisper. Returns `false` if it was not sent now: throttled, or not subscribed. */
 	whisper: (payload: T) => boolean;
-	/** The last whisper of everybody else who whispered lately. */
+	/** The last whisper of each other user within `expiry`. */
 	recent: Readonly<ShallowRef<readonly T[]>>;
-	/** Forgets those at once: their message has arrived, so they don't type any more. */
+	/** Removes matching whispers immediately, for example when the user's message has arrived. */
 	forget: (which: (payload: T) => boolean) => void;
 } {
 	const { expiry = 2000, key = (payload, userId) => userId ?? JSON.stringify(payload), onWhisper } = options;
 	const recent = shallowRef<readonly T[]>([]);
-	const heard = new Map<unknown, { payload: T; timer?: ReturnType<typeof setTimeout> }>();
+	const lastWhispers = new Map<unknown, { payload: T; timer?: ReturnType<typeof setTimeout> }>();
 
 	const show = (): void => {
-		recent.value = [...heard.values()].map(({ payload }) => payload);
+		recent.value = [...lastWhispers.values()].map(({ payload }) => payload);
 	};
-	const drop = (who: unknown): void => {
-		clearTimeout(heard.get(who)?.timer);
-		heard.delete(who);
+	const drop = (sender: unknown): void => {
+		clearTimeout(lastWhispers.get(sender)?.timer);
+		lastWhispers.delete(sender);
 	};
 	const forget = (which: (payload: T) => boolean): void => {
-		for (const [who, { payload }] of heard) if (which(payload)) drop(who);
+		for (const [sender, { payload }] of lastWhispers) if (which(payload)) drop(sender);
 		show();
 	};
-	const hear = (payload: T, { user_id: id }: { user_id?: unknown } = {}): void => {
-		// A number if the application signed a number.
+	const receive = (payload: T, { user_id: id }: { user_id?: unknown } = {}): void => {
+		// A number, if the application signed a number.
 		const userId = id === undefined ? undefined : String(id);
-		const who = key(payload, userId);
-		clearTimeout(heard.get(who)?.timer);
-		heard.set(who, {
+		const sender = key(payload, userId);
+		clearTimeout(lastWhispers.get(sender)?.timer);
+		lastWhispers.set(sender, {
 			payload,
 			...(expiry > 0 && {
 				timer: setTimeout(() => {
-					heard.delete(who);
+					lastWhispers.delete(sender);
 					show();
 				}, expiry),
 			}),
@@ -71,7 +71,7 @@ export function useWhisper<T extends object>(
 
 	const { send, cancel } = throttled(options, (payload: T) => {
 		const joined = channel.value;
-		// Elsewhere the server refuses it; and what is meant for this moment is not worth keeping.
+		// Without a subscription the server rejects it, and a whisper isn't worth queueing.
 		if (!joined?.subscription?.subscribed) return false;
 		joined.whisper(event, payload);
 		return true;
@@ -82,8 +82,8 @@ export function useWhisper<T extends object>(
 		watch(channel, (joined, _before, onCleanup) => {
 			if (!joined) return;
 			const unbinds = [
-				listen(joined, `.client-${event}`, hear),
-				// Who is gone doesn't type. Only on presence channels, where `id` is what `key` got.
+				listen(joined, `.client-${event}`, receive),
+				// A user who left doesn't type. Presence channels only: there `id` is the default key.
 				bind(joined.subscription, 'pusher:member_removed', ({ id }: { id: unknown }) => {
 					drop(String(id));
 					show();
@@ -100,7 +100,7 @@ export function useWhisper<T extends object>(
 	return { whisper: send, recent, forget };
 }
 
-/** `send` at most once in `throttle` milliseconds; `false` for what it holds back or throws away. */
+/** Limits `send` to once per `throttle` ms. Returns `false` for delayed and dropped payloads. */
 function throttled<T>(
 	{ throttle = 1000, trailing = false }: WhisperOptions<T>, deliver: (payload: T) => boolean,
 ): { send: (payload: T) => boolean; cancel: () => void } {

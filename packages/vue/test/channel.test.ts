@@ -10,7 +10,7 @@ afterAll(() => world.close());
 
 const send = (channel: string, order: number) => world.sdk.trigger(channel, 'App\\Events\\OrderShipped', { order });
 
-/** A component's setup that notes the orders it hears of. */
+/** A component's setup that records the orders it receives. */
 const listening = (name: Parameters<typeof useChannel>[0], heard: number[]) => () =>
 	useChannel(name, { OrderShipped: ({ order }) => heard.push(order) });
 
@@ -32,8 +32,8 @@ test.each([
 	expect(heard).toEqual([{ order: 7 }, { order: 8 }]);
 });
 
-describe('a name that changes', () => {
-	test('leaves the old channel and joins the new one, listeners included', async () => {
+describe('a reactive name', () => {
+	test('switches from the old channel to the new one, with the listeners', async () => {
 		const [id, heard] = [ref(1), [] as number[]];
 		const { result } = world.run(world.browser(), listening(() => `orders.${id.value}`, heard));
 		await world.occupied('orders.1');
@@ -44,7 +44,7 @@ describe('a name that changes', () => {
 		id.value = 2;
 		await world.occupied('orders.2');
 		expect(result.value?.name).toBe('orders.2');
-		// What was heard on the old object is silent even if its channel is joined again by somebody else.
+		// The listeners of the old channel are gone, even if another holder subscribes to it again.
 		expect(Object.keys(old.subscription.callbacks._callbacks)).toEqual([]);
 		await send('orders.1', 10);
 		await send('orders.2', 2);
@@ -58,7 +58,7 @@ describe('a name that changes', () => {
 		expect(heard).toEqual([1, 2, 3]);
 	});
 
-	test('joins nothing while there is none', async () => {
+	test('does not subscribe while the name is null', async () => {
 		const [id, heard] = [ref<number | null>(null), [] as number[]];
 		const echo = world.browser();
 		const { result } = world.run(echo, listening(() => id.value && `orders.${id.value}`, heard));
@@ -72,7 +72,7 @@ describe('a name that changes', () => {
 		expect(result.value).toBeNull();
 	});
 
-	test('given as a ref, and back and forth in one tick, is joined once', async () => {
+	test('subscribes once when a ref changes back and forth within a tick', async () => {
 		const name = ref('orders.1');
 		world.run(world.browser(), () => usePrivateChannel(name));
 		await world.occupied('private-orders.1');
@@ -84,7 +84,7 @@ describe('a name that changes', () => {
 });
 
 describe('several components on one channel', () => {
-	test('share it; each takes only its own listeners with it, and the last leaves', async () => {
+	test('share one subscription; each removes only its own listeners, and the last unsubscribes', async () => {
 		const echo = world.browser();
 		const [first, second] = [[] as number[], [] as number[]];
 		const a = world.run(echo, listening('orders', first));
@@ -119,7 +119,7 @@ describe('several components on one channel', () => {
 		expect(heard).toEqual([1, 1, 2, 3]);
 	});
 
-	test('hand it over without leaving it, when one takes the other\'s place', async () => {
+	test('keep the subscription when one component replaces another', async () => {
 		const echo = world.browser();
 		const page = world.run(echo, () => usePrivateChannel('orders'));
 		await world.occupied('private-orders');
@@ -130,7 +130,7 @@ describe('several components on one channel', () => {
 		expect(world.auth.requests.length).toBe(1);
 	});
 
-	test('a component that is gone hears nothing, not even what is being delivered', async () => {
+	test('an unmounted component receives nothing, not even the event being delivered', async () => {
 		const echo = world.browser();
 		const heard: string[] = [];
 		const second = { unmount: () => {} };
@@ -150,8 +150,8 @@ describe('several components on one channel', () => {
 	});
 });
 
-describe('beside Echo itself', () => {
-	test('a channel that was there before is not left', async () => {
+describe('alongside Echo', () => {
+	test('a subscription made with Echo is kept', async () => {
 		const echo = world.browser();
 		echo.channel('orders');
 		await world.occupied('orders');
@@ -164,7 +164,7 @@ describe('beside Echo itself', () => {
 		expect(Object.keys(echo.connector.channels)).toEqual(['orders']);
 	});
 
-	test('a channel that was left behind our back is joined again by the next who asks', async () => {
+	test('the next component resubscribes after Echo.leave()', async () => {
 		const echo = world.browser();
 		const [first, second] = [[] as number[], [] as number[]];
 		const a = world.run(echo, listening('orders', first));
@@ -182,8 +182,8 @@ describe('beside Echo itself', () => {
 	});
 });
 
-describe('a subscription that is on its way', () => {
-	test('is left when it has arrived', async () => {
+describe('a pending subscription', () => {
+	test('is cancelled after it has been accepted', async () => {
 		const echo = world.browser();
 		await state(echo, 'connected');
 		const { unmount } = world.run(echo, () => usePrivateChannel('orders'));
@@ -202,7 +202,7 @@ describe('a subscription that is on its way', () => {
 		world.run(echo, () => usePrivateChannel(name)).unmount();
 		await nextTick();
 		expect(pusher.allChannels().length).toBe(1);
-		// The refusal is waited for; the connection breaks before the other's answer is there.
+		// Waits for the rejection; the connection breaks before the response to the other subscription.
 		if (name === 'forbidden') await until(() => pusher.allChannels().length === 0);
 		pusher.disconnect();
 		expect(pusher.allChannels()).toEqual([]);
@@ -212,7 +212,7 @@ describe('a subscription that is on its way', () => {
 		expect(boundHandlers(echo)).toBe(handlers);
 	});
 
-	test('goes on if somebody asks again meanwhile', async () => {
+	test('is kept if another component needs the channel in the meantime', async () => {
 		const echo = world.browser();
 		await state(echo, 'connected');
 		world.run(echo, () => usePrivateChannel('orders')).unmount();
@@ -224,7 +224,7 @@ describe('a subscription that is on its way', () => {
 	});
 });
 
-test('a refusal is seen, and the next who asks tries again', async () => {
+test('reports a rejection, and the next component tries again', async () => {
 	const echo = world.browser();
 	const subscribing = () => useSubscription(usePrivateChannel('forbidden'));
 	const { result: { error, isSubscribed } } = world.run(echo, subscribing);

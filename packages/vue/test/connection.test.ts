@@ -19,7 +19,7 @@ test('the status has pusher-js\'s names', async () => {
 	await state(echo, 'connected');
 	expect(connectionState.value).toBe('connected');
 	expect(isConnected.value).toBe(true);
-	// Who comes later starts with what is.
+	// A later component starts with the current state.
 	expect(world.run(echo, useWebSocketStatus).result.isConnected.value).toBe(true);
 	echo.disconnect();
 	expect(connectionState.value).toBe('disconnected');
@@ -41,7 +41,7 @@ test('the status follows the server', async () => {
 	expect(states).toEqual(['connecting', 'connected']);
 }, 30_000);
 
-test('who comes back is told since when nothing was heard, and hears what is sent from then on', async () => {
+test('reports the gap after a reconnection, and receives all later events', async () => {
 	const echo = world.browser();
 	const [gaps, heard] = [[] as Gap[], [] as number[]];
 	const { result: { isSubscribed } } = world.run(echo, () => {

@@ -28,7 +28,7 @@ const everything = () => {
 	return { name, channel, whisper };
 };
 
-/** The timers of whispers that have been set and not ended. */
+/** The pending timers of whispers. */
 function whisperTimers(): Set<unknown> {
 	const [set, clear] = [globalThis.setTimeout, globalThis.clearTimeout];
 	const pending = new Set<unknown>();
@@ -51,7 +51,7 @@ function whisperTimers(): Set<unknown> {
 test('1 000 rounds of mounting and unmounting leave nothing behind', async () => {
 	const echo = world.browser({ id: 1, info: { name: 'Ana' } });
 	await state(echo, 'connected');
-	// Signed in once for the connection, as long as it lasts.
+	// The connection signs in once.
 	const { result: { isSignedIn }, unmount: leave } = world.run(echo, () => useUser());
 	await until(() => isSignedIn.value);
 	leave();
@@ -60,7 +60,7 @@ test('1 000 rounds of mounting and unmounting leave nothing behind', async () =>
 	const first = world.run(echo, everything);
 	expect(boundHandlers(echo)).toBeGreaterThan(before + 20);
 	first.unmount();
-	// Somebody else stays on the channel, so that whispers are heard and sent in each round.
+	// Another client stays on the channel, so that each round sends and receives whispers.
 	const other = world.run(echo, () => usePrivateChannel('orders.1'));
 	await until(() => other.result.value?.subscription.subscribed);
 	let most = 0;
@@ -68,10 +68,10 @@ test('1 000 rounds of mounting and unmounting leave nothing behind', async () =>
 	for (let round = 0; round < 1000; round += 1) {
 		const { result: { name, channel, whisper }, unmount } = world.run(echo, everything);
 		channel.value?.subscription.emit('client-typing', { name: 'Bruno' });
-		// Not more than a server allows in a second.
+		// Stays below the server's rate limit per second.
 		if (round % 100 === 0) expect(whisper({ name: 'Ana' })).toBe(true);
 		most = Math.max(most, timers.size);
-		// Now and then with another name, and with time for what is to be done later.
+		// Sometimes with another name, and with time for deferred work.
 		if (round % 3 === 0) name.value = 'orders.2';
 		if (round % 10 === 0) await nextTick();
 		unmount();
@@ -79,7 +79,7 @@ test('1 000 rounds of mounting and unmounting leave nothing behind', async () =>
 	expect(most).toBeGreaterThan(1);
 	expect(timers.size).toBe(0);
 	other.unmount();
-	// What was still on its way is left when it has arrived.
+	// Pending subscriptions are cancelled after they have been accepted.
 	await until(() => echo.connector.pusher.allChannels().length === 0, { timeout: 60_000 });
 	await world.occupied('#server-to-user-1');
 	expect(boundHandlers(echo)).toBe(before);

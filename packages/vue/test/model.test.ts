@@ -32,7 +32,7 @@ test('follows the record: loaded, updated, deleted', async () => {
 	expect(told).toEqual(['updated: shipped', 'deleted: shipped']);
 });
 
-test('an answer that an event has overtaken is thrown away', async () => {
+test('discards a response that is older than an event', async () => {
 	let answer: ((order: Order) => void) | undefined;
 	const { result: { model } } = world.run(world.browser(), () => useModel<Order>('App.Models.Order', 7, {
 		load: () => new Promise((resolve) => { answer = resolve; }),
@@ -41,12 +41,12 @@ test('an answer that an event has overtaken is thrown away', async () => {
 	await broadcast('OrderUpdated', { id: 7, status: 'shipped' });
 	await until(() => model.value?.status === 'shipped');
 	answer!({ id: 7, status: 'paid' });
-	// Whoever waits for the answer has had their turn by then.
+	// All continuations of the response have run by then.
 	await new Promise((resolve) => { setTimeout(resolve); });
 	expect(model.value?.status).toBe('shipped');
 });
 
-test('another id is another record; what is set after it stays', async () => {
+test('loads another record for another id; a value set after the id stays', async () => {
 	const id = ref<number | null>(7);
 	const { result: { model } } = world.run(world.browser(), () => useModel<Order>('App.Models.Order', id));
 	model.value = { id: 7, status: 'paid' };
@@ -61,7 +61,7 @@ test('another id is another record; what is set after it stays', async () => {
 	expect(model.value).toBeNull();
 });
 
-test('after a lost connection it is asked for again', async () => {
+test('reloads after a lost connection', async () => {
 	let status = 'paid';
 	const echo = world.browser();
 	const { result: { model } } = world.run(echo, () => useModel<Order>('App.Models.Order', 7, {

@@ -19,7 +19,7 @@ const push = (id: string, user = 1) =>
 	world.sdk.trigger(`private-App.Models.User.${user}`, EVENT, { id, type: TYPE, message: id });
 const ids = (list: readonly Stored[]) => list.map(({ id }) => id).join();
 
-test('lists those stored and those pushed, the newest first and each once, with a toast for what is pushed', async () => {
+test('lists stored and pushed notifications, newest first, without duplicates, with a toast per pushed one', async () => {
 	const toasts: string[] = [];
 	const { result } = world.run(world.browser(), () => useNotifications<Invoice>('App.Models.User.1', {
 		load: async () => [stored('b'), stored('a', '2026-01-01')],
@@ -35,7 +35,7 @@ test('lists those stored and those pushed, the newest first and each once, with 
 	expect(toasts).toEqual(['c']);
 });
 
-test('asks the backend only when nothing can be missed any more', async () => {
+test('loads only after the subscription, so that nothing is missed', async () => {
 	const answers: ((list: Stored[]) => void)[] = [];
 	const { result } = world.run(world.browser(), () => useNotifications<Invoice>('App.Models.User.1', {
 		load: () => new Promise((resolve) => { answers.push(resolve); }),
@@ -43,7 +43,7 @@ test('asks the backend only when nothing can be missed any more', async () => {
 	await until(() => answers.length === 1);
 	expect(result.channel.value?.subscription.subscribed).toBe(true);
 	expect(result.isLoading.value).toBe(true);
-	// Pushed while the answer is on its way.
+	// Pushed during the request.
 	await push('c');
 	await until(() => result.notifications.value.length === 1);
 	await result.markRead('c');
@@ -53,7 +53,7 @@ test('asks the backend only when nothing can be missed any more', async () => {
 	expect(result.unread.value).toBe(2);
 });
 
-test('marks as read, one or all, and tells the backend once', async () => {
+test('marks one or all as read and saves once', async () => {
 	const saved: string[][] = [];
 	const { result } = world.run(world.browser(), () => useNotifications<Invoice>('App.Models.User.1', {
 		load: async () => [stored('c'), stored('b'), stored('a')],
@@ -68,7 +68,7 @@ test('marks as read, one or all, and tells the backend once', async () => {
 	expect(saved).toEqual([['b'], ['c', 'a']]);
 });
 
-test('what the backend could not mark is unread again', async () => {
+test('a failed save makes them unread again', async () => {
 	const { result } = world.run(world.browser(), () => useNotifications<Invoice>('App.Models.User.1', {
 		load: async () => [stored('b'), stored('a')],
 		save: () => Promise.reject(new Error('503')),
@@ -81,7 +81,7 @@ test('what the backend could not mark is unread again', async () => {
 	expect(result.notifications.value.map(({ id, read_at: at }) => [id, Boolean(at)])).toEqual([['b', false], ['a', true]]);
 });
 
-test('after a lost connection what was missed is there, above what the backend does not list any more', async () => {
+test('after a lost connection lists missed notifications above those that the backend no longer lists', async () => {
 	let list = [stored('b'), stored('a')];
 	const echo = world.browser();
 	const { result } = world.run(echo, () => useNotifications<Invoice>('App.Models.User.1', { load: async () => list }));
@@ -95,7 +95,7 @@ test('after a lost connection what was missed is there, above what the backend d
 	expect(result.unread.value).toBe(2);
 });
 
-test('another user has other notifications; a late answer for the first is thrown away', async () => {
+test('switches to another user and discards a late response for the first', async () => {
 	const user = ref(1);
 	const answers = new Map<number, (list: Stored[]) => void>();
 	const { result } = world.run(world.browser(), () => useNotifications<Invoice>(() => `App.Models.User.${user.value}`, {
@@ -110,7 +110,7 @@ test('another user has other notifications; a late answer for the first is throw
 	expect(ids(result.notifications.value)).toBe('of 2');
 });
 
-test('what is stored is shown without a connection too, and a failure is told', async () => {
+test('shows stored notifications without a connection, and reports a failed load', async () => {
 	const echo = world.browser();
 	echo.disconnect();
 	await state(echo, 'disconnected');
@@ -129,7 +129,7 @@ test('what is stored is shown without a connection too, and a failure is told', 
 	expect(ids(result.notifications.value)).toBe('a');
 });
 
-test('keeps no more than its limit, and hears another event if told so', async () => {
+test('respects the limit and a custom event name', async () => {
 	const { result } = world.run(world.browser(), () => useNotifications<Invoice>('notifications.1', {
 		event: 'NotificationCreated', limit: 2,
 	}));

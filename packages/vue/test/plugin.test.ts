@@ -15,7 +15,7 @@ afterAll(() => world.close());
 
 const component = (setup: () => void) => ({ setup: () => { setup(); return () => h('div'); } });
 
-test('an Echo is made from the options when it is first needed, and ends with the application', async () => {
+test('creates an Echo from the options on first use, and disconnects it with the application', async () => {
 	let echo: PusherEcho | null = null;
 	const plugins: [typeof ClarimVue, object][] = [[ClarimVue, world.options()]];
 	const wrapper = mount(component(() => {
@@ -27,7 +27,7 @@ test('an Echo is made from the options when it is first needed, and ends with th
 	expect(echo!.connector.pusher.connection.state).toBe('disconnected');
 });
 
-test('an Echo that was handed in stays connected', async () => {
+test('keeps an Echo connected that was passed in', async () => {
 	const echo = world.browser();
 	await state(echo, 'connected');
 	const make = vi.fn(() => echo);
@@ -37,7 +37,7 @@ test('an Echo that was handed in stays connected', async () => {
 	expect(echo.connector.pusher.connection.state).toBe('connected');
 });
 
-test('VITE_REVERB_* say where the server is', () => {
+test('reads the address of the server from VITE_REVERB_*', () => {
 	vi.stubEnv('VITE_REVERB_APP_KEY', 'the-key');
 	vi.stubEnv('VITE_REVERB_HOST', 'ws.example.com');
 	vi.stubEnv('VITE_REVERB_PORT', '8443');
@@ -52,11 +52,11 @@ test('VITE_REVERB_* say where the server is', () => {
 	expect(open.config).toMatchObject({ wsHost: '127.0.0.1', wsPort: 80, useTLS: false });
 });
 
-test('without a key it is said what to do', () => {
+test('names the missing variable when there is no key', () => {
 	expect(() => createEcho()).toThrow('VITE_REVERB_APP_KEY');
 });
 
-test('without the plugin, the Echo of Laravel\'s bootstrap.js is used', async () => {
+test('uses the Echo of Laravel\'s bootstrap.js without the plugin', async () => {
 	const echo = world.browser();
 	vi.stubGlobal('Echo', echo);
 	mount(component(() => void useChannel('orders')));
@@ -64,7 +64,7 @@ test('without the plugin, the Echo of Laravel\'s bootstrap.js is used', async ()
 	expect(Object.keys(echo.connector.channels)).toEqual(['orders']);
 });
 
-test('works in a scope without a component, which ends it', async () => {
+test('unsubscribes when a scope without a component ends', async () => {
 	const echo = world.browser();
 	const app = world.run(echo, () => {});
 	const handlers = boundHandlers(echo);
@@ -81,7 +81,7 @@ test('works in a scope without a component, which ends it', async () => {
 	app.unmount();
 });
 
-test('a scope within a component may end before it', async () => {
+test('unsubscribes when a scope ends before its component', async () => {
 	const echo = world.browser();
 	const { result: scope } = world.run(echo, () => {
 		const inner = effectScope();
@@ -94,11 +94,11 @@ test('a scope within a component may end before it', async () => {
 	await world.occupied();
 });
 
-test('where nothing would end it, it is refused', () => {
-	expect(() => useChannel('orders')).toThrow('useChannel() belongs into setup()');
+test('throws outside of a component and of a scope', () => {
+	expect(() => useChannel('orders')).toThrow('useChannel() must be called in setup()');
 });
 
-test('with the null broadcaster nothing happens, and nothing breaks', async () => {
+test('does nothing with the null broadcaster', async () => {
 	const { default: Echo } = await import('laravel-echo');
 	const echo = new Echo({ broadcaster: 'null' });
 	const setup = () => {

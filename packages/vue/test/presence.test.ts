@@ -17,7 +17,7 @@ const names = (users: readonly Person[]) => users.map(({ name }) => name).sort()
 const shows = (users: { value: readonly Person[] }, expected: string) =>
 	until(() => names(users.value) === expected, { what: `the users ${expected}` });
 
-test('keeps the list of who is there, and says who comes and goes', async () => {
+test('maintains the member list and reports joins and leaves', async () => {
 	const told: string[] = [];
 	const { result: { users, channel } } = world.run(ana(), () => usePresenceChannel<Person>('chat.1', {
 		here: (all) => told.push(`here ${names(all)}`),
@@ -38,7 +38,7 @@ test('keeps the list of who is there, and says who comes and goes', async () => 
 	expect(other.result.users.value).toEqual([]);
 });
 
-test('a component that comes later to a channel that is joined already is told who is here', async () => {
+test('gives a later component the members of a subscribed channel', async () => {
 	const echo = ana();
 	const first = world.run(echo, () => usePresenceChannel<Person>('chat.1'));
 	await shows(first.result.users, 'Ana');
@@ -48,7 +48,7 @@ test('a component that comes later to a channel that is joined already is told w
 	expect(here).toEqual(['Ana']);
 });
 
-test('another name is another list', async () => {
+test('has another list for another name', async () => {
 	world.run(bia(), () => usePresenceChannel<Person>('chat.2'));
 	const room = ref(1);
 	const { result: { users } } = world.run(ana(), () => usePresenceChannel<Person>(() => `chat.${room.value}`));
@@ -60,7 +60,7 @@ test('another name is another list', async () => {
 	await world.occupied('presence-chat.2');
 });
 
-test('members need no id in what the application tells of them', async () => {
+test('works without an id in the member information', async () => {
 	const { result: { users } } = world.run(ana(), () => usePresenceChannel<Person>('chat.1'));
 	const [first, second] = [3, 4].map((id) => world.run(
 		world.browser({ id, info: { name: 'Zoe' } }), () => usePresenceChannel<Person>('chat.1'),
@@ -76,7 +76,7 @@ test('members need no id in what the application tells of them', async () => {
 	expect(users.value.at(-1)).toEqual({ id: '5' });
 });
 
-test('who was there before and goes is gone, be the id a number or a string', async () => {
+test('removes initial members by numeric and string ids', async () => {
 	const other = world.run(bia(), () => usePresenceChannel<Person>('chat.1'));
 	await shows(other.result.users, 'Bia');
 	const gone: string[] = [];
@@ -89,7 +89,7 @@ test('who was there before and goes is gone, be the id a number or a string', as
 	expect(gone).toEqual(['Bia']);
 });
 
-test('after a lost connection the list is the new one', async () => {
+test('replaces the list after a lost connection', async () => {
 	const echo = ana();
 	const { result: { users } } = world.run(echo, () => usePresenceChannel<Person>('chat.1'));
 	const other = world.run(bia(), () => usePresenceChannel<Person>('chat.1'));

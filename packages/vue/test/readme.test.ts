@@ -1,4 +1,4 @@
-// What the README promises to have.
+// The READMEs cover all composables, and their setup compiles.
 
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -22,20 +22,20 @@ test.each(composables)('%s has a section of its own, with an example that uses i
 	}
 });
 
-test('all of them are looked at', () => {
+test('finds all composables', () => {
 	expect(composables.length).toBeGreaterThan(10);
 });
 
-/** What stands in ``` in one of these languages. */
+/** The code blocks in these languages. */
 const blocks = (file: string, ...languages: string[]): string[] =>
 	[...read(file).matchAll(/^```(\w+)\n(.*?)^```$/gms)]
 		.filter(([, language]) => languages.includes(language!)).map(([, , code]) => code!);
 
-/** Code within a sentence that is a statement. */
+/** Inline code that is a statement. */
 const statements = (file: string): string[] =>
 	[...read(file).replaceAll(/^```.*?^```$/gms, '').matchAll(/`((?:import|app\.use|interface) ?[^`]+)`/g)].map(([, code]) => code!);
 
-/** What a reader has before the lines that are shown without imports. */
+/** Imports for the snippets that are shown without them. */
 const PRELUDE = `
 import Echo from 'laravel-echo';
 import { createApp } from 'vue';
@@ -45,20 +45,20 @@ import App from './App.vue';
 const app = createApp(App);
 `;
 
-/** The setup of a README as files of an application, by their names. */
+/** The setup code of a README as files of an application: name → content. */
 function application(file: string): Record<string, string> {
 	const files: Record<string, string> = { 'App.vue': '<template><p /></template>\n' };
 	const short: string[] = [];
 	for (const code of blocks(file, 'ts')) {
 		const name = /^\/\/ src\/(\S+)\n/.exec(code)?.[1];
-		// As .ts, since nothing in a .d.ts is checked where skipLibCheck is set.
+		// As .ts, because skipLibCheck disables checks in .d.ts files.
 		if (name) files[name.replace('.d.ts', '.ts')] = code;
 		else if (code.startsWith('import ')) files[`whole${Object.keys(files).length}.ts`] = code;
 		else short.push(code);
 	}
 	const within = statements(file);
 	const is = (start: string) => (code: string): boolean => code.startsWith(start);
-	// A file for each, as they are alternatives.
+	// One file each, because they are alternatives.
 	for (const [i, code] of [...short, ...within.filter(is('app.use'))].entries()) {
 		files[`short${i}.ts`] = [PRELUDE, ...within.filter(is('import')), code].join('\n');
 	}
@@ -71,13 +71,13 @@ declare module '@clarim/vue' {
 }
 
 useChannel('invoices', { InvoicePaid: ({ invoice }) => invoice.toFixed(), OrderShipped: ({ carrier }) => carrier.trim() });
-// @ts-expect-error the events are declared, and this is none of them
+// @ts-expect-error this event is not declared
 useChannel('invoices', { InvoiceSent: () => {} });
 `;
 	return files;
 }
 
-/** What vue-tsc has against the files, by an application's settings. */
+/** vue-tsc's errors in the files, with an application's compiler options. */
 function typeErrors(files: Record<string, string>): string {
 	const folder = mkdtempSync(join(tmpdir(), 'clarim-readme-'));
 	try {
@@ -109,13 +109,13 @@ describe.each(READMES)('the setup of %s', (file) => {
 		expect(typeErrors(files)).toBe('');
 	});
 
-	test('has every package that is needed in its first command', () => {
+	test('installs all required packages in its first command', () => {
 		const { name, peerDependencies } = JSON.parse(read('package.json')) as { name: string; peerDependencies: object };
 		const needed = [name, ...Object.keys(peerDependencies).filter((one) => one !== 'vue')];
 		expect(blocks(file, 'sh')[0]).toBe(`npm install ${needed.join(' ')}\n`);
 	});
 
-	test('has all the variables that an Echo is made from', () => {
+	test('names all variables that configure Echo', () => {
 		const [, variables, ...more] = blocks(file, 'sh');
 		expect(more).toEqual([]);
 		const pairs = variables!.trim().split('\n').map((line) => line.split('=') as [string, string]);
@@ -129,7 +129,7 @@ describe.each(READMES)('the setup of %s', (file) => {
 		expect(pusher.config).toMatchObject({ wsHost: VITE_REVERB_HOST, wsPort: Number(VITE_REVERB_PORT), useTLS: false });
 	});
 
-	test('is in these languages only', () => {
+	test('uses only these languages in code blocks', () => {
 		expect(blocks(file, 'sh', 'ts', 'vue')).toHaveLength(read(file).match(/^ *(```|~~~)/gm)!.length / 2);
 	});
 });

@@ -7,7 +7,7 @@ import {
 	usePrivateChannel, useSubscription, useUser, useWebSocketStatus, useWhisper,
 } from '../src/index.js';
 
-test('on the server nothing is made, joined or thrown', async () => {
+test('on the server nothing is created, subscribed or thrown', async () => {
 	expect(typeof window).toBe('undefined');
 	const echo = vi.fn();
 	const load = vi.fn();

@@ -1,4 +1,4 @@
-// The clients and the server of ../../../e2e/support, as far as these tests use them.
+// Types of the parts of ../../../e2e/support that these tests use.
 
 declare module '*/support/clients.mjs' {
 	interface Answer { json(): Promise<{ channels: Record<string, object> }> }

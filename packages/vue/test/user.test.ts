@@ -8,7 +8,7 @@ beforeAll(async () => { world = await startWorld(); });
 afterEach(() => world.clear());
 afterAll(() => world.close());
 
-test('signs in, and hears what is sent to the user by the names that Echo gives it', async () => {
+test('signs in and receives user events by their Echo names', async () => {
 	const heard: unknown[] = [];
 	const { result } = world.run(world.browser({ id: 7, info: { name: 'Ana' } }), () => useUser({
 		events: {
@@ -18,7 +18,7 @@ test('signs in, and hears what is sent to the user by the names that Echo gives 
 	}));
 	await until(() => result.isSignedIn.value);
 	expect(result.user.value).toMatchObject({ id: '7', user_info: { name: 'Ana' } });
-	// The server puts the connection on the user's channel after it has said that the sign-in succeeded.
+	// The server subscribes the connection to the user's channel after it has confirmed the sign-in.
 	await until(async () => {
 		await world.sdk.sendToUser('7', 'App\\Events\\OrderShipped', { order: 1 });
 		return heard.length > 0;
@@ -28,7 +28,7 @@ test('signs in, and hears what is sent to the user by the names that Echo gives 
 	await until(() => heard.includes(2));
 });
 
-test('tells who of the watchlist comes and goes', async () => {
+test('reports watchlist users who go online and offline', async () => {
 	const told: string[] = [];
 	const { result } = world.run(world.browser({ id: 1, info: {}, watchlist: ['2'] }), () => useUser({
 		online: (ids) => told.push(`online ${ids}`),
@@ -42,7 +42,7 @@ test('tells who of the watchlist comes and goes', async () => {
 	await until(() => told.includes('offline 2'));
 });
 
-test('waits until it may, and tries again after a refusal', async () => {
+test('waits for `when` and retries after a rejection', async () => {
 	const when = ref(false);
 	const echo = world.browser();
 	await state(echo, 'connected');
@@ -51,7 +51,7 @@ test('waits until it may, and tries again after a refusal', async () => {
 	when.value = true;
 	await until(() => result.error.value);
 	expect(result.error.value).toMatchObject({ type: 'AuthError', status: 403 });
-	// Meanwhile the user has logged in.
+	// In the meantime the user has logged in.
 	const { config } = world.browser({ id: 7, info: {} }).connector.pusher;
 	echo.connector.pusher.config.userAuthenticator = config.userAuthenticator;
 	result.signIn();
@@ -68,6 +68,6 @@ test('follows the connection', async () => {
 	expect(result.user.value).toBeNull();
 	echo.connector.pusher.connect();
 	await until(() => result.isSignedIn.value);
-	// Who comes later starts with what is.
+	// A later component starts with the current state.
 	expect(world.run(echo, () => useUser()).result.user.value?.id).toBe('7');
 });

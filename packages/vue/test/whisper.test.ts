@@ -34,7 +34,7 @@ async function twoOnPresence(options?: WhisperOptions<{ x: number }>) {
 	return [a, b] as const;
 }
 
-test('what is whispered is seen by the others, and forgotten when no more comes', async () => {
+test('the others see a whisper until it expires', async () => {
 	const [a, b] = await twoOnPrivate({ throttle: 0, expiry: 150 });
 	expect(a.result.whisper({ name: 'Ana' })).toBe(true);
 	await until(() => b.result.recent.value.length === 1);
@@ -43,7 +43,7 @@ test('what is whispered is seen by the others, and forgotten when no more comes'
 	await until(() => b.result.recent.value.length === 0);
 });
 
-test('who goes on typing is one, and stays', async () => {
+test('a user who keeps typing is listed once and stays', async () => {
 	const [a, b] = await twoOnPrivate({ throttle: 0, expiry: 1000 });
 	a.result.whisper({ name: 'Ana' });
 	await until(() => b.result.recent.value.length === 1);
@@ -71,13 +71,13 @@ test('is throttled', async () => {
 	expect(heard).toEqual(['1', '4']);
 });
 
-test('with trailing, the last of what was held back is sent', async () => {
+test('sends the last throttled whisper with trailing', async () => {
 	const [a, b] = await twoOnPresence({ throttle: 100, trailing: true, expiry: 0 });
 	for (const x of [1, 2, 3]) a.result.whisper({ x });
 	await until(() => b.result.recent.value[0]?.x === 3);
 });
 
-test('on a presence channel the server says who it was, and who leaves is forgotten', async () => {
+test('on a presence channel the server names the sender, and a user who leaves is removed', async () => {
 	const heard: unknown[] = [];
 	const [a, b] = await twoOnPresence({ throttle: 0, expiry: 0, onWhisper: (_, id) => heard.push(id) });
 	a.result.whisper({ x: 1 });
@@ -89,7 +89,7 @@ test('on a presence channel the server says who it was, and who leaves is forgot
 	await until(() => b.result.recent.value.length === 0);
 });
 
-test('nothing is whispered where nobody would hear it', async () => {
+test('sends nothing without a subscription', async () => {
 	const name = ref<string | null>(null);
 	const { result } = world.run(world.browser(), () => {
 		const channel = usePrivateChannel(name);
@@ -99,6 +99,6 @@ test('nothing is whispered where nobody would hear it', async () => {
 	name.value = 'chat.1';
 	expect(result.whisper({ name: 'Ana' })).toBe(false);
 	await until(() => result.isSubscribed.value);
-	// What was not sent does not count for the throttle.
+	// Unsent whispers don't count for the throttle.
 	expect(result.whisper({ name: 'Ana' })).toBe(true);
 });

@@ -1,4 +1,4 @@
-// The real server, a backend that signs, and components on real pusher-js clients.
+// The real server, a signing backend, and components on real pusher-js clients.
 
 import { mount, type VueWrapper } from '@vue/test-utils';
 import nacl from 'tweetnacl';
@@ -35,7 +35,7 @@ export async function startWorld() {
 		};
 	};
 
-	/** A browser of its own. */
+	/** Opens a separate browser. */
 	const browser = (user?: User): PusherEcho => {
 		const echo = createEcho(options(user));
 		echoes.add(echo);
@@ -46,7 +46,7 @@ export async function startWorld() {
 		...real,
 		options,
 		browser,
-		/** Mounts a component with this setup; `result` is what the setup returned. */
+		/** Mounts a component with this setup; `result` is its return value. */
 		run<T>(echo: PusherEcho, setup: Setup<T>): { result: T; unmount: () => void } {
 			let result: T;
 			const wrapper = mount(defineComponent({
@@ -64,7 +64,7 @@ export async function startWorld() {
 				},
 			};
 		},
-		/** The channels that somebody is subscribed to, as the server sees it. */
+		/** The occupied channels on the server. */
 		async channels(): Promise<string[]> {
 			const { channels } = await (await real.sdk.get({ path: '/channels' })).json();
 			return Object.keys(channels).sort();
@@ -78,7 +78,7 @@ export async function startWorld() {
 				throw new Error(`${error.message}, but there are ${seen}`, { cause: error });
 			});
 		},
-		/** Between tests: nobody is connected. */
+		/** Disconnects all clients between tests. */
 		async clear(): Promise<void> {
 			for (const wrapper of mounted) wrapper.unmount();
 			mounted.clear();
@@ -92,7 +92,7 @@ export async function startWorld() {
 
 export type World = Awaited<ReturnType<typeof startWorld>>;
 
-/** How many listeners pusher-js keeps, wherever it keeps any. */
+/** The number of all listeners that pusher-js keeps. */
 export function boundHandlers(echo: PusherEcho): number {
 	const { pusher } = echo.connector;
 	const emitters = [

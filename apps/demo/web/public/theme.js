@@ -1,4 +1,4 @@
-// What the user chose, otherwise what the system says.
+// Applies the user's theme choice, or the system's theme.
 (() => {
 	const dark = matchMedia('(prefers-color-scheme: dark)');
 	const apply = () => {

@@ -1,7 +1,7 @@
 import { useI18n } from 'vue-i18n';
 import { ApiError } from './session';
 
-/** The sentence for what went wrong. */
+/** Returns the function that translates an error. */
 export function useErrorText(): (error: unknown) => string {
 	const { t, te } = useI18n();
 	return (error) => {

@@ -1,4 +1,4 @@
-// Portuguese and English. Each feature has its words beside it, in `words.ts`.
+// Portuguese and English. The texts of each feature are in its `words.ts`.
 
 import { createI18n } from 'vue-i18n';
 import * as chat from './chat/words';

@@ -3,9 +3,9 @@ import { loadSession } from './session';
 
 declare module 'vue-router' {
 	interface RouteMeta {
-		/** The page's name: `nav.*` in words.ts. */
+		/** Page name, a key of `nav.*` in words.ts. */
 		name?: 'chat' | 'notifications' | 'dashboard' | 'editor';
-		/** For guests. */
+		/** Accessible without login. */
 		open?: boolean;
 	}
 }

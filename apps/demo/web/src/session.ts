@@ -1,15 +1,15 @@
-// Who is logged in, and how the backend is asked.
+// The logged-in user, and requests to the backend.
 
 import { createEcho, type PusherEcho } from '@clarim/vue';
 import { shallowRef } from 'vue';
 import type { SessionInfo, User } from './events';
 
-/** Why the backend did not do what it was asked. */
+/** An error response of the backend. */
 export class ApiError extends Error {
 	constructor(
-		/** 0: it was not reached. */
+		/** 0: the backend was unreachable. */
 		readonly status: number,
-		/** A word for the reason; `errors.*` in words.ts has the sentence. */
+		/** Error code; `errors.*` in words.ts has the text. */
 		readonly code: string,
 		readonly field: string | null = null,
 	) {
@@ -20,22 +20,22 @@ export class ApiError extends Error {
 const session = shallowRef<SessionInfo | null>(null);
 let echo: PusherEcho | undefined;
 
-/** Asks who is logged in. */
+/** Loads the logged-in user. */
 export async function loadSession(): Promise<SessionInfo> {
 	session.value ??= await api<SessionInfo>('GET', '/api/session');
 	return session.value;
 }
 
-/** The user; of pages that only users see. */
+/** Returns the user, on pages that require a login. */
 export function me(): User {
 	const user = session.value?.user;
-	if (!user) throw new Error('nobody is logged in');
+	if (!user) throw new Error('not logged in');
 	return user;
 }
 
 export const people = (): User[] => session.value?.people ?? [];
 
-/** The connection to the Clarim server: asked for when the first page behind the login needs it. */
+/** Returns the connection to the Clarim server, which is opened by the first page behind the login. */
 export function connect(): PusherEcho {
 	if (!session.value) throw new Error('the session is not loaded');
 	const { csrf, key, server } = session.value;
@@ -45,19 +45,19 @@ export function connect(): PusherEcho {
 		port: server?.port ?? Number(location.port || (location.protocol === 'https:' ? 443 : 80)),
 		scheme: server?.scheme ?? (location.protocol === 'https:' ? 'https' : 'http'),
 		csrfToken: csrf,
-		// What the server says of a lost connection comes sooner than 150 s.
+		// Detects a lost connection sooner than after the default 150 s.
 		activityTimeout: 20_000,
 		pongTimeout: 6_000,
 	});
 	return echo;
 }
 
-/** Sends JSON, gets JSON. */
+/** Sends and receives JSON. */
 export async function api<T = void>(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown): Promise<T> {
 	const headers: Record<string, string> = { Accept: 'application/json' };
 	if (body !== undefined) headers['Content-Type'] = 'application/json';
 	if (session.value) headers['X-CSRF-TOKEN'] = session.value.csrf;
-	// By it the backend leaves this page out of what it broadcasts: `to_others`.
+	// Lets the backend exclude this page from broadcasts (`to_others`).
 	const socket = echo?.socketId();
 	if (socket) headers['X-Socket-ID'] = socket;
 	let response: Response;
@@ -75,7 +75,7 @@ export async function api<T = void>(method: 'GET' | 'POST' | 'PUT' | 'DELETE', p
 		return (text ? JSON.parse(text) : undefined) as T;
 	}
 	const { code = 'broken', field = null } = await response.json().catch(() => ({}));
-	// The session has ended meanwhile.
+	// The session has expired.
 	if (session.value?.user && (response.status === 401 || response.status === 419)) location.assign('/login?expired');
 	throw new ApiError(response.status, code, field);
 }
@@ -86,7 +86,7 @@ export async function logIn(login: string, password: string): Promise<void> {
 
 export async function logOut(): Promise<void> {
 	await api('POST', '/api/logout');
-	// Nothing of one user is left for the next.
+	// Discards all state of the previous user.
 	sessionStorage.clear();
 	location.assign('/login');
 }

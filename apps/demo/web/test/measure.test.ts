@@ -1,10 +1,10 @@
-// How far clocks are apart, and what a way of getting data costs.
+// Clock offset, and the cost of push and polling.
 
 import { expect, test } from 'vitest';
 import { compareClocks } from '../src/dashboard/clock';
 import { frameOf, frameSize, Tally } from '../src/dashboard/tally';
 
-test('the offset of the clocks is within its error, by the shortest round trip', async () => {
+test('the clock offset is within its error, by the shortest round trip', async () => {
 	let here = 1_000_000;
 	const trips = [[80, 20], [3, 5], [200, 1]];
 	const ahead = 12_345;
@@ -20,7 +20,7 @@ test('the offset of the clocks is within its error, by the shortest round trip',
 	expect(clock.count).toBe(3);
 });
 
-test('a tally counts only the time in which it is on', () => {
+test('a tally counts only its active time', () => {
 	const tally = new Tally();
 	tally.start(1000);
 	tally.start(2000);
@@ -33,7 +33,7 @@ test('a tally counts only the time in which it is on', () => {
 	expect(new Tally().perMinute(2, 11_000)).toBeNull();
 });
 
-test('the median is the one in the middle', () => {
+test('median', () => {
 	const tally = new Tally();
 	expect([tally.median, tally.worst]).toEqual([null, null]);
 	tally.delays.push(30, 10, 500);
@@ -42,7 +42,7 @@ test('the median is the one in the middle', () => {
 	expect(tally.median).toBe(25);
 });
 
-test('a frame is as long as it is on the wire', () => {
+test('frame sizes match the wire', () => {
 	const message = { event: 'A', channel: 'private-b', data: { text: 'é' } };
 	const frame = '{"event":"A","data":"{\\"text\\":\\"é\\"}","channel":"private-b"}';
 	expect(frameOf(message)).toBe(frame);

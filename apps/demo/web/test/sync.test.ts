@@ -1,4 +1,4 @@
-// Documents that are kept the same, with a backend in memory whose network can be cut.
+// Document synchronization with an in-memory backend whose network can be cut.
 
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { Awareness } from 'y-protocols/awareness';
@@ -14,7 +14,7 @@ class Refused extends Error {
 	}
 }
 
-/** What the application does, in small. */
+/** A minimal version of the application. */
 class Application {
 	doc = new Y.Doc({ gc: false });
 	seq = 0;
@@ -49,7 +49,7 @@ class Page {
 		this.load();
 	}
 
-	/** As when the page is opened, or opened again. */
+	/** Opens or reopens the page. */
 	load(): void {
 		this.doc = new Y.Doc();
 		const shelf: Shelf = { get: () => this.stored, set: (update) => { this.stored = update; } };
@@ -111,7 +111,7 @@ async function pages(count: number): Promise<Page[]> {
 	return all;
 }
 
-test('what one writes the others have, and what is written quickly is sent together', async () => {
+test('the others receive edits, and quick edits are batched', async () => {
 	const [ana] = await pages(2);
 	for (const letter of 'Bom dia') ana!.write(letter);
 	expect(ana!.status.isUnsaved).toBe(true);
@@ -122,7 +122,7 @@ test('what one writes the others have, and what is written quickly is sent toget
 	expect(application.syncs).toBe(2);
 });
 
-test('who never stops typing is heard meanwhile', async () => {
+test('continuous typing is sent before it ends', async () => {
 	const [ana, bruno] = await pages(2);
 	for (let n = 0; n < 40; n += 1) {
 		ana!.write('a');
@@ -131,7 +131,7 @@ test('who never stops typing is heard meanwhile', async () => {
 	expect(bruno!.text.length).toBeGreaterThan(30);
 });
 
-test('three who write at once get the same text, with all of it', async () => {
+test('concurrent edits of three users converge without losses', async () => {
 	const all = await pages(3);
 	for (let round = 0; round < 20; round += 1) {
 		for (const [i, page] of all.entries()) page.write(`${i}`);
@@ -144,7 +144,7 @@ test('three who write at once get the same text, with all of it', async () => {
 	expect(application.doc.getText('text').toString()).toBe(first);
 });
 
-test('what is written and deleted while cut off is exchanged when the connection is back', async () => {
+test('offline edits and deletions are exchanged after the reconnection', async () => {
 	const [ana, bruno] = await pages(2);
 	ana!.write('um dois três');
 	await pass(300);
@@ -180,7 +180,7 @@ test('a deletion alone is sent too', async () => {
 	expect(application.doc.getText('text').toString()).toBe('');
 });
 
-test('an update that did not come is asked for', async () => {
+test('a missing update is requested', async () => {
 	const [ana, bruno] = await pages(2);
 	bruno!.isDeaf = true;
 	ana!.write('não ouvido ');
@@ -192,12 +192,12 @@ test('an update that did not come is asked for', async () => {
 	await pass(2000);
 	expect(bruno!.text.toString()).toBe('não ouvido ouvido');
 	expect(application.syncs).toBe(before + 1);
-	// And it is asked for once.
+	// It is requested only once.
 	await pass(10_000);
 	expect(application.syncs).toBe(before + 1);
 });
 
-test('one that is too long for an event is asked for', async () => {
+test('an update that is too long for an event is requested', async () => {
 	const [ana, bruno] = await pages(2);
 	ana!.isDeaf = true;
 	Y.applyUpdate(application.doc, (() => {
@@ -215,7 +215,7 @@ test('one that is too long for an event is asked for', async () => {
 	expect(application.syncs).toBe(syncs);
 });
 
-test('an edit whose answer was lost is sent again, and is there once', async () => {
+test('an edit with a lost response is sent again and applied once', async () => {
 	const [ana] = await pages(2);
 	ana!.losesAnswers = true;
 	ana!.write('uma vez');
@@ -228,7 +228,7 @@ test('an edit whose answer was lost is sent again, and is there once', async () 
 	expect(ana!.stored).toBeNull();
 });
 
-test('a page that is loaded again has kept what was not sent', async () => {
+test('unsent edits survive a reload', async () => {
 	const [ana] = await pages(2);
 	ana!.write('antes ');
 	await pass(300);
@@ -243,7 +243,7 @@ test('a page that is loaded again has kept what was not sent', async () => {
 	expect(ana!.stored).toBeNull();
 });
 
-test('a backend that has lost everything gets it again', async () => {
+test('a backend that lost its data gets everything again', async () => {
 	const [ana] = await pages(1);
 	ana!.write('primeiro');
 	await pass(300);
@@ -253,7 +253,7 @@ test('a backend that has lost everything gets it again', async () => {
 	expect(application.doc.getText('text').toString()).toBe('primeiro segundo');
 });
 
-test('what the backend refuses is not sent for ever', async () => {
+test('a rejected edit is not retried forever', async () => {
 	const [ana] = await pages(1);
 	vi.spyOn(application, 'save').mockImplementation(() => { throw new Refused('too_long'); });
 	ana!.write('demais');
@@ -263,7 +263,7 @@ test('what the backend refuses is not sent for ever', async () => {
 	expect(ana!.status.isUnsaved).toBe(true);
 });
 
-test('cursors are shown under the name that the server says', () => {
+test('cursors are shown with the name that the server reports', () => {
 	const heard: Whispered[] = [];
 	const [hers, his] = [new Awareness(new Y.Doc()), new Awareness(new Y.Doc())];
 	const ana = new Cursors(hers, () => {});
@@ -273,7 +273,7 @@ test('cursors are shown under the name that the server says', () => {
 	expect(hers.getStates().get(his.clientID)).toEqual({
 		cursor: { anchor: 1 }, user: { name: 'Bruno', color: '#000000', look: 2 },
 	});
-	// Not from somebody who is not there, nor what makes no sense.
+	// Ignores whispers of unknown members and invalid payloads.
 	ana.hear({ update: heard[0]!.update }, undefined);
 	ana.hear({ update: '!!!' }, { id: 2, login: 'bruno', name: 'Bruno' });
 	ana.hear({ update: 7 } as unknown as Whispered, { id: 2, login: 'bruno', name: 'Bruno' });
@@ -283,7 +283,7 @@ test('cursors are shown under the name that the server says', () => {
 	expect(bruno.own().update).toBeTypeOf('string');
 });
 
-test('bytes are text and bytes again', () => {
+test('base64 round trip', () => {
 	const bytes = Uint8Array.from({ length: 100_000 }, (_, i) => (i * 7) % 256);
 	expect(decode(encode(bytes))).toEqual(bytes);
 });

@@ -1,4 +1,4 @@
-// Never run: vue-tsc checks it. What does not fit the events that Rust sends does not compile.
+// Type tests, checked by vue-tsc and never run: code that does not match the Rust events must not compile.
 
 import { useNotifications, usePresenceChannel, usePrivateChannel, useUser } from '@clarim/vue';
 import type { Notifications } from '../src/events';
@@ -22,7 +22,7 @@ export function fits(): void {
 export function wrongNames(): void {
 	// @ts-expect-error no such event
 	usePrivateChannel('chat.1', { MessageSend: () => {} });
-	// @ts-expect-error with a dot it would be the name as it is sent
+	// @ts-expect-error a leading dot means the exact event name
 	usePrivateChannel('chat.1', { '.MessageSent': () => {} });
 	// @ts-expect-error no such event
 	usePresenceChannel('document.1', { events: { DocumentChanged: () => {} } });
@@ -33,13 +33,13 @@ export function wrongNames(): void {
 export function wrongFields(): void {
 	// @ts-expect-error no such field
 	usePrivateChannel('chat.1', { MessageSent: ({ text }) => text });
-	// @ts-expect-error nor in what is in it
+	// @ts-expect-error no such nested field
 	usePrivateChannel('chat.1', { MessageSent: ({ message }) => message.text });
 	// @ts-expect-error a number
 	usePrivateChannel('chat.1', { MessageSent: ({ message }) => isString(message.seq) });
 	// @ts-expect-error it may be null
 	usePresenceChannel('document.1', { events: { DocumentUpdated: ({ update }) => isString(update) } });
-	// @ts-expect-error the conversation is in the channel's name, and not sent
+	// @ts-expect-error the conversation is part of the channel name, not of the payload
 	usePrivateChannel('chat.1', { MessageSent: ({ conversation }) => conversation });
 }
 
@@ -47,7 +47,7 @@ export function notifications(): void {
 	useNotifications<Notifications[keyof Notifications]>('App.Models.User.1', {
 		onNotification: (told) => {
 			if (told.type === 'App\\Notifications\\LimitCrossed') return isNumber(told.value);
-			// @ts-expect-error that is another notification's
+			// @ts-expect-error a field of another notification
 			if (told.type === 'App\\Notifications\\Mentioned') return told.value;
 			// @ts-expect-error no such notification
 			return told.type === 'App\\Notifications\\Mention';

@@ -1,14 +1,14 @@
-//! Redis and Valkey: one server, one that Sentinels watch over, or a cluster with sharded pub/sub.
+//! Redis and Valkey: a single server, a master that Sentinels watch over, or a cluster with sharded pub/sub.
 //!
-//! There are two connections to each server, one to listen and one to publish. Redis may end subscriptions of
-//! its own accord when a slot moves, and that must not be taken for the answer to something else.
+//! Each server has two connections, one to subscribe and one to publish. Redis may end a subscription of its
+//! own accord when a slot moves, and that must not be taken for the reply to another command.
 
+mod address;
+mod client;
+mod error;
+mod push;
 mod servers;
 mod session;
+mod topology;
 
-use std::time::Duration;
-
-pub(crate) use servers::{Servers, Watched, info};
-
-/// An answer that takes longer will not come: the server is frozen, or the way to it is cut.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) use address::servers_from_url;

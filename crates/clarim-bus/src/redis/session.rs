@@ -1,7 +1,7 @@
-//! A session with all servers concerned: it ends when one of them is lost.
+//! A session with every server of the bus. It ends when one of them is lost.
 
-use std::collections::HashSet;
 use std::future::poll_fn;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -9,98 +9,105 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, Pipeline, PushInfo, PushKind, Value};
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use redis::{AsyncConnectionConfig, Pipeline, Value};
+use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::servers::{Map, Servers, connect, said};
-use crate::Event;
-use crate::keeper::{self, Place, next_batch};
-use crate::line::{Command, Message, News};
+use super::client::{connect, request};
+use super::error::RedisError;
+use super::push::{Interruption, PushHandler};
+use super::topology::Topology;
+use crate::backend::Session;
+use crate::commands::{Command, Commands, OutgoingMessage};
+use crate::error::BusError;
+use crate::event::EventSender;
 
-/// Subjects named in one command.
-const NAMES: usize = 500;
+/// Maximum number of subjects in one command.
+const SUBJECTS_PER_COMMAND: usize = 500;
 
-/// Commands for one subject each that are under way at once.
-const AT_ONCE: usize = 256;
+/// Maximum number of commands in flight when all subjects are subscribed to again.
+const MAX_IN_FLIGHT: usize = 256;
 
-/// Time between two questions whether a server is still there.
-const LOOK: Duration = Duration::from_secs(1);
+/// Time between two health checks of a server.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-pub(crate) struct Session {
-    map: Map,
-    links: Vec<Link>,
-    broken: UnboundedReceiver<Breach>,
+/// A connection to all servers of a bus.
+pub(crate) struct RedisSession {
+    topology: Topology,
+    /// In the topology's order.
+    connections: Vec<ServerConnections>,
+    interruptions: UnboundedReceiver<Interruption>,
 }
 
 /// The connections to one server.
-struct Link {
-    listens: MultiplexedConnection,
-    publishes: MultiplexedConnection,
+struct ServerConnections {
+    subscriber: MultiplexedConnection,
+    publisher: MultiplexedConnection,
 }
 
-type Work = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+type Request = Pin<Box<dyn Future<Output = Result<(), BusError>> + Send>>;
 
-impl Place for Servers {
-    type Session = Session;
-
-    async fn open(&self, news: &News) -> Result<Session, String> {
-        let map = self.find().await?;
-        let (breaks, broken) = mpsc::unbounded_channel();
-        let mut links = Vec::new();
-        for server in &map.servers {
-            let hears = Hears { news: news.clone(), breaks: breaks.clone() };
-            let config = AsyncConnectionConfig::new().set_push_sender(move |push| hears.push(push));
-            let listens = connect(server, config).await?;
-            let publishes = connect(server, AsyncConnectionConfig::new()).await?;
-            links.push(Link { listens, publishes });
+impl RedisSession {
+    /// Connects to every server of the topology.
+    pub(super) async fn connect(
+        topology: Topology,
+        events: &EventSender,
+    ) -> Result<Self, BusError> {
+        let (sender, interruptions) = mpsc::unbounded_channel();
+        let mut connections = Vec::new();
+        for server in &topology.servers {
+            let handler = PushHandler { events: events.clone(), interruptions: sender.clone() };
+            let config = AsyncConnectionConfig::new().set_push_sender(move |push| {
+                handler.handle(push);
+                Ok::<(), ()>(())
+            });
+            connections.push(ServerConnections {
+                subscriber: connect(server, config).await?,
+                publisher: connect(server, AsyncConnectionConfig::new()).await?,
+            });
         }
-        Ok(Session { map, links, broken })
+        Ok(Self { topology, connections, interruptions })
     }
 }
 
-impl keeper::Session for Session {
-    async fn listen(&mut self, subjects: Vec<Arc<str>>) -> Result<(), String> {
-        let work = self.subscriptions(&subjects, true);
-        let mut under_way = futures_util::stream::iter(work).buffer_unordered(AT_ONCE);
-        while let Some(done) = under_way.next().await {
-            done?;
+impl Session for RedisSession {
+    async fn subscribe(&mut self, subjects: Vec<Arc<str>>) -> Result<(), BusError> {
+        let requests = self.subscriptions(&subjects, true);
+        let mut in_flight = futures_util::stream::iter(requests).buffer_unordered(MAX_IN_FLIGHT);
+        while let Some(result) = in_flight.next().await {
+            result?;
         }
         Ok(())
     }
 
-    async fn run(
-        mut self,
-        commands: &mut UnboundedReceiver<Command>,
-        wanted: &mut HashSet<Arc<str>>,
-    ) -> String {
-        let mut under_way: FuturesUnordered<Work> = FuturesUnordered::new();
-        let mut look = interval(LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    async fn run(mut self, commands: &mut Commands) -> BusError {
+        let mut in_flight: FuturesUnordered<Request> = FuturesUnordered::new();
+        let mut checks = interval(CHECK_INTERVAL);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                batch = next_batch(commands) => {
-                    for work in self.work(batch, wanted) {
-                        let work = begin(work).await;
-                        under_way.push(work);
+                batch = commands.next_batch() => {
+                    for request in self.requests(batch) {
+                        let started = start(request).await;
+                        in_flight.push(started);
                     }
                 }
-                Some(done) = under_way.next() => {
-                    if let Err(reason) = done {
-                        return reason;
+                Some(result) = in_flight.next() => {
+                    if let Err(error) = result {
+                        return error;
                     }
                 }
-                Some(breach) = self.broken.recv() => match breach {
-                    Breach::Lost(reason) => return reason,
-                    Breach::Ended(subject) if wanted.contains(&*subject) => {
-                        return "a slot of the cluster has moved".to_owned();
+                Some(interruption) = self.interruptions.recv() => match interruption {
+                    Interruption::Lost(error) => return error,
+                    Interruption::Unsubscribed(subject) if commands.is_subscribed(&subject) => {
+                        return RedisError::SlotMoved.into();
                     }
-                    Breach::Ended(_) => {}
+                    Interruption::Unsubscribed(_) => {}
                 },
-                _ = look.tick() => {
-                    for work in self.looks() {
-                        let work = begin(work).await;
-                        under_way.push(work);
+                _ = checks.tick() => {
+                    for request in self.health_checks() {
+                        let started = start(request).await;
+                        in_flight.push(started);
                     }
                 }
             }
@@ -108,139 +115,113 @@ impl keeper::Session for Session {
     }
 }
 
-/// What a server says of its own accord that may end the session.
-enum Breach {
-    /// The connection is of no more use.
-    Lost(String),
-    /// A subject is listened to no longer. If it should be, its slot has moved.
-    Ended(Arc<str>),
-}
-
-impl Session {
-    /// What is to be done for these commands, in their order.
-    fn work(&self, batch: Vec<Command>, wanted: &mut HashSet<Arc<str>>) -> Vec<Work> {
-        let mut work = Vec::new();
-        let mut messages: Vec<Vec<Message>> = self.links.iter().map(|_| Vec::new()).collect();
-        let mut run: Vec<Arc<str>> = Vec::new();
-        let mut subscribes = true;
+impl RedisSession {
+    /// The requests that carry out these commands, in order.
+    fn requests(&self, batch: Vec<Command>) -> Vec<Request> {
+        let mut requests = Vec::new();
+        let mut messages: Vec<Vec<OutgoingMessage>> =
+            self.connections.iter().map(|_| Vec::new()).collect();
+        // Subjects in a row that are all subscribed to, or all unsubscribed from.
+        let mut row: Vec<Arc<str>> = Vec::new();
+        let mut row_subscribes = true;
         for command in batch {
-            let (subject, subscribe) = match command {
+            let (subject, subscribes) = match command {
                 Command::Publish(message) => {
-                    messages[self.map.of(&message.subject)].push(message);
+                    messages[self.topology.server_of(message.subject())].push(message);
                     continue;
                 }
-                Command::Subscribe(subject) => {
-                    wanted.insert(subject.clone());
-                    (subject, true)
-                }
-                Command::Unsubscribe(subject) => {
-                    wanted.remove(&subject);
-                    (subject, false)
-                }
+                Command::Subscribe(subject) => (subject, true),
+                Command::Unsubscribe(subject) => (subject, false),
             };
-            if subscribe != subscribes {
-                work.extend(self.subscriptions(&std::mem::take(&mut run), subscribes));
-                subscribes = subscribe;
+            if subscribes != row_subscribes {
+                requests.extend(self.subscriptions(&mem::take(&mut row), row_subscribes));
+                row_subscribes = subscribes;
             }
-            run.push(subject);
+            row.push(subject);
         }
-        work.extend(self.subscriptions(&run, subscribes));
-        for (link, messages) in self.links.iter().zip(messages) {
+        requests.extend(self.subscriptions(&row, row_subscribes));
+        for (server, messages) in self.connections.iter().zip(messages) {
             if !messages.is_empty() {
-                let publishes = link.publishes.clone();
-                let publishing = publish(publishes, messages, self.map.is_sharded);
-                work.push(Box::pin(publishing));
+                let publisher = server.publisher.clone();
+                requests.push(Box::pin(publish(publisher, messages, self.topology.is_sharded)));
             }
         }
-        work
+        requests
     }
 
-    /// Begins to listen to these subjects, or ends it.
-    fn subscriptions(&self, subjects: &[Arc<str>], subscribe: bool) -> Vec<Work> {
-        if !self.map.is_sharded {
-            let command = |names: &[Arc<str>]| -> Work {
-                let mut connection = self.links[0].listens.clone();
-                let names: Vec<Vec<u8>> = names.iter().map(|name| name.as_bytes().into()).collect();
-                Box::pin(async move {
-                    let done = if subscribe {
-                        connection.subscribe(names).await
-                    } else {
-                        connection.unsubscribe(names).await
-                    };
-                    done.map_err(said)
-                })
+    /// Subscribes to these subjects, or unsubscribes from them.
+    fn subscriptions(&self, subjects: &[Arc<str>], subscribes: bool) -> Vec<Request> {
+        if self.topology.is_sharded {
+            // One command for each: the subjects of a command would have to share a slot.
+            let name = if subscribes { "SSUBSCRIBE" } else { "SUNSUBSCRIBE" };
+            let sharded = |subject: &Arc<str>| -> Request {
+                let server = self.topology.server_of(subject);
+                let mut connection = self.connections[server].subscriber.clone();
+                let command = redis::cmd(name).arg(subject.as_bytes()).to_owned();
+                Box::pin(async move { request(&mut connection, &command).await.map(|_| ()) })
             };
-            return subjects.chunks(NAMES).map(command).collect();
+            return subjects.iter().map(sharded).collect();
         }
-        let name = if subscribe { "SSUBSCRIBE" } else { "SUNSUBSCRIBE" };
-        // Subjects of one command would have to be of one slot.
-        let command = |subject: &Arc<str>| -> Work {
-            let mut connection = self.links[self.map.of(subject)].listens.clone();
-            let command = redis::cmd(name).arg(subject.as_bytes()).to_owned();
-            Box::pin(async move { ask(&mut connection, &command).await.map(|_| ()) })
+        let chunk = |subjects: &[Arc<str>]| -> Request {
+            let mut connection = self.connections[0].subscriber.clone();
+            let names: Vec<Vec<u8>> = subjects.iter().map(|name| name.as_bytes().into()).collect();
+            Box::pin(async move {
+                if subscribes {
+                    connection.subscribe(names).await?;
+                } else {
+                    connection.unsubscribe(names).await?;
+                }
+                Ok(())
+            })
         };
-        subjects.iter().map(command).collect()
+        subjects.chunks(SUBJECTS_PER_COMMAND).map(chunk).collect()
     }
 
-    /// Asks each server whether it is there, and what it is: one that is no master any more is not heard.
-    fn looks(&self) -> Vec<Work> {
-        let connections = self.links.iter().flat_map(|link| [&link.listens, &link.publishes]);
-        connections
-            .map(|connection| -> Work {
-                let mut connection = connection.clone();
-                Box::pin(async move {
-                    match ask(&mut connection, &redis::cmd("ROLE")).await? {
-                        Value::Array(role) if !is_master(&role) => {
-                            Err("the server is no master any more".to_owned())
-                        }
-                        _ => Ok(()),
-                    }
-                })
+    /// Asks each server for its role: after a failover, messages reach only the new master.
+    fn health_checks(&self) -> Vec<Request> {
+        let check = |connection: &MultiplexedConnection| -> Request {
+            let mut connection = connection.clone();
+            Box::pin(async move {
+                match request(&mut connection, &redis::cmd("ROLE")).await? {
+                    Value::Array(role) if !is_master(&role) => Err(RedisError::Demoted.into()),
+                    _ => Ok(()),
+                }
             })
-            .collect()
+        };
+        let connections = self.connections.iter().flat_map(|c| [&c.subscriber, &c.publisher]);
+        connections.map(check).collect()
     }
 }
 
-/// Sends what `work` has to send, before anything that is begun later does. What is left of it.
-async fn begin(mut work: Work) -> Work {
-    match poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
+/// Polls a request once, so that it is sent before any later one, and returns the rest of it.
+async fn start(mut request: Request) -> Request {
+    match poll_fn(|cx| Poll::Ready(request.as_mut().poll(cx))).await {
         Poll::Ready(result) => Box::pin(std::future::ready(result)),
-        Poll::Pending => work,
+        Poll::Pending => request,
     }
 }
 
 async fn publish(
     mut connection: MultiplexedConnection,
-    messages: Vec<Message>,
+    messages: Vec<OutgoingMessage>,
     is_sharded: bool,
-) -> Result<(), String> {
+) -> Result<(), BusError> {
     let name = if is_sharded { "SPUBLISH" } else { "PUBLISH" };
     let mut pipeline = Pipeline::with_capacity(messages.len());
     for message in &messages {
-        pipeline.cmd(name).arg(message.subject.as_bytes()).arg(&message.bytes[..]);
+        pipeline.cmd(name).arg(message.subject().as_bytes()).arg(&message.payload()[..]);
     }
-    let answers = connection.send_packed_commands(&pipeline, 0, messages.len()).await;
-    let mut moved = None;
-    for (message, answer) in messages.into_iter().zip(answers.map_err(said)?) {
-        match answer {
-            Value::Int(receivers) => message.taken(u32::try_from(receivers).ok()),
-            // The message is dropped, and so told to be lost.
-            Value::ServerError(error) => moved = Some(error.to_string()),
+    let replies = connection.send_packed_commands(&pipeline, 0, messages.len()).await?;
+    let mut refusal = None;
+    for (message, reply) in messages.into_iter().zip(replies) {
+        match reply {
+            Value::Int(receivers) => message.published(u32::try_from(receivers).ok()),
+            // Dropping the message reports it as lost.
+            Value::ServerError(error) => refusal = Some(error.to_string()),
             _ => {}
         }
     }
-    moved.map_or(Ok(()), Err)
-}
-
-/// The answer to a command. A refusal too is a sign of life.
-async fn ask(connection: &mut MultiplexedConnection, command: &Cmd) -> Result<Value, String> {
-    match connection.send_packed_command(command).await {
-        Ok(Value::ServerError(error)) if error.code() == "MOVED" => Err(error.to_string()),
-        Ok(answer) => Ok(answer),
-        Err(error) if error.is_io_error() || error.is_unrecoverable_error() => Err(said(error)),
-        Err(error) if error.is_timeout() || error.code() == Some("MOVED") => Err(said(error)),
-        Err(_) => Ok(Value::Nil),
-    }
+    refusal.map_or(Ok(()), |refusal| Err(RedisError::Refused(refusal).into()))
 }
 
 fn is_master(role: &[Value]) -> bool {
@@ -248,49 +229,5 @@ fn is_master(role: &[Value]) -> bool {
         Some(Value::BulkString(role)) => role == b"master",
         Some(Value::SimpleString(role)) => role == "master",
         _ => true,
-    }
-}
-
-/// Takes what a server says of its own accord.
-struct Hears {
-    news: News,
-    breaks: UnboundedSender<Breach>,
-}
-
-impl Hears {
-    fn push(&self, push: PushInfo) -> Result<(), ()> {
-        let mut data = push.data.into_iter();
-        let mut text = || match data.next() {
-            Some(Value::BulkString(bytes)) => Some(bytes),
-            _ => None,
-        };
-        let reason = match push.kind {
-            PushKind::Message | PushKind::SMessage => {
-                let (Some(subject), Some(message)) = (text(), text()) else { return Ok(()) };
-                let subject: Arc<str> = String::from_utf8_lossy(&subject).into();
-                if self.news.message(subject, message.into()) {
-                    return Ok(());
-                }
-                "messages come faster than they are taken".to_owned()
-            }
-            PushKind::Subscribe | PushKind::SSubscribe => {
-                if let Some(subject) = text() {
-                    // Redis counts who gets a message, which says more.
-                    let subject = String::from_utf8_lossy(&subject).into();
-                    self.news.tell(Event::Subscribed { subject, is_first: false });
-                }
-                return Ok(());
-            }
-            PushKind::SUnsubscribe => {
-                let subject = text().map(|subject| String::from_utf8_lossy(&subject).into());
-                let _ = subject.map(|subject| self.breaks.send(Breach::Ended(subject)));
-                return Ok(());
-            }
-            PushKind::Disconnection => "the connection was closed".to_owned(),
-            _ => return Ok(()),
-        };
-        // A session that has ended hears nothing more.
-        let _ = self.breaks.send(Breach::Lost(reason));
-        Ok(())
     }
 }

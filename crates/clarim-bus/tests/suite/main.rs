@@ -1,7 +1,7 @@
-//! What every bus must do, on real servers.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+//! Every backend passes the suite, on real servers.
+#![allow(clippy::unwrap_used, reason = "a test without its server has failed")]
 
-mod buses;
-mod faults;
-mod listener;
-mod scenarios;
+mod backends;
+mod outages;
+mod servers;
+mod urls;

@@ -1,8 +1,8 @@
-//! The example, as somebody runs it who has just read about it.
+//! The example, as a program.
 
 use std::process::Stdio;
 
-use clarim_server::settings::{ServerSettings, Tls};
+use clarim_server::config::{ServerConfig, Tls};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
@@ -15,35 +15,25 @@ async fn listen_prints_the_events_of_a_channel() {
 }
 
 #[tokio::test]
-async fn listen_speaks_tls_with_a_server_whose_certificate_it_is_told_to_trust() {
+async fn listen_connects_with_tls_to_a_server_with_a_trusted_certificate() {
     let folder = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
     std::fs::write(&cert, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
     let trusted = cert.to_str().unwrap().to_owned();
-    let tls = Some(Tls { cert, key });
-    let world = World::start_with(ServerSettings { tls, port: 0, ..ServerSettings::default() });
+    let tls = Some(Tls::new(cert, key));
+    let world = World::start_with(ServerConfig::default().tls(tls).port(0));
     listens(&world, &[("REVERB_SCHEME", "https"), ("SSL_CERT_FILE", &trusted)]).await;
 }
 
 async fn listens(world: &World, more: &[(&str, &str)]) {
-    let mut command = Command::new(env!("CARGO"));
-    command.args([
-        "run",
-        "--quiet",
-        "--package",
-        "clarim-client",
-        "--example",
-        "listen",
-        "--",
-        "news",
-    ]);
+    let mut command = Command::new(clarim_testing::example("listen"));
+    command.arg("news");
     command.envs([("REVERB_APP_KEY", "key"), ("REVERB_APP_SECRET", "secret")]);
     command.env("REVERB_PORT", world.port().to_string()).envs(more.iter().copied());
     let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    // It may have to be built first: whoever waits too long for that is the test runner.
     assert_eq!(lines.next_line().await.unwrap().unwrap(), "listening to news");
     world.publish("news", "order.shipped", &json!({ "order": 7 })).await;
     let line = within(lines.next_line()).await.unwrap().unwrap();

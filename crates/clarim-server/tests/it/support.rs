@@ -12,7 +12,7 @@ use clarim_hub::app::App;
 use clarim_protocol::auth::AppKey;
 use clarim_protocol::{SocketId, rest};
 use clarim_server::Server;
-use clarim_server::settings::{Scaling, ServerSettings, Tls, Token, Webhook};
+use clarim_server::config::{Scaling, ServerConfig, Tls, Token, Webhook};
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
@@ -77,30 +77,29 @@ impl Default for Setup {
 
 impl Setup {
     /// The only place that knows the server's own settings.
-    fn settings(self) -> ServerSettings {
-        ServerSettings {
-            host: "127.0.0.1".to_owned(),
-            port: 0,
-            path: self.path.to_owned(),
-            max_request_bytes: self.max_request_bytes,
-            tls: self.tls.map(|(cert, key)| Tls { cert, key }),
-            workers: NonZeroU16::new(self.workers).unwrap(),
-            drain: self.drain,
-            outbox_bytes: self.outbox_bytes,
-            handshake_timeout: self.handshake_timeout,
-            compression: self.compression,
-            metrics_token: self.metrics_token.map(Token::new),
-            inspector_token: self.inspector_token.map(Token::new),
-            webhooks: self.webhooks,
-            events: self.events,
-            traces: self.traces.map(|url| url.parse().unwrap()),
-            scaling: self.scaling,
-            ..ServerSettings::default()
-        }
+    fn settings(self) -> ServerConfig {
+        ServerConfig::default()
+            .host("127.0.0.1")
+            .port(0)
+            .path(self.path)
+            .max_request_bytes(self.max_request_bytes)
+            .tls(self.tls.map(|(cert, key)| Tls::new(cert, key)))
+            .workers(NonZeroU16::new(self.workers).unwrap())
+            .drain(self.drain)
+            .outbox_bytes(self.outbox_bytes)
+            .handshake_timeout(self.handshake_timeout)
+            .compression(self.compression)
+            .metrics_token(self.metrics_token.map(Token::new))
+            .inspector_token(self.inspector_token.map(Token::new))
+            .webhooks(self.webhooks)
+            .events(self.events)
+            .traces(self.traces.map(|url| url.parse::<hyper::Uri>().unwrap()))
+            .scaling(self.scaling)
     }
 
     pub(crate) fn start(self, apps: Vec<App>) -> Harness {
-        let (prefix, development) = (self.path, self.development);
+        let prefix = self.path;
+        let development = self.development;
         let keys = apps.iter().map(|app| (app.id.clone(), app.key.clone())).collect();
         let server = Server::start(self.settings(), apps, development).unwrap();
         Harness { address: server.address().unwrap(), server: Some(server), apps: keys, prefix }

@@ -1,4 +1,4 @@
-// Never run: vue-tsc checks it. With the events of events.d.ts, whatever does not fit them does not compile.
+// Type tests, checked by vue-tsc and never run: code that does not match events.d.ts must not compile.
 
 import { ref } from 'vue';
 import {
@@ -33,7 +33,7 @@ export function channels(): void {
 	useChannel(7);
 }
 
-/** A map for one place, such as a second backend's. */
+/** An event map for single calls, for example of a second backend. */
 interface Other {
 	Ping: { at: Date };
 }
@@ -58,7 +58,7 @@ export function presence(): void {
 	usePresenceChannel<Person>('chat.1', { joining: ({ email }) => email });
 	// @ts-expect-error no such event
 	usePresenceChannel<Person>('chat.1', { events: { OrderSent: () => {} } });
-	// @ts-expect-error nobody but the composable changes the list
+	// @ts-expect-error the list is read-only
 	users.value.push({ id: 1, name: 'Ana' });
 }
 
@@ -68,7 +68,7 @@ export function additions(): void {
 	recent.value.map(({ name }) => isString(name));
 	// @ts-expect-error no such field
 	whisper({ nome: 'Ana' });
-	// @ts-expect-error nobody may whisper on a public channel
+	// @ts-expect-error no whispers on public channels
 	useWhisper(useChannel('chat.1'), 'typing', {});
 	useSubscription(useChannel('chat.1'), ({ since }) => since.getTime());
 }

@@ -1,5 +1,4 @@
-// The conversations of the user and what is known of their messages: one place for all pages, so that
-// counters and lists can't differ.
+// The user's conversations and messages, shared by all pages, so that counters and lists can't differ.
 
 import { computed, reactive, ref } from 'vue';
 import type { Conversation, Message, MessagePage, User } from '../events';
@@ -11,13 +10,13 @@ export interface Draft {
 	conversation: number;
 	body: string;
 	at: number;
-	/** `refused`: by the backend, so that trying again by itself would not help. `sent`: it is stored, and shown
+	/** `refused`: rejected by the backend, so an automatic retry would not help. `sent`: it is stored, and shown
 	 * as a draft until it has its place among the messages. */
 	state: 'waiting' | 'refused' | 'sent';
 }
 
 export interface Thread extends Conversation {
-	/** By number, without a gap: from the oldest that was loaded to the newest. */
+	/** Sorted by number without gaps, from the oldest loaded to the newest. */
 	messages: Message[];
 	drafts: Draft[];
 	isLoaded: boolean;
@@ -33,7 +32,7 @@ const error = ref<unknown>(null);
 export const conversations = {
 	isLoaded,
 	error,
-	/** The one with the newest message first. */
+	/** Sorted by newest message first. */
 	list: computed(() => [...threads.values()].sort((a, b) => newest(b) - newest(a) || a.id - b.id)),
 	unread: computed(() => [...threads.values()].reduce((sum, thread) => sum + unreadOf(thread), 0)),
 	ids: computed(() => [...threads.keys()]),
@@ -48,13 +47,13 @@ export function memberOf(thread: Conversation, id: number): User | undefined {
 	return thread.members.find((member) => member.id === id);
 }
 
-/** Between two it is the other one's name. */
+/** Returns the title. A conversation of two has the other user's name. */
 export function titleOf(thread: Conversation): string {
 	const others = thread.members.filter(({ id }) => id !== me().id);
 	return thread.members.length === 2 && others[0] ? others[0].name : thread.title;
 }
 
-/** Does it, and once more if it is asked for meanwhile: the answer that is on its way may be too old by then. */
+/** Runs the task, and once more if it was requested again during the run, because the response may be outdated. */
 function upToDate(work: () => Promise<void>): () => Promise<void> {
 	let running: Promise<void> | undefined;
 	let isAskedAgain = false;
@@ -75,7 +74,7 @@ function upToDate(work: () => Promise<void>): () => Promise<void> {
 	};
 }
 
-/** Asks which there are, and how many messages each has. */
+/** Loads the conversations and their message counts. */
 export const loadConversations = upToDate(askForConversations);
 
 async function askForConversations(): Promise<void> {
@@ -83,7 +82,7 @@ async function askForConversations(): Promise<void> {
 		for (const found of await api<Conversation[]>('GET', '/api/conversations')) {
 			const known = threads.get(found.id);
 			if (known) {
-				// What is here may be newer than the answer.
+				// The local state may be newer than the response.
 				known.read_seq = Math.max(known.read_seq, found.read_seq);
 				if (found.last_message) heard(known, found.last_message);
 			} else {
@@ -99,7 +98,7 @@ async function askForConversations(): Promise<void> {
 	}
 }
 
-/** A message that was pushed, or the answer to a message of ours. */
+/** Adds a pushed message, or the response to a sent one. */
 export function receive(message: Message): void {
 	const thread = threads.get(message.conversation);
 	if (!thread) return;
@@ -107,7 +106,7 @@ export function receive(message: Message): void {
 	if (message.author === me().id) thread.read_seq = Math.max(thread.read_seq, message.seq);
 	const last = lastSeq(thread);
 	if (thread.isLoaded && message.seq > last + 1) {
-		// There is something between that was not heard, or is still on its way.
+		// There is a gap: messages were missed or are still in flight.
 		void catchUp(thread);
 		return;
 	}
@@ -128,7 +127,7 @@ function heard(thread: Thread, message: Message): void {
 
 const path = (id: number): string => `/api/conversations/${id}`;
 
-/** The newest messages, when a conversation is opened. */
+/** Loads the newest messages when a conversation is opened. */
 export async function open(thread: Thread): Promise<void> {
 	if (thread.isLoaded) return catchUp(thread);
 	await busy(thread, async () => {
@@ -136,12 +135,12 @@ export async function open(thread: Thread): Promise<void> {
 		Object.assign(thread, { messages, hasOlder, isLoaded: true });
 		settle(thread);
 	});
-	// What came while the answer was on its way.
+	// Messages that arrived during the request.
 	if (thread.isLoaded) await catchUp(thread);
 	void flush(thread);
 }
 
-/** One more page of the history. */
+/** Loads one more page of the history. */
 export async function loadOlder(thread: Thread): Promise<void> {
 	const first = thread.messages[0];
 	if (!first || !thread.hasOlder) return;
@@ -154,7 +153,7 @@ export async function loadOlder(thread: Thread): Promise<void> {
 
 const catchingUp = new Map<number, () => Promise<void>>();
 
-/** What was said since the last message that is here. */
+/** Loads the messages after the last local one. */
 export async function catchUp(thread: Thread): Promise<void> {
 	if (!thread.isLoaded) return;
 	const { id } = thread;
@@ -167,7 +166,7 @@ async function askForMissing(thread: Thread): Promise<void> {
 		for (let hasMore = true; hasMore;) {
 			const after = lastSeq(thread);
 			const page = await api<MessagePage>('GET', `${path(thread.id)}/messages?after=${after}`);
-			// Some may have been heard meanwhile.
+			// Some may have arrived over the channel in the meantime.
 			const known = lastSeq(thread);
 			thread.messages.push(...page.messages.filter(({ seq }) => seq > known));
 			settle(thread);
@@ -180,7 +179,7 @@ async function askForMissing(thread: Thread): Promise<void> {
 
 const lastSeq = (thread: Thread): number => thread.messages.at(-1)?.seq ?? 0;
 
-/** Drafts that are messages by now are no drafts any more. */
+/** Removes drafts that have become messages. */
 function settle(thread: Thread): void {
 	const last = thread.messages.at(-1);
 	if (last) heard(thread, last);
@@ -202,18 +201,18 @@ async function busy(thread: Thread, work: () => Promise<void>): Promise<void> {
 	}
 }
 
-/** Notes that everything that is here has been read. */
+/** Marks all local messages as read. */
 export async function markRead(thread: Thread): Promise<void> {
 	const seq = thread.last_seq;
 	if (seq <= thread.read_seq) return;
 	thread.read_seq = seq;
 	await api('POST', `${path(thread.id)}/read`, { seq }).catch(() => {
-		// It is unread for the backend, which says so when it is asked again.
+		// They stay unread in the backend, and become unread here with the next load.
 	});
 }
 
-// --- Writing: a message is shown at once, and sent until the backend has it. Its id is made here, so
-// that the backend stores it once however often it is sent.
+// --- Sending: a message is shown at once and sent until the backend has it. The page creates its id, so that the
+// backend stores it once even if it is sent several times.
 
 export function write(thread: Thread, body: string): void {
 	thread.drafts.push({ id: crypto.randomUUID(), conversation: thread.id, body, at: Date.now(), state: 'waiting' });
@@ -233,10 +232,10 @@ export function drop(thread: Thread, id: string): void {
 }
 
 const flushing = new Set<number>();
-/** Before what was not sent is tried again, in milliseconds. */
+/** Time before a retry, in ms. */
 const PAUSE = 3000;
 
-/** Sends what waits, one after the other, so that the order stays. */
+/** Sends waiting messages one after the other, to keep their order. */
 export async function flush(thread: Thread): Promise<void> {
 	if (flushing.has(thread.id)) return;
 	flushing.add(thread.id);
@@ -255,7 +254,7 @@ export async function flush(thread: Thread): Promise<void> {
 				receive(message);
 			} catch (problem) {
 				const { status } = problem as ApiError;
-				// Not reached, or out of order: later, at the latest when the connection is back.
+				// The backend is unreachable or failing: retry later, at the latest after a reconnection.
 				if (status === 0 || status >= 500) {
 					setTimeout(() => void flush(thread), PAUSE);
 					return;
@@ -268,7 +267,7 @@ export async function flush(thread: Thread): Promise<void> {
 	}
 }
 
-// A reload of the page doesn't lose what was written while the connection was away.
+// Unsent messages survive a reload of the page.
 const key = (id: number): string => `drafts.${me().id}.${id}`;
 
 function keep({ id, drafts }: Thread): void {
@@ -278,6 +277,6 @@ function keep({ id, drafts }: Thread): void {
 
 function storedDrafts(id: number): Draft[] {
 	const drafts = JSON.parse(sessionStorage.getItem(key(id)) ?? '[]') as Draft[];
-	// Whether they were stored is found out by sending them.
+	// Sending them again shows whether they were stored.
 	return drafts.map((draft) => ({ ...draft, state: 'waiting' }));
 }

@@ -4,13 +4,13 @@ import type { User } from '../events';
 
 const ONLINE: InjectionKey<ComputedRef<ReadonlySet<number>>> = Symbol('online');
 
-/** Joins the channel on which everybody is who has a page open: once, for all pages. */
+/** Subscribes to the presence channel of all users with an open page. Called once for all pages. */
 export function provideOnline(): void {
 	const { users } = usePresenceChannel<User>('online');
 	provide(ONLINE, computed(() => new Set(users.value.map(({ id }) => id))));
 }
 
-/** The ids of those who are online. */
+/** Ids of the online users. */
 export function useOnline(): ComputedRef<ReadonlySet<number>> {
 	const online = inject(ONLINE);
 	if (!online) throw new Error('provideOnline has not been called above this component');

@@ -3,14 +3,14 @@ import type { MaybeRefOrGetter } from 'vue';
 import { toValue } from 'vue';
 import { me } from '../session';
 
-/** Who is writing in this conversation. */
+/** Returns the users typing in this conversation. */
 export function useTyping(conversation: MaybeRefOrGetter<number | null>) {
 	const { id, name } = me();
 	const channel = usePrivateChannel(() => {
 		const open = toValue(conversation);
 		return open === null ? null : `chat.${open}`;
 	}, {
-		// Who has sent it doesn't write any more.
+		// The sender of the message is no longer typing.
 		MessageSent: ({ message }) => forget((whisper) => whisper.id === message.author),
 	});
 	const { whisper, recent, forget } = useWhisper<{ id: number; name: string }>(channel, 'typing', {

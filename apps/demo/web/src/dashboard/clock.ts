@@ -1,23 +1,23 @@
-// How far this computer's clock is from the server's.
+// Offset between this computer's clock and the server's.
 
 import type { ServerTime } from '../events';
 import { api } from '../session';
 
 export interface Clock {
-	/** To be added to this computer's time to have the server's, in milliseconds. */
+	/** Server time minus local time, in ms. */
 	offset: number;
-	/** It is not further off than this. */
+	/** Maximum error of the offset, in ms. */
 	error: number;
-	/** How often the server was asked. */
+	/** Number of measurements. */
 	count: number;
 }
 
-/** The time of this computer, which does not jump when its clock is set. */
+/** Returns the local monotonic time. */
 export const localTime = (): number => performance.timeOrigin + performance.now();
 
 /**
- * The answer was written at some time between question and answer: the offset is known to half of what the
- * round trip took. The shortest of several counts.
+ * Measures the clock offset. The server's time was read at some moment of the round trip, so the error is half of the
+ * round-trip time. The shortest of several round trips counts.
  */
 export async function compareClocks(
 	count = 5, ask: () => Promise<ServerTime> = () => api<ServerTime>('GET', '/api/time'), time: () => number = localTime,
@@ -28,7 +28,7 @@ export async function compareClocks(
 		const { now } = await ask();
 		const answered = time();
 		const error = (answered - asked) / 2;
-		// What the server says is cut to milliseconds: half of one more is unknown.
+		// The server truncates its time to milliseconds, which adds an error of half a millisecond.
 		if (!best || error + 0.5 < best.error) best = { offset: now + 0.5 - (asked + answered) / 2, error: error + 0.5, count };
 	}
 	return best!;

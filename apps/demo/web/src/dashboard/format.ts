@@ -1,7 +1,7 @@
 import { useI18n } from 'vue-i18n';
 import type { Metric } from '../events';
 
-/** Values with their units, in the user's language. */
+/** Formats values with units in the user's language. */
 export function useFormat() {
 	const { t, locale } = useI18n();
 	const number = (value: number, digits = 1): string =>

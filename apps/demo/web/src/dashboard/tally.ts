@@ -1,14 +1,14 @@
-// What one way of getting data costs, and how late it is.
+// Cost and delay of one mode (push or polling).
 
 export class Tally {
 	requests = 0;
-	/** Answers without anything new. */
+	/** Responses without new data. */
 	empty = 0;
 	bytes = 0;
 	updates = 0;
-	/** From the measurement to the screen, in milliseconds. */
+	/** Delays from measurement to screen, in ms. */
 	delays: number[] = [];
-	/** How long it has been measured, but for the current turn. */
+	/** Measured time in ms without the current period. */
 	#time = 0;
 	#since: number | null = null;
 
@@ -47,12 +47,12 @@ export class Tally {
 	}
 }
 
-/** A text frame from the server: the header has 2, 4 or 10 bytes. */
+/** Size of a text frame from the server; its header has 2, 4 or 10 bytes. */
 export function frameSize(text: string): number {
 	const { length } = new TextEncoder().encode(text);
 	return length + (length < 126 ? 2 : length < 65_536 ? 4 : 10);
 }
 
-/** The frame by which the server sent an event. pusher-js gives what was in it, not itself. */
+/** Reconstructs the server's frame of an event, because pusher-js exposes only its content. */
 export const frameOf = ({ event, channel, data }: { event: string; channel?: string; data?: unknown }): string =>
 	JSON.stringify({ event, data: JSON.stringify(data ?? {}), channel });

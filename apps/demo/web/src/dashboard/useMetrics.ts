@@ -9,14 +9,14 @@ export type Mode = 'push' | 'polling';
 export const METRICS = ['cpu', 'memory', 'connections', 'activity'] as const satisfies Metric[];
 export const PERIODS = [2, 5, 10, 30];
 const CHANNEL = 'dashboard';
-/** As many as the backend gives at once. */
+/** The backend's page size. */
 const SHOWN = 120;
 
-/** Samples as they come, by push or by asking again and again, and what that costs. */
+/** Receives samples by push or by polling, and measures the cost of each. */
 export function useMetrics() {
 	const samples = shallowRef<readonly Sample[]>([]);
 	const limits = shallowRef<Partial<Record<Metric, number>>>({});
-	/** Seconds from one measurement to the next. */
+	/** Seconds between measurements. */
 	const every = ref(30);
 	const isLoaded = ref(false);
 	const error = ref<unknown>(null);
@@ -26,9 +26,9 @@ export function useMetrics() {
 	const isLost = ref(false);
 	const clock = shallowRef<Clock | null>(null);
 	const tallies = shallowReactive<Record<Mode, Tally>>({ push: new Tally(), polling: new Tally() });
-	/** Counts up when a tally has changed: they are no reactive objects, as they change while others are shown. */
+	/** Incremented when a tally changes. Tallies aren't reactive, because they change during rendering. */
 	const counted = ref(0);
-	/** Of the server. Earlier samples were measured before this mode was on. */
+	/** Server time at which this mode was switched on; earlier samples don't count. */
 	let since = Infinity;
 
 	const serverTime = (): number => localTime() + (clock.value?.offset ?? 0);
@@ -41,14 +41,14 @@ export function useMetrics() {
 		if (by) void shown(fresh.filter(({ at }) => at > since), tallies[by]);
 	}
 
-	/** Notes how late they are when they have been drawn. */
+	/** Records the delay of samples after they have been drawn. */
 	async function shown(fresh: readonly Sample[], tally: Tally): Promise<void> {
 		tally.updates += fresh.length;
 		counted.value += 1;
 		await nextTick();
-		// In a hidden tab nothing is drawn.
+		// Hidden tabs don't draw.
 		if (document.visibilityState !== 'visible' || !clock.value) return;
-		// The first comes before the frame is drawn, the second after it.
+		// The first callback runs before the frame is drawn, the second after it.
 		requestAnimationFrame(() => requestAnimationFrame(() => {
 			for (const { at } of fresh) tally.delays.push(serverTime() - at);
 			counted.value += 1;
@@ -68,7 +68,7 @@ export function useMetrics() {
 		}
 	}
 
-	/** Those after the last one that is here. */
+	/** Loads the samples after the last local one. */
 	async function ask(by: Mode): Promise<void> {
 		const tally = tallies[by];
 		try {
@@ -99,7 +99,7 @@ export function useMetrics() {
 		if (!subscribed) return;
 		tallies.push.requests += 1;
 		tallies.push.bytes += authorizationSize();
-		// What was measured before this moment is not pushed.
+		// Earlier samples are not pushed.
 		void ask('push');
 	});
 
@@ -122,7 +122,7 @@ export function useMetrics() {
 	watch([mode, isPaused, period, isLoaded], () => void poll());
 	onScopeDispose(() => clearTimeout(timer));
 
-	// --- What the browser says of the requests
+	// --- Requests as reported by the browser
 
 	const observer = new PerformanceObserver((list) => {
 		for (const entry of list.getEntries() as PerformanceResourceTiming[]) {
@@ -155,7 +155,7 @@ export function useMetrics() {
 
 	onMounted(async () => {
 		await compareClocks().then((compared) => { clock.value = compared; }).catch(() => {
-			// Delays are then not measured, and the page says so.
+			// The page then shows that delays are not measured.
 		});
 		await load();
 	});
@@ -164,7 +164,7 @@ export function useMetrics() {
 	return { samples, limits, every, isLoaded, error, mode, period, isPaused, isOffline, clock, tallies, counted, load, setLimit, reset };
 }
 
-/** Of one answer of /broadcasting/auth: they are all as long, to a few bytes. */
+/** Size of a response of /broadcasting/auth; all have about the same length. */
 function authorizationSize(): number {
 	const all = performance.getEntriesByType('resource') as PerformanceResourceTiming[];
 	const sizes = all.filter(({ name }) => name.endsWith('/broadcasting/auth')).map(({ transferSize }) => transferSize);

@@ -1,8 +1,8 @@
-// Updates travel as text, in JSON.
+// Base64, because updates are sent in JSON.
 
 export function encode(bytes: Uint8Array): string {
 	let text = '';
-	// In pieces, as a call has a limited number of arguments.
+	// In chunks, because the number of arguments of a call is limited.
 	for (let at = 0; at < bytes.length; at += 0x8000) text += String.fromCharCode(...bytes.subarray(at, at + 0x8000));
 	return btoa(text);
 }

@@ -1,10 +1,10 @@
-// Where the others are. What they whisper is shown under the name that the server vouches for.
+// Cursors of the other users. A whispered cursor is shown with the user name that the server reports.
 
 import { applyAwarenessUpdate, Awareness, encodeAwarenessUpdate, modifyAwarenessUpdate, removeAwarenessStates } from 'y-protocols/awareness';
 import type { User } from '../events';
 import { decode, encode } from './base64';
 
-/** What a page whispers. */
+/** Payload of a cursor whisper. */
 export interface Whispered {
 	update: string;
 }
@@ -15,14 +15,14 @@ interface Change {
 	removed: number[];
 }
 
-/** How many colours there are: `.caret-0` and so on. */
+/** Number of colours: `.caret-0` and so on. */
 export const COLORS = 6;
 export const colorOf = (id: number): number => id % COLORS;
-/** No document has so many windows, and no honest whisper is so long. */
+/** Limits that no legitimate whisper exceeds. */
 const MAX_WHISPER = 4000;
 
 export class Cursors {
-	/** Whose they are, by the ids of Yjs. */
+	/** Users by Yjs client id. */
 	readonly #owners = new Map<number, string>();
 
 	constructor(readonly awareness: Awareness, whisper: (whispered: Whispered) => void) {
@@ -31,12 +31,12 @@ export class Cursors {
 		});
 	}
 
-	/** Where this page's cursor is. */
+	/** Position of this page's cursor. */
 	own(): Whispered {
 		return { update: encode(encodeAwarenessUpdate(this.awareness, [this.awareness.clientID])) };
 	}
 
-	/** That it is nowhere any more. */
+	/** Announces that this page's cursor is gone. */
 	gone(): Whispered {
 		this.awareness.setLocalState(null);
 		return this.own();
@@ -55,13 +55,13 @@ export class Cursors {
 			});
 			applyAwarenessUpdate(this.awareness, named, 'whisper');
 		} catch {
-			// Not ours to complain about: whoever is in the channel may whisper anything.
+			// Ignored: any member of the channel can whisper anything.
 		} finally {
 			this.awareness.off('update', note);
 		}
 	}
 
-	/** A user has left, with all windows. */
+	/** Removes a user whose last window has closed. */
 	drop(user: User): void {
 		const theirs = [...this.#owners].filter(([, owner]) => owner === String(user.id)).map(([client]) => client);
 		for (const client of theirs) this.#owners.delete(client);

@@ -1,11 +1,11 @@
-// The documents of the user, as they are listed.
+// The list of the user's documents.
 
 import { usePrivateChannel, useSubscription } from '@clarim/vue';
 import { onMounted, ref, shallowRef, watch } from 'vue';
 import type { Document } from '../events';
 import { api } from '../session';
 
-/** The longest title, as the backend has it. */
+/** Maximum length of a title, as in the backend. */
 export const MAX_TITLE = 80;
 
 export function useDocuments() {
@@ -26,7 +26,7 @@ export function useDocuments() {
 		if (all.value.some(({ id }) => id === document.id)) return;
 		all.value = [document, ...all.value];
 	};
-	/** As exact as it is shown. */
+	/** In the precision that is shown. */
 	const edited = (id: number): void => {
 		const now = Date.now();
 		if (!all.value.some((one) => one.id === id && now - one.edited_at > 20_000)) return;
@@ -38,7 +38,7 @@ export function useDocuments() {
 		return document;
 	}
 
-	// Those that somebody creates meanwhile.
+	// Documents created in the meantime.
 	const channel = usePrivateChannel('documents', { DocumentCreated: ({ document }) => add(document) });
 	const { isSubscribed } = useSubscription(channel);
 	watch(isSubscribed, (subscribed) => {

@@ -1,52 +1,52 @@
-// Keeps a Yjs document the same as the backend's, and so as everybody's. Knows no channel and no page: it is
-// told what was heard, and asks the backend by two functions.
+// Synchronizes a Yjs document with the backend, and so with all users. It knows neither channel nor page: received
+// messages are passed in, and two functions call the backend.
 
 import * as Y from 'yjs';
 import type { DocumentState, DocumentUpdated, UpdateStored } from '../events';
 import { decode, encode } from './base64';
 
 export interface Backend {
-	/** What this page does not have; `state` says what it has. */
+	/** Loads the updates that this page lacks; `state` is its state vector. */
 	sync: (state: string) => Promise<DocumentState>;
-	/** Stores an update, and tells the others. */
+	/** Stores an update and broadcasts it to the others. */
 	save: (update: string) => Promise<UpdateStored>;
-	/** Whether asking again later may help. */
+	/** Whether a retry may help. */
 	isTemporary: (error: unknown) => boolean;
-	/** Whether the backend lacks what an update continues. */
+	/** Whether the backend lacks updates that this one depends on. */
 	isIncomplete: (error: unknown) => boolean;
 }
 
-/** Where edits wait that the backend does not have: a reload of the page doesn't lose them. */
+/** Storage for unsent edits, so that a reload of the page keeps them. */
 export interface Shelf {
 	get: () => string | null;
 	set: (update: string | null) => void;
 }
 
 export interface SyncStatus {
-	/** What the backend had has been here once. */
+	/** The backend's document has been loaded. */
 	isLoaded: boolean;
-	/** There is something that the backend does not have. */
+	/** There are edits that the backend doesn't have. */
 	isUnsaved: boolean;
-	/** The last request did not come through. */
+	/** The last request failed. */
 	error: unknown;
 }
 
 export interface SyncOptions {
-	/** Edits of so many milliseconds are sent together. */
+	/** Time in ms over which edits are batched. */
 	together?: number;
-	/** Before it is tried again, in milliseconds. */
+	/** Time before a retry, in ms. */
 	retry?: number;
-	/** How long an update may be late before it is asked for. */
+	/** Time to wait for a missing update before requesting it. */
 	patience?: number;
 }
 
 export class DocumentSync {
 	status: SyncStatus = { isLoaded: false, isUnsaved: false, error: null };
-	/** In order; the first of them may be on their way. */
+	/** In order; the first of them may be in flight. */
 	#unsent: Uint8Array[] = [];
-	/** All updates up to this number are here. */
+	/** All updates up to this number have been applied. */
 	#last = 0;
-	/** Numbers above it that are here too. */
+	/** Applied updates with higher numbers. */
 	#ahead = new Set<number>();
 	#isSending = false;
 	#exchange: Promise<void> | null = null;
@@ -70,7 +70,7 @@ export class DocumentSync {
 		doc.on('update', this.#edited);
 	}
 
-	/** No more requests. What is not sent stays on the shelf. */
+	/** Stops all requests. Unsent edits stay in the storage. */
 	stop(): void {
 		this.#isStopped = true;
 		this.doc.off('update', this.#edited);
@@ -78,7 +78,7 @@ export class DocumentSync {
 		if (this.#unsent.length) this.#keep();
 	}
 
-	/** An update that was broadcast, or that there is one. */
+	/** Handles a broadcast update, or the announcement of one that is too long for an event. */
 	receive({ seq, update }: DocumentUpdated): void {
 		if (update === null) {
 			if (seq > this.#last) void this.exchange();
@@ -88,7 +88,7 @@ export class DocumentSync {
 		this.#heard(seq);
 	}
 
-	/** Gets what is missing here, and sends what is missing there. */
+	/** Exchanges missing updates with the backend in both directions. */
 	exchange(): Promise<void> {
 		this.#isWantedAgain = this.#exchange !== null;
 		this.#exchange ??= this.#exchangeAll().finally(() => {
@@ -97,7 +97,7 @@ export class DocumentSync {
 		return this.#exchange;
 	}
 
-	/** Sends now what would be sent in a moment. */
+	/** Sends batched edits immediately. */
 	flush(): Promise<void> {
 		return this.#send();
 	}
@@ -111,7 +111,7 @@ export class DocumentSync {
 				Y.applyUpdate(this.doc, decode(known.update), this);
 				this.#skipTo(known.seq);
 				const theirs = decode(known.state);
-				// Deletions have no number in the state: those that are not sent are in `unsent`.
+				// Deletions aren't part of the state vector; unsent ones are in `unsent`.
 				if (this.#isAheadOf(theirs)) this.#unsent = [Y.encodeStateAsUpdate(this.doc, theirs)];
 				this.#say({ isLoaded: true, error: null });
 			} catch (error) {
@@ -138,7 +138,7 @@ export class DocumentSync {
 	};
 
 	async #send(): Promise<void> {
-		// Before anything is loaded the exchange will find it.
+		// Before the first load, the exchange will fetch it.
 		if (this.#isSending || !this.status.isLoaded || !this.#unsent.length || this.#isStopped) return;
 		this.#isSending = true;
 		const sent = [...this.#unsent];
@@ -166,7 +166,7 @@ export class DocumentSync {
 	#heard(seq: number): void {
 		if (seq > this.#last) this.#ahead.add(seq);
 		this.#skipTo(this.#last);
-		// One that was sent before this may still be on its way.
+		// An earlier update may still be in flight.
 		if (this.#ahead.size) this.#later('gap', this.#wait.patience, () => void (this.#ahead.size && this.exchange()));
 	}
 
@@ -185,7 +185,7 @@ export class DocumentSync {
 		this.onStatus(this.status);
 	}
 
-	/** One at a time of each; the first counts, so that who never stops typing is heard meanwhile. */
+	/** One timer per purpose; the first deadline counts, so that continuous typing is sent too. */
 	#later(what: string, milliseconds: number, work: () => void): void {
 		if (this.#timers.has(what) || this.#isStopped) return;
 		this.#timers.set(what, setTimeout(() => {

@@ -8,8 +8,8 @@ import { Cursors, type Whispered } from './cursors';
 import { DocumentSync, type SyncStatus } from './sync';
 
 /**
- * A document which everybody who has it open edits. Updates go to the backend, which stores and broadcasts them
- * on the presence channel `document.{id}`; cursors are whispered there.
+ * Opens a document for collaborative editing. Updates go to the backend, which stores and broadcasts them on the
+ * presence channel `document.{id}`; cursors are whispered there.
  */
 export function useDocument(id: number) {
 	const doc = new Y.Doc();
@@ -33,13 +33,13 @@ export function useDocument(id: number) {
 
 	const { channel, users } = usePresenceChannel<User>(`document.${id}`, {
 		events: { DocumentUpdated: (event) => sync.receive(event) },
-		// Who comes is told at once where the others are.
+		// Sends the cursor to new members immediately.
 		joining: () => whisper(cursors.own()),
 		leaving: (user) => cursors.drop(user),
 	});
 	const { isSubscribed, error: refusal } = useSubscription(channel);
 	const { isConnected } = useWebSocketStatus();
-	// Five in a second at most; Pusher's limit is ten for all that one connection whispers.
+	// At most five per second; Pusher's limit is ten client events per connection.
 	const { whisper } = useWhisper<Whispered>(channel, 'cursor', {
 		throttle: 200,
 		trailing: true,
@@ -49,7 +49,7 @@ export function useDocument(id: number) {
 	const cursors = new Cursors(awareness, whisper);
 
 	onMounted(() => sync.exchange());
-	// What is broadcast from now on arrives; what was before is asked for, and what was written meanwhile sent.
+	// Later updates arrive over the channel; fetches earlier ones and sends local edits.
 	watch(isSubscribed, (subscribed) => {
 		if (!subscribed) return;
 		void sync.exchange();

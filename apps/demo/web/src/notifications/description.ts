@@ -8,11 +8,11 @@ export interface Description {
 	icon: Component;
 	title: string;
 	text: string;
-	/** Where it leads. */
+	/** Link target. */
 	link?: string;
 }
 
-/** What is shown of a notification, in the user's language: the backend sends what happened, not sentences. */
+/** Returns the text of a notification in the user's language. The backend sends data, not text. */
 export function useDescription(): (told: Told) => Description {
 	const { t } = useI18n();
 	const { withUnit } = useFormat();
@@ -37,7 +37,7 @@ export function useDescription(): (told: Told) => Description {
 					link: '/dashboard',
 				};
 			default:
-				// Of a backend that is newer than this page.
+				// A notification type that this version of the page doesn't know.
 				return { icon: Bell, title: t('notificationsPage.other'), text: '' };
 		}
 	};

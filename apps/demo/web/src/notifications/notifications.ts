@@ -1,4 +1,4 @@
-// The user's notifications: those stored and those pushed, the same on every page and in every tab.
+// The user's stored and pushed notifications, shared by all pages and tabs.
 
 import { useNotifications, usePrivateChannel } from '@clarim/vue';
 import { inject, provide, type InjectionKey } from 'vue';
@@ -11,10 +11,10 @@ import { api, me } from '../session';
 import { toast } from '../ui/toasts';
 import { useDescription } from './description';
 
-/** One of those that Rust declares; `type` says which. */
+/** One of the notifications declared in Rust, by `type`. */
 export type Told = Notifications[keyof Notifications] & { read_at?: string | null; created_at?: string };
 
-/** As the table has it. */
+/** A row of the notifications table. */
 interface Stored {
 	id: string;
 	type: string;
@@ -54,7 +54,7 @@ function create() {
 	});
 
 	const ids = () => all.notifications.value.map(({ id }) => id);
-	// What this user has done in another tab.
+	// Actions of this user in another tab.
 	usePrivateChannel(name, {
 		NotificationsRead: (event) => all.setRead(event.ids ?? ids()),
 		ConversationRead: ({ conversation, seq }) => markedRead(conversation, seq),
@@ -63,7 +63,7 @@ function create() {
 	const failed = (error: unknown) =>
 		toast({ kind: 'error', title: t('notificationsPage.failed'), text: errorText(error) });
 	const markRead = (id: string) => all.markRead(id).catch(failed);
-	/** Those too that are too old to be here. */
+	/** Includes notifications that are too old to be listed. */
 	const markAllRead = async () => {
 		await api('POST', '/api/notifications/read', { ids: null }).then(() => all.setRead(ids())).catch(failed);
 	};
@@ -74,7 +74,7 @@ function create() {
 
 const KEY: InjectionKey<ReturnType<typeof create>> = Symbol('notifications');
 
-/** For all components below. */
+/** Provides the notifications to all child components. */
 export function provideNotifications() {
 	const all = create();
 	provide(KEY, all);

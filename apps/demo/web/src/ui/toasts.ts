@@ -5,14 +5,14 @@ export interface Toast {
 	title: string;
 	text?: string;
 	kind: 'info' | 'success' | 'warning' | 'error';
-	/** What a click on it does. */
+	/** Click action. */
 	action?: { label: string; run: () => void };
 }
 
 export const toasts = shallowRef<readonly Toast[]>([]);
 let last = 0;
 
-/** Shows a toast. What it says must be found elsewhere too: it goes by itself. */
+/** Shows a toast. It disappears by itself, so its information must be available elsewhere too. */
 export function toast(what: Omit<Toast, 'id' | 'kind'> & { kind?: Toast['kind'] }): void {
 	last += 1;
 	toasts.value = [...toasts.value.slice(-3), { kind: 'info', ...what, id: last }];

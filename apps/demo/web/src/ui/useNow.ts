@@ -1,6 +1,6 @@
 import { onScopeDispose, ref, type Ref } from 'vue';
 
-/** The time, as it goes by. */
+/** Returns the current time, updated regularly. */
 export function useNow(period: number): Readonly<Ref<number>> {
 	const now = ref(Date.now());
 	const timer = setInterval(() => {

@@ -1,0 +1,109 @@
+//! `clarim doctor`: finds problems and their remedies.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use clarim_protocol::ChannelKind;
+use clarim_protocol::auth::AppKey;
+use hyper::header::{HeaderName, HeaderValue};
+
+use crate::doctor::{
+    AppCredentials, Checkup, Endpoint, EventNames, Finding, Level, Signer, Target,
+};
+use crate::error::CommandError;
+use crate::flags::DoctorFlags;
+use crate::remote::local_url;
+
+pub(crate) fn run(flags: DoctorFlags, out: &mut dyn Write) -> Result<ExitCode, CommandError> {
+    let checkup = checkup(flags)?;
+    let is_terminal = io::stdout().is_terminal();
+    writeln!(out, "\n  {}\n", checkup.target.shown())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut problems = 0;
+    let mut printed = Ok(());
+    runtime.block_on(checkup.run(&mut |finding| {
+        problems += usize::from(finding.level == Level::Problem);
+        if printed.is_ok() {
+            printed = print(out, &finding, is_terminal);
+        }
+    }));
+    printed?;
+    let summary = match problems {
+        0 => "No problem found.".to_owned(),
+        1 => "1 problem.".to_owned(),
+        n => format!("{n} problems."),
+    };
+    writeln!(out, "\n  {summary}")?;
+    Ok(if problems == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print(out: &mut dyn Write, finding: &Finding, is_terminal: bool) -> io::Result<()> {
+    let (label, color) = match finding.level {
+        Level::Ok => ("ok", AnsiColor::Green),
+        Level::Warning => ("warning", AnsiColor::Yellow),
+        Level::Problem => ("PROBLEM", AnsiColor::Red),
+    };
+    let style = if is_terminal { color.on_default() } else { Style::new() };
+    let Finding { check, what, remedy, .. } = finding;
+    writeln!(out, "  {style}{label:<7}{style:#}  {check:<13}  {what}")?;
+    if !remedy.is_empty() {
+        writeln!(out, "{:26}→ {remedy}", "")?;
+    }
+    Ok(())
+}
+
+fn checkup(flags: DoctorFlags) -> Result<Checkup, CommandError> {
+    let is_complete = flags.url.is_some() && flags.app.key.is_some();
+    let settings = match flags.app.settings() {
+        Ok(settings) => Some(settings),
+        Err(_) if is_complete => None,
+        Err(error) => return Err(error.into()),
+    };
+    let url = flags.url.clone().or_else(|| settings.as_ref().map(local_url));
+    let target = Target::parse(&url.ok_or(CommandError::NoServer)?)?;
+    let app = match (&flags.app.key, &settings) {
+        (Some(key), _) => Some(given_app(key, &flags)),
+        (None, Some(settings)) => flags.app.app(settings).map(|app| AppCredentials {
+            key: app.key.key().to_owned(),
+            signer: Some(Signer { app_id: app.id.clone(), key: app.key.clone() }),
+        }),
+        (None, None) => None,
+    };
+    let endpoint = endpoint(&flags)?;
+    let names = flags.event.zip(flags.listen);
+    Ok(Checkup {
+        target,
+        is_local: flags.url.is_none(),
+        settings,
+        app,
+        origin: flags.origin,
+        endpoint,
+        idle: flags.idle.map(Duration::from_secs),
+        names: names.map(|(event, listen)| EventNames { event, listen }),
+    })
+}
+
+/// The app of the flags, which may have no id or secret.
+fn given_app(key: &str, flags: &DoctorFlags) -> AppCredentials {
+    let signer = flags.app.app_id.as_ref().zip(flags.app.secret.as_ref());
+    let signer =
+        signer.map(|(id, secret)| Signer { app_id: id.clone(), key: AppKey::new(key, secret) });
+    AppCredentials { key: key.to_owned(), signer }
+}
+
+fn endpoint(flags: &DoctorFlags) -> Result<Option<Endpoint>, CommandError> {
+    let Some(url) = &flags.auth else { return Ok(None) };
+    let target = Target::parse(url)?;
+    let headers = flags.header.iter().map(|text| header(text)).collect::<Result<_, _>>()?;
+    let prefix = ChannelKind::Private.prefix();
+    let channel = flags.channel.clone().unwrap_or_else(|| format!("{prefix}clarim-doctor"));
+    Ok(Some(Endpoint { target, headers, channel }))
+}
+
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), CommandError> {
+    text.split_once(':')
+        .and_then(|(name, value)| Some((name.trim().parse().ok()?, value.trim().parse().ok()?)))
+        .ok_or(CommandError::Header)
+}

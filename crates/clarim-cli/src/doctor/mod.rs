@@ -1,0 +1,23 @@
+//! Diagnosis of problems between pages, server and backend. Each finding has a remedy.
+//!
+//! One file per place where a problem can be. Functions that only judge what was observed are pure, and in the same
+//! file as the observation.
+
+mod api;
+mod authorization;
+mod certificate;
+mod checkup;
+mod client;
+mod exchange;
+mod fallback;
+mod finding;
+mod machine;
+mod names;
+mod target;
+mod websocket;
+
+pub(crate) use authorization::Endpoint;
+pub(crate) use checkup::{AppCredentials, Checkup, EventNames, Signer};
+pub(crate) use client::{Client, ClientError, parsed_data};
+pub(crate) use finding::{Finding, Level};
+pub(crate) use target::{Target, TargetError};

@@ -1,0 +1,215 @@
+//! The commands of the real binary, in working directories of their own.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// Runs `clarim` in `directory`, with only these variables.
+fn clarim(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_clarim"))
+        .args(arguments)
+        .current_dir(directory)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap()
+}
+
+/// The output of a command that succeeds.
+fn ok(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let output = clarim(directory, arguments, environment);
+    let (out, err) = (text(output.stdout), text(output.stderr));
+    assert!(output.status.success() && err.is_empty(), "{out}{err}");
+    out
+}
+
+/// The error of a command that fails.
+fn failed(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let output = clarim(directory, arguments, environment);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(text(output.stdout), "");
+    text(output.stderr)
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap()
+}
+
+fn directory() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+const APP: [(&str, &str); 3] =
+    [("REVERB_APP_ID", "1"), ("REVERB_APP_KEY", "the-key"), ("REVERB_APP_SECRET", "hush-hush")];
+
+#[test]
+fn config_check_shows_values_and_sources_without_secrets() {
+    let directory = directory();
+    fs::write(directory.path().join(".env"), "REVERB_SERVER_PORT=7001\n").unwrap();
+    let arguments = ["config", "check", "--host", "::1"];
+    let out = ok(directory.path(), &arguments, &APP);
+    let row = |name: &str| {
+        let line = out.lines().find(|line| line.split_whitespace().next() == Some(name)).unwrap();
+        line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(row("SERVER_PORT"), "7001 .env line 1 (REVERB_)");
+    assert_eq!(row("SERVER_HOST"), "::1 --host");
+    assert_eq!(row("APP_KEY"), "the-key environment (REVERB_)");
+    assert_eq!(row("APP_SECRET"), "(set, not shown) environment (REVERB_)");
+    assert_eq!(row("DRAIN_SECONDS"), "5 default");
+    assert!(!out.contains("hush-hush"));
+    assert!(!directory.path().join(".clarim").exists());
+}
+
+#[test]
+fn config_check_prints_every_problem() {
+    let directory = directory();
+    let problems = [("CLARIM_SERVER_PORT", "x"), ("CLARIM_PROT", "1"), APP[2]];
+    let err = failed(directory.path(), &["config", "check"], &problems);
+    assert!(err.starts_with("3 problems in the settings:\n  - "), "{err}");
+    for part in ["CLARIM_SERVER_PORT", "did you mean CLARIM_PORT?", "REVERB_APP_ID and"] {
+        assert!(err.contains(part), "{part:?} in {err}");
+    }
+    assert!(!err.contains("hush-hush"));
+}
+
+#[test]
+fn config_help_lists_every_setting() {
+    let directory = directory();
+    let out = ok(directory.path(), &["config", "--help"], &[]);
+    for key in clarim_config::keys::ALL {
+        assert!(out.contains(key.name), "{}", key.name);
+    }
+}
+
+#[test]
+fn the_credentials_of_a_new_app_work_in_both_places() {
+    let directory = directory();
+    let out = ok(directory.path(), &["app", "new"], &[]);
+    let (env, toml) = out.split_once("\n\n").unwrap();
+    fs::write(directory.path().join(".env"), env).unwrap();
+    fs::write(directory.path().join("clarim.toml"), toml).unwrap();
+    let shown = ok(directory.path(), &["config", "check"], &[]);
+    let secret = env.split_once("REVERB_APP_SECRET=").unwrap().1.trim();
+    assert_eq!(secret.len(), 20);
+    assert!(shown.contains("clarim.toml line") && !shown.contains(secret), "{shown}");
+}
+
+#[test]
+fn install_adds_only_what_is_missing() {
+    let directory = directory();
+    let file = directory.path().join(".env");
+    let old = "APP_NAME=\"Mine\"\n# kept\nBROADCAST_CONNECTION=log\nREVERB_APP_KEY=mine\nLAST=1";
+    fs::write(&file, old).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    let out = ok(directory.path(), &["install"], &[]);
+    assert!(
+        out.contains("  + REVERB_APP_SECRET\n") && out.contains("    REVERB_APP_KEY\n"),
+        "{out}"
+    );
+    assert!(out.contains("BROADCAST_CONNECTION is not reverb"), "{out}");
+    let new = fs::read_to_string(&file).unwrap();
+    assert!(new.starts_with(&format!("{old}\n\nREVERB_APP_ID=")), "{new}");
+    assert!(new.contains("VITE_REVERB_APP_KEY=\"${REVERB_APP_KEY}\"\n"));
+    assert!(!new.contains("REVERB_SERVER_"));
+    let secret = new.split_once("REVERB_APP_SECRET=").unwrap().1.lines().next().unwrap();
+    assert!(!out.contains(secret));
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+    let out = ok(directory.path(), &["install"], &[]);
+    assert!(out.starts_with("Nothing to add to "), "{out}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), new);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no file is left over");
+    ok(directory.path(), &["config", "check"], &[]);
+}
+
+#[test]
+fn install_creates_a_missing_file() {
+    let directory = directory();
+    let site = directory.path().join("site");
+    let err = failed(directory.path(), &["install", "site"], &[]);
+    assert!(err.starts_with("site/.env cannot be written: "), "{err}");
+    fs::create_dir(&site).unwrap();
+    let out = ok(directory.path(), &["install", "site"], &[]);
+    assert!(out.starts_with("Created site/.env, readable only by you:\n"), "{out}");
+    assert_eq!(fs::metadata(site.join(".env")).unwrap().permissions().mode() & 0o777, 0o600);
+    let made = fs::read_to_string(site.join(".env")).unwrap();
+    assert!(made.starts_with("BROADCAST_CONNECTION=reverb\nREVERB_APP_ID="), "{made}");
+    ok(&site, &["config", "check"], &[]);
+}
+
+#[test]
+fn restart_signals_a_running_server_only() {
+    let directory = directory();
+    let err = failed(directory.path(), &["restart", "--port", "7002"], &APP);
+    assert!(
+        err.starts_with("no Clarim server is running for port 7002 from this directory"),
+        "{err}"
+    );
+    let mut server = Command::new("sleep").arg("60").spawn().unwrap();
+    let state = directory.path().join(".clarim");
+    fs::create_dir(&state).unwrap();
+    let mut run_file = fs::File::create(state.join("server-7002.pid")).unwrap();
+    // The lock is this test's, but the process id is another one's: the test itself has to survive.
+    run_file.lock().unwrap();
+    write!(run_file, "{}", server.id()).unwrap();
+    let out = ok(directory.path(), &["restart", "--port", "7002"], &APP);
+    assert_eq!(out, "The server on port 7002 is draining. Its supervisor will restart it.\n");
+    assert!(!server.wait().unwrap().success(), "ended by a signal");
+    drop(run_file);
+    let err = failed(directory.path(), &["restart", "--port", "7002"], &APP);
+    assert!(err.starts_with("no Clarim server is running"), "{err}");
+}
+
+#[test]
+fn start_reports_every_wrong_setting() {
+    let directory = directory();
+    let bus = [("REVERB_SCALING_ENABLED", "true"), ("REDIS_URL", "http://:hush@redis")];
+    let wrong = [("CLARIM_WORKERS", "0"), bus[0], bus[1], APP[0], APP[1], APP[2]];
+    for arguments in [&["--port", "99999"][..], &["start", "--port", "99999"]] {
+        let err = failed(directory.path(), arguments, &wrong);
+        assert!(err.starts_with("3 problems in the settings:\n"), "{err}");
+        assert_eq!(err.lines().count(), 4, "{err}");
+        assert!(err.contains("--port: 99999 is out of range"), "{err}");
+        assert!(err.contains("REDIS_URL in the environment: unknown scheme http://"), "{err}");
+        assert!(!err.contains("hush"), "{err}");
+    }
+}
+
+/// Sockudo and Soketi do not have `/connections`, which is part of Reverb.
+#[test]
+fn stats_of_a_server_without_the_number_of_connections() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut asked = String::new();
+            BufReader::new(stream.try_clone().unwrap()).read_line(&mut asked).unwrap();
+            let (status, body) = if asked.contains("/connections") {
+                ("404 Not Found", "404 NOT FOUND")
+            } else {
+                ("200 OK", r#"{"channels":{"news":{"subscription_count":2}}}"#)
+            };
+            let length = body.len();
+            let answer = format!(
+                "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            );
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let directory = TempDir::new().unwrap();
+    let app = ["--app-id", "1", "--key", "key", "--secret", "secret", "--url", &url];
+    let stats = |more: &[&str]| {
+        let output = clarim(directory.path(), &[&["stats"], more, &app].concat(), &[]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(stats(&[]), "connections  unknown\nchannels     1\n  news  2 subscribers\n");
+    assert!(stats(&["--json"]).contains("\"connections\": null"));
+}

@@ -1,0 +1,406 @@
+//! What clients see when something breaks: nothing is lost outside the gap, nothing comes twice or out of
+//! order, and in the end presence is what is true.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use clarim_testing::{Program, RedisCluster, Sentinels, nats, redis};
+use futures_util::future::join_all;
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::client::Client;
+use crate::node::{LEASE, Node, eventually};
+
+/// Nodes on one Redis, each by a way that can be broken, and a client of each on a presence channel.
+struct Scene {
+    nodes: Vec<Node>,
+    clients: Vec<Client>,
+    /// Of the next event of any node.
+    n: usize,
+}
+
+const ROOM: &str = "presence-room";
+
+impl Scene {
+    async fn of(nodes: Vec<Node>) -> Self {
+        for node in &nodes {
+            node.is_ready(nodes.len() as u64 - 1).await;
+        }
+        let mut clients = Vec::new();
+        for (n, node) in nodes.iter().enumerate() {
+            clients.push(Client::on(node, ROOM, &format!("u{n}")).await);
+        }
+        let mut scene = Self { nodes, clients, n: 0 };
+        scene.all_know_all().await;
+        scene
+    }
+
+    async fn on_redis(server: &Program, nodes: usize) -> Self {
+        Self::of((0..nodes).map(|_| Node::by_way(server.port, &[])).collect()).await
+    }
+
+    async fn all_know_all(&mut self) {
+        let all = self.clients.len();
+        for client in &mut self.clients {
+            client.until("all members", |client| client.members(ROOM).len() == all).await;
+        }
+    }
+
+    /// Each node publishes so many events. Whether each of them was taken by the bus.
+    async fn publish(&mut self, count: usize) -> bool {
+        let mut whole = true;
+        for _ in 0..count {
+            for node in &self.nodes {
+                let reply = node.publish(ROOM, self.n).await;
+                assert_eq!(reply.status, 200, "{reply:?}");
+                whole &= !reply.is_local_only();
+            }
+            self.n += 1;
+        }
+        whole
+    }
+
+    /// All is well again: all that is published from here on reaches everybody, and all are there.
+    async fn is_well(&mut self) {
+        for node in &self.nodes {
+            node.is_ready(self.nodes.len() as u64 - 1).await;
+        }
+        self.all_know_all().await;
+        let first = self.n as u64;
+        assert!(self.publish(20).await, "an event stayed on its node");
+        for client in &mut self.clients {
+            for node in &self.nodes {
+                let all = |events: &[u64]| events.iter().filter(|n| **n >= first).count() == 20;
+                client.until("all events", |client| all(&client.events(ROOM, node))).await;
+            }
+        }
+    }
+
+    /// All nodes publish while `fault` does what it does, and until it returns. Then each client has got, in
+    /// order and once, all that was published outside the fault's time; of what was published within it some
+    /// may be missing, but not between those pairs of nodes of which `is_whole` says so, and not on a node
+    /// itself.
+    async fn under_load(
+        &mut self,
+        fault: impl AsyncFnOnce(&[Node]),
+        is_whole: impl Fn(usize, usize) -> bool,
+    ) {
+        let Self { nodes, clients, n } = self;
+        let (published, is_done, first) = (Cell::new(*n), Cell::new(false), *n as u64);
+        let load = async {
+            while !is_done.get() {
+                for node in &*nodes {
+                    assert_eq!(node.publish(ROOM, published.get()).await.status, 200);
+                }
+                published.set(published.get() + 1);
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let gap = async {
+            sleep(Duration::from_millis(300)).await;
+            // The one that is on its way now may be lost, and the one before, if the bus had not sent it on.
+            let from = published.get() as u64 - 1;
+            fault(nodes).await;
+            for node in &*nodes {
+                node.is_ready(nodes.len() as u64 - 1).await;
+            }
+            let to = published.get() as u64;
+            sleep(Duration::from_millis(300)).await;
+            is_done.set(true);
+            from..=to
+        };
+        let hearing = join_all(clients.iter_mut().map(|client| client.listen_until(&is_done)));
+        let ((), gap, _) = tokio::join!(load, gap, hearing);
+        *n = published.get();
+        assert!(*gap.start() > first && *gap.end() < *n as u64, "{gap:?}, {n}");
+        for (to, client) in clients.iter_mut().enumerate() {
+            for (from, node) in nodes.iter().enumerate() {
+                let is_due =
+                    |n: &u64| *n >= first && (to == from || is_whole(from, to) || !gap.contains(n));
+                let expected: Vec<u64> = (first..*n as u64).filter(is_due).collect();
+                let got = |client: &Client| -> Vec<u64> {
+                    client.events(ROOM, node).into_iter().filter(is_due).collect()
+                };
+                client.until("all that is due", |client| got(client) == expected).await;
+            }
+        }
+    }
+
+    fn leaves(&self) -> Vec<usize> {
+        self.clients.iter().map(|client| client.channels[ROOM].leaves.len()).collect()
+    }
+}
+
+/// Nothing crosses the gap of a bus.
+fn nobody(_: usize, _: usize) -> bool {
+    false
+}
+
+/// Nothing is lost.
+fn everybody(_: usize, _: usize) -> bool {
+    true
+}
+
+async fn bus_killed_and_started_again(mut server: Program, nodes: Vec<Node>) {
+    let mut scene = Scene::of(nodes).await;
+    let fault = async |_: &[Node]| {
+        server.kill();
+        sleep(Duration::from_secs(1)).await;
+        server.restart();
+    };
+    scene.under_load(fault, nobody).await;
+    scene.is_well().await;
+    server.kill();
+    for node in &scene.nodes {
+        eventually("it is told", async || node.get("/ready").await.status == 503).await;
+        let (ready, told) =
+            (node.get("/ready").await.body, "connection to the bus has been down for ");
+        assert!(ready.contains(told), "{ready}");
+        assert_eq!(node.get("/up").await.status, 200);
+        assert_eq!(node.metric("clarim_bus_up").await, 0);
+        assert!(node.metric("clarim_bus_losses_total").await >= 2);
+    }
+    let before = scene.nodes[0].metric("clarim_bus_messages_lost_total").await;
+    assert!(!scene.publish(10).await, "answers say that events stay on their node");
+    let lost = async || scene.nodes[0].metric("clarim_bus_messages_lost_total").await;
+    eventually("it is counted", async || lost().await >= before + 10).await;
+    // New subscriptions are made, on this node alone.
+    let mut alone = Client::on(&scene.nodes[0], "presence-alone", "zoe").await;
+    alone.subscribe(ROOM, "u0").await;
+    drop(alone);
+    server.restart();
+    scene.is_well().await;
+    assert_eq!(scene.leaves(), vec![0; scene.clients.len()], "nobody was said to have left");
+}
+
+#[tokio::test]
+async fn redis_killed_and_started_again() {
+    let server = redis();
+    let nodes = (0..3).map(|_| Node::by_way(server.port, &[])).collect();
+    bus_killed_and_started_again(server, nodes).await;
+}
+
+#[tokio::test]
+async fn nats_killed_and_started_again() {
+    let server = nats(&[]);
+    let url = server.url("nats");
+    let nodes = (0..3).map(|_| Node::start(&url, &[])).collect();
+    bus_killed_and_started_again(server, nodes).await;
+}
+
+#[tokio::test]
+async fn redis_frozen_for_half_a_minute() {
+    let server = redis();
+    // Nobody is given up for a bus that is away for less than four leases.
+    let node = |_| Node::by_way(server.port, &["CLARIM_SCALING_LEASE=10"]);
+    let mut scene = Scene::of((0..2).map(node).collect()).await;
+    let long = json!({ "name": "E", "channel": "long", "data": "x".repeat(90_000) });
+    let fault = async |nodes: &[Node]| {
+        let before = nodes[0].metric("process_resident_memory_bytes").await;
+        server.freeze();
+        let begun = Instant::now();
+        // 90 MB, for a bus that takes nothing.
+        join_all((0..20).map(|_| async {
+            for _ in 0..50 {
+                assert_eq!(nodes[0].post("/apps/1/events", &long).await.status, 200);
+            }
+        }))
+        .await;
+        let memory = nodes[0].metric("process_resident_memory_bytes").await;
+        assert!(memory < before + (40 << 20), "{before} bytes became {memory}");
+        sleep(Duration::from_secs(30).saturating_sub(begun.elapsed())).await;
+        server.thaw();
+    };
+    scene.under_load(fault, nobody).await;
+    scene.is_well().await;
+    assert_eq!(scene.leaves(), [0, 0]);
+}
+
+#[tokio::test]
+async fn a_failover_by_sentinels() {
+    let mut servers = Sentinels::start();
+    let url = servers.url();
+    let mut scene = Scene::of((0..2).map(|_| Node::start(&url, &[])).collect()).await;
+    let fault = async |nodes: &[Node]| {
+        servers.servers[0].kill();
+        is_lost(nodes).await;
+    };
+    scene.under_load(fault, nobody).await;
+    scene.is_well().await;
+}
+
+#[tokio::test]
+async fn a_slot_moves_and_a_master_dies() {
+    let mut cluster = RedisCluster::start();
+    let url = cluster.url();
+    let mut scene = Scene::of((0..2).map(|_| Node::start(&url, &[])).collect()).await;
+    let subject = format!("reverb:channel:1:{ROOM}");
+    let from = cluster.master_of(&subject);
+    let to = cluster.other_master(from);
+    let losses = async |nodes: &[Node]| nodes[0].metric("clarim_bus_losses_total").await;
+    let before = losses(&scene.nodes).await;
+    let fault = async |nodes: &[Node]| {
+        cluster.move_slot(cluster.slot(&subject), from, to);
+        eventually("it is noticed", async || losses(nodes).await > before).await;
+    };
+    scene.under_load(fault, nobody).await;
+    scene.is_well().await;
+    let fault = async |nodes: &[Node]| {
+        cluster.servers[to].kill();
+        is_lost(nodes).await;
+    };
+    scene.under_load(fault, nobody).await;
+    scene.is_well().await;
+    assert_eq!(scene.leaves(), [0, 0]);
+}
+
+async fn is_lost(nodes: &[Node]) {
+    for node in nodes {
+        eventually("it is noticed", async || node.metric("clarim_bus_up").await == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_killed() {
+    let server = redis();
+    let mut scene = Scene::on_redis(&server, 3).await;
+    // It is no longer one of those that publish.
+    let (mut victim, _client) = (scene.nodes.pop().unwrap(), scene.clients.pop().unwrap());
+    let begun = Cell::new(Instant::now());
+    let fault = async |nodes: &[Node]| {
+        victim.program.kill();
+        begun.set(Instant::now());
+        for node in nodes {
+            node.is_ready(1).await;
+        }
+        assert!(
+            begun.get().elapsed() < LEASE + Duration::from_secs(4),
+            "{:?}",
+            begun.get().elapsed()
+        );
+    };
+    scene.under_load(fault, everybody).await;
+    for client in &mut scene.clients {
+        client.until("it has gone", |client| client.members(ROOM) == ["u0", "u1"]).await;
+        assert_eq!(client.channels[ROOM].leaves, ["u2"], "announced once");
+    }
+    assert!(begun.get().elapsed() < Duration::from_secs(15), "{:?}", begun.get().elapsed());
+    scene.is_well().await;
+}
+
+#[tokio::test]
+async fn a_node_frozen_for_longer_than_its_lease() {
+    let server = redis();
+    let mut scene = Scene::on_redis(&server, 3).await;
+    let (frozen, client) = (scene.nodes.pop().unwrap(), scene.clients.pop().unwrap());
+    let fault = async |nodes: &[Node]| {
+        frozen.program.freeze();
+        for node in nodes {
+            node.is_ready(1).await;
+        }
+        sleep(LEASE).await;
+    };
+    scene.under_load(fault, everybody).await;
+    for client in &mut scene.clients {
+        client.until("it has gone", |client| client.members(ROOM) == ["u0", "u1"]).await;
+    }
+    frozen.program.thaw();
+    scene.nodes.push(frozen);
+    scene.clients.push(client);
+    scene.is_well().await;
+    // The frozen node's own client was never told that anybody had left: nobody had.
+    assert_eq!(scene.leaves(), [1, 1, 0]);
+}
+
+#[tokio::test]
+async fn a_node_cut_off_from_redis() {
+    let server = redis();
+    let mut scene = Scene::on_redis(&server, 3).await;
+    let fault = async |nodes: &[Node]| {
+        nodes[2].way().cut();
+        is_lost(&nodes[2..]).await;
+        let reply = nodes[2].publish("elsewhere", 0).await;
+        assert_eq!((reply.status, reply.is_local_only()), (200, true));
+        for node in &nodes[..2] {
+            node.is_ready(1).await;
+            assert!(!node.publish("elsewhere", 0).await.is_local_only());
+        }
+        nodes[2].way().mend();
+    };
+    // Between the other two nothing is lost.
+    scene.under_load(fault, |from, to| from != 2 && to != 2).await;
+    scene.is_well().await;
+    assert_eq!(scene.leaves(), [1, 1, 0]);
+}
+
+#[tokio::test]
+async fn two_nodes_cut_off_from_each_other() {
+    // Two Redis servers that no longer agree: each node is alone with its own.
+    let (server, other) = (redis(), redis());
+    let mut scene = Scene::on_redis(&server, 2).await;
+    let fault = async |nodes: &[Node]| {
+        // The way of the second node leads to another Redis, as after a split.
+        nodes[1].way().redirect(other.port);
+        for node in nodes {
+            node.is_ready(0).await;
+            let reply = node.publish("elsewhere", 0).await;
+            assert!(!reply.is_local_only(), "each bus takes what it is given");
+        }
+        nodes[1].way().redirect(server.port);
+    };
+    scene.under_load(fault, nobody).await;
+    scene.is_well().await;
+    assert_eq!(scene.leaves(), [1, 1]);
+}
+
+#[tokio::test]
+async fn a_slow_bus() {
+    let server = redis();
+    let mut scene = Scene::on_redis(&server, 2).await;
+    let fault = async |nodes: &[Node]| {
+        for node in nodes {
+            node.way().delay(Duration::from_millis(200));
+        }
+        for node in nodes {
+            // There and back again.
+            let is_slow = async || node.measured("clarim_bus_lag_seconds").await >= 0.4;
+            eventually("it is measured", is_slow).await;
+        }
+    };
+    scene.under_load(fault, everybody).await;
+    scene.is_well().await;
+    let begun = Instant::now();
+    let late = Client::on(&scene.nodes[0], "presence-late", "zoe").await;
+    assert_eq!(late.members("presence-late"), ["zoe"]);
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert_eq!(scene.leaves(), [0, 0]);
+}
+
+#[tokio::test]
+async fn a_strict_node_refuses_what_it_cannot_pass_on() {
+    let mut server = redis();
+    let node = Node::by_way(server.port, &["CLARIM_SCALING_STRICT=true"]);
+    node.is_ready(0).await;
+    assert_eq!(node.publish("news", 1).await.status, 200);
+    server.kill();
+    eventually("it is told", async || node.get("/ready").await.status == 503).await;
+    let reply = node.publish("news", 2).await;
+    assert_eq!(reply.status, 503);
+    assert!(reply.body.contains("nothing was published"), "{reply:?}");
+    assert!(reply.head.contains("retry-after"));
+}
+
+#[tokio::test]
+async fn a_node_starts_without_its_bus() {
+    let mut server = redis();
+    server.kill();
+    let node = Node::by_way(server.port, &[]);
+    assert_eq!(node.get("/up").await.status, 200);
+    assert_eq!(node.get("/ready").await.status, 503);
+    let mut client = Client::on(&node, ROOM, "ana").await;
+    node.publish(ROOM, 1).await;
+    client.until("the event", |client| client.events(ROOM, &node) == [1]).await;
+    server.restart();
+    node.is_ready(0).await;
+}

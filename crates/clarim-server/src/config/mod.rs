@@ -1,0 +1,212 @@
+//! The configuration of a server.
+//!
+//! Where the values come from is the program's affair: the crate `clarim-config` reads them from files and
+//! environment variables.
+
+use std::collections::HashMap;
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hyper::Uri;
+
+mod token;
+mod webhook;
+
+pub use clarim_bus::Bus;
+pub use token::Token;
+pub use webhook::Webhook;
+pub(crate) use webhook::hooks;
+
+/// Configuration of a server as a whole. The configuration of one app is in [`App`](crate::App).
+///
+/// ```
+/// use std::time::Duration;
+/// use clarim_server::config::{ServerConfig, Tls};
+///
+/// let config = ServerConfig::default()
+///     .port(443)
+///     .tls(Tls::new("fullchain.pem", "privkey.pem"))
+///     .drain(Duration::from_secs(30));
+/// assert_eq!(config.port, 443);
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ServerConfig {
+    /// Address to listen on.
+    pub host: String,
+    /// Port to listen on; 0 for any free port.
+    pub port: u16,
+    /// Prefix of all paths: "" or "/x".
+    pub path: String,
+    /// Maximum size of an HTTP request body, in bytes.
+    pub max_request_bytes: usize,
+    /// Certificate and key; `None` serves without TLS.
+    pub tls: Option<Tls>,
+    /// Number of worker threads.
+    pub workers: NonZeroU16,
+    /// Time over which clients are disconnected during a shutdown.
+    pub drain: Duration,
+    /// Maximum size of a connection's send queue, in bytes. A client that exceeds it is disconnected.
+    pub outbox_bytes: usize,
+    /// Timeout for a handshake, and for the body of a request.
+    pub handshake_timeout: Duration,
+    /// Whether messages are compressed for clients that offer permessage-deflate.
+    pub compression: bool,
+    /// Bearer token for `/metrics`; `None` disables it.
+    pub metrics_token: Option<Token>,
+    /// Token for the inspector; `None` disables it, except on this machine in development mode.
+    pub inspector_token: Option<Token>,
+    /// The cluster this server belongs to; `None` for a single node.
+    pub scaling: Option<Scaling>,
+    /// Webhook endpoints of each app, by the app's id. The [`App::hooks`](clarim_hub::app::App::hooks) of
+    /// apps that have some are set to match.
+    pub webhooks: HashMap<String, Vec<Webhook>>,
+    /// Whether webhooks may be sent to private addresses.
+    pub webhook_private_addresses: bool,
+    /// Whether [`Server::events`](crate::Server::events) reports what happens. Subscribing gets slightly more
+    /// expensive. All nodes of a cluster need the same value. There it costs as much as webhooks for all apps
+    /// do: another node also subscribes to a channel that only one node has, so that it can report who left
+    /// when that node dies.
+    pub events: bool,
+    /// URL of the collector that traces are sent to, by OTLP over HTTP.
+    pub traces: Option<Uri>,
+    /// Returns how many log lines the program has dropped so far, for `/metrics`.
+    pub dropped_log_lines: fn() -> u64,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".to_owned(),
+            port: 8080,
+            path: String::new(),
+            max_request_bytes: 100_000,
+            tls: None,
+            workers: NonZeroU16::MIN,
+            drain: Duration::from_secs(5),
+            outbox_bytes: 1 << 20,
+            handshake_timeout: Duration::from_secs(10),
+            compression: false,
+            metrics_token: None,
+            inspector_token: None,
+            scaling: None,
+            webhooks: HashMap::new(),
+            webhook_private_addresses: true,
+            events: false,
+            traces: None,
+            dropped_log_lines: || 0,
+        }
+    }
+}
+
+macro_rules! setters {
+    ($($name:ident: $type:ty),* $(,)?) => {
+        impl ServerConfig {
+            $(
+                #[doc = concat!("Sets [`", stringify!($name), "`](Self#structfield.", stringify!($name), ").")]
+                #[must_use]
+                pub fn $name(mut self, $name: $type) -> Self {
+                    self.$name = $name.into();
+                    self
+                }
+            )*
+        }
+    };
+}
+
+setters! {
+    host: impl Into<String>,
+    port: u16,
+    path: impl Into<String>,
+    max_request_bytes: usize,
+    tls: impl Into<Option<Tls>>,
+    workers: NonZeroU16,
+    drain: Duration,
+    outbox_bytes: usize,
+    handshake_timeout: Duration,
+    compression: bool,
+    metrics_token: impl Into<Option<Token>>,
+    inspector_token: impl Into<Option<Token>>,
+    scaling: impl Into<Option<Scaling>>,
+    webhooks: HashMap<String, Vec<Webhook>>,
+    webhook_private_addresses: bool,
+    events: bool,
+    traces: impl Into<Option<Uri>>,
+    dropped_log_lines: fn() -> u64,
+}
+
+/// Paths of a certificate and its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tls {
+    /// Path to the PEM certificate chain.
+    pub cert: PathBuf,
+    /// Path to the PEM private key.
+    pub key: PathBuf,
+}
+
+impl Tls {
+    /// The PEM files at these paths.
+    pub fn new(cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        Self { cert: cert.into(), key: key.into() }
+    }
+}
+
+/// How a node takes part in a cluster.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Scaling {
+    /// Address of the bus between the nodes.
+    pub bus: Bus,
+    /// Prefix of all subjects on the bus. Nodes with the same prefix form a cluster.
+    pub prefix: String,
+    /// Time without a heartbeat after which a node is considered dead and its members are removed.
+    pub lease: Duration,
+    /// Timeout for replies from other nodes.
+    pub deadline: Duration,
+    /// Whether publishing is refused while the bus is down.
+    pub is_strict: bool,
+}
+
+impl Scaling {
+    /// A cluster on this bus, with the default of every other setting.
+    #[must_use]
+    pub fn new(bus: Bus) -> Self {
+        Self {
+            bus,
+            prefix: "reverb".to_owned(),
+            lease: Duration::from_secs(10),
+            deadline: Duration::from_secs(1),
+            is_strict: false,
+        }
+    }
+
+    /// Sets [`prefix`](Self#structfield.prefix).
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Sets [`lease`](Self#structfield.lease).
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Sets [`deadline`](Self#structfield.deadline).
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Sets [`is_strict`](Self#structfield.is_strict).
+    #[must_use]
+    pub fn strict(mut self, is_strict: bool) -> Self {
+        self.is_strict = is_strict;
+        self
+    }
+}

@@ -1,0 +1,224 @@
+// The demo's dashboard: metrics of every second, pushed or asked for, and what each way costs.
+
+import assert from 'node:assert/strict';
+import { after, afterEach, before, test } from 'node:test';
+import { startDemo, startNetwork } from '../../support/demo.mjs';
+import { accessible, anotherTab, connected, disconnected, fits, logIn, painted, request, shot, token } from './demo.mjs';
+import { Browser, CUT, waitFor } from '../support.mjs';
+
+const LIMIT = { timeout: 120_000 };
+const EVENT = 'MetricsUpdated';
+let demo;
+let browser;
+
+before(async () => {
+	[demo, browser] = await Promise.all([startDemo({ METRICS_SECONDS: '1' }), Browser.launch()]);
+}, { timeout: 120_000 });
+
+after(async () => {
+	await browser?.close();
+	await demo?.dispose();
+});
+
+afterEach(() => browser.endTest());
+
+async function open(login, site = demo.url, options = {}) {
+	const page = await logIn(browser, site, login, options);
+	await page.goto(`${site}/dashboard`);
+	await page.locator('.metric').first().waitFor();
+	await connected(page);
+	return page;
+}
+
+const value = (page, metric) => page.locator(`[data-metric=${metric}] .value`).innerText();
+const note = (page) => page.locator('.note').innerText();
+const cell = (page, row, mode) => page.locator(`[data-row=${row}] [data-mode=${mode}] span`).first().innerText();
+const count = async (page, row, mode) => Number((await cell(page, row, mode)).replaceAll(/[^\d]/g, ''));
+/** The rows of a metric's table: time and value. */
+const rows = (page, metric) => page.locator(`[data-metric=${metric}] tbody tr`)
+	.evaluateAll((all) => all.map((row) => [...row.cells].map((one) => one.textContent)));
+
+const change = async (page) => {
+	const before = await note(page);
+	await waitFor('a new measurement', async () => await note(page) !== before);
+};
+
+test('what is measured is on the screen at once, in place', LIMIT, async () => {
+	const page = await open('ana');
+	await page.locator('.metric canvas').first().waitFor();
+	const canvas = await page.locator('.metric canvas').first().elementHandle();
+	// What is drawn, and not only what is written below it.
+	const drawn = () => canvas.evaluate((one) => one.toDataURL());
+	for (let n = 0; n < 3; n += 1) {
+		const before = await drawn();
+		await change(page);
+		await waitFor('another picture', async () => await drawn() !== before);
+	}
+	assert.ok(await canvas.evaluate((one) => one.isConnected), 'the chart is the same');
+	assert.match(await value(page, 'memory'), /^\d+(,\d)?$/);
+	assert.ok(Number((await value(page, 'connections')).replace(',', '.')) >= 1, 'this page is connected');
+	// Each measurement once, and none left out: they are the backend's.
+	await page.getByRole('button', { name: 'Pausar atualizações' }).click();
+	const stored = (await request(page, 'GET', '/api/metrics')).body.samples;
+	const shown = (await rows(page, 'memory')).map(([at]) => at);
+	const time = (at) => new Intl.DateTimeFormat('pt-BR', { hour: '2-digit', minute: '2-digit', second: '2-digit' }).format(at);
+	const expected = stored.map(({ at }) => time(at)).reverse();
+	const start = expected.indexOf(shown[0]);
+	assert.ok(start >= 0);
+	assert.deepEqual(shown, expected.slice(start, start + shown.length).slice(0, 20));
+	const frozen = await rows(page, 'memory');
+	await waitFor('later measurements', async () => (await request(page, 'GET', '/api/metrics')).body.samples.length > stored.length + 1);
+	assert.deepEqual(await rows(page, 'memory'), frozen, 'paused is paused');
+	await page.getByRole('button', { name: 'Retomar atualizações' }).click();
+	await waitFor('what came meanwhile', async () => (await rows(page, 'memory'))[0][0] !== frozen[0][0]);
+});
+
+test('who sets a limit is told once when it is crossed, on whichever page', LIMIT, async () => {
+	const ana = await open('ana');
+	const second = await anotherTab(ana, '/chat');
+	const bruno = await open('bruno');
+	const card = ana.locator('[data-metric=memory]');
+	await card.getByLabel('Avisar acima de').fill('1');
+	await card.getByRole('button', { name: 'Salvar limite' }).click();
+	const toasts = second.locator('li').filter({ hasText: 'Memória acima do limite' });
+	await toasts.first().waitFor();
+	await card.getByText('Acima do limite', { exact: true }).waitFor();
+	await shot(ana, 'dashboard-alert');
+	await accessible(ana, 'the alert');
+	for (let n = 0; n < 3; n += 1) await change(ana);
+	const told = async (page) => (await request(page, 'GET', '/api/notifications')).body
+		.filter(({ type }) => type === 'App\\Notifications\\LimitCrossed');
+	assert.equal((await told(ana)).length, 1, 'once');
+	assert.equal((await told(bruno)).length, 0, 'it is hers');
+	await ana.reload();
+	await card.waitFor();
+	assert.equal(await card.getByLabel('Avisar acima de').inputValue(), '1', 'it is stored');
+	await card.getByRole('button', { name: 'Remover limite' }).click();
+	await waitFor('no badge', async () => await card.getByText('Acima do limite', { exact: true }).count() === 0);
+	await ana.goto(`${demo.url}/notifications`);
+	await ana.locator('.notification').getByText('Memória acima do limite').waitFor();
+});
+
+test('push and polling are counted as they are', LIMIT, async () => {
+	const page = await logIn(browser, demo.url, 'ana');
+	const frames = [];
+	const asked = [];
+	page.on('websocket', (socket) => socket.on('framereceived', ({ payload }) => {
+		if (String(payload).includes('private-dashboard')) frames.push(String(payload));
+	}));
+	page.on('requestfinished', async (one) => {
+		if (one.url().includes('/api/metrics?after=')) asked.push(await one.sizes());
+	});
+	await page.goto(`${demo.url}/dashboard`);
+	await page.locator('.metric').first().waitFor();
+	await waitFor('five pushed', async () => await count(page, 'updates', 'push') >= 5 && await cell(page, 'delay', 'push') !== '—');
+	// The other mode asks as soon as it is on.
+	const pushRequests = asked.length;
+	await page.getByRole('radio', { name: 'Polling' }).or(page.getByRole('button', { name: 'Polling' })).first().click();
+	const push = {
+		updates: await count(page, 'updates', 'push'), bytes: await count(page, 'bytes', 'push'),
+		requests: await count(page, 'requests', 'push'), delay: await cell(page, 'delay', 'push'),
+	};
+	const weight = frames.reduce((sum, frame) => sum + Buffer.byteLength(frame) + (Buffer.byteLength(frame) < 126 ? 2 : 4), 0);
+	const events = frames.filter((frame) => frame.includes(EVENT));
+	// The page and this test hear of a frame at different moments.
+	assert.ok(Math.abs(events.length - push.updates) <= 1, `${push.updates} updates in ${events.length} events`);
+	assert.equal(push.requests, 1 + pushRequests, 'the authorization, and the question for what came before it');
+	// The frames as they were, and two answers of 300 to 900 bytes.
+	assert.ok(push.bytes > weight - 300 && push.bytes < weight + 3000, `${push.bytes} of ${weight} in frames`);
+
+	await page.locator('select[name=period]').selectOption('2');
+	await waitFor('five polled', async () => await count(page, 'updates', 'polling') >= 5 && await cell(page, 'delay', 'polling') !== '—', 30_000);
+	const polls = await count(page, 'requests', 'polling');
+	// Of each answer what it weighs on the wire, and 300 bytes for its header, as the browser counts them.
+	const bytesOf = (text) => Number(text.replaceAll('.', '').replace(',', '.').split(/\s/)[0]) * (text.endsWith('KiB') ? 1024 : 1);
+	const shownBytes = bytesOf(await cell(page, 'bytes', 'polling'));
+	const weights = asked.slice(pushRequests).map(({ responseBodySize }) => responseBodySize + 300);
+	const asPolled = weights.reduce((sum, one) => sum + one, 0);
+	// One more or less may have been counted meanwhile; of KiB one digit is shown.
+	const exact = Math.max(...weights) + 110;
+	assert.ok(Math.abs(shownBytes - asPolled) <= exact, `${shownBytes} of ${asPolled} bytes of ${weights.length} answers`);
+	assert.ok(shownBytes >= 5 * 300, 'five answers and more');
+	assert.ok(Math.abs(asked.length - pushRequests - polls) <= 1, `${polls} of ${asked.length - pushRequests}`);
+	const milliseconds = (text) => Number(text.replaceAll('.', '').replace(',', '.').split(' ')[0]) * (text.endsWith(' s') ? 1000 : 1);
+	const polling = await cell(page, 'delay', 'polling');
+	assert.ok(milliseconds(polling) > milliseconds(push.delay), `push ${push.delay}, polling ${polling}`);
+	assert.match(await page.locator('.clock').innerText(), /Relógio do servidor: -?[\d.,]+ ms .*± [\d.,]+ ms/);
+	await page.locator('.comparison').scrollIntoViewIfNeeded();
+	await accessible(page, 'the comparison');
+	await shot(page, 'dashboard-comparison');
+});
+
+test('after the network was cut the charts have what was missed', LIMIT, async () => {
+	const network = await startNetwork(demo.port);
+	const page = await open('ana', network.url);
+	await change(page);
+	browser.expect(CUT);
+	network.cut();
+	await disconnected(page);
+	await waitFor('the note', async () => (await note(page)).startsWith('Sem conexão'));
+	await shot(page, 'dashboard-offline');
+	const witness = await open('bruno');
+	for (let n = 0; n < 2; n += 1) await change(witness);
+	network.mend();
+	await connected(page);
+	await waitFor('the same in both', async () => {
+		const [hers, his] = await Promise.all([rows(page, 'memory'), rows(witness, 'memory')]);
+		// One of the two may be a measurement ahead.
+		return hers.slice(1, 8).every((row) => his.some((other) => other[0] === row[0] && other[1] === row[1]))
+			&& his.slice(1, 8).every((row) => hers.some((other) => other[0] === row[0]));
+	});
+	network.stop();
+});
+
+test('while it is loaded, and when that fails, the page says so', LIMIT, async () => {
+	browser.expect(/500/);
+	const page = await logIn(browser, demo.url, 'ana');
+	let answer;
+	const held = new Promise((resolve) => { answer = resolve; });
+	await page.route('**/api/metrics', async (route) => {
+		await held;
+		await route.fulfill({ status: 500, json: { code: 'broken' } });
+	});
+	await page.goto(`${demo.url}/dashboard`);
+	await page.locator('.animate-pulse').first().waitFor();
+	await shot(page, 'dashboard-loading');
+	answer();
+	await page.getByRole('alert').getByText('Não foi possível carregar').waitFor();
+	await accessible(page, 'the error');
+	await page.unroute('**/api/metrics');
+	await page.getByRole('button', { name: 'Tentar de novo' }).click();
+	await page.locator('.metric').first().waitFor();
+	// Wrong limits are refused, with words.
+	const headers = { 'X-CSRF-TOKEN': await token(page) };
+	browser.expect(/422/);
+	const refused = await request(page, 'PUT', '/api/metrics/limits', { metric: 'cpu', above: -1 }, headers);
+	assert.equal(refused.status, 422);
+	const card = page.locator('[data-metric=cpu]');
+	await card.getByLabel('Avisar acima de').fill('-1');
+	await card.getByRole('button', { name: 'Salvar limite' }).click();
+	await card.getByRole('alert').getByText('Informe um número').waitFor();
+});
+
+test('both languages, light and dark, small and large', LIMIT, async () => {
+	for (const [size, viewport] of Object.entries({ narrow: { width: 360, height: 740 }, wide: { width: 1280, height: 1000 } })) {
+		for (const [colorScheme, locale] of [['light', 'pt-BR'], ['dark', 'en-GB']]) {
+			const page = await open('carla', demo.url, { viewport, colorScheme, locale });
+			await page.locator('.metric canvas').first().waitFor();
+			await change(page);
+			await page.locator('[data-metric=cpu] summary').click();
+			await accessible(page, `${size}, ${colorScheme}`);
+			await page.locator('[data-metric=cpu] summary').click();
+			await fits(page, `${size}, ${colorScheme}`);
+			await shot(page, `dashboard-${size}-${colorScheme}`);
+			await page.context().close();
+		}
+	}
+});
+
+test('nothing moves while the charts fill and change', LIMIT, async () => {
+	const page = await open('ana');
+	for (let n = 0; n < 3; n += 1) await change(page);
+	const { shift } = await painted(page);
+	assert.ok(shift < 0.1, `the cumulative layout shift is ${shift}`);
+});

@@ -1,0 +1,326 @@
+// The demo's editor: documents that several people write at once, and a network that is cut.
+
+import assert from 'node:assert/strict';
+import { after, afterEach, before, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { startDemo, startNetwork } from '../../support/demo.mjs';
+import { accessible, anotherTab, connected, disconnected, fits, logIn, painted, request, shot, text, toEnd, token } from './demo.mjs';
+import { Browser, CUT, waitFor } from '../support.mjs';
+
+const LIMIT = { timeout: 120_000 };
+let demo;
+let browser;
+
+before(async () => {
+	[demo, browser] = await Promise.all([startDemo(), Browser.launch()]);
+}, { timeout: 120_000 });
+
+after(async () => {
+	await browser?.close();
+	await demo?.dispose();
+});
+
+afterEach(() => browser.endTest());
+
+async function open(login, id, site = demo.url, options = {}) {
+	const page = await logIn(browser, site, login, options);
+	await page.goto(`${site}/editor/${id}`);
+	await text(page).waitFor();
+	await connected(page);
+	return page;
+}
+
+/** A document of its own for each test. */
+async function create(page, title) {
+	const { status, body } = await request(page, 'POST', '/api/documents', { title }, { 'X-CSRF-TOKEN': await token(page) });
+	assert.equal(status, 200);
+	return body.id;
+}
+
+/** What is written, without the names at the cursors. */
+const written = (page, what) => text(page).locator(what).evaluateAll((found) => found.map((one) => {
+	const copy = one.cloneNode(true);
+	for (const caret of copy.querySelectorAll('.caret')) caret.remove();
+	return copy.textContent;
+}));
+
+const paragraphs = (page) => written(page, ':scope > *');
+
+async function reads(page, expected) {
+	let seen;
+	await waitFor(`the text ${expected}`, async () => {
+		seen = await paragraphs(page);
+		return seen.join('\n') === expected.join('\n');
+	}, 15_000).catch((error) => { throw new Error(`${error.message}, but saw ${JSON.stringify(seen)}`, { cause: error }); });
+}
+
+const saved = (page) => page.locator('.save-state[data-state=saved]').waitFor({ timeout: 15_000 });
+
+async function newDocument(title, ...logins) {
+	const first = await logIn(browser, demo.url, logins[0]);
+	const id = await create(first, title);
+	const pages = [];
+	for (const login of logins) pages.push(await open(login, id));
+	await first.context().close();
+	return [id, ...pages];
+}
+
+test('what one writes the others read, with its form, and it is stored', LIMIT, async () => {
+	const [, ana, bruno] = await newDocument('Forma', 'ana', 'bruno');
+	await ana.getByRole('button', { name: 'Título', exact: true }).click();
+	await ana.keyboard.type('Plano');
+	await ana.keyboard.press('Enter');
+	await ana.keyboard.type('Uma ');
+	await ana.keyboard.press('Control+b');
+	await ana.keyboard.type('decisão');
+	await reads(bruno, ['Plano', 'Uma decisão']);
+	assert.deepEqual(await written(bruno, 'h1'), ['Plano']);
+	assert.deepEqual(await written(bruno, 'strong'), ['decisão']);
+	// What looks like markup is text.
+	await toEnd(bruno);
+	await bruno.keyboard.press('Enter');
+	await bruno.keyboard.type('<img src=x onerror=alert(1)>');
+	await reads(ana, ['Plano', 'Uma decisão', '<img src=x onerror=alert(1)>']);
+	assert.equal(await text(ana).locator('img:not(.ProseMirror-separator)').count(), 0);
+	await saved(ana);
+	await saved(bruno);
+	await ana.reload();
+	await reads(ana, ['Plano', 'Uma decisão', '<img src=x onerror=alert(1)>']);
+});
+
+test('three who type at once, one of them cut off and back, end with the same text and all of it', LIMIT, async () => {
+	const network = await startNetwork(demo.port);
+	const [id, ana, bruno] = await newDocument('Três ao mesmo tempo', 'ana', 'bruno');
+	const carla = await open('carla', id, network.url);
+	const pages = [ana, bruno, carla];
+	for (const [n, page] of pages.entries()) {
+		await toEnd(page);
+		await page.keyboard.press('Enter');
+		await page.keyboard.type(`começo ${n}.`);
+		for (const other of pages) await waitFor('it everywhere', async () => (await paragraphs(other)).join(' ').includes(`começo ${n}.`));
+	}
+	const before = (await paragraphs(ana)).join('');
+	const words = pages.map((_, n) => Array.from({ length: 25 }, (__, i) => `${'abc'[n]}${i}`));
+	const type = async (page, list) => {
+		for (const word of list) await page.keyboard.type(`${word} `, { delay: 12 });
+	};
+	browser.expect(CUT);
+	await Promise.all([
+		type(ana, words[0]),
+		type(bruno, words[1]),
+		(async () => {
+			await type(carla, words[2].slice(0, 8));
+			network.cut();
+			await disconnected(carla);
+			await carla.locator('.save-state[data-state=offline]').waitFor();
+			await type(carla, words[2].slice(8));
+			await shot(carla, 'editor-offline');
+			await accessible(carla, 'the editor without a connection');
+		})(),
+	]);
+	await waitFor('what the two have written', async () => (await paragraphs(ana)).join(' ').includes('b24'));
+	assert.ok(!(await paragraphs(ana)).join(' ').includes('c24'), 'she is cut off');
+	network.mend();
+	await connected(carla);
+	let seen;
+	await waitFor('the same text in all three', async () => {
+		seen = (await Promise.all(pages.map(paragraphs))).map((one) => one.join('\n'));
+		return seen.every((one) => one === seen[0]) && seen[0].includes('c24') && seen[0].includes('b24') && seen[0].includes('a24');
+	}, 20_000).catch((error) => { throw new Error(`${error.message}: ${JSON.stringify(seen, null, 1)}`, { cause: error }); });
+	const letters = (words_) => [...words_].sort().join('').replaceAll(/\s/g, '');
+	assert.equal(letters(seen[0]), letters(before + words.flat().join('')), 'each letter once');
+	for (const list of words) {
+		const own = seen[0].split(/[\s.]+/).filter((word) => list.includes(word));
+		assert.deepEqual(own, list, 'in the order in which it was typed');
+	}
+	for (const page of pages) await saved(page);
+	await shot(ana, 'editor-three');
+	// And what was stored is that.
+	const fresh = await anotherTab(bruno, `/editor/${id}`);
+	await reads(fresh, await paragraphs(ana));
+	network.stop();
+});
+
+test('what was deleted and undone while cut off is merged too, and a reload loses nothing', LIMIT, async () => {
+	const network = await startNetwork(demo.port);
+	const [id, ana] = await newDocument('Sem rede', 'ana');
+	await text(ana).click();
+	await ana.keyboard.type('um dois três');
+	const bruno = await open('bruno', id, network.url);
+	await reads(bruno, ['um dois três']);
+	browser.expect(CUT);
+	network.cut();
+	await disconnected(bruno);
+	await toEnd(bruno);
+	for (let n = 0; n < 5; n += 1) await bruno.keyboard.press('Backspace');
+	await bruno.keyboard.press('Enter');
+	await bruno.keyboard.type('quatro');
+	await ana.keyboard.press('Control+Home');
+	await ana.keyboard.type('zero ');
+	await saved(ana);
+	// The window may be loaded again: what was not sent was kept in it.
+	await waitFor('that it is kept', () => bruno.evaluate(() => Object.keys(sessionStorage).some((key) => key.startsWith('document.'))));
+	bruno.on('dialog', (dialog) => dialog.accept());
+	network.mend();
+	await bruno.reload();
+	await connected(bruno);
+	for (const page of [ana, bruno]) await reads(page, ['zero um dois', 'quatro']);
+	assert.equal(await bruno.evaluate(() => Object.keys(sessionStorage).filter((key) => key.startsWith('document.')).length), 0);
+	// One undoes what one did, not what the others did.
+	await toEnd(bruno);
+	await bruno.keyboard.type(' cinco');
+	await reads(ana, ['zero um dois', 'quatro cinco']);
+	await ana.keyboard.press('Control+z');
+	await waitFor('the undo', async () => !(await paragraphs(bruno)).join(' ').includes('zero'));
+	assert.ok((await paragraphs(bruno)).join(' ').includes('quatro cinco'));
+	network.stop();
+});
+
+test('the others’ cursors are seen with their names, and go with them', LIMIT, async () => {
+	const [, ana, bruno] = await newDocument('Cursores', 'ana', 'bruno');
+	await text(ana).click();
+	await ana.keyboard.type('Onde estão os outros?');
+	await reads(bruno, ['Onde estão os outros?']);
+	await toEnd(bruno);
+	await bruno.keyboard.press('Home');
+	const names = (page) => page.locator('.caret-name').allInnerTexts();
+	await waitFor('Bruno’s cursor', async () => (await names(ana)).join() === 'Bruno');
+	await waitFor('Ana’s cursor', async () => (await names(bruno)).join() === 'Ana');
+	for (let n = 0; n < 4; n += 1) await bruno.keyboard.press('Shift+ArrowRight');
+	await waitFor('the selection', async () => (await ana.locator('.chosen-2').allInnerTexts()).join('') === 'Onde');
+	assert.equal(await ana.locator('.people li').count(), 2);
+	await accessible(ana, 'the editor with cursors');
+	await shot(ana, 'editor-cursors');
+	// Who comes later is told where they are.
+	const carla = await open('carla', Number(new URL(ana.url()).pathname.split('/').at(-1)));
+	await waitFor('both', async () => (await names(carla)).sort().join() === 'Ana,Bruno');
+	await bruno.goto(`${demo.url}/chat`);
+	for (const page of [ana, carla]) await waitFor('that he is gone', async () => !(await names(page)).includes('Bruno'));
+	await carla.context().close();
+	await waitFor('one', async () => await ana.locator('.people li').count() === 1);
+});
+
+test('whispers of cursors are fewer than ten in a second', LIMIT, async () => {
+	const [, ana, bruno] = await newDocument('Sussurros', 'ana', 'bruno');
+	const page = await ana.context().newPage();
+	const sent = [];
+	page.on('websocket', (socket) => socket.on('framesent', ({ payload }) => {
+		if (String(payload).includes('"client-')) sent.push(Date.now());
+	}));
+	await page.goto(ana.url());
+	await text(page).waitFor();
+	await connected(page);
+	await text(page).click();
+	await page.keyboard.type('muitas letras depressa, uma depois da outra, sem parar', { delay: 20 });
+	await reads(bruno, ['muitas letras depressa, uma depois da outra, sem parar']);
+	await delay(300);
+	assert.ok(sent.length > 3, `${sent.length} whispers`);
+	const inOneSecond = Math.max(...sent.map((at) => sent.filter((other) => other >= at && other < at + 1000).length));
+	assert.ok(inOneSecond <= 6, `${inOneSecond} in one second`);
+});
+
+test('a long text comes whole, though it is in no event', LIMIT, async () => {
+	const [id, ana, bruno] = await newDocument('Texto longo', 'ana', 'bruno');
+	const frames = [];
+	const page = await bruno.context().newPage();
+	page.on('websocket', (socket) => socket.on('framereceived', ({ payload }) => frames.push(String(payload))));
+	await page.goto(bruno.url());
+	await text(page).waitFor();
+	await connected(page);
+	const long = Array.from({ length: 40 }, (_, n) => `Parágrafo ${n}: ${'muito texto colado de uma vez. '.repeat(20)}`.trim());
+	await text(ana).click();
+	await ana.evaluate((paragraphs_) => {
+		const data = new DataTransfer();
+		data.setData('text/plain', paragraphs_.join('\n\n'));
+		document.activeElement.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true }));
+	}, long);
+	await reads(ana, long);
+	for (const one of [bruno, page]) await reads(one, long);
+	const events = frames.filter((frame) => frame.includes('DocumentUpdated'));
+	assert.ok(events.some((frame) => frame.includes('null')), `it is announced: ${events.map((one) => one.length)}`);
+	assert.ok(events.every((frame) => frame.length < 10_000));
+	assert.equal((await request(ana, 'GET', '/api/documents')).body.find((one) => one.id === id).title, 'Texto longo');
+});
+
+test('a new document is in everybody’s list, and one that is not yours is refused', LIMIT, async () => {
+	browser.expect(/403/);
+	const [ana, carla] = [await logIn(browser, demo.url, 'ana'), await logIn(browser, demo.url, 'carla')];
+	await ana.goto(`${demo.url}/editor`);
+	await carla.goto(`${demo.url}/editor`);
+	await connected(carla);
+	await carla.locator('.document').first().waitFor();
+	await ana.getByRole('button', { name: 'Novo documento' }).click();
+	await ana.keyboard.type('Ideias para sexta');
+	await shot(ana, 'editor-new');
+	await ana.keyboard.press('Enter');
+	await ana.getByRole('heading', { name: 'Ideias para sexta' }).waitFor();
+	await text(ana).waitFor();
+	await shot(ana, 'editor-empty');
+	await carla.locator('.document').getByText('Ideias para sexta').waitFor();
+	await carla.locator('.document').getByText('Rascunho de Bruno e Carla').waitFor();
+	assert.equal(await ana.getByText('Rascunho de Bruno e Carla').count(), 0);
+	await ana.goto(`${demo.url}/editor/3`);
+	await ana.getByText('Sem acesso a este documento').waitFor();
+	await accessible(ana, 'the refusal');
+	await shot(ana, 'editor-forbidden');
+});
+
+test('while a document is loaded, and when it fails, the page says so', LIMIT, async () => {
+	browser.expect(/500/);
+	const page = await logIn(browser, demo.url, 'ana');
+	let answer;
+	const held = new Promise((resolve) => { answer = resolve; });
+	await page.route('**/sync', async (route) => {
+		await held;
+		await route.fulfill({ status: 500, json: { code: 'broken' } });
+	});
+	await page.goto(`${demo.url}/editor/1`);
+	await page.getByRole('status', { name: 'Carregando o documento…' }).waitFor();
+	await shot(page, 'editor-loading');
+	answer();
+	await page.getByRole('alert').getByText('Não foi possível carregar').waitFor();
+	await accessible(page, 'the error');
+	await shot(page, 'editor-error');
+	await page.unroute('**/sync');
+	await page.getByRole('button', { name: 'Tentar de novo' }).click();
+	await text(page).waitFor();
+});
+
+test('both languages, light and dark, small and large', LIMIT, async () => {
+	const [id, ana] = await newDocument('Ata de quinta-feira', 'ana');
+	await ana.getByRole('button', { name: 'Título', exact: true }).click();
+	await ana.keyboard.type('Reunião de produto\n');
+	await ana.keyboard.type('Presentes: Ana, Bruno e Carla. Começamos às 10h com os números do mês.\n- O painel novo está no ar\nO relatório fica para sexta\n\n');
+	await ana.keyboard.type('> Mais simples primeiro, e só então mais rápido.\n\n');
+	await saved(ana);
+	const bruno = await open('bruno', id);
+	await text(bruno).locator('p').nth(1).click();
+	for (const [size, viewport] of Object.entries({ narrow: { width: 360, height: 740 }, wide: { width: 1280, height: 800 } })) {
+		for (const [colorScheme, locale] of [['light', 'pt-BR'], ['dark', 'en-GB']]) {
+			const page = await open('carla', id, demo.url, { viewport, colorScheme, locale });
+			await page.locator('.caret').first().waitFor();
+			await accessible(page, `${size}, ${colorScheme}`);
+			await fits(page, `${size}, ${colorScheme}`);
+			await shot(page, `editor-${size}-${colorScheme}`);
+			await page.context().close();
+		}
+	}
+	// With the keyboard alone: the toolbar is one stop, and Tab leaves the text.
+	const page = await open('carla', id);
+	await page.getByRole('button', { name: 'Título', exact: true }).focus();
+	await page.keyboard.press('ArrowRight');
+	assert.equal(await page.evaluate(() => document.activeElement.getAttribute('aria-label')), 'Subtítulo');
+	await page.keyboard.press('Tab');
+	assert.equal(await page.evaluate(() => document.activeElement.getAttribute('role')), 'textbox');
+	await page.keyboard.press('Tab');
+	assert.notEqual(await page.evaluate(() => document.activeElement.getAttribute('role')), 'textbox');
+});
+
+test('nothing moves while a document comes in', LIMIT, async () => {
+	const [id] = await newDocument('Sem saltos', 'ana');
+	const page = await logIn(browser, demo.url, 'ana');
+	await page.goto(`${demo.url}/editor/${id}`);
+	await text(page).waitFor();
+	const { shift } = await painted(page);
+	assert.ok(shift < 0.1, `the cumulative layout shift is ${shift}`);
+});

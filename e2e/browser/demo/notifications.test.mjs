@@ -1,0 +1,156 @@
+// The demo's notifications: stored, pushed, shown as toasts, and the same in every tab.
+
+import assert from 'node:assert/strict';
+import { after, afterEach, before, test } from 'node:test';
+import { startDemo, startNetwork } from '../../support/demo.mjs';
+import { anotherTab, connected, disconnected, logIn, reconnected, request, shot, token } from './demo.mjs';
+import { Browser, CUT, waitFor } from '../support.mjs';
+
+const LIMIT = { timeout: 120_000 };
+let demo;
+let browser;
+
+before(async () => {
+	[demo, browser] = await Promise.all([startDemo(), Browser.launch()]);
+}, { timeout: 120_000 });
+
+after(async () => {
+	await browser?.close();
+	await demo?.dispose();
+});
+
+afterEach(() => browser.endTest());
+
+/** Sends one to a user, as the form does. */
+async function tell(page, to, text) {
+	const { status } = await request(page, 'POST', '/api/notifications', { to, text }, { 'X-CSRF-TOKEN': await token(page) });
+	assert.equal(status, 204);
+}
+
+const badge = (page) => page.locator('a[href="/notifications"] .sr-only').allInnerTexts();
+const listed = (page) => page.locator('.notification').evaluateAll((all) => all.map((one) => ({
+	text: one.querySelector('p:nth-of-type(2)').textContent, unread: 'unread' in one.dataset,
+})));
+
+async function counts(page, number) {
+	const text = number === 1 ? '1 notificação não lida' : `${number} notificações não lidas`;
+	await waitFor(text, async () => (await badge(page)).join() === (number === 0 ? '' : text));
+}
+
+test('a notification is a toast, a number and a line, in every tab of the user', LIMIT, async () => {
+	const bruno = await logIn(browser, demo.url, 'bruno');
+	const tabs = [bruno, await anotherTab(bruno, '/notifications')];
+	const ana = await logIn(browser, demo.url, 'ana');
+	await ana.goto(`${demo.url}/notifications`);
+	await ana.locator('select[name=to]').selectOption('2');
+	await ana.locator('textarea[name=text]').fill('A reunião começou!');
+	await ana.getByRole('button', { name: 'Enviar' }).click();
+	for (const tab of tabs) await tab.locator('.toast').getByText('Aviso de Ana Souza').waitFor();
+	// A toast disappears after some seconds, unless the pointer is over it.
+	await bruno.locator('.toast').hover();
+	for (const tab of tabs) await counts(tab, 1);
+	await ana.locator('.toast').getByText('Aviso enviado a Bruno Lima.').waitFor();
+	await shot(bruno, 'notifications-toast');
+	assert.deepEqual(await listed(tabs[1]), [{ text: 'A reunião começou!', unread: true }]);
+	assert.equal((await badge(ana)).length, 0, 'it is his');
+	await tabs[1].locator('.toast').waitFor({ state: 'detached' });
+	assert.equal(await bruno.locator('.toast').count(), 1);
+	await bruno.locator('.toast').getByRole('button', { name: 'Fechar' }).click();
+	await bruno.locator('.toast').waitFor({ state: 'detached' });
+	await bruno.reload();
+	await counts(bruno, 1);
+});
+
+test('what is read in one tab is read in all, one or all of them', LIMIT, async () => {
+	const [ana, carla] = [await logIn(browser, demo.url, 'ana'), await logIn(browser, demo.url, 'carla')];
+	await carla.goto(`${demo.url}/notifications`);
+	const second = await anotherTab(carla, '/chat');
+	for (const text of ['um', 'dois', 'três']) await tell(ana, 3, text);
+	for (const tab of [carla, second]) await counts(tab, 3);
+	assert.deepEqual((await listed(carla)).map(({ text }) => text), ['três', 'dois', 'um']);
+	await carla.getByRole('button', { name: 'Marcar como lida: Aviso de Ana Souza' }).nth(1).click();
+	for (const tab of [carla, second]) await counts(tab, 2);
+	assert.deepEqual((await listed(carla)).map(({ unread }) => unread), [true, false, true]);
+	await carla.getByRole('radio', { name: /Não lidas/ }).or(carla.getByRole('button', { name: /Não lidas/ })).first().click();
+	await waitFor('those two', async () => (await listed(carla)).map(({ text }) => text).join() === 'três,um');
+	await carla.getByRole('button', { name: 'Marcar todas como lidas' }).click();
+	for (const tab of [carla, second]) await counts(tab, 0);
+	await carla.getByText('Tudo lido').waitFor();
+	await carla.reload();
+	await carla.locator('.notification').first().waitFor();
+	assert.ok((await listed(carla)).every(({ unread }) => !unread));
+});
+
+test('who is mentioned in a conversation is told, and led there', LIMIT, async () => {
+	const [ana, carla] = [await logIn(browser, demo.url, 'ana'), await logIn(browser, demo.url, 'carla')];
+	await carla.goto(`${demo.url}/notifications`);
+	await connected(carla);
+	await ana.locator('a[href="/chat/1"]').click();
+	await ana.locator('.composer').fill('@carla, olha isto');
+	await ana.locator('.composer').press('Enter');
+	await carla.locator('.toast').getByText('Ana Souza citou você').waitFor();
+	await carla.locator('.toast').getByRole('button', { name: 'Ver' }).click();
+	await carla.waitForURL('**/chat/1');
+	await carla.locator('.message').getByText('@carla, olha isto').waitFor();
+	await counts(carla, 0);
+});
+
+test('what was told while the network was cut is there when it is back', LIMIT, async () => {
+	const network = await startNetwork(demo.port);
+	const bruno = await logIn(browser, network.url, 'bruno');
+	await bruno.goto(`${network.url}/notifications`);
+	await connected(bruno);
+	const ana = await logIn(browser, demo.url, 'ana');
+	await bruno.locator('.notification').first().waitFor();
+	const before = (await listed(bruno)).length;
+	browser.expect(CUT);
+	network.cut();
+	await disconnected(bruno);
+	await tell(ana, 2, 'enquanto isso');
+	await bruno.getByText('Sem conexão. As novas notificações').waitFor();
+	await shot(bruno, 'notifications-offline');
+	network.mend();
+	await reconnected(bruno);
+	await waitFor('it', async () => (await listed(bruno))[0].text === 'enquanto isso');
+	assert.equal((await listed(bruno)).length, before + 1);
+	network.stop();
+});
+
+/** Keeps the animations of a page's toasts, which are gone sooner than a busy machine looks at them. */
+const recordAnimations = (page) => page.evaluate(() => {
+	window.animations = [];
+	for (const type of ['animationstart', 'animationend']) {
+		document.addEventListener(type, ({ target, animationName: name }) => {
+			if (!target.matches('.toast')) return;
+			const { animationDuration: duration, opacity } = getComputedStyle(target);
+			const seconds = Number.parseFloat(duration) * (duration.endsWith('ms') ? 0.001 : 1);
+			window.animations.push({ type, name, seconds, opacity, text: target.textContent });
+		});
+	}
+});
+
+test('a toast is animated, unless the user wants less motion', LIMIT, async () => {
+	const ana = await logIn(browser, demo.url, 'ana');
+	for (const [reducedMotion, seconds] of [['no-preference', 0.25], ['reduce', 0.001]]) {
+		const bruno = await logIn(browser, demo.url, 'bruno', { reducedMotion });
+		await recordAnimations(bruno);
+		await tell(ana, 2, reducedMotion);
+		const animation = (type) => waitFor(`${type} of the toast`, () => bruno.evaluate(([wanted, words]) => (
+			window.animations.find((one) => one.type === wanted && one.name === 'toast-in' && one.text.includes(words))
+		), [type, reducedMotion]));
+		const started = await animation('animationstart');
+		assert.ok(Math.abs(started.seconds - seconds) < 1e-6, `${reducedMotion}: ${started.seconds} s`);
+		const ended = await animation('animationend');
+		assert.equal(ended.opacity, '1', 'it is seen');
+		await bruno.context().close();
+	}
+});
+
+test('nobody reads the notifications of another', LIMIT, async () => {
+	browser.expect(/403/);
+	const ana = await logIn(browser, demo.url, 'ana');
+	const headers = { 'X-CSRF-TOKEN': await token(ana) };
+	const joined = await request(ana, 'POST', '/broadcasting/auth',
+		{ socket_id: '1.2', channel_name: 'private-App.Models.User.2' }, headers);
+	assert.equal(joined.status, 403);
+});

@@ -1,0 +1,284 @@
+// How the demo looks and who can use it: both languages, light and dark, small and large.
+
+import assert from 'node:assert/strict';
+import { after, afterEach, before, test } from 'node:test';
+import { startDemo } from '../../support/demo.mjs';
+import { accessible, connected, fits, logIn, painted, request, shot, token } from './demo.mjs';
+import { Browser, waitFor } from '../support.mjs';
+
+const LIMIT = { timeout: 120_000 };
+const SIZES = { narrow: { width: 360, height: 740 }, wide: { width: 1280, height: 800 } };
+const PAGES = ['/chat', '/chat/1', '/chat/2', '/chat/3', '/notifications', '/dashboard', '/editor', '/editor/1', '/nowhere'];
+let demo;
+let browser;
+
+before(async () => {
+	[demo, browser] = await Promise.all([startDemo(), Browser.launch()]);
+	await fill();
+}, { timeout: 120_000 });
+
+after(async () => {
+	await browser?.close();
+	await demo?.dispose();
+});
+
+afterEach(() => browser.endTest());
+
+/** Something to look at. */
+async function fill() {
+	const pages = {};
+	for (const login of ['ana', 'bruno', 'carla']) pages[login] = await logIn(browser, demo.url, login);
+	const say = async (login, conversation, body) => {
+		const page = pages[login];
+		await request(page, 'POST', `/api/conversations/${conversation}/messages`,
+			{ id: crypto.randomUUID(), body }, { 'X-CSRF-TOKEN': await token(page) });
+	};
+	await say('bruno', 1, 'Bom dia! O painel novo está no ar.');
+	await say('carla', 1, 'Que ótimo. Vou olhar agora.');
+	await say('carla', 1, 'Os números de hoje parecem bons: R$ 12.480,00 até as 10h.');
+	await say('ana', 1, 'Obrigada! @bruno, você consegue mandar o endereço para o cliente? Ele perguntou de novo ontem.');
+	await say('bruno', 1, 'Claro, mando já.\nE marco a reunião para quinta.');
+	await say('bruno', 1, '@ana, feito ✓');
+	await say('carla', 4, 'Você viu o documento?');
+	const headers = { 'X-CSRF-TOKEN': await token(pages.carla) };
+	await request(pages.carla, 'POST', '/api/notifications', { to: 1, text: 'A reunião começou!' }, headers);
+}
+
+/** Each is whole when nothing is being loaded any more. */
+async function settled(page) {
+	await page.locator('main h1:visible, main h2:visible').first().waitFor();
+	await waitFor('the page', async () => await page.locator('[aria-busy=true], .animate-pulse').count() === 0);
+}
+
+test('the login', LIMIT, async () => {
+	browser.expect(/422/);
+	for (const [name, viewport] of Object.entries(SIZES)) {
+		for (const colorScheme of ['light', 'dark']) {
+			const context = await browser.context({ locale: 'pt-BR', viewport, colorScheme });
+			const page = await context.newPage();
+			await page.goto(demo.url);
+			await page.locator('input[name=login]').fill('ana');
+			await page.locator('input[name=password]').fill('errada');
+			await page.locator('form button').click();
+			await page.getByRole('alert').getByText('Usuário ou senha incorretos.').waitFor();
+			await accessible(page, `login, ${colorScheme}`);
+			await fits(page, `login, ${name}`);
+			await shot(page, `login-${name}-${colorScheme}`);
+			await context.close();
+		}
+	}
+});
+
+for (const [size, viewport] of Object.entries(SIZES)) {
+	for (const colorScheme of ['light', 'dark']) {
+		test(`${size}, ${colorScheme}: each page can be used by everybody`, LIMIT, async () => {
+			browser.expect(/403/);
+			const locale = colorScheme === 'light' ? 'pt-BR' : 'en-GB';
+			const page = await logIn(browser, demo.url, 'ana', { viewport, colorScheme, locale });
+			for (const path of PAGES) {
+				await page.goto(demo.url + path);
+				await connected(page);
+				await settled(page);
+				await accessible(page, `${path}, ${colorScheme}, ${size}`);
+				await fits(page, `${path}, ${size}`);
+				await shot(page, `${path.slice(1).replace('/', '-')}-${size}-${colorScheme}`);
+			}
+			await page.setViewportSize({ width: 320, height: 640 });
+			for (const path of PAGES) {
+				await page.goto(demo.url + path);
+				await connected(page);
+				await settled(page);
+				await fits(page, `${path}, 320 px`);
+			}
+		});
+	}
+}
+
+test('language and theme are chosen, and stay', LIMIT, async () => {
+	const page = await logIn(browser, demo.url, 'ana');
+	const choose = async (name) => {
+		await page.getByRole('button', { name: /Ana Souza/ }).click();
+		await page.getByRole('menuitemradio', { name, exact: true }).click();
+	};
+	const root = page.locator('html');
+	assert.equal(await page.locator('h1').innerText(), 'Conversas');
+	await page.getByRole('button', { name: /Ana Souza/ }).click();
+	await page.getByRole('menu').waitFor();
+	await accessible(page, 'the menu');
+	await shot(page, 'menu');
+	await page.keyboard.press('Escape');
+	await choose('English');
+	await choose('Dark');
+	for (const again of [false, true]) {
+		if (again) await page.reload();
+		await page.getByRole('heading', { name: 'Chat' }).waitFor();
+		assert.deepEqual([await root.getAttribute('lang'), await root.getAttribute('data-theme')], ['en', 'dark']);
+		await waitFor('the title', async () => await page.title() === 'Chat · Clarim');
+	}
+	await choose('System');
+	assert.equal(await root.getAttribute('data-theme'), 'light');
+});
+
+test('the keyboard is enough', LIMIT, async () => {
+	const page = await logIn(browser, demo.url, 'ana');
+	await page.goto(`${demo.url}/chat/1`);
+	await page.locator('.message').first().waitFor();
+	await page.keyboard.press('Tab');
+	assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Ir para o conteúdo');
+	await page.keyboard.press('Enter');
+	const focused = () => page.evaluate(() => document.activeElement.className);
+	for (let left = 12; !(await focused()).includes('composer'); left -= 1) {
+		assert.ok(left > 0, 'the composer is reached');
+		await page.keyboard.press('Tab');
+	}
+	await page.keyboard.type('Com o teclado');
+	await page.keyboard.press('Enter');
+	await page.locator('.message').getByText('Com o teclado').waitFor();
+	assert.ok((await focused()).includes('composer'), 'one goes on writing');
+});
+
+test('while something is loaded, and when it fails, the page says so', LIMIT, async () => {
+	browser.expect(/500/);
+	const page = await logIn(browser, demo.url, 'ana');
+	for (const [path, request_, name] of [
+		['/chat/1', '**/api/conversations/1/messages', 'messages'], ['/notifications', '**/api/notifications', 'notifications'],
+		['/chat', '**/api/conversations', 'conversations'], ['/editor', '**/api/documents', 'documents'],
+	]) {
+		let answer;
+		const held = new Promise((resolve) => { answer = resolve; });
+		await page.route(request_, async (route) => {
+			await held;
+			await route.fulfill({ status: 500, json: { code: 'broken' } });
+		});
+		await page.goto(demo.url + path);
+		await page.locator('.animate-pulse').first().waitFor();
+		await accessible(page, `${name}: while it is loaded`);
+		await shot(page, `${name}-loading`);
+		answer();
+		const alert = page.getByRole('alert').filter({ hasText: 'Não foi possível carregar' });
+		await alert.waitFor();
+		await accessible(page, `${name}: the error`);
+		await shot(page, `${name}-error`);
+		await page.unroute(request_);
+		await alert.getByRole('button', { name: 'Tentar de novo' }).click();
+		await settled(page);
+		await waitFor('no error', async () => await alert.count() === 0);
+	}
+});
+
+test('where there is nothing yet, the page says what there could be', LIMIT, async () => {
+	for (const [locale, texts] of [
+		['pt-BR', { documents: 'Nenhum documento', messages: 'Nenhuma mensagem ainda', choose: 'Escolha uma conversa', told: 'Nada por aqui' }],
+		['en-GB', { documents: 'No documents', messages: 'No messages yet', choose: 'Choose a conversation', told: 'Nothing here' }],
+	]) {
+		const page = await logIn(browser, demo.url, 'ana', { locale });
+		await page.route('**/api/documents', (route) => route.fulfill({ json: [] }));
+		await page.route('**/api/notifications', (route) => route.fulfill({ json: [] }));
+		for (const [path, text] of [
+			['/editor', texts.documents], ['/chat/2', texts.messages], ['/chat', texts.choose], ['/notifications', texts.told],
+		]) {
+			await page.goto(demo.url + path);
+			await page.getByRole('heading', { name: text }).waitFor();
+			await accessible(page, `${path}: empty`);
+		}
+	}
+});
+
+test('who is no longer logged in is told so, and comes back', LIMIT, async () => {
+	browser.expect(/401|419|403/);
+	const page = await logIn(browser, demo.url, 'ana');
+	await page.goto(`${demo.url}/chat/2`);
+	await connected(page);
+	await settled(page);
+	await page.waitForLoadState('networkidle');
+	await page.context().clearCookies();
+	await page.locator('.composer').fill('tarde demais');
+	await page.locator('.composer').press('Enter');
+	await page.waitForURL('**/login?expired');
+	await page.getByRole('alert').getByText('A sessão expirou. Entre de novo.').waitFor();
+	await accessible(page, 'the expired session');
+	await page.getByRole('button', { name: 'Ana', exact: true }).click();
+	await connected(page);
+	// What could not be sent was kept.
+	await page.goto(`${demo.url}/chat/2`);
+	await page.locator('.message:not([data-draft])').getByText('tarde demais').waitFor();
+});
+
+test('a message that the backend refuses stays, to be sent again or thrown away', LIMIT, async () => {
+	browser.expect(/422/);
+	const page = await logIn(browser, demo.url, 'ana');
+	await page.goto(`${demo.url}/chat/4`);
+	await page.locator('.message').first().waitFor();
+	const refuse = (route) => (route.request().method() === 'POST'
+		? route.fulfill({ status: 422, json: { code: 'too_long', field: 'body' } }) : route.continue());
+	await page.route('**/messages', refuse);
+	const drafts = page.locator('.message[data-draft]');
+	for (const text of ['de novo', 'para fora']) {
+		await page.locator('.composer').fill(text);
+		await page.locator('.composer').press('Enter');
+		await drafts.filter({ hasText: text }).getByRole('alert').getByText('Não enviada.').waitFor();
+	}
+	await accessible(page, 'refused messages');
+	await shot(page, 'chat-refused');
+	await drafts.filter({ hasText: 'para fora' }).getByRole('button', { name: 'Descartar' }).click();
+	await waitFor('one', async () => await drafts.count() === 1);
+	await page.unroute('**/messages', refuse);
+	await drafts.getByRole('button', { name: 'Tentar de novo' }).click();
+	await page.locator('.message:not([data-draft])').getByText('de novo', { exact: true }).waitFor();
+	assert.equal(await drafts.count(), 0);
+	assert.equal(await page.getByText('para fora').count(), 0);
+});
+
+for (const [size, viewport] of Object.entries(SIZES)) {
+	test(`${size}: nothing moves while a page fills, and what matters is there soon`, LIMIT, async () => {
+		browser.expect(/403/);
+		const page = await logIn(browser, demo.url, 'ana', { viewport });
+		for (const path of PAGES) {
+			await page.goto(demo.url + path);
+			await connected(page);
+			await settled(page);
+			const { shift, largest } = await painted(page);
+			assert.ok(shift < 0.1, `${path}: the cumulative layout shift is ${shift}`);
+			assert.ok(largest > 0 && largest < 2500, `${path}: the largest part is painted after ${largest} ms`);
+		}
+	});
+}
+
+test('a page is small, compressed, and fetched once', LIMIT, async () => {
+	/** The most JavaScript that a page may fetch, compressed, in KiB; the editor's own comes behind the list. */
+	const MOST = { '/login': 130, '/chat/1': 200, '/notifications': 200, '/dashboard': 220, '/editor': 220, '/editor/1': 360 };
+	const user = await logIn(browser, demo.url, 'ana');
+	const { cookies } = await user.context().storageState();
+	for (const [path, most] of Object.entries(MOST)) {
+		const context = await browser.context({ locale: 'pt-BR' });
+		if (path !== '/login') await context.addCookies(cookies);
+		const page = await context.newPage();
+		const answers = [];
+		page.on('response', (one) => answers.push(one));
+		await page.goto(demo.url + path);
+		if (path === '/login') await page.locator('form button').waitFor();
+		else await settled(page);
+		assert.equal(await page.locator('html').getAttribute('lang'), 'pt-BR', path);
+		assert.match(await page.locator('meta[name=viewport]').getAttribute('content'), /width=device-width/);
+		assert.ok((await page.locator('meta[name=description]').getAttribute('content')).length > 40);
+		assert.ok(await page.title());
+		const assets = answers.filter((one) => new URL(one.url()).pathname.startsWith('/assets/'));
+		assert.ok(assets.length > 2, `${path}: ${assets.length} assets`);
+		for (const one of assets) {
+			assert.equal(one.headers()['cache-control'], 'public, max-age=31536000, immutable', one.url());
+			// What is a few bytes long isn't worth it.
+			const { length } = await one.body();
+			if (length > 1000) assert.equal(one.headers()['content-encoding'], 'gzip', one.url());
+		}
+		const script = await page.evaluate(() => performance.getEntriesByType('resource')
+			.filter(({ name }) => name.endsWith('.js')).reduce((sum, { encodedBodySize: size }) => sum + size, 0) / 1024);
+		assert.ok(script > 50 && script < most, `${path}: ${script} KiB of JavaScript`);
+		// The second time everything that was built comes from where the browser keeps it.
+		await page.reload();
+		if (path !== '/login') await settled(page);
+		const fetched = await page.evaluate(() => performance.getEntriesByType('resource')
+			.filter(({ name, transferSize: size }) => name.includes('/assets/') && size > 0).map(({ name }) => name));
+		assert.deepEqual(fetched, [], path);
+		await context.close();
+	}
+});

@@ -1,0 +1,122 @@
+// HAProxy and Caddy, from Debian, with the files of deploy/: TLS, silent connections, nodes that go, and pages
+// without WebSockets.
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { after, before, describe, test } from 'node:test';
+import Sdk from 'pusher';
+import { once, until } from '../support/events.mjs';
+import { openSession, subscribeSession } from '../support/fallback.mjs';
+import { world } from '../support/clients.mjs';
+import { certificate, deployed, folder, foreground } from '../support/programs.mjs';
+import { freePort } from '../support/ports.mjs';
+import { app, startServer } from '../support/server.mjs';
+
+const limit = { timeout: 120_000 };
+
+/** Each proxy with two nodes behind it, which share a Redis. */
+const PROXIES = {
+  async HAProxy(dir, port, nodes, { cert, key }) {
+    await dir.write('both.pem', await readFile(cert, 'utf8') + await readFile(key, 'utf8'));
+    await dir.write('haproxy.cfg', await deployed('haproxy/haproxy.cfg', {
+      // More would need more open files than a test may have.
+      'maxconn 40000': 'maxconn 1000',
+      'bind :443': `bind 127.0.0.1:${port}`,
+      '/etc/haproxy/app.com.pem': dir.path('both.pem'),
+      'server node1 127.0.0.1:8080': nodes.map((node, n) => `server node${n} 127.0.0.1:${node.port}`).join('\n    '),
+      // So that the test need not take a minute: what has to hold is that it is longer than the client's.
+      'timeout tunnel 75s': 'timeout tunnel 3s',
+    }));
+    return foreground('haproxy', ['-db', '-f', dir.path('haproxy.cfg')]);
+  },
+  async Caddy(dir, port, nodes, { cert, key }) {
+    const site = await deployed('caddy/Caddyfile', {
+      'app.com {': `https://localhost:${port} {\n\ttls ${cert} ${key}`,
+      '127.0.0.1:8080': nodes.map((node) => `127.0.0.1:${node.port}`).join(' '),
+    });
+    await dir.write('Caddyfile', `{\n\tadmin off\n\tauto_https disable_redirects\n}\n${site}`);
+    const env = { ...process.env, HOME: dir.path(''), XDG_DATA_HOME: dir.path('data'), XDG_CONFIG_HOME: dir.path('config') };
+    return foreground('caddy', ['run', '--config', dir.path('Caddyfile'), '--adapter', 'caddyfile'], { env });
+  },
+};
+
+for (const [name, start] of Object.entries(PROXIES)) {
+  describe(name, () => {
+    let w, second, dir, redis, proxy, port;
+
+    before(async () => {
+      dir = await folder();
+      const redisPort = await freePort();
+      redis = foreground('redis-server', ['--port', String(redisPort), '--bind', '127.0.0.1', '--save', '']);
+      const env = {
+        REVERB_SCALING_ENABLED: 'true', REDIS_HOST: '127.0.0.1', REDIS_PORT: String(redisPort),
+        // Clients that hear nothing ask after a second.
+        REVERB_APP_ACTIVITY_TIMEOUT: '1', CLARIM_DRAIN_SECONDS: '1',
+      };
+      w = await world({ env });
+      second = await startServer({ env });
+      for (const { url } of [w.server, second]) {
+        await until(() => fetch(`${url}/ready`).then(({ ok }) => ok, () => false), { what: 'the nodes are on the bus' });
+      }
+      port = await freePort();
+      proxy = await start(dir, port, [w.server, second], await certificate(dir));
+      process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';
+      const up = () => fetch(`https://localhost:${port}/app/x`).then(({ status }) => status === 426, () => false);
+      await until(up, { what: `${name} answers` })
+        .catch((error) => { throw new Error(`${error.message}\n${proxy.output()}`); });
+    }, limit);
+
+    after(async () => {
+      delete process.env.NODE_TLS_REJECT_UNAUTHORIZED;
+      await proxy?.stop();
+      await second?.dispose();
+      await w?.close();
+      await redis?.stop();
+      await dir?.remove();
+    });
+
+    const connect = () => w.connected({ wsHost: 'localhost', wssPort: port, forceTLS: true, enabledTransports: ['ws', 'wss'] });
+    const backend = () => new Sdk({ ...app, host: 'localhost', port: String(port), useTLS: true });
+
+    test('passes on clients and backends, with TLS', limit, async () => {
+      const clients = await Promise.all([1, 2, 3, 4].map(connect));
+      const channels = clients.map((client) => client.subscribe('private-orders'));
+      await Promise.all(channels.map((channel) => once(channel, 'pusher:subscription_succeeded')));
+      const heard = channels.map((channel) => once(channel, 'shipped'));
+      await backend().trigger('private-orders', 'shipped', { order: 7 });
+      for (const [data] of await Promise.all(heard)) assert.deepEqual(data, { order: 7 });
+      for (const client of clients) client.disconnect();
+    });
+
+    test('keeps a connection on which nothing is said', limit, async () => {
+      const client = await connect();
+      const id = client.connection.socket_id;
+      // Twice as long as the proxy waits for somebody to say something.
+      await new Promise((resolve) => { setTimeout(resolve, 6_500); });
+      assert.equal(client.connection.socket_id, id);
+      client.disconnect();
+    });
+
+    test('pages without WebSockets stay with their node, and hear each line as it comes', limit, async () => {
+      const sessions = Array.from({ length: 6 }, (_, n) => `https://localhost:${port}/pusher/app/${app.key}/${n}/session${n}`);
+      for (const session of sessions) {
+        const line = await openSession(session);
+        await subscribeSession(session, 'news');
+        assert.match(await line.take(), /subscription_succeeded/);
+      }
+    });
+
+    test('a node that goes takes its clients to the other', limit, async () => {
+      const clients = await Promise.all([1, 2].map(connect));
+      const channels = clients.map((client) => client.subscribe('news'));
+      await Promise.all(channels.map((channel) => once(channel, 'pusher:subscription_succeeded')));
+      await second.stop();
+      await until(() => clients.every(({ connection }) => connection.state === 'connected'));
+      await until(() => channels.every(({ subscribed }) => subscribed));
+      const heard = channels.map((channel) => once(channel, 'e'));
+      await until(() => backend().trigger('news', 'e', {}).then(({ status }) => status === 200, () => false), { what: 'it is published' });
+      await Promise.all(heard);
+      await second.start();
+      for (const client of clients) client.disconnect();
+    });
+  });
+}

@@ -1,0 +1,30 @@
+// docs/tutorial.md as a program: its files, and its commands.
+
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+const docs = fileURLToPath(new URL('../../docs/', import.meta.url));
+
+const PATTERN = /^#{2,3} (\d+(?:\.\d+)?)\.? |^(?:\*\*`([^`]+)`\*\*\n\n)?```(\w+)\n(.*?)^```$/gms;
+
+const read = (file) => readFileSync(docs + file, 'utf8');
+
+/**
+ * What stands in ``` on the page: its section ("3.2"), its language, and the name of the file that it is, which stands
+ * in bold letters above it.
+ */
+export function blocks(file) {
+	const found = [];
+	let section = '';
+	for (const [, heading, name, language, code] of read(file).matchAll(PATTERN)) {
+		if (heading) section = heading;
+		else found.push({ section, language, name, code });
+	}
+	return found;
+}
+
+/** The lines outside of them that are code all the same: another kind of fence, or an indented line. */
+export const strays = (file) => read(file).replaceAll(PATTERN, '').match(/^(?: *(?:`{3}|~{3})| {4}|\t).*$/gm) ?? [];
+
+/** The numbers of its headings. */
+export const numbers = (file) => [...read(file).matchAll(/^#{2,3} (\d+(?:\.\d+)?)/gm)].map(([, n]) => n);

@@ -1,0 +1,71 @@
+//! Tests with real clients, run by Node.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+
+use crate::run::{command, root};
+use crate::{setup, steps};
+
+/// Tests that build something, which takes minutes of computing. They are steps of their own.
+const BUILDING: [&str; 2] = ["newcomer", "image"];
+/// Folders without tests.
+const OTHERS: [&str; 3] = ["node_modules", "sdk-rust", "artefacts"];
+
+/// Arguments choose files by a part of their paths; those that start with `--` are for Node, such as
+/// `--test-name-pattern=toast`.
+pub(crate) fn run(args: &[String]) -> Result<()> {
+    steps::build()?;
+    steps::sdk_rust()?;
+    node("e2e", args)
+}
+
+/// The commands of the README and the tutorial, which build what they start.
+pub(crate) fn newcomer(args: &[String]) -> Result<()> {
+    steps::build()?;
+    node("e2e/newcomer", args)
+}
+
+/// The commands of deploy/docker/Dockerfile.
+pub(crate) fn image(args: &[String]) -> Result<()> {
+    if !setup::has_image_target() {
+        println!("skipped: {} is not installed", setup::IMAGE);
+        return Ok(());
+    }
+    steps::build()?;
+    node("e2e/image", args)
+}
+
+fn node(folder: &str, args: &[String]) -> Result<()> {
+    let (options, filters): (Vec<&String>, Vec<&String>) =
+        args.iter().partition(|arg| arg.starts_with('-'));
+    let mut files = Vec::new();
+    collect(&root().join(folder), &mut files)?;
+    files.retain(|(file, _)| filters.is_empty() || filters.iter().any(|part| file.contains(*part)));
+    ensure!(!files.is_empty(), "no test file has {filters:?} in its path");
+    // Long files first, so that none of them is the last.
+    files.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+    let files: Vec<&String> = files.iter().map(|(file, _)| file).collect();
+    // Tests mostly wait.
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let concurrency = format!("--test-concurrency={}", 2 * cores);
+    command("node", &["--test", &concurrency]).args(&options).args(&files).run()
+}
+
+/// Adds the test files below a folder, with their sizes.
+fn collect(folder: &Path, files: &mut Vec<(String, u64)>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = entry.path();
+        let name = entry.file_name();
+        let is = |others: &[&str]| others.iter().any(|other| name == **other);
+        if path.is_dir() && !is(&BUILDING) && !is(&OTHERS) {
+            collect(&path, files)?;
+        } else if path.to_string_lossy().ends_with(".test.mjs") {
+            let name = path.strip_prefix(root()).unwrap_or(&path).to_string_lossy().into_owned();
+            files.push((name, entry.metadata()?.len()));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,187 @@
+//! Runs steps beside each other, each with its output in a file.
+
+use std::path::PathBuf;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::run::{command, root};
+use crate::steps::{IS_BUILT, Lane, Step};
+
+/// Lines of a failed step's output that are shown. The file has all.
+const SHOWN: usize = 200;
+
+/// Steps that run as far as possible at the same time.
+pub(crate) struct Suite {
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    step: &'static Step,
+    state: State,
+}
+
+enum State {
+    Waiting,
+    Running { child: Child, since: Instant },
+    Passed(Duration),
+    Failed(Duration),
+}
+
+impl Suite {
+    pub(crate) fn new(steps: &'static [Step], belongs: fn(&Step) -> bool) -> Self {
+        let chosen = steps.iter().filter(|step| belongs(step));
+        Self { entries: chosen.map(|step| Entry { step, state: State::Waiting }).collect() }
+    }
+
+    pub(crate) fn steps(&self) -> impl Iterator<Item = &'static Step> {
+        self.entries.iter().map(|entry| entry.step)
+    }
+
+    /// Leaves out the steps before this one.
+    pub(crate) fn start_from(&mut self, name: &str) -> Result<()> {
+        let first = self.position(name)?;
+        self.entries.drain(..first);
+        Ok(())
+    }
+
+    /// Leaves out all steps but these.
+    pub(crate) fn keep(&mut self, names: &[&str]) -> Result<()> {
+        for name in names {
+            self.position(name)?;
+        }
+        self.entries.retain(|entry| names.contains(&entry.step.name));
+        Ok(())
+    }
+
+    fn position(&self, name: &str) -> Result<usize> {
+        let position = self.entries.iter().position(|entry| entry.step.name == name);
+        position.with_context(|| format!("there is no step {name:?} here: --list shows them"))
+    }
+
+    /// Runs everything. After a failure no further step starts. Whether all have passed.
+    pub(crate) fn run(mut self) -> Result<bool> {
+        let begun = Instant::now();
+        std::fs::create_dir_all(root().join("target/log"))?;
+        // Read at the start: a step may link this program anew.
+        let program = std::env::current_exe()?;
+        let program = program.to_str().context("the path of xtask is not UTF-8")?.to_owned();
+        loop {
+            self.reap()?;
+            if !self.has_failed() {
+                for at in 0..self.entries.len() {
+                    if self.may_start(at) {
+                        self.start(at, &program)?;
+                    }
+                }
+            }
+            if !self.entries.iter().any(|entry| matches!(entry.state, State::Running { .. })) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.report(begun.elapsed())
+    }
+
+    fn may_start(&self, at: usize) -> bool {
+        let step = self.entries[at].step;
+        let running = |lane: Lane| {
+            self.entries.iter().any(|entry| {
+                entry.step.lane == lane && matches!(entry.state, State::Running { .. })
+            })
+        };
+        // Steps that were left out count as passed.
+        let is_ready = step.after.iter().all(|name| {
+            let before = self.entries.iter().find(|entry| entry.step.name == *name);
+            before.is_none_or(|entry| matches!(entry.state, State::Passed(_)))
+        });
+        let is_free = match step.lane {
+            Lane::Alone => self.entries[..at].iter().all(|entry| !entry.is_open()),
+            lane => !running(lane) && !running(Lane::Alone),
+        };
+        matches!(self.entries[at].state, State::Waiting) && is_ready && is_free
+    }
+
+    /// Starts a step as a process of its own.
+    fn start(&mut self, at: usize, program: &str) -> Result<()> {
+        let is_built = self
+            .entries
+            .iter()
+            .any(|entry| entry.step.name == "build" && matches!(entry.state, State::Passed(_)));
+        let entry = &mut self.entries[at];
+        println!("        {:<12} {}", entry.step.name, entry.step.what);
+        let command = match entry.step.lane {
+            Lane::Compute => command("nice", &["-n", "10", program, entry.step.name]),
+            Lane::Tests | Lane::Alone => command(program, &[entry.step.name]),
+        };
+        let command = if is_built { command.env(IS_BUILT, "1") } else { command };
+        let child = command.output_to(&entry.log())?.spawn()?;
+        entry.state = State::Running { child, since: Instant::now() };
+        Ok(())
+    }
+
+    /// Looks which steps have ended.
+    fn reap(&mut self) -> Result<()> {
+        for entry in &mut self.entries {
+            let State::Running { child, since } = &mut entry.state else { continue };
+            let Some(status) = child.try_wait()? else { continue };
+            let time = since.elapsed();
+            let name = entry.step.name;
+            if status.success() {
+                println!("{:>5} s {name:<12} passed", time.as_secs());
+                entry.state = State::Passed(time);
+            } else {
+                println!("{:>5} s {name:<12} FAILED", time.as_secs());
+                entry.state = State::Failed(time);
+            }
+        }
+        Ok(())
+    }
+
+    fn has_failed(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry.state, State::Failed(_)))
+    }
+
+    /// Shows the output of what has failed, then the times.
+    fn report(&self, total: Duration) -> Result<bool> {
+        let (mut passed, mut failed) = (0, 0);
+        for entry in self.entries.iter().filter(|entry| matches!(entry.state, State::Failed(_))) {
+            let text = std::fs::read(entry.log())?;
+            let text = String::from_utf8_lossy(&text);
+            let lines: Vec<&str> = text.lines().collect();
+            let end = lines.len().saturating_sub(SHOWN);
+            println!("\n=== {} failed: {}\n", entry.step.name, entry.log().display());
+            println!("{}", lines[end..].join("\n"));
+        }
+        println!();
+        for entry in &self.entries {
+            let time = match &entry.state {
+                State::Passed(time) => {
+                    passed += 1;
+                    format!("{:>5} s", time.as_secs())
+                }
+                State::Failed(time) => {
+                    failed += 1;
+                    format!("{:>5} s  FAILED", time.as_secs())
+                }
+                State::Waiting | State::Running { .. } => "not run".to_owned(),
+            };
+            println!("{:<12} {time}", entry.step.name);
+        }
+        println!("{:<12} {:>5} s", "in all", total.as_secs());
+        ensure!(passed + failed > 0, "no step was run");
+        println!("{passed} passed, {failed} failed");
+        Ok(failed == 0)
+    }
+}
+
+impl Entry {
+    fn log(&self) -> PathBuf {
+        root().join("target/log").join(self.step.name).with_extension("log")
+    }
+
+    const fn is_open(&self) -> bool {
+        matches!(self.state, State::Waiting | State::Running { .. })
+    }
+}
