@@ -1,4 +1,4 @@
-//! Any messages on the subjects of a cluster: nothing panics, and whoever is on this node stays there.
+//! Any messages on the subjects of a cluster: nothing panics, and members on this node stay.
 #![no_main]
 
 use std::cell::RefCell;
