@@ -77,7 +77,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/api/logout", post(log_out))
 }
 
-/// What a page needs to know at its start.
+/// Information that a page needs at its start.
 #[derive(Serialize, TS)]
 pub(crate) struct SessionInfo {
     /// Token that requests other than GET send as `X-CSRF-TOKEN`.

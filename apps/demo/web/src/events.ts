@@ -178,7 +178,7 @@ export type ServerTime = {
 now: number, };
 
 /**
- * What a page needs to know at its start.
+ * Information that a page needs at its start.
  */
 export type SessionInfo = { 
 /**
