@@ -14,7 +14,7 @@ use clarim_hub::{
     Apps, BusCommand, ChannelKey, ConnectionAddr, ConnectionId, Node, NodeConfig, Output,
     OutputSink, Sockets, Worker, WorkerId, WorkerMessage,
 };
-use clarim_protocol::cluster::{NodeId, channel_subject, node_subject, nodes_subject};
+use clarim_cluster::{NodeId, Versions, channel_subject, node_subject, nodes_subject};
 use clarim_protocol::{ChannelName, Code, Frame};
 use libfuzzer_sys::fuzz_target;
 
@@ -30,6 +30,7 @@ enum Action<'a> {
     /// One that begins as ours do.
     ClusterMessage {
         subject: u8,
+        version: u8,
         from: u8,
         word: &'a [u8],
     },
@@ -107,6 +108,7 @@ impl World {
             prefix: "p".to_owned(),
             lease: Duration::from_secs(10),
             deadline: Duration::from_secs(1),
+            versions: Versions::OWN,
         };
         let cluster = Cluster::new(node.clone(), ME, settings);
         let worker = Worker::new(WorkerId(0), node.clone());
@@ -138,10 +140,10 @@ impl World {
                 let subject = self.subject(subject);
                 self.cluster.message(&subject, message, None, now, &mut self.bus);
             }
-            Action::ClusterMessage { subject, from, word } => {
+            Action::ClusterMessage { subject, version, from, word } => {
                 let subject = self.subject(subject);
                 let from = u64::from(from % 4).to_le_bytes();
-                let message = [&[0xC1, 2], &from[..], word].concat();
+                let message = [&[0xC1, 2 + version % 2], &from[..], word].concat();
                 self.cluster.message(&subject, &message, None, now, &mut self.bus);
             }
             Action::Subscribe { channel } if self.clients.len() < 10 => self.subscribe(channel),

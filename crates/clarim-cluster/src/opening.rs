@@ -1,17 +1,17 @@
 //! Channels that are being opened: the bus has to confirm the subscription and, on channels whose state nodes
 //! synchronize, the other nodes have to send what they have.
 
+use std::hash::Hash;
 use std::time::Duration;
 
-use clarim_protocol::cluster::NodeId;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use crate::address::ChannelKey;
+use crate::node_id::NodeId;
 
-/// The channels of this node that are being opened.
-#[derive(Debug, Default)]
-pub(super) struct Openings(HashMap<ChannelKey, Opening, foldhash::fast::RandomState>);
+/// The channels of this node that are being opened, by a key `K`.
+#[derive(Debug)]
+pub struct Openings<K>(HashMap<K, Opening, foldhash::fast::RandomState>);
 
 #[derive(Debug, Default)]
 struct Opening {
@@ -24,17 +24,26 @@ struct Opening {
     until: Duration,
 }
 
-impl Openings {
-    pub(super) fn begin(&mut self, channel: ChannelKey, until: Duration) {
+impl<K> Default for Openings<K> {
+    fn default() -> Self {
+        Self(HashMap::default())
+    }
+}
+
+impl<K: Clone + Eq + Hash> Openings<K> {
+    /// Begins to open a channel, until `until` at the latest.
+    pub fn begin(&mut self, channel: K, until: Duration) {
         self.0.insert(channel, Opening { until, ..Opening::default() });
     }
 
-    pub(super) fn is_opening(&self, channel: &ChannelKey) -> bool {
+    /// Whether the channel is being opened.
+    #[must_use]
+    pub fn is_opening(&self, channel: &K) -> bool {
         self.0.contains_key(channel)
     }
 
     /// Sets the number of nodes that received the request, if the bus counts receivers.
-    pub(super) fn set_counted(&mut self, channel: &ChannelKey, counted: Option<usize>) {
+    pub fn set_counted(&mut self, channel: &K, counted: Option<usize>) {
         if let Some(opening) = self.0.get_mut(channel) {
             opening.counted = counted;
         }
@@ -42,12 +51,7 @@ impl Openings {
 
     /// Records a node's reply. `claimed` is the number of replies that it expects. Returns whether the channel
     /// is being opened.
-    pub(super) fn replied(
-        &mut self,
-        channel: &ChannelKey,
-        node: NodeId,
-        claimed: Option<u32>,
-    ) -> bool {
+    pub fn replied(&mut self, channel: &K, node: NodeId, claimed: Option<u32>) -> bool {
         let Some(opening) = self.0.get_mut(channel) else { return false };
         if !opening.replied.contains(&node) {
             opening.replied.push(node);
@@ -56,7 +60,9 @@ impl Openings {
         true
     }
 
-    pub(super) fn is_ready(&self, channel: &ChannelKey) -> bool {
+    /// Whether all expected nodes have replied.
+    #[must_use]
+    pub fn is_ready(&self, channel: &K) -> bool {
         self.0.get(channel).is_some_and(|opening| {
             let expected = opening.counted.or(opening.claimed);
             expected.is_some_and(|expected| opening.replied.len() >= expected)
@@ -64,7 +70,7 @@ impl Openings {
     }
 
     /// Removes a channel. Returns whether it was being opened.
-    pub(super) fn remove(&mut self, channel: &ChannelKey) -> bool {
+    pub fn remove(&mut self, channel: &K) -> bool {
         let was_opening = self.0.remove(channel).is_some();
         if self.0.len() < self.0.capacity() / 8 {
             self.0.shrink_to_fit();
@@ -72,17 +78,18 @@ impl Openings {
         was_opening
     }
 
-    pub(super) fn take_all(&mut self) -> Vec<ChannelKey> {
+    /// Takes all channels.
+    pub fn take_all(&mut self) -> Vec<K> {
         std::mem::take(&mut self.0).into_keys().collect()
     }
 
     /// Takes the channels that have waited long enough.
-    pub(super) fn take_due(&mut self, now: Duration) -> Vec<ChannelKey> {
+    pub fn take_due(&mut self, now: Duration) -> Vec<K> {
         self.0.extract_if(|_, opening| opening.until <= now).map(|(channel, _)| channel).collect()
     }
 
     /// Stops waiting for a node that has gone. Returns the channels that may have waited for it.
-    pub(super) fn remove_peer(&mut self, node: NodeId) -> Vec<ChannelKey> {
+    pub fn remove_peer(&mut self, node: NodeId) -> Vec<K> {
         let waiting = self.0.iter_mut().filter(|(_, opening)| !opening.replied.contains(&node));
         waiting
             .map(|(channel, opening)| {

@@ -5,33 +5,35 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-use crate::Frame;
-use crate::frame::{FrameBuilder, Violation};
+use super::builder::{FrameBuilder, Opcode};
+use super::violation::Violation;
 
-/// What a flush ends with; the standard leaves it out of a message.
+/// The end of a flush, which the standard leaves out of messages.
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 
-/// Shorter payloads are sent as they are: what they would shrink by is little beside the headers of a packet.
+/// Shorter payloads are not compressed: they would save little compared with a packet's headers.
 pub const MIN_PAYLOAD: usize = 256;
 
-/// On events of JSON rows, level 1 makes a third more bytes, and 6 and more save next to none.
+/// Compression level. On events of JSON rows, level 1 results in a third more bytes, and levels from 6 on save
+/// next to nothing.
 const LEVEL: u32 = 5;
 
-/// Least that the output of an [`Inflater`] grows by.
+/// Smallest growth of an [`Inflater`]'s output.
 const GROWTH: usize = 4 << 10;
 
-/// An [`Inflater`] at rest keeps no more than this for its output.
+/// Largest output buffer that an [`Inflater`] keeps between messages.
 const KEPT: usize = 64 << 10;
 
-/// Longest compressed form of a message of `max` bytes that is taken: data that cannot be compressed gets a
-/// little longer.
+/// Returns the longest accepted compressed form of a message of `max` bytes: incompressible data gets a little
+/// longer.
 pub(crate) fn longest_deflated(max: usize) -> usize {
     max.saturating_add(max / 1024 + 64)
 }
 
-/// Compresses frames.
+/// A compressor for frames.
 pub struct Deflater(Compress);
 
 impl Default for Deflater {
@@ -41,12 +43,9 @@ impl Default for Deflater {
 }
 
 impl Deflater {
-    /// The same message in a compressed frame; `None` if that would be no smaller, or is not worth trying.
-    #[must_use]
-    pub fn deflate(&mut self, frame: &Frame) -> Option<Frame> {
-        let payload = frame.payload();
-        let opcode = frame.opcode().filter(|opcode| !opcode.is_control())?;
-        if payload.len() < MIN_PAYLOAD {
+    /// Returns the message in a compressed frame; `None` if the payload would not shrink or is too short.
+    pub(crate) fn deflate(&mut self, opcode: Opcode, payload: &[u8]) -> Option<Bytes> {
+        if opcode.is_control() || payload.len() < MIN_PAYLOAD {
             return None;
         }
         self.0.reset();
@@ -58,10 +57,9 @@ impl Deflater {
             return None;
         }
         output.truncate(output.len().checked_sub(TAIL.len())?);
-        // It may wait in outboxes for long.
+        // It may stay in send queues for long.
         output.shrink_to_fit();
-        let deflated = builder.finish_compressed(opcode);
-        (deflated.len() < frame.bytes().len()).then(|| Frame::from_bytes(deflated))
+        Some(builder.finish_compressed(opcode))
     }
 }
 
@@ -71,7 +69,7 @@ impl fmt::Debug for Deflater {
     }
 }
 
-/// Gives compressed messages of clients back as they were.
+/// A decompressor for messages of clients.
 pub struct Inflater {
     state: Decompress,
     output: Vec<u8>,
@@ -84,7 +82,7 @@ impl Default for Inflater {
 }
 
 impl Inflater {
-    /// The message in `payload`, which is at most `max` bytes: no more than that is ever inflated.
+    /// Decompresses a message of at most `max` bytes. No more than that is ever decompressed.
     pub(crate) fn inflate(&mut self, payload: &[u8], max: usize) -> Result<&[u8], Violation> {
         self.state.reset(false);
         self.output.clear();
@@ -124,7 +122,7 @@ impl Inflater {
         }
     }
 
-    /// Gives back what a large message has needed. To be called when no message is looked at any more.
+    /// Gives back the memory that a large message needed. Call it when no message is in use.
     pub fn rest(&mut self) {
         if self.output.capacity() > KEPT {
             self.output = Vec::new();
@@ -140,11 +138,11 @@ impl fmt::Debug for Inflater {
 
 const INVALID: Violation = Violation::Protocol("the compressed data is invalid");
 
-/// How far the input went.
+/// The result of feeding input.
 enum Fed<'a> {
-    /// All of it was used, and more could follow.
+    /// All input was used, and more could follow.
     All,
-    /// The data has said that it ends before this rest.
+    /// The compressed data ends before this rest.
     End(&'a [u8]),
 }
 

@@ -1,197 +1,76 @@
-//! WebSocket framing (RFC 6455), the server's side, without I/O.
+//! The decoder of clients' frames (RFC 6455).
 //!
-//! A whole frame in the input is unmasked and handed out in place. Only what is incomplete is kept: an idle
+//! A complete frame in the input is unmasked and returned in place. Only incomplete frames are stored: an idle
 //! connection owns no buffer.
 
-use bytes::Bytes;
+use super::builder::{COMPRESSED, Opcode};
+use super::deflate::{Inflater, longest_deflated};
+use super::violation::Violation;
+use crate::code::Code;
 
-use crate::Code;
-use crate::deflate::{Inflater, longest_deflated};
-
-/// What a frame carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Opcode {
-    /// A further part of a message.
-    Continuation = 0,
-    /// A text message.
-    Text = 1,
-    /// A binary message.
-    Binary = 2,
-    /// The end.
-    Close = 8,
-    /// A question for a sign of life.
-    Ping = 9,
-    /// A sign of life.
-    Pong = 10,
-}
-
-impl Opcode {
-    pub(crate) fn parse(nibble: u8) -> Option<Self> {
-        Some(match nibble {
-            0 => Self::Continuation,
-            1 => Self::Text,
-            2 => Self::Binary,
-            8 => Self::Close,
-            9 => Self::Ping,
-            10 => Self::Pong,
-            _ => return None,
-        })
-    }
-
-    pub(crate) fn is_control(self) -> bool {
-        matches!(self, Self::Close | Self::Ping | Self::Pong)
-    }
-}
-
-/// Bit of a frame's first byte: the message that begins here is compressed.
-const COMPRESSED: u8 = 0x40;
-
-/// Longest header of a frame that a server writes: no mask.
-const MAX_HEADER: usize = 10;
-
-/// Builds a frame of the server in one buffer: the payload is written behind room for the longest header,
-/// and the header then put right in front of it.
-#[derive(Debug)]
-pub struct FrameBuilder(Vec<u8>);
-
-impl FrameBuilder {
-    /// Room for a payload of `payload` bytes without growing.
-    #[must_use]
-    pub fn with_capacity(payload: usize) -> Self {
-        let mut buffer = Vec::with_capacity(MAX_HEADER + payload);
-        buffer.resize(MAX_HEADER, 0);
-        Self(buffer)
-    }
-
-    /// Where the payload is to be appended.
-    pub fn payload(&mut self) -> &mut Vec<u8> {
-        &mut self.0
-    }
-
-    /// The finished frame, one whole message.
-    #[must_use]
-    pub fn finish(self, opcode: Opcode) -> Bytes {
-        self.seal(0x80 | opcode as u8)
-    }
-
-    /// As [`finish`](Self::finish), where the payload is compressed.
-    pub(crate) fn finish_compressed(self, opcode: Opcode) -> Bytes {
-        self.seal(0x80 | COMPRESSED | opcode as u8)
-    }
-
-    fn seal(self, first: u8) -> Bytes {
-        let mut buffer = self.0;
-        let length = buffer.len() - MAX_HEADER;
-        let start = match (u8::try_from(length), u16::try_from(length)) {
-            (Ok(short @ ..=125), _) => {
-                buffer[8..10].copy_from_slice(&[first, short]);
-                8
-            }
-            (_, Ok(medium)) => {
-                buffer[6..8].copy_from_slice(&[first, 126]);
-                buffer[8..10].copy_from_slice(&medium.to_be_bytes());
-                6
-            }
-            _ => {
-                buffer[..2].copy_from_slice(&[first, 127]);
-                buffer[2..10].copy_from_slice(&(length as u64).to_be_bytes());
-                0
-            }
-        };
-        Bytes::from(buffer).slice(start..)
-    }
-}
-
-/// What a client's frames said.
+/// A message from a client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Message<'a> {
-    /// A whole text message.
+    /// A text message.
     Text(&'a str),
-    /// A whole binary message.
+    /// A binary message.
     Binary(&'a [u8]),
-    /// A ping with its payload, to be sent back.
+    /// A ping, whose payload the pong returns.
     Ping(&'a [u8]),
     /// A pong.
     Pong,
-    /// The client closes, with the code it gave.
+    /// A close frame, with its code.
     Close(Option<Code>),
 }
 
-/// A breach of the standard or of the limit, with the close code that answers it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Violation {
-    /// A frame that the standard forbids.
-    #[error("{0}")]
-    Protocol(&'static str),
-    /// A text that isn't UTF-8.
-    #[error("text is not UTF-8")]
-    Utf8,
-    /// A message over the limit, counted over all its fragments.
-    #[error("Maximum message size exceeded")]
-    TooBig,
-}
-
-impl Violation {
-    /// The code to close with.
-    #[must_use]
-    pub fn code(self) -> Code {
-        match self {
-            Self::Protocol(_) => Code::PROTOCOL_ERROR,
-            Self::Utf8 => Code::INVALID_TEXT,
-            Self::TooBig => Code::TOO_BIG,
-        }
-    }
-}
-
-/// Reads a client's frames. One per connection; it is a single pointer while nothing is incomplete.
+/// The decoder of a connection. It is a single pointer while no frame is incomplete.
 #[derive(Debug, Default)]
 pub struct Decoder {
     partial: Option<Box<Partial>>,
 }
 
-/// What there is of a frame, and of the message it belongs to, when the input ended inside.
+/// An incomplete frame, and the message to which it belongs.
 #[derive(Debug, Default)]
 struct Partial {
-    /// Bytes of a header that isn't whole yet.
+    /// Bytes of an incomplete header.
     header: Vec<u8>,
-    /// The frame whose payload is coming in.
+    /// The frame whose payload is incomplete.
     frame: Option<Header>,
-    /// How much of that payload is here.
+    /// The number of bytes of that payload that have arrived.
     received: usize,
-    /// Type of the message in `message`; `None` between messages.
+    /// The type of the message in `message`; `None` between messages.
     opcode: Option<Opcode>,
     /// Payload of the data frames so far.
     message: Vec<u8>,
-    /// It is compressed.
+    /// Whether it is compressed.
     compressed: bool,
-    /// How much of `message` is known to be UTF-8, if it is text.
+    /// The number of bytes of `message` that are known to be UTF-8, if it is text.
     valid: usize,
-    /// Payload of a control frame, which may come between those of a message.
+    /// Payload of a control frame, which may arrive between the fragments of a message.
     control: Vec<u8>,
-    /// The message in `message` has been handed out and is to be forgotten.
+    /// Whether the message in `message` has been returned and can be dropped.
     done: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Header {
     fin: bool,
-    /// The message that begins with this frame is compressed.
+    /// Whether the message that begins with this frame is compressed.
     compressed: bool,
     opcode: Opcode,
     mask: [u8; 4],
-    /// Length of the header itself.
+    /// Length of the header.
     size: usize,
     payload: usize,
 }
 
 impl Decoder {
-    /// The next message that ends in `input`; what was used is cut off its front. `None`: all of `input`
-    /// was taken and more is needed. `max` bounds one message. With an `inflater`, which connections may
-    /// share, messages may be compressed; without, none was agreed on.
+    /// Returns the next message that ends in `input`, and removes it from the front of `input`. `None`: all of
+    /// `input` is consumed and more is needed. `max` is the maximum size of a message. With an `inflater`, which
+    /// connections can share, messages may be compressed; without one, compression was not negotiated.
     ///
     /// # Errors
-    /// On the first breach. The connection must be closed then: later input would be misread.
+    /// On the first violation. Close the connection then: later input would be misread.
     pub fn next<'m, 'i: 'm>(
         &'m mut self,
         input: &mut &'i mut [u8],
@@ -230,14 +109,14 @@ impl Decoder {
         self.partial.get_or_insert_default().next(input, max, inflater)
     }
 
-    /// Whether nothing is kept between reads.
+    /// Whether nothing is stored between reads.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.partial.is_none()
     }
 }
 
-/// A message that came in one frame.
+/// Returns the message of a single frame.
 fn whole(opcode: Opcode, payload: &[u8]) -> Result<Message<'_>, Violation> {
     match opcode {
         Opcode::Text => {
@@ -267,19 +146,19 @@ fn close(payload: &[u8]) -> Result<Message<'_>, Violation> {
     Ok(Message::Close(Some(code)))
 }
 
-/// What a header must keep to.
+/// The rules for a header.
 #[derive(Debug, Clone, Copy)]
 struct Rules {
-    /// Size of the message so far, when one is open.
+    /// Size of the fragments so far, inside a message.
     open: Option<usize>,
-    /// Most bytes of one message.
+    /// Maximum size of a message.
     max: usize,
     /// Whether a message may be compressed.
     compression: bool,
 }
 
 impl Header {
-    /// `None`: not whole yet. All that can be refused is refused as soon as its byte is here.
+    /// Parses a header; `None` if it is incomplete. Everything is rejected as soon as its byte has arrived.
     fn parse(input: &[u8], rules: Rules) -> Result<Option<Self>, Violation> {
         let Some(&first) = input.first() else {
             return Ok(None);

@@ -5,8 +5,10 @@ use std::fmt;
 use std::time::Duration;
 
 use clarim_protocol::Frame;
-use clarim_protocol::cluster::{ClusterMessage, NodeId, QueryReply};
 use hashbrown::{HashMap, HashSet};
+
+use crate::message::{ClusterMessage, QueryReply};
+use crate::node_id::NodeId;
 
 /// The replies of the other nodes.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -35,18 +37,18 @@ pub struct ChannelCounts {
 /// Receives the replies.
 pub type OnGathered = Box<dyn FnOnce(Gathered) + Send>;
 
-/// The nodes that have not replied yet.
-pub(super) type Silent = HashSet<NodeId, foldhash::fast::RandomState>;
+/// A set of other nodes.
+pub type PeerSet = HashSet<NodeId, foldhash::fast::RandomState>;
 
 /// The queries of this node that wait for replies.
 #[derive(Debug, Default)]
-pub(super) struct Queries {
+pub struct Queries {
     next_ticket: u64,
     open: HashMap<u64, OpenQuery, foldhash::fast::RandomState>,
 }
 
 struct OpenQuery {
-    silent: Silent,
+    silent: PeerSet,
     gathered: Gathered,
     until: Duration,
     then: OnGathered,
@@ -68,12 +70,7 @@ impl OpenQuery {
 
 impl Queries {
     /// Begins a query to `nodes`. Returns its ticket; `None` if there are none, and so it has ended.
-    pub(super) fn begin(
-        &mut self,
-        nodes: Silent,
-        until: Duration,
-        then: OnGathered,
-    ) -> Option<u64> {
+    pub fn begin(&mut self, nodes: PeerSet, until: Duration, then: OnGathered) -> Option<u64> {
         let query = OpenQuery { silent: nodes, gathered: Gathered::default(), until, then };
         if query.silent.is_empty() {
             query.end();
@@ -86,7 +83,7 @@ impl Queries {
     }
 
     /// Adds a reply.
-    pub(super) fn replied(&mut self, from: NodeId, message: &ClusterMessage<'_>) {
+    pub fn replied(&mut self, from: NodeId, message: &ClusterMessage<'_>) {
         let ClusterMessage::Reply { ticket, more, answer } = message else { return };
         let Some(query) = self.open.get_mut(ticket) else { return };
         let gathered = &mut query.gathered;
@@ -113,7 +110,7 @@ impl Queries {
     }
 
     /// Stops waiting for a node that has gone.
-    pub(super) fn remove_peer(&mut self, node: NodeId) {
+    pub fn remove_peer(&mut self, node: NodeId) {
         let tickets: Vec<u64> = self.open.keys().copied().collect();
         for ticket in tickets {
             if let Some(query) = self.open.get_mut(&ticket) {
@@ -124,12 +121,12 @@ impl Queries {
     }
 
     /// Ends the queries whose deadline has passed.
-    pub(super) fn end_due(&mut self, now: Duration) {
+    pub fn end_due(&mut self, now: Duration) {
         self.open.extract_if(|_, query| query.until <= now).for_each(|(_, query)| query.end());
     }
 
     /// Ends all queries with the replies that have come.
-    pub(super) fn end_all(&mut self) {
+    pub fn end_all(&mut self) {
         std::mem::take(&mut self.open).into_values().for_each(OpenQuery::end);
     }
 

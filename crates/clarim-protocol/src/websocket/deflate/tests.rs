@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::websocket::Frame;
 
 /// Text like that of events: `rows` objects with values of their own.
 fn rows(rows: usize) -> String {
@@ -19,7 +20,7 @@ fn inflated(frame: &Frame) -> String {
 fn a_compressed_frame_is_smaller_and_says_the_same() {
     let mut deflater = Deflater::default();
     for text in [rows(10), rows(500), "x".repeat(70_000), rows(10)] {
-        let deflated = deflater.deflate(&Frame::text(text.as_bytes())).unwrap();
+        let deflated = Frame::text(text.as_bytes()).deflated(&mut deflater).unwrap();
         assert!(deflated.bytes().len() < text.len() / 2);
         assert_eq!(inflated(&deflated), text);
     }
@@ -38,7 +39,7 @@ fn short_control_and_incompressible_frames_stay_as_they_are() {
         assert_eq!(frame.compressible().deflated(&mut deflater), None);
         assert_eq!(frame.deflated(&mut deflater), None);
     }
-    assert!(deflater.deflate(&Frame::text(&[b'x'; MIN_PAYLOAD])).is_some());
+    assert!(Frame::text(&[b'x'; MIN_PAYLOAD]).deflated(&mut deflater).is_some());
 }
 
 #[test]
@@ -83,7 +84,7 @@ fn the_examples_of_the_standard_are_read() {
 
 #[test]
 fn a_bomb_is_inflated_to_the_limit_and_no_further() {
-    let bomb = Deflater::default().deflate(&Frame::binary(&vec![0; 8 << 20])).unwrap();
+    let bomb = Frame::binary(&vec![0; 8 << 20]).deflated(&mut Deflater::default()).unwrap();
     assert!(bomb.bytes().len() < 16 << 10);
     for max in [100, 100_000, 1 << 20] {
         let mut inflater = Inflater::default();
@@ -100,7 +101,7 @@ fn a_bomb_is_inflated_to_the_limit_and_no_further() {
 #[test]
 fn a_message_of_just_the_limit_is_taken() {
     let text = rows(100);
-    let deflated = Deflater::default().deflate(&Frame::text(text.as_bytes())).unwrap();
+    let deflated = Frame::text(text.as_bytes()).deflated(&mut Deflater::default()).unwrap();
     let mut inflater = Inflater::default();
     let max = text.len();
     assert_eq!(inflater.inflate(deflated.payload(), max), Ok(text.as_bytes()));
@@ -115,7 +116,7 @@ proptest! {
         bytes in prop::collection::vec(prop::sample::select(&b"abcdefgh{\":,"[..]), 0..3_000),
     ) {
         let frame = Frame::binary(&bytes);
-        if let Some(deflated) = Deflater::default().deflate(&frame) {
+        if let Some(deflated) = frame.deflated(&mut Deflater::default()) {
             prop_assert!(deflated.bytes().len() < frame.bytes().len());
             let mut inflater = Inflater::default();
             prop_assert_eq!(inflater.inflate(deflated.payload(), 3_000), Ok(&bytes[..]));

@@ -1,139 +1,16 @@
-//! What the server says: each message is encoded once, into a finished WebSocket frame.
+//! Messages of the server. Each is encoded once, into a finished WebSocket frame.
 //!
-//! Key order is `event`, `channel`, `data` everywhere. `data` is a *string* holding JSON in all messages of
-//! the server and of backends, and any JSON in client events, `pusher:error` and `pusher:signin_success`.
+//! The order of the keys is always `event`, `channel`, `data`. `data` is a *string* that contains JSON in messages
+//! of the server and of backends, and any JSON in client events, `pusher:error` and `pusher:signin_success`.
 
-use std::sync::{Arc, OnceLock};
-
-use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use crate::deflate::{Deflater, MIN_PAYLOAD};
-use crate::frame::{FrameBuilder, Opcode};
+use crate::channel::ChannelName;
+use crate::code::Code;
+use crate::json::{write_json_string, write_json_string_of_bytes};
+use crate::socket_id::SocketId;
 use crate::user::{Member, UserId};
-use crate::{ChannelName, Code, SocketId};
-
-/// A finished frame. Cloning shares the bytes.
-#[derive(Debug, Clone)]
-pub struct Frame {
-    bytes: Bytes,
-    /// The place for its compressed form, which all clones share. It stays empty until somebody wants that,
-    /// and says `None` if that would be no smaller.
-    deflated: Option<Arc<OnceLock<Option<Bytes>>>>,
-}
-
-impl PartialEq for Frame {
-    fn eq(&self, other: &Self) -> bool {
-        self.bytes == other.bytes
-    }
-}
-
-impl Eq for Frame {}
-
-impl Frame {
-    pub(crate) fn from_bytes(bytes: Bytes) -> Self {
-        Self { bytes, deflated: None }
-    }
-
-    /// The bytes for the socket: header and payload.
-    #[must_use]
-    pub fn bytes(&self) -> &Bytes {
-        &self.bytes
-    }
-
-    /// The same frame with a place for its compressed form, if it is worth to be compressed: what is cloned
-    /// from here on is compressed once at most, however many take it.
-    #[must_use]
-    pub fn compressible(&self) -> Self {
-        let place = (self.payload().len() >= MIN_PAYLOAD).then(Arc::default);
-        Self { bytes: self.bytes.clone(), deflated: self.deflated.clone().or(place) }
-    }
-
-    /// Whether it has a place for its compressed form.
-    #[must_use]
-    pub fn is_compressible(&self) -> bool {
-        self.deflated.is_some()
-    }
-
-    /// Its compressed form, for a connection that agreed on that. `None`: it is sent as it is.
-    #[must_use]
-    pub fn deflated(&self, deflater: &mut Deflater) -> Option<Self> {
-        match &self.deflated {
-            Some(place) => {
-                let deflate = || deflater.deflate(self).map(|frame| frame.bytes);
-                place.get_or_init(deflate).clone().map(Self::from_bytes)
-            }
-            None => deflater.deflate(self),
-        }
-    }
-
-    pub(crate) fn opcode(&self) -> Option<Opcode> {
-        self.bytes.first().and_then(|first| Opcode::parse(first & 0x0f))
-    }
-
-    /// The payload alone.
-    #[must_use]
-    pub fn payload(&self) -> &[u8] {
-        let header = match self.bytes.get(1) {
-            Some(126) => 4,
-            Some(127) => 10,
-            _ => 2,
-        };
-        self.bytes.get(header..).unwrap_or_default()
-    }
-
-    /// A text message.
-    #[must_use]
-    pub fn text(payload: &[u8]) -> Self {
-        let mut builder = FrameBuilder::with_capacity(payload.len());
-        builder.payload().extend_from_slice(payload);
-        Self::from_bytes(builder.finish(Opcode::Text))
-    }
-
-    /// A binary message.
-    #[must_use]
-    pub fn binary(payload: &[u8]) -> Self {
-        let mut builder = FrameBuilder::with_capacity(payload.len());
-        builder.payload().extend_from_slice(payload);
-        Self::from_bytes(builder.finish(Opcode::Binary))
-    }
-
-    /// A ping control frame without payload.
-    #[must_use]
-    pub fn control_ping() -> Self {
-        Self::from_bytes(FrameBuilder::with_capacity(0).finish(Opcode::Ping))
-    }
-
-    /// The answer to a ping control frame. `payload` is at most 125 bytes: it came in such a frame.
-    #[must_use]
-    pub fn control_pong(payload: &[u8]) -> Self {
-        let mut builder = FrameBuilder::with_capacity(payload.len());
-        builder.payload().extend_from_slice(payload);
-        Self::from_bytes(builder.finish(Opcode::Pong))
-    }
-
-    /// A close frame; of the reason as many whole characters are kept as the standard has room for.
-    #[must_use]
-    pub fn close(code: Code, reason: &str) -> Self {
-        let mut builder = FrameBuilder::with_capacity(125);
-        builder.payload().extend_from_slice(&code.get().to_be_bytes());
-        let room = reason.floor_char_boundary(123);
-        builder.payload().extend_from_slice(&reason.as_bytes()[..room]);
-        Self::from_bytes(builder.finish(Opcode::Close))
-    }
-
-    /// A close frame without a code: the answer to one that had none.
-    #[must_use]
-    pub fn close_without_code() -> Self {
-        Self::from_bytes(FrameBuilder::with_capacity(0).finish(Opcode::Close))
-    }
-
-    fn json(capacity: usize, write: impl FnOnce(&mut Vec<u8>)) -> Self {
-        let mut builder = FrameBuilder::with_capacity(capacity);
-        write(builder.payload());
-        Self::from_bytes(builder.finish(Opcode::Text))
-    }
-}
+use crate::websocket::Frame;
 
 /// Greets a new connection. `activity_timeout` is in seconds.
 #[must_use]
@@ -360,42 +237,9 @@ fn write_raw(out: &mut Vec<u8>, raw: Option<&RawValue>) {
     out.extend_from_slice(raw.map_or("null", RawValue::get).as_bytes());
 }
 
-/// Appends `text` as a JSON string literal.
-pub(crate) fn write_json_string(out: &mut Vec<u8>, text: &str) {
-    write_json_string_of_bytes(out, text.as_bytes());
-}
-
-/// As [`write_json_string`], of bytes that were put together out of texts. Only what JSON demands is
-/// escaped; whole runs between are copied at once.
-fn write_json_string_of_bytes(out: &mut Vec<u8>, text: &[u8]) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.push(b'"');
-    let mut from = 0;
-    for (at, &byte) in text.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.extend_from_slice(&text[from..at]);
-        from = at + 1;
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            _ => {
-                let (high, low) = (HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]);
-                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
-            }
-        }
-    }
-    out.extend_from_slice(&text[from..]);
-    out.push(b'"');
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     fn text(frame: &Frame) -> &str {
         std::str::from_utf8(frame.payload()).unwrap()
@@ -450,28 +294,5 @@ mod tests {
             text(&event("E", &channel("c"), &raw)),
             r#"{"event":"E","channel":"c","data":"{\"a\":\"\u00e1\/\"}"}"#
         );
-    }
-
-    #[test]
-    fn a_close_reason_is_cut_between_characters() {
-        let frame = Frame::close(Code::GENERIC, &"é".repeat(100));
-        assert_eq!(frame.payload().len(), 2 + 122);
-        assert!(std::str::from_utf8(&frame.payload()[2..]).is_ok());
-    }
-
-    proptest! {
-        #[test]
-        fn strings_read_back_as_they_were(text: String) {
-            let mut out = Vec::new();
-            write_json_string(&mut out, &text);
-            prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
-        }
-
-        #[test]
-        fn the_payload_is_found_behind_every_header(length in prop_oneof![0usize..300, 65_500usize..65_600]) {
-            let payload = vec![b'x'; length];
-            let frame = Frame::text(&payload);
-            prop_assert_eq!(frame.payload(), &payload[..]);
-        }
     }
 }
