@@ -1,8 +1,8 @@
 //! Any bytes, cut anywhere: the decoder says the same as of the whole, and keeps no more than it may.
 #![no_main]
 
-use clarim_protocol::deflate::Inflater;
-use clarim_protocol::frame::Decoder;
+use clarim_protocol::websocket::Inflater;
+use clarim_protocol::websocket::Decoder;
 use libfuzzer_sys::fuzz_target;
 
 const MAX: usize = 300;
