@@ -8,8 +8,8 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use clarim_hub::app::App;
 use clarim_hub::{
-    Apps, CACHE_TTL, ChannelKey, ConnectionId, WorkerMessage, Node, Outputs, DeliveryAcks, ConnectionAddr, Sockets, Worker,
-    WorkerId,
+    Apps, CACHE_TTL, ChannelKey, ConnectionAddr, ConnectionId, DeliveryAcks, Node, Outputs,
+    Sockets, Worker, WorkerId, WorkerMessage,
 };
 use clarim_protocol::{ChannelName, Code, Frame, SocketId, server};
 use libfuzzer_sys::fuzz_target;

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use clarim_hub::app::App;
 use clarim_hub::cluster::{Cluster, ClusterSettings, Wire};
 use clarim_hub::{
-    Apps, ChannelKey, ConnectionId, WorkerMessage, Node, Outputs, ConnectionAddr, Sockets, BusCommand, Worker, WorkerId,
+    Apps, BusCommand, ChannelKey, ConnectionAddr, ConnectionId, Node, Outputs, Sockets, Worker,
+    WorkerId, WorkerMessage,
 };
 use clarim_protocol::cluster::{NodeId, channel_subject, node_subject, nodes_subject};
 use clarim_protocol::{ChannelName, Code, Frame};
