@@ -203,7 +203,7 @@ fn a_stalled_reader_of_the_log_blocks_nothing() {
         line.unwrap().rsplit(' ').next().unwrap().parse::<u64>().unwrap()
     };
     eventually("lines are dropped, and counted", || {
-        for _ in 0..200 {
+        for _ in 0..50 {
             process.connect().read_until("connection_established");
         }
         dropped() > 0
