@@ -1,46 +1,48 @@
-//! Why a request is not answered with what it asked for.
+//! Errors of the HTTP API.
 
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-pub(crate) type Answer<T> = Result<T, Refusal>;
+pub(crate) type ApiResult<T> = Result<T, ApiError>;
 
-/// A code, which the page has words for in the user's language.
+/// An error response with a code, which the page translates into a message for the user.
 #[derive(Debug)]
-pub(crate) enum Refusal {
-    /// Nobody is logged in.
-    Guest,
-    /// Name or password are wrong.
+pub(crate) enum ApiError {
+    /// No user is logged in.
+    Unauthenticated,
+    /// Wrong name or password.
     WrongLogin,
-    /// The user may not.
+    /// The user has no permission.
     Forbidden,
     NotFound,
-    /// Of this field, what is wrong.
+    /// This field is invalid, with a code for the reason.
     Invalid(&'static str, &'static str),
-    /// The request doesn't have the session's token.
-    Forged,
-    Broken(anyhow::Error),
+    /// The request has no CSRF token or a wrong one.
+    InvalidCsrfToken,
+    Internal(anyhow::Error),
 }
 
-impl<E: Into<anyhow::Error>> From<E> for Refusal {
+impl<E: Into<anyhow::Error>> From<E> for ApiError {
     fn from(error: E) -> Self {
-        Self::Broken(error.into())
+        Self::Internal(error.into())
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, code) = match &self {
-            Self::Guest => (StatusCode::UNAUTHORIZED, "guest"),
+            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "guest"),
             Self::WrongLogin => (StatusCode::UNPROCESSABLE_ENTITY, "wrong_login"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             Self::Invalid(_, code) => (StatusCode::UNPROCESSABLE_ENTITY, *code),
-            // As Laravel answers it
-            Self::Forged => (StatusCode::from_u16(419).unwrap_or(StatusCode::FORBIDDEN), "csrf"),
-            Self::Broken(error) => {
+            // The status that Laravel uses.
+            Self::InvalidCsrfToken => {
+                (StatusCode::from_u16(419).unwrap_or(StatusCode::FORBIDDEN), "csrf")
+            }
+            Self::Internal(error) => {
                 tracing::error!("{error:#}");
                 (StatusCode::INTERNAL_SERVER_ERROR, "broken")
             }
