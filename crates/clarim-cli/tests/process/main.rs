@@ -38,7 +38,7 @@ fn send_and_stats_ask_the_running_server() {
         (true, "Sent greeting to news.\n".to_owned(), String::new())
     );
     client.read_until(r#""event":"greeting","channel":"news","data":"{\"text\":\"olá\"}""#);
-    // What is no JSON is a text.
+    // Data that is not JSON is sent as text.
     assert!(run(&["send", "news", "greeting", "olá"]).0);
     client.read_until(r#""data":"\"olá\"""#);
     let (ok, stats, _) = run(&["stats"]);
