@@ -178,7 +178,7 @@ export type ServerTime = {
 now: number, };
 
 /**
- * Information that a page needs at its start.
+ * The session's data for a page.
  */
 export type SessionInfo = { 
 /**
