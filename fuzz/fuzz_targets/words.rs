@@ -110,7 +110,9 @@ impl World {
         };
         let cluster = Cluster::new(node.clone(), ME, settings);
         let worker = Worker::new(WorkerId(0), node.clone());
-        let (bus, clients, now) = (Bus::default(), Vec::new(), Duration::from_secs(1000));
+        let bus = Bus::default();
+        let clients = Vec::new();
+        let now = Duration::from_secs(1000);
         let mut world = Self { node, worker, cluster, bus, clients, now };
         world.cluster.start(&mut world.bus);
         world.cluster.up(now, &mut world.bus);

@@ -82,7 +82,8 @@ fn range(value: Value) -> Option<(u16, u16, Vec<Value>)> {
         Some(Value::Int(number)) => u16::try_from(number).ok(),
         _ => None,
     };
-    let (first, last) = (number(fields.next())?, number(fields.next())?);
+    let first = number(fields.next())?;
+    let last = number(fields.next())?;
     let Some(Value::Array(master)) = fields.next() else { return None };
     Some((first, last, master))
 }
