@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use clarim_config::ConfigError;
+use clarim_server::StartError;
 
 use crate::doctor::{ClientError, TargetError};
 use crate::remote::RemoteError;
@@ -41,6 +42,8 @@ pub(crate) enum CommandError {
     Client(#[from] ClientError),
     #[error("{channel}: {reason}")]
     Subscription { channel: String, reason: String },
+    #[error(transparent)]
+    Start(#[from] StartError),
     #[error(transparent)]
     System(#[from] io::Error),
 }

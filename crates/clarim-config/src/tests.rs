@@ -81,11 +81,7 @@ fn defaults_are_those_of_the_hub_and_of_reverb() {
     assert_eq!(app.limits, Limits::default());
     let plain = App::new("1", "key", "hush!");
     assert_eq!(format!("{app:?}"), format!("{plain:?}"));
-    let expected = ServerConfig {
-        host: "0.0.0.0".to_owned(),
-        workers: server.workers,
-        ..ServerConfig::default()
-    };
+    let expected = ServerConfig::default().host("0.0.0.0").workers(server.workers);
     assert_eq!(format!("{server:?}"), format!("{expected:?}"));
     assert!(!settings.is_development() && settings.warnings.is_empty());
 }

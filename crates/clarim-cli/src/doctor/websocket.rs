@@ -185,7 +185,7 @@ fn judge_idle(after: Duration, cut: bool, pause: Duration) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Level;
+    use crate::doctor::finding::Level;
 
     #[test]
     fn missing_and_late_events_are_problems() {

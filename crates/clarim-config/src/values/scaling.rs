@@ -21,13 +21,12 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Scaling> {
             return None;
         }
     };
-    Some(Scaling {
-        prefix: reader.text(&keys::SCALING_CHANNEL).unwrap_or_default(),
-        lease: reader.seconds(&keys::SCALING_LEASE),
-        deadline: reader.milliseconds(&keys::SCALING_TIMEOUT),
-        is_strict: reader.flag(&keys::SCALING_STRICT),
-        ..Scaling::new(bus)
-    })
+    let scaling = Scaling::new(bus)
+        .prefix(reader.text(&keys::SCALING_CHANNEL).unwrap_or_default())
+        .lease(reader.seconds(&keys::SCALING_LEASE))
+        .deadline(reader.milliseconds(&keys::SCALING_TIMEOUT))
+        .strict(reader.flag(&keys::SCALING_STRICT));
+    Some(scaling)
 }
 
 /// The URL of the bus, and the setting it comes from.

@@ -26,28 +26,22 @@ pub(crate) fn add_defaults(values: &mut Values, is_development: bool) {
 
 pub(crate) fn read(reader: &mut Reader<'_>, directory: &Path) -> ServerConfig {
     let defaults = ServerConfig::default();
-    ServerConfig {
-        host: reader.host(&keys::SERVER_HOST).unwrap_or(defaults.host),
-        port: reader.small(&keys::SERVER_PORT).unwrap_or(defaults.port),
-        path: path(reader),
-        max_request_bytes: reader.size(&keys::MAX_REQUEST_SIZE),
-        tls: tls(reader, directory),
-        workers: reader.small(&keys::WORKERS).and_then(NonZeroU16::new).unwrap_or(defaults.workers),
-        drain: reader.seconds(&keys::DRAIN_SECONDS),
-        outbox_bytes: reader.size(&keys::OUTBOX_SIZE),
-        handshake_timeout: reader.seconds(&keys::HANDSHAKE_TIMEOUT),
-        compression: reader.flag(&keys::COMPRESSION),
-        metrics_token: token(reader, &keys::METRICS_TOKEN),
-        inspector_token: token(reader, &keys::INSPECTOR_TOKEN),
-        scaling: scaling::read(reader),
-        webhooks: std::collections::HashMap::new(),
-        webhook_private_addresses: reader.flag(&keys::WEBHOOK_PRIVATE_ADDRESSES),
-        // From the variables of OpenTelemetry.
-        traces: None,
-        // Only for listeners in the same process.
-        events: false,
-        dropped_log_lines: defaults.dropped_log_lines,
-    }
+    let workers = reader.small(&keys::WORKERS).and_then(NonZeroU16::new);
+    ServerConfig::default()
+        .host(reader.host(&keys::SERVER_HOST).unwrap_or(defaults.host))
+        .port(reader.small(&keys::SERVER_PORT).unwrap_or(defaults.port))
+        .path(path(reader))
+        .max_request_bytes(reader.size(&keys::MAX_REQUEST_SIZE))
+        .tls(tls(reader, directory))
+        .workers(workers.unwrap_or(defaults.workers))
+        .drain(reader.seconds(&keys::DRAIN_SECONDS))
+        .outbox_bytes(reader.size(&keys::OUTBOX_SIZE))
+        .handshake_timeout(reader.seconds(&keys::HANDSHAKE_TIMEOUT))
+        .compression(reader.flag(&keys::COMPRESSION))
+        .metrics_token(token(reader, &keys::METRICS_TOKEN))
+        .inspector_token(token(reader, &keys::INSPECTOR_TOKEN))
+        .scaling(scaling::read(reader))
+        .webhook_private_addresses(reader.flag(&keys::WEBHOOK_PRIVATE_ADDRESSES))
 }
 
 /// A token, which must not be short enough to be guessed.
@@ -83,7 +77,7 @@ fn tls(reader: &mut Reader<'_>, directory: &Path) -> Option<Tls> {
     };
     match (reader.text(&keys::TLS_CERT), reader.text(&keys::TLS_KEY)) {
         (Some(cert), Some(key)) => {
-            let tls = Tls { cert: directory.join(cert), key: directory.join(key) };
+            let tls = Tls::new(directory.join(cert), directory.join(key));
             for (key, file) in [(&keys::TLS_CERT, &tls.cert), (&keys::TLS_KEY, &tls.key)] {
                 if let Err(error) = File::open(file) {
                     let file = file.display();

@@ -48,8 +48,10 @@ impl Table {
             (Ok(name), Ok(value)) => Ok((name, value)),
             _ => Err(WebhookProblem::Header(name)),
         };
-        let headers = headers.into_iter().map(header).collect::<Result<_, _>>()?;
-        Ok(Webhook { events, channels, headers, ..Webhook::new(url) })
+        let headers = headers.into_iter().map(header).collect::<Result<Vec<_>, _>>()?;
+        let webhook = Webhook::new(url).events(events).channels(channels);
+        let add = |webhook: Webhook, (name, value)| webhook.header(name, value);
+        Ok(headers.into_iter().fold(webhook, add))
     }
 }
 

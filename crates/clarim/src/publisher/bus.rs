@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clarim_bus::{Bus, BusEvent, Connection, PublishId};
-use clarim_protocol::ChannelName;
-use clarim_protocol::cluster::{
+use clarim_cluster::{
     ClusterMessage, ExternalEvent, NodeId, channel_subject, encode, nodes_subject,
 };
+use clarim_protocol::ChannelName;
 use clarim_queue::BoxFuture;
 use tokio::sync::{OnceCell, mpsc, oneshot};
 use tokio::time::timeout;

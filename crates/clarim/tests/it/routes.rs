@@ -96,7 +96,7 @@ async fn a_frame_right_after_the_handshake_is_not_lost() {
 
 #[tokio::test]
 async fn a_prefix_is_part_of_the_signed_path() {
-    let settings = ServerConfig { path: "/ws".to_owned(), ..server_settings() };
+    let settings = server_settings().path("/ws");
     let (clarim, router) = embedded(settings);
     let port = serve(router).await;
     let elsewhere = Clarim::new(settings_for(port).path("/ws")).unwrap();
