@@ -11,8 +11,8 @@ use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use clarim_hub::app::App;
 use clarim_hub::{
-    AppIndex, Apps, ChannelKey, ConnectionId, DeliveryAcks, Node, Outputs, Sockets, Worker,
-    WorkerId, WorkerMessage,
+    AppIndex, Apps, ChannelKey, ConnectionId, DeliveryAcks, Node, NodeConfig, Output, OutputSink,
+    Sockets, Worker, WorkerId, WorkerMessage,
 };
 use clarim_protocol::{ChannelName, Code, Frame, server};
 use hdrhistogram::Histogram;
@@ -48,10 +48,12 @@ impl Inboxes {
     }
 }
 
-impl Outputs for Inboxes {
-    fn post(&self, worker: WorkerId, entry: WorkerMessage) {
-        let inbox = &self.0[usize::from(worker.0)];
-        inbox.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+impl OutputSink for Inboxes {
+    fn execute(&self, output: Output) {
+        if let Output::Worker(worker, message) = output {
+            let inbox = &self.0[usize::from(worker.0)];
+            inbox.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+        }
     }
 }
 
@@ -93,13 +95,13 @@ impl Desk {
 
     fn say(&mut self, connection: ConnectionId, event: &str, channel: &str) {
         let text = format!(r#"{{"event":"pusher:{event}","data":{{"channel":"{channel}"}}}}"#);
-        self.worker.receive(connection, &text, NOW, &mut self.counter);
+        self.worker.receive(connection, &text, NOW, true, &mut self.counter);
         self.process();
     }
 
     fn process(&mut self) {
         let mut entries = std::mem::take(&mut self.entries);
-        self.worker.node().post().take(self.id, &mut entries);
+        self.worker.node().sink().take(self.id, &mut entries);
         for entry in entries.drain(..) {
             self.worker.process(entry, NOW, &mut self.counter);
         }
@@ -111,7 +113,7 @@ fn desks(workers: u16) -> Result<(Vec<Desk>, Arc<Node<Inboxes>>)> {
     let mut app = App::new("bench", "key", "secret");
     app.limits.channels_per_connection = CHANNELS;
     let inboxes = Inboxes((0..workers).map(|_| Mutex::default()).collect());
-    let node = Arc::new(Node::new(Apps::new([app]), workers, Duration::ZERO, inboxes));
+    let node = Arc::new(Node::new(Apps::new([app]), NodeConfig::new(workers), inboxes));
     let app = node.apps().find_by_id("bench").context("the app exists")?;
     let desk = |n| Desk {
         worker: Worker::new(WorkerId(n), node.clone()),

@@ -8,8 +8,8 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use clarim_hub::app::App;
 use clarim_hub::{
-    Apps, CACHE_TTL, ChannelKey, ConnectionAddr, ConnectionId, DeliveryAcks, Node, Outputs,
-    Sockets, Worker, WorkerId, WorkerMessage,
+    Apps, CACHE_TTL, ChannelKey, ConnectionAddr, ConnectionId, DeliveryAcks, Node, NodeConfig,
+    Output, OutputSink, Sockets, Worker, WorkerId, WorkerMessage,
 };
 use clarim_protocol::{ChannelName, Code, Frame, SocketId, server};
 use libfuzzer_sys::fuzz_target;
@@ -34,9 +34,11 @@ const CHANNELS: [&str; 6] =
 #[derive(Default)]
 struct Inbox(Mutex<VecDeque<WorkerMessage>>);
 
-impl Outputs for Inbox {
-    fn post(&self, _: WorkerId, entry: WorkerMessage) {
-        self.0.lock().expect("one thread").push_back(entry);
+impl OutputSink for Inbox {
+    fn execute(&self, output: Output) {
+        if let Output::Worker(_, message) = output {
+            self.0.lock().expect("one thread").push_back(message);
+        }
     }
 }
 
@@ -73,7 +75,7 @@ impl World {
         app.subscription_count = true;
         app.client_events_on_public = true;
         app.limits.presence_members = 3;
-        let node = Arc::new(Node::new(Apps::new([app]), 1, Duration::ZERO, Inbox::default()));
+        let node = Arc::new(Node::new(Apps::new([app]), NodeConfig::new(1), Inbox::default()));
         let worker = Worker::new(WorkerId(0), node);
         Self { worker, sink: Sink::default(), clients: Vec::new(), now: Duration::ZERO }
     }
@@ -86,7 +88,7 @@ impl World {
         let Some((id, socket_id)) = self.client(client) else { return };
         let node = self.worker.node().clone();
         let Some(app) = node.apps().iter().next() else { return };
-        self.worker.receive(id, &text(socket_id, app), self.now, &mut self.sink);
+        self.worker.receive(id, &text(socket_id, app), self.now, true, &mut self.sink);
     }
 
     fn act(&mut self, action: Action<'_>) {
@@ -137,7 +139,7 @@ impl World {
             }
             Action::Wait { seconds } => {
                 self.now += Duration::from_secs(u64::from(seconds));
-                self.worker.sweep(0..self.worker.places(), self.now, &mut self.sink);
+                self.worker.sweep(0..self.worker.slots(), self.now, &mut self.sink);
                 node.sweep(self.now);
             }
         }
@@ -152,7 +154,7 @@ impl World {
     fn settle(&mut self) {
         let node = self.worker.node().clone();
         loop {
-            let entry = node.post().0.lock().expect("one thread").pop_front();
+            let entry = node.sink().0.lock().expect("one thread").pop_front();
             match entry {
                 Some(entry) => self.worker.process(entry, self.now, &mut self.sink),
                 None => break,

@@ -40,7 +40,7 @@ fn broadcasting(settings: clarim::Settings) -> Result<Clarim> {
     // A random secret is enough: signatures are made and checked only in this process.
     let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
     let app = ServerApp::new("demo", "demo-key", secret);
-    let server = ServerConfig { drain: DRAIN, ..ServerConfig::default() };
+    let server = ServerConfig::default().drain(DRAIN);
     let server = Server::without_port(server, vec![app.clone()])
         .context("cannot start the embedded server")?;
     Ok(Clarim::with_server(settings, server, &app))

@@ -17,11 +17,7 @@ fn nginx_buffers_only_if_it_does_not_heed_the_server() {
     told("proxy_buffering on;").mentions(&[CONNECTED]);
     let ignore = "proxy_ignore_headers X-Accel-Buffering;";
     let said = told(&format!("{ignore} proxy_buffering on;"));
-    said.mentions(&[
-        "warning",
-        "holds answers back until they end (it buffers)",
-        "nginx: proxy_buffering off",
-    ]);
+    said.mentions(&["warning", "buffers responses until they end", "nginx: proxy_buffering off"]);
     // WebSockets are not buffered.
     said.all_is_well();
     said.mentions(&["an event reaches 6 connections"]);
@@ -42,7 +38,7 @@ fn haproxy_waits_for_the_whole_of_an_answer() {
     // It gives up when it has waited for so long.
     told(waits).mentions(&[
         "warning",
-        "(it buffers): a page without WebSocket is answered 504",
+        "until they end: a page without WebSocket is answered with 504",
         "no http-response wait-for-body",
     ]);
     told("").mentions(&[CONNECTED]);
@@ -55,7 +51,7 @@ fn pages_without_websockets_are_not_passed_on() {
         format!("location ~ ^/apps?/ {{ proxy_pass http://127.0.0.1:{}; {UPGRADE} }}", server.port);
     let said = doctor_at(&Nginx::start(&site, "").url(), &[]);
     said.all_is_well();
-    said.mentions(&["warning", "/pusher/ is not passed on", "location fit /pusher/ too"]);
+    said.mentions(&["warning", "/pusher/ is not forwarded", "location match /pusher/ too"]);
 }
 
 #[test]
@@ -68,6 +64,6 @@ fn requests_of_a_page_come_to_several_nodes() {
         let site = format!("location / {{ proxy_pass http://nodes; {UPGRADE} }}");
         doctor_at(&Nginx::start(&site, &beside).url(), &[])
     };
-    told("").mentions(&["come to several nodes, which do not know it", "hash by the path"]);
+    told("").mentions(&["reach different nodes", "hash by the path"]);
     told("ip_hash;").mentions(&[CONNECTED]);
 }

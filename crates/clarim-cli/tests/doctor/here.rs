@@ -15,10 +15,13 @@ fn too_few_open_files() {
         let script = format!("ulimit -n {limit}; exec {} \"$@\"", env!("CARGO_BIN_EXE_clarim"));
         doctor_by(&["sh", "-c", &script, "sh"], &[], &settings)
     };
-    limited(500).has(&["MAX_CONNECTIONS adds up to 1000, but 500 open files", "LimitNOFILE"]);
+    limited(500).has(&[
+        "the apps may have 1000 connections (APP_MAX_CONNECTIONS), but 500 open files",
+        "LimitNOFILE",
+    ]);
     let said = limited(1100);
     said.all_is_well();
-    said.mentions(&["warning", "room for 1000 connections only"]);
+    said.mentions(&["warning", "allow only 1000 connections"]);
 }
 
 #[test]
@@ -46,10 +49,10 @@ fn too_few_open_files_of_the_server_that_runs() {
     let server = started(300);
     let said = told(server.port);
     said.has(&[
-        "adds up to 1000, but 300 open files of the running server (process",
-        "room for 200",
+        "the apps may have 1000 connections (APP_MAX_CONNECTIONS), but 300 open files of the running server (process",
+        "allow 200",
     ]);
-    said.mentions(&["LimitNOFILE", "start it again", "or lower MAX_CONNECTIONS"]);
+    said.mentions(&["LimitNOFILE", "restart the server", "or lower APP_MAX_CONNECTIONS"]);
     told(started(1100).port).all_is_well();
 }
 
@@ -70,7 +73,7 @@ fn a_redis_that_cannot_be_used() {
     told(&port, "wrong").has(&["cannot be used", "REDIS_PASSWORD"]);
     told(&free_port().to_string(), "right").has(&["cannot be used", "REDIS_HOST"]);
     // What nodes must have in common is told.
-    told(&port, "right").mentions(&["redis answers; names begin with \"shop\""]);
+    told(&port, "right").mentions(&["redis is reachable, with the prefix \"shop\""]);
 }
 
 /// What is said of a bus at this address.
@@ -102,7 +105,7 @@ fn a_user_of_redis_without_the_rights() {
     told(&["+@pubsub", "&reverb:*"], "wrong")
         .has(&["redis cannot be used", "REDIS_USERNAME and REDIS_PASSWORD"]);
     told(&["+@pubsub", "&reverb:*"], "secret")
-        .mentions(&["redis answers; names begin with \"reverb\" (0 nodes)"]);
+        .mentions(&["redis is reachable, with the prefix \"reverb\" (0 nodes)"]);
 }
 
 #[test]
@@ -112,7 +115,7 @@ fn a_nats_that_cannot_be_used() {
     at("wrong", nats.port).has(&["nats cannot be used", "those in SCALING_URL"]);
     at("right", free_port()).has(&["nats cannot be used", "start it"]);
     at("right", nats.port)
-        .mentions(&["nats answers; names begin with \"reverb\", and it does not tell"]);
+        .mentions(&["nats is reachable, with the prefix \"reverb\"; it does not list"]);
 }
 
 #[test]
@@ -135,7 +138,7 @@ fn nodes_with_different_prefixes() {
     same.iter().for_each(Server::wait_for_bus);
     let said = told(same[0].port);
     said.all_is_well();
-    said.mentions(&["redis answers; names begin with \"shop\" (2 nodes)"]);
+    said.mentions(&["redis is reachable, with the prefix \"shop\" (2 nodes)"]);
     assert!(!said.text.contains("another prefix"), "{}", said.text);
 
     let other = Server::start(&scaling("store"));
@@ -143,7 +146,7 @@ fn nodes_with_different_prefixes() {
     told(same[0].port).mentions(&[
         "warning",
         "\"shop\" (2 nodes), but there are nodes with another prefix: \"store\" (1 node)",
-        "give all of them one REVERB_SCALING_CHANNEL",
+        "set the same REVERB_SCALING_CHANNEL",
     ]);
 
     // Behind a load balancer events are missing, and the same is told as their cause.
@@ -155,6 +158,6 @@ fn nodes_with_different_prefixes() {
         &[&[nginx.url().as_str()], &AS_APP[..]].concat(),
         &[&APP[..], &scaling("shop")].concat(),
     );
-    said.has(&["of 6 connections only 3 hear an event", "the same REVERB_SCALING_CHANNEL"]);
+    said.has(&["only 3 of 6 connections receive an event", "the same REVERB_SCALING_CHANNEL"]);
     said.mentions(&["there are nodes with another prefix: \"store\" (1 node)"]);
 }

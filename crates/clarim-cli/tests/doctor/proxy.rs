@@ -46,8 +46,8 @@ fn only_a_part_is_passed_on() {
         );
         doctor_at(&nginx.url(), &[])
     };
-    only("/app/").has(&["answers 404 for /apps/", "must fit /apps/ too"]);
-    only("/apps/").has(&["answers 404 for /app/", "no location for /app/"]);
+    only("/app/").has(&["answered 404 for /apps/", "must match /apps/ too"]);
+    only("/apps/").has(&["answered 404 for /app/", "no location for /app/"]);
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn the_path_is_rewritten() {
         format!("location /ws/ {{ proxy_pass http://127.0.0.1:{}/; {UPGRADE} }}", server.port);
     let nginx = Nginx::start(&site, "");
     let url = format!("{}/ws", nginx.url());
-    doctor_at(&url, &[]).has(&["the path that arrives is not the one that was sent", "proxy_pass"]);
+    doctor_at(&url, &[]).has(&["the path was changed on its way", "proxy_pass"]);
 }
 
 #[test]
@@ -69,8 +69,7 @@ fn the_body_is_rewritten() {
         server.port,
     );
     let nginx = Nginx::start(&site, "");
-    doctor_at(&nginx.url(), &[])
-        .has(&["the body that arrives is not the one that was sent", "a proxy rewrites it"]);
+    doctor_at(&nginx.url(), &[]).has(&["the body was changed on its way", "a proxy rewrites it"]);
 }
 
 #[test]
@@ -79,7 +78,7 @@ fn a_silent_connection_is_cut() {
     let more = format!("{UPGRADE} proxy_read_timeout 2s;");
     let nginx = Nginx::start(&to(&server, &more), "");
     let said = doctor_at(&nginx.url(), &["--idle", "20"]);
-    said.has(&["cuts a silent connection after 2 s", "proxy_read_timeout"]);
+    said.has(&["cuts an idle connection after 2 s", "proxy_read_timeout"]);
 }
 
 #[test]
@@ -91,15 +90,15 @@ fn haproxy_cuts_a_silent_connection() {
     };
     // With no other limit for what has become a WebSocket, those of requests hold.
     told("timeout client 2s\n timeout server 30s", "20").has(&[
-        "cuts a silent connection after 2 s",
-        "silent for up to 30 s",
+        "cuts an idle connection after 2 s",
+        "idle for up to 30 s",
         "timeout client",
     ]);
     told("timeout client 30s\n timeout server 30s\n timeout tunnel 3s", "20")
-        .has(&["cuts a silent connection after 3 s", "timeout tunnel in HAProxy"]);
+        .has(&["cuts an idle connection after 3 s", "timeout tunnel in HAProxy"]);
     let said = told("timeout client 2s\n timeout server 2s\n timeout tunnel 75s", "4");
     said.all_is_well();
-    said.mentions(&["a silent connection stays for 4 s at least"]);
+    said.mentions(&["an idle connection stays open for at least 4 s"]);
 }
 
 #[test]
@@ -108,15 +107,15 @@ fn what_is_held_back_is_noticed() {
     let proxy = Proxy::to(server.port);
     proxy.delay(Duration::from_millis(800));
     let said = doctor_at(&format!("http://127.0.0.1:{}", proxy.port), &[]);
-    said.mentions(&["warning", "an event arrives, but after", "buffering"]);
-    said.mentions(&["a page without WebSocket hears a line only after"]);
+    said.mentions(&["warning", "an event arrives only after", "buffering"]);
+    said.mentions(&["a page without WebSocket receives a line only after"]);
     assert!(said.is_well, "{}", said.text);
 }
 
 #[test]
 fn somebody_sends_elsewhere() {
     let nginx = Nginx::start("return 301 https://$host$request_uri;", "");
-    doctor_at(&nginx.url(), &[]).has(&["sends elsewhere, to https://127.0.0.1/up"]);
+    doctor_at(&nginx.url(), &[]).has(&["redirects to https://127.0.0.1/up"]);
 }
 
 #[test]
@@ -124,7 +123,7 @@ fn plain_http_at_the_port_of_tls() {
     let directory = TempDir::new().unwrap();
     let (cert, key) = certificate(directory.path(), "localhost", |_| {});
     let nginx = Nginx::start(&format!("ssl_certificate {cert}; ssl_certificate_key {key};"), "");
-    doctor_at(&nginx.url(), &[]).has(&["wants TLS at this port", "forceTLS: true"]);
+    doctor_at(&nginx.url(), &[]).has(&["expects TLS on this port", "forceTLS: true"]);
 }
 
 #[test]
@@ -136,12 +135,12 @@ fn nodes_that_do_not_know_each_other() {
     let nginx =
         Nginx::start(&format!("location / {{ proxy_pass http://nodes; {UPGRADE} }}"), &beside);
     doctor_at(&nginx.url(), &[])
-        .has(&["of 6 connections only 3 hear an event", "REVERB_SCALING_ENABLED"]);
+        .has(&["only 3 of 6 connections receive an event", "REVERB_SCALING_ENABLED"]);
     let apart = format!(
         "location / {{ proxy_pass http://127.0.0.1:{}; {UPGRADE} }}
          location /apps/ {{ proxy_pass http://127.0.0.1:{}; }}",
         nodes[0].port, nodes[1].port,
     );
     let nginx = Nginx::start(&apart, "");
-    doctor_at(&nginx.url(), &[]).has(&["nobody who is subscribed hears it", "different servers"]);
+    doctor_at(&nginx.url(), &[]).has(&["reaches no subscriber", "different servers"]);
 }

@@ -16,7 +16,7 @@ fn a_server_that_is_well_is_told_to_be() {
     let server = Server::start(&[]);
     let said = doctor_at(&server.url(), &["--origin", "https://app.example.com", "--idle", "1"]);
     said.all_is_well();
-    said.mentions(&["an event reaches 6 connections", "stays for 1 s"]);
+    said.mentions(&["an event reaches 6 connections", "stays open for at least 1 s"]);
     // By its settings alone.
     let port = server.port.to_string();
     let settings = [&APP[..], &[("REVERB_SERVER_PORT", &port)]].concat();
@@ -28,10 +28,10 @@ fn a_server_that_is_well_is_told_to_be() {
 #[test]
 fn an_address_that_leads_nowhere() {
     let closed = format!("http://127.0.0.1:{}", free_port());
-    doctor_at(&closed, &[]).has(&["nobody listens at", "clarim start", "wsPort"]);
+    doctor_at(&closed, &[]).has(&["nothing is listening on", "clarim start", "wsPort"]);
     doctor_at("http://nowhere.invalid", &[])
-        .has(&["the name nowhere.invalid leads nowhere", "wsHost"]);
-    doctor_at("nonsense", &[]).mentions(&["no address of a server"]);
+        .has(&["the host nowhere.invalid cannot be resolved", "wsHost"]);
+    doctor_at("nonsense", &[]).mentions(&["is not the URL of a server"]);
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn an_address_that_lets_nobody_in() {
         waiting.push(one);
         assert!(waiting.len() < 100, "the queue has no end");
     }
-    doctor_at(&format!("http://{address}"), &[]).has(&["does not answer", "firewalls"]);
+    doctor_at(&format!("http://{address}"), &[]).has(&["does not respond", "firewalls"]);
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn somebody_who_says_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     doctor_at(&url, &[])
-        .has(&["accepts connections, and does not answer", "what a proxy there waits for"]);
+        .has(&["accepts connections but does not respond", "what the proxy there is waiting for"]);
 }
 
 #[test]
@@ -71,8 +71,10 @@ fn an_app_that_is_full() {
         assert_ne!(read, 0, "{heard}");
         heard.push_str(&String::from_utf8_lossy(&some[..read]));
     }
-    doctor_at(&server.url(), &[])
-        .has(&["4004: the app has as many connections as it may have", "raise MAX_CONNECTIONS"]);
+    doctor_at(&server.url(), &[]).has(&[
+        "4004: the app has reached its maximum number of connections",
+        "raise APP_MAX_CONNECTIONS",
+    ]);
 }
 
 #[test]
@@ -82,7 +84,7 @@ fn a_path_that_is_not_the_servers() {
     doctor_at(&format!("{}/ws", server.url()), &[]).all_is_well();
     let server = Server::start(&[]);
     let url = format!("{}/ws", server.url());
-    doctor_at(&url, &[]).has(&["not below /ws, but at /", "REVERB_SERVER_PATH=/ws"]);
+    doctor_at(&url, &[]).has(&["not at /ws but at /", "REVERB_SERVER_PATH=/ws"]);
 }
 
 #[test]
@@ -96,14 +98,14 @@ fn keys_that_do_not_fit() {
             settings.into_iter().filter(|(name, _)| seen.insert(*name)).collect();
         doctor(&[], &settings)
     };
-    with("REVERB_APP_KEY", "other").has(&["4001: key other is not an app of this server"]);
+    with("REVERB_APP_KEY", "other").has(&["4001: no app of this server has the key other"]);
     with("REVERB_APP_ID", "7").has(&["No matching application for ID [7]", "REVERB_APP_ID"]);
     with("REVERB_APP_SECRET", "another").has(&["the signature is wrong", "REVERB_APP_SECRET"]);
     // The settings here know which keys there are.
     let settings = [&APP[..], &[("REVERB_SERVER_PORT", &*port)]].concat();
     let wrong = [server.url(), "--key".to_owned(), "typo".to_owned()];
     doctor(&wrong.each_ref().map(String::as_str), &settings)
-        .has(&["key typo is not an app of this server; its keys are key", "VITE_REVERB_APP_KEY"]);
+        .has(&["no app of this server has the key typo; its keys are key", "VITE_REVERB_APP_KEY"]);
 }
 
 #[test]
@@ -133,7 +135,7 @@ fn names_that_echo_changes() {
     let server = Server::start(&[]);
     let names = |event, listen| doctor_at(&server.url(), &["--event", event, "--listen", listen]);
     names("order.shipped", "order.shipped")
-        .has(&["hears App\\Events\\order\\shipped", "'.order.shipped'"]);
+        .has(&["receives App\\Events\\order\\shipped", "'.order.shipped'"]);
     names("App\\Events\\OrderShipped", "OrderShipped").all_is_well();
 }
 
@@ -141,11 +143,11 @@ fn names_that_echo_changes() {
 fn tls_where_there_is_none_and_none_where_there_is() {
     let server = Server::start(&[]);
     let url = server.url().replace("http:", "wss:");
-    doctor_at(&url, &[]).has(&["no TLS is spoken there", "forceTLS: false"]);
+    doctor_at(&url, &[]).has(&["this port does not use TLS", "forceTLS: false"]);
     let directory = TempDir::new().unwrap();
     let (cert, key) = certificate(directory.path(), "localhost", |_| {});
     let server = Server::start(&[("CLARIM_TLS_CERT", &cert), ("CLARIM_TLS_KEY", &key)]);
-    doctor_at(&server.url(), &[]).has(&["probably it wants TLS", "forceTLS: true"]);
+    doctor_at(&server.url(), &[]).has(&["it probably expects TLS", "forceTLS: true"]);
 }
 
 #[test]
@@ -169,12 +171,13 @@ fn an_application_that_does_not_authorize() {
         ("419 Page Expired", ["419: the CSRF token", "csrf-token"]),
         ("401 Unauthorized", ["401: nobody is logged in", "cookie"]),
         ("404 Not Found", ["404: there is no such route", "authEndpoint"]),
-        ("500 Oh", ["it answers 500", "log"]),
+        ("500 Oh", ["it answered 500", "log"]),
     ] {
         ask(&with(status, "", ""), &[]).has(&words);
     }
-    ask(&with("302 Found", "location: /login\r\n", ""), &[]).has(&["to /login: to a login page?"]);
-    ask(&with("200 OK", "", "<!doctype html>"), &[]).has(&["no JSON: \"<!doctype html>\""]);
+    ask(&with("302 Found", "location: /login\r\n", ""), &[])
+        .has(&["it redirects to /login, which may be a login page"]);
+    ask(&with("200 OK", "", "<!doctype html>"), &[]).has(&["not JSON: \"<!doctype html>\""]);
     ask(&with("200 OK", "", "{}"), &[]).has(&["has no \"auth\""]);
     let socket = "1234.5678".parse().unwrap();
     let signed = |key: &str, secret: &str, channel: &str| {

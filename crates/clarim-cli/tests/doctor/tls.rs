@@ -27,7 +27,7 @@ fn a_certificate_for_another_name_or_of_another_time() {
     };
     told("localhost", |_| {}).all_is_well();
     told("example.com", |_| {})
-        .has(&["the certificate is not for localhost, but for example.com", "wsHost"]);
+        .has(&["the certificate is not valid for localhost, but for example.com", "wsHost"]);
     let expired = |params: &mut CertificateParams| {
         params.not_before = rcgen::date_time_ymd(2001, 1, 1);
         params.not_after = rcgen::date_time_ymd(2002, 1, 1);
@@ -46,7 +46,7 @@ fn a_certificate_that_has_signed_itself() {
     let url = format!("https://localhost:{}", server.port);
     // By the authorities of this machine.
     let said = doctor(&[&[url.as_str()], &AS_APP[..]].concat(), &[]);
-    said.has(&["signed by itself alone (self-signed)", "Let's Encrypt"]);
+    said.has(&["is self-signed", "Let's Encrypt"]);
     assert!(!said.text.contains("incomplete"), "{}", said.text);
 }
 
@@ -64,7 +64,7 @@ fn a_certificate_of_an_authority_as_openssl_makes_it() {
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let server = with_tls(&cert, &key);
-    trusting(&cert, server.port).has(&["that of an authority (CA:TRUE)", "CA:FALSE"]);
+    trusting(&cert, server.port).has(&["belongs to an authority (CA:TRUE)", "CA:FALSE"]);
 }
 
 /// A root, an authority in between, and what that has signed for localhost.
@@ -117,7 +117,7 @@ fn a_chain_without_the_authority_in_between() {
         (made.file("cert.pem", &[own]), made.file("fullchain.pem", &[own, between]));
     let root = made.file("root.pem", &[root]);
     let incomplete = [
-        "the chain is incomplete: \"Test Between\" has signed for localhost, and its certificate is not sent",
+        "the chain is incomplete: the certificate of \"Test Between\", which issued that of localhost, is missing",
         "fullchain.pem and not cert.pem",
     ];
 
@@ -130,13 +130,11 @@ fn a_chain_without_the_authority_in_between() {
         trusting(&others.file("root.pem", &[&others.root]), whole.port)
     };
     let said = by_others("Another Root");
-    said.has(&[
-        "signed by \"Test Root\", which is no authority that is trusted here",
-        "SSL_CERT_FILE",
-    ]);
+    said.has(&["signed by \"Test Root\", which is not a trusted authority", "SSL_CERT_FILE"]);
     assert!(!said.text.contains("incomplete"), "{}", said.text);
     // and so is one of the same name, made anew.
-    by_others("Test Root").has(&["of the name that the chain gives has another key", "made anew"]);
+    by_others("Test Root")
+        .has(&["another key than that of the authority in the chain", "recreated"]);
 
     let server = Server::start(&[]);
     let nginx = |file: &str| {

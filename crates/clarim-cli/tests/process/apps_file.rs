@@ -31,7 +31,7 @@ fn apps_are_added_changed_and_removed_while_others_stay() {
     process.rewrite(&format!("{ONE}max_event_size = 10\n{THREE}"));
     process.signal(Signal::HUP);
     assert_eq!(two.read_close(), 4003);
-    process.logs("the apps were read again");
+    process.logs("apps reloaded");
     assert!(process.publish("news", "short").starts_with("HTTP/1.1 200"));
     one.read_until("short");
     assert!(process.publish("news", "much longer than that").starts_with("HTTP/1.1 413"));
@@ -57,11 +57,11 @@ fn settings_that_are_wrong_or_need_a_start_change_nothing() {
     let mut one = process.subscribe("news");
     process.rewrite(&format!("{ONE}max_event_size = \"many\"\n{TWO}"));
     process.signal(Signal::HUP);
-    process.logs("the changed settings are not used");
+    process.logs("invalid settings are ignored");
     process.logs("max_event_size");
     process.rewrite(&format!("[server]\nworkers = 7\n{ONE}{TWO}"));
     process.signal(Signal::HUP);
-    process.logs("this setting is in force when the server is started again");
+    process.logs("this setting takes effect after a restart");
     process.subscribe_as("two", "news");
     assert!(process.publish("news", "still here").starts_with("HTTP/1.1 200"));
     one.read_until("still here");
@@ -74,7 +74,7 @@ fn webhooks_may_come_later() {
     let url = format!("http://{}/hook", backend.local_addr().unwrap());
     process.rewrite(&format!("{ONE}webhooks = [\"{url}\"]\n"));
     process.signal(Signal::HUP);
-    process.logs("the apps were read again");
+    process.logs("apps reloaded");
     let _client = process.subscribe("news");
     let (mut stream, _) = backend.accept().unwrap();
     let mut told = String::new();

@@ -22,8 +22,8 @@ async fn listen_speaks_tls_with_a_server_whose_certificate_it_is_told_to_trust()
     std::fs::write(&cert, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
     let trusted = cert.to_str().unwrap().to_owned();
-    let tls = Some(Tls { cert, key });
-    let world = World::start_with(ServerConfig { tls, port: 0, ..ServerConfig::default() });
+    let tls = Some(Tls::new(cert, key));
+    let world = World::start_with(ServerConfig::default().tls(tls).port(0));
     listens(&world, &[("REVERB_SCHEME", "https"), ("SSL_CERT_FILE", &trusted)]).await;
 }
 

@@ -32,12 +32,12 @@ impl World {
     }
 
     pub(crate) fn start_at(port: u16) -> Self {
-        Self::start_with(ServerConfig { port, ..ServerConfig::default() })
+        Self::start_with(ServerConfig::default().port(port))
     }
 
     pub(crate) fn start_with(settings: ServerConfig) -> Self {
         let (host, drain) = ("127.0.0.1".to_owned(), Duration::ZERO);
-        let settings = ServerConfig { host, drain, ..settings };
+        let settings = settings.host(host).drain(drain);
         Self(Server::start(settings, vec![App::new("1", "key", "secret")], false).unwrap())
     }
 

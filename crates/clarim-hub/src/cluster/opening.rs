@@ -1,5 +1,5 @@
-//! Channels that are being opened: the bus has to confirm that they are listened to and, where nodes need to
-//! know of each other, the others have to say what they have.
+//! Channels that are being opened: the bus has to confirm the subscription and, on channels whose state nodes
+//! synchronize, the other nodes have to send what they have.
 
 use std::time::Duration;
 
@@ -7,49 +7,50 @@ use clarim_protocol::cluster::NodeId;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use crate::entry::ChannelKey;
+use crate::address::ChannelKey;
 
+/// The channels of this node that are being opened.
 #[derive(Debug, Default)]
 pub(super) struct Openings(HashMap<ChannelKey, Opening, foldhash::fast::RandomState>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Opening {
-    /// How many nodes will answer, as the bus has counted those who have got the question.
+    /// The number of nodes that received the request, if the bus counts receivers.
     counted: Option<usize>,
-    /// How many will, as one of them has said. A bus need not count.
+    /// The number of nodes that will reply, as one of them has said: not every bus counts receivers.
     claimed: Option<usize>,
-    answered: SmallVec<[NodeId; 4]>,
-    /// It is open then, whoever has answered.
+    replied: SmallVec<[NodeId; 4]>,
+    /// When the channel opens regardless of replies.
     until: Duration,
 }
 
 impl Openings {
     pub(super) fn begin(&mut self, channel: ChannelKey, until: Duration) {
-        let (counted, claimed, answered) = (None, None, SmallVec::new());
-        self.0.insert(channel, Opening { counted, claimed, answered, until });
+        self.0.insert(channel, Opening { until, ..Opening::default() });
     }
 
     pub(super) fn is_opening(&self, channel: &ChannelKey) -> bool {
         self.0.contains_key(channel)
     }
 
-    /// The others have been asked. `counted`: how many have got the question, if the bus knows.
-    pub(super) fn asked(&mut self, channel: &ChannelKey, counted: Option<usize>) {
+    /// Sets the number of nodes that received the request, if the bus counts receivers.
+    pub(super) fn set_counted(&mut self, channel: &ChannelKey, counted: Option<usize>) {
         if let Some(opening) = self.0.get_mut(channel) {
             opening.counted = counted;
         }
     }
 
-    /// A node has answered; `claimed`: that there will be so many answers. Whether it was waited for.
-    pub(super) fn answered(
+    /// Records a node's reply. `claimed` is the number of replies that it expects. Returns whether the channel
+    /// is being opened.
+    pub(super) fn replied(
         &mut self,
         channel: &ChannelKey,
         node: NodeId,
         claimed: Option<u32>,
     ) -> bool {
         let Some(opening) = self.0.get_mut(channel) else { return false };
-        if !opening.answered.contains(&node) {
-            opening.answered.push(node);
+        if !opening.replied.contains(&node) {
+            opening.replied.push(node);
         }
         opening.claimed = opening.claimed.max(claimed.map(|nodes| nodes as usize));
         true
@@ -58,31 +59,31 @@ impl Openings {
     pub(super) fn is_ready(&self, channel: &ChannelKey) -> bool {
         self.0.get(channel).is_some_and(|opening| {
             let expected = opening.counted.or(opening.claimed);
-            expected.is_some_and(|expected| opening.answered.len() >= expected)
+            expected.is_some_and(|expected| opening.replied.len() >= expected)
         })
     }
 
-    /// Whether it was being opened.
+    /// Removes a channel. Returns whether it was being opened.
     pub(super) fn remove(&mut self, channel: &ChannelKey) -> bool {
-        let was = self.0.remove(channel).is_some();
+        let was_opening = self.0.remove(channel).is_some();
         if self.0.len() < self.0.capacity() / 8 {
             self.0.shrink_to_fit();
         }
-        was
+        was_opening
     }
 
     pub(super) fn take_all(&mut self) -> Vec<ChannelKey> {
         std::mem::take(&mut self.0).into_keys().collect()
     }
 
-    /// Those for which it has been waited long enough.
+    /// Takes the channels that have waited long enough.
     pub(super) fn take_due(&mut self, now: Duration) -> Vec<ChannelKey> {
         self.0.extract_if(|_, opening| opening.until <= now).map(|(channel, _)| channel).collect()
     }
 
-    /// A node that has gone will not answer. The channels that were waiting for it, perhaps.
-    pub(super) fn lose(&mut self, node: NodeId) -> Vec<ChannelKey> {
-        let waiting = self.0.iter_mut().filter(|(_, opening)| !opening.answered.contains(&node));
+    /// Stops waiting for a node that has gone. Returns the channels that may have waited for it.
+    pub(super) fn remove_peer(&mut self, node: NodeId) -> Vec<ChannelKey> {
+        let waiting = self.0.iter_mut().filter(|(_, opening)| !opening.replied.contains(&node));
         waiting
             .map(|(channel, opening)| {
                 for expected in [&mut opening.counted, &mut opening.claimed] {

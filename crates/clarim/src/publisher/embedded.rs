@@ -31,8 +31,8 @@ impl EmbeddedPublisher {
             info: None,
         };
         self.server.publish(&self.app_id, &event).await.map_err(|error| Error::Embedded {
-            temporary: error.status == 503,
-            cause: error.sentence,
+            temporary: error.is_temporary(),
+            cause: error.to_string(),
         })
     }
 }

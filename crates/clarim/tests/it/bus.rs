@@ -27,8 +27,7 @@ fn settings(url: &str, more: &[(&'static str, &str)]) -> Settings {
 }
 
 fn node(url: &str) -> World {
-    let scaling = Some(Scaling::new(Bus::parse(url).unwrap()));
-    let settings = ServerConfig { scaling, ..server_settings() };
+    let settings = server_settings().scaling(Scaling::new(Bus::parse(url).unwrap()));
     World(Server::start(settings, vec![app()], false).unwrap())
 }
 

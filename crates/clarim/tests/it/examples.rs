@@ -108,7 +108,7 @@ async fn orders_ships_over_https_to_a_server_whose_certificate_it_is_told_to_tru
         ("REVERB_SCHEME", "https".to_owned()),
         ("SSL_CERT_FILE", cert.to_str().unwrap().to_owned()),
     ];
-    let settings = ServerConfig { tls: Some(Tls { cert, key }), ..server_settings() };
+    let settings = server_settings().tls(Tls::new(cert, key));
     let server = Server::start(settings, vec![app()], false).unwrap();
     let port = server.address().unwrap().port();
     // The test's own client comes in by another door, without TLS.

@@ -121,8 +121,8 @@ async fn a_certificate_that_nobody_has_signed_is_the_cause() {
     let (cert, key) = (files.path().join("cert.pem"), files.path().join("key.pem"));
     std::fs::write(&cert, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    let tls = Some(clarim_server::config::Tls { cert, key });
-    let settings = ServerConfig { tls, ..server_settings() };
+    let tls = Some(clarim_server::config::Tls::new(cert, key));
+    let settings = server_settings().tls(tls);
     let server = Server::start(settings, vec![app()], false).unwrap();
     let port = server.address().unwrap().port();
     let error = publish(Settings { https: true, ..settings_for(port) }).await.unwrap_err();
@@ -192,7 +192,7 @@ async fn a_server_in_process_that_cannot_start_says_why() {
     assert_eq!(none.to_string(), "the embedded server: it has no app");
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = taken.local_addr().unwrap().port();
-    let settings = ServerConfig { port, ..server_settings() };
+    let settings = server_settings().port(port);
     let error = Server::start(settings, vec![app()], false).unwrap_err().to_string();
     let expected = format!("cannot listen on 127.0.0.1:{port}: another program");
     assert!(error.starts_with(&expected), "{error}");

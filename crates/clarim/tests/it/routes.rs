@@ -96,7 +96,7 @@ async fn a_frame_right_behind_the_handshake_is_not_lost() {
 
 #[tokio::test]
 async fn a_prefix_is_part_of_what_is_signed() {
-    let settings = ServerConfig { path: "/ws".to_owned(), ..server_settings() };
+    let settings = server_settings().path("/ws");
     let (clarim, router) = embedded(settings);
     let port = serve(router).await;
     let elsewhere = Settings { path: "/ws".to_owned(), ..settings_for(port) };

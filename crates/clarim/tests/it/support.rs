@@ -31,7 +31,7 @@ pub(crate) fn app_key() -> AppKey {
 
 pub(crate) fn server_settings() -> ServerConfig {
     let (host, drain) = ("127.0.0.1".to_owned(), Duration::ZERO);
-    ServerConfig { host, port: 0, drain, ..ServerConfig::default() }
+    ServerConfig::default().host(host).port(0).drain(drain)
 }
 
 /// A server, stopped at the end of the test.

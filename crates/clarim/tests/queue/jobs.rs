@@ -159,7 +159,7 @@ async fn a_payload_over_the_servers_limit_fails_at_once_with_size_and_limit(stor
     known.limits.event_data_bytes = 10;
     let host = "127.0.0.1".to_owned();
     let (port, drain) = (0, Duration::ZERO);
-    let settings = ServerConfig { host, port, drain, ..ServerConfig::default() };
+    let settings = ServerConfig::default().host(host).port(port).drain(drain);
     let server = clarim_server::Server::start(settings, vec![known], false).unwrap();
     let port = server.address().unwrap().port();
     let queue = store.connection();

@@ -8,7 +8,7 @@ use clarim_hub::app::App;
 use clarim_hub::cluster::{Cluster, ClusterSettings, TICK, Wire};
 use clarim_protocol::cluster::NodeId;
 
-use crate::harness::{Inboxes, World};
+use crate::harness::{Outbound, World};
 
 pub(crate) const LEASE: Duration = Duration::from_secs(10);
 
@@ -35,7 +35,7 @@ enum News {
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) world: World,
-    pub(crate) cluster: Cluster<Inboxes>,
+    pub(crate) cluster: Cluster<Outbound>,
     pub(crate) is_frozen: bool,
     line: Line,
 }
@@ -222,7 +222,9 @@ impl Net {
                 News::Subscribed(subject, is_first) => {
                     cluster.subscribed(&subject, is_first, now);
                 }
-                News::Message(subject, message) => cluster.message(&subject, &message, now, line),
+                News::Message(subject, message) => {
+                    cluster.message(&subject, &message, None, now, line)
+                }
                 News::Published(ticket, receivers) => {
                     cluster.published(ticket, counts.then_some(receivers), now);
                 }
@@ -279,9 +281,9 @@ impl Place {
     pub(crate) fn obey(&mut self, now: Duration) {
         loop {
             self.world.run_all();
-            let told = self.world.node.post().told.lock().unwrap().pop_front();
+            let told = self.world.node.sink().bus.lock().unwrap().pop_front();
             let Some(told) = told else { return };
-            self.cluster.told(told, now, &mut self.line);
+            self.cluster.execute(told, now, &mut self.line);
         }
     }
 }

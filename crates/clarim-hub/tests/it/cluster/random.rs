@@ -184,7 +184,7 @@ impl Model {
         let mut occupied: BTreeMap<String, i32> = BTreeMap::new();
         let mut members: BTreeMap<(String, String), i32> = BTreeMap::new();
         for place in &self.net.places {
-            for fact in &*place.world.node.post().facts.lock().unwrap() {
+            for fact in &*place.world.node.sink().events.lock().unwrap() {
                 let channel = fact.channel().name.as_str().to_owned();
                 match fact {
                     ChannelEvent::Occupied(_) => *occupied.entry(channel).or_default() += 1,
