@@ -12,7 +12,7 @@ import { deployed, folder, foreground, nginxWith } from '../support/programs.mjs
 import { freePort } from '../support/ports.mjs';
 import { app, startServer } from '../support/server.mjs';
 
-const limit = { timeout: 120_000 };
+const limit = { timeout: 300_000 };
 
 describe('three nodes behind nginx', () => {
   let dir, redis, nginx, nodes, port, sdk, auth;
