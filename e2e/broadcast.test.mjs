@@ -57,10 +57,10 @@ describe('an axum application', () => {
       const { stdout } = await run(binary, args, { cwd: tmpdir() }).catch((failed) => failed);
       return stdout;
     };
-    assert.match(await ask(7), /private-orders\.107 is signed as it must be/);
-    assert.match(await ask(8), /PROBLEM +authorization +it answers 403: this user may not listen to private-orders\.107/);
-    assert.match(await ask(7, '/auth'), /PROBLEM +authorization +it answers 404: there is no such route/);
-    assert.match(await ask(7, undefined, 'another'), /PROBLEM +authorization +its signature is made with another secret/);
+    assert.match(await ask(7), /the signature for private-orders\.107 is correct/);
+    assert.match(await ask(8), /PROBLEM +authorization +it answered 403: this user may not subscribe to private-orders\.107/);
+    assert.match(await ask(7, '/auth'), /PROBLEM +authorization +it answered 404: the route does not exist/);
+    assert.match(await ask(7, undefined, 'another'), /PROBLEM +authorization +it signs with another secret/);
   });
 
   test('toOthers: the page whose request caused it hears nothing', limit, async () => {

@@ -1,4 +1,4 @@
-//! All loads against all servers, in turn, so that what else the machine does hits all alike.
+//! All loads against all servers, in turn, so that other work of the machine affects all of them alike.
 
 use std::path::{Path, PathBuf};
 
@@ -20,44 +20,44 @@ use crate::reports::outcome::{Outcome, table};
 use crate::servers::peers::{Peer, Peers};
 use crate::servers::server::{Cores, Server};
 
-/// What to compare.
+/// Options of `compare`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Servers, the first of which the others are set against.
+    /// File of servers. The others are compared with the first one.
     #[arg(long, default_value = "bench/peers.toml")]
     file: PathBuf,
-    /// Small loads, once: to see that everything works.
+    /// Run small loads once, to check that everything works.
     #[arg(long)]
     quick: bool,
-    /// Fan-out alone, from a hundred subscribers to all that the system allows.
+    /// Run only fan-out, from 100 to 19 000 subscribers.
     #[arg(long, conflicts_with = "quick")]
     scale: bool,
-    /// How often each load is run against each server.
+    /// Number of runs of each load against each server.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Only loads whose name has this in it.
+    /// Run only loads whose name contains this.
     #[arg(long, default_value = "")]
     only: String,
-    /// Only servers whose name has this in it.
+    /// Run only servers whose name contains this.
     #[arg(long, default_value = "")]
     peer: String,
     #[command(flatten)]
     cores: Cores,
-    /// Where the figures go as JSON.
+    /// Path to write the figures to, as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Where the table goes as Markdown.
+    /// Path to write the table to, as Markdown.
     #[arg(long)]
     markdown: Option<PathBuf>,
 }
 
-/// Stands under the table of a load that the floor can't do.
-const NO_FLOOR: &str = "no floor for this load: it knows no members";
+/// Note on a load that the floor server does not support.
+const NO_FLOOR: &str = "The floor server has no presence channels, so it does not run this load.";
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut peers = Peers::read(&options.file)?.peer;
     peers.retain(|peer| peer.name.contains(&options.peer));
-    ensure!(!peers.is_empty(), "no such server in {}", options.file.display());
+    ensure!(!peers.is_empty(), "no server in {} matches --peer", options.file.display());
     let rounds = if options.quick { 1 } else { options.rounds };
     let machine = Machine::this(&peers)?;
     let mut results = Vec::new();
@@ -82,11 +82,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             println!("\n{NO_FLOOR}");
         }
         results.push(of_load);
-        // What comes later may fail, and hours lie behind.
+        // Written after each load, because a later one may fail after hours.
         options.write(&machine, &results)?;
     }
     let failed = results.iter().flatten().filter(|outcome| !outcome.failures.is_empty()).count();
-    ensure!(failed == 0, "{failed} loads had rounds that were no result");
+    ensure!(failed == 0, "{failed} loads had invalid rounds");
     Ok(())
 }
 
@@ -122,7 +122,7 @@ fn outcome(load: &Load, peer: &Peer) -> Outcome {
     }
 }
 
-/// All of it or, when this is cut short, what was there before.
+/// Replaces a file atomically.
 fn replace(file: &Path, text: &str) -> Result<()> {
     let new = file.with_extension("new");
     std::fs::write(&new, text).with_context(|| format!("cannot write {}", new.display()))?;
@@ -166,7 +166,7 @@ fn loads(quick: bool) -> Vec<Load> {
     ]
 }
 
-/// Closed and open loops to more and more subscribers, each with as many deliveries.
+/// Closed and open loops to growing numbers of subscribers, with the same number of deliveries.
 fn scale() -> Vec<Load> {
     let sizes = [100, 1_000, 10_000, 19_000];
     let closed = sizes.map(|n| closed(n, 1_000_000 / n as u64));
@@ -180,7 +180,9 @@ fn batch(requests: u64) -> Load {
 
 fn channels(channels: usize, connections: usize, closed: bool) -> Load {
     let (seconds, events) = if channels > 10_000 { (10, 200_000) } else { (1, 5_000) };
-    let (rate, size, in_flight) = (2_000, 128, 8);
+    let rate = 2_000;
+    let size = 128;
+    let in_flight = 8;
     Load::Channels(Channels {
         channels,
         connections,
@@ -206,8 +208,12 @@ fn slow(subscribers: usize, seconds: u32) -> Load {
 }
 
 fn chat(seconds: u32) -> Load {
-    let (rooms, members, size) = (50, 20, 128);
-    let (messages, whispers, changes) = (100.0, 200.0, 40.0);
+    let rooms = 50;
+    let members = 20;
+    let size = 128;
+    let messages = 100.0;
+    let whispers = 200.0;
+    let changes = 40.0;
     Load::Chat(Chat { rooms, members, messages, whispers, changes, size, seconds })
 }
 

@@ -1,4 +1,4 @@
-//! What threads wait for each other at: the hub by itself, in this process, without sockets.
+//! Lock contention of the hub alone: threads of this process, without sockets.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -11,8 +11,8 @@ use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use clarim_hub::app::App;
 use clarim_hub::{
-    AppIndex, Apps, ChannelKey, ConnectionId, DeliveryAcks, Node, Outputs, Sockets, Worker,
-    WorkerId, WorkerMessage,
+    AppIndex, Apps, ChannelKey, ConnectionId, DeliveryAcks, Node, NodeConfig, Output, OutputSink,
+    Sockets, Worker, WorkerId, WorkerMessage,
 };
 use clarim_protocol::{ChannelName, Code, Frame, server};
 use hdrhistogram::Histogram;
@@ -21,15 +21,15 @@ use serde_json::value::RawValue;
 use crate::servers::process::pin;
 
 const NOW: Duration = Duration::from_secs(1);
-/// Channels of the scenario with many.
+/// Number of channels in the scenario with many.
 const CHANNELS: usize = 10_000;
-/// Subscribers of the scenario in which somebody subscribes during a fan-out.
+/// Number of subscribers in the scenario with a subscription during a fan-out.
 const SUBSCRIBERS: usize = 19_000;
 
-/// Measures what threads wait for each other at.
+/// Measures lock contention of the hub.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Length of each measurement.
+    /// Seconds of each measurement.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
     /// Print JSON.
@@ -37,7 +37,7 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// Inboxes like the server's, without the waking.
+/// Inboxes like the server's, without waking the workers.
 #[derive(Debug)]
 struct Inboxes(Vec<Mutex<Vec<WorkerMessage>>>);
 
@@ -48,14 +48,16 @@ impl Inboxes {
     }
 }
 
-impl Outputs for Inboxes {
-    fn post(&self, worker: WorkerId, entry: WorkerMessage) {
-        let inbox = &self.0[usize::from(worker.0)];
-        inbox.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+impl OutputSink for Inboxes {
+    fn execute(&self, output: Output) {
+        if let Output::Worker(worker, message) = output {
+            let inbox = &self.0[usize::from(worker.0)];
+            inbox.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+        }
     }
 }
 
-/// Sockets that only count.
+/// Sockets that only count bytes.
 #[derive(Debug, Default)]
 struct Counter(u64);
 
@@ -73,14 +75,14 @@ impl Sockets for Counter {
     fn close(&mut self, _: ConnectionId, _: Code, _: &str) {}
 }
 
-/// One thread of the node.
+/// A worker of the node, with its thread's state.
 struct Desk {
     worker: Worker<Inboxes>,
     id: WorkerId,
     counter: Counter,
     entries: Vec<WorkerMessage>,
     app: AppIndex,
-    /// What it publishes. Each thread has its own: nothing is shared but the node.
+    /// The events that it publishes. Threads share nothing but the node.
     events: Vec<(ChannelKey, Frame)>,
 }
 
@@ -93,13 +95,13 @@ impl Desk {
 
     fn say(&mut self, connection: ConnectionId, event: &str, channel: &str) {
         let text = format!(r#"{{"event":"pusher:{event}","data":{{"channel":"{channel}"}}}}"#);
-        self.worker.receive(connection, &text, NOW, &mut self.counter);
+        self.worker.receive(connection, &text, NOW, true, &mut self.counter);
         self.process();
     }
 
     fn process(&mut self) {
         let mut entries = std::mem::take(&mut self.entries);
-        self.worker.node().post().take(self.id, &mut entries);
+        self.worker.node().sink().take(self.id, &mut entries);
         for entry in entries.drain(..) {
             self.worker.process(entry, NOW, &mut self.counter);
         }
@@ -111,8 +113,8 @@ fn desks(workers: u16) -> Result<(Vec<Desk>, Arc<Node<Inboxes>>)> {
     let mut app = App::new("bench", "key", "secret");
     app.limits.channels_per_connection = CHANNELS;
     let inboxes = Inboxes((0..workers).map(|_| Mutex::default()).collect());
-    let node = Arc::new(Node::new(Apps::new([app]), workers, Duration::ZERO, inboxes));
-    let app = node.apps().find_by_id("bench").context("the app was just made")?;
+    let node = Arc::new(Node::new(Apps::new([app]), NodeConfig::new(workers), inboxes));
+    let app = node.apps().find_by_id("bench").context("the app exists")?;
     let desk = |n| Desk {
         worker: Worker::new(WorkerId(n), node.clone()),
         id: WorkerId(n),
@@ -131,10 +133,10 @@ fn event(app: AppIndex, channel: &str) -> Result<(ChannelKey, Frame)> {
     Ok((ChannelKey { app, name }, frame))
 }
 
-/// What each thread does, again and again, until time is up: the number of the round is given.
+/// What each thread repeats until time is up, with the number of the round.
 type Step<'a> = dyn Fn(&mut Desk, usize) + Sync + 'a;
 
-/// Rounds per second of all threads together, each on a core of its own.
+/// Rounds per second of all threads together, each pinned to a core of its own.
 fn together(desks: &mut [Desk], time: Duration, step: &Step<'_>) -> Result<f64> {
     let over = AtomicBool::new(false);
     let ready = Barrier::new(desks.len() + 1);
@@ -143,7 +145,8 @@ fn together(desks: &mut [Desk], time: Duration, step: &Step<'_>) -> Result<f64> 
             .iter_mut()
             .enumerate()
             .map(|(core, desk)| {
-                let (over, ready) = (&over, &ready);
+                let over = &over;
+                let ready = &ready;
                 scope.spawn(move || -> Result<u64> {
                     pin(core)?;
                     ready.wait();
@@ -171,18 +174,18 @@ fn together(desks: &mut [Desk], time: Duration, step: &Step<'_>) -> Result<f64> 
     })
 }
 
-/// Where a channel has its subscribers.
+/// How the subscribers of a channel are spread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Spread {
     /// One on each worker.
     Everywhere,
-    /// One in all.
+    /// One in total.
     Single,
-    /// One in all, and each thread has a node to itself: what the machine can do where nothing is shared.
+    /// One in total, and each thread has a node of its own: the machine's limit without sharing.
     Apart,
 }
 
-/// Each thread publishes to all channels, and delivers what comes to its own worker.
+/// Publishes per second when each thread publishes to all channels and delivers to its own worker.
 fn publishing(threads: u16, channels: usize, spread: Spread, time: Duration) -> Result<f64> {
     let mut desks = match spread {
         Spread::Everywhere | Spread::Single => desks(threads)?.0,
@@ -202,7 +205,7 @@ fn publishing(threads: u16, channels: usize, spread: Spread, time: Duration) -> 
         }
     }
     together(&mut desks, time, &|desk, round| {
-        // A large stride, so that threads meet by chance only.
+        // A large stride, so that threads meet only by chance.
         let place = (round * 7919 + usize::from(desk.id.0) * 101) % channels;
         let (key, frame) = &desk.events[place];
         desk.worker.node().publish(key, frame, None, DeliveryAcks::default(), NOW);
@@ -210,7 +213,7 @@ fn publishing(threads: u16, channels: usize, spread: Spread, time: Duration) -> 
     })
 }
 
-/// Nanoseconds that one publish holds the channel's lock when `workers` workers have subscribers.
+/// Nanoseconds that a publish holds the channel's lock if `workers` workers have subscribers.
 fn holding(workers: u16) -> Result<f64> {
     let (mut desks, node) = desks(workers)?;
     let (key, frame) = event(desks[0].app, "hot")?;
@@ -231,8 +234,8 @@ fn holding(workers: u16) -> Result<f64> {
     Ok(times[times.len() / 2])
 }
 
-/// How long subscribing takes on one thread, in microseconds (p50 and p99.9), while another hands events out
-/// to everybody on the same channel, or does nothing.
+/// Microseconds of a subscription on one thread (p50 and p99.9), while another thread is idle or, with
+/// `fan_out`, delivers to all subscribers of the same channel.
 fn subscribing(fan_out: bool, time: Duration) -> Result<(f64, f64)> {
     let (mut desks, node) = desks(2)?;
     let (key, frame) = event(desks[0].app, "hot")?;
@@ -261,7 +264,7 @@ fn subscribing(fan_out: bool, time: Duration) -> Result<(f64, f64)> {
     Ok((at(0.5), at(0.999)))
 }
 
-#[expect(clippy::print_stdout, reason = "a command for people at a terminal")]
+#[expect(clippy::print_stdout, reason = "the output of a command")]
 pub(crate) fn run(options: &Options) -> Result<()> {
     let time = Duration::from_secs_f64(options.seconds);
     let mut figures: BTreeMap<String, f64> = BTreeMap::new();

@@ -1,9 +1,8 @@
-//! Measures Pusher-compatible servers beside a floor server: see README.md.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command for people at a terminal"
-)]
+//! Measures Pusher-compatible servers and compares them with a floor server; see README.md.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a command")]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("clarim-bench needs Linux: it reads /proc, pins threads to cores and uses timerfd");
 
 mod cluster;
 mod compare;
@@ -25,7 +24,10 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
-#[command(version, about = "Measures Pusher-compatible servers beside a floor server")]
+#[command(
+    version,
+    about = "Measures Pusher-compatible servers and compares them with a floor server"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -33,7 +35,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the floor server: one shared frame, one write for each subscriber, and nothing else.
+    /// Run the floor server: one shared frame, one write per subscriber, and nothing else.
     Floor {
         /// Port on 127.0.0.1.
         #[arg(long)]
@@ -41,17 +43,17 @@ enum Command {
     },
     /// Run one load against one server, and print what it cost.
     Run(run::Options),
-    /// Run the loads against all servers of a file, and print medians.
+    /// Run the loads against all servers of a file, and print the medians.
     Compare(compare::Options),
-    /// Measure what threads wait for each other at, in this process.
+    /// Measure lock contention of the hub, in this process.
     Contention(contention::Options),
-    /// Measure three nodes of a cluster, over Redis and over NATS.
+    /// Measure a cluster of three nodes, over Redis and over NATS.
     Cluster(cluster::Options),
     /// Count the server's instructions under callgrind, and compare them with the budgets.
     Instructions(instructions::Options),
-    /// Draw pictures of what `compare --json` has kept.
+    /// Draw charts of the results that `compare --json` has written.
     Plot(reports::plot::Options),
-    /// Become another program, on one core, which ends when this process's parent does.
+    /// Run another program on one core in place of this process, killed together with its parent.
     #[command(hide = true)]
     Exec(servers::server::Exec),
 }
@@ -80,10 +82,11 @@ fn run() -> Result<()> {
     }
 }
 
-/// The servers that are started inherit the limit.
+/// Raises the limit of open files, which started servers inherit.
 fn raise_open_files() -> Result<()> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).context("cannot raise the limit of open files")
+    setrlimit(Resource::Nofile, limit)
+        .context("cannot raise the limit of open files; check `ulimit -Hn`")
 }

@@ -1,4 +1,4 @@
-//! One load against one server.
+//! Runs one load against one server.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,31 +9,31 @@ use crate::loads::Load;
 use crate::servers::peers::{Peer, Peers};
 use crate::servers::server::{Cores, Server};
 
-/// What to run against what.
+/// The load and the server.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Command that starts the server, with {port} in it; instead of --peer.
+    /// Command that starts the server, with {port} in place of the port. Instead of --peer.
     #[arg(long, conflicts_with = "peer")]
     command: Option<String>,
-    /// NAME=VALUE in the server's environment, with --command; may be given several times.
+    /// NAME=VALUE in the server's environment, with --command. May be repeated.
     #[arg(long, requires = "command")]
     env: Vec<String>,
-    /// App that requests are signed for, with --command.
+    /// ID of the app, with --command.
     #[arg(long, default_value_t = Peer::default_app(), requires = "command")]
     app_id: String,
-    /// Key of that app.
+    /// Key of the app, with --command.
     #[arg(long, default_value_t = Peer::default_key(), requires = "command")]
     key: String,
-    /// Secret of that app.
+    /// Secret of the app, with --command.
     #[arg(long, default_value_t = Peer::default_secret(), requires = "command")]
     secret: String,
-    /// Where its metrics are, with --command.
+    /// Path of the server's metrics, with --command.
     #[arg(long, default_value_t = Peer::default_scrape(), requires = "command")]
     scrape: String,
-    /// Name of a server in --file.
+    /// Name of the server in --file.
     #[arg(long, default_value = "floor")]
     peer: String,
-    /// Where servers are described.
+    /// File of servers.
     #[arg(long, default_value = "bench/peers.toml")]
     file: PathBuf,
     #[command(flatten)]
@@ -50,7 +50,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let peer = options.peer()?;
-    ensure!(!peer.floor || options.load.has_floor(), "no floor for this load");
+    ensure!(!peer.floor || options.load.has_floor(), "the floor server does not support this load");
     let server = Server::start(&peer, options.port, options.cores)?;
     let report = options.load.run(&server)?;
     if options.json {
@@ -73,10 +73,10 @@ impl Options {
             let peers = Peers::read(&self.file)?.peer;
             let peer = peers.into_iter().find(|peer| peer.name == self.peer);
             let file = self.file.display();
-            return peer.with_context(|| format!("no server {} in {file}", self.peer));
+            return peer.with_context(|| format!("{file} has no server named {}", self.peer));
         };
         let command: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
-        ensure!(!command.is_empty(), "the command is empty");
+        ensure!(!command.is_empty(), "--command is empty");
         let mut env = BTreeMap::new();
         for pair in &self.env {
             let (name, value) = pair.split_once('=').context("--env takes NAME=VALUE")?;

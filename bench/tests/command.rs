@@ -1,5 +1,5 @@
-//! The command as people run it, against the floor.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+//! The command line, against the floor server.
+#![expect(clippy::unwrap_used, reason = "an unexpected error fails the test")]
 
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Command, Output, Stdio};
@@ -10,7 +10,7 @@ use clarim_testing::free_port;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_clarim-bench");
 
-/// Runs a load on one core, which every machine has; the figures do not matter.
+/// Runs a load on one core, which every machine has. The figures do not matter.
 fn run(server: &str, load: &[&str]) -> Output {
     Command::new(BINARY)
         .args(["run", "--json", "--client-core", "0", "--port", &free_port().to_string()])
@@ -28,7 +28,7 @@ fn figures(load: &[&str]) -> serde_json::Value {
 }
 
 #[test]
-fn each_load_gives_its_figures() {
+fn each_load_reports_its_figures() {
     let idle = ["idle", "--connections", "50", "--own-channels", "--seconds", "1", "--after", "1"];
     assert!(figures(&idle)["bytes per connection"].is_number());
     let open = figures(&["fanout", "--subscribers", "50", "--rate", "20", "--seconds", "1"]);
@@ -47,14 +47,14 @@ fn each_load_gives_its_figures() {
 }
 
 #[test]
-fn a_server_that_ends_at_once_is_an_error() {
+fn a_server_that_exits_at_once_is_an_error() {
     let output = run("false", &["churn"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("ended at once"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("exited at once"));
 }
 
 #[test]
-fn a_server_without_an_inspector_is_no_result() {
+fn a_server_without_an_inspector_is_an_error() {
     let load = ["watched", "--connections", "10", "--seconds", "1", "--rounds", "1"];
     let output = run(&format!("{BINARY} floor --port {{port}}"), &load);
     assert_eq!(output.status.code(), Some(1));
@@ -63,7 +63,7 @@ fn a_server_without_an_inspector_is_no_result() {
 }
 
 #[test]
-fn the_server_ends_when_the_load_generator_is_killed() {
+fn the_server_is_killed_with_the_load_generator() {
     let port = free_port();
     let mut child = Command::new(BINARY)
         .args(["run", "--client-core", "0", "--port", &port.to_string()])
@@ -74,10 +74,10 @@ fn the_server_ends_when_the_load_generator_is_killed() {
         .unwrap();
     let listens = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
     let until = |what: bool| (0..200).any(|_| listens() == what || pause());
-    assert!(until(true), "it never listened");
+    assert!(until(true), "the server never listened");
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(until(false), "it still listens");
+    assert!(until(false), "the server still listens");
 }
 
 fn pause() -> bool {

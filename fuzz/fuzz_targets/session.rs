@@ -1,4 +1,4 @@
-//! Any messages of any clients, in any order: nothing panics, and when all have left nothing remains.
+//! Arbitrary messages of several clients: the hub does not panic, and is empty after all have left.
 #![no_main]
 
 use std::collections::VecDeque;
@@ -8,8 +8,8 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use clarim_hub::app::App;
 use clarim_hub::{
-    Apps, CACHE_TTL, ChannelKey, ConnectionId, WorkerMessage, Node, Outputs, DeliveryAcks, ConnectionAddr, Sockets, Worker,
-    WorkerId,
+    Apps, CACHE_TTL, ChannelKey, ConnectionAddr, ConnectionId, DeliveryAcks, Node, NodeConfig,
+    Output, OutputSink, Sockets, Worker, WorkerId, WorkerMessage,
 };
 use clarim_protocol::{ChannelName, Code, Frame, SocketId, server};
 use libfuzzer_sys::fuzz_target;
@@ -34,13 +34,15 @@ const CHANNELS: [&str; 6] =
 #[derive(Default)]
 struct Inbox(Mutex<VecDeque<WorkerMessage>>);
 
-impl Outputs for Inbox {
-    fn post(&self, _: WorkerId, entry: WorkerMessage) {
-        self.0.lock().expect("one thread").push_back(entry);
+impl OutputSink for Inbox {
+    fn execute(&self, output: Output) {
+        if let Output::Worker(_, message) = output {
+            self.0.lock().expect("one thread").push_back(message);
+        }
     }
 }
 
-/// Sockets that everything is written to; those that were closed are remembered.
+/// Sockets that discard frames and remember which connections were closed.
 #[derive(Default)]
 struct Sink {
     closed: Vec<ConnectionId>,
@@ -70,9 +72,10 @@ fn channel(n: u8) -> &'static str {
 impl World {
     fn new() -> Self {
         let mut app = App::new("1", "key", "secret");
-        (app.subscription_count, app.client_events_on_public) = (true, true);
+        app.subscription_count = true;
+        app.client_events_on_public = true;
         app.limits.presence_members = 3;
-        let node = Arc::new(Node::new(Apps::new([app]), 1, Duration::ZERO, Inbox::default()));
+        let node = Arc::new(Node::new(Apps::new([app]), NodeConfig::new(1), Inbox::default()));
         let worker = Worker::new(WorkerId(0), node);
         Self { worker, sink: Sink::default(), clients: Vec::new(), now: Duration::ZERO }
     }
@@ -85,7 +88,7 @@ impl World {
         let Some((id, socket_id)) = self.client(client) else { return };
         let node = self.worker.node().clone();
         let Some(app) = node.apps().iter().next() else { return };
-        self.worker.receive(id, &text(socket_id, app), self.now, &mut self.sink);
+        self.worker.receive(id, &text(socket_id, app), self.now, true, &mut self.sink);
     }
 
     fn act(&mut self, action: Action<'_>) {
@@ -136,7 +139,7 @@ impl World {
             }
             Action::Wait { seconds } => {
                 self.now += Duration::from_secs(u64::from(seconds));
-                self.worker.sweep(0..self.worker.places(), self.now, &mut self.sink);
+                self.worker.sweep(0..self.worker.slots(), self.now, &mut self.sink);
                 node.sweep(self.now);
             }
         }
@@ -147,11 +150,11 @@ impl World {
         self.clients.retain(|(other, _)| *other != id);
     }
 
-    /// The contract of `Worker`: its own inbox is emptied after each input.
+    /// Empties the worker's inbox, which the contract of `Worker` requires after each input.
     fn settle(&mut self) {
         let node = self.worker.node().clone();
         loop {
-            let entry = node.post().0.lock().expect("one thread").pop_front();
+            let entry = node.sink().0.lock().expect("one thread").pop_front();
             match entry {
                 Some(entry) => self.worker.process(entry, self.now, &mut self.sink),
                 None => break,

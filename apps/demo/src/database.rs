@@ -7,11 +7,11 @@ use argon2::{Argon2, PasswordHasher as _};
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyConnection, AnyPool};
 
-/// Connects, makes the tables, and the users on first use.
+/// Connects, creates the tables and, on first use, the demo users.
 pub(crate) async fn open(url: &str) -> Result<AnyPool> {
     sqlx::any::install_default_drivers();
     let is_sqlite = url.starts_with("sqlite:");
-    // Like the library's own tables in it: the file is made when it is missing.
+    // Creates a missing file, as the library does for its own tables.
     let url = match is_sqlite && !url.contains('?') {
         true => format!("{url}?mode=rwc"),
         false => url.to_owned(),
@@ -20,13 +20,13 @@ pub(crate) async fn open(url: &str) -> Result<AnyPool> {
         .max_connections(8)
         .connect(&url)
         .await
-        .context("DATABASE_URL: the database cannot be opened")?;
+        .context("cannot open the database of DATABASE_URL")?;
     if is_sqlite {
-        // Who reads doesn't wait for who writes. It stays so in the file.
+        // Readers do not wait for writers. The mode is stored in the file.
         sqlx::query("PRAGMA journal_mode = WAL").execute(&pool).await?;
     }
-    sqlx::migrate!().run(&pool).await.context("the tables cannot be made")?;
-    seed(&pool).await.context("the first users cannot be made")?;
+    sqlx::migrate!().run(&pool).await.context("cannot create the tables")?;
+    seed(&pool).await.context("cannot create the demo users")?;
     Ok(pool)
 }
 
@@ -36,12 +36,12 @@ pub(crate) fn now() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The users that there are, with the password `clarim`.
+/// The demo users, with the password `clarim`.
 pub(crate) const USERS: [(i64, &str, &str); 3] =
     [(1, "ana", "Ana Souza"), (2, "bruno", "Bruno Lima"), (3, "carla", "Carla Dias")];
 pub(crate) const PASSWORD: &str = "clarim";
 
-/// Conversations with who is in them.
+/// Conversations and their members.
 const CONVERSATIONS: [(i64, &str, &[i64]); 4] = [
     (1, "Equipe", &[1, 2, 3]),
     (2, "Ana e Bruno", &[1, 2]),
@@ -49,7 +49,7 @@ const CONVERSATIONS: [(i64, &str, &[i64]); 4] = [
     (4, "Ana e Carla", &[1, 3]),
 ];
 
-/// Documents with who may edit them.
+/// Documents and their editors.
 const DOCUMENTS: [(i64, &str, &[i64]); 3] = [
     (1, "Ata da reunião", &[1, 2, 3]),
     (2, "Plano de lançamento", &[1, 2, 3]),
@@ -67,7 +67,7 @@ async fn seed(pool: &AnyPool) -> Result<()> {
             .hash_password(PASSWORD.as_bytes())
             .map_err(|error| anyhow::anyhow!("argon2: {error}"))?
             .to_string();
-        // Two processes may start on an empty database at the same time
+        // Two processes may start on an empty database at the same time.
         sqlx::query(
             "INSERT INTO users (id, login, name, password) VALUES ($1, $2, $3, $4)
              ON CONFLICT (id) DO NOTHING",
@@ -92,7 +92,7 @@ async fn seed(pool: &AnyPool) -> Result<()> {
     Ok(())
 }
 
-/// What several users have together.
+/// Inserts conversations or documents, with their members.
 async fn seed_shared(
     tx: &mut AnyConnection,
     all: &[(i64, &'static str, &[i64])],

@@ -1,31 +1,30 @@
-//! The parts of the application, in one process or in several: web, worker, scheduler.
+//! The parts of the application: web, worker and scheduler, in one process or in several.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clarim::queue::{State, Worker};
+use clarim::queue::{JobState, Worker};
 use clarim::schedule::Schedule;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::app::App;
 use crate::database::{PASSWORD, USERS};
 use crate::session::Sessions;
-use crate::{App, dashboard, web};
+use crate::settings::DRAIN;
+use crate::{dashboard, web};
 
-/// How often an idle worker looks for events that wait: about the time that they wait.
+/// Polling interval of an idle worker, about the delay of a queued event.
 const POLL: Duration = Duration::from_millis(20);
 
-/// In which the embedded server sends its pages away.
-pub(crate) const DRAIN: Duration = Duration::from_secs(2);
-
-/// Until the process is told to stop, or one part can't go on.
+/// Runs the parts until the process receives SIGINT or SIGTERM, or a part fails.
 pub(crate) async fn run(app: App) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
     let parts = app.settings.run;
     let on_signal = async {
-        let signalled = told_to_stop().await;
+        let signalled = shutdown_signal().await;
         stop.send_replace(true);
         signalled
     };
@@ -39,8 +38,10 @@ pub(crate) async fn run(app: App) -> Result<()> {
         // A queue in memory runs its jobs itself.
         if parts.worker && app.clarim.storage().is_ok() {
             let worker = Worker::new(&app.clarim)?.poll(POLL).concurrency(4).report(|report| {
-                if let State::Again { error, .. } | State::Failed { error, .. } = report.state {
-                    tracing::warn!(event = report.event, error, "a queued event was not sent");
+                if let JobState::Retrying { error, .. } | JobState::Failed { error, .. } =
+                    report.state
+                {
+                    tracing::warn!(event = report.name, error, "queued event not sent");
                 }
             });
             worker.run_until(until(stopped.clone())).await;
@@ -58,13 +59,13 @@ pub(crate) async fn run(app: App) -> Result<()> {
     Ok(())
 }
 
-/// What is done by the clock. On one node of several: the queue's locks are for all of them.
+/// The scheduled tasks. The queue's locks let only one of several nodes run each of them.
 fn schedule(app: &App) -> Result<Schedule> {
     let db = app.db.clone();
     let schedule = Schedule::new()
         .time_zone("America/Sao_Paulo")
         .lock(app.clarim.queue())
-        .call("forget expired sessions", move || {
+        .call("delete expired sessions", move || {
             let db = db.clone();
             async move { Sessions::prune(&db).await }
         })
@@ -78,15 +79,15 @@ async fn serve(app: &App, stopped: watch::Receiver<bool>) -> Result<()> {
     let address = app.settings.address;
     let listener = TcpListener::bind(address)
         .await
-        .with_context(|| format!("ADDRESS={address} cannot be listened at"))?;
+        .with_context(|| format!("cannot listen on ADDRESS={address}"))?;
     greet(app, listener.local_addr()?);
     let clarim = app.clarim.clone();
     let stop = async move {
         until(stopped).await;
         if let Some(server) = clarim.server() {
             server.stop();
-            // Pages are sent away one after the other. Who comes again meanwhile is told to wait a second,
-            // which is better than to find nobody.
+            // The server closes its connections gradually. Clients that reconnect while it does are asked to
+            // retry after a second, instead of finding a closed port.
             let emptied = async {
                 while !server.is_empty() {
                     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -99,17 +100,17 @@ async fn serve(app: &App, stopped: watch::Receiver<bool>) -> Result<()> {
 }
 
 fn greet(app: &App, listens: SocketAddr) {
-    println!("{} (listens at {listens})", app.settings.url);
+    println!("{} (listening on {listens})", app.settings.url);
     let logins: Vec<&str> = USERS.iter().map(|(_, login, _)| *login).collect();
     println!("users: {}; password: {PASSWORD}", logins.join(", "));
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {
-    // An error means that who would say it is gone.
+    // An error means that the sender was dropped, which stops the process as well.
     stopped.wait_for(|stopped| *stopped).await.ok();
 }
 
-async fn told_to_stop() -> Result<()> {
+async fn shutdown_signal() -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => interrupted?,

@@ -1,4 +1,4 @@
-//! Who is logged in, and that a request is of one of our own pages.
+//! Sessions: the logged-in user, and protection against CSRF.
 
 use anyhow::anyhow;
 use argon2::{Argon2, PasswordHash, PasswordVerifier as _};
@@ -22,11 +22,11 @@ use tower_sessions::{Expiry, Session, SessionManagerLayer, SessionStore};
 use ts_rs::TS;
 use uuid::Uuid;
 
-use crate::App;
+use crate::app::App;
 use crate::database::{USERS, now};
-use crate::refusal::{Answer, Refusal};
+use crate::error::{ApiError, ApiResult};
 
-/// Who makes a request; as an extractor, it refuses guests.
+/// The logged-in user. As an extractor, it rejects guests.
 #[derive(Debug, Clone, Serialize, FromRow, TS)]
 pub(crate) struct User {
     pub(crate) id: i64,
@@ -51,16 +51,16 @@ const USER: &str = "user";
 const TOKEN: &str = "csrf";
 
 impl FromRequestParts<App> for User {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Answer<Self> {
-        let session = parts.extensions.get::<Session>().ok_or(Refusal::Guest)?;
-        let id: i64 = session.get(USER).await?.ok_or(Refusal::Guest)?;
-        Self::find(&app.db, id).await?.ok_or(Refusal::Guest)
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> ApiResult<Self> {
+        let session = parts.extensions.get::<Session>().ok_or(ApiError::Unauthenticated)?;
+        let id: i64 = session.get(USER).await?.ok_or(ApiError::Unauthenticated)?;
+        Self::find(&app.db, id).await?.ok_or(ApiError::Unauthenticated)
     }
 }
 
-/// The cookie: not for scripts, and not sent by other sites' forms.
+/// The session cookie, which scripts cannot read and other sites' forms do not send.
 pub(crate) fn layer(db: AnyPool, https: bool) -> SessionManagerLayer<Sessions> {
     SessionManagerLayer::new(Sessions { db })
         .with_name("demo_session")
@@ -77,17 +77,17 @@ pub(crate) fn routes() -> Router<App> {
         .route("/api/logout", post(log_out))
 }
 
-/// What a page needs to know first.
+/// The session's data for a page.
 #[derive(Serialize, TS)]
 pub(crate) struct SessionInfo {
-    /// To be sent as `X-CSRF-TOKEN` with everything that changes something.
+    /// Token that requests other than GET send as `X-CSRF-TOKEN`.
     csrf: String,
     user: Option<User>,
-    /// The app's key at the Clarim server.
+    /// Key of the app at the Clarim server.
     key: String,
-    /// The Clarim server, if it isn't where the page is from.
+    /// The Clarim server, if its address is not the page's own.
     server: Option<ServerAddress>,
-    /// Who can log in here. An application of yours would not tell.
+    /// The demo users. A real application would not list them.
     people: Vec<User>,
 }
 
@@ -99,7 +99,7 @@ struct ServerAddress {
     scheme: &'static str,
 }
 
-async fn show(State(app): State<App>, session: Session) -> Answer<Json<SessionInfo>> {
+async fn show(State(app): State<App>, session: Session) -> ApiResult<Json<SessionInfo>> {
     let csrf = match session.get(TOKEN).await? {
         Some(token) => token,
         None => new_token(&session).await?,
@@ -125,7 +125,7 @@ async fn show(State(app): State<App>, session: Session) -> Answer<Json<SessionIn
     }))
 }
 
-async fn new_token(session: &Session) -> Answer<String> {
+async fn new_token(session: &Session) -> ApiResult<String> {
     let token = Uuid::new_v4().simple().to_string();
     session.insert(TOKEN, &token).await?;
     Ok(token)
@@ -141,55 +141,57 @@ async fn log_in(
     State(app): State<App>,
     session: Session,
     Json(given): Json<Login>,
-) -> Answer<Json<SessionInfo>> {
+) -> ApiResult<Json<SessionInfo>> {
     let found: Option<(i64, String)> =
         sqlx::query_as("SELECT id, password FROM users WHERE login = $1")
             .bind(given.login.trim().to_lowercase())
             .fetch_optional(&app.db)
             .await?;
-    let (id, hash) = found.ok_or(Refusal::WrongLogin)?;
-    // It takes long on purpose, which other requests need not wait for.
+    let (id, hash) = found.ok_or(ApiError::WrongLogin)?;
+    // Slow on purpose, so it must not block the threads of other requests.
     let is_right = tokio::task::spawn_blocking(move || {
-        let hash = PasswordHash::new(&hash).map_err(|error| anyhow!("stored password: {error}"))?;
+        let hash = PasswordHash::new(&hash)
+            .map_err(|error| anyhow!("invalid password hash in the database: {error}"))?;
         anyhow::Ok(Argon2::default().verify_password(given.password.as_bytes(), &hash).is_ok())
     });
     if !is_right.await?? {
-        return Err(Refusal::WrongLogin);
+        return Err(ApiError::WrongLogin);
     }
-    // A session id that somebody knew before the login is worth nothing after it.
+    // A new session ID protects against session fixation.
     session.cycle_id().await?;
     session.insert(USER, id).await?;
     new_token(&session).await?;
     show(State(app), session).await
 }
 
-async fn log_out(State(app): State<App>, session: Session) -> Answer<Json<SessionInfo>> {
+async fn log_out(State(app): State<App>, session: Session) -> ApiResult<Json<SessionInfo>> {
     session.flush().await?;
     show(State(app), session).await
 }
 
-/// Refuses what would change something and doesn't have the session's token: it may be of another site.
-pub(crate) async fn protect(session: Session, request: Request, next: Next) -> Answer<Response> {
+/// Middleware that rejects requests other than GET without the session's CSRF token.
+pub(crate) async fn protect(session: Session, request: Request, next: Next) -> ApiResult<Response> {
     if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
         let token: Option<String> = session.get(TOKEN).await?;
         let given = request.headers().get("x-csrf-token").map(|value| value.as_bytes());
-        let (Some(token), Some(given)) = (token, given) else { return Err(Refusal::Forged) };
+        let (Some(token), Some(given)) = (token, given) else {
+            return Err(ApiError::InvalidCsrfToken);
+        };
         if !bool::from(token.as_bytes().ct_eq(given)) {
-            return Err(Refusal::Forged);
+            return Err(ApiError::InvalidCsrfToken);
         }
     }
     Ok(next.run(request).await)
 }
 
-/// Sessions in the application's database. The stores that there are for this library stand on another
-/// version of sqlx.
+/// A session store in the application's database. The published stores need another version of sqlx.
 #[derive(Debug, Clone)]
 pub(crate) struct Sessions {
     db: AnyPool,
 }
 
 impl Sessions {
-    /// Forgets those that have expired.
+    /// Deletes expired sessions.
     pub(crate) async fn prune(db: &AnyPool) -> sqlx::Result<()> {
         let query = sqlx::query("DELETE FROM sessions WHERE expires_at < $1").bind(now());
         query.execute(db).await.map(drop)
@@ -207,7 +209,7 @@ fn broken(error: impl std::fmt::Display) -> Error {
 #[async_trait]
 impl SessionStore for Sessions {
     async fn create(&self, record: &mut Record) -> Result<()> {
-        // 128 random bits: that there is one already is not to be expected, and then it is an error.
+        // IDs are 128 random bits, so a duplicate is an error.
         sqlx::query("INSERT INTO sessions (id, data, expires_at) VALUES ($1, $2, $3)")
             .bind(record.id.to_string())
             .bind(serde_json::to_string(record).map_err(broken)?)

@@ -1,4 +1,4 @@
-//! What the environment says, and what is so without it: one process that needs nothing else.
+//! Settings from environment variables. The defaults need no other service.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,27 +7,30 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use clarim::Connection;
 
-/// Variables, from wherever they are.
+/// Drain time of the embedded server.
+pub(crate) const DRAIN: Duration = Duration::from_secs(2);
+
+/// Returns the value of a variable.
 type Get<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// `ADDRESS`: where the web part listens.
+    /// `ADDRESS`: address that the web part listens on.
     pub(crate) address: SocketAddr,
-    /// `APP_URL`: how users reach it.
+    /// `APP_URL`: URL of the application for users.
     pub(crate) url: String,
     /// `DATABASE_URL`: `sqlite:…` or `postgres://…`.
     pub(crate) database: String,
-    /// `WEB_ROOT`: the built pages.
+    /// `WEB_ROOT`: path to the built pages.
     pub(crate) web_root: PathBuf,
-    /// `RUN`: what this process does.
+    /// `RUN`: parts that this process runs.
     pub(crate) run: Parts,
     /// `BROADCAST_CONNECTION`, `REVERB_*`, `QUEUE_CONNECTION`, `REDIS_URL`.
     pub(crate) clarim: clarim::Settings,
-    /// `VITE_REVERB_HOST`, `…_PORT`, `…_SCHEME`: the server as pages reach it. Nothing: where the page is
-    /// from.
+    /// `VITE_REVERB_HOST`, `…_PORT`, `…_SCHEME`: address of the Clarim server for pages. `None`: the page's
+    /// own address.
     pub(crate) realtime: Option<RealtimeAddress>,
-    /// `METRICS_SECONDS`: how often the dashboard's metrics are measured.
+    /// `METRICS_SECONDS`: interval of the dashboard's metrics.
     pub(crate) metrics_every: Duration,
 }
 
@@ -46,7 +49,7 @@ pub(crate) struct RealtimeAddress {
 }
 
 impl RealtimeAddress {
-    /// For `connect-src` of the Content-Security-Policy.
+    /// The origin for `connect-src` of the Content-Security-Policy.
     pub(crate) fn origin(&self) -> String {
         let scheme = if self.https { "wss" } else { "ws" };
         format!("{scheme}://{}:{}", self.host, self.port)
@@ -61,9 +64,9 @@ impl Settings {
     pub(crate) fn read(get: Get<'_>) -> Result<Self> {
         let text = |name, default: &str| get(name).unwrap_or_else(|| default.to_owned());
         let address = text("ADDRESS", "127.0.0.1:8000");
-        let address: SocketAddr = address
-            .parse()
-            .with_context(|| format!("ADDRESS={address} is not like 127.0.0.1:8000"))?;
+        let address: SocketAddr = address.parse().with_context(|| {
+            format!("invalid ADDRESS={address}; expected for example 127.0.0.1:8000")
+        })?;
         let database = text("DATABASE_URL", "sqlite:demo.sqlite");
         let clarim = broadcasting(get, &database)?;
         let settings = Self {
@@ -78,13 +81,13 @@ impl Settings {
         };
         ensure!(
             settings.run.web || settings.clarim.connection != Connection::Embedded,
-            "RUN without web needs a server elsewhere: set BROADCAST_CONNECTION=reverb and REVERB_*"
+            "RUN without web needs another Clarim server: set BROADCAST_CONNECTION=reverb and REVERB_*"
         );
         Ok(settings)
     }
 }
 
-/// As the application's library reads it, with other defaults.
+/// The settings of the Clarim library, with other defaults.
 fn broadcasting(get: Get<'_>, database: &str) -> Result<clarim::Settings> {
     let queue = if database.starts_with("sqlite:") { "sqlite" } else { "postgres" };
     let with_defaults = |name: &str| {
@@ -102,7 +105,7 @@ fn broadcasting(get: Get<'_>, database: &str) -> Result<clarim::Settings> {
 fn seconds(name: &str, text: &str) -> Result<Duration> {
     match text.parse() {
         Ok(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
-        _ => bail!("{name}={text} is no number of seconds from 1 to 86400"),
+        _ => bail!("invalid {name}={text}; expected seconds from 1 to 86400"),
     }
 }
 
@@ -113,7 +116,9 @@ fn parts(text: &str) -> Result<Parts> {
             "web" => parts.web = true,
             "worker" => parts.worker = true,
             "scheduler" => parts.scheduler = true,
-            other => bail!("RUN={other} is unknown; expected some of web,worker,scheduler"),
+            other => bail!(
+                "unknown part {other} in RUN; expected web, worker or scheduler, separated by commas"
+            ),
         }
     }
     Ok(parts)
@@ -124,9 +129,9 @@ fn realtime(get: Get<'_>, clarim: &clarim::Settings) -> Result<Option<RealtimeAd
         return Ok(None);
     }
     let port = match get("VITE_REVERB_PORT") {
-        Some(port) => {
-            port.parse().with_context(|| format!("VITE_REVERB_PORT={port} is no port"))?
-        }
+        Some(port) => port
+            .parse()
+            .with_context(|| format!("invalid VITE_REVERB_PORT={port}; expected 1 to 65535"))?,
         None => clarim.port,
     };
     let https = get("VITE_REVERB_SCHEME").map_or(clarim.https, |scheme| scheme == "https");
@@ -145,17 +150,17 @@ mod tests {
     }
 
     #[test]
-    fn without_anything_one_process_does_it_all() {
+    fn by_default_one_process_runs_every_part() {
         let settings = read(&[]).unwrap();
         assert_eq!(settings.run, Parts { web: true, worker: true, scheduler: true });
         assert_eq!(settings.clarim.connection, Connection::Embedded);
         assert_eq!(format!("{:?}", settings.clarim.queue), "Sqlite");
         assert_eq!(settings.url, "http://localhost:8000");
-        assert_eq!(settings.realtime, None, "pages connect to where they are from");
+        assert_eq!(settings.realtime, None, "pages connect to their own address");
     }
 
     #[test]
-    fn the_parts_are_split_by_the_environment() {
+    fn variables_split_the_parts() {
         let mut variables = vec![
             ("RUN", "worker"),
             ("DATABASE_URL", "postgres://u:p@db/app"),
@@ -178,11 +183,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_name_the_variable() {
         let problem = |variables: &[(&str, &str)]| read(variables).unwrap_err().to_string();
-        assert_eq!(problem(&[("ADDRESS", "8000")]), "ADDRESS=8000 is not like 127.0.0.1:8000");
-        assert!(problem(&[("METRICS_SECONDS", "0")]).starts_with("METRICS_SECONDS=0 is no number"));
-        assert!(problem(&[("RUN", "all")]).starts_with("RUN=all is unknown"));
-        assert!(problem(&[("RUN", "worker")]).starts_with("RUN without web needs a server"));
+        assert!(problem(&[("ADDRESS", "8000")]).starts_with("invalid ADDRESS=8000; expected"));
+        assert!(problem(&[("METRICS_SECONDS", "0")]).starts_with("invalid METRICS_SECONDS=0;"));
+        assert!(problem(&[("RUN", "all")]).starts_with("unknown part all in RUN;"));
+        assert!(problem(&[("RUN", "worker")]).starts_with("RUN without web needs another"));
     }
 }

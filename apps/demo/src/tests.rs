@@ -1,4 +1,4 @@
-//! The application as its pages meet it: requests with a session's cookie and token.
+//! Requests to the application, with a session's cookie and CSRF token.
 
 use std::sync::Arc;
 
@@ -14,10 +14,11 @@ use tempfile::TempDir;
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
+use crate::app::App;
 use crate::settings::Settings;
-use crate::{App, database, web};
+use crate::{database, web};
 
-/// The application on a database of its own, which sends nothing.
+/// The application with a database of its own. It broadcasts into a fake.
 pub(crate) struct TestApp {
     app: App,
     router: Router,
@@ -26,12 +27,12 @@ pub(crate) struct TestApp {
     _folder: TempDir,
 }
 
-/// A browser: its cookie and its token.
+/// A browser with its cookie and CSRF token.
 pub(crate) struct Visitor<'a> {
     app: &'a TestApp,
     cookie: String,
     token: String,
-    /// The connection of its page.
+    /// The socket ID of its page.
     pub(crate) socket: Option<&'static str>,
 }
 
@@ -49,7 +50,7 @@ impl TestApp {
         let db = database::open(&url).await.unwrap();
         let notifications = Notifications::connect(&url).await.unwrap();
         notifications.migrate().await.unwrap();
-        // It stores what is to be stored, and publishes into the fake.
+        // Stores notifications, and broadcasts into the fake.
         let fake = Fake::default();
         let clarim = Clarim::builder(clarim::Settings::http("1", "key", "secret"))
             .publisher(Arc::new(fake.clone()))
@@ -61,7 +62,7 @@ impl TestApp {
         Self { router: web::router(app.clone()).unwrap(), app, clarim, fake, _folder: folder }
     }
 
-    /// What handlers work with.
+    /// The application's state.
     pub(crate) fn app(&self) -> &App {
         &self.app
     }
@@ -73,7 +74,7 @@ impl TestApp {
         std::fs::write(file, content).unwrap();
     }
 
-    /// What was broadcast.
+    /// The broadcast events.
     pub(crate) async fn sent(&self) -> &Fake {
         self.clarim.idle().await;
         &self.fake
@@ -136,7 +137,7 @@ impl Visitor<'_> {
         self.send(Method::PUT, path, Some(body)).await
     }
 
-    /// The answer of `/broadcasting/auth`.
+    /// The status of `/broadcasting/auth` for a channel.
     pub(crate) async fn join(&mut self, channel: &str) -> StatusCode {
         let body = json!({ "socket_id": "1.2", "channel_name": channel });
         self.post("/broadcasting/auth", body).await.0
@@ -144,12 +145,12 @@ impl Visitor<'_> {
 }
 
 #[test]
-fn the_pages_know_the_events_as_they_are() {
+fn the_generated_types_are_up_to_date() {
     crate::types().check(concat!(env!("CARGO_MANIFEST_DIR"), "/web/src/events.ts")).unwrap();
 }
 
 #[tokio::test]
-async fn guests_are_asked_to_log_in() {
+async fn guests_are_rejected() {
     let app = TestApp::start().await;
     let mut guest = app.guest().await;
     for path in
@@ -164,7 +165,7 @@ async fn guests_are_asked_to_log_in() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_and_an_unknown_user_get_the_same_answer() {
+async fn a_wrong_password_and_an_unknown_user_get_the_same_response() {
     let app = TestApp::start().await;
     let mut guest = app.guest().await;
     for (login, password) in [("ana", "wrong"), ("nobody", "clarim")] {
@@ -181,7 +182,7 @@ async fn the_login_changes_the_session_and_the_logout_ends_it() {
     let mut guest = app.guest().await;
     let before = guest.cookie.clone();
     guest.post("/api/login", json!({ "login": "Ana ", "password": "clarim" })).await;
-    assert_ne!(guest.cookie, before, "who knew the old one is not logged in");
+    assert_ne!(guest.cookie, before, "the session ID changes at login");
     let mut user = app.user("ana").await;
     let cookie = user.cookie.clone();
     let (status, session) = user.post("/api/logout", json!({})).await;
@@ -191,7 +192,7 @@ async fn the_login_changes_the_session_and_the_logout_ends_it() {
 }
 
 #[tokio::test]
-async fn what_another_site_sends_is_refused() {
+async fn requests_without_the_csrf_token_are_rejected() {
     let app = TestApp::start().await;
     let mut user = app.user("ana").await;
     for token in ["", "0123456789abcdef0123456789abcdef"] {
@@ -204,7 +205,7 @@ async fn what_another_site_sends_is_refused() {
 }
 
 #[tokio::test]
-async fn nothing_of_another_origin_is_run() {
+async fn the_content_security_policy_allows_only_own_scripts() {
     let app = TestApp::start().await;
     for path in ["/", "/api/session", "/assets/none.js"] {
         let request = Request::get(path).body(Body::empty()).unwrap();
@@ -216,14 +217,14 @@ async fn nothing_of_another_origin_is_run() {
 }
 
 #[tokio::test]
-async fn the_page_that_did_it_is_left_out_and_the_users_other_pages_are_not() {
+async fn events_exclude_the_sending_page_but_not_the_users_other_pages() {
     let app = TestApp::start().await;
     let mut ana = app.user("ana").await;
     let message = |n: u32| json!({ "id": Uuid::from_u128(n.into()), "body": "Oi" });
     for (socket, n) in [(Some("12.34"), 1), (None, 2)] {
         ana.socket = socket;
         ana.post("/api/conversations/2/messages", message(n)).await;
-        // Somebody else's, so that there is something to be read.
+        // A message from another user, so that there is something to read.
         app.user("bruno").await.post("/api/conversations/2/messages", message(n + 10)).await;
         ana.post("/api/conversations/2/read", json!({ "seq": n * 2 })).await;
         ana.post("/api/notifications/read", json!({ "ids": null })).await;
@@ -244,9 +245,9 @@ async fn the_page_that_did_it_is_left_out_and_the_users_other_pages_are_not() {
     }
 }
 
-/// Requests by which a browser decides what it keeps, and how much it has to fetch.
+/// Caching and compression.
 #[tokio::test]
-async fn what_is_built_is_kept_and_compressed_and_what_is_a_users_is_not_kept() {
+async fn built_files_are_cached_and_compressed_and_user_data_is_not_cached() {
     let app = TestApp::start().await;
     app.build("index.html", "<!doctype html>");
     app.build("assets/index-1234.js", &"export const a = 1;".repeat(100));
@@ -269,7 +270,7 @@ async fn what_is_built_is_kept_and_compressed_and_what_is_a_users_is_not_kept() 
     assert_eq!(header(&page, header::CACHE_CONTROL).unwrap(), "no-cache");
     let session = ask("/api/session").await;
     assert_eq!(header(&session, header::CACHE_CONTROL).unwrap(), "no-store");
-    // An address of a build that is gone: neither kept, nor the page in the place of a script.
+    // A file of an old build: not cached, and not the page in place of a script.
     let gone = ask("/assets/index-0000.js").await;
     assert_eq!(gone.status(), StatusCode::NOT_FOUND);
     assert_eq!(header(&gone, header::CACHE_CONTROL).unwrap(), "no-cache");

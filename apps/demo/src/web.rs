@@ -1,4 +1,4 @@
-//! All routes together, and what is around them.
+//! The router: all routes and their middleware.
 
 use anyhow::Result;
 use axum::Router;
@@ -12,13 +12,14 @@ use tower_http::compression::CompressionLayer;
 use tower_http::services::{ServeDir, ServeFile};
 use tower_http::trace::TraceLayer;
 
-use crate::refusal::Refusal;
-use crate::{App, chat, dashboard, editor, notifications, session};
+use crate::app::App;
+use crate::error::ApiError;
+use crate::{chat, dashboard, editor, notifications, session};
 
 const MAX_BODY: usize = 512 * 1024;
 
 pub(crate) fn router(app: App) -> Result<Router> {
-    // Who may hear what, feature by feature.
+    // Channel authorization, feature by feature.
     let channels = Channels::new();
     let channels = chat::channels(channels);
     let channels = notifications::channels(channels);
@@ -32,25 +33,26 @@ pub(crate) fn router(app: App) -> Result<Router> {
         .merge(dashboard::routes())
         .merge(editor::routes())
         .merge(channels.routes_by_extractor(app.clarim.clone())?)
-        .route("/api/{*rest}", any(async || Refusal::NotFound))
+        .route("/api/{*rest}", any(async || ApiError::NotFound))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn(session::protect))
         .layer(session::layer(app.db.clone(), app.settings.url.starts_with("https:")));
     let policy = policy(&app)?;
     Ok(Router::new()
         .merge(api)
-        // What is not there is of a build that is gone. In its place no page may be kept for a year.
+        // A missing asset belongs to an old build. It is a 404 and not the fallback page, which browsers
+        // would cache for a year.
         .nest_service("/assets", ServeDir::new(app.settings.web_root.join("assets")))
         .fallback_service(pages(&app))
         .layer(CompressionLayer::new())
         .layer(from_fn_with_state(policy, headers))
         .layer(TraceLayer::new_for_http())
-        // The embedded server's own routes: browsers' connections, and signed requests of other backends.
+        // The embedded server's own routes: WebSocket connections, and signed requests of other backends.
         .merge(app.clarim.routes())
         .with_state(app))
 }
 
-/// The built pages. What is no file is an address of the page's own router.
+/// The built pages. Other paths return index.html, whose router handles them.
 fn pages(app: &App) -> ServeDir<ServeFile> {
     let root = &app.settings.web_root;
     ServeDir::new(root).fallback(ServeFile::new(root.join("index.html")))
@@ -67,9 +69,10 @@ fn policy(app: &App) -> Result<HeaderValue> {
 }
 
 async fn headers(State(policy): State<HeaderValue>, request: Request, next: Next) -> Response {
-    // Names of built files change with what is in them.
+    // The names of built files contain a hash of their content.
     let path = request.uri().path();
-    let (is_built, is_of_a_user) = (path.starts_with("/assets/"), path.starts_with("/api/"));
+    let is_built = path.starts_with("/assets/");
+    let is_of_a_user = path.starts_with("/api/");
     let mut response = next.run(request).await;
     let cache = match response.status().is_success() {
         true if is_built => "public, max-age=31536000, immutable",

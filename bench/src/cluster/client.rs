@@ -1,4 +1,4 @@
-//! A client of a node.
+//! A client of one node.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio_websockets::{ClientBuilder, MaybeTlsStream, Message, WebSocketStream};
 
 use super::node::key;
 
-/// What takes longer has been lost.
+/// Timeout for a message.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Client {
@@ -26,12 +26,14 @@ impl Client {
         let (ws, _) = ClientBuilder::new().uri(&url)?.connect().await?;
         let mut client = Self { ws, id: String::new() };
         let greeting = client.receive().await?;
-        let data: Value = serde_json::from_str(greeting["data"].as_str().context("a greeting")?)?;
-        client.id = data["socket_id"].as_str().context("a socket id")?.to_owned();
+        let data: Value = serde_json::from_str(
+            greeting["data"].as_str().context("invalid connection_established")?,
+        )?;
+        client.id = data["socket_id"].as_str().context("no socket ID")?.to_owned();
         Ok(client)
     }
 
-    /// Subscribes, as member number `member`. Who is there.
+    /// Subscribes, as this member on a presence channel, and returns the members.
     pub(crate) async fn subscribe(
         &mut self,
         channel: &str,
@@ -44,26 +46,28 @@ impl Client {
         self.ws.send(Message::text(message)).await?;
         let answer = self.receive().await?;
         if answer["event"] != "pusher_internal:subscription_succeeded" {
-            bail!("not subscribed: {answer}");
+            bail!("the subscription failed: {answer}");
         }
-        let data: Value = serde_json::from_str(answer["data"].as_str().context("data")?)?;
+        let data: Value =
+            serde_json::from_str(answer["data"].as_str().context("message without data")?)?;
         let ids = data["presence"]["ids"].as_array().cloned().unwrap_or_default();
         Ok(ids.iter().filter_map(|id| id.as_str().map(str::to_owned)).collect())
     }
 
-    /// The next event.
+    /// Waits for the next event.
     pub(crate) async fn event(&mut self) -> Result<()> {
         self.next().await.map(|_| ())
     }
 
-    /// The next member who is said to have come.
+    /// The user of the next `member_added`.
     pub(crate) async fn member_added(&mut self) -> Result<String> {
         let message = self.receive().await?;
-        let data: Value = serde_json::from_str(message["data"].as_str().context("data")?)?;
-        Ok(data["user_id"].as_str().context("a member")?.to_owned())
+        let data: Value =
+            serde_json::from_str(message["data"].as_str().context("message without data")?)?;
+        Ok(data["user_id"].as_str().context("member event without a user")?.to_owned())
     }
 
-    /// Events up to the one whose data is `last`.
+    /// Number of events before the one whose data is `last`.
     pub(crate) async fn count(&mut self, last: &str) -> Result<usize> {
         let end = format!("\"data\":\"{last}\"");
         let mut count = 0;
@@ -78,7 +82,9 @@ impl Client {
     }
 
     async fn next(&mut self) -> Result<String> {
-        let message = timeout(PATIENCE, self.ws.next()).await?.context("the end")??;
-        Ok(message.as_text().context("no text")?.to_owned())
+        let message = timeout(PATIENCE, self.ws.next())
+            .await?
+            .context("the node closed the connection")??;
+        Ok(message.as_text().context("not a text frame")?.to_owned())
     }
 }

@@ -1,5 +1,4 @@
-//! Three nodes on this machine, over Redis and over NATS: what goes from one to another, how fast, and what
-//! it costs whom.
+//! A cluster of three nodes on this machine, over Redis and over NATS: latency, throughput and CPU.
 
 mod client;
 mod node;
@@ -19,24 +18,24 @@ use node::{Node, Publisher};
 /// Measures a cluster of three nodes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// The server's program.
+    /// Path to the server's program.
     #[arg(long, default_value = "target/release/clarim")]
     binary: PathBuf,
-    /// Seconds for each load.
+    /// Seconds of each load.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// Members who join one presence channel at once.
+    /// Number of members that join one presence channel at once.
     #[arg(long, default_value_t = 1000)]
     members: usize,
 }
 
-/// Subscribers on each of the nodes where deliveries are counted.
+/// Number of subscribers on each node when throughput is measured.
 const SUBSCRIBERS: usize = 100;
 
-/// Requests under way while throughput is measured.
+/// Requests in flight when throughput is measured.
 const AT_ONCE: usize = 32;
 
-/// Of an event: about a hundred bytes in all.
+/// An event's data, for a message of about a hundred bytes.
 const DATA: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -78,7 +77,7 @@ async fn measure(bus: &str, url: &str, server: &Program, options: &Options) -> R
     for (who, cost) in who.into_iter().zip(load.cost) {
         row(&format!("CPU per event there, {who}"), format!("{cost:.1} µs"));
     }
-    // The last, for a node listens for some seconds more than its clients.
+    // Measured last, because a node stays subscribed for some seconds longer than its clients.
     bus_cost(3, &throughput(&nodes, 3, server, time).await?);
     for at_once in [1, AT_ONCE] {
         let cost = publish_to_nobody(&nodes[0], at_once, time).await?;
@@ -92,7 +91,7 @@ async fn measure(bus: &str, url: &str, server: &Program, options: &Options) -> R
     Ok(())
 }
 
-/// From before the request to after the read, at a steady rate.
+/// Time from before the request until the event is read, at a steady rate.
 async fn latency(from: &Node, to: &Node, time: Duration) -> Result<Histogram<u64>> {
     let mut client = Client::connect(to.port).await?;
     client.subscribe("latency", None).await?;
@@ -113,11 +112,12 @@ async fn latency(from: &Node, to: &Node, time: Duration) -> Result<Histogram<u64
 struct Load {
     deliveries: f64,
     events: f64,
-    /// Microseconds for each event: of each node, and of the bus.
+    /// CPU microseconds per event, of each node and of the bus.
     cost: [f64; 4],
 }
 
-/// As many events as the first node takes, to subscribers on the first `on` nodes. All must come.
+/// Publishes to the first node as fast as possible, with subscribers on the first `on` nodes. All events must
+/// arrive.
 async fn throughput(nodes: &[Node; 3], on: usize, bus: &Program, time: Duration) -> Result<Load> {
     let mut readers = JoinSet::new();
     for n in 0..on * SUBSCRIBERS {
@@ -140,11 +140,14 @@ async fn throughput(nodes: &[Node; 3], on: usize, bus: &Program, time: Duration)
         *cost = (node::cpu(*id)? - before).as_secs_f64() * 1e6 / f64::from(sent);
     }
     let expected = sent as usize * on * SUBSCRIBERS;
-    ensure!(read == expected, "{read} deliveries of {expected}: events were lost, or came twice");
+    ensure!(
+        read == expected,
+        "{read} deliveries instead of {expected}: events were lost or duplicated"
+    );
     Ok(Load { deliveries: read as f64 / took, events: f64::from(sent) / took, cost })
 }
 
-/// What a publish costs that goes to the bus and to no client.
+/// CPU microseconds of a publish without subscribers, which goes only to the bus.
 async fn publish_to_nobody(node: &Node, at_once: usize, time: Duration) -> Result<f64> {
     let before = node::cpu(node.program.id())?;
     let sent = publish_for(node, "nobody", at_once, time).await?;
@@ -152,7 +155,7 @@ async fn publish_to_nobody(node: &Node, at_once: usize, time: Duration) -> Resul
     Ok(cost.as_secs_f64() * 1e6 / f64::from(sent))
 }
 
-/// Publishes as much as goes, with so many requests under way. How many events that was.
+/// Publishes as fast as possible with `at_once` requests in flight, and returns the number of events.
 async fn publish_for(
     node: &Node,
     channel: &'static str,
@@ -179,7 +182,7 @@ async fn publish_for(
     Ok(sent)
 }
 
-/// Many join one presence channel at once, on all nodes. Until each of them knows all.
+/// Time until members that join one presence channel at once, on all nodes, have the full member list.
 async fn storm(nodes: &[Node; 3], members: usize) -> Result<Duration> {
     let mut clients = Vec::new();
     for n in 0..members {
@@ -201,6 +204,6 @@ async fn storm(nodes: &[Node; 3], members: usize) -> Result<Duration> {
         lists.push(done??);
     }
     let took = begun.elapsed();
-    ensure!(lists.windows(2).all(|pair| pair[0].1 == pair[1].1), "the lists differ");
+    ensure!(lists.windows(2).all(|pair| pair[0].1 == pair[1].1), "the member lists differ");
     Ok(took)
 }

@@ -1,4 +1,4 @@
-//! A node, and a backend's connection to it.
+//! A node, and a publisher's connection to it.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -23,8 +23,8 @@ impl Node {
     pub(crate) fn start(binary: &Path, bus: &str) -> Self {
         let port = free_port();
         let binary = binary.to_string_lossy().into_owned();
-        let (bus, state) =
-            (format!("CLARIM_SCALING_URL={bus}"), format!("CLARIM_STATE_DIR=target/bench-{port}"));
+        let bus = format!("CLARIM_SCALING_URL={bus}");
+        let state = format!("CLARIM_STATE_DIR=target/bench-{port}");
         let listen = format!("CLARIM_SERVER_PORT={port}");
         let arguments = [
             "CLARIM_APP_ID=1",
@@ -43,7 +43,7 @@ impl Node {
         Self { program: Program::start("env", &arguments, port), port }
     }
 
-    /// Waits until it is on the bus.
+    /// Waits until it is connected to the bus.
     pub(crate) async fn is_ready(&self) -> Result<()> {
         for _ in 0..200 {
             let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
@@ -53,17 +53,17 @@ impl Node {
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await?;
             if answer.starts_with("HTTP/1.1 200") {
-                // The others need a moment to hear of it.
+                // The other nodes need a moment to discover it.
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        bail!("the node on port {} has no bus", self.port)
+        bail!("the node on port {} is not connected to the bus after 10 s", self.port)
     }
 }
 
-/// A backend's connection, with one request under way.
+/// A publisher's connection, with one request in flight.
 pub(crate) struct Publisher {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -76,7 +76,7 @@ impl Publisher {
         Ok(Self { stream, buffer: vec![0; 4096] })
     }
 
-    /// Publishes an event, and waits for the answer, which must be 200.
+    /// Publishes an event, and waits for the response, which must be 200.
     pub(crate) async fn publish(&mut self, channel: &str, data: &str) -> Result<()> {
         let body = format!(r#"{{"name":"e","channel":"{channel}","data":"{data}"}}"#);
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
@@ -88,10 +88,14 @@ impl Publisher {
         );
         self.stream.write_all(request.as_bytes()).await?;
         let mut read = 0;
-        // The answer's body is `{}`.
+        // The response's body is `{}`.
         while !self.buffer.get(..read).is_some_and(|answer| answer.ends_with(b"{}")) {
-            match self.stream.read(self.buffer.get_mut(read..).context("a long answer")?).await? {
-                0 => bail!("the node has hung up"),
+            match self
+                .stream
+                .read(self.buffer.get_mut(read..).context("response longer than 4096 bytes")?)
+                .await?
+            {
+                0 => bail!("the node closed the connection"),
                 more => read += more,
             }
         }
@@ -105,7 +109,7 @@ impl Publisher {
     }
 }
 
-/// CPU time that a process has used.
+/// CPU time of a process.
 pub(crate) fn cpu(process: u32) -> Result<Duration> {
     let mut nanoseconds = 0;
     for thread in std::fs::read_dir(format!("/proc/{process}/task"))? {

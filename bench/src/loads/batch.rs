@@ -1,4 +1,4 @@
-//! Batches of events to a channel that nobody has.
+//! Batches of events to a channel without subscribers.
 
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -8,24 +8,24 @@ use crate::servers::server::Server;
 use crate::simulation::engine::Simulation;
 use crate::wire::event_loop::CHANNEL;
 
-/// The load.
+/// Options of the load.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Batch {
     #[arg(long, default_value_t = 20_000)]
     pub(crate) requests: u64,
-    /// Events of one request. Pusher allows ten.
+    /// Events per request. Pusher allows ten.
     #[arg(long, default_value_t = 10)]
     pub(crate) events: u64,
-    /// Keep-alive connections, each with one request at a time.
+    /// Number of keep-alive connections, each with one request at a time.
     #[arg(long, default_value_t = 8)]
     pub(crate) connections: usize,
 }
 
 impl Batch {
     pub(super) fn run(&self, server: &Server) -> Result<Report> {
-        ensure!(self.requests > 0, "at least one request is needed");
-        ensure!(self.events > 1, "a batch has two events at least");
-        ensure!(self.connections > 0, "at least one connection must publish");
+        ensure!(self.requests > 0, "--requests must be at least 1");
+        ensure!(self.events > 1, "--events must be at least 2");
+        ensure!(self.connections > 0, "--connections must be at least 1");
         let mut simulation = Simulation::new(&server.target, self.connections, 1, 128)?;
         let start = Start::now(server)?;
         for _ in 0..self.requests {

@@ -1,4 +1,4 @@
-//! Many small channels: each has one subscriber, and each event reaches one.
+//! Many channels with one subscriber each.
 
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -11,33 +11,33 @@ use crate::simulation::schedule::Schedule;
 use crate::wire::deliveries::Verdict;
 use crate::wire::frames::MIN_SIZE;
 
-/// Handshakes, and connections that subscribe, at a time.
+/// Maximum number of handshakes or subscriptions in flight.
 const AT_ONCE: u64 = 100;
 
-/// The load.
+/// Options of the load.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Channels {
     #[arg(long, default_value_t = 100_000)]
     pub(crate) channels: usize,
-    /// Each has its share of the channels.
+    /// Number of connections, each with its share of the channels.
     #[arg(long, default_value_t = 10_000)]
     pub(crate) connections: usize,
     /// Bytes of an event's data.
     #[arg(long, default_value_t = 128)]
     pub(crate) size: usize,
-    /// Open loop: events per second, each to a channel by chance.
+    /// Open loop: events per second, each to a random channel.
     #[arg(long, default_value_t = 2_000)]
     pub(crate) rate: u32,
-    /// Open loop: for how long.
+    /// Open loop: duration in seconds.
     #[arg(long, default_value_t = 10)]
     pub(crate) seconds: u32,
-    /// Publish the next event as soon as one of those on their way has arrived.
+    /// Closed loop: publish the next event as soon as one is delivered.
     #[arg(long)]
     pub(crate) closed: bool,
-    /// Closed loop: events on their way at a time, each published over a connection of its own.
+    /// Closed loop: events in flight, each published over a connection of its own.
     #[arg(long, default_value_t = 8)]
     pub(crate) in_flight: usize,
-    /// Closed loop: events in all.
+    /// Closed loop: total number of events.
     #[arg(long, default_value_t = 200_000)]
     pub(crate) events: u64,
 }
@@ -55,7 +55,7 @@ impl Channels {
         let phase = start.phase(server)?;
         let mut verdict = simulation.verdict()?;
         if self.closed {
-            // Events that overtake each other on different connections have no order to keep.
+            // Events of different publisher connections have no order.
             verdict = Verdict { disordered: 0, ..verdict };
         }
         let mut report = phase.judge(verdict, pace)?;
@@ -71,9 +71,13 @@ impl Channels {
     }
 
     pub(crate) fn connect(&self, target: &Target) -> Result<(Simulation, Vec<ClientId>)> {
-        ensure!(self.channels >= self.connections, "there are fewer channels than connections");
-        ensure!(self.connections > 0 && self.in_flight > 0, "at least one is needed");
-        ensure!(self.size >= MIN_SIZE, "an event needs {MIN_SIZE} bytes at least");
+        ensure!(
+            self.channels >= self.connections,
+            "--channels must not be less than --connections"
+        );
+        ensure!(self.connections > 0, "--connections must be at least 1");
+        ensure!(self.in_flight > 0, "--in-flight must be at least 1");
+        ensure!(self.size >= MIN_SIZE, "--size must be at least {MIN_SIZE}");
         let publishers = if self.closed { self.in_flight } else { 1 };
         let mut simulation = Simulation::new(target, publishers, self.channels, self.size)?;
         let mut clients = Vec::with_capacity(self.connections);
@@ -121,7 +125,7 @@ impl Channels {
     }
 }
 
-/// Of one length, so that the mark stands at one place.
+/// A channel name of fixed length, so that the mark has the same offset in all events.
 fn name(stream: Stream) -> String {
     format!("bench-{stream:08}")
 }

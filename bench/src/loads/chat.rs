@@ -1,4 +1,4 @@
-//! Rooms in which people talk, type, come and go.
+//! Chat rooms with messages, typing notices, joins and leaves.
 
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -10,7 +10,7 @@ use crate::simulation::rooms::Rooms;
 use crate::simulation::schedule::Schedule;
 use crate::wire::frames::MIN_SIZE;
 
-/// The load.
+/// Options of the load.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Chat {
     #[arg(long, default_value_t = 50)]
@@ -18,10 +18,10 @@ pub(crate) struct Chat {
     /// Members of each room.
     #[arg(long, default_value_t = 20)]
     pub(crate) members: usize,
-    /// Messages per second in all rooms together, published over HTTP.
+    /// Messages per second in all rooms together, published over the HTTP API.
     #[arg(long, default_value_t = 100.0)]
     pub(crate) messages: f64,
-    /// Client events per second in all rooms together: somebody types.
+    /// Client events per second in all rooms together, such as typing notices.
     #[arg(long, default_value_t = 200.0)]
     pub(crate) whispers: f64,
     /// Leaves and joins per second in all rooms together.
@@ -37,11 +37,11 @@ pub(crate) struct Chat {
 impl Chat {
     pub(super) fn run(&self, server: &Server) -> Result<Report> {
         let (mut simulation, mut rooms) = self.connect(&server.target)?;
-        let told = simulation.counts.members;
+        let member_events = simulation.counts.members;
         let start = Start::now(server)?;
-        self.go_on(&mut simulation, &mut rooms)?;
+        self.simulate(&mut simulation, &mut rooms)?;
         let phase = start.phase(server)?;
-        let deliveries = simulation.counts.delivered + simulation.counts.members - told;
+        let deliveries = simulation.counts.delivered + simulation.counts.members - member_events;
         let mut report = phase.judge(simulation.verdict()?, Pace::Open)?;
         report.set("CPU, % of a core", phase.share(phase.server.on_core) * 100.0);
         report.set("CPU per delivery, µs", phase.each(deliveries));
@@ -52,15 +52,18 @@ impl Chat {
     }
 
     pub(crate) fn connect(&self, target: &Target) -> Result<(Simulation, Rooms)> {
-        ensure!(self.rooms > 0 && self.members > 1, "rooms with two members at least are needed");
-        ensure!(self.size >= MIN_SIZE, "an event needs {MIN_SIZE} bytes at least");
+        ensure!(
+            self.rooms > 0 && self.members > 1,
+            "--rooms must be at least 1 and --members at least 2"
+        );
+        ensure!(self.size >= MIN_SIZE, "--size must be at least {MIN_SIZE}");
         let mut rooms = Rooms::new(self.rooms, self.members, true);
         let mut simulation = Simulation::new(target, 1, rooms.streams(), self.size)?;
         rooms.fill(&mut simulation)?;
         Ok((simulation, rooms))
     }
 
-    pub(crate) fn go_on(&self, simulation: &mut Simulation, rooms: &mut Rooms) -> Result<()> {
+    pub(crate) fn simulate(&self, simulation: &mut Simulation, rooms: &mut Rooms) -> Result<()> {
         simulation.restart();
         let mut counts = [0; 3];
         for (what, due) in

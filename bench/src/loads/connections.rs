@@ -14,16 +14,16 @@ use crate::wire::websocket::subscribe;
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Idle {
-    /// How many connect. All together may hold as many files as the system allows a process.
+    /// Number of connections, limited by the open files that the system allows a process.
     #[arg(long, default_value_t = 19_000)]
     pub(crate) connections: usize,
     /// Give each connection a channel of its own, instead of one for all.
     #[arg(long)]
     pub(crate) own_channels: bool,
-    /// How long idle CPU is measured.
+    /// Seconds of the measurement of idle CPU.
     #[arg(long, default_value_t = 5)]
     pub(crate) seconds: u64,
-    /// Seconds between their leaving and the last look at memory.
+    /// Seconds from disconnecting to the last measurement of memory.
     #[arg(long, default_value_t = 10)]
     pub(crate) after: u64,
 }
@@ -36,7 +36,7 @@ pub(crate) struct Churn {
 
 impl Idle {
     pub(super) fn run(&self, server: &Server) -> Result<Report> {
-        ensure!(self.connections > 0, "at least one connection is needed");
+        ensure!(self.connections > 0, "--connections must be at least 1");
         let mut poll = Poll::new()?;
         let before = server.memory()?;
         let channel = |n| if self.own_channels { format!("{CHANNEL}-{n}") } else { CHANNEL.into() };
@@ -59,7 +59,7 @@ impl Idle {
     }
 }
 
-/// Answers pings for a while.
+/// Runs the event loop for this time, which answers pings.
 fn listen(poll: &mut Poll, clients: &mut Clients, time: Duration) -> Result<()> {
     let mut events = Events::with_capacity(256);
     let until = Instant::now() + time;
@@ -77,12 +77,12 @@ fn listen(poll: &mut Poll, clients: &mut Clients, time: Duration) -> Result<()> 
 
 impl Churn {
     pub(super) fn run(&self, server: &Server) -> Result<Report> {
-        ensure!(self.count > 0, "at least one cycle is needed");
+        ensure!(self.count > 0, "--count must be at least 1");
         let start = Start::now(server)?;
         for n in 0..self.count {
             drop(subscribe(&server.target, n, CHANNEL)?);
         }
-        // The last ones still have to be noticed.
+        // The server still has to process the last ones.
         std::thread::sleep(Duration::from_millis(200));
         let phase = start.phase(server)?;
         let mut report = Report { marks: phase.disturbances(), ..Report::default() };

@@ -17,21 +17,21 @@ use crate::wire::event_loop::CHANNEL;
 use crate::wire::frames::data;
 use crate::wire::publisher::Publisher;
 
-/// How long nobody may get anything before the rest counts as lost.
+/// Time without any delivery after which the missing ones count as lost.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// The load.
+/// Options of the load.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Crowd {
     #[arg(long, default_value_t = 1_000_000)]
     pub(crate) connections: usize,
-    /// Events to all of them, one after the other.
+    /// Number of events to all connections, one after the other.
     #[arg(long, default_value_t = 3)]
     pub(crate) events: u64,
-    /// How long idle CPU is measured.
+    /// Seconds of the measurement of idle CPU.
     #[arg(long, default_value_t = 10)]
     pub(crate) seconds: u64,
-    /// How long they may take to connect.
+    /// Seconds until all must be connected.
     #[arg(long, default_value_t = 1_800)]
     pub(crate) patience: u64,
 }
@@ -91,7 +91,10 @@ impl Crowd {
                 if delivered > last.0 {
                     last = (delivered, Instant::now());
                 }
-                ensure!(last.1.elapsed() < QUIET, "not a result: {delivered} of {expected} came");
+                ensure!(
+                    last.1.elapsed() < QUIET,
+                    "invalid measurement: {delivered} of {expected} deliveries arrived"
+                );
             }
             times.push(at.elapsed());
         }
@@ -99,12 +102,12 @@ impl Crowd {
     }
 }
 
-/// Bytes at one moment.
+/// Memory in use, in bytes.
 #[derive(Debug, Clone, Copy)]
 struct Memory {
     server: u64,
     client: u64,
-    /// Of the whole machine: what the kernel keeps for the sockets shows only here.
+    /// Available memory of the machine. Only this includes the kernel's memory for sockets.
     free: u64,
 }
 
@@ -114,7 +117,7 @@ impl Memory {
         let free = text
             .lines()
             .find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB"))
-            .context("no MemAvailable")?;
+            .context("/proc/meminfo has no MemAvailable")?;
         let free = free.trim().parse::<u64>()? * 1024;
         Ok(Self { server: server.memory()?, client: memory(std::process::id())?, free })
     }

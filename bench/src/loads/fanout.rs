@@ -9,7 +9,7 @@ use crate::subscribers::fanout::Fanout;
 use crate::wire::deliveries::Verdict;
 use crate::wire::frames::MIN_SIZE;
 
-/// Deliveries of a closed loop, unless it is told a number of events.
+/// Default number of deliveries of a closed loop.
 const DELIVERIES: u64 = 4_000_000;
 
 #[derive(Debug, Clone, Args)]
@@ -22,19 +22,19 @@ pub(crate) struct FanoutLoad {
     /// Open loop: events per second.
     #[arg(long, default_value_t = 10)]
     pub(crate) rate: u32,
-    /// Open loop: for how long.
+    /// Open loop: duration in seconds.
     #[arg(long, default_value_t = 10)]
     pub(crate) seconds: u32,
-    /// Publish the next event as soon as the oldest has reached everybody.
+    /// Closed loop: publish the next event as soon as the oldest is delivered to all.
     #[arg(long)]
     pub(crate) closed: bool,
-    /// Closed loop: events on their way at a time, each published over a connection of its own.
+    /// Closed loop: events in flight, each published over a connection of its own.
     #[arg(long, default_value_t = 8)]
     pub(crate) in_flight: usize,
-    /// Closed loop: events in all; by default as many as make four million deliveries.
+    /// Closed loop: total number of events. Default: as many as make four million deliveries.
     #[arg(long)]
     pub(crate) events: Option<u64>,
-    /// Subscribers offer permessage-deflate; the server must accept it.
+    /// Offer permessage-deflate, which the server must accept.
     #[arg(long)]
     pub(crate) deflate: bool,
 }
@@ -43,7 +43,7 @@ pub(crate) struct FanoutLoad {
 pub(crate) struct Publish {
     #[arg(long, default_value_t = 100_000)]
     pub(crate) requests: u64,
-    /// Keep-alive connections, each with one request at a time.
+    /// Number of keep-alive connections, each with one request at a time.
     #[arg(long, default_value_t = 8)]
     pub(crate) connections: usize,
 }
@@ -67,7 +67,7 @@ impl FanoutLoad {
         let start = Start::now(server)?;
         fanout.closed(events, self.in_flight)?;
         let phase = start.phase(server)?;
-        // Events that overtake each other on different connections have no order to keep.
+        // Events of different publisher connections have no order.
         let verdict = Verdict { disordered: 0, ..fanout.verdict()? };
         let mut report = phase.judge(verdict, Pace::Closed)?;
         report.set("CPU per delivery, µs", phase.each(fanout.delivered));
@@ -77,8 +77,8 @@ impl FanoutLoad {
     }
 
     fn connect(&self, server: &Server, publishers: usize) -> Result<Fanout> {
-        ensure!(self.subscribers > 0, "at least one subscriber is needed");
-        ensure!(self.size >= MIN_SIZE, "an event needs {MIN_SIZE} bytes at least");
+        ensure!(self.subscribers > 0, "--subscribers must be at least 1");
+        ensure!(self.size >= MIN_SIZE, "--size must be at least {MIN_SIZE}");
         let target = Target { deflate: self.deflate, ..server.target.clone() };
         Fanout::connect(&target, self.subscribers, publishers, self.size)
     }
@@ -86,7 +86,7 @@ impl FanoutLoad {
 
 impl Publish {
     pub(super) fn run(&self, server: &Server) -> Result<Report> {
-        ensure!(self.requests > 0, "at least one request is needed");
+        ensure!(self.requests > 0, "--requests must be at least 1");
         let mut fanout = Fanout::connect(&server.target, 0, self.connections, 128)?;
         let start = Start::now(server)?;
         fanout.closed(self.requests, self.connections)?;

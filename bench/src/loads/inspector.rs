@@ -1,4 +1,4 @@
-//! What it costs the server that people look at its inspector, while many are connected.
+//! The cost of open inspector pages for a server with many connections.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -14,13 +14,13 @@ use crate::servers::server::{Server, Target};
 use crate::subscribers::crowd::{Crowd, gather};
 use crate::wire::publisher::answer;
 
-/// Whoever asks the inspector needs one: `CLARIM_INSPECTOR_TOKEN`.
+/// The value of `CLARIM_INSPECTOR_TOKEN`.
 const TOKEN: &str = "bench-inspector-token";
 
-/// As often as the page asks.
+/// The page's polling interval.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// What Chromium adds to each of the page's requests.
+/// The headers that Chromium adds to each request of the page.
 const HEADERS: &str = "Connection: keep-alive\r\nPragma: no-cache\r\nCache-Control: no-cache\r\n\
     sec-ch-ua-platform: \"Linux\"\r\n\
     User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36\r\n\
@@ -29,7 +29,7 @@ const HEADERS: &str = "Connection: keep-alive\r\nPragma: no-cache\r\nCache-Contr
     Sec-Fetch-Dest: empty\r\nReferer: http://127.0.0.1/inspector\r\n\
     Accept-Encoding: gzip, deflate, br, zstd\r\n";
 
-/// The load.
+/// Options of the load.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Watched {
     #[arg(long, default_value_t = 50_000)]
@@ -37,29 +37,29 @@ pub(crate) struct Watched {
     /// Give each connection a channel of its own, instead of one for all.
     #[arg(long)]
     pub(crate) own_channels: bool,
-    /// How long each view is looked at. A minute has a ping of each connection.
+    /// Seconds that each view is open. A minute includes one ping of each connection.
     #[arg(long, default_value_t = 60)]
     pub(crate) seconds: u64,
-    /// How often all views take their turn.
+    /// Number of rounds through all views.
     #[arg(long, default_value_t = 3)]
     pub(crate) rounds: usize,
-    /// How long they may take to connect.
+    /// Seconds until all must be connected.
     #[arg(long, default_value_t = 600)]
     pub(crate) patience: u64,
 }
 
-/// What is looked at.
+/// A view of the inspector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum View {
     Nothing,
     Overview,
-    /// What has come is asked for with what is counted.
+    /// Polls the events in addition to the overview.
     Events,
-    /// The next hundred each second, as fast as somebody presses "more".
+    /// Loads the next hundred connections each second, as fast as a user presses "more".
     Connections,
-    /// The list anew each second; the page itself asks only when it is told to.
+    /// Loads the list of channels each second. The page itself loads it only on demand.
     Channels,
-    /// By fifty people.
+    /// The overview, by fifty users.
     Crowded,
 }
 
@@ -95,10 +95,10 @@ impl View {
 
 impl Watched {
     pub(super) fn run(&self, server: &Server) -> Result<Report> {
-        ensure!(self.rounds > 0 && self.seconds > 0, "at least one round of one second is needed");
+        ensure!(self.rounds > 0 && self.seconds > 0, "--rounds and --seconds must be at least 1");
         gather(&server.target, self.connections, self.own_channels, |crowd| {
             crowd.wait_until_connected(self.connections, Duration::from_secs(self.patience))?;
-            // What connecting leaves to be done is over.
+            // Lets the server finish its work for the new connections.
             std::thread::sleep(Duration::from_secs(2));
             self.measure(server, crowd)
         })
@@ -127,7 +127,7 @@ impl Watched {
             report.set(&format!("{}, CPU, % of a core", view.name()), median);
             report.set(&format!("{}, lowest", view.name()), shares[0]);
             report.set(&format!("{}, highest", view.name()), shares[shares.len() - 1]);
-            // It is the first of all views.
+            // The baseline comes first.
             if view == View::Nothing {
                 nobody = median;
             } else {
@@ -137,7 +137,7 @@ impl Watched {
         Ok(report)
     }
 
-    /// Asks as so many pages do, each at a moment of its own within a second.
+    /// Polls like the view's pages do, spread over each second.
     fn look(&self, view: View, target: &Target) -> Result<()> {
         let begun = Instant::now();
         let count = view.pages();
@@ -157,13 +157,13 @@ fn wait_until(due: Instant) {
     std::thread::sleep(due.saturating_duration_since(Instant::now()));
 }
 
-/// One page that is open.
+/// An open page.
 struct Page {
     stream: TcpStream,
     buffer: Vec<u8>,
-    /// After what the next events are.
+    /// Position of the last event that was loaded.
     events: Option<u64>,
-    /// After what the next connections are.
+    /// Position of the last connection that was loaded.
     connections: Option<String>,
 }
 
@@ -175,11 +175,11 @@ impl Page {
         Ok(Self { stream, buffer: Vec::new(), events: None, connections: None })
     }
 
-    /// One tick of the page's clock, and what its reader does.
+    /// One poll of the page.
     fn ask(&mut self, view: View, target: &Target) -> Result<()> {
         let overview = self.get("overview")?;
         let found = overview["apps"].as_array().is_some_and(|apps| !apps.is_empty());
-        ensure!(found, "not a result: this is no inspector: {overview}");
+        ensure!(found, "invalid measurement: the server has no inspector: {overview}");
         match view {
             View::Nothing | View::Overview | View::Crowded => {}
             View::Events => {
@@ -200,14 +200,17 @@ impl Page {
     }
 
     fn get(&mut self, path: &str) -> Result<Value> {
-        let read = self.read(path).with_context(|| format!("no answer to {path}"));
+        let read = self.read(path).with_context(|| format!("no response to {path}"));
         let length = read?;
         let whole = &self.buffer[..length];
-        let head = whole.windows(4).position(|part| part == b"\r\n\r\n").context("no head")?;
+        let head = whole
+            .windows(4)
+            .position(|part| part == b"\r\n\r\n")
+            .context("response without headers")?;
         Ok(serde_json::from_slice(&whole[head + 4..])?)
     }
 
-    /// Asks, and reads the answer into the buffer. Its length.
+    /// Sends a request, reads the response into the buffer, and returns its length.
     fn read(&mut self, path: &str) -> Result<usize> {
         let request = format!(
             "GET /inspector/api/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nauthorization: Bearer {TOKEN}\r\n{HEADERS}\r\n"
@@ -217,7 +220,7 @@ impl Page {
         loop {
             let mut part = [0; 64 << 10];
             let n = self.stream.read(&mut part)?;
-            ensure!(n > 0, "the server has ended it");
+            ensure!(n > 0, "the server closed the connection");
             self.buffer.extend_from_slice(&part[..n]);
             if let Some(length) = answer(&self.buffer)? {
                 return Ok(length);

@@ -1,4 +1,4 @@
-//! The loads: what is done to a server, and what is measured meanwhile.
+//! The loads, and what is measured of each.
 
 pub(crate) mod batch;
 pub(crate) mod channels;
@@ -29,39 +29,39 @@ use slow::Slow;
 use tail::Tail;
 use whispers::Whispers;
 
-/// One load.
+/// A load.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Load {
-    /// Connections that are subscribed and do nothing: memory for each, and idle CPU.
+    /// Idle connections: memory per connection, and idle CPU.
     Idle(Idle),
-    /// Events to all subscribers of one channel: by the clock, or with --closed as fast as they go.
+    /// Events to all subscribers of one channel: at a fixed rate, or with --closed as fast as possible.
     Fanout(FanoutLoad),
     /// Events to a channel without subscribers: the HTTP API alone.
     Publish(Publish),
-    /// Connect, subscribe, close, one after the other.
+    /// Clients that connect, subscribe and close, one after the other.
     Churn(Churn),
-    /// More connections than a process may hold files, and one event to all of them.
+    /// More connections than a process may have open files, and events to all of them.
     Crowd(Crowd),
     /// Batches of events to a channel without subscribers.
     Batch(Batch),
-    /// Many channels with one subscriber each: by the clock, or with --closed as fast as they go.
+    /// Many channels with one subscriber each: at a fixed rate, or with --closed as fast as possible.
     Channels(Channels),
-    /// Everybody joins one presence channel, leaves and comes back, as fast as they can.
+    /// All clients join one presence channel, leave and reconnect at once.
     Presence(Presence),
-    /// Client events of everybody in one private channel.
+    /// Client events from all clients of one private channel.
     Whispers(Whispers),
-    /// Events to subscribers of whom some do not read.
+    /// Events to subscribers, some of which do not read.
     Slow(Slow),
     /// Rooms with messages, client events, joins and leaves.
     Chat(Chat),
-    /// How late the latest deliveries are, in quiet and while much else goes on.
+    /// Tail latency, without and with other load on the server.
     Tail(Tail),
-    /// What it costs that people look at the inspector while many are connected.
+    /// The cost of open inspector pages for a server with many connections.
     Watched(Watched),
 }
 
 impl Load {
-    /// What it is called in tables.
+    /// Its name in tables.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Idle(Idle { connections, own_channels: true, .. }) => {
@@ -103,7 +103,7 @@ impl Load {
         }
     }
 
-    /// Its command: what is one line of a plot.
+    /// Its command, which plots group by.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Idle(_) => "idle",
@@ -123,7 +123,7 @@ impl Load {
         }
     }
 
-    /// How many hear an event, where that is what a plot goes by.
+    /// Its number of subscribers, if plots show the load by it.
     pub(crate) fn scale(&self) -> Option<usize> {
         match self {
             Self::Fanout(load) => Some(load.subscribers),
@@ -131,7 +131,7 @@ impl Load {
         }
     }
 
-    /// Whether the floor can do it: it knows no members, and has no inspector.
+    /// Whether the floor server supports it. It has no presence channels and no inspector.
     pub(crate) fn has_floor(&self) -> bool {
         !matches!(self, Self::Presence(_) | Self::Chat(_) | Self::Tail(_) | Self::Watched(_))
     }

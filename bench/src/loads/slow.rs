@@ -1,4 +1,4 @@
-//! Some subscribers stop reading. The others must not notice.
+//! Slow consumers: some subscribers stop reading, which must not affect the others.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,15 +13,15 @@ use crate::simulation::schedule::Schedule;
 use crate::wire::event_loop::CHANNEL;
 use crate::wire::frames::MIN_SIZE;
 
-/// What the kernel keeps for one that does not read: little, so that the server notices soon.
+/// Receive buffer of a slow consumer, in bytes. It is small, so that the server's send queue grows soon.
 pub(super) const RECEIVE_BUFFER: usize = 4_096;
 
-/// The load.
+/// Options of the load.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Slow {
     #[arg(long, default_value_t = 1_000)]
     pub(crate) subscribers: usize,
-    /// How many of a hundred stop reading.
+    /// Percentage of subscribers that stop reading.
     #[arg(long, default_value_t = 1.0)]
     pub(crate) percent: f64,
     /// Bytes of an event's data.
@@ -55,11 +55,14 @@ impl Slow {
         Ok(report)
     }
 
-    /// The slow ones stand among the others, and read until all are in.
+    /// Connects all subscribers. The slow ones are spread evenly, and read until all are subscribed.
     pub(crate) fn connect(&self, target: &Target) -> Result<(Simulation, Vec<ClientId>)> {
-        ensure!(self.subscribers > 0, "at least one subscriber is needed");
-        ensure!((0.0..100.0).contains(&self.percent), "some must go on reading");
-        ensure!(self.size >= MIN_SIZE, "an event needs {MIN_SIZE} bytes at least");
+        ensure!(self.subscribers > 0, "--subscribers must be at least 1");
+        ensure!(
+            (0.0..100.0).contains(&self.percent),
+            "--percent must be at least 0 and less than 100"
+        );
+        ensure!(self.size >= MIN_SIZE, "--size must be at least {MIN_SIZE}");
         let mut simulation = Simulation::new(target, 1, 1, self.size)?;
         let mut slow = Vec::new();
         for n in 0..self.subscribers {
@@ -76,7 +79,7 @@ impl Slow {
         Ok((simulation, slow))
     }
 
-    /// Publishes by the clock, and calls `each_second`.
+    /// Publishes at the rate, and calls `each_second`.
     pub(crate) fn publish(
         &self,
         simulation: &mut Simulation,
@@ -97,13 +100,13 @@ impl Slow {
     }
 }
 
-/// Whether subscriber `n` is one of those, evenly spread.
+/// Whether subscriber `n` is a slow one; they are spread evenly.
 pub(super) fn is_slow(n: usize, percent: f64) -> bool {
     let before = |n: usize| (n as f64 * percent / 100.0).floor();
     before(n + 1) > before(n)
 }
 
-/// What became of those that did not read.
+/// What became of the slow subscribers, with their number.
 pub(crate) fn fates(
     simulation: &mut Simulation,
     slow: &[ClientId],

@@ -1,4 +1,4 @@
-//! How late the latest are, first in quiet, and then while much else goes on.
+//! Tail latency, first without and then with other load on the server.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -19,7 +19,7 @@ use crate::wire::event_loop::CHANNEL;
 use crate::wire::frames::MIN_SIZE;
 use crate::wire::publisher::answer;
 
-/// The load.
+/// Options of the load.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Tail {
     #[arg(long, default_value_t = 1_000)]
@@ -30,27 +30,27 @@ pub(crate) struct Tail {
     /// Bytes of an event's data.
     #[arg(long, default_value_t = 1_024)]
     pub(crate) size: usize,
-    /// How long it is quiet, and then as long not.
+    /// Seconds without disturbances, and then with them.
     #[arg(long, default_value_t = 30)]
     pub(crate) seconds: u32,
-    /// Disturbance: how many of a hundred subscribers stop reading.
+    /// Disturbance: percentage of subscribers that stop reading.
     #[arg(long, default_value_t = 1.0)]
     pub(crate) stalled: f64,
-    /// Disturbance: connections per second that come, subscribe and go.
+    /// Disturbance: clients per second that connect, subscribe and leave.
     #[arg(long, default_value_t = 200.0)]
     pub(crate) connections: f64,
     /// Disturbance: members of a presence channel.
     #[arg(long, default_value_t = 1_000)]
     pub(crate) members: usize,
-    /// Disturbance: leaves and joins of that channel per second.
+    /// Disturbance: leaves and joins per second on that channel.
     #[arg(long, default_value_t = 10.0)]
     pub(crate) changes: f64,
 }
 
-/// Whoever asks for metrics needs one; see `bench/peers.toml`.
+/// The bearer token for metrics, as in `bench/peers.toml`.
 const METRICS_TOKEN: &str = "bench-metrics-token";
 
-/// Milliseconds.
+/// Latencies in milliseconds.
 #[derive(Debug)]
 pub(crate) struct Times {
     p99: f64,
@@ -65,7 +65,7 @@ impl Tail {
         rooms.fill(&mut simulation)?;
         let begin = Start::now(server)?;
         let quiet = self.quiet(&mut simulation)?;
-        // Before some stall, of whom no account is taken then.
+        // Checked now, because the deliveries to stalled clients are not checked later.
         begin.phase(server)?.judge(simulation.verdict()?, Pace::Open)?;
         let start = Start::now(server)?;
         let disturbed = self.disturbed(&mut simulation, &slow, &mut rooms, &server.target)?;
@@ -78,7 +78,7 @@ impl Tail {
             report.set(&format!("{name}, late at most, ms"), times.late);
             if times.late > times.p999 / 2.0 {
                 report.marks.push(format!(
-                    "the load generator was itself up to {:.1} ms late ({name})",
+                    "the load generator itself was up to {:.1} ms late ({name})",
                     times.late
                 ));
             }
@@ -88,8 +88,9 @@ impl Tail {
     }
 
     pub(crate) fn connect(&self, target: &Target) -> Result<(Simulation, Vec<ClientId>)> {
-        ensure!(self.subscribers > 0 && self.members > 0, "at least one is needed");
-        ensure!(self.size >= MIN_SIZE, "an event needs {MIN_SIZE} bytes at least");
+        ensure!(self.subscribers > 0, "--subscribers must be at least 1");
+        ensure!(self.members > 0, "--members must be at least 1");
+        ensure!(self.size >= MIN_SIZE, "--size must be at least {MIN_SIZE}");
         let mut simulation = Simulation::new(target, 1, 1, self.size)?;
         let mut slow = Vec::new();
         for n in 0..self.subscribers {
@@ -169,10 +170,11 @@ impl Times {
     }
 }
 
-/// Fetches the metrics twice a second until it is over.
+/// Fetches the metrics twice a second until the measurement is over.
 fn scrape(target: &Target, is_over: &Receiver<()>) -> Result<()> {
     while is_over.recv_timeout(Duration::from_millis(500)) == Err(RecvTimeoutError::Timeout) {
-        let (port, path) = (target.port, &target.scrape);
+        let port = target.port;
+        let path = &target.scrape;
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         write!(
@@ -181,14 +183,17 @@ fn scrape(target: &Target, is_over: &Receiver<()>) -> Result<()> {
         )?;
         let mut answer = Vec::new();
         read_answer(&mut stream, &mut answer)
-            .with_context(|| format!("no answer to GET {path}"))?;
+            .with_context(|| format!("no response to GET {path}"))?;
         let head = String::from_utf8_lossy(&answer[..answer.len().min(40)]).into_owned();
-        ensure!(head.starts_with("HTTP/1.1 200"), "not a result: GET {path} was answered {head}");
+        ensure!(
+            head.starts_with("HTTP/1.1 200"),
+            "invalid measurement: GET {path} returned {head}"
+        );
     }
     Ok(())
 }
 
-/// Until it is whole, or the server ends it.
+/// Reads a response until it is complete or the connection ends.
 fn read_answer(stream: &mut TcpStream, to: &mut Vec<u8>) -> Result<()> {
     let mut buffer = [0; 4096];
     loop {

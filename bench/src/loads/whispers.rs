@@ -1,4 +1,4 @@
-//! Client events: everybody in one channel talks to everybody else.
+//! Client events from each client of a channel to all others.
 
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -12,12 +12,12 @@ use crate::wire::frames::MIN_SIZE;
 
 const CHANNEL: &str = "private-bench";
 
-/// The load.
+/// Options of the load.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Whispers {
     #[arg(long, default_value_t = 100)]
     pub(crate) clients: usize,
-    /// Client events per second of each. Servers may allow ten.
+    /// Client events per second of each client. Servers may limit it to ten.
     #[arg(long, default_value_t = 8.0)]
     pub(crate) rate: f64,
     /// Bytes of an event's data.
@@ -40,8 +40,8 @@ impl Whispers {
     }
 
     pub(crate) fn connect(&self, target: &Target) -> Result<(Simulation, Vec<ClientId>)> {
-        ensure!(self.clients > 1, "at least two clients are needed");
-        ensure!(self.size >= MIN_SIZE, "an event needs {MIN_SIZE} bytes at least");
+        ensure!(self.clients > 1, "--clients must be at least 2");
+        ensure!(self.size >= MIN_SIZE, "--size must be at least {MIN_SIZE}");
         let mut simulation = Simulation::new(target, 0, self.clients, self.size)?;
         let mut clients = Vec::with_capacity(self.clients);
         let count = Stream::try_from(self.clients)?;

@@ -1,4 +1,4 @@
-//! Where, when, of what and how all this was measured.
+//! The machine, the versions and the command of a measurement.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::servers::peers::Peer;
 
-/// What a reader needs to judge the figures, and to take them again.
+/// Context for judging the figures and repeating the measurement.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) processor: String,
@@ -19,9 +19,9 @@ pub(crate) struct Machine {
     pub(crate) rustc: String,
     /// UTC.
     pub(crate) date: String,
-    /// The command as it was typed.
+    /// The command line.
     pub(crate) command: String,
-    /// What each server says of its version.
+    /// The version of each server.
     pub(crate) servers: BTreeMap<String, String>,
 }
 
@@ -57,7 +57,7 @@ impl fmt::Display for Machine {
     }
 }
 
-/// The first line that a command says.
+/// The first line of a command's output.
 fn said(command: &[String]) -> String {
     let said = command.split_first().and_then(|(program, args)| {
         let output = Command::new(program).args(args).stdin(Stdio::null()).output().ok()?;

@@ -1,4 +1,4 @@
-//! What loads have cost servers, and the tables of it.
+//! What loads have cost servers, as tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 
 use super::report::Report;
 
-/// What one load has cost one server, over the rounds.
+/// What one load has cost one server, in all rounds.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) load: String,
-    /// The load's command, and its size where it comes in sizes: what plots go by.
+    /// The load's command, and its number of subscribers if plots show it by that.
     pub(crate) kind: String,
     pub(crate) scale: Option<usize>,
     pub(crate) server: String,
-    /// Values of each round that was a result.
+    /// Values of each valid round.
     pub(crate) figures: BTreeMap<String, Vec<f64>>,
-    /// What a reader of the figures must know.
+    /// Notes on the figures.
     pub(crate) marks: BTreeSet<String>,
-    /// Why rounds were no result.
+    /// Why rounds were invalid.
     pub(crate) failures: Vec<String>,
 }
 
@@ -38,8 +38,8 @@ impl Outcome {
     }
 }
 
-/// One load's medians with their spread, as Markdown: a column for each server, with its ratio to
-/// the first. Below it, what the figures do not say.
+/// One load's medians with their range, as Markdown: a column for each server, with its ratio to the first,
+/// and notes below.
 pub(crate) fn table(results: &[Outcome]) -> String {
     let mut text = format!("\n### {}\n\n| |", results.first().map_or("", |r| r.load.as_str()));
     for result in results {
@@ -97,7 +97,7 @@ mod tests {
     use super::{Outcome, median, table};
 
     #[test]
-    fn medians_and_ratios() {
+    fn a_table_has_medians_and_ratios() {
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(median(&[]), None);
@@ -108,9 +108,9 @@ mod tests {
             ..Outcome::default()
         };
         let mut bad = outcome("bad", &[]);
-        bad.add(Err(anyhow::anyhow!("not a result: 1 lost")));
+        bad.add(Err(anyhow::anyhow!("invalid measurement: 1 lost")));
         let text = table(&[outcome("floor", &[2.0, 4.0, 3.0]), outcome("fast", &[1.5]), bad]);
         assert!(text.contains("| µs | **3.00** (2.00…4.00) | **1.50** (1.50…1.50) ×0.50 | – |"));
-        assert!(text.ends_with("- bad: not a result: 1 lost"), "{text}");
+        assert!(text.ends_with("- bad: invalid measurement: 1 lost"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! Pictures of what `compare` has kept, as SVG with a background of their own.
+//! Charts of the results of `compare`, as SVG with a background.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,8 @@ const WIDTH: u32 = 960;
 const FONT: &str = "sans-serif";
 const INK: RGBColor = RGBColor(36, 41, 47);
 const FAINT: RGBColor = RGBColor(225, 228, 232);
-/// Told apart by all eyes: the palette of Okabe and Ito. The first server is the floor, and grey.
+/// The palette of Okabe and Ito, which is safe for colour-blind readers. The first server, the floor, is
+/// grey.
 const COLOURS: [RGBColor; 6] = [
     RGBColor(130, 130, 130),
     RGBColor(0, 114, 178),
@@ -32,13 +33,13 @@ const NAMES: u32 = 330;
 const ROW: u32 = 20;
 const QUANTILES: [&str; 3] = ["p50, ms", "p99, ms", "p99.9, ms"];
 
-/// What to draw.
+/// Options of `plot`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Files that `compare --json` has written; all of them make one set of pictures.
+    /// Files that `compare --json` has written. All of them go into one set of charts.
     #[arg(required = true)]
     results: Vec<PathBuf>,
-    /// Folder of the pictures.
+    /// Folder for the charts.
     #[arg(long, default_value = "docs/performance")]
     out: PathBuf,
 }
@@ -66,24 +67,24 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ("cpu.svg", plot.cpu(&options.out.join("cpu.svg"))?),
     ];
     for (name, is_drawn) in drawn {
-        let what = if is_drawn { "drawn" } else { "not drawn: no figures for it" };
+        let what = if is_drawn { "drawn" } else { "not drawn: no figures for this chart" };
         println!("{}: {what}", options.out.join(name).display());
     }
     ensure!(drawn.iter().any(|(_, is_drawn)| *is_drawn), "nothing to draw");
     Ok(())
 }
 
-/// One row of a picture that goes row by row.
+/// One row of a chart.
 struct Row {
     server: String,
-    /// Each with the place of its mark among the marks of the picture.
+    /// Values, each with the index of its symbol.
     values: Vec<(usize, f64)>,
 }
 
-/// What is drawn, and who is in it.
+/// The outcomes that are drawn, and their servers.
 struct Plot {
     outcomes: Vec<Outcome>,
-    /// In the order in which they were measured.
+    /// In the order of measurement.
     servers: Vec<String>,
 }
 
@@ -103,12 +104,12 @@ impl Plot {
         COLOURS[place % COLOURS.len()]
     }
 
-    /// CPU per delivery against the number of subscribers. Whether there was anything to draw.
+    /// CPU per delivery by number of subscribers. Returns whether there was anything to draw.
     fn scale(&self, file: &Path) -> Result<bool> {
         let panels = [("fanout, closed", "closed loop"), ("fanout, open", "open loop")];
         let lines = panels.map(|(kind, title)| (title, self.lines(kind)));
         let points = lines.iter().flat_map(|(_, lines)| lines.values().flatten());
-        // Whole decades on one axis only: plotters puts few ticks on a part of one.
+        // Only one axis has whole decades, because plotters draws few ticks on a part of one.
         let (Some((x, _)), Some((_, y))) = (bounds(points.clone(), roomy), bounds(points, decades))
         else {
             return Ok(false);
@@ -124,7 +125,7 @@ impl Plot {
         Ok(true)
     }
 
-    /// For each server, N and the cost.
+    /// For each server, the numbers of subscribers and the costs.
     fn lines(&self, kind: &str) -> BTreeMap<String, Vec<(f64, f64)>> {
         let mut lines: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
         for outcome in self.outcomes.iter().filter(|outcome| outcome.kind == kind) {
@@ -185,7 +186,7 @@ impl Plot {
         Ok(())
     }
 
-    /// Delivery times of open loops: for each server a line from p50 by p99 to p99.9.
+    /// Delivery times of open loops, for each server a line over p50, p99 and p99.9.
     fn latency(&self, file: &Path) -> Result<bool> {
         let rows = self.rows(|outcome| {
             let phases = ["", "quiet, ", "disturbed, "].map(|phase| {
@@ -225,7 +226,7 @@ impl Plot {
         self.draw_rows(file, title, "µs of CPU (log scale)", &rows, |x, y, _| Mark::Bar(x, y))
     }
 
-    /// Groups of rows by what they are about, in the order in which they were measured.
+    /// Rows grouped by subject, in the order of measurement.
     fn rows(
         &self,
         of: impl Fn(&Outcome) -> Vec<(String, Vec<(usize, f64)>)>,
@@ -263,7 +264,7 @@ impl Plot {
             .margin(14)
             .x_label_area_size(46)
             .y_label_area_size(NAMES)
-            // The values stand behind the bars.
+            // The values follow the bars.
             .build_cartesian_2d((x0..x1 * 1.6).log_scale(), f64::from(count)..0.0)?;
         chart
             .configure_mesh()
@@ -308,7 +309,7 @@ impl Plot {
     }
 }
 
-/// How a value is shown.
+/// The symbol of a value.
 enum Mark {
     Circle(f64, f64),
     Square(f64, f64),
@@ -352,12 +353,12 @@ fn value(outcome: &Outcome, name: &str) -> Option<f64> {
     median(outcome.figures.get(name)?)
 }
 
-/// A tick's label: no digit more than it needs.
+/// A tick's label, with only the digits it needs.
 fn short_number(value: f64) -> String {
     format!("{}", (value * 1e4).round() / 1e4)
 }
 
-/// The ranges of all points, widened by `widen`.
+/// The ranges of all points on both axes, widened by `widen`.
 fn bounds<'a>(
     points: impl Iterator<Item = &'a (f64, f64)>,
     widen: fn(f64, f64) -> (f64, f64),
@@ -371,12 +372,12 @@ fn bounds<'a>(
     Some((range(|point| point.0)?, range(|point| point.1)?))
 }
 
-/// To powers of ten.
+/// Widens a range to powers of ten.
 fn decades(low: f64, high: f64) -> (f64, f64) {
     (10f64.powf(low.log10().floor()), 10f64.powf((high * 1.01).log10().ceil()))
 }
 
-/// By as much as leaves the points room.
+/// Widens a range so that the points keep a distance from the edges.
 fn roomy(low: f64, high: f64) -> (f64, f64) {
     (low / 1.6, high * 1.6)
 }
@@ -386,7 +387,7 @@ mod tests {
     use super::{Outcome, Plot};
 
     #[test]
-    fn each_picture_has_its_servers_and_nothing_is_drawn_of_nothing() {
+    fn each_chart_shows_its_servers_and_without_figures_nothing_is_drawn() {
         let folder = tempfile::tempdir().unwrap();
         let outcome = |server: &str, n: usize, cost: f64| Outcome {
             load: format!("open loop to {n}"),
@@ -416,7 +417,7 @@ mod tests {
             assert!(text.contains("#FFFFFF"), "{name} has a background of its own");
         }
         let cpu = std::fs::read_to_string(file("cpu.svg")).unwrap();
-        assert!(cpu.contains("2.25"), "the median stands behind the bar");
+        assert!(cpu.contains("2.25"), "the median follows the bar");
         assert!(!Plot::new(Vec::new()).scale(&file("none.svg")).unwrap());
         assert!(!file("none.svg").exists());
     }

@@ -1,4 +1,4 @@
-//! What a load has cost, and whether that may be called a result.
+//! What a load has cost, and whether the measurement is valid.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,17 +11,17 @@ use crate::servers::process::{Clock, Usage};
 use crate::servers::server::Server;
 use crate::wire::deliveries::Verdict;
 
-/// Beyond this share of its core, the load generator is what was measured.
+/// Above this share of its core, the load generator limits the measurement.
 const CLIENT_LIMIT: f64 = 0.95;
-/// Beyond this share of the time waiting for a core, others have disturbed the run.
+/// Above this share of the time waiting for a core, other processes have disturbed the run.
 const WAITING_LIMIT: f64 = 0.05;
 
 /// The outcome of one load.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Report {
-    /// By name, the unit in the name.
+    /// By name, which includes the unit.
     pub(crate) figures: BTreeMap<String, f64>,
-    /// What a reader of the figures must know.
+    /// Notes on the figures.
     pub(crate) marks: Vec<String>,
 }
 
@@ -49,16 +49,16 @@ impl Report {
     }
 }
 
-/// How a load sets its pace, which decides what a busy load generator means for the figures.
+/// What sets the pace of a load. It decides whether a busy load generator invalidates the figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// By the clock: latencies are the server's only while the load generator has time to read.
+    /// The clock. Latencies are the server's only while the load generator has time to read.
     Open,
-    /// By the server's answers: the rate is the server's only while the server is the slower one.
+    /// The responses. The rate is the server's only while the server is the slower one.
     Closed,
 }
 
-/// What the phase between two moments has used.
+/// CPU and time used in a measured phase.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Phase {
     pub(crate) server: Usage,
@@ -66,7 +66,7 @@ pub(crate) struct Phase {
     pub(crate) wall: Duration,
 }
 
-/// The beginning of a measured phase.
+/// The start of a measured phase.
 #[derive(Debug)]
 pub(crate) struct Start {
     server: Clock,
@@ -76,7 +76,8 @@ pub(crate) struct Start {
 
 impl Start {
     pub(crate) fn now(server: &Server) -> Result<Self> {
-        let (server, client) = (server.clock()?, Clock::of("self")?);
+        let server = server.clock()?;
+        let client = Clock::of("self")?;
         Ok(Self { server, client, at: std::time::Instant::now() })
     }
 
@@ -89,12 +90,12 @@ impl Start {
 }
 
 impl Phase {
-    /// Server CPU in microseconds for each of `count`.
+    /// Server CPU in microseconds per item, for `count` items.
     pub(crate) fn each(&self, count: u64) -> f64 {
         self.server.on_core.as_secs_f64() * 1e6 / count as f64
     }
 
-    /// Reports how many of `count` were done in a second, unless that was the load generator's pace.
+    /// Reports items per second, unless the load generator was the slower one.
     pub(crate) fn rate(&self, report: &mut Report, name: &str, count: u64) {
         if !self.is_clients_pace() {
             report.set(name, count as f64 / self.wall.as_secs_f64());
@@ -109,27 +110,27 @@ impl Phase {
         time.as_secs_f64() / self.wall.as_secs_f64()
     }
 
-    /// A report with the shares of the cores in it, unless this is no result at all.
+    /// A report with the shares of the cores. Fails if the measurement is invalid.
     pub(crate) fn judge(&self, verdict: Verdict, pace: Pace) -> Result<Report> {
-        ensure!(verdict.is_clean(), "not a result: {verdict}");
+        ensure!(verdict.is_clean(), "invalid measurement: {verdict}");
         let client = self.share(self.client.on_core);
         ensure!(
             pace == Pace::Closed || client <= CLIENT_LIMIT,
-            "not a result: the load generator used {:.0} % of its core",
+            "invalid measurement: the load generator used {:.0} % of its core",
             client * 100.0
         );
         let mut report = Report::default();
         report.set("client, share of its core", client);
         report.set("server, share of its core", self.share(self.server.on_core));
         if pace == Pace::Closed && self.is_clients_pace() {
-            let mark = "the load generator was the slower one: its pace is not reported";
+            let mark = "the load generator was the slower one, so the rate is not reported";
             report.marks.push(mark.to_owned());
         }
         report.marks.extend(self.disturbances());
         Ok(report)
     }
 
-    /// Who has waited for a core that others had.
+    /// Notes about processes that have waited for a core.
     pub(crate) fn disturbances(&self) -> Vec<String> {
         [("server", self.server), ("load generator", self.client)]
             .into_iter()

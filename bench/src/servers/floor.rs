@@ -1,6 +1,6 @@
-//! The floor: what the kernel alone costs. One thread; one shared frame; one write for each
-//! subscriber. It checks nothing and queues nothing; a write that would block is a loss, which it counts.
-//! It has channels and client events, and knows no members.
+//! The floor server, which shows what the kernel alone costs: one thread, one shared frame, one write per
+//! subscriber. It checks nothing and queues nothing. A write that would block is lost, and counted. It has
+//! channels and client events, but no presence.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -15,7 +15,7 @@ use mio::{Events, Interest, Poll, Token};
 use sha1::{Digest, Sha1};
 
 const LISTENER: Token = Token(usize::MAX);
-/// Longest request that is collected when it comes in pieces.
+/// Maximum length of a request that arrives in pieces.
 const MAX_REQUEST: usize = 1 << 20;
 
 /// Serves until killed.
@@ -54,19 +54,22 @@ struct Floor {
     streams: Vec<Option<TcpStream>>,
     kinds: Vec<Kind>,
     free: Vec<usize>,
-    /// Places of the subscribers of each channel: what a publish walks over.
+    /// Indexes of the subscribers of each channel.
     channels: HashMap<String, Vec<usize>>,
-    /// Channels of each place.
+    /// Channels of each connection.
     subscriptions: Vec<Vec<String>>,
-    /// Requests that have not come whole.
+    /// Incomplete requests and frames.
     partial: HashMap<usize, Vec<u8>>,
     lost: u64,
 }
 
 impl Floor {
     fn new(poll: mio::Registry) -> Self {
-        let (streams, kinds, free) = (Vec::new(), Vec::new(), Vec::new());
-        let (channels, subscriptions) = (HashMap::new(), Vec::new());
+        let streams = Vec::new();
+        let kinds = Vec::new();
+        let free = Vec::new();
+        let channels = HashMap::new();
+        let subscriptions = Vec::new();
         let partial = HashMap::new();
         Self { poll, streams, kinds, free, channels, subscriptions, partial, lost: 0 }
     }
@@ -76,7 +79,7 @@ impl Floor {
             let mut stream = match listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                // A client that has gone again is no reason to end.
+                // The client has closed the connection already.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
                 Err(error) => return Err(error.into()),
             };
@@ -99,7 +102,7 @@ impl Floor {
             let Some(Some(stream)) = self.streams.get_mut(place) else { return };
             match stream.read(buffer) {
                 Ok(n) if n > 0 => {
-                    // A short read has emptied the socket, but may have left the end to be read.
+                    // A short read has emptied the socket, but the end of the stream may follow.
                     let more = n == buffer.len() || event.is_read_closed();
                     if self.collect(place, &buffer[..n]).is_err() {
                         return self.remove(place);
@@ -130,7 +133,7 @@ impl Floor {
         }
     }
 
-    /// Takes all whole frames. How many bytes they were.
+    /// Handles all complete frames, and returns their length.
     fn websocket(&mut self, place: usize, bytes: &[u8]) -> std::io::Result<usize> {
         let mut used = 0;
         while let Some((opcode, text, length)) = message(&bytes[used..]) {
@@ -159,7 +162,7 @@ impl Floor {
         Ok(())
     }
 
-    /// What comes is taken where it was read, unless it comes in pieces.
+    /// Handles bytes where they were read, unless they are a part of something.
     fn collect(&mut self, place: usize, bytes: &[u8]) -> std::io::Result<()> {
         let take = match self.kinds[place] {
             Kind::Http => Self::http,
@@ -184,7 +187,7 @@ impl Floor {
         Ok(())
     }
 
-    /// Answers all whole requests. How many bytes they were.
+    /// Responds to all complete requests, and returns their length.
     fn http(&mut self, place: usize, bytes: &[u8]) -> std::io::Result<usize> {
         let mut used = 0;
         while let Some(request) = Request::parse(&bytes[used..]) {
@@ -205,7 +208,7 @@ impl Floor {
         Ok(used)
     }
 
-    /// Of a batch only the first: what is compared there has no subscribers.
+    /// Publishes an event. Of a batch, only the first one: batches are measured without subscribers.
     fn publish(&mut self, body: &[u8]) {
         let mark = br#""data":""#;
         let Some(at) = body.windows(mark.len()).position(|window| window == mark) else { return };
@@ -228,8 +231,8 @@ impl Floor {
     }
 }
 
-/// The first frame of a client, when it is whole: opcode, payload and length with the header. The load
-/// generator masks with zeros, which changes nothing.
+/// The opcode, payload and total length of a client's first frame, if it is complete. The load generator
+/// masks with zeros, which changes nothing.
 pub(crate) fn message(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
     let (header, length) = match bytes.get(1)? & 0x7f {
         126 => (8, usize::from(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?))),
@@ -238,7 +241,7 @@ pub(crate) fn message(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
     Some((bytes[0] & 0x0f, bytes.get(header..header + length)?, header + length))
 }
 
-/// The text behind `name`, up to the next quotation mark.
+/// The text after `name`, up to the next quotation mark.
 fn field(text: &[u8], name: &[u8]) -> Option<String> {
     let at = text.windows(name.len()).position(|window| window == name)? + name.len();
     let length = text[at..].iter().position(|byte| *byte == b'"')?;
@@ -249,18 +252,18 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
-/// A whole HTTP request.
+/// A complete HTTP request.
 #[derive(Debug)]
 pub(crate) struct Request<'a> {
     pub(crate) path: &'a str,
     pub(crate) body: &'a [u8],
     pub(crate) websocket_key: Option<&'a [u8]>,
-    /// Bytes of head and body.
+    /// Bytes of headers and body.
     pub(crate) length: usize,
 }
 
 impl<'a> Request<'a> {
-    /// The first request, when it is whole.
+    /// The first request, if it is complete.
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let mut headers = [httparse::EMPTY_HEADER; 32];
         let mut request = httparse::Request::new(&mut headers);
@@ -276,12 +279,12 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Writes an answer with a body.
+/// Writes a response with a body.
 pub(crate) fn respond(to: &mut impl Write, body: &str) -> std::io::Result<()> {
     write!(to, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
-/// Writes the answer to a handshake, and the first frame.
+/// Writes the response to a handshake, and the first frame.
 pub(crate) fn upgrade(to: &mut Vec<u8>, key: &[u8]) {
     let digest = Sha1::new()
         .chain_update(key)

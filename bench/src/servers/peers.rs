@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-/// The file of servers.
+/// The content of `peers.toml`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Peers {
@@ -21,23 +21,23 @@ impl Peers {
     }
 }
 
-/// A server as the file of peers describes it.
+/// A server to measure.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Peer {
     pub(crate) name: String,
-    /// Program and arguments; `{port}` stands for the port to listen on.
+    /// Program and arguments, with `{port}` in place of the port to listen on.
     pub(crate) command: Vec<String>,
-    /// Its environment, beside the caller's own.
+    /// Environment variables, in addition to the caller's.
     #[serde(default)]
     pub(crate) env: BTreeMap<String, String>,
-    /// Says its version.
+    /// Command that prints its version.
     #[serde(default)]
     pub(crate) version: Vec<String>,
-    /// That it only shows what the kernel costs, and cannot do everything.
+    /// Whether it is the floor server, which does not support every load.
     #[serde(default)]
     pub(crate) floor: bool,
-    /// Where its metrics are. `bench-metrics-token` is sent along.
+    /// Path of its metrics, requested with `bench-metrics-token` as bearer token.
     #[serde(default = "Peer::default_scrape")]
     pub(crate) scrape: String,
     #[serde(default = "Peer::default_app")]
@@ -49,7 +49,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// There always, also where there are no metrics.
+    /// A path that exists even without metrics.
     pub(crate) fn default_scrape() -> String {
         "/up".to_owned()
     }

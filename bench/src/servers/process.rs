@@ -1,4 +1,4 @@
-//! What processes have used, from /proc.
+//! CPU time and memory of processes, from /proc.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,25 +7,25 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-/// Ticks of /proc/PID/stat in a second, on every architecture we know.
+/// Ticks per second in /proc/PID/stat, on every architecture that Linux supports.
 const TICKS_PER_SECOND: u64 = 100;
-/// Ticks by which the two sources may differ by rounding.
+/// Rounding difference between the two sources.
 const ROUNDING: Duration = Duration::from_millis(20);
 
-/// A process's CPU time at one moment.
+/// A process's CPU time so far.
 #[derive(Debug, Clone)]
 pub(crate) struct Clock {
-    /// Of each thread that lives, in nanoseconds: on a core, and waiting for one.
+    /// Nanoseconds of each running thread: on a core, and waiting for one.
     threads: BTreeMap<String, (u64, u64)>,
-    /// Of all threads that ever lived, coarsely.
+    /// Of all threads, including those that have ended, in ticks.
     total: Duration,
 }
 
-/// Between two moments.
+/// CPU time between two readings.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Usage {
     pub(crate) on_core: Duration,
-    /// Ready to run, while somebody else had the core.
+    /// Time ready to run, while another process had the core.
     pub(crate) waiting: Duration,
 }
 
@@ -51,7 +51,7 @@ impl Clock {
             usage.on_core += Duration::from_nanos(now.0.saturating_sub(then.0));
             usage.waiting += Duration::from_nanos(now.1.saturating_sub(then.1));
         }
-        // Threads that have ended took their figures along: only the coarse total still has them.
+        // Only the coarse total still includes threads that have ended.
         let total = self.total.saturating_sub(before.total);
         if total > usage.on_core.mul_f64(1.05) + ROUNDING {
             usage.on_core = total;
@@ -62,7 +62,7 @@ impl Clock {
 
 fn total(process: &str) -> Result<Duration> {
     let text = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    // The program's name is in parentheses and may hold anything.
+    // The program's name is in parentheses and may contain anything.
     let (_, fields) = text.rsplit_once(')').context("stat")?;
     let mut times = fields.split_ascii_whitespace().skip(11).map(str::parse::<u64>);
     let mut next = || times.next().context("stat")?.context("stat");
@@ -70,7 +70,7 @@ fn total(process: &str) -> Result<Duration> {
     Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
 }
 
-/// Bytes of resident memory, summed by the kernel page by page where it offers that.
+/// Bytes of resident memory. The kernel's exact sum over all pages, where it has one.
 pub(crate) fn memory(process: u32) -> Result<u64> {
     let (text, name) = match fs::read_to_string(format!("/proc/{process}/smaps_rollup")) {
         Ok(text) => (text, "Rss:"),
@@ -78,12 +78,15 @@ pub(crate) fn memory(process: u32) -> Result<u64> {
     };
     let kilobytes =
         text.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix("kB"));
-    Ok(kilobytes.context("no resident size")?.trim().parse::<u64>()? * 1024)
+    Ok(kilobytes.context("/proc has no resident size of the process")?.trim().parse::<u64>()?
+        * 1024)
 }
 
-/// Keeps this thread, and what it starts, on one core.
+/// Pins this thread, and what it starts, to one core.
 pub(crate) fn pin(core: usize) -> Result<()> {
     let mut cores = CpuSet::new();
     cores.set(core);
-    sched_setaffinity(None, &cores).with_context(|| format!("cannot move to core {core}"))
+    sched_setaffinity(None, &cores).with_context(|| {
+        format!("cannot pin to core {core}; choose others with --server-core and --client-core")
+    })
 }

@@ -1,4 +1,4 @@
-//! The server under test: a child process on a core of its own, and what it costs.
+//! The server under test: a child process on a core of its own.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
@@ -12,12 +12,12 @@ use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal
 use super::peers::Peer;
 use super::process::{Clock, memory, pin};
 
-/// How long a server may take until it listens.
+/// Timeout until a server listens.
 const START_LIMIT: Duration = Duration::from_secs(60);
-/// How long a server may take to end once it is asked to.
+/// Timeout for a server to shut down.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
-/// Which cores are used. They should be different ones, and not two halves of one.
+/// The cores to use. They should be different physical cores.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct Cores {
     /// Core of the server under test.
@@ -28,10 +28,10 @@ pub(crate) struct Cores {
     pub(crate) client_core: usize,
 }
 
-/// Where a server is and how it is spoken to.
+/// A server's address and credentials.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
-    /// Whether clients offer compression, which must be accepted then.
+    /// Whether clients offer compression, which the server must accept then.
     pub(crate) deflate: bool,
     pub(crate) port: u16,
     pub(crate) app_id: String,
@@ -48,7 +48,7 @@ pub(crate) const SETTLE_PAUSE: Duration = Duration::from_millis(500);
 /// How long memory may take to settle.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 
-/// A running server. It is killed when dropped, and by the kernel when this process ends otherwise.
+/// A running server. Dropping it kills it, and so does the kernel if this process is killed.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
@@ -56,12 +56,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a peer on its core, moves this process to the other, and waits until it listens.
+    /// Starts a server on its core, pins this process to the other, and waits until the server listens.
     pub(crate) fn start(peer: &Peer, port: u16, cores: Cores) -> Result<Self> {
         let fill = |text: &String| text.replace("{port}", &port.to_string());
-        // Else what listens there already would be measured.
+        // Otherwise another server on this port would be measured.
         TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-            .with_context(|| format!("port {port} is in use"))?;
+            .with_context(|| format!("port {port} is in use; choose another one with --port"))?;
         let child = Command::new(std::env::current_exe()?)
             .args(["exec", "--core", &cores.server_core.to_string(), "--"])
             .args(peer.command.iter().map(fill))
@@ -90,35 +90,38 @@ impl Server {
         let port = self.target.port;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             if let Some(status) = self.child.try_wait()? {
-                bail!("{name} ended at once: {status}");
+                bail!("{name} exited at once: {status}");
             }
             if Instant::now() > deadline {
-                bail!("{name} does not listen on port {port}");
+                bail!("{name} is not listening on port {port} after {START_LIMIT:?}");
             }
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Shuts it down gracefully, and waits until it has exited.
     pub(crate) fn stop(&mut self) -> Result<()> {
         let deadline = Instant::now() + STOP_LIMIT;
         kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         while self.child.try_wait()?.is_none() {
-            ensure!(Instant::now() < deadline, "the server does not end when it is asked to");
+            ensure!(
+                Instant::now() < deadline,
+                "the server has not shut down within {STOP_LIMIT:?}"
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
     }
 
-    /// CPU time so far. Of the process that was started, not of others that it starts.
+    /// CPU time so far, of the process itself without its child processes.
     pub(crate) fn clock(&self) -> Result<Clock> {
-        Clock::of(&self.child.id().to_string()).context("the server is gone")
+        Clock::of(&self.child.id().to_string()).context("the server has exited")
     }
 
     /// Bytes of resident memory.
     pub(crate) fn memory(&self) -> Result<u64> {
-        memory(self.child.id()).context("the server is gone")
+        memory(self.child.id()).context("the server has exited")
     }
 
     /// Bytes of resident memory once they no longer change, while `listen` keeps the clients alive for the
@@ -143,13 +146,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have exited by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Becomes the server under test: what a child may do to itself before it is another program.
+/// Replaces this process with the server under test, pinned to a core and killed with its parent.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Exec {
     #[arg(long)]
@@ -159,7 +162,7 @@ pub(crate) struct Exec {
 }
 
 impl Exec {
-    /// Returns only when it fails.
+    /// Returns only if it fails.
     pub(crate) fn replace(self) -> Result<()> {
         pin(self.core)?;
         set_parent_process_death_signal(Some(Signal::KILL))?;

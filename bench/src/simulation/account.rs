@@ -1,43 +1,43 @@
-//! What a client that came in the middle must have received: from its arrival on, all, each once.
+//! What a client that subscribes in mid-stream must receive: every event from then on, once.
 
 use crate::wire::deliveries::{Ledger, Verdict};
 
-/// Bits of a sequence number that count within a stream; those above name the stream.
+/// Bits of a sequence number that count within a stream. The bits above them are the stream.
 const BITS: u32 = 40;
 
-/// A line of events with one order: those of one publisher to one channel.
+/// A sequence of events whose order must be kept: those of one publisher to one channel.
 pub(crate) type Stream = u32;
 
-/// The number of an event among all streams.
+/// The sequence number of an event of a stream.
 pub(crate) fn sequence(stream: Stream, number: u64) -> u64 {
     (u64::from(stream) << BITS) | number
 }
 
-/// The stream of an event, and its number within it.
+/// The stream of a sequence number, and the event's number within it.
 pub(crate) fn split(sequence: u64) -> (Stream, u64) {
     ((sequence >> BITS) as Stream, sequence & ((1 << BITS) - 1))
 }
 
-/// What one client has received of one stream.
+/// The events of one stream that one client has received.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
-    /// All before were answered before the client asked to be let in: none of them is for it.
+    /// Events before this one were published before the client subscribed: it must not receive them.
     from: u64,
-    /// All from here on were published after it was told that it is in: each of them is for it.
+    /// Events from this one on were published after its subscription succeeded: it must receive them.
     until: u64,
-    /// The first that came or, at the latest, that had to come: from it on no gap may be.
+    /// The first event that it received, or else the first that it must receive: no gap may follow.
     first: Option<u64>,
-    /// Counts from the first.
+    /// Numbered from `first`.
     ledger: Ledger,
 }
 
 impl Account {
-    /// For a client that asks to be let in.
+    /// For a client that sends its subscription.
     pub(crate) fn asking(from: u64) -> Self {
         Self { from, until: u64::MAX, ..Self::default() }
     }
 
-    /// The client has been let in.
+    /// The subscription has succeeded.
     pub(crate) fn admitted(&mut self, until: u64) {
         self.until = until;
     }
@@ -51,17 +51,17 @@ impl Account {
         }
     }
 
-    /// Whether all before `due` that are for the client have come.
+    /// Whether all events before `due` that the client must receive have arrived.
     pub(crate) fn has_reached(&self, due: u64) -> bool {
         due <= self.until.min(self.first.unwrap_or(u64::MAX)) || self.reached() >= due
     }
 
-    /// One more than the last that came, or where it begins.
+    /// The number after the last event that arrived, or the first one that must arrive.
     fn reached(&self) -> u64 {
         self.first.map_or(self.until, |first| first + self.ledger.end())
     }
 
-    /// Compares. All before `due` had to come; those before `published` were allowed to.
+    /// Compares. Events before `due` must have arrived, those before `published` may have.
     pub(crate) fn verdict(&self, due: u64, published: u64) -> Verdict {
         let Some(first) = self.first else {
             return Verdict { lost: due.saturating_sub(self.until), ..Verdict::default() };
@@ -85,9 +85,9 @@ mod tests {
     }
 
     #[test]
-    fn a_late_comer_gets_all_from_its_arrival_on() {
+    fn a_late_subscriber_receives_everything_from_its_subscription_on() {
         let clean = Verdict::default();
-        // Ten were answered when it asked, twelve published when it was in, and fifteen in all.
+        // Ten were published when it subscribed, twelve when that succeeded, fifteen in all.
         let verdict = |numbers: &[u64]| account(10, 12, numbers).verdict(15, 15);
         assert_eq!(verdict(&[12, 13, 14]), clean);
         assert_eq!(verdict(&[10, 11, 12, 13, 14]), clean);
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_leaves_may_get_more_than_was_due_but_without_a_gap() {
+    fn a_leaving_client_may_receive_more_than_is_due_but_without_a_gap() {
         let verdict = |numbers: &[u64]| account(0, 0, numbers).verdict(3, 9);
         assert_eq!(verdict(&[0, 1, 2]), Verdict::default());
         assert_eq!(verdict(&[0, 1, 2, 3, 4]), Verdict::default());
@@ -111,17 +111,17 @@ mod tests {
     }
 
     #[test]
-    fn it_knows_when_nothing_is_missing_any_more() {
+    fn it_detects_that_nothing_is_missing() {
         assert!(account(0, 5, &[]).has_reached(5));
         assert!(!account(0, 5, &[]).has_reached(6));
         assert!(account(0, 5, &[5]).has_reached(6));
         assert!(!account(0, 5, &[5]).has_reached(7));
         assert!(account(0, 5, &[3, 4]).has_reached(5));
-        assert!(!account(0, 5, &[3]).has_reached(5), "it has begun, and waits for the next");
+        assert!(!account(0, 5, &[3]).has_reached(5), "it received 3, so 4 is missing");
     }
 
     #[test]
-    fn a_number_keeps_its_stream() {
+    fn a_sequence_number_contains_its_stream() {
         assert_eq!(split(sequence(99_999, 1 << 39)), (99_999, 1 << 39));
         assert_eq!(split(u64::MAX).0, (1 << 24) - 1);
     }

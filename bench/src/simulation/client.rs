@@ -1,4 +1,4 @@
-//! A client of several channels, that has members, whispers and leaves. Nothing it does waits.
+//! A simulated client with several channels, on a non-blocking socket.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -17,17 +17,17 @@ use crate::simulation::members::{Members, User, channel_data};
 use crate::wire::frames::{Arrival, Frame, arrival, first};
 use crate::wire::websocket::{begin_to_connect, handshake, masked};
 
-/// What has come, of which the session itself does not know what it means.
+/// A message that a client has received.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Heard {
-    /// It may subscribe now.
+pub(crate) enum Received {
+    /// The connection is established.
     Connected,
-    /// It has been let into this one of its channels.
+    /// The subscription to this one of its channels has succeeded.
     Joined(usize),
     Event(Arrival),
-    /// Somebody has joined or left.
+    /// A member event.
     Member,
-    /// The server has closed it: with a code, or without a word.
+    /// The server has closed the connection, with or without a close code.
     Closed(Option<u16>),
 }
 
@@ -43,18 +43,18 @@ pub(crate) struct Channel {
 
 /// One connection.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub(crate) struct Client {
     stream: TcpStream,
     target: Target,
     unsent: Vec<u8>,
     unread: Vec<u8>,
     upgraded: bool,
     socket_id: Option<SocketId>,
-    /// Where the mark stood in the last event.
+    /// Offset of the mark in the last event.
     mark: usize,
     pub(crate) channels: Vec<Channel>,
     pub(crate) accounts: HashMap<Stream, Account>,
-    /// It does not read.
+    /// Whether it has stopped reading.
     pub(crate) stalled: bool,
     pub(crate) closed: Option<Option<u16>>,
 }
@@ -74,8 +74,8 @@ struct Greeting {
     socket_id: SocketId,
 }
 
-impl Session {
-    /// Begins to connect, as client `n` of all that this process has.
+impl Client {
+    /// Starts to connect, as client `n` of this process.
     pub(crate) fn open(
         target: &Target,
         registry: &Registry,
@@ -100,7 +100,7 @@ impl Session {
         })
     }
 
-    /// Subscribes, at once or as soon as it is connected. The streams are those that it will hear.
+    /// Subscribes, now or as soon as the connection is established. It receives `streams` there.
     pub(crate) fn join(
         &mut self,
         name: String,
@@ -117,7 +117,7 @@ impl Session {
 
     fn subscribe(&mut self, place: usize) -> Result<()> {
         let Channel { name, user, .. } = &self.channels[place];
-        let id = self.socket_id.context("it is not connected yet")?;
+        let id = self.socket_id.context("the client is not connected yet")?;
         let mut data = serde_json::json!({ "channel": name });
         let user_data = user.map(channel_data);
         if user.is_some() || name.starts_with("private-") {
@@ -127,27 +127,27 @@ impl Session {
             data["channel_data"] = user_data.into();
         }
         let text = serde_json::json!({ "event": "pusher:subscribe", "data": data });
-        self.say(1, text.to_string().as_bytes())
+        self.send_frame(1, text.to_string().as_bytes())
     }
 
     /// Sends a client event whose data needs no escaping.
     pub(crate) fn whisper(&mut self, channel: &str, data: &str) -> Result<()> {
         let text = format!(r#"{{"event":"client-bench","channel":"{channel}","data":"{data}"}}"#);
-        self.say(1, text.as_bytes())
+        self.send_frame(1, text.as_bytes())
     }
 
-    /// Closes politely: the server reads all that was sent before.
+    /// Sends a close frame, so that the server reads everything sent before.
     pub(crate) fn close(&mut self) -> Result<()> {
-        self.say(8, &1000u16.to_be_bytes())
+        self.send_frame(8, &1000u16.to_be_bytes())
     }
 
-    fn say(&mut self, opcode: u8, payload: &[u8]) -> Result<()> {
+    fn send_frame(&mut self, opcode: u8, payload: &[u8]) -> Result<()> {
         self.unsent.extend_from_slice(&masked(opcode, payload)?);
         self.send();
         Ok(())
     }
 
-    /// Sends what could not be sent before. What is wrong with the connection is told when it is read.
+    /// Sends what could not be sent before. Errors show when the socket is read.
     pub(crate) fn send(&mut self) {
         while !self.unsent.is_empty() {
             match self.stream.write(&self.unsent) {
@@ -157,41 +157,43 @@ impl Session {
         }
     }
 
-    /// Reads all there is. `ended`: the end was told, too.
+    /// Reads everything that the socket has. `ended`: whether the end of the stream was reported, too.
     pub(crate) fn read(
         &mut self,
         buffer: &mut [u8],
         ended: bool,
-        heard: &mut Vec<Heard>,
+        received: &mut Vec<Received>,
     ) -> Result<()> {
         while self.closed.is_none() {
             match self.stream.read(buffer) {
-                Ok(0) => self.end(None, heard),
+                Ok(0) => self.end(None, received),
                 Ok(n) => {
-                    self.take(&buffer[..n], heard)?;
-                    // Less than asked for: the socket is empty, and the next bytes wake us again.
+                    self.handle_bytes(&buffer[..n], received)?;
+                    // A short read has emptied the socket, and the next bytes wake the loop again.
                     if n < buffer.len() && !ended {
                         return Ok(());
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => self.end(None, heard),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                    self.end(None, received)
+                }
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(())
     }
 
-    fn end(&mut self, code: Option<u16>, heard: &mut Vec<Heard>) {
+    fn end(&mut self, code: Option<u16>, received: &mut Vec<Received>) {
         if self.closed.is_none() {
             self.closed = Some(code);
-            heard.push(Heard::Closed(code));
+            received.push(Received::Closed(code));
         }
     }
 
-    fn take(&mut self, bytes: &[u8], heard: &mut Vec<Heard>) -> Result<()> {
+    fn handle_bytes(&mut self, bytes: &[u8], received: &mut Vec<Received>) -> Result<()> {
         if self.unread.is_empty() && self.upgraded {
-            let used = self.take_frames(bytes, heard)?;
+            let used = self.handle_frames(bytes, received)?;
             self.unread.extend_from_slice(&bytes[used..]);
             return Ok(());
         }
@@ -201,72 +203,76 @@ impl Session {
         let head = unread.windows(4).position(|window| window == b"\r\n\r\n");
         if let Some(end) = head.filter(|_| !self.upgraded) {
             let head = String::from_utf8_lossy(&unread[..end]);
-            ensure!(head.starts_with("HTTP/1.1 101"), "the server refuses: {head}");
+            ensure!(head.starts_with("HTTP/1.1 101"), "the server refused the handshake: {head}");
             self.upgraded = true;
             used = end + 4;
         }
         if self.upgraded {
-            used += self.take_frames(&unread[used..], heard)?;
+            used += self.handle_frames(&unread[used..], received)?;
         }
         unread.drain(..used);
         self.unread = unread;
         Ok(())
     }
 
-    /// Takes the whole frames at the front of `bytes`. How much of it they are.
-    fn take_frames(&mut self, bytes: &[u8], heard: &mut Vec<Heard>) -> Result<usize> {
+    /// Handles the complete frames at the start of `bytes`, and returns their length.
+    fn handle_frames(&mut self, bytes: &[u8], received: &mut Vec<Received>) -> Result<usize> {
         let mut used = 0;
         while let Some(frame) = first(&bytes[used..])? {
             used += frame.length;
             match frame.opcode {
                 8 => {
                     let code = frame.payload.first_chunk().map(|code| u16::from_be_bytes(*code));
-                    self.end(code, heard);
+                    self.end(code, received);
                 }
-                9 => self.say(10, frame.payload)?,
-                1 => self.take_text(frame, heard)?,
+                9 => self.send_frame(10, frame.payload)?,
+                1 => self.handle_text(frame, received)?,
                 _ => {}
             }
         }
         Ok(used)
     }
 
-    fn take_text(&mut self, frame: Frame<'_>, heard: &mut Vec<Heard>) -> Result<()> {
+    fn handle_text(&mut self, frame: Frame<'_>, received: &mut Vec<Received>) -> Result<()> {
         if let Some(arrival) = arrival(frame.payload, &mut self.mark) {
-            heard.push(Heard::Event(arrival));
+            received.push(Received::Event(arrival));
             return Ok(());
         }
-        let message: Message<'_> = serde_json::from_slice(frame.payload)
-            .with_context(|| format!("not a result: {}", String::from_utf8_lossy(frame.payload)))?;
+        let message: Message<'_> = serde_json::from_slice(frame.payload).with_context(|| {
+            format!("invalid measurement: {}", String::from_utf8_lossy(frame.payload))
+        })?;
         let data = text_of(message.data)?;
         match message.event.as_ref() {
             "pusher:connection_established" => {
                 let Greeting { socket_id } = serde_json::from_str(&data)?;
                 self.socket_id = Some(socket_id);
-                heard.push(Heard::Connected);
+                received.push(Received::Connected);
                 for place in 0..self.channels.len() {
                     self.subscribe(place)?;
                 }
             }
             "pusher_internal:subscription_succeeded" => {
                 let (place, channel) = self.channel(message.channel.as_deref())?;
-                ensure!(!channel.joined, "not a result: a subscription succeeded twice");
+                ensure!(!channel.joined, "invalid measurement: a subscription succeeded twice");
                 channel.joined = true;
                 if channel.user.is_some() {
                     channel.members.take_list(&data)?;
                 }
-                heard.push(Heard::Joined(place));
+                received.push(Received::Joined(place));
             }
             event @ ("pusher_internal:member_added" | "pusher_internal:member_removed") => {
                 let (_, channel) = self.channel(message.channel.as_deref())?;
-                ensure!(channel.joined, "not a result: a member was told before the list was");
+                ensure!(
+                    channel.joined,
+                    "invalid measurement: a member event before the member list"
+                );
                 channel.members.take_change(&data, event.ends_with("added"))?;
-                heard.push(Heard::Member);
+                received.push(Received::Member);
             }
-            "pusher:ping" => self.say(1, br#"{"event":"pusher:pong","data":{}}"#)?,
+            "pusher:ping" => self.send_frame(1, br#"{"event":"pusher:pong","data":{}}"#)?,
             event if event.ends_with("error") => {
                 bail!(
-                    "not a result: the server refuses: {}",
+                    "invalid measurement: the server responded with an error: {}",
                     String::from_utf8_lossy(frame.payload)
                 )
             }
@@ -278,11 +284,11 @@ impl Session {
     fn channel(&mut self, name: Option<&str>) -> Result<(usize, &mut Channel)> {
         let found =
             self.channels.iter_mut().enumerate().find(|(_, c)| Some(c.name.as_str()) == name);
-        found.with_context(|| format!("not a result: nobody has subscribed to {name:?}"))
+        found.with_context(|| format!("invalid measurement: a message of the channel {name:?}, which the client has not subscribed to"))
     }
 }
 
-/// The text of a string, or of what should be one.
+/// The text of a JSON string, or the JSON itself where a server does not encode it as a string.
 fn text_of(data: Option<&RawValue>) -> Result<Cow<'_, str>> {
     match data.map(RawValue::get) {
         None => Ok(Cow::Borrowed("{}")),

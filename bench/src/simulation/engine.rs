@@ -1,4 +1,4 @@
-//! Sessions that come and go, whisper and leave, and those who publish to them: one loop of one thread.
+//! Simulated clients and publishers, in one event loop.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -10,63 +10,63 @@ use mio::{Events, Poll, Token};
 
 use crate::servers::server::Target;
 use crate::simulation::account::{Account, Stream, sequence, split};
-use crate::simulation::client::{Heard, Session};
+use crate::simulation::client::{Client, Received};
 use crate::simulation::members::User;
 use crate::wire::deliveries::Verdict;
 use crate::wire::event_loop::{AFTERMATH, LIMIT, MAX_LATENCY, PUBLISHERS, QUIET, TIMER, Timer};
 use crate::wire::frames::{Arrival, data};
 use crate::wire::publisher::Publisher;
 
-/// How often what is still missing is looked for.
+/// Time between two checks for missing deliveries.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// One session among all that ever were.
+/// Identifies a client. Indexes are used again, numbers are not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ClientId {
     place: usize,
     number: usize,
 }
 
-/// A session's place in the loop.
+/// A client's place in the loop.
 #[derive(Debug)]
-struct Seat {
+struct Slot {
     number: usize,
-    session: Session,
-    /// For one that leaves: what of its streams was published before. It goes once it has that.
+    client: Client,
+    /// For a client that leaves: how many events of its streams it must receive first.
     leaving: Option<Vec<(Stream, u64)>>,
     gone: bool,
 }
 
-/// What has been counted.
+/// Numbers of what has happened.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) connected: u64,
     pub(crate) joined: u64,
-    /// Events that were published or whispered.
+    /// Events that were published, and client events.
     pub(crate) sent: u64,
     pub(crate) delivered: u64,
-    /// Joins and leaves that were told.
+    /// Member events.
     pub(crate) members: u64,
-    /// Requests of publishers.
+    /// Requests of publishers, and below their responses.
     pub(crate) asked: u64,
     pub(crate) answered: u64,
 }
 
-/// Everybody.
+/// All clients and publishers.
 pub(crate) struct Simulation {
     poll: Poll,
     events: Events,
     timer: Timer,
     buffer: Vec<u8>,
-    heard: Vec<Heard>,
+    received: Vec<Received>,
     target: Target,
-    seats: Vec<Option<Seat>>,
+    slots: Vec<Option<Slot>>,
     free: Vec<usize>,
     opened: usize,
     publishers: Vec<Publisher>,
-    /// Streams of the requests of each publisher that are not answered yet, and events of each.
+    /// For each publisher, the streams of its requests without a response.
     asked: Vec<VecDeque<Stream>>,
-    /// Of each stream: what was sent, and what of it was answered.
+    /// For each stream, the number of events that were sent, and of those that have a response.
     streams: Vec<(u64, u64)>,
     size: usize,
     started: Instant,
@@ -75,14 +75,14 @@ pub(crate) struct Simulation {
     /// The most by which something was done too late.
     pub(crate) late: Duration,
     pub(crate) counts: Counts,
-    /// Of those who have left.
+    /// Of the clients that have left.
     verdict: Verdict,
-    /// Joins and leaves that were told to those who knew, of all who have left.
+    /// Repeated member events, of the clients that have left.
     repeated_members: u64,
 }
 
 impl Simulation {
-    /// Nobody yet but those who publish, each over a connection of its own. `size`: bytes of an event.
+    /// Publishers with a connection each, and no clients yet. `size` is the length of an event's data.
     pub(crate) fn new(
         target: &Target,
         publishers: usize,
@@ -100,9 +100,9 @@ impl Simulation {
             events: Events::with_capacity(256),
             timer,
             buffer: vec![0; 256 << 10],
-            heard: Vec::new(),
+            received: Vec::new(),
             target: target.clone(),
-            seats: Vec::new(),
+            slots: Vec::new(),
             free: Vec::new(),
             opened: 0,
             publishers,
@@ -118,31 +118,31 @@ impl Simulation {
         })
     }
 
-    /// Begins to connect one more. The kernel keeps `receive` bytes for it at most.
+    /// Starts to connect a client. `receive` limits its receive buffer in the kernel, in bytes.
     pub(crate) fn open(&mut self, receive: Option<usize>) -> Result<ClientId> {
-        let place = self.free.pop().unwrap_or(self.seats.len());
+        let place = self.free.pop().unwrap_or(self.slots.len());
         let number = self.opened;
         self.opened += 1;
         let registry = self.poll.registry();
-        let session = Session::open(&self.target, registry, Token(place), number, receive)?;
-        let seat = Some(Seat { number, session, leaving: None, gone: false });
-        if place == self.seats.len() {
-            self.seats.push(seat);
+        let client = Client::open(&self.target, registry, Token(place), number, receive)?;
+        let slot = Some(Slot { number, client, leaving: None, gone: false });
+        if place == self.slots.len() {
+            self.slots.push(slot);
         } else {
-            self.seats[place] = seat;
+            self.slots[place] = slot;
         }
         Ok(ClientId { place, number })
     }
 
-    fn seat(&mut self, ClientId { place, number }: ClientId) -> Option<&mut Seat> {
-        self.seats.get_mut(place)?.as_mut().filter(|seat| seat.number == number)
+    fn slot(&mut self, ClientId { place, number }: ClientId) -> Option<&mut Slot> {
+        self.slots.get_mut(place)?.as_mut().filter(|slot| slot.number == number)
     }
 
-    fn session(&mut self, client: ClientId) -> Option<&mut Session> {
-        self.seat(client).map(|seat| &mut seat.session)
+    fn client(&mut self, client: ClientId) -> Option<&mut Client> {
+        self.slot(client).map(|slot| &mut slot.client)
     }
 
-    /// Subscribes to a channel, of which it will hear these streams.
+    /// Subscribes a client to a channel, on which it receives these streams.
     pub(crate) fn join(
         &mut self,
         client: ClientId,
@@ -151,47 +151,57 @@ impl Simulation {
         streams: Vec<Stream>,
     ) -> Result<()> {
         let floors: Vec<u64> = streams.iter().map(|s| self.streams[*s as usize].1).collect();
-        let session = self.session(client).context("nobody is there")?;
+        let client_state = self.client(client).context("the client has left")?;
         for (stream, from) in streams.iter().zip(floors) {
-            session.accounts.insert(*stream, Account::asking(from));
+            client_state.accounts.insert(*stream, Account::asking(from));
         }
-        session.join(channel, user, streams)
+        client_state.join(channel, user, streams)
     }
 
-    /// Whether it has been let into all its channels, and stays.
+    /// Whether a client is subscribed to all its channels and does not leave.
     pub(crate) fn is_in(&mut self, client: ClientId) -> bool {
-        self.seat(client).is_some_and(|seat| {
-            seat.leaving.is_none() && seat.session.channels.iter().all(|channel| channel.joined)
+        self.slot(client).is_some_and(|slot| {
+            slot.leaving.is_none() && slot.client.channels.iter().all(|channel| channel.joined)
         })
     }
 
-    /// Lets it leave as soon as it has what was sent to it so far.
+    /// Makes a client leave as soon as it has received everything sent so far.
     pub(crate) fn leave(&mut self, client: ClientId) -> Result<()> {
         let streams = std::mem::take(&mut self.streams);
-        if let Some(seat) = self.seat(client) {
-            let accounts = seat.session.accounts.keys();
-            seat.leaving = Some(accounts.map(|s| (*s, streams[*s as usize].0)).collect());
-            seat.go_if_ready()?;
+        if let Some(slot) = self.slot(client) {
+            let accounts = slot.client.accounts.keys();
+            slot.leaving = Some(accounts.map(|s| (*s, streams[*s as usize].0)).collect());
+            slot.go_if_ready()?;
         }
         self.streams = streams;
         Ok(())
     }
 
-    /// Stops it from reading.
+    /// Whether all clients have received the events of a stream.
+    pub(crate) fn is_delivered(&self, stream: Stream) -> bool {
+        let due = self.streams[stream as usize].0;
+        let mut slots = self.slots.iter().flatten();
+        slots.all(|slot| {
+            let account = slot.client.accounts.get(&stream);
+            slot.client.stalled || account.is_none_or(|account| account.has_reached(due))
+        })
+    }
+
+    /// Makes a client stop reading.
     pub(crate) fn stall(&mut self, client: ClientId) {
-        if let Some(session) = self.session(client) {
-            session.stalled = true;
+        if let Some(client_state) = self.client(client) {
+            client_state.stalled = true;
         }
     }
 
-    /// All connections end at once.
+    /// Drops all connections at once.
     pub(crate) fn drop_all(&mut self) {
-        for place in 0..self.seats.len() {
+        for place in 0..self.slots.len() {
             self.remove(place);
         }
     }
 
-    /// Publishes over the connection with the fewest requests on their way.
+    /// Publishes over the connection with the fewest requests in flight.
     pub(crate) fn publish(&mut self, stream: Stream, channel: &str, due: Duration) -> Result<()> {
         let data = self.next(stream, due);
         let publisher = self.idlest();
@@ -226,7 +236,7 @@ impl Simulation {
         due: Duration,
     ) -> Result<()> {
         let data = self.next(stream, due);
-        self.session(client).context("nobody is there")?.whisper(channel, &data)
+        self.client(client).context("the client has left")?.whisper(channel, &data)
     }
 
     fn next(&mut self, stream: Stream, due: Duration) -> String {
@@ -237,7 +247,7 @@ impl Simulation {
         data(sequence(stream, number), due, self.size)
     }
 
-    /// Time begins again.
+    /// Resets the clock and the latencies.
     pub(crate) fn restart(&mut self) {
         self.started = Instant::now();
         self.late = Duration::ZERO;
@@ -248,7 +258,7 @@ impl Simulation {
         self.started.elapsed()
     }
 
-    /// Takes what comes until something is due.
+    /// Runs the event loop until this time.
     pub(crate) fn wait_until(&mut self, due: Duration) -> Result<()> {
         if let Some(wait) = due.checked_sub(self.started.elapsed()).filter(|w| !w.is_zero()) {
             self.timer.set(wait)?;
@@ -260,7 +270,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Takes what comes for a while.
+    /// Runs the event loop for this time.
     pub(crate) fn listen(&mut self, time: Duration) -> Result<()> {
         let until = Instant::now() + time;
         while let Some(wait) = until.checked_duration_since(Instant::now()) {
@@ -269,7 +279,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Takes what comes until `done`, unless nothing comes any more.
+    /// Runs the event loop until `done`. Fails when nothing has arrived for a while.
     pub(crate) fn until(&mut self, done: impl Fn(&Counts) -> bool) -> Result<()> {
         let begun = Instant::now();
         let mut quiet_since = begun;
@@ -280,17 +290,18 @@ impl Simulation {
                 quiet_since = Instant::now();
             }
             let quiet = quiet_since.elapsed() >= QUIET || begun.elapsed() >= LIMIT;
-            ensure!(!quiet, "not a result: nothing more has come: {:?}", self.counts);
+            ensure!(!quiet, "invalid measurement: nothing more arrives: {:?}", self.counts);
         }
         Ok(())
     }
 
-    /// Takes what comes until everybody has everything, or nothing more comes. Whether it is all.
+    /// Runs the event loop until all clients have received everything, and returns whether they have, or
+    /// nothing more has arrived for a while.
     pub(crate) fn settle(&mut self) -> Result<bool> {
         self.settle_when(|_| true)
     }
 
-    /// The same, when something else is waited for, too.
+    /// Like [`settle`](Self::settle), with a further condition.
     pub(crate) fn settle_when(&mut self, done: impl Fn(&Self) -> bool) -> Result<bool> {
         let begun = Instant::now();
         let mut quiet_since = begun;
@@ -302,72 +313,77 @@ impl Simulation {
             } else if quiet_since.elapsed() >= QUIET {
                 return Ok(false);
             }
-            ensure!(begun.elapsed() < LIMIT, "not a result: not done after {LIMIT:?}");
+            ensure!(begun.elapsed() < LIMIT, "invalid measurement: not finished after {LIMIT:?}");
         }
         Ok(true)
     }
 
     fn is_complete(&self) -> bool {
         self.counts.answered == self.counts.asked
-            && self.seats.iter().flatten().all(|seat| {
+            && self.slots.iter().flatten().all(|slot| {
                 let due = |stream: Stream| self.streams[stream as usize].0;
-                let mut accounts = seat.session.accounts.iter();
-                // One that leaves is waited for until it has gone.
-                seat.session.stalled
-                    || (seat.leaving.is_none()
-                        && seat.session.channels.iter().all(|channel| channel.joined)
+                let mut accounts = slot.client.accounts.iter();
+                // A leaving client is complete when it has left.
+                slot.client.stalled
+                    || (slot.leaving.is_none()
+                        && slot.client.channels.iter().all(|channel| channel.joined)
                         && accounts.all(|(stream, account)| account.has_reached(due(*stream))))
             })
     }
 
-    /// Listens a little longer, which is no part of what is measured, and compares.
+    /// Listens a little longer, after the measurement, and compares.
     pub(crate) fn verdict(&mut self) -> Result<Verdict> {
         self.listen(AFTERMATH)?;
         let Counts { asked, answered, .. } = self.counts;
-        ensure!(asked == answered, "not a result: {answered} of {asked} requests were answered");
+        ensure!(
+            asked == answered,
+            "invalid measurement: {answered} of {asked} requests got a response"
+        );
         let mut verdict = self.verdict;
-        for seat in self.seats.iter().flatten() {
-            verdict.add(seat.verdict(&self.streams));
+        for slot in self.slots.iter().flatten() {
+            verdict.add(slot.verdict(&self.streams));
         }
         Ok(verdict)
     }
 
-    /// How many of the presence lists are wrong, when `truth` says who is there.
+    /// Number of member lists that differ from `truth`, the members of a channel.
     pub(crate) fn wrong_lists<'a>(&self, truth: impl Fn(&str) -> &'a [User]) -> usize {
-        let channels = self.seats.iter().flatten().flat_map(|seat| &seat.session.channels);
+        let channels = self.slots.iter().flatten().flat_map(|slot| &slot.client.channels);
         let presence = channels.filter(|channel| channel.name.starts_with("presence-"));
         presence.filter(|channel| !channel.members.are(truth(&channel.name))).count()
     }
 
-    /// Joins and leaves that were told to those who knew.
+    /// Number of member events that repeated what a client knew.
     pub(crate) fn repeated_members(&self) -> u64 {
-        let seats = self.seats.iter().flatten();
-        self.repeated_members + seats.map(Seat::repeated_members).sum::<u64>()
+        let slots = self.slots.iter().flatten();
+        self.repeated_members + slots.map(Slot::repeated_members).sum::<u64>()
     }
 
-    /// Reads what stands in a stalled session's socket, and tells whether the server has closed it.
+    /// Reads what a stalled client's socket has left, and returns whether the server has closed it, and with
+    /// which code.
     pub(crate) fn fate(&mut self, client: ClientId) -> Result<Option<Option<u16>>> {
-        let Self { seats, buffer, heard, .. } = self;
-        let seat = seats.get_mut(client.place).and_then(Option::as_mut);
-        let seat = seat.filter(|seat| seat.number == client.number).context("nobody is there")?;
-        seat.session.read(buffer, true, heard)?;
-        heard.clear();
-        Ok(seat.session.closed)
+        let Self { slots, buffer, received, .. } = self;
+        let slot = slots.get_mut(client.place).and_then(Option::as_mut);
+        let slot =
+            slot.filter(|slot| slot.number == client.number).context("the client has left")?;
+        slot.client.read(buffer, true, received)?;
+        received.clear();
+        Ok(slot.client.closed)
     }
 
-    /// Waits for something to happen, and takes what has.
+    /// Waits for events of the loop and handles them.
     fn turn(&mut self, wait: Duration) -> Result<()> {
         match self.poll.poll(&mut self.events, Some(wait)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             result => result.context("poll")?,
         }
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
-        let result = events.iter().try_for_each(|event| self.take(event));
+        let result = events.iter().try_for_each(|event| self.handle_event(event));
         self.events = events;
         result
     }
 
-    fn take(&mut self, event: &mio::event::Event) -> Result<()> {
+    fn handle_event(&mut self, event: &mio::event::Event) -> Result<()> {
         let Token(token) = event.token();
         if event.token() == TIMER {
             return Ok(());
@@ -375,89 +391,92 @@ impl Simulation {
         if let Some(publisher) = token.checked_sub(PUBLISHERS) {
             self.publishers[publisher].send()?;
             for _ in 0..self.publishers[publisher].receive()? {
-                let stream = self.asked[publisher].pop_front().context("an answer unasked for")?;
+                let stream = self.asked[publisher]
+                    .pop_front()
+                    .context("invalid measurement: response without a request")?;
                 self.streams[stream as usize].1 += 1;
                 self.counts.answered += 1;
             }
             return Ok(());
         }
-        let Some(Some(seat)) = self.seats.get_mut(token) else { return Ok(()) };
-        seat.session.send();
-        if seat.session.stalled {
+        let Some(Some(slot)) = self.slots.get_mut(token) else { return Ok(()) };
+        slot.client.send();
+        if slot.client.stalled {
             return Ok(());
         }
-        seat.session.read(&mut self.buffer, event.is_read_closed(), &mut self.heard)?;
+        slot.client.read(&mut self.buffer, event.is_read_closed(), &mut self.received)?;
         let now = self.started.elapsed();
-        let mut heard = std::mem::take(&mut self.heard);
-        let result = heard.drain(..).try_for_each(|heard| self.hear(token, heard, now));
-        self.heard = heard;
+        let mut received = std::mem::take(&mut self.received);
+        let result =
+            received.drain(..).try_for_each(|received| self.handle_received(token, received, now));
+        self.received = received;
         result?;
-        let Some(Some(seat)) = self.seats.get_mut(token) else { return Ok(()) };
-        seat.go_if_ready()
+        let Some(Some(slot)) = self.slots.get_mut(token) else { return Ok(()) };
+        slot.go_if_ready()
     }
 
-    fn hear(&mut self, place: usize, heard: Heard, now: Duration) -> Result<()> {
-        let Self { seats, streams, counts, .. } = self;
-        let Some(Some(seat)) = seats.get_mut(place) else { return Ok(()) };
-        match heard {
-            Heard::Connected => counts.connected += 1,
-            Heard::Member => counts.members += 1,
-            Heard::Joined(channel) => {
+    fn handle_received(&mut self, place: usize, received: Received, now: Duration) -> Result<()> {
+        let Self { slots, streams, counts, .. } = self;
+        let Some(Some(slot)) = slots.get_mut(place) else { return Ok(()) };
+        match received {
+            Received::Connected => counts.connected += 1,
+            Received::Member => counts.members += 1,
+            Received::Joined(channel) => {
                 counts.joined += 1;
-                for stream in &seat.session.channels[channel].streams {
-                    if let Some(account) = seat.session.accounts.get_mut(stream) {
+                for stream in &slot.client.channels[channel].streams {
+                    if let Some(account) = slot.client.accounts.get_mut(stream) {
                         account.admitted(streams[*stream as usize].0);
                     }
                 }
             }
-            Heard::Event(Arrival { sequence, scheduled }) => {
+            Received::Event(Arrival { sequence, scheduled }) => {
                 counts.delivered += 1;
                 let (stream, number) = split(sequence);
-                match seat.session.accounts.get_mut(&stream) {
+                match slot.client.accounts.get_mut(&stream) {
                     Some(account) => account.note(number),
                     None => self.verdict.foreign += 1,
                 }
                 let micros = now.saturating_sub(scheduled).as_micros();
                 self.latency.saturating_record(u64::try_from(micros).unwrap_or(u64::MAX));
             }
-            Heard::Closed(_) if seat.gone => self.remove(place),
-            Heard::Closed(code) => {
+            Received::Closed(_) if slot.gone => self.remove(place),
+            Received::Closed(code) => {
                 let code = code.map_or_else(String::new, |code| format!(" with {code}"));
-                bail!("not a result: the server has closed client {}{code}", seat.number)
+                bail!("invalid measurement: the server closed client {}{code}", slot.number)
             }
         }
         Ok(())
     }
 
     fn remove(&mut self, place: usize) {
-        if let Some(seat) = self.seats[place].take() {
-            self.verdict.add(seat.verdict(&self.streams));
-            self.repeated_members += seat.repeated_members();
+        if let Some(slot) = self.slots[place].take() {
+            self.verdict.add(slot.verdict(&self.streams));
+            self.repeated_members += slot.repeated_members();
             self.free.push(place);
         }
     }
 }
 
-impl Seat {
-    /// Closes the connection of one that leaves and has all that it is to have.
+impl Slot {
+    /// Closes the connection if the client leaves and has received everything.
     fn go_if_ready(&mut self) -> Result<()> {
-        let accounts = &self.session.accounts;
+        let accounts = &self.client.accounts;
         let has = |(stream, due): &(Stream, u64)| {
             accounts.get(stream).is_none_or(|account| account.has_reached(*due))
         };
         if !self.gone && self.leaving.as_ref().is_some_and(|all| all.iter().all(has)) {
             self.gone = true;
-            self.session.close()?;
+            self.client.close()?;
         }
         Ok(())
     }
 
     fn verdict(&self, streams: &[(u64, u64)]) -> Verdict {
         let mut verdict = Verdict::default();
-        if self.session.stalled {
+        if self.client.stalled {
             return verdict;
         }
-        for (stream, account) in &self.session.accounts {
+        for (stream, account) in &self.client.accounts {
             let published = streams[*stream as usize].0;
             let mut recorded = self.leaving.iter().flatten().filter(|(s, _)| s == stream);
             let due = recorded.next().map_or(published, |(_, due)| *due);
@@ -467,6 +486,6 @@ impl Seat {
     }
 
     fn repeated_members(&self) -> u64 {
-        self.session.channels.iter().map(|channel| channel.members.repeated_members).sum()
+        self.client.channels.iter().map(|channel| channel.members.repeated_members).sum()
     }
 }

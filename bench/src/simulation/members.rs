@@ -1,4 +1,4 @@
-//! The member list of a presence channel as one client knows it.
+//! A presence channel's members, as one client knows them.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -7,15 +7,15 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// A user of the load generator: a number, which is `u17` on the wire.
+/// A user of the load generator. User 17 is `u17` on the wire.
 pub(crate) type User = u32;
 
-/// What `subscription_succeeded` says, plus what has been told since.
+/// The members of `subscription_succeeded`, changed by the member events since.
 #[derive(Debug, Default)]
 pub(crate) struct Members {
     present: Vec<bool>,
     count: usize,
-    /// Times it was told of somebody who was there already, or of the leaving of somebody who was not.
+    /// Number of `member_added` events for present members and `member_removed` events for absent ones.
     pub(crate) repeated_members: u64,
 }
 
@@ -40,12 +40,12 @@ struct Member<'a> {
 }
 
 impl Members {
-    /// Takes the data of `subscription_succeeded`.
+    /// Applies the data of `subscription_succeeded`.
     pub(crate) fn take_list(&mut self, data: &str) -> Result<()> {
-        let List { presence } = serde_json::from_str(data).context("a member list")?;
+        let List { presence } = serde_json::from_str(data).context("invalid member list")?;
         ensure!(
             presence.count == presence.hash.len() && presence.ids.len() == presence.hash.len(),
-            "not a result: a member list that says {}, with {} ids and {} entries",
+            "invalid measurement: the member list says {}, but has {} ids and {} entries",
             presence.count,
             presence.ids.len(),
             presence.hash.len()
@@ -57,15 +57,15 @@ impl Members {
         Ok(())
     }
 
-    /// Takes the data of `member_added` or `member_removed`.
+    /// Applies the data of `member_added` or `member_removed`.
     pub(crate) fn take_change(&mut self, data: &str, added: bool) -> Result<()> {
-        let Member { user_id } = serde_json::from_str(data).context("a member")?;
+        let Member { user_id } = serde_json::from_str(data).context("invalid member")?;
         self.set(&user_id, added)
     }
 
     fn set(&mut self, id: &str, added: bool) -> Result<()> {
         let user = id.strip_prefix('u').and_then(|n| n.parse::<User>().ok());
-        let user = user.with_context(|| format!("not a result: a member {id} that nobody is"))?;
+        let user = user.with_context(|| format!("invalid measurement: unknown member {id}"))?;
         let place = usize::try_from(user)?;
         if place >= self.present.len() {
             self.present.resize(place + 1, false);
@@ -96,7 +96,7 @@ mod tests {
     use super::{Members, channel_data};
 
     #[test]
-    fn a_list_and_its_changes() {
+    fn a_list_is_changed_by_member_events() {
         let mut members = Members::default();
         let list = r#"{"presence":{"count":2,"ids":["u0","u2"],"hash":{"u0":{},"u2":null}}}"#;
         members.take_list(list).unwrap();
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_contradicts_itself_or_names_strangers() {
+    fn an_inconsistent_list_or_an_unknown_member_is_an_error() {
         let mut members = Members::default();
         let list = r#"{"presence":{"count":2,"ids":["u0"],"hash":{"u0":{}}}}"#;
         assert!(members.take_list(list).is_err());

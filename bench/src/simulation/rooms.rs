@@ -1,4 +1,5 @@
-//! Rooms with a presence channel, and if they talk a private one, whose seats change hands.
+//! Chat rooms, whose members leave and are replaced. Each has a presence channel, and optionally a private
+//! one.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,23 +9,23 @@ use crate::simulation::account::Stream;
 use crate::simulation::engine::{ClientId, Simulation};
 use crate::simulation::members::User;
 
-/// Handshakes at a time.
+/// Maximum number of handshakes in flight.
 const AT_ONCE: u64 = 100;
 
-/// All rooms of one size.
+/// Rooms with the same number of seats.
 #[derive(Debug)]
 pub(crate) struct Rooms {
     size: usize,
     talk: bool,
-    /// Room by room. `None`: nobody.
+    /// Room by room. `None`: the seat is empty.
     seats: Vec<Option<ClientId>>,
     empty: VecDeque<usize>,
-    /// The seat that is looked at next for somebody to leave.
+    /// The next member that leaves.
     next: usize,
 }
 
 impl Rooms {
-    /// `talk`: with a private channel for messages and whispers.
+    /// `talk`: whether rooms have a private channel for messages and client events.
     pub(crate) fn new(rooms: usize, size: usize, talk: bool) -> Self {
         Self { size, talk, seats: vec![None; rooms * size], empty: VecDeque::new(), next: 0 }
     }
@@ -33,12 +34,12 @@ impl Rooms {
         self.seats.len() / self.size
     }
 
-    /// Of the messages of each room, and behind them of each seat's whispers.
+    /// Number of streams: one for the messages of each room, then one for the client events of each seat.
     pub(crate) fn streams(&self) -> usize {
         if self.talk { self.rooms() + self.seats.len() } else { 0 }
     }
 
-    /// Takes all seats.
+    /// Fills all seats.
     pub(crate) fn fill(&mut self, simulation: &mut Simulation) -> Result<()> {
         let channels = if self.talk { 2 } else { 1 };
         let before = simulation.counts.joined;
@@ -52,7 +53,8 @@ impl Rooms {
     }
 
     fn enter(&mut self, simulation: &mut Simulation, seat: usize) -> Result<()> {
-        let (room, user) = (seat / self.size, User::try_from(seat % self.size)?);
+        let room = seat / self.size;
+        let user = User::try_from(seat % self.size)?;
         let client = simulation.open(None)?;
         simulation.join(client, format!("presence-{room:06}"), Some(user), Vec::new())?;
         if self.talk {
@@ -71,7 +73,7 @@ impl Rooms {
         Ok(Stream::try_from(self.rooms() + seat)?)
     }
 
-    /// A message of the backend to one of the rooms.
+    /// Publishes a message to a room over the HTTP API.
     pub(crate) fn message(
         &self,
         simulation: &mut Simulation,
@@ -82,7 +84,7 @@ impl Rooms {
         simulation.publish(Stream::try_from(room)?, &channel(room), due)
     }
 
-    /// A whisper of the `n`th seat, or the next one whose client is there.
+    /// Sends a client event from the `n`th seat, or from the next one that is taken.
     pub(crate) fn whisper(
         &self,
         simulation: &mut Simulation,
@@ -91,20 +93,24 @@ impl Rooms {
     ) -> Result<()> {
         let mut seats = (n..n + self.seats.len()).map(|n| n % self.seats.len());
         let seat = seats.find(|seat| self.seats[*seat].is_some_and(|t| simulation.is_in(t)));
-        let seat = seat.context("not a result: nobody is left")?;
+        let seat = seat.context("invalid measurement: no client is left")?;
         let Some(client) = self.seats[seat] else { return Ok(()) };
         simulation.whisper(client, self.stream_of(seat)?, &channel(seat / self.size), due)
     }
 
-    /// Somebody leaves, or somebody comes: by turns.
+    /// Makes a member leave or, every second time, another one join.
     pub(crate) fn change(&mut self, simulation: &mut Simulation, n: usize) -> Result<()> {
         if n % 2 == 1 {
-            if let Some(seat) = self.empty.pop_front() {
+            // The events of the seat's last client come first: two connections have no order.
+            if let Some(seat) = self.empty.front().copied()
+                && (!self.talk || simulation.is_delivered(self.stream_of(seat)?))
+            {
+                self.empty.pop_front();
                 self.enter(simulation, seat)?;
             }
             return Ok(());
         }
-        // By turns through the rooms: somebody of each, then somebody else of each.
+        // One member of each room in turn, then another one of each.
         let place = self.next % self.rooms() * self.size + self.next / self.rooms() % self.size;
         self.next += 1;
         if let Some(client) = self.seats[place].filter(|client| simulation.is_in(*client)) {
@@ -115,8 +121,9 @@ impl Rooms {
         Ok(())
     }
 
-    /// Takes the seats that are empty, and waits until everything has come and all lists are right.
+    /// Fills the empty seats, and waits until everything is delivered and all member lists are right.
     pub(crate) fn settle(&mut self, simulation: &mut Simulation) -> Result<()> {
+        simulation.settle()?;
         while let Some(seat) = self.empty.pop_front() {
             self.enter(simulation, seat)?;
         }
@@ -128,12 +135,12 @@ impl Rooms {
         };
         simulation.settle_when(|simulation| wrong(simulation) == 0)?;
         let wrong = wrong(simulation);
-        ensure!(wrong == 0, "not a result: {wrong} member lists are wrong");
+        ensure!(wrong == 0, "invalid measurement: {wrong} member lists are wrong");
         Ok(())
     }
 }
 
-/// Where a room talks.
+/// A room's channel for messages and client events.
 fn channel(room: usize) -> String {
     format!("private-{room:06}")
 }

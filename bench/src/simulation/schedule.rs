@@ -1,12 +1,12 @@
-//! Things that happen at fixed times, each at a rate of its own.
+//! Actions at fixed times, each with a rate of its own.
 
 use std::time::Duration;
 
-/// Several rates over one stretch of time.
+/// The times of several actions, merged.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     end: Duration,
-    /// Of each: how often a second, and how often it has been.
+    /// Of each action: rate per second, and how often it was due so far.
     rates: Vec<(f64, u64)>,
 }
 
@@ -18,7 +18,7 @@ impl Schedule {
 }
 
 impl Iterator for Schedule {
-    /// Which of the rates it is, and when it is due.
+    /// The index of the action, and when it is due.
     type Item = (usize, Duration);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -36,7 +36,7 @@ mod tests {
     use super::Schedule;
 
     #[test]
-    fn each_keeps_its_rate() {
+    fn each_action_keeps_its_rate() {
         let all: Vec<_> = Schedule::new(2, &[3.0, 0.0, 2.0]).collect();
         assert_eq!(all.iter().filter(|(n, _)| *n == 0).count(), 6);
         assert_eq!(all.iter().filter(|(n, _)| *n == 2).count(), 4);

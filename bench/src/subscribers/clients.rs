@@ -1,4 +1,4 @@
-//! The subscribers: thousands of sockets read by one thread, as cheaply as can be.
+//! Thousands of subscribers that one thread reads as cheaply as possible.
 
 use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
@@ -11,20 +11,20 @@ use crate::wire::deliveries::{Ledger, Verdict};
 use crate::wire::frames::{Arrival, Frame, Inflater, arrival, first};
 use crate::wire::websocket::{contains, masked, subscribe};
 
-/// How long all subscribers may take together.
+/// Timeout until all subscribers are connected.
 const CONNECT_LIMIT: Duration = Duration::from_secs(300);
 /// One subscriber.
 #[derive(Debug)]
 struct Client {
     stream: mio::net::TcpStream,
-    /// A frame that has not come whole.
+    /// An incomplete frame.
     partial: Vec<u8>,
     ledger: Ledger,
-    /// Where the mark stood in the last event.
+    /// Offset of the mark in the last event.
     mark: usize,
 }
 
-/// All subscribers. Their tokens are their places.
+/// All subscribers. A subscriber's token is its index.
 #[derive(Debug)]
 pub(crate) struct Clients {
     clients: Vec<Client>,
@@ -32,7 +32,7 @@ pub(crate) struct Clients {
     shared: Shared,
 }
 
-/// What reading them needs and leaves, of all clients.
+/// State that all clients share while they are read.
 #[derive(Debug, Default)]
 struct Shared {
     inflater: Inflater,
@@ -51,19 +51,22 @@ impl Clients {
         let deadline = Instant::now() + CONNECT_LIMIT;
         let mut clients = Self::none(count);
         for n in 0..count {
-            ensure!(Instant::now() < deadline, "only {n} of {count} connected in time");
+            ensure!(
+                Instant::now() < deadline,
+                "only {n} of {count} clients connected within {CONNECT_LIMIT:?}"
+            );
             clients.add(target, registry, n, &channel(n))?;
         }
         Ok(clients)
     }
 
-    /// Nobody yet, with room for `count`.
+    /// No clients yet, with room for `count`.
     pub(crate) fn none(count: usize) -> Self {
         let clients = Vec::with_capacity(count);
         Self { clients, buffer: vec![0; 256 << 10], shared: Shared::default() }
     }
 
-    /// Connects and subscribes one more, which is client `n` of all that this process has.
+    /// Connects and subscribes client `n` of this process.
     pub(crate) fn add(
         &mut self,
         target: &Target,
@@ -80,7 +83,7 @@ impl Clients {
         Ok(())
     }
 
-    /// Reads all there is for one client, and tells of each event.
+    /// Reads everything that a client's socket has, and calls `on` with each event.
     pub(crate) fn receive(
         &mut self,
         event: &mio::event::Event,
@@ -90,11 +93,11 @@ impl Clients {
         let Some(client) = self.clients.get_mut(place) else { return Ok(()) };
         loop {
             match client.stream.read(&mut self.buffer) {
-                Ok(0) => bail!("not a result: the server has closed client {place}"),
+                Ok(0) => bail!("invalid measurement: the server closed client {place}"),
                 Ok(n) => {
                     client.take(&self.buffer[..n], &mut self.shared, &mut on)?;
-                    // Less than asked for: the socket is empty, and the next bytes wake us again.
-                    // Not so the end, when it was told together with these.
+                    // A short read has emptied the socket, and the next bytes wake the loop again. The end
+                    // of the stream does not, if it was reported together with these bytes.
                     if n < self.buffer.len() && !event.is_read_closed() {
                         return Ok(());
                     }
@@ -105,7 +108,7 @@ impl Clients {
         }
     }
 
-    /// Bytes of all frames with events that have come.
+    /// Bytes of all received frames with events.
     pub(crate) fn wire_bytes(&self) -> u64 {
         self.shared.wire
     }
@@ -139,7 +142,7 @@ impl Client {
         Ok(())
     }
 
-    /// Takes the whole frames at the front of `bytes`. How much of it they are.
+    /// Handles the complete frames at the start of `bytes`, and returns their length.
     fn take_frames(
         &mut self,
         bytes: &[u8],
@@ -166,10 +169,10 @@ impl Client {
         Ok(used)
     }
 
-    /// What is no event: a ping wants its answer, or the server closes the connection.
+    /// Handles a frame without an event: answers a ping, or fails if the server closes the connection.
     fn take_other(&mut self, frame: Frame<'_>) -> Result<()> {
         match frame.opcode {
-            8 => bail!("not a result: the server has sent a close frame"),
+            8 => bail!("invalid measurement: the server sent a close frame"),
             9 => self.stream.write_all(&masked(10, frame.payload)?)?,
             _ if contains(frame.payload, b"\"pusher:ping\"") => {
                 self.stream.write_all(&masked(1, br#"{"event":"pusher:pong","data":{}}"#)?)?;

@@ -1,4 +1,4 @@
-//! More connections than one process may hold files: each thread has a table of file descriptors of its own.
+//! More connections than one process may have open files: each thread has a file descriptor table of its own.
 
 use std::borrow::Cow;
 use std::io::ErrorKind;
@@ -17,15 +17,16 @@ use crate::subscribers::clients::Clients;
 use crate::wire::deliveries::Verdict;
 use crate::wire::event_loop::CHANNEL;
 
-/// Descriptors of a thread that are no clients.
+/// File descriptors of a thread that are not clients.
 const RESERVED: u64 = 500;
-/// Connections between two looks at those that are there already, which want their pings answered.
+/// Number of connections that are made between two turns of the event loop, which answers the pings of the
+/// earlier ones.
 const CHUNK: usize = 64;
 
-/// What the threads know of each other.
+/// The clients of all threads.
 pub(crate) struct Crowd<'a> {
     pub(crate) target: &'a Target,
-    /// Whether each has a channel of its own.
+    /// Whether each client has a channel of its own.
     own_channels: bool,
     pub(crate) started: Instant,
     connected: AtomicUsize,
@@ -35,8 +36,7 @@ pub(crate) struct Crowd<'a> {
     failure: Mutex<Option<anyhow::Error>>,
 }
 
-/// Connects so many and measures while they are there. An error also if one of them got what it should not,
-/// or not all that it should.
+/// Connects clients and calls `measure` while they are connected. Fails if their deliveries are wrong, too.
 pub(crate) fn gather<R>(
     target: &Target,
     connections: usize,
@@ -68,17 +68,17 @@ pub(crate) fn gather<R>(
         crowd.over.store(true, Ordering::Relaxed);
         let mut verdict = Verdict::default();
         for seat in seats {
-            let seat = seat.join().map_err(|_| anyhow!("a thread of the crowd panicked"))?;
+            let seat = seat.join().map_err(|_| anyhow!("a client thread panicked"))?;
             verdict.add(seat);
         }
         let result = measured?;
-        ensure!(verdict.is_clean(), "not a result: {verdict}");
+        ensure!(verdict.is_clean(), "invalid measurement: {verdict}");
         Ok(result)
     })
 }
 
 impl Crowd<'_> {
-    /// Connects these clients and listens until it is over.
+    /// Connects these clients and listens until the measurement is over.
     fn seat(&self, range: Range<usize>) -> Verdict {
         self.listen(range).unwrap_or_else(|error| {
             let mut failure =
@@ -89,7 +89,8 @@ impl Crowd<'_> {
     }
 
     fn listen(&self, range: Range<usize>) -> Result<Verdict> {
-        unshare(CloneFlags::CLONE_FILES).context("no table of descriptors of its own")?;
+        unshare(CloneFlags::CLONE_FILES)
+            .context("cannot create a file descriptor table for the thread")?;
         let mut poll = Poll::new()?;
         let mut events = Events::with_capacity(1024);
         let mut clients = Clients::none(range.len());
@@ -132,7 +133,7 @@ impl Crowd<'_> {
         if self.own_channels { format!("{CHANNEL}-{n}").into() } else { CHANNEL.into() }
     }
 
-    /// Waits until so many are connected.
+    /// Waits until this many clients are connected.
     pub(crate) fn wait_until_connected(
         &self,
         connections: usize,
@@ -145,12 +146,15 @@ impl Crowd<'_> {
             if connected >= connections {
                 return Ok(());
             }
-            ensure!(Instant::now() < until, "only {connected} connected in time");
+            ensure!(
+                Instant::now() < until,
+                "only {connected} of {connections} clients connected within {patience:?}"
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
-    /// Whether all has gone well so far.
+    /// Fails if a thread has failed.
     pub(crate) fn check(&self) -> Result<()> {
         let mut failure = self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         failure.take().map_or(Ok(()), Err)

@@ -1,4 +1,4 @@
-//! Publishers and subscribers in one loop of one thread.
+//! Publishers of one channel and its subscribers, in one event loop.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -17,7 +17,7 @@ use crate::wire::event_loop::{
 use crate::wire::frames::{Arrival, data};
 use crate::wire::publisher::Publisher;
 
-/// Subscribers of one channel and those who publish to it.
+/// Subscribers of one channel, and its publishers.
 pub(crate) struct Fanout {
     poll: Poll,
     events: Events,
@@ -29,14 +29,14 @@ pub(crate) struct Fanout {
     started: Instant,
     /// Delivery times in microseconds.
     pub(crate) latency: Histogram<u64>,
-    /// The most by which an event was published too late.
+    /// By how much an event was published too late, at most.
     pub(crate) late: Duration,
     pub(crate) published: u64,
     pub(crate) delivered: u64,
     answered: u64,
-    /// Events of one request.
+    /// Events per request.
     batch: u64,
-    /// Deliveries still to come of the events from `oldest` on.
+    /// Missing deliveries of each event from `oldest` on.
     open: VecDeque<usize>,
     oldest: u64,
 }
@@ -48,7 +48,7 @@ impl Fanout {
         publishers: usize,
         size: usize,
     ) -> Result<Self> {
-        ensure!(publishers > 0, "at least one connection must publish");
+        ensure!(publishers > 0, "--connections must be at least 1");
         let poll = Poll::new()?;
         let timer = Timer::register(poll.registry())?;
         let clients =
@@ -76,7 +76,7 @@ impl Fanout {
         })
     }
 
-    /// Publishes at fixed times, whatever becomes of the events.
+    /// Open loop: publishes at fixed times, however long deliveries take.
     pub(crate) fn open(&mut self, per_second: u32, seconds: u32) -> Result<()> {
         ensure!(per_second > 0, "the rate must be at least 1 per second");
         self.started = Instant::now();
@@ -90,7 +90,8 @@ impl Fanout {
         self.settle(QUIET)
     }
 
-    /// Publishes `events`, `in_flight` at a time: the next once the oldest has reached everybody.
+    /// Closed loop: publishes `events`, the next one as soon as the oldest of those in flight is delivered to
+    /// all subscribers.
     pub(crate) fn closed(&mut self, events: u64, in_flight: usize) -> Result<()> {
         self.started = Instant::now();
         let mut quiet_since = Instant::now();
@@ -108,14 +109,17 @@ impl Fanout {
             } else if quiet_since.elapsed() >= QUIET {
                 break;
             }
-            ensure!(self.started.elapsed() < LIMIT, "not a result: not done after {LIMIT:?}");
+            ensure!(
+                self.started.elapsed() < LIMIT,
+                "invalid measurement: not finished after {LIMIT:?}"
+            );
         }
         self.settle(QUIET)
     }
 
-    /// Publishes `requests` of `batch` events each over one connection: the next once the last has
-    /// reached everybody and is answered, or nothing has come for `quiet`, which ends it. So what the
-    /// server does does not depend on who is faster.
+    /// Publishes `requests` of `batch` events each over one connection: the next request as soon as the last
+    /// one has its response and all deliveries. So the server's work does not depend on timing. Ends when
+    /// nothing has arrived for `quiet`.
     pub(crate) fn in_step(&mut self, requests: u64, batch: u64, quiet: Duration) -> Result<()> {
         self.started = Instant::now();
         self.batch = batch;
@@ -140,7 +144,7 @@ impl Fanout {
         self.delivered >= expected && self.answered >= self.published
     }
 
-    /// Listens until everything has arrived, or nothing has come for `quiet`.
+    /// Listens until everything has arrived, or nothing has arrived for `quiet`.
     fn settle(&mut self, quiet: Duration) -> Result<()> {
         let mut quiet_since = Instant::now();
         while !self.is_settled() {
@@ -151,33 +155,36 @@ impl Fanout {
             } else if quiet_since.elapsed() >= quiet {
                 break;
             }
-            ensure!(self.started.elapsed() < LIMIT, "not a result: not done after {LIMIT:?}");
+            ensure!(
+                self.started.elapsed() < LIMIT,
+                "invalid measurement: not finished after {LIMIT:?}"
+            );
         }
         Ok(())
     }
 
-    /// Listens a little longer, which is no part of what is measured, and compares.
+    /// Listens a little longer, after the measurement, and compares.
     pub(crate) fn verdict(&mut self) -> Result<Verdict> {
         self.listen(AFTERMATH)?;
-        // Doubles count as deliveries: what they stand in for may still come.
+        // Duplicates count as deliveries, so others may still be on their way.
         if self.clients.verdict(self.published).lost > 0 {
             self.listen(QUIET)?;
         }
         ensure!(
             self.answered == self.published,
-            "not a result: {} of {} requests were answered",
+            "invalid measurement: {} of {} requests got a response",
             self.answered,
             self.published
         );
         Ok(self.clients.verdict(self.published))
     }
 
-    /// What a delivery takes on the wire, frame header included.
+    /// Bytes per delivery on the wire, including the frame header.
     pub(crate) fn wire_bytes_each(&self) -> f64 {
         self.clients.wire_bytes() as f64 / self.delivered as f64
     }
 
-    /// Takes what comes for a while.
+    /// Runs the event loop for this time.
     pub(crate) fn listen(&mut self, time: Duration) -> Result<()> {
         let until = Instant::now() + time;
         while let Some(wait) = until.checked_duration_since(Instant::now()) {
@@ -186,8 +193,7 @@ impl Fanout {
         Ok(())
     }
 
-    /// A publisher that awaits no answer, so that answers never gate the next event; else the one
-    /// that awaits fewest.
+    /// The publisher with the fewest requests in flight, so that responses do not delay the next event.
     fn idlest(&self) -> usize {
         let pending = |n: &usize| self.publishers[*n].pending;
         (0..self.publishers.len()).min_by_key(pending).unwrap_or(0)
@@ -196,7 +202,7 @@ impl Fanout {
     fn publish(&mut self, publisher: usize, scheduled: Duration) -> Result<()> {
         let data = data(self.published, scheduled, self.size);
         self.published += 1;
-        // Without subscribers an event is on its way until it is answered.
+        // Without subscribers an event is in flight until its response arrives.
         self.open.push_back(self.subscribers.max(1));
         self.publishers[publisher].publish(CHANNEL, &data)
     }
@@ -212,7 +218,7 @@ impl Fanout {
         Ok(())
     }
 
-    /// Waits for something to happen, and takes what has.
+    /// Waits for events of the loop and handles them.
     fn turn(&mut self, wait: Duration) -> Result<()> {
         match self.poll.poll(&mut self.events, Some(wait)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),

@@ -1,4 +1,4 @@
-//! A server of blocking threads with channels, members and client events, that does one thing wrong.
+//! A server of blocking threads with channels, presence and client events, and with one fault.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -13,38 +13,38 @@ use serde_json::{Value, json};
 use crate::servers::floor::{Request, message, respond, upgrade};
 use crate::servers::server::Target;
 
-/// What is done wrong; where it says "one", to the tenth delivery of all.
+/// A fault. It affects the tenth delivery, unless it says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wrong {
-    Nothing,
-    /// One delivery is forgotten.
+pub(super) enum Fault {
+    None,
+    /// The delivery is lost.
     Lose,
-    /// One comes twice.
+    /// The delivery is duplicated.
     Double,
-    /// One comes to somebody else, who has not subscribed.
+    /// A client that has not subscribed receives it, too.
     Misdirect,
-    /// Two change places: it comes with the next to the same client.
+    /// It is swapped with the client's next one.
     Swap,
-    /// Everything waits for 5 ms.
+    /// Everything is delayed by 5 ms.
     Delay,
-    /// A member list lacks somebody.
+    /// A member list lacks a member.
     ShortList,
-    /// Nobody is told of one who joins.
+    /// A join is not announced.
     NoAdded,
-    /// Nobody is told of one who leaves.
+    /// A leave is not announced.
     NoRemoved,
-    /// One who leaves is told twice.
+    /// A leave is announced twice.
     RemovedTwice,
-    /// One batch is refused.
+    /// A batch is refused.
     Refuse,
-    /// A newcomer gets an event from before.
+    /// New subscribers receive an event from before their subscription.
     Past,
-    /// What is published while somebody joins does not reach the newcomer.
+    /// New subscribers miss the first event after their subscription.
     Gap,
 }
 
-/// The delivery, the join, the leave or the request to which it is done.
-const UNLUCKY: usize = 10;
+/// Number of the delivery, join, leave or request that is affected.
+const AFFECTED: usize = 10;
 
 #[derive(Default)]
 struct State {
@@ -56,12 +56,12 @@ struct State {
     requests: usize,
     held: Option<(usize, Vec<u8>)>,
     last: HashMap<String, Vec<u8>>,
-    /// Deliveries that a newcomer is denied.
+    /// Deliveries that a new subscriber still misses.
     denied: HashMap<usize, usize>,
 }
 
-/// Starts it on a free port. It ends with the tests.
-pub(super) fn start(wrong: Wrong) -> Target {
+/// Starts it on a free port. It runs until the tests end.
+pub(super) fn start(fault: Fault) -> Target {
     let state = Arc::<Mutex<State>>::default();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -69,9 +69,9 @@ pub(super) fn start(wrong: Wrong) -> Target {
         for (id, stream) in listener.incoming().enumerate() {
             let state = state.clone();
             thread::spawn(move || {
-                // The client has gone: nothing else ends a connection here.
-                let _ = serve(stream.unwrap(), id, wrong, &state);
-                state.lock().unwrap().leave(id, wrong);
+                // An error means that the client has disconnected.
+                let _ = serve(stream.unwrap(), id, fault, &state);
+                state.lock().unwrap().leave(id, fault);
             });
         }
     });
@@ -82,11 +82,13 @@ pub(super) fn start(wrong: Wrong) -> Target {
 fn serve(
     mut stream: TcpStream,
     id: usize,
-    wrong: Wrong,
+    fault: Fault,
     state: &Mutex<State>,
 ) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
-    let (mut unread, mut buffer, mut is_websocket) = (Vec::new(), [0; 4096], false);
+    let mut unread = Vec::new();
+    let mut buffer = [0; 4096];
+    let mut is_websocket = false;
     loop {
         let n = stream.read(&mut buffer)?;
         if n == 0 {
@@ -97,7 +99,7 @@ fn serve(
             if opcode == 8 {
                 return Ok(());
             }
-            state.lock().unwrap().hear(id, &serde_json::from_slice(text).unwrap(), wrong);
+            state.lock().unwrap().handle_message(id, &serde_json::from_slice(text).unwrap(), fault);
             unread.drain(..length);
         }
         while let Some(request) = Request::parse(&unread).filter(|_| !is_websocket) {
@@ -107,7 +109,7 @@ fn serve(
                 state.lock().unwrap().connections.insert(id, stream.try_clone()?);
                 stream.write_all(&answer)?;
                 is_websocket = true;
-            } else if state.lock().unwrap().post(request.body, wrong) {
+            } else if state.lock().unwrap().post(request.body, fault) {
                 respond(&mut stream, "{}")?;
             } else {
                 stream.write_all(b"HTTP/1.1 413 No\r\nContent-Length: 2\r\n\r\n{}")?;
@@ -119,39 +121,39 @@ fn serve(
 }
 
 impl State {
-    fn hear(&mut self, id: usize, message: &Value, wrong: Wrong) {
+    fn handle_message(&mut self, id: usize, message: &Value, fault: Fault) {
         let data = &message["data"];
         match message["event"].as_str().unwrap() {
             "pusher:subscribe" => {
                 let channel = data["channel"].as_str().unwrap().to_owned();
                 let member =
                     data["channel_data"].as_str().map(|text| serde_json::from_str(text).unwrap());
-                self.join(id, &channel, member.as_ref(), wrong);
+                self.join(id, &channel, member.as_ref(), fault);
             }
             "client-bench" => {
                 let channel = message["channel"].as_str().unwrap();
-                self.send(channel, message.to_string().as_bytes(), Some(id), wrong);
+                self.send(channel, message.to_string().as_bytes(), Some(id), fault);
             }
             _ => {}
         }
     }
 
-    fn join(&mut self, id: usize, channel: &str, member: Option<&Value>, wrong: Wrong) {
-        let unlucky = self.joined == UNLUCKY;
+    fn join(&mut self, id: usize, channel: &str, member: Option<&Value>, fault: Fault) {
+        let is_affected = self.joined == AFFECTED;
         self.joined += 1;
-        if let Some(member) = member.filter(|member| !self.is_there(channel, member)) {
-            let untold = wrong == Wrong::NoAdded && unlucky;
-            self.tell(channel, "member_added", member, usize::from(!untold));
+        if let Some(member) = member.filter(|member| !self.is_member(channel, member)) {
+            let untold = fault == Fault::NoAdded && is_affected;
+            self.announce(channel, "member_added", member, usize::from(!untold));
         }
-        let there = self.channels.entry(channel.to_owned()).or_default();
-        there.push((id, member.cloned()));
+        let members = self.channels.entry(channel.to_owned()).or_default();
+        members.push((id, member.cloned()));
         let mut hash = serde_json::Map::new();
-        for (_, member) in there.iter() {
+        for (_, member) in members.iter() {
             let Some(member) = member else { continue };
             hash.insert(member["user_id"].as_str().unwrap().to_owned(), Value::Null);
         }
-        if wrong == Wrong::ShortList && unlucky {
-            // Whoever it is: connections join in any order.
+        if fault == Fault::ShortList && is_affected {
+            // Any member, because connections join in any order.
             let one = hash.keys().next().unwrap().clone();
             hash.remove(&one);
         }
@@ -163,45 +165,45 @@ impl State {
             "data": if member.is_some() { presence.to_string() } else { "{}".to_owned() },
         });
         self.write(id, &frame(text.to_string().as_bytes()));
-        match wrong {
-            Wrong::Past if self.joined > UNLUCKY => {
+        match fault {
+            Fault::Past if self.joined > AFFECTED => {
                 let last = self.last.get(channel).cloned();
                 last.iter().for_each(|last| self.write(id, last));
             }
-            Wrong::Gap => drop(self.denied.insert(id, 1)),
+            Fault::Gap => drop(self.denied.insert(id, 1)),
             _ => {}
         }
     }
 
-    fn leave(&mut self, id: usize, wrong: Wrong) {
+    fn leave(&mut self, id: usize, fault: Fault) {
         self.connections.remove(&id);
         let mut gone = Vec::new();
-        for (channel, there) in &mut self.channels {
-            let Some(at) = there.iter().position(|(other, _)| *other == id) else { continue };
-            if let (_, Some(member)) = there.remove(at) {
+        for (channel, members) in &mut self.channels {
+            let Some(at) = members.iter().position(|(other, _)| *other == id) else { continue };
+            if let (_, Some(member)) = members.remove(at) {
                 gone.push((channel.clone(), member));
             }
         }
-        gone.retain(|(channel, member)| !self.is_there(channel, member));
+        gone.retain(|(channel, member)| !self.is_member(channel, member));
         for (channel, member) in gone {
-            let unlucky = self.left == UNLUCKY;
+            let is_affected = self.left == AFFECTED;
             self.left += 1;
-            let times = match wrong {
-                Wrong::NoRemoved if unlucky => 0,
-                Wrong::RemovedTwice if unlucky => 2,
+            let times = match fault {
+                Fault::NoRemoved if is_affected => 0,
+                Fault::RemovedTwice if is_affected => 2,
                 _ => 1,
             };
-            self.tell(&channel, "member_removed", &member, times);
+            self.announce(&channel, "member_removed", &member, times);
         }
     }
 
-    /// Whether the user has a connection there.
-    fn is_there(&self, channel: &str, member: &Value) -> bool {
-        let mut there = self.channels.get(channel).into_iter().flatten();
-        there.any(|(_, other)| other.as_ref() == Some(member))
+    /// Whether the user has a connection on the channel.
+    fn is_member(&self, channel: &str, member: &Value) -> bool {
+        let mut members = self.channels.get(channel).into_iter().flatten();
+        members.any(|(_, other)| other.as_ref() == Some(member))
     }
 
-    fn tell(&mut self, channel: &str, what: &str, member: &Value, times: usize) {
+    fn announce(&mut self, channel: &str, what: &str, member: &Value, times: usize) {
         let data = member.to_string();
         let text =
             json!({ "event": format!("pusher_internal:{what}"), "channel": channel, "data": data });
@@ -211,18 +213,19 @@ impl State {
         }
     }
 
-    /// Whether it is accepted.
-    fn post(&mut self, body: &[u8], wrong: Wrong) -> bool {
+    /// Handles a publish, and returns whether it is accepted.
+    fn post(&mut self, body: &[u8], fault: Fault) -> bool {
         self.requests += 1;
-        if wrong == Wrong::Refuse && self.requests == UNLUCKY {
+        if fault == Fault::Refuse && self.requests == AFFECTED {
             return false;
         }
         let Ok(body) = serde_json::from_slice::<Value>(body) else { return true };
         let one = vec![body.clone()];
         for event in body["batch"].as_array().unwrap_or(&one) {
-            let (channel, data) = (event["channel"].as_str().unwrap(), &event["data"]);
+            let channel = event["channel"].as_str().unwrap();
+            let data = &event["data"];
             let text = json!({ "event": "bench", "channel": channel, "data": data });
-            self.send(channel, text.to_string().as_bytes(), None, wrong);
+            self.send(channel, text.to_string().as_bytes(), None, fault);
         }
         true
     }
@@ -231,8 +234,8 @@ impl State {
         self.channels.get(channel).into_iter().flatten().map(|(id, _)| *id).collect()
     }
 
-    fn send(&mut self, channel: &str, text: &[u8], but: Option<usize>, wrong: Wrong) {
-        if wrong == Wrong::Delay {
+    fn send(&mut self, channel: &str, text: &[u8], but: Option<usize>, fault: Fault) {
+        if fault == Fault::Delay {
             thread::sleep(Duration::from_millis(5));
         }
         let whole = frame(text);
@@ -243,17 +246,17 @@ impl State {
                 continue;
             }
             self.delivered += 1;
-            let unlucky = self.delivered == UNLUCKY;
-            match wrong {
-                Wrong::Lose if unlucky => {}
-                Wrong::Double if unlucky => self.write(id, &whole.repeat(2)),
-                Wrong::Misdirect if unlucky => {
+            let is_affected = self.delivered == AFFECTED;
+            match fault {
+                Fault::Lose if is_affected => {}
+                Fault::Double if is_affected => self.write(id, &whole.repeat(2)),
+                Fault::Misdirect if is_affected => {
                     self.write(id, &whole);
                     let others = self.subscribers(channel);
                     let stranger = self.connections.keys().copied().find(|n| !others.contains(n));
                     stranger.iter().for_each(|stranger| self.write(*stranger, &whole));
                 }
-                Wrong::Swap if unlucky => self.held = Some((id, whole.clone())),
+                Fault::Swap if is_affected => self.held = Some((id, whole.clone())),
                 _ => {
                     self.write(id, &whole);
                     if let Some((_, held)) = self.held.take_if(|(held, _)| *held == id) {
@@ -264,9 +267,9 @@ impl State {
         }
     }
 
-    /// One that does not read holds up everybody, once enough has been written to it.
+    /// Blocks everything when a client's socket is full.
     fn write(&mut self, id: usize, bytes: &[u8]) {
-        // It may have gone.
+        // It may have disconnected.
         let Some(stream) = self.connections.get_mut(&id) else { return };
         let _ = stream.write_all(bytes);
     }

@@ -1,4 +1,4 @@
-//! A server of blocking threads that does one thing wrong.
+//! A server of blocking threads with one fault.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,40 +12,41 @@ use crate::servers::floor::{Request, respond, upgrade};
 use crate::servers::server::Target;
 use crate::wire::frames::data;
 
-/// What is done wrong to the tenth event and, where it says "one", for the first subscriber only.
+/// A fault. It affects the tenth event, and only the first subscriber where it says "one".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     None,
-    /// One does not get it.
+    /// One subscriber does not receive it.
     Lose,
-    /// One gets it twice.
+    /// One subscriber receives it twice.
     Double,
-    /// One gets it after the next.
+    /// One subscriber receives it after the next one.
     Swap,
-    /// One gets it three times, and neither the one before nor the one after: count and sum agree.
+    /// One subscriber receives it three times, but neither the previous nor the next one, so that count and
+    /// sum are right.
     Disguise,
-    /// One also gets another that nobody has published.
+    /// One subscriber also receives an event that was never published.
     Invent,
-    /// One is closed.
+    /// The connection of one subscriber is closed.
     Close,
-    /// It is not accepted.
+    /// Publishing is refused.
     Refuse,
-    /// All events are late by 5 ms.
+    /// All events are delayed by 5 ms.
     Delay,
-    /// Nothing goes on for 400 ms.
+    /// The server stalls for 400 ms.
     Stall,
-    /// Nothing wrong: every frame comes in two pieces, the second with the next one's first.
+    /// No fault: every frame arrives in two pieces, the second one with the next frame's first.
     Pieces,
-    /// Nothing wrong: pings between the events, which must be answered.
+    /// No fault: pings between the events, which need a pong.
     Ping,
 }
 
 /// Number of subscribers in the tests.
 pub(super) const SUBSCRIBERS: usize = 20;
 
-/// The event to which it is done.
+/// Number of the affected event.
 const EVENT: u64 = 10;
-/// The last event, after which nothing may be held back.
+/// Number of the last event, after which nothing may be held back.
 const LAST: u64 = 99;
 
 #[derive(Debug, Default)]
@@ -54,16 +55,16 @@ pub(super) struct State {
     pub(super) heard: usize,
     subscribers: Vec<TcpStream>,
     published: u64,
-    /// A frame, or a part of one, that waits for the next event.
+    /// A frame or a part of one that is sent with the next event.
     held: Vec<u8>,
 }
 
-/// Starts it on a free port. It ends with the tests.
+/// Starts it on a free port. It runs until the tests end.
 pub(super) fn start(fault: Fault) -> Target {
     start_with(fault, &Arc::default())
 }
 
-/// Starts it with a state that the test can look at.
+/// Starts it with a state that the test can inspect.
 pub(super) fn start_with(fault: Fault, state: &Arc<Mutex<State>>) -> Target {
     let state = state.clone();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -71,7 +72,7 @@ pub(super) fn start_with(fault: Fault, state: &Arc<Mutex<State>>) -> Target {
     thread::spawn(move || {
         for stream in listener.incoming() {
             let state = state.clone();
-            // The client has gone: nothing else ends a connection here.
+            // An error means that the client has disconnected.
             thread::spawn(move || drop(serve(stream.unwrap(), fault, &state)));
         }
     });
@@ -113,13 +114,17 @@ fn serve(mut stream: TcpStream, fault: Fault, state: &Mutex<State>) -> std::io::
     }
 }
 
-/// Subscribes, and then counts what is sent: answers to pings.
+/// Subscribes the client, and then counts the bytes that it sends: pongs.
 fn websocket(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let mut buffer = [0; 4096];
     let _ = stream.read(&mut buffer)?;
     let text = br#"{"event":"pusher_internal:subscription_succeeded","channel":"bench"}"#;
-    stream.write_all(&frame(text))?;
-    state.lock().unwrap().subscribers.push(stream.try_clone()?);
+    {
+        // Both under the lock: the client must not see its subscription succeed before it is one.
+        let mut state = state.lock().unwrap();
+        stream.write_all(&frame(text))?;
+        state.subscribers.push(stream.try_clone()?);
+    }
     loop {
         let n = stream.read(&mut buffer)?;
         if n == 0 {
@@ -147,7 +152,7 @@ fn publish(state: &mut State, fault: Fault, body: &str) {
             _ if n > 0 => whole.clone(),
             _ => altered(fault, event, &whole, held),
         };
-        // A test may be over already.
+        // The test may be over already.
         let _ = stream.write_all(&bytes);
         if fault == Fault::Close && event == EVENT && n == 0 {
             let _ = stream.shutdown(std::net::Shutdown::Both);
@@ -155,7 +160,7 @@ fn publish(state: &mut State, fault: Fault, body: &str) {
     }
 }
 
-/// What the first subscriber gets.
+/// The bytes for the first subscriber.
 fn altered(fault: Fault, event: u64, whole: &[u8], held: &mut Vec<u8>) -> Vec<u8> {
     let next = event == EVENT + 1;
     match fault {
@@ -176,9 +181,9 @@ fn altered(fault: Fault, event: u64, whole: &[u8], held: &mut Vec<u8>) -> Vec<u8
     }
 }
 
-/// All subscribers hold back the same bytes, so that one copy does; the last takes it forward.
+/// A frame cut in two. The held bytes are the same for all subscribers, and the last one updates them.
 fn pieces(n: usize, event: u64, whole: &[u8], held: &mut Vec<u8>) -> Vec<u8> {
-    // A different place each time: in the header, in the mark, in the numbers, behind them.
+    // Cut at a different place each time: in the header, the mark, the numbers, and after them.
     let cut = if event == LAST { whole.len() } else { 1 + event as usize * 2 % (whole.len() - 1) };
     let bytes = [held, &whole[..cut]].concat();
     if n + 1 == SUBSCRIBERS {
@@ -187,7 +192,7 @@ fn pieces(n: usize, event: u64, whole: &[u8], held: &mut Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// Two pings in front of an event.
+/// An event with two pings before it.
 fn pings(whole: &[u8]) -> Vec<u8> {
     let event = frame(br#"{"event":"pusher:ping","data":{}}"#);
     [&event, &[0x89, 2, b'h', b'i'][..], whole].concat()

@@ -10,7 +10,7 @@ use crate::subscribers::fanout::Fanout;
 use crate::wire::deliveries::{Ledger, Verdict};
 use crate::wire::frames::{Arrival, Inflater, arrival, data, first};
 
-/// A hundred events in a second, over one connection.
+/// An open loop with a hundred events in one second, over one connection.
 fn open(fault: Fault) -> (Fanout, Verdict) {
     let mut fanout = Fanout::connect(&start(fault), SUBSCRIBERS, 1, 128).unwrap();
     fanout.open(100, 1).unwrap();
@@ -25,13 +25,13 @@ fn closed(fault: Fault, in_flight: usize) -> (Fanout, Verdict) {
     (fanout, verdict)
 }
 
-/// That it is refused, not only counted.
+/// Whether a verdict makes the measurement invalid.
 fn refused(verdict: Verdict) -> bool {
     Phase::default().judge(verdict, Pace::Closed).is_err()
 }
 
 #[test]
-fn an_honest_server_gets_a_result() {
+fn a_correct_server_gets_a_result() {
     let (fanout, verdict) = open(Fault::None);
     assert_eq!((verdict, fanout.delivered), (Verdict::default(), 2_000));
     assert!(!refused(verdict));
@@ -40,13 +40,13 @@ fn an_honest_server_gets_a_result() {
 }
 
 #[test]
-fn events_on_several_connections_arrive_once_each() {
+fn events_of_several_connections_arrive_once_each() {
     let (fanout, verdict) = closed(Fault::None, 8);
     assert_eq!((verdict.lost, verdict.doubled, fanout.delivered), (0, 0, 2_000));
 }
 
 #[test]
-fn in_step_nothing_is_published_before_the_last_has_arrived() {
+fn in_step_an_event_is_published_only_after_the_last_has_arrived() {
     let in_step = |fault| {
         let mut fanout = Fanout::connect(&start(fault), SUBSCRIBERS, 1, 128).unwrap();
         fanout.in_step(50, 1, Duration::from_millis(500)).unwrap();
@@ -75,55 +75,55 @@ fn pings_are_answered() {
 }
 
 #[test]
-fn loss_is_noticed() {
+fn a_loss_is_detected() {
     let (_, verdict) = open(Fault::Lose);
     assert_eq!(verdict, Verdict { lost: 1, ..Verdict::default() });
     assert!(refused(verdict));
 }
 
 #[test]
-fn loss_does_not_hold_up_a_closed_loop_for_ever() {
+fn a_loss_does_not_block_a_closed_loop_forever() {
     let (_, verdict) = closed(Fault::Lose, 1);
     assert!(verdict.lost >= 1, "{verdict}");
 }
 
 #[test]
-fn a_double_is_noticed() {
+fn a_duplicate_is_detected() {
     let (_, verdict) = open(Fault::Double);
     assert_eq!(verdict, Verdict { doubled: 1, ..Verdict::default() });
     assert!(refused(verdict));
 }
 
 #[test]
-fn a_swap_is_noticed() {
+fn a_swap_is_detected() {
     let (_, verdict) = open(Fault::Swap);
     assert_eq!(verdict, Verdict { disordered: 1, ..Verdict::default() });
     assert!(refused(verdict));
 }
 
 #[test]
-fn losses_that_doubles_make_up_for_are_noticed() {
+fn losses_hidden_by_duplicates_are_detected() {
     let (_, verdict) = open(Fault::Disguise);
     assert_eq!(verdict, Verdict { lost: 2, doubled: 2, ..Verdict::default() });
 }
 
 #[test]
-fn an_invented_event_is_noticed() {
+fn an_event_that_was_never_published_is_detected() {
     let (_, verdict) = open(Fault::Invent);
-    // All that follow come behind a later number.
+    // All later events have a lower number.
     assert_eq!(verdict, Verdict { foreign: 1, disordered: 89, ..Verdict::default() });
     assert!(refused(verdict));
 }
 
 #[test]
-fn a_lost_connection_is_no_result() {
+fn a_lost_connection_makes_the_measurement_invalid() {
     let mut fanout = Fanout::connect(&start(Fault::Close), SUBSCRIBERS, 1, 128).unwrap();
     let error = fanout.open(100, 1).unwrap_err();
-    assert!(error.to_string().starts_with("not a result"), "{error}");
+    assert!(error.to_string().starts_with("invalid measurement"), "{error}");
 }
 
 #[test]
-fn a_refused_request_is_no_result() {
+fn a_refused_request_is_an_error() {
     let mut fanout = Fanout::connect(&start(Fault::Refuse), SUBSCRIBERS, 1, 128).unwrap();
     assert!(fanout.open(100, 1).is_err());
 }
@@ -136,10 +136,10 @@ fn a_delay_is_in_the_latency() {
     assert!(median >= 5_000, "{median} µs");
 }
 
-/// One stop of 400 ms is one slow event of a hundred by the server's clock; by the schedule, forty
-/// come late.
+/// A stall of 400 ms delays forty of a hundred scheduled events. Measured from when the server handles them,
+/// only one would be slow (coordinated omission).
 #[test]
-fn a_stall_counts_for_all_events_that_were_due_meanwhile() {
+fn a_stall_counts_for_all_events_scheduled_during_it() {
     let (fanout, verdict) = open(Fault::Stall);
     assert_eq!(verdict, Verdict::default());
     let at = |quantile| fanout.latency.value_at_quantile(quantile);
@@ -148,7 +148,7 @@ fn a_stall_counts_for_all_events_that_were_due_meanwhile() {
 }
 
 #[test]
-fn a_busy_load_generator_is_no_result() {
+fn a_busy_load_generator_makes_an_open_loop_invalid() {
     let busy = |client: u64, server: u64| Phase {
         client: Usage { on_core: Duration::from_millis(client), ..Usage::default() },
         server: Usage { on_core: Duration::from_millis(server), ..Usage::default() },
@@ -162,7 +162,7 @@ fn a_busy_load_generator_is_no_result() {
 }
 
 #[test]
-fn compressed_events_are_found_each_by_its_own_bytes() {
+fn compressed_events_are_decoded() {
     let mut inflater = Inflater::default();
     for sequence in [0, 1, 1, 0, 2, 40, 0] {
         let data = data(sequence, Duration::from_nanos(9), 1_000);
@@ -175,11 +175,11 @@ fn compressed_events_are_found_each_by_its_own_bytes() {
         let found = inflater.arrival(&frame).unwrap();
         assert_eq!((found.sequence, found.scheduled), (sequence, Duration::from_nanos(9)));
     }
-    assert!(inflater.arrival(b"\0").is_err(), "no event");
+    assert!(inflater.arrival(b"\0").is_err(), "without an event");
 }
 
 #[test]
-fn numbers_are_found_wherever_a_server_puts_the_data() {
+fn numbers_are_found_wherever_the_data_is_in_the_message() {
     let expected = Arrival { sequence: 7, scheduled: Duration::from_nanos(1_234) };
     let data = data(7, expected.scheduled, 128);
     assert_eq!(data.len(), 128);
@@ -194,7 +194,7 @@ fn numbers_are_found_wherever_a_server_puts_the_data() {
 }
 
 #[test]
-fn frames_of_every_length_class() {
+fn frames_of_every_length_class_are_parsed() {
     for length in [0, 125, 126, 65_535, 65_536] {
         let payload = vec![b'x'; length];
         let frame = clarim_protocol::Frame::text(&payload);
@@ -202,12 +202,12 @@ fn frames_of_every_length_class() {
         assert_eq!(first(bytes).unwrap().map(|f| f.payload.len()), Some(length));
         assert!(first(&bytes[..bytes.len() - 1]).unwrap().is_none());
     }
-    assert!(first(&[0x01, 0]).is_err(), "a fragment");
-    assert!(first(&[&[0x81, 127][..], &[0xff; 8]].concat()).is_err(), "no end");
+    assert!(first(&[0x01, 0]).is_err(), "a fragmented frame");
+    assert!(first(&[&[0x81, 127][..], &[0xff; 8]].concat()).is_err(), "longer than the maximum");
 }
 
 #[test]
-fn a_ledger_is_exact_in_any_order() {
+fn a_ledger_is_exact_for_any_order() {
     let of = |sequences: &[u64]| {
         let mut ledger = Ledger::default();
         sequences.iter().for_each(|sequence| ledger.note(*sequence));

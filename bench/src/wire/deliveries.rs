@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// What one subscriber has received, exactly: a count and a sum would agree when 3 and 5 are lost
-/// and 4 comes three times.
+/// What one subscriber has received, exactly. A count and a sum would not detect that 3 and 5 are lost if 4
+/// arrives three times.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    /// All below have come.
+    /// All events below this one have arrived.
     next: u64,
-    /// What came beyond; empty while nothing is missing.
+    /// Events that arrived beyond `next`. Empty while nothing is missing.
     ahead: BTreeSet<u64>,
     doubled: u64,
     disordered: u64,
@@ -36,17 +36,17 @@ impl Ledger {
         }
     }
 
-    /// One came that stands before all that are counted here.
+    /// Notes an event from before the first one of this ledger.
     pub(crate) fn note_before_first(&mut self) {
         self.disordered += 1;
     }
 
-    /// One more than the highest that has come.
+    /// The number after the highest one that arrived.
     pub(crate) fn end(&self) -> u64 {
         self.ahead.last().map_or(self.next, |last| last + 1)
     }
 
-    /// Compares with events 0, 1, … `published` - 1.
+    /// Compares with the events 0, 1, … `published` - 1.
     pub(crate) fn verdict(&self, published: u64) -> Verdict {
         let received = self.next.min(published) + self.ahead.range(..published).count() as u64;
         let foreign =
@@ -60,13 +60,13 @@ impl Ledger {
     }
 }
 
-/// What subscribers have received, against what was published.
+/// Numbers of wrong deliveries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) lost: u64,
     pub(crate) doubled: u64,
     pub(crate) disordered: u64,
-    /// Never published.
+    /// Events that were never published.
     pub(crate) foreign: u64,
 }
 
@@ -88,7 +88,7 @@ impl fmt::Display for Verdict {
         let Self { lost, doubled, disordered, foreign } = self;
         write!(
             f,
-            "{lost} deliveries lost, {doubled} doubled, {disordered} out of order, \
+            "{lost} deliveries lost, {doubled} duplicated, {disordered} out of order, \
              {foreign} never published"
         )
     }

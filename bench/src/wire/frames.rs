@@ -1,5 +1,4 @@
-//! What a subscriber reads: frames walked by their headers, events known by a number at a fixed
-//! place.
+//! What subscribers read: WebSocket frames, and the sequence number and time in an event's data.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,23 +6,24 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use flate2::{Decompress, FlushDecompress};
 
-/// In front of the sequence number, so that it is found in a frame.
+/// Marks the sequence number in a frame.
 const MARK: &[u8] = b"#seq:";
-/// Digits of the sequence number, and of the time behind it.
+/// Digits of the sequence number, and of the time that follows it.
 const DIGITS: usize = 20;
-/// Shortest data that has room for mark and numbers.
+/// Length of the shortest data with room for mark and numbers.
 pub(crate) const MIN_SIZE: usize = MARK.len() + 2 * DIGITS;
-/// Longest frame that any server here has reason to send.
+/// Maximum length of a frame; no server has a reason to send a longer one.
 const MAX_FRAME: u64 = 4 << 20;
 
 /// The data of an event, `size` bytes long: mark, sequence number, scheduled time in nanoseconds, and then
-/// rows of JSON with values of their own, escaped already.
+/// escaped JSON with values that differ from event to event.
 pub(crate) fn data(sequence: u64, scheduled: Duration, size: usize) -> String {
     let mark = String::from_utf8_lossy(MARK);
     let mut data = format!("{mark}{sequence:020}{:020}", scheduled.as_nanos());
     let mut random = fastrand::Rng::with_seed(sequence);
     while data.len() < size {
-        let (id, user) = (random.u32(..1_000_000), random.u32(..5_000));
+        let id = random.u32(..1_000_000);
+        let user = random.u32(..5_000);
         let price = f64::from(random.u32(..100_000)) / 100.0;
         let state = STATES[random.usize(..STATES.len())];
         data += &format!(
@@ -38,31 +38,34 @@ pub(crate) fn data(sequence: u64, scheduled: Duration, size: usize) -> String {
     data
 }
 
-/// A value as an order has it.
+/// Values of a field in the data.
 const STATES: [&str; 4] = ["open", "paid", "shipped", "cancelled"];
 
-/// A frame of the server.
+/// A frame from the server.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Frame<'a> {
     pub(crate) opcode: u8,
     pub(crate) payload: &'a [u8],
     pub(crate) compressed: bool,
-    /// Bytes with the header.
+    /// Bytes, including the header.
     pub(crate) length: usize,
 }
 
-/// The first frame, when it is whole.
+/// The first frame, if it is complete.
 pub(crate) fn first(bytes: &[u8]) -> Result<Option<Frame<'_>>> {
     let Some((header, payload)) = lengths(bytes) else { return Ok(None) };
-    ensure!(payload <= MAX_FRAME, "not a result: a frame of {payload} bytes");
+    ensure!(
+        payload <= MAX_FRAME,
+        "invalid measurement: frame of {payload} bytes, maximum {MAX_FRAME}"
+    );
     let length = header + usize::try_from(payload)?;
     let Some(payload) = bytes.get(header..length) else { return Ok(None) };
-    ensure!(bytes[0] & 0xb0 == 0x80, "not a result: a fragmented frame");
+    ensure!(bytes[0] & 0xb0 == 0x80, "invalid measurement: fragmented frame");
     let compressed = bytes[0] & 0x40 != 0;
     Ok(Some(Frame { opcode: bytes[0] & 0x0f, payload, compressed, length }))
 }
 
-/// Of a server's frame: header and payload.
+/// Lengths of the header and the payload of a server's frame.
 fn lengths(bytes: &[u8]) -> Option<(usize, u64)> {
     match *bytes.get(1)? & 0x7f {
         126 => Some((4, u64::from(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?)))),
@@ -78,7 +81,8 @@ pub(crate) struct Arrival {
     pub(crate) scheduled: Duration,
 }
 
-/// The event in a message. `mark`: where it stood last, and stands in all events of one channel.
+/// The event in a message. `mark` is the offset of the mark in the last event, which is the same for all
+/// events of a channel.
 pub(crate) fn arrival(payload: &[u8], mark: &mut usize) -> Option<Arrival> {
     if !payload.get(*mark..)?.starts_with(MARK) {
         *mark = payload.windows(MARK.len()).position(|window| window == MARK)?;
@@ -89,10 +93,10 @@ pub(crate) fn arrival(payload: &[u8], mark: &mut usize) -> Option<Arrival> {
     Some(Arrival { sequence: number(sequence)?, scheduled })
 }
 
-/// Compressed frames that are remembered: more than are on their way at a time, usually.
+/// Number of decompressed frames that are remembered, more than are usually in flight.
 const REMEMBERED: usize = 32;
 
-/// Reads compressed events: each once, for all clients get the same bytes.
+/// Decompresses events, each one only once: all clients receive the same bytes.
 #[derive(Debug)]
 pub(crate) struct Inflater {
     state: Decompress,
@@ -117,7 +121,8 @@ impl Inflater {
         for part in [payload, &[0x00, 0x00, 0xff, 0xff]] {
             self.state.decompress_vec(part, &mut self.text, FlushDecompress::Sync)?;
         }
-        let arrival = arrival(&self.text, &mut 0).context("a compressed frame without event")?;
+        let arrival = arrival(&self.text, &mut 0)
+            .context("invalid measurement: compressed frame without an event")?;
         if self.read.len() == REMEMBERED {
             self.read.pop_front();
         }

@@ -1,4 +1,4 @@
-//! The backend's side: signed requests over a keep-alive connection, without waiting.
+//! A backend's connection to the HTTP API: signed requests, without waiting for the responses.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,20 +17,22 @@ pub(crate) struct Publisher {
     stream: TcpStream,
     registry: Registry,
     token: Token,
-    /// The server keeps no connection: the next request needs a new one.
+    /// Whether the server has closed the connection, so that the next request needs a new one.
     ended: bool,
     target: Target,
     unsent: Vec<u8>,
     unread: Vec<u8>,
-    /// Requests without an answer yet.
+    /// Requests without a response yet.
     pub(crate) pending: usize,
 }
 
 impl Publisher {
     pub(crate) fn connect(target: &Target, registry: &Registry, token: Token) -> Result<Self> {
         let stream = dial(target, registry, token)?;
-        let (target, registry) = (target.clone(), registry.try_clone()?);
-        let (unsent, unread) = (Vec::new(), Vec::new());
+        let target = target.clone();
+        let registry = registry.try_clone()?;
+        let unsent = Vec::new();
+        let unread = Vec::new();
         Ok(Self { stream, registry, token, ended: false, target, unsent, unread, pending: 0 })
     }
 
@@ -78,7 +80,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Reads answers. How many have come; one that isn't 200 is an error.
+    /// Reads responses and returns their number. A status other than 200 is an error.
     pub(crate) fn receive(&mut self) -> Result<u64> {
         let mut buffer = [0; 4096];
         loop {
@@ -100,7 +102,7 @@ impl Publisher {
             answers += 1;
         }
         let is_cut = self.ended && self.pending > 0;
-        ensure!(!is_cut, "the server has closed the publisher's connection");
+        ensure!(!is_cut, "the server closed the publisher's connection");
         Ok(answers)
     }
 }
@@ -119,13 +121,13 @@ fn event(channel: &str, data: &str) -> String {
     format!(r#"{{"name":"bench","channel":"{channel}","data":"{data}"}}"#)
 }
 
-/// Whether the server says that it closes the connection behind this answer.
+/// Whether the server closes the connection after this response.
 fn is_last(answer: &[u8]) -> bool {
     let head = answer.split(|byte| *byte == b'\n').take_while(|line| line.len() > 1);
     head.into_iter().any(|line| line.trim_ascii().eq_ignore_ascii_case(b"connection: close"))
 }
 
-/// Length of the first answer, when it is whole.
+/// Length of the first response, if it is complete.
 pub(crate) fn answer(bytes: &[u8]) -> Result<Option<usize>> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut response = httparse::Response::new(&mut headers);
@@ -133,12 +135,12 @@ pub(crate) fn answer(bytes: &[u8]) -> Result<Option<usize>> {
     let length = response.headers.iter().find(|h| h.name.eq_ignore_ascii_case("content-length"));
     let length: usize = match length {
         Some(header) => std::str::from_utf8(header.value)?.parse()?,
-        None => bail!("an answer without Content-Length"),
+        None => bail!("response without Content-Length"),
     };
     if bytes.len() < head + length {
         return Ok(None);
     }
     let body = String::from_utf8_lossy(&bytes[head..head + length]);
-    ensure!(response.code == Some(200), "answer {:?}: {body}", response.code);
+    ensure!(response.code == Some(200), "the server responded {:?}: {body}", response.code);
     Ok(Some(head + length))
 }

@@ -13,17 +13,17 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_
 use super::frames::{Frame, first};
 use crate::servers::server::Target;
 
-/// How long a server may take for one step of a handshake.
+/// Timeout for one step of a handshake.
 const STEP_LIMIT: Duration = Duration::from_secs(30);
-/// Longest answer to a handshake, with what follows it.
+/// Maximum length of the response to a handshake, including what follows it.
 const MAX_ANSWER: usize = 64 << 10;
-/// Loopback addresses to connect from, so that no address runs out of ports.
+/// Number of loopback addresses to connect from, so that no address runs out of ports.
 const SOURCES: usize = 200;
 
-/// Each message is to be compressed by itself, so that all clients get the same bytes.
+/// Offers compression without context takeover, so that all clients receive the same bytes.
 const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n";
 
-/// Connects client `n` and waits until it is subscribed. Also what came after that.
+/// Connects client `n` and waits until it is subscribed. Also returns the bytes that followed.
 pub(crate) fn subscribe(target: &Target, n: usize, channel: &str) -> Result<(TcpStream, Vec<u8>)> {
     let mut stream = connect_from(n, target.port)?;
     stream.set_nodelay(true)?;
@@ -38,7 +38,7 @@ pub(crate) fn subscribe(target: &Target, n: usize, channel: &str) -> Result<(Tcp
     Ok((stream, unread))
 }
 
-/// The request that makes a connection a WebSocket.
+/// The upgrade request.
 pub(crate) fn handshake(target: &Target) -> String {
     format!(
         "GET /app/{}?protocol=7&client=bench&version=1.0 HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\
@@ -56,7 +56,8 @@ fn connect_from(n: usize, port: u16) -> Result<TcpStream> {
     Ok(socket.into())
 }
 
-/// Begins to connect client `n`, without waiting. The kernel keeps `receive` bytes for it at most.
+/// Starts to connect client `n`, without waiting. `receive` limits its receive buffer in the kernel, in
+/// bytes.
 pub(crate) fn begin_to_connect(n: usize, port: u16, receive: Option<usize>) -> Result<TcpStream> {
     let socket = socket_of(n, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
     if let Some(bytes) = receive {
@@ -82,11 +83,11 @@ fn wait_for_upgrade(stream: &mut TcpStream, unread: &mut Vec<u8>, deflate: bool)
     loop {
         if let Some(end) = unread.windows(4).position(|window| window == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&unread[..end]);
-            ensure!(head.starts_with("HTTP/1.1 101"), "the server refuses: {head}");
+            ensure!(head.starts_with("HTTP/1.1 101"), "the server refused the handshake: {head}");
             let agreed = head.contains("permessage-deflate");
             ensure!(
                 agreed == deflate,
-                "compression was {}asked for: {head}",
+                "compression was {}offered: {head}",
                 if deflate { "" } else { "not " }
             );
             unread.drain(..end + 4);
@@ -96,13 +97,17 @@ fn wait_for_upgrade(stream: &mut TcpStream, unread: &mut Vec<u8>, deflate: bool)
     }
 }
 
-/// Takes frames until one has `text` in it; what follows stays in `unread`.
+/// Reads frames until one contains `text`. What follows it stays in `unread`.
 fn wait_for(stream: &mut TcpStream, unread: &mut Vec<u8>, text: &[u8]) -> Result<()> {
     loop {
         while let Some(Frame { opcode, payload, length, .. }) = first(unread)? {
             let found = contains(payload, text);
             let refused = opcode == 8 || contains(payload, b"\"pusher:error\"");
-            ensure!(!refused, "the server refuses: {}", String::from_utf8_lossy(payload));
+            ensure!(
+                !refused,
+                "the server refused the subscription: {}",
+                String::from_utf8_lossy(payload)
+            );
             unread.drain(..length);
             if found {
                 return Ok(());
@@ -115,15 +120,18 @@ fn wait_for(stream: &mut TcpStream, unread: &mut Vec<u8>, text: &[u8]) -> Result
 fn read_more(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Result<()> {
     let mut buffer = [0; 2048];
     let n = stream.read(&mut buffer)?;
-    ensure!(n > 0, "the server has closed the connection during the handshake");
+    ensure!(n > 0, "the server closed the connection during the handshake");
     unread.extend_from_slice(&buffer[..n]);
-    ensure!(unread.len() < MAX_ANSWER, "the server's answer to the handshake has no end");
+    ensure!(
+        unread.len() < MAX_ANSWER,
+        "the response to the handshake is longer than {MAX_ANSWER} bytes"
+    );
     Ok(())
 }
 
-/// A client's frame. A mask of zeros leaves the payload as it is.
+/// A client's frame, masked with zeros, which leaves the payload as it is.
 pub(crate) fn masked(opcode: u8, payload: &[u8]) -> Result<Vec<u8>> {
-    let length = u16::try_from(payload.len()).context("too long")?;
+    let length = u16::try_from(payload.len()).context("payload longer than 65 535 bytes")?;
     let mut frame = Vec::with_capacity(payload.len() + 8);
     frame.push(0x80 | opcode);
     match u8::try_from(length) {

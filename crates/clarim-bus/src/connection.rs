@@ -56,7 +56,8 @@ impl Connection {
     /// [`BusEvent::Lost`] follows with the same `id`.
     pub fn publish(&mut self, subject: &str, payload: Bytes, id: PublishId) {
         let has_room = self.unconfirmed.load(Ordering::Relaxed) < MAX_UNCONFIRMED;
-        let (events, unconfirmed) = (self.events.clone(), Arc::clone(&self.unconfirmed));
+        let events = self.events.clone();
+        let unconfirmed = Arc::clone(&self.unconfirmed);
         let message = OutgoingMessage::new(subject, payload, id, events, unconfirmed);
         // Dropped here, it is lost.
         if has_room {

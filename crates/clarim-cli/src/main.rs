@@ -1,24 +1,28 @@
-//! The `clarim` program.
+//! The program `clarim`.
+
+#[cfg(windows)]
+compile_error!(
+    "clarim does not run on Windows; use Linux or macOS, for example in WSL or a container"
+);
 
 mod apps_database;
+mod cli;
 mod commands;
-mod console;
 mod doctor;
-mod http_client;
+mod error;
+mod flags;
 mod log;
-mod open_files;
-mod run_file;
+mod process;
+mod remote;
+mod start;
+mod top;
 
 use std::io;
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use commands::Cli;
-
 #[expect(clippy::print_stderr, reason = "errors of a command are for people at a terminal")]
 fn main() -> ExitCode {
-    commands::run(Cli::parse().command(), &mut io::stdout()).unwrap_or_else(|error| {
+    cli::run(&mut io::stdout()).unwrap_or_else(|error| {
         eprintln!("{error}");
         ExitCode::FAILURE
     })

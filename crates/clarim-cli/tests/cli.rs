@@ -21,7 +21,7 @@ fn clarim(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) ->
         .unwrap()
 }
 
-/// What a command that succeeded has printed.
+/// The output of a command that succeeds.
 fn ok(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let output = clarim(directory, arguments, environment);
     let (out, err) = (text(output.stdout), text(output.stderr));
@@ -29,7 +29,7 @@ fn ok(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Str
     out
 }
 
-/// What a command that failed has said.
+/// The error of a command that fails.
 fn failed(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let output = clarim(directory, arguments, environment);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -49,7 +49,7 @@ const APP: [(&str, &str); 3] =
     [("REVERB_APP_ID", "1"), ("REVERB_APP_KEY", "the-key"), ("REVERB_APP_SECRET", "hush-hush")];
 
 #[test]
-fn config_check_shows_values_and_sources_but_no_secret() {
+fn config_check_shows_values_and_sources_without_secrets() {
     let directory = directory();
     fs::write(directory.path().join(".env"), "REVERB_SERVER_PORT=7001\n").unwrap();
     let arguments = ["config", "check", "--host", "::1"];
@@ -89,7 +89,7 @@ fn config_help_lists_every_setting() {
 }
 
 #[test]
-fn a_new_app_works_in_both_places() {
+fn the_credentials_of_a_new_app_work_in_both_places() {
     let directory = directory();
     let out = ok(directory.path(), &["app", "new"], &[]);
     let (env, toml) = out.split_once("\n\n").unwrap();
@@ -129,14 +129,14 @@ fn install_adds_only_what_is_missing() {
 }
 
 #[test]
-fn install_makes_the_file_if_there_is_none() {
+fn install_creates_a_missing_file() {
     let directory = directory();
     let site = directory.path().join("site");
     let err = failed(directory.path(), &["install", "site"], &[]);
     assert!(err.starts_with("site/.env cannot be written: "), "{err}");
     fs::create_dir(&site).unwrap();
     let out = ok(directory.path(), &["install", "site"], &[]);
-    assert!(out.starts_with("Made site/.env, readable by you alone:\n"), "{out}");
+    assert!(out.starts_with("Created site/.env, readable only by you:\n"), "{out}");
     assert_eq!(fs::metadata(site.join(".env")).unwrap().permissions().mode() & 0o777, 0o600);
     let made = fs::read_to_string(site.join(".env")).unwrap();
     assert!(made.starts_with("BROADCAST_CONNECTION=reverb\nREVERB_APP_ID="), "{made}");
@@ -144,7 +144,7 @@ fn install_makes_the_file_if_there_is_none() {
 }
 
 #[test]
-fn restart_tells_a_live_server_and_only_that() {
+fn restart_signals_a_running_server_only() {
     let directory = directory();
     let err = failed(directory.path(), &["restart", "--port", "7002"], &APP);
     assert!(
@@ -159,10 +159,7 @@ fn restart_tells_a_live_server_and_only_that() {
     run_file.lock().unwrap();
     write!(run_file, "{}", server.id()).unwrap();
     let out = ok(directory.path(), &["restart", "--port", "7002"], &APP);
-    assert_eq!(
-        out,
-        "The server on port 7002 is draining and will exit; its supervisor starts it anew.\n"
-    );
+    assert_eq!(out, "The server on port 7002 is draining. Its supervisor will restart it.\n");
     assert!(!server.wait().unwrap().success(), "ended by a signal");
     drop(run_file);
     let err = failed(directory.path(), &["restart", "--port", "7002"], &APP);
@@ -170,7 +167,7 @@ fn restart_tells_a_live_server_and_only_that() {
 }
 
 #[test]
-fn a_wrong_setting_stops_the_start_with_every_reason() {
+fn start_reports_every_wrong_setting() {
     let directory = directory();
     let bus = [("REVERB_SCALING_ENABLED", "true"), ("REDIS_URL", "http://:hush@redis")];
     let wrong = [("CLARIM_WORKERS", "0"), bus[0], bus[1], APP[0], APP[1], APP[2]];
@@ -184,19 +181,9 @@ fn a_wrong_setting_stops_the_start_with_every_reason() {
     }
 }
 
+/// Sockudo and Soketi do not have `/connections`, which is part of Reverb.
 #[test]
-fn the_page_of_settings_is_the_table_of_the_code() {
-    let page = format!("# Settings\n\n{}", clarim_config::keys::reference());
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/settings.md");
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(&file, &page).unwrap();
-    }
-    assert_eq!(fs::read_to_string(&file).unwrap(), page, "UPDATE_DOCS=1 writes it anew");
-}
-
-/// Sockudo and Soketi have no `/connections`, which is Reverb's.
-#[test]
-fn stats_of_a_server_that_does_not_tell_its_connections() {
+fn stats_of_a_server_without_the_number_of_connections() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -223,6 +210,6 @@ fn stats_of_a_server_that_does_not_tell_its_connections() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
-    assert_eq!(stats(&[]), "connections  not told\nchannels     1\n  news  2 subscribers\n");
+    assert_eq!(stats(&[]), "connections  unknown\nchannels     1\n  news  2 subscribers\n");
     assert!(stats(&["--json"]).contains("\"connections\": null"));
 }

@@ -1,19 +1,20 @@
-//! Every setting with its value and source, for people.
+//! A report of all settings, with values and sources.
 
-use super::keys::{self, Key, Kind, Place};
-use super::source::{Source, Values};
-use super::webhooks;
+use crate::keys::{self, Key, Kind, Place};
+use crate::source::Source;
+use crate::typed::Values;
+use crate::values::webhooks;
 
-/// One setting as it is in force.
+/// A setting with its current value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// "server", or the id of an app.
+    /// "server", or "app" and its id.
     pub group: String,
-    /// Name without prefix.
+    /// Its name, without prefix.
     pub name: &'static str,
-    /// The value; of a secret only that there is one.
+    /// Its value, which is not shown for secrets.
     pub value: String,
-    /// Where it was read.
+    /// Its source.
     pub source: String,
 }
 
@@ -33,7 +34,7 @@ fn row(group: String, key: &'static Key, values: &Values) -> Row {
     let value_shown = match (key.kind, text) {
         (_, "") => "-",
         (Kind::Secret, _) => "(set, not shown)",
-        (Kind::Endpoints, text) => &webhooks::shown_all(text),
+        (Kind::Endpoints, text) => &webhooks::redacted_urls(text),
         (_, text) => text,
     };
     let source = value.map_or(&Source::Default, |value| &value.source).place();

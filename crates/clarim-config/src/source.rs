@@ -1,23 +1,22 @@
-//! What was typed: texts, and where each was read.
+//! Sources of values.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::keys::Key;
+use crate::keys::Key;
 
-/// Where a value was read, with the name that it has there.
+/// Where a value was read, and its name there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// A flag of the command line.
+    /// A command-line flag.
     Flag(&'static str),
-    /// A variable of the process.
+    /// An environment variable of the process.
     Environment(String),
     /// A variable in `.env`.
     DotEnv {
         /// Its name.
         name: String,
-        /// Line, from 1.
+        /// Line number.
         line: usize,
     },
     /// The TOML file.
@@ -26,24 +25,24 @@ pub enum Source {
         key: String,
         /// The file.
         file: PathBuf,
-        /// Line, from 1.
+        /// Line number.
         line: usize,
     },
     /// A row of the database of apps.
     Row {
         /// Id of the app.
         app: String,
-        /// Column, or key in the column `settings`; empty: the row as a whole.
+        /// Column, or key in the column `settings`; empty for the row as a whole.
         key: String,
     },
-    /// The app that Clarim has made for development.
+    /// The development app.
     DevelopmentApp(PathBuf),
-    /// Nowhere: it is the default.
+    /// The default.
     Default,
 }
 
 impl Source {
-    /// The source alone, without the name.
+    /// Returns the source without the name.
     #[must_use]
     pub fn place(&self) -> String {
         match self {
@@ -59,7 +58,7 @@ impl Source {
         }
     }
 
-    /// The name that `key` would have at the same place.
+    /// The name of another setting in the same source.
     pub(crate) fn name_of(&self, key: &Key) -> String {
         match self {
             Self::Environment(name) | Self::DotEnv { name, .. } if name.starts_with("REVERB_") => {
@@ -95,94 +94,4 @@ impl fmt::Display for Source {
             Self::Default => f.write_str("the default"),
         }
     }
-}
-
-/// A text and its source. Not printable as a whole, since it may be a secret.
-#[derive(Clone)]
-pub(crate) struct Value {
-    pub(crate) text: String,
-    pub(crate) source: Source,
-}
-
-impl fmt::Debug for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Value from {}", self.source)
-    }
-}
-
-/// Values of the server, or of one app.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Values(HashMap<&'static str, Value>);
-
-impl Values {
-    pub(crate) fn get(&self, key: &Key) -> Option<&Value> {
-        self.0.get(key.name)
-    }
-
-    pub(crate) fn text(&self, key: &Key) -> Option<&str> {
-        self.get(key).map(|value| value.text.as_str())
-    }
-
-    /// Keeps a value unless a stronger source had one: sources are read strongest first. What
-    /// Laravel takes for "nothing" sets nothing.
-    pub(crate) fn add(&mut self, key: &'static Key, text: &str, source: Source) {
-        if !matches!(text.trim(), "" | "null" | "(null)" | "empty" | "(empty)") {
-            self.0.entry(key.name).or_insert_with(|| Value { text: text.to_owned(), source });
-        }
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, &Value)> {
-        self.0.iter().map(|(name, value)| (*name, value))
-    }
-}
-
-/// Everything that was typed.
-#[derive(Debug, Default)]
-pub(crate) struct Typed {
-    pub(crate) server: Values,
-    /// The one app of flags, environment and `.env`.
-    pub(crate) environment_app: Values,
-    /// The apps of the TOML file, each with the place where it begins.
-    pub(crate) file_apps: Vec<(Source, Values)>,
-    /// Where else settings are to be read.
-    pub(crate) config: Values,
-    pub(crate) problems: Vec<Problem>,
-    pub(crate) warnings: Vec<String>,
-    /// The files that were looked for.
-    pub(crate) files: Vec<PathBuf>,
-}
-
-impl Typed {
-    pub(crate) fn problem(&mut self, at: impl fmt::Display, what: impl fmt::Display) {
-        self.problems.push(Problem::new(at, what));
-    }
-}
-
-/// One thing that is wrong: where, what was given, and what would be right.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    at: String,
-    what: String,
-}
-
-impl Problem {
-    /// Makes a problem of its place and its cause.
-    pub fn new(at: impl fmt::Display, what: impl fmt::Display) -> Self {
-        Self { at: at.to_string(), what: what.to_string() }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.at, self.what)
-    }
-}
-
-/// The settings can't be used. Displays one line per problem.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", lines(.0))]
-pub struct ConfigError(pub Vec<Problem>);
-
-fn lines(problems: &[Problem]) -> String {
-    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
 }

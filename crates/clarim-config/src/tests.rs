@@ -3,6 +3,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use clarim_hub::app::{ClientEvents, Limits, Origins};
+use clarim_server::App;
+use clarim_server::config::ServerConfig;
 use tempfile::TempDir;
 
 use super::*;
@@ -56,7 +58,7 @@ impl Case {
 const APP: &str = "[[apps]]\nid = \"1\"\nkey = \"key\"\nsecret = \"hush!\"\n";
 
 #[test]
-fn the_strongest_source_counts() {
+fn the_strongest_source_wins() {
     let mut case = case_with_app().file("clarim.toml", "[server]\nport = 1\nhost = 'a'\n");
     let port = |case: &Case| case.settings().server.port;
     assert_eq!((port(&case), case.settings().server.host.as_str()), (1, "a"));
@@ -79,17 +81,13 @@ fn defaults_are_those_of_the_hub_and_of_reverb() {
     assert_eq!(app.limits, Limits::default());
     let plain = App::new("1", "key", "hush!");
     assert_eq!(format!("{app:?}"), format!("{plain:?}"));
-    let expected = ServerConfig {
-        host: "0.0.0.0".to_owned(),
-        workers: server.workers,
-        ..ServerConfig::default()
-    };
+    let expected = ServerConfig::default().host("0.0.0.0").workers(server.workers);
     assert_eq!(format!("{server:?}"), format!("{expected:?}"));
     assert!(!settings.is_development() && settings.warnings.is_empty());
 }
 
 #[test]
-fn the_env_file_of_the_tutorial_is_all_it_takes() {
+fn the_dot_env_of_the_tutorial_is_sufficient() {
     let settings = case()
         .file(
             ".env",
@@ -111,7 +109,7 @@ fn the_env_file_of_the_tutorial_is_all_it_takes() {
 }
 
 #[test]
-fn nothing_is_what_laravel_takes_for_nothing() {
+fn empty_and_null_values_of_laravel_set_nothing() {
     let settings = case_with_app()
         .var("REVERB_SERVER_PATH", "")
         .var("REVERB_APP_MAX_CONNECTIONS", "null")
@@ -125,7 +123,7 @@ fn nothing_is_what_laravel_takes_for_nothing() {
 }
 
 #[test]
-fn variables_of_reverb_without_meaning_here_are_left_out_silently() {
+fn variables_of_reverb_without_meaning_are_ignored_silently() {
     let case = case_with_app()
         .var("REVERB_SERVER", "reverb")
         .var("REVERB_PULSE_INGEST_INTERVAL", "15")
@@ -135,21 +133,18 @@ fn variables_of_reverb_without_meaning_here_are_left_out_silently() {
 }
 
 #[test]
-fn typing_errors_are_refused_and_ones_own_variables_are_not() {
+fn misspelled_names_are_refused_and_other_variables_are_not() {
     for (name, what) in [
         ("CLARIM_SERVER_PROT", "is not a setting; did you mean CLARIM_SERVER_PORT?"),
         ("REVERB_SERVER_PROT", "is not a setting; did you mean REVERB_SERVER_PORT?"),
         ("REVERB_APP_SECRETS", "is not a setting; did you mean REVERB_APP_SECRET?"),
-        ("CLARIM_ZZZZZZZZZZZZZ", "is not a setting; `clarim config --help` lists all there are"),
+        ("CLARIM_ZZZZZZZZZZZZZ", "is not a setting; `clarim config --help` lists all settings"),
     ] {
         let problem = format!("{name} in the environment: {what}");
         assert_eq!(case_with_app().var(name, "hush!").problems(), problem);
     }
     let warnings = case_with_app().var("REVERB_APP_KEY_2", "x").settings().warnings;
-    assert_eq!(
-        warnings,
-        ["REVERB_APP_KEY_2 in the environment: not a setting of Clarim; it is left out"]
-    );
+    assert_eq!(warnings, ["REVERB_APP_KEY_2 in the environment: not a setting of Clarim, ignored"]);
 }
 
 #[test]
@@ -177,15 +172,15 @@ fn the_toml_file_sets_everything() {
 }
 
 #[test]
-fn what_is_wrong_in_the_toml_file_is_told_with_its_line() {
+fn problems_of_the_toml_file_have_line_numbers() {
     let case = |text: &str| case().file("clarim.toml", text).problems();
     assert_eq!(
         case(&format!(
             "port = 1\n[sever]\n{APP}max_conections = 1\nallowed_origins = []\ndebug = 1.5\n"
         )),
-        "apps[0].allowed_origins in clarim.toml line 8: is empty, which lets nobody in; list hosts, \
-         or leave it out\n\
-         apps[0].debug in clarim.toml line 9: is not a setting; `clarim config --help` lists all there are\n\
+        "apps[0].allowed_origins in clarim.toml line 8: is empty, which allows no page to connect; \
+         list hosts or remove it\n\
+         apps[0].debug in clarim.toml line 9: is not a setting; `clarim config --help` lists all settings\n\
          apps[0].max_conections in clarim.toml line 7: is not a setting; did you mean max_connections?\n\
          port in clarim.toml line 1: belongs below [server]\n\
          sever in clarim.toml line 2: is not a table of this file; did you mean server?"
@@ -194,7 +189,7 @@ fn what_is_wrong_in_the_toml_file_is_told_with_its_line() {
     assert!(text.starts_with("clarim.toml line 3: is not TOML: "), "{text}");
     let text = case("[server]\nport = [\"a\"]\nworkers = 2.5\n");
     assert!(
-        text.contains("server.workers in clarim.toml line 3: is of the type float; expected a whole number of threads from 1 to 1024"),
+        text.contains("server.workers in clarim.toml line 3: has the type float; expected a whole number of threads from 1 to 1024"),
         "{text}"
     );
     let mut missing = case_with_app();
@@ -211,10 +206,10 @@ fn all_problems_are_reported_at_once() {
     let problems = case.problems();
     assert_eq!(
         problems,
-        "CLARIM_SERVER_PORT in the environment: \"80a\" is no number; expected a port number from 0 to 65535\n\
+        "CLARIM_SERVER_PORT in the environment: \"80a\" is not a number; expected a port number from 0 to 65535\n\
          CLARIM_WORKERS in the environment: 0 is out of range; expected a whole number of threads from 1 to 1024\n\
          REVERB_LOG_LEVEL in .env line 3: \"loud\" is unknown; expected one of error, warn, info, debug, trace\n\
-         CLARIM_DEBUG in .env line 4: \"maybe\" is neither; expected true or false\n\
+         CLARIM_DEBUG in .env line 4: \"maybe\" is not a boolean; expected true or false\n\
          REVERB_APP_ACTIVITY_TIMEOUT in .env line 2: 0 is out of range; expected a whole number of seconds from 1 to 86400"
     );
 }
@@ -222,12 +217,12 @@ fn all_problems_are_reported_at_once() {
 #[test]
 fn contradictions_name_the_key_and_the_remedy() {
     for (name, value, what) in [
-        ("CLARIM_TLS_CERT", "c.pem", "needs CLARIM_TLS_KEY beside it; set both, or neither"),
-        ("REVERB_TLS_KEY", "k.pem", "needs REVERB_TLS_CERT beside it; set both, or neither"),
+        ("CLARIM_TLS_CERT", "c.pem", "also needs CLARIM_TLS_KEY; set both or neither"),
+        ("REVERB_TLS_KEY", "k.pem", "also needs REVERB_TLS_CERT; set both or neither"),
         ("REVERB_APP_PING_INTERVAL", "0", "0 is out of range"),
         ("REVERB_APP_RATE_LIMIT_MAX_ATTEMPTS", "0", "0 is out of range"),
         ("REVERB_APP_RATE_LIMIT_DECAY_SECONDS", "0", "0 is out of range"),
-        ("REVERB_APP_MAX_CONNECTIONS", "-1", "\"-1\" is no number"),
+        ("REVERB_APP_MAX_CONNECTIONS", "-1", "\"-1\" is not a number"),
         (
             "REVERB_APP_MAX_EVENT_SIZE",
             "200000",
@@ -237,7 +232,7 @@ fn contradictions_name_the_key_and_the_remedy() {
         ("REVERB_APP_ALLOWED_ORIGINS", " , ", "has no items"),
         ("REVERB_SERVER_HOST", "http://x", "without scheme, port or path"),
         ("REVERB_HOST", "x:80", "without scheme, port or path"),
-        ("REVERB_SERVER_PATH", "a b", "is no path"),
+        ("REVERB_SERVER_PATH", "a b", "is not a path"),
     ] {
         let problems = case_with_app().var(name, value).problems();
         let at = format!("{name} in the environment: ");
@@ -254,20 +249,20 @@ fn contradictions_name_the_key_and_the_remedy() {
 fn an_app_is_named_in_full_and_in_plain_letters() {
     assert_eq!(
         case().file(".env", "REVERB_APP_KEY=k\n").problems(),
-        "REVERB_APP_KEY in .env line 1: REVERB_APP_ID and REVERB_APP_SECRET missing; an app has an \
-         id, a key and a secret (`clarim app new` makes all three)"
+        "REVERB_APP_KEY in .env line 1: REVERB_APP_ID and REVERB_APP_SECRET are missing; an app \
+         needs an id, a key and a secret (`clarim app new` generates them)"
     );
     assert_eq!(
         case().file("clarim.toml", "[[apps]]\n").problems(),
-        "apps[0] in clarim.toml line 1: id and key and secret missing; an app has an id, a key and a \
-         secret (`clarim app new` makes all three)"
+        "apps[0] in clarim.toml line 1: id and key and secret are missing; an app needs an id, a \
+         key and a secret (`clarim app new` generates them)"
     );
     for (key, secret, what) in [
-        ("\"key\"", "x", "REVERB_APP_KEY in the environment: has a quote in it"),
-        ("k y", "x", "REVERB_APP_KEY in the environment: has a space"),
-        ("a:b", "x", "REVERB_APP_KEY in the environment: stands in the paths"),
-        ("key", "hush! ", "REVERB_APP_SECRET in the environment: has a space"),
-        ("key", "'hush!'", "REVERB_APP_SECRET in the environment: has a quote"),
+        ("\"key\"", "x", "REVERB_APP_KEY in the environment: contains a quote"),
+        ("k y", "x", "REVERB_APP_KEY in the environment: contains a space"),
+        ("a:b", "x", "REVERB_APP_KEY in the environment: is part of request paths"),
+        ("key", "hush! ", "REVERB_APP_SECRET in the environment: contains a space"),
+        ("key", "'hush!'", "REVERB_APP_SECRET in the environment: contains a quote"),
     ] {
         let case = case().var("REVERB_APP_ID", "1").var("REVERB_APP_KEY", key);
         let problems = case.var("REVERB_APP_SECRET", secret).problems();
@@ -276,7 +271,7 @@ fn an_app_is_named_in_full_and_in_plain_letters() {
 }
 
 #[test]
-fn two_apps_are_not_one() {
+fn apps_with_the_same_id_are_refused() {
     assert_eq!(
         case().file("clarim.toml", &format!("{APP}{}", APP.replace("key\"", "k2\""))).problems(),
         "apps[1] in clarim.toml line 5: has the same id as apps[0] in clarim.toml line 1; give each app its own"
@@ -292,13 +287,13 @@ fn two_apps_are_not_one() {
     assert_eq!(
         same.settings().warnings,
         [
-            "REVERB_APP_PING_INTERVAL in the environment: not used, for the apps are in the TOML file"
+            "REVERB_APP_PING_INTERVAL in the environment: ignored, because the apps are in the TOML file"
         ]
     );
 }
 
 #[test]
-fn a_broken_line_of_the_env_file_matters_only_if_it_is_ours() {
+fn a_broken_line_of_dot_env_is_a_problem_only_if_it_is_a_setting() {
     let settings = case_with_app()
         .file(".env", "A=1\nAPP_NAME=My App\n\nB=\"x\ny\"\nREVERB_SERVER_PORT=81\n")
         .settings();
@@ -306,13 +301,13 @@ fn a_broken_line_of_the_env_file_matters_only_if_it_is_ours() {
     assert_eq!(settings.warnings.len(), 1);
     assert!(settings.warnings[0].starts_with(".env line 2: "), "{:?}", settings.warnings);
     let problems = case().file(".env", "A=1\n\nREVERB_APP_SECRET=hush! x\n").problems();
-    assert!(problems.starts_with(".env line 3: REVERB_APP_SECRET cannot be read"), "{problems}");
+    assert!(problems.starts_with(".env line 3: REVERB_APP_SECRET is not NAME=value"), "{problems}");
     let problems = case().file(".env", "A=1\nB=\"open\nREVERB_APP_SECRET=hush!\n").problems();
-    assert!(problems.starts_with(".env line 2: REVERB_APP_SECRET cannot be read"), "{problems}");
+    assert!(problems.starts_with(".env line 2: REVERB_APP_SECRET is not NAME=value"), "{problems}");
 }
 
 #[test]
-fn a_dollar_in_the_env_file_means_what_laravel_takes_it_for() {
+fn a_dollar_in_dot_env_means_the_same_as_in_laravel() {
     let settings = case()
         .file(
             ".env",
@@ -325,7 +320,7 @@ fn a_dollar_in_the_env_file_means_what_laravel_takes_it_for() {
 }
 
 #[test]
-fn without_an_app_one_is_made_and_stays() {
+fn without_an_app_a_development_app_is_created_once() {
     let case = case();
     let directory = case.directory.path();
     let from = ConfigSources::new(directory, []);
@@ -348,20 +343,20 @@ fn without_an_app_one_is_made_and_stays() {
 }
 
 #[test]
-fn a_development_app_that_cannot_be_kept_is_told() {
+fn a_development_app_that_cannot_be_saved_is_a_problem() {
     let case = case().file("taken", "").var("CLARIM_STATE_DIR", "taken");
     let problems = case.problems();
     assert!(problems.contains("set CLARIM_STATE_DIR to"), "{problems}");
     let broken =
         self::case().var("CLARIM_STATE_DIR", ".").file("app.toml", "secret = \"hush!\nid=");
-    assert!(broken.problems().contains("app.toml: does not hold id, key and secret"));
+    assert!(broken.problems().contains("app.toml: does not contain id, key and secret"));
 }
 
 #[test]
-fn no_secret_is_printable() {
+fn secrets_are_not_printed() {
     let case = case_with_app().file("clarim.toml", APP);
     let from = ConfigSources::new(case.directory.path(), case.environment.clone());
-    let text = format!("{:?}{from:?}{:?}", case.settings(), gather(&case.flags, &from));
+    let text = format!("{:?}{from:?}{:?}", case.settings(), from.read(&case.flags));
     assert!(text.contains("key") && !text.contains("hush!"), "{text}");
     assert!(!format!("{:?}", Credentials::random().unwrap()).contains("secret:"));
 }
@@ -381,15 +376,14 @@ fn webhooks_are_urls_or_tables() {
 }
 
 #[test]
-fn with_a_database_no_development_app_is_made() {
+fn with_a_database_no_development_app_is_created() {
     let url = "postgres://ana:hush!@db/apps";
     let case = case().var("CLARIM_APPS_DATABASE_URL", url).var("REVERB_APP_PING_INTERVAL", "9");
     let settings = case.settings();
     assert!(!settings.is_development() && settings.apps.is_empty());
     assert!(!case.directory.path().join(".clarim").exists());
     assert_eq!(settings.server.host, "0.0.0.0");
-    let warning =
-        "REVERB_APP_PING_INTERVAL in the environment: not used, for the apps are in the database";
+    let warning = "REVERB_APP_PING_INTERVAL in the environment: ignored, because the apps are in the database";
     assert_eq!(settings.warnings, [warning]);
     let row = settings.rows.iter().find(|row| row.name == "APPS_DATABASE_URL").unwrap();
     assert_eq!(row.value, "(set, not shown)");
@@ -399,7 +393,7 @@ fn with_a_database_no_development_app_is_made() {
     assert_eq!(settings.settings().apps.len(), 1);
     let toml = "[server]\napps_database_url = \"postgres://ana:hush!@@db/apps\"\n";
     let problems = self::case().file("clarim.toml", toml).problems();
-    let place = "server.apps_database_url in clarim.toml line 2: has an @ where none can be";
+    let place = "server.apps_database_url in clarim.toml line 2: has an @ in the wrong place";
     assert!(problems.starts_with(place), "{problems}");
 }
 

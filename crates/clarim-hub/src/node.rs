@@ -1,119 +1,111 @@
-//! What all workers of a node share: its apps, and the directory of channels and users in shards.
+//! A node: its apps, and the directory of channels and users in shards that all workers share.
 
 use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use clarim_cluster::ClusterMessage;
 use clarim_protocol::user::UserId;
 use clarim_protocol::{ChannelName, Frame, SocketId};
 
-use crate::app::App;
-use crate::apps::{AppIndex, Apps};
-use crate::entry::{
-    ChannelKey, ConnectionAddr, DeliveryAck, DeliveryAcks, Outputs, WorkerId, WorkerMessage,
+use crate::address::{AppIndex, ChannelKey, WorkerId};
+use crate::app::{App, Apps};
+use crate::directory::{ChannelState, Keep, NodeConfig, Publication, Shard, Step, Totals};
+use crate::outputs::{
+    DeliveryAck, DeliveryAcks, Occupant, Output, OutputSink, Outputs, WorkerMessage,
 };
-use crate::presence::PresenceFull;
-use crate::shard::{ChannelState, Join, Joining, Keep, Publication, Shard};
-use crate::totals::Totals;
 
-/// Enough that two threads seldom want the same one, few enough to sweep them all each second.
+/// Number of shards. Two threads seldom need the same one, and all can be swept each second.
 pub(crate) const SHARDS: usize = 64;
 
-/// A node: all that its workers share. A shard's lock is held for one step on one channel and the posting
-/// of what follows, never across a wait or a socket.
+/// The state that all workers of a node share.
+///
+/// A shard's lock is held for one step on one channel, including the hand-over of the step's outputs. It is
+/// never held across a wait or a socket write.
 #[derive(Debug)]
-pub struct Node<P> {
+pub struct Node<S> {
     apps: Apps,
-    pub(crate) channels: Box<[Mutex<Shard>]>,
+    config: NodeConfig,
+    shards: Box<[Mutex<ShardSlot>]>,
     hasher: foldhash::fast::RandomState,
-    workers: u16,
-    post: P,
+    sink: S,
 }
 
-impl<P: Outputs> Node<P> {
-    /// A node of `workers` workers, whose inboxes are behind `post`.
-    /// `epoch` is the time of day at which its time begins, since 1970.
-    pub fn new(apps: Apps, workers: u16, epoch: Duration, post: P) -> Self {
+/// A shard and the buffer for the outputs of its steps.
+#[derive(Debug, Default)]
+struct ShardSlot {
+    shard: Shard,
+    outputs: Outputs,
+}
+
+impl<S: OutputSink> Node<S> {
+    /// Makes a node whose outputs are executed by `sink`.
+    pub fn new(apps: Apps, config: NodeConfig, sink: S) -> Self {
         Self {
             apps,
-            channels: (0..SHARDS).map(|_| Mutex::new(Shard::new(epoch))).collect(),
+            config,
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: foldhash::fast::RandomState::default(),
-            workers,
-            post,
+            sink,
         }
     }
 
-    /// The node's apps.
+    /// Returns the node's apps.
     pub fn apps(&self) -> &Apps {
         &self.apps
     }
 
-    /// The inboxes that the node was made with.
-    pub fn post(&self) -> &P {
-        &self.post
+    /// Returns the node's configuration.
+    pub fn config(&self) -> NodeConfig {
+        self.config
     }
 
-    /// Publishes an event of a backend. Each subscriber but `except` gets it; copies of the receipts are with
-    /// the workers until they have handed it out, and on the way to the bus until it has taken it.
+    /// Returns the node's sink.
+    pub fn sink(&self) -> &S {
+        &self.sink
+    }
+
+    /// Publishes an event of a backend to all subscribers but `except`. Copies of the acknowledgements are
+    /// held by the workers until they have delivered the event, and on the way to the bus.
     pub fn publish(
         &self,
         channel: &ChannelKey,
         frame: &Frame,
         except: Option<SocketId>,
-        receipts: DeliveryAcks<'_>,
+        acks: DeliveryAcks<'_>,
         now: Duration,
     ) {
-        let keep = Keep::Last;
-        let publication = Publication { channel, frame, except, receipts, keep, now };
-        self.channel_shard(channel).publish(publication, &self.post);
+        let publication = Publication { channel, frame, except, acks, keep: Keep::Last };
+        self.step(channel, now, |shard, step| shard.publish(publication, step));
     }
 
-    /// Forwards a client event to the channel's other subscribers. Cache channels do not keep it.
-    pub(crate) fn whisper(
+    /// Publishes a client event to the channel's other subscribers. Cache channels do not keep it.
+    pub(crate) fn publish_client_event(
         &self,
         channel: &ChannelKey,
         frame: &Frame,
         from: SocketId,
         now: Duration,
     ) {
-        let (except, receipts, keep) = (Some(from), DeliveryAcks::default(), Keep::No);
-        let publication = Publication { channel, frame, except, receipts, keep, now };
-        self.channel_shard(channel).publish(publication, &self.post);
+        let acks = DeliveryAcks::default();
+        let publication = Publication { channel, frame, except: Some(from), acks, keep: Keep::No };
+        self.step(channel, now, |shard, step| shard.publish(publication, step));
     }
 
-    pub(crate) fn join(&self, join: &Join<'_>) -> Result<Joining, PresenceFull> {
-        self.channel_shard(join.channel).join(join, &self.post)
-    }
-
-    pub(crate) fn cancel(&self, channel: &ChannelKey, socket_id: SocketId, now: Duration) -> bool {
-        self.channel_shard(channel).cancel(channel, socket_id, now, &self.post)
-    }
-
-    pub(crate) fn leave(
-        &self,
-        worker: WorkerId,
-        channel: &ChannelKey,
-        member: Option<&UserId>,
-        now: Duration,
-    ) {
-        let app = self.apps.get(channel.app);
-        self.channel_shard(channel).leave(worker, channel, member, (app, now), &self.post);
-    }
-
-    /// What is known of a channel.
+    /// Returns the state of a channel.
     pub fn channel(&self, channel: &ChannelKey, now: Duration) -> ChannelState {
-        self.channel_shard(channel).state(channel, now)
+        self.read(channel, |shard| shard.state(channel, now))
     }
 
-    /// The app's channels that have subscribers and whose names begin with `prefix`, by name; their cached
-    /// events are not told.
+    /// Returns the app's channels that have subscribers and whose names begin with `prefix`, by name, without
+    /// their cached events.
     pub fn channels(&self, app: AppIndex, prefix: &str) -> Vec<(ChannelName, ChannelState)> {
         let mut found = Vec::new();
-        for shard in &self.channels {
-            let shard = lock(shard);
+        for slot in &self.shards {
+            let slot = lock(slot);
+            let channels = slot.shard.occupied();
             found.extend(
-                shard
-                    .occupied()
+                channels
                     .filter(|(key, _)| key.app == app && key.name.as_str().starts_with(prefix))
                     .map(|(key, state)| (key.name.clone(), state)),
             );
@@ -122,79 +114,106 @@ impl<P: Outputs> Node<P> {
         found
     }
 
-    /// Ids of the users on a presence channel.
+    /// Returns the ids of the users on a presence channel.
     pub fn users(&self, channel: &ChannelKey) -> Vec<UserId> {
-        self.channel_shard(channel).users(channel)
+        self.read(channel, |shard| shard.users(channel))
     }
 
-    /// Closes all connections of a user: those that signed in as it, and those that are on a presence
-    /// channel as it.
-    pub fn terminate(&self, app: AppIndex, user: &str, receipt: Option<&DeliveryAck>) {
+    /// Closes all connections of a user: those that have signed in as the user, and those that are on a
+    /// presence channel as the user.
+    pub fn terminate(&self, app: AppIndex, user: &str, ack: Option<&DeliveryAck>) {
         let user: Arc<str> = user.into();
-        for worker in 0..self.workers {
-            let (user, receipt) = (user.clone(), receipt.cloned());
-            self.post.post(WorkerId(worker), WorkerMessage::Terminate { app, user, receipt });
+        for worker in 0..self.config.workers {
+            let (user, receipt) = (user.clone(), ack.cloned());
+            let message = WorkerMessage::Terminate { app, user, receipt };
+            self.output(Output::Worker(WorkerId(worker), message));
         }
     }
 
-    pub(crate) fn come(&self, user: &ChannelKey, now: Duration) {
-        self.channel_shard(user).come(user, now, &self.post);
+    /// Tells the other nodes that the leave of an occupant is not reported to its backend, because it has joined
+    /// one of them: see [`Migration`](crate::Migration).
+    pub fn publish_leave_suppressed(&self, occupant: &Occupant) {
+        let channel = &occupant.channel;
+        // The message does not depend on the time.
+        self.step(channel, Duration::ZERO, |shard, step| {
+            if shard.has(channel) {
+                let user = occupant.user.as_deref();
+                step.publish_sync(channel, &ClusterMessage::LeaveSuppressed(user));
+            }
+        });
     }
 
-    pub(crate) fn go(&self, user: &ChannelKey, now: Duration) {
-        self.channel_shard(user).go(user, now, &self.post);
-    }
-
-    pub(crate) fn watch(
-        &self,
-        user: &ChannelKey,
-        watcher: (SocketId, ConnectionAddr),
-        now: Duration,
-    ) -> bool {
-        self.channel_shard(user).watch(user, watcher, now, &self.post)
-    }
-
-    pub(crate) fn unwatch(&self, user: &ChannelKey, watcher: SocketId, now: Duration) {
-        self.channel_shard(user).unwatch(user, watcher, now, &self.post);
-    }
-
-    /// Does what has become due in the directory. To be called about once a second.
+    /// Does the directory's periodic work. Call it about once a second.
     pub fn sweep(&self, now: Duration) {
-        for shard in &self.channels {
-            lock(shard).sweep(now, |key| self.app(key.app), &self.post);
+        for shard in 0..SHARDS {
+            self.step_in(shard, now, Shard::sweep);
         }
     }
 
-    /// How many channels, subscriptions and members there are.
+    /// Returns the numbers of channels, subscriptions and members.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        for shard in &self.channels {
-            totals += lock(shard).totals();
+        for slot in &self.shards {
+            totals += lock(slot).shard.totals();
         }
         totals
     }
 
     /// Whether nothing is left of any connection or event.
     pub fn is_empty(&self) -> bool {
-        self.channels.iter().all(|shard| lock(shard).is_empty())
+        self.shards.iter().all(|slot| lock(slot).shard.is_empty())
     }
 
     pub(crate) fn app(&self, index: AppIndex) -> &App {
         self.apps.get(index)
     }
 
-    pub(crate) fn channel_shard(&self, channel: &ChannelKey) -> MutexGuard<'_, Shard> {
-        lock(&self.channels[self.place(channel)])
+    /// Executes an output that concerns no channel's order.
+    pub(crate) fn output(&self, output: Output) {
+        self.sink.execute(output);
     }
 
-    fn place(&self, key: &impl Hash) -> usize {
+    /// Runs one step on a channel, and executes its outputs before any other step on the channel.
+    pub(crate) fn step<T>(
+        &self,
+        channel: &ChannelKey,
+        now: Duration,
+        change: impl FnOnce(&mut Shard, &mut Step<'_>) -> T,
+    ) -> T {
+        self.step_in(self.shard_of(channel), now, change)
+    }
+
+    /// Runs one step on a shard, and executes its outputs before any other step on the shard.
+    pub(crate) fn step_in<T>(
+        &self,
+        shard: usize,
+        now: Duration,
+        change: impl FnOnce(&mut Shard, &mut Step<'_>) -> T,
+    ) -> T {
+        let mut slot = lock(&self.shards[shard]);
+        let ShardSlot { shard, outputs } = &mut *slot;
+        let mut step = Step { apps: &self.apps, config: self.config, now, outputs };
+        let result = change(shard, &mut step);
+        // Still under the lock: two threads must not hand over outputs of one channel in another order than
+        // the one in which the channel changed.
+        for output in outputs.drain() {
+            self.sink.execute(output);
+        }
+        outputs.shrink();
+        result
+    }
+
+    fn read<T>(&self, channel: &ChannelKey, read: impl FnOnce(&Shard) -> T) -> T {
+        read(&lock(&self.shards[self.shard_of(channel)]).shard)
+    }
+
+    fn shard_of(&self, key: &impl Hash) -> usize {
         // The low bits choose the bucket inside the shard's own map, so take the high ones.
         (self.hasher.hash_one(key) >> 48) as usize % SHARDS
     }
 }
 
-/// A panic under the lock would have left a half-done step behind; there is none that could panic, and
-/// going on with one channel wrong is better than with all of a shard's channels dead.
-pub(crate) fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
+/// Locks a shard, also after a panic: one inconsistent channel is better than losing all channels of a shard.
+fn lock(slot: &Mutex<ShardSlot>) -> MutexGuard<'_, ShardSlot> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
 }

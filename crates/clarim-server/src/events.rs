@@ -1,4 +1,4 @@
-//! What happens on a server, as a stream for the program that runs it.
+//! The events of a server as a stream, for the program that runs it.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -10,41 +10,41 @@ use clarim_protocol::user::UserId;
 use clarim_protocol::{ChannelName, SocketId};
 use futures_util::Stream;
 
-use crate::inbox::Inboxes;
-use crate::queue::{BYTES, Queue, Waiting, queue};
+use crate::runtime::{Ended, Observer, PublishedEvent, Sink};
+use crate::sync::{ByteQueue, ByteQueueReceiver, byte_queue};
 
-/// Something that has happened.
+/// An event of a server.
 ///
-/// What is said of connections is said of those to this node. What is said of channels as a whole is what
-/// [webhooks](crate::config::ServerConfig::webhooks) say, though at once: who comes back within three
-/// seconds has left and has come. In a cluster one of the nodes says it, as with webhooks.
+/// Events of connections are those of this node's connections. Events of channels are those that
+/// [webhooks](crate::config::ServerConfig::webhooks) report, but without the debounce: a user who reconnects
+/// within three seconds has left and come back. In a cluster one node reports each of them, as with webhooks.
 ///
-/// In all of them `app` is the app's id, `socket_id` the public id of the connection, and `channel` the
+/// In all variants, `app` is the app's id, `socket_id` the public id of the connection and `channel` the
 /// channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "said above of the fields that most of them have")]
+#[expect(missing_docs, reason = "documented above for the fields that most variants have")]
 #[non_exhaustive]
 pub enum ServerEvent {
-    /// A connection was let in.
+    /// A connection was accepted.
     Connected { app: String, socket_id: SocketId },
-    /// A connection has signed in (`pusher:signin`).
+    /// A connection signed in (`pusher:signin`).
     SignedIn {
         app: String,
         socket_id: SocketId,
         /// The user's id.
         user: String,
     },
-    /// A connection has become a channel's subscriber.
+    /// A connection subscribed to a channel.
     Subscribed {
         app: String,
         socket_id: SocketId,
         channel: ChannelName,
-        /// Who it is there, on a presence channel.
+        /// The user id, on a presence channel.
         user: Option<String>,
     },
-    /// A connection is a channel's subscriber no more. When it ends, this is said of each of its channels.
+    /// A connection unsubscribed from a channel. A connection that ends unsubscribes from all its channels.
     Unsubscribed { app: String, socket_id: SocketId, channel: ChannelName },
-    /// A client has sent an event (a whisper) to the other subscribers.
+    /// A client sent a client event (Echo's `whisper`) to the other subscribers.
     ClientEvent {
         app: String,
         socket_id: SocketId,
@@ -53,10 +53,11 @@ pub enum ServerEvent {
         event: String,
         /// Its data, as JSON.
         data: String,
-        /// Who has sent it, on a presence channel.
+        /// The sender's user id, on a presence channel.
         user: Option<String>,
     },
-    /// A backend has published an event through this node; none that has come straight onto the bus.
+    /// An application published an event through this node. Events published directly to the bus are not
+    /// reported.
     Published {
         app: String,
         channel: ChannelName,
@@ -65,83 +66,69 @@ pub enum ServerEvent {
         /// Its data, as the literal of a JSON string.
         data: String,
     },
-    /// A channel has its first subscriber.
+    /// A channel got its first subscriber.
     ChannelOccupied { app: String, channel: ChannelName },
-    /// A channel has lost its last one.
+    /// A channel lost its last subscriber.
     ChannelVacated { app: String, channel: ChannelName },
-    /// A user has come to a presence channel, with the first connection.
+    /// A user joined a presence channel, with a first connection.
     MemberAdded {
         app: String,
         channel: ChannelName,
         /// The user's id.
         user: String,
     },
-    /// A user has left a presence channel, with the last connection.
+    /// A user left a presence channel, with the last connection.
     MemberRemoved {
         app: String,
         channel: ChannelName,
         /// The user's id.
         user: String,
     },
-    /// A subscriber of a cache channel has found no event there.
+    /// A client subscribed to a cache channel without a cached event.
     CacheMiss { app: String, channel: ChannelName },
-    /// A channel has so many subscribers, where the app's setting tells them so themselves.
+    /// The number of subscribers changed, if the app sends subscription counts to its clients.
     SubscriptionCount { app: String, channel: ChannelName, count: usize },
-    /// A connection has ended.
+    /// A connection ended.
     Disconnected {
         app: String,
         socket_id: SocketId,
-        /// What has ended it.
+        /// The cause.
         by: Ended,
     },
-    /// So many events are not told here, for the stream was not read in time and 16 MiB of them waited.
+    /// This number of events was dropped, since the stream was not read in time and 16 MiB were waiting.
     Missed(u64),
 }
 
-/// What has ended a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// The client has said farewell.
-    ByClient,
-    /// The server has, with a code.
-    ByServer,
-    /// The client has read too slowly, and its outbox was full.
-    Slow,
-    /// It was lost without a farewell.
-    Lost,
-}
-
-/// The events of a server, from when [`Server::events`](crate::Server::events) was called until the server
-/// has ended. Whoever does not read them holds nobody up, and is told how many were
-/// [missed](ServerEvent::Missed).
+/// A stream of a server's events, from the call of [`Server::events`](crate::Server::events) to the end of
+/// the server. A slow reader delays nobody; it gets the number of [missed](ServerEvent::Missed) events.
 #[derive(Debug)]
 pub struct Events {
-    waiting: Waiting<Note>,
+    queue: ByteQueueReceiver<Notification>,
     missed: Arc<Mutex<u64>>,
-    node: Arc<Node<Inboxes>>,
+    node: Arc<Node<Sink>>,
 }
 
 impl Events {
-    /// The next one; `None`: the server has ended. No event is lost if the future is dropped.
+    /// Returns the next event, or `None` once the server has ended. Cancel safe.
     pub async fn next(&mut self) -> Option<ServerEvent> {
         std::future::poll_fn(|context| self.poll(context)).await
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<ServerEvent>> {
-        let note = match self.waiting.poll_take(context) {
+        let notification = match self.queue.poll_take(context) {
             Poll::Ready(Some(queued)) => queued.value,
-            // The runtime may want its turn while there are some.
-            Poll::Pending if !self.waiting.is_empty() => return Poll::Pending,
-            // What was missed last is told by nothing that came after it.
+            // Tokio's cooperative budget may be used up while events are waiting.
+            Poll::Pending if !self.queue.is_empty() => return Poll::Pending,
+            // Events missed last are followed by none that could report them.
             unready => {
                 let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
                 match std::mem::take(&mut *missed) {
                     0 => return unready.map(|_| None),
-                    missed => Note::Event(ServerEvent::Missed(missed)),
+                    missed => Notification::Event(ServerEvent::Missed(missed)),
                 }
             }
         };
-        Poll::Ready(Some(note.named(self.node.apps())))
+        Poll::Ready(Some(notification.into_event(self.node.apps())))
     }
 }
 
@@ -153,111 +140,114 @@ impl Stream for Events {
     }
 }
 
-/// An event on its way: where it happens, apps are numbers.
+/// A queued event. Events of the hub contain app indexes, which the reader turns into ids.
 #[derive(Debug, Clone)]
-enum Note {
-    ChannelEvent(ChannelEvent),
-    ConnectionEvent(ConnectionEvent),
+enum Notification {
+    Channel(ChannelEvent),
+    Connection(ConnectionEvent),
     Event(ServerEvent),
 }
 
-/// Those who read the events.
+/// The readers of the server's events.
 #[derive(Debug, Default)]
-pub(crate) struct Audience(RwLock<Readers>);
+pub(crate) struct EventSubscribers(RwLock<Readers>);
 
 #[derive(Debug, Default)]
 struct Readers {
     all: Vec<Reader>,
-    /// Nothing will happen any more.
+    /// The server has ended.
     has_ended: bool,
 }
 
 #[derive(Debug)]
 struct Reader {
-    queue: Queue<Note>,
+    queue: ByteQueue<Notification>,
     missed: Arc<Mutex<u64>>,
 }
 
-impl Audience {
-    pub(crate) fn listen(&self, node: Arc<Node<Inboxes>>) -> Events {
-        let (queue, waiting) = queue(BYTES);
+impl EventSubscribers {
+    pub(crate) fn subscribe(&self, node: Arc<Node<Sink>>) -> Events {
+        let (sender, queue) = byte_queue(ByteQueue::<Notification>::DEFAULT_BYTES);
         let missed = Arc::<Mutex<u64>>::default();
         let mut readers = self.0.write().unwrap_or_else(PoisonError::into_inner);
         readers.all.retain(|reader| !reader.queue.is_closed());
         if !readers.has_ended {
-            readers.all.push(Reader { queue, missed: missed.clone() });
+            readers.all.push(Reader { queue: sender, missed: missed.clone() });
         }
         drop(readers);
-        Events { waiting, missed, node }
+        Events { queue, missed, node }
     }
 
-    /// The server has ended.
+    /// Ends all streams.
     pub(crate) fn close(&self) {
         let mut readers = self.0.write().unwrap_or_else(PoisonError::into_inner);
         *readers = Readers { all: Vec::new(), has_ended: true };
     }
 
-    pub(crate) fn fact(&self, fact: &ChannelEvent) {
-        self.tell(fact.weight(), || Note::ChannelEvent(fact.clone()));
+    fn notify(&self, bytes: usize, notification: impl Fn() -> Notification) {
+        let readers = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        // A dropped stream costs nothing any more.
+        for reader in readers.all.iter().filter(|reader| !reader.queue.is_closed()) {
+            reader.notify(notification(), bytes + size_of::<Notification>());
+        }
     }
+}
 
-    pub(crate) fn happened(&self, happening: &ConnectionEvent) {
-        self.tell(happening.weight(), || Note::ConnectionEvent(happening.clone()));
-    }
-
-    pub(crate) fn connected(&self, app: &App, socket_id: SocketId) {
-        self.tell(app.id.len(), || {
-            Note::Event(ServerEvent::Connected { app: app.id.clone(), socket_id })
+impl Observer for EventSubscribers {
+    fn connected(&self, app: &App, socket_id: SocketId) {
+        self.notify(app.id.len(), || {
+            Notification::Event(ServerEvent::Connected { app: app.id.clone(), socket_id })
         });
     }
 
-    pub(crate) fn disconnected(&self, app: &App, socket_id: SocketId, by: Ended) {
-        self.tell(app.id.len(), || {
-            Note::Event(ServerEvent::Disconnected { app: app.id.clone(), socket_id, by })
+    fn disconnected(&self, app: &App, socket_id: SocketId, by: Ended) {
+        self.notify(app.id.len(), || {
+            Notification::Event(ServerEvent::Disconnected { app: app.id.clone(), socket_id, by })
         });
     }
 
-    pub(crate) fn published(&self, app: &App, channel: &ChannelName, event: &str, data: &str) {
-        let weight = app.id.len() + channel.as_str().len() + event.len() + data.len();
-        self.tell(weight, || {
-            Note::Event(ServerEvent::Published {
+    fn published(&self, event: PublishedEvent<'_>) {
+        let PublishedEvent { app, channel, name, data } = event;
+        let bytes = app.id.len() + channel.as_str().len() + name.len() + data.len();
+        self.notify(bytes, || {
+            Notification::Event(ServerEvent::Published {
                 app: app.id.clone(),
                 channel: channel.clone(),
-                event: event.to_owned(),
+                event: name.to_owned(),
                 data: data.to_owned(),
             })
         });
     }
 
-    fn tell(&self, bytes: usize, note: impl Fn() -> Note) {
-        let readers = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        // One that is not read any more is paid for no longer.
-        for reader in readers.all.iter().filter(|reader| !reader.queue.is_closed()) {
-            reader.tell(note(), bytes + size_of::<Note>());
-        }
+    fn channel_event(&self, event: &ChannelEvent) {
+        self.notify(event.weight(), || Notification::Channel(event.clone()));
+    }
+
+    fn connection_event(&self, event: &ConnectionEvent) {
+        self.notify(event.weight(), || Notification::Connection(event.clone()));
     }
 }
 
 impl Reader {
-    fn tell(&self, note: Note, bytes: usize) {
-        // Held while both go in, so that what was missed stands where it is missing.
+    fn notify(&self, notification: Notification, bytes: usize) {
+        // Held while both are queued, so that the number of missed events stands where they are missing.
         let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
-        let missing = Note::Event(ServerEvent::Missed(*missed));
-        if *missed > 0 && self.queue.put(missing, size_of::<Note>()) {
+        let missing = Notification::Event(ServerEvent::Missed(*missed));
+        if *missed > 0 && self.queue.put(missing, size_of::<Notification>()) {
             *missed = 0;
         }
-        if *missed > 0 || !self.queue.put(note, bytes) {
+        if *missed > 0 || !self.queue.put(notification, bytes) {
             *missed += 1;
         }
     }
 }
 
-impl Note {
-    fn named(self, apps: &Apps) -> ServerEvent {
+impl Notification {
+    fn into_event(self, apps: &Apps) -> ServerEvent {
         match self {
             Self::Event(event) => event,
-            Self::ConnectionEvent(happening) => named_happening(happening, apps),
-            Self::ChannelEvent(fact) => named_fact(fact, apps),
+            Self::Connection(event) => from_connection_event(event, apps),
+            Self::Channel(event) => from_channel_event(event, apps),
         }
     }
 }
@@ -270,13 +260,14 @@ fn text(user: &UserId) -> String {
     user.as_str().to_owned()
 }
 
-fn named_happening(happening: ConnectionEvent, apps: &Apps) -> ServerEvent {
-    match happening {
+fn from_connection_event(event: ConnectionEvent, apps: &Apps) -> ServerEvent {
+    match event {
         ConnectionEvent::SignedIn { app, socket_id, user } => {
             ServerEvent::SignedIn { app: id(app, apps), socket_id, user: text(&user) }
         }
         ConnectionEvent::Subscribed { channel: ChannelKey { app, name }, socket_id, user } => {
-            let (app, user) = (id(app, apps), user.as_ref().map(text));
+            let app = id(app, apps);
+            let user = user.as_ref().map(text);
             ServerEvent::Subscribed { app, socket_id, channel: name, user }
         }
         ConnectionEvent::Unsubscribed { channel: ChannelKey { app, name }, socket_id } => {
@@ -285,10 +276,10 @@ fn named_happening(happening: ConnectionEvent, apps: &Apps) -> ServerEvent {
     }
 }
 
-fn named_fact(fact: ChannelEvent, apps: &Apps) -> ServerEvent {
-    let ChannelKey { app, name: channel } = fact.channel().clone();
+fn from_channel_event(event: ChannelEvent, apps: &Apps) -> ServerEvent {
+    let ChannelKey { app, name: channel } = event.channel().clone();
     let app = id(app, apps);
-    match fact {
+    match event {
         ChannelEvent::Occupied(_) => ServerEvent::ChannelOccupied { app, channel },
         ChannelEvent::Vacated(_) => ServerEvent::ChannelVacated { app, channel },
         ChannelEvent::CacheMiss(_) => ServerEvent::CacheMiss { app, channel },

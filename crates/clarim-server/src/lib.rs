@@ -1,37 +1,44 @@
-//! A Pusher-compatible broadcasting server as a library: sockets, workers, HTTP API.
+//! A real-time broadcasting server as a library, for every Pusher client and SDK.
+//!
+//! [`Server`] is the place to start. Its parts, from the top down, each of which knows only those below it:
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | `server` | the composition of all parts, the routes, the threads |
+//! | `webhooks`, `inspector`, `observability`, `events` | consumers of what happens on the server |
+//! | `http` | the HTTP API, publishing, handshakes |
+//! | `runtime`, `cluster` | the workers with their sockets and inboxes; the connection to the other nodes |
+//! | `config`, `net`, `sync` | configuration, sockets and TLS, primitives that threads share |
 
-mod accept;
-mod client;
+#[cfg(not(unix))]
+compile_error!("clarim-server runs on Linux and macOS; on Windows, use WSL 2 or a container");
+
 mod clock;
 mod cluster;
 pub mod config;
-mod engine;
 mod events;
 mod http;
-mod inbox;
+#[cfg(feature = "inspector")]
 mod inspector;
-mod lag;
-mod listen;
-mod metrics;
-mod outbox;
-mod phase;
-mod publisher;
-mod pulse;
-mod queue;
+mod net;
+mod observability;
+mod redact;
+mod runtime;
 mod server;
-mod sockets;
-mod tls;
-mod traces;
-mod traffic;
-mod transport;
+mod sync;
+#[cfg(feature = "webhooks")]
 mod webhooks;
-mod worker;
 
-pub use clarim_hub::app::App;
+pub use clarim_hub::app::{App, ClientEvents, Limits, Origins, RateLimit};
+pub use clarim_protocol::rest::Event;
 pub use clarim_protocol::{ChannelName, SocketId};
-pub use events::{Ended, Events, ServerEvent};
-pub use http::HttpService;
-pub use publisher::{PublishError, Publisher};
-pub use pulse::Liveness;
-pub use server::{BoundServer, ServedApps, Server};
-pub use traffic::TARGET as TRAFFIC_TARGET;
+pub use events::{Events, ServerEvent};
+pub use http::{PublishError, Publisher};
+pub use observability::TARGET as TRAFFIC_TARGET;
+pub use runtime::{Ended, Liveness};
+pub use server::{BoundServer, HttpService, ServedApps, Server, StartError};
+
+/// Tests the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,4 +1,4 @@
-//! Conversations: a private channel for each, and one on which everybody sees who is online.
+//! Chat: a private channel per conversation, and a presence channel of all users who are online.
 
 mod store;
 #[cfg(test)]
@@ -16,18 +16,18 @@ use serde_json::json;
 use ts_rs::TS;
 use uuid::Uuid;
 
-use crate::App;
+use crate::app::App;
+use crate::error::{ApiError, ApiResult};
 use crate::notifications::Mentioned;
-use crate::refusal::{Answer, Refusal};
 use crate::session::User;
 use store::{Conversation, Message};
 
-/// The longest message, in characters.
+/// Maximum length of a message, in characters.
 const MAX_BODY: usize = 2000;
-/// The most messages in one answer.
+/// Maximum number of messages in a response.
 const PAGE: i64 = 50;
 
-/// Heard by the members of the conversation.
+/// A new message, for the members of the conversation.
 #[derive(Serialize, TS, Broadcast)]
 #[broadcast(private = "chat.{conversation}")]
 struct MessageSent {
@@ -36,7 +36,7 @@ struct MessageSent {
     message: Message,
 }
 
-/// Heard by the other pages of the same user, whose counters go down.
+/// The user has read a conversation on another page, whose unread counters change.
 #[derive(Serialize, TS, Broadcast)]
 #[broadcast(private = "App.Models.User.{user}")]
 struct ConversationRead {
@@ -50,7 +50,7 @@ struct ConversationRead {
 #[derive(Serialize, TS)]
 struct MessagePage {
     messages: Vec<Message>,
-    /// Whether there are more in the direction that was asked for.
+    /// Whether there are more messages in the requested direction.
     has_more: bool,
 }
 
@@ -74,15 +74,15 @@ pub(crate) fn routes() -> Router<App> {
         .route("/api/conversations/{id}/read", post(read))
 }
 
-async fn list(State(app): State<App>, user: User) -> Answer<Json<Vec<Conversation>>> {
+async fn list(State(app): State<App>, user: User) -> ApiResult<Json<Vec<Conversation>>> {
     Ok(Json(store::conversations(&app.db, user.id).await?))
 }
 
 #[derive(Deserialize)]
-struct Asked {
-    /// Those before this number: going back in the history.
+struct Filter {
+    /// Only messages before this number, to page back in the history.
     before: Option<i64>,
-    /// Those after it: what was missed.
+    /// Only messages after this number, to catch up after a disconnection.
     after: Option<i64>,
 }
 
@@ -90,14 +90,14 @@ async fn messages(
     State(app): State<App>,
     user: User,
     Path(conversation): Path<i64>,
-    Query(asked): Query<Asked>,
-) -> Answer<Json<MessagePage>> {
+    Query(asked): Query<Filter>,
+) -> ApiResult<Json<MessagePage>> {
     store::check_member(&app.db, conversation, user.id).await?;
-    // One more than is told, to know whether there are more.
+    // One more than is returned, to know whether there are more.
     let limit = PAGE + 1;
     let mut messages = match asked {
-        Asked { after: Some(seq), .. } => store::after(&app.db, conversation, seq, limit).await?,
-        Asked { before, .. } => {
+        Filter { after: Some(seq), .. } => store::after(&app.db, conversation, seq, limit).await?,
+        Filter { before, .. } => {
             let seq = before.unwrap_or(i64::MAX);
             store::before(&app.db, conversation, seq, limit).await?
         }
@@ -123,18 +123,18 @@ async fn send(
     Path(conversation): Path<i64>,
     socket: Option<SocketId>,
     Json(draft): Json<Draft>,
-) -> Answer<Json<Message>> {
+) -> ApiResult<Json<Message>> {
     store::check_member(&app.db, conversation, user.id).await?;
     let body = draft.body.trim();
     if body.is_empty() {
-        return Err(Refusal::Invalid("body", "empty"));
+        return Err(ApiError::Invalid("body", "empty"));
     }
     if body.chars().count() > MAX_BODY {
-        return Err(Refusal::Invalid("body", "too_long"));
+        return Err(ApiError::Invalid("body", "too_long"));
     }
-    let (message, is_new) = store::add(&app.db, (conversation, user.id), draft.id, body).await?;
-    // Said again if it was stored before: maybe this process ended between the two. Pages know messages by
-    // their ids.
+    let (message, is_new) = store::add(&app.db, conversation, user.id, draft.id, body).await?;
+    // Broadcast again even if it was stored before, because the process may have crashed in between. Pages
+    // recognize messages by their IDs.
     let event = MessageSent { conversation, message: message.clone() };
     app.clarim.broadcast(event).to_others(socket).rescue().await.ok();
     if is_new {
@@ -143,8 +143,8 @@ async fn send(
     Ok(Json(message))
 }
 
-/// Members whose login is in the message behind an `@`.
-async fn notify_mentioned(app: &App, author: &User, message: &Message) -> Answer<()> {
+/// Notifies the members whose login is in the message after an `@`.
+async fn notify_mentioned(app: &App, author: &User, message: &Message) -> ApiResult<()> {
     let text = message.body.to_lowercase();
     let is_mentioned = |user: &User| {
         let words = text.split(|letter: char| !letter.is_alphanumeric() && letter != '@');
@@ -157,9 +157,9 @@ async fn notify_mentioned(app: &App, author: &User, message: &Message) -> Answer
             conversation: message.conversation,
             text: message.body.chars().take(140).collect(),
         };
-        // The message is sent, whatever becomes of this.
+        // A failed notification does not fail the message.
         if let Err(error) = app.clarim.notify(&user, mentioned).await {
-            tracing::error!(%error, "a mention was not told");
+            tracing::error!(%error, "notification of a mention failed");
         }
     }
     Ok(())
@@ -176,7 +176,7 @@ async fn read(
     Path(conversation): Path<i64>,
     socket: Option<SocketId>,
     Json(Read { seq }): Json<Read>,
-) -> Answer<StatusCode> {
+) -> ApiResult<StatusCode> {
     store::check_member(&app.db, conversation, user.id).await?;
     if store::set_read(&app.db, conversation, user.id, seq).await? {
         let event = ConversationRead { user: user.id, conversation, seq };

@@ -6,16 +6,16 @@ use ts_rs::TS;
 use uuid::Uuid;
 
 use crate::database::now;
-use crate::refusal::{Answer, Refusal};
+use crate::error::{ApiError, ApiResult};
 use crate::session::User;
 
-/// Somebody wrote something.
+/// A message of a conversation.
 #[derive(Debug, Clone, PartialEq, Serialize, FromRow, TS)]
 pub(crate) struct Message {
-    /// Made by the page on which it was written.
+    /// UUID that the sending page has made.
     pub(crate) id: String,
     pub(crate) conversation: i64,
-    /// 1 for the first of the conversation, 2 for the next, and so on.
+    /// Sequence number in the conversation, from 1.
     pub(crate) seq: i64,
     pub(crate) author: i64,
     pub(crate) body: String,
@@ -29,9 +29,9 @@ pub(crate) struct Conversation {
     id: i64,
     title: String,
     members: Vec<User>,
-    /// The number of its last message; 0 if there is none.
+    /// Sequence number of its last message. 0 if there is none.
     last_seq: i64,
-    /// Up to here this user has read.
+    /// Sequence number up to which this user has read.
     read_seq: i64,
     last_message: Option<Message>,
 }
@@ -44,7 +44,7 @@ struct ConversationRow {
     read_seq: i64,
 }
 
-/// Part of the statements.
+/// A SELECT of messages.
 macro_rules! select {
     ($rest:literal) => {
         concat!(
@@ -54,11 +54,11 @@ macro_rules! select {
     };
 }
 
-/// Refuses who is not in the conversation; whether there is one is not told either.
-pub(super) async fn check_member(db: &AnyPool, conversation: i64, user: i64) -> Answer<()> {
+/// Rejects users who are not members, with the same error as for a conversation that does not exist.
+pub(super) async fn check_member(db: &AnyPool, conversation: i64, user: i64) -> ApiResult<()> {
     match is_member(db, conversation, user).await? {
         true => Ok(()),
-        false => Err(Refusal::Forbidden),
+        false => Err(ApiError::Forbidden),
     }
 }
 
@@ -83,7 +83,7 @@ pub(super) async fn members(db: &AnyPool, conversation: i64) -> sqlx::Result<Vec
     .await
 }
 
-/// Those of a user, the one in which something was said last first.
+/// The conversations of a user.
 pub(super) async fn conversations(db: &AnyPool, user: i64) -> sqlx::Result<Vec<Conversation>> {
     let rows: Vec<ConversationRow> = sqlx::query_as(
         "SELECT id, title, last_seq, read_seq FROM conversations
@@ -105,7 +105,7 @@ pub(super) async fn conversations(db: &AnyPool, user: i64) -> sqlx::Result<Vec<C
     Ok(conversations)
 }
 
-/// The last ones before this number, oldest first.
+/// The last messages before this number, oldest first.
 pub(super) async fn before(
     db: &AnyPool,
     conversation: i64,
@@ -124,7 +124,7 @@ pub(super) async fn before(
     Ok(messages)
 }
 
-/// The first ones after this number, oldest first.
+/// The first messages after this number, oldest first.
 pub(super) async fn after(
     db: &AnyPool,
     conversation: i64,
@@ -139,16 +139,17 @@ pub(super) async fn after(
         .await
 }
 
-/// A message, and whether it was not there before.
+/// Stores a message, and returns it and whether it is new.
 pub(super) async fn add(
     db: &AnyPool,
-    (conversation, author): (i64, i64),
+    conversation: i64,
+    author: i64,
     id: Uuid,
     body: &str,
-) -> Answer<(Message, bool)> {
+) -> ApiResult<(Message, bool)> {
     let mut tx = db.begin().await?;
-    // First of all this: whoever writes in the same conversation waits until the transaction ends, so that
-    // numbers have no gaps, and a message that is sent twice at the same time is found by the second.
+    // This comes first because it locks the conversation until the transaction ends: sequence numbers have no
+    // gaps, and if a message is sent twice at the same time, the second request finds it.
     let seq: i64 = sqlx::query_scalar(
         "UPDATE conversations SET last_seq = last_seq + 1 WHERE id = $1 RETURNING last_seq",
     )
@@ -161,7 +162,7 @@ pub(super) async fn add(
     if let Some(message) = found {
         tx.rollback().await?;
         let is_same = message.conversation == conversation && message.author == author;
-        return if is_same { Ok((message, false)) } else { Err(Refusal::Invalid("id", "taken")) };
+        return if is_same { Ok((message, false)) } else { Err(ApiError::Invalid("id", "taken")) };
     }
     let message = Message { id, conversation, seq, author, body: body.to_owned(), sent_at: now() };
     sqlx::query(
@@ -176,13 +177,13 @@ pub(super) async fn add(
     .bind(message.sent_at)
     .execute(&mut *tx)
     .await?;
-    // Who answers has read what is above.
+    // The author has read the messages before it.
     set_read(&mut *tx, conversation, author, seq).await?;
     tx.commit().await?;
     Ok((message, true))
 }
 
-/// Notes that a user has read up to this number. Whether that is news.
+/// Stores that a user has read up to this number, and returns whether that is a change.
 pub(super) async fn set_read(
     db: impl sqlx::Executor<'_, Database = sqlx::Any>,
     conversation: i64,

@@ -14,13 +14,14 @@ fn seqs(page: &Value) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn what_is_written_is_stored_and_said_to_the_conversation() {
+async fn a_message_is_stored_and_broadcast() {
     let app = TestApp::start().await;
     let (status, message) = write(&mut app.user("ana").await, Uuid::new_v4(), " <b>Olá</b> ").await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!((&message["seq"], &message["body"]), (&json!(1), &json!("<b>Olá</b>")));
     app.sent().await.assert_broadcast_as("App\\Events\\MessageSent", |sent| {
-        sent.channels == [Channel::private("chat.1")] && sent.data["message"]["author"] == 1
+        sent.channels == [Channel::private("chat.1").unwrap()]
+            && sent.data["message"]["author"] == 1
     });
     let (_, page) = app.user("bruno").await.get("/api/conversations/1/messages").await;
     assert_eq!(page["messages"], json!([message]));
@@ -30,17 +31,18 @@ async fn what_is_written_is_stored_and_said_to_the_conversation() {
 async fn a_message_that_is_sent_twice_is_stored_once() {
     let app = TestApp::start().await;
     let id = Uuid::new_v4();
-    let (mut first, mut second) = (app.user("ana").await, app.user("ana").await);
+    let mut first = app.user("ana").await;
+    let mut second = app.user("ana").await;
     let (one, two) = tokio::join!(write(&mut first, id, "once"), write(&mut second, id, "once"));
     assert_eq!(one, two);
     let (_, next) = write(&mut first, Uuid::new_v4(), "next").await;
-    assert_eq!(next["seq"], 2, "no number is left out");
+    assert_eq!(next["seq"], 2, "sequence numbers have no gaps");
     let (status, body) = write(&mut app.user("bruno").await, id, "mine").await;
     assert_eq!((status, &body["code"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("taken")));
 }
 
 #[tokio::test]
-async fn the_history_comes_in_pages_and_what_was_missed_too() {
+async fn history_and_missed_messages_come_in_pages() {
     let app = TestApp::start().await;
     let mut ana = app.user("ana").await;
     for n in 1..=120 {
@@ -60,7 +62,7 @@ async fn the_history_comes_in_pages_and_what_was_missed_too() {
 }
 
 #[tokio::test]
-async fn who_is_not_in_a_conversation_gets_403() {
+async fn only_members_have_access() {
     let app = TestApp::start().await;
     let mut ana = app.user("ana").await;
     for id in [3, 99] {
@@ -86,7 +88,7 @@ async fn who_is_not_in_a_conversation_gets_403() {
 }
 
 #[tokio::test]
-async fn what_is_no_message_is_refused() {
+async fn an_invalid_message_is_rejected() {
     let app = TestApp::start().await;
     let mut ana = app.user("ana").await;
     for (body, code) in [(" \n ", "empty"), ("x".repeat(2001).as_str(), "too_long")] {
@@ -102,9 +104,10 @@ async fn what_is_no_message_is_refused() {
 }
 
 #[tokio::test]
-async fn what_was_read_is_known_to_the_users_other_pages() {
+async fn read_positions_are_broadcast_to_the_users_other_pages() {
     let app = TestApp::start().await;
-    let (mut ana, mut bruno) = (app.user("ana").await, app.user("bruno").await);
+    let mut ana = app.user("ana").await;
+    let mut bruno = app.user("bruno").await;
     for _ in 0..3 {
         write(&mut ana, Uuid::new_v4(), "olá").await;
     }
@@ -112,23 +115,24 @@ async fn what_was_read_is_known_to_the_users_other_pages() {
     assert_eq!((&list[0]["last_seq"], &list[0]["read_seq"]), (&json!(3), &json!(0)));
     assert_eq!(list[0]["last_message"]["body"], "olá");
     let (_, list) = ana.get("/api/conversations").await;
-    assert_eq!(list[0]["read_seq"], 3, "one's own are read");
-    // Out of order, and more than there is
+    assert_eq!(list[0]["read_seq"], 3, "own messages are read");
+    // Out of order, and beyond the last message.
     for seq in [2, 1, 9] {
         bruno.post("/api/conversations/1/read", json!({ "seq": seq })).await;
     }
     let (_, list) = bruno.get("/api/conversations").await;
     assert_eq!(list[0]["read_seq"], 2);
     app.sent().await.assert_broadcast_as("App\\Events\\ConversationRead", |sent| {
-        sent.channels == [Channel::private("App.Models.User.2")]
+        sent.channels == [Channel::private("App.Models.User.2").unwrap()]
             && sent.data == json!({ "conversation": 1, "seq": 2 })
     });
 }
 
 #[tokio::test]
-async fn whom_a_message_mentions_is_told_once() {
+async fn a_mention_notifies_once() {
     let app = TestApp::start().await;
-    let (mut ana, id) = (app.user("ana").await, Uuid::new_v4());
+    let mut ana = app.user("ana").await;
+    let id = Uuid::new_v4();
     for _ in 0..2 {
         write(&mut ana, id, "Veja isto, @Bruno! (ana@carla.example, @ana)").await;
     }

@@ -1,5 +1,5 @@
 //! The application's own metrics, measured by the scheduler and pushed to every page that shows them. For
-//! comparison, pages can also ask for them again and again.
+//! comparison, pages can poll them instead.
 
 mod store;
 #[cfg(test)]
@@ -21,20 +21,20 @@ use serde::{Deserialize, Serialize};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 use ts_rs::TS;
 
-use crate::App;
+use crate::app::App;
 use crate::database::now;
-use crate::refusal::{Answer, Refusal};
+use crate::error::{ApiError, ApiResult};
 use crate::session::User;
 use store::{Limit, Metric, Sample};
 
-/// Heard by every page that shows the metrics.
+/// New metrics, for every page that shows them.
 #[derive(Serialize, TS, Broadcast)]
 #[broadcast(private = "dashboard", now)]
 struct MetricsUpdated {
     sample: Sample,
 }
 
-/// A value is above the limit that this user has set.
+/// A value has exceeded the limit that this user has set.
 #[derive(Debug, Serialize, TS)]
 pub(crate) struct LimitCrossed {
     metric: Metric,
@@ -44,15 +44,15 @@ pub(crate) struct LimitCrossed {
 
 impl Notification<User> for LimitCrossed {}
 
-/// What was measured, oldest first.
+/// Samples, oldest first.
 #[derive(Serialize, TS)]
 struct MetricsPage {
     samples: Vec<Sample>,
-    /// Seconds from one to the next.
+    /// Seconds between two samples.
     every: u32,
 }
 
-/// The time of the application, by which pages know how far their own clocks are off.
+/// The application's time, by which pages correct their own clocks.
 #[derive(Serialize, TS)]
 struct ServerTime {
     /// Milliseconds since 1970.
@@ -80,11 +80,13 @@ pub(crate) fn routes() -> Router<App> {
 }
 
 pub(crate) fn schedule(schedule: Schedule, app: &App) -> Result<Schedule> {
-    let (app, probe) = (app.clone(), Arc::new(Probe::new()?));
+    let app = app.clone();
+    let probe = Arc::new(Probe::new()?);
     let every = app.settings.metrics_every;
     Ok(schedule
         .call("measure", move || {
-            let (app, probe) = (app.clone(), probe.clone());
+            let app = app.clone();
+            let probe = probe.clone();
             async move { measure(&app, &probe).await }
         })
         .every(every)
@@ -92,7 +94,7 @@ pub(crate) fn schedule(schedule: Schedule, app: &App) -> Result<Schedule> {
         .without_overlapping())
 }
 
-/// What looks at the process and the machine. How busy processors are is known from one look to the next.
+/// Measures the process and the machine. CPU usage is measured between two calls.
 struct Probe(Mutex<System>);
 
 impl Probe {
@@ -102,10 +104,10 @@ impl Probe {
         Ok(Self(Mutex::new(system)))
     }
 
-    /// Percent of all processors, and MiB of this process.
-    fn look(&self) -> (f64, f64) {
+    /// CPU usage of the machine in percent, and memory of this process in MiB.
+    fn measure(&self) -> (f64, f64) {
         let pid = Pid::from_u32(std::process::id());
-        // For microseconds, and only by one task.
+        // Held for microseconds, and only by one task.
         let mut system = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         system.refresh_cpu_usage();
         system.refresh_processes_specifics(
@@ -120,7 +122,7 @@ impl Probe {
     }
 }
 
-/// Two digits are enough, and short.
+/// Rounds to two decimal places, to keep events short.
 fn rounded(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }
@@ -130,24 +132,26 @@ fn per_minute(count: i64, milliseconds: i64) -> f64 {
     count as f64 * 60_000.0 / milliseconds.max(1) as f64
 }
 
-/// Measures, stores, pushes, and tells those whose limit is crossed.
+/// Measures, stores and broadcasts a sample, and notifies users whose limit is exceeded.
 async fn measure(app: &App, probe: &Probe) -> Result<()> {
     let total = store::total(&app.db).await?;
     let last = store::last(&app.db).await?;
-    let (cpu, memory) = probe.look();
+    let (cpu, memory) = probe.measure();
     let server = app.clarim.server();
     let connections = server.map(|server| server.connections("demo").into());
     let at = now();
     let activity = last.map_or(0.0, |(then, before)| per_minute(total - before, at - then));
-    let (cpu, memory, activity) = (rounded(cpu), rounded(memory), rounded(activity));
+    let cpu = rounded(cpu);
+    let memory = rounded(memory);
+    let activity = rounded(activity);
     let sample = Sample { at, cpu, memory, connections, activity };
     store::add(&app.db, &sample, total).await?;
-    let told = tell(app, &sample).await;
+    let notified = notify(app, &sample).await;
     app.clarim.broadcast(MetricsUpdated { sample }).await?;
-    told
+    notified
 }
 
-async fn tell(app: &App, sample: &Sample) -> Result<()> {
+async fn notify(app: &App, sample: &Sample) -> Result<()> {
     for store::Crossing { user, metric, value, above } in store::crossings(&app.db, sample).await? {
         if let Some(user) = User::find(&app.db, user).await? {
             app.clarim.notify(&user, LimitCrossed { metric, value, above }).await?;
@@ -157,29 +161,29 @@ async fn tell(app: &App, sample: &Sample) -> Result<()> {
 }
 
 #[derive(Deserialize)]
-struct Asked {
-    /// Those that were measured after it.
+struct Filter {
+    /// Only samples after this time.
     after: Option<i64>,
 }
 
 async fn list(
     State(app): State<App>,
     _: User,
-    Query(Asked { after }): Query<Asked>,
-) -> Answer<Json<MetricsPage>> {
+    Query(Filter { after }): Query<Filter>,
+) -> ApiResult<Json<MetricsPage>> {
     let samples = store::samples(&app.db, after.unwrap_or(0)).await?;
     let every = u32::try_from(app.settings.metrics_every.as_secs())?;
     Ok(Json(MetricsPage { samples, every }))
 }
 
-async fn limits(State(app): State<App>, user: User) -> Answer<Json<Vec<Limit>>> {
+async fn limits(State(app): State<App>, user: User) -> ApiResult<Json<Vec<Limit>>> {
     Ok(Json(store::limits(&app.db, user.id).await?))
 }
 
 #[derive(Deserialize)]
 struct NewLimit {
     metric: Metric,
-    /// Nothing: no limit.
+    /// `null` removes the limit.
     above: Option<f64>,
 }
 
@@ -187,9 +191,9 @@ async fn set_limit(
     State(app): State<App>,
     user: User,
     Json(NewLimit { metric, above }): Json<NewLimit>,
-) -> Answer<StatusCode> {
+) -> ApiResult<StatusCode> {
     if above.is_some_and(|above| !(0.0..=1_000_000.0).contains(&above)) {
-        return Err(Refusal::Invalid("above", "out_of_range"));
+        return Err(ApiError::Invalid("above", "out_of_range"));
     }
     store::set_limit(&app.db, user.id, metric, above).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -1,4 +1,4 @@
-//! What was measured, and whom it is told.
+//! Samples and limits in the database.
 
 use serde::{Deserialize, Serialize};
 use sqlx::{AnyPool, FromRow};
@@ -6,27 +6,27 @@ use ts_rs::TS;
 
 use crate::database::now;
 
-/// The most of them in one answer: an hour, every 30 seconds.
+/// Maximum number of samples in a response: an hour at 30 s.
 const PAGE: i64 = 120;
-/// After so many milliseconds they are forgotten.
+/// Retention of samples, in milliseconds.
 const KEPT: i64 = 24 * 60 * 60 * 1000;
 
-/// How the application is at one moment.
+/// The metrics at one time.
 #[derive(Debug, Clone, PartialEq, Serialize, FromRow, TS)]
 pub(crate) struct Sample {
-    /// When it was measured, by the clock of the application: milliseconds since 1970.
+    /// Time of the measurement, in milliseconds since 1970.
     pub(super) at: i64,
-    /// Of all processors of the machine, in percent.
+    /// CPU usage of the machine, in percent.
     pub(super) cpu: f64,
-    /// Of the process, in MiB.
+    /// Memory of the process, in MiB.
     pub(super) memory: f64,
-    /// Open connections of pages. Nothing: the server is another process.
+    /// Open connections. `null` if the server is another process.
     pub(super) connections: Option<i64>,
-    /// Messages and edits, each minute.
+    /// Messages and edits per minute.
     pub(super) activity: f64,
 }
 
-/// What a limit can be set for.
+/// A metric that can have a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Metric {
@@ -52,21 +52,21 @@ impl Metric {
         match self {
             Self::Cpu => Some(sample.cpu),
             Self::Memory => Some(sample.memory),
-            #[expect(clippy::cast_precision_loss, reason = "nobody has 2^52 connections")]
+            #[expect(clippy::cast_precision_loss, reason = "far below 2^52 connections")]
             Self::Connections => sample.connections.map(|count| count as f64),
             Self::Activity => Some(sample.activity),
         }
     }
 }
 
-/// Above it a user wants to be told.
+/// A limit above which a user is notified.
 #[derive(Debug, PartialEq, Serialize, TS)]
 pub(crate) struct Limit {
     metric: Metric,
     above: f64,
 }
 
-/// The newest after this time, oldest first.
+/// The newest samples after this time, oldest first.
 pub(super) async fn samples(db: &AnyPool, after: i64) -> sqlx::Result<Vec<Sample>> {
     let mut samples: Vec<Sample> = sqlx::query_as(
         "SELECT at, cpu, memory, connections, activity FROM metrics WHERE at > $1
@@ -80,7 +80,7 @@ pub(super) async fn samples(db: &AnyPool, after: i64) -> sqlx::Result<Vec<Sample
     Ok(samples)
 }
 
-/// How many messages and edits there ever were.
+/// Total number of messages and edits.
 pub(super) async fn total(db: &AnyPool) -> sqlx::Result<i64> {
     sqlx::query_scalar(
         "SELECT CAST((SELECT COALESCE(SUM(last_seq), 0) FROM conversations)
@@ -90,7 +90,7 @@ pub(super) async fn total(db: &AnyPool) -> sqlx::Result<i64> {
     .await
 }
 
-/// When it was measured last, and the total then.
+/// Time of the last sample, and the total at that time.
 pub(super) async fn last(db: &AnyPool) -> sqlx::Result<Option<(i64, i64)>> {
     let query = sqlx::query_as("SELECT at, total FROM metrics ORDER BY at DESC LIMIT 1");
     query.fetch_optional(db).await
@@ -126,7 +126,7 @@ pub(super) async fn limits(db: &AnyPool, user: i64) -> sqlx::Result<Vec<Limit>> 
     Ok(Metric::ALL.into_iter().filter_map(limit).collect())
 }
 
-/// Sets it anew, so that it is told at the next time, too, if the value is above.
+/// Sets or removes a limit. The user is notified at the next sample if the value exceeds it.
 pub(super) async fn set_limit(
     db: &AnyPool,
     user: i64,
@@ -148,7 +148,7 @@ pub(super) async fn set_limit(
     query.execute(db).await.map(drop)
 }
 
-/// A user whose limit a value has crossed.
+/// A user whose limit was exceeded.
 #[derive(Debug, PartialEq)]
 pub(super) struct Crossing {
     pub(super) user: i64,
@@ -157,7 +157,7 @@ pub(super) struct Crossing {
     pub(super) above: f64,
 }
 
-/// Those who are to be told now: once, until the value has been at the limit or below.
+/// Limits that this sample exceeds for the first time since the value was at the limit or below.
 pub(super) async fn crossings(db: &AnyPool, sample: &Sample) -> sqlx::Result<Vec<Crossing>> {
     let mut crossings = Vec::new();
     for metric in Metric::ALL {
@@ -174,8 +174,13 @@ pub(super) async fn crossings(db: &AnyPool, sample: &Sample) -> sqlx::Result<Vec
         .bind(value)
         .fetch_all(db)
         .await?;
-        let told = crossed.into_iter();
-        crossings.extend(told.map(|(user, above)| Crossing { user, metric, value, above }));
+        let notifications = crossed.into_iter();
+        crossings.extend(notifications.map(|(user, above)| Crossing {
+            user,
+            metric,
+            value,
+            above,
+        }));
     }
     Ok(crossings)
 }

@@ -5,16 +5,16 @@ use serde_json::{Value, json};
 use super::{Probe, measure};
 use crate::tests::{TestApp, Visitor};
 
-/// What is kept for the user, of this type.
-async fn told(user: &mut Visitor<'_>) -> Vec<Value> {
+/// The stored notifications of exceeded limits.
+async fn notifications(user: &mut Visitor<'_>) -> Vec<Value> {
     let (_, stored) = user.get("/api/notifications").await;
     let stored = stored.as_array().unwrap().iter();
-    let told = stored.filter(|one| one["type"] == "App\\Notifications\\LimitCrossed");
-    told.map(|one| one["data"].clone()).collect()
+    let notifications = stored.filter(|one| one["type"] == "App\\Notifications\\LimitCrossed");
+    notifications.map(|one| one["data"].clone()).collect()
 }
 
 #[tokio::test]
-async fn what_is_measured_is_stored_and_pushed() {
+async fn samples_are_stored_and_broadcast() {
     let app = TestApp::start().await;
     let mut ana = app.user("ana").await;
     let (_, empty) = ana.get("/api/metrics").await;
@@ -36,48 +36,50 @@ async fn what_is_measured_is_stored_and_pushed() {
     assert!(samples[1]["memory"].as_f64().unwrap() > 1.0, "a process has memory: {page}");
     assert_eq!(samples[0]["activity"], 0.0);
     assert!(samples[1]["activity"].as_f64().unwrap() > 0.0, "a message was sent: {page}");
-    assert_eq!(samples[0]["connections"], Value::Null, "there is no server in this process");
+    assert_eq!(samples[0]["connections"], Value::Null, "without a server in this process");
 
     let after = format!("/api/metrics?after={}", samples[0]["at"]);
     let (_, newer) = ana.get(&after).await;
     assert_eq!(newer["samples"], json!([samples[1]]));
     app.sent().await.assert_broadcast_as("App\\Events\\MetricsUpdated", |sent| {
-        sent.channels == [Channel::private("dashboard")] && sent.data["sample"] == samples[1]
+        sent.channels == [Channel::private("dashboard").unwrap()]
+            && sent.data["sample"] == samples[1]
     });
 }
 
 #[tokio::test]
-async fn a_limit_is_told_once_until_the_value_was_below_it() {
+async fn a_limit_notifies_once_until_the_value_was_below_it() {
     let app = TestApp::start().await;
-    let (mut ana, mut bruno) = (app.user("ana").await, app.user("bruno").await);
+    let mut ana = app.user("ana").await;
+    let mut bruno = app.user("bruno").await;
     let probe = Probe::new().unwrap();
     let limit = json!({ "metric": "memory", "above": 1.0 });
     assert_eq!(ana.put("/api/metrics/limits", limit.clone()).await.0, StatusCode::NO_CONTENT);
     assert_eq!(ana.get("/api/metrics/limits").await.1, json!([limit]));
-    assert_eq!(bruno.get("/api/metrics/limits").await.1, json!([]), "it is hers");
+    assert_eq!(bruno.get("/api/metrics/limits").await.1, json!([]), "limits belong to one user");
     for _ in 0..3 {
         measure(app.app(), &probe).await.unwrap();
     }
-    let first = told(&mut ana).await;
+    let first = notifications(&mut ana).await;
     assert_eq!(first.len(), 1);
     assert_eq!((&first[0]["metric"], &first[0]["above"]), (&json!("memory"), &json!(1.0)));
-    assert_eq!(told(&mut bruno).await, Vec::<Value>::new());
+    assert_eq!(notifications(&mut bruno).await, Vec::<Value>::new());
 
-    // As if it had been below
+    // A higher limit, so that the value is below it.
     let below = json!({ "metric": "memory", "above": 900_000.0 });
     ana.put("/api/metrics/limits", below).await;
     measure(app.app(), &probe).await.unwrap();
-    assert_eq!(told(&mut ana).await.len(), 1);
+    assert_eq!(notifications(&mut ana).await.len(), 1);
     ana.put("/api/metrics/limits", limit).await;
     measure(app.app(), &probe).await.unwrap();
-    assert_eq!(told(&mut ana).await.len(), 2);
+    assert_eq!(notifications(&mut ana).await.len(), 2);
     let none = json!({ "metric": "memory", "above": null });
     ana.put("/api/metrics/limits", none).await;
     assert_eq!(ana.get("/api/metrics/limits").await.1, json!([]));
 }
 
 #[tokio::test]
-async fn a_limit_is_a_number_that_makes_sense() {
+async fn an_invalid_limit_is_rejected() {
     let app = TestApp::start().await;
     let mut ana = app.user("ana").await;
     for limit in
@@ -91,7 +93,7 @@ async fn a_limit_is_a_number_that_makes_sense() {
 }
 
 #[tokio::test]
-async fn guests_see_no_metrics() {
+async fn guests_cannot_read_metrics() {
     let app = TestApp::start().await;
     let mut guest = app.guest().await;
     for path in ["/api/metrics", "/api/metrics/limits"] {

@@ -1,4 +1,4 @@
-//! What a document is made of: updates of Yjs, which together are its content in whatever order they come.
+//! A document's content: Yjs updates, which give the same result in any order.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -6,18 +6,18 @@ use yrs::updates::decoder::Decode as _;
 use yrs::updates::encoder::Encode as _;
 use yrs::{Doc, ReadTxn as _, StateVector, Transact as _, Update};
 
-/// The largest update, in bytes.
+/// Maximum size of an update, in bytes.
 pub(super) const MAX_UPDATE: usize = 256 * 1024;
-/// The largest document.
+/// Maximum size of a document, in bytes.
 const MAX_DOCUMENT: usize = 1024 * 1024;
 
-/// Why an update is not taken; the page knows these words.
+/// Why an update is rejected. Pages handle the codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Problem {
-    /// It is no update of Yjs.
+    /// Not a Yjs update.
     Malformed,
     TooLong,
-    /// It continues something that is not here: the page is to send all that is missing.
+    /// Depends on updates that are missing here, so the page must send all of them.
     Incomplete,
 }
 
@@ -31,13 +31,13 @@ impl Problem {
     }
 }
 
-/// What is in a document.
+/// A document's content.
 pub(super) struct Content {
     doc: Doc,
 }
 
 impl Content {
-    /// Of stored updates, which were valid when they were stored.
+    /// Applies stored updates, which were valid when they were stored.
     pub(super) fn of(updates: &[String]) -> Result<Self, Problem> {
         let content = Self { doc: Doc::new() };
         for update in updates {
@@ -46,7 +46,7 @@ impl Content {
         Ok(content)
     }
 
-    /// Takes an update, unless it is not one or needs what is missing.
+    /// Applies an update if it is valid and complete.
     pub(super) fn add(&self, update: &[u8]) -> Result<(), Problem> {
         if update.len() > MAX_UPDATE {
             return Err(Problem::TooLong);
@@ -66,17 +66,18 @@ impl Content {
         self.doc.transact_mut().apply_update(update).map_err(|_| Problem::Malformed)
     }
 
-    /// All of it, in one update.
+    /// The whole content as one update.
     pub(super) fn everything(&self) -> Vec<u8> {
         self.since(&StateVector::default())
     }
 
-    /// What somebody who has that much does not have.
+    /// The changes since a state vector.
     fn since(&self, state: &StateVector) -> Vec<u8> {
         self.doc.transact().encode_state_as_update_v1(state)
     }
 
-    /// What the page does not have, and how much there is here: by it the page knows what to send.
+    /// The changes since a page's state vector, and the own state vector, by which the page finds the changes
+    /// to send.
     pub(super) fn difference(&self, state: &str) -> Result<(String, String), Problem> {
         let state = StateVector::decode_v1(&decode(state)?).map_err(|_| Problem::Malformed)?;
         let own = self.doc.transact().state_vector().encode_v1();
@@ -92,8 +93,8 @@ pub(super) fn encode(bytes: &[u8]) -> String {
     BASE64_STANDARD.encode(bytes)
 }
 
-/// Away from the threads that answer, as it takes long for a long document. A stranger's bytes over which the
-/// library panics are no valid ones.
+/// Runs work on a blocking thread, because it is slow for a long document. Untrusted bytes on which the
+/// library panics are malformed.
 pub(super) async fn compute<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {

@@ -1,5 +1,5 @@
-//! Documents that several people write at once. Their updates go through the application, which stores and
-//! broadcasts them; where their cursors are they whisper to each other.
+//! Documents that several users edit at once. The application stores and broadcasts their updates. Cursor
+//! positions are client events between the pages.
 
 mod content;
 mod store;
@@ -16,49 +16,49 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use ts_rs::TS;
 
-use crate::App;
-use crate::refusal::{Answer, Refusal};
+use crate::app::App;
+use crate::error::{ApiError, ApiResult};
 use crate::session::User;
 use content::{Content, MAX_UPDATE, compute};
 use store::Document;
 
-/// The longest title, in characters.
+/// Maximum length of a title, in characters.
 const MAX_TITLE: usize = 80;
-/// The longest update in an event, as base64. Servers of this protocol take events of 10,000 bytes and
-/// more; this one 100,000.
+/// Maximum length of an update in an event, as base64. Pusher servers accept events of 10,000 bytes or more;
+/// Clarim accepts 100,000.
 const MAX_IN_EVENT: usize = 8_000;
 
-/// Heard by those who have the document open.
+/// An update, for pages with the document open.
 #[derive(Serialize, TS, Broadcast)]
 #[broadcast(presence = "document.{document}", now)]
 struct DocumentUpdated {
     #[serde(skip)]
     document: i64,
-    /// 1 for the first of the document, 2 for the next, and so on.
+    /// Sequence number in the document, from 1.
     seq: i64,
-    /// As base64. Nothing: it is too long for an event, ask for it.
+    /// As base64. `null` if it is too long for an event: fetch it with a sync.
     update: Option<String>,
 }
 
-/// Heard by everybody who may open it.
+/// A new document, for all users.
 #[derive(Serialize, TS, Broadcast)]
 #[broadcast(private = "documents")]
 struct DocumentCreated {
     document: Document,
 }
 
-/// What a page does not have.
+/// The changes that a page does not have.
 #[derive(Serialize, TS)]
 struct DocumentState {
-    /// As base64, as the next.
+    /// The changes, as base64.
     update: String,
-    /// How much the application has: a state vector. What is not in it the page sends.
+    /// The application's state vector, as base64. The page sends its changes since then.
     state: String,
-    /// The number of the last update in it.
+    /// Sequence number of the last update in it.
     seq: i64,
 }
 
-/// An update was stored.
+/// The response to a stored update.
 #[derive(Serialize, TS)]
 struct UpdateStored {
     seq: i64,
@@ -86,7 +86,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/api/documents/{id}/updates", post(update))
 }
 
-async fn list(State(app): State<App>, user: User) -> Answer<Json<Vec<Document>>> {
+async fn list(State(app): State<App>, user: User) -> ApiResult<Json<Vec<Document>>> {
     Ok(Json(store::documents(&app.db, user.id).await?))
 }
 
@@ -99,13 +99,13 @@ async fn create(
     State(app): State<App>,
     _: User,
     Json(NewDocument { title }): Json<NewDocument>,
-) -> Answer<Json<Document>> {
+) -> ApiResult<Json<Document>> {
     let title = title.trim();
     if title.is_empty() {
-        return Err(Refusal::Invalid("title", "empty"));
+        return Err(ApiError::Invalid("title", "empty"));
     }
     if title.chars().count() > MAX_TITLE {
-        return Err(Refusal::Invalid("title", "too_long"));
+        return Err(ApiError::Invalid("title", "too_long"));
     }
     let document = store::create(&app.db, title).await?;
     let event = DocumentCreated { document: document.clone() };
@@ -113,17 +113,17 @@ async fn create(
     Ok(Json(document))
 }
 
-/// Refuses who may not read it; whether there is one is not told either.
-async fn check_member(app: &App, document: i64, user: &User) -> Answer<()> {
+/// Rejects users who are not editors, with the same error as for a document that does not exist.
+async fn check_member(app: &App, document: i64, user: &User) -> ApiResult<()> {
     match store::is_member(&app.db, document, user.id).await? {
         true => Ok(()),
-        false => Err(Refusal::Forbidden),
+        false => Err(ApiError::Forbidden),
     }
 }
 
 #[derive(Deserialize)]
 struct Known {
-    /// How much the page has: a state vector, as base64.
+    /// The page's state vector, as base64.
     state: String,
 }
 
@@ -132,7 +132,7 @@ async fn sync(
     user: User,
     Path(document): Path<i64>,
     Json(Known { state }): Json<Known>,
-) -> Answer<Json<DocumentState>> {
+) -> ApiResult<Json<DocumentState>> {
     check_member(&app, document, &user).await?;
     let (updates, seq) = store::updates(&app.db, document).await?;
     let (update, state) = compute(move || Content::of(&updates)?.difference(&state)).await?;
@@ -151,15 +151,15 @@ async fn update(
     Path(document): Path<i64>,
     socket: Option<SocketId>,
     Json(NewUpdate { update }): Json<NewUpdate>,
-) -> Answer<Json<UpdateStored>> {
+) -> ApiResult<Json<UpdateStored>> {
     check_member(&app, document, &user).await?;
     if update.len() > MAX_UPDATE.div_ceil(3) * 4 {
         return Err(content::Problem::TooLong.into());
     }
-    let seq = store::add(&app.db, (document, user.id), content::decode(&update)?).await?;
+    let seq = store::add(&app.db, document, user.id, content::decode(&update)?).await?;
     let update = (update.len() <= MAX_IN_EVENT).then_some(update);
     let event = DocumentUpdated { document, seq, update };
-    // Who does not hear it finds it missing by the next one's number.
+    // A page that misses it detects the gap by the next sequence number.
     app.clarim.broadcast(event).to_others(socket).rescue().await.ok();
     Ok(Json(UpdateStored { seq }))
 }

@@ -1,4 +1,4 @@
-//! Documents in the database: a snapshot, and the updates since it was made.
+//! Documents in the database: a snapshot, and the updates since then.
 
 use serde::Serialize;
 use sqlx::any::Any;
@@ -7,21 +7,21 @@ use ts_rs::TS;
 
 use super::content::{Content, Problem, compute, encode};
 use crate::database::now;
-use crate::refusal::{Answer, Refusal};
+use crate::error::{ApiError, ApiResult};
 
-/// After so many updates they are put together.
+/// Number of updates after which a new snapshot is made.
 const MAX_UPDATES: i64 = 100;
 
-/// A document, as it is listed.
+/// A document in a list.
 #[derive(Debug, Clone, Serialize, FromRow, TS)]
 pub(crate) struct Document {
     id: i64,
     title: String,
-    /// Milliseconds since 1970; 0: never.
+    /// Milliseconds since 1970. 0: never.
     edited_at: i64,
 }
 
-/// Those of a user, the one that was edited last first.
+/// The documents of a user, last edited first.
 pub(super) async fn documents(db: &AnyPool, user: i64) -> sqlx::Result<Vec<Document>> {
     sqlx::query_as(
         "SELECT id, title, edited_at FROM documents JOIN document_members ON document_id = id
@@ -43,7 +43,7 @@ pub(super) async fn is_member(db: &AnyPool, document: i64, user: i64) -> sqlx::R
     Ok(found.is_some())
 }
 
-/// A new one, for everybody. What it is called stays.
+/// Creates a document for all users.
 pub(super) async fn create(db: &AnyPool, title: &str) -> sqlx::Result<Document> {
     let edited_at = now();
     let mut tx = db.begin().await?;
@@ -63,12 +63,12 @@ pub(super) async fn create(db: &AnyPool, title: &str) -> sqlx::Result<Document> 
     Ok(Document { id, title: title.to_owned(), edited_at })
 }
 
-/// Its snapshot and what came after, and the number of the last.
+/// The snapshot and the later updates, and the sequence number of the last one.
 pub(super) async fn updates(
     db: impl Executor<'_, Database = Any>,
     document: i64,
 ) -> sqlx::Result<(Vec<String>, i64)> {
-    // In one statement, so that no compaction comes between.
+    // One statement, so that a new snapshot cannot come in between.
     let rows: Vec<(i64, String)> = sqlx::query_as(
         "SELECT snapshot_seq AS seq, snapshot AS data FROM documents
          WHERE id = $1 AND snapshot IS NOT NULL
@@ -81,14 +81,15 @@ pub(super) async fn updates(
     Ok((rows.into_iter().map(|(_, data)| data).collect(), last))
 }
 
-/// Stores an update that fits to what is there; its number.
+/// Stores an update if it is valid and complete, and returns its sequence number.
 pub(super) async fn add(
     db: &AnyPool,
-    (document, author): (i64, i64),
+    document: i64,
+    author: i64,
     update: Vec<u8>,
-) -> Answer<i64> {
+) -> ApiResult<i64> {
     let mut tx = db.begin().await?;
-    // First of all this: who edits the same document waits until the transaction ends.
+    // This comes first because it locks the document until the transaction ends.
     let (seq, snapshot_seq): (i64, i64) = sqlx::query_as(
         "UPDATE documents SET last_seq = last_seq + 1, edited_at = $2 WHERE id = $1
          RETURNING last_seq, snapshot_seq",
@@ -136,7 +137,7 @@ pub(super) async fn add(
     Ok(seq)
 }
 
-impl From<Problem> for Refusal {
+impl From<Problem> for ApiError {
     fn from(problem: Problem) -> Self {
         Self::Invalid("update", problem.code())
     }

@@ -16,7 +16,7 @@ impl Page {
         Self(Doc::new())
     }
 
-    /// Types at the end; the update.
+    /// Types at the end, and returns the update.
     fn types(&self, words: &str) -> String {
         let text = self.0.get_or_insert_text("text");
         let mut transaction = self.0.transact_mut();
@@ -33,7 +33,7 @@ impl Page {
         encode(&self.0.transact().state_vector().encode_v1())
     }
 
-    /// What the backend has.
+    /// The text and the sequence number that the backend has.
     async fn reads(user: &mut Visitor<'_>, document: i64) -> (String, i64) {
         let page = Self::new();
         let path = format!("/api/documents/{document}/sync");
@@ -50,14 +50,15 @@ async fn save(user: &mut Visitor<'_>, update: &str) -> (StatusCode, Value) {
 }
 
 #[tokio::test]
-async fn an_edit_is_stored_and_said_to_the_others() {
+async fn an_edit_is_stored_and_broadcast() {
     let app = TestApp::start().await;
-    let (mut ana, mut bruno) = (app.user("ana").await, app.user("bruno").await);
+    let mut ana = app.user("ana").await;
+    let mut bruno = app.user("bruno").await;
     let update = Page::new().types("Olá");
     let (status, answer) = save(&mut ana, &update).await;
     assert_eq!((status, &answer), (StatusCode::OK, &json!({ "seq": 1 })));
     app.sent().await.assert_broadcast_as("App\\Events\\DocumentUpdated", |sent| {
-        sent.channels == [Channel::presence("document.1")]
+        sent.channels == [Channel::presence("document.1").unwrap()]
             && sent.data == json!({ "seq": 1, "update": update })
     });
     assert_eq!(Page::reads(&mut bruno, 1).await, ("Olá".to_owned(), 1));
@@ -65,7 +66,7 @@ async fn an_edit_is_stored_and_said_to_the_others() {
 }
 
 #[tokio::test]
-async fn the_same_edit_sent_twice_is_there_once() {
+async fn an_edit_that_is_sent_twice_is_applied_once() {
     let app = TestApp::start().await;
     let mut ana = app.user("ana").await;
     let update = Page::new().types("uma vez");
@@ -76,12 +77,14 @@ async fn the_same_edit_sent_twice_is_there_once() {
 }
 
 #[tokio::test]
-async fn what_is_missing_on_either_side_is_found_by_the_state() {
+async fn state_vectors_find_missing_changes_on_both_sides() {
     let app = TestApp::start().await;
-    let (mut ana, mut bruno) = (app.user("ana").await, app.user("bruno").await);
-    let (hers, his) = (Page::new(), Page::new());
+    let mut ana = app.user("ana").await;
+    let mut bruno = app.user("bruno").await;
+    let hers = Page::new();
+    let his = Page::new();
     save(&mut ana, &hers.types("dela")).await;
-    // He writes while he is cut off.
+    // An edit while disconnected.
     his.types("dele");
     let (_, answer) = bruno.post("/api/documents/1/sync", json!({ "state": his.state() })).await;
     his.takes(&answer["update"]);
@@ -93,7 +96,7 @@ async fn what_is_missing_on_either_side_is_found_by_the_state() {
 }
 
 #[tokio::test]
-async fn many_updates_become_one_and_nothing_is_lost() {
+async fn updates_are_compacted_without_loss() {
     let app = TestApp::start().await;
     let mut ana = app.user("ana").await;
     let page = Page::new();
@@ -113,11 +116,14 @@ async fn many_updates_become_one_and_nothing_is_lost() {
 }
 
 #[tokio::test]
-async fn edits_at_the_same_time_are_all_stored() {
+async fn concurrent_edits_are_all_stored() {
     let app = TestApp::start().await;
-    let (mut ana, mut bruno, mut carla) =
-        (app.user("ana").await, app.user("bruno").await, app.user("carla").await);
-    let (a, b, c) = (Page::new().types("a"), Page::new().types("b"), Page::new().types("c"));
+    let mut ana = app.user("ana").await;
+    let mut bruno = app.user("bruno").await;
+    let mut carla = app.user("carla").await;
+    let a = Page::new().types("a");
+    let b = Page::new().types("b");
+    let c = Page::new().types("c");
     let answers = tokio::join!(save(&mut ana, &a), save(&mut bruno, &b), save(&mut carla, &c));
     let mut seqs: Vec<_> =
         [answers.0, answers.1, answers.2].map(|(_, answer)| answer["seq"].as_i64()).to_vec();
@@ -129,7 +135,7 @@ async fn edits_at_the_same_time_are_all_stored() {
 }
 
 #[tokio::test]
-async fn a_long_update_is_announced_and_not_sent() {
+async fn a_long_update_is_announced_without_its_data() {
     let app = TestApp::start().await;
     let mut ana = app.user("ana").await;
     let long = "muito ".repeat(2_000);
@@ -141,7 +147,7 @@ async fn a_long_update_is_announced_and_not_sent() {
 }
 
 #[tokio::test]
-async fn what_is_no_update_is_refused_and_changes_nothing() {
+async fn an_invalid_update_is_rejected_and_changes_nothing() {
     let app = TestApp::start().await;
     let mut ana = app.user("ana").await;
     let page = Page::new();
@@ -165,7 +171,7 @@ async fn what_is_no_update_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn bytes_of_a_stranger_break_nothing() {
+async fn corrupt_updates_break_nothing() {
     let app = TestApp::start().await;
     let mut ana = app.user("ana").await;
     let valid = decode(&Page::new().types("certo")).unwrap();
@@ -177,16 +183,17 @@ async fn bytes_of_a_stranger_break_nothing() {
             assert!(status.is_success() || status.as_u16() == 422, "{position}: {status} {body}");
         }
     }
-    // Whatever was taken, the document can be read.
+    // Whatever was accepted, the document can be read.
     Page::reads(&mut ana, 1).await;
 }
 
 #[tokio::test]
-async fn who_may_not_is_refused() {
+async fn only_editors_have_access() {
     let app = TestApp::start().await;
-    let (mut ana, mut carla, mut guest) =
-        (app.user("ana").await, app.user("carla").await, app.guest().await);
-    // The third is of Bruno and Carla; the hundredth is not there.
+    let mut ana = app.user("ana").await;
+    let mut carla = app.user("carla").await;
+    let mut guest = app.guest().await;
+    // Document 3 belongs to Bruno and Carla. Document 100 does not exist.
     for document in [3, 100] {
         for (what, body) in
             [("sync", json!({ "state": "AA==" })), ("updates", json!({ "update": "AAA=" }))]
@@ -205,13 +212,15 @@ async fn who_may_not_is_refused() {
 }
 
 #[tokio::test]
-async fn a_new_document_is_everybodys() {
+async fn a_new_document_belongs_to_all_users() {
     let app = TestApp::start().await;
-    let (mut ana, mut carla) = (app.user("ana").await, app.user("carla").await);
+    let mut ana = app.user("ana").await;
+    let mut carla = app.user("carla").await;
     let (status, document) = ana.post("/api/documents", json!({ "title": " Ideias " })).await;
     assert_eq!((status, &document["title"]), (StatusCode::OK, &json!("Ideias")));
     app.sent().await.assert_broadcast_as("App\\Events\\DocumentCreated", |sent| {
-        sent.channels == [Channel::private("documents")] && sent.data["document"] == document
+        sent.channels == [Channel::private("documents").unwrap()]
+            && sent.data["document"] == document
     });
     let (_, list) = carla.get("/api/documents").await;
     assert_eq!(list[0], document, "the newest first");

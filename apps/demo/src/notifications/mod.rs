@@ -1,4 +1,4 @@
-//! What one user is told: kept in the table, and shown by every page of that user at once.
+//! Notifications of one user: stored, and broadcast to every page of that user.
 
 #[cfg(test)]
 mod tests;
@@ -15,15 +15,15 @@ use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 use uuid::Uuid;
 
-use crate::App;
-use crate::refusal::{Answer, Refusal};
+use crate::app::App;
+use crate::error::{ApiError, ApiResult};
 use crate::session::User;
 
 const PAGE: u32 = 100;
-/// The longest greeting, in characters.
+/// Maximum length of a greeting, in characters.
 const MAX_TEXT: usize = 200;
 
-/// Somebody wrote `@login` in a conversation.
+/// A message of a conversation mentions the user with `@login`.
 #[derive(Debug, Serialize, TS)]
 pub(crate) struct Mentioned {
     pub(crate) from: String,
@@ -33,7 +33,7 @@ pub(crate) struct Mentioned {
 
 impl Notification<User> for Mentioned {}
 
-/// Somebody sent one by hand, to see it arrive.
+/// A greeting from another user.
 #[derive(Debug, Serialize, TS)]
 pub(crate) struct Greeting {
     from: String,
@@ -42,13 +42,13 @@ pub(crate) struct Greeting {
 
 impl Notification<User> for Greeting {}
 
-/// Heard by the other pages of the same user.
+/// The user has read notifications on another page.
 #[derive(Serialize, TS, Broadcast)]
 #[broadcast(private = "App.Models.User.{user}")]
 struct NotificationsRead {
     #[serde(skip)]
     user: i64,
-    /// Nothing: all of them.
+    /// `null`: all notifications.
     ids: Option<Vec<Uuid>>,
 }
 
@@ -70,25 +70,25 @@ pub(crate) fn routes() -> Router<App> {
         .route("/api/notifications/read", post(read))
 }
 
-async fn users(State(app): State<App>, _: User) -> Answer<Json<Vec<User>>> {
+async fn users(State(app): State<App>, _: User) -> ApiResult<Json<Vec<User>>> {
     let all = sqlx::query_as("SELECT id, login, name FROM users ORDER BY name");
     Ok(Json(all.fetch_all(&app.db).await?))
 }
 
 #[derive(Deserialize)]
-struct Asked {
-    /// Those older than this one.
+struct Filter {
+    /// Only notifications older than this one.
     before: Option<Uuid>,
 }
 
 async fn list(
     State(app): State<App>,
     user: User,
-    Query(asked): Query<Asked>,
-) -> Answer<Json<Vec<StoredNotification>>> {
+    Query(asked): Query<Filter>,
+) -> ApiResult<Json<Vec<StoredNotification>>> {
     let mut page = Page::of(PAGE);
     if let Some(id) = asked.before {
-        let last = app.notifications.find(&user, id).await?.ok_or(Refusal::NotFound)?;
+        let last = app.notifications.find(&user, id).await?.ok_or(ApiError::NotFound)?;
         page = page.before(&last);
     }
     Ok(Json(app.notifications.all(&user, page).await?))
@@ -104,22 +104,22 @@ async fn greet(
     State(app): State<App>,
     user: User,
     Json(NewGreeting { to, text }): Json<NewGreeting>,
-) -> Answer<StatusCode> {
+) -> ApiResult<StatusCode> {
     let text = text.trim();
     if text.is_empty() {
-        return Err(Refusal::Invalid("text", "empty"));
+        return Err(ApiError::Invalid("text", "empty"));
     }
     if text.chars().count() > MAX_TEXT {
-        return Err(Refusal::Invalid("text", "too_long"));
+        return Err(ApiError::Invalid("text", "too_long"));
     }
-    let to = User::find(&app.db, to).await?.ok_or(Refusal::Invalid("to", "not_found"))?;
+    let to = User::find(&app.db, to).await?.ok_or(ApiError::Invalid("to", "not_found"))?;
     app.clarim.notify(&to, Greeting { from: user.name, text: text.to_owned() }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 #[derive(Deserialize)]
 struct Read {
-    /// Nothing: all of them.
+    /// `null`: all notifications.
     ids: Option<Vec<Uuid>>,
 }
 
@@ -128,9 +128,9 @@ async fn read(
     user: User,
     socket: Option<SocketId>,
     Json(Read { ids }): Json<Read>,
-) -> Answer<StatusCode> {
+) -> ApiResult<StatusCode> {
     match &ids {
-        Some(ids) if ids.len() > PAGE as usize => return Err(Refusal::Invalid("ids", "too_long")),
+        Some(ids) if ids.len() > PAGE as usize => return Err(ApiError::Invalid("ids", "too_long")),
         Some(ids) => {
             for id in ids {
                 app.notifications.mark_as_read(&user, *id).await?;

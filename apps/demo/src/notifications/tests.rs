@@ -15,7 +15,8 @@ async fn a_notification_is_stored_and_pushed() {
     let mut ana = app.user("ana").await;
     assert_eq!(greet(&mut ana, 2, " Bom dia ").await.0, StatusCode::NO_CONTENT);
     app.sent().await.assert_broadcast_as(BROADCAST_NOTIFICATION_CREATED, |sent| {
-        sent.channels == [Channel::private("App.Models.User.2")] && sent.data["text"] == "Bom dia"
+        sent.channels == [Channel::private("App.Models.User.2").unwrap()]
+            && sent.data["text"] == "Bom dia"
     });
     let (_, list) = app.user("bruno").await.get("/api/notifications").await;
     assert_eq!(list[0]["type"], "App\\Notifications\\Greeting");
@@ -24,9 +25,10 @@ async fn a_notification_is_stored_and_pushed() {
 }
 
 #[tokio::test]
-async fn what_is_read_is_read_in_every_page_and_nobody_elses() {
+async fn reading_affects_every_page_of_the_user_and_no_other_user() {
     let app = TestApp::start().await;
-    let (mut ana, mut bruno) = (app.user("ana").await, app.user("bruno").await);
+    let mut ana = app.user("ana").await;
+    let mut bruno = app.user("bruno").await;
     for text in ["1", "2", "3"] {
         greet(&mut ana, 2, text).await;
     }
@@ -37,12 +39,12 @@ async fn what_is_read_is_read_in_every_page_and_nobody_elses() {
         list.as_array().unwrap().iter().filter(|one| one["read_at"].is_null()).count()
     };
     ana.post("/api/notifications/read", json!({ "ids": [id] })).await;
-    assert_eq!(unread(&mut bruno).await, 3, "it isn't hers");
+    assert_eq!(unread(&mut bruno).await, 3, "another user's notification");
     bruno.post("/api/notifications/read", json!({ "ids": [id] })).await;
     assert_eq!(unread(&mut bruno).await, 2);
     bruno.post("/api/notifications/read", json!({ "ids": null })).await;
     assert_eq!(unread(&mut bruno).await, 0);
-    let channel = [Channel::private("App.Models.User.2")];
+    let channel = [Channel::private("App.Models.User.2").unwrap()];
     app.sent().await.assert_broadcast_as("App\\Events\\NotificationsRead", |sent| {
         sent.channels == channel && sent.data["ids"] == json!([id])
     });
@@ -52,7 +54,7 @@ async fn what_is_read_is_read_in_every_page_and_nobody_elses() {
 }
 
 #[tokio::test]
-async fn what_is_no_greeting_is_refused() {
+async fn an_invalid_greeting_is_rejected() {
     let app = TestApp::start().await;
     let mut ana = app.user("ana").await;
     let long = "x".repeat(201);
@@ -64,7 +66,7 @@ async fn what_is_no_greeting_is_refused() {
 }
 
 #[tokio::test]
-async fn a_user_hears_only_of_its_own() {
+async fn a_user_can_join_only_their_own_channel() {
     let app = TestApp::start().await;
     let mut ana = app.user("ana").await;
     assert_eq!(ana.join("private-App.Models.User.1").await, StatusCode::OK);

@@ -1,32 +1,33 @@
-//! The table as it is in SQLite or PostgreSQL.
+//! The table in SQLite or PostgreSQL.
 
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clarim_config::{AppRow, CreateIfMissing, DatabaseUrl};
 use sqlx::any::{AnyConnectOptions, AnyRow};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AnyConnection, ConnectOptions, Connection, Error, Row, raw_sql};
 
-use clarim_config::{AppRow, CreateIfMissing, DatabaseUrl};
+use super::error::DatabaseError;
 
-/// The same in both. In SQLite a truth may be any number or text, unless it is said that it may not.
-const MAKE: &str = "CREATE TABLE IF NOT EXISTS clarim_apps (
+/// The same in both databases. SQLite would accept any number or text as a boolean without the check.
+const CREATE: &str = "CREATE TABLE IF NOT EXISTS clarim_apps (
     id TEXT NOT NULL PRIMARY KEY,
     key TEXT NOT NULL UNIQUE,
     secret TEXT NOT NULL,
     enabled BOOLEAN NOT NULL DEFAULT TRUE CHECK (enabled IN (TRUE, FALSE)),
     settings TEXT NOT NULL DEFAULT '{}')";
 
-/// Whatever the columns' types are: the table may be a view of the application's own.
-const LOOK: &str =
+/// Casts allow other column types, since the table may be a view of the application's own tables.
+const SELECT: &str =
     "SELECT CAST(id AS TEXT) AS id, CAST(key AS TEXT) AS key, CAST(secret AS TEXT) AS secret,
     CAST(settings AS TEXT) AS settings FROM clarim_apps WHERE enabled ORDER BY 1";
 
-/// Parameters that a URL of PostgreSQL may have. sqlx would pass over others with a warning that shows them:
-/// with a typing error in `sslmode` a connection would be without TLS, and nobody would know.
+/// Parameters that a URL of PostgreSQL may have. sqlx ignores others with a warning that shows them: a misspelled
+/// `sslmode` would silently disable TLS.
 const PARAMETERS: [&str; 16] = [
     "sslmode",
     "ssl-mode",
@@ -46,8 +47,8 @@ const PARAMETERS: [&str; 16] = [
     "options",
 ];
 
-/// Why a URL can't be used.
-pub(crate) fn unfit(url: &str) -> Option<String> {
+/// Returns what is wrong with a URL.
+pub(crate) fn url_problem(url: &str) -> Option<String> {
     if url.starts_with("sqlite:") {
         return url.parse::<SqliteConnectOptions>().err().map(|error| unusable(&error));
     }
@@ -55,7 +56,7 @@ pub(crate) fn unfit(url: &str) -> Option<String> {
     let names = parameters.split('&').filter(|it| !it.is_empty()).map(|it| it.split('=').next());
     if names.flatten().any(|name| !PARAMETERS.contains(&name)) {
         let known = PARAMETERS.join(", ");
-        return Some(format!("has a parameter after ? that means nothing; there are {known}"));
+        return Some(format!("has an unknown parameter after ?; expected {known}"));
     }
     url.parse::<PgConnectOptions>().err().map(|error| unusable(&error))
 }
@@ -68,59 +69,59 @@ fn unusable(error: &Error) -> String {
     )
 }
 
-/// A database that is asked for its rows.
+/// A database with the table.
 pub(super) struct Database {
     url: String,
-    /// The file, if it is one.
+    /// Whether it is an SQLite file.
     is_file: bool,
-    /// To PostgreSQL. A file is opened each time: another may have taken its place.
-    kept: Option<AnyConnection>,
+    /// Connection to PostgreSQL. A file is opened each time, because it may have been replaced.
+    connection: Option<AnyConnection>,
 }
 
 impl Database {
     pub(super) fn new(url: &DatabaseUrl) -> Self {
-        // Whoever has installed others has these among them, or is told so when it is connected.
+        // Fails if drivers are installed already. If these are not among them, connecting reports it.
         let _ =
             sqlx::any::install_drivers(&[sqlx::sqlite::any::DRIVER, sqlx::postgres::any::DRIVER]);
-        Self { url: url.reveal().to_owned(), is_file: url.is_sqlite(), kept: None }
+        Self { url: url.reveal().to_owned(), is_file: url.is_sqlite(), connection: None }
     }
 
-    /// The rows; where there is no table yet it is made, or there are none.
-    pub(super) async fn first(&mut self, create: CreateIfMissing) -> Result<Vec<AppRow>, String> {
-        let file = self.file()?;
-        match (create, file.filter(|file| !file.exists())) {
-            (CreateIfMissing::No, Some(_)) => return Ok(Vec::new()),
-            (CreateIfMissing::Yes, Some(file)) => {
-                make_file(&file).map_err(|error| error.to_string())?
+    /// Returns the rows. If the table does not exist, it is created, or there are no rows.
+    pub(super) async fn read_first(
+        &mut self,
+        create: CreateIfMissing,
+    ) -> Result<Vec<AppRow>, DatabaseError> {
+        if let Some(file) = self.file()?.filter(|file| !file.exists()) {
+            match create {
+                CreateIfMissing::No => return Ok(Vec::new()),
+                CreateIfMissing::Yes => create_file(&file)?,
             }
-            (_, None) => {}
         }
-        // Looked at first, since who may not make a table may not even say so.
-        let error = match self.look().await {
-            Err(error) if is_no_table(&error) => error,
-            rows => return rows.map_err(|error| error.to_string()),
+        // Read first: a user that may not create a table must not even try.
+        let missing = match self.select().await {
+            Err(error) if is_missing_table(&error) => error,
+            rows => return Ok(rows?),
         };
         if create == CreateIfMissing::No {
             return Ok(Vec::new());
         }
-        let made = async { raw_sql(MAKE).execute(&mut connect(&self.url).await?).await }.await;
-        // Another node may have been faster, of which PostgreSQL makes an error.
-        let rows = self.look().await;
-        rows.map_err(|_| made.err().unwrap_or(error).to_string())
+        let created = async { raw_sql(CREATE).execute(&mut connect(&self.url).await?).await }.await;
+        // If another node creates the table at the same time, PostgreSQL reports an error.
+        self.select().await.map_err(|_| created.err().unwrap_or(missing).into())
     }
 
-    /// The rows as they are now.
-    pub(super) async fn again(&mut self) -> Result<Vec<AppRow>, String> {
-        self.look().await.map_err(|error| error.to_string())
+    /// Returns the current rows.
+    pub(super) async fn read(&mut self) -> Result<Vec<AppRow>, DatabaseError> {
+        Ok(self.select().await?)
     }
 
-    async fn look(&mut self) -> Result<Vec<AppRow>, Error> {
-        // Taken, so that one that does not answer is not asked again. If the database was started anew since,
-        // that is no news.
-        if let Some(mut connection) = self.kept.take()
+    async fn select(&mut self) -> Result<Vec<AppRow>, Error> {
+        // Taken, so that a connection that does not answer is not used again. If it fails, a new one is tried: the
+        // database may have been restarted.
+        if let Some(mut connection) = self.connection.take()
             && let Ok(rows) = rows(&mut connection).await
         {
-            self.kept = Some(connection);
+            self.connection = Some(connection);
             return Ok(rows);
         }
         let mut connection = connect(&self.url).await?;
@@ -128,17 +129,16 @@ impl Database {
         if self.is_file {
             connection.close().await?;
         } else {
-            self.kept = Some(connection);
+            self.connection = Some(connection);
         }
         Ok(found)
     }
 
-    fn file(&self) -> Result<Option<std::path::PathBuf>, String> {
+    fn file(&self) -> Result<Option<PathBuf>, Error> {
         if !self.is_file {
             return Ok(None);
         }
-        let options: SqliteConnectOptions =
-            self.url.parse().map_err(|error: Error| error.to_string())?;
+        let options: SqliteConnectOptions = self.url.parse()?;
         Ok(Some(options.get_filename().to_owned()))
     }
 }
@@ -147,24 +147,24 @@ async fn connect(url: &str) -> Result<AnyConnection, Error> {
     url.parse::<AnyConnectOptions>()?.disable_statement_logging().connect().await
 }
 
-/// Secrets will be in it: for nobody else to read.
-fn make_file(file: &Path) -> io::Result<()> {
+/// The file will contain secrets, so only its owner can read it.
+fn create_file(file: &Path) -> io::Result<()> {
     OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(file).map(|_| ())
 }
 
-/// As plain text, without a prepared statement: a pooler in between may give each question another session.
+/// Without a prepared statement, because a pooler may use another session for each query.
 async fn rows(connection: &mut AnyConnection) -> Result<Vec<AppRow>, Error> {
-    raw_sql(LOOK).fetch_all(connection).await?.iter().map(row).collect()
+    raw_sql(SELECT).fetch_all(connection).await?.iter().map(row).collect()
 }
 
 fn row(row: &AnyRow) -> Result<AppRow, Error> {
-    // In a view there may be nothing. That it is missing is told with all else that is wrong.
+    // A view may have nulls. Missing values are reported with all other problems of the row.
     let text = |name| row.try_get::<Option<String>, _>(name).map(Option::unwrap_or_default);
     let settings = row.try_get::<Option<String>, _>("settings")?.unwrap_or_else(|| "{}".to_owned());
     Ok(AppRow { id: text("id")?, key: text("key")?, secret: text("secret")?, settings })
 }
 
-fn is_no_table(error: &Error) -> bool {
+fn is_missing_table(error: &Error) -> bool {
     const UNDEFINED_TABLE: &str = "42P01";
     error.as_database_error().is_some_and(|error| {
         error.code().is_some_and(|code| code == UNDEFINED_TABLE)
@@ -177,26 +177,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_refused_before_anything_is_connected() {
+    fn invalid_urls_are_refused_before_connecting() {
         for url in [
             "sqlite:/var/lib/clarim/apps.db",
             "sqlite:apps.db?mode=ro",
             "postgres://ana:hush@db:5433/apps?sslmode=require&application_name=x",
             "postgresql://db/apps",
         ] {
-            assert_eq!(unfit(url), None, "{url}");
+            assert_eq!(url_problem(url), None, "{url}");
         }
-        for (url, told) in [
+        for (url, expected) in [
             ("sqlite:apps.db?mod=ro", "mod"),
-            ("postgres://ana:hush@db/apps?sslmod=require", "there are sslmode, "),
+            ("postgres://ana:hush@db/apps?sslmod=require", "expected sslmode, "),
             (
                 "postgres://ana:hush@db/apps?sslmode=maybe",
                 "cannot be used: unknown value \"maybe\" for `ssl_mode`",
             ),
             ("postgres://ana:hush@db:x/apps", "port"),
         ] {
-            let what = unfit(url).unwrap_or_default();
-            assert!(what.contains(told) && !what.contains("hush"), "{url}: {what}");
+            let what = url_problem(url).unwrap_or_default();
+            assert!(what.contains(expected) && !what.contains("hush"), "{url}: {what}");
         }
     }
 }

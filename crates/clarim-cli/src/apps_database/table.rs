@@ -1,4 +1,4 @@
-//! What of the table is in force.
+//! The rows of the table that are in force.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,44 +7,62 @@ use clarim_hub::app::App;
 use clarim_config::{AppConfig, AppRow, ConfigError, Problem, Source, read_row};
 use clarim_server::config::ServerConfig;
 
-/// The table's apps: what was said last, and what is in force.
+/// The rows of the table, and the apps in force.
 #[derive(Debug)]
 pub(crate) struct Table {
-    /// By which a row's limits are measured.
+    /// Limits of rows are checked against its limits.
     server: ServerConfig,
     rows: Vec<AppRow>,
-    apps: Right,
-    /// Why a row is not used, by the app's id; and the row, for a change that is wrong too is news.
-    wrong: BTreeMap<String, (Vec<AppRow>, ConfigError)>,
+    apps: ValidRows,
+    /// Invalid rows by the app's id.
+    invalid: BTreeMap<String, InvalidRow>,
 }
 
-type Right = BTreeMap<String, AppConfig>;
-type Wrong = BTreeMap<String, ConfigError>;
+/// Rows of an app that are invalid. Rows that change and stay invalid are reported again.
+#[derive(Debug, Clone, PartialEq)]
+struct InvalidRow {
+    rows: Vec<AppRow>,
+    error: ConfigError,
+}
 
-const CURE: &str = "give each app its own, or take it out in one place";
+type ValidRows = BTreeMap<String, AppConfig>;
+type Errors = BTreeMap<String, ConfigError>;
 
-/// What a new look has changed.
+/// Valid rows, and the errors of the others.
+#[derive(Default)]
+struct Checked {
+    valid: ValidRows,
+    errors: Errors,
+}
+
+const REMEDY: &str = "give each app its own, or remove it in one place";
+
+/// The changes of an update.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Change {
     pub(crate) added: usize,
     pub(crate) changed: usize,
     pub(crate) removed: usize,
-    /// Rows that are wrong, and were not in this way before: the app's id, and why.
+    /// Rows that became invalid in a new way: the app's id and the error.
     pub(crate) wrong: Vec<(String, ConfigError)>,
 }
 
 impl Change {
-    /// Whether anything else is in force than before.
+    /// Whether other apps are in force than before.
     pub(crate) fn is_any(&self) -> bool {
         self.added + self.changed + self.removed > 0
     }
 }
 
 impl Table {
-    /// Without any row.
+    /// A table without rows.
     pub(crate) fn new(server: &ServerConfig) -> Self {
-        let (rows, apps, wrong) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Self { server: server.clone(), rows, apps, wrong }
+        Self {
+            server: server.clone(),
+            rows: Vec::new(),
+            apps: BTreeMap::new(),
+            invalid: BTreeMap::new(),
+        }
     }
 
     /// The apps in force.
@@ -52,94 +70,93 @@ impl Table {
         self.apps.values()
     }
 
-    /// What is wrong with rows, for who can still refuse all of them.
+    /// Checks that no row is invalid.
     ///
     /// # Errors
-    /// If there is anything.
+    /// With all problems of all rows.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let problems: Vec<_> =
-            self.wrong.values().flat_map(|(_, error)| error.0.iter().cloned()).collect();
+            self.invalid.values().flat_map(|row| row.error.0.iter().cloned()).collect();
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
     }
 
-    /// Takes what the table says now; `others` are the apps of the files. A row that is wrong leaves its app
-    /// as it was.
-    pub(crate) fn take(&mut self, rows: Vec<AppRow>, others: &[App]) -> Change {
+    /// Replaces the rows. `others` are the apps of the files. The app of an invalid row stays as it was.
+    pub(crate) fn update(&mut self, rows: Vec<AppRow>, others: &[App]) -> Change {
         self.rows = rows;
         self.settle(others)
     }
 
-    /// What the table's rows mean beside other apps of the files.
+    /// Decides again which rows are in force, with these apps of the files.
     pub(crate) fn settle(&mut self, others: &[App]) -> Change {
-        let (mut right, mut wrong) = self.sort(others);
-        // Who is kept as it was keeps its key: of the others, who wants it is kept as it was too.
-        while let Some((id, error)) = self.keyless(&right, &wrong) {
-            right.remove(&id);
-            wrong.insert(id, error);
+        let Checked { mut valid, mut errors } = self.check_rows(others);
+        // An app that stays as it was keeps its key. Rows that want this key are invalid too.
+        while let Some((id, error)) = self.key_conflict(&valid, &errors) {
+            valid.remove(&id);
+            errors.insert(id, error);
         }
-        for id in wrong.keys() {
+        for id in errors.keys() {
             if let Some(app) = self.apps.get(id) {
-                right.insert(id.clone(), app.clone());
+                valid.insert(id.clone(), app.clone());
             }
         }
-        let mut change = self.difference(&right);
-        self.apps = right;
-        let said = std::mem::take(&mut self.wrong);
-        for (id, error) in wrong {
+        let mut change = self.difference(&valid);
+        self.apps = valid;
+        let before = std::mem::take(&mut self.invalid);
+        for (id, error) in errors {
             let rows: Vec<_> = self.rows.iter().filter(|row| row.id == id).cloned().collect();
-            let now = (rows, error);
-            if said.get(&id) != Some(&now) {
-                change.wrong.push((id.clone(), now.1.clone()));
+            let now = InvalidRow { rows, error };
+            if before.get(&id) != Some(&now) {
+                change.wrong.push((id.clone(), now.error.clone()));
             }
-            self.wrong.insert(id, now);
+            self.invalid.insert(id, now);
         }
         change
     }
 
-    /// Those that are right by themselves and beside `others`, and why the others are not.
-    fn sort(&self, others: &[App]) -> (Right, Wrong) {
-        let (mut right, mut wrong) = (BTreeMap::new(), BTreeMap::new());
-        let (mut ids, mut keys) = (HashMap::new(), HashMap::new());
+    /// Checks each row by itself, and against the other rows and `others`.
+    fn check_rows(&self, others: &[App]) -> Checked {
+        let mut checked = Checked::default();
+        let mut ids = HashMap::new();
+        let mut keys = HashMap::new();
         for row in &self.rows {
             *ids.entry(&row.id).or_insert(0) += 1;
             *keys.entry(&row.key).or_insert(0) += 1;
         }
         for row in &self.rows {
             let id = row.id.clone();
-            // Of a table both can't be; of a view they can.
-            if ids[&row.id] > 1 || keys[&row.key] > 1 {
-                let what = if ids[&row.id] > 1 { "id" } else { "key" };
-                let what = format!("has the same {what} as another row; give each app its own");
-                wrong.insert(id, refused(&row.id, what));
-                continue;
-            }
+            let refused = |what: String| refused(&row.id, what);
             let shared = others.iter().find_map(|other| shared(other, &row.id, &row.key));
-            if let Some(what) = shared {
-                let what =
-                    format!("has the same {what} as an app of the file or the environment; {CURE}");
-                wrong.insert(id, refused(&row.id, what));
-                continue;
-            }
-            match read_row(row, &self.server) {
-                Ok(app) => drop(right.insert(id, app)),
-                Err(error) => drop(wrong.insert(id, error)),
+            // A table can't have the same id or key twice, but a view can.
+            let app = if ids[&row.id] > 1 || keys[&row.key] > 1 {
+                let what = if ids[&row.id] > 1 { "id" } else { "key" };
+                Err(refused(format!("has the same {what} as another row; give each app its own")))
+            } else if let Some(what) = shared {
+                Err(refused(format!(
+                    "has the same {what} as an app of the file or the environment; {REMEDY}"
+                )))
+            } else {
+                read_row(row, &self.server)
+            };
+            match app {
+                Ok(app) => drop(checked.valid.insert(id, app)),
+                Err(error) => drop(checked.errors.insert(id, error)),
             }
         }
-        (right, wrong)
+        checked
     }
 
-    /// One of `right` whose key is that of an app which stays as it was since its row is wrong.
-    fn keyless(&self, right: &Right, wrong: &Wrong) -> Option<(String, ConfigError)> {
-        wrong.keys().filter_map(|id| self.apps.get(id)).find_map(|kept| {
+    /// A valid row with the key of an app that stays as it was because its own row is invalid.
+    fn key_conflict(&self, valid: &ValidRows, errors: &Errors) -> Option<(String, ConfigError)> {
+        errors.keys().filter_map(|id| self.apps.get(id)).find_map(|kept| {
             let key = kept.app.key.key();
-            let (id, _) = right.iter().find(|(_, it)| it.app.key.key() == key)?;
+            let (id, _) = valid.iter().find(|(_, it)| it.app.key.key() == key)?;
             let owner = &kept.app.id;
-            let what = format!("has the key of app {owner:?}, which keeps it as long as its own row is wrong; put that one right");
+            let what = format!("has the key of app {owner:?}, which keeps it while its own row is invalid; correct that row");
             Some((id.clone(), refused(id, what)))
         })
     }
 
-    fn difference(&self, now: &Right) -> Change {
+    fn difference(&self, now: &ValidRows) -> Change {
         let known = now.iter().filter(|(id, _)| self.apps.contains_key(*id));
         Change {
             added: now.keys().filter(|id| !self.apps.contains_key(*id)).count(),
@@ -149,11 +166,11 @@ impl Table {
         }
     }
 
-    /// Whether these apps of the files can be beside those in force here.
+    /// Checks that these apps of the files don't conflict with those in force here.
     ///
     /// # Errors
-    /// Which of them can't.
-    pub(crate) fn allows(&self, others: &[App]) -> Result<(), ConfigError> {
+    /// With the conflicts.
+    pub(crate) fn check_beside(&self, others: &[App]) -> Result<(), ConfigError> {
         let problems: Vec<_> = others
             .iter()
             .flat_map(|other| {
@@ -162,7 +179,7 @@ impl Table {
                     let id = &it.app.id;
                     Some(Problem::new(
                         format_args!("app {:?}", other.id),
-                        format_args!("has the same {what} as app {id:?} in clarim_apps; {CURE}"),
+                        format_args!("has the same {what} as app {id:?} in clarim_apps; {REMEDY}"),
                     ))
                 })
             })
@@ -178,7 +195,7 @@ fn shared(other: &App, id: &str, key: &str) -> Option<&'static str> {
     (other.key.key() == key).then_some("key")
 }
 
-/// What is said of a row as a whole.
+/// The error of a row as a whole.
 fn refused(id: &str, what: String) -> ConfigError {
     let at = Source::Row { app: id.to_owned(), key: String::new() };
     ConfigError(vec![Problem::new(at, what)])
@@ -210,81 +227,81 @@ mod tests {
     const WRONG: &str = r#"{"max_connections": "many"}"#;
 
     #[test]
-    fn rows_come_change_and_go() {
+    fn rows_are_added_changed_and_removed() {
         let mut table = table();
-        let first = table.take(vec![row("1", "a", "{}"), row("2", "b", "{}")], &[]);
+        let first = table.update(vec![row("1", "a", "{}"), row("2", "b", "{}")], &[]);
         assert_eq!(counts(&first), [2, 0, 0, 0]);
         let limited = r#"{"max_connections": 7}"#;
-        let second = table.take(vec![row("1", "a", limited), row("3", "c", "{}")], &[]);
+        let second = table.update(vec![row("1", "a", limited), row("3", "c", "{}")], &[]);
         assert_eq!(counts(&second), [1, 1, 1, 0]);
         assert_eq!(in_force(&table), [("1", "a", Some(7)), ("3", "c", None)]);
-        assert!(!table.take(vec![row("1", "a", limited), row("3", "c", "{}")], &[]).is_any());
+        assert!(!table.update(vec![row("1", "a", limited), row("3", "c", "{}")], &[]).is_any());
     }
 
     #[test]
-    fn a_wrong_row_leaves_its_app_as_it_was_and_is_named_once_for_each_change() {
+    fn an_invalid_row_leaves_its_app_as_it_was_and_is_reported_once_per_change() {
         let mut table = table();
-        table.take(vec![row("1", "a", r#"{"max_connections": 7}"#)], &[]);
+        table.update(vec![row("1", "a", r#"{"max_connections": 7}"#)], &[]);
         table.check().unwrap();
         let rows = || vec![row("1", "a", WRONG), row("2", "b", WRONG), row("3", "c", "{}")];
-        let change = table.take(rows(), &[]);
+        let change = table.update(rows(), &[]);
         assert_eq!(counts(&change), [1, 0, 0, 2]);
         assert_eq!(in_force(&table), [("1", "a", Some(7)), ("3", "c", None)]);
         assert_eq!(table.check().unwrap_err().0.len(), 2);
         let mut again = rows();
         again.push(row("4", "d", "{}"));
-        assert_eq!(counts(&table.take(again, &[])), [1, 0, 0, 0]);
+        assert_eq!(counts(&table.update(again, &[])), [1, 0, 0, 0]);
         let mut changed = rows();
         changed[1].settings = "[]".to_owned();
-        let change = table.take(changed, &[]);
+        let change = table.update(changed, &[]);
         assert_eq!(change.wrong.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["2"]);
-        table.take(vec![row("1", "a", "{}")], &[]);
+        table.update(vec![row("1", "a", "{}")], &[]);
         assert_eq!(in_force(&table), [("1", "a", None)]);
         table.check().unwrap();
     }
 
     #[test]
-    fn no_id_or_key_is_there_twice() {
+    fn an_id_or_key_is_in_one_place_only() {
         let mut table = table();
         let others = [App::new("9", "z", "secret")];
-        table.take(vec![row("1", "a", "{}"), row("2", "b", "{}")], &others);
-        for (new, told) in [
+        table.update(vec![row("1", "a", "{}"), row("2", "b", "{}")], &others);
+        for (new, expected) in [
             (row("9", "c", "{}"), "the same id as an app of the file"),
             (row("3", "z", "{}"), "the same key as an app of the file"),
             (row("3", "b", "{}"), "the same key as another row"),
         ] {
-            let change = table.take(vec![row("1", "a", "{}"), row("2", "b", "{}"), new], &others);
+            let change = table.update(vec![row("1", "a", "{}"), row("2", "b", "{}"), new], &others);
             assert!(!change.is_any());
             assert!(
-                change.wrong.iter().any(|(_, error)| error.to_string().contains(told)),
-                "{told}"
+                change.wrong.iter().any(|(_, error)| error.to_string().contains(expected)),
+                "{expected}"
             );
         }
         assert_eq!(in_force(&table).len(), 2);
-        let error = table.allows(&[App::new("5", "a", "s")]).unwrap_err().to_string();
+        let error = table.check_beside(&[App::new("5", "a", "s")]).unwrap_err().to_string();
         assert!(
             error.contains(r#"app "5": has the same key as app "1" in clarim_apps"#),
             "{error}"
         );
-        assert!(table.allows(&[App::new("2", "x", "s")]).is_err());
-        table.allows(&others).unwrap();
-        // When the other one has gone, the row is right.
-        table.take(vec![row("9", "c", "{}")], &others);
+        assert!(table.check_beside(&[App::new("2", "x", "s")]).is_err());
+        table.check_beside(&others).unwrap();
+        // Without the other app the row is valid.
+        table.update(vec![row("9", "c", "{}")], &others);
         assert_eq!(in_force(&table), []);
         assert_eq!(counts(&table.settle(&[])), [1, 0, 0, 0]);
     }
 
     #[test]
-    fn a_key_stays_with_who_keeps_it() {
+    fn an_app_that_stays_as_it_was_keeps_its_key() {
         let mut table = table();
-        table.take(vec![row("1", "a", "{}"), row("2", "b", "{}"), row("3", "c", "{}")], &[]);
-        // Each takes the key of the one before; the first can't let go of its own.
+        table.update(vec![row("1", "a", "{}"), row("2", "b", "{}"), row("3", "c", "{}")], &[]);
+        // Each app takes the key of the app before it, but the first keeps its own.
         let change =
-            table.take(vec![row("1", "x", WRONG), row("2", "a", "{}"), row("3", "b", "{}")], &[]);
+            table.update(vec![row("1", "x", WRONG), row("2", "a", "{}"), row("3", "b", "{}")], &[]);
         assert_eq!(counts(&change), [0, 0, 0, 3]);
         assert_eq!(in_force(&table), [("1", "a", None), ("2", "b", None), ("3", "c", None)]);
         let change =
-            table.take(vec![row("1", "x", "{}"), row("2", "a", "{}"), row("3", "b", "{}")], &[]);
+            table.update(vec![row("1", "x", "{}"), row("2", "a", "{}"), row("3", "b", "{}")], &[]);
         assert_eq!(counts(&change), [0, 3, 0, 0]);
     }
 }

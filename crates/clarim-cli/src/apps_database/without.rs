@@ -1,19 +1,16 @@
-//! In place of the database where this crate is built without the feature `sql`.
+//! The replacement of the database in a program without the feature `sql`.
 
 use std::convert::Infallible;
 
 use clarim_config::{AppRow, CreateIfMissing, DatabaseUrl};
 
-/// The setting is refused: this program knows no database.
-pub(crate) fn unfit(_: &str) -> Option<String> {
-    Some(
-        "needs the program `clarim`, or clarim-server with its feature `sql`; this one is built without it: \
-         leave the setting out"
-            .to_owned(),
-    )
-}
+use super::error::DatabaseError;
 
-const NONE: &str = "this program is built without the feature `sql`";
+/// The setting is refused.
+pub(crate) fn url_problem(_: &str) -> Option<String> {
+    let what = "needs a program with the feature `sql` of clarim-cli; remove the setting, or build with the feature";
+    Some(what.to_owned())
+}
 
 /// No database.
 pub(super) struct Database(Option<Infallible>);
@@ -23,15 +20,18 @@ impl Database {
         Self(None)
     }
 
-    pub(super) async fn first(&mut self, _: CreateIfMissing) -> Result<Vec<AppRow>, String> {
-        self.again().await
+    pub(super) async fn read_first(
+        &mut self,
+        _: CreateIfMissing,
+    ) -> Result<Vec<AppRow>, DatabaseError> {
+        self.read().await
     }
 
-    #[expect(clippy::needless_pass_by_ref_mut, reason = "as it is with the feature")]
-    pub(super) async fn again(&mut self) -> Result<Vec<AppRow>, String> {
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "the same signature as with the feature")]
+    pub(super) async fn read(&mut self) -> Result<Vec<AppRow>, DatabaseError> {
         match self.0 {
             Some(never) => match never {},
-            None => Err(NONE.to_owned()),
+            None => Err(DatabaseError::NotBuilt),
         }
     }
 }

@@ -1,6 +1,6 @@
-//! `clarim doctor`: what is wrong, and what to do about it.
+//! `clarim doctor`: finds problems and their remedies.
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,100 +9,101 @@ use clarim_protocol::ChannelKind;
 use clarim_protocol::auth::AppKey;
 use hyper::header::{HeaderName, HeaderValue};
 
-use super::{AppFlags, CommandError, DoctorFlags};
-use crate::doctor::{Credentials, Finding, Level, Patient, Target, auth};
+use crate::doctor::{
+    AppCredentials, Checkup, Endpoint, EventNames, Finding, Level, Signer, Target,
+};
+use crate::error::CommandError;
+use crate::flags::DoctorFlags;
+use crate::remote::local_url;
 
-pub(super) fn run(flags: DoctorFlags, out: &mut dyn Write) -> Result<ExitCode, CommandError> {
-    let patient = patient(flags)?;
-    let is_terminal = std::io::stdout().is_terminal();
-    writeln!(out, "\n  {}\n", patient.target.shown())?;
+pub(crate) fn run(flags: DoctorFlags, out: &mut dyn Write) -> Result<ExitCode, CommandError> {
+    let checkup = checkup(flags)?;
+    let is_terminal = io::stdout().is_terminal();
+    writeln!(out, "\n  {}\n", checkup.target.shown())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut problems, mut failed) = (0, None);
-    runtime.block_on(patient.examine(&mut |finding| {
+    let mut problems = 0;
+    let mut printed = Ok(());
+    runtime.block_on(checkup.run(&mut |finding| {
         problems += usize::from(finding.level == Level::Problem);
-        if let Err(error) = show(out, &finding, is_terminal) {
-            failed = Some(error);
+        if printed.is_ok() {
+            printed = print(out, &finding, is_terminal);
         }
     }));
-    if let Some(error) = failed {
-        return Err(error.into());
-    }
-    let (line, code) = match problems {
-        0 => ("No problem found.".to_owned(), ExitCode::SUCCESS),
-        1 => ("1 problem.".to_owned(), ExitCode::FAILURE),
-        n => (format!("{n} problems."), ExitCode::FAILURE),
+    printed?;
+    let summary = match problems {
+        0 => "No problem found.".to_owned(),
+        1 => "1 problem.".to_owned(),
+        n => format!("{n} problems."),
     };
-    writeln!(out, "\n  {line}")?;
-    Ok(code)
+    writeln!(out, "\n  {summary}")?;
+    Ok(if problems == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn show(out: &mut dyn Write, finding: &Finding, is_terminal: bool) -> std::io::Result<()> {
-    let (sign, color) = match finding.level {
-        Level::Fine => ("ok", AnsiColor::Green),
+fn print(out: &mut dyn Write, finding: &Finding, is_terminal: bool) -> io::Result<()> {
+    let (label, color) = match finding.level {
+        Level::Ok => ("ok", AnsiColor::Green),
         Level::Warning => ("warning", AnsiColor::Yellow),
         Level::Problem => ("PROBLEM", AnsiColor::Red),
     };
     let style = if is_terminal { color.on_default() } else { Style::new() };
-    let Finding { check, what, cure, .. } = finding;
-    writeln!(out, "  {style}{sign:<7}{style:#}  {check:<13}  {what}")?;
-    if !cure.is_empty() {
-        writeln!(out, "{:26}→ {cure}", "")?;
+    let Finding { check, what, remedy, .. } = finding;
+    writeln!(out, "  {style}{label:<7}{style:#}  {check:<13}  {what}")?;
+    if !remedy.is_empty() {
+        writeln!(out, "{:26}→ {remedy}", "")?;
     }
     Ok(())
 }
 
-fn patient(flags: DoctorFlags) -> Result<Patient, CommandError> {
-    let DoctorFlags { url, app, origin, .. } = &flags;
-    let AppFlags { app_id, key, secret, .. } = app;
-    let is_whole = url.is_some() && key.is_some();
-    let settings = match app.settings() {
+fn checkup(flags: DoctorFlags) -> Result<Checkup, CommandError> {
+    let is_complete = flags.url.is_some() && flags.app.key.is_some();
+    let settings = match flags.app.settings() {
         Ok(settings) => Some(settings),
-        Err(_) if is_whole => None,
+        Err(_) if is_complete => None,
         Err(error) => return Err(error.into()),
     };
-    let target = match (url, &settings) {
-        (Some(url), _) => Target::parse(url).map_err(CommandError::Usage)?,
-        (None, Some(settings)) => {
-            Target::parse(&super::api::here(&settings.server)).map_err(CommandError::Usage)?
-        }
-        (None, None) => return Err(CommandError::Usage("name the server's address".to_owned())),
-    };
-    let app = match (key, &settings) {
-        (Some(key), _) => {
-            let key_of = |secret: &String| AppKey::new(key.as_str(), secret);
-            let signer = app_id.clone().zip(secret.as_ref().map(key_of));
-            Some(Credentials { key: key.clone(), signer })
-        }
-        (None, Some(settings)) => app.app(settings).map(|app| Credentials {
+    let url = flags.url.clone().or_else(|| settings.as_ref().map(local_url));
+    let target = Target::parse(&url.ok_or(CommandError::NoServer)?)?;
+    let app = match (&flags.app.key, &settings) {
+        (Some(key), _) => Some(given_app(key, &flags)),
+        (None, Some(settings)) => flags.app.app(settings).map(|app| AppCredentials {
             key: app.key.key().to_owned(),
-            signer: Some((app.id.clone(), app.key.clone())),
+            signer: Some(Signer { app_id: app.id.clone(), key: app.key.clone() }),
         }),
         (None, None) => None,
     };
-    Ok(Patient {
+    let endpoint = endpoint(&flags)?;
+    let names = flags.event.zip(flags.listen);
+    Ok(Checkup {
         target,
-        is_here: url.is_none(),
+        is_local: flags.url.is_none(),
         settings,
         app,
-        origin: origin.clone(),
-        auth: endpoint(&flags)?,
+        origin: flags.origin,
+        endpoint,
         idle: flags.idle.map(Duration::from_secs),
-        names: flags.event.zip(flags.listen),
+        names: names.map(|(event, listen)| EventNames { event, listen }),
     })
 }
 
-fn endpoint(flags: &DoctorFlags) -> Result<Option<auth::Endpoint>, CommandError> {
+/// The app of the flags, which may have no id or secret.
+fn given_app(key: &str, flags: &DoctorFlags) -> AppCredentials {
+    let signer = flags.app.app_id.as_ref().zip(flags.app.secret.as_ref());
+    let signer =
+        signer.map(|(id, secret)| Signer { app_id: id.clone(), key: AppKey::new(key, secret) });
+    AppCredentials { key: key.to_owned(), signer }
+}
+
+fn endpoint(flags: &DoctorFlags) -> Result<Option<Endpoint>, CommandError> {
     let Some(url) = &flags.auth else { return Ok(None) };
-    let target = Target::parse(url).map_err(CommandError::Usage)?;
+    let target = Target::parse(url)?;
     let headers = flags.header.iter().map(|text| header(text)).collect::<Result<_, _>>()?;
     let prefix = ChannelKind::Private.prefix();
     let channel = flags.channel.clone().unwrap_or_else(|| format!("{prefix}clarim-doctor"));
-    Ok(Some(auth::Endpoint { target, headers, channel }))
+    Ok(Some(Endpoint { target, headers, channel }))
 }
 
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), CommandError> {
     text.split_once(':')
         .and_then(|(name, value)| Some((name.trim().parse().ok()?, value.trim().parse().ok()?)))
-        // The value may be a secret, and is not told.
-        .ok_or_else(|| CommandError::Usage("--header expects 'Name: value'".to_owned()))
+        .ok_or(CommandError::Header)
 }

@@ -1,42 +1,42 @@
-//! `clarim install`: what Laravel needs, added to its `.env`.
+//! `clarim install`: adds the variables that Laravel needs to its `.env`.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use clarim_config::{Credentials, variable_name};
 use tempfile::Builder;
 
-use super::CommandError;
-use clarim_config::{Credentials, variable_name};
+use crate::error::{Access, CommandError};
 
-pub(super) fn run(directory: &Path, out: &mut dyn Write) -> Result<(), CommandError> {
+pub(crate) fn run(directory: &Path, out: &mut dyn Write) -> Result<(), CommandError> {
     let file = directory.join(".env");
-    let failed = |what| {
+    let failed = |access| {
         let path = file.clone();
-        move |error| CommandError::File { path, what, error }
+        move |source| CommandError::File { path, access, source }
     };
     let old = match fs::read(&file) {
         Ok(bytes) => Some(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(failed("read")(error)),
+        Err(error) => return Err(failed(Access::Read)(error)),
     };
-    let Plan { new, added, kept, broadcasts_elsewhere } =
-        plan(old.as_deref().unwrap_or_default(), &Credentials::random()?);
+    let Edit { new, added, kept, broadcasts_elsewhere } =
+        edit(old.as_deref().unwrap_or_default(), &Credentials::random()?);
     if !added.is_empty() {
-        write(&file, &new).map_err(failed("written"))?;
+        write(&file, &new).map_err(failed(Access::Write))?;
     }
-    let shown = file.display();
+    let file = file.display();
     match (&old, added.is_empty()) {
-        (None, _) => writeln!(out, "Made {shown}, readable by you alone:")?,
-        (Some(_), true) => writeln!(out, "Nothing to add to {shown}.")?,
-        (Some(_), false) => writeln!(out, "Added to {shown}:")?,
+        (None, _) => writeln!(out, "Created {file}, readable only by you:")?,
+        (Some(_), true) => writeln!(out, "Nothing to add to {file}.")?,
+        (Some(_), false) => writeln!(out, "Added to {file}:")?,
     }
     for name in added {
         writeln!(out, "  + {name}")?;
     }
     if !kept.is_empty() {
-        writeln!(out, "Kept as they are:")?;
+        writeln!(out, "Not changed:")?;
     }
     for name in kept {
         writeln!(out, "    {name}")?;
@@ -44,26 +44,29 @@ pub(super) fn run(directory: &Path, out: &mut dyn Write) -> Result<(), CommandEr
     if broadcasts_elsewhere {
         writeln!(
             out,
-            "BROADCAST_CONNECTION is not reverb: set it, or Laravel broadcasts elsewhere."
+            "BROADCAST_CONNECTION is not reverb, so Laravel broadcasts elsewhere. Set it to reverb."
         )?;
     }
     Ok(())
 }
 
-struct Plan {
-    /// The whole new file.
+/// The edit of a `.env` file.
+struct Edit {
+    /// The complete new file.
     new: Vec<u8>,
     added: Vec<&'static str>,
     kept: Vec<&'static str>,
     broadcasts_elsewhere: bool,
 }
 
-fn plan(old: &[u8], credentials: &Credentials) -> Plan {
+fn edit(old: &[u8], credentials: &Credentials) -> Edit {
     let text = String::from_utf8_lossy(old);
-    let there: Vec<_> = text.lines().filter_map(variable_name).collect();
-    let (mut added, mut kept, mut lines) = (Vec::new(), Vec::new(), Vec::new());
+    let existing: Vec<_> = text.lines().filter_map(variable_name).collect();
+    let mut added = Vec::new();
+    let mut kept = Vec::new();
+    let mut lines = Vec::new();
     for (name, value) in variables(credentials) {
-        if there.contains(&name) {
+        if existing.contains(&name) {
             kept.push(name);
         } else {
             added.push(name);
@@ -88,10 +91,10 @@ fn plan(old: &[u8], credentials: &Credentials) -> Plan {
         .filter(|line| variable_name(line) == Some("BROADCAST_CONNECTION"))
         .filter_map(|line| line.split_once('='))
         .any(|(_, value)| value.trim().trim_matches(['"', '\'']) != "reverb");
-    Plan { new, added, kept, broadcasts_elsewhere }
+    Edit { new, added, kept, broadcasts_elsewhere }
 }
 
-/// As Laravel's own installer writes them.
+/// The variables as Laravel's own installer writes them.
 fn variables(Credentials { id, key, secret }: &Credentials) -> [(&'static str, String); 11] {
     let text = str::to_owned;
     [
@@ -109,9 +112,9 @@ fn variables(Credentials { id, key, secret }: &Credentials) -> [(&'static str, S
     ]
 }
 
-/// Puts the new file in the place of the old one in one step, with its permissions.
+/// Replaces the file atomically and keeps its permissions.
 fn write(file: &Path, text: &[u8]) -> io::Result<()> {
-    // A link stays a link: what it points to is replaced.
+    // A symbolic link is kept, and its target replaced.
     let target: PathBuf = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let permissions = fs::metadata(&target)
         .map_or_else(|_| Permissions::from_mode(0o600), |metadata| metadata.permissions());
@@ -129,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_byte_that_was_there_stays_and_a_second_time_adds_nothing() {
+    fn existing_bytes_are_kept_and_a_second_run_adds_nothing() {
         let credentials = Credentials::random().unwrap();
         for old in [
             &b""[..],
@@ -137,26 +140,26 @@ mod tests {
             b"A=1\r\n\r\n# REVERB_APP_ID=no\r\nexport REVERB_PORT=9000\r\n",
             b"BROADCAST_CONNECTION=log\nREVERB_APP_KEY=\nX=\xff\n",
         ] {
-            let first = plan(old, &credentials);
+            let first = edit(old, &credentials);
             assert!(first.new.starts_with(old));
-            let second = plan(&first.new, &Credentials::random().unwrap());
+            let second = edit(&first.new, &Credentials::random().unwrap());
             assert_eq!((second.new, second.added.len()), (first.new, 0));
         }
     }
 
     #[test]
-    fn line_ends_are_those_of_the_file() {
-        let plan = plan(b"A=1\r\nREVERB_PORT=1\r\n", &Credentials::random().unwrap());
-        let text = String::from_utf8(plan.new).unwrap();
+    fn line_ends_match_the_file() {
+        let edit = edit(b"A=1\r\nREVERB_PORT=1\r\n", &Credentials::random().unwrap());
+        let text = String::from_utf8(edit.new).unwrap();
         assert_eq!(text.matches('\n').count(), text.matches("\r\n").count());
-        assert_eq!(plan.kept, ["REVERB_PORT"]);
+        assert_eq!(edit.kept, ["REVERB_PORT"]);
     }
 
     #[test]
-    fn another_broadcaster_is_pointed_out() {
+    fn another_broadcaster_is_reported() {
         let credentials = Credentials::random().unwrap();
-        assert!(plan(b"BROADCAST_CONNECTION=log\n", &credentials).broadcasts_elsewhere);
-        assert!(!plan(b"BROADCAST_CONNECTION=\"reverb\"\n", &credentials).broadcasts_elsewhere);
-        assert!(!plan(b"", &credentials).broadcasts_elsewhere);
+        assert!(edit(b"BROADCAST_CONNECTION=log\n", &credentials).broadcasts_elsewhere);
+        assert!(!edit(b"BROADCAST_CONNECTION=\"reverb\"\n", &credentials).broadcasts_elsewhere);
+        assert!(!edit(b"", &credentials).broadcasts_elsewhere);
     }
 }

@@ -1,54 +1,59 @@
-//! `clarim tail`: what comes on a channel, a line each.
+//! `clarim tail`: prints the events of a channel.
 
 use std::io::Write;
 
 use clarim_protocol::{ChannelName, SocketId};
 use serde_json::{Value, json};
 
-use super::{ApiFlags, CommandError, api};
-use crate::doctor::{Client, Finding, Target, opened};
+use super::api;
+use crate::doctor::{Client, ClientError, Target, parsed_data};
+use crate::error::CommandError;
+use crate::flags::ApiFlags;
+use crate::remote::SignedApi;
 
-/// Who it is on a presence channel.
+/// The member that joins a presence channel.
 const MEMBER: &str = r#"{"user_id":"clarim-tail"}"#;
 
-/// As long as any server's.
+/// Maximum length of a channel name on servers of the protocol.
 const MAX_NAME: usize = 200;
 
-pub(super) fn run(
+pub(crate) fn run(
     flags: &ApiFlags,
-    (channel, is_json): (&str, bool),
-    out: &mut dyn Write,
-) -> Result<(), CommandError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(follow(&api::Server::of(flags)?, channel, is_json, out))
-}
-
-async fn follow(
-    server: &api::Server,
     channel: &str,
     is_json: bool,
     out: &mut dyn Write,
 ) -> Result<(), CommandError> {
-    let target = Target::parse(&server.url).map_err(CommandError::Usage)?;
-    let told = |Finding { what, cure, .. }| CommandError::Api(format!("{what} → {cure}"));
-    let mut client = Client::connect(&target, server.key.key(), None).await.map_err(told)?;
-    let first = opened(&client.first["data"]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(follow(&api::of_flags(flags)?, channel, is_json, out))
+}
+
+async fn follow(
+    server: &SignedApi,
+    channel: &str,
+    is_json: bool,
+    out: &mut dyn Write,
+) -> Result<(), CommandError> {
+    let target = Target::parse(&server.url)?;
+    let mut client =
+        Client::connect(&target, server.key.key(), None).await.map_err(ClientError::from)?;
+    let first = parsed_data(&client.first["data"]);
     let Some(socket_id) = first["socket_id"].as_str().and_then(|id| id.parse().ok()) else {
-        return Err(CommandError::Api(format!("the connection is refused: {first}")));
+        let reason = format!("the connection was refused: {first}");
+        return Err(CommandError::Subscription { channel: channel.to_owned(), reason });
     };
-    client.say(&subscription(server, channel, socket_id)?).await.map_err(CommandError::Api)?;
+    client.send(&subscription(server, channel, socket_id)?).await?;
     loop {
-        let message = client.hear().await.map_err(CommandError::Api)?;
-        let data = opened(&message["data"]);
+        let message = client.receive().await?;
+        let data = parsed_data(&message["data"]);
         match message["event"].as_str().unwrap_or_default() {
             "pusher:ping" => {
-                let pong = json!({ "event": "pusher:pong", "data": {} });
-                client.say(&pong).await.map_err(CommandError::Api)?;
+                client.send(&json!({ "event": "pusher:pong", "data": {} })).await?;
             }
             "pusher:error" | "pusher:subscription_error" => {
-                return Err(CommandError::Api(format!("{channel}: {data}")));
+                let reason = data.to_string();
+                return Err(CommandError::Subscription { channel: channel.to_owned(), reason });
             }
-            "pusher_internal:subscription_succeeded" => tracing::debug!(channel, "subscribed"),
+            "pusher_internal:subscription_succeeded" => {}
             event => {
                 if is_json {
                     let line = json!({ "event": event, "channel": channel, "data": data });
@@ -56,7 +61,7 @@ async fn follow(
                 } else {
                     writeln!(out, "{event} {data}")?;
                 }
-                // Whoever reads this waits for each line.
+                // A reader of a pipe gets each line at once.
                 out.flush()?;
             }
         }
@@ -64,12 +69,12 @@ async fn follow(
 }
 
 fn subscription(
-    server: &api::Server,
+    server: &SignedApi,
     channel: &str,
     socket_id: SocketId,
 ) -> Result<Value, CommandError> {
     let name = ChannelName::parse(channel, MAX_NAME)
-        .map_err(|error| CommandError::Usage(format!("{channel:?}: {error}")))?;
+        .map_err(|source| CommandError::ChannelName { name: channel.to_owned(), source })?;
     let mut data = json!({ "channel": channel });
     let member = name.is_presence().then_some(MEMBER);
     if name.needs_auth() {

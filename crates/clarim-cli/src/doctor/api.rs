@@ -1,6 +1,4 @@
-//! Whether the HTTP API takes what a backend signs.
-
-use std::time::UNIX_EPOCH;
+//! Checks that the HTTP API accepts signed requests.
 
 use bytes::Bytes;
 use clarim_protocol::auth::AppKey;
@@ -8,100 +6,98 @@ use clarim_protocol::rest;
 use http_body_util::Full;
 use hyper::header::CONTENT_TYPE;
 
-use super::exchange::{Reply, ask, request};
-use super::{Finding, Target};
+use super::exchange::{Response, request, send};
+use super::finding::Finding;
+use super::target::Target;
+use crate::remote::unix_seconds;
 
-/// Makes a signed request.
-pub(super) async fn signed(
+/// Sends a signed request.
+pub(super) async fn send_signed(
     target: &Target,
-    (app, key): (&str, &AppKey),
-    (method, what): (&str, &str),
+    app: &str,
+    key: &AppKey,
+    method: &str,
+    resource: &str,
     body: &str,
-) -> Result<Reply, Finding> {
-    let path = format!("{}/apps/{app}/{what}", target.path);
-    // A clock before 1970 is told by the server.
-    let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+) -> Result<Response, Finding> {
+    let path = format!("{}/apps/{app}/{resource}", target.path);
+    let now = unix_seconds();
     let query = rest::sign(key, method, &path, &[], body.as_bytes(), now);
     let request = request(method, &format!("{path}?{query}"))
         .header(CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
         .map_err(|error| {
-            Finding::problem(
-                "api",
-                format!("the request cannot be made: {error}"),
-                "look at the app's id",
-            )
+            let what = format!("the request is not valid: {error}");
+            Finding::problem("api", what, "check the app's id")
         })?;
-    ask(target, "api", request).await
+    send(target, "api", request).await
 }
 
-/// A list of channels is asked for, and an event is published that nobody hears.
+/// Checks that the channels can be listed, and that an event can be published.
 pub(super) async fn answers(target: &Target, app: &str, key: &AppKey) -> Finding {
-    let sent = format!("{}/apps/{app}/", target.path);
-    let asked = match signed(target, (app, key), ("GET", "channels"), "").await {
-        Ok(reply) if reply.status.is_success() => {
+    let prefix = format!("{}/apps/{app}/", target.path);
+    let response = match send_signed(target, app, key, "GET", "channels", "").await {
+        Ok(response) if response.status.is_success() => {
             let body = r#"{"name":"look","channel":"clarim-doctor","data":"{ }"}"#;
-            signed(target, (app, key), ("POST", "events"), body).await
+            send_signed(target, app, key, "POST", "events", body).await
         }
         other => other,
     };
-    match asked {
-        Ok(reply) if reply.status.is_success() => {
-            Finding::fine("api", format!("signed requests of app {app} are taken"))
+    match response {
+        Ok(response) if response.status.is_success() => {
+            Finding::ok("api", format!("signed requests of app {app} are accepted"))
         }
-        Ok(reply) => refused(&reply, &sent),
+        Ok(response) => refused(&response, &prefix),
         Err(finding) => finding,
     }
 }
 
-/// Why a signed request was refused; `sent`: how its path begins.
-fn refused(reply: &Reply, sent: &str) -> Finding {
-    let sentence = reply.body.trim();
-    let problem = |what: String, cure: &str| Finding::problem("api", what, cure);
-    match reply.status.as_u16() {
+/// The cause of a refused request whose path began with `prefix`.
+fn refused(response: &Response, prefix: &str) -> Finding {
+    let sentence = response.body.trim();
+    let problem = |what: String, remedy: &str| Finding::problem("api", what, remedy);
+    match response.status.as_u16() {
         401 if sentence.starts_with("Timestamp expired") => {
-            problem(clocks(sentence), "set both clocks by NTP (timedatectl set-ntp true)")
+            problem(clocks(sentence), "synchronize both clocks with NTP (timedatectl set-ntp true)")
         }
         401 if sentence.starts_with("body_md5") => problem(
-            "the body that arrives is not the one that was sent".to_owned(),
-            "a proxy rewrites it: take out what changes JSON, compresses or filters requests to /apps/",
+            "the body was changed on its way".to_owned(),
+            "a proxy rewrites it: disable rewriting, compression and filtering of requests to /apps/",
         ),
         401 if sentence.starts_with("auth_key") => problem(
-            "the id is that of an app with another key".to_owned(),
-            "REVERB_APP_ID and REVERB_APP_KEY of the backend must be those of one app of the server",
+            "the app with this id has another key".to_owned(),
+            "REVERB_APP_ID and REVERB_APP_KEY of the backend must belong to the same app of the server",
         ),
         401 if sentence.starts_with("Invalid signature")
-            && !sentence.contains(&format!("\\n{sent}")) =>
+            && !sentence.contains(&format!("\\n{prefix}")) =>
         {
             problem(
-                format!("the path that arrives is not the one that was sent: {sentence}"),
-                "a proxy rewrites the path: let it pass on the whole path (no slash behind proxy_pass's \
-                 address), or set REVERB_SERVER_PATH to what it takes away",
+                format!("the path was changed on its way: {sentence}"),
+                "a proxy rewrites the path: forward the complete path (no slash after the address of \
+                 proxy_pass), or set REVERB_SERVER_PATH to the part that it removes",
             )
         }
         401 => problem(
             format!("the signature is wrong: {sentence}"),
-            "the secret is another one: compare REVERB_APP_SECRET of backend and server",
+            "compare REVERB_APP_SECRET of backend and server",
         ),
         404 if sentence.starts_with("No matching application") => problem(
             format!("the server has no such app: {sentence}"),
             "compare REVERB_APP_ID of backend and server",
         ),
         502..=504 => problem(
-            format!("{} answers {}", reply.who(), reply.status),
-            "the proxy does not pass /apps/ on to the server",
+            format!("{} answered {}", response.server(), response.status),
+            "forward /apps/ to the server in the proxy",
         ),
         404 | 405 => problem(
-            format!("{} answers {} for /apps/", reply.who(), reply.status.as_u16()),
-            "the proxy passes on /app/ alone: its location must fit /apps/ too",
+            format!("{} answered {} for /apps/", response.server(), response.status.as_u16()),
+            "the proxy forwards /app/ only: its location must match /apps/ too",
         ),
-        _ => {
-            problem(format!("it answers {}: {sentence}", reply.status), "do what the sentence says")
-        }
+        _ => problem(format!("it answered {}: {sentence}", response.status), "follow the message"),
     }
 }
 
-/// By how much they differ: of "… Given timestamp (1) not within 600s of server time (2) …".
+/// The difference of the clocks, from "… Given timestamp (1) not within 600s of server time (2) …".
 fn clocks(sentence: &str) -> String {
     let numbers: Vec<i64> = sentence
         .split(|letter: char| !letter.is_ascii_digit())
@@ -109,8 +105,8 @@ fn clocks(sentence: &str) -> String {
         .collect();
     match numbers[..] {
         [given, _, now, ..] => {
-            let way = if given > now { "ahead of" } else { "behind" };
-            format!("this machine's clock is {} s {way} the server's", (given - now).abs())
+            let direction = if given > now { "ahead of" } else { "behind" };
+            format!("this machine's clock is {} s {direction} the server's", (given - now).abs())
         }
         _ => format!("the clocks differ: {sentence}"),
     }

@@ -1,4 +1,4 @@
-//! Why a server's certificate is not accepted: out of what TLS says, and of the certificates it was shown.
+//! Causes of a rejected certificate, from the TLS error and the certificates of the server.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,12 +10,12 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use webpki::EndEntityCert;
 
-use super::{Finding, PATIENCE};
+use super::finding::{Finding, TIMEOUT};
 
-/// What identifies a name's parts in a certificate, by DER: the common name, and the organization.
+/// DER identifiers of the parts of a name: common name and organization.
 const NAMES: [[u8; 5]; 2] = [[6, 3, 0x55, 4, 3], [6, 3, 0x55, 4, 10]];
 
-/// What is looked at of a certificate. The names of issuer and subject are DER.
+/// A certificate of a server. The names of issuer and subject are DER.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Shown {
     issuer: Vec<u8>,
@@ -33,12 +33,12 @@ impl Shown {
         })
     }
 
-    fn has_signed_itself(&self) -> bool {
+    fn is_self_signed(&self) -> bool {
         self.issuer == self.subject
     }
 }
 
-/// The certificates that a server shows to everybody: of a handshake that is given up behind them.
+/// The certificates of a server, from a handshake that is aborted after them.
 pub(super) async fn shown(name: ServerName<'static>, stream: TcpStream) -> Vec<Shown> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let schemes = provider.signature_verification_algorithms.supported_schemes();
@@ -49,15 +49,14 @@ pub(super) async fn shown(name: ServerName<'static>, stream: TcpStream) -> Vec<S
     let config = versions.dangerous().with_custom_certificate_verifier(looks.clone());
     let connecting =
         TlsConnector::from(Arc::new(config.with_no_client_auth())).connect(name, stream);
-    // It fails in any case.
-    let _ = timeout(PATIENCE, connecting).await;
+    // The verifier always fails.
+    let _ = timeout(TIMEOUT, connecting).await;
     std::mem::take(&mut *looks.seen.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Trusts nobody, and keeps what it has seen: on a connection that it has looked at nothing is ever sent.
+/// A verifier that trusts nothing and keeps the certificates. Nothing is ever sent on its connections.
 #[derive(Debug)]
 struct Looks {
-    // For as long as it takes to write them down.
     seen: Mutex<Vec<Shown>>,
     schemes: Vec<SignatureScheme>,
 }
@@ -99,109 +98,114 @@ impl ServerCertVerifier for Looks {
     }
 }
 
-/// Cause and cure of a certificate for `host` that was not accepted; `chain`: its own, and those behind it.
+/// Cause and remedy of a rejected certificate for `host`, with its chain.
 pub(super) fn judge(host: &str, error: &CertificateError, chain: &[Shown]) -> Finding {
     use CertificateError as Why;
 
-    let problem = |what: String, cure: &str| Finding::problem("certificate", what, cure);
+    let problem = |what: String, remedy: &str| Finding::problem("certificate", what, remedy);
     match error {
         Why::NotValidForName | Why::NotValidForNameContext { .. } => {
             let hosts = chain.first().map(|own| own.hosts.join(", ")).unwrap_or_default();
             let others =
                 if hosts.is_empty() { String::new() } else { format!(", but for {hosts}") };
             problem(
-                format!("the certificate is not for {host}{others}"),
-                "use the name that it is for (wsHost), or get one for this name",
+                format!("the certificate is not valid for {host}{others}"),
+                "use a name of the certificate (wsHost), or get a certificate for this name",
             )
         }
         Why::Expired | Why::ExpiredContext { .. } => problem(
-            "the certificate has expired, or one of those that have signed it".to_owned(),
-            "renew it; the server reads it again by itself, nginx and HAProxy have to be reloaded",
+            "the certificate or a certificate of its chain has expired".to_owned(),
+            "renew it; the server reloads it by itself, nginx and HAProxy have to be reloaded",
         ),
         Why::NotValidYet | Why::NotValidYetContext { .. } => problem(
             "the certificate is not valid yet".to_owned(),
-            "look at this machine's clock (timedatectl set-ntp true), and from when the certificate is valid",
+            "check this machine's clock (timedatectl set-ntp true) and the start date of the certificate",
         ),
-        Why::UnknownIssuer => unsigned(host, chain),
+        Why::UnknownIssuer => untrusted(host, chain),
         Why::BadSignature => problem(
-            "an authority of the name that the chain gives has another key".to_owned(),
-            "serve the chain that came with the certificate (fullchain.pem); an authority of your own that \
-             was made anew has to be trusted anew",
+            "the certificate is signed with another key than that of the authority in the chain"
+                .to_owned(),
+            "serve the chain that came with the certificate (fullchain.pem); if you recreated your own authority, \
+             trust the new one",
         ),
         Why::Other(other) if is_authority(other) => problem(
-            "the certificate is that of an authority (CA:TRUE), and no server's".to_owned(),
-            "make one without it (openssl: -addext basicConstraints=CA:FALSE), or get one of Let's Encrypt",
+            "the certificate belongs to an authority (CA:TRUE), not to a server".to_owned(),
+            "create one without CA:TRUE (openssl: -addext basicConstraints=CA:FALSE), or get one from Let's Encrypt",
         ),
-        other => problem(format!("the certificate is not accepted: {other}"), "get another one"),
+        other => {
+            problem(format!("the certificate is not accepted: {other}"), "get another certificate")
+        }
     }
 }
 
-/// `openssl req -x509` makes such ones, unless it is told otherwise.
+/// Whether a certificate of an authority was used, as `openssl req -x509` creates it by default.
 fn is_authority(error: &rustls::OtherError) -> bool {
     error.0.downcast_ref() == Some(&webpki::Error::CaUsedAsEndEntity)
 }
 
-/// Nobody who is trusted has signed for it: who has, and what of that was shown?
-fn unsigned(host: &str, chain: &[Shown]) -> Finding {
-    let problem = |what: String, cure: String| Finding::problem("certificate", what, cure);
-    let trust = "SSL_CERT_FILE=FILE lets this command trust it, as each client would have to";
+/// The finding of a certificate without a trusted issuer.
+fn untrusted(host: &str, chain: &[Shown]) -> Finding {
+    let problem = |what: String, remedy: String| Finding::problem("certificate", what, remedy);
+    let trust = "with SSL_CERT_FILE=FILE this command trusts it, as each client would have to";
     let Some(own) = chain.first() else {
         return problem(
-            "nobody knows who has signed the certificate".to_owned(),
+            "the issuer of the certificate is unknown".to_owned(),
             "serve the whole chain (fullchain.pem, not cert.pem)".to_owned(),
         );
     };
-    if own.has_signed_itself() {
+    if own.is_self_signed() {
         return problem(
-            format!("the certificate of {host} is signed by itself alone (self-signed)"),
-            format!("get one of an authority, as of Let's Encrypt; for tests: {trust}"),
+            format!("the certificate of {host} is self-signed"),
+            format!("get one from an authority such as Let's Encrypt; for tests: {trust}"),
         );
     }
-    let (mut last, mut links) = (own, 1);
-    // Not more links than there are certificates: they could sign each other in a circle.
+    let mut last = own;
+    let mut links = 1;
+    // Certificates can sign each other in a circle, so the number of links is limited.
     while links < chain.len()
-        && !last.has_signed_itself()
+        && !last.is_self_signed()
         && let Some(next) = chain.iter().find(|other| other.subject == last.issuer)
     {
-        (last, links) = (next, links + 1);
+        last = next;
+        links += 1;
     }
-    let authority = called(&last.issuer);
+    let authority = readable(&last.issuer);
     if links > 1 {
         return problem(
+            format!("the chain is signed by {authority}, which is not a trusted authority"),
             format!(
-                "the chain is signed by {authority}, which is no authority that is trusted here"
+                "get a certificate from an authority that browsers trust; if it is your own: {trust}"
             ),
-            format!("get a certificate of one that browsers trust; if it is your own: {trust}"),
         );
     }
     problem(
         format!(
-            "the chain is incomplete: {authority} has signed for {host}, and its certificate is not sent"
+            "the chain is incomplete: the certificate of {authority}, which issued that of {host}, is missing"
         ),
         format!(
             "serve the whole chain, fullchain.pem and not cert.pem (CLARIM_TLS_CERT, nginx's ssl_certificate, \
-             HAProxy's crt); browsers may know that certificate from elsewhere, apps and backends do not. If \
-             {authority} is a root of your own: {trust}"
+             HAProxy's crt); browsers may have cached the missing certificate, apps and backends have not. \
+             If {authority} is your own root: {trust}"
         ),
     )
 }
 
-/// A name for people, of one in DER.
-fn called(name: &[u8]) -> String {
+/// A readable name of one in DER.
+fn readable(name: &[u8]) -> String {
     let found = NAMES.iter().find_map(|kind| {
         let at = name.windows(kind.len()).position(|window| window == kind)?;
-        // The kind is followed by that of its text, the length, and the text.
+        // The identifier is followed by the type of the text, its length and the text.
         let [_, length, rest @ ..] = name.get(at + kind.len()..)? else { return None };
         std::str::from_utf8(rest.get(..usize::from(*length))?).ok()
     });
-    found.map_or_else(|| "somebody without a name".to_owned(), |name| format!("{name:?}"))
+    found.map_or_else(|| "an unnamed issuer".to_owned(), |name| format!("{name:?}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// As a certificate has it: a set, in a sequence, of the kind and a text.
+    /// A name in DER: a set of a sequence of an identifier and a text.
     fn name(text: &str) -> Vec<u8> {
         let length = u8::try_from(text.len()).unwrap();
         let mut name = vec![0x31, length + 9, 0x30, length + 7];
@@ -216,12 +220,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_of_a_chain_is_named() {
+    fn the_missing_certificate_of_a_chain_is_named() {
         let own = || certificate("localhost", "Middle");
-        let said = |chain: &[Shown]| unsigned("localhost", chain).what;
-        assert!(said(&[own()]).contains("incomplete: \"Middle\" has signed for localhost"));
-        // What is sent beside it is another one's.
-        assert!(said(&[own(), certificate("Other", "Root")]).contains("incomplete: \"Middle\""));
+        let said = |chain: &[Shown]| untrusted("localhost", chain).what;
+        assert!(
+            said(&[own()]).contains(
+                "incomplete: the certificate of \"Middle\", which issued that of localhost"
+            )
+        );
+        // The second certificate belongs to another issuer.
+        assert!(said(&[own(), certificate("Other", "Root")]).contains("certificate of \"Middle\""));
         assert!(
             said(&[own(), certificate("Middle", "Root")]).contains("signed by \"Root\", which")
         );
@@ -230,16 +238,16 @@ mod tests {
         assert!(whole.contains("signed by \"Root\", which"), "{whole}");
         assert!(said(&[certificate("localhost", "localhost")]).contains("self-signed"));
         let circle = [own(), certificate("Middle", "Other"), certificate("Other", "Middle")];
-        assert!(said(&circle).contains("which is no authority"));
-        assert!(said(&[]).contains("nobody knows"));
+        assert!(said(&circle).contains("which is not a trusted authority"));
+        assert!(said(&[]).contains("is unknown"));
     }
 
     #[test]
-    fn a_name_that_cannot_be_read_is_none() {
+    fn a_truncated_name_is_unnamed() {
         let text = name("Middle");
-        assert_eq!(called(&text), "\"Middle\"");
+        assert_eq!(readable(&text), "\"Middle\"");
         for length in 0..text.len() {
-            assert_eq!(called(&text[..length]), "somebody without a name");
+            assert_eq!(readable(&text[..length]), "an unnamed issuer");
         }
     }
 }

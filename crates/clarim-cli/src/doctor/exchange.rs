@@ -1,4 +1,4 @@
-//! One request and its answer, as a client sees them on the way to the server.
+//! Requests and responses, as a client sees them.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{HOST, HeaderMap, LOCATION, SERVER};
 use hyper::upgrade::Upgraded;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -17,60 +17,62 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::{Finding, PATIENCE, Target, certificate};
-use crate::http_client::system_roots;
+use super::certificate;
+use super::finding::{Finding, TIMEOUT};
+use super::target::Target;
+use crate::remote::system_roots;
 
-/// As much of an answer is looked at.
+/// Maximum size of a body that is read.
 const MAX_BODY: usize = 1 << 20;
 
 pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<W: AsyncRead + AsyncWrite + Send + Unpin> Wire for W {}
 
-/// An answer, and what it has turned into.
-pub(super) struct Reply {
+/// A response, and the connection it was upgraded to.
+pub(super) struct Response {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: String,
     pub(super) upgraded: Option<TokioIo<Upgraded>>,
 }
 
-impl Reply {
+impl Response {
     pub(super) fn header(&self, name: impl hyper::header::AsHeaderName) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// Who has answered, as far as it says.
-    pub(super) fn who(&self) -> &str {
+    /// Name of the server that answered, if it has one.
+    pub(super) fn server(&self) -> &str {
         match self.header(SERVER) {
-            "" => "something that does not say its name",
+            "" => "an unnamed server",
             server => server,
         }
     }
 }
 
-/// Whether somebody listens at the address, and speaks as the address says.
+/// Checks that a connection can be opened, with or without TLS.
 pub(super) async fn reach(target: &Target) -> Result<Vec<Finding>, Finding> {
-    open(target).await?;
-    let mut findings = vec![Finding::fine("address", format!("{} listens", target.shown()))];
+    connect(target).await?;
+    let mut findings = vec![Finding::ok("address", format!("{} is reachable", target.shown()))];
     if target.is_tls {
-        let what = format!("the certificate is for {}, and trusted", target.host);
-        findings.push(Finding::fine("certificate", what));
+        let what = format!("the certificate is valid for {} and trusted", target.host);
+        findings.push(Finding::ok("certificate", what));
     }
     Ok(findings)
 }
 
-async fn open(target: &Target) -> Result<Box<dyn Wire>, Finding> {
+async fn connect(target: &Target) -> Result<Box<dyn Wire>, Finding> {
     let Target { host, port, .. } = target;
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let addresses = lookup_host((bare, *port)).await.map_err(|error| {
-        let what = format!("the name {host} leads nowhere: {error}");
-        Finding::problem("address", what, "look at REVERB_HOST and the page's wsHost, and at DNS")
+        let what = format!("the host {host} cannot be resolved: {error}");
+        Finding::problem("address", what, "check REVERB_HOST, the page's wsHost, and DNS")
     })?;
-    let mut last = io::Error::other("the name has no address");
+    let mut last = io::Error::other("the host has no address");
     for address in addresses {
-        match timeout(PATIENCE, TcpStream::connect(address)).await {
+        match timeout(TIMEOUT, TcpStream::connect(address)).await {
             Ok(Ok(stream)) if !target.is_tls => return Ok(Box::new(stream)),
-            Ok(Ok(stream)) => return open_tls(bare, stream).await,
+            Ok(Ok(stream)) => return connect_tls(bare, stream).await,
             Ok(Err(error)) => last = error,
             Err(_) => last = io::ErrorKind::TimedOut.into(),
         }
@@ -83,96 +85,96 @@ fn unreachable(target: &Target, error: &io::Error) -> Finding {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => Finding::problem(
             "address",
-            format!("nobody listens at {at}"),
-            "start the server (clarim start), or give the port on which it listens: SERVER_PORT \
-             there, wsPort and wssPort in the page",
+            format!("nothing is listening on {at}"),
+            "start the server (clarim start), or use the port it listens on: SERVER_PORT on the server, \
+             wsPort and wssPort in the page",
         ),
         io::ErrorKind::TimedOut => Finding::problem(
             "address",
-            format!("{at} does not answer"),
-            "look at firewalls and security groups in between, and whether the host is the right one",
+            format!("{at} does not respond"),
+            "check firewalls and security groups, and whether the host is correct",
         ),
         _ => Finding::problem(
             "address",
             format!("{at} cannot be reached: {error}"),
-            "look at the network",
+            "check the network",
         ),
     }
 }
 
-async fn open_tls(host: &str, stream: TcpStream) -> Result<Box<dyn Wire>, Finding> {
+async fn connect_tls(host: &str, stream: TcpStream) -> Result<Box<dyn Wire>, Finding> {
     let failed = |error: &dyn std::fmt::Display| {
         Finding::problem(
             "certificate",
-            format!("TLS fails: {error}"),
-            "look at the proxy's TLS settings",
+            format!("the TLS handshake failed: {error}"),
+            "check the TLS settings of the proxy",
         )
     };
     let config = system_roots().map_err(|error| failed(&error))?;
     let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(&error))?;
     let address = stream.peer_addr();
     let connecting = TlsConnector::from(Arc::new(config)).connect(name.clone(), stream);
-    let error = match timeout(PATIENCE, connecting).await {
+    let error = match timeout(TIMEOUT, connecting).await {
         Ok(Ok(stream)) => return Ok(Box::new(stream)),
         Ok(Err(error)) => error,
-        Err(_) => return Err(failed(&"no answer to the handshake")),
+        Err(_) => return Err(failed(&"no response")),
     };
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidCertificate(why)) => {
             let chain = match address {
-                Ok(address) => again(name, address).await,
+                Ok(address) => certificates(name, address).await,
                 Err(_) => Vec::new(),
             };
             Err(certificate::judge(host, why, &chain))
         }
         Some(rustls::Error::InvalidMessage(_)) => Err(Finding::problem(
             "certificate",
-            "no TLS is spoken there",
-            "use ws:// or http:// (forceTLS: false), or give the port at which TLS ends",
+            "this port does not use TLS",
+            "use ws:// or http:// (forceTLS: false), or the port that terminates TLS",
         )),
         _ => Err(failed(&error)),
     }
 }
 
-/// What is shown at another handshake: of one that has failed the certificates are not to be had.
-async fn again(name: ServerName<'static>, address: SocketAddr) -> Vec<certificate::Shown> {
-    match timeout(PATIENCE, TcpStream::connect(address)).await {
+/// The certificates of another handshake, since those of a failed handshake are not available.
+async fn certificates(name: ServerName<'static>, address: SocketAddr) -> Vec<certificate::Shown> {
+    match timeout(TIMEOUT, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => certificate::shown(name, stream).await,
         _ => Vec::new(),
     }
 }
 
-/// Makes a request, and gets the answer.
-pub(super) async fn ask(
+/// Sends a request on a new connection and returns the response.
+pub(super) async fn send(
     target: &Target,
     check: &'static str,
     request: Request<Full<Bytes>>,
-) -> Result<Reply, Finding> {
-    let asking = async {
-        let stream = open(target).await?;
-        exchange(stream, target, request).await.map_err(|error| no_http(target, check, &error))
+) -> Result<Response, Finding> {
+    let sending = async {
+        let stream = connect(target).await?;
+        exchange(stream, target, request).await.map_err(|error| no_response(target, check, &error))
     };
-    timeout(PATIENCE * 2, asking).await.unwrap_or_else(|_| {
-        let what = format!("{} accepts connections, and does not answer", target.authority());
-        Err(Finding::problem(check, what, "look at what a proxy there waits for"))
+    timeout(TIMEOUT * 2, sending).await.unwrap_or_else(|_| {
+        let what = format!("{} accepts connections but does not respond", target.authority());
+        Err(Finding::problem(check, what, "check what the proxy there is waiting for"))
     })
 }
 
-/// Makes a request, and gets the beginning of the answer.
-pub(super) async fn answer(
+/// Sends a request and returns the beginning of its response.
+pub(super) async fn send_streaming(
     target: &Target,
     check: &'static str,
     request: Request<Full<Bytes>>,
-) -> Result<Response<Incoming>, Finding> {
-    let stream = open(target).await?;
-    send(stream, target, request).await.map_err(|error| no_http(target, check, &error))
+) -> Result<hyper::Response<Incoming>, Finding> {
+    let stream = connect(target).await?;
+    send_on(stream, target, request).await.map_err(|error| no_response(target, check, &error))
 }
 
-async fn send(
+async fn send_on(
     stream: Box<dyn Wire>,
     target: &Target,
     mut request: Request<Full<Bytes>>,
-) -> hyper::Result<Response<Incoming>> {
+) -> hyper::Result<hyper::Response<Incoming>> {
     if let Ok(host) = target.authority().parse() {
         request.headers_mut().insert(HOST, host);
     }
@@ -186,8 +188,8 @@ async fn exchange(
     stream: Box<dyn Wire>,
     target: &Target,
     request: Request<Full<Bytes>>,
-) -> hyper::Result<Reply> {
-    let mut response = send(stream, target, request).await?;
+) -> hyper::Result<Response> {
+    let mut response = send_on(stream, target, request).await?;
     let status = response.status();
     let upgraded = match status {
         StatusCode::SWITCHING_PROTOCOLS => Some(hyper::upgrade::on(&mut response).await?),
@@ -196,28 +198,28 @@ async fn exchange(
     let (head, body) = response.into_parts();
     let body = match upgraded {
         Some(_) => String::new(),
-        // What can't be read is told as if it were empty.
+        // A body that can't be read counts as empty.
         None => Limited::new(body, MAX_BODY).collect().await.map_or_else(
             |_| String::new(),
             |body| String::from_utf8_lossy(&body.to_bytes()).into_owned(),
         ),
     };
-    Ok(Reply { status, headers: head.headers, body, upgraded: upgraded.map(TokioIo::new) })
+    Ok(Response { status, headers: head.headers, body, upgraded: upgraded.map(TokioIo::new) })
 }
 
-fn no_http(target: &Target, check: &'static str, error: &hyper::Error) -> Finding {
+fn no_response(target: &Target, check: &'static str, error: &hyper::Error) -> Finding {
     let at = target.authority();
     if !target.is_tls && (error.is_parse() || error.is_incomplete_message()) {
         return Finding::problem(
             check,
-            format!("{at} answers with something that is no HTTP; probably it wants TLS"),
+            format!("{at} answered with something that is not HTTP; it probably expects TLS"),
             "use wss:// or https:// (forceTLS: true)",
         );
     }
     Finding::problem(
         check,
-        format!("{at} does not answer: {error}"),
-        "look at the logs of what listens there",
+        format!("{at} does not respond: {error}"),
+        "check the logs of the program that listens there",
     )
 }
 
@@ -225,61 +227,64 @@ pub(super) fn request(method: &str, path: &str) -> hyper::http::request::Builder
     Request::builder().method(method).uri(path)
 }
 
-/// Whether a server of ours, or one like it, is at this path.
-pub(super) async fn is_clarim(target: &Target) -> Result<(), Finding> {
-    let reply = up(target, &target.path).await?;
-    if reply.status.is_success() {
+/// Checks that a server of the protocol answers at the path.
+pub(super) async fn is_server(target: &Target) -> Result<(), Finding> {
+    let response = get_up(target, &target.path).await?;
+    if response.status.is_success() {
         return Ok(());
     }
-    if reply.status == StatusCode::NOT_FOUND && !target.path.is_empty() {
-        let root = up(target, "").await?;
+    if response.status == StatusCode::NOT_FOUND && !target.path.is_empty() {
+        let root = get_up(target, "").await?;
         if root.status.is_success() && root.body.contains("health") {
             return Err(Finding::problem(
                 "path",
-                format!("the server is not below {}, but at /", target.path),
+                format!("the server is not at {} but at /", target.path),
                 format!("remove wsPath from the page, or set REVERB_SERVER_PATH={}", target.path),
             ));
         }
     }
-    Err(elsewhere(target, &reply))
+    Err(wrong_server(target, &response))
 }
 
-async fn up(target: &Target, path: &str) -> Result<Reply, Finding> {
+async fn get_up(target: &Target, path: &str) -> Result<Response, Finding> {
     let request = request("GET", &format!("{path}/up")).body(Full::default());
     let request = request.map_err(|error| {
-        Finding::problem("path", format!("no path: {error}"), "give another address")
+        Finding::problem("path", format!("the path is not valid: {error}"), "use another URL")
     })?;
-    ask(target, "path", request).await
+    send(target, "path", request).await
 }
 
-/// Something else has answered.
-fn elsewhere(target: &Target, reply: &Reply) -> Finding {
-    let (status, who) = (reply.status, reply.who());
+/// The finding if something else answered.
+fn wrong_server(target: &Target, response: &Response) -> Finding {
+    let status = response.status;
+    let who = response.server();
     match status.as_u16() {
-        400 if reply.body.to_lowercase().contains("https port") => Finding::problem(
+        400 if response.body.to_lowercase().contains("https port") => Finding::problem(
             "path",
-            format!("{who} wants TLS at this port"),
+            format!("{who} expects TLS on this port"),
             "use wss:// or https:// (forceTLS: true)",
         ),
         301 | 302 | 307 | 308 => Finding::problem(
             "path",
-            format!("{who} sends elsewhere, to {}", reply.header(LOCATION)),
-            "browsers do not follow that for WebSockets: give that address to the page",
+            format!("{who} redirects to {}", response.header(LOCATION)),
+            "browsers do not follow redirects of WebSockets: use that address in the page",
         ),
         502..=504 => Finding::problem(
             "proxy",
-            format!("{who} answers {status}: it does not reach the server, or the server drains"),
-            "start the server, and compare the port in the proxy's upstream with SERVER_PORT",
+            format!(
+                "{who} answered {status}: it cannot reach the server, or the server is draining"
+            ),
+            "start the server, and compare the port of the proxy's upstream with SERVER_PORT",
         ),
-        404 if reply.body == "Not found.\n" => Finding::problem(
+        404 if response.body == "Not found.\n" => Finding::problem(
             "path",
-            format!("the server is there, but not at {:?}", target.path),
-            "give the page wsPath, and this command the path, as REVERB_SERVER_PATH of the server has it",
+            format!("the server is there, but not at the path {:?}", target.path),
+            "use the path of REVERB_SERVER_PATH, in wsPath of the page and in the URL of this command",
         ),
         _ => Finding::warning(
             "path",
-            format!("{}/up is answered {status} by {who}", target.shown()),
-            "if that is no server of the protocol, the host, the port, or the proxy's location is wrong",
+            format!("{}/up was answered with {status} by {who}", target.shown()),
+            "if this is not a server of the Pusher protocol, check host, port and the proxy's location",
         ),
     }
 }

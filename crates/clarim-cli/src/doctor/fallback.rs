@@ -1,4 +1,4 @@
-//! Whether pages that get no WebSocket hear each line as it is written, and stay with one node.
+//! Checks that pages without WebSocket receive each line at once, and that their requests reach one node.
 
 use std::time::{Duration, Instant};
 
@@ -10,24 +10,25 @@ use hyper::{Request, Response, StatusCode};
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::exchange::{answer, ask, request};
-use super::{Finding, PATIENCE, SLOW, Target};
+use super::exchange::{self, send, send_streaming};
+use super::finding::{Finding, SLOW, TIMEOUT};
+use super::target::Target;
 
-/// What pages say, each on a connection of its own: behind a load balancer it comes to several nodes.
-const SAYS: usize = 6;
+/// Number of requests, each on its own connection. Behind a load balancer they reach several nodes.
+const REQUESTS: usize = 6;
 
-const BUFFERING_CURE: &str = "let it pass on what comes: nginx: proxy_buffering off, or no proxy_ignore_headers \
-     X-Accel-Buffering; HAProxy: no http-response wait-for-body; for pages with WebSockets this is no matter";
+const BUFFERING_REMEDY: &str = "disable buffering in the proxy (nginx: proxy_buffering off, or no proxy_ignore_headers X-Accel-Buffering; \
+     HAProxy: no http-response wait-for-body); pages with WebSockets are not affected";
 
-/// What comes on the stream of a page.
-enum Heard {
-    /// That it is connected.
-    Greeting,
-    /// Something else, or the end.
+/// The beginning of a page's stream.
+enum Beginning {
+    /// The page is connected.
+    Connected,
+    /// Another text, or the end.
     Other(String),
 }
 
-/// A page without a WebSocket, by its address.
+/// A page without WebSocket.
 struct Page<'a> {
     target: &'a Target,
     origin: Option<&'a str>,
@@ -36,120 +37,115 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    /// A request of the page; none can be made of a key that fits into no address.
+    /// A request of the page; `None` if the key is not valid in a URL.
     fn request(&self, what: &str, body: String) -> Option<Request<Full<Bytes>>> {
         let path = format!("{}/{what}?protocol=7&client=clarim-doctor&version=1", self.session);
-        let asking = request("POST", &path);
-        let asking = match self.origin {
-            Some(origin) => asking.header(ORIGIN, origin),
-            None => asking,
+        let request = exchange::request("POST", &path);
+        let request = match self.origin {
+            Some(origin) => request.header(ORIGIN, origin),
+            None => request,
         };
-        asking.body(Full::from(body)).ok()
+        request.body(Full::from(body)).ok()
     }
 }
 
-/// Looks as a page does that pusher-js lets fall back to `xhr_streaming`.
+/// Connects as pusher-js does when it falls back to `xhr_streaming`.
 pub(super) async fn streams(target: &Target, key: &str, origin: Option<&str>) -> Finding {
     let page = |name: u64| {
         let session = format!("{}/pusher/app/{key}/1/doctor{name:016x}", target.path);
         Page { target, origin, session }
     };
-    let (streaming, polling) = (page(fastrand::u64(..)), page(fastrand::u64(..)));
-    let warning = |what: String, cure: &str| Finding::warning("fallback", what, cure);
-    let Some(asking) = streaming.request("xhr_streaming", String::new()) else {
-        return warning("no request can be made of the key".to_owned(), "look at the key");
+    let streaming = page(fastrand::u64(..));
+    let polling = page(fastrand::u64(..));
+    let warning = |what: String, remedy: &str| Finding::warning("fallback", what, remedy);
+    let Some(request) = streaming.request("xhr_streaming", String::new()) else {
+        return warning("the key is not valid in a URL".to_owned(), "check the key");
     };
     let begun = Instant::now();
     let opening = async {
-        let mut response = answer(target, "fallback", asking).await?;
-        let heard = greeting(&mut response).await;
-        Ok((response, heard))
+        let mut response = send_streaming(target, "fallback", request).await?;
+        let beginning = read_beginning(&mut response).await;
+        Ok((response, beginning))
     };
-    let (response, heard) = match timeout(PATIENCE, opening).await {
+    let (response, beginning) = match timeout(TIMEOUT, opening).await {
         Ok(Ok(opened)) => opened,
         Ok(Err(finding)) => return finding,
-        Err(_) => return silent(&polling, &format!("hears nothing within {PATIENCE:?}")).await,
+        Err(_) => return silent(&polling, &format!("receives nothing within {TIMEOUT:?}")).await,
     };
     let status = response.status();
-    match heard {
-        Heard::Other(_)
+    match beginning {
+        Beginning::Other(_)
             if status == StatusCode::NOT_FOUND || status == StatusCode::METHOD_NOT_ALLOWED =>
         {
             warning(
-                "pages that get no WebSocket get nothing else either: /pusher/ is not passed on"
-                    .to_owned(),
-                "let the proxy's location fit /pusher/ too, if such pages are to work (with ws and wss alone in \
-                 Echo's enabledTransports there are none)",
+                "pages without WebSocket cannot connect: /pusher/ is not forwarded".to_owned(),
+                "let the proxy's location match /pusher/ too, if such pages have to work (there are none if Echo's \
+                 enabledTransports are ws and wss)",
             )
         }
-        Heard::Other(_) if status.is_server_error() => {
-            silent(&polling, &format!("is answered {}", status.as_u16())).await
+        Beginning::Other(_) if status.is_server_error() => {
+            silent(&polling, &format!("is answered with {}", status.as_u16())).await
         }
-        Heard::Other(text) => warning(
-            format!("pages that get no WebSocket are answered {status}: {}", text.trim()),
-            "let the proxy pass on /pusher/ as it does /app/",
+        Beginning::Other(text) => warning(
+            format!("pages without WebSocket are answered with {status}: {}", text.trim()),
+            "forward /pusher/ in the proxy, like /app/",
         ),
-        Heard::Greeting if begun.elapsed() > SLOW => {
+        Beginning::Connected if begun.elapsed() > SLOW => {
             let late = begun.elapsed().as_millis();
             warning(
-                format!("a page without WebSocket hears a line only after {late} ms"),
-                BUFFERING_CURE,
+                format!("a page without WebSocket receives a line only after {late} ms"),
+                BUFFERING_REMEDY,
             )
         }
-        Heard::Greeting => stays_with_its_node(&streaming, begun.elapsed()).await,
+        Beginning::Connected => stays_with_its_node(&streaming, begun.elapsed()).await,
     }
 }
 
 /// Reads until the page is connected.
-async fn greeting(response: &mut Response<Incoming>) -> Heard {
+async fn read_beginning(response: &mut Response<Incoming>) -> Beginning {
     let mut text = String::new();
     while let Some(Ok(frame)) = response.frame().await {
         let Some(data) = frame.data_ref() else { continue };
         text.push_str(&String::from_utf8_lossy(data));
         if text.contains("pusher:connection_established") {
-            return Heard::Greeting;
+            return Beginning::Connected;
         }
         if text.len() > 4_096 {
             break;
         }
     }
-    Heard::Other(text.chars().take(200).collect())
+    Beginning::Other(text.chars().take(200).collect())
 }
 
-/// Nothing comes of an answer without end, but `what`. Do answers come that end?
+/// Nothing arrives of the streaming response, but `what` happens. Checks whether complete responses arrive.
 async fn silent(page: &Page<'_>, what: &str) -> Finding {
     let answered = match page.request("xhr", String::new()) {
-        Some(asking) => ask(page.target, "fallback", asking).await,
+        Some(request) => send(page.target, "fallback", request).await,
         None => {
-            return Finding::warning(
-                "fallback",
-                "no request can be made of the key",
-                "look at the key",
-            );
+            return Finding::warning("fallback", "the key is not valid in a URL", "check the key");
         }
     };
-    if answered.is_ok_and(|reply| reply.status.is_success()) {
-        let what = format!(
-            "something in between holds answers back until they end (it buffers): a page without WebSocket {what}"
-        );
-        return Finding::warning("fallback", what, BUFFERING_CURE);
+    if answered.is_ok_and(|response| response.status.is_success()) {
+        let what =
+            format!("a proxy buffers responses until they end: a page without WebSocket {what}");
+        return Finding::warning("fallback", what, BUFFERING_REMEDY);
     }
-    let what = "pages that get no WebSocket are not answered: /pusher/ leads nowhere";
-    Finding::warning("fallback", what, "let the proxy pass on /pusher/ as it does /app/")
+    let what = "pages without WebSocket are not answered: /pusher/ leads nowhere";
+    Finding::warning("fallback", what, "forward /pusher/ in the proxy, like /app/")
 }
 
-/// What a page says must come to the node that it hears.
+/// Checks that requests of a page reach the node of its stream.
 async fn stays_with_its_node(page: &Page<'_>, time: Duration) -> Finding {
     let ping = json!([json!({ "event": "pusher:ping", "data": {} }).to_string()]).to_string();
-    for _ in 0..SAYS {
-        let Some(asking) = page.request("xhr_send", ping.clone()) else { break };
-        match ask(page.target, "fallback", asking).await {
-            Ok(reply) if reply.status == StatusCode::NOT_FOUND => {
+    for _ in 0..REQUESTS {
+        let Some(request) = page.request("xhr_send", ping.clone()) else { break };
+        match send(page.target, "fallback", request).await {
+            Ok(response) if response.status == StatusCode::NOT_FOUND => {
                 return Finding::warning(
                     "fallback",
-                    "the requests of a page without WebSocket come to several nodes, which do not know it",
-                    "let the load balancer send a session's requests to one node: hash by the path's first five \
-                     parts, as deploy/nginx/clarim.conf and deploy/haproxy/haproxy.cfg do",
+                    "requests of a page without WebSocket reach different nodes, but its session is on one of them",
+                    "let the load balancer send all requests of a session to the same node: hash by the first five \
+                     segments of the path, as in deploy/nginx/clarim.conf and deploy/haproxy/haproxy.cfg",
                 );
             }
             Ok(_) => {}
@@ -157,5 +153,5 @@ async fn stays_with_its_node(page: &Page<'_>, time: Duration) -> Finding {
         }
     }
     let millis = time.as_millis();
-    Finding::fine("fallback", format!("a page without WebSocket is connected after {millis} ms"))
+    Finding::ok("fallback", format!("a page without WebSocket is connected after {millis} ms"))
 }

@@ -1,32 +1,32 @@
-//! Whether a page that listens to one name hears an event of another: Echo's namespace.
+//! Compares names of events with the names that a page listens to, which Echo completes with a namespace.
 
-use super::Finding;
+use super::finding::Finding;
 
-/// Echo's own, unless a page sets another.
+/// Echo's default namespace.
 const NAMESPACE: &str = "App\\Events\\";
 
-/// The event's name that Echo's `.listen('…')` waits for.
-fn heard_as(listens: &str) -> String {
+/// The name of the event that Echo's `.listen('…')` receives.
+fn received_by(listens: &str) -> String {
     match listens.strip_prefix(['.', '\\']) {
         Some(rest) => rest.to_owned(),
         None => format!("{NAMESPACE}{}", listens.replace('.', "\\")),
     }
 }
 
-/// Compares an event's name with what a page listens to.
+/// Checks that a page that listens to `listens` receives `event`.
 pub(super) fn compare(event: &str, listens: &str) -> Finding {
-    let waited_for = heard_as(listens);
-    if waited_for == event {
-        return Finding::fine("names", format!(".listen('{listens}') hears {event}"));
+    let expected = received_by(listens);
+    if expected == event {
+        return Finding::ok("names", format!(".listen('{listens}') receives {event}"));
     }
-    let what = format!(".listen('{listens}') hears {waited_for}, and the event is called {event}");
+    let what = format!(".listen('{listens}') receives {expected}, but the event is named {event}");
     let right = match event.strip_prefix(NAMESPACE) {
         Some(name) => name.replace('\\', "."),
         None => format!(".{event}"),
     };
     let why = match event.starts_with(NAMESPACE) {
-        true => "Echo puts App\\Events before names that begin with no dot",
-        false => "a name of your own (broadcastAs, name = \"…\") needs a dot before it",
+        true => "Echo prepends App\\Events to names without a leading dot",
+        false => "a custom name (broadcastAs, name = \"…\") needs a leading dot",
     };
     Finding::problem("names", what, format!("listen to '{right}': {why}"))
 }
@@ -34,7 +34,7 @@ pub(super) fn compare(event: &str, listens: &str) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Level;
+    use crate::doctor::finding::Level;
 
     #[test]
     fn the_namespace_is_explained() {
@@ -47,8 +47,8 @@ mod tests {
             ("App\\Events\\OrderShipped", ".OrderShipped", "'OrderShipped'"),
         ] {
             let finding = compare(event, listens);
-            assert_eq!(finding.level == Level::Fine, right.is_empty(), "{event} {listens}");
-            assert!(finding.cure.contains(right), "{}", finding.cure);
+            assert_eq!(finding.level == Level::Ok, right.is_empty(), "{event} {listens}");
+            assert!(finding.remedy.contains(right), "{}", finding.remedy);
         }
     }
 }

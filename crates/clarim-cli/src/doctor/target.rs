@@ -1,8 +1,28 @@
-//! The address of a server.
+//! URLs of servers.
 
 use hyper::Uri;
+use hyper::http::uri::InvalidUri;
 
-/// Where a server is reached.
+/// A text that is not the URL of a server.
+#[derive(Debug, thiserror::Error)]
+#[error("{text:?} is not the URL of a server: {cause}")]
+pub(crate) struct TargetError {
+    text: String,
+    #[source]
+    cause: TargetCause,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum TargetCause {
+    #[error("{0}")]
+    Syntax(#[source] InvalidUri),
+    #[error("it must begin with ws://, wss://, http:// or https://")]
+    Scheme,
+    #[error("it has no host")]
+    Host,
+}
+
+/// The URL of a server, in parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) is_tls: bool,
@@ -13,22 +33,22 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Of `ws`, `wss`, `http` or `https`.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let wrong = |why: &str| format!("{text:?} is no address of a server: {why}");
-        let uri: Uri = text.parse().map_err(|error| wrong(&format!("{error}")))?;
+    /// Parses a URL that begins with `ws`, `wss`, `http` or `https`.
+    pub(crate) fn parse(text: &str) -> Result<Self, TargetError> {
+        let error = |cause| TargetError { text: text.to_owned(), cause };
+        let uri: Uri = text.parse().map_err(|it| error(TargetCause::Syntax(it)))?;
         let is_tls = match uri.scheme_str() {
             Some("https" | "wss") => true,
             Some("http" | "ws") => false,
-            _ => return Err(wrong("it begins with ws://, wss://, http:// or https://")),
+            _ => return Err(error(TargetCause::Scheme)),
         };
-        let host = uri.host().ok_or_else(|| wrong("it has no host"))?.to_owned();
+        let host = uri.host().ok_or_else(|| error(TargetCause::Host))?.to_owned();
         let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
         let path = uri.path().trim_end_matches('/').to_owned();
         Ok(Self { is_tls, host, port, path })
     }
 
-    /// For the header `Host`, and for people.
+    /// Host and port, as in the header `Host`.
     pub(crate) fn authority(&self) -> String {
         match (self.is_tls, self.port) {
             (true, 443) | (false, 80) => self.host.clone(),
@@ -47,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read() {
+    fn urls_are_parsed() {
         let target = Target::parse("wss://ws.example.com/x/").unwrap();
         assert_eq!((target.port, target.path.as_str(), target.is_tls), (443, "/x", true));
         assert_eq!(target.shown(), "https://ws.example.com/x");

@@ -155,7 +155,7 @@ async fn bus_killed_and_started_again(mut server: Program, nodes: Vec<Node>) {
     for node in &scene.nodes {
         eventually("it is told", async || node.get("/ready").await.status == 503).await;
         let (ready, told) =
-            (node.get("/ready").await.body, "bus to the other nodes has been lost for ");
+            (node.get("/ready").await.body, "connection to the bus has been down for ");
         assert!(ready.contains(told), "{ready}");
         assert_eq!(node.get("/up").await.status, 200);
         assert_eq!(node.metric("clarim_bus_up").await, 0);

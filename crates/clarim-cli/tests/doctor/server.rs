@@ -1,4 +1,4 @@
-//! Addresses, keys, names, and the application's own answers.
+//! Addresses, keys, names, and responses of the application.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,31 +12,32 @@ use tempfile::TempDir;
 use crate::support::{APP, AS_APP, Server, application, certificate, doctor, doctor_at, doctor_by};
 
 #[test]
-fn a_server_that_is_well_is_told_to_be() {
+fn a_server_without_problems() {
     let server = Server::start(&[]);
-    let said = doctor_at(&server.url(), &["--origin", "https://app.example.com", "--idle", "1"]);
-    said.all_is_well();
-    said.mentions(&["an event reaches 6 connections", "stays for 1 s"]);
-    // By its settings alone.
+    let diagnosis =
+        doctor_at(&server.url(), &["--origin", "https://app.example.com", "--idle", "1"]);
+    diagnosis.is_without_problems();
+    diagnosis.mentions(&["an event reaches 6 connections", "stays open for at least 1 s"]);
+    // With the settings only.
     let port = server.port.to_string();
     let settings = [&APP[..], &[("REVERB_SERVER_PORT", &port)]].concat();
-    let said = doctor(&[], &settings);
-    said.all_is_well();
-    assert!(!said.text.contains("s3cret"), "{}", said.text);
+    let diagnosis = doctor(&[], &settings);
+    diagnosis.is_without_problems();
+    assert!(!diagnosis.text.contains("s3cret"), "{}", diagnosis.text);
 }
 
 #[test]
-fn an_address_that_leads_nowhere() {
+fn an_unreachable_address() {
     let closed = format!("http://127.0.0.1:{}", free_port());
-    doctor_at(&closed, &[]).has(&["nobody listens at", "clarim start", "wsPort"]);
+    doctor_at(&closed, &[]).has(&["nothing is listening on", "clarim start", "wsPort"]);
     doctor_at("http://nowhere.invalid", &[])
-        .has(&["the name nowhere.invalid leads nowhere", "wsHost"]);
-    doctor_at("nonsense", &[]).mentions(&["no address of a server"]);
+        .has(&["the host nowhere.invalid cannot be resolved", "wsHost"]);
+    doctor_at("nonsense", &[]).mentions(&["is not the URL of a server"]);
 }
 
 #[test]
-fn an_address_that_lets_nobody_in() {
-    // As behind a firewall: whoever comes when the queue is full is answered nothing at all.
+fn an_address_behind_a_firewall() {
+    // A connection to a full queue gets no answer, as behind a firewall.
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let address: SocketAddr = ([127, 0, 0, 1], free_port()).into();
     socket.bind(&address.into()).unwrap();
@@ -46,15 +47,15 @@ fn an_address_that_lets_nobody_in() {
         waiting.push(one);
         assert!(waiting.len() < 100, "the queue has no end");
     }
-    doctor_at(&format!("http://{address}"), &[]).has(&["does not answer", "firewalls"]);
+    doctor_at(&format!("http://{address}"), &[]).has(&["does not respond", "firewalls"]);
 }
 
 #[test]
-fn somebody_who_says_nothing() {
+fn a_server_that_does_not_respond() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     doctor_at(&url, &[])
-        .has(&["accepts connections, and does not answer", "what a proxy there waits for"]);
+        .has(&["accepts connections but does not respond", "what the proxy there is waiting for"]);
 }
 
 #[test]
@@ -71,22 +72,24 @@ fn an_app_that_is_full() {
         assert_ne!(read, 0, "{heard}");
         heard.push_str(&String::from_utf8_lossy(&some[..read]));
     }
-    doctor_at(&server.url(), &[])
-        .has(&["4004: the app has as many connections as it may have", "raise MAX_CONNECTIONS"]);
+    doctor_at(&server.url(), &[]).has(&[
+        "4004: the app has reached its maximum number of connections",
+        "raise APP_MAX_CONNECTIONS",
+    ]);
 }
 
 #[test]
-fn a_path_that_is_not_the_servers() {
+fn a_wrong_path() {
     let server = Server::start(&[("REVERB_SERVER_PATH", "/ws")]);
     doctor_at(&server.url(), &[]).has(&["the server is there, but not at", "wsPath"]);
-    doctor_at(&format!("{}/ws", server.url()), &[]).all_is_well();
+    doctor_at(&format!("{}/ws", server.url()), &[]).is_without_problems();
     let server = Server::start(&[]);
     let url = format!("{}/ws", server.url());
-    doctor_at(&url, &[]).has(&["not below /ws, but at /", "REVERB_SERVER_PATH=/ws"]);
+    doctor_at(&url, &[]).has(&["not at /ws but at /", "REVERB_SERVER_PATH=/ws"]);
 }
 
 #[test]
-fn keys_that_do_not_fit() {
+fn wrong_keys() {
     let server = Server::start(&[]);
     let port = server.port.to_string();
     let with = |name: &'static str, value: &'static str| {
@@ -96,18 +99,18 @@ fn keys_that_do_not_fit() {
             settings.into_iter().filter(|(name, _)| seen.insert(*name)).collect();
         doctor(&[], &settings)
     };
-    with("REVERB_APP_KEY", "other").has(&["4001: key other is not an app of this server"]);
+    with("REVERB_APP_KEY", "other").has(&["4001: no app of this server has the key other"]);
     with("REVERB_APP_ID", "7").has(&["No matching application for ID [7]", "REVERB_APP_ID"]);
     with("REVERB_APP_SECRET", "another").has(&["the signature is wrong", "REVERB_APP_SECRET"]);
-    // The settings here know which keys there are.
+    // The settings contain the keys.
     let settings = [&APP[..], &[("REVERB_SERVER_PORT", &*port)]].concat();
     let wrong = [server.url(), "--key".to_owned(), "typo".to_owned()];
     doctor(&wrong.each_ref().map(String::as_str), &settings)
-        .has(&["key typo is not an app of this server; its keys are key", "VITE_REVERB_APP_KEY"]);
+        .has(&["no app of this server has the key typo; its keys are key", "VITE_REVERB_APP_KEY"]);
 }
 
 #[test]
-fn a_clock_that_is_wrong() {
+fn a_wrong_clock() {
     let server = Server::start(&[]);
     let url = server.url();
     let arguments = [&[url.as_str()], &AS_APP[..]].concat();
@@ -120,12 +123,12 @@ fn a_clock_that_is_wrong() {
 }
 
 #[test]
-fn an_origin_that_is_not_let_in() {
+fn an_origin_that_may_not_connect() {
     let server = Server::start(&[("REVERB_APP_ALLOWED_ORIGINS", "app.example.com")]);
     let at = |origin| doctor_at(&server.url(), &["--origin", origin]);
     at("https://other.example.com")
         .has(&["4009: pages of https://other.example.com may not connect", "ALLOWED_ORIGINS"]);
-    at("https://app.example.com").all_is_well();
+    at("https://app.example.com").is_without_problems();
 }
 
 #[test]
@@ -133,19 +136,19 @@ fn names_that_echo_changes() {
     let server = Server::start(&[]);
     let names = |event, listen| doctor_at(&server.url(), &["--event", event, "--listen", listen]);
     names("order.shipped", "order.shipped")
-        .has(&["hears App\\Events\\order\\shipped", "'.order.shipped'"]);
-    names("App\\Events\\OrderShipped", "OrderShipped").all_is_well();
+        .has(&["receives App\\Events\\order\\shipped", "'.order.shipped'"]);
+    names("App\\Events\\OrderShipped", "OrderShipped").is_without_problems();
 }
 
 #[test]
-fn tls_where_there_is_none_and_none_where_there_is() {
+fn tls_on_one_side_only() {
     let server = Server::start(&[]);
     let url = server.url().replace("http:", "wss:");
-    doctor_at(&url, &[]).has(&["no TLS is spoken there", "forceTLS: false"]);
+    doctor_at(&url, &[]).has(&["this port does not use TLS", "forceTLS: false"]);
     let directory = TempDir::new().unwrap();
     let (cert, key) = certificate(directory.path(), "localhost", |_| {});
     let server = Server::start(&[("CLARIM_TLS_CERT", &cert), ("CLARIM_TLS_KEY", &key)]);
-    doctor_at(&server.url(), &[]).has(&["probably it wants TLS", "forceTLS: true"]);
+    doctor_at(&server.url(), &[]).has(&["it probably expects TLS", "forceTLS: true"]);
 }
 
 #[test]
@@ -164,17 +167,18 @@ fn an_application_that_does_not_authorize() {
     for (status, words) in [
         (
             "403 Forbidden",
-            ["403: this user may not listen to private-clarim-doctor", "channels.php"],
+            ["403: this user may not subscribe to private-clarim-doctor", "channels.php"],
         ),
         ("419 Page Expired", ["419: the CSRF token", "csrf-token"]),
-        ("401 Unauthorized", ["401: nobody is logged in", "cookie"]),
-        ("404 Not Found", ["404: there is no such route", "authEndpoint"]),
-        ("500 Oh", ["it answers 500", "log"]),
+        ("401 Unauthorized", ["401: the user is not logged in", "cookie"]),
+        ("404 Not Found", ["404: the route does not exist", "authEndpoint"]),
+        ("500 Oh", ["it answered 500", "log"]),
     ] {
         ask(&with(status, "", ""), &[]).has(&words);
     }
-    ask(&with("302 Found", "location: /login\r\n", ""), &[]).has(&["to /login: to a login page?"]);
-    ask(&with("200 OK", "", "<!doctype html>"), &[]).has(&["no JSON: \"<!doctype html>\""]);
+    ask(&with("302 Found", "location: /login\r\n", ""), &[])
+        .has(&["it redirects to /login, which may be a login page"]);
+    ask(&with("200 OK", "", "<!doctype html>"), &[]).has(&["not JSON: \"<!doctype html>\""]);
     ask(&with("200 OK", "", "{}"), &[]).has(&["has no \"auth\""]);
     let socket = "1234.5678".parse().unwrap();
     let signed = |key: &str, secret: &str, channel: &str| {
@@ -184,13 +188,13 @@ fn an_application_that_does_not_authorize() {
     let channel = "private-clarim-doctor";
     ask(&signed("other", "s3cret-of-the-app", channel), &[]).has(&["another key than key"]);
     ask(&signed("key", "other", channel), &[]).has(&["another secret", "REVERB_APP_SECRET"]);
-    ask(&signed("key", "s3cret-of-the-app", channel), &[]).all_is_well();
+    ask(&signed("key", "s3cret-of-the-app", channel), &[]).is_without_problems();
     let presence = ["--channel", "presence-room"];
     ask(&signed("key", "s3cret-of-the-app", "presence-room"), &presence).has(&["channel_data"]);
 }
 
 #[test]
-fn the_pages_headers_go_along() {
+fn headers_of_the_page_are_sent() {
     let server = Server::start(&[]);
     let endpoint = application("HTTP/1.1 401 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     let more = ["--auth", &endpoint, "--header", "no header"];

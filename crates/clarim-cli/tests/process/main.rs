@@ -38,12 +38,12 @@ fn send_and_stats_ask_the_running_server() {
         (true, "Sent greeting to news.\n".to_owned(), String::new())
     );
     client.read_until(r#""event":"greeting","channel":"news","data":"{\"text\":\"olá\"}""#);
-    // What is no JSON is a text.
+    // Data that is not JSON is sent as text.
     assert!(run(&["send", "news", "greeting", "olá"]).0);
     client.read_until(r#""data":"\"olá\"""#);
     let (ok, stats, _) = run(&["stats"]);
     assert!(ok);
-    assert_eq!(stats, "connections  1\nchannels     1\n  news  1 subscribers\n");
+    assert_eq!(stats, "connections  1\nchannels     1\n  news  1 subscriber\n");
     let (ok, stats, _) = run(&["stats", "--json"]);
     assert!(ok && stats.contains(r#""connections": 1"#), "{stats}");
     let (ok, _, error) = run(&["send", "not a channel", "e"]);
@@ -53,7 +53,7 @@ fn send_and_stats_ask_the_running_server() {
 }
 
 #[test]
-fn top_watches_the_server_in_a_terminal() {
+fn top_shows_the_server_in_a_terminal() {
     let token = "inspector-0123456789";
     let process = Process::start("", "", &[("CLARIM_INSPECTOR_TOKEN", token)]);
     let _client = process.subscribe("news");
@@ -110,7 +110,7 @@ fn top_watches_the_server_in_a_terminal() {
 }
 
 #[test]
-fn tail_prints_what_comes() {
+fn tail_prints_events() {
     let process = Process::start("", "", &[]);
     let tail = |arguments: &[&str]| {
         Command::new(env!("CARGO_BIN_EXE_clarim"))
@@ -162,7 +162,7 @@ fn tail_prints_what_comes() {
 }
 
 #[test]
-fn sigterm_sends_clients_away_and_ends_with_success() {
+fn sigterm_drains_and_ends_with_success() {
     let mut process = Process::start("", "", &[]);
     let mut client = process.subscribe("news");
     process.signal(Signal::TERM);
@@ -172,7 +172,7 @@ fn sigterm_sends_clients_away_and_ends_with_success() {
 }
 
 #[test]
-fn who_comes_back_while_it_drains_is_told_to_wait() {
+fn a_client_that_reconnects_during_a_drain_has_to_wait() {
     let process = Process::start("", "", &[("CLARIM_DRAIN_SECONDS", "600")]);
     let clients: Vec<Client> = (0..10).map(|_| process.subscribe("news")).collect();
     process.signal(Signal::TERM);
@@ -187,7 +187,7 @@ fn who_comes_back_while_it_drains_is_told_to_wait() {
 }
 
 #[test]
-fn a_reader_of_the_log_that_stalls_holds_up_nobody() {
+fn a_stalled_reader_of_the_log_blocks_nothing() {
     // Somebody holds the pipe open, and never reads.
     let token = "metrics-0123456789";
     let mut process = Process::spawn(
@@ -216,7 +216,7 @@ fn a_reader_of_the_log_that_stalls_holds_up_nobody() {
 }
 
 #[test]
-fn a_drain_is_spread_over_its_time_by_chance() {
+fn a_drain_disconnects_clients_at_random_times() {
     let process = Process::start("", "", &[("CLARIM_DRAIN_SECONDS", "3")]);
     let clients: Vec<Client> = (0..60).map(|_| process.subscribe("news")).collect();
     let begun = Instant::now();
@@ -240,7 +240,7 @@ fn a_drain_is_spread_over_its_time_by_chance() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_ends_it_immediately() {
     let mut process = Process::start("", "", &[("CLARIM_DRAIN_SECONDS", "600")]);
     let clients: Vec<Client> = (0..20).map(|_| process.subscribe("news")).collect();
     process.signal(Signal::INT);
@@ -329,7 +329,7 @@ fn without_file_descriptors_accepting_pauses_and_goes_on() {
     // The kernel lets these in; the server can't.
     let crowd: Vec<TcpStream> =
         (0..60).map(|_| TcpStream::connect(("127.0.0.1", process.port)).unwrap()).collect();
-    eventually("it says so", || process.read("err").contains("accepting connections pauses"));
+    eventually("it says so", || process.read("err").contains("cannot accept connections"));
     client.say(r#"{"event":"pusher:ping"}"#);
     client.read_until("pusher:pong");
     drop(crowd);
@@ -339,7 +339,7 @@ fn without_file_descriptors_accepting_pauses_and_goes_on() {
 }
 
 #[test]
-fn systemd_is_told_when_it_listens_and_when_it_drains() {
+fn systemd_is_notified_when_it_is_ready_and_when_it_drains() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("notify");
     let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();

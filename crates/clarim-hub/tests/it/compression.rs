@@ -5,29 +5,24 @@ use std::time::Duration;
 
 use clarim_hub::app::App;
 use clarim_hub::{
-    Apps, ChannelKey, ConnectionId, DeliveryAcks, Node, Outputs, Sockets, Worker, WorkerId,
-    WorkerMessage,
+    Apps, ChannelKey, ConnectionId, DeliveryAcks, Node, NodeConfig, Output, OutputSink, Sockets,
+    Worker, WorkerId, WorkerMessage,
 };
-use clarim_protocol::deflate::Deflater;
+use clarim_protocol::websocket::Deflater;
 use clarim_protocol::{ChannelName, Code, Frame, SocketId};
 
 const WORKERS: u16 = 3;
 const NOW: Duration = Duration::ZERO;
 
-/// Inboxes of connections that may have agreed on compression, or not.
-#[derive(Debug)]
-struct Inboxes {
-    entries: Mutex<Vec<(WorkerId, WorkerMessage)>>,
-    compresses: bool,
-}
+/// The messages to all workers, in order.
+#[derive(Debug, Default)]
+struct Messages(Mutex<Vec<(WorkerId, WorkerMessage)>>);
 
-impl Outputs for Inboxes {
-    fn post(&self, worker: WorkerId, entry: WorkerMessage) {
-        self.entries.lock().unwrap().push((worker, entry));
-    }
-
-    fn compresses(&self) -> bool {
-        self.compresses
+impl OutputSink for Messages {
+    fn execute(&self, output: Output) {
+        if let Output::Worker(worker, message) = output {
+            self.0.lock().unwrap().push((worker, message));
+        }
     }
 }
 
@@ -46,20 +41,20 @@ impl Sockets for Many {
 }
 
 struct World {
-    workers: Vec<Worker<Inboxes>>,
+    workers: Vec<Worker<Messages>>,
     channel: ChannelKey,
 }
 
 impl World {
     /// Of each worker one connection is on the channel.
-    fn new(compresses: bool, channel: &str) -> Self {
-        let inboxes = Inboxes { entries: Mutex::default(), compresses };
+    fn new(compression: bool, channel: &str) -> Self {
         let mut app = App::new("1", "key", "secret");
         app.client_events_on_public = true;
         app.client_events = clarim_hub::app::ClientEvents::All;
         let apps = Apps::new([app]);
         let app = apps.find_by_id("1").unwrap();
-        let node = Arc::new(Node::new(apps, WORKERS, Duration::ZERO, inboxes));
+        let config = NodeConfig { compression, ..NodeConfig::new(WORKERS) };
+        let node = Arc::new(Node::new(apps, config, Messages::default()));
         let name = ChannelName::parse(channel, 200).unwrap();
         let mut world = Self {
             workers: (0..WORKERS).map(|n| Worker::new(WorkerId(n), node.clone())).collect(),
@@ -69,19 +64,19 @@ impl World {
             let (id, _) = worker.open(app, 1, NOW);
             let data = format!(r#"{{"channel":"{channel}"}}"#);
             let text = format!(r#"{{"event":"pusher:subscribe","data":{data}}}"#);
-            worker.receive(id, &text, NOW, &mut Many::default());
+            worker.receive(id, &text, NOW, true, &mut Many::default());
         }
         world.run();
         world
     }
 
-    fn node(&self) -> Arc<Node<Inboxes>> {
+    fn node(&self) -> Arc<Node<Messages>> {
         self.workers[0].node().clone()
     }
 
     /// What the workers were given for many.
     fn run(&mut self) -> Vec<Frame> {
-        let entries = std::mem::take(&mut *self.node().post().entries.lock().unwrap());
+        let entries = std::mem::take(&mut *self.node().sink().0.lock().unwrap());
         let mut many = Many::default();
         for (worker, entry) in entries {
             self.workers[usize::from(worker.0)].process(entry, Duration::ZERO, &mut many);
@@ -120,7 +115,7 @@ fn a_whisper_is_compressed_once() {
     let mut world = World::new(true, "x");
     let data = "0123456789".repeat(100);
     let text = format!(r#"{{"event":"client-e","channel":"x","data":"{data}"}}"#);
-    world.workers[0].receive(ConnectionId(0), &text, NOW, &mut Many::default());
+    world.workers[0].receive(ConnectionId(0), &text, NOW, true, &mut Many::default());
     assert_compressed_once(&world.run(), usize::from(WORKERS));
 }
 

@@ -6,78 +6,70 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use clarim_cluster::NodeId;
 use clarim_hub::app::App;
 use clarim_hub::{
     AppIndex, Apps, BusCommand, ChannelEvent, ChannelKey, ConnectionAddr, ConnectionId, Node,
-    Outputs, Refusal, Sockets, Worker, WorkerId, WorkerMessage,
+    NodeConfig, Output, OutputSink, Refusal, Sockets, Worker, WorkerId, WorkerMessage,
 };
-use clarim_protocol::cluster::NodeId;
 use clarim_protocol::{ChannelName, Code, Frame, SocketId, server};
 use serde_json::value::RawValue;
 
-/// The workers' inboxes: entries stay in them until the test takes them out.
+/// The outputs of a node: messages stay in the inboxes until the test takes them out.
 #[derive(Debug)]
-pub(crate) struct Inboxes {
-    entries: Vec<Mutex<VecDeque<WorkerMessage>>>,
-    /// Lets other threads go first now and then, where that would show a lock to be too short.
-    hesitant: bool,
-    pub(crate) full: AtomicBool,
-    /// The node's name in a cluster, and what it has for the bus.
-    node_id: Option<NodeId>,
-    pub(crate) told: Mutex<VecDeque<BusCommand>>,
-    /// What the apps' backends are told.
-    pub(crate) facts: Mutex<Vec<ChannelEvent>>,
+pub(crate) struct Outbound {
+    inboxes: Vec<Mutex<VecDeque<WorkerMessage>>>,
+    /// Whether other threads go first now and then, where that would reveal a lock that is released too early.
+    is_hesitant: bool,
+    pub(crate) is_full: AtomicBool,
+    pub(crate) bus: Mutex<VecDeque<BusCommand>>,
+    /// The events that backends are notified of.
+    pub(crate) events: Mutex<Vec<ChannelEvent>>,
 }
 
-impl Inboxes {
+impl Outbound {
+    fn new(workers: u16, is_hesitant: bool) -> Self {
+        Self {
+            inboxes: (0..workers).map(|_| Mutex::default()).collect(),
+            is_hesitant,
+            is_full: AtomicBool::new(false),
+            bus: Mutex::default(),
+            events: Mutex::default(),
+        }
+    }
+
     fn pop(&self, worker: WorkerId) -> Option<WorkerMessage> {
-        self.entries[usize::from(worker.0)].lock().unwrap().pop_front()
+        self.inboxes[usize::from(worker.0)].lock().unwrap().pop_front()
     }
 
     pub(crate) fn is_empty(&self, worker: WorkerId) -> bool {
-        self.entries[usize::from(worker.0)].lock().unwrap().is_empty()
+        self.inboxes[usize::from(worker.0)].lock().unwrap().is_empty()
     }
 }
 
-impl Outputs for Inboxes {
-    fn post(&self, worker: WorkerId, entry: WorkerMessage) {
-        if self.hesitant && fastrand::u8(..) < 64 {
-            thread::yield_now();
+impl OutputSink for Outbound {
+    fn execute(&self, output: Output) {
+        match output {
+            Output::Worker(worker, message) => {
+                if self.is_hesitant && fastrand::u8(..) < 64 {
+                    thread::yield_now();
+                }
+                self.inboxes[usize::from(worker.0)].lock().unwrap().push_back(message);
+            }
+            Output::Bus(command) => self.bus.lock().unwrap().push_back(command),
+            Output::ChannelEvent(event) => self.events.lock().unwrap().push(event),
+            Output::ConnectionEvent(_) | Output::Migration(_) => {}
         }
-        self.entries[usize::from(worker.0)].lock().unwrap().push_back(entry);
-    }
-
-    fn has_room(&self) -> bool {
-        !self.full.load(Ordering::Relaxed)
-    }
-
-    fn node_id(&self) -> Option<NodeId> {
-        self.node_id
-    }
-
-    fn tell(&self, told: BusCommand) {
-        self.told.lock().unwrap().push_back(told);
-    }
-
-    fn fact(&self, fact: ChannelEvent) {
-        self.facts.lock().unwrap().push(fact);
     }
 }
 
-pub(crate) fn node(apps: Vec<App>, workers: u16, hesitant: bool) -> Arc<Node<Inboxes>> {
-    node_in(None, apps, workers, hesitant)
+pub(crate) fn node(apps: Vec<App>, workers: u16, is_hesitant: bool) -> Arc<Node<Outbound>> {
+    node_with(NodeConfig::new(workers), apps, is_hesitant)
 }
 
-fn node_in(
-    node_id: Option<NodeId>,
-    apps: Vec<App>,
-    workers: u16,
-    hesitant: bool,
-) -> Arc<Node<Inboxes>> {
-    let entries = (0..workers).map(|_| Mutex::default()).collect();
-    let (full, told, facts) = (AtomicBool::new(false), Mutex::default(), Mutex::default());
-    let inboxes = Inboxes { entries, hesitant, full, node_id, told, facts };
-    Arc::new(Node::new(Apps::new(apps), workers, Duration::ZERO, inboxes))
+fn node_with(config: NodeConfig, apps: Vec<App>, is_hesitant: bool) -> Arc<Node<Outbound>> {
+    let outbound = Outbound::new(config.workers, is_hesitant);
+    Arc::new(Node::new(Apps::new(apps), config, outbound))
 }
 
 /// What came out of a socket.
@@ -143,12 +135,12 @@ impl Sockets for Recorder {
 #[derive(Debug)]
 pub(crate) struct Desk {
     id: WorkerId,
-    worker: Worker<Inboxes>,
+    worker: Worker<Outbound>,
     recorder: Recorder,
 }
 
 impl Desk {
-    pub(crate) fn new(id: WorkerId, node: Arc<Node<Inboxes>>) -> Self {
+    pub(crate) fn new(id: WorkerId, node: Arc<Node<Outbound>>) -> Self {
         Self { id, worker: Worker::new(id, node), recorder: Recorder::default() }
     }
 
@@ -172,7 +164,8 @@ impl Desk {
     }
 
     pub(crate) fn receive(&mut self, id: ConnectionId, text: &str, now: Duration) {
-        self.worker.receive(id, text, now, &mut self.recorder);
+        let has_room = !self.worker.node().sink().is_full.load(Ordering::Relaxed);
+        self.worker.receive(id, text, now, has_room, &mut self.recorder);
         self.settle(now);
     }
 
@@ -182,14 +175,14 @@ impl Desk {
     }
 
     pub(crate) fn sweep(&mut self, now: Duration) {
-        self.worker.sweep(0..self.worker.places(), now, &mut self.recorder);
+        self.worker.sweep(0..self.worker.slots(), now, &mut self.recorder);
         self.settle(now);
     }
 
     /// Does at most `entries` of what stands in the inbox.
     pub(crate) fn run(&mut self, entries: usize, now: Duration) {
         for _ in 0..entries {
-            let Some(entry) = self.worker.node().post().pop(self.id) else { break };
+            let Some(entry) = self.worker.node().sink().pop(self.id) else { break };
             self.worker.process(entry, now, &mut self.recorder);
         }
         if !self.recorder.closing.is_empty() {
@@ -221,11 +214,11 @@ impl Desk {
     /// Empties the inbox, and takes connections that began to close off their channels.
     fn settle(&mut self, now: Duration) {
         loop {
-            while let Some(entry) = self.worker.node().post().pop(self.id) {
+            while let Some(entry) = self.worker.node().sink().pop(self.id) {
                 self.worker.process(entry, now, &mut self.recorder);
             }
             let Some(closing) = self.recorder.closing.pop() else { break };
-            self.worker.depart(closing, now);
+            self.worker.leave_all(closing, now);
         }
     }
 }
@@ -233,7 +226,7 @@ impl Desk {
 /// A whole node in one thread, with its own time.
 #[derive(Debug)]
 pub(crate) struct World {
-    pub(crate) node: Arc<Node<Inboxes>>,
+    pub(crate) node: Arc<Node<Outbound>>,
     pub(crate) desks: Vec<Desk>,
     pub(crate) now: Duration,
     nonce: u64,
@@ -246,13 +239,14 @@ impl World {
 
     /// One of several nodes.
     pub(crate) fn in_cluster(id: NodeId, apps: Vec<App>, workers: u16) -> Self {
-        Self::of(node_in(Some(id), apps, workers, false), workers)
+        let config = NodeConfig { node_id: Some(id), ..NodeConfig::new(workers) };
+        Self::of(node_with(config, apps, false), workers)
     }
 
-    fn of(node: Arc<Node<Inboxes>>, workers: u16) -> Self {
+    fn of(node: Arc<Node<Outbound>>, workers: u16) -> Self {
         let desks = (0..workers).map(|id| Desk::new(WorkerId(id), node.clone())).collect();
         // Of no other node.
-        let nonce = node.post().node_id.map_or(1, |id| id.0 << 32);
+        let nonce = node.config().node_id.map_or(1, |id| id.0 << 32);
         Self { node, desks, now: Duration::from_secs(1000), nonce }
     }
 
@@ -292,7 +286,7 @@ impl World {
     /// Lets all workers run until there is nothing to do.
     pub(crate) fn run_all(&mut self) {
         let inboxes = self.node.clone();
-        while (0..).map(WorkerId).take(self.desks.len()).any(|id| !inboxes.post().is_empty(id)) {
+        while (0..).map(WorkerId).take(self.desks.len()).any(|id| !inboxes.sink().is_empty(id)) {
             for desk in &mut self.desks {
                 desk.run(usize::MAX, self.now);
             }

@@ -307,7 +307,7 @@ impl Model {
             assert_eq!(users.len(), truth.users.len());
             assert!(users.iter().all(|user| truth.users.contains(user.as_str())));
             for client in &mut self.clients {
-                if node.post().is_empty(client.seat.worker)
+                if node.sink().is_empty(client.seat.worker)
                     && let Some(view) = client.views.get_mut(&at)
                 {
                     view.assert_current(client.id, &truth);
@@ -315,7 +315,7 @@ impl Model {
             }
         }
         let online: BTreeSet<&String> = self.clients.iter().flat_map(|c| &c.user).collect();
-        for client in self.clients.iter().filter(|c| node.post().is_empty(c.seat.worker)) {
+        for client in self.clients.iter().filter(|c| node.sink().is_empty(c.seat.worker)) {
             for (user, told) in &client.watchlist.0 {
                 assert_eq!(*told, Some(online.contains(user)), "{user}, as {} knows", client.id);
             }

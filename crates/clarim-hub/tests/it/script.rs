@@ -146,7 +146,7 @@ impl Script {
                 Ok(())
             }
             ["inboxes", "are", state @ ("full" | "free")] => {
-                self.world.node.post().full.store(state == "full", Ordering::Relaxed);
+                self.world.node.sink().is_full.store(state == "full", Ordering::Relaxed);
                 Ok(())
             }
             ["workers", "wait"] => {

@@ -9,7 +9,7 @@ use clarim_hub::app::App;
 use clarim_hub::{AppIndex, ConnectionId, DeliveryAcks, Node, WorkerId};
 use serde_json::{Value, json};
 
-use crate::harness::{self, Desk, Inboxes, Out};
+use crate::harness::{self, Desk, Out, Outbound};
 
 const THREADS: u16 = 4;
 const CLIENTS: usize = 50;
@@ -37,7 +37,7 @@ struct Story {
 /// A thread of the node, with its clients.
 struct Crew {
     thread: u16,
-    node: Arc<Node<Inboxes>>,
+    node: Arc<Node<Outbound>>,
     app: AppIndex,
     channel: String,
     desk: Desk,

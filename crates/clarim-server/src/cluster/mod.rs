@@ -1,141 +1,118 @@
-//! The server among others: its bus, and what is asked of all nodes at once.
+//! This server's part in a cluster: its connection to the bus, and queries to all nodes.
 
-mod drive;
-pub(crate) mod outgoing;
+mod driver;
 
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clarim_hub::Node;
-use clarim_hub::cluster::{ClusterState, Gathered};
-use clarim_protocol::cluster::{NodeId, Query};
+use clarim_cluster::{Gathered, NodeId, Query, Trace};
+use clarim_hub::DeliveryAck;
+use clarim_hub::cluster::ClusterState;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::Scaling;
-use crate::inbox::Inboxes;
-use crate::metrics::Counter;
-use crate::phase::Follow;
-pub(crate) use outgoing::{Incoming, Outgoing};
+use crate::sync::Counter;
+pub(crate) use driver::ClusterTask;
 
-/// What the rest of the server knows of the cluster. Cloning is cheap.
+/// The parts of the server that a cluster's thread uses.
+pub(crate) trait ClusterHost {
+    /// Whether the workers' inboxes can take more messages from the bus.
+    fn workers_have_room(&self) -> bool;
+
+    /// Starts the span of a traced event that came over the bus. The workers hold the returned value until
+    /// they have delivered the event.
+    fn start_delivery(&self, app: &str, channel: &str, trace: Trace) -> Option<DeliveryAck>;
+}
+
+/// Maximum size of the backlog for the bus, in bytes. Publishers wait while it is exceeded.
+pub(crate) const MAX_BACKLOG: usize = 64 << 20;
+
+/// A handle to the cluster. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub(crate) struct Cluster {
-    questions: mpsc::UnboundedSender<Asked>,
+    queries: mpsc::UnboundedSender<ClusterQuery>,
     state: watch::Receiver<ClusterState>,
-    /// This node's name, and those of the others.
+    /// The id of this node.
     pub(crate) id: NodeId,
     nodes: watch::Receiver<Vec<NodeId>>,
-    pub(crate) traffic: Arc<Traffic>,
-    /// Whether an event that reaches this node's clients alone counts as not published.
+    pub(crate) traffic: Arc<BusTraffic>,
+    /// Whether publishing fails if an event reaches this node's clients alone.
     pub(crate) is_strict: bool,
     started: Instant,
 }
 
-/// A question to all nodes.
-struct Asked {
-    app: String,
-    question: Query<'static>,
-    answer: oneshot::Sender<Gathered>,
+/// The task's ends of the channels in a [`Cluster`].
+#[derive(Debug)]
+pub(crate) struct ClusterChannels {
+    queries: mpsc::UnboundedReceiver<ClusterQuery>,
+    state: watch::Sender<ClusterState>,
+    nodes: watch::Sender<Vec<NodeId>>,
+    traffic: Arc<BusTraffic>,
 }
 
-/// What goes over the bus.
+/// A query to all other nodes.
+#[derive(Debug)]
+struct ClusterQuery {
+    app: String,
+    query: Query<'static>,
+    reply: oneshot::Sender<Gathered>,
+}
+
+/// Counters of the bus.
 #[derive(Debug, Default)]
-pub(crate) struct Traffic {
+pub(crate) struct BusTraffic {
     pub(crate) messages_in: Counter,
     pub(crate) bytes_in: Counter,
     pub(crate) messages_out: Counter,
     pub(crate) bytes_out: Counter,
-    /// How often the bus was lost.
+    /// Lost connections.
     pub(crate) losses: Counter,
 }
 
-/// A name for this node that no other has.
+/// Makes a random id for this node.
 pub(crate) fn new_node_id() -> io::Result<NodeId> {
-    // 0 is nobody.
+    // 0 is no node's id.
     Ok(NodeId(getrandom::u64().map_err(io::Error::other)?.max(1)))
 }
 
-/// What the cluster's thread runs: made here, run there.
-pub(crate) struct Plan {
-    pub(crate) scaling: Scaling,
-    pub(crate) id: NodeId,
-    pub(crate) node: Arc<Node<Inboxes>>,
-    pub(crate) incoming: Incoming,
-    pub(crate) started: Instant,
-    pub(crate) phase: Follow,
-    /// Ends when the webhooks need the cluster no more.
-    pub(crate) told: oneshot::Receiver<()>,
-    questions: mpsc::UnboundedReceiver<Asked>,
-    state: watch::Sender<ClusterState>,
-    nodes: watch::Sender<Vec<NodeId>>,
-    traffic: Arc<Traffic>,
-}
-
-impl Plan {
-    pub(crate) fn new(
-        (scaling, id): (Scaling, NodeId),
-        node: Arc<Node<Inboxes>>,
-        incoming: Incoming,
-        (started, phase, told): (Instant, Follow, oneshot::Receiver<()>),
-    ) -> (Self, Cluster) {
-        let (asks, questions) = mpsc::unbounded_channel();
-        let (state, follow) = watch::channel(ClusterState::default());
-        let (nodes, follow_nodes) = watch::channel(Vec::new());
-        let (is_strict, traffic) = (scaling.is_strict, Arc::<Traffic>::default());
-        let cluster = Cluster {
-            questions: asks,
-            state: follow,
-            id,
-            nodes: follow_nodes,
-            traffic: traffic.clone(),
-            is_strict,
-            started,
-        };
-        let plan = Self {
-            scaling,
-            id,
-            node,
-            incoming,
-            started,
-            phase,
-            told,
-            questions,
-            state,
-            nodes,
-            traffic,
-        };
-        (plan, cluster)
-    }
-
-    /// Connects to the bus, and takes part until the server has closed.
-    pub(crate) async fn run(self) -> io::Result<()> {
-        drive::run(self).await;
-        Ok(())
-    }
-}
-
 impl Cluster {
+    /// Makes the handle, and the channels for the [`ClusterTask`].
+    pub(crate) fn new(scaling: &Scaling, id: NodeId, started: Instant) -> (Self, ClusterChannels) {
+        let (queries, query_receiver) = mpsc::unbounded_channel();
+        let (state_sender, state) = watch::channel(ClusterState::default());
+        let (nodes_sender, nodes) = watch::channel(Vec::new());
+        let traffic = Arc::<BusTraffic>::default();
+        let channels = ClusterChannels {
+            queries: query_receiver,
+            state: state_sender,
+            nodes: nodes_sender,
+            traffic: traffic.clone(),
+        };
+        let is_strict = scaling.is_strict;
+        (Self { queries, state, id, nodes, traffic, is_strict, started }, channels)
+    }
+
     pub(crate) fn state(&self) -> ClusterState {
         *self.state.borrow()
     }
 
-    /// The other nodes, by their names.
+    /// The ids of the other nodes.
     pub(crate) fn nodes(&self) -> Vec<NodeId> {
         self.nodes.borrow().clone()
     }
 
-    /// For how long the bus has been lost; `None`: it is there.
-    pub(crate) fn away_for(&self) -> Option<Duration> {
+    /// The time since the connection to the bus was lost; `None` while it is up.
+    pub(crate) fn down_for(&self) -> Option<Duration> {
         let state = self.state();
         (!state.is_up).then(|| self.started.elapsed().saturating_sub(state.since))
     }
 
-    /// Asks all other nodes; what has come by the deadline is the answer.
-    pub(crate) async fn ask(&self, app: &str, question: Query<'static>) -> Gathered {
-        let (answer, answered) = oneshot::channel();
-        // Where nobody answers, the cluster's thread has ended.
-        let _ = self.questions.send(Asked { app: app.to_owned(), question, answer });
-        answered.await.unwrap_or(Gathered { is_partial: true, ..Gathered::default() })
+    /// Queries all other nodes. Replies that arrive before the timeout are in the result.
+    pub(crate) async fn query(&self, app: &str, query: Query<'static>) -> Gathered {
+        let (reply, replied) = oneshot::channel();
+        // Without a reply, the cluster's thread has ended.
+        let _ = self.queries.send(ClusterQuery { app: app.to_owned(), query, reply });
+        replied.await.unwrap_or(Gathered { is_partial: true, ..Gathered::default() })
     }
 }

@@ -1,4 +1,4 @@
-//! The configuration of a server: what a program that runs one sets.
+//! The configuration of a server.
 //!
 //! Where the values come from is the program's affair: the crate `clarim-config` reads them from files and
 //! environment variables.
@@ -13,12 +13,25 @@ use hyper::Uri;
 mod token;
 mod webhook;
 
+pub use clarim_bus::Bus;
 pub use token::Token;
 pub use webhook::Webhook;
 pub(crate) use webhook::hooks;
 
-/// Configuration of a server as a whole; what belongs to one app is in [`App`](crate::App).
+/// Configuration of a server as a whole. The configuration of one app is in [`App`](crate::App).
+///
+/// ```
+/// use std::time::Duration;
+/// use clarim_server::config::{ServerConfig, Tls};
+///
+/// let config = ServerConfig::default()
+///     .port(443)
+///     .tls(Tls::new("fullchain.pem", "privkey.pem"))
+///     .drain(Duration::from_secs(30));
+/// assert_eq!(config.port, 443);
+/// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ServerConfig {
     /// Address to listen on.
     pub host: String,
@@ -46,8 +59,8 @@ pub struct ServerConfig {
     pub inspector_token: Option<Token>,
     /// The cluster this server belongs to; `None` for a single node.
     pub scaling: Option<Scaling>,
-    /// Webhook endpoints of each app, by the app's id. The [`App::hooks`](clarim_hub::app::App::hooks) of apps
-    /// that have some are set to match.
+    /// Webhook endpoints of each app, by the app's id. The [`App::hooks`](clarim_hub::app::App::hooks) of
+    /// apps that have some are set to match.
     pub webhooks: HashMap<String, Vec<Webhook>>,
     /// Whether webhooks may be sent to private addresses.
     pub webhook_private_addresses: bool,
@@ -87,8 +100,45 @@ impl Default for ServerConfig {
     }
 }
 
+macro_rules! setters {
+    ($($name:ident: $type:ty),* $(,)?) => {
+        impl ServerConfig {
+            $(
+                #[doc = concat!("Sets [`", stringify!($name), "`](Self#structfield.", stringify!($name), ").")]
+                #[must_use]
+                pub fn $name(mut self, $name: $type) -> Self {
+                    self.$name = $name.into();
+                    self
+                }
+            )*
+        }
+    };
+}
+
+setters! {
+    host: impl Into<String>,
+    port: u16,
+    path: impl Into<String>,
+    max_request_bytes: usize,
+    tls: impl Into<Option<Tls>>,
+    workers: NonZeroU16,
+    drain: Duration,
+    outbox_bytes: usize,
+    handshake_timeout: Duration,
+    compression: bool,
+    metrics_token: impl Into<Option<Token>>,
+    inspector_token: impl Into<Option<Token>>,
+    scaling: impl Into<Option<Scaling>>,
+    webhooks: HashMap<String, Vec<Webhook>>,
+    webhook_private_addresses: bool,
+    events: bool,
+    traces: impl Into<Option<Uri>>,
+    dropped_log_lines: fn() -> u64,
+}
+
 /// Paths of a certificate and its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Tls {
     /// Path to the PEM certificate chain.
     pub cert: PathBuf,
@@ -96,11 +146,19 @@ pub struct Tls {
     pub key: PathBuf,
 }
 
+impl Tls {
+    /// The PEM files at these paths.
+    pub fn new(cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        Self { cert: cert.into(), key: key.into() }
+    }
+}
+
 /// How a node takes part in a cluster.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Scaling {
     /// Address of the bus between the nodes.
-    pub bus: clarim_bus::Bus,
+    pub bus: Bus,
     /// Prefix of all subjects on the bus. Nodes with the same prefix form a cluster.
     pub prefix: String,
     /// Time without a heartbeat after which a node is considered dead and its members are removed.
@@ -114,7 +172,7 @@ pub struct Scaling {
 impl Scaling {
     /// A cluster on this bus, with the default of every other setting.
     #[must_use]
-    pub fn new(bus: clarim_bus::Bus) -> Self {
+    pub fn new(bus: Bus) -> Self {
         Self {
             bus,
             prefix: "reverb".to_owned(),
@@ -122,5 +180,33 @@ impl Scaling {
             deadline: Duration::from_secs(1),
             is_strict: false,
         }
+    }
+
+    /// Sets [`prefix`](Self#structfield.prefix).
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Sets [`lease`](Self#structfield.lease).
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Sets [`deadline`](Self#structfield.deadline).
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Sets [`is_strict`](Self#structfield.is_strict).
+    #[must_use]
+    pub fn strict(mut self, is_strict: bool) -> Self {
+        self.is_strict = is_strict;
+        self
     }
 }

@@ -8,6 +8,7 @@ use hyper::header::{HeaderName, HeaderValue};
 
 /// A webhook endpoint of an app's backend. Its `Debug` output contains no secret.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Webhook {
     /// URL that requests are sent to.
     pub url: Uri,
@@ -38,6 +39,27 @@ impl Webhook {
         Self { url, events, channels: Vec::new(), headers: Vec::new() }
     }
 
+    /// Sets [`events`](Self#structfield.events).
+    #[must_use]
+    pub fn events(mut self, events: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.events = events.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets [`channels`](Self#structfield.channels).
+    #[must_use]
+    pub fn channels(mut self, prefixes: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.channels = prefixes.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Adds a header to each request.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
     /// Returns whether an event of this name on this channel is sent.
     #[must_use]
     pub fn wants(&self, event: &str, channel: &str) -> bool {
@@ -65,7 +87,7 @@ impl fmt::Debug for Webhook {
     }
 }
 
-/// What the hub has to report for these endpoints.
+/// The hooks of the hub that these endpoints need.
 pub(crate) fn hooks(webhooks: &[Webhook]) -> Hooks {
     let any = |name: &str| webhooks.iter().any(|hook| hook.events.iter().any(|it| it == name));
     Hooks {

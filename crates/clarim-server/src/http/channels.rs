@@ -1,108 +1,108 @@
-//! What there is: `GET /apps/{id}/channels`, `channels/{channel}`, `channels/{channel}/users`,
+//! The endpoints that query: `GET /apps/{id}/channels`, `channels/{channel}`, `channels/{channel}/users`,
 //! `connections`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use clarim_hub::cluster::Gathered;
+use clarim_cluster::{Gathered, Query};
 use clarim_hub::{AppIndex, ChannelKey, ChannelState, Node};
-use clarim_protocol::cluster::Query;
 use clarim_protocol::rest::Info;
 use clarim_protocol::{ChannelName, Frame};
 use hyper::header::HeaderValue;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::answer::{Answer, Refused, json_value};
-use super::signed::Signed;
+use super::response::{ApiError, ApiResponse, json_value};
+use super::signed::ApiRequest;
 use crate::cluster::Cluster;
-use crate::inbox::Inboxes;
+use crate::runtime::Sink;
 
-/// What there is on this node and, in a cluster, on all others.
+/// The channels and users of this node and, in a cluster, of all others.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Directory<'a> {
-    pub(crate) node: &'a Node<Inboxes>,
+    pub(crate) node: &'a Node<Sink>,
     pub(crate) now: Duration,
     pub(crate) cluster: Option<&'a Cluster>,
 }
 
-/// What was found, perhaps without what some node knows.
+/// A result of all nodes.
 #[derive(Debug)]
-pub(crate) struct Seen<T> {
-    pub(crate) what: T,
+pub(crate) struct Found<T> {
+    pub(crate) value: T,
+    /// Some node has not replied.
     pub(crate) is_partial: bool,
 }
 
 impl Directory<'_> {
-    /// What is known of a channel.
-    pub(crate) async fn channel(&self, key: &ChannelKey) -> Seen<ChannelState> {
-        let mut what = self.node.channel(key, self.now);
+    /// Returns the state of a channel.
+    pub(crate) async fn channel(&self, key: &ChannelKey) -> Found<ChannelState> {
+        let mut value = self.node.channel(key, self.now);
         let name = key.name.as_str();
-        let others = self.ask(key.app, Query::Channel(name.to_owned().into())).await;
-        if let Some((subscriptions, users)) = others.channels.get(name) {
-            add(&mut what, *subscriptions, *users);
+        let others = self.query(key.app, Query::Channel(name.to_owned().into())).await;
+        if let Some(counts) = others.channels.get(name) {
+            add(&mut value, counts.subscriptions, counts.users);
         }
-        what.cached = what.cached.or(others.cached);
-        Seen { what, is_partial: others.is_partial }
+        value.cached = value.cached.or(others.cached);
+        Found { value, is_partial: others.is_partial }
     }
 
-    /// All occupied channels with a prefix.
+    /// Returns all occupied channels whose names begin with `prefix`.
     pub(crate) async fn channels(
         &self,
         app: AppIndex,
         prefix: &str,
-    ) -> Seen<BTreeMap<String, ChannelState>> {
+    ) -> Found<BTreeMap<String, ChannelState>> {
         let local = self.node.channels(app, prefix).into_iter();
-        let mut what: BTreeMap<_, _> =
+        let mut value: BTreeMap<_, _> =
             local.map(|(name, state)| (name.as_str().to_owned(), state)).collect();
-        let others = self.ask(app, Query::Channels(prefix.to_owned().into())).await;
-        for (name, (subscriptions, users)) in others.channels {
-            add(what.entry(name).or_default(), subscriptions, users);
+        let others = self.query(app, Query::Channels(prefix.to_owned().into())).await;
+        for (name, counts) in others.channels {
+            add(value.entry(name).or_default(), counts.subscriptions, counts.users);
         }
-        Seen { what, is_partial: others.is_partial }
+        Found { value, is_partial: others.is_partial }
     }
 
-    /// Ids of the users on a presence channel.
-    pub(crate) async fn users(&self, key: &ChannelKey) -> Seen<BTreeSet<String>> {
+    /// Returns the ids of the users on a presence channel.
+    pub(crate) async fn users(&self, key: &ChannelKey) -> Found<BTreeSet<String>> {
         let local = self.node.users(key);
-        let mut what: BTreeSet<String> = local.iter().map(|id| id.as_str().to_owned()).collect();
-        let question = Query::Users(key.name.as_str().to_owned().into());
-        let others = self.ask(key.app, question).await;
-        what.extend(others.users);
-        Seen { what, is_partial: others.is_partial }
+        let mut value: BTreeSet<String> = local.iter().map(|id| id.as_str().to_owned()).collect();
+        let query = Query::Users(key.name.as_str().to_owned().into());
+        let others = self.query(key.app, query).await;
+        value.extend(others.users);
+        Found { value, is_partial: others.is_partial }
     }
 
-    /// Asks all other nodes, if there are any.
-    pub(crate) async fn ask(&self, app: AppIndex, question: Query<'static>) -> Gathered {
+    /// Queries all other nodes, if there are any.
+    pub(crate) async fn query(&self, app: AppIndex, query: Query<'static>) -> Gathered {
         match self.cluster {
-            Some(cluster) => cluster.ask(&self.node.apps().get(app).id, question).await,
+            Some(cluster) => cluster.query(&self.node.apps().get(app).id, query).await,
             None => Gathered::default(),
         }
     }
 }
 
-/// Adds what other nodes have.
+/// Adds the numbers of other nodes.
 fn add(state: &mut ChannelState, subscriptions: u64, users: u64) {
     state.subscriptions += usize::try_from(subscriptions).unwrap_or(0);
-    // Each node knows all users of the presence channels that it has.
+    // Each node knows all users of its presence channels.
     state.users = state.users.max(usize::try_from(users).unwrap_or(0));
 }
 
-/// The answer, with a note that some node has not said what it knows.
-pub(crate) fn partial(mut answer: Answer, is_partial: bool) -> Answer {
+/// Marks a response if some node has not replied.
+pub(crate) fn partial(mut response: ApiResponse, is_partial: bool) -> ApiResponse {
     if is_partial {
         let note = HeaderValue::from_static("true");
-        answer.headers_mut().insert("clarim-partial", note);
+        response.headers_mut().insert("clarim-partial", note);
     }
-    answer
+    response
 }
 
-/// All occupied channels, or those with a prefix.
-pub(crate) async fn list(request: &Signed, directory: Directory<'_>) -> Answer {
+/// Lists all occupied channels, or those with a prefix.
+pub(crate) async fn list(request: &ApiRequest, directory: Directory<'_>) -> ApiResponse {
     let info = wanted(request);
     let prefix = request.param("filter_by_prefix").unwrap_or_default();
-    let Seen { what, is_partial } = directory.channels(request.app, prefix).await;
-    let channels: Map<String, Value> = what
+    let Found { value, is_partial } = directory.channels(request.app, prefix).await;
+    let channels: Map<String, Value> = value
         .into_iter()
         .filter_map(|(text, state)| {
             let name = ChannelName::parse(&text, usize::MAX).ok()?;
@@ -112,43 +112,43 @@ pub(crate) async fn list(request: &Signed, directory: Directory<'_>) -> Answer {
     partial(json_value(&json!({ "channels": channels })), is_partial)
 }
 
-/// One channel.
+/// Describes one channel.
 pub(crate) async fn show(
-    request: &Signed,
+    request: &ApiRequest,
     channel: &str,
     directory: Directory<'_>,
-) -> Result<Answer, Refused> {
+) -> Result<ApiResponse, ApiError> {
     let key = key(request, channel, directory.node)?;
-    let Seen { what, is_partial } = directory.channel(&key).await;
-    let mut answer = attributes(&key, &what, wanted(request));
-    answer["occupied"] = Value::from(what.subscriptions > 0);
-    Ok(partial(json_value(&answer), is_partial))
+    let Found { value, is_partial } = directory.channel(&key).await;
+    let mut channel = attributes(&key, &value, wanted(request));
+    channel["occupied"] = Value::from(value.subscriptions > 0);
+    Ok(partial(json_value(&channel), is_partial))
 }
 
-/// The users on a presence channel.
+/// Lists the users on a presence channel.
 pub(crate) async fn users(
-    request: &Signed,
+    request: &ApiRequest,
     channel: &str,
     directory: Directory<'_>,
-) -> Result<Answer, Refused> {
+) -> Result<ApiResponse, ApiError> {
     let key = key(request, channel, directory.node)?;
     if !key.name.is_presence() {
-        return Err(Refused::malformed("Users can only be retrieved for presence channels."));
+        return Err(ApiError::malformed("Users can only be retrieved for presence channels."));
     }
-    let Seen { what: ids, is_partial } = directory.users(&key).await;
+    let Found { value: ids, is_partial } = directory.users(&key).await;
     let ids: Vec<Value> = ids.into_iter().map(|id| json!({ "id": id })).collect();
     Ok(partial(json_value(&json!({ "users": ids })), is_partial))
 }
 
-/// How many connections the app has.
-pub(crate) async fn connections(request: &Signed, directory: Directory<'_>) -> Answer {
+/// Counts the connections of the app.
+pub(crate) async fn connections(request: &ApiRequest, directory: Directory<'_>) -> ApiResponse {
     let local = u64::from(directory.node.apps().connections(request.app));
-    let others = directory.ask(request.app, Query::Connections).await;
-    let answer = json_value(&json!({ "connections": local + others.connections }));
-    partial(answer, others.is_partial)
+    let others = directory.query(request.app, Query::Connections).await;
+    let response = json_value(&json!({ "connections": local + others.connections }));
+    partial(response, others.is_partial)
 }
 
-/// The facts asked for, as far as the channel's kind has them.
+/// The requested attributes, as far as the channel's kind has them.
 pub(crate) fn attributes(key: &ChannelKey, state: &ChannelState, info: Info) -> Value {
     let mut attributes = Map::new();
     if info.user_count && key.name.is_presence() {
@@ -167,7 +167,7 @@ pub(crate) fn attributes(key: &ChannelKey, state: &ChannelState, info: Info) -> 
     Value::Object(attributes)
 }
 
-/// The data of an event, out of its frame.
+/// Returns the data of an event from its frame.
 fn data_of(frame: &Frame) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Event<'a> {
@@ -178,12 +178,13 @@ fn data_of(frame: &Frame) -> Option<String> {
     serde_json::from_str(event.data.get()).ok()
 }
 
-fn wanted(request: &Signed) -> Info {
+fn wanted(request: &ApiRequest) -> Info {
     request.param("info").map(Info::parse).unwrap_or_default()
 }
 
-fn key(request: &Signed, channel: &str, node: &Node<Inboxes>) -> Result<ChannelKey, Refused> {
+fn key(request: &ApiRequest, channel: &str, node: &Node<Sink>) -> Result<ChannelKey, ApiError> {
     let max = node.apps().get(request.app).limits.channel_name_bytes;
-    let name = ChannelName::parse(channel, max).map_err(|e| Refused::malformed(format!("{e}.")))?;
+    let name =
+        ChannelName::parse(channel, max).map_err(|e| ApiError::malformed(format!("{e}.")))?;
     Ok(ChannelKey { app: request.app, name })
 }

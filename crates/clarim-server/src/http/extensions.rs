@@ -2,15 +2,15 @@
 
 use hyper::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_EXTENSIONS};
 
-/// The answer to an offer that is accepted: each message is compressed by itself, in both directions.
+/// The response to an accepted offer: each message is compressed by itself, in both directions.
 pub(crate) const ACCEPTED: &str =
     "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
 /// The frames that subscribers share are compressed with a window of 2^15 bytes.
 const WINDOW_BITS: u8 = 15;
 
-/// Whether a client offers permessage-deflate in a way that can be accepted. Offers that can't be, or that
-/// aren't understood, are passed over, as the standard says.
+/// Whether a client offers permessage-deflate with parameters that are supported. Other offers are ignored,
+/// as the RFC says.
 pub(crate) fn accepts_deflate(headers: &HeaderMap) -> bool {
     headers
         .get_all(SEC_WEBSOCKET_EXTENSIONS)
@@ -20,7 +20,7 @@ pub(crate) fn accepts_deflate(headers: &HeaderMap) -> bool {
         .any(is_acceptable)
 }
 
-/// A comma within quotes separates nothing.
+/// Splits at commas outside of quotes.
 fn offers(value: &str) -> impl Iterator<Item = &str> {
     let mut is_quoted = false;
     value.split(move |c| {
@@ -43,7 +43,7 @@ fn is_acceptable(offer: &str) -> bool {
         let name = name.to_ascii_lowercase();
         let is_fine = match (name.as_str(), value) {
             ("server_no_context_takeover" | "client_no_context_takeover", None) => true,
-            // A hint only, which needs no answer: what the client's messages refer to is kept whole.
+            // A hint that needs no response: this side keeps the largest window.
             ("client_max_window_bits", None) => true,
             ("client_max_window_bits", Some(bits)) => window_bits(bits).is_some(),
             ("server_max_window_bits", Some(bits)) => window_bits(bits) == Some(WINDOW_BITS),
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn offers_that_can_be_kept_are_accepted() {
+    fn supported_offers_are_accepted() {
         for offer in [
             "permessage-deflate",
             "Permessage-Deflate",
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn offers_that_cannot_be_kept_or_understood_are_passed_over() {
+    fn unsupported_and_invalid_offers_are_ignored() {
         for offer in [
             "",
             ";",

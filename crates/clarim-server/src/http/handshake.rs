@@ -12,78 +12,74 @@ use hyper::header::{
 use hyper::{Method, Request, StatusCode, Uri};
 use sha1::{Digest, Sha1};
 
-use super::answer::{Answer, Refused, text};
 use super::extensions::{ACCEPTED, accepts_deflate};
-use crate::inspector::OriginId;
+use super::response::{ApiError, ApiResponse, text};
+use crate::runtime::{Admission, HandshakeParams, OriginId};
 
-/// What is to happen to a connection once it speaks WebSocket. A refusal is told there, not in HTTP:
-/// browsers show a script the codes of a WebSocket, but nothing of a failed handshake.
-pub(crate) type Verdict = Result<Agreed, Refusal>;
-
-/// What a handshake has settled.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Agreed {
-    pub(crate) app: AppIndex,
-    /// Messages may be compressed, in both directions.
-    pub(crate) deflate: bool,
-    /// The page that asks.
-    pub(crate) origin: OriginId,
+/// The response to a handshake, and its result.
+#[derive(Debug)]
+pub(crate) struct Upgrade {
+    pub(crate) response: ApiResponse,
+    pub(crate) admission: Admission,
 }
 
-/// Checks the handshake and answers it. `compression`: whether it may be agreed on.
+/// Checks a handshake and answers it. `compression`: whether it may be negotiated.
 pub(crate) fn handshake<B>(
     request: &Request<B>,
     key: &str,
     apps: &Apps,
+    origin: OriginId,
     compression: bool,
-) -> Result<(Answer, Verdict), Refused> {
+) -> Result<Upgrade, ApiError> {
     if request.method() != Method::GET {
-        return Err(Refused::method("GET"));
+        return Err(ApiError::method("GET"));
     }
     let headers = request.headers();
     if !has_token(headers, UPGRADE, "websocket") || !has_token(headers, CONNECTION, "upgrade") {
-        return Err(Refused::new(
+        return Err(ApiError::new(
             StatusCode::UPGRADE_REQUIRED,
-            "This address speaks WebSocket. If a client did ask for it, a proxy in between has dropped the Upgrade and Connection headers.",
+            "This URL is a WebSocket. If the client sent an upgrade request, a proxy has dropped its Upgrade and Connection headers.",
         ));
     }
     if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-        let sentence = "Only version 13 of WebSocket is spoken here (Sec-WebSocket-Version).";
-        return Err(Refused::new(StatusCode::UPGRADE_REQUIRED, sentence));
+        let message = "Only WebSocket version 13 is supported (Sec-WebSocket-Version).";
+        return Err(ApiError::new(StatusCode::UPGRADE_REQUIRED, message));
     }
     let nonce = headers.get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
     if BASE64.decode(nonce).map_or(0, |bytes| bytes.len()) != 16 {
-        return Err(Refused::malformed("Sec-WebSocket-Key must be 16 bytes in base64."));
+        return Err(ApiError::malformed("Sec-WebSocket-Key must be 16 bytes in base64."));
     }
-    let mut answer = switching_protocols(nonce);
+    let mut response = switching_protocols(nonce);
     let deflate = compression && accepts_deflate(headers);
     if deflate {
         let accepted = HeaderValue::from_static(ACCEPTED);
-        answer.headers_mut().insert(SEC_WEBSOCKET_EXTENSIONS, accepted);
+        response.headers_mut().insert(SEC_WEBSOCKET_EXTENSIONS, accepted);
     }
-    let app = judge((request.uri(), headers), key, apps);
-    Ok((answer, app.map(|app| Agreed { app, deflate, origin: OriginId::default() })))
+    let app = admit(request.uri(), headers, key, apps);
+    let admission = app.map(|app| HandshakeParams { app, deflate, origin });
+    Ok(Upgrade { response, admission })
 }
 
-fn switching_protocols(nonce: &[u8]) -> Answer {
+fn switching_protocols(nonce: &[u8]) -> ApiResponse {
     let digest = Sha1::new()
         .chain_update(nonce)
         .chain_update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11")
         .finalize();
     let accept = HeaderValue::from_str(&BASE64.encode(digest)).expect("base64 is ASCII");
-    let mut answer = text(StatusCode::SWITCHING_PROTOCOLS, "");
-    let headers = answer.headers_mut();
+    let mut response = text(StatusCode::SWITCHING_PROTOCOLS, "");
+    let headers = response.headers_mut();
     headers.clear();
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
     headers.insert(HeaderName::from_static("x-powered-by"), HeaderValue::from_static("Clarim"));
-    answer
+    response
 }
 
-/// Whose client asks, if it may.
-pub(super) fn judge(
-    (uri, headers): (&Uri, &HeaderMap),
+/// Finds the app of a client and checks whether the client may connect.
+pub(super) fn admit(
+    uri: &Uri,
+    headers: &HeaderMap,
     key: &str,
     apps: &Apps,
 ) -> Result<AppIndex, Refusal> {
@@ -92,7 +88,7 @@ pub(super) fn judge(
         return refuse(Code::APP_UNKNOWN, "Application does not exist".to_owned());
     };
     let params = Params::decode(uri.query().unwrap_or_default()).unwrap_or_default();
-    // Clients that do not say speak the current version.
+    // Clients that send no version speak the current one.
     let protocol = params.get("protocol").unwrap_or("7");
     if !["4", "5", "6", "7"].contains(&protocol) {
         let message = "Unsupported protocol version: this server speaks 7, and accepts 4 to 6";
@@ -141,46 +137,48 @@ mod tests {
         Apps::new([App::new("1", "open", "secret"), closed])
     }
 
-    #[test]
-    fn the_example_of_the_standard_is_answered_as_there() {
-        let (answer, verdict) =
-            handshake(&request(&GOOD, "/app/open"), "open", &apps(), false).unwrap();
-        assert_eq!(answer.headers()[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-        assert!(verdict.is_ok());
+    fn handshake_of(request: &Request<()>, key: &str) -> Result<Upgrade, ApiError> {
+        handshake(request, key, &apps(), OriginId::default(), false)
     }
 
     #[test]
-    fn extensions_that_are_off_and_subprotocols_are_declined_by_silence() {
+    fn the_example_of_the_rfc_is_answered_as_there() {
+        let upgrade = handshake_of(&request(&GOOD, "/app/open"), "open").unwrap();
+        let headers = upgrade.response.headers();
+        assert_eq!(headers[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert!(upgrade.admission.is_ok());
+    }
+
+    #[test]
+    fn disabled_extensions_and_subprotocols_are_declined() {
         let mut headers = GOOD.to_vec();
         headers.push(("sec-websocket-extensions", "permessage-deflate; client_max_window_bits"));
         headers.push(("sec-websocket-protocol", "chat"));
-        let (answer, verdict) =
-            handshake(&request(&headers, "/app/open"), "open", &apps(), false).unwrap();
-        assert!(verdict.is_ok());
-        assert!(!answer.headers().contains_key("sec-websocket-extensions"));
-        assert!(!answer.headers().contains_key("sec-websocket-protocol"));
+        let upgrade = handshake_of(&request(&headers, "/app/open"), "open").unwrap();
+        assert!(upgrade.admission.is_ok());
+        assert!(!upgrade.response.headers().contains_key("sec-websocket-extensions"));
+        assert!(!upgrade.response.headers().contains_key("sec-websocket-protocol"));
     }
 
     #[test]
-    fn what_is_no_handshake_gets_a_status() {
+    fn an_invalid_handshake_gets_an_error_status() {
         for (missing, status) in [(0, 426), (1, 426), (2, 426), (3, 400)] {
             let mut headers = GOOD.to_vec();
             headers.remove(missing);
-            let refused =
-                handshake(&request(&headers, "/app/open"), "open", &apps(), false).unwrap_err();
+            let refused = handshake_of(&request(&headers, "/app/open"), "open").unwrap_err();
             assert_eq!(refused.status.as_u16(), status, "{}", GOOD[missing].0);
         }
     }
 
     #[test]
-    fn refusals_come_with_the_code_of_their_class() {
+    fn a_refusal_has_the_code_of_its_class() {
         let code = |uri: &str, key: &str, origin: &str| {
             let mut headers = GOOD.to_vec();
             if !origin.is_empty() {
                 headers.push(("origin", origin));
             }
-            let (_, verdict) = handshake(&request(&headers, uri), key, &apps(), false).unwrap();
-            verdict.err().map(|refusal| refusal.code.get())
+            let upgrade = handshake_of(&request(&headers, uri), key).unwrap();
+            upgrade.admission.err().map(|refusal| refusal.code.get())
         };
         assert_eq!(code("/", "nobody", ""), Some(4001));
         assert_eq!(code("/?protocol=8", "open", ""), Some(4007));

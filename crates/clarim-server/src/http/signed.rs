@@ -1,48 +1,51 @@
-//! The edge of the HTTP API: nothing behind it sees a request that isn't signed by its app.
+//! Authentication of HTTP requests: the signature of the API, and the checks of built-in pages.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use clarim_hub::{AppIndex, Apps};
 use clarim_protocol::rest::{Params, SignedRequest};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::header::{HOST, ORIGIN};
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Request, StatusCode};
+use hyper::http::uri::Authority;
+use hyper::{HeaderMap, Request, StatusCode, Uri};
 use serde::de::DeserializeOwned;
 
 use super::RequestBody;
-use super::answer::Refused;
+use super::response::ApiError;
 use crate::clock::since_1970;
 
 /// A request whose signature has been checked.
 #[derive(Debug)]
-pub(crate) struct Signed {
+pub(crate) struct ApiRequest {
     pub(crate) app: AppIndex,
     pub(crate) body: Bytes,
     pub(crate) headers: HeaderMap,
     params: Params<'static>,
 }
 
-/// What reading and checking a request needs to know.
+/// Limits and keys for reading requests.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Rules<'a> {
+pub(crate) struct RequestRules<'a> {
     pub(crate) apps: &'a Apps,
     pub(crate) prefix: &'a str,
     pub(crate) max_body: usize,
     pub(crate) body_timeout: Duration,
 }
 
-impl Signed {
+impl ApiRequest {
     /// Reads the body of a request to an app's API and checks its signature.
     pub(crate) async fn read(
         request: Request<impl RequestBody>,
         app_id: &str,
-        rules: Rules<'_>,
-    ) -> Result<Self, Refused> {
+        rules: RequestRules<'_>,
+    ) -> Result<Self, ApiError> {
         let app = rules.apps.find_by_id(app_id).ok_or_else(|| {
             let shown: String = app_id.chars().take(64).collect();
-            let sentence = format!("No matching application for ID [{shown}].");
-            Refused::new(StatusCode::NOT_FOUND, sentence)
+            let message = format!("No matching application for ID [{shown}].");
+            ApiError::new(StatusCode::NOT_FOUND, message)
         })?;
         let (head, body) = request.into_parts();
         let body = read_body(&head, body, rules.max_body, rules.body_timeout).await?;
@@ -55,17 +58,17 @@ impl Signed {
         };
         let params = signed
             .verify(&rules.apps.get(app).key, rules.prefix, since_1970().as_secs())
-            .map_err(|error| Refused::new(StatusCode::UNAUTHORIZED, error.to_string()))?
+            .map_err(|error| ApiError::new(StatusCode::UNAUTHORIZED, error.to_string()))?
             .into_owned();
         Ok(Self { app, body, headers: head.headers, params })
     }
 
-    /// A request of the built-in page, whose origin has been checked instead.
+    /// A request of a built-in page, for which another check replaces the signature.
     pub(crate) fn of_page(app: AppIndex, body: Bytes) -> Self {
         Self { app, body, headers: HeaderMap::new(), params: Params::default() }
     }
 
-    /// A parameter of the query.
+    /// Returns a parameter of the query.
     pub(crate) fn param(&self, name: &str) -> Option<&str> {
         self.params.get(name)
     }
@@ -77,14 +80,14 @@ pub(crate) async fn read_body(
     body: impl RequestBody,
     max: usize,
     timeout: Duration,
-) -> Result<Bytes, Refused> {
+) -> Result<Bytes, ApiError> {
     let too_large = |size: Option<u64>| {
         let size = size.map_or_else(String::new, |size| format!(" of {size} bytes"));
-        Refused::too_large(format!(
+        ApiError::too_large(format!(
             "Payload too large: the request body{size} exceeds the maximum of {max} bytes (MAX_REQUEST_SIZE)."
         ))
     };
-    // Said before a byte of it is read, where the client announces the size.
+    // Checked before the body is read, if the client announces its size.
     if let Some(size) = body.size_hint().exact()
         && size > max as u64
     {
@@ -94,8 +97,10 @@ pub(crate) async fn read_body(
     match collected {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(None)),
-        Ok(Err(error)) => Err(Refused::malformed(format!("The request body ended early: {error}"))),
-        Err(_) => Err(Refused::new(
+        Ok(Err(error)) => {
+            Err(ApiError::malformed(format!("The request body ended early: {error}.")))
+        }
+        Err(_) => Err(ApiError::new(
             StatusCode::REQUEST_TIMEOUT,
             format!("The body of {} did not arrive within {timeout:?}.", head.uri.path()),
         )),
@@ -103,17 +108,81 @@ pub(crate) async fn read_body(
 }
 
 /// Reads a JSON body.
-pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refused> {
+pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body).map_err(|error| {
         if error.is_data() {
-            Refused::invalid(format!("Invalid field in the body: {error}."))
+            ApiError::invalid(format!("Invalid field in the body: {error}."))
         } else {
-            Refused::malformed(format!("The body is not valid JSON: {error}."))
+            ApiError::malformed(format!("The body is not valid JSON: {error}."))
         }
     })
 }
 
-/// As [`parse`], of a value that borrows nothing.
-pub(crate) fn parse_owned<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
+/// Reads a JSON body into a value that borrows nothing.
+pub(crate) fn parse_owned<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     parse(body)
+}
+
+/// Headers by which a proxy names the client.
+const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
+
+/// Whether a request comes from this machine: it names it as such and has passed no proxy.
+pub(crate) fn is_local_request(headers: &HeaderMap, uri: &Uri) -> bool {
+    host(headers, uri).is_some_and(is_this_machine)
+        && FORWARDED.iter().all(|name| !headers.contains_key(*name))
+}
+
+/// The host of a request, of HTTP/1 or HTTP/2.
+fn host<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
+    let header = headers.get(HOST).and_then(|host| host.to_str().ok());
+    header.or_else(|| uri.authority().map(Authority::as_str))
+}
+
+/// A name from somebody's DNS could belong to another site, even if it resolves to this machine.
+fn is_this_machine(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || address.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+/// Whether a request comes from a page that this server has served.
+pub(crate) fn is_own_page(headers: &HeaderMap, uri: &Uri) -> bool {
+    let origin = headers.get(ORIGIN).and_then(|value| value.to_str().ok());
+    let origin = origin.and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    origin.is_some() && origin == host(headers, uri)
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    fn is_asked(uri: &str, headers: &[(&'static str, &str)]) -> bool {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(*name, HeaderValue::from_str(value).unwrap());
+        }
+        is_local_request(&map, &uri.parse().unwrap())
+    }
+
+    #[test]
+    fn the_page_is_served_under_names_of_this_machine_alone() {
+        for host in ["localhost", "localhost:8080", "127.0.0.1:8080", "[::1]:8080", "127.1.2.3"] {
+            assert!(is_asked("/playground/config", &[("host", host)]), "{host}");
+        }
+        // HTTP/2 has no Host header.
+        assert!(is_asked("https://localhost:8080/playground", &[]));
+        for host in ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "192.168.1.2"] {
+            assert!(!is_asked("/playground/config", &[("host", host)]), "{host}");
+        }
+        assert!(!is_asked("/playground", &[]));
+        for forwarded in FORWARDED {
+            let headers = [("host", "127.0.0.1:8080"), (forwarded, "for=1.2.3.4")];
+            assert!(!is_asked("/playground", &headers), "{forwarded}");
+        }
+    }
 }

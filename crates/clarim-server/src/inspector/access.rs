@@ -1,4 +1,4 @@
-//! Who may use the inspector.
+//! Access to the inspector.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,80 +6,88 @@ use std::time::{Duration, Instant};
 use hyper::header::HeaderMap;
 use hyper::{Method, Request, StatusCode, Uri};
 
-use super::too_many;
+use super::too_many_requests;
 use crate::config::Token;
-use crate::http::answer::Refused;
 use crate::http::bearer;
-use crate::http::playground::{is_asked_here, is_own_page};
+use crate::http::response::ApiError;
+use crate::http::signed::{is_local_request, is_own_page};
 
-/// Wrong tokens that are looked at in so much time, of all who try together. Over it no token is.
+/// Maximum number of wrong tokens in a window, of all clients together. Beyond it every token is refused.
 const WRONG_TOKENS: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(10);
 
+/// Checks requests to the inspector.
 #[derive(Debug)]
 pub(super) struct Access {
-    /// Without one, it is for who is on this machine.
+    /// Without a token, requests of this machine are allowed.
     token: Option<Token>,
-    wrong: Limit,
+    wrong: WindowLimit,
 }
 
 impl Access {
-    /// `None`: for nobody.
+    /// Returns `None` if the inspector is off. `is_open`: requests of this machine need no token.
     pub(super) fn new(token: Option<Token>, is_open: bool) -> Option<Self> {
-        let wrong = Limit::new(WRONG_TOKENS, WINDOW);
+        let wrong = WindowLimit::new(WRONG_TOKENS, WINDOW);
         (token.is_some() || is_open).then_some(Self { token, wrong })
     }
 
-    /// The page itself is no secret: it asks for the token.
-    pub(super) fn to_page(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Refused> {
-        if self.token.is_some() || is_asked_here(headers, uri) {
+    /// Checks a request for a file of the page. The page itself is not secret: it asks for the token.
+    pub(super) fn check_page(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), ApiError> {
+        if self.token.is_some() || is_local_request(headers, uri) {
             return Ok(());
         }
-        let sentence = "Without INSPECTOR_TOKEN this page is for this machine alone, and not for what a proxy passes on.";
-        Err(Refused::new(StatusCode::FORBIDDEN, sentence))
+        let message = "Without INSPECTOR_TOKEN this page is available on this machine only, and not through a proxy.";
+        Err(ApiError::new(StatusCode::FORBIDDEN, message))
     }
 
-    pub(super) fn to_api<B>(&self, request: &Request<B>) -> Result<(), Refused> {
+    /// Checks a request to the API of the page.
+    pub(super) fn check_api<B>(&self, request: &Request<B>) -> Result<(), ApiError> {
         let headers = request.headers();
         let Some(token) = &self.token else {
-            self.to_page(headers, request.uri())?;
+            self.check_page(headers, request.uri())?;
             // Another site that a developer has open must not act here.
             if *request.method() == Method::GET || is_own_page(headers, request.uri()) {
                 return Ok(());
             }
-            let sentence = "Only the page served from this address may do this.";
-            return Err(Refused::new(StatusCode::FORBIDDEN, sentence));
+            let message = "Only the page served from this address can do this.";
+            return Err(ApiError::new(StatusCode::FORBIDDEN, message));
         };
         if self.wrong.is_used_up() {
-            return Err(too_many());
+            return Err(too_many_requests());
         }
         let given = bearer(headers);
         if given.is_some_and(|given| token.is(given)) {
             return Ok(());
         }
-        // A request without a token is no guess.
+        // A request without a token is not a guess.
         if given.is_some() {
             self.wrong.take();
         }
-        let sentence = "The inspector is for who has INSPECTOR_TOKEN.";
-        Err(Refused::new(StatusCode::UNAUTHORIZED, sentence))
+        let message = "Wrong or missing token: send INSPECTOR_TOKEN as \"Authorization: Bearer\".";
+        Err(ApiError::new(StatusCode::UNAUTHORIZED, message))
     }
 }
 
-/// So many in each window of time.
+/// A limit for each window of time.
 #[derive(Debug)]
-pub(super) struct Limit {
-    most: u32,
+pub(super) struct WindowLimit {
+    max: u32,
     window: Duration,
-    used: Mutex<(Instant, u32)>,
+    current: Mutex<Window>,
 }
 
-impl Limit {
-    pub(super) fn new(most: u32, window: Duration) -> Self {
-        Self { most, window, used: Mutex::new((Instant::now(), 0)) }
+#[derive(Debug)]
+struct Window {
+    began: Instant,
+    used: u32,
+}
+
+impl WindowLimit {
+    pub(super) fn new(max: u32, window: Duration) -> Self {
+        Self { max, window, current: Mutex::new(Window { began: Instant::now(), used: 0 }) }
     }
 
-    /// Uses one. `false`: there is none left.
+    /// Uses one. Returns `false` if none is left.
     pub(super) fn take(&self) -> bool {
         self.take_at(Instant::now(), 1)
     }
@@ -89,12 +97,12 @@ impl Limit {
     }
 
     fn take_at(&self, now: Instant, count: u32) -> bool {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.saturating_duration_since(used.0) >= self.window {
-            *used = (now, 0);
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_duration_since(current.began) >= self.window {
+            *current = Window { began: now, used: 0 };
         }
-        let is_left = used.1 < self.most;
-        used.1 += if is_left { count } else { 0 };
+        let is_left = current.used < self.max;
+        current.used += if is_left { count } else { 0 };
         is_left
     }
 }
@@ -104,8 +112,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_holds_for_a_window_and_begins_anew() {
-        let limit = Limit::new(2, WINDOW);
+    fn a_limit_is_reset_with_each_window() {
+        let limit = WindowLimit::new(2, WINDOW);
         let begun = Instant::now();
         let takes: Vec<bool> = (0..3).map(|_| limit.take_at(begun, 1)).collect();
         assert_eq!(takes, [true, true, false]);
@@ -114,12 +122,12 @@ mod tests {
     }
 
     #[test]
-    fn without_a_token_another_site_may_not_act() {
+    fn without_a_token_another_site_cannot_act() {
         let access = Access::new(None, true).unwrap();
         let ask = |method: &str, origin: &str| {
             let request = Request::builder().method(method).uri("/inspector/api/x");
             let request = request.header("host", "localhost:8080").header("origin", origin);
-            access.to_api(&request.body(()).unwrap()).is_ok()
+            access.check_api(&request.body(()).unwrap()).is_ok()
         };
         assert!(ask("POST", "http://localhost:8080"));
         assert!(!ask("POST", "https://evil.example"));

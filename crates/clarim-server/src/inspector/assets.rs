@@ -1,8 +1,8 @@
-//! The files of the page. Nothing else is loaded, so it works without the internet.
+//! The files of the page. It loads nothing else, so it works without internet access.
 
-use crate::http::answer::{Answer, page_file};
+use crate::http::response::{ApiResponse, page_file};
 
-/// Only what the page itself is made of; and nobody may put it into a frame.
+/// Allows the page's own files alone, and forbids frames.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -12,7 +12,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 macro_rules! files {
     ($($name:literal: $kind:expr),* $(,)?) => {
-        /// Name below `/inspector`, kind, content.
+        /// Name below `/inspector`, content type, content.
         const FILES: &[(&str, &str, &str)] =
             &[$(($name, $kind, include_str!(concat!("../../inspector/", $name)))),*];
     };
@@ -33,7 +33,7 @@ files! {
     "vendor/LICENSE.uplot": TEXT,
 }
 
-pub(super) fn file(path: &[&str]) -> Option<Answer> {
+pub(super) fn file(path: &[&str]) -> Option<ApiResponse> {
     let name = if path.is_empty() { "index.html".to_owned() } else { path.join("/") };
     let (_, kind, content) = FILES.iter().find(|(known, ..)| *known == name)?;
     Some(page_file(kind, content, CONTENT_SECURITY_POLICY))
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_files_together_have_less_than_150_kilobytes() {
+    fn the_page_has_less_than_150_kilobytes() {
         let sizes = FILES.iter().map(|(_, _, content)| {
             let mut zip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
             zip.write_all(content.as_bytes()).unwrap();
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_from_elsewhere_is_never_taken_for_markup() {
+    fn scripts_never_insert_markup_or_load_from_elsewhere() {
         let own =
             FILES.iter().filter(|(name, kind, _)| *kind == SCRIPT && !name.contains("vendor"));
         for (name, _, content) in own {

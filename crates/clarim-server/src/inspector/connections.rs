@@ -1,4 +1,4 @@
-//! `GET connections` and `POST connections/{id}/close`: those of this node.
+//! `GET connections` and `POST connections/{id}/close`: the connections of this node.
 
 use clarim_hub::{ChannelKey, ConnectionAddr};
 use clarim_protocol::rest::Params;
@@ -7,100 +7,121 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
-use super::asks::{Ask, PAGE, Page, Which};
-use super::{Inspector, app_of};
+use super::{Inspector, find_app};
 use crate::http::Http;
-use crate::http::answer::{Answer, Refused, json_value};
+use crate::http::response::{ApiError, ApiResponse, json_value};
+use crate::runtime::{ConnectionPage, ConnectionRow, PAGE_SIZE, Selection, WorkerQuery};
 
-/// With `id` that one, with `app` and `channel` those on the channel; otherwise all, from `after` on, which
-/// is what the answer before said in `next`.
-pub(super) async fn list(http: &Http, all: &Inspector, query: &str) -> Result<Answer, Refused> {
-    let params = Params::decode(query).map_err(|error| Refused::malformed(error.to_string()))?;
+/// Lists connections: with `id` that one, with `app` and `channel` those on the channel, otherwise all from
+/// `after` on, which is the previous response's `next`.
+pub(super) async fn list(
+    http: &Http,
+    inspector: &Inspector,
+    query: &str,
+) -> Result<ApiResponse, ApiError> {
+    let params = Params::decode(query).map_err(|error| ApiError::malformed(error.to_string()))?;
     let page = match (params.get("id"), params.get("channel"), params.get("app")) {
-        (Some(id), ..) => match socket_id(id) {
-            Ok((id, seat)) => all.ask(usize::from(seat.worker.0), Which::One(id)).await?,
-            // What is not there may not be an id at all.
-            Err(_) => Page::default(),
+        (Some(id), ..) => match parse_id(id) {
+            Ok((id, address)) => {
+                inspector.query(usize::from(address.worker.0), Selection::One(id)).await?
+            }
+            // A search for a text that is not an id finds nothing.
+            Err(_) => ConnectionPage::default(),
         },
-        (None, Some(channel), Some(app)) => on(http, all, app, channel).await?,
-        _ => return from(all, params.get("after").unwrap_or("0.0")).await,
+        (None, Some(channel), Some(app)) => subscribers_of(http, inspector, app, channel).await?,
+        _ => return from(inspector, params.get("after").unwrap_or("0.0")).await,
     };
-    Ok(all.answer(page, None))
+    Ok(inspector.respond(&page, None))
 }
 
-async fn on(http: &Http, all: &Inspector, app: &str, channel: &str) -> Result<Page, Refused> {
-    let app = app_of(http, app)?;
+async fn subscribers_of(
+    http: &Http,
+    inspector: &Inspector,
+    app: &str,
+    channel: &str,
+) -> Result<ConnectionPage, ApiError> {
+    let app = find_app(http, app)?;
     let name = ChannelName::parse(channel, usize::MAX)
-        .map_err(|error| Refused::malformed(error.to_string()))?;
-    let which = Which::On(ChannelKey { app, name });
-    let mut found = Page::default();
-    for worker in 0..all.workers.len() {
-        let page = all.ask(worker, which.clone()).await?;
+        .map_err(|error| ApiError::malformed(error.to_string()))?;
+    let selection = Selection::SubscribersOf(ChannelKey { app, name });
+    let mut found = ConnectionPage::default();
+    for worker in 0..inspector.workers.len() {
+        let page = inspector.query(worker, selection.clone()).await?;
         found.rows.extend(page.rows);
         found.more = found.more.or(page.more);
-        if found.rows.len() >= PAGE {
+        if found.rows.len() >= PAGE_SIZE {
             break;
         }
     }
-    found.rows.truncate(PAGE);
+    found.rows.truncate(PAGE_SIZE);
     Ok(found)
 }
 
-async fn from(all: &Inspector, after: &str) -> Result<Answer, Refused> {
+async fn from(inspector: &Inspector, after: &str) -> Result<ApiResponse, ApiError> {
     let cursor = after.split_once('.').and_then(|(worker, place)| {
         Some((worker.parse::<usize>().ok()?, place.parse::<u32>().ok()?))
     });
-    let (mut worker, mut place) = cursor.ok_or_else(|| Refused::malformed("after is no place."))?;
-    let mut found = Page::default();
-    while worker < all.workers.len() {
-        let left = PAGE - found.rows.len();
-        if left == 0 {
-            return Ok(all.answer(found, Some(&format!("{worker}.{place}"))));
+    let (mut worker, mut first) = cursor
+        .ok_or_else(|| ApiError::malformed("Invalid after: use next of the previous response."))?;
+    let mut found = ConnectionPage::default();
+    while worker < inspector.workers.len() {
+        let limit = PAGE_SIZE - found.rows.len();
+        if limit == 0 {
+            return Ok(inspector.respond(&found, Some(&format!("{worker}.{first}"))));
         }
-        let page = all.ask(worker, Which::From(place, left)).await?;
+        let page = inspector.query(worker, Selection::From { first, limit }).await?;
         found.rows.extend(page.rows);
-        (worker, place) = page.more.map_or((worker + 1, 0), |place| (worker, place));
+        (worker, first) = page.more.map_or((worker + 1, 0), |first| (worker, first));
     }
-    Ok(all.answer(found, None))
+    Ok(inspector.respond(&found, None))
 }
 
-/// Closes a connection. Its client comes back at once.
-pub(super) async fn close(all: &Inspector, id: &str) -> Result<(), Refused> {
-    let (socket_id, seat) = socket_id(id)?;
-    let (answer, answered) = oneshot::channel();
-    let worker = all.workers.get(usize::from(seat.worker.0)).ok_or_else(gone)?;
-    put(worker, Ask::Close { socket_id, answer })?;
-    if answered.await.unwrap_or(false) { Ok(()) } else { Err(gone()) }
+/// Closes a connection. Its client reconnects at once.
+pub(super) async fn close(inspector: &Inspector, id: &str) -> Result<(), ApiError> {
+    let (socket_id, address) = parse_id(id)?;
+    let worker = inspector.workers.get(usize::from(address.worker.0)).ok_or_else(not_found)?;
+    let (reply, replied) = oneshot::channel();
+    send(worker, WorkerQuery::Close { socket_id, reply })?;
+    if replied.await.unwrap_or(false) { Ok(()) } else { Err(not_found()) }
 }
 
-fn socket_id(text: &str) -> Result<(SocketId, ConnectionAddr), Refused> {
-    let id: SocketId = text.parse().map_err(|_| gone())?;
-    Ok((id, ConnectionAddr::of(id).ok_or_else(gone)?))
+fn parse_id(text: &str) -> Result<(SocketId, ConnectionAddr), ApiError> {
+    let id: SocketId = text.parse().map_err(|_| not_found())?;
+    Ok((id, ConnectionAddr::of(id).ok_or_else(not_found)?))
 }
 
-fn gone() -> Refused {
-    Refused::new(StatusCode::NOT_FOUND, "There is no such connection on this node.")
+fn not_found() -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "This node has no such connection.")
 }
 
-fn put(worker: &mpsc::Sender<Ask>, ask: Ask) -> Result<(), Refused> {
-    worker.try_send(ask).map_err(|_| Refused::busy("The server is busy. Try again."))
+fn send(worker: &mpsc::Sender<WorkerQuery>, query: WorkerQuery) -> Result<(), ApiError> {
+    worker.try_send(query).map_err(|_| ApiError::busy("The server is busy. Try again."))
 }
 
 impl Inspector {
-    async fn ask(&self, worker: usize, which: Which) -> Result<Page, Refused> {
-        let Some(worker) = self.workers.get(worker) else { return Ok(Page::default()) };
-        let (answer, answered) = oneshot::channel();
-        put(worker, Ask::Connections { which, answer })?;
-        answered.await.map_err(|_| Refused::busy("The server is shutting down."))
+    async fn query(&self, worker: usize, selection: Selection) -> Result<ConnectionPage, ApiError> {
+        let Some(worker) = self.workers.get(worker) else { return Ok(ConnectionPage::default()) };
+        let (reply, replied) = oneshot::channel();
+        send(worker, WorkerQuery::Connections { selection, reply })?;
+        replied.await.map_err(|_| ApiError::busy("The server is shutting down."))
     }
 
-    fn answer(&self, page: Page, next: Option<&str>) -> Answer {
-        let rows = page.rows.into_iter().map(|mut row| {
-            row.facts["origin"] = self.origins.text(row.origin).as_deref().into();
-            row.facts
-        });
-        let connections: Vec<Value> = rows.collect();
+    fn respond(&self, page: &ConnectionPage, next: Option<&str>) -> ApiResponse {
+        let connections: Vec<Value> = page.rows.iter().map(|row| self.describe(row)).collect();
         let is_cut = page.more.is_some();
         json_value(&json!({ "connections": connections, "next": next, "is_cut": is_cut }))
+    }
+
+    fn describe(&self, row: &ConnectionRow) -> Value {
+        json!({
+            "id": row.socket_id,
+            "app": row.app,
+            "age": row.age.as_secs(),
+            "user": row.user,
+            "outbox": row.outbox,
+            "channels": row.channels,
+            "channel_count": row.channel_count,
+            "origin": self.origins.text(row.origin).as_deref(),
+        })
     }
 }

@@ -1,154 +1,180 @@
-//! The page `/inspector`: what the server is doing now, for people to look at, and a few things to do.
+//! The page `/inspector`: shows what the server is doing, and offers a few actions.
 //!
-//! What it shows is asked for by the page, piece by piece, and nothing is done for it while nobody looks.
-//! Counters are added up at most once a second, however many people watch; connections and channels come in
-//! pages; events go into a ring that is overwritten, so that a reader who stalls holds up nobody.
+//! The page asks for each part, and nothing is done for it while nobody watches. Counters are summed at
+//! most once a second for all clients, connections and channels come in pages, and events come from a ring
+//! buffer that is overwritten. So a client that watches delays nobody.
 
 mod access;
-mod asks;
 mod assets;
 mod channels;
 mod connections;
 mod deliveries;
-mod origins;
+mod event_log;
 mod overview;
-mod tap;
 
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use bytes::Bytes;
 use clarim_hub::AppIndex;
 use hyper::header::{CACHE_CONTROL, HeaderValue};
 use hyper::{Method, Request, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::config::Token;
-use crate::http::answer::{Answer, Refused, json_value};
-use crate::http::signed::{Signed, read_body};
+use crate::http::response::{ApiError, ApiResponse, json_value};
+use crate::http::signed::ApiRequest;
 use crate::http::{Http, RequestBody, decode_segment};
-use access::{Access, Limit};
-pub(crate) use asks::{Ask, PAGE, Page, Row, Which};
-pub(crate) use origins::OriginId;
-use origins::Origins;
-pub(crate) use tap::Tap;
+use crate::runtime::{Origins, WorkerQuery};
+use access::{Access, WindowLimit};
+pub(crate) use event_log::EventLog;
+use overview::CachedOverview;
 
-/// Questions that wait for one worker.
-const WAITING: usize = 64;
+/// Maximum number of list requests in a second, of all clients together.
+const LISTS_PER_SECOND: u32 = 50;
 
-/// Requests for lists that are answered in a second, of all who watch together.
-const LISTS: u32 = 50;
-
-/// What the page needs of the server. There is one if the page is served.
+/// The state of the inspector.
 #[derive(Debug)]
 pub(crate) struct Inspector {
     access: Access,
-    lists: Limit,
-    pub(crate) origins: Origins,
-    workers: Vec<mpsc::Sender<Ask>>,
-    /// The last answer with counters, and when it was made.
-    overview: Mutex<Option<(Instant, Bytes)>>,
+    lists: WindowLimit,
+    origins: Arc<Origins>,
+    log: Arc<EventLog>,
+    webhooks: Arc<dyn WebhookInspection>,
+    workers: Vec<mpsc::Sender<WorkerQuery>>,
+    overview: Mutex<Option<CachedOverview>>,
+}
+
+/// The webhooks, as far as the inspector shows them.
+pub(crate) trait WebhookInspection: Debug + Send + Sync {
+    fn summary(&self) -> WebhookSummary;
+    /// Describes the last requests, the newest first.
+    fn deliveries(&self) -> Vec<Value>;
+    /// Sends the events of a request again.
+    fn replay(&self, id: u64) -> Replay;
+}
+
+/// Numbers of webhook events and failed requests.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct WebhookSummary {
+    pub(crate) sent: u64,
+    pub(crate) failed: u64,
+    pub(crate) dropped: u64,
+}
+
+/// The result of a replay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Replay {
+    Queued,
+    /// The request is not kept any more.
+    Gone,
+    /// The endpoint's queue has no room.
+    Full,
 }
 
 impl Inspector {
-    /// With what each worker is asked by. `is_open`: in development mode, for who is on this machine.
+    /// Makes the inspector, if there is a token or `is_open`, which allows requests of this machine without
+    /// one.
     pub(crate) fn new(
         token: Option<Token>,
         is_open: bool,
-        workers: u16,
-    ) -> (Option<Self>, Vec<mpsc::Receiver<Ask>>) {
-        let (workers, asked) = (0..workers).map(|_| mpsc::channel(WAITING)).unzip();
-        let inspector = Access::new(token, is_open).map(|access| Self {
-            access,
-            lists: Limit::new(LISTS, Duration::from_secs(1)),
-            origins: Origins::default(),
+        webhooks: Arc<dyn WebhookInspection>,
+        workers: Vec<mpsc::Sender<WorkerQuery>>,
+    ) -> Option<Self> {
+        Some(Self {
+            access: Access::new(token, is_open)?,
+            lists: WindowLimit::new(LISTS_PER_SECOND, Duration::from_secs(1)),
+            origins: Arc::default(),
+            log: Arc::default(),
+            webhooks,
             workers,
             overview: Mutex::default(),
-        });
-        (inspector, asked)
+        })
     }
-}
 
-/// Answers what is below `/inspector`.
-pub(crate) async fn serve(
-    http: &Http,
-    inspector: &Inspector,
-    request: Request<impl RequestBody>,
-    path: &[&str],
-) -> Result<Answer, Refused> {
-    let ["api", path @ ..] = path else {
-        inspector.access.to_page(request.headers(), request.uri())?;
-        return match (request.method(), path) {
-            (&Method::GET, path) => assets::file(path).ok_or_else(Refused::not_found),
-            _ => Err(Refused::method("GET")),
+    /// The registry in which origins of connections are to be recorded.
+    pub(crate) fn origins(&self) -> Arc<Origins> {
+        self.origins.clone()
+    }
+
+    /// The observer that records events.
+    pub(crate) fn log(&self) -> Arc<EventLog> {
+        self.log.clone()
+    }
+
+    /// Answers a request below `/inspector`.
+    pub(crate) async fn serve(
+        &self,
+        http: &Http,
+        request: Request<impl RequestBody>,
+        path: &[&str],
+    ) -> Result<ApiResponse, ApiError> {
+        let ["api", path @ ..] = path else {
+            self.access.check_page(request.headers(), request.uri())?;
+            return match *request.method() {
+                Method::GET => assets::file(path).ok_or_else(ApiError::not_found),
+                _ => Err(ApiError::method("GET")),
+            };
         };
-    };
-    inspector.access.to_api(&request)?;
-    let mut answer = match *request.method() {
-        Method::GET => read(http, inspector, request.uri().query().unwrap_or_default(), path).await,
-        Method::POST => act(http, inspector, request, path).await,
-        _ => Err(Refused::method("GET and POST")),
-    }?;
-    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(answer)
-}
-
-async fn read(
-    http: &Http,
-    inspector: &Inspector,
-    query: &str,
-    path: &[&str],
-) -> Result<Answer, Refused> {
-    match path {
-        ["overview"] => return Ok(overview::answer(http, inspector)),
-        ["stream"] => return tap::answer(&http.node.post().tap, query),
-        _ if !inspector.lists.take() => return Err(too_many()),
-        _ => {}
+        self.access.check_api(&request)?;
+        let mut response = match *request.method() {
+            Method::GET => self.read(http, request.uri().query().unwrap_or_default(), path).await,
+            Method::POST => self.act(http, request, path).await,
+            _ => Err(ApiError::method("GET and POST")),
+        }?;
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Ok(response)
     }
-    match path {
-        ["connections"] => connections::list(http, inspector, query).await,
-        ["deliveries"] => Ok(deliveries::list(http)),
-        ["apps", app, "channels"] => channels::list(http, app_of(http, app)?, query).await,
-        ["apps", app, "channels", name] => {
-            channels::show(http, app_of(http, app)?, &decode_segment(name)?).await
-        }
-        _ => Err(Refused::not_found()),
-    }
-}
 
-async fn act(
-    http: &Http,
-    inspector: &Inspector,
-    request: Request<impl RequestBody>,
-    path: &[&str],
-) -> Result<Answer, Refused> {
-    match path {
-        ["apps", app, "events"] => {
-            let app = app_of(http, app)?;
-            let (head, body) = request.into_parts();
-            let rules = http.rules();
-            let body = read_body(&head, body, rules.max_body, rules.body_timeout).await?;
-            http.publisher().event(&Signed::of_page(app, body)).await
+    async fn read(&self, http: &Http, query: &str, path: &[&str]) -> Result<ApiResponse, ApiError> {
+        match path {
+            ["overview"] => return Ok(overview::show(http, self)),
+            ["stream"] => return event_log::show(&self.log, query),
+            _ if !self.lists.take() => return Err(too_many_requests()),
+            _ => {}
         }
-        ["apps", app, "users", user, "terminate"] => {
-            let signed = Signed::of_page(app_of(http, app)?, Bytes::new());
-            http.terminate(&signed, &decode_segment(user)?).await
+        match path {
+            ["connections"] => connections::list(http, self, query).await,
+            ["deliveries"] => Ok(deliveries::list(self)),
+            ["apps", app, "channels"] => channels::list(http, find_app(http, app)?, query).await,
+            ["apps", app, "channels", name] => {
+                channels::show(http, find_app(http, app)?, &decode_segment(name)?).await
+            }
+            _ => Err(ApiError::not_found()),
         }
-        ["connections", socket_id, "close"] => {
-            connections::close(inspector, socket_id).await?;
-            Ok(json_value(&json!({})))
+    }
+
+    async fn act(
+        &self,
+        http: &Http,
+        request: Request<impl RequestBody>,
+        path: &[&str],
+    ) -> Result<ApiResponse, ApiError> {
+        match path {
+            ["apps", app, "events"] => {
+                let app = find_app(http, app)?;
+                let body = http.read_body(request).await?;
+                http.publish_event(&ApiRequest::of_page(app, body)).await
+            }
+            ["apps", app, "users", user, "terminate"] => {
+                http.terminate(find_app(http, app)?, &decode_segment(user)?).await
+            }
+            ["connections", socket_id, "close"] => {
+                connections::close(self, socket_id).await?;
+                Ok(json_value(&json!({})))
+            }
+            ["deliveries", id, "replay"] => deliveries::replay(self, id),
+            _ => Err(ApiError::not_found()),
         }
-        ["deliveries", id, "replay"] => deliveries::replay(http, id),
-        _ => Err(Refused::not_found()),
     }
 }
 
-fn app_of(http: &Http, id: &str) -> Result<AppIndex, Refused> {
-    http.node.apps().find_by_id(&decode_segment(id)?).ok_or_else(Refused::not_found)
+fn find_app(http: &Http, id: &str) -> Result<AppIndex, ApiError> {
+    http.node.apps().find_by_id(&decode_segment(id)?).ok_or_else(ApiError::not_found)
 }
 
-fn too_many() -> Refused {
-    let sentence = "Too many requests; try again in a few seconds.";
-    Refused::new(StatusCode::TOO_MANY_REQUESTS, sentence)
+fn too_many_requests() -> ApiError {
+    let message = "Too many requests. Try again in a few seconds.";
+    ApiError::new(StatusCode::TOO_MANY_REQUESTS, message)
 }

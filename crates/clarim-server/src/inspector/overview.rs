@@ -1,49 +1,55 @@
-//! `GET overview`: what is counted. Added up at most once a second, for all who watch.
+//! `GET overview`: the counters. Summed at most once a second for all clients.
 
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use clarim_hub::Totals;
+use clarim_protocol::ChannelKind;
 use serde_json::{Map, Value, json};
 
 use super::Inspector;
 use crate::cluster::Cluster;
 use crate::http::Http;
-use crate::http::answer::{Answer, json};
-use crate::metrics::Counters;
+use crate::http::response::{ApiResponse, json};
+use crate::runtime::{Counters, ServerCounters};
+use crate::sync::{BUCKETS, Counter};
 
-/// The page asks once a second: what is a little younger is new enough.
-const FRESH: Duration = Duration::from_millis(900);
+/// Maximum age of a response. The page asks once a second.
+const MAX_AGE: Duration = Duration::from_millis(900);
 
-pub(super) fn answer(http: &Http, inspector: &Inspector) -> Answer {
-    let mut last = inspector.overview.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((made, body)) = &*last
-        && made.elapsed() < FRESH
+/// The last overview, and when it was made.
+#[derive(Debug)]
+pub(super) struct CachedOverview {
+    made: Instant,
+    body: Bytes,
+}
+
+pub(super) fn show(http: &Http, inspector: &Inspector) -> ApiResponse {
+    let mut cached = inspector.overview.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(cached) = &*cached
+        && cached.made.elapsed() < MAX_AGE
     {
-        return json(body.clone());
+        return json(cached.body.clone());
     }
-    let body = Bytes::from(facts(http).to_string());
-    *last = Some((Instant::now(), body.clone()));
+    let body = Bytes::from(describe(http, inspector).to_string());
+    *cached = Some(CachedOverview { made: Instant::now(), body: body.clone() });
     json(body)
 }
 
-fn facts(http: &Http) -> Value {
-    let metrics = &http.metrics;
-    let sum = |which: fn(&Counters) -> &crate::metrics::Counter| metrics.sum(which);
+fn describe(http: &Http, inspector: &Inspector) -> Value {
+    let counters = &http.server_counters;
+    let sum = |which: fn(&Counters) -> &Counter| counters.sum(which);
     let apps = http.node.apps();
     let connections: Vec<Value> =
         apps.counts().map(|(app, count)| json!({ "app": app.id, "connections": count })).collect();
     let totals = http.node.totals();
-    let kinds: Map<String, Value> = Totals::KINDS
+    let kinds: Map<String, Value> = ChannelKind::ALL
+        .map(ChannelKind::label)
         .into_iter()
         .zip(totals.channels)
         .map(|(kind, count)| (kind.to_owned(), count.into()))
         .collect();
-    let counts = &http.webhooks;
-    let webhooks = json!({
-        "sent": counts.sent.get(), "failed": counts.failed.get(), "dropped": counts.dropped(),
-    });
+    let webhooks = inspector.webhooks.summary();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_ms": u64::try_from(http.now().as_millis()).unwrap_or(u64::MAX),
@@ -57,10 +63,25 @@ fn facts(http: &Http) -> Value {
         "bytes_in": sum(|counters| &counters.bytes_received),
         "bytes_out": sum(|counters| &counters.bytes_sent),
         "outbox_bytes": sum(|counters| &counters.outbox_bytes),
-        "inbox_bytes": http.node.post().bytes().iter().sum::<usize>(),
-        "publishes": metrics.publishes(),
-        "webhooks": webhooks,
+        "inbox_bytes": http.node.sink().inboxes.bytes().iter().sum::<usize>(),
+        "publishes": publishes(counters),
+        "webhooks": {
+            "sent": webhooks.sent, "failed": webhooks.failed, "dropped": webhooks.dropped,
+        },
         "cluster": http.cluster.as_ref().map(nodes),
+    })
+}
+
+/// The histogram of publish requests.
+fn publishes(counters: &ServerCounters) -> Value {
+    let buckets: Vec<u64> = (0..=BUCKETS.len())
+        .map(|n| counters.sum(|counters| &counters.publish_times.buckets[n]))
+        .collect();
+    json!({
+        "events": counters.sum(|counters| &counters.published_events),
+        "microseconds": counters.sum(|counters| &counters.publish_times.microseconds),
+        "ends": BUCKETS,
+        "buckets": buckets,
     })
 }
 

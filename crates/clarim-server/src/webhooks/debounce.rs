@@ -1,131 +1,148 @@
-//! Holds back that somebody has left: who loads a page again leaves for a moment only, and may come back to
-//! another node.
+//! Debounces leaves: a user who reloads a page leaves for a moment and comes back, maybe to another node.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use clarim_cluster::timing::{JOIN_DEBOUNCE, LEAVE_DEBOUNCE};
 use clarim_hub::{ChannelEvent, Migration, Occupant};
 
-/// As long as at Pusher.
-const PAUSE: Duration = Duration::from_secs(3);
-
-/// In a cluster it is held back, too, that somebody has come: for as long as it takes the node that they had
-/// left to say that it has not told so yet.
-const COMING: Duration = Duration::from_millis(500);
-
-/// What is to be done now.
+/// The next action.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum DebounceAction {
     Nothing,
-    /// The backend is told.
-    Tell(ChannelEvent),
-    /// The other nodes are told that the backend is not.
-    Keep(Occupant),
+    /// Send the event to the backend.
+    Send(ChannelEvent),
+    /// Report to the other nodes that the leave is suppressed.
+    Suppress(Occupant),
 }
 
-/// Pure: the time is the caller's.
+/// Delays joins and leaves. Pure: the caller passes the time.
 #[derive(Debug)]
 pub(super) struct Debounce {
     is_clustered: bool,
-    held: HashMap<Occupant, (u64, ChannelEvent)>,
-    /// In the order in which they were held, of those who leave and of those who come; some may be held no
-    /// longer.
-    leaving: VecDeque<(Duration, u64, Occupant)>,
-    coming: VecDeque<(Duration, u64, Occupant)>,
+    held: HashMap<Occupant, Held>,
+    /// Leaves and joins in the order in which they were delayed. Some may be held no longer.
+    leaves: VecDeque<Timer>,
+    joins: VecDeque<Timer>,
+    next_number: u64,
+}
+
+/// A delayed event.
+#[derive(Debug)]
+struct Held {
     number: u64,
+    event: ChannelEvent,
+}
+
+#[derive(Debug)]
+struct Timer {
+    due: Duration,
+    /// The number of the delayed event.
+    number: u64,
+    occupant: Occupant,
 }
 
 impl Debounce {
     pub(super) fn new(is_clustered: bool) -> Self {
-        let (held, leaving, coming) = Default::default();
-        Self { is_clustered, held, leaving, coming, number: 0 }
+        Self {
+            is_clustered,
+            held: HashMap::new(),
+            leaves: VecDeque::new(),
+            joins: VecDeque::new(),
+            next_number: 0,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
 
-    /// What is to be told now: not that somebody has left, nor that somebody has come back who was not said
-    /// to have left.
-    pub(super) fn take(&mut self, fact: ChannelEvent, now: Duration) -> Verdict {
-        let Some(who) = who(&fact) else { return Verdict::Tell(fact) };
-        let leaves = is_leaving(&fact);
-        let before = self.held.remove(&who).map(|(_, held)| held);
-        match (before, leaves) {
-            // Back, before anybody was told.
-            (Some(held), false) if is_leaving(&held) => Verdict::Nothing,
+    /// Takes an event, and returns the one to send now. A leave is delayed, and a join after a delayed leave
+    /// cancels it.
+    pub(super) fn take(&mut self, event: ChannelEvent, now: Duration) -> DebounceAction {
+        let Some(occupant) = occupant(&event) else { return DebounceAction::Send(event) };
+        let is_leave = is_leave(&event);
+        let before = self.held.remove(&occupant).map(|held| held.event);
+        match (before, is_leave) {
+            // The user is back before the leave was sent.
+            (Some(held), false) if self::is_leave(&held) => DebounceAction::Nothing,
             (Some(held), _) => {
-                self.hold(who, fact, now);
-                // Who comes and leaves has come first.
-                if leaves && !is_leaving(&held) { Verdict::Tell(held) } else { Verdict::Nothing }
+                self.hold(occupant, event, now);
+                // A leave follows a delayed join, which has to be sent first.
+                let is_join_before = is_leave && !self::is_leave(&held);
+                if is_join_before { DebounceAction::Send(held) } else { DebounceAction::Nothing }
             }
-            (None, false) if !self.is_clustered => Verdict::Tell(fact),
+            (None, false) if !self.is_clustered => DebounceAction::Send(event),
             (None, _) => {
-                self.hold(who, fact, now);
-                Verdict::Nothing
+                self.hold(occupant, event, now);
+                DebounceAction::Nothing
             }
         }
     }
 
-    /// Takes who has moved from one node to another.
-    pub(super) fn moved(&mut self, moved: Migration) -> Verdict {
-        let (who, leaves) = match moved {
-            Migration::Away(who) => (who, true),
-            Migration::Here(who) => (who, false),
+    /// Takes a migration between nodes, which cancels the delayed leave or join.
+    pub(super) fn migrated(&mut self, migration: Migration) -> DebounceAction {
+        let (occupant, is_leave) = match migration {
+            Migration::Away(occupant) => (occupant, true),
+            Migration::Here(occupant) => (occupant, false),
         };
-        match self.held.get(&who) {
-            Some((_, held)) if is_leaving(held) == leaves => {
-                self.held.remove(&who);
-                if leaves { Verdict::Keep(who) } else { Verdict::Nothing }
+        match self.held.get(&occupant) {
+            Some(held) if self::is_leave(&held.event) == is_leave => {
+                self.held.remove(&occupant);
+                if is_leave { DebounceAction::Suppress(occupant) } else { DebounceAction::Nothing }
             }
-            _ => Verdict::Nothing,
+            _ => DebounceAction::Nothing,
         }
     }
 
-    /// When [`due`](Self::due) is to be asked next.
-    pub(super) fn next(&self) -> Option<Duration> {
-        let first = |held: &VecDeque<(Duration, u64, Occupant)>| held.front().map(|(due, ..)| *due);
-        first(&self.leaving).into_iter().chain(first(&self.coming)).min()
+    /// Time of the next call of [`take_due`](Self::take_due).
+    pub(super) fn next_due(&self) -> Option<Duration> {
+        let first = |timers: &VecDeque<Timer>| timers.front().map(|timer| timer.due);
+        first(&self.leaves).into_iter().chain(first(&self.joins)).min()
     }
 
-    /// What has been held back for long enough.
-    pub(super) fn due(&mut self, now: Duration) -> Vec<ChannelEvent> {
-        let mut facts = Vec::new();
-        for queue in [&mut self.coming, &mut self.leaving] {
-            while let Some((_, number, who)) = queue.pop_front_if(|(due, ..)| *due <= now) {
-                if self.held.get(&who).is_some_and(|(held, _)| *held == number)
-                    && let Some((_, fact)) = self.held.remove(&who)
+    /// Takes the events whose delay is over.
+    pub(super) fn take_due(&mut self, now: Duration) -> Vec<ChannelEvent> {
+        let mut events = Vec::new();
+        for timers in [&mut self.joins, &mut self.leaves] {
+            while let Some(timer) = timers.pop_front_if(|timer| timer.due <= now) {
+                if self.held.get(&timer.occupant).is_some_and(|held| held.number == timer.number)
+                    && let Some(held) = self.held.remove(&timer.occupant)
                 {
-                    facts.push(fact);
+                    events.push(held.event);
                 }
             }
         }
-        facts
+        events
     }
 
-    fn hold(&mut self, who: Occupant, fact: ChannelEvent, now: Duration) {
-        self.number += 1;
-        let (queue, pause) =
-            if is_leaving(&fact) { (&mut self.leaving, PAUSE) } else { (&mut self.coming, COMING) };
-        queue.push_back((now + pause, self.number, who.clone()));
-        self.held.insert(who, (self.number, fact));
+    fn hold(&mut self, occupant: Occupant, event: ChannelEvent, now: Duration) {
+        self.next_number += 1;
+        let number = self.next_number;
+        let (timers, delay) = if is_leave(&event) {
+            (&mut self.leaves, LEAVE_DEBOUNCE)
+        } else {
+            (&mut self.joins, JOIN_DEBOUNCE)
+        };
+        timers.push_back(Timer { due: now + delay, number, occupant: occupant.clone() });
+        self.held.insert(occupant, Held { number, event });
     }
 }
 
-/// Who comes or leaves, by this fact.
-fn who(fact: &ChannelEvent) -> Option<Occupant> {
-    let user = match fact {
+/// The channel or user that joins or leaves by this event.
+fn occupant(event: &ChannelEvent) -> Option<Occupant> {
+    let user = match event {
         ChannelEvent::Vacated(_) | ChannelEvent::Occupied(_) => None,
         ChannelEvent::MemberRemoved(_, user) | ChannelEvent::MemberAdded(_, user) => {
             Some(user.clone())
         }
         _ => return None,
     };
-    Some(Occupant { channel: fact.channel().clone(), user })
+    Some(Occupant { channel: event.channel().clone(), user })
 }
 
-fn is_leaving(fact: &ChannelEvent) -> bool {
-    matches!(fact, ChannelEvent::Vacated(_) | ChannelEvent::MemberRemoved(..))
+fn is_leave(event: &ChannelEvent) -> bool {
+    matches!(event, ChannelEvent::Vacated(_) | ChannelEvent::MemberRemoved(..))
 }
 
 #[cfg(test)]
@@ -150,71 +167,80 @@ mod tests {
         ChannelEvent::MemberRemoved(channel(), user.into())
     }
 
-    fn who(user: &str) -> Occupant {
+    fn occupant_of(user: &str) -> Occupant {
         Occupant { channel: channel(), user: Some(user.into()) }
     }
 
     #[test]
-    fn who_comes_back_in_time_has_not_left() {
+    fn a_user_who_comes_back_in_time_has_not_left() {
         let mut debounce = Debounce::new(false);
-        let (occupied, vacated) =
-            (ChannelEvent::Occupied(channel()), ChannelEvent::Vacated(channel()));
+        let occupied = ChannelEvent::Occupied(channel());
+        let vacated = ChannelEvent::Vacated(channel());
         assert_eq!(
             debounce.take(occupied.clone(), Duration::ZERO),
-            Verdict::Tell(occupied.clone())
+            DebounceAction::Send(occupied.clone())
         );
-        assert_eq!(debounce.take(vacated.clone(), SECOND), Verdict::Nothing);
+        assert_eq!(debounce.take(vacated.clone(), SECOND), DebounceAction::Nothing);
         let back = debounce.take(occupied.clone(), SECOND * 2);
-        assert_eq!(back, Verdict::Nothing, "nobody was told that it left");
-        assert_eq!(debounce.due(SECOND * 10), []);
-        // Away again, and for longer.
-        assert_eq!(debounce.take(vacated.clone(), SECOND * 11), Verdict::Nothing);
-        assert_eq!(debounce.due(SECOND * 13), []);
-        assert_eq!(debounce.due(SECOND * 14), [vacated]);
-        assert_eq!(debounce.take(occupied.clone(), SECOND * 14), Verdict::Tell(occupied));
+        assert_eq!(back, DebounceAction::Nothing, "the leave was not sent");
+        assert_eq!(debounce.take_due(SECOND * 10), []);
+        // Vacated again, and for longer.
+        assert_eq!(debounce.take(vacated.clone(), SECOND * 11), DebounceAction::Nothing);
+        assert_eq!(debounce.take_due(SECOND * 13), []);
+        assert_eq!(debounce.take_due(SECOND * 14), [vacated]);
+        assert_eq!(debounce.take(occupied.clone(), SECOND * 14), DebounceAction::Send(occupied));
     }
 
     #[test]
-    fn users_are_told_apart() {
+    fn users_are_delayed_separately() {
         let mut debounce = Debounce::new(false);
-        assert_eq!(debounce.take(removed("ana"), Duration::ZERO), Verdict::Nothing);
-        assert_eq!(debounce.take(removed("ben"), Duration::ZERO), Verdict::Nothing);
-        assert_eq!(debounce.take(added("ana"), SECOND), Verdict::Nothing);
-        assert_eq!(debounce.due(SECOND * 3), [removed("ben")]);
-        assert!(debounce.is_empty() && debounce.leaving.is_empty());
+        assert_eq!(debounce.take(removed("ana"), Duration::ZERO), DebounceAction::Nothing);
+        assert_eq!(debounce.take(removed("ben"), Duration::ZERO), DebounceAction::Nothing);
+        assert_eq!(debounce.take(added("ana"), SECOND), DebounceAction::Nothing);
+        assert_eq!(debounce.take_due(SECOND * 3), [removed("ben")]);
+        assert!(debounce.is_empty() && debounce.leaves.is_empty());
     }
 
     #[test]
-    fn of_who_moves_to_another_node_neither_tells() {
-        let (mut from, mut to) = (Debounce::new(true), Debounce::new(true));
-        assert_eq!(from.take(removed("ana"), Duration::ZERO), Verdict::Nothing);
-        assert_eq!(to.take(added("ana"), SECOND), Verdict::Nothing);
-        assert_eq!(from.moved(Migration::Away(who("ana"))), Verdict::Keep(who("ana")));
-        assert_eq!(to.moved(Migration::Here(who("ana"))), Verdict::Nothing);
+    fn neither_node_reports_a_user_who_moves_between_them() {
+        let mut from = Debounce::new(true);
+        let mut to = Debounce::new(true);
+        assert_eq!(from.take(removed("ana"), Duration::ZERO), DebounceAction::Nothing);
+        assert_eq!(to.take(added("ana"), SECOND), DebounceAction::Nothing);
+        assert_eq!(
+            from.migrated(Migration::Away(occupant_of("ana"))),
+            DebounceAction::Suppress(occupant_of("ana"))
+        );
+        assert_eq!(to.migrated(Migration::Here(occupant_of("ana"))), DebounceAction::Nothing);
         for node in [&mut from, &mut to] {
-            assert_eq!(node.due(SECOND * 10), []);
+            assert_eq!(node.take_due(SECOND * 10), []);
             assert!(node.is_empty());
         }
     }
 
     #[test]
-    fn who_moves_too_late_has_left_and_come() {
-        let (mut from, mut to) = (Debounce::new(true), Debounce::new(true));
+    fn a_user_who_moves_too_late_has_left_and_joined() {
+        let mut from = Debounce::new(true);
+        let mut to = Debounce::new(true);
         from.take(removed("ana"), Duration::ZERO);
-        assert_eq!(from.due(SECOND * 3), [removed("ana")]);
-        assert_eq!(to.take(added("ana"), SECOND * 3), Verdict::Nothing);
-        assert_eq!(from.moved(Migration::Away(who("ana"))), Verdict::Nothing, "it has been told");
-        assert_eq!(to.next(), Some(SECOND * 3 + COMING));
-        assert_eq!(to.due(SECOND * 4), [added("ana")]);
+        assert_eq!(from.take_due(SECOND * 3), [removed("ana")]);
+        assert_eq!(to.take(added("ana"), SECOND * 3), DebounceAction::Nothing);
+        assert_eq!(
+            from.migrated(Migration::Away(occupant_of("ana"))),
+            DebounceAction::Nothing,
+            "the leave was sent"
+        );
+        assert_eq!(to.next_due(), Some(SECOND * 3 + JOIN_DEBOUNCE));
+        assert_eq!(to.take_due(SECOND * 4), [added("ana")]);
     }
 
     #[test]
-    fn who_comes_and_leaves_at_once_has_come_first() {
+    fn a_join_is_sent_before_the_leave_that_follows() {
         let mut debounce = Debounce::new(true);
-        assert_eq!(debounce.take(added("ana"), Duration::ZERO), Verdict::Nothing);
-        assert_eq!(debounce.take(removed("ana"), SECOND / 10), Verdict::Tell(added("ana")));
-        // That it need not have been told comes too late to undo anything.
-        assert_eq!(debounce.moved(Migration::Here(who("ana"))), Verdict::Nothing);
-        assert_eq!(debounce.due(SECOND * 4), [removed("ana")]);
+        assert_eq!(debounce.take(added("ana"), Duration::ZERO), DebounceAction::Nothing);
+        assert_eq!(debounce.take(removed("ana"), SECOND / 10), DebounceAction::Send(added("ana")));
+        // The join is sent already.
+        assert_eq!(debounce.migrated(Migration::Here(occupant_of("ana"))), DebounceAction::Nothing);
+        assert_eq!(debounce.take_due(SECOND * 4), [removed("ana")]);
     }
 }

@@ -1,4 +1,4 @@
-//! One endpoint: its queue, and the requests to it.
+//! One endpoint: its queue and its requests.
 
 use std::io;
 use std::sync::Arc;
@@ -12,72 +12,73 @@ use hyper::Request;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Counts, Event, Losses, payload};
-use crate::client::{EgressPolicy, HttpClient, cause, client};
+use super::{WebhookCounters, WebhookEvent, payload};
 use crate::config::Webhook;
-use crate::queue::{BYTES, Queue, Queued, Waiting, WeakQueue, queue};
+use crate::net::client::{EgressPolicy, HttpClient, cause, client};
+use crate::sync::{ByteQueue, ByteQueueReceiver, DropCounter, Queued, WeakByteQueue, byte_queue};
 
-/// Events of one request.
+/// Maximum number of events in one request.
 const BATCH: usize = 50;
 
-/// Time for one request.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout for one request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For so long a request is made again.
+/// Time after which a request is not retried any more.
 const GIVE_UP: Duration = Duration::from_secs(5 * 60);
 
-/// Pauses between requests for the same events: they double, with jitter.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// First and longest delay between two attempts. Delays double, with jitter.
+const FIRST_DELAY: Duration = Duration::from_millis(500);
+const MAX_DELAY: Duration = Duration::from_secs(60);
 
-/// The way to an endpoint.
+/// The sending half of an endpoint's queue.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     webhook: Webhook,
-    events: Queue<Arc<Event>>,
-    counts: Arc<Counts>,
-    losses: Losses,
+    queue: ByteQueue<Arc<WebhookEvent>>,
+    counters: Arc<WebhookCounters>,
+    drops: DropCounter,
 }
 
 impl Endpoint {
-    /// The way in, and what sends.
+    /// Makes an endpoint, and the task that sends its requests.
     pub(super) fn new(
         webhook: Webhook,
         app: &App,
-        counts: Arc<Counts>,
-        reach: EgressPolicy,
+        counters: Arc<WebhookCounters>,
+        policy: EgressPolicy,
     ) -> io::Result<(Self, impl Future<Output = ()> + use<>)> {
-        let (queue, events) = queue(BYTES);
-        let client = client(webhook.url.scheme_str() == Some("https"), PATIENCE, reach)?;
-        let sends = Sender {
+        let (queue, receiver) = byte_queue(ByteQueue::<Arc<WebhookEvent>>::DEFAULT_BYTES);
+        let is_tls = webhook.url.scheme_str() == Some("https");
+        let sender = Sender {
             webhook: webhook.clone(),
             app: app.id.clone(),
             key: app.key.clone(),
-            reach,
-            client,
-            counts: counts.clone(),
+            policy,
+            client: client(is_tls, REQUEST_TIMEOUT, policy)?,
+            counters: counters.clone(),
             queue: queue.downgrade(),
         };
-        Ok((Self { webhook, events: queue, counts, losses: Losses::default() }, sends.run(events)))
+        let endpoint = Self { webhook, queue, counters, drops: DropCounter::default() };
+        Ok((endpoint, sender.run(receiver)))
     }
 
-    /// Takes an event that it wants to hear of, if there is room.
-    pub(super) fn take(&self, event: &Arc<Event>) {
+    /// Queues an event that the endpoint wants, if there is room.
+    pub(super) fn take(&self, event: &Arc<WebhookEvent>) {
         if !self.webhook.wants(event.name, &event.channel) {
             return;
         }
-        if self.events.put(event.clone(), event.weight()) {
-            return self.counts.taken.add(1);
+        if self.queue.put(event.clone(), event.weight()) {
+            return self.counters.queued.add(1);
         }
-        self.counts.overflowed.add(1);
-        if let Some(count) = self.losses.add() {
+        self.counters.overflowed.add(1);
+        if let Some(count) = self.drops.add() {
             self.warn(count);
         }
     }
 
-    /// Logs what was dropped since it was last logged.
-    pub(super) fn tell_losses(&self) {
-        if let Some(count) = self.losses.rest() {
+    /// Logs the number of events dropped since the last warning.
+    pub(super) fn log_drops(&self) {
+        if let Some(count) = self.drops.take_unlogged() {
             self.warn(count);
         }
     }
@@ -87,23 +88,24 @@ impl Endpoint {
         tracing::warn!(
             url,
             count,
-            "webhook events are dropped: the endpoint takes them too slowly or not at all, and no more may wait"
+            "webhook events dropped: the endpoint is slow or down and its queue is full"
         );
     }
 }
 
+/// Sends the requests of an endpoint.
 struct Sender {
     webhook: Webhook,
     app: String,
     key: AppKey,
-    reach: EgressPolicy,
+    policy: EgressPolicy,
     client: HttpClient,
-    counts: Arc<Counts>,
-    queue: WeakQueue<Arc<Event>>,
+    counters: Arc<WebhookCounters>,
+    queue: WeakByteQueue<Arc<WebhookEvent>>,
 }
 
 impl Sender {
-    async fn run(self, mut events: Waiting<Arc<Event>>) {
+    async fn run(self, mut events: ByteQueueReceiver<Arc<WebhookEvent>>) {
         let mut batch = Vec::new();
         while events.take_many(&mut batch, BATCH).await {
             self.deliver(&batch).await;
@@ -111,40 +113,41 @@ impl Sender {
         }
     }
 
-    /// Sends until it is taken, or for too long.
-    async fn deliver(&self, batch: &[Queued<Arc<Event>>]) {
+    /// Sends a batch until it is accepted, or its retries are used up.
+    async fn deliver(&self, batch: &[Queued<Arc<WebhookEvent>>]) {
         let events: Vec<_> = batch.iter().map(|queued| queued.value.clone()).collect();
         let count = events.len() as u64;
         let body = Bytes::from(payload::request(events.iter().map(Arc::as_ref)));
-        let (begun, mut pauses) = (Instant::now(), Pauses(FIRST_PAUSE));
+        let begun = Instant::now();
+        let mut backoff = Backoff(FIRST_DELAY);
         let url = self.webhook.redacted_url();
-        let log = &self.counts.log;
-        let id = log.begin((&self.app, &url), (events, body.len()), self.queue.clone());
+        let log = &self.counters.log;
+        let id = log.begin(&self.app, &url, events, body.len(), self.queue.clone());
         loop {
-            let reason = match timeout(PATIENCE, self.send(&body)).await {
+            let reason = match timeout(REQUEST_TIMEOUT, self.send(&body)).await {
                 Ok(Ok(())) => {
-                    self.counts.sent.add(count);
+                    self.counters.sent.add(count);
                     log.attempt(id, None);
                     return;
                 }
                 Ok(Err(reason)) => reason,
-                Err(_) => format!("no answer within {PATIENCE:?}"),
+                Err(_) => format!("no response within {REQUEST_TIMEOUT:?}"),
             };
-            self.counts.failed.add(1);
+            self.counters.failed.add(1);
             log.attempt(id, Some(&reason));
-            let Some(pause) = pauses.next(begun.elapsed(), fastrand::f64()) else {
-                self.counts.given_up.add(count);
+            let Some(delay) = backoff.next(begun.elapsed(), fastrand::f64()) else {
+                self.counters.given_up.add(count);
                 log.give_up(id);
-                tracing::warn!(url, reason, count, "webhook events are given up");
+                tracing::warn!(url, reason, count, "webhook events dropped: all retries failed");
                 return;
             };
-            tracing::debug!(url, reason, "a webhook request failed; it is made again");
-            sleep(pause).await;
+            tracing::debug!(url, reason, "webhook request failed; retrying");
+            sleep(delay).await;
         }
     }
 
     async fn send(&self, body: &Bytes) -> Result<(), String> {
-        self.reach.check_host(self.webhook.url.host().unwrap_or_default())?;
+        self.policy.check_host(self.webhook.url.host().unwrap_or_default())?;
         let mut request = Request::post(self.webhook.url.clone());
         for (name, value) in &self.webhook.headers {
             request = request.header(name, value);
@@ -152,33 +155,33 @@ impl Sender {
         let mut request =
             request.body(Full::new(body.clone())).map_err(|error| error.to_string())?;
         let headers = request.headers_mut();
-        let ours = [
+        let signature = [
             ("x-pusher-key", self.key.key().to_owned()),
             ("x-pusher-signature", self.key.sign(&[body])),
         ];
-        for (name, value) in ours {
+        for (name, value) in signature {
             let value = HeaderValue::from_str(&value).map_err(|error| error.to_string())?;
             headers.insert(name, value);
         }
-        // Some SDKs compare this to the letter.
+        // Some SDKs compare this byte by byte.
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let answer = self.client.request(request).await.map_err(|error| cause(&error))?;
-        let status = answer.status();
-        if status.is_success() { Ok(()) } else { Err(format!("it answered {status}")) }
+        let response = self.client.request(request).await.map_err(|error| cause(&error))?;
+        let status = response.status();
+        if status.is_success() { Ok(()) } else { Err(format!("HTTP status {status}")) }
     }
 }
 
-/// The pauses between requests for the same events: this is the next one at most.
+/// The delays between the attempts of one request. Holds the upper bound of the next one.
 #[derive(Debug)]
-struct Pauses(Duration);
+struct Backoff(Duration);
 
-impl Pauses {
-    /// How long to wait before it is tried again, where trying has begun so long ago; `chance` is from 0 to
-    /// 1, and spreads the requests of many servers. `None`: no more.
+impl Backoff {
+    /// Returns the next delay, or `None` if the request is not retried any more. `elapsed` is the time
+    /// since the first attempt; `chance`, from 0 to 1, spreads the requests of many servers.
     fn next(&mut self, elapsed: Duration, chance: f64) -> Option<Duration> {
-        let longest = self.0;
-        self.0 = (longest * 2).min(LONGEST_PAUSE);
-        (elapsed + longest <= GIVE_UP).then(|| longest.mul_f64(0.5 + chance / 2.0))
+        let max = self.0;
+        self.0 = (max * 2).min(MAX_DELAY);
+        (elapsed + max <= GIVE_UP).then(|| max.mul_f64(0.5 + chance / 2.0))
     }
 }
 
@@ -187,19 +190,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_a_minute_and_after_five_minutes_it_is_given_up() {
+    fn delays_double_up_to_a_minute_and_retries_end_after_five_minutes() {
         for chance in [0.0, 0.5, 1.0] {
-            let mut pauses = Pauses(FIRST_PAUSE);
-            let (mut elapsed, mut all) = (Duration::ZERO, Vec::new());
-            while let Some(pause) = pauses.next(elapsed, chance) {
-                elapsed += pause;
-                all.push(pause.as_millis() as f64);
+            let mut backoff = Backoff(FIRST_DELAY);
+            let mut elapsed = Duration::ZERO;
+            let mut all = Vec::new();
+            while let Some(delay) = backoff.next(elapsed, chance) {
+                elapsed += delay;
+                all.push(delay.as_millis() as f64);
             }
             let share = 0.5 + chance / 2.0;
-            let doubling = [500.0, 1e3, 2e3, 4e3, 8e3, 16e3, 32e3].map(|pause| pause * share);
+            let doubling = [500.0, 1e3, 2e3, 4e3, 8e3, 16e3, 32e3].map(|delay| delay * share);
             assert_eq!(all[..7], doubling);
-            assert!(all[7..].iter().all(|pause| *pause == 60e3 * share), "{all:?}");
-            let last = GIVE_UP - LONGEST_PAUSE;
+            assert!(all[7..].iter().all(|delay| *delay == 60e3 * share), "{all:?}");
+            let last = GIVE_UP - MAX_DELAY;
             assert!(elapsed > last && elapsed <= GIVE_UP, "{elapsed:?}");
         }
     }

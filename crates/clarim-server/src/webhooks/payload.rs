@@ -1,16 +1,17 @@
-//! What is sent: see <https://pusher.com/docs/channels/server_api/webhooks/>.
+//! The bodies of webhook requests: see <https://pusher.com/docs/channels/server_api/webhooks/>.
 
 use clarim_hub::ChannelEvent;
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::Event;
+use super::WebhookEvent;
 use crate::clock::now_ms;
 
-pub(super) fn event(fact: ChannelEvent) -> Event {
-    let channel = fact.channel().name.as_str().to_owned();
-    let (name, mut body) = match fact {
+/// Makes the webhook event of a channel event.
+pub(super) fn event(event: ChannelEvent) -> WebhookEvent {
+    let channel = event.channel().name.as_str().to_owned();
+    let (name, mut body) = match event {
         ChannelEvent::Occupied(_) => ("channel_occupied", json!({})),
         ChannelEvent::Vacated(_) => ("channel_vacated", json!({})),
         ChannelEvent::MemberAdded(_, user) => ("member_added", json!({ "user_id": user })),
@@ -29,12 +30,12 @@ pub(super) fn event(fact: ChannelEvent) -> Event {
     };
     body["name"] = name.into();
     body["channel"] = channel.as_str().into();
-    let body = to_raw_value(&body).expect("a value with names for keys is JSON");
-    Event { name, channel, body }
+    let body = to_raw_value(&body).expect("a map with string keys is JSON");
+    WebhookEvent { name, channel, body }
 }
 
-/// The body of a request.
-pub(super) fn request<'a>(events: impl Iterator<Item = &'a Event>) -> String {
+/// Makes the body of a request.
+pub(super) fn request<'a>(events: impl Iterator<Item = &'a WebhookEvent>) -> String {
     #[derive(Serialize)]
     struct Request<'a> {
         time_ms: u64,
@@ -42,5 +43,5 @@ pub(super) fn request<'a>(events: impl Iterator<Item = &'a Event>) -> String {
     }
     let events = events.map(|event| &*event.body).collect();
     let request = Request { time_ms: now_ms(), events };
-    serde_json::to_string(&request).expect("numbers and JSON are JSON")
+    serde_json::to_string(&request).expect("numbers and raw JSON are JSON")
 }

@@ -13,8 +13,10 @@ async fn two_nodes_in_one_process_are_one_cluster() {
         let scaling = Some(Scaling::new(bus.clone().into()));
         Setup { scaling, ..Setup::default() }.start(vec![app()])
     };
-    let (a, b) = (start(), start());
-    let (mut ana, mut ben) = (a.connect().await, b.connect().await);
+    let a = start();
+    let b = start();
+    let mut ana = a.connect().await;
+    let mut ben = b.connect().await;
     ana.subscribe("private-orders").await;
     ben.subscribe("private-orders").await;
     for n in 0..50 {

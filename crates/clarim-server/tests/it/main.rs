@@ -1,23 +1,10 @@
-//! A whole server, seen from outside: through sockets alone.
+//! A whole server, tested from outside through sockets.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests, as tests, fail by panicking")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod api;
 mod cluster;
-mod compression;
-mod events;
-mod fallback;
-mod faults;
-mod http;
-mod inspector;
-mod load;
-mod metrics;
-mod metrics_load;
-mod metrics_webhooks;
-mod publisher;
+mod consumers;
 mod raw;
-mod stubborn;
 mod support;
-mod tls;
-mod traces;
-mod ws;
-mod ws_channels;
+mod websocket;

@@ -78,29 +78,28 @@ impl Default for Setup {
 impl Setup {
     /// The only place that knows the server's own settings.
     fn settings(self) -> ServerConfig {
-        ServerConfig {
-            host: "127.0.0.1".to_owned(),
-            port: 0,
-            path: self.path.to_owned(),
-            max_request_bytes: self.max_request_bytes,
-            tls: self.tls.map(|(cert, key)| Tls { cert, key }),
-            workers: NonZeroU16::new(self.workers).unwrap(),
-            drain: self.drain,
-            outbox_bytes: self.outbox_bytes,
-            handshake_timeout: self.handshake_timeout,
-            compression: self.compression,
-            metrics_token: self.metrics_token.map(Token::new),
-            inspector_token: self.inspector_token.map(Token::new),
-            webhooks: self.webhooks,
-            events: self.events,
-            traces: self.traces.map(|url| url.parse().unwrap()),
-            scaling: self.scaling,
-            ..ServerConfig::default()
-        }
+        ServerConfig::default()
+            .host("127.0.0.1")
+            .port(0)
+            .path(self.path)
+            .max_request_bytes(self.max_request_bytes)
+            .tls(self.tls.map(|(cert, key)| Tls::new(cert, key)))
+            .workers(NonZeroU16::new(self.workers).unwrap())
+            .drain(self.drain)
+            .outbox_bytes(self.outbox_bytes)
+            .handshake_timeout(self.handshake_timeout)
+            .compression(self.compression)
+            .metrics_token(self.metrics_token.map(Token::new))
+            .inspector_token(self.inspector_token.map(Token::new))
+            .webhooks(self.webhooks)
+            .events(self.events)
+            .traces(self.traces.map(|url| url.parse::<hyper::Uri>().unwrap()))
+            .scaling(self.scaling)
     }
 
     pub(crate) fn start(self, apps: Vec<App>) -> Harness {
-        let (prefix, development) = (self.path, self.development);
+        let prefix = self.path;
+        let development = self.development;
         let keys = apps.iter().map(|app| (app.id.clone(), app.key.clone())).collect();
         let server = Server::start(self.settings(), apps, development).unwrap();
         Harness { address: server.address().unwrap(), server: Some(server), apps: keys, prefix }

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use clarim_cluster::timing::TICK;
 use clarim_hub::ChannelEvent;
 use clarim_hub::app::App;
-use clarim_hub::cluster::TICK;
 
 use crate::cluster::net::{LEASE, Net};
 use crate::cluster::view::{Client, publish};
@@ -273,7 +273,7 @@ fn assert_told_once_that_ana_left(net: &Net) {
     let facts = net
         .places
         .iter()
-        .flat_map(|place| place.world.node.post().facts.lock().unwrap().clone().into_iter());
+        .flat_map(|place| place.world.node.sink().events.lock().unwrap().clone().into_iter());
     let told: Vec<String> = facts
         .filter_map(|fact| match fact {
             ChannelEvent::MemberRemoved(_, id) => Some(format!("{id} left")),
@@ -325,7 +325,7 @@ fn a_backend_does_not_hear_that_all_have_left_because_the_bus_has() {
     }
     net.pass(LEASE * 2);
     for place in &net.places {
-        let facts = place.world.node.post().facts.lock().unwrap();
+        let facts = place.world.node.sink().events.lock().unwrap();
         let leaves = facts
             .iter()
             .any(|fact| matches!(fact, ChannelEvent::MemberRemoved(..) | ChannelEvent::Vacated(_)));

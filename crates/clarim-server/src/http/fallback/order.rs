@@ -1,43 +1,44 @@
-//! Requests of a page overtake each other; its messages must not.
+//! The order of a page's messages, whose requests may overtake each other.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// For so long a request that is missing is waited for. pusher-js counts the requests of all its sessions
-/// together, so that one may be missing for ever.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// Timeout for a missing request. pusher-js numbers the requests of all its sessions together, so one may be
+/// missing forever.
+const TIMEOUT: Duration = Duration::from_millis(200);
 
-/// So many may wait for one that is missing, and so many bytes. Those beyond are not put in order.
-const MOST: usize = 64;
-const MOST_BYTES: usize = 128 << 10;
+/// Maximum number of requests that wait for a missing one, and of their bytes. Beyond it they are not
+/// ordered.
+const MAX_EARLY: usize = 64;
+const MAX_EARLY_BYTES: usize = 128 << 10;
 
 /// The messages of a page, in the order of its requests.
 #[derive(Debug, Default)]
 pub(super) struct Order {
     next: Option<u64>,
     early: BTreeMap<u64, Vec<String>>,
-    /// Of what is early.
+    /// Bytes of the early messages.
     bytes: usize,
-    /// When those that are early are waited with no longer.
+    /// Time when the early messages stop waiting.
     due: Option<Instant>,
 }
 
 impl Order {
-    /// Takes what request `n` brings, and gives what is next.
+    /// Takes the messages of request `n`, and returns those that are next.
     pub(super) fn take(&mut self, n: Option<u64>, messages: Vec<String>) -> Vec<String> {
         let Some(n) = n else { return messages };
         let next = *self.next.get_or_insert(n);
         let bytes = self.bytes + size(&messages);
-        if n > next && self.early.len() < MOST && bytes <= MOST_BYTES {
+        if n > next && self.early.len() < MAX_EARLY && bytes <= MAX_EARLY_BYTES {
             self.bytes = bytes;
             self.early.insert(n, messages);
-            self.due.get_or_insert_with(|| Instant::now() + PATIENCE);
+            self.due.get_or_insert_with(|| Instant::now() + TIMEOUT);
             return Vec::new();
         }
         if n < next {
-            // It has been waited for in vain.
+            // It arrives after its timeout.
             return messages;
         }
         self.next = Some(n + 1);
@@ -51,7 +52,7 @@ impl Order {
         self.bytes = self.early.values().map(|messages| size(messages)).sum();
     }
 
-    /// Those before `n` that are here, when it is waited no longer for what is missing among them.
+    /// Takes the early messages before `n`, without waiting for the missing ones among them.
     fn take_early(&mut self, n: u64) -> Vec<String> {
         let later = self.early.split_off(&n);
         std::mem::replace(&mut self.early, later).into_values().flatten().collect()
@@ -65,15 +66,15 @@ impl Order {
             self.next = Some(next + 1);
         }
         self.count();
-        self.due = (!self.early.is_empty()).then(|| Instant::now() + PATIENCE);
+        self.due = (!self.early.is_empty()).then(|| Instant::now() + TIMEOUT);
     }
 
-    /// When [`give_up`](Self::give_up) is to be called.
+    /// Time to call [`give_up`](Self::give_up).
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// What is early is on time now.
+    /// Stops waiting for the missing request, and returns the messages that are next.
     pub(super) fn give_up(&mut self) -> Vec<String> {
         let mut ready = Vec::new();
         self.next = self.early.keys().next().copied();
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn who_overtakes_waits() {
+    fn a_request_that_overtakes_waits() {
         let mut order = Order::default();
         assert!(order.take(Some(5), Vec::new()).is_empty());
         assert!(order.take(Some(8), one("c")).is_empty());
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_comes_is_not_waited_for() {
+    fn a_missing_request_is_not_waited_for_forever() {
         let mut order = Order::default();
         order.take(Some(1), Vec::new());
         for (n, text) in [(3, "a"), (5, "b")] {
@@ -121,14 +122,14 @@ mod tests {
     }
 
     #[test]
-    fn too_many_do_not_wait() {
+    fn the_number_of_waiting_requests_is_limited() {
         let mut order = Order::default();
         order.take(Some(0), Vec::new());
         let count = |messages: Vec<String>| messages.len();
         let given: usize = (2..80).map(|n| count(order.take(Some(n), one("x")))).sum();
         assert_eq!(given, 78);
         assert!(order.take(Some(90), one("small")).is_empty());
-        assert_eq!(order.take(Some(92), one(&"x".repeat(MOST_BYTES))).len(), 2);
+        assert_eq!(order.take(Some(92), one(&"x".repeat(MAX_EARLY_BYTES))).len(), 2);
         assert_eq!((order.bytes, order.due()), (0, None));
     }
 }

@@ -12,106 +12,118 @@ use tokio_websockets::{ClientBuilder, Limits, Message, WebSocketStream};
 
 use super::order::Order;
 
-/// A page that listens no more has gone.
+/// Time without a listening request after which a page is considered gone.
 const GONE: Duration = Duration::from_secs(5);
 
-/// A page hears something at least so often; pusher-js waits for two minutes.
+/// Maximum time between two lines to a page. pusher-js waits for two minutes.
 const HEARTBEAT: Duration = Duration::from_secs(25);
 
-/// When the text of a stream is longer than this, in UTF-16, pusher-js leaves it for a new one, and with it
-/// whatever comes there between the two. So nothing comes.
-const LONGEST_STREAM: usize = 256 << 10;
+/// Length of a stream's text, in UTF-16 units, after which pusher-js replaces it by a new one. It ignores
+/// lines that arrive in between, so none are sent.
+const MAX_STREAM: usize = 256 << 10;
 
-/// For so long it is waited for the new stream.
+/// Timeout for the new stream.
 const TAKEOVER: Duration = Duration::from_secs(5);
 
-/// Messages are put together to lines of about so many bytes.
+/// Size above which a line gets no more messages.
 const LINE: usize = 64 << 10;
 
-/// How a page listens.
+/// The way in which a page receives lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// One answer that does not end.
+pub(super) enum Transport {
+    /// One response that does not end.
     Streaming,
-    /// An answer for each time that there is something to say.
+    /// A response for each line.
     Polling,
 }
 
-/// A request by which the page listens.
+/// A request that is answered with lines.
 #[derive(Debug)]
 pub(super) struct Listener {
-    kind: Kind,
+    transport: Transport,
     lines: mpsc::Sender<Bytes>,
-    /// UTF-16 units.
+    /// UTF-16 units written so far.
     written: usize,
 }
 
 impl Listener {
-    pub(super) fn new(kind: Kind, lines: mpsc::Sender<Bytes>) -> Self {
-        Self { kind, lines, written: 0 }
+    pub(super) fn new(transport: Transport, lines: mpsc::Sender<Bytes>) -> Self {
+        Self { transport, lines, written: 0 }
     }
 
     fn is_full(&self) -> bool {
-        self.kind == Kind::Streaming && self.written > LONGEST_STREAM
+        self.transport == Transport::Streaming && self.written > MAX_STREAM
     }
 }
 
 /// A request of the page, with its number.
 #[derive(Debug)]
-pub(super) enum Visit {
+pub(super) enum PageRequest {
     Listen { n: Option<u64>, listener: Listener },
-    Say { n: Option<u64>, messages: Vec<String> },
+    Send { n: Option<u64>, messages: Vec<String> },
 }
 
-/// What the server has to say, or that it has closed.
-enum Said {
+impl PageRequest {
+    fn is_polling(&self) -> bool {
+        match self {
+            Self::Listen { listener, .. } => listener.transport == Transport::Polling,
+            Self::Send { .. } => false,
+        }
+    }
+}
+
+/// Messages of the server, or its close frame.
+enum ServerOutput {
     Messages(Vec<String>),
     Closed(u16, String),
 }
 
+/// A session of a page.
 pub(super) struct Session {
     socket: WebSocketStream<UnixStream>,
-    visits: mpsc::Receiver<Visit>,
+    requests: mpsc::Receiver<PageRequest>,
     listener: Option<Listener>,
     order: Order,
-    /// Of whoever listens: when they hear a heartbeat. Of nobody: when the page has gone.
+    /// Time of the next heartbeat if the page listens, or else the time when it is considered gone.
     due: Instant,
-    /// The server has closed, and this is still to be said.
-    last: Option<Said>,
+    /// The server's close frame, which is still to be delivered.
+    last: Option<ServerOutput>,
 }
 
 impl Session {
-    pub(super) fn new(socket: UnixStream, visits: mpsc::Receiver<Visit>) -> Self {
-        // The other end is this server, which has limits of its own.
+    pub(super) fn new(socket: UnixStream, requests: mpsc::Receiver<PageRequest>) -> Self {
+        // The other end is this server, which has its own limits.
         let socket = ClientBuilder::new().limits(Limits::unlimited()).take_over(socket);
         let due = Instant::now() + GONE;
-        Self { socket, visits, listener: None, order: Order::default(), due, last: None }
+        Self { socket, requests, listener: None, order: Order::default(), due, last: None }
     }
 
-    /// Until one of both sides has gone.
-    pub(super) async fn run(mut self, first: Visit) {
-        if let Visit::Listen { listener, .. } = &first {
-            // There is room for the first line.
+    /// Runs until the page or the server ends the session.
+    pub(super) async fn run(mut self, first: PageRequest) {
+        if let PageRequest::Listen { listener, .. } = &first {
+            // The channel has room for the first line.
             let _ = listener.lines.try_send(Bytes::from_static(b"o\n"));
         }
-        let is_polling =
-            matches!(&first, Visit::Listen { listener, .. } if listener.kind == Kind::Polling);
-        if self.visit(first).await.is_err() {
+        let is_polling = first.is_polling();
+        if self.handle(first).await.is_err() {
             return;
         }
         if is_polling {
             self.hang_up();
         }
         while self.step().await.is_ok() {}
-        // Dropping its end tells the engine.
+        // Dropping this end of the socket ends the connection in the engine.
     }
 
-    /// What happens next. An error: nothing more will.
+    /// Handles the next event. An error ends the session.
     async fn step(&mut self) -> Result<(), ()> {
-        let (due, late) = (self.due, self.order.due());
+        let due = self.due;
+        let late = self.order.due();
         tokio::select! {
-            visit = self.visits.recv() => self.visit(visit.ok_or(())?).await,
-            said = heard(self.listener.as_ref(), &mut self.last, &mut self.socket) => self.tell(said),
+            request = self.requests.recv() => self.handle(request.ok_or(())?).await,
+            output = next_output(self.listener.as_ref(), &mut self.last, &mut self.socket) => {
+                self.deliver(output)
+            }
             () = closed(self.listener.as_ref()) => {
                 self.hang_up();
                 Ok(())
@@ -120,24 +132,24 @@ impl Session {
                 let messages = self.order.give_up();
                 self.send(messages).await
             }
-            () = sleep_until(due) => self.wait_no_more(),
+            () = sleep_until(due) => self.heartbeat(),
         }
     }
 
-    async fn visit(&mut self, visit: Visit) -> Result<(), ()> {
-        match visit {
-            Visit::Listen { n, listener } => {
+    async fn handle(&mut self, request: PageRequest) -> Result<(), ()> {
+        match request {
+            PageRequest::Listen { n, listener } => {
                 self.listener = Some(listener);
                 self.due = Instant::now() + HEARTBEAT;
                 let messages = self.order.take(n, Vec::new());
                 self.send(messages).await
             }
-            Visit::Say { n, messages } => {
+            PageRequest::Send { n, messages } => {
                 if messages.is_empty() {
-                    // A sign of life. On a stream it answers one of ours.
+                    // A heartbeat of the page. On a stream it answers one of ours.
                     self.socket.send(Message::ping(Bytes::new())).await.map_err(drop)?;
-                    if self.listener.as_ref().is_some_and(|it| it.kind == Kind::Polling) {
-                        self.wait_no_more()?;
+                    if self.listener.as_ref().is_some_and(|it| it.transport == Transport::Polling) {
+                        self.heartbeat()?;
                     }
                 }
                 let messages = self.order.take(n, messages);
@@ -153,20 +165,20 @@ impl Session {
         self.socket.flush().await.map_err(drop)
     }
 
-    /// A heartbeat for who listens; without anybody, or if they read nothing, the end.
-    fn wait_no_more(&mut self) -> Result<(), ()> {
+    /// Sends a heartbeat. Fails if the page does not listen, or does not read.
+    fn heartbeat(&mut self) -> Result<(), ()> {
         let listener = self.listener.as_mut().ok_or(())?;
         listener.written = 0;
         self.write(Bytes::from_static(b"h\n"))
     }
 
-    fn tell(&mut self, said: Said) -> Result<(), ()> {
-        match said {
-            Said::Messages(messages) => {
+    fn deliver(&mut self, output: ServerOutput) -> Result<(), ()> {
+        match output {
+            ServerOutput::Messages(messages) => {
                 let line = serde_json::to_string(&messages).map_err(drop)?;
                 self.write(format!("a{line}\n").into())
             }
-            Said::Closed(code, reason) => {
+            ServerOutput::Closed(code, reason) => {
                 let closed = serde_json::json!([code, reason]);
                 self.write(format!("c{closed}\n").into())?;
                 Err(())
@@ -174,53 +186,54 @@ impl Session {
         }
     }
 
-    /// A line for who listens.
+    /// Writes a line to the listening request.
     fn write(&mut self, line: Bytes) -> Result<(), ()> {
         let listener = self.listener.as_mut().ok_or(())?;
         let text = str::from_utf8(&line).map_err(drop)?;
         listener.written += text.encode_utf16().count();
         listener.lines.try_send(line).map_err(drop)?;
-        let (is_full, kind) = (listener.is_full(), listener.kind);
+        let is_full = listener.is_full();
+        let transport = listener.transport;
         self.due = Instant::now() + if is_full { TAKEOVER } else { HEARTBEAT };
-        if kind == Kind::Polling {
+        if transport == Transport::Polling {
             self.hang_up();
         }
         Ok(())
     }
 
-    /// Nobody listens any more.
+    /// Ends the listening request.
     fn hang_up(&mut self) {
         self.listener = None;
         self.due = Instant::now() + GONE;
     }
 }
 
-/// What the server says next, if there is somebody who listens and has room. Can be dropped at any time.
-async fn heard(
+/// Returns the server's next output once the page listens and has room. Cancel safe.
+async fn next_output(
     listener: Option<&Listener>,
-    last: &mut Option<Said>,
+    last: &mut Option<ServerOutput>,
     socket: &mut WebSocketStream<UnixStream>,
-) -> Said {
+) -> ServerOutput {
     match listener {
         Some(listener) if !listener.is_full() => {
-            // A permit that is given back: who takes one next is the same who waits here.
+            // The permit is given back: only this session takes the next one.
             let _ = listener.lines.reserve().await;
         }
         _ => pending().await,
     }
-    if let Some(said) = last.take() {
-        return said;
+    if let Some(output) = last.take() {
+        return output;
     }
     let mut messages = Vec::new();
     let mut size = 0;
     loop {
         let next = match messages.is_empty() {
             true => socket.next().await,
-            false if size >= LINE => return Said::Messages(messages),
-            // What is here already goes along.
+            false if size >= LINE => return ServerOutput::Messages(messages),
+            // Add the messages that are here already.
             false => match socket.next().now_or_never() {
                 Some(next) => next,
-                None => return Said::Messages(messages),
+                None => return ServerOutput::Messages(messages),
             },
         };
         let closed = match next {
@@ -230,21 +243,23 @@ async fn heard(
                     messages.push(text.to_owned());
                     continue;
                 }
-                (None, Some((code, reason))) => Said::Closed(code.into(), reason.to_owned()),
-                // Pings are answered below.
+                (None, Some((code, reason))) => {
+                    ServerOutput::Closed(code.into(), reason.to_owned())
+                }
+                // The socket answers pings itself.
                 (None, None) => continue,
             },
-            Some(Err(_)) | None => Said::Closed(1006, "The connection was lost".to_owned()),
+            Some(Err(_)) | None => ServerOutput::Closed(1006, "The connection was lost".to_owned()),
         };
         if messages.is_empty() {
             return closed;
         }
         *last = Some(closed);
-        return Said::Messages(messages);
+        return ServerOutput::Messages(messages);
     }
 }
 
-/// When who listens has gone.
+/// Returns once the listening request is gone.
 async fn closed(listener: Option<&Listener>) {
     match listener {
         Some(listener) => listener.lines.closed().await,

@@ -1,0 +1,113 @@
+//! The command line.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use clarim_config::keys;
+
+use crate::commands::{api, app_new, config_check, doctor, install, restart, tail};
+use crate::error::CommandError;
+use crate::flags::{ApiFlags, DoctorFlags, RestartFlags, ServerFlags, TopFlags};
+use crate::{start, top};
+
+/// Real-time server for every Pusher client and SDK.
+#[derive(Debug, Parser)]
+#[command(name = "clarim", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    start: ServerFlags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the server (the default command).
+    Start(ServerFlags),
+    /// Drain the running server and let it exit, so that its supervisor restarts it.
+    Restart(RestartFlags),
+    /// Check the settings.
+    #[command(subcommand, after_long_help = keys::help())]
+    Config(ConfigCommand),
+    /// Manage app credentials.
+    #[command(subcommand)]
+    App(AppCommand),
+    /// Publish an event through the HTTP API of a running server.
+    Send {
+        /// Name of the channel.
+        channel: String,
+        /// Name of the event.
+        event: String,
+        /// Data of the event: JSON or text.
+        #[arg(default_value = "{}")]
+        data: String,
+        #[command(flatten)]
+        api: ApiFlags,
+    },
+    /// Show the number of connections, and the channels with their subscribers.
+    Stats {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        api: ApiFlags,
+    },
+    /// Show a live view of a running server in the terminal, from its inspector.
+    Top(TopFlags),
+    /// Print the events of a channel, one per line, until interrupted. On a presence channel it joins as the
+    /// member clarim-tail.
+    Tail {
+        /// Name of the channel, with its prefix.
+        channel: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        api: ApiFlags,
+    },
+    /// Find problems between pages, server and backend, and how to solve them.
+    Doctor(DoctorFlags),
+    /// Add the variables that Laravel needs to .env. Existing lines are kept.
+    Install {
+        /// Directory of the .env file.
+        #[arg(default_value = ".")]
+        directory: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print every problem, or all values with their sources. Writes nothing.
+    Check(ServerFlags),
+}
+
+#[derive(Debug, Subcommand)]
+enum AppCommand {
+    /// Print the credentials of a new app, for .env and for clarim.toml.
+    New,
+}
+
+/// Runs the command of this process's arguments.
+///
+/// # Errors
+/// If the command fails.
+pub(crate) fn run(out: &mut dyn Write) -> Result<ExitCode, CommandError> {
+    let Cli { command, start } = Cli::parse();
+    match command.unwrap_or(Command::Start(start)) {
+        Command::Start(flags) => return start::run(&flags.into(), out),
+        Command::Restart(flags) => restart::run(&flags.into(), out)?,
+        Command::Config(ConfigCommand::Check(flags)) => config_check::run(&flags.into(), out)?,
+        Command::App(AppCommand::New) => app_new::run(out)?,
+        Command::Send { channel, event, data, api } => {
+            api::send(&api, &channel, &event, &data, out)?;
+        }
+        Command::Stats { json, api } => api::stats(&api, json, out)?,
+        Command::Top(flags) => top::run(&flags)?,
+        Command::Tail { channel, json, api } => tail::run(&api, &channel, json, out)?,
+        Command::Doctor(flags) => return doctor::run(flags, out),
+        Command::Install { directory } => install::run(&directory, out)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

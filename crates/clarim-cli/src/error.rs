@@ -1,0 +1,80 @@
+//! Errors of commands.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use clarim_config::ConfigError;
+use clarim_server::StartError;
+
+use crate::doctor::{ClientError, TargetError};
+use crate::remote::RemoteError;
+
+/// The error of a command. Its `Display` output is for people, and contains the causes.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum CommandError {
+    #[error("{} in the settings:\n{}", count(.0), indented(.0))]
+    Config(#[from] ConfigError),
+    #[error("{} cannot be {access}: {source}", .path.display())]
+    File { path: PathBuf, access: Access, source: io::Error },
+    #[error(
+        "no Clarim server is running for port {port} from this directory (looked at {}); start one with \
+         `clarim start`, or choose another with --port", .file.display()
+    )]
+    NotRunning { port: u16, file: PathBuf },
+    #[error("the server on port {port} (process {pid}) cannot be signalled: {source}")]
+    Signal { port: u16, pid: i32, source: io::Error },
+    #[error("the settings have no app{}; choose one with --app-id, --key, --secret and --url", with_id(.0.as_ref()))]
+    NoApp(Option<String>),
+    #[error("no server is known; give its URL")]
+    NoServer,
+    // The value may be a secret, so it is not shown.
+    #[error("--header expects 'Name: value'")]
+    Header,
+    #[error("{name:?}: {source}")]
+    ChannelName { name: String, source: clarim_protocol::InvalidChannelName },
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("{channel}: {reason}")]
+    Subscription { channel: String, reason: String },
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+/// What a command does with a file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Access {
+    Read,
+    Write,
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Write => "written",
+        })
+    }
+}
+
+fn count(ConfigError(problems): &ConfigError) -> String {
+    match problems.len() {
+        1 => "1 problem".to_owned(),
+        n => format!("{n} problems"),
+    }
+}
+
+fn indented(error: &ConfigError) -> String {
+    error.to_string().lines().map(|line| format!("  - {line}")).collect::<Vec<_>>().join("\n")
+}
+
+fn with_id(id: Option<&String>) -> String {
+    id.map_or_else(String::new, |id| format!(" with the id {id}"))
+}

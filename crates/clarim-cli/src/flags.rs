@@ -1,0 +1,161 @@
+//! Flags of the commands.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clarim_config::{Config, ConfigError, ConfigSources, Flags};
+use clarim_server::App;
+
+use crate::apps_database;
+
+/// Flags that override settings.
+#[derive(Debug, Args)]
+pub(crate) struct ServerFlags {
+    /// Address to listen on.
+    #[arg(long)]
+    host: Option<String>,
+    /// Port to listen on.
+    #[arg(long)]
+    port: Option<String>,
+    /// Prefix of every path.
+    #[arg(long)]
+    path: Option<String>,
+    /// Host name under which clients reach the server.
+    #[arg(long)]
+    hostname: Option<String>,
+    /// Print every message of clients and backends.
+    #[arg(long)]
+    debug: bool,
+    /// Path to the TOML file [default: clarim.toml, if it exists].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl From<ServerFlags> for Flags {
+    fn from(flags: ServerFlags) -> Self {
+        let ServerFlags { host, port, path, hostname, debug, config } = flags;
+        Self { host, port, path, hostname, debug, config }
+    }
+}
+
+/// Flags that name the server to restart.
+#[derive(Debug, Args)]
+pub(crate) struct RestartFlags {
+    /// Port the server listens on.
+    #[arg(long)]
+    port: Option<String>,
+    /// Path to the TOML file [default: clarim.toml, if it exists].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl From<RestartFlags> for Flags {
+    fn from(RestartFlags { port, config }: RestartFlags) -> Self {
+        Self { port, config, ..Self::default() }
+    }
+}
+
+/// Flags that name an app.
+#[derive(Debug, Args)]
+pub(crate) struct AppFlags {
+    /// Id of the app [default: first app of the settings].
+    #[arg(long)]
+    pub(crate) app_id: Option<String>,
+    /// Key of the app [default: from the settings].
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// Secret of the app [default: from the settings].
+    #[arg(long)]
+    pub(crate) secret: Option<String>,
+    /// Path to the TOML file [default: clarim.toml, if it exists].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl AppFlags {
+    /// The settings with the named app, which may be in the database.
+    pub(crate) fn settings(&self) -> Result<Config, ConfigError> {
+        let mut settings = check_file(self.config.as_ref())?;
+        if self.app(&settings).is_none()
+            && let Some(table) = apps_database::read_table(&settings)?
+        {
+            settings.apps.extend(table.apps().map(|it| it.app.clone()));
+        }
+        Ok(settings)
+    }
+
+    /// The app with the given id, or the first one.
+    pub(crate) fn app<'a>(&self, settings: &'a Config) -> Option<&'a App> {
+        settings.apps.iter().find(|app| self.app_id.as_ref().is_none_or(|id| *id == app.id))
+    }
+}
+
+/// Flags that name a server and an app. With all of them, it can be any server of the Pusher protocol.
+#[derive(Debug, Args)]
+pub(crate) struct ApiFlags {
+    /// URL of the server, such as `https://ws.example.com` [default: server of the settings].
+    #[arg(long)]
+    pub(crate) url: Option<String>,
+    #[command(flatten)]
+    pub(crate) app: AppFlags,
+}
+
+/// Flags of `clarim top`.
+#[derive(Debug, Args)]
+pub(crate) struct TopFlags {
+    /// URL of the server, such as `https://ws.example.com` [default: server of the settings].
+    #[arg(long)]
+    pub(crate) url: Option<String>,
+    /// `INSPECTOR_TOKEN` of the server [default: from the settings].
+    #[arg(long)]
+    pub(crate) token: Option<String>,
+    /// Path to the TOML file [default: clarim.toml, if it exists].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl TopFlags {
+    pub(crate) fn settings(&self) -> Result<Config, ConfigError> {
+        check_file(self.config.as_ref())
+    }
+}
+
+/// Flags of `clarim doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorFlags {
+    /// URL of the server as pages reach it, such as `wss://ws.example.com` [default: server of the settings].
+    pub(crate) url: Option<String>,
+    #[command(flatten)]
+    pub(crate) app: AppFlags,
+    /// Origin of the page that connects, such as `https://app.example.com`.
+    #[arg(long)]
+    pub(crate) origin: Option<String>,
+    /// URL of the page's authorization endpoint, such as `https://app.example.com/broadcasting/auth`.
+    #[arg(long, value_name = "URL")]
+    pub(crate) auth: Option<String>,
+    /// Header of the request to that endpoint, such as `Cookie: session=…`. Can be given several times.
+    #[arg(long, requires = "auth")]
+    pub(crate) header: Vec<String>,
+    /// Channel to authorize, with its prefix [default: private-clarim-doctor].
+    #[arg(long, requires = "auth")]
+    pub(crate) channel: Option<String>,
+    /// Watch an idle connection for this many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) idle: Option<u64>,
+    /// Name of an event as the backend sends it, to compare with --listen.
+    #[arg(long, requires = "listen")]
+    pub(crate) event: Option<String>,
+    /// Name that the page passes to Echo's `.listen('…')`.
+    #[arg(long, requires = "event")]
+    pub(crate) listen: Option<String>,
+}
+
+/// Sources of this process's settings, which may name a database of apps.
+pub(crate) fn sources() -> ConfigSources {
+    ConfigSources::of_process().with_databases(apps_database::url_problem)
+}
+
+fn check_file(config: Option<&PathBuf>) -> Result<Config, ConfigError> {
+    let flags = Flags { config: config.cloned(), ..Flags::default() };
+    Config::check(&flags, &sources())
+}

@@ -1,0 +1,139 @@
+//! `clarim top`: a live view of a server in the terminal, from its inspector.
+
+mod sample;
+mod view;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::header::AUTHORIZATION;
+use hyper::{Request, StatusCode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers, poll, read};
+use serde::de::DeserializeOwned;
+
+use crate::error::CommandError;
+use crate::flags::TopFlags;
+use crate::remote::{Limits, Remote, RemoteError, local_url};
+use sample::{EventPage, Picture};
+
+/// Time between two updates. The server sums up its counters once a second.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Limits of a response. The view does not react to keys while it waits.
+const LIMITS: Limits = Limits { timeout: Duration::from_secs(2), bytes: 16 << 20 };
+
+pub(crate) fn run(flags: &TopFlags) -> Result<(), CommandError> {
+    let mut inspector = Inspector::of_flags(flags)?;
+    let mut picture = Picture { url: inspector.remote.url.clone(), ..Picture::default() };
+    // Errors of the first update are printed before the screen is used.
+    inspector.update(&mut picture)?;
+    let mut terminal = ratatui::try_init()?;
+    let watched = watch(&mut inspector, &mut picture, &mut terminal);
+    ratatui::try_restore()?;
+    watched
+}
+
+/// Updates the view until the user quits.
+fn watch(
+    inspector: &mut Inspector,
+    picture: &mut Picture,
+    terminal: &mut DefaultTerminal,
+) -> Result<(), CommandError> {
+    loop {
+        let next = Instant::now() + INTERVAL;
+        loop {
+            terminal.draw(|frame| view::draw(frame, picture))?;
+            let left = next.saturating_duration_since(Instant::now());
+            if !poll(left)? {
+                break;
+            }
+            match key(&read()?) {
+                Some(Key::Quit) => return Ok(()),
+                Some(Key::Pause) => picture.is_paused = !picture.is_paused,
+                Some(Key::NextApp) => picture.next_app(),
+                None => {}
+            }
+        }
+        if let Err(error) = inspector.update(picture) {
+            picture.error = Some(error.to_string());
+        }
+    }
+}
+
+enum Key {
+    Quit,
+    Pause,
+    NextApp,
+}
+
+fn key(event: &Event) -> Option<Key> {
+    let pressed = event.as_key_event().filter(|key| key.kind == KeyEventKind::Press)?;
+    match pressed.code {
+        KeyCode::Char('c') if pressed.modifiers.contains(KeyModifiers::CONTROL) => Some(Key::Quit),
+        KeyCode::Char('q') | KeyCode::Esc => Some(Key::Quit),
+        KeyCode::Char(' ') => Some(Key::Pause),
+        KeyCode::Tab => Some(Key::NextApp),
+        _ => None,
+    }
+}
+
+/// The inspector of a running server.
+struct Inspector {
+    remote: Remote,
+    token: Option<String>,
+    /// Number of the next event.
+    next: Option<u64>,
+}
+
+impl Inspector {
+    /// The inspector of the given server, or of that of the settings.
+    fn of_flags(flags: &TopFlags) -> Result<Self, CommandError> {
+        let mut url = flags.url.clone();
+        let mut token = flags.token.clone();
+        if url.is_none() || token.is_none() {
+            let settings = flags.settings()?;
+            let configured = settings.server.inspector_token.as_ref();
+            token = token.or_else(|| configured.map(|token| token.reveal().to_owned()));
+            url = url.or_else(|| Some(local_url(&settings)));
+        }
+        let url = url.unwrap_or_default();
+        let remote = Remote::new(url.trim_end_matches('/'), LIMITS)?;
+        Ok(Self { remote, token, next: None })
+    }
+
+    /// Updates the picture.
+    fn update(&mut self, picture: &mut Picture) -> Result<(), RemoteError> {
+        picture.update(self.get("overview")?);
+        if let Some(app) = picture.app() {
+            let app = utf8_percent_encode(app, NON_ALPHANUMERIC);
+            picture.channels = self.get(&format!("apps/{app}/channels"))?;
+        }
+        if !picture.is_paused {
+            let after = self.next.map_or_else(String::new, |next| format!("?after={next}"));
+            let page: EventPage = self.get(&format!("stream{after}"))?;
+            self.next = Some(page.next);
+            picture.add_events(page.events);
+        }
+        Ok(())
+    }
+
+    fn get<T: DeserializeOwned>(&self, resource: &str) -> Result<T, RemoteError> {
+        let mut request = Request::get(format!("{}/inspector/api/{resource}", self.remote.url));
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let response = self.remote.send(request, Bytes::new())?;
+        Err(match response.status {
+            StatusCode::OK => return self.remote.read(&response),
+            StatusCode::NOT_FOUND => self
+                .remote
+                .hint("its inspector is disabled; set CLARIM_INSPECTOR_TOKEN on the server"),
+            StatusCode::UNAUTHORIZED => self
+                .remote
+                .hint("wrong token; use --token, or the CLARIM_INSPECTOR_TOKEN of the server"),
+            _ => self.remote.refused(&response),
+        })
+    }
+}

@@ -1,0 +1,286 @@
+//! The table itself.
+
+/// What a setting belongs to, which is also its place in the TOML file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The server as a whole: `[server]`.
+    Server,
+    /// One app: `[[apps]]`.
+    App,
+    /// The reading of settings: only in the environment.
+    Environment,
+}
+
+/// The kind of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// Text that is never printed.
+    Secret,
+    /// `true` or `false`.
+    Flag,
+    /// Comma-separated texts; in the TOML file an array.
+    List,
+    /// A list of URLs, or an array of tables, which is JSON in the environment.
+    Endpoints,
+    /// A whole number.
+    Number {
+        /// Its unit.
+        unit: &'static str,
+        /// The minimum.
+        min: u64,
+        /// The maximum.
+        max: u64,
+    },
+    /// One of these words.
+    Choice(&'static [&'static str]),
+}
+
+/// A setting. In the environment its name has the prefix `CLARIM_` or `REVERB_`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Its name in the environment, without prefix.
+    pub name: &'static str,
+    /// What it belongs to.
+    pub place: Place,
+    /// Its name in the TOML file; empty if it can't be there.
+    pub toml: &'static str,
+    /// The kind of its value.
+    pub kind: Kind,
+    /// Its default, as a user would type it; empty if there is none, or if it depends on other settings as `doc`
+    /// says.
+    pub default: &'static str,
+    /// Its meaning.
+    pub doc: &'static str,
+}
+
+impl Key {
+    /// Returns the expected value, to follow the word "expected".
+    #[must_use]
+    pub fn expected(&self) -> String {
+        match self.kind {
+            Kind::Text | Kind::Secret => "a text".to_owned(),
+            Kind::Flag => "true or false".to_owned(),
+            Kind::List => "a comma-separated list".to_owned(),
+            Kind::Endpoints => {
+                "URLs, or tables with url, events, channels and headers (in the environment as JSON)"
+                    .to_owned()
+            }
+            Kind::Number { unit: PORT_NUMBER, min, max } => {
+                format!("a {PORT_NUMBER} from {min} to {max}")
+            }
+            Kind::Number { unit, min, max } if max >= u64::from(u32::MAX) => {
+                format!("a whole number of {unit}, at least {min}")
+            }
+            Kind::Number { unit, min, max } => {
+                format!("a whole number of {unit} from {min} to {max}")
+            }
+            Kind::Choice(words) => format!("one of {}", words.join(", ")),
+        }
+    }
+
+    /// Returns the unit of a number, or the kind of another value.
+    #[must_use]
+    pub fn unit(&self) -> &'static str {
+        match self.kind {
+            Kind::Text | Kind::Secret => "text",
+            Kind::Flag => "true/false",
+            Kind::List => "list",
+            Kind::Endpoints => "URLs or tables",
+            Kind::Number { unit, .. } => unit,
+            Kind::Choice(_) => "choice",
+        }
+    }
+}
+
+const fn number(unit: &'static str, min: u64, max: u64) -> Kind {
+    Kind::Number { unit, min, max }
+}
+
+const PORT_NUMBER: &str = "port number";
+const DAY: u64 = 86_400;
+const COUNT: u64 = u32::MAX as u64;
+const GIB: u64 = 1 << 30;
+
+macro_rules! keys {
+    ($($name:ident $place:ident $toml:literal, $kind:expr, $default:literal, $doc:literal;)*) => {
+        $(
+            #[doc = $doc]
+            pub static $name: Key = Key {
+                name: stringify!($name),
+                place: Place::$place,
+                toml: $toml,
+                kind: $kind,
+                default: $default,
+                doc: $doc,
+            };
+        )*
+        /// All settings, in the order of the reference.
+        pub static ALL: &[&Key] = &[$(&$name),*];
+    };
+}
+
+keys! {
+    CONFIG Environment "", Kind::Text, "clarim.toml",
+        "Path to the TOML file. The default file is optional. Flag: --config.";
+    SERVER_HOST Server "host", Kind::Text, "",
+        "Address to listen on. Default: 0.0.0.0; in development mode 127.0.0.1.";
+    SERVER_PORT Server "port", number(PORT_NUMBER, 0, 65_535), "8080",
+        "Port to listen on; 0 for any free port.";
+    SERVER_PATH Server "path", Kind::Text, "",
+        "Prefix of every path, if a reverse proxy forwards one.";
+    HOST Server "hostname", Kind::Text, "",
+        "Host name under which clients reach the server.";
+    SCHEME Server "scheme", Kind::Choice(&["http", "https"]), "",
+        "Scheme under which clients reach the server. Default: https if TLS_CERT is set, otherwise http.";
+    PORT Server "public_port", number(PORT_NUMBER, 1, 65_535), "",
+        "Port under which clients reach the server. Default: the port it listens on.";
+    MAX_REQUEST_SIZE Server "max_request_size", number("bytes", 1_000, GIB), "100000",
+        "Maximum size of an HTTP request body. Larger requests are answered with 413.";
+    TLS_CERT Server "tls_cert", Kind::Text, "",
+        "Path to the PEM certificate chain. Together with TLS_KEY it enables TLS.";
+    TLS_KEY Server "tls_key", Kind::Text, "",
+        "Path to the PEM private key.";
+    WORKERS Server "workers", number("threads", 1, 1_024), "",
+        "Number of worker threads, which own the connections. Default: one per core.";
+    DRAIN_SECONDS Server "drain_seconds", number("seconds", 0, 3_600), "5",
+        "Time over which clients are disconnected during a shutdown.";
+    OUTBOX_SIZE Server "outbox_size", number("bytes", 4_096, GIB), "1048576",
+        "Maximum size of a connection's send queue. A client that reads so slowly that it exceeds this size is disconnected, and reconnects.";
+    HANDSHAKE_TIMEOUT Server "handshake_timeout", number("seconds", 1, 3_600), "10",
+        "Timeout for a handshake, and for the body of a request.";
+    COMPRESSION Server "compression", Kind::Flag, "false",
+        "Whether messages of 256 bytes and more are compressed for clients that offer permessage-deflate, as browsers do. An event is compressed once for all its subscribers. Useful if traffic costs more than CPU: rows of JSON shrink to a third, small events do not shrink.";
+    WEBHOOK_PRIVATE_ADDRESSES Server "webhook_private_addresses", Kind::Flag, "true",
+        "Whether webhooks may be sent to private addresses: this machine and private networks. Disable it if other people can configure apps.";
+    METRICS_TOKEN Server "metrics_token", Kind::Secret, "",
+        "Bearer token for `/metrics`, which has the format of Prometheus (`Authorization: Bearer TOKEN`). At least 16 characters. Without a token `/metrics` does not exist.";
+    INSPECTOR_TOKEN Server "inspector_token", Kind::Secret, "",
+        "Token for the page `/inspector`, a live view of connections, channels, events and webhooks. At least 16 characters. Without a token the page exists only on this machine in development mode.";
+    LOG_FORMAT Server "log_format", Kind::Choice(&["text", "json"]), "text",
+        "Format of log lines.";
+    LOG_LEVEL Server "log_level",
+        Kind::Choice(&["error", "warn", "info", "debug", "trace"]), "info",
+        "Minimum level of log lines.";
+    STATE_DIR Server "state_dir", Kind::Text, ".clarim",
+        "Path to the directory of the development app and of the process id files.";
+    SCALING_ENABLED Server "scaling_enabled", Kind::Flag, "false",
+        "Whether other nodes serve the same apps. Nodes find each other over a bus: SCALING_URL or Redis.";
+    SCALING_CHANNEL Server "scaling_channel", Kind::Text, "reverb",
+        "Prefix of all subjects on the bus. Nodes with the same prefix form a cluster.";
+    SCALING_URL Server "scaling_url", Kind::Secret, "",
+        "URL of the bus: `redis://`, `rediss://`, `redis-sentinel://`, `redis-cluster://`, `nats://` or `tls://` (NATS with TLS). Default: the Redis server of REDIS_URL, or of REDIS_HOST and the settings below it.";
+    SCALING_LEASE Server "scaling_lease", number("seconds", 2, 3_600), "10",
+        "Time without a heartbeat after which a node is considered dead and its members are removed.";
+    SCALING_TIMEOUT Server "scaling_timeout", number("milliseconds", 10, 60_000), "1000",
+        "Timeout for replies from other nodes, in API requests and new subscriptions.";
+    SCALING_STRICT Server "scaling_strict", Kind::Flag, "false",
+        "Whether publishing is refused with 503 while the bus is down. Otherwise an event reaches the clients of this node only, and the answer is 200 with the header Clarim-Warning.";
+    REDIS_URL Server "redis_url", Kind::Secret, "",
+        "URL of the Redis server that carries the bus. All REDIS_ settings also work without a prefix, as in Laravel.";
+    REDIS_HOST Server "redis_host", Kind::Text, "127.0.0.1",
+        "Host of the Redis server. `tls://` in front of it enables TLS.";
+    REDIS_PORT Server "redis_port", number(PORT_NUMBER, 1, 65_535), "6379",
+        "Port of the Redis server.";
+    REDIS_USERNAME Server "redis_username", Kind::Text, "",
+        "User of the Redis server. Default: none, for servers without ACL.";
+    REDIS_PASSWORD Server "redis_password", Kind::Secret, "",
+        "Password of the Redis server.";
+    REDIS_DB Server "redis_db", number("database", 0, 65_535), "0",
+        "Number of the Redis database.";
+    APPS_DATABASE_URL Server "apps_database_url", Kind::Secret, "",
+        "URL of a database with apps, in addition to those of the file or the environment: `sqlite:FILE` or `postgres://USER:PASSWORD@HOST/DATABASE`. The apps are rows of its table `clarim_apps`, which is created at start if it does not exist. Changed rows take effect within two seconds. An id or key must not be in both places.";
+    DEBUG Server "debug", Kind::Flag, "false",
+        "Whether every message of clients and backends is printed. Flag: --debug.";
+    APP_ID App "id", Kind::Text, "",
+        "Id of the app, used in the paths of the HTTP API.";
+    APP_KEY App "key", Kind::Text, "",
+        "Public key of the app, used by clients.";
+    APP_SECRET App "secret", Kind::Secret, "",
+        "Secret of the app, used by its backend to sign requests.";
+    APP_ALLOWED_ORIGINS App "allowed_origins", Kind::List, "*",
+        "Hosts of the pages that may connect; * matches any number of characters.";
+    APP_PING_INTERVAL App "ping_interval", number("seconds", 1, DAY), "60",
+        "Time without a message after which a connection is pinged.";
+    APP_ACTIVITY_TIMEOUT App "activity_timeout", number("seconds", 1, DAY), "30",
+        "Timeout for the answer to a ping, after which the connection is closed.";
+    APP_MAX_CONNECTIONS App "max_connections", number("connections", 1, COUNT), "",
+        "Maximum number of connections of the app. Default: as many as the process can open.";
+    APP_MAX_MESSAGE_SIZE App "max_message_size", number("bytes", 100, GIB), "100000",
+        "Maximum size of a WebSocket message from a client.";
+    APP_ACCEPT_CLIENT_EVENTS_FROM App "accept_client_events_from",
+        Kind::Choice(&["members", "all", "none"]), "members",
+        "Which clients may send client events (whispers): members of the channel, all clients, or none.";
+    APP_CLIENT_EVENTS_ON_PUBLIC_CHANNELS App "client_events_on_public_channels",
+        Kind::Flag, "false",
+        "Whether client events are accepted on public channels too.";
+    APP_SUBSCRIPTION_COUNT App "subscription_count", Kind::Flag, "false",
+        "Whether subscribers receive the number of subscribers of their channel.";
+    APP_RATE_LIMITING_ENABLED App "rate_limiting_enabled", Kind::Flag, "false",
+        "Whether the messages of each connection are rate limited.";
+    APP_RATE_LIMIT_MAX_ATTEMPTS App "rate_limit_max_attempts", number("messages", 1, COUNT), "60",
+        "Maximum number of messages of a connection per window, with rate limiting.";
+    APP_RATE_LIMIT_DECAY_SECONDS App "rate_limit_decay_seconds", number("seconds", 1, DAY), "60",
+        "Length of the rate limiting window.";
+    APP_RATE_LIMIT_TERMINATE App "rate_limit_terminate", Kind::Flag, "false",
+        "Whether a connection that exceeds the rate limit is closed. Otherwise it receives an error.";
+    APP_WEBHOOKS App "webhooks", Kind::Endpoints, "",
+        "Webhook endpoints of the app's backend, which receive what Pusher's webhooks send. In a table, `events` selects events (default: all but `client_event` and `subscription_count`), `channels` selects channels by prefix (default: all), and `headers` are added to each request.";
+    APP_MAX_CHANNELS_PER_CONNECTION App "max_channels_per_connection",
+        number("channels", 1, COUNT), "1000",
+        "Maximum number of subscriptions of a connection.";
+    APP_MAX_CHANNEL_NAME_LENGTH App "max_channel_name_length", number("bytes", 1, 65_535), "200",
+        "Maximum length of a channel name, including its prefix.";
+    APP_MAX_EVENT_NAME_LENGTH App "max_event_name_length", number("bytes", 1, 65_535), "200",
+        "Maximum length of an event name.";
+    APP_MAX_EVENT_SIZE App "max_event_size", number("bytes", 1, GIB), "100000",
+        "Maximum size of the data of an event, from a backend or a client.";
+    APP_MAX_PRESENCE_MEMBERS App "max_presence_members", number("users", 1, COUNT), "10000",
+        "Maximum number of users on a presence channel.";
+    APP_MAX_PRESENCE_MEMBER_SIZE App "max_presence_member_size", number("bytes", 1, GIB), "10000",
+        "Maximum size of a member's channel_data.";
+    APP_MAX_CHANNELS_PER_EVENT App "max_channels_per_event", number("channels", 1, COUNT), "100",
+        "Maximum number of channels of a published event.";
+    APP_MAX_EVENTS_PER_BATCH App "max_events_per_batch", number("events", 1, COUNT), "100",
+        "Maximum number of events in a batch.";
+}
+
+/// Returns the setting of this name, without prefix.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Key> {
+    ALL.iter().copied().find(|key| key.name == name)
+}
+
+/// The setting of a variable without prefix: Laravel's own variables for Redis.
+pub(crate) fn find_bare(name: &str) -> Option<&'static Key> {
+    name.starts_with("REDIS_").then(|| find(name)).flatten()
+}
+
+/// The setting of this name in a table of the TOML file.
+#[must_use]
+pub(crate) fn find_toml(place: Place, name: &str) -> Option<&'static Key> {
+    of(place).find(|key| key.toml == name)
+}
+
+/// The settings of one place.
+pub(crate) fn of(place: Place) -> impl Iterator<Item = &'static Key> {
+    ALL.iter().copied().filter(move |key| key.place == place)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_fewer_than_sixty() {
+        assert!(ALL.len() < 60);
+        assert_eq!(ALL.iter().map(|key| key.name).collect::<HashSet<_>>().len(), ALL.len());
+        for place in [Place::Server, Place::App] {
+            let names: HashSet<_> = of(place).map(|key| key.toml).collect();
+            assert_eq!(names.len(), of(place).count());
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! All sources in their order.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::flags::Flags;
+use super::{dotenv, env, file};
+use crate::keys;
+use crate::typed::Typed;
+
+/// Where settings are read.
+#[derive(Clone)]
+pub struct ConfigSources {
+    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) directory: PathBuf,
+    pub(crate) database_check: fn(&str) -> Option<String>,
+}
+
+impl fmt::Debug for ConfigSources {
+    /// Without the environment variables, since some are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConfigSources").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
+impl ConfigSources {
+    /// Returns the sources of this process: its environment variables and working directory.
+    #[must_use]
+    pub fn of_process() -> Self {
+        let text = |text: OsString| text.to_string_lossy().into_owned();
+        Self::new("", std::env::vars_os().map(|(name, value)| (text(name), text(value))))
+    }
+
+    /// Returns other sources. `directory` contains `.env` and `clarim.toml`; relative paths in the settings are
+    /// resolved against it.
+    pub fn new(
+        directory: impl Into<PathBuf>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
+        Self {
+            environment: environment.into_iter().collect(),
+            directory: directory.into(),
+            database_check: no_databases,
+        }
+    }
+
+    /// Accepts `APPS_DATABASE_URL`, which is a problem otherwise. The caller opens the database; `check` returns
+    /// what is wrong with its URL.
+    #[must_use]
+    pub fn with_databases(self, check: fn(&str) -> Option<String>) -> Self {
+        Self { database_check: check, ..self }
+    }
+
+    /// Reads every source, strongest first.
+    pub(crate) fn read(&self, flags: &Flags) -> Typed {
+        let mut typed = Typed::default();
+        flags.add_to(&mut typed.server);
+        env::read(&self.environment, &mut typed);
+        let dot_env = self.directory.join(".env");
+        dotenv::read(&dot_env, &mut typed);
+        let typed_config = typed.config.text(&keys::CONFIG).map(PathBuf::from);
+        let config = flags.config.clone().or(typed_config);
+        let name = config.as_deref().unwrap_or_else(|| Path::new(keys::CONFIG.default));
+        let file = self.directory.join(name);
+        file::read(&file, config.is_some(), &mut typed);
+        typed.files = vec![dot_env, file];
+        typed
+    }
+}
+
+/// The check of programs that open no database.
+fn no_databases(_: &str) -> Option<String> {
+    let what = "is supported by the program `clarim` only; remove it and configure the apps in this program";
+    Some(what.to_owned())
+}

@@ -1,0 +1,215 @@
+//! Settings of apps: which apps are configured, and the meaning of their values.
+
+use clarim_hub::app::{App, ClientEvents, Limits, Origins, RateLimit};
+
+use clarim_server::config::ServerConfig;
+
+use super::reader::Reader;
+use crate::keys::{self, Key};
+use crate::problem::Problem;
+use crate::source::Source;
+use crate::typed::{Typed, Values};
+
+const CREDENTIALS: [&Key; 3] = [&keys::APP_ID, &keys::APP_KEY, &keys::APP_SECRET];
+
+/// Whether any source configures an app, at least in part.
+pub(crate) fn any(typed: &Typed) -> bool {
+    !typed.file_apps.is_empty() || credential(&typed.environment_app).is_some()
+}
+
+/// The source of an app's credentials.
+fn credential(values: &Values) -> Option<&Source> {
+    CREDENTIALS.iter().find_map(|key| values.get(key)).map(|value| &value.source)
+}
+
+/// The apps of the file if it has some, otherwise the app of the environment, each with its place. Both may name
+/// the same app, if its backend reads the same `.env`. Then the settings of the file win.
+pub(crate) fn choose(typed: &mut Typed) -> Vec<(Source, Values)> {
+    let environment = std::mem::take(&mut typed.environment_app);
+    let apps = std::mem::take(&mut typed.file_apps);
+    let Some((first, _)) = apps.first() else {
+        let Some(source) = credential(&environment).cloned() else {
+            if typed.server.get(&keys::APPS_DATABASE_URL).is_some() {
+                typed.warnings.append(&mut unused(&environment, "database"));
+            }
+            return vec![(Source::Default, environment)];
+        };
+        return vec![(source, environment)];
+    };
+    let is_same = |app: &Values| {
+        CREDENTIALS
+            .iter()
+            .all(|key| environment.text(key).is_none_or(|text| app.text(key) == Some(text)))
+    };
+    if let Some(source) = credential(&environment)
+        && !apps.iter().any(|(_, app)| is_same(app))
+    {
+        typed.add_problem(
+            source,
+            format_args!("names another app than {first}; use the same id, key and secret in both places, or remove them from one"),
+        );
+    }
+    typed.warnings.append(&mut unused(&environment, "TOML file"));
+    apps
+}
+
+/// Warnings about settings of an app in a place that has no app.
+fn unused(environment: &Values, apps_are_in: &str) -> Vec<String> {
+    let mut unused: Vec<_> = environment
+        .iter()
+        .filter(|(name, _)| !CREDENTIALS.iter().any(|key| key.name == *name))
+        .map(|(_, value)| {
+            format!("{}: ignored, because the apps are in the {apps_are_in}", value.source)
+        })
+        .collect();
+    unused.sort();
+    unused
+}
+
+/// The app of these values; `None` without valid credentials.
+pub(crate) fn read(reader: &mut Reader<'_>, at: &Source, server: &ServerConfig) -> Option<App> {
+    let credentials = credentials(reader, at);
+    let client_events = [
+        ("members", ClientEvents::Members),
+        ("all", ClientEvents::All),
+        ("none", ClientEvents::None),
+    ];
+    let origins = Origins::new(reader.list(&keys::APP_ALLOWED_ORIGINS));
+    let ping_interval = reader.seconds(&keys::APP_PING_INTERVAL);
+    let activity_timeout = reader.seconds(&keys::APP_ACTIVITY_TIMEOUT);
+    let client_events = reader.choice(&keys::APP_ACCEPT_CLIENT_EVENTS_FROM, &client_events);
+    let client_events_on_public = reader.flag(&keys::APP_CLIENT_EVENTS_ON_PUBLIC_CHANNELS);
+    let subscription_count = reader.flag(&keys::APP_SUBSCRIPTION_COUNT);
+    let rate_limit = rate_limit(reader);
+    let limits = limits(reader);
+    contradictions(reader, &limits, server);
+    let [id, key, secret] = credentials?;
+    Some(App {
+        origins,
+        ping_interval,
+        activity_timeout,
+        client_events,
+        client_events_on_public,
+        subscription_count,
+        rate_limit,
+        limits,
+        ..App::new(id, key, secret)
+    })
+}
+
+fn credentials(reader: &mut Reader<'_>, at: &Source) -> Option<[String; 3]> {
+    if *at == Source::Default {
+        // No source configures an app, and the development app does not exist yet.
+        return None;
+    }
+    let missing: Vec<_> = CREDENTIALS
+        .iter()
+        .filter(|key| reader.values.get(key).is_none())
+        .map(|key| at.name_of(key))
+        .collect();
+    if !missing.is_empty() {
+        let verb = if missing.len() == 1 { "is" } else { "are" };
+        let missing = missing.join(" and ");
+        reader.problems.push(Problem::new(
+            at,
+            format_args!("{missing} {verb} missing; an app needs an id, a key and a secret (`clarim app new` generates them)"),
+        ));
+    }
+    let [id, key, secret] = CREDENTIALS.map(|key| {
+        let text = reader.values.text(key)?;
+        match credential_problem(key, text) {
+            Some(what) => {
+                reader.wrong(key, what);
+                None
+            }
+            None => Some(text.to_owned()),
+        }
+    });
+    Some([id?, key?, secret?])
+}
+
+/// Why a text can't be an id, key or secret. The text itself is not shown.
+fn credential_problem(key: &Key, text: &str) -> Option<&'static str> {
+    if text.contains(['"', '\'', '`']) {
+        return Some(
+            "contains a quote; some programs treat quotes as part of the value, so write it without",
+        );
+    }
+    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Some("contains a space or a control character; write it without");
+    }
+    let is_plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b));
+    if *key != keys::APP_SECRET && !is_plain {
+        return Some("is part of request paths; use only letters, digits and - _ . ~");
+    }
+    None
+}
+
+fn rate_limit(reader: &mut Reader<'_>) -> Option<RateLimit> {
+    let rate_limit = RateLimit {
+        max_attempts: reader.count(&keys::APP_RATE_LIMIT_MAX_ATTEMPTS),
+        decay: reader.seconds(&keys::APP_RATE_LIMIT_DECAY_SECONDS),
+        terminate: reader.flag(&keys::APP_RATE_LIMIT_TERMINATE),
+    };
+    reader.flag(&keys::APP_RATE_LIMITING_ENABLED).then_some(rate_limit)
+}
+
+fn limits(reader: &mut Reader<'_>) -> Limits {
+    Limits {
+        connections: reader
+            .optional_number(&keys::APP_MAX_CONNECTIONS)
+            .and_then(|number| u32::try_from(number).ok()),
+        message_bytes: reader.size(&keys::APP_MAX_MESSAGE_SIZE),
+        channels_per_connection: reader.size(&keys::APP_MAX_CHANNELS_PER_CONNECTION),
+        channel_name_bytes: reader.size(&keys::APP_MAX_CHANNEL_NAME_LENGTH),
+        event_name_bytes: reader.size(&keys::APP_MAX_EVENT_NAME_LENGTH),
+        event_data_bytes: reader.size(&keys::APP_MAX_EVENT_SIZE),
+        presence_members: reader.size(&keys::APP_MAX_PRESENCE_MEMBERS),
+        presence_member_bytes: reader.size(&keys::APP_MAX_PRESENCE_MEMBER_SIZE),
+        channels_per_event: reader.size(&keys::APP_MAX_CHANNELS_PER_EVENT),
+        events_per_batch: reader.size(&keys::APP_MAX_EVENTS_PER_BATCH),
+    }
+}
+
+/// Limits that can never be reached because another limit is lower. Defaults out of reach are not a problem.
+fn contradictions(reader: &mut Reader<'_>, limits: &Limits, server: &ServerConfig) {
+    let event = limits.event_data_bytes;
+    let member = limits.presence_member_bytes;
+    let message = limits.message_bytes;
+    let request = server.max_request_bytes;
+    if reader.values.get(&keys::APP_MAX_EVENT_SIZE).is_some() && event > request.max(message) {
+        reader.wrong(
+            &keys::APP_MAX_EVENT_SIZE,
+            format_args!("{event} bytes fit neither into a request (MAX_REQUEST_SIZE {request}) nor into a message (APP_MAX_MESSAGE_SIZE {message}); raise one of them, or lower this limit"),
+        );
+    }
+    if reader.values.get(&keys::APP_MAX_PRESENCE_MEMBER_SIZE).is_some() && member > message {
+        reader.wrong(
+            &keys::APP_MAX_PRESENCE_MEMBER_SIZE,
+            format_args!("{member} bytes do not fit into a message (APP_MAX_MESSAGE_SIZE {message}); raise that limit, or lower this one"),
+        );
+    }
+    if server.outbox_bytes < event {
+        let outbox = server.outbox_bytes;
+        reader.wrong(
+            &keys::APP_MAX_EVENT_SIZE,
+            format_args!("{event} bytes exceed the send queue of a connection (OUTBOX_SIZE {outbox}), so such an event would disconnect every subscriber; raise OUTBOX_SIZE, or lower this limit"),
+        );
+    }
+}
+
+/// Finds apps with the same id or key.
+pub(crate) fn duplicates(apps: &[(Source, Values)], problems: &mut Vec<Problem>) {
+    for (n, (at, app)) in apps.iter().enumerate() {
+        for key in [&keys::APP_ID, &keys::APP_KEY] {
+            let same = |other: &&(Source, Values)| other.1.text(key) == app.text(key);
+            if app.get(key).is_some()
+                && let Some((first, _)) = apps[..n].iter().find(same)
+            {
+                let name = key.toml;
+                let what = format!("has the same {name} as {first}; give each app its own");
+                problems.push(Problem::new(at, what));
+            }
+        }
+    }
+}

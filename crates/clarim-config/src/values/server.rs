@@ -1,0 +1,99 @@
+//! Settings of the server as a whole.
+
+use std::fs::File;
+use std::num::NonZeroU16;
+use std::path::Path;
+
+use clarim_server::config::{ServerConfig, Tls, Token};
+
+use super::reader::Reader;
+use super::scaling;
+use crate::keys::{self, Key};
+use crate::source::Source;
+use crate::typed::Values;
+
+const MIN_TOKEN_BYTES: usize = 16;
+
+/// Adds the defaults that depend on something else, so that reports show them like all others.
+pub(crate) fn add_defaults(values: &mut Values, is_development: bool) {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(1_024);
+    let host = if is_development { "127.0.0.1" } else { "0.0.0.0" };
+    let scheme = if values.get(&keys::TLS_CERT).is_some() { "https" } else { "http" };
+    values.add(&keys::SERVER_HOST, host, Source::Default);
+    values.add(&keys::SCHEME, scheme, Source::Default);
+    values.add(&keys::WORKERS, &cores.to_string(), Source::Default);
+}
+
+pub(crate) fn read(reader: &mut Reader<'_>, directory: &Path) -> ServerConfig {
+    let defaults = ServerConfig::default();
+    let workers = reader.small(&keys::WORKERS).and_then(NonZeroU16::new);
+    ServerConfig::default()
+        .host(reader.host(&keys::SERVER_HOST).unwrap_or(defaults.host))
+        .port(reader.small(&keys::SERVER_PORT).unwrap_or(defaults.port))
+        .path(path(reader))
+        .max_request_bytes(reader.size(&keys::MAX_REQUEST_SIZE))
+        .tls(tls(reader, directory))
+        .workers(workers.unwrap_or(defaults.workers))
+        .drain(reader.seconds(&keys::DRAIN_SECONDS))
+        .outbox_bytes(reader.size(&keys::OUTBOX_SIZE))
+        .handshake_timeout(reader.seconds(&keys::HANDSHAKE_TIMEOUT))
+        .compression(reader.flag(&keys::COMPRESSION))
+        .metrics_token(token(reader, &keys::METRICS_TOKEN))
+        .inspector_token(token(reader, &keys::INSPECTOR_TOKEN))
+        .scaling(scaling::read(reader))
+        .webhook_private_addresses(reader.flag(&keys::WEBHOOK_PRIVATE_ADDRESSES))
+}
+
+/// A token, which must not be short enough to be guessed.
+fn token(reader: &mut Reader<'_>, key: &'static Key) -> Option<Token> {
+    let text = reader.text(key)?;
+    if text.len() < MIN_TOKEN_BYTES {
+        let what = format_args!(
+            "has {} characters; expected at least {MIN_TOKEN_BYTES}, for example from `openssl rand -hex 16`",
+            text.len()
+        );
+        reader.wrong(key, what);
+    }
+    Some(Token::new(text))
+}
+
+/// The prefix of paths: "ws", "/ws" and "/ws/" are the same.
+fn path(reader: &mut Reader<'_>) -> String {
+    let text = reader.text(&keys::SERVER_PATH).unwrap_or_default();
+    let path = text.trim_matches('/');
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/-._~".contains(&b);
+    if !path.bytes().all(plain) || path.contains("//") {
+        let what = "is not a path; expected letters, digits and - . _ ~ between slashes, as in /ws";
+        reader.wrong(&keys::SERVER_PATH, format_args!("{text:?} {what}"));
+    }
+    if path.is_empty() { String::new() } else { format!("/{path}") }
+}
+
+fn tls(reader: &mut Reader<'_>, directory: &Path) -> Option<Tls> {
+    let one_of_two = |reader: &mut Reader<'_>, given: &Key, missing: &Key| {
+        let source = reader.values.get(given).map_or(&Source::Default, |value| &value.source);
+        let missing = source.name_of(missing);
+        reader.wrong(given, format_args!("also needs {missing}; set both or neither"));
+    };
+    match (reader.text(&keys::TLS_CERT), reader.text(&keys::TLS_KEY)) {
+        (Some(cert), Some(key)) => {
+            let tls = Tls::new(directory.join(cert), directory.join(key));
+            for (key, file) in [(&keys::TLS_CERT, &tls.cert), (&keys::TLS_KEY, &tls.key)] {
+                if let Err(error) = File::open(file) {
+                    let file = file.display();
+                    reader.wrong(key, format_args!("the file {file} cannot be opened: {error}"));
+                }
+            }
+            Some(tls)
+        }
+        (Some(_), None) => {
+            one_of_two(reader, &keys::TLS_CERT, &keys::TLS_KEY);
+            None
+        }
+        (None, Some(_)) => {
+            one_of_two(reader, &keys::TLS_KEY, &keys::TLS_CERT);
+            None
+        }
+        (None, None) => None,
+    }
+}

@@ -1,0 +1,380 @@
+//! Channel synchronization: applies what other nodes publish about a channel, and publishes what this node has.
+//!
+//! Everything here runs under the lock of the channel's shard, so local and remote changes have one order.
+
+use std::time::Duration;
+
+use clarim_cluster::timing::MIGRATION_WINDOW;
+use clarim_cluster::{Change, ClusterMessage, NodeId, State};
+use clarim_protocol::Frame;
+use clarim_protocol::user::Member;
+
+use crate::address::ChannelKey;
+use crate::app::App;
+use crate::directory::{Channel, Shard, Step};
+use crate::outputs::{ChannelEvent, Migration, Occupant, Output};
+
+/// Whether nodes synchronize the channel's state, and do not only exchange its events.
+pub(super) fn is_shared(key: &ChannelKey, app: &App) -> bool {
+    key.name.kind().is_synchronized()
+        || key.name.is_cache()
+        || app.subscription_count
+        || app.hooks.occupancy
+}
+
+/// Applies a message of another node, except for events.
+pub(super) fn apply(
+    shard: &mut Shard,
+    key: &ChannelKey,
+    from: NodeId,
+    message: &ClusterMessage<'_>,
+    step: &mut Step<'_>,
+) {
+    if !shard.has(key) {
+        return;
+    }
+    match message {
+        ClusterMessage::SyncRequest(state) => {
+            apply_state(shard, key, from, state, step);
+            if let Some(channel) = shard.channels.get_mut(key) {
+                if let Some(cluster) = &mut channel.cluster {
+                    cluster.requested_by(from);
+                }
+                channel.publish_state(key, false, step);
+            }
+        }
+        ClusterMessage::State(state) => apply_state(shard, key, from, state, step),
+        ClusterMessage::StateChange { number, change } => {
+            apply_change(shard, key, from, *number, change, step);
+        }
+        ClusterMessage::VersionDigest(number) => {
+            let cluster = shard.channels.get_mut(key).and_then(|channel| channel.cluster.as_mut());
+            if let Some(cluster) = cluster
+                && cluster.heard(from, step.now).number != Some(*number)
+                && let Some(request) = cluster.request_state(from, step.now)
+            {
+                step.publish_sync(key, &request);
+            }
+        }
+        ClusterMessage::StateRequest(node) if step.config.node_id == Some(*node) => {
+            publish_state(shard, key, false, step);
+        }
+        ClusterMessage::LeaveSuppressed(user) => {
+            let hooks = step.app(key).hooks;
+            let is_wanted = if user.is_some() { hooks.members } else { hooks.occupancy };
+            if is_wanted {
+                let occupant = Occupant { channel: key.clone(), user: user.map(Into::into) };
+                step.outputs.push(Output::Migration(Migration::Here(occupant)));
+            }
+        }
+        ClusterMessage::ChannelClosed => remove_peer_on(shard, key, from, step),
+        _ => {}
+    }
+}
+
+/// Applies a change of this node's own, when the bus has returned it.
+///
+/// All nodes receive the messages on a channel in one order. So this is the moment to decide which node
+/// reports to the backend: the one whose user joined when no other node had the user, or left when no other
+/// node had the user any more.
+pub(super) fn apply_own_change(
+    shard: &mut Shard,
+    key: &ChannelKey,
+    change: &Change<'_>,
+    step: &mut Step<'_>,
+) {
+    let Some(channel) = shard.channels.get_mut(key) else { return };
+    let hooks = step.app(key).hooks;
+    let is_elsewhere =
+        |id: &str| channel.presence.as_ref().is_some_and(|presence| presence.is_elsewhere(id));
+    match change {
+        Change::Joined(data) if hooks.members => {
+            if let Ok(member) = Member::parse(data)
+                && !is_elsewhere(member.id.as_str())
+            {
+                step.report(ChannelEvent::MemberAdded(key.clone(), member.id.as_str().into()));
+            }
+        }
+        Change::Left(id) if hooks.members && !is_elsewhere(id) => {
+            report_left(channel, ChannelEvent::MemberRemoved(key.clone(), (*id).into()), step);
+        }
+        Change::Subscriptions(count) => {
+            let Some(cluster) = &mut channel.cluster else { return };
+            let before = std::mem::replace(&mut cluster.confirmed, *count);
+            if hooks.occupancy && cluster.subscriptions_elsewhere() == 0 {
+                match (before, count) {
+                    (0, 1..) => step.report(ChannelEvent::Occupied(key.clone())),
+                    (1.., 0) => report_left(channel, ChannelEvent::Vacated(key.clone()), step),
+                    _ => {}
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Publishes what this node has on the channel. `is_request`: the other nodes answer with theirs.
+pub(super) fn publish_state(
+    shard: &mut Shard,
+    key: &ChannelKey,
+    is_request: bool,
+    step: &mut Step<'_>,
+) {
+    if let Some(channel) = shard.channels.get_mut(key) {
+        channel.publish_state(key, is_request, step);
+    }
+}
+
+/// Publishes what this node has on each of the shard's channels. `is_request`: the other nodes answer with
+/// theirs.
+pub(super) fn publish_all(shard: &mut Shard, is_request: bool, step: &mut Step<'_>) {
+    for (key, channel) in &mut shard.channels {
+        let is_open = channel.cluster.as_ref().is_some_and(|cluster| cluster.is_open());
+        if is_open && is_shared(key, step.app(key)) {
+            channel.publish_state(key, is_request, step);
+            channel.request_backup(key, step);
+        }
+    }
+}
+
+/// Publishes the versions of this node's states, so that other nodes notice missed changes. Removes nodes that
+/// have been silent on a channel since `since`: they have closed it.
+pub(super) fn refresh(shard: &mut Shard, since: Duration, step: &mut Step<'_>) {
+    let mut silent: Vec<(ChannelKey, NodeId)> = Vec::new();
+    for (key, channel) in &shard.channels {
+        let cluster = channel.cluster.as_ref().filter(|cluster| cluster.is_open());
+        let Some(cluster) = cluster.filter(|_| is_shared(key, step.app(key))) else { continue };
+        step.publish_sync(key, &cluster.digest());
+        silent.extend(cluster.silent_since(since).map(|node| (key.clone(), node)));
+    }
+    for (key, node) in silent {
+        remove_peer_on(shard, &key, node, step);
+    }
+}
+
+/// Removes a node that has gone, and everything it had. `is_reported`: backends are notified.
+pub(super) fn remove_peer(shard: &mut Shard, node: NodeId, is_reported: bool, step: &mut Step<'_>) {
+    let has_peer =
+        |channel: &Channel| channel.cluster.as_ref().is_some_and(|cluster| cluster.has_peer(node));
+    let channels = shard.channels.iter().filter(|(_, channel)| has_peer(channel));
+    let keys: Vec<ChannelKey> = channels.map(|(key, _)| key.clone()).collect();
+    for key in keys {
+        let before = Occupants::of(shard, &key);
+        remove_peer_on(shard, &key, node, step);
+        if is_reported {
+            report_loss(shard, &key, &before, step);
+        }
+    }
+}
+
+/// The users and the number of subscribers of a channel on all nodes.
+struct Occupants {
+    users: Vec<Box<str>>,
+    subscribers: usize,
+}
+
+impl Occupants {
+    fn of(shard: &Shard, key: &ChannelKey) -> Self {
+        let Some(channel) = shard.channels.get(key) else {
+            return Self { users: Vec::new(), subscribers: 0 };
+        };
+        let ids = channel.presence.iter().flat_map(|presence| presence.ids());
+        Self {
+            users: ids.map(|id| id.as_str().into()).collect(),
+            subscribers: channel.count_everywhere(),
+        }
+    }
+}
+
+/// Reports who has left with a dead node, if this node is the first of the others.
+fn report_loss(shard: &mut Shard, key: &ChannelKey, before: &Occupants, step: &mut Step<'_>) {
+    let Some(channel) = shard.channels.get_mut(key) else { return };
+    let node = step.config.node_id;
+    if !channel.cluster.as_ref().is_some_and(|cluster| cluster.is_first(node)) {
+        return;
+    }
+    let hooks = step.app(key).hooks;
+    for id in before.users.iter().filter(|_| hooks.members) {
+        if !channel.presence.as_ref().is_some_and(|presence| presence.has(id)) {
+            report_left(channel, ChannelEvent::MemberRemoved(key.clone(), id.clone()), step);
+        }
+    }
+    if hooks.occupancy && before.subscribers > 0 && channel.count_everywhere() == 0 {
+        report_left(channel, ChannelEvent::Vacated(key.clone()), step);
+    }
+}
+
+fn remove_peer_on(shard: &mut Shard, key: &ChannelKey, node: NodeId, step: &mut Step<'_>) {
+    replace_state(shard, key, node, &State::default(), &[], step);
+    let Some(channel) = shard.channels.get_mut(key) else { return };
+    if let Some(cluster) = &mut channel.cluster {
+        cluster.remove_peer(node);
+    }
+    channel.request_backup(key, step);
+    shard.end_backup(key, step);
+}
+
+fn apply_state(
+    shard: &mut Shard,
+    key: &ChannelKey,
+    from: NodeId,
+    state: &State<'_>,
+    step: &mut Step<'_>,
+) {
+    if let Some((number, payload)) = state.cached
+        && key.name.is_cache()
+    {
+        shard.remember(key, &Frame::text(payload), number, step);
+    }
+    let cluster = shard.channels.get_mut(key).and_then(|channel| channel.cluster.as_mut());
+    let Some(cluster) = cluster else { return };
+    let peer = cluster.heard(from, step.now);
+    if peer.number == Some(state.number) && peer.parts.is_empty() && !state.more {
+        return;
+    }
+    peer.parts.extend(state.members.iter().filter_map(|data| Member::parse(data).ok()));
+    if !state.more {
+        let members = std::mem::take(&mut peer.parts);
+        replace_state(shard, key, from, state, &members, step);
+    }
+}
+
+/// Replaces all that is known of a node on the channel.
+fn replace_state(
+    shard: &mut Shard,
+    key: &ChannelKey,
+    from: NodeId,
+    state: &State<'_>,
+    members: &[Member],
+    step: &mut Step<'_>,
+) {
+    let Some(channel) = shard.channels.get_mut(key) else { return };
+    let left = channel.presence.as_ref().map(|there| there.missing_elsewhere(from, members));
+    for id in left.into_iter().flatten() {
+        member_left_elsewhere(channel, key, from, &id, step);
+    }
+    for member in members {
+        member_joined_elsewhere(channel, key, from, member, step);
+    }
+    let was_online = channel.is_online();
+    let Some(cluster) = &mut channel.cluster else { return };
+    let peer = cluster.heard(from, step.now);
+    peer.number = Some(state.number);
+    peer.online = state.online;
+    let before = std::mem::replace(&mut peer.subscriptions, state.subscriptions);
+    channel.notify_watchers(key, was_online, step);
+    if before != state.subscriptions {
+        count_changed_elsewhere(shard, key, before, state.subscriptions, step);
+    }
+}
+
+fn apply_change(
+    shard: &mut Shard,
+    key: &ChannelKey,
+    from: NodeId,
+    number: u64,
+    change: &Change<'_>,
+    step: &mut Step<'_>,
+) {
+    let Some(channel) = shard.channels.get_mut(key) else { return };
+    let was_online = channel.is_online();
+    let Some(cluster) = &mut channel.cluster else { return };
+    let is_open = cluster.is_open();
+    let peer = cluster.heard(from, step.now);
+    match peer.number {
+        Some(known) if known.wrapping_add(1) == number => peer.number = Some(number),
+        Some(known) if known >= number => return,
+        // The whole state follows while the channel is being opened.
+        _ if !is_open => return,
+        _ => {
+            if let Some(request) = cluster.request_state(from, step.now) {
+                step.publish_sync(key, &request);
+            }
+            return;
+        }
+    }
+    match change {
+        Change::Joined(data) => {
+            if let Ok(member) = Member::parse(data) {
+                member_joined_elsewhere(channel, key, from, &member, step);
+            }
+        }
+        Change::Left(id) => member_left_elsewhere(channel, key, from, id, step),
+        Change::Online(online) => {
+            peer.online = *online;
+            channel.notify_watchers(key, was_online, step);
+        }
+        Change::Subscriptions(count) => {
+            let before = std::mem::replace(&mut peer.subscriptions, *count);
+            count_changed_elsewhere(shard, key, before, *count, step);
+        }
+    }
+}
+
+/// Reacts to a changed number of subscribers on another node.
+fn count_changed_elsewhere(
+    shard: &mut Shard,
+    key: &ChannelKey,
+    before: u32,
+    count: u32,
+    step: &mut Step<'_>,
+) {
+    if before == 0
+        && count > 0
+        && step.app(key).hooks.occupancy
+        && let Some(channel) = shard.channels.get(key)
+    {
+        report_migration(channel, key, None, step);
+    }
+    shard.count_changed(key, step);
+    shard.end_backup(key, step);
+}
+
+fn member_joined_elsewhere(
+    channel: &mut Channel,
+    key: &ChannelKey,
+    node: NodeId,
+    member: &Member,
+    step: &mut Step<'_>,
+) {
+    if !key.name.is_presence() {
+        return;
+    }
+    if channel.presence.get_or_insert_default().joined_elsewhere(node, member.clone()) {
+        channel.notify_joined(key, member, step);
+        if step.app(key).hooks.members {
+            report_migration(channel, key, Some(member.id.as_str()), step);
+        }
+    }
+}
+
+fn member_left_elsewhere(
+    channel: &mut Channel,
+    key: &ChannelKey,
+    node: NodeId,
+    id: &str,
+    step: &mut Step<'_>,
+) {
+    let gone = channel.presence.as_mut().and_then(|there| there.left_elsewhere(node, id));
+    if let Some(member) = gone {
+        channel.notify_left(key, &member.id, step);
+    }
+}
+
+/// Reports a leave to the app's backend, and remembers when that was.
+fn report_left(channel: &mut Channel, event: ChannelEvent, step: &mut Step<'_>) {
+    step.report(event);
+    if let Some(cluster) = &mut channel.cluster {
+        cluster.left_at = Some(step.now);
+    }
+}
+
+/// Reports that a user, or the channel's first subscriber, has joined another node and may have left this one
+/// a moment ago.
+fn report_migration(channel: &Channel, key: &ChannelKey, user: Option<&str>, step: &mut Step<'_>) {
+    let left_at = channel.cluster.as_ref().and_then(|cluster| cluster.left_at);
+    if left_at.is_some_and(|at| step.now < at + MIGRATION_WINDOW) {
+        let occupant = Occupant { channel: key.clone(), user: user.map(Into::into) };
+        step.outputs.push(Output::Migration(Migration::Away(occupant)));
+    }
+}

@@ -1,0 +1,101 @@
+//! What comes from other nodes and external publishers, on its way to the directory.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use clarim_cluster::{ClusterMessage, ExternalEvent, NodeId};
+use clarim_protocol::{ChannelName, Frame, server};
+use serde_json::value::RawValue;
+
+use super::channel_sync;
+use crate::address::ChannelKey;
+use crate::directory::{Keep, Publication};
+use crate::node::Node;
+use crate::outputs::{DeliveryAck, DeliveryAcks, OutputSink};
+
+/// Applies a message of another node. `ack` is held until a traced event is delivered.
+pub(super) fn apply<S: OutputSink>(
+    node: &Node<S>,
+    channel: &ChannelKey,
+    from: NodeId,
+    message: &ClusterMessage<'_>,
+    ack: Option<&DeliveryAck>,
+    now: Duration,
+) {
+    if let &ClusterMessage::Event { payload, except, kept, .. } = message {
+        let frame = &Frame::text(payload);
+        let keep = kept.map_or(Keep::No, Keep::Numbered);
+        let acks = DeliveryAcks { here: ack, bus: None };
+        let publication =
+            Publication { channel, frame, except: except.map(Into::into), acks, keep };
+        node.step(channel, now, |shard, step| {
+            // The channel may have been closed a moment ago.
+            if shard.has(channel) {
+                shard.deliver(publication, step);
+            }
+        });
+        return;
+    }
+    node.step(channel, now, |shard, step| channel_sync::apply(shard, channel, from, message, step));
+}
+
+/// Delivers an event of an external publisher. Returns whether it was valid.
+pub(super) fn deliver_external<S: OutputSink>(
+    node: &Node<S>,
+    channel: &ChannelKey,
+    event: &ExternalEvent<'_>,
+    now: Duration,
+) -> bool {
+    let Some(frame) = check(node, channel, event) else { return false };
+    let (except, acks) = (event.except.map(Into::into), DeliveryAcks::default());
+    let publication = Publication { channel, frame: &frame, except, acks, keep: Keep::No };
+    node.step(channel, now, |shard, step| shard.deliver(publication, step));
+    true
+}
+
+/// Publishes an event of an external publisher on all nodes. Returns whether it was valid.
+pub(super) fn relay<S: OutputSink>(
+    node: &Node<S>,
+    app: &str,
+    channel: &str,
+    event: &ExternalEvent<'_>,
+    now: Duration,
+) -> bool {
+    let Some(channel) = find_channel(node, app, channel) else { return false };
+    let Some(frame) = check(node, &channel, event) else { return false };
+    node.publish(&channel, &frame, event.except.map(Into::into), DeliveryAcks::default(), now);
+    true
+}
+
+/// Keeps a channel as a backup for another node. Returns whether the channel is valid.
+pub(super) fn begin_backup<S: OutputSink>(
+    node: &Node<S>,
+    app: &str,
+    channel: &str,
+    now: Duration,
+) -> bool {
+    let Some(channel) = find_channel(node, app, channel) else { return false };
+    node.step(&channel, now, |shard, step| shard.begin_backup(&channel, step));
+    true
+}
+
+fn find_channel<S: OutputSink>(node: &Node<S>, app: &str, channel: &str) -> Option<ChannelKey> {
+    let app = node.apps().find_by_id(app)?;
+    let name = ChannelName::parse(channel, node.app(app).limits.channel_name_bytes).ok()?;
+    Some(ChannelKey { app, name })
+}
+
+/// Returns the frame of an external event, if its names and sizes are within the limits.
+fn check<S: OutputSink>(
+    node: &Node<S>,
+    channel: &ChannelKey,
+    event: &ExternalEvent<'_>,
+) -> Option<Frame> {
+    let limits = &node.app(channel.app).limits;
+    let text: Cow<'_, str> = serde_json::from_str(event.data).ok()?;
+    let fits = !event.name.is_empty()
+        && event.name.len() <= limits.event_name_bytes
+        && text.len() <= limits.event_data_bytes;
+    let data: &RawValue = serde_json::from_str(event.data).ok()?;
+    fits.then(|| server::event(event.name, &channel.name, data))
+}

@@ -1,0 +1,585 @@
+//! A node as a participant of its cluster.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clarim_cluster::timing::{FORGET, HEARTBEATS_PER_LEASE, REFRESH};
+use clarim_cluster::{
+    ClusterMessage, Gathered, Health, Membership, NodeId, OnGathered, Openings, Queries, Query,
+    Received, Trace, Versions, channel_subject, decode, encode, node_subject, nodes_subject,
+};
+use hashbrown::HashMap;
+use slab::Slab;
+
+use super::{channel_sync, inbound, replies};
+use crate::address::ChannelKey;
+use crate::node::{Node, SHARDS};
+use crate::outputs::{BusCommand, DeliveryAck, OutputSink};
+
+/// The sending half of a bus. Messages are queued; nothing waits.
+pub trait Wire {
+    /// Subscribes to a subject. Call [`Cluster::subscribed`] when the bus has confirmed it.
+    fn subscribe(&mut self, subject: &str);
+
+    /// Unsubscribes from a subject.
+    fn unsubscribe(&mut self, subject: &str);
+
+    /// Sends a message to all subscribers of the subject. Call [`Cluster::published`] or [`Cluster::lost`] with
+    /// the ticket.
+    fn publish(&mut self, subject: &str, message: Bytes, ticket: u64);
+}
+
+/// The settings of a cluster.
+#[derive(Debug, Clone)]
+pub struct ClusterSettings {
+    /// Prefix of all subjects.
+    pub prefix: String,
+    /// Time without a heartbeat after which a node is considered dead.
+    pub lease: Duration,
+    /// Timeout for replies from other nodes.
+    pub deadline: Duration,
+    /// The protocol versions that the node speaks: [`Versions::OWN`], except in tests.
+    pub versions: Versions,
+}
+
+/// A snapshot of the cluster.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClusterState {
+    /// Whether the bus is connected.
+    pub is_up: bool,
+    /// The node's time when `is_up` last changed.
+    pub since: Duration,
+    /// Number of other nodes.
+    pub peers: usize,
+    /// Time that this node's last heartbeat took to come back.
+    pub lag: Duration,
+    /// The protocol version that the cluster uses: the newest that all nodes speak.
+    pub version: u8,
+    /// Number of nodes with which this node has no protocol version in common.
+    pub incompatible: usize,
+    /// Messages that are not valid.
+    pub invalid: u64,
+    /// Messages of newer protocol versions, which were skipped.
+    pub skipped: u64,
+    /// Messages that the bus did not accept.
+    pub lost: u64,
+    /// Number of channel subjects that are subscribed to.
+    pub channels: usize,
+}
+
+/// The purpose for which the result of a publish is awaited.
+#[derive(Debug)]
+enum Flight {
+    Nothing,
+    Event(DeliveryAck),
+    SyncRequest(ChannelKey),
+}
+
+/// A node's part in its cluster.
+#[derive(Debug)]
+pub struct Cluster<S> {
+    node: Arc<Node<S>>,
+    id: NodeId,
+    settings: ClusterSettings,
+    nodes_subject: String,
+    own_subject: String,
+    state: ClusterState,
+    /// Channels by subject.
+    channels: HashMap<Box<str>, ChannelKey, foldhash::fast::RandomState>,
+    openings: Openings<ChannelKey>,
+    flights: Slab<Flight>,
+    members: Membership,
+    queries: Queries,
+    next_heartbeat: Duration,
+    /// Chooses the backup node of a channel.
+    backup_hasher: foldhash::fast::RandomState,
+    resync: Option<Resync>,
+    /// The shard that is refreshed next, and when.
+    next_refresh: (usize, Duration),
+}
+
+/// A publication of all channels' states that is in progress.
+#[derive(Debug, Clone, Copy)]
+struct Resync {
+    next_shard: usize,
+    /// Whether the other nodes are to answer with theirs.
+    is_request: bool,
+}
+
+impl<S: OutputSink> Cluster<S> {
+    /// Makes the participant `id`, which must be the id in the node's [`NodeConfig`](crate::NodeConfig).
+    pub fn new(node: Arc<Node<S>>, id: NodeId, settings: ClusterSettings) -> Self {
+        Self {
+            nodes_subject: nodes_subject(&settings.prefix),
+            own_subject: node_subject(&settings.prefix, id),
+            node,
+            id,
+            state: ClusterState::default(),
+            channels: HashMap::default(),
+            openings: Openings::default(),
+            flights: Slab::new(),
+            members: Membership::new(settings.versions, settings.lease),
+            queries: Queries::default(),
+            next_heartbeat: Duration::ZERO,
+            backup_hasher: foldhash::fast::RandomState::default(),
+            resync: None,
+            next_refresh: (0, Duration::ZERO),
+            settings,
+        }
+    }
+
+    /// Returns a snapshot of the cluster.
+    #[must_use]
+    pub fn state(&self) -> ClusterState {
+        ClusterState {
+            peers: self.members.count(),
+            version: self.members.version().0,
+            incompatible: self.members.incompatible(),
+            channels: self.channels.len(),
+            ..self.state
+        }
+    }
+
+    /// Returns the ids of the other nodes.
+    pub fn peers(&self) -> impl Iterator<Item = NodeId> {
+        self.members.ids()
+    }
+
+    /// Subscribes to the subjects of all nodes and of this node. Call it first.
+    pub fn start(&self, wire: &mut impl Wire) {
+        wire.subscribe(&self.nodes_subject);
+        wire.subscribe(&self.own_subject);
+    }
+
+    /// Announces that the node stops, so that the others need not wait for the end of its lease. Returns the
+    /// message's ticket.
+    pub fn say_goodbye(&mut self, wire: &mut impl Wire) -> u64 {
+        self.publish_to_all(&ClusterMessage::Goodbye, wire)
+    }
+
+    /// Handles a new connection to the bus. All former subscriptions are in effect again.
+    pub fn up(&mut self, now: Duration, wire: &mut impl Wire) {
+        self.state.is_up = true;
+        self.state.since = now;
+        self.members.await_return(now);
+        self.send_heartbeat(now, wire);
+        // Messages were missed in the meantime, here and on the other nodes.
+        self.resync = Some(Resync { next_shard: 0, is_request: true });
+    }
+
+    /// Handles the loss of the bus. The node keeps serving its own clients.
+    pub fn down(&mut self, now: Duration) {
+        self.state.is_up = false;
+        self.state.since = now;
+        self.resync = None;
+        for channel in self.openings.take_all() {
+            self.open_now(&channel, now);
+        }
+        self.queries.end_all();
+    }
+
+    /// Executes a command of the node.
+    pub fn execute(&mut self, command: BusCommand, now: Duration, wire: &mut impl Wire) {
+        match command {
+            BusCommand::Open(channel) => self.begin_opening(channel, now, wire),
+            BusCommand::Close(channel) => {
+                let subject = self.subject(&channel);
+                self.channels.remove(subject.as_str());
+                self.openings.remove(&channel);
+                wire.unsubscribe(&subject);
+            }
+            BusCommand::RequestBackup(channel) => self.request_backup(&channel, wire),
+            BusCommand::Event { channel, frame, except, kept, receipt } => {
+                let except = except.map(Into::into);
+                let trace = receipt.as_ref().and_then(DeliveryAck::trace);
+                let payload = frame.payload();
+                let message = ClusterMessage::Event { payload, except, kept, trace };
+                let flight = receipt.map_or(Flight::Nothing, Flight::Event);
+                self.publish(&channel, encode(self.id, &message), flight, wire);
+            }
+            // No other node receives anything: apply the message as if the bus had returned it.
+            BusCommand::Sync { channel, message, .. } if !self.state.is_up => {
+                if let Ok(Received { message: Some(message), .. }) = decode(&message) {
+                    self.apply_own(&channel, &message, now);
+                }
+            }
+            BusCommand::Sync { channel, message, is_request } => {
+                let flight = if is_request && self.openings.is_opening(&channel) {
+                    Flight::SyncRequest(channel.clone())
+                } else {
+                    Flight::Nothing
+                };
+                self.publish(&channel, message, flight, wire);
+            }
+        }
+    }
+
+    /// Handles the bus's acceptance of a message; `receivers` is the number of its receivers, if the bus knows
+    /// it.
+    pub fn published(&mut self, ticket: u64, receivers: Option<u32>, now: Duration) {
+        if let Some(Flight::SyncRequest(channel)) = self.land(ticket) {
+            // This node is one of the receivers. Some may not be nodes at all.
+            let peers = self.members.count();
+            let counted = receivers.map(|n| (n.saturating_sub(1) as usize).min(peers));
+            self.openings.set_counted(&channel, counted);
+            self.open_if_ready(&channel, now);
+        }
+    }
+
+    /// Handles a message that the bus did not accept.
+    pub fn lost(&mut self, ticket: u64, now: Duration) {
+        match self.land(ticket) {
+            Some(Flight::Event(ack)) => {
+                self.state.lost += 1;
+                ack.missed_the_bus();
+            }
+            Some(Flight::SyncRequest(channel)) => self.open(&channel, now),
+            Some(Flight::Nothing) => self.state.lost += 1,
+            None => {}
+        }
+    }
+
+    /// Handles the bus's confirmation of a subscription; `is_first`: nobody else was subscribed before.
+    pub fn subscribed(&mut self, subject: &str, is_first: bool, now: Duration) {
+        let Some(channel) = self.channels.get(subject) else { return };
+        if !self.openings.is_opening(channel) {
+            return;
+        }
+        let channel = channel.clone();
+        let is_shared = channel_sync::is_shared(&channel, self.node.app(channel.app));
+        if is_shared {
+            // Necessary even if nobody was subscribed before: two nodes may have subscribed at the same time.
+            self.node.step(&channel, now, |shard, step| {
+                channel_sync::publish_state(shard, &channel, true, step);
+            });
+        }
+        if is_first || !is_shared {
+            self.open(&channel, now);
+        }
+    }
+
+    /// Returns the channel and the trace of a message, if it is a traced event of another node.
+    #[must_use]
+    pub fn trace_of(&self, subject: &str, message: &[u8]) -> Option<(&ChannelKey, Trace)> {
+        match decode(message).ok()? {
+            Received { from, message: Some(ClusterMessage::Event { trace, .. }) }
+                if from != self.id =>
+            {
+                Some((self.channels.get(subject)?, trace?))
+            }
+            _ => None,
+        }
+    }
+
+    /// Handles a message from the bus. `ack` is held until a [traced](Self::trace_of) event is delivered.
+    pub fn message(
+        &mut self,
+        subject: &str,
+        message: &[u8],
+        ack: Option<&DeliveryAck>,
+        now: Duration,
+        wire: &mut impl Wire,
+    ) {
+        let Ok(Received { from, message }) = decode(message) else {
+            self.state.invalid += 1;
+            return;
+        };
+        let Some(message) = message else {
+            return self.skip(from, now, wire);
+        };
+        if from == self.id {
+            if let ClusterMessage::Heartbeat { at, .. } = message {
+                self.state.lag = now.saturating_sub(Duration::from_micros(at));
+                self.members.heard_myself(now);
+            } else if let Some(channel) = self.channels.get(subject) {
+                self.apply_own(channel, &message, now);
+            }
+            return;
+        }
+        if from != NodeId::OUTSIDE {
+            self.meet(from, &message, now, wire);
+        }
+        if subject == self.nodes_subject {
+            self.message_to_all(from, &message, now, wire);
+        } else if subject == self.own_subject {
+            if let ClusterMessage::BackupSubscribe { app, channel } = message {
+                let is_valid = inbound::begin_backup(&self.node, app, channel, now);
+                self.state.invalid += u64::from(!is_valid);
+            }
+            self.queries.replied(from, &message);
+        } else if let Some(channel) = self.channels.get(subject) {
+            let channel = channel.clone();
+            self.channel_message(&channel, from, &message, ack, now);
+        }
+    }
+
+    /// Does what has become due. Call it about every [`TICK`](clarim_cluster::timing::TICK).
+    pub fn tick(&mut self, now: Duration, wire: &mut impl Wire) {
+        for channel in self.openings.take_due(now) {
+            self.open_now(&channel, now);
+        }
+        self.queries.end_due(now);
+        if now >= self.next_heartbeat {
+            self.send_heartbeat(now, wire);
+        }
+        // If the bus carries no messages at all, the other nodes are not dead: backends must not be notified.
+        let is_reported = self.state.is_up && self.members.hears_itself(now);
+        for node in self.members.take_dead(now) {
+            self.remove_peer(node, is_reported, now);
+        }
+        if self.state.is_up {
+            self.continue_resync(now);
+            self.refresh(now);
+        }
+    }
+
+    fn continue_resync(&mut self, now: Duration) {
+        let Some(Resync { next_shard, is_request }) = self.resync else { return };
+        self.node.step_in(next_shard, now, |shard, step| {
+            channel_sync::publish_all(shard, is_request, step);
+        });
+        let next_shard = next_shard + 1;
+        self.resync = (next_shard < SHARDS).then_some(Resync { next_shard, is_request });
+    }
+
+    fn refresh(&mut self, now: Duration) {
+        let (shard, due) = self.next_refresh;
+        if now < due {
+            return;
+        }
+        let silence = if now > self.members.spared() + FORGET { FORGET } else { now };
+        let since = now - silence;
+        self.node.step_in(shard, now, |shard, step| channel_sync::refresh(shard, since, step));
+        self.next_refresh = ((shard + 1) % SHARDS, now + REFRESH / SHARDS as u32);
+    }
+
+    fn begin_opening(&mut self, channel: ChannelKey, now: Duration, wire: &mut impl Wire) {
+        let subject = self.subject(&channel);
+        wire.subscribe(&subject);
+        self.channels.insert(subject.into(), channel.clone());
+        if self.state.is_up {
+            self.openings.begin(channel, now + self.settings.deadline);
+        } else {
+            self.open_now(&channel, now);
+        }
+    }
+
+    fn open_if_ready(&mut self, channel: &ChannelKey, now: Duration) {
+        if self.openings.is_ready(channel) {
+            self.open(channel, now);
+        }
+    }
+
+    fn open(&mut self, channel: &ChannelKey, now: Duration) {
+        if self.openings.remove(channel) {
+            self.open_now(channel, now);
+        }
+    }
+
+    fn open_now(&self, channel: &ChannelKey, now: Duration) {
+        self.node.step(channel, now, |shard, step| shard.open(channel, step));
+    }
+
+    /// Applies a message of this node's own that the bus has returned.
+    fn apply_own(&self, channel: &ChannelKey, message: &ClusterMessage<'_>, now: Duration) {
+        if let ClusterMessage::StateChange { change, .. } = message {
+            self.node.step(channel, now, |shard, step| {
+                channel_sync::apply_own_change(shard, channel, change, step);
+            });
+        }
+    }
+
+    fn publish(
+        &mut self,
+        channel: &ChannelKey,
+        message: Bytes,
+        flight: Flight,
+        wire: &mut impl Wire,
+    ) {
+        let ticket = self.flights.insert(flight) as u64;
+        if self.state.is_up {
+            wire.publish(&self.subject(channel), message, ticket);
+        } else {
+            self.lost(ticket, Duration::ZERO);
+        }
+    }
+
+    fn land(&mut self, ticket: u64) -> Option<Flight> {
+        let flight = self.flights.try_remove(usize::try_from(ticket).ok()?);
+        if self.flights.is_empty() && self.flights.capacity() > 4096 {
+            self.flights = Slab::new();
+        }
+        flight
+    }
+
+    fn publish_to_all(&mut self, message: &ClusterMessage<'_>, wire: &mut impl Wire) -> u64 {
+        let ticket = self.flights.insert(Flight::Nothing) as u64;
+        wire.publish(&self.nodes_subject, encode(self.id, message), ticket);
+        ticket
+    }
+
+    fn publish_to(&mut self, node: NodeId, message: &ClusterMessage<'_>, wire: &mut impl Wire) {
+        let ticket = self.flights.insert(Flight::Nothing) as u64;
+        let subject = node_subject(&self.settings.prefix, node);
+        wire.publish(&subject, encode(self.id, message), ticket);
+    }
+
+    fn subject(&self, channel: &ChannelKey) -> String {
+        let app = &self.node.apps().get(channel.app).id;
+        channel_subject(&self.settings.prefix, app, &channel.name)
+    }
+
+    fn send_heartbeat(&mut self, now: Duration, wire: &mut impl Wire) {
+        self.next_heartbeat = now + self.settings.lease / HEARTBEATS_PER_LEASE;
+        if self.state.is_up {
+            let at = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+            let versions = self.settings.versions;
+            self.publish_to_all(&ClusterMessage::Heartbeat { at, versions }, wire);
+        }
+    }
+
+    /// Records that a node is alive.
+    fn meet(
+        &mut self,
+        from: NodeId,
+        message: &ClusterMessage<'_>,
+        now: Duration,
+        wire: &mut impl Wire,
+    ) {
+        match (self.members.heard(from, now), message) {
+            (_, ClusterMessage::Goodbye) => self.remove_peer(from, true, now),
+            // The node is new or was considered dead: its state is unknown here.
+            (Health::New, _) => {
+                self.publish_to_all(&ClusterMessage::ResyncRequest(from), wire);
+            }
+            (Health::Known, _) => {}
+        }
+        if let &ClusterMessage::Heartbeat { versions, .. } = message
+            && self.members.speaks(from, versions)
+        {
+            let (node, own) = (format!("{:016x}", from.0), self.settings.versions);
+            tracing::error!(
+                node,
+                oldest = versions.oldest.0,
+                newest = versions.newest.0,
+                own_oldest = own.oldest.0,
+                own_newest = own.newest.0,
+                "this node and another one have no cluster protocol version in common: update one release \
+                 after the other"
+            );
+        }
+    }
+
+    /// Skips a message of a newer protocol version. Its sender is alive all the same.
+    fn skip(&mut self, from: NodeId, now: Duration, wire: &mut impl Wire) {
+        self.state.skipped += 1;
+        let is_new = from != NodeId::OUTSIDE
+            && from != self.id
+            && self.members.heard(from, now) == Health::New;
+        if is_new {
+            self.publish_to_all(&ClusterMessage::ResyncRequest(from), wire);
+        }
+    }
+
+    /// Handles a message on a channel's subject.
+    fn channel_message(
+        &mut self,
+        channel: &ChannelKey,
+        from: NodeId,
+        message: &ClusterMessage<'_>,
+        ack: Option<&DeliveryAck>,
+        now: Duration,
+    ) {
+        if let ClusterMessage::ExternalPublish(event) = message {
+            let is_valid = inbound::deliver_external(&self.node, channel, event, now);
+            self.state.invalid += u64::from(!is_valid);
+            return;
+        }
+        inbound::apply(&self.node, channel, from, message, ack, now);
+        let (ClusterMessage::SyncRequest(state) | ClusterMessage::State(state)) = message else {
+            return;
+        };
+        let claimed = state.answers.contains(&self.id).then_some(state.nodes);
+        if !state.more && self.openings.replied(channel, from, claimed) {
+            self.open_if_ready(channel, now);
+        }
+    }
+
+    /// Handles a message on the subject of all nodes.
+    fn message_to_all(
+        &mut self,
+        from: NodeId,
+        message: &ClusterMessage<'_>,
+        now: Duration,
+        wire: &mut impl Wire,
+    ) {
+        match message {
+            ClusterMessage::ResyncRequest(node) if *node == self.id => {
+                let is_request = self.resync.is_some_and(|resync| resync.is_request);
+                self.resync = Some(Resync { next_shard: 0, is_request });
+            }
+            &ClusterMessage::Query { ticket, app, ref question } => {
+                let node = self.node.clone();
+                replies::reply(&node, app, question, now, |answer, more| {
+                    let reply = ClusterMessage::Reply { ticket, more, answer };
+                    self.publish_to(from, &reply, wire);
+                });
+            }
+            // One node relays the event for all: the one with the smallest id.
+            ClusterMessage::RelayPublish { app, channel, event }
+                if self.members.ids().all(|peer| self.id < peer) =>
+            {
+                let is_valid = inbound::relay(&self.node, app, channel, event, now);
+                self.state.invalid += u64::from(!is_valid);
+            }
+            _ => {}
+        }
+    }
+
+    /// Asks one of the other nodes to be a channel's backup. Channels choose different nodes, and each always
+    /// the same one.
+    fn request_backup(&mut self, channel: &ChannelKey, wire: &mut impl Wire) {
+        let chance = |peer: &NodeId| self.backup_hasher.hash_one((channel, peer));
+        let backup = self.members.ids().max_by_key(chance).filter(|_| self.state.is_up);
+        let Some(backup) = backup else { return };
+        let node = self.node.clone();
+        let app = &node.apps().get(channel.app).id;
+        let channel = channel.name.as_str();
+        self.publish_to(backup, &ClusterMessage::BackupSubscribe { app, channel }, wire);
+    }
+
+    /// Removes a node and everything it had. `is_reported`: backends are notified of leaves.
+    fn remove_peer(&mut self, peer: NodeId, is_reported: bool, now: Duration) {
+        self.members.remove(peer);
+        self.queries.remove_peer(peer);
+        for shard in 0..SHARDS {
+            self.node.step_in(shard, now, |shard, step| {
+                channel_sync::remove_peer(shard, peer, is_reported, step);
+            });
+        }
+        for channel in self.openings.remove_peer(peer) {
+            self.open_if_ready(&channel, now);
+        }
+    }
+
+    /// Queries all other nodes. `then` is called when they have replied, at the deadline, or when the bus is
+    /// lost.
+    pub fn ask(
+        &mut self,
+        app: &str,
+        question: Query<'_>,
+        now: Duration,
+        wire: &mut impl Wire,
+        then: OnGathered,
+    ) {
+        if !self.state.is_up {
+            return then(Gathered { is_partial: true, ..Gathered::default() });
+        }
+        let until = now + self.settings.deadline;
+        if let Some(ticket) = self.queries.begin(self.members.ids().collect(), until, then) {
+            self.publish_to_all(&ClusterMessage::Query { ticket, app, question }, wire);
+        }
+    }
+}

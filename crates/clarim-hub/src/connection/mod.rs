@@ -1,0 +1,99 @@
+//! One connection: its state between messages, its keepalive, rate limit, and rejections.
+
+mod keepalive;
+mod rate_limit;
+mod rejection;
+
+use std::time::Duration;
+
+use clarim_protocol::SocketId;
+use clarim_protocol::user::{User, UserId};
+use smallvec::SmallVec;
+
+pub(crate) use keepalive::{Keepalive, Silence};
+pub(crate) use rejection::Rejection;
+
+use crate::address::AppIndex;
+use crate::app::RateLimit;
+use keepalive::seconds;
+use rate_limit::RateWindow;
+
+/// A connection. Kept small: there is one per client, and most are idle.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) app: AppIndex,
+    pub(crate) socket_id: SocketId,
+    /// The node's time at which it was opened, in whole seconds.
+    opened: u32,
+    pub(crate) keepalive: Keepalive,
+    pub(crate) subscriptions: SmallVec<[Subscription; 1]>,
+    pub(crate) user: Option<Box<User>>,
+    rate: Option<Box<RateWindow>>,
+}
+
+/// A subscription of a connection.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    pub(crate) position: Position,
+    /// The connection's user id on this presence channel.
+    pub(crate) member: Option<Box<UserId>>,
+}
+
+/// A channel's index in its worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ChannelIndex(pub(crate) u32);
+
+/// A connection's position in a channel's list of subscribers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Position {
+    pub(crate) channel: ChannelIndex,
+    pub(crate) offset: u32,
+}
+
+impl Connection {
+    pub(crate) fn new(app: AppIndex, socket_id: SocketId, now: Duration) -> Self {
+        Self {
+            app,
+            socket_id,
+            opened: seconds(now),
+            keepalive: Keepalive::new(now),
+            subscriptions: SmallVec::new(),
+            user: None,
+            rate: None,
+        }
+    }
+
+    /// Returns how long it has been open.
+    pub(crate) fn age(&self, now: Duration) -> Duration {
+        Duration::from_secs(u64::from(seconds(now).saturating_sub(self.opened)))
+    }
+
+    /// Counts a message. Returns whether it is within the limit.
+    pub(crate) fn is_within_rate(&mut self, limit: RateLimit, now: Duration) -> bool {
+        self.rate.get_or_insert_with(|| Box::new(RateWindow::new(now))).count(limit, now)
+    }
+
+    pub(crate) fn subscription(&self, channel: ChannelIndex) -> Option<&Subscription> {
+        self.subscriptions.iter().find(|s| s.position.channel == channel)
+    }
+
+    pub(crate) fn take_subscription(&mut self, channel: ChannelIndex) -> Option<Subscription> {
+        let at = self.subscriptions.iter().position(|s| s.position.channel == channel)?;
+        Some(self.subscriptions.swap_remove(at))
+    }
+
+    /// Updates the connection's position in a channel's list.
+    pub(crate) fn set_position(&mut self, position: Position) {
+        if let Some(s) =
+            self.subscriptions.iter_mut().find(|s| s.position.channel == position.channel)
+        {
+            s.position = position;
+        }
+    }
+
+    /// Whether this is a connection of the user: signed in as the user, or present as the user on a channel.
+    pub(crate) fn is_of_user(&self, user: &str) -> bool {
+        self.user.as_ref().is_some_and(|signed_in| signed_in.member.id.as_str() == user)
+            || self.subscriptions.iter().flat_map(|s| &s.member).any(|id| id.as_str() == user)
+    }
+}

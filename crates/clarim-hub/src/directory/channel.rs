@@ -1,0 +1,278 @@
+//! One channel of the directory: its subscribers by worker, members, cached event, and cluster side.
+
+use std::time::Duration;
+
+use clarim_cluster::{Change, State};
+use clarim_protocol::SocketId;
+use clarim_protocol::user::{Member, UserId};
+use clarim_protocol::{Frame, server};
+use smallvec::SmallVec;
+
+use super::cache::CachedEvent;
+use super::presence::Presence;
+use super::step::Step;
+use super::user::User;
+use crate::address::{ChannelKey, ConnectionAddr, WorkerId};
+use crate::outputs::{BusCommand, ChannelEvent, WorkerMessage};
+
+/// On large channels, the time between two `subscription_count` messages.
+const COUNT_PAUSE: Duration = Duration::from_secs(5);
+
+/// A subscription that waits until the channel is open.
+#[derive(Debug, Clone)]
+pub(crate) struct PendingSubscription {
+    pub(crate) addr: ConnectionAddr,
+    pub(crate) socket_id: SocketId,
+    pub(crate) member: Option<Member>,
+}
+
+/// The cluster side of a channel.
+pub(crate) type ClusterChannel = clarim_cluster::ClusterChannel<PendingSubscription>;
+
+/// A channel's state on this node.
+#[derive(Debug, Default)]
+pub(crate) struct Channel {
+    /// Subscribers by worker; only workers that have some.
+    pub(crate) subscribers: SmallVec<[(WorkerId, u32); 2]>,
+    pub(crate) presence: Option<Box<Presence>>,
+    /// On a user's own channel: the user.
+    pub(crate) user: Option<Box<User>>,
+    pub(crate) cached: Option<CachedEvent>,
+    counted_at: Option<Duration>,
+    /// Whether this node has the channel only as a backup for another node, which has subscribers:
+    /// see [`ClusterMessage::BackupSubscribe`](clarim_cluster::ClusterMessage::BackupSubscribe).
+    pub(crate) is_backup: bool,
+    pub(crate) cluster: Option<Box<ClusterChannel>>,
+}
+
+/// A channel's public state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChannelState {
+    /// Subscriptions on this node.
+    pub subscriptions: usize,
+    /// Users on a presence channel: in a cluster, those of all nodes.
+    pub users: usize,
+    /// The last event of a cache channel, and the time until it expires.
+    pub cached: Option<(Frame, Duration)>,
+}
+
+impl Channel {
+    pub(crate) fn new(cluster: Option<Box<ClusterChannel>>) -> Self {
+        Self { cluster, ..Self::default() }
+    }
+
+    /// Counts a subscriber. Returns whether it is the channel's first on this node.
+    pub(crate) fn add(&mut self, worker: WorkerId) -> bool {
+        let first = self.subscribers.is_empty();
+        match self.subscribers.iter_mut().find(|(id, _)| *id == worker) {
+            Some((_, count)) => *count += 1,
+            None => self.subscribers.push((worker, 1)),
+        }
+        first
+    }
+
+    /// Removes a subscriber. Returns whether the worker had one.
+    pub(crate) fn remove(&mut self, worker: WorkerId) -> bool {
+        let Some(at) = self.subscribers.iter().position(|(id, _)| *id == worker) else {
+            return false;
+        };
+        self.subscribers[at].1 -= 1;
+        if self.subscribers[at].1 == 0 {
+            self.subscribers.swap_remove(at);
+        }
+        true
+    }
+
+    /// Whether nothing on this node needs the channel.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.subscribers.is_empty()
+            && self.cached.is_none()
+            && self.user.is_none()
+            && !self.is_backup
+            && self.cluster.as_ref().is_none_or(|cluster| !cluster.has_pending())
+    }
+
+    /// Returns the number of subscribers on this node.
+    pub(crate) fn count_here(&self) -> usize {
+        self.subscribers.iter().map(|(_, count)| *count as usize).sum()
+    }
+
+    /// Returns the number of subscribers on all nodes, as far as it is known.
+    pub(crate) fn count_everywhere(&self) -> usize {
+        self.count_here()
+            + self.cluster.as_ref().map_or(0, |cluster| cluster.subscriptions_elsewhere())
+    }
+
+    /// Whether the user of this channel is signed in on any node.
+    pub(crate) fn is_online(&self) -> bool {
+        self.user.as_ref().is_some_and(|user| user.is_here())
+            || self.cluster.as_ref().is_some_and(|cluster| cluster.is_online_elsewhere())
+    }
+
+    /// Returns the cached event, if it has not expired.
+    pub(crate) fn fresh(&self, now: Duration) -> Option<&CachedEvent> {
+        self.cached.as_ref().filter(|cached| cached.expires_at() > now)
+    }
+
+    pub(crate) fn state(&self, now: Duration) -> ChannelState {
+        ChannelState {
+            subscriptions: self.count_here(),
+            users: self.presence.as_ref().map_or(0, |presence| presence.len()),
+            cached: self.fresh(now).map(|c| (c.frame.clone(), c.expires_at() - now)),
+        }
+    }
+
+    /// Sends a frame to all subscribers on this node.
+    pub(crate) fn deliver(&self, key: &ChannelKey, frame: &Frame, step: &mut Step<'_>) {
+        let frame = step.shared(frame);
+        for (worker, _) in &self.subscribers {
+            let (channel, frame) = (key.clone(), frame.clone());
+            step.send(
+                *worker,
+                WorkerMessage::Deliver { channel, frame, except: None, receipt: None },
+            );
+        }
+    }
+
+    /// Reports an event of this node without a cluster. In a cluster it is reported when the bus returns this
+    /// node's own message: see [`apply_own_change`](crate::cluster::Cluster).
+    fn report_local(
+        &self,
+        is_wanted: bool,
+        event: impl FnOnce() -> ChannelEvent,
+        step: &mut Step<'_>,
+    ) {
+        if is_wanted && self.cluster.is_none() {
+            step.report(event());
+        }
+    }
+
+    /// Reports that the channel is occupied or vacated. `before` is the former number of subscribers.
+    pub(crate) fn report_occupancy(&self, key: &ChannelKey, before: usize, step: &mut Step<'_>) {
+        let is_wanted = step.app(key).hooks.occupancy;
+        match (before, self.count_here()) {
+            (0, 1..) => self.report_local(is_wanted, || ChannelEvent::Occupied(key.clone()), step),
+            (1.., 0) => self.report_local(is_wanted, || ChannelEvent::Vacated(key.clone()), step),
+            _ => {}
+        }
+    }
+
+    /// Notifies the subscribers and the backend that a user has joined, on this node or another.
+    pub(crate) fn notify_joined(&self, key: &ChannelKey, member: &Member, step: &mut Step<'_>) {
+        self.deliver(key, &server::member_added(&key.name, member), step);
+        let is_wanted = step.app(key).hooks.members;
+        let event = || ChannelEvent::MemberAdded(key.clone(), member.id.as_str().into());
+        self.report_local(is_wanted, event, step);
+    }
+
+    /// Notifies the subscribers and the backend that a user has left.
+    pub(crate) fn notify_left(&self, key: &ChannelKey, id: &UserId, step: &mut Step<'_>) {
+        self.deliver(key, &server::member_removed(&key.name, id), step);
+        let is_wanted = step.app(key).hooks.members;
+        let event = || ChannelEvent::MemberRemoved(key.clone(), id.as_str().into());
+        self.report_local(is_wanted, event, step);
+    }
+
+    /// Notifies the user's watchers if the user went online or offline.
+    pub(crate) fn notify_watchers(&self, key: &ChannelKey, was_online: bool, step: &mut Step<'_>) {
+        let is_online = self.is_online();
+        if was_online != is_online
+            && let (Some(user), Some(id)) = (&self.user, key.name.user())
+        {
+            user.notify_watchers(id, is_online, step);
+        }
+    }
+
+    /// Whether the last `subscription_count` was sent too short a time ago.
+    pub(crate) fn is_count_paused(&self, now: Duration) -> bool {
+        self.counted_at.is_some_and(|at| at + COUNT_PAUSE > now)
+    }
+
+    /// Notifies the subscribers and the backend of the number of subscribers.
+    pub(crate) fn notify_count(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
+        self.counted_at = Some(step.now);
+        let count = self.count_everywhere();
+        self.deliver(key, &server::subscription_count(&key.name, count), step);
+        let is_first =
+            self.cluster.as_ref().is_none_or(|cluster| cluster.is_first(step.config.node_id));
+        if step.app(key).hooks.counts && is_first {
+            step.report(ChannelEvent::Count(key.clone(), count));
+        }
+    }
+
+    /// Requests a backup node if this node alone has the channel and the app's backend is notified of leaves.
+    pub(crate) fn request_backup(&self, key: &ChannelKey, step: &mut Step<'_>) {
+        let is_alone = |cluster: &ClusterChannel| cluster.is_open() && cluster.is_alone();
+        if step.app(key).hooks.report_occupants(&key.name)
+            && !self.subscribers.is_empty()
+            && self.cluster.as_ref().is_some_and(|cluster| is_alone(cluster))
+        {
+            step.bus(BusCommand::RequestBackup(key.clone()));
+        }
+    }
+
+    /// Publishes a change of this node's state to the other nodes.
+    pub(crate) fn publish_change(
+        &mut self,
+        key: &ChannelKey,
+        change: Change<'_>,
+        step: &mut Step<'_>,
+    ) {
+        if let Some(cluster) = &mut self.cluster {
+            step.publish_sync(key, &cluster.change(change));
+        }
+    }
+
+    /// Publishes a user's first connection to this node to the other nodes.
+    pub(crate) fn publish_joined(
+        &mut self,
+        key: &ChannelKey,
+        member: &Member,
+        step: &mut Step<'_>,
+    ) {
+        if self.cluster.is_some() {
+            self.publish_change(key, Change::Joined(&member.to_channel_data()), step);
+        }
+    }
+
+    /// Publishes this node's number of subscribers to the other nodes, unless they know it.
+    pub(crate) fn publish_count(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
+        let here = u32::try_from(self.count_here()).unwrap_or(u32::MAX);
+        if let Some(cluster) = &mut self.cluster
+            && cluster.announced != here
+        {
+            cluster.announced = here;
+            step.publish_sync(key, &cluster.change(Change::Subscriptions(here)));
+        }
+    }
+
+    /// Publishes this node's whole state to the other nodes. `is_request`: they answer with theirs.
+    pub(crate) fn publish_state(
+        &mut self,
+        key: &ChannelKey,
+        is_request: bool,
+        step: &mut Step<'_>,
+    ) {
+        let subscriptions = u32::try_from(self.count_here()).unwrap_or(u32::MAX);
+        let online = self.user.as_ref().is_some_and(|user| user.is_here());
+        let cached = self.fresh(step.now).map(|c| (c.number, c.frame.clone()));
+        let members: Vec<String> =
+            self.presence.iter().flat_map(|p| p.here()).map(|m| m.to_channel_data()).collect();
+        let state = State {
+            subscriptions,
+            online,
+            cached: cached.as_ref().map(|(number, frame)| (*number, frame.payload().into())),
+            ..State::default()
+        };
+        if let Some(cluster) = &mut self.cluster {
+            let members = members.iter().map(String::as_str);
+            cluster.state(state, members, is_request, |message| step.publish_sync(key, message));
+        }
+    }
+
+    /// Whether the other nodes do not know yet that the channel became occupied or vacant here.
+    pub(crate) fn has_changed_occupancy(&self) -> bool {
+        let is_announced = self.cluster.as_ref().is_some_and(|cluster| cluster.announced > 0);
+        self.cluster.is_some() && is_announced == self.subscribers.is_empty()
+    }
+}

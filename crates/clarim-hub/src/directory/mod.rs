@@ -1,0 +1,18 @@
+//! The directory of channels: subscribers by worker, presence members, cached events, users.
+
+mod cache;
+mod channel;
+mod counts;
+mod presence;
+mod shard;
+mod step;
+mod user;
+pub(crate) mod watchlist;
+
+pub use cache::CACHE_TTL;
+pub(crate) use channel::Channel;
+pub use channel::ChannelState;
+pub use counts::Totals;
+pub(crate) use shard::{Join, Joining, Keep, Publication, Shard};
+pub use step::NodeConfig;
+pub(crate) use step::Step;

@@ -1,0 +1,457 @@
+//! A part of the node's channels.
+//!
+//! Each method is one step under the shard's lock: it changes the state and collects the outputs.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use clarim_cluster::timing::LINGER;
+use clarim_cluster::{Change, ClusterMessage};
+use clarim_protocol::user::{Member, UserId};
+use clarim_protocol::{Frame, SocketId, server};
+use hashbrown::{HashMap, HashSet};
+
+use super::cache::{CacheQueue, CachedEvent};
+use super::channel::{Channel, ChannelState, ClusterChannel, PendingSubscription};
+use super::counts::Totals;
+use super::presence::PresenceFull;
+use super::step::Step;
+use crate::address::{ChannelKey, ConnectionAddr, WorkerId};
+use crate::outputs::{BusCommand, ChannelEvent, DeliveryAcks, WorkerMessage};
+
+/// Channels with more subscribers than this send `subscription_count` only now and then.
+const COUNT_AT_ONCE: usize = 100;
+
+/// A shard of the directory.
+#[derive(Debug, Default)]
+pub(crate) struct Shard {
+    pub(crate) channels: HashMap<ChannelKey, Channel, foldhash::fast::RandomState>,
+    cache: CacheQueue,
+    /// Channels whose `subscription_count` is still to be sent.
+    uncounted: HashSet<ChannelKey, foldhash::fast::RandomState>,
+    /// Channels whose number of subscribers is still to be published to the other nodes.
+    unannounced: HashSet<ChannelKey, foldhash::fast::RandomState>,
+    /// Unused channels and when they are closed.
+    idle: VecDeque<(Duration, ChannelKey)>,
+    totals: Totals,
+}
+
+/// A subscription to be made.
+#[derive(Debug)]
+pub(crate) struct Join<'a> {
+    pub(crate) addr: ConnectionAddr,
+    pub(crate) socket_id: SocketId,
+    pub(crate) channel: &'a ChannelKey,
+    /// The joining user, on presence channels.
+    pub(crate) member: Option<&'a Member>,
+}
+
+/// The result of a [`Join`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Joining {
+    /// The subscription is made: [`WorkerMessage::Joined`] follows.
+    Done,
+    /// The channel is being opened: [`WorkerMessage::Joined`] or [`WorkerMessage::Full`] follows later.
+    Pending,
+}
+
+/// An event for a channel.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Publication<'a> {
+    pub(crate) channel: &'a ChannelKey,
+    pub(crate) frame: &'a Frame,
+    pub(crate) except: Option<SocketId>,
+    pub(crate) acks: DeliveryAcks<'a>,
+    pub(crate) keep: Keep,
+}
+
+/// Whether cache channels keep an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    No,
+    /// As the last one.
+    Last,
+    /// As the last one unless there is one with a greater number.
+    Numbered(u64),
+}
+
+impl Shard {
+    /// Subscribes a connection, at once or when the channel has been opened.
+    pub(crate) fn join(
+        &mut self,
+        join: &Join<'_>,
+        step: &mut Step<'_>,
+    ) -> Result<Joining, PresenceFull> {
+        let channel = self.get_or_open(join.channel, step);
+        if let Some(pending) = channel.cluster.as_mut().and_then(|cluster| cluster.pending()) {
+            let (addr, socket_id) = (join.addr, join.socket_id);
+            pending.push(PendingSubscription { addr, socket_id, member: join.member.cloned() });
+            return Ok(Joining::Pending);
+        }
+        self.join_open(join, step)?;
+        Ok(Joining::Done)
+    }
+
+    fn join_open(&mut self, join: &Join<'_>, step: &mut Step<'_>) -> Result<(), PresenceFull> {
+        let &Join { addr, socket_id, channel: key, member, .. } = join;
+        let succeeded = match member {
+            None => server::subscription_succeeded(&key.name),
+            Some(member) => self.join_presence(key, member, step)?,
+        };
+        let Some(channel) = self.channels.get_mut(key) else { return Ok(()) };
+        let cached = key.name.is_cache().then(|| match channel.fresh(step.now) {
+            Some(cached) => cached.frame.clone(),
+            None => {
+                if step.app(key).hooks.cache_misses {
+                    step.report(ChannelEvent::CacheMiss(key.clone()));
+                }
+                server::cache_miss(&key.name)
+            }
+        });
+        let before = channel.count_here();
+        if channel.add(addr.worker) {
+            channel.request_backup(key, step);
+            *self.totals.channels_mut(key.name.kind()) += 1;
+        }
+        self.totals.subscriptions += 1;
+        let joined = WorkerMessage::Joined {
+            connection: addr.connection,
+            socket_id,
+            channel: key.clone(),
+            member: member.map(|member| Box::new(member.id.clone())),
+            succeeded,
+            cached,
+        };
+        step.send(addr.worker, joined);
+        channel.report_occupancy(key, before, step);
+        self.count_changed(key, step);
+        Ok(())
+    }
+
+    /// Adds a member. Returns `subscription_succeeded` with all members.
+    fn join_presence(
+        &mut self,
+        key: &ChannelKey,
+        member: &Member,
+        step: &mut Step<'_>,
+    ) -> Result<Frame, PresenceFull> {
+        let channel = self.get_or_open(key, step);
+        let presence = channel.presence.get_or_insert_default();
+        let arrival = match presence.join(member, step.app(key).limits.presence_members) {
+            Ok(arrival) => arrival,
+            Err(full) => {
+                self.remove_if_empty(key, step);
+                return Err(full);
+            }
+        };
+        let succeeded = presence.succeeded(&key.name);
+        if arrival.first {
+            // The new member isn't subscribed yet, so this reaches only the others.
+            channel.notify_joined(key, member, step);
+        }
+        if arrival.first_here {
+            channel.publish_joined(key, member, step);
+            self.totals.members += 1;
+        }
+        Ok(succeeded)
+    }
+
+    /// Opens the channel: makes the subscriptions that have waited for it.
+    pub(crate) fn open(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
+        let Some(channel) = self.channels.get_mut(key) else { return };
+        let Some(cluster) = &mut channel.cluster else { return };
+        let pending = cluster.open();
+        if cluster.has_unanswered() {
+            channel.publish_state(key, false, step);
+        }
+        for PendingSubscription { addr, socket_id, member } in pending {
+            let join = Join { addr, socket_id, channel: key, member: member.as_ref() };
+            if let Err(full) = self.join_open(&join, step) {
+                let full = WorkerMessage::Full {
+                    connection: addr.connection,
+                    socket_id,
+                    channel: key.clone(),
+                    max: full.max,
+                };
+                step.send(addr.worker, full);
+            }
+        }
+        self.end_backup(key, step);
+        self.remove_if_empty(key, step);
+    }
+
+    /// Cancels a pending subscription. Returns `false` if it is no longer pending: it has just been decided.
+    pub(crate) fn cancel_pending(
+        &mut self,
+        key: &ChannelKey,
+        socket_id: SocketId,
+        step: &mut Step<'_>,
+    ) -> bool {
+        let cluster = self.channels.get_mut(key).and_then(|channel| channel.cluster.as_mut());
+        let Some(pending) = cluster.and_then(|cluster| cluster.pending()) else { return false };
+        let Some(at) = pending.iter().position(|pending| pending.socket_id == socket_id) else {
+            return false;
+        };
+        pending.swap_remove(at);
+        self.remove_if_empty(key, step);
+        true
+    }
+
+    /// Undoes one `join` of a connection of `worker`.
+    pub(crate) fn leave(
+        &mut self,
+        worker: WorkerId,
+        key: &ChannelKey,
+        member: Option<&UserId>,
+        step: &mut Step<'_>,
+    ) {
+        let Some(channel) = self.channels.get_mut(key) else { return };
+        let before = channel.count_here();
+        if !channel.remove(worker) {
+            return;
+        }
+        self.totals.subscriptions -= 1;
+        if channel.subscribers.is_empty() {
+            *self.totals.channels_mut(key.name.kind()) -= 1;
+        }
+        if let (Some(presence), Some(id)) = (&mut channel.presence, member) {
+            let departure = presence.leave(id);
+            if departure.last_here {
+                self.totals.members -= 1;
+                channel.publish_change(key, Change::Left(id.as_str()), step);
+            }
+            if let Some(member) = departure.gone {
+                channel.notify_left(key, &member.id, step);
+            }
+        }
+        channel.report_occupancy(key, before, step);
+        self.count_changed(key, step);
+        self.remove_if_empty(key, step);
+    }
+
+    /// Publishes an event of this node to the channel's subscribers, on this node and the others.
+    pub(crate) fn publish(&mut self, publication: Publication<'_>, step: &mut Step<'_>) {
+        let Publication { channel: key, frame, except, acks, keep } = publication;
+        let kept = (keep != Keep::No && key.name.is_cache()).then(|| {
+            // Two nodes may publish at the same moment.
+            let node = step.config.node_id.map_or(0, |node| node.0 & 0x3ff);
+            (timestamp(step) << 10 | node).max(self.last_kept(key) + 1)
+        });
+        if step.is_clustered() {
+            let (channel, frame, receipt) = (key.clone(), frame.clone(), acks.bus.cloned());
+            step.bus(BusCommand::Event { channel, frame, except, kept, receipt });
+        }
+        let keep = kept.map_or(Keep::No, Keep::Numbered);
+        self.deliver(Publication { keep, ..publication }, step);
+    }
+
+    /// Delivers an event to the channel's subscribers on this node.
+    pub(crate) fn deliver(&mut self, publication: Publication<'_>, step: &mut Step<'_>) {
+        let Publication { channel: key, frame, except, acks, keep } = publication;
+        let frame = &step.shared(frame);
+        if let Keep::Numbered(number) = keep
+            && key.name.is_cache()
+        {
+            self.remember(key, frame, number, step);
+        }
+        let Some(channel) = self.channels.get(key) else { return };
+        for (worker, _) in &channel.subscribers {
+            let message = WorkerMessage::Deliver {
+                channel: key.clone(),
+                frame: frame.clone(),
+                except,
+                receipt: acks.here.cloned(),
+            };
+            step.send(*worker, message);
+        }
+    }
+
+    /// Caches an event as the channel's last, unless there is a later one.
+    pub(crate) fn remember(
+        &mut self,
+        key: &ChannelKey,
+        frame: &Frame,
+        number: u64,
+        step: &mut Step<'_>,
+    ) {
+        if number <= self.last_kept(key) {
+            return;
+        }
+        let cached = CachedEvent { frame: frame.clone(), at: step.now, number };
+        let old = self.get_or_open(key, step).cached.replace(cached);
+        self.cache.add(key, frame, old.as_ref(), step.now);
+        while let Some(oldest) = self.cache.pop_excess() {
+            self.forget(&oldest, step);
+        }
+    }
+
+    fn last_kept(&self, key: &ChannelKey) -> u64 {
+        let channel = self.channels.get(key);
+        channel.and_then(|channel| channel.cached.as_ref()).map_or(0, |cached| cached.number)
+    }
+
+    fn forget(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
+        let Some(channel) = self.channels.get_mut(key) else { return };
+        if let Some(old) = channel.cached.take() {
+            self.cache.release(key, &old);
+        }
+        self.remove_if_empty(key, step);
+    }
+
+    /// Does periodic work: drops expired cached events, sends postponed subscription counts, closes unused
+    /// channels.
+    pub(crate) fn sweep(&mut self, step: &mut Step<'_>) {
+        while let Some(key) = self.cache.pop_due(step.now) {
+            match self.channels.get(&key).and_then(|channel| channel.cached.as_ref()) {
+                Some(cached) if cached.expires_at() > step.now => {
+                    let due = cached.expires_at();
+                    self.cache.renew(key, due);
+                }
+                _ => self.forget(&key, step),
+            }
+        }
+        let channels = &mut self.channels;
+        self.uncounted.retain(|key| {
+            let Some(channel) = channels.get_mut(key) else { return false };
+            let is_paused = channel.is_count_paused(step.now);
+            if !is_paused {
+                channel.notify_count(key, step);
+            }
+            is_paused
+        });
+        for key in self.unannounced.drain() {
+            if let Some(channel) = channels.get_mut(&key) {
+                channel.publish_count(&key, step);
+            }
+        }
+        while let Some((_, key)) = self.idle.pop_front_if(|(due, _)| *due <= step.now) {
+            self.close_if_empty(&key, step);
+        }
+        if self.channels.len() < self.channels.capacity() / 8 {
+            self.channels.shrink_to_fit();
+        }
+    }
+
+    pub(crate) fn has(&self, key: &ChannelKey) -> bool {
+        self.channels.contains_key(key)
+    }
+
+    pub(crate) fn state(&self, key: &ChannelKey, now: Duration) -> ChannelState {
+        self.channels.get(key).map(|channel| channel.state(now)).unwrap_or_default()
+    }
+
+    /// Returns the channels with subscribers on this node.
+    pub(crate) fn occupied(&self) -> impl Iterator<Item = (&ChannelKey, ChannelState)> {
+        self.channels
+            .iter()
+            .filter(|(_, channel)| !channel.subscribers.is_empty())
+            .map(|(key, channel)| (key, channel.state(Duration::MAX)))
+    }
+
+    /// Returns the ids of the users on a presence channel.
+    pub(crate) fn users(&self, key: &ChannelKey) -> Vec<UserId> {
+        let presence = self.channels.get(key).and_then(|channel| channel.presence.as_ref());
+        presence.map(|presence| presence.ids().cloned().collect()).unwrap_or_default()
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.totals == Totals::default()
+            && self.channels.is_empty()
+            && self.cache.is_empty()
+            && self.uncounted.is_empty()
+            && self.unannounced.is_empty()
+            && self.idle.is_empty()
+    }
+
+    /// Returns the channel, creating it if necessary. In a cluster, opening it begins.
+    pub(crate) fn get_or_open(&mut self, key: &ChannelKey, step: &mut Step<'_>) -> &mut Channel {
+        self.channels.entry(key.clone()).or_insert_with(|| {
+            let cluster = step.is_clustered().then(|| {
+                step.bus(BusCommand::Open(key.clone()));
+                Box::new(ClusterChannel::new(timestamp(step)))
+            });
+            Channel::new(cluster)
+        })
+    }
+
+    /// Removes the channel if nothing on this node needs it; in a cluster, after [`LINGER`].
+    pub(crate) fn remove_if_empty(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
+        let Some(channel) = self.channels.get_mut(key).filter(|channel| channel.is_empty()) else {
+            return;
+        };
+        match &mut channel.cluster {
+            None => self.close_if_empty(key, step),
+            Some(cluster) if !cluster.is_idle => {
+                cluster.is_idle = true;
+                self.idle.push_back((step.now + LINGER, key.clone()));
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn close_if_empty(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
+        let Some(channel) = self.channels.get_mut(key) else { return };
+        if !channel.is_empty() {
+            if let Some(cluster) = &mut channel.cluster {
+                cluster.is_idle = false;
+            }
+            return;
+        }
+        if channel.cluster.is_some() {
+            step.publish_sync(key, &ClusterMessage::ChannelClosed);
+            step.bus(BusCommand::Close(key.clone()));
+        }
+        self.channels.remove(key);
+    }
+
+    /// Keeps the channel as a backup while another node has subscribers.
+    pub(crate) fn begin_backup(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
+        self.get_or_open(key, step).is_backup = true;
+        self.end_backup(key, step);
+    }
+
+    /// Stops being a backup if no other node has subscribers any more. While the channel is being opened,
+    /// that is not known.
+    pub(crate) fn end_backup(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
+        let Some(channel) = self.channels.get_mut(key).filter(|channel| channel.is_backup) else {
+            return;
+        };
+        let is_over =
+            |cluster: &ClusterChannel| cluster.is_open() && cluster.subscriptions_elsewhere() == 0;
+        if channel.cluster.as_ref().is_none_or(|cluster| is_over(cluster)) {
+            channel.is_backup = false;
+            self.remove_if_empty(key, step);
+        }
+    }
+
+    /// Reacts to a changed number of subscribers, on this node or another.
+    pub(crate) fn count_changed(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
+        let app = step.app(key);
+        let Some(channel) = self.channels.get_mut(key) else { return };
+        if app.hooks.report_occupants(&key.name) && channel.has_changed_occupancy() {
+            channel.publish_count(key, step);
+        }
+        if !app.subscription_count || key.name.is_presence() {
+            return;
+        }
+        if channel.cluster.is_some() {
+            self.unannounced.insert(key.clone());
+        }
+        if channel.count_everywhere() <= COUNT_AT_ONCE || !channel.is_count_paused(step.now) {
+            channel.notify_count(key, step);
+            self.uncounted.remove(key);
+        } else {
+            self.uncounted.insert(key.clone());
+        }
+    }
+}
+
+/// Returns microseconds since 1970: greater than any earlier one, and comparable between nodes as far as their
+/// clocks agree.
+fn timestamp(step: &Step<'_>) -> u64 {
+    u64::try_from((step.config.epoch + step.now).as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,78 @@
+//! One step on a channel: its surroundings, and the outputs that it collects.
+
+use std::time::Duration;
+
+use clarim_cluster::{ClusterMessage, NodeId, encode};
+use clarim_protocol::Frame;
+
+use crate::address::{ChannelKey, WorkerId};
+use crate::app::{App, Apps};
+use crate::outputs::{BusCommand, ChannelEvent, Output, Outputs, WorkerMessage};
+
+/// The configuration of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// Number of workers.
+    pub workers: u16,
+    /// Time of day at the node's start, since 1970. Cached events of different nodes are ordered by it.
+    pub epoch: Duration,
+    /// The node's id in its cluster; `None` without a cluster.
+    pub node_id: Option<NodeId>,
+    /// Whether clients can negotiate compression. If so, frames for many connections have room for their
+    /// compressed form, which the first worker that needs it fills in for all.
+    pub compression: bool,
+}
+
+impl NodeConfig {
+    /// A node without cluster and compression, whose time begins in 1970.
+    #[must_use]
+    pub const fn new(workers: u16) -> Self {
+        Self { workers, epoch: Duration::ZERO, node_id: None, compression: false }
+    }
+}
+
+/// The surroundings of one step.
+#[derive(Debug)]
+pub(crate) struct Step<'a> {
+    pub(crate) apps: &'a Apps,
+    pub(crate) config: NodeConfig,
+    pub(crate) now: Duration,
+    pub(crate) outputs: &'a mut Outputs,
+}
+
+impl<'a> Step<'a> {
+    /// Returns the channel's app.
+    pub(crate) fn app(&self, key: &ChannelKey) -> &'a App {
+        self.apps.get(key.app)
+    }
+
+    pub(crate) fn is_clustered(&self) -> bool {
+        self.config.node_id.is_some()
+    }
+
+    /// Prepares a frame for delivery to many connections.
+    pub(crate) fn shared(&self, frame: &Frame) -> Frame {
+        if self.config.compression { frame.compressible() } else { frame.clone() }
+    }
+
+    pub(crate) fn send(&mut self, worker: WorkerId, message: WorkerMessage) {
+        self.outputs.push(Output::Worker(worker, message));
+    }
+
+    pub(crate) fn bus(&mut self, command: BusCommand) {
+        self.outputs.push(Output::Bus(command));
+    }
+
+    pub(crate) fn report(&mut self, event: ChannelEvent) {
+        self.outputs.push(Output::ChannelEvent(event));
+    }
+
+    /// Sends a message about the channel to the other nodes.
+    pub(crate) fn publish_sync(&mut self, key: &ChannelKey, message: &ClusterMessage<'_>) {
+        if let Some(node) = self.config.node_id {
+            let is_request = matches!(message, ClusterMessage::SyncRequest(_));
+            let message = encode(node, message);
+            self.bus(BusCommand::Sync { channel: key.clone(), message, is_request });
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Messages to the workers and commands for the bus.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use clarim_protocol::user::UserId;
+use clarim_protocol::{Frame, SocketId};
+
+use super::ack::DeliveryAck;
+use crate::address::{AppIndex, ChannelKey, ConnectionId};
+
+/// A message to a worker. Messages about one channel arrive at all workers in one order.
+#[derive(Debug)]
+pub enum WorkerMessage {
+    /// Deliver a frame to the channel's subscribers.
+    Deliver {
+        /// The channel.
+        channel: ChannelKey,
+        /// The encoded frame.
+        frame: Frame,
+        /// A connection to skip.
+        except: Option<SocketId>,
+        /// See [`DeliveryAck`].
+        receipt: Option<DeliveryAck>,
+    },
+    /// Add the connection to the channel's subscribers. It gets everything after this message and nothing
+    /// before it.
+    Joined {
+        /// The connection, which belongs to this worker.
+        connection: ConnectionId,
+        /// Its id: a connection that waited for the channel may have closed.
+        socket_id: SocketId,
+        /// The channel.
+        channel: ChannelKey,
+        /// The connection's user id, on a presence channel.
+        member: Option<Box<UserId>>,
+        /// `subscription_succeeded`.
+        succeeded: Frame,
+        /// The last event of a cache channel, or `cache_miss`.
+        cached: Option<Frame>,
+    },
+    /// Reject a connection that waited for a presence channel: the channel is full.
+    Full {
+        /// The connection, which belongs to this worker.
+        connection: ConnectionId,
+        /// Its id.
+        socket_id: SocketId,
+        /// The channel.
+        channel: ChannelKey,
+        /// The maximum number of members.
+        max: usize,
+    },
+    /// Send a frame to one connection, if it is still open.
+    Send {
+        /// The connection.
+        connection: ConnectionId,
+        /// Its id: the slot may be in use by another connection.
+        socket_id: SocketId,
+        /// The encoded frame.
+        frame: Frame,
+    },
+    /// Close all connections of a user.
+    Terminate {
+        /// The user's app.
+        app: AppIndex,
+        /// The user's id.
+        user: Arc<str>,
+        /// See [`DeliveryAck`].
+        receipt: Option<DeliveryAck>,
+    },
+}
+
+impl WorkerMessage {
+    /// Returns the bytes it keeps allocated, to bound inboxes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let frames = match self {
+            Self::Deliver { frame, .. } | Self::Send { frame, .. } => frame.bytes().len(),
+            Self::Joined { succeeded, cached, .. } => {
+                succeeded.bytes().len() + cached.as_ref().map_or(0, |frame| frame.bytes().len())
+            }
+            Self::Terminate { .. } | Self::Full { .. } => 0,
+        };
+        size_of::<Self>() + frames
+    }
+}
+
+/// A command for the bus of a cluster. Commands about one channel keep that channel's order.
+#[derive(Debug)]
+pub enum BusCommand {
+    /// Subscribe to the channel's subject. The channel's subscribers wait for
+    /// [`Node::open`](crate::Node::open).
+    Open(ChannelKey),
+    /// Unsubscribe from it.
+    Close(ChannelKey),
+    /// Ask another node to subscribe too: this node is the only one that has the channel.
+    RequestBackup(ChannelKey),
+    /// Send an event to the other nodes.
+    Event {
+        /// The channel.
+        channel: ChannelKey,
+        /// The encoded frame.
+        frame: Frame,
+        /// A connection to skip.
+        except: Option<SocketId>,
+        /// On cache channels, the number that orders cached events across nodes.
+        kept: Option<u64>,
+        /// See [`DeliveryAck`].
+        receipt: Option<DeliveryAck>,
+    },
+    /// Send a message about the channel's state to the other nodes.
+    Sync {
+        /// The channel.
+        channel: ChannelKey,
+        /// The message, encoded.
+        message: Bytes,
+        /// Whether the other nodes will reply.
+        is_request: bool,
+    },
+}
+
+impl BusCommand {
+    /// Returns the bytes it keeps allocated, to bound queues.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let bytes = match self {
+            Self::Event { frame, .. } => frame.bytes().len(),
+            Self::Sync { message, .. } => message.len(),
+            Self::Open(_) | Self::Close(_) | Self::RequestBackup(_) => 0,
+        };
+        size_of::<Self>() + bytes
+    }
+}

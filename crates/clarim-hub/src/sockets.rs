@@ -1,0 +1,28 @@
+//! The sockets of a worker, as the hub sees them.
+
+use clarim_protocol::{Code, Frame};
+
+use crate::address::ConnectionId;
+use crate::rejected::Rejected;
+
+/// The sockets of a worker, which send the hub's frames. Frames are queued; nothing waits.
+pub trait Sockets {
+    /// Queues a frame for one connection.
+    fn send(&mut self, connection: ConnectionId, frame: Frame);
+
+    /// Queues one frame for many connections. This is the hot path.
+    fn send_to_all(
+        &mut self,
+        connections: &[ConnectionId],
+        except: Option<ConnectionId>,
+        frame: Frame,
+    );
+
+    /// Queues a close frame, after which nothing more is sent or read. Call
+    /// [`Worker::leave_all`](crate::Worker::leave_all) as soon as possible, and
+    /// [`Worker::close`](crate::Worker::close) when the socket is closed.
+    fn close(&mut self, connection: ConnectionId, code: Code, reason: &str);
+
+    /// Counts a rejected request.
+    fn rejected(&mut self, _: Rejected) {}
+}

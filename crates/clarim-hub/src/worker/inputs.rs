@@ -1,0 +1,287 @@
+//! The inputs of a worker.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clarim_protocol::client::{ClientFrame, decode};
+use clarim_protocol::user::UserId;
+use clarim_protocol::{Code, Frame, SocketId, server};
+
+use super::commands;
+use super::state::WorkerState;
+use crate::address::{AppIndex, ChannelKey, ConnectionId, WorkerId};
+use crate::app::App;
+use crate::connection::{Connection, Rejection, Silence, Subscription};
+use crate::node::Node;
+use crate::outputs::{ConnectionEvent, Output, OutputSink, WorkerMessage};
+use crate::rejected::Rejected;
+use crate::sockets::Sockets;
+
+/// A snapshot of a connection.
+#[derive(Debug)]
+pub struct ConnectionInfo<'a> {
+    /// Its app.
+    pub app: &'a App,
+    /// Its public id.
+    pub socket_id: SocketId,
+    /// The time since it was opened.
+    pub age: Duration,
+    /// The user id: as signed in, or as present on a channel.
+    pub user: Option<&'a str>,
+    /// The channels it is subscribed to.
+    pub channels: Vec<&'a str>,
+}
+
+/// A worker: the connections of one thread and the protocol state of each.
+///
+/// Inputs are [`open`](Self::open), [`receive`](Self::receive), [`process`](Self::process),
+/// [`control_frame`](Self::control_frame), [`sweep`](Self::sweep), [`leave_all`](Self::leave_all) and
+/// [`close`](Self::close), with the node's time. Frames go to [`Sockets`], everything else to the node's
+/// [`OutputSink`]. After each input, process the messages in the worker's own inbox before the next input: a
+/// subscription is made by such a message.
+#[derive(Debug)]
+pub struct Worker<S> {
+    state: WorkerState<S>,
+}
+
+impl<S: OutputSink> Worker<S> {
+    /// Makes the worker `id` of `node`, without connections.
+    pub fn new(id: WorkerId, node: Arc<Node<S>>) -> Self {
+        Self { state: WorkerState::new(id, node) }
+    }
+
+    /// Returns its node.
+    pub fn node(&self) -> &Arc<Node<S>> {
+        &self.state.node
+    }
+
+    /// Opens a connection that the [apps](crate::Apps::admit) have admitted. Returns its slot, and the greeting
+    /// to send first. `nonce` is a random number, which makes the socket id unguessable.
+    pub fn open(&mut self, app: AppIndex, nonce: u64, now: Duration) -> (ConnectionId, Frame) {
+        // Connections are file descriptors, of which there are far fewer than 2^32.
+        let connection = ConnectionId(self.state.connections.vacant_key() as u32);
+        let socket_id = self.state.addr(connection).socket_id(nonce);
+        self.state.connections.insert(Connection::new(app, socket_id, now));
+        let timeout = self.state.node.app(app).activity_timeout.as_secs();
+        (connection, server::connection_established(socket_id, timeout))
+    }
+
+    /// Handles a text message of a client. While `has_room` is false, client events are rejected: some inbox
+    /// or the bus holds more than it should.
+    pub fn receive(
+        &mut self,
+        id: ConnectionId,
+        text: &str,
+        now: Duration,
+        has_room: bool,
+        sockets: &mut impl Sockets,
+    ) {
+        let state = &mut self.state;
+        let Some(connection) = state.connections.get_mut(id.0 as usize) else { return };
+        connection.keepalive.heard(now, false);
+        let app = state.node.app(connection.app);
+        if let Some(limit) = app.rate_limit
+            && !connection.is_within_rate(limit, now)
+        {
+            let message = "Rate limit exceeded";
+            Rejection::new(Rejected::Rate, message).send(id, sockets);
+            if limit.terminate {
+                // A close code from 4300 on would keep the client away for good.
+                sockets.close(id, Code::OVER_CAPACITY, message);
+            }
+            return;
+        }
+        match decode(text) {
+            Ok(ClientFrame::Ping) => sockets.send(id, server::pong()),
+            Ok(ClientFrame::Pong) => {}
+            Ok(ClientFrame::Subscribe(request)) => {
+                commands::subscribe(state, id, &request, now, sockets);
+            }
+            Ok(ClientFrame::Unsubscribe { channel }) => {
+                commands::unsubscribe(state, id, &channel, now);
+            }
+            Ok(ClientFrame::SignIn(request)) => {
+                commands::sign_in(state, id, &request, now, sockets)
+            }
+            Ok(ClientFrame::ClientEvent(event)) => {
+                commands::client_event(state, id, &event, now, has_room, sockets);
+            }
+            Err(error) => {
+                Rejection::new(Rejected::Malformed, error.to_string()).send(id, sockets);
+            }
+        }
+    }
+
+    /// Handles a ping or pong control frame.
+    pub fn control_frame(&mut self, id: ConnectionId, now: Duration) {
+        if let Some(connection) = self.state.connections.get_mut(id.0 as usize) {
+            connection.keepalive.heard(now, true);
+        }
+    }
+
+    /// Handles a message from the inbox.
+    pub fn process(&mut self, message: WorkerMessage, now: Duration, sockets: &mut impl Sockets) {
+        let state = &mut self.state;
+        match message {
+            WorkerMessage::Deliver { channel, frame, except, receipt: _ack } => {
+                let except = except.and_then(|socket_id| state.find(socket_id));
+                sockets.send_to_all(state.subscribers.of(&channel), except, frame);
+            }
+            WorkerMessage::Joined { connection, socket_id, channel, member, succeeded, cached } => {
+                if !state.is_wanted(connection, socket_id, &channel) {
+                    let (worker, member) = (state.id, member.as_deref());
+                    state.node.step(&channel, now, |shard, step| {
+                        shard.leave(worker, &channel, member, step);
+                    });
+                    return;
+                }
+                subscribed(state, connection, socket_id, channel, member);
+                sockets.send(connection, succeeded);
+                if let Some(cached) = cached {
+                    sockets.send(connection, cached);
+                }
+            }
+            WorkerMessage::Full { connection, socket_id, channel, max } => {
+                if state.is_wanted(connection, socket_id, &channel) {
+                    let rejection = Rejection::presence_full(max);
+                    rejection.send_for_channel(connection, channel.name.as_str(), sockets);
+                }
+            }
+            WorkerMessage::Send { connection, socket_id, frame } => {
+                if state.find(socket_id).is_some() {
+                    sockets.send(connection, frame);
+                }
+            }
+            WorkerMessage::Terminate { app, user, receipt: _ack } => {
+                for (slot, connection) in &state.connections {
+                    if connection.app == app && connection.is_of_user(&user) {
+                        let id = ConnectionId(slot as u32);
+                        let message = "Terminated by the application";
+                        close_with_error(id, Code::UNAUTHORIZED, message, sockets);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Checks the connections in `slots`: pings silent ones, closes dead ones and those of removed apps. Call
+    /// it so that each slot is checked about once a second.
+    pub fn sweep(&mut self, slots: Range<usize>, now: Duration, sockets: &mut impl Sockets) {
+        for slot in slots {
+            let Some(connection) = self.state.connections.get_mut(slot) else { continue };
+            let app: &App = self.state.node.app(connection.app);
+            let id = ConnectionId(slot as u32);
+            if self.state.node.apps().is_removed(connection.app) {
+                close_with_error(id, Code::APP_DISABLED, "Application disabled", sockets);
+                continue;
+            }
+            match connection.keepalive.check(app, now) {
+                Silence::Fine => {}
+                Silence::Ping { control: false } => sockets.send(id, server::ping()),
+                Silence::Ping { control: true } => sockets.send(id, Frame::control_ping()),
+                Silence::Dead => {
+                    let message = "Pong reply not received in time";
+                    close_with_error(id, Code::PONG_TIMEOUT, message, sockets);
+                }
+            }
+        }
+    }
+
+    /// Ends all subscriptions of a connection that is being closed. Its slot stays in use until
+    /// [`close`](Self::close), because the socket may still have frames to write.
+    pub fn leave_all(&mut self, id: ConnectionId, now: Duration) {
+        self.state.leave_all(id, now);
+    }
+
+    /// Removes a connection whose socket is closed.
+    pub fn close(&mut self, id: ConnectionId, now: Duration) {
+        self.state.leave_all(id, now);
+        if let Some(connection) = self.state.connections.try_remove(id.0 as usize) {
+            self.state.node.apps().release(connection.app);
+        }
+    }
+
+    /// Finds the connection with this id, if it belongs to this worker.
+    #[must_use]
+    pub fn find(&self, socket_id: SocketId) -> Option<ConnectionId> {
+        self.state.find(socket_id)
+    }
+
+    /// Returns the app and the public id of a connection.
+    #[must_use]
+    pub fn describe(&self, id: ConnectionId) -> Option<(&App, SocketId)> {
+        let connection = self.state.connections.get(id.0 as usize)?;
+        Some((self.state.node.app(connection.app), connection.socket_id))
+    }
+
+    /// Returns a snapshot of a connection.
+    pub fn look_at(&self, id: ConnectionId, now: Duration) -> Option<ConnectionInfo<'_>> {
+        let connection = self.state.connections.get(id.0 as usize)?;
+        let user = connection.user.as_ref().map(|user| &user.member.id);
+        let present = connection.subscriptions.iter().find_map(|s| s.member.as_deref());
+        Some(ConnectionInfo {
+            app: self.state.node.app(connection.app),
+            socket_id: connection.socket_id,
+            age: connection.age(now),
+            user: user.or(present).map(UserId::as_str),
+            channels: connection
+                .subscriptions
+                .iter()
+                .map(|s| self.state.subscribers.key(s.position.channel).name.as_str())
+                .collect(),
+        })
+    }
+
+    /// Returns the worker's own subscribers of a channel.
+    #[must_use]
+    pub fn subscribers(&self, channel: &ChannelKey) -> &[ConnectionId] {
+        self.state.subscribers.of(channel)
+    }
+
+    /// Returns the number of slots: all connections are in `0..slots()`.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.state.connections.capacity()
+    }
+
+    /// Whether the worker has no connections, and nothing is left of former ones.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let WorkerState { connections, subscribers, pending, .. } = &self.state;
+        connections.is_empty() && subscribers.is_empty() && pending.is_empty()
+    }
+
+    /// Gives back memory that a larger number of connections needed.
+    pub fn shrink(&mut self) {
+        if self.state.connections.len() < self.state.connections.capacity() / 4 {
+            self.state.connections.shrink_to_fit();
+        }
+        self.state.subscribers.shrink();
+    }
+}
+
+/// Records a subscription that the directory has made.
+fn subscribed<S: OutputSink>(
+    state: &mut WorkerState<S>,
+    connection: ConnectionId,
+    socket_id: SocketId,
+    channel: ChannelKey,
+    member: Option<Box<UserId>>,
+) {
+    if state.node.app(channel.app).hooks.connections {
+        let (channel, user) = (channel.clone(), member.as_deref().cloned());
+        let event = ConnectionEvent::Subscribed { channel, socket_id, user };
+        state.node.output(Output::ConnectionEvent(event));
+    }
+    let position = state.subscribers.add(channel, connection);
+    if let Some(connection) = state.connections.get_mut(connection.0 as usize) {
+        connection.subscriptions.push(Subscription { position, member });
+    }
+}
+
+/// Sends an error to a connection and closes it.
+fn close_with_error(id: ConnectionId, code: Code, message: &str, sockets: &mut impl Sockets) {
+    sockets.send(id, server::error(code, message));
+    sockets.close(id, code, message);
+}

@@ -1,0 +1,124 @@
+//! The state of a worker: its connections, subscriptions, and pending subscriptions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clarim_protocol::SocketId;
+use slab::Slab;
+
+use super::pending::PendingChannels;
+use super::subscribers::Subscribers;
+use crate::address::{ChannelKey, ConnectionAddr, ConnectionId, WorkerId};
+use crate::connection::{Connection, Subscription};
+use crate::directory::watchlist;
+use crate::node::Node;
+use crate::outputs::{ConnectionEvent, Output, OutputSink};
+
+/// The state of a worker.
+#[derive(Debug)]
+pub(super) struct WorkerState<S> {
+    pub(super) id: WorkerId,
+    pub(super) node: Arc<Node<S>>,
+    pub(super) connections: Slab<Connection>,
+    pub(super) subscribers: Subscribers,
+    pub(super) pending: PendingChannels,
+}
+
+impl<S: OutputSink> WorkerState<S> {
+    pub(super) fn new(id: WorkerId, node: Arc<Node<S>>) -> Self {
+        Self {
+            id,
+            node,
+            connections: Slab::new(),
+            subscribers: Subscribers::default(),
+            pending: PendingChannels::default(),
+        }
+    }
+
+    pub(super) fn addr(&self, connection: ConnectionId) -> ConnectionAddr {
+        ConnectionAddr { worker: self.id, connection }
+    }
+
+    /// Finds the connection with this id, if it belongs to this worker.
+    pub(super) fn find(&self, socket_id: SocketId) -> Option<ConnectionId> {
+        let addr = ConnectionAddr::of(socket_id)?;
+        let connection = self.connections.get(addr.connection.0 as usize)?;
+        (connection.socket_id == socket_id).then_some(addr.connection)
+    }
+
+    /// Ends a subscription that has been taken out of its connection.
+    pub(super) fn leave(
+        &mut self,
+        subscription: &Subscription,
+        socket_id: SocketId,
+        now: Duration,
+    ) {
+        let position = subscription.position;
+        let key = self.subscribers.key(position.channel).clone();
+        if self.node.app(key.app).hooks.connections {
+            let event = ConnectionEvent::Unsubscribed { channel: key.clone(), socket_id };
+            self.node.output(Output::ConnectionEvent(event));
+        }
+        if let Some(moved) = self.subscribers.remove(position)
+            && let Some(connection) = self.connections.get_mut(moved.0 as usize)
+        {
+            connection.set_position(position);
+        }
+        let (worker, member) = (self.id, subscription.member.as_deref());
+        self.node.step(&key, now, |shard, step| shard.leave(worker, &key, member, step));
+    }
+
+    /// Cancels a pending subscription.
+    pub(super) fn cancel_pending(
+        &mut self,
+        socket_id: SocketId,
+        channel: ChannelKey,
+        now: Duration,
+    ) {
+        let is_canceled = self
+            .node
+            .step(&channel, now, |shard, step| shard.cancel_pending(&channel, socket_id, step));
+        if !is_canceled {
+            self.pending.mark_canceled(socket_id, channel);
+        }
+    }
+
+    /// Whether a subscription that was just made is still wanted: a connection that waited for it may have
+    /// unsubscribed or closed.
+    pub(super) fn is_wanted(
+        &mut self,
+        connection: ConnectionId,
+        socket_id: SocketId,
+        channel: &ChannelKey,
+    ) -> bool {
+        if self.pending.is_empty() {
+            return true;
+        }
+        if self.pending.take_canceled(socket_id, channel) {
+            return false;
+        }
+        self.pending.remove(connection, channel);
+        true
+    }
+
+    /// Ends all subscriptions of a connection and signs it out.
+    pub(super) fn leave_all(&mut self, id: ConnectionId, now: Duration) {
+        let Some(connection) = self.connections.get_mut(id.0 as usize) else { return };
+        let (app, socket_id) = (connection.app, connection.socket_id);
+        let user = connection.user.take();
+        for subscription in std::mem::take(&mut connection.subscriptions) {
+            self.leave(&subscription, socket_id, now);
+        }
+        for channel in self.pending.remove_all(id) {
+            self.cancel_pending(socket_id, channel, now);
+        }
+        let Some(user) = user else { return };
+        if let Some(key) = ChannelKey::of_user(app, user.member.id.as_str()) {
+            self.node.step(&key, now, |shard, step| watchlist::sign_out(shard, &key, step));
+        }
+        for key in user.watchlist.iter().filter_map(|user| ChannelKey::of_user(app, user)) {
+            self.node
+                .step(&key, now, |shard, step| watchlist::unwatch(shard, &key, socket_id, step));
+        }
+    }
+}

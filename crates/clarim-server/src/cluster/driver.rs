@@ -1,0 +1,238 @@
+//! The cluster's thread: connects the node's cluster protocol with the bus and the clock.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use clarim_bus::{BusEvent, Connection};
+use clarim_cluster::timing::TICK;
+use clarim_cluster::{NodeId, Versions};
+use clarim_hub::cluster::{ClusterSettings, ClusterState, Wire};
+use clarim_hub::{BusCommand, DeliveryAck, Node, OutputSink, cluster};
+use tokio::sync::oneshot;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::{BusTraffic, ClusterChannels, ClusterHost, ClusterQuery};
+use crate::config::Scaling;
+use crate::sync::{BacklogReceiver, Phase, ShutdownSignal};
+
+/// Maximum number of commands handled before the other inputs get their turn.
+const BATCH: usize = 256;
+
+/// Time for a node that shuts down to say so.
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Pause between two checks whether the workers' inboxes have room again.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// The work of the cluster's thread. Made on another thread than it runs on.
+#[derive(Debug)]
+pub(crate) struct ClusterTask<S> {
+    pub(crate) scaling: Scaling,
+    pub(crate) id: NodeId,
+    pub(crate) node: Arc<Node<S>>,
+    pub(crate) channels: ClusterChannels,
+    /// The node's commands for the bus.
+    pub(crate) commands: BacklogReceiver<BusCommand>,
+    /// The node's zero of time.
+    pub(crate) started: Instant,
+    pub(crate) shutdown: ShutdownSignal,
+    /// Closed once no other part of the server needs the cluster.
+    pub(crate) users: oneshot::Receiver<()>,
+}
+
+impl<S: OutputSink + ClusterHost> ClusterTask<S> {
+    /// Connects to the bus and takes part in the cluster until the server has closed.
+    pub(crate) async fn run(self) {
+        let Self { scaling, id, node, channels, commands, started, mut shutdown, users } = self;
+        let settings = ClusterSettings {
+            prefix: scaling.prefix,
+            lease: scaling.lease,
+            deadline: scaling.deadline,
+            versions: Versions::OWN,
+        };
+        let mut driver = Driver {
+            bus: scaling.bus.connect(),
+            cluster: cluster::Cluster::new(node.clone(), id, settings),
+            node,
+            commands,
+            started,
+            channels,
+        };
+        driver.cluster.start(&mut BusWire::new(&mut driver.bus, &driver.channels.traffic));
+        let ended = async {
+            shutdown.reached(Phase::Closed).await;
+            // Nothing is sent: the sender is dropped.
+            let _ = users.await;
+        };
+        tokio::select! {
+            () = driver.drive() => {}
+            () = ended => {}
+        }
+        let _ = timeout(LEAVE_TIMEOUT, driver.leave()).await;
+    }
+}
+
+struct Driver<S> {
+    bus: Connection,
+    cluster: cluster::Cluster<S>,
+    node: Arc<Node<S>>,
+    commands: BacklogReceiver<BusCommand>,
+    started: Instant,
+    channels: ClusterChannels,
+}
+
+impl<S: OutputSink + ClusterHost> Driver<S> {
+    async fn drive(&mut self) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            // While the workers can't keep up, messages wait in the bus.
+            let has_room = self.node.sink().workers_have_room();
+            tokio::select! {
+                Some(first) = self.commands.recv() => {
+                    self.execute(first);
+                    for _ in 1..BATCH {
+                        let Some(next) = self.commands.try_recv() else { break };
+                        self.execute(next);
+                    }
+                }
+                event = self.bus.next(), if has_room => self.receive(event),
+                Some(query) = self.channels.queries.recv() => self.query(query),
+                _ = tick.tick() => self.tick(),
+                () = sleep(PAUSE), if !has_room => {}
+            }
+        }
+    }
+
+    fn execute(&mut self, command: BusCommand) {
+        let now = self.started.elapsed();
+        let wire = &mut BusWire::new(&mut self.bus, &self.channels.traffic);
+        self.cluster.execute(command, now, wire);
+    }
+
+    fn query(&mut self, query: ClusterQuery) {
+        let ClusterQuery { app, query, reply } = query;
+        // The receiver of the reply may be gone.
+        let then = Box::new(move |gathered| drop(reply.send(gathered)));
+        let wire = &mut BusWire::new(&mut self.bus, &self.channels.traffic);
+        self.cluster.ask(&app, query, self.started.elapsed(), wire, then);
+    }
+
+    fn tick(&mut self) {
+        let wire = &mut BusWire::new(&mut self.bus, &self.channels.traffic);
+        self.cluster.tick(self.started.elapsed(), wire);
+        self.report();
+    }
+
+    fn receive(&mut self, event: BusEvent) {
+        let now = self.started.elapsed();
+        let traffic = &self.channels.traffic;
+        let wire = &mut BusWire::new(&mut self.bus, traffic);
+        match event {
+            BusEvent::Message { subject, payload } => {
+                traffic.messages_in.add(1);
+                traffic.bytes_in.add(payload.len() as u64);
+                let ack = traced_delivery(&self.cluster, &self.node, &subject, &payload);
+                self.cluster.message(&subject, &payload, ack.as_ref(), now, wire);
+            }
+            BusEvent::Published { id, receivers } => {
+                self.cluster.published(id, receivers, now);
+            }
+            BusEvent::Lost { id } => self.cluster.lost(id, now),
+            BusEvent::Subscribed { subject, is_first } => {
+                self.cluster.subscribed(&subject, is_first, now);
+            }
+            BusEvent::Connected => {
+                tracing::info!("connected to the bus");
+                self.cluster.up(now, wire);
+                self.report();
+            }
+            BusEvent::Disconnected(error) => {
+                tracing::warn!(
+                    code = error.code(),
+                    reason = %error,
+                    "lost the connection to the bus; this node serves only its own clients until it is back"
+                );
+                traffic.losses.add(1);
+                self.cluster.down(now);
+                self.report();
+            }
+            // Events of later versions.
+            _ => {}
+        }
+    }
+
+    /// Sends the remaining commands, and tells the other nodes that this one leaves, so that they need not
+    /// wait for the end of its lease.
+    async fn leave(&mut self) {
+        while let Some(command) = self.commands.try_recv() {
+            self.execute(command);
+        }
+        if !self.cluster.state().is_up {
+            return;
+        }
+        let wire = &mut BusWire::new(&mut self.bus, &self.channels.traffic);
+        let goodbye = self.cluster.say_goodbye(wire);
+        loop {
+            match self.bus.next().await {
+                BusEvent::Published { id, .. } | BusEvent::Lost { id } if id == goodbye => return,
+                BusEvent::Disconnected(_) => return,
+                event => self.receive(event),
+            }
+        }
+    }
+
+    /// Updates the state that handles show.
+    fn report(&self) {
+        let state: ClusterState = self.cluster.state();
+        let channels = &self.channels;
+        channels.state.send_if_modified(|shown| std::mem::replace(shown, state) != state);
+        let mut nodes: Vec<NodeId> = self.cluster.peers().collect();
+        nodes.sort_unstable();
+        channels.nodes.send_if_modified(|shown| {
+            let is_changed = *shown != nodes;
+            *shown = nodes;
+            is_changed
+        });
+    }
+}
+
+/// Starts the span of an event that is traced.
+fn traced_delivery<S: OutputSink + ClusterHost>(
+    cluster: &cluster::Cluster<S>,
+    node: &Node<S>,
+    subject: &str,
+    message: &[u8],
+) -> Option<DeliveryAck> {
+    let (channel, trace) = cluster.trace_of(subject, message)?;
+    node.sink().start_delivery(&node.apps().get(channel.app).id, channel.name.as_str(), trace)
+}
+
+/// The bus as the cluster protocol uses it. Counts what is sent.
+struct BusWire<'a> {
+    bus: &'a mut Connection,
+    traffic: &'a BusTraffic,
+}
+
+impl<'a> BusWire<'a> {
+    fn new(bus: &'a mut Connection, traffic: &'a BusTraffic) -> Self {
+        Self { bus, traffic }
+    }
+}
+
+impl Wire for BusWire<'_> {
+    fn subscribe(&mut self, subject: &str) {
+        self.bus.subscribe(subject);
+    }
+
+    fn unsubscribe(&mut self, subject: &str) {
+        self.bus.unsubscribe(subject);
+    }
+
+    fn publish(&mut self, subject: &str, message: Bytes, ticket: u64) {
+        self.traffic.messages_out.add(1);
+        self.traffic.bytes_out.add(message.len() as u64);
+        self.bus.publish(subject, message, ticket);
+    }
+}

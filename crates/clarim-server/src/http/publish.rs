@@ -1,0 +1,279 @@
+//! Publishing: checks events and hands them to the hub.
+
+use std::time::{Duration, Instant};
+
+use clarim_hub::app::App;
+use clarim_hub::{AppIndex, ChannelKey, DeliveryAck, DeliveryAcks, Node};
+use clarim_protocol::rest::{Event, Info};
+use clarim_protocol::{ChannelName, SocketId, server};
+use hyper::HeaderMap;
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+
+use crate::cluster::Cluster;
+use crate::runtime::{Counters, PublishSpan, PublishedEvent, Sink, TracedPublish};
+
+/// An event that was not published.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The server has no app with this id.
+    #[error("No matching application for ID [{app_id}].")]
+    UnknownApp {
+        /// The id, at most 64 characters of it.
+        app_id: String,
+    },
+    /// A field of the event is invalid.
+    #[error("{reason}")]
+    Invalid {
+        /// The field, its value and the limit.
+        reason: String,
+    },
+    /// The event's data is too large.
+    #[error(
+        "The data content of this event has {bytes} bytes and exceeds the allowed maximum ({max} bytes)."
+    )]
+    TooLarge {
+        /// Size of the data.
+        bytes: usize,
+        /// Maximum size, by the app's limits.
+        max: usize,
+    },
+    /// The workers or the bus have too much to do.
+    #[error("The server is over capacity; nothing was published. Try again.")]
+    OverCapacity,
+    /// The bus is down, and the server is configured to publish to all nodes or to none.
+    #[error(
+        "The connection to the bus has been down for {} s; nothing was published. Try again.", .down_for.as_secs()
+    )]
+    BusDown {
+        /// Time since the connection was lost.
+        down_for: Duration,
+    },
+    /// The connection to the bus was lost during the request. Clients of this node have got the event.
+    #[error(
+        "The connection to the bus was lost during this request; clients of other nodes may not have received the event."
+    )]
+    BusLost,
+}
+
+impl PublishError {
+    /// A stable code for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownApp { .. } => "unknown_app",
+            Self::Invalid { .. } => "invalid_event",
+            Self::TooLarge { .. } => "event_too_large",
+            Self::OverCapacity => "over_capacity",
+            Self::BusDown { .. } => "bus_down",
+            Self::BusLost => "bus_lost",
+        }
+    }
+
+    /// Whether the same event may be accepted later.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::OverCapacity | Self::BusDown { .. } | Self::BusLost)
+    }
+
+    pub(super) fn invalid(reason: impl Into<String>) -> Self {
+        Self::Invalid { reason: reason.into() }
+    }
+}
+
+/// The clients that have got an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PublishScope {
+    /// Those of all nodes.
+    AllNodes,
+    /// Those of this node alone, since the bus did not accept the event.
+    ThisNode,
+}
+
+/// Publishes events into a node.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Publisher<'a> {
+    pub(crate) node: &'a Node<Sink>,
+    pub(crate) now: Duration,
+    pub(crate) counters: &'a Counters,
+    pub(crate) cluster: Option<&'a Cluster>,
+}
+
+/// An event that has passed every check.
+#[derive(Debug)]
+pub(crate) struct CheckedEvent<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) data: &'a RawValue,
+    pub(crate) channels: Vec<ChannelKey>,
+    pub(crate) except: Option<SocketId>,
+    pub(crate) info: Option<Info>,
+}
+
+impl<'a> Publisher<'a> {
+    pub(crate) fn app(&self, index: AppIndex) -> &'a App {
+        self.node.apps().get(index)
+    }
+
+    pub(crate) fn check<'e>(
+        &self,
+        app: AppIndex,
+        event: &'e Event<'_>,
+    ) -> Result<CheckedEvent<'e>, PublishError> {
+        self.check_content(app, &event.name, event.data)?;
+        let except = match event.socket_id.as_deref() {
+            None | Some("") => None,
+            Some(id) => Some(id.parse().map_err(|error| {
+                PublishError::invalid(format!("socket_id is invalid: {error}."))
+            })?),
+        };
+        Ok(CheckedEvent {
+            name: &event.name,
+            data: event.data,
+            channels: self.check_channels(app, event)?,
+            except,
+            info: event.info.as_deref().map(Info::parse),
+        })
+    }
+
+    pub(crate) fn check_content(
+        &self,
+        app: AppIndex,
+        name: &str,
+        data: &RawValue,
+    ) -> Result<(), PublishError> {
+        let limits = &self.app(app).limits;
+        if name.is_empty() {
+            return Err(PublishError::invalid("name is empty; set the name of the event."));
+        }
+        let max = limits.event_name_bytes;
+        if name.len() > max {
+            let bytes = name.len();
+            let reason = format!("name has {bytes} bytes, the maximum is {max}.");
+            return Err(PublishError::invalid(reason));
+        }
+        if !data.get().starts_with('"') {
+            let reason = "data must be a string; encode objects as JSON text.";
+            return Err(PublishError::invalid(reason));
+        }
+        let max = limits.event_data_bytes;
+        // The text is never longer than its literal, so only long literals are decoded.
+        if data.get().len() - 2 > max {
+            let bytes =
+                serde_json::from_str::<String>(data.get()).map_or(usize::MAX, |text| text.len());
+            if bytes > max {
+                return Err(PublishError::TooLarge { bytes, max });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_channels(
+        &self,
+        app: AppIndex,
+        event: &Event<'_>,
+    ) -> Result<Vec<ChannelKey>, PublishError> {
+        let limits = &self.app(app).limits;
+        let names = match (&event.channels, &event.channel) {
+            (Some(channels), _) if channels.is_empty() => {
+                let reason = "channels is empty; name at least one channel.";
+                return Err(PublishError::invalid(reason));
+            }
+            (Some(channels), _) => channels.as_slice(),
+            (None, Some(channel)) => std::slice::from_ref(channel),
+            (None, None) => {
+                let reason = r#"Missing field: set "channel" or "channels"."#;
+                return Err(PublishError::invalid(reason));
+            }
+        };
+        let max = limits.channels_per_event;
+        if names.len() > max {
+            let count = names.len();
+            let reason = format!("channels has {count} names, the maximum is {max}.");
+            return Err(PublishError::invalid(reason));
+        }
+        let mut keys: Vec<ChannelKey> = Vec::with_capacity(names.len());
+        for text in names {
+            let name = ChannelName::parse(text, limits.channel_name_bytes).map_err(|error| {
+                let shown: String = text.chars().take(64).collect();
+                PublishError::invalid(format!("channel {shown:?} is invalid: {error}."))
+            })?;
+            let key = ChannelKey { app, name };
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Hands events to the hub. When this returns, the send queues of all subscribers have them, and the bus
+    /// has. `headers` are those of the request, if there is one.
+    pub(crate) async fn publish(
+        &self,
+        events: &[CheckedEvent<'_>],
+        headers: Option<&HeaderMap>,
+    ) -> Result<PublishScope, PublishError> {
+        let begun = Instant::now();
+        let strict_cluster = self.cluster.filter(|cluster| cluster.is_strict);
+        if let Some(down_for) = strict_cluster.and_then(Cluster::down_for) {
+            return Err(PublishError::BusDown { down_for });
+        }
+        if !self.node.sink().wait_for_room().await {
+            return Err(PublishError::OverCapacity);
+        }
+        let (delivered, all_delivered) = oneshot::channel::<bool>();
+        let ack = DeliveryAck::new(move |is_complete| {
+            // The publisher may have gone.
+            let _ = delivered.send(is_complete);
+        });
+        let count = events.iter().map(|event| event.channels.len()).sum();
+        let span = self.start_span(events, count, headers);
+        let traced = span.as_ref().map(|span| span.acks(&ack, self.cluster.is_some()));
+        let acks = match &traced {
+            Some((here, bus)) => DeliveryAcks { here: Some(here), bus: Some(bus) },
+            None => DeliveryAcks::of(&ack),
+        };
+        for event in events {
+            for channel in &event.channels {
+                self.observe(channel, event);
+                let frame = server::event(event.name, &channel.name, event.data);
+                self.node.publish(channel, &frame, event.except, acks, self.now);
+            }
+        }
+        drop(traced);
+        drop(ack);
+        let is_complete = all_delivered.await.unwrap_or(true);
+        if let Some(span) = span {
+            span.end(is_complete);
+        }
+        self.counters.count_publish(count, begun.elapsed());
+        match is_complete {
+            true => Ok(PublishScope::AllNodes),
+            false if strict_cluster.is_some() => Err(PublishError::BusLost),
+            false => Ok(PublishScope::ThisNode),
+        }
+    }
+
+    fn observe(&self, channel: &ChannelKey, event: &CheckedEvent<'_>) {
+        let event = PublishedEvent {
+            app: self.app(channel.app),
+            channel: &channel.name,
+            name: event.name,
+            data: event.data.get(),
+        };
+        self.node.sink().observers.notify(|observer| observer.published(event));
+    }
+
+    fn start_span(
+        &self,
+        events: &[CheckedEvent<'_>],
+        count: usize,
+        headers: Option<&HeaderMap>,
+    ) -> Option<Box<dyn PublishSpan + 'a>> {
+        let tracer = self.node.sink().tracer.as_ref()?;
+        let first = events.first()?.channels.first()?;
+        let app = &self.app(first.app).id;
+        let publish = TracedPublish { app, channel: first.name.as_str(), count };
+        tracer.start_publish(headers, publish)
+    }
+}

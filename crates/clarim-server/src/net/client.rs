@@ -1,0 +1,191 @@
+//! The HTTP client for outgoing requests: webhooks and traces.
+
+use std::error::Error;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::Name;
+use hyper_util::client::legacy::{self, Client};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::ClientConfig;
+use tower_service::Service;
+
+pub(crate) type HttpClient = Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>;
+
+const NOT_PUBLIC: &str = "its address is not public (WEBHOOK_PRIVATE_ADDRESSES)";
+
+/// The reason of a failed request. The error's source says more than the error itself.
+pub(crate) fn cause(error: &legacy::Error) -> String {
+    let below = error.source().map(ToString::to_string);
+    below.unwrap_or_else(|| error.to_string())
+}
+
+/// The addresses that requests may go to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EgressPolicy {
+    Anywhere,
+    /// Public addresses alone: not this machine, and no private network.
+    Public,
+}
+
+impl EgressPolicy {
+    /// Checks a host that is an address. Names are checked once they are resolved, by the [`Resolver`],
+    /// which is not used for addresses.
+    pub(crate) fn check_host(self, host: &str) -> Result<(), &'static str> {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let is_allowed = bare.parse().map_or(true, |address| self.allows(address));
+        if is_allowed { Ok(()) } else { Err(NOT_PUBLIC) }
+    }
+
+    fn allows(self, address: IpAddr) -> bool {
+        self == Self::Anywhere || is_public(address)
+    }
+}
+
+/// Whether an address is public: not loopback, private, or of a special-purpose network (RFC 6890).
+fn is_public(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            let is_shared = a == 100 && b & 0xc0 == 64;
+            let is_special = a == 0 || a >= 240 || (a == 192 && b == 0 && c == 0);
+            let is_benchmark = a == 198 && b & 0xfe == 18;
+            !(v4.is_private()
+                || v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_documentation()
+                || v4.is_multicast()
+                || is_shared
+                || is_special
+                || is_benchmark)
+        }
+        IpAddr::V6(v6) => {
+            let [a, b, ..] = v6.segments();
+            // Addresses that embed others: NAT64, 6to4, Teredo.
+            let is_wrapped = (a == 0x64 && b == 0xff9b) || a == 0x2002 || (a == 0x2001 && b == 0);
+            let is_documentation = a == 0x2001 && b == 0xdb8;
+            !(v6.is_loopback()
+                || v6.is_unspecified()
+                || v6.is_multicast()
+                || v6.is_unique_local()
+                || v6.is_unicast_link_local()
+                || is_wrapped
+                || is_documentation)
+        }
+    }
+}
+
+/// The system's resolver without the addresses that the policy denies. It resolves each time a connection is
+/// made, so that a name can't change between the check and the connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Resolver(EgressPolicy);
+
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let policy = self.0;
+        Box::pin(async move {
+            let all: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let allowed: Vec<_> =
+                all.into_iter().filter(|address| policy.allows(address.ip())).collect();
+            if allowed.is_empty() {
+                return Err(io::Error::other(NOT_PUBLIC));
+            }
+            Ok(allowed.into_iter())
+        })
+    }
+}
+
+/// Makes a client. With `is_tls` it trusts the system's root certificates.
+///
+/// # Errors
+/// If the system's root certificates can't be read.
+pub(crate) fn client(
+    is_tls: bool,
+    timeout: Duration,
+    policy: EgressPolicy,
+) -> io::Result<HttpClient> {
+    let mut connector = HttpConnector::new_with_resolver(Resolver(policy));
+    connector.set_connect_timeout(Some(timeout));
+    connector.set_nodelay(true);
+    connector.enforce_http(false);
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls(is_tls)?)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(connector);
+    // Redirects are not followed: they could lead to any address.
+    Ok(Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector))
+}
+
+/// A TLS configuration with the system's root certificates, or none if they are not needed.
+///
+/// # Errors
+/// If the system's root certificates can't be read.
+fn tls(is_wanted: bool) -> io::Result<ClientConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?;
+    Ok(if is_wanted {
+        config.with_native_roots()?.with_no_client_auth()
+    } else {
+        config.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_addresses_are_denied() {
+        for private in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "255.255.255.255",
+            "198.18.0.1",
+            "[::1]",
+            "[fd00::1]",
+            "[fe80::1]",
+            "[::ffff:127.0.0.1]",
+            "[64:ff9b::7f00:1]",
+            "[2002:7f00:1::]",
+            "[::]",
+        ] {
+            assert!(EgressPolicy::Public.check_host(private).is_err(), "{private}");
+            assert!(EgressPolicy::Anywhere.check_host(private).is_ok(), "{private}");
+        }
+        for public in ["1.1.1.1", "172.32.0.1", "[2606:4700::1111]", "example.com"] {
+            assert!(EgressPolicy::Public.check_host(public).is_ok(), "{public}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_of_this_machine_is_denied() {
+        let name = || "localhost".parse().unwrap();
+        assert!(Resolver(EgressPolicy::Anywhere).call(name()).await.is_ok());
+        let error = Resolver(EgressPolicy::Public).call(name()).await.unwrap_err().to_string();
+        assert!(error.contains("WEBHOOK_PRIVATE_ADDRESSES"), "{error}");
+    }
+}

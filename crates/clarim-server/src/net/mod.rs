@@ -1,0 +1,15 @@
+//! Sockets: listening, the streams and send queues of clients, TLS, and outgoing HTTP requests.
+
+#[cfg(any(feature = "otel", feature = "webhooks"))]
+pub(crate) mod client;
+mod listen;
+mod outbox;
+pub(crate) mod platform;
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
+mod tls;
+mod transport;
+
+pub(crate) use listen::{Listeners, set_options, watch};
+pub(crate) use outbox::{OVERHEAD, Outbox, Shared, Written};
+pub(crate) use tls::{Certificate, TlsAcceptor, into_transport, is_http2};
+pub(crate) use transport::Transport;

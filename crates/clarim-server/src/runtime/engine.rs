@@ -1,0 +1,498 @@
+//! The engine of a worker: owns its sockets, reads client messages and writes the hub's frames.
+//!
+//! One turn moves the inbox into send queues, reads the readable sockets, and then writes: each socket that
+//! got something with one system call, however much is queued. Turns are short, so that the HTTP connections
+//! of the same thread get theirs in between. Events published there join the send queues that are not
+//! written yet.
+
+use std::fmt::Debug;
+use std::io::{self, IoSlice};
+use std::marker::PhantomData;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clarim_hub::{ConnectionId, Node, Sockets, Worker, WorkerId, WorkerMessage};
+use clarim_protocol::websocket::{Decoder, Inflater, Message};
+use clarim_protocol::{Code, Frame};
+use mio::{Events, Poll};
+
+use super::accept::{ConnectionPermit, HandshakeParams};
+use super::counters::Counters;
+use super::inbox::Inbox;
+use super::latency::DeliveryLatency;
+use super::observer::{Closing, Ended, Observer};
+use super::query::WorkerQuery;
+use super::sink::Sink;
+use super::sockets::SocketTable;
+use crate::net::Transport;
+
+/// Size of the read buffer, which all connections of a worker share.
+const READ_BUFFER: usize = 64 << 10;
+
+/// Maximum number of reads of one connection in one turn.
+const READS_PER_TURN: usize = 8;
+
+/// Maximum number of sockets written in one turn, which takes about a millisecond.
+const FLUSH_BUDGET: usize = 256;
+
+/// Time between two sweeps. A sweep covers a tenth of the connections, so each is swept once a second.
+pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
+const SWEEPS_PER_ROUND: usize = 10;
+
+/// The settings of an engine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EngineSettings {
+    /// The node's zero of time, the same for all its workers.
+    pub(crate) started: Instant,
+    /// Maximum size of a connection's send queue.
+    pub(crate) outbox_bytes: usize,
+    /// Whether compression may be negotiated.
+    pub(crate) compression: bool,
+}
+
+/// The handling of client messages by an engine.
+pub(crate) trait Protocol: Debug + Sized {
+    /// Whether a new connection is greeted with `connection_established`.
+    const HAS_GREETING: bool;
+
+    /// Handles a text message, or a binary one that is text.
+    fn receive(engine: &mut Engine<Self>, id: ConnectionId, message: &Message<'_>);
+}
+
+/// The Pusher protocol: messages go to the hub.
+#[derive(Debug)]
+pub(crate) enum Pusher {}
+
+impl Protocol for Pusher {
+    const HAS_GREETING: bool = true;
+
+    fn receive(engine: &mut Engine<Self>, id: ConnectionId, message: &Message<'_>) {
+        match message {
+            Message::Text(text) => engine.receive_text(id, text),
+            Message::Binary(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) => engine.receive_text(id, text),
+                Err(_) => engine.sockets.close(id, Code::INVALID_TEXT, "not UTF-8"),
+            },
+            Message::Ping(_) | Message::Pong | Message::Close(_) => {}
+        }
+    }
+}
+
+/// The engine of one worker.
+#[derive(Debug)]
+pub(crate) struct Engine<P> {
+    hub: Worker<Sink>,
+    sockets: SocketTable,
+    inbox: Arc<Inbox>,
+    /// Messages being processed; kept for its memory.
+    messages: Vec<WorkerMessage>,
+    latency: DeliveryLatency,
+    poll: Poll,
+    events: Events,
+    buffer: Box<[u8]>,
+    /// For all connections; present if compression may be negotiated.
+    inflater: Option<Inflater>,
+    /// Connections that had more to read than one turn takes.
+    unread: Vec<ConnectionId>,
+    /// There were more readiness events than one turn takes.
+    unpolled: bool,
+    started: Instant,
+    next_sweep: Duration,
+    sweep: usize,
+    connections: usize,
+    counters: Arc<Counters>,
+    /// When the last connections are closed, if the engine drains.
+    drain: Option<Duration>,
+    protocol: PhantomData<P>,
+}
+
+/// A connection that becomes the engine's.
+#[derive(Debug)]
+pub(crate) struct Adopted<'a> {
+    pub(crate) params: HandshakeParams,
+    pub(crate) transport: Transport,
+    /// The answer to its handshake, which is still to be sent.
+    pub(crate) answer: &'a [u8],
+    /// Bytes that the client has sent behind its handshake.
+    pub(crate) early: &'a [u8],
+    pub(crate) permit: ConnectionPermit,
+}
+
+impl<P: Protocol> Engine<P> {
+    pub(crate) fn new(
+        id: WorkerId,
+        node: &Arc<Node<Sink>>,
+        settings: EngineSettings,
+        counters: Arc<Counters>,
+    ) -> io::Result<Self> {
+        let EngineSettings { started, outbox_bytes, compression } = settings;
+        Ok(Self {
+            hub: Worker::new(id, node.clone()),
+            sockets: SocketTable::new(outbox_bytes, compression, counters.clone()),
+            inbox: node.sink().inboxes.of(id),
+            messages: Vec::new(),
+            latency: DeliveryLatency::default(),
+            poll: Poll::new()?,
+            events: Events::with_capacity(1024),
+            buffer: vec![0; READ_BUFFER].into(),
+            inflater: compression.then(Inflater::default),
+            unread: Vec::new(),
+            unpolled: false,
+            started,
+            next_sweep: Duration::ZERO,
+            sweep: 0,
+            connections: 0,
+            counters,
+            drain: None,
+            protocol: PhantomData,
+        })
+    }
+
+    /// The descriptor that becomes readable when a socket of this engine needs a turn.
+    pub(crate) fn poll_fd(&self) -> RawFd {
+        self.poll.as_raw_fd()
+    }
+
+    /// Takes over a connection that its app has admitted.
+    pub(crate) fn adopt(&mut self, adopted: Adopted<'_>) {
+        self.update_time();
+        let Adopted { params, mut transport, answer, early, permit } = adopted;
+        let nonce = fastrand::u64(1..10_u64.pow(13));
+        let (id, greeting) = self.hub.open(params.app, nonce, self.sockets.now);
+        // Data may be waiting inside the TLS session, of which the kernel knows nothing.
+        let read_now = !transport.short_read_is_empty();
+        let greeting = if P::HAS_GREETING { &greeting.bytes()[..] } else { &[] };
+        let greeted = transport.write_whole(&[IoSlice::new(answer), IoSlice::new(greeting)]);
+        let registry = self.poll.registry();
+        if let Err(error) =
+            greeted.and_then(|()| self.sockets.insert(id, transport, &params, permit, registry))
+        {
+            tracing::debug!(%error, "connection lost right after its handshake");
+            return self.hub.close(id, self.sockets.now);
+        }
+        self.connections += 1;
+        self.counters.opened.add(1);
+        if let Some((app, socket_id)) = self.hub.describe(id) {
+            self.observe(|observer| observer.connected(app, socket_id));
+        }
+        if !early.is_empty() {
+            self.take(id, &mut early.to_vec());
+        }
+        if read_now {
+            self.read_again(id);
+        }
+    }
+
+    fn observe(&self, notify: impl Fn(&dyn Observer)) {
+        self.hub.node().sink().observers.notify(notify);
+    }
+
+    /// Does the work that is due, within limits. Returns whether there is more.
+    pub(crate) fn turn(&mut self) -> io::Result<bool> {
+        self.update_time();
+        self.process_inbox();
+        self.read_sockets()?;
+        if self.sockets.now >= self.next_sweep {
+            self.next_sweep = self.sockets.now + SWEEP_INTERVAL;
+            self.sweep();
+        }
+        self.remove_closed();
+        self.sockets.flush(FLUSH_BUDGET);
+        self.latency.record(self.sockets.written(), &self.counters.delivery_times);
+        self.remove_closed();
+        Ok(self.sockets.has_unsent() || !self.unread.is_empty() || self.unpolled)
+    }
+
+    /// Answers a question about the connections.
+    pub(crate) fn answer(&mut self, query: WorkerQuery) {
+        self.update_time();
+        // The receiver of the reply may be gone.
+        match query {
+            WorkerQuery::Connections { selection, reply } => {
+                let _ = reply.send(selection.page(&self.hub, &self.sockets));
+            }
+            WorkerQuery::Close { socket_id, reply } => {
+                let found = self.hub.find(socket_id).filter(|id| self.sockets.is_open(*id));
+                if let Some(id) = found {
+                    self.sockets.close(id, Code::GENERIC, "Closed by an operator");
+                    self.remove_closed();
+                }
+                let _ = reply.send(found.is_some());
+            }
+        }
+    }
+
+    /// Begins to close all connections, spread over `time`.
+    pub(crate) fn drain(&mut self, time: Duration) {
+        self.update_time();
+        self.drain = Some(self.sockets.now + time);
+    }
+
+    /// Whether all connections are gone after [`drain`](Self::drain).
+    pub(crate) fn is_drained(&self) -> bool {
+        self.drain.is_some() && self.connections == 0
+    }
+
+    fn update_time(&mut self) {
+        self.sockets.now = self.started.elapsed();
+    }
+
+    /// Processes the messages in the inbox. Those that other threads put there in the meantime wait for the
+    /// next turn, or this could go on forever.
+    fn process_inbox(&mut self) {
+        let arrived = self.inbox.take(&mut self.messages);
+        let now = self.sockets.now;
+        for message in self.messages.drain(..) {
+            self.hub.process(message, now, &mut self.sockets);
+        }
+        if self.messages.capacity() > 4096 {
+            self.messages = Vec::new();
+        }
+        if let Some(arrived) = arrived {
+            self.latency.begin(arrived, self.sockets.to_be_written());
+        }
+    }
+
+    fn read_sockets(&mut self) -> io::Result<()> {
+        for id in std::mem::take(&mut self.unread) {
+            if let Some(socket) = self.sockets.get_mut(id) {
+                socket.unread = false;
+            }
+            self.read(id, true);
+        }
+        let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        let result = self.poll_events(&mut events);
+        self.events = events;
+        result
+    }
+
+    fn poll_events(&mut self, events: &mut Events) -> io::Result<()> {
+        match self.poll.poll(events, Some(Duration::ZERO)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => result?,
+        }
+        let mut count = 0;
+        for event in &*events {
+            count += 1;
+            let id = ConnectionId(event.token().0 as u32);
+            if event.is_writable() {
+                self.sockets.writable(id);
+            }
+            let ended = event.is_read_closed() || event.is_error();
+            // A socket with unread input had its turn above.
+            let is_due = self.sockets.get_mut(id).is_some_and(|socket| !socket.unread);
+            if is_due && (event.is_readable() || ended) {
+                self.read(id, ended);
+            }
+        }
+        self.unpolled = count == events.capacity();
+        Ok(())
+    }
+
+    /// Reads once, or until `WouldBlock` if a short read does not mean that there is no more.
+    fn read(&mut self, id: ConnectionId, to_the_end: bool) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        if self.read_into(id, &mut buffer, to_the_end) {
+            self.read_again(id);
+        }
+        self.buffer = buffer;
+    }
+
+    /// Schedules a read in the next turn.
+    fn read_again(&mut self, id: ConnectionId) {
+        if let Some(socket) = self.sockets.get_mut(id)
+            && !std::mem::replace(&mut socket.unread, true)
+        {
+            self.unread.push(id);
+        }
+    }
+
+    /// Reads, and returns whether there may be more to read.
+    fn read_into(&mut self, id: ConnectionId, buffer: &mut [u8], to_the_end: bool) -> bool {
+        for _ in 0..READS_PER_TURN {
+            let Some(socket) = self.sockets.get_mut(id) else {
+                return false;
+            };
+            match socket.read(buffer) {
+                Ok(0) => {
+                    self.sockets.gone.push(id);
+                    return false;
+                }
+                Ok(n) => {
+                    self.counters.bytes_received.add(n as u64);
+                    let empty = n < buffer.len() && socket.short_read_is_empty() && !to_the_end;
+                    self.take(id, &mut buffer[..n]);
+                    if empty {
+                        return false;
+                    }
+                    if n == buffer.len() {
+                        return true;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.sockets.gone.push(id);
+                    return false;
+                }
+            }
+        }
+        // Other connections get their turn first.
+        true
+    }
+
+    /// Decodes and handles bytes of a client.
+    fn take(&mut self, id: ConnectionId, mut input: &mut [u8]) {
+        let Some((app, _)) = self.hub.describe(id) else {
+            return;
+        };
+        let max = app.limits.message_bytes;
+        let Some(socket) = self.sockets.get_mut(id).filter(|socket| !socket.ignores_input) else {
+            return;
+        };
+        // Taken out while the messages that borrow from them are handled.
+        let mut decoder = std::mem::take(&mut socket.decoder);
+        let mut inflater = if socket.deflate { self.inflater.take() } else { None };
+        loop {
+            match decoder.next(&mut input, max, inflater.as_mut()) {
+                Ok(Some(message)) => self.take_message(id, &message),
+                Ok(None) => break,
+                Err(violation) => {
+                    let reason = violation.to_string();
+                    self.sockets.close(id, violation.code(), &reason);
+                    decoder = Decoder::default();
+                    // The start of the next frame is unknown.
+                    if let Some(socket) = self.sockets.get_mut(id) {
+                        socket.ignores_input = true;
+                    }
+                    break;
+                }
+            }
+        }
+        if let Some(socket) = self.sockets.get_mut(id) {
+            socket.decoder = decoder;
+        }
+        if let Some(mut inflater) = inflater {
+            inflater.rest();
+            self.inflater = Some(inflater);
+        }
+    }
+
+    fn take_message(&mut self, id: ConnectionId, message: &Message<'_>) {
+        if let Message::Close(code) = message {
+            return self.sockets.receive_close(id, *code);
+        }
+        // Messages behind the close frame of either side are ignored.
+        if !self.sockets.is_open(id) {
+            return;
+        }
+        let now = self.sockets.now;
+        match message {
+            Message::Text(_) | Message::Binary(_) => P::receive(self, id, message),
+            Message::Ping(payload) => {
+                self.sockets.send(id, Frame::control_pong(payload));
+                self.hub.control_frame(id, now);
+            }
+            Message::Pong => self.hub.control_frame(id, now),
+            Message::Close(_) => {}
+        }
+    }
+
+    fn receive_text(&mut self, id: ConnectionId, text: &str) {
+        self.counters.messages_received.add(1);
+        let socket_id = self.hub.describe(id).map(|(app, socket_id)| {
+            self.observe(|observer| observer.received(app, socket_id, text));
+            socket_id
+        });
+        let now = self.sockets.now;
+        let has_room = self.hub.node().sink().has_room();
+        self.hub.receive(id, text, now, has_room, &mut self.sockets);
+        if let Some(socket_id) = socket_id {
+            self.observe(|observer| observer.handled(socket_id));
+        }
+        // A subscription takes effect by a message in this worker's own inbox.
+        self.process_inbox();
+    }
+
+    /// Sends a frame to a client.
+    #[cfg(feature = "autobahn")]
+    pub(crate) fn send(&mut self, id: ConnectionId, frame: Frame) {
+        self.sockets.send(id, frame);
+    }
+
+    fn sweep(&mut self) {
+        let size = self.sockets.places().div_ceil(SWEEPS_PER_ROUND);
+        let places = self.sweep * size..(self.sweep + 1) * size;
+        self.hub.sweep(places.clone(), self.sockets.now, &mut self.sockets);
+        self.sockets.sweep(places);
+        self.sweep = (self.sweep + 1) % SWEEPS_PER_ROUND;
+        if self.sweep == 0 {
+            self.sockets.end_round();
+            self.hub.shrink();
+        }
+        self.close_some();
+    }
+
+    /// While draining: closes a random share of the connections, so that their clients' return is spread over
+    /// the whole time.
+    fn close_some(&mut self) {
+        let Some(until) = self.drain else { return };
+        let left = until.saturating_sub(self.sockets.now);
+        let sweeps = left.as_millis() / SWEEP_INTERVAL.as_millis() + 1;
+        self.sockets.close_one_in(sweeps, "The server is shutting down");
+    }
+
+    /// Removes connections that are closing from their channels, and forgets those that are gone. The former
+    /// come first each time: a free id may be given to another connection.
+    fn remove_closed(&mut self) {
+        loop {
+            if let Some((id, closing)) = self.sockets.closing.pop() {
+                self.leave_channels(id, closing);
+            } else if let Some(id) = self.sockets.gone.pop() {
+                self.forget(id);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn leave_channels(&mut self, id: ConnectionId, closing: Closing) {
+        self.counters.count_end(closing.into());
+        if let Some((app, socket_id)) = self.hub.describe(id) {
+            if closing == Closing::Slow {
+                let app = app.id.as_str();
+                tracing::warn!(app, %socket_id, "closing slow client: send queue exceeded OUTBOX_SIZE");
+            }
+            self.observe(|observer| observer.closing(app, socket_id, closing));
+        }
+        self.hub.leave_all(id, self.sockets.now);
+        self.report_end(id, closing.into());
+        self.process_inbox();
+    }
+
+    /// Reports the end of a connection that has left its channels.
+    fn report_end(&self, id: ConnectionId, cause: Ended) {
+        if let Some((app, socket_id)) = self.hub.describe(id) {
+            self.observe(|observer| observer.disconnected(app, socket_id, cause));
+        }
+    }
+
+    fn forget(&mut self, id: ConnectionId) {
+        let is_lost = self.sockets.is_open(id);
+        if !self.sockets.remove(id) {
+            return;
+        }
+        if is_lost {
+            self.counters.count_end(Ended::Lost);
+            self.hub.leave_all(id, self.sockets.now);
+            self.report_end(id, Ended::Lost);
+        }
+        if let Some((app, socket_id)) = self.hub.describe(id) {
+            self.observe(|observer| observer.closed(app, socket_id));
+        }
+        self.connections -= 1;
+        self.hub.close(id, self.sockets.now);
+        self.process_inbox();
+    }
+}

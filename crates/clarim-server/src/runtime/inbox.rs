@@ -1,0 +1,186 @@
+//! The workers' inboxes: messages that one thread has for another to deliver.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use clarim_hub::{WorkerId, WorkerMessage};
+use tokio::sync::Notify;
+
+/// Publishers wait while an inbox holds more than this many bytes.
+pub(super) const MAX_BYTES: usize = 64 << 20;
+
+/// One worker's inbox.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    queue: Mutex<MessageQueue>,
+    bytes: AtomicUsize,
+    /// The worker is running and looks here again before it sleeps, so it needs no wake-up.
+    is_awake: AtomicBool,
+    wake: Notify,
+    is_closed: AtomicBool,
+    /// Number of the node's inboxes that are over the limit. One number for all, so that a publisher reads
+    /// one and not as many as there are workers.
+    full_inboxes: Arc<AtomicUsize>,
+}
+
+#[derive(Debug, Default)]
+struct MessageQueue {
+    messages: Vec<WorkerMessage>,
+    /// Arrival of the first message.
+    first_arrived: Option<Instant>,
+}
+
+impl Inbox {
+    /// Moves all messages to the end of `taken`. Returns when the first of them arrived.
+    pub(crate) fn take(&self, taken: &mut Vec<WorkerMessage>) -> Option<Instant> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.append(&mut queue.messages);
+        // Give back the memory of a burst.
+        if queue.messages.capacity() > 4096 {
+            queue.messages = Vec::new();
+        }
+        // Under the lock, as in `push`, so that neither misses the other's change.
+        if self.bytes.swap(0, Ordering::Relaxed) > MAX_BYTES {
+            self.full_inboxes.fetch_sub(1, Ordering::Relaxed);
+        }
+        queue.first_arrived.take()
+    }
+
+    /// Announces that a wake-up is needed from now on. Returns `false` if a message has arrived since.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        self.is_awake.store(false, Ordering::SeqCst);
+        let is_empty =
+            self.queue.lock().unwrap_or_else(PoisonError::into_inner).messages.is_empty();
+        if !is_empty {
+            self.is_awake.store(true, Ordering::SeqCst);
+        }
+        is_empty
+    }
+
+    pub(crate) fn wake_up(&self) {
+        self.is_awake.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns once a message has arrived since [`fall_asleep`](Self::fall_asleep).
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Drops all messages, now and later, since the worker has ended.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        self.take(&mut Vec::new());
+    }
+
+    fn push(&self, message: WorkerMessage) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        // Read under the lock that `close` takes after setting it, so that no message stays behind.
+        if self.is_closed.load(Ordering::Relaxed) {
+            return;
+        }
+        let weight = message.weight();
+        let before = self.bytes.fetch_add(weight, Ordering::Relaxed);
+        if before <= MAX_BYTES && before + weight > MAX_BYTES {
+            self.full_inboxes.fetch_add(1, Ordering::Relaxed);
+        }
+        // Reads the clock once for all messages that are taken together.
+        if queue.messages.is_empty() {
+            queue.first_arrived = Some(Instant::now());
+        }
+        queue.messages.push(message);
+        drop(queue);
+        if !self.is_awake.swap(true, Ordering::SeqCst) {
+            self.wake.notify_one();
+        }
+    }
+}
+
+/// All inboxes of a node. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub(crate) struct Inboxes {
+    inboxes: Arc<[Arc<Inbox>]>,
+    full_inboxes: Arc<AtomicUsize>,
+}
+
+impl Inboxes {
+    pub(crate) fn new(workers: u16) -> Self {
+        let full_inboxes = Arc::<AtomicUsize>::default();
+        let inbox = |_| Arc::new(Inbox { full_inboxes: full_inboxes.clone(), ..Inbox::default() });
+        Self { inboxes: (0..workers).map(inbox).collect(), full_inboxes }
+    }
+
+    /// Appends a message to a worker's inbox.
+    pub(crate) fn push(&self, worker: WorkerId, message: WorkerMessage) {
+        self.inboxes[usize::from(worker.0)].push(message);
+    }
+
+    /// Whether every inbox is below its limit.
+    pub(crate) fn have_room(&self) -> bool {
+        self.full_inboxes.load(Ordering::Relaxed) == 0
+    }
+
+    pub(crate) fn of(&self, worker: WorkerId) -> Arc<Inbox> {
+        self.inboxes[usize::from(worker.0)].clone()
+    }
+
+    /// Bytes in the inbox of each worker.
+    pub(crate) fn bytes(&self) -> Vec<usize> {
+        self.inboxes.iter().map(|inbox| inbox.bytes.load(Ordering::Relaxed)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clarim_hub::{Apps, DeliveryAck};
+
+    use super::*;
+
+    fn message(bytes: usize) -> WorkerMessage {
+        let frame = clarim_protocol::Frame::text(&vec![b'x'; bytes]);
+        let connection = clarim_hub::ConnectionId(0);
+        WorkerMessage::Send { connection, socket_id: "1.1".parse().unwrap(), frame }
+    }
+
+    #[test]
+    fn an_inbox_over_its_limit_leaves_no_room_until_it_is_taken() {
+        let inboxes = Inboxes::new(2);
+        inboxes.push(WorkerId(1), message(MAX_BYTES));
+        assert!(!inboxes.have_room());
+        inboxes.push(WorkerId(1), message(1));
+        inboxes.of(WorkerId(1)).take(&mut Vec::new());
+        assert!(inboxes.have_room());
+    }
+
+    #[tokio::test]
+    async fn the_inbox_of_an_ended_worker_drops_its_messages() {
+        let inboxes = Inboxes::new(1);
+        let terminate = || {
+            let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+            let apps = Apps::new([clarim_hub::app::App::new("1", "key", "secret")]);
+            let app = apps.find_by_id("1").unwrap();
+            let receipt = Some(DeliveryAck::new(move |_| drop(sender)));
+            inboxes.push(WorkerId(0), WorkerMessage::Terminate { app, user: "1".into(), receipt });
+            receiver
+        };
+        let before = terminate();
+        inboxes.of(WorkerId(0)).close();
+        for receiver in [before, terminate()] {
+            tokio::time::timeout(Duration::from_secs(1), receiver).await.unwrap().unwrap_err();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sleeping_worker_is_woken_by_a_message() {
+        let inboxes = Inboxes::new(1);
+        let inbox = inboxes.of(WorkerId(0));
+        inboxes.push(WorkerId(0), message(1));
+        assert!(!inbox.fall_asleep(), "a message is waiting");
+        inbox.take(&mut Vec::new());
+        assert!(inbox.fall_asleep());
+        inboxes.push(WorkerId(0), message(1));
+        tokio::time::timeout(Duration::from_secs(1), inbox.woken()).await.unwrap();
+    }
+}

@@ -1,0 +1,33 @@
+//! The runtime of the workers: accepting, sockets, inboxes, and the hub's way to the outside.
+
+mod accept;
+mod counters;
+mod engine;
+mod inbox;
+mod latency;
+mod liveness;
+mod observer;
+mod origins;
+mod query;
+mod sink;
+mod sockets;
+
+pub(crate) use accept::{
+    Acceptor, Admission, ConnectionPermit, Handshake, HandshakeParams, NewConnection,
+};
+pub(crate) use counters::{Counters, ServerCounters};
+#[cfg(feature = "autobahn")]
+pub(crate) use engine::Protocol;
+#[cfg(not(feature = "autobahn"))]
+pub(crate) use engine::Pusher;
+pub(crate) use engine::{Adopted, Engine, EngineSettings, SWEEP_INTERVAL};
+pub(crate) use inbox::{Inbox, Inboxes};
+pub(crate) use liveness::Heartbeat;
+pub use liveness::Liveness;
+pub use observer::Ended;
+pub(crate) use observer::{
+    Closing, Observer, Observers, PublishSpan, PublishedEvent, TracedPublish, Tracer,
+};
+pub(crate) use origins::{OriginId, Origins};
+pub(crate) use query::{ConnectionPage, ConnectionRow, PAGE_SIZE, Selection, WorkerQuery};
+pub(crate) use sink::Sink;

@@ -1,0 +1,427 @@
+//! The sockets of one worker: reads, and writes of the frames that the hub has queued.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clarim_hub::{ConnectionId, Rejected, Sockets};
+use clarim_protocol::websocket::Decoder;
+use clarim_protocol::websocket::Deflater;
+use clarim_protocol::{Code, Frame};
+use mio::{Interest, Registry, Token};
+
+use super::accept::{ConnectionPermit, HandshakeParams};
+use super::counters::Counters;
+use super::observer::Closing;
+use super::origins::OriginId;
+use crate::net::{OVERHEAD, Outbox, Shared, Transport, Written};
+
+/// Time for a closing socket to send the rest and to receive the client's close frame.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One connection's socket. Kept small: most of them are idle.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    transport: Transport,
+    pub(crate) decoder: Decoder,
+    outbox: Outbox,
+    state: State,
+    /// Waiting in `SocketTable::unsent`.
+    queued: bool,
+    /// The kernel's send buffer is full; the socket waits until it is writable.
+    blocked: bool,
+    /// Compression was negotiated: messages may be compressed in both directions.
+    pub(crate) deflate: bool,
+    /// In the engine's list of sockets that have more to read.
+    pub(crate) unread: bool,
+    /// Input is ignored since it violated the protocol.
+    pub(crate) ignores_input: bool,
+    origin: OriginId,
+    _permit: ConnectionPermit,
+}
+
+/// The state of a socket. Times are the node's, in whole seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// A close frame is queued and the client has not answered it yet.
+    Closing {
+        until: u32,
+    },
+    /// Both sides have sent a close frame. The socket is removed once everything is sent.
+    Done {
+        until: u32,
+    },
+}
+
+/// All sockets of a worker, indexed by the ids that the hub gave the connections.
+#[derive(Debug)]
+pub(crate) struct SocketTable {
+    sockets: Vec<Option<Socket>>,
+    /// Writable sockets with queued frames, in the order in which they got the first of them.
+    unsent: VecDeque<ConnectionId>,
+    /// Number of sockets that have left that list so far.
+    written: u64,
+    /// Sockets that began to close since the engine last took them.
+    pub(crate) closing: Vec<(ConnectionId, Closing)>,
+    /// Sockets that have failed or are done, for the engine to remove.
+    pub(crate) gone: Vec<ConnectionId>,
+    outbox_bytes: usize,
+    pub(crate) counters: Arc<Counters>,
+    /// Bytes in the send queues that this round of sweeps has seen.
+    weighed: usize,
+    /// Present if compression may be negotiated.
+    deflater: Option<Deflater>,
+    pub(crate) now: Duration,
+}
+
+impl SocketTable {
+    pub(crate) fn new(outbox_bytes: usize, compression: bool, counters: Arc<Counters>) -> Self {
+        Self {
+            sockets: Vec::new(),
+            unsent: VecDeque::new(),
+            written: 0,
+            closing: Vec::new(),
+            gone: Vec::new(),
+            outbox_bytes,
+            counters,
+            weighed: 0,
+            deflater: compression.then(Deflater::default),
+            now: Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn insert(
+        &mut self,
+        id: ConnectionId,
+        mut transport: Transport,
+        params: &HandshakeParams,
+        permit: ConnectionPermit,
+        registry: &Registry,
+    ) -> io::Result<()> {
+        let place = id.0 as usize;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        registry.register(transport.socket(), Token(place), interest)?;
+        if self.sockets.len() <= place {
+            self.sockets.resize_with(place + 1, || None);
+        }
+        self.sockets[place] = Some(Socket {
+            transport,
+            decoder: Decoder::default(),
+            outbox: Outbox::default(),
+            state: State::Open,
+            queued: false,
+            blocked: false,
+            deflate: params.deflate,
+            unread: false,
+            ignores_input: false,
+            origin: params.origin,
+            _permit: permit,
+        });
+        Ok(())
+    }
+
+    /// Closes the file descriptor, which also ends its registration.
+    pub(crate) fn remove(&mut self, id: ConnectionId) -> bool {
+        self.sockets.get_mut(id.0 as usize).and_then(Option::take).is_some()
+    }
+
+    pub(crate) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Socket> {
+        self.sockets.get_mut(id.0 as usize)?.as_mut()
+    }
+
+    pub(crate) fn is_open(&self, id: ConnectionId) -> bool {
+        self.get(id).is_some_and(|socket| socket.state == State::Open)
+    }
+
+    pub(crate) fn get(&self, id: ConnectionId) -> Option<&Socket> {
+        self.sockets.get(id.0 as usize)?.as_ref()
+    }
+
+    /// Upper bound of the ids in use.
+    pub(crate) fn places(&self) -> usize {
+        self.sockets.len()
+    }
+
+    pub(crate) fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// Number of sockets written to so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Number of sockets written to once all that are queued now have had their turn.
+    pub(crate) fn to_be_written(&self) -> u64 {
+        self.written + self.unsent.len() as u64
+    }
+
+    /// Queues a socket again that the kernel reports as writable.
+    pub(crate) fn writable(&mut self, id: ConnectionId) {
+        let Some(socket) = self.get_mut(id) else {
+            return;
+        };
+        if std::mem::take(&mut socket.blocked) && !std::mem::replace(&mut socket.queued, true) {
+            self.unsent.push_back(id);
+        }
+    }
+
+    /// Writes to at most `budget` sockets, those that have waited longest first.
+    pub(crate) fn flush(&mut self, budget: usize) {
+        let mut frames = 0;
+        let mut bytes = 0;
+        let mut writes = 0;
+        for _ in 0..budget {
+            let Some(id) = self.unsent.pop_front() else {
+                break;
+            };
+            self.written += 1;
+            let Some(socket) = self.get_mut(id) else {
+                continue;
+            };
+            socket.queued = false;
+            let outbox = &mut socket.outbox;
+            let frames_before = outbox.frames();
+            let bytes_before = outbox.unsent();
+            let written = outbox.write_to(&mut socket.transport);
+            if written.is_ok() {
+                frames += frames_before - outbox.frames();
+                bytes += bytes_before - outbox.unsent();
+            }
+            writes += 1;
+            match written {
+                Ok(Written::All) if matches!(socket.state, State::Done { .. }) => {
+                    self.gone.push(id);
+                }
+                Ok(Written::All) => {}
+                Ok(Written::Blocked) => socket.blocked = true,
+                Err(_) => self.gone.push(id),
+            }
+        }
+        if writes > 0 {
+            self.counters.frames_sent.add(frames as u64);
+            self.counters.bytes_sent.add(bytes as u64);
+            self.counters.writes.add(writes);
+        }
+    }
+
+    /// Handles the client's close frame: answers it with the same code, unless it answers ours.
+    pub(crate) fn receive_close(&mut self, id: ConnectionId, code: Option<Code>) {
+        let until = self.deadline();
+        let Some(socket) = self.get_mut(id) else {
+            return;
+        };
+        match socket.state {
+            State::Open => {
+                let answer = match code {
+                    Some(code) => Frame::close(code, ""),
+                    None => Frame::close_without_code(),
+                };
+                self.enqueue(id, &Shared::new(answer));
+                self.set_state(id, State::Done { until });
+                self.closing.push((id, Closing::ByClient));
+            }
+            State::Closing { .. } if socket.outbox.weight() == 0 => self.gone.push(id),
+            State::Closing { .. } => self.set_state(id, State::Done { until }),
+            State::Done { .. } => {}
+        }
+    }
+
+    /// Removes sockets in `places` that have been closing for too long, and frees unused memory of the
+    /// others.
+    pub(crate) fn sweep(&mut self, places: std::ops::Range<usize>) {
+        let now = seconds(self.now);
+        let end = places.end.min(self.sockets.len());
+        for place in places.start..end {
+            let Some(socket) = &mut self.sockets[place] else {
+                continue;
+            };
+            socket.outbox.shrink();
+            self.weighed += socket.outbox.weight();
+            if let State::Closing { until } | State::Done { until } = socket.state
+                && until <= now
+            {
+                self.gone.push(ConnectionId(place as u32));
+            }
+        }
+    }
+
+    /// Closes a random share of the open sockets: one in `share`.
+    pub(crate) fn close_one_in(&mut self, share: u128, reason: &str) {
+        for place in 0..self.places() {
+            let id = ConnectionId(place as u32);
+            if self.is_open(id) && fastrand::u128(..share) == 0 {
+                self.close(id, Code::GENERIC, reason);
+            }
+        }
+    }
+
+    /// Ends a round of sweeps: updates the counter of bytes in send queues, and shrinks the tables.
+    pub(crate) fn end_round(&mut self) {
+        self.counters.outbox_bytes.set(std::mem::take(&mut self.weighed) as u64);
+        while self.sockets.last().is_some_and(Option::is_none) {
+            self.sockets.pop();
+        }
+        if self.sockets.len() < self.sockets.capacity() / 4 {
+            self.sockets.shrink_to_fit();
+        }
+        if self.unsent.len() < self.unsent.capacity() / 4 {
+            self.unsent.shrink_to_fit();
+        }
+    }
+
+    fn enqueue(&mut self, id: ConnectionId, frame: &Shared) {
+        let limit = self.outbox_bytes;
+        let Some(Some(socket)) = self.sockets.get_mut(id.0 as usize) else {
+            return;
+        };
+        if socket.state != State::Open {
+            return;
+        }
+        // One frame alone may exceed the limit, as the list of a large presence channel does.
+        let queued = socket.outbox.weight();
+        if queued > 0 && queued + frame.bytes().len() + OVERHEAD > limit {
+            return self.overflow(id);
+        }
+        socket.outbox.push(frame);
+        if !socket.blocked && !std::mem::replace(&mut socket.queued, true) {
+            self.unsent.push_back(id);
+        }
+    }
+
+    /// The compressed form of a frame, if the connection accepts it and it is worth it.
+    fn deflated_for(&mut self, id: ConnectionId, frame: &Frame) -> Option<Frame> {
+        let deflater = self.deflater.as_mut()?;
+        let socket = self.sockets.get(id.0 as usize)?.as_ref()?;
+        if socket.deflate { frame.deflated(deflater) } else { None }
+    }
+
+    /// Sends one frame to connections of which some accept compression. It is compressed at the first of
+    /// those, unless another worker has done so already.
+    fn send_to_mixed(
+        &mut self,
+        connections: &[ConnectionId],
+        except: Option<ConnectionId>,
+        frame: Frame,
+    ) {
+        let plain = Shared::new(frame);
+        let mut deflated = None;
+        for &connection in connections {
+            if Some(connection) == except {
+                continue;
+            }
+            if !self.get_mut(connection).is_some_and(|socket| socket.deflate) {
+                self.enqueue(connection, &plain);
+                continue;
+            }
+            if deflated.is_none() {
+                let frame = self.deflated_for(connection, &plain);
+                deflated = Some(frame.map_or_else(|| plain.clone(), Shared::new));
+            }
+            self.enqueue(connection, deflated.as_ref().unwrap_or(&plain));
+        }
+    }
+
+    /// Closes a slow client with a code that makes it reconnect after a pause. A gap in its events would be
+    /// silent corruption. Frames that are not sent yet are dropped.
+    #[cold]
+    fn overflow(&mut self, id: ConnectionId) {
+        if let Some(socket) = self.get_mut(id) {
+            socket.outbox.abandon();
+            self.begin_close(id, Code::OVER_CAPACITY, "Reading too slowly", Closing::Slow);
+        }
+    }
+
+    fn begin_close(&mut self, id: ConnectionId, code: Code, reason: &str, closing: Closing) {
+        let until = self.deadline();
+        let Some(socket) = self.get_mut(id) else {
+            return;
+        };
+        if socket.state != State::Open {
+            return;
+        }
+        socket.state = State::Closing { until };
+        socket.outbox.push(&Shared::new(Frame::close(code, reason)));
+        if !socket.blocked && !std::mem::replace(&mut socket.queued, true) {
+            self.unsent.push_back(id);
+        }
+        self.closing.push((id, closing));
+    }
+
+    fn set_state(&mut self, id: ConnectionId, state: State) {
+        if let Some(socket) = self.get_mut(id) {
+            socket.state = state;
+        }
+    }
+
+    fn deadline(&self) -> u32 {
+        seconds(self.now + CLOSE_TIMEOUT)
+    }
+}
+
+impl Socket {
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.transport.read(buffer)
+    }
+
+    pub(crate) fn unsent(&self) -> usize {
+        self.outbox.unsent()
+    }
+
+    pub(crate) fn origin(&self) -> OriginId {
+        self.origin
+    }
+
+    pub(crate) fn short_read_is_empty(&self) -> bool {
+        self.transport.short_read_is_empty()
+    }
+}
+
+impl Sockets for SocketTable {
+    fn send(&mut self, connection: ConnectionId, frame: Frame) {
+        let frame = self.deflated_for(connection, &frame).unwrap_or(frame);
+        self.enqueue(connection, &Shared::new(frame));
+    }
+
+    fn send_to_all(
+        &mut self,
+        connections: &[ConnectionId],
+        except: Option<ConnectionId>,
+        frame: Frame,
+    ) {
+        if frame.is_compressible() {
+            return self.send_to_mixed(connections, except, frame);
+        }
+        let frame = Shared::new(frame);
+        for &connection in connections {
+            if Some(connection) != except {
+                self.enqueue(connection, &frame);
+            }
+        }
+    }
+
+    fn close(&mut self, connection: ConnectionId, code: Code, reason: &str) {
+        self.begin_close(connection, code, reason, Closing::ByServer(code));
+    }
+
+    fn rejected(&mut self, why: Rejected) {
+        self.counters.rejected[why as usize].add(1);
+    }
+}
+
+fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flags_of_a_socket_fit_into_its_padding() {
+        let without = size_of::<(Transport, Decoder, Outbox, State, [bool; 2], ConnectionPermit)>();
+        assert_eq!(size_of::<Option<Socket>>(), without);
+    }
+}

@@ -1,0 +1,53 @@
+//! Stands in for webhooks in a build without the feature `webhooks`.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+
+use clarim_hub::Node;
+use tokio::sync::oneshot;
+
+use crate::config::{ServerConfig, Webhook};
+use crate::observability::WebhookNumbers;
+use crate::runtime::{Observer, Sink};
+use crate::sync::ShutdownSignal;
+
+#[derive(Debug, Clone)]
+pub(crate) struct WebhookHandle;
+
+#[derive(Debug)]
+pub(crate) enum WebhookThread {}
+
+impl WebhookHandle {
+    pub(crate) fn new(_config: &ServerConfig) -> (Self, Option<WebhookThread>) {
+        (Self, None)
+    }
+
+    pub(crate) fn observer(&self) -> Option<Arc<dyn Observer>> {
+        None
+    }
+
+    pub(crate) fn set(&self, endpoints: HashMap<String, Vec<Webhook>>) {
+        if endpoints.values().any(|endpoints| !endpoints.is_empty()) {
+            tracing::error!(
+                "webhooks are configured, but clarim-server was built without the feature `webhooks`; \
+                 nothing is sent"
+            );
+        }
+    }
+
+    pub(crate) fn numbers(&self) -> WebhookNumbers {
+        WebhookNumbers::default()
+    }
+}
+
+impl WebhookThread {
+    pub(crate) async fn run(
+        self,
+        _node: Arc<Node<Sink>>,
+        _shutdown: ShutdownSignal,
+        _cluster: Option<oneshot::Sender<()>>,
+    ) -> io::Result<()> {
+        match self {}
+    }
+}

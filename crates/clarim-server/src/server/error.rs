@@ -1,0 +1,69 @@
+//! Why a server did not start.
+
+use std::io;
+
+/// An error that keeps a server from starting.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The address can't be listened on.
+    #[error("{source}")]
+    Listen {
+        /// The system's error, with the address and what to do.
+        source: io::Error,
+    },
+    /// The certificate or its key can't be used.
+    #[error("{source}")]
+    Tls {
+        /// The error, with the file.
+        source: io::Error,
+    },
+    /// The configuration needs a feature that is not built in.
+    #[error(
+        "`{feature}` is configured, but clarim-server was built without the feature `{feature}`; \
+         add it in Cargo.toml, or remove the setting"
+    )]
+    MissingFeature {
+        /// The feature of `clarim-server`.
+        feature: &'static str,
+    },
+    /// The exporter of traces can't be used.
+    #[error("cannot export traces: {source}; check the URL and the variables OTEL_*")]
+    Traces {
+        /// The exporter's error.
+        source: io::Error,
+    },
+    /// The operating system refuses a thread, a socket or random bytes.
+    #[error("cannot start the server: {source}; check the limits of threads and open files")]
+    System {
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    /// A stable code for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Listen { .. } => "listen",
+            Self::Tls { .. } => "tls",
+            Self::MissingFeature { .. } => "missing_feature",
+            Self::Traces { .. } => "traces",
+            Self::System { .. } => "system",
+        }
+    }
+
+    pub(super) fn system(source: io::Error) -> Self {
+        Self::System { source }
+    }
+}
+
+impl From<StartError> for io::Error {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Listen { source } | StartError::Tls { source } => source,
+            error => Self::other(error),
+        }
+    }
+}

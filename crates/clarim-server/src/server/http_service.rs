@@ -1,0 +1,93 @@
+//! The server's HTTP side for an application that has an HTTP server of its own.
+
+use std::io;
+use std::net::TcpStream as StdStream;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto::upgrade;
+use tokio::io::copy_bidirectional;
+use tokio::net::TcpStream;
+
+use super::routes::Routes;
+use crate::http::{BoxError, RequestHandler, pair};
+use crate::net::set_options;
+use crate::runtime::{Acceptor, Admission, Handshake};
+
+/// Answers the requests of `/app/{key}`, `/apps/{id}/…`, `/up` and `/metrics` that reach another HTTP
+/// server of this process. WebSockets move to the workers of the [`Server`](crate::Server). Cloning is
+/// cheap.
+#[derive(Debug, Clone)]
+pub struct HttpService {
+    routes: Routes,
+}
+
+impl HttpService {
+    pub(super) fn new(routes: Routes) -> Self {
+        Self { routes }
+    }
+
+    /// The prefix of all paths, without a slash at its end: "" or "/ws".
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.routes.http.config.path
+    }
+
+    /// Answers a request. For WebSockets, the HTTP server must be hyper's with upgrades enabled, as
+    /// `axum::serve` is.
+    pub async fn call<B>(
+        &self,
+        mut request: Request<B>,
+    ) -> Response<
+        impl hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static + use<B>,
+    >
+    where
+        B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send,
+    {
+        let upgrade = hyper::upgrade::on(&mut request);
+        let (response, admission) = self.routes.answer(request).await;
+        if let Some(admission) = admission {
+            tokio::spawn(hand_over(upgrade, admission, self.routes.http.acceptor.clone()));
+        }
+        response
+    }
+}
+
+/// Moves a connection to a worker once the response to its handshake is on its way.
+async fn hand_over(upgrade: OnUpgrade, admission: Admission, acceptor: Arc<Acceptor>) {
+    let upgraded = match upgrade.await {
+        Ok(upgraded) => upgraded,
+        // Either the client is gone, or the HTTP server does not support upgrades.
+        Err(error) => return tracing::warn!(%error, "a handshake did not become a WebSocket"),
+    };
+    match detach(upgraded) {
+        Ok((stream, early)) => acceptor.hand_over(stream, Handshake { admission, early }),
+        Err(error) => tracing::error!(%error, "cannot move a WebSocket to a worker"),
+    }
+}
+
+/// Returns the socket, and the bytes that the client has sent behind its handshake.
+fn detach(upgraded: Upgraded) -> io::Result<(StdStream, Bytes)> {
+    let (stream, early): (StdStream, _) = match upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
+        Ok(parts) => (parts.io.into_inner().into_std()?, parts.read_buf),
+        Err(upgraded) => match upgraded.downcast::<TokioIo<TcpStream>>() {
+            Ok(parts) => (parts.io.into_inner().into_std()?, parts.read_buf),
+            Err(upgraded) => return Ok((bridge(upgraded)?, Bytes::new())),
+        },
+    };
+    set_options(&stream)?;
+    Ok((stream, early))
+}
+
+/// Makes a socket that is connected to a stream without one, such as the HTTP server's TLS.
+fn bridge(upgraded: Upgraded) -> io::Result<StdStream> {
+    let (near, mut far) = pair()?;
+    tokio::spawn(async move {
+        // An error is one of the ways in which either end leaves.
+        let _ = copy_bidirectional(&mut TokioIo::new(upgraded), &mut far).await;
+    });
+    Ok(near)
+}

@@ -1,0 +1,183 @@
+//! The composition of a server's parts, and the start of its threads.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clarim_cluster::{NodeId, Trace};
+use clarim_hub::app::App;
+use clarim_hub::{Apps, BusCommand, DeliveryAck, Node, NodeConfig};
+use tokio::sync::mpsc::{self, Receiver, UnboundedReceiver};
+use tokio::sync::oneshot;
+
+use super::apps::{ServedApps, with_hooks};
+use super::consumers::{ConsumerThreads, Consumers};
+use super::routes::Routes;
+use super::threads::{Threads, runtime};
+use super::upkeep::Upkeep;
+use super::worker::WorkerInputs;
+use super::{HttpService, Server, StartError};
+use crate::clock::since_1970;
+use crate::cluster::{Cluster, ClusterHost, ClusterTask, MAX_BACKLOG, new_node_id};
+use crate::config::ServerConfig;
+use crate::http::{Http, Sessions};
+use crate::net::{Certificate, TlsAcceptor};
+use crate::runtime::{Acceptor, Inboxes, NewConnection, ServerCounters, Sink, WorkerQuery};
+use crate::sync::{BacklogReceiver, BacklogSender, Phase, ShutdownHandle, ShutdownSignal, backlog};
+
+/// Maximum number of queries that wait for one worker.
+const MAX_QUERIES: usize = 64;
+
+/// A composed server without its threads.
+pub(super) struct Parts {
+    routes: Routes,
+    shutdown: ShutdownHandle,
+    connections: Vec<UnboundedReceiver<NewConnection>>,
+    queries: Vec<Receiver<WorkerQuery>>,
+    consumer_threads: ConsumerThreads,
+    cluster: Option<ClusterTask<Sink>>,
+    /// Dropped by the webhooks once they do not need the cluster any more.
+    cluster_user: Option<oneshot::Sender<()>>,
+}
+
+/// The part of a node in a cluster, before the node exists.
+struct ClusterSetup {
+    id: NodeId,
+    sender: BacklogSender<BusCommand>,
+    commands: BacklogReceiver<BusCommand>,
+}
+
+impl ClusterSetup {
+    fn new() -> io::Result<Self> {
+        let (sender, commands) = backlog(MAX_BACKLOG);
+        Ok(Self { id: new_node_id()?, sender, commands })
+    }
+}
+
+impl Parts {
+    /// Composes a server.
+    pub(super) fn compose(
+        config: ServerConfig,
+        apps: Vec<App>,
+        playground: bool,
+    ) -> Result<Self, StartError> {
+        let workers = config.workers.get();
+        let started = Instant::now();
+        let setup = config.scaling.as_ref().map(|_| ClusterSetup::new()).transpose();
+        let setup = setup.map_err(StartError::system)?;
+        let id = setup.as_ref().map(|setup| setup.id);
+        let (query_senders, queries) = (0..workers).map(|_| mpsc::channel(MAX_QUERIES)).unzip();
+        let (consumers, consumer_threads) = Consumers::new(&config, id, playground, query_senders)?;
+        let sink = Sink {
+            inboxes: Inboxes::new(workers),
+            observers: consumers.observers(),
+            tracer: consumers.traces.tracer(),
+            bus: setup.as_ref().map(|setup| setup.sender.clone()),
+        };
+        let apps = Apps::new(with_hooks(apps, &config.webhooks, config.events));
+        let compression = config.compression;
+        let node_config = NodeConfig { workers, epoch: since_1970(), node_id: id, compression };
+        let node = Arc::new(Node::new(apps, node_config, sink));
+        let (shutdown, signal) = ShutdownHandle::new();
+        let (cluster, task, cluster_user) = match config.scaling.clone().zip(setup) {
+            None => (None, None, None),
+            Some((scaling, ClusterSetup { id, commands, .. })) => {
+                let (cluster, channels) = Cluster::new(&scaling, id, started);
+                let (user, users) = oneshot::channel();
+                let node = node.clone();
+                let shutdown = signal.clone();
+                let task =
+                    ClusterTask { scaling, id, node, channels, commands, started, shutdown, users };
+                (Some(cluster), Some(task), Some(user))
+            }
+        };
+        let (acceptor, connections) = Acceptor::new(workers);
+        let server_counters = Arc::new(ServerCounters::new(workers));
+        let http = Http {
+            node,
+            config: Arc::new(config),
+            started,
+            shutdown: signal,
+            counters: server_counters.outside(),
+            server_counters,
+            cluster,
+            sessions: Sessions::default(),
+            acceptor,
+            origins: consumers.inspector.origins(),
+        };
+        let routes = Routes { http, playground, consumers };
+        let cluster = task;
+        Ok(Self { routes, shutdown, connections, queries, consumer_threads, cluster, cluster_user })
+    }
+
+    /// Starts the threads.
+    pub(super) fn start(
+        self,
+        address: Option<SocketAddr>,
+        listeners: Vec<TcpListener>,
+        certificate: Option<Arc<Certificate>>,
+        tls: Option<&TlsAcceptor>,
+    ) -> io::Result<Server> {
+        let Self { routes, shutdown, connections, queries, consumer_threads, .. } = self;
+        let http = &routes.http;
+        let node = http.node.clone();
+        let subscribers = routes.consumers.subscribers.clone();
+        let mut threads =
+            Threads::new(shutdown.clone(), http.shutdown.clone(), subscribers.clone());
+        // All runtimes are made before the first thread starts; see the feature `descriptor-tables`.
+        let upkeep_runtime = runtime()?;
+        let mut listeners = listeners.into_iter();
+        let inputs = connections.into_iter().zip(queries).map(|(connections, queries)| {
+            WorkerInputs { listener: listeners.next(), connections, queries }
+        });
+        let liveness = threads.start_workers(&routes, inputs.collect(), tls)?;
+        let drain: Duration = http.config.drain;
+        let upkeep = Upkeep { certificate, node: node.clone(), started: http.started, drain };
+        threads.start_on(upkeep_runtime, "clarim-upkeep", Phase::Closed, |signal| {
+            upkeep.run(signal)
+        })?;
+        if let Some(webhooks) = consumer_threads.webhooks {
+            let node = node.clone();
+            let cluster = self.cluster_user;
+            threads.start("clarim-webhooks", Phase::Draining, |signal: ShutdownSignal| {
+                webhooks.run(node, signal, cluster)
+            })?;
+        }
+        if let Some(cluster) = self.cluster {
+            threads.start("clarim-cluster", Phase::Draining, async move |_| {
+                cluster.run().await;
+                Ok(())
+            })?;
+        }
+        if let Some(traces) = consumer_threads.traces {
+            // The server serves on if the export of traces ends.
+            threads.start("clarim-traces", Phase::Serving, |signal| traces.run(signal))?;
+        }
+        let has_events = subscribers.is_some();
+        let webhooks = routes.consumers.webhooks.clone();
+        Ok(Server {
+            address,
+            apps: ServedApps { node: node.clone(), webhooks, has_events },
+            subscribers,
+            node,
+            shutdown,
+            counters: http.server_counters.clone(),
+            cluster: http.cluster.clone(),
+            started: http.started,
+            liveness,
+            threads: threads.into_started(),
+            http: HttpService::new(routes),
+        })
+    }
+}
+
+impl ClusterHost for Sink {
+    fn workers_have_room(&self) -> bool {
+        self.inboxes.have_room()
+    }
+
+    fn start_delivery(&self, app: &str, channel: &str, trace: Trace) -> Option<DeliveryAck> {
+        self.tracer.as_ref()?.start_delivery(app, channel, trace)
+    }
+}

@@ -1,0 +1,118 @@
+//! The routes of the HTTP server.
+
+use std::time::Duration;
+
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::{Method, Request, StatusCode, Version};
+
+use super::consumers::Consumers;
+use super::pusher::ROOT_APP;
+use crate::http::response::{ApiError, ApiResponse, text, with_type};
+use crate::http::{Http, RequestBody, RequestHandler, bearer, playground, serve_fallback};
+use crate::observability::{CONTENT_TYPE, Scrape};
+use crate::runtime::Admission;
+use crate::sync::{Phase, ShutdownSignal};
+
+/// Answers every request that reaches the server. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub(super) struct Routes {
+    pub(super) http: Http,
+    /// Whether the playground is served.
+    pub(super) playground: bool,
+    pub(super) consumers: Consumers,
+}
+
+impl RequestHandler for Routes {
+    async fn answer(&self, request: Request<impl RequestBody>) -> (ApiResponse, Option<Admission>) {
+        let version = request.version();
+        let routed = self.route(request).await;
+        let (mut response, admission) = routed.unwrap_or_else(|error| {
+            let status = error.status.as_u16();
+            tracing::debug!(status, error.message, "request refused");
+            (error.into(), None)
+        });
+        let is_last = version < Version::HTTP_2 && self.http.shutdown.now() > Phase::Serving;
+        if is_last && admission.is_none() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let class = usize::from(response.status().as_u16() / 100);
+        self.http.counters.requests[class.min(5)].add(1);
+        if class > 3 {
+            self.http.server_counters.count_failed(response.status().as_u16());
+        }
+        (response, admission)
+    }
+
+    fn shutdown_signal(&self) -> ShutdownSignal {
+        self.http.shutdown.clone()
+    }
+
+    fn handshake_timeout(&self) -> Duration {
+        self.http.config.handshake_timeout
+    }
+}
+
+impl Routes {
+    async fn route(
+        &self,
+        request: Request<impl RequestBody>,
+    ) -> Result<(ApiResponse, Option<Admission>), ApiError> {
+        let http = &self.http;
+        let whole = request.uri().path().to_owned();
+        let path = whole.strip_prefix(http.config.path.as_str()).ok_or_else(ApiError::not_found)?;
+        let segments: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
+        let response = match segments[..] {
+            ["app", key] => {
+                let upgrade = http.upgrade(&request, key)?;
+                return Ok((upgrade.response, Some(upgrade.admission)));
+            }
+            ["apps", app, ref rest @ ..] => http.api(request, app, rest).await,
+            ["pusher", "app", key, ref rest @ ..] => serve_fallback(http, request, key, rest).await,
+            ["up"] => http.liveness_probe(request.method()),
+            ["ready"] => http.readiness_probe(request.method()),
+            ["metrics"] => self.metrics(&request),
+            ["playground", ref rest @ ..] if self.playground => {
+                playground::serve(http, request, rest).await
+            }
+            ["inspector", ref rest @ ..] => {
+                self.consumers.inspector.serve(http, request, rest).await
+            }
+            [""] if let Some(key) = ROOT_APP => {
+                let upgrade = http.upgrade(&request, key)?;
+                return Ok((upgrade.response, Some(upgrade.admission)));
+            }
+            [""] if request.method() == Method::GET => {
+                Ok(text(StatusCode::OK, "Clarim is running.\n"))
+            }
+            _ => Err(ApiError::not_found()),
+        };
+        Ok((response?, None))
+    }
+
+    /// The metrics, if there is a token for them and the request has it.
+    fn metrics<B>(&self, request: &Request<B>) -> Result<ApiResponse, ApiError> {
+        let http = &self.http;
+        let token = http.config.metrics_token.as_ref().ok_or_else(ApiError::not_found)?;
+        if request.method() != Method::GET {
+            return Err(ApiError::method("GET"));
+        }
+        if !bearer(request.headers()).is_some_and(|given| token.is(given)) {
+            let message =
+                r#"Wrong or missing token: send METRICS_TOKEN as "Authorization: Bearer"."#;
+            return Err(ApiError::new(StatusCode::UNAUTHORIZED, message));
+        }
+        let apps = http.node.apps();
+        let scrape = Scrape {
+            counters: http.server_counters.clone(),
+            connections: apps.counts().map(|(app, count)| (app.id.clone(), count)).collect(),
+            totals: http.node.totals(),
+            inbox_bytes: http.node.sink().inboxes.bytes(),
+            cluster: http.cluster.clone(),
+            webhooks: self.consumers.webhooks.numbers(),
+            traces: self.consumers.traces.numbers(),
+            dropped_log_lines: (http.config.dropped_log_lines)(),
+        };
+        // Writing to a string can't fail.
+        Ok(with_type(StatusCode::OK, CONTENT_TYPE, scrape.render().unwrap_or_default()))
+    }
+}

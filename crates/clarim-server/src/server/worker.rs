@@ -1,0 +1,291 @@
+//! A worker's thread: one runtime for its sockets and its HTTP connections.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsRawFd, RawFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clarim_hub::{Refusal, WorkerId};
+use clarim_protocol::{Frame, server};
+use mio::net::TcpStream as ClientSocket;
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
+use tokio::time::MissedTickBehavior;
+
+use super::pusher::ServedProtocol;
+use super::routes::Routes;
+use crate::http::{Http, Upgraded, serve_http1, serve_http2};
+use crate::net::{TlsAcceptor, Transport, into_transport, is_http2, platform, watch};
+use crate::runtime::{
+    Adopted, ConnectionPermit, Engine, EngineSettings, Heartbeat, Inbox, Liveness, NewConnection,
+    SWEEP_INTERVAL, WorkerQuery,
+};
+use crate::sync::{Phase, ShutdownSignal};
+
+/// Time for a refused client to read the reason, and for a request in progress to be answered once everything
+/// else is done.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+// An idle worker makes a turn with each sweep, and several of them must fit between two checks of its
+// liveness.
+const _: () = assert!(SWEEP_INTERVAL.as_millis() * 3 <= Liveness::MIN_INTERVAL.as_millis());
+
+/// The work of a worker's thread. Made on another thread than it runs on.
+#[derive(Debug)]
+pub(super) struct WorkerTask {
+    pub(super) id: WorkerId,
+    pub(super) routes: Routes,
+    pub(super) inputs: WorkerInputs,
+    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) heartbeat: Heartbeat,
+}
+
+/// The inputs of one worker.
+#[derive(Debug)]
+pub(super) struct WorkerInputs {
+    /// Absent if connections come from another HTTP server alone.
+    pub(super) listener: Option<TcpListener>,
+    pub(super) connections: UnboundedReceiver<NewConnection>,
+    pub(super) queries: Receiver<WorkerQuery>,
+}
+
+impl WorkerTask {
+    /// Runs the worker until it has drained.
+    ///
+    /// # Errors
+    /// If the operating system refuses something that the worker needs.
+    pub(super) async fn run(self) -> io::Result<()> {
+        #[cfg(feature = "descriptor-tables")]
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES)?;
+        let Self { id, routes, inputs, tls, heartbeat } = self;
+        let WorkerInputs { listener, mut connections, mut queries } = inputs;
+        let http = &routes.http;
+        let inbox = http.node.sink().inboxes.of(id);
+        let _close_inbox = CloseInbox(inbox.clone());
+        http.counters.thread.set(platform::thread_id());
+        let settings = EngineSettings {
+            started: http.started,
+            outbox_bytes: http.config.outbox_bytes,
+            compression: http.config.compression,
+        };
+        let engine = Engine::new(id, &http.node, settings, http.counters.clone())?;
+        #[expect(
+            deprecated,
+            reason = "sound here: the engine's poll stays open as long as registered"
+        )]
+        let readiness = AsyncFd::with_interest(PollFd(engine.poll_fd()), Interest::READABLE)?;
+        let engine = Rc::new(RefCell::new(engine));
+        let shutdown = http.shutdown.clone();
+        let drain = http.config.drain;
+        if let Some(listener) = listener {
+            let listener = watch(listener)?;
+            let acceptor = http.acceptor.clone();
+            let mut closed = shutdown.clone();
+            tokio::task::spawn_local(async move {
+                tokio::select! {
+                    () = acceptor.run(id, listener) => {}
+                    () = closed.reached(Phase::Closed) => {}
+                }
+            });
+        }
+        let queried = engine.clone();
+        tokio::task::spawn_local(async move {
+            while let Some(query) = queries.recv().await {
+                queried.borrow_mut().answer(query);
+            }
+        });
+        let reception = Rc::new(Reception { routes: Rc::new(routes), engine: engine.clone(), tls });
+        // Each connection that is still HTTP holds a weak count of it.
+        let http_connections: Rc<()> = Rc::default();
+        let counted = http_connections.clone();
+        tokio::task::spawn_local(async move {
+            while let Some(connection) = connections.recv().await {
+                let reception = reception.clone();
+                let count = Rc::downgrade(&counted);
+                tokio::task::spawn_local(async move {
+                    reception.serve(connection).await;
+                    drop(count);
+                });
+            }
+        });
+        let turns = Turns {
+            engine: &engine,
+            readiness: &readiness,
+            inbox: &inbox,
+            http_connections: &http_connections,
+        };
+        turns.run(shutdown, drain, &heartbeat).await
+    }
+}
+
+/// Closes the inbox of a worker, however it ends, so that nobody waits for its deliveries any more.
+struct CloseInbox(Arc<Inbox>);
+
+impl Drop for CloseInbox {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// The engine and the events that it waits for.
+struct Turns<'a> {
+    engine: &'a RefCell<Engine<ServedProtocol>>,
+    readiness: &'a AsyncFd<PollFd>,
+    inbox: &'a Inbox,
+    http_connections: &'a Rc<()>,
+}
+
+impl Turns<'_> {
+    /// Gives the engine its turns until all connections are gone after a shutdown.
+    async fn run(
+        self,
+        mut shutdown: ShutdownSignal,
+        drain: Duration,
+        heartbeat: &Heartbeat,
+    ) -> io::Result<()> {
+        let Self { engine, readiness, inbox, http_connections } = self;
+        let mut tick = tokio::time::interval(SWEEP_INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut deadline = None;
+        loop {
+            heartbeat.beat();
+            // Checked in each turn: under load there may be no pause in which to wait for it.
+            if deadline.is_none() && shutdown.now() >= Phase::Draining {
+                deadline = Some(Instant::now() + drain + CLOSE_TIMEOUT);
+                engine.borrow_mut().drain(drain);
+            }
+            let has_more = engine.borrow_mut().turn()?;
+            if let Some(deadline) = deadline
+                && shutdown.now() == Phase::Closed
+                && engine.borrow().is_drained()
+                // Requests in progress are answered, but a silent connection delays nothing.
+                && (Rc::weak_count(http_connections) == 0 || Instant::now() > deadline)
+            {
+                return Ok(());
+            }
+            if has_more || !inbox.fall_asleep() {
+                // Unlike waking itself, this lets the runtime look at the HTTP sockets first.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            tokio::select! {
+                () = inbox.woken() => {}
+                ready = readiness.readable() => ready?.clear_ready(),
+                _ = tick.tick() => {}
+                () = shutdown.reached(Phase::Draining), if deadline.is_none() => {}
+            }
+            inbox.wake_up();
+        }
+    }
+}
+
+/// Serves connections until the engine has them.
+struct Reception {
+    routes: Rc<Routes>,
+    engine: Rc<RefCell<Engine<ServedProtocol>>>,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Reception {
+    /// Serves a connection until the engine has it, or it ends.
+    async fn serve(&self, connection: NewConnection) {
+        let NewConnection { stream, permit, handshake } = connection;
+        let Ok(stream) = TcpStream::from_std(stream) else {
+            return;
+        };
+        if let (Some(tls), None) = (&self.tls, &handshake) {
+            // Boxed, so that the task of a plain connection is not larger for it.
+            return Box::pin(self.serve_tls(tls, stream, permit)).await;
+        }
+        let upgraded = match handshake {
+            Some(handshake) => Some(Upgraded { stream, response: Vec::new(), handshake }),
+            None => serve_http1(self.routes.clone(), stream).await,
+        };
+        if let Some(upgraded) = upgraded {
+            self.adopt(upgraded, permit, plain_transport).await;
+        }
+    }
+
+    async fn serve_tls(&self, tls: &TlsAcceptor, stream: TcpStream, permit: ConnectionPermit) {
+        let timeout = self.http().config.handshake_timeout;
+        let Ok(Ok(stream)) = tokio::time::timeout(timeout, tls.accept(stream)).await else {
+            return;
+        };
+        if is_http2(&stream) {
+            return serve_http2(self.routes.clone(), stream).await;
+        }
+        if let Some(upgraded) = serve_http1(self.routes.clone(), stream).await {
+            self.adopt(upgraded, permit, into_transport).await;
+        }
+    }
+
+    /// Hands a connection to the engine, or tells the client why it is refused.
+    async fn adopt<S: AsyncWrite + AsyncReadExt + Unpin>(
+        &self,
+        upgraded: Upgraded<S>,
+        permit: ConnectionPermit,
+        transport: impl FnOnce(S) -> io::Result<Transport>,
+    ) {
+        let Upgraded { mut stream, response, handshake } = upgraded;
+        let apps = self.http().node.apps();
+        let admitted = handshake.admission.and_then(|params| {
+            apps.admit(params.app)?;
+            Ok(params)
+        });
+        let refusal = match admitted {
+            Err(refusal) => refusal,
+            Ok(params) => {
+                let Ok(transport) = transport(stream) else {
+                    return apps.release(params.app);
+                };
+                let early = &handshake.early;
+                let adopted = Adopted { params, transport, answer: &response, early, permit };
+                return self.engine.borrow_mut().adopt(adopted);
+            }
+        };
+        self.http().server_counters.count_refused(refusal.code);
+        tracing::info!(code = refusal.code.get(), reason = refusal.message, "connection refused");
+        // The client may be gone already.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, refuse(&mut stream, &response, &refusal)).await;
+    }
+
+    fn http(&self) -> &Http {
+        &self.routes.http
+    }
+}
+
+/// Sends the reason as an error frame and as a close frame, and waits until the client has read it. Closing
+/// at once could make the kernel drop bytes that are on their way.
+async fn refuse<S: AsyncWrite + AsyncReadExt + Unpin>(
+    stream: &mut S,
+    response: &[u8],
+    refusal: &Refusal,
+) -> io::Result<()> {
+    stream.write_all(response).await?;
+    stream.write_all(server::error(refusal.code, &refusal.message).bytes()).await?;
+    stream.write_all(Frame::close(refusal.code, &refusal.message).bytes()).await?;
+    stream.flush().await?;
+    stream.shutdown().await?;
+    let mut ignored = [0; 1024];
+    while stream.read(&mut ignored).await? > 0 {}
+    Ok(())
+}
+
+fn plain_transport(stream: TcpStream) -> io::Result<Transport> {
+    Ok(Transport::Plain(ClientSocket::from_std(stream.into_std()?)))
+}
+
+/// The descriptor of the engine's poll, which the engine closes.
+#[derive(Debug)]
+struct PollFd(RawFd);
+
+impl AsRawFd for PollFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}

@@ -1,0 +1,169 @@
+//! The webhook thread: debounces events and hands them to the endpoints.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use clarim_hub::{AppIndex, Apps, ChannelEvent, Node};
+use clarim_protocol::auth::AppKey;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::debounce::{Debounce, DebounceAction};
+use super::endpoint::Endpoint;
+use super::{EndpointsByApp, HookedApps, Incoming, WebhookCounters, payload};
+use crate::config::Webhook;
+use crate::net::client::EgressPolicy;
+use crate::runtime::Sink;
+use crate::sync::{BETWEEN_WARNINGS, ByteQueueReceiver, Phase, ShutdownSignal};
+
+/// Time that a server that shuts down spends on sending the remaining events.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The work of the webhook thread. Made on another thread than it runs on.
+#[derive(Debug)]
+pub(crate) struct WebhookTask {
+    pub(super) incoming: ByteQueueReceiver<Incoming>,
+    pub(super) wanted: watch::Receiver<EndpointsByApp>,
+    pub(super) policy: EgressPolicy,
+    pub(super) counters: Arc<WebhookCounters>,
+    pub(super) hooked: HookedApps,
+}
+
+/// The endpoints of one app, and the configuration they were made of.
+struct AppEndpoints {
+    endpoints: Vec<Endpoint>,
+    webhooks: Vec<Webhook>,
+    key: AppKey,
+}
+
+#[derive(Default)]
+struct Endpoints(HashMap<AppIndex, AppEndpoints>);
+
+impl Endpoints {
+    fn log_drops(&self) {
+        self.0.values().flat_map(|app| &app.endpoints).for_each(Endpoint::log_drops);
+    }
+
+    fn send(&self, event: ChannelEvent) {
+        let app = event.channel().app;
+        let event = Arc::new(payload::event(event));
+        for endpoint in self.0.get(&app).iter().flat_map(|app| &app.endpoints) {
+            endpoint.take(&event);
+        }
+    }
+}
+
+impl WebhookTask {
+    /// Sends until the server has closed. `cluster`: present on a node of a cluster, which stays connected
+    /// until this is dropped.
+    pub(crate) async fn run(
+        mut self,
+        node: Arc<Node<Sink>>,
+        mut shutdown: ShutdownSignal,
+        cluster: Option<oneshot::Sender<()>>,
+    ) -> io::Result<()> {
+        let apps = node.apps();
+        let mut sending = JoinSet::new();
+        let mut endpoints = self.endpoints(apps, Endpoints::default(), &mut sending)?;
+        let begun = Instant::now();
+        let mut debounce = Debounce::new(cluster.is_some());
+        let mut warnings = interval(BETWEEN_WARNINGS);
+        warnings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_closed = false;
+        // The clients of a node that shuts down reconnect to another one. The node waits for that, as it
+        // would while it serves.
+        while !is_closed || (cluster.is_some() && !debounce.is_empty()) {
+            tokio::select! {
+                Some(queued) = self.incoming.take() => {
+                    let action = match queued.value {
+                        Incoming::Channel(event) => debounce.take(event, begun.elapsed()),
+                        Incoming::Migration(migration) => debounce.migrated(migration),
+                    };
+                    match action {
+                        DebounceAction::Send(event) => endpoints.send(event),
+                        DebounceAction::Suppress(occupant) => node.publish_leave_suppressed(&occupant),
+                        DebounceAction::Nothing => {}
+                    }
+                }
+                () = sleep(debounce.next_due().unwrap_or_default().saturating_sub(begun.elapsed())),
+                    if debounce.next_due().is_some() =>
+                {
+                    debounce.take_due(begun.elapsed()).into_iter().for_each(|it| endpoints.send(it));
+                }
+                _ = warnings.tick() => {
+                    self.counters.log_drops();
+                    endpoints.log_drops();
+                }
+                Ok(()) = self.wanted.changed() => {
+                    endpoints.log_drops();
+                    endpoints = self.endpoints(apps, endpoints, &mut sending)?;
+                }
+                () = shutdown.reached(Phase::Closed), if !is_closed => is_closed = true,
+            }
+        }
+        drop(cluster);
+        while let Some(queued) = self.incoming.take_now() {
+            if let Incoming::Channel(event) = queued.value
+                && let DebounceAction::Send(event) = debounce.take(event, begun.elapsed())
+            {
+                endpoints.send(event);
+            }
+        }
+        debounce.take_due(Duration::MAX).into_iter().for_each(|event| endpoints.send(event));
+        self.counters.log_drops();
+        endpoints.log_drops();
+        self.finish(endpoints, sending).await;
+        Ok(())
+    }
+
+    /// Waits until the remaining events are sent, for a limited time.
+    async fn finish(&self, endpoints: Endpoints, mut sending: JoinSet<()>) {
+        // Without their queues, the senders end once these are empty.
+        drop(endpoints);
+        let all = async { while sending.join_next().await.is_some() {} };
+        let _ = timeout(SHUTDOWN_TIMEOUT, all).await;
+        let count = self.counters.waiting();
+        if count > 0 {
+            self.counters.given_up.add(count);
+            tracing::warn!(count, "webhook events dropped: not accepted before the shutdown");
+        }
+    }
+
+    /// Makes the configured endpoints, and keeps the old ones that have not changed. An old endpoint still
+    /// sends what is in its queue.
+    fn endpoints(
+        &mut self,
+        apps: &Apps,
+        Endpoints(mut old): Endpoints,
+        sending: &mut JoinSet<()>,
+    ) -> io::Result<Endpoints> {
+        let mut all = HashMap::new();
+        for (id, webhooks) in &*self.wanted.borrow_and_update() {
+            let Some(index) = apps.find_by_id(id) else { continue };
+            let key = &apps.get(index).key;
+            let same = old.remove(&index).filter(|it| it.webhooks == *webhooks && it.key == *key);
+            if let Some(same) = same {
+                all.insert(index, same);
+                continue;
+            }
+            let mut endpoints = Vec::new();
+            for webhook in webhooks {
+                let counters = self.counters.clone();
+                let app = apps.get(index);
+                let (endpoint, sender) =
+                    Endpoint::new(webhook.clone(), app, counters, self.policy)?;
+                endpoints.push(endpoint);
+                sending.spawn_local(sender);
+            }
+            let webhooks = webhooks.clone();
+            all.insert(index, AppEndpoints { endpoints, webhooks, key: key.clone() });
+        }
+        let mut hooked = self.hooked.write().unwrap_or_else(PoisonError::into_inner);
+        *hooked = Some(all.keys().copied().collect());
+        drop(hooked);
+        Ok(Endpoints(all))
+    }
+}

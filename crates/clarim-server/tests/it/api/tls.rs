@@ -1,0 +1,310 @@
+//! The same over TLS.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Request;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
+use rustls::client::Resumption;
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::{Value, json};
+use tokio_rustls::TlsConnector;
+
+use crate::raw::{HANDSHAKE, Raw};
+use crate::support::{
+    Client, Harness, HttpConnection, Reply, Setup, app, dial_narrow, event, secure, secure_on,
+    succeeded, within,
+};
+
+/// A server with a certificate of its own, in files that go with it.
+struct Secure {
+    harness: Harness,
+    files: Files,
+    connector: TlsConnector,
+}
+
+struct Files {
+    folder: PathBuf,
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Files {
+    fn new(name: &str) -> Self {
+        let name = format!("clarim-it-{}-{name}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Writes a new certificate. What trusts it and nothing else.
+    fn renew(&self) -> TlsConnector {
+        self.renew_for(&[])
+    }
+
+    /// As [`renew`](Self::renew), and it asks for these protocols.
+    fn renew_for(&self, protocols: &[&[u8]]) -> TlsConnector {
+        let CertifiedKey { cert, signing_key }: CertifiedKey<KeyPair> =
+            generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        replace(&self.path("key.pem"), &signing_key.serialize_pem());
+        replace(&self.path("cert.pem"), &cert.pem());
+        connector(cert.der(), protocols)
+    }
+}
+
+/// In one step, as tools that renew certificates do.
+fn replace(path: &Path, text: &str) {
+    let new = path.with_extension("new");
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(new, path).unwrap();
+}
+
+fn connector(certificate: &CertificateDer<'static>, protocols: &[&[u8]]) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    // A session that goes on would not look at the certificate again.
+    config.resumption = Resumption::disabled();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    TlsConnector::from(Arc::new(config))
+}
+
+impl Secure {
+    fn start(name: &str) -> Self {
+        let files = Files::new(name);
+        let connector = files.renew();
+        let tls = Some((files.path("cert.pem"), files.path("key.pem")));
+        let harness = Setup { tls, ..Setup::default() }.start(vec![app()]);
+        Self { harness, files, connector }
+    }
+
+    async fn connect(&self) -> Client {
+        let stream = secure(&self.harness, &self.connector).await.unwrap();
+        let mut client = self.harness.open_on(stream, "/app/reverb-key", &[]).await;
+        client.greeted().await;
+        client
+    }
+
+    async fn http(&self) -> HttpConnection {
+        HttpConnection::new(secure(&self.harness, &self.connector).await.unwrap()).await
+    }
+
+    async fn publish(&self, connection: &mut HttpConnection, data: &str) {
+        let body = json!({ "name": "e", "channel": "private-x", "data": data }).to_string();
+        let target = self.harness.api().sign("POST", "/events", &[], body.as_bytes());
+        let reply = connection.request("POST", &target, body.as_bytes()).await;
+        assert_eq!((reply.status, reply.text.as_str()), (200, "{}"));
+    }
+}
+
+#[tokio::test]
+async fn websockets_and_the_api_work_over_tls() {
+    let server = Secure::start("plain");
+    let mut client = server.connect().await;
+    client.subscribe("private-x").await;
+    let mut connection = server.http().await;
+    for n in 0..3 {
+        server.publish(&mut connection, &json!({ "n": n }).to_string()).await;
+        client.expect(event("private-x", "e", &json!({ "n": n }))).await;
+    }
+    client.expect_nothing().await;
+    drop(client);
+    server.harness.becomes_empty().await;
+}
+
+#[tokio::test]
+async fn large_events_go_both_ways_over_tls() {
+    let server = Secure::start("large");
+    let mut one = server.connect().await;
+    let mut two = server.connect().await;
+    one.subscribe("private-x").await;
+    two.subscribe("private-x").await;
+    let mut connection = server.http().await;
+    let text = |n: u8| char::from(b'a' + n).to_string().repeat(90_000);
+    // Several at a time, so that more is waiting than one TLS record or one read takes.
+    for n in 0..5 {
+        server.publish(&mut connection, &json!(text(n)).to_string()).await;
+    }
+    for n in 0..5 {
+        one.expect(event("private-x", "e", &json!(text(n)))).await;
+        two.expect(event("private-x", "e", &json!(text(n)))).await;
+    }
+    for n in 0..5 {
+        one.whisper("private-x", "client-x", &json!({ "text": text(n) })).await;
+    }
+    for n in 0..5 {
+        let data = json!({ "text": text(n) });
+        two.expect(json!({ "event": "client-x", "channel": "private-x", "data": data })).await;
+    }
+    one.expect_nothing().await;
+}
+
+#[tokio::test]
+async fn a_reader_that_stalls_is_closed_over_tls() {
+    let server = Secure::start("slow");
+    let stream = dial_narrow(&server.harness).await;
+    let stream = secure_on(stream, &server.connector).await.unwrap();
+    let mut slow = server.harness.open_on(stream, "/app/reverb-key", &[]).await;
+    slow.greeted().await;
+    slow.subscribe("private-x").await;
+    let mut connection = server.http().await;
+    let data = |n: usize| json!({ "n": n, "padding": "x".repeat(50_000) });
+    let mut sent = 0;
+    while !server.harness.running().is_empty() {
+        server.publish(&mut connection, &data(sent).to_string()).await;
+        sent += 1;
+        assert!(sent < 500, "it still has its place");
+    }
+    for n in 0.. {
+        let message = slow.next().await.unwrap();
+        if let Some((code, _)) = message.as_close() {
+            assert_eq!(u16::from(code), 4100);
+            assert!(n > 0 && n < sent, "closed after {n} of {sent} events");
+            break;
+        }
+        let found: Value = serde_json::from_str(message.as_text().unwrap()).unwrap();
+        assert_eq!(found, event("private-x", "e", &data(n)));
+    }
+    drop(slow);
+    server.harness.becomes_empty().await;
+}
+
+#[tokio::test]
+async fn a_message_too_large_is_refused_over_tls() {
+    let server = Secure::start("too-large");
+    let mut client = server.connect().await;
+    client.send_text(&"x".repeat(100_001)).await;
+    assert_eq!(client.expect_close(1009).await, "Maximum message size exceeded");
+    server.harness.becomes_empty().await;
+}
+
+#[tokio::test]
+async fn frames_in_the_same_record_as_the_handshake_work() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let server = Secure::start("early");
+    let mut stream = secure(&server.harness, &server.connector).await.unwrap();
+    let subscribe = br#"{"event":"pusher:subscribe","data":{"channel":"x"}}"#;
+    let mut bytes = format!("{HANDSHAKE}\r\n").into_bytes();
+    bytes.extend(crate::raw::frame(true, crate::raw::TEXT, subscribe));
+    within(stream.write_all(&bytes)).await.unwrap();
+    within(stream.flush()).await.unwrap();
+    let mut found = Vec::new();
+    let event = succeeded("x")["event"].as_str().unwrap().to_owned();
+    while !String::from_utf8_lossy(&found).contains(&event) {
+        assert!(within(stream.read_buf(&mut found)).await.unwrap() > 0);
+    }
+}
+
+#[tokio::test]
+async fn http_2_without_a_request_is_ended() {
+    let files = Files::new("silent");
+    let connector = files.renew_for(&[b"h2"]);
+    let tls = Some((files.path("cert.pem"), files.path("key.pem")));
+    let handshake_timeout = Duration::from_millis(300);
+    let server = Setup { tls, handshake_timeout, ..Setup::default() }.start(vec![app()]);
+    // One says nothing at all, the other speaks HTTP/2 and asks for nothing.
+    let mut silent = secure(&server, &connector).await.unwrap();
+    let stream = secure(&server, &connector).await.unwrap();
+    let handshake =
+        http2::handshake::<_, _, Full<Bytes>>(TokioExecutor::new(), TokioIo::new(stream));
+    let (_sender, connection) = within(handshake).await.unwrap();
+    within(connection).await.unwrap();
+    let mut rest = Vec::new();
+    // Be it an orderly end or not.
+    let _ = within(tokio::io::AsyncReadExt::read_to_end(&mut silent, &mut rest)).await;
+}
+
+#[tokio::test]
+async fn the_api_speaks_http_2() {
+    let server = Secure::start("http2");
+    let mut client = server.connect().await;
+    client.subscribe("private-x").await;
+    let certificate = std::fs::read(server.files.path("cert.pem")).unwrap();
+    let certificate = rustls::pki_types::pem::PemObject::from_pem_slice(&certificate).unwrap();
+    let stream = secure(&server.harness, &connector(&certificate, &[b"h2"])).await.unwrap();
+    let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (mut sender, connection) = within(handshake).await.unwrap();
+    tokio::spawn(connection);
+    // Several at once on the one connection.
+    let mut replies = Vec::new();
+    for n in 0..5 {
+        let body = json!({ "name": "e", "channel": "private-x", "data": n.to_string() });
+        let body = body.to_string();
+        let target = server.harness.api().sign("POST", "/events", &[], body.as_bytes());
+        let request = Request::post(format!("https://localhost{target}"))
+            .body(Full::new(Bytes::from(body)))
+            .unwrap();
+        replies.push(sender.send_request(request));
+    }
+    for reply in replies {
+        let reply = Reply::of(within(reply).await.unwrap()).await;
+        assert_eq!((reply.status, reply.text.as_str()), (200, "{}"));
+    }
+    let mut numbers = Vec::new();
+    for _ in 0..5 {
+        numbers.push(client.receive().await["data"]["$text"].as_u64().unwrap());
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, [0, 1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_certificate_replaced_on_disk_is_served() {
+    let mut server = Secure::start("renewed");
+    let mut before = server.connect().await;
+    let old = server.connector.clone();
+    server.connector = server.files.renew();
+    within(async {
+        while secure(&server.harness, &server.connector).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    assert!(secure(&server.harness, &old).await.is_err());
+    server.connect().await.expect_nothing().await;
+    // Whoever is connected notices nothing.
+    before.expect_nothing().await;
+}
+
+#[tokio::test]
+async fn without_a_usable_certificate_there_is_no_server() {
+    let files = Files::new("bad");
+    std::fs::write(files.path("cert.pem"), "no certificate").unwrap();
+    std::fs::write(files.path("key.pem"), "no key").unwrap();
+    let tls = Some((files.path("cert.pem"), files.path("key.pem")));
+    let started = std::panic::catch_unwind(|| Setup { tls, ..Setup::default() }.start(vec![app()]));
+    assert!(started.is_err());
+}
+
+#[tokio::test]
+async fn plain_http_on_the_tls_port_does_no_harm() {
+    let server = Secure::start("http");
+    for bytes in [format!("{HANDSHAKE}\r\n"), "x".repeat(20_000), String::new()] {
+        let mut client = Raw::connect(&server.harness).await;
+        let _ = client.try_send(bytes.as_bytes()).await;
+        client.finish().await;
+        let answer = client.rest().await;
+        assert!(!answer.starts_with(b"HTTP"), "{}", String::from_utf8_lossy(&answer));
+    }
+    server.connect().await.expect_nothing().await;
+}

@@ -1,0 +1,8 @@
+//! The consumers of what happens on a server: event streams, the inspector, metrics, traces, webhooks.
+
+mod events;
+mod inspector;
+mod metrics;
+mod metrics_load;
+mod metrics_webhooks;
+mod traces;

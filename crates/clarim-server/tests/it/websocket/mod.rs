@@ -1,0 +1,9 @@
+//! WebSocket connections and the fallback transports.
+
+mod channels;
+mod compression;
+mod connections;
+mod fallback;
+mod faults;
+mod load;
+mod stubborn;
