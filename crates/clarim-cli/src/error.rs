@@ -48,7 +48,7 @@ pub(crate) enum CommandError {
     System(#[from] io::Error),
 }
 
-/// What a command does with a file.
+/// The access of a command to a file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Access {
     Read,

@@ -264,7 +264,7 @@ fn restart_drains_the_running_server() {
         .unwrap();
     assert!(restart.status.success(), "{restart:?}");
     assert_eq!(client.read_close(), 4200);
-    assert!(process.wait().success(), "a supervisor starts it anew");
+    assert!(process.wait().success(), "a supervisor restarts it");
 }
 
 #[test]
