@@ -2,9 +2,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use clarim_hub::app::{ClientEvents, Limits, Origins};
-use clarim_server::App;
 use clarim_server::config::ServerConfig;
+use clarim_server::{App, ClientEvents, Limits, Origins};
 use tempfile::TempDir;
 
 use super::*;

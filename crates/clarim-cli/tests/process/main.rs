@@ -203,8 +203,11 @@ fn a_stalled_reader_of_the_log_blocks_nothing() {
         line.unwrap().rsplit(' ').next().unwrap().parse::<u64>().unwrap()
     };
     eventually("lines are dropped, and counted", || {
-        for _ in 0..200 {
-            process.connect().read_until("connection_established");
+        for _ in 0..500 {
+            client.say(r#"{"event":"pusher:ping","data":{}}"#);
+        }
+        for _ in 0..500 {
+            client.read_until("pusher:pong");
         }
         dropped() > 0
     });

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use clarim_hub::app::App;
+use clarim_server::App;
 use clarim_server::config::{ServerConfig, Webhook};
 use serde_json::Value as Json;
 
