@@ -78,7 +78,9 @@ fn indented(error: &ConfigError) -> String {
 /// How to choose another port, if it is in use.
 fn port_hint(error: &StartError) -> &'static str {
     match error {
-        StartError::Listen { source } if source.kind() == io::ErrorKind::AddrInUse => " with --port",
+        StartError::Listen { source } if source.kind() == io::ErrorKind::AddrInUse => {
+            " with --port"
+        }
         _ => "",
     }
 }
