@@ -1,4 +1,4 @@
-//! Any messages on the subjects of a cluster: nothing panics, and members on this node stay.
+//! Arbitrary messages on a cluster's subjects: the node does not panic, and its own members remain.
 #![no_main]
 
 use std::cell::RefCell;
@@ -22,12 +22,12 @@ const ME: NodeId = NodeId(1);
 
 #[derive(Debug, Arbitrary)]
 enum Action<'a> {
-    /// A message as it is.
+    /// Arbitrary bytes.
     Raw {
         subject: u8,
         message: &'a [u8],
     },
-    /// One that begins as ours do.
+    /// Arbitrary bytes after a valid header.
     ClusterMessage {
         subject: u8,
         version: u8,
@@ -72,7 +72,7 @@ impl Sockets for Nowhere {
     fn close(&mut self, _: ConnectionId, _: Code, _: &str) {}
 }
 
-/// Takes everything, confirms everything at once, and brings nothing.
+/// A bus that confirms everything at once and delivers nothing.
 #[derive(Default)]
 struct Bus {
     subscribed: Vec<String>,
@@ -101,7 +101,9 @@ struct World {
 impl World {
     fn new() -> Self {
         let mut app = App::new("1", "key", "secret");
-        (app.subscription_count, app.hooks.occupancy, app.hooks.members) = (true, true, true);
+        app.subscription_count = true;
+        app.hooks.occupancy = true;
+        app.hooks.members = true;
         let config = NodeConfig { node_id: Some(ME), ..NodeConfig::new(1) };
         let node = Arc::new(Node::new(Apps::new([app]), config, Inbox::default()));
         let settings = ClusterSettings {

@@ -86,7 +86,7 @@ async fn serve(app: &App, stopped: watch::Receiver<bool>) -> Result<()> {
         until(stopped).await;
         if let Some(server) = clarim.server() {
             server.stop();
-            // The server closes its connections gradually. Clients that reconnect meanwhile are asked to
+            // The server closes its connections gradually. Clients that reconnect while it does are asked to
             // retry after a second, instead of finding a closed port.
             let emptied = async {
                 while !server.is_empty() {

@@ -1,4 +1,5 @@
-//! What systemd's watchdog hears of a server, also of one with a worker that is stuck.
+//! Notifications to the watchdog of systemd, with a worker that is stuck.
+#![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::os::unix::net::UnixDatagram;
@@ -40,26 +41,26 @@ impl Watched {
         Self { child, socket, _directory: directory }
     }
 
-    /// The next word within this time.
-    fn heard(&self, time: Duration) -> Option<String> {
+    /// The next notification within this time.
+    fn next(&self, time: Duration) -> Option<String> {
         self.socket.set_read_timeout(Some(time)).unwrap();
         let mut buffer = [0; 100];
         let length = self.socket.recv(&mut buffer).ok()?;
         Some(String::from_utf8(buffer[..length].to_vec()).unwrap())
     }
 
-    fn says_that_all_is_well(&self) {
-        assert_eq!(self.heard(LIMIT * 5).unwrap(), "WATCHDOG=1\n");
+    fn feeds_the_watchdog(&self) {
+        assert_eq!(self.next(LIMIT * 5).unwrap(), "WATCHDOG=1\n");
     }
 
-    /// The system's number of the thread of this name.
+    /// Id of the thread of this name.
     fn thread(&self, name: &str) -> Pid {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
         let named = tasks
             .map(|task| task.unwrap())
             .find(|task| std::fs::read_to_string(task.path().join("comm")).unwrap().trim() == name);
-        let number = named.unwrap().file_name().into_string().unwrap();
-        Pid::from_raw(number.parse().unwrap())
+        let id = named.unwrap().file_name().into_string().unwrap();
+        Pid::from_raw(id.parse().unwrap())
     }
 }
 
@@ -71,22 +72,22 @@ impl Drop for Watched {
 }
 
 #[test]
-fn all_is_well_only_while_every_worker_turns() {
+fn the_watchdog_is_fed_only_while_every_worker_runs() {
     let watched = Watched::start();
-    assert_eq!(watched.heard(Duration::from_secs(20)).unwrap(), "READY=1\n");
+    assert_eq!(watched.next(Duration::from_secs(20)).unwrap(), "READY=1\n");
     for _ in 0..3 {
-        watched.says_that_all_is_well();
+        watched.feeds_the_watchdog();
     }
     // Signals stop all threads of a process; a debugger stops one.
     let worker = watched.thread("clarim-1");
     ptrace::seize(worker, ptrace::Options::empty()).unwrap();
     ptrace::interrupt(worker).unwrap();
     waitpid(worker, Some(WaitPidFlag::__WALL)).unwrap();
-    // A word may have been on its way, and the worker may have turned since.
-    let words = (0..4).take_while(|_| watched.heard(LIMIT).is_some()).count();
-    assert!(words < 3, "systemd hears of it still");
-    assert_eq!(watched.heard(LIMIT * 2), None);
+    // A notification may have been sent already, and the worker may have run since.
+    let notifications = (0..4).take_while(|_| watched.next(LIMIT).is_some()).count();
+    assert!(notifications < 3, "the watchdog is still fed");
+    assert_eq!(watched.next(LIMIT * 2), None);
     ptrace::detach(worker, None).unwrap();
-    watched.says_that_all_is_well();
-    watched.says_that_all_is_well();
+    watched.feeds_the_watchdog();
+    watched.feeds_the_watchdog();
 }

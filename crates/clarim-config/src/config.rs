@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use clarim_hub::app::App;
+use clarim_server::App;
 use clarim_server::config::ServerConfig;
 
 use crate::keys;
 use crate::problem::ConfigError;
 use crate::report::{self, Row};
 use crate::source::Source;
-use crate::sources::{ConfigSources, CreateIfMissing, DEV_APP_FILE, Flags};
+use crate::sources::{ConfigSources, CreateIfMissing, Flags, dev_app};
 use crate::typed::Typed;
 use crate::values::reader::Reader;
 use crate::values::{
@@ -69,10 +69,10 @@ impl Config {
         let directory = &sources.directory;
         let has_database = typed.server.get(&keys::APPS_DATABASE_URL).is_some();
         let is_development = typed.problems.is_empty() && !has_database && !app::any(&typed);
-        let development =
-            is_development.then(|| program::state_dir(&typed.server, directory).join(DEV_APP_FILE));
+        let development = is_development
+            .then(|| program::state_dir(&typed.server, directory).join(dev_app::FILE));
         if let Some(file) = &development {
-            typed.add_dev_app(file, create);
+            dev_app::add_to(&mut typed, file, create);
         }
         let mut chosen = app::choose(&mut typed);
         server::add_defaults(&mut typed.server, is_development);

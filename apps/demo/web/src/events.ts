@@ -5,93 +5,93 @@
  */
 export type Conversation = { id: number, title: string, members: Array<User>, 
 /**
- * The number of its last message; 0 if there is none.
+ * Sequence number of its last message. 0 if there is none.
  */
 last_seq: number, 
 /**
- * Up to here this user has read.
+ * Sequence number up to which this user has read.
  */
 read_seq: number, last_message: Message | null, };
 
 /**
- * Heard by the other pages of the same user, whose counters go down.
+ * The user has read a conversation on another page, whose unread counters change.
  */
 export type ConversationRead = { conversation: number, seq: number, };
 
 /**
- * A document, as it is listed.
+ * A document in a list.
  */
 export type Document = { id: number, title: string, 
 /**
- * Milliseconds since 1970; 0: never.
+ * Milliseconds since 1970. 0: never.
  */
 edited_at: number, };
 
 /**
- * Heard by everybody who may open it.
+ * A new document, for all users.
  */
 export type DocumentCreated = { document: Document, };
 
 /**
- * What a page does not have.
+ * The changes that a page does not have.
  */
 export type DocumentState = { 
 /**
- * As base64, as the next.
+ * The changes, as base64.
  */
 update: string, 
 /**
- * How much the application has: a state vector. What is not in it the page sends.
+ * The application's state vector, as base64. The page sends its changes since then.
  */
 state: string, 
 /**
- * The number of the last update in it.
+ * Sequence number of the last update in it.
  */
 seq: number, };
 
 /**
- * Heard by those who have the document open.
+ * An update, for pages with the document open.
  */
 export type DocumentUpdated = { 
 /**
- * 1 for the first of the document, 2 for the next, and so on.
+ * Sequence number in the document, from 1.
  */
 seq: number, 
 /**
- * As base64. Nothing: it is too long for an event, ask for it.
+ * As base64. `null` if it is too long for an event: fetch it with a sync.
  */
 update: string | null, };
 
 /**
- * Somebody sent one by hand, to see it arrive.
+ * A greeting from another user.
  */
 export type Greeting = { from: string, text: string, };
 
 /**
- * Above it a user wants to be told.
+ * A limit above which a user is notified.
  */
 export type Limit = { metric: Metric, above: number, };
 
 /**
- * A value is above the limit that this user has set.
+ * A value has exceeded the limit that this user has set.
  */
 export type LimitCrossed = { metric: Metric, value: number, above: number, };
 
 /**
- * Somebody wrote `@login` in a conversation.
+ * A message of a conversation mentions the user with `@login`.
  */
 export type Mentioned = { from: string, conversation: number, text: string, };
 
 /**
- * Somebody wrote something.
+ * A message of a conversation.
  */
 export type Message = { 
 /**
- * Made by the page on which it was written.
+ * UUID that the sending page has made.
  */
 id: string, conversation: number, 
 /**
- * 1 for the first of the conversation, 2 for the next, and so on.
+ * Sequence number in the conversation, from 1.
  */
 seq: number, author: number, body: string, 
 /**
@@ -104,72 +104,72 @@ sent_at: number, };
  */
 export type MessagePage = { messages: Array<Message>, 
 /**
- * Whether there are more in the direction that was asked for.
+ * Whether there are more messages in the requested direction.
  */
 has_more: boolean, };
 
 /**
- * Heard by the members of the conversation.
+ * A new message, for the members of the conversation.
  */
 export type MessageSent = { message: Message, };
 
 /**
- * What a limit can be set for.
+ * A metric that can have a limit.
  */
 export type Metric = "cpu" | "memory" | "connections" | "activity";
 
 /**
- * What was measured, oldest first.
+ * Samples, oldest first.
  */
 export type MetricsPage = { samples: Array<Sample>, 
 /**
- * Seconds from one to the next.
+ * Seconds between two samples.
  */
 every: number, };
 
 /**
- * Heard by every page that shows the metrics.
+ * New metrics, for every page that shows them.
  */
 export type MetricsUpdated = { sample: Sample, };
 
 /**
- * Heard by the other pages of the same user.
+ * The user has read notifications on another page.
  */
 export type NotificationsRead = { 
 /**
- * Nothing: all of them.
+ * `null`: all notifications.
  */
 ids: Array<string> | null, };
 
 /**
- * How the application is at one moment.
+ * The metrics at one time.
  */
 export type Sample = { 
 /**
- * When it was measured, by the clock of the application: milliseconds since 1970.
+ * Time of the measurement, in milliseconds since 1970.
  */
 at: number, 
 /**
- * Of all processors of the machine, in percent.
+ * CPU usage of the machine, in percent.
  */
 cpu: number, 
 /**
- * Of the process, in MiB.
+ * Memory of the process, in MiB.
  */
 memory: number, 
 /**
- * Open connections of pages. Nothing: the server is another process.
+ * Open connections. `null` if the server is another process.
  */
 connections: number | null, 
 /**
- * Messages and edits, each minute.
+ * Messages and edits per minute.
  */
 activity: number, };
 
 export type ServerAddress = { host: string, port: number, scheme: 'http' | 'https', };
 
 /**
- * The time of the application, by which pages know how far their own clocks are off.
+ * The application's time, by which pages correct their own clocks.
  */
 export type ServerTime = { 
 /**
@@ -178,33 +178,33 @@ export type ServerTime = {
 now: number, };
 
 /**
- * What a page needs to know first.
+ * The session's data for a page.
  */
 export type SessionInfo = { 
 /**
- * To be sent as `X-CSRF-TOKEN` with everything that changes something.
+ * Token that requests other than GET send as `X-CSRF-TOKEN`.
  */
 csrf: string, user: User | null, 
 /**
- * The app's key at the Clarim server.
+ * Key of the app at the Clarim server.
  */
 key: string, 
 /**
- * The Clarim server, if it isn't where the page is from.
+ * The Clarim server, if its address is not the page's own.
  */
 server: ServerAddress | null, 
 /**
- * Who can log in here. An application of yours would not tell.
+ * The demo users. A real application would not list them.
  */
 people: Array<User>, };
 
 /**
- * An update was stored.
+ * The response to a stored update.
  */
 export type UpdateStored = { seq: number, };
 
 /**
- * Who makes a request; as an extractor, it refuses guests.
+ * The logged-in user. As an extractor, it rejects guests.
  */
 export type User = { id: number, login: string, name: string, };
 

@@ -186,7 +186,7 @@ mod tests {
         ] {
             assert_eq!(url_problem(url), None, "{url}");
         }
-        for (url, told) in [
+        for (url, expected) in [
             ("sqlite:apps.db?mod=ro", "mod"),
             ("postgres://ana:hush@db/apps?sslmod=require", "expected sslmode, "),
             (
@@ -196,7 +196,7 @@ mod tests {
             ("postgres://ana:hush@db:x/apps", "port"),
         ] {
             let what = url_problem(url).unwrap_or_default();
-            assert!(what.contains(told) && !what.contains("hush"), "{url}: {what}");
+            assert!(what.contains(expected) && !what.contains("hush"), "{url}: {what}");
         }
     }
 }

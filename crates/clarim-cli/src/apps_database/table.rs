@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use clarim_hub::app::App;
-
 use clarim_config::{AppConfig, AppRow, ConfigError, Problem, Source, read_row};
+use clarim_server::App;
 use clarim_server::config::ServerConfig;
 
 /// The rows of the table, and the apps in force.
@@ -265,7 +264,7 @@ mod tests {
         let mut table = table();
         let others = [App::new("9", "z", "secret")];
         table.update(vec![row("1", "a", "{}"), row("2", "b", "{}")], &others);
-        for (new, told) in [
+        for (new, expected) in [
             (row("9", "c", "{}"), "the same id as an app of the file"),
             (row("3", "z", "{}"), "the same key as an app of the file"),
             (row("3", "b", "{}"), "the same key as another row"),
@@ -273,8 +272,8 @@ mod tests {
             let change = table.update(vec![row("1", "a", "{}"), row("2", "b", "{}"), new], &others);
             assert!(!change.is_any());
             assert!(
-                change.wrong.iter().any(|(_, error)| error.to_string().contains(told)),
-                "{told}"
+                change.wrong.iter().any(|(_, error)| error.to_string().contains(expected)),
+                "{expected}"
             );
         }
         assert_eq!(in_force(&table).len(), 2);

@@ -7,9 +7,9 @@ use http_body_util::Full;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use serde_json::Value;
 
-use super::exchange::{self, Response, send};
+use super::connection::exchange::{self, Response, send};
+use super::connection::target::Target;
 use super::finding::Finding;
-use super::target::Target;
 
 /// An authorization endpoint, and the request of a page.
 #[derive(Debug)]

@@ -7,11 +7,11 @@ use clarim_bus::BusEvent;
 use clarim_cluster::subject::NODE;
 use clarim_config::Config;
 use clarim_server::config::Scaling;
-use rustix::process::{Pid, Resource, getrlimit};
+use rustix::process::Pid;
 use tokio::time::timeout;
 
 use super::finding::{Finding, TIMEOUT};
-use crate::process::open_files::RESERVED;
+use crate::process::open_files::{self, RESERVED};
 use crate::process::run_file;
 
 /// A limit of open files below this is probably too low.
@@ -35,16 +35,12 @@ struct Files {
 
 impl Files {
     fn of(settings: &Config) -> Self {
-        let (directory, port) = (&settings.state_dir, settings.server.port);
-        let running = run_file::live(directory, port).ok().flatten();
+        let running = run_file::live(&settings.state_dir, settings.server.port).ok().flatten();
         let of_server = running.and_then(|pid| Some((pid, allowed_to(pid)?)));
         match of_server {
             Some((pid, allowed)) => Self { allowed, server: Some(pid) },
             // A server would raise its limit to this one.
-            None => {
-                let allowed = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-                Self { allowed, server: None }
-            }
+            None => Self { allowed: open_files::hard_limit(), server: None },
         }
     }
 }
@@ -186,7 +182,7 @@ mod tests {
     use clarim_cluster::{NodeId, node_subject};
 
     use super::*;
-    use crate::doctor::Level;
+    use crate::doctor::finding::Level;
 
     #[test]
     fn open_files_are_compared_with_the_connections() {
@@ -202,13 +198,14 @@ mod tests {
     #[test]
     fn prefixes_of_other_nodes_are_listed() {
         let node = |prefix: &str, id| node_subject(prefix, NodeId(id));
-        let told = |subjects: &[String]| prefixes("redis", "shop", subjects);
-        let alone = told(&[node("shop", 1), node("shop", 2)]);
+        let finding = |subjects: &[String]| prefixes("redis", "shop", subjects);
+        let alone = finding(&[node("shop", 1), node("shop", 2)]);
         assert_eq!(
             (alone.level, &*alone.what),
             (Level::Ok, "redis is reachable, with the prefix \"shop\" (2 nodes)")
         );
-        let apart = told(&[node("shop", 1), node("a:node:b", 2), node("Shop", 3), node("Shop", 4)]);
+        let apart =
+            finding(&[node("shop", 1), node("a:node:b", 2), node("Shop", 3), node("Shop", 4)]);
         assert_eq!(apart.level, Level::Warning);
         assert!(
             apart.what.ends_with(
@@ -218,7 +215,7 @@ mod tests {
             "{}",
             apart.what
         );
-        assert_eq!(told(&[]).level, Level::Ok);
+        assert_eq!(finding(&[]).level, Level::Ok);
     }
 
     #[test]
@@ -229,7 +226,8 @@ mod tests {
         assert_eq!(soft_limit(limits), Some(1_024));
         assert_eq!(soft_limit("Max open files            unlimited  unlimited"), Some(u64::MAX));
         assert_eq!(soft_limit("Max processes  7"), None);
-        let own = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        assert_eq!(allowed_to(rustix::process::getpid()), Some(own));
+        let (own, _) = rlimit::getrlimit(rlimit::Resource::NOFILE).unwrap();
+        let expected = cfg!(target_os = "linux").then_some(own);
+        assert_eq!(allowed_to(rustix::process::getpid()), expected);
     }
 }

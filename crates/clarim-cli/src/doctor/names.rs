@@ -34,7 +34,7 @@ pub(super) fn compare(event: &str, listens: &str) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Level;
+    use crate::doctor::finding::Level;
 
     #[test]
     fn the_namespace_is_explained() {

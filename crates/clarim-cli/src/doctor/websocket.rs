@@ -8,9 +8,9 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::api;
-use super::client::{Client, parsed_data};
+use super::connection::client::{Client, parsed_data};
+use super::connection::target::Target;
 use super::finding::{Finding, SLOW};
-use super::target::Target;
 
 /// Number of connections that wait for an event. Behind a load balancer they reach several nodes.
 const SUBSCRIBERS: usize = 6;
@@ -185,7 +185,7 @@ fn judge_idle(after: Duration, cut: bool, pause: Duration) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Level;
+    use crate::doctor::finding::Level;
 
     #[test]
     fn missing_and_late_events_are_problems() {

@@ -1,29 +1,22 @@
 //! The limit of open files. Each connection needs one.
 
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rlimit::{Resource, getrlimit, increase_nofile_limit};
 
 /// Files that the process needs besides connections: listeners, logs, threads, pending requests.
 pub(crate) const RESERVED: u64 = 100;
 
-/// Raises the soft limit to the hard limit, and returns it.
+/// Raises the soft limit as far as the system allows, and returns it.
 pub(crate) fn raise_limit() -> u64 {
-    let mut limit = getrlimit(Resource::Nofile);
-    let Some(allowed) = limit.maximum else {
-        // There is no hard limit.
-        return limit.current.unwrap_or(u64::MAX);
-    };
-    if limit.current.is_some_and(|current| current >= allowed) {
-        return allowed;
-    }
-    let before = limit.current.unwrap_or(allowed);
-    limit.current = Some(allowed);
-    match setrlimit(Resource::Nofile, limit) {
-        Ok(()) => allowed,
-        Err(error) => {
-            tracing::warn!(%error, before, allowed, "the limit of open files could not be raised");
-            before
-        }
-    }
+    increase_nofile_limit(u64::MAX).unwrap_or_else(|error| {
+        let limit = getrlimit(Resource::NOFILE).map_or(0, |(soft, _)| soft);
+        tracing::warn!(%error, limit, "the limit of open files could not be raised");
+        limit
+    })
+}
+
+/// Returns the limit to which a server raises its soft limit.
+pub(crate) fn hard_limit() -> u64 {
+    getrlimit(Resource::NOFILE).map_or(u64::MAX, |(_, hard)| hard)
 }
 
 #[cfg(test)]
@@ -31,9 +24,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_soft_limit_becomes_the_hard_limit() {
+    fn the_soft_limit_is_raised() {
+        let (soft, hard) = getrlimit(Resource::NOFILE).unwrap();
         let raised = raise_limit();
-        assert_eq!(Some(raised), getrlimit(Resource::Nofile).current);
-        assert_eq!(getrlimit(Resource::Nofile).current, getrlimit(Resource::Nofile).maximum);
+        assert!((soft..=hard).contains(&raised), "{raised} is not in {soft}..={hard}");
+        assert_eq!(getrlimit(Resource::NOFILE).unwrap().0, raised);
     }
 }

@@ -34,7 +34,7 @@ pub(crate) fn run(flags: &Flags, out: &mut dyn Write) -> Result<ExitCode, Comman
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let loaded = runtime.block_on(load_apps(&mut settings))?;
     let open_files = open_files::raise_limit();
-    let bound = Server::bind(settings.server.clone()).map_err(io::Error::from)?;
+    let bound = Server::bind(settings.server.clone())?;
     let address = bound.address();
     let is_terminal = io::stdout().is_terminal();
     let banner = Banner { settings: &settings, address, open_files, is_terminal }.to_string();
@@ -46,7 +46,7 @@ pub(crate) fn run(flags: &Flags, out: &mut dyn Write) -> Result<ExitCode, Comman
         .ok();
     let playground = has_playground(&settings, address);
     let fixed = FixedSettings::of(&settings);
-    let server = bound.start(settings.apps, playground).map_err(io::Error::from)?;
+    let server = bound.start(settings.apps, playground)?;
     let context = runtime.enter();
     // A supervisor may stop the server as soon as it is ready.
     let signals = StopSignals::listen();

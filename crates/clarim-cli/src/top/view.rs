@@ -252,7 +252,8 @@ mod tests {
         ] {
             assert!(shown.contains(wanted), "{wanted:?} is not in\n{shown}");
         }
-        let (room, news) = (shown.find("presence-room"), shown.find("│news"));
+        let room = shown.find("presence-room");
+        let news = shown.find("│news");
         assert!(
             room.is_some() && room < news,
             "the channel with more subscribers is above\n{shown}"

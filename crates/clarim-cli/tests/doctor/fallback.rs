@@ -1,69 +1,74 @@
-//! Pages without WebSockets behind real proxies: lines that are held back, and requests that go astray.
+//! Pages without WebSocket behind real proxies: buffered lines, and requests that reach the wrong node.
 
 use crate::support::{HaProxy, Nginx, Server, UPGRADE, doctor_at};
 
 const CONNECTED: &str = "a page without WebSocket is connected after";
 
 #[test]
-fn nginx_buffers_only_if_it_does_not_heed_the_server() {
+fn nginx_buffers_only_if_it_ignores_the_header() {
     let server = Server::start(&[]);
-    let told = |lines: &str| {
+    let diagnose = |lines: &str| {
         let pass = format!("proxy_pass http://127.0.0.1:{};", server.port);
         let site =
             format!("location / {{ {pass} {UPGRADE} }} location /pusher/ {{ {pass} {lines} }}");
         doctor_at(&Nginx::start(&site, "").url(), &[])
     };
-    // The server asks nginx not to buffer, by a header of its answer.
-    told("proxy_buffering on;").mentions(&[CONNECTED]);
+    // A header of the response asks nginx not to buffer.
+    diagnose("proxy_buffering on;").mentions(&[CONNECTED]);
     let ignore = "proxy_ignore_headers X-Accel-Buffering;";
-    let said = told(&format!("{ignore} proxy_buffering on;"));
-    said.mentions(&["warning", "buffers responses until they end", "nginx: proxy_buffering off"]);
+    let diagnosis = diagnose(&format!("{ignore} proxy_buffering on;"));
+    diagnosis.mentions(&[
+        "warning",
+        "buffers responses until they end",
+        "nginx: proxy_buffering off",
+    ]);
     // WebSockets are not buffered.
-    said.all_is_well();
-    said.mentions(&["an event reaches 6 connections"]);
-    told(&format!("{ignore} proxy_buffering off;")).mentions(&[CONNECTED]);
-    // Nor does nginx wait for more of what comes in chunks, which the server sends by HTTP/1.1 alone.
-    told(&format!("{ignore} proxy_buffering on; proxy_http_version 1.1;")).mentions(&[CONNECTED]);
+    diagnosis.is_without_problems();
+    diagnosis.mentions(&["an event reaches 6 connections"]);
+    diagnose(&format!("{ignore} proxy_buffering off;")).mentions(&[CONNECTED]);
+    // nginx forwards chunks at once. The server sends chunks with HTTP/1.1 only.
+    diagnose(&format!("{ignore} proxy_buffering on; proxy_http_version 1.1;"))
+        .mentions(&[CONNECTED]);
 }
 
 #[test]
-fn haproxy_waits_for_the_whole_of_an_answer() {
+fn haproxy_waits_for_a_complete_response() {
     let server = Server::start(&[]);
-    let told = |backend: &str| {
+    let diagnose = |backend: &str| {
         let timeouts = "timeout client 30s\n timeout server 30s";
         doctor_at(&HaProxy::start(server.port, timeouts, backend).url(), &[])
     };
     let waits = "http-request set-var(txn.path) path\n \
          http-response wait-for-body time 2s at-least 8000 if { var(txn.path) -m beg /pusher/ }";
-    // It gives up when it has waited for so long.
-    told(waits).mentions(&[
+    // HAProxy gives up after this time.
+    diagnose(waits).mentions(&[
         "warning",
         "until they end: a page without WebSocket is answered with 504",
         "no http-response wait-for-body",
     ]);
-    told("").mentions(&[CONNECTED]);
+    diagnose("").mentions(&[CONNECTED]);
 }
 
 #[test]
-fn pages_without_websockets_are_not_passed_on() {
+fn pages_without_websocket_are_not_forwarded() {
     let server = Server::start(&[]);
     let site =
         format!("location ~ ^/apps?/ {{ proxy_pass http://127.0.0.1:{}; {UPGRADE} }}", server.port);
-    let said = doctor_at(&Nginx::start(&site, "").url(), &[]);
-    said.all_is_well();
-    said.mentions(&["warning", "/pusher/ is not forwarded", "location match /pusher/ too"]);
+    let diagnosis = doctor_at(&Nginx::start(&site, "").url(), &[]);
+    diagnosis.is_without_problems();
+    diagnosis.mentions(&["warning", "/pusher/ is not forwarded", "location match /pusher/ too"]);
 }
 
 #[test]
-fn requests_of_a_page_come_to_several_nodes() {
+fn requests_of_a_page_reach_several_nodes() {
     let nodes = [Server::start(&[]), Server::start(&[])];
     let both: String =
         nodes.iter().map(|node| format!("server 127.0.0.1:{};", node.port)).collect();
-    let told = |how: &str| {
+    let diagnose = |how: &str| {
         let beside = format!("upstream nodes {{ {how} {both} }}");
         let site = format!("location / {{ proxy_pass http://nodes; {UPGRADE} }}");
         doctor_at(&Nginx::start(&site, &beside).url(), &[])
     };
-    told("").mentions(&["reach different nodes", "hash by the path"]);
-    told("ip_hash;").mentions(&[CONNECTED]);
+    diagnose("").mentions(&["reach different nodes", "hash by the first five"]);
+    diagnose("ip_hash;").mentions(&[CONNECTED]);
 }

@@ -1,9 +1,9 @@
-//! What is wrong on the server's own machine: open files, and the bus.
+//! Problems of the server's own machine: open files, and the bus.
 
 use clarim_testing::{free_port, nats, redis, redis_with};
 use tempfile::TempDir;
 
-use crate::support::{APP, AS_APP, Nginx, Said, Server, UPGRADE, doctor, doctor_by};
+use crate::support::{APP, AS_APP, Diagnosis, Nginx, Server, UPGRADE, doctor, doctor_by};
 
 #[test]
 fn too_few_open_files() {
@@ -19,13 +19,13 @@ fn too_few_open_files() {
         "the apps may have 1000 connections (APP_MAX_CONNECTIONS), but 500 open files",
         "LimitNOFILE",
     ]);
-    let said = limited(1100);
-    said.all_is_well();
-    said.mentions(&["warning", "allow only 1000 connections"]);
+    let diagnosis = limited(1100);
+    diagnosis.is_without_problems();
+    diagnosis.mentions(&["warning", "allow only 1000 connections"]);
 }
 
 #[test]
-fn too_few_open_files_of_the_server_that_runs() {
+fn too_few_open_files_of_the_running_server() {
     let directory = TempDir::new().unwrap();
     let state = directory.path().display().to_string();
     let started = |limit: u32| {
@@ -36,8 +36,8 @@ fn too_few_open_files_of_the_server_that_runs() {
             [("CLARIM_STATE_DIR", state.as_str()), ("REVERB_APP_MAX_CONNECTIONS", "1000")];
         Server::start_by(&["sh", "-c", &script, "sh"], &environment)
     };
-    // The doctor itself may open more files than the server.
-    let told = |port: u16| {
+    // The limit of the doctor is higher than that of the server.
+    let diagnose = |port: u16| {
         let port = port.to_string();
         let more = [
             ("CLARIM_STATE_DIR", state.as_str()),
@@ -47,20 +47,20 @@ fn too_few_open_files_of_the_server_that_runs() {
         doctor(&[], &[&APP[..], &more].concat())
     };
     let server = started(300);
-    let said = told(server.port);
-    said.has(&[
+    let diagnosis = diagnose(server.port);
+    diagnosis.has(&[
         "the apps may have 1000 connections (APP_MAX_CONNECTIONS), but 300 open files of the running server (process",
         "allow 200",
     ]);
-    said.mentions(&["LimitNOFILE", "restart the server", "or lower APP_MAX_CONNECTIONS"]);
-    told(started(1100).port).all_is_well();
+    diagnosis.mentions(&["LimitNOFILE", "restart the server", "or lower APP_MAX_CONNECTIONS"]);
+    diagnose(started(1100).port).is_without_problems();
 }
 
 #[test]
 fn a_redis_that_cannot_be_used() {
     let redis = redis_with(&["--requirepass", "right"]);
     let port = redis.port.to_string();
-    let told = |port: &str, password: &str| {
+    let diagnose = |port: &str, password: &str| {
         let more = [
             ("REVERB_SCALING_ENABLED", "true"),
             ("REVERB_SCALING_CHANNEL", "shop"),
@@ -70,14 +70,14 @@ fn a_redis_that_cannot_be_used() {
         ];
         doctor(&[], &[&APP[..], &more].concat())
     };
-    told(&port, "wrong").has(&["cannot be used", "REDIS_PASSWORD"]);
-    told(&free_port().to_string(), "right").has(&["cannot be used", "REDIS_HOST"]);
-    // What nodes must have in common is told.
-    told(&port, "right").mentions(&["redis is reachable, with the prefix \"shop\""]);
+    diagnose(&port, "wrong").has(&["cannot be used", "REDIS_PASSWORD"]);
+    diagnose(&free_port().to_string(), "right").has(&["cannot be used", "REDIS_HOST"]);
+    // The prefix, which all nodes need, is shown.
+    diagnose(&port, "right").mentions(&["redis is reachable, with the prefix \"shop\""]);
 }
 
-/// What is said of a bus at this address.
-fn bus_at(url: &str) -> Said {
+/// The diagnosis of a bus at this URL.
+fn bus_at(url: &str) -> Diagnosis {
     let more = [("REVERB_SCALING_ENABLED", "true"), ("CLARIM_SCALING_URL", url)];
     doctor(&[], &[&APP[..], &more].concat())
 }
@@ -95,16 +95,16 @@ fn a_user_of_redis_without_the_rights() {
         "+select",
         "+client",
     ];
-    let told = |rights: &[&str], password: &str| {
+    let diagnose = |rights: &[&str], password: &str| {
         let redis = redis_with(&[&user, rights].concat());
         bus_at(&format!("redis://bus:{password}@127.0.0.1:{}", redis.port))
     };
     let rights = ["redis cannot be used", "give the user +@pubsub", "all channels of the prefix"];
-    told(&["&*"], "secret").has(&rights);
-    told(&["+@pubsub", "&shop:*"], "secret").has(&rights);
-    told(&["+@pubsub", "&reverb:*"], "wrong")
+    diagnose(&["&*"], "secret").has(&rights);
+    diagnose(&["+@pubsub", "&shop:*"], "secret").has(&rights);
+    diagnose(&["+@pubsub", "&reverb:*"], "wrong")
         .has(&["redis cannot be used", "REDIS_USERNAME and REDIS_PASSWORD"]);
-    told(&["+@pubsub", "&reverb:*"], "secret")
+    diagnose(&["+@pubsub", "&reverb:*"], "secret")
         .mentions(&["redis is reachable, with the prefix \"reverb\" (0 nodes)"]);
 }
 
@@ -130,34 +130,34 @@ fn nodes_with_different_prefixes() {
             ("REDIS_PORT", port.as_str()),
         ]
     };
-    let told = |node: u16| {
+    let diagnose = |node: u16| {
         let node = node.to_string();
         doctor(&[], &[&APP[..], &scaling("shop"), &[("REVERB_SERVER_PORT", &node)]].concat())
     };
     let same = [Server::start(&scaling("shop")), Server::start(&scaling("shop"))];
     same.iter().for_each(Server::wait_for_bus);
-    let said = told(same[0].port);
-    said.all_is_well();
-    said.mentions(&["redis is reachable, with the prefix \"shop\" (2 nodes)"]);
-    assert!(!said.text.contains("another prefix"), "{}", said.text);
+    let diagnosis = diagnose(same[0].port);
+    diagnosis.is_without_problems();
+    diagnosis.mentions(&["redis is reachable, with the prefix \"shop\" (2 nodes)"]);
+    assert!(!diagnosis.text.contains("another prefix"), "{}", diagnosis.text);
 
     let other = Server::start(&scaling("store"));
     other.wait_for_bus();
-    told(same[0].port).mentions(&[
+    diagnose(same[0].port).mentions(&[
         "warning",
         "\"shop\" (2 nodes), but there are nodes with another prefix: \"store\" (1 node)",
         "set the same REVERB_SCALING_CHANNEL",
     ]);
 
-    // Behind a load balancer events are missing, and the same is told as their cause.
+    // Behind a load balancer events are missing, and the prefixes are reported as the cause.
     let servers =
         [&same[0], &other].map(|node| format!("server 127.0.0.1:{};", node.port)).concat();
     let site = format!("location / {{ proxy_pass http://nodes; {UPGRADE} }}");
     let nginx = Nginx::start(&site, &format!("upstream nodes {{ {servers} }}"));
-    let said = doctor(
+    let diagnosis = doctor(
         &[&[nginx.url().as_str()], &AS_APP[..]].concat(),
         &[&APP[..], &scaling("shop")].concat(),
     );
-    said.has(&["only 3 of 6 connections receive an event", "the same REVERB_SCALING_CHANNEL"]);
-    said.mentions(&["there are nodes with another prefix: \"store\" (1 node)"]);
+    diagnosis.has(&["only 3 of 6 connections receive an event", "the same REVERB_SCALING_CHANNEL"]);
+    diagnosis.mentions(&["there are nodes with another prefix: \"store\" (1 node)"]);
 }

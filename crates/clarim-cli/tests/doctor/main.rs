@@ -1,4 +1,4 @@
-//! `clarim doctor`, beside everything that can be wrong: each is broken with the real thing, and told.
+//! `clarim doctor` with real servers and proxies that have one problem each.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod fallback;

@@ -1,4 +1,4 @@
-//! nginx and HAProxy between clients and server, set up in all the ways that do not work.
+//! nginx and HAProxy with configurations that do not work.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ fn to(server: &Server, more: &str) -> String {
 }
 
 #[test]
-fn nginx_set_up_right() {
+fn nginx_with_a_correct_configuration() {
     let server = Server::start(&[]);
     let nginx = Nginx::start(&to(&server, UPGRADE), "");
-    doctor_at(&nginx.url(), &[]).all_is_well();
+    doctor_at(&nginx.url(), &[]).is_without_problems();
 }
 
 #[test]
@@ -27,7 +27,7 @@ fn the_headers_of_the_upgrade_are_dropped() {
 }
 
 #[test]
-fn nobody_is_behind_the_proxy() {
+fn the_proxy_has_no_server() {
     let nginx = Nginx::start(
         &format!("location / {{ proxy_pass http://127.0.0.1:{}; {UPGRADE} }}", free_port()),
         "",
@@ -36,7 +36,7 @@ fn nobody_is_behind_the_proxy() {
 }
 
 #[test]
-fn only_a_part_is_passed_on() {
+fn only_some_paths_are_forwarded() {
     let server = Server::start(&[]);
     let port = server.port;
     let only = |path: &str| {
@@ -73,47 +73,47 @@ fn the_body_is_rewritten() {
 }
 
 #[test]
-fn a_silent_connection_is_cut() {
+fn an_idle_connection_is_cut() {
     let server = Server::start(&[]);
     let more = format!("{UPGRADE} proxy_read_timeout 2s;");
     let nginx = Nginx::start(&to(&server, &more), "");
-    let said = doctor_at(&nginx.url(), &["--idle", "20"]);
-    said.has(&["cuts an idle connection after 2 s", "proxy_read_timeout"]);
+    let diagnosis = doctor_at(&nginx.url(), &["--idle", "20"]);
+    diagnosis.has(&["cuts an idle connection after 2 s", "proxy_read_timeout"]);
 }
 
 #[test]
-fn haproxy_cuts_a_silent_connection() {
+fn haproxy_cuts_an_idle_connection() {
     let server = Server::start(&[]);
-    let told = |defaults: &str, idle: &str| {
+    let diagnose = |defaults: &str, idle: &str| {
         let haproxy = HaProxy::start(server.port, defaults, "");
         doctor_at(&haproxy.url(), &["--idle", idle])
     };
-    // With no other limit for what has become a WebSocket, those of requests hold.
-    told("timeout client 2s\n timeout server 30s", "20").has(&[
+    // Without a timeout for tunnels, those of requests apply to WebSockets.
+    diagnose("timeout client 2s\n timeout server 30s", "20").has(&[
         "cuts an idle connection after 2 s",
         "idle for up to 30 s",
         "timeout client",
     ]);
-    told("timeout client 30s\n timeout server 30s\n timeout tunnel 3s", "20")
+    diagnose("timeout client 30s\n timeout server 30s\n timeout tunnel 3s", "20")
         .has(&["cuts an idle connection after 3 s", "timeout tunnel in HAProxy"]);
-    let said = told("timeout client 2s\n timeout server 2s\n timeout tunnel 75s", "4");
-    said.all_is_well();
-    said.mentions(&["an idle connection stays open for at least 4 s"]);
+    let diagnosis = diagnose("timeout client 2s\n timeout server 2s\n timeout tunnel 75s", "4");
+    diagnosis.is_without_problems();
+    diagnosis.mentions(&["an idle connection stays open for at least 4 s"]);
 }
 
 #[test]
-fn what_is_held_back_is_noticed() {
+fn delays_are_reported() {
     let server = Server::start(&[]);
     let proxy = Proxy::to(server.port);
     proxy.delay(Duration::from_millis(800));
-    let said = doctor_at(&format!("http://127.0.0.1:{}", proxy.port), &[]);
-    said.mentions(&["warning", "an event arrives only after", "buffering"]);
-    said.mentions(&["a page without WebSocket receives a line only after"]);
-    assert!(said.is_well, "{}", said.text);
+    let diagnosis = doctor_at(&format!("http://127.0.0.1:{}", proxy.port), &[]);
+    diagnosis.mentions(&["warning", "an event arrives only after", "buffering"]);
+    diagnosis.mentions(&["a page without WebSocket receives a line only after"]);
+    assert!(diagnosis.is_ok, "{}", diagnosis.text);
 }
 
 #[test]
-fn somebody_sends_elsewhere() {
+fn the_proxy_redirects() {
     let nginx = Nginx::start("return 301 https://$host$request_uri;", "");
     doctor_at(&nginx.url(), &[]).has(&["redirects to https://127.0.0.1/up"]);
 }
@@ -127,7 +127,7 @@ fn plain_http_at_the_port_of_tls() {
 }
 
 #[test]
-fn nodes_that_do_not_know_each_other() {
+fn nodes_without_a_cluster() {
     let nodes = [Server::start(&[]), Server::start(&[])];
     let both: String =
         nodes.iter().map(|node| format!("server 127.0.0.1:{};", node.port)).collect();

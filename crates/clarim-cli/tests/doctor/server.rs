@@ -1,4 +1,4 @@
-//! Addresses, keys, names, and the application's own answers.
+//! Addresses, keys, names, and responses of the application.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,21 +12,22 @@ use tempfile::TempDir;
 use crate::support::{APP, AS_APP, Server, application, certificate, doctor, doctor_at, doctor_by};
 
 #[test]
-fn a_server_that_is_well_is_told_to_be() {
+fn a_server_without_problems() {
     let server = Server::start(&[]);
-    let said = doctor_at(&server.url(), &["--origin", "https://app.example.com", "--idle", "1"]);
-    said.all_is_well();
-    said.mentions(&["an event reaches 6 connections", "stays open for at least 1 s"]);
-    // By its settings alone.
+    let diagnosis =
+        doctor_at(&server.url(), &["--origin", "https://app.example.com", "--idle", "1"]);
+    diagnosis.is_without_problems();
+    diagnosis.mentions(&["an event reaches 6 connections", "stays open for at least 1 s"]);
+    // With the settings only.
     let port = server.port.to_string();
     let settings = [&APP[..], &[("REVERB_SERVER_PORT", &port)]].concat();
-    let said = doctor(&[], &settings);
-    said.all_is_well();
-    assert!(!said.text.contains("s3cret"), "{}", said.text);
+    let diagnosis = doctor(&[], &settings);
+    diagnosis.is_without_problems();
+    assert!(!diagnosis.text.contains("s3cret"), "{}", diagnosis.text);
 }
 
 #[test]
-fn an_address_that_leads_nowhere() {
+fn an_unreachable_address() {
     let closed = format!("http://127.0.0.1:{}", free_port());
     doctor_at(&closed, &[]).has(&["nothing is listening on", "clarim start", "wsPort"]);
     doctor_at("http://nowhere.invalid", &[])
@@ -35,8 +36,8 @@ fn an_address_that_leads_nowhere() {
 }
 
 #[test]
-fn an_address_that_lets_nobody_in() {
-    // As behind a firewall: whoever comes when the queue is full is answered nothing at all.
+fn an_address_behind_a_firewall() {
+    // A connection to a full queue gets no answer, as behind a firewall.
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let address: SocketAddr = ([127, 0, 0, 1], free_port()).into();
     socket.bind(&address.into()).unwrap();
@@ -50,7 +51,7 @@ fn an_address_that_lets_nobody_in() {
 }
 
 #[test]
-fn somebody_who_says_nothing() {
+fn a_server_that_does_not_respond() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     doctor_at(&url, &[])
@@ -78,17 +79,17 @@ fn an_app_that_is_full() {
 }
 
 #[test]
-fn a_path_that_is_not_the_servers() {
+fn a_wrong_path() {
     let server = Server::start(&[("REVERB_SERVER_PATH", "/ws")]);
     doctor_at(&server.url(), &[]).has(&["the server is there, but not at", "wsPath"]);
-    doctor_at(&format!("{}/ws", server.url()), &[]).all_is_well();
+    doctor_at(&format!("{}/ws", server.url()), &[]).is_without_problems();
     let server = Server::start(&[]);
     let url = format!("{}/ws", server.url());
     doctor_at(&url, &[]).has(&["not at /ws but at /", "REVERB_SERVER_PATH=/ws"]);
 }
 
 #[test]
-fn keys_that_do_not_fit() {
+fn wrong_keys() {
     let server = Server::start(&[]);
     let port = server.port.to_string();
     let with = |name: &'static str, value: &'static str| {
@@ -101,7 +102,7 @@ fn keys_that_do_not_fit() {
     with("REVERB_APP_KEY", "other").has(&["4001: no app of this server has the key other"]);
     with("REVERB_APP_ID", "7").has(&["No matching application for ID [7]", "REVERB_APP_ID"]);
     with("REVERB_APP_SECRET", "another").has(&["the signature is wrong", "REVERB_APP_SECRET"]);
-    // The settings here know which keys there are.
+    // The settings contain the keys.
     let settings = [&APP[..], &[("REVERB_SERVER_PORT", &*port)]].concat();
     let wrong = [server.url(), "--key".to_owned(), "typo".to_owned()];
     doctor(&wrong.each_ref().map(String::as_str), &settings)
@@ -109,7 +110,7 @@ fn keys_that_do_not_fit() {
 }
 
 #[test]
-fn a_clock_that_is_wrong() {
+fn a_wrong_clock() {
     let server = Server::start(&[]);
     let url = server.url();
     let arguments = [&[url.as_str()], &AS_APP[..]].concat();
@@ -122,12 +123,12 @@ fn a_clock_that_is_wrong() {
 }
 
 #[test]
-fn an_origin_that_is_not_let_in() {
+fn an_origin_that_may_not_connect() {
     let server = Server::start(&[("REVERB_APP_ALLOWED_ORIGINS", "app.example.com")]);
     let at = |origin| doctor_at(&server.url(), &["--origin", origin]);
     at("https://other.example.com")
         .has(&["4009: pages of https://other.example.com may not connect", "ALLOWED_ORIGINS"]);
-    at("https://app.example.com").all_is_well();
+    at("https://app.example.com").is_without_problems();
 }
 
 #[test]
@@ -136,11 +137,11 @@ fn names_that_echo_changes() {
     let names = |event, listen| doctor_at(&server.url(), &["--event", event, "--listen", listen]);
     names("order.shipped", "order.shipped")
         .has(&["receives App\\Events\\order\\shipped", "'.order.shipped'"]);
-    names("App\\Events\\OrderShipped", "OrderShipped").all_is_well();
+    names("App\\Events\\OrderShipped", "OrderShipped").is_without_problems();
 }
 
 #[test]
-fn tls_where_there_is_none_and_none_where_there_is() {
+fn tls_on_one_side_only() {
     let server = Server::start(&[]);
     let url = server.url().replace("http:", "wss:");
     doctor_at(&url, &[]).has(&["this port does not use TLS", "forceTLS: false"]);
@@ -166,11 +167,11 @@ fn an_application_that_does_not_authorize() {
     for (status, words) in [
         (
             "403 Forbidden",
-            ["403: this user may not listen to private-clarim-doctor", "channels.php"],
+            ["403: this user may not subscribe to private-clarim-doctor", "channels.php"],
         ),
         ("419 Page Expired", ["419: the CSRF token", "csrf-token"]),
-        ("401 Unauthorized", ["401: nobody is logged in", "cookie"]),
-        ("404 Not Found", ["404: there is no such route", "authEndpoint"]),
+        ("401 Unauthorized", ["401: the user is not logged in", "cookie"]),
+        ("404 Not Found", ["404: the route does not exist", "authEndpoint"]),
         ("500 Oh", ["it answered 500", "log"]),
     ] {
         ask(&with(status, "", ""), &[]).has(&words);
@@ -187,13 +188,13 @@ fn an_application_that_does_not_authorize() {
     let channel = "private-clarim-doctor";
     ask(&signed("other", "s3cret-of-the-app", channel), &[]).has(&["another key than key"]);
     ask(&signed("key", "other", channel), &[]).has(&["another secret", "REVERB_APP_SECRET"]);
-    ask(&signed("key", "s3cret-of-the-app", channel), &[]).all_is_well();
+    ask(&signed("key", "s3cret-of-the-app", channel), &[]).is_without_problems();
     let presence = ["--channel", "presence-room"];
     ask(&signed("key", "s3cret-of-the-app", "presence-room"), &presence).has(&["channel_data"]);
 }
 
 #[test]
-fn the_pages_headers_go_along() {
+fn headers_of_the_page_are_sent() {
     let server = Server::start(&[]);
     let endpoint = application("HTTP/1.1 401 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     let more = ["--auth", &endpoint, "--header", "no header"];

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 pub(crate) const APP: [(&str, &str); 3] =
     [("REVERB_APP_ID", "1"), ("REVERB_APP_KEY", "key"), ("REVERB_APP_SECRET", "s3cret-of-the-app")];
 
-/// For servers that are not this directory's.
+/// Flags for servers of other directories.
 pub(crate) const AS_APP: [&str; 6] =
     ["--app-id", "1", "--key", "key", "--secret", "s3cret-of-the-app"];
 
@@ -28,9 +28,10 @@ impl Server {
         Self::start_by(&[env!("CARGO_BIN_EXE_clarim")], environment)
     }
 
-    /// Starts it by another command, to which the server's own line is appended.
+    /// Starts it with another command, which gets the server's command line as arguments.
     pub(crate) fn start_by(command: &[&str], environment: &[(&str, &str)]) -> Self {
-        let (directory, port) = (TempDir::new().unwrap(), free_port());
+        let directory = TempDir::new().unwrap();
+        let port = free_port();
         let child = Command::new(command[0])
             .args(&command[1..])
             .args(["start", "--host", "127.0.0.1", "--port", &port.to_string()])
@@ -71,18 +72,18 @@ impl Drop for Server {
     }
 }
 
-/// What the doctor says.
+/// The output of the doctor.
 #[derive(Debug)]
-pub(crate) struct Said {
-    pub(crate) is_well: bool,
+pub(crate) struct Diagnosis {
+    pub(crate) is_ok: bool,
     pub(crate) text: String,
 }
 
-impl Said {
-    /// A problem is told, with these words in its cause and cure.
+impl Diagnosis {
+    /// Asserts that there is a problem, with these words in its cause and remedy.
     #[track_caller]
     pub(crate) fn has(&self, words: &[&str]) {
-        assert!(!self.is_well && self.text.contains("PROBLEM"), "{}", self.text);
+        assert!(!self.is_ok && self.text.contains("PROBLEM"), "{}", self.text);
         self.mentions(words);
     }
 
@@ -94,22 +95,22 @@ impl Said {
     }
 
     #[track_caller]
-    pub(crate) fn all_is_well(&self) {
-        assert!(self.is_well && self.text.contains("No problem found."), "{}", self.text);
+    pub(crate) fn is_without_problems(&self) {
+        assert!(self.is_ok && self.text.contains("No problem found."), "{}", self.text);
     }
 }
 
-/// Asks the doctor, in a directory without settings.
-pub(crate) fn doctor(arguments: &[&str], environment: &[(&str, &str)]) -> Said {
+/// Runs the doctor in a directory without settings.
+pub(crate) fn doctor(arguments: &[&str], environment: &[(&str, &str)]) -> Diagnosis {
     doctor_by(&[env!("CARGO_BIN_EXE_clarim")], arguments, environment)
 }
 
-/// Asks by another command, to which the doctor's own line is appended.
+/// Runs it with another command, which gets the doctor's command line as arguments.
 pub(crate) fn doctor_by(
     command: &[&str],
     arguments: &[&str],
     environment: &[(&str, &str)],
-) -> Said {
+) -> Diagnosis {
     let directory = TempDir::new().unwrap();
     let output = Command::new(command[0])
         .args(&command[1..])
@@ -126,15 +127,15 @@ pub(crate) fn doctor_by(
         String::from_utf8(output.stdout).unwrap(),
         String::from_utf8(output.stderr).unwrap()
     );
-    Said { is_well: output.status.success(), text }
+    Diagnosis { is_ok: output.status.success(), text }
 }
 
-/// Asks about an address, as the app.
-pub(crate) fn doctor_at(url: &str, more: &[&str]) -> Said {
+/// Runs it for a URL, with the credentials of the app.
+pub(crate) fn doctor_at(url: &str, more: &[&str]) -> Diagnosis {
     doctor(&[&[url], &AS_APP[..], more].concat(), &[])
 }
 
-/// nginx with this in a `server` block, and what stands beside it.
+/// nginx with a `server` block, and lines next to it.
 pub(crate) struct Nginx {
     _program: Program,
     _directory: TempDir,
@@ -143,7 +144,8 @@ pub(crate) struct Nginx {
 
 impl Nginx {
     pub(crate) fn start(server: &str, beside: &str) -> Self {
-        let (directory, port) = (TempDir::new().unwrap(), free_port());
+        let directory = TempDir::new().unwrap();
+        let port = free_port();
         let listen = if server.contains("ssl_certificate") { " ssl" } else { "" };
         Self::listening(
             &format!("listen 127.0.0.1:{port}{listen}; {server}"),
@@ -173,7 +175,7 @@ impl Nginx {
     }
 }
 
-/// HAProxy before a server, with these lines in its defaults and its backend.
+/// HAProxy in front of a server, with these lines in its defaults and its backend.
 pub(crate) struct HaProxy {
     _program: Program,
     _directory: TempDir,
@@ -182,7 +184,8 @@ pub(crate) struct HaProxy {
 
 impl HaProxy {
     pub(crate) fn start(server: u16, defaults: &str, backend: &str) -> Self {
-        let (directory, port) = (TempDir::new().unwrap(), free_port());
+        let directory = TempDir::new().unwrap();
+        let port = free_port();
         let config = format!(
             "global\n maxconn 100\ndefaults\n mode http\n timeout connect 5s\n {defaults}\n\
              frontend all\n bind 127.0.0.1:{port}\n default_backend clarim\n\
@@ -199,11 +202,11 @@ impl HaProxy {
     }
 }
 
-/// As nginx has to be told.
+/// The lines that nginx needs for WebSockets.
 pub(crate) const UPGRADE: &str = "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; \
     proxy_set_header Connection \"upgrade\"; proxy_set_header Host $host;";
 
-/// An application that answers every request with this.
+/// An application that answers every request with `answer`.
 pub(crate) fn application(answer: impl Into<String>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -220,7 +223,7 @@ pub(crate) fn application(answer: impl Into<String>) -> String {
     format!("http://{address}/broadcasting/auth")
 }
 
-/// Certificate and key, as files; `change` says for what.
+/// Paths of a certificate and its key; `change` sets the parameters.
 pub(crate) fn certificate(
     directory: &Path,
     name: &str,

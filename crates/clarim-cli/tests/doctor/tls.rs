@@ -1,4 +1,4 @@
-//! Certificates that are not accepted, of Clarim's own TLS and of nginx.
+//! Rejected certificates of Clarim's own TLS and of nginx.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,10 +6,10 @@ use std::process::Command;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
-use crate::support::{AS_APP, Nginx, Said, Server, UPGRADE, certificate, doctor};
+use crate::support::{AS_APP, Diagnosis, Nginx, Server, UPGRADE, certificate, doctor};
 
-/// What is said of a server at this port, if these certificates are trusted and no others.
-fn trusting(trusted: &str, port: u16) -> Said {
+/// The diagnosis of the server on this port if only these certificates are trusted.
+fn trusting(trusted: &str, port: u16) -> Diagnosis {
     let url = format!("https://localhost:{port}");
     doctor(&[&[url.as_str()], &AS_APP[..]].concat(), &[("SSL_CERT_FILE", trusted)])
 }
@@ -21,40 +21,41 @@ fn with_tls(cert: &str, key: &str) -> Server {
 #[test]
 fn a_certificate_for_another_name_or_of_another_time() {
     let directory = TempDir::new().unwrap();
-    let told = |name: &str, change: fn(&mut CertificateParams)| {
+    let diagnose = |name: &str, change: fn(&mut CertificateParams)| {
         let (cert, key) = certificate(directory.path(), name, change);
         trusting(&cert, with_tls(&cert, &key).port)
     };
-    told("localhost", |_| {}).all_is_well();
-    told("example.com", |_| {})
+    diagnose("localhost", |_| {}).is_without_problems();
+    diagnose("example.com", |_| {})
         .has(&["the certificate is not valid for localhost, but for example.com", "wsHost"]);
     let expired = |params: &mut CertificateParams| {
         params.not_before = rcgen::date_time_ymd(2001, 1, 1);
         params.not_after = rcgen::date_time_ymd(2002, 1, 1);
     };
-    told("localhost", expired).has(&["has expired", "renew"]);
+    diagnose("localhost", expired).has(&["has expired", "renew"]);
     let early =
         |params: &mut CertificateParams| params.not_before = rcgen::date_time_ymd(3000, 1, 1);
-    told("localhost", early).has(&["not valid yet", "clock"]);
+    diagnose("localhost", early).has(&["not valid yet", "clock"]);
 }
 
 #[test]
-fn a_certificate_that_has_signed_itself() {
+fn a_self_signed_certificate() {
     let directory = TempDir::new().unwrap();
     let (cert, key) = certificate(directory.path(), "localhost", |_| {});
     let server = with_tls(&cert, &key);
     let url = format!("https://localhost:{}", server.port);
-    // By the authorities of this machine.
-    let said = doctor(&[&[url.as_str()], &AS_APP[..]].concat(), &[]);
-    said.has(&["is self-signed", "Let's Encrypt"]);
-    assert!(!said.text.contains("incomplete"), "{}", said.text);
+    // With the authorities of this machine.
+    let diagnosis = doctor(&[&[url.as_str()], &AS_APP[..]].concat(), &[]);
+    diagnosis.has(&["is self-signed", "Let's Encrypt"]);
+    assert!(!diagnosis.text.contains("incomplete"), "{}", diagnosis.text);
 }
 
 #[test]
-fn a_certificate_of_an_authority_as_openssl_makes_it() {
+fn a_certificate_of_an_authority_as_openssl_creates_it() {
     let directory = TempDir::new().unwrap();
     let file = |name: &str| directory.path().join(name).display().to_string();
-    let (cert, key) = (file("own.pem"), file("own.key"));
+    let cert = file("own.pem");
+    let key = file("own.key");
     let names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
@@ -67,7 +68,7 @@ fn a_certificate_of_an_authority_as_openssl_makes_it() {
     trusting(&cert, server.port).has(&["belongs to an authority (CA:TRUE)", "CA:FALSE"]);
 }
 
-/// A root, an authority in between, and what that has signed for localhost.
+/// A root, an intermediate authority, and a certificate for localhost.
 struct Authorities {
     directory: TempDir,
     own: String,
@@ -110,29 +111,30 @@ fn write(directory: &Path, name: &str, text: &str) -> String {
 }
 
 #[test]
-fn a_chain_without_the_authority_in_between() {
+fn a_chain_without_the_intermediate_authority() {
     let made = Authorities::new("Test Root");
     let Authorities { own, between, root, key, .. } = &made;
-    let (cert, fullchain) =
-        (made.file("cert.pem", &[own]), made.file("fullchain.pem", &[own, between]));
+    let cert = made.file("cert.pem", &[own]);
+    let fullchain = made.file("fullchain.pem", &[own, between]);
     let root = made.file("root.pem", &[root]);
     let incomplete = [
         "the chain is incomplete: the certificate of \"Test Between\", which issued that of localhost, is missing",
         "fullchain.pem and not cert.pem",
     ];
 
-    let (alone, whole) = (with_tls(&cert, key), with_tls(&fullchain, key));
+    let alone = with_tls(&cert, key);
+    let whole = with_tls(&fullchain, key);
     trusting(&root, alone.port).has(&incomplete);
-    trusting(&root, whole.port).all_is_well();
-    // A whole chain of an authority that nobody knows is something else,
+    trusting(&root, whole.port).is_without_problems();
+    // A complete chain of an unknown authority is another problem,
     let by_others = |name: &str| {
         let others = Authorities::new(name);
         trusting(&others.file("root.pem", &[&others.root]), whole.port)
     };
-    let said = by_others("Another Root");
-    said.has(&["signed by \"Test Root\", which is not a trusted authority", "SSL_CERT_FILE"]);
-    assert!(!said.text.contains("incomplete"), "{}", said.text);
-    // and so is one of the same name, made anew.
+    let diagnosis = by_others("Another Root");
+    diagnosis.has(&["signed by \"Test Root\", which is not a trusted authority", "SSL_CERT_FILE"]);
+    assert!(!diagnosis.text.contains("incomplete"), "{}", diagnosis.text);
+    // and so is an authority of the same name that was created again.
     by_others("Test Root")
         .has(&["another key than that of the authority in the chain", "recreated"]);
 
@@ -142,7 +144,8 @@ fn a_chain_without_the_authority_in_between() {
             format!("location / {{ proxy_pass http://127.0.0.1:{}; {UPGRADE} }}", server.port);
         Nginx::start(&format!("ssl_certificate {file}; ssl_certificate_key {key}; {pass}"), "")
     };
-    let (alone, whole) = (nginx(&cert), nginx(&fullchain));
+    let alone = nginx(&cert);
+    let whole = nginx(&fullchain);
     trusting(&root, alone.port).has(&incomplete);
-    trusting(&root, whole.port).all_is_well();
+    trusting(&root, whole.port).is_without_problems();
 }

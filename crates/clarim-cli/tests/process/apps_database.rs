@@ -14,7 +14,7 @@ const ONE: (&str, &str, &str) = ("1", "key", "s3cret-of-the-app");
 const TWO: (&str, &str, &str) = ("2", "two", "s3cret-of-two");
 const FOUR: (&str, &str, &str) = ("4", "four", "s3cret-of-four");
 
-/// A database of its own, and how it is written to.
+/// A database, and how to write to it.
 enum Database {
     Sqlite(TempDir),
     Postgres(Box<Postgres>),
@@ -50,7 +50,7 @@ impl Database {
         ));
     }
 
-    /// A server of this database alone.
+    /// A server with this database and without files.
     fn start(&self) -> Process {
         Process::start(
             "unset REVERB_APP_ID REVERB_APP_KEY REVERB_APP_SECRET;",
@@ -60,7 +60,7 @@ impl Database {
     }
 }
 
-/// Python has SQLite with it.
+/// Runs a statement with Python, which includes SQLite.
 fn sqlite(file: &Path, statement: &str) {
     let script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], timeout=20); \
         c.executescript(sys.argv[2]); c.commit()";
@@ -69,7 +69,7 @@ fn sqlite(file: &Path, statement: &str) {
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
 }
 
-/// Whether a connection with this key is let in.
+/// Connects with this key, or returns the code of the refusal.
 fn lets_in(process: &Process, key: &str) -> Result<Client, u16> {
     let mut client = process.connect_as(key);
     while !contains(&client, "connection_established") {
@@ -85,7 +85,7 @@ fn contains(client: &Client, text: &str) -> bool {
     String::from_utf8_lossy(&client.unread).contains(text)
 }
 
-/// What the server said in all, without a password or secret in it.
+/// The server's complete output, which must not contain a password or secret.
 fn said(process: &Process) -> String {
     let said = process.read("err") + &process.read("out");
     for secret in [Postgres::PASSWORD, "s3cret-of"] {
@@ -98,7 +98,7 @@ fn times(text: &str, wanted: &str) -> usize {
     text.matches(wanted).count()
 }
 
-/// Runs a test with each kind.
+/// Runs a test with each kind of database.
 macro_rules! with_each_database {
     ($($name:ident),* $(,)?) => {
         mod on_sqlite {
@@ -112,9 +112,9 @@ macro_rules! with_each_database {
 
 with_each_database!(
     rows_are_added_changed_disabled_and_removed_while_other_apps_stay,
-    a_wrong_row_harms_no_other_and_is_named_once,
+    an_invalid_row_affects_no_other_and_is_logged_once,
     a_start_with_an_invalid_row_is_refused,
-    apps_of_the_file_stand_beside_those_of_the_database,
+    apps_of_the_file_are_served_with_those_of_the_database,
     commands_find_the_app_in_the_database,
 );
 
@@ -138,7 +138,7 @@ fn rows_are_added_changed_disabled_and_removed_while_other_apps_stay(database: &
     eventually("app two is let in", || lets_in(&process, "two").is_ok());
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
     let mut one = process.subscribe("news");
-    // The connection of before has ended by and by.
+    // The earlier connection ends after a moment.
     let mut two = None;
     eventually("app two has a place", || {
         two = lets_in(&process, "two").ok();
@@ -148,7 +148,7 @@ fn rows_are_added_changed_disabled_and_removed_while_other_apps_stay(database: &
     assert_eq!(lets_in(&process, "two").err(), Some(4004));
     assert!(process.publish_as(TWO, "news", "short").starts_with("HTTP/1.1 200"));
 
-    // A limit that changes is in force for those who are here already, at once with a signal.
+    // A changed limit applies to existing connections, immediately after a signal.
     database.run(r#"UPDATE clarim_apps SET settings = '{"max_event_size": 10}' WHERE id = '1'"#);
     process.signal(Signal::HUP);
     eventually("the limit is in force", || {
@@ -169,13 +169,13 @@ fn rows_are_added_changed_disabled_and_removed_while_other_apps_stay(database: &
     assert!(process.publish("news", "still").starts_with("HTTP/1.1 200"));
     one.read_until("still");
 
-    // What has not changed is not told: no more of it after some looks.
+    // Rows that have not changed are not logged.
     let before = times(&said(&process), "apps of the database changed");
     std::thread::sleep(Duration::from_secs(5));
     assert_eq!(times(&said(&process), "apps of the database changed"), before);
 }
 
-fn a_wrong_row_harms_no_other_and_is_named_once(database: &Database) {
+fn an_invalid_row_affects_no_other_and_is_logged_once(database: &Database) {
     let process = database.start();
     database.insert(ONE, r#"{"max_event_size": 10}"#);
     eventually("app one is let in", || lets_in(&process, "key").is_ok());
@@ -185,7 +185,7 @@ fn a_wrong_row_harms_no_other_and_is_named_once(database: &Database) {
     database.insert(TWO, r#"{"max_conections": 3}"#);
     database.insert(FOUR, "{}");
     eventually("app four is let in", || lets_in(&process, "four").is_ok());
-    // The one is as it was, the other is not there.
+    // The existing app is as it was, and the new one does not exist.
     assert!(process.publish("news", "much longer than that").starts_with("HTTP/1.1 413"));
     assert!(process.publish("news", "few").starts_with("HTTP/1.1 200"));
     one.read_until("few");
@@ -200,14 +200,14 @@ fn a_wrong_row_harms_no_other_and_is_named_once(database: &Database) {
     for wrong in wrong {
         assert_eq!(times(&log, wrong), 1, "{log}");
     }
-    // Another change, and both are right.
+    // After another change both rows are valid.
     database.run("UPDATE clarim_apps SET settings = '{}'");
     eventually("app two is let in", || lets_in(&process, "two").is_ok());
     assert!(process.publish("news", "much longer than that").starts_with("HTTP/1.1 200"));
     one.read_until("much longer than that");
 }
 
-/// `clarim` until it ends by itself.
+/// Runs `clarim` until it exits.
 fn refused(arguments: &[&str], url: &str) -> (Output, String) {
     let folder = TempDir::new().unwrap();
     let output = Command::new("timeout")
@@ -227,7 +227,7 @@ fn refused(arguments: &[&str], url: &str) -> (Output, String) {
 }
 
 fn a_start_with_an_invalid_row_is_refused(database: &Database) {
-    // Only to have the table made.
+    // Creates the table.
     drop(database.start());
     database.insert(ONE, r#"{"ping_interval": 0}"#);
     database.insert(TWO, "{}");
@@ -239,17 +239,18 @@ fn a_start_with_an_invalid_row_is_refused(database: &Database) {
     }
 }
 
-fn apps_of_the_file_stand_beside_those_of_the_database(database: &Database) {
+fn apps_of_the_file_are_served_with_those_of_the_database(database: &Database) {
     drop(database.start());
     database.insert(TWO, "{}");
     let environment = [("CLARIM_APPS_DATABASE_URL", &*database.url())];
     let process = Process::start("", "", &environment);
-    let (mut one, mut two) = (process.subscribe("news"), process.subscribe_as("two", "news"));
+    let mut one = process.subscribe("news");
+    let mut two = process.subscribe_as("two", "news");
     for (who, client) in [(ONE, &mut one), (TWO, &mut two)] {
         assert!(process.publish_as(who, "news", "for-its-own").starts_with("HTTP/1.1 200"));
         client.read_until("for-its-own");
     }
-    // Whoever comes later is refused: a row of the database, then an app of the file.
+    // The later app with the same id or key is refused: a row of the database, then an app of the file.
     database.insert(("1", "other", "s3cret-of-another"), "{}");
     process.logs(
         r#"app "1" in clarim_apps: has the same id as an app of the file or the environment"#,
@@ -314,8 +315,8 @@ fn an_unreachable_database_changes_nothing_and_is_logged_once() {
     eventually("app two is let in", || lets_in(&process, "two").is_ok());
     let mut two = process.subscribe_as("two", "news");
     let app = ("2", "two", "s3cret-of-it");
-    let (away, back) =
-        ("the database of apps cannot be read", "the database of apps is reachable again");
+    let away = "the database of apps cannot be read";
+    let back = "the database of apps is reachable again";
 
     server.stop();
     process.logs(away);
@@ -332,9 +333,9 @@ fn an_unreachable_database_changes_nothing_and_is_logged_once() {
     eventually("app three is let in", || lets_in(&process, "three").is_ok());
     assert_eq!((times(&said(&process), away), times(&said(&process), back)), (1, 1));
 
-    // One that is there and does not answer holds up neither connections nor the files.
+    // A database that does not answer delays neither connections nor changes of the files.
     way.hold();
-    eventually("it is told again", || times(&said(&process), away) == 2);
+    eventually("it is logged again", || times(&said(&process), away) == 2);
     assert!(process.publish_as(app, "news", "it-is-silent").starts_with("HTTP/1.1 200"));
     two.read_until("it-is-silent");
     let file = "[[apps]]\nid = \"8\"\nkey = \"eight\"\nsecret = \"s3cret-of-eight\"\n";
@@ -344,13 +345,13 @@ fn an_unreachable_database_changes_nothing_and_is_logged_once() {
     eventually("app eight is let in", || lets_in(&process, "eight").is_ok());
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     way.mend();
-    eventually("it is told again", || times(&said(&process), back) == 2);
+    eventually("it is logged again", || times(&said(&process), back) == 2);
     insert(&server, "4", "four");
     eventually("app four is let in", || lets_in(&process, "four").is_ok());
 }
 
 #[test]
-fn a_lost_session_is_no_news() {
+fn a_lost_session_is_not_logged() {
     let server = Postgres::start();
     let database = server.database("apps");
     let process = Process::start("", "", &[("CLARIM_APPS_DATABASE_URL", &database)]);
@@ -368,7 +369,7 @@ fn a_lost_session_is_no_news() {
 }
 
 #[test]
-fn who_may_only_read_is_enough_and_the_table_may_be_a_view() {
+fn read_access_is_sufficient_and_the_table_may_be_a_view() {
     let server = Postgres::start();
     let database = server.database("apps");
     for statement in [
@@ -387,7 +388,7 @@ fn who_may_only_read_is_enough_and_the_table_may_be_a_view() {
     assert_eq!(lets_in(&process, "three").err(), Some(4001));
     server.run("apps", "UPDATE tenants SET state = 1");
     eventually("app three is let in", || lets_in(&process, "three").is_ok());
-    // Who may not even read is refused at the start.
+    // Without read access the start is refused.
     server.run("apps", "REVOKE SELECT ON clarim_apps FROM reader");
     let (output, said) = refused(&["start"], &url);
     assert_eq!(output.status.code(), Some(1));
@@ -395,7 +396,7 @@ fn who_may_only_read_is_enough_and_the_table_may_be_a_view() {
 }
 
 #[test]
-fn a_start_without_its_database_is_refused_with_cause_and_cure() {
+fn a_start_without_its_database_is_refused_with_cause_and_remedy() {
     let begun = Instant::now();
     let closed = format!("postgres://ana:hush@127.0.0.1:{}/apps", free_port());
     let (output, said) = refused(&["start"], &closed);
@@ -411,7 +412,7 @@ fn a_start_without_its_database_is_refused_with_cause_and_cure() {
     assert!(said.contains("No such file") && said.contains("its directory must exist"), "{said}");
     assert!(begun.elapsed() < Duration::from_secs(10));
 
-    // One that listens and says nothing is waited for, but not for long.
+    // The start waits for a database that does not answer, but not for long.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let begun = Instant::now();
     let port = silent.local_addr().unwrap().port();
@@ -432,7 +433,7 @@ fn a_start_without_its_database_is_refused_with_cause_and_cure() {
 }
 
 #[test]
-fn a_file_of_apps_is_for_nobody_else_and_may_be_replaced() {
+fn a_database_file_is_private_and_may_be_replaced() {
     use std::os::unix::fs::PermissionsExt;
     let database = Database::sqlite();
     let process = database.start();
@@ -442,23 +443,23 @@ fn a_file_of_apps_is_for_nobody_else_and_may_be_replaced() {
     assert_eq!(mode & 0o777, 0o600);
     database.insert(TWO, "{}");
     eventually("app two is let in", || lets_in(&process, "two").is_ok());
-    // As a backup is put back: another file in its place.
+    // A backup is restored: another file replaces it.
     std::fs::copy(&file, &new).unwrap();
     sqlite(&new, "INSERT INTO clarim_apps (id, key, secret) VALUES ('3', 'three', 's')");
     std::fs::rename(&new, &file).unwrap();
     eventually("app three is let in", || lets_in(&process, "three").is_ok());
-    // Without it all stay, and nobody makes an empty one.
+    // Without the file all apps stay, and no empty file is created.
     std::fs::remove_file(&file).unwrap();
     process.logs("the database of apps cannot be read");
     assert!(lets_in(&process, "two").is_ok() && !file.exists());
 }
 
 #[test]
-fn postgres_is_spoken_to_over_tls() {
+fn postgres_is_used_with_tls() {
     let certificate = Certificate::new();
     let server = Postgres::with_tls(&certificate);
     let url = format!("{}?sslmode=verify-full", server.database("apps"));
-    // Nobody whom this machine trusts has signed it.
+    // Its issuer is not trusted by this machine.
     let (_, said) = refused(&["start"], &url);
     assert!(said.contains("certificate"), "{said}");
     let url = format!("{url}&sslrootcert={}", certificate.file);

@@ -15,7 +15,7 @@ fn with_file(apps: &str) -> Process {
 }
 
 impl Process {
-    /// Changes the file in one step, as editors do.
+    /// Replaces the file atomically, as editors do.
     fn rewrite(&self, apps: &str) {
         let [new, file] = ["new", "clarim.toml"].map(|name| self.directory.path().join(name));
         std::fs::write(&new, apps).unwrap();
@@ -26,8 +26,9 @@ impl Process {
 #[test]
 fn apps_are_added_changed_and_removed_while_others_stay() {
     let process = with_file(&format!("{ONE}{TWO}"));
-    let (mut one, mut two) = (process.subscribe("news"), process.subscribe_as("two", "news"));
-    // Looked at every two seconds; a signal is faster.
+    let mut one = process.subscribe("news");
+    let mut two = process.subscribe_as("two", "news");
+    // The files are checked every two seconds. A signal is faster.
     process.rewrite(&format!("{ONE}max_event_size = 10\n{THREE}"));
     process.signal(Signal::HUP);
     assert_eq!(two.read_close(), 4003);
@@ -37,7 +38,7 @@ fn apps_are_added_changed_and_removed_while_others_stay() {
     assert!(process.publish("news", "much longer than that").starts_with("HTTP/1.1 413"));
     process.subscribe_as("three", "news");
     assert_eq!(process.connect_as("two").read_close(), 4001);
-    // Back again, and noticed without a signal.
+    // Changed back without a signal.
     process.rewrite(&format!("{ONE}{TWO}"));
     eventually("app two is back", || {
         let mut two = process.connect_as("two");
@@ -52,7 +53,7 @@ fn apps_are_added_changed_and_removed_while_others_stay() {
 }
 
 #[test]
-fn settings_that_are_wrong_or_need_a_start_change_nothing() {
+fn invalid_settings_and_settings_that_need_a_restart_change_nothing() {
     let process = with_file(ONE);
     let mut one = process.subscribe("news");
     process.rewrite(&format!("{ONE}max_event_size = \"many\"\n{TWO}"));
@@ -68,7 +69,7 @@ fn settings_that_are_wrong_or_need_a_start_change_nothing() {
 }
 
 #[test]
-fn webhooks_may_come_later() {
+fn webhooks_can_be_added_later() {
     let process = with_file(ONE);
     let backend = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/hook", backend.local_addr().unwrap());

@@ -10,7 +10,10 @@ use serde::Deserialize;
 use tempfile::Builder;
 
 use super::state_dir;
+use crate::keys;
 use crate::problem::Problem;
+use crate::source::Source;
+use crate::typed::Typed;
 
 /// Name of its file in the state directory.
 pub(crate) const FILE: &str = "app.toml";
@@ -63,8 +66,37 @@ fn random(alphabet: &[u8], length: usize) -> io::Result<String> {
     Ok(text)
 }
 
+/// Whether something that does not exist is created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CreateIfMissing {
+    /// It is created.
+    Yes,
+    /// It is left out.
+    No,
+}
+
+/// Gives the app of the environment the credentials of the development app in `file`.
+pub(crate) fn add_to(typed: &mut Typed, file: &Path, create: CreateIfMissing) {
+    let directory = file.parent().unwrap_or(file);
+    let credentials = match create {
+        CreateIfMissing::Yes => read_or_create(directory).map(Some),
+        CreateIfMissing::No => read(directory),
+    };
+    match credentials {
+        Ok(None) => {}
+        Ok(Some(Credentials { id, key, secret })) => {
+            let app = &mut typed.environment_app;
+            let source = || Source::DevelopmentApp(file.to_owned());
+            app.add(&keys::APP_ID, &id, source());
+            app.add(&keys::APP_KEY, &key, source());
+            app.add(&keys::APP_SECRET, &secret, source());
+        }
+        Err(problem) => typed.problems.push(problem),
+    }
+}
+
 /// The development app of this state directory, if it exists.
-pub(crate) fn read(directory: &Path) -> Result<Option<Credentials>, Problem> {
+fn read(directory: &Path) -> Result<Option<Credentials>, Problem> {
     let file = directory.join(FILE);
     match fs::read_to_string(&file) {
         // The error's own text quotes the file, which contains the secret.
@@ -83,7 +115,7 @@ pub(crate) fn read(directory: &Path) -> Result<Option<Credentials>, Problem> {
 }
 
 /// The development app of this state directory, which is created if it does not exist.
-pub(crate) fn read_or_create(directory: &Path) -> Result<Credentials, Problem> {
+fn read_or_create(directory: &Path) -> Result<Credentials, Problem> {
     if let Some(credentials) = read(directory)? {
         return Ok(credentials);
     }

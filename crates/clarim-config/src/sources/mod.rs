@@ -1,7 +1,7 @@
 //! Reading of the sources: command-line flags, environment variables, `.env`, the TOML file and the development
 //! app.
 
-mod dev_app;
+pub(crate) mod dev_app;
 mod dotenv;
 mod env;
 mod file;
@@ -10,10 +10,9 @@ mod reading;
 mod state_dir;
 mod table;
 
-pub use dev_app::Credentials;
-pub(crate) use dev_app::FILE as DEV_APP_FILE;
+pub use dev_app::{CreateIfMissing, Credentials};
 pub use dotenv::variable_name;
 pub use flags::Flags;
-pub use reading::{ConfigSources, CreateIfMissing};
+pub use reading::ConfigSources;
 pub use state_dir::prepare as prepare_state_dir;
 pub(crate) use table::Item;

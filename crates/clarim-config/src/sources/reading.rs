@@ -4,11 +4,9 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::dev_app::{self, Credentials};
 use super::flags::Flags;
 use super::{dotenv, env, file};
 use crate::keys;
-use crate::source::Source;
 use crate::typed::Typed;
 
 /// Where settings are read.
@@ -75,35 +73,4 @@ impl ConfigSources {
 fn no_databases(_: &str) -> Option<String> {
     let what = "is supported by the program `clarim` only; remove it and configure the apps in this program";
     Some(what.to_owned())
-}
-
-/// Whether something that does not exist is created.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CreateIfMissing {
-    /// It is created.
-    Yes,
-    /// It is left out.
-    No,
-}
-
-impl Typed {
-    /// Gives the app of the environment the credentials of the development app in `file`.
-    pub(crate) fn add_dev_app(&mut self, file: &Path, create: CreateIfMissing) {
-        let directory = file.parent().unwrap_or(file);
-        let credentials = match create {
-            CreateIfMissing::Yes => dev_app::read_or_create(directory).map(Some),
-            CreateIfMissing::No => dev_app::read(directory),
-        };
-        match credentials {
-            Ok(None) => {}
-            Ok(Some(Credentials { id, key, secret })) => {
-                let app = &mut self.environment_app;
-                let source = || Source::DevelopmentApp(file.to_owned());
-                app.add(&keys::APP_ID, &id, source());
-                app.add(&keys::APP_KEY, &key, source());
-                app.add(&keys::APP_SECRET, &secret, source());
-            }
-            Err(problem) => self.problems.push(problem),
-        }
-    }
 }

@@ -228,9 +228,9 @@ fn bus(cluster: &Cluster, sheet: &mut Sheet<'_>) -> fmt::Result {
     sheet.counter("clarim_bus_messages_lost", help, state.lost)?;
     let help = "Unreadable messages on this cluster's subjects";
     sheet.counter("clarim_bus_rubbish", help, state.invalid)?;
-    let help = "Messages of newer cluster protocol versions, which were skipped";
+    let help = "Skipped messages of newer cluster protocol versions";
     sheet.counter("clarim_bus_messages_skipped", help, state.skipped)?;
-    let help = "Cluster protocol version in use: the newest that all nodes speak";
+    let help = "Cluster protocol version in use, the newest that all nodes support";
     sheet.gauge("clarim_bus_protocol_version", help, state.version.into())
 }
 
