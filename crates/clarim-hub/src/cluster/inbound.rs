@@ -39,6 +39,20 @@ pub(super) fn apply<S: OutputSink>(
     node.step(channel, now, |shard, step| channel_sync::apply(shard, channel, from, message, step));
 }
 
+/// Applies a message of this node's own that the bus has returned.
+pub(super) fn apply_own<S: OutputSink>(
+    node: &Node<S>,
+    channel: &ChannelKey,
+    message: &ClusterMessage<'_>,
+    now: Duration,
+) {
+    if let ClusterMessage::StateChange { change, .. } = message {
+        node.step(channel, now, |shard, step| {
+            channel_sync::apply_own_change(shard, channel, change, step);
+        });
+    }
+}
+
 /// Delivers an event of an external publisher. Returns whether it was valid.
 pub(super) fn deliver_external<S: OutputSink>(
     node: &Node<S>,

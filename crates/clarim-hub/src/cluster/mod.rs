@@ -5,8 +5,13 @@
 //! through [`Wire`].
 
 mod channel_sync;
+mod compatibility;
+mod flights;
 mod inbound;
 mod participant;
 mod replies;
+mod resync;
+mod wire;
 
-pub use participant::{Cluster, ClusterSettings, ClusterState, Wire};
+pub use participant::Cluster;
+pub use wire::{ClusterSettings, ClusterState, Wire};

@@ -8,74 +8,18 @@ use bytes::Bytes;
 use clarim_cluster::timing::{FORGET, HEARTBEATS_PER_LEASE, REFRESH};
 use clarim_cluster::{
     ClusterMessage, Gathered, Health, Membership, NodeId, OnGathered, Openings, Queries, Query,
-    Received, Trace, Versions, channel_subject, decode, encode, node_subject, nodes_subject,
+    Received, Trace, channel_subject, decode, encode, node_subject, nodes_subject,
 };
 use hashbrown::HashMap;
-use slab::Slab;
 
+use super::compatibility::log_incompatible;
+use super::flights::{Flight, Flights};
+use super::resync::Resync;
+use super::wire::{ClusterSettings, ClusterState, Wire};
 use super::{channel_sync, inbound, replies};
 use crate::address::ChannelKey;
 use crate::node::{Node, SHARDS};
 use crate::outputs::{BusCommand, DeliveryAck, OutputSink};
-
-/// The sending half of a bus. Messages are queued; nothing waits.
-pub trait Wire {
-    /// Subscribes to a subject. Call [`Cluster::subscribed`] when the bus has confirmed it.
-    fn subscribe(&mut self, subject: &str);
-
-    /// Unsubscribes from a subject.
-    fn unsubscribe(&mut self, subject: &str);
-
-    /// Sends a message to all subscribers of the subject. Call [`Cluster::published`] or [`Cluster::lost`] with
-    /// the ticket.
-    fn publish(&mut self, subject: &str, message: Bytes, ticket: u64);
-}
-
-/// The settings of a cluster.
-#[derive(Debug, Clone)]
-pub struct ClusterSettings {
-    /// Prefix of all subjects.
-    pub prefix: String,
-    /// Time without a heartbeat after which a node is considered dead.
-    pub lease: Duration,
-    /// Timeout for replies from other nodes.
-    pub deadline: Duration,
-    /// The protocol versions that the node speaks: [`Versions::OWN`], except in tests.
-    pub versions: Versions,
-}
-
-/// A snapshot of the cluster.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ClusterState {
-    /// Whether the bus is connected.
-    pub is_up: bool,
-    /// The node's time when `is_up` last changed.
-    pub since: Duration,
-    /// Number of other nodes.
-    pub peers: usize,
-    /// Time that this node's last heartbeat took to come back.
-    pub lag: Duration,
-    /// The protocol version that the cluster uses: the newest that all nodes speak.
-    pub version: u8,
-    /// Number of nodes with which this node has no protocol version in common.
-    pub incompatible: usize,
-    /// Messages that are not valid.
-    pub invalid: u64,
-    /// Messages of newer protocol versions, which were skipped.
-    pub skipped: u64,
-    /// Messages that the bus did not accept.
-    pub lost: u64,
-    /// Number of channel subjects that are subscribed to.
-    pub channels: usize,
-}
-
-/// The purpose for which the result of a publish is awaited.
-#[derive(Debug)]
-enum Flight {
-    Nothing,
-    Event(DeliveryAck),
-    SyncRequest(ChannelKey),
-}
 
 /// A node's part in its cluster.
 #[derive(Debug)]
@@ -89,7 +33,7 @@ pub struct Cluster<S> {
     /// Channels by subject.
     channels: HashMap<Box<str>, ChannelKey, foldhash::fast::RandomState>,
     openings: Openings<ChannelKey>,
-    flights: Slab<Flight>,
+    flights: Flights,
     members: Membership,
     queries: Queries,
     next_heartbeat: Duration,
@@ -98,14 +42,6 @@ pub struct Cluster<S> {
     resync: Option<Resync>,
     /// The shard that is refreshed next, and when.
     next_refresh: (usize, Duration),
-}
-
-/// A publication of all channels' states that is in progress.
-#[derive(Debug, Clone, Copy)]
-struct Resync {
-    next_shard: usize,
-    /// Whether the other nodes are to answer with theirs.
-    is_request: bool,
 }
 
 impl<S: OutputSink> Cluster<S> {
@@ -119,7 +55,7 @@ impl<S: OutputSink> Cluster<S> {
             state: ClusterState::default(),
             channels: HashMap::default(),
             openings: Openings::default(),
-            flights: Slab::new(),
+            flights: Flights::default(),
             members: Membership::new(settings.versions, settings.lease),
             queries: Queries::default(),
             next_heartbeat: Duration::ZERO,
@@ -166,7 +102,7 @@ impl<S: OutputSink> Cluster<S> {
         self.members.await_return(now);
         self.send_heartbeat(now, wire);
         // Messages were missed in the meantime, here and on the other nodes.
-        self.resync = Some(Resync { next_shard: 0, is_request: true });
+        self.resync = Some(Resync::start(true));
     }
 
     /// Handles the loss of the bus. The node keeps serving its own clients.
@@ -202,7 +138,7 @@ impl<S: OutputSink> Cluster<S> {
             // No other node receives anything: apply the message as if the bus had returned it.
             BusCommand::Sync { channel, message, .. } if !self.state.is_up => {
                 if let Ok(Received { message: Some(message), .. }) = decode(&message) {
-                    self.apply_own(&channel, &message, now);
+                    inbound::apply_own(&self.node, &channel, &message, now);
                 }
             }
             BusCommand::Sync { channel, message, is_request } => {
@@ -219,7 +155,7 @@ impl<S: OutputSink> Cluster<S> {
     /// Handles the bus's acceptance of a message; `receivers` is the number of its receivers, if the bus knows
     /// it.
     pub fn published(&mut self, ticket: u64, receivers: Option<u32>, now: Duration) {
-        if let Some(Flight::SyncRequest(channel)) = self.land(ticket) {
+        if let Some(Flight::SyncRequest(channel)) = self.flights.land(ticket) {
             // This node is one of the receivers. Some may not be nodes at all.
             let peers = self.members.count();
             let counted = receivers.map(|n| (n.saturating_sub(1) as usize).min(peers));
@@ -230,7 +166,7 @@ impl<S: OutputSink> Cluster<S> {
 
     /// Handles a message that the bus did not accept.
     pub fn lost(&mut self, ticket: u64, now: Duration) {
-        match self.land(ticket) {
+        match self.flights.land(ticket) {
             Some(Flight::Event(ack)) => {
                 self.state.lost += 1;
                 ack.missed_the_bus();
@@ -294,7 +230,7 @@ impl<S: OutputSink> Cluster<S> {
                 self.state.lag = now.saturating_sub(Duration::from_micros(at));
                 self.members.heard_myself(now);
             } else if let Some(channel) = self.channels.get(subject) {
-                self.apply_own(channel, &message, now);
+                inbound::apply_own(&self.node, channel, &message, now);
             }
             return;
         }
@@ -340,8 +276,7 @@ impl<S: OutputSink> Cluster<S> {
         self.node.step_in(next_shard, now, |shard, step| {
             channel_sync::publish_all(shard, is_request, step);
         });
-        let next_shard = next_shard + 1;
-        self.resync = (next_shard < SHARDS).then_some(Resync { next_shard, is_request });
+        self.resync = Resync::after(next_shard, is_request);
     }
 
     fn refresh(&mut self, now: Duration) {
@@ -382,15 +317,6 @@ impl<S: OutputSink> Cluster<S> {
         self.node.step(channel, now, |shard, step| shard.open(channel, step));
     }
 
-    /// Applies a message of this node's own that the bus has returned.
-    fn apply_own(&self, channel: &ChannelKey, message: &ClusterMessage<'_>, now: Duration) {
-        if let ClusterMessage::StateChange { change, .. } = message {
-            self.node.step(channel, now, |shard, step| {
-                channel_sync::apply_own_change(shard, channel, change, step);
-            });
-        }
-    }
-
     fn publish(
         &mut self,
         channel: &ChannelKey,
@@ -398,7 +324,7 @@ impl<S: OutputSink> Cluster<S> {
         flight: Flight,
         wire: &mut impl Wire,
     ) {
-        let ticket = self.flights.insert(flight) as u64;
+        let ticket = self.flights.add(flight);
         if self.state.is_up {
             wire.publish(&self.subject(channel), message, ticket);
         } else {
@@ -406,22 +332,14 @@ impl<S: OutputSink> Cluster<S> {
         }
     }
 
-    fn land(&mut self, ticket: u64) -> Option<Flight> {
-        let flight = self.flights.try_remove(usize::try_from(ticket).ok()?);
-        if self.flights.is_empty() && self.flights.capacity() > 4096 {
-            self.flights = Slab::new();
-        }
-        flight
-    }
-
     fn publish_to_all(&mut self, message: &ClusterMessage<'_>, wire: &mut impl Wire) -> u64 {
-        let ticket = self.flights.insert(Flight::Nothing) as u64;
+        let ticket = self.flights.add(Flight::Nothing);
         wire.publish(&self.nodes_subject, encode(self.id, message), ticket);
         ticket
     }
 
     fn publish_to(&mut self, node: NodeId, message: &ClusterMessage<'_>, wire: &mut impl Wire) {
-        let ticket = self.flights.insert(Flight::Nothing) as u64;
+        let ticket = self.flights.add(Flight::Nothing);
         let subject = node_subject(&self.settings.prefix, node);
         wire.publish(&subject, encode(self.id, message), ticket);
     }
@@ -448,38 +366,29 @@ impl<S: OutputSink> Cluster<S> {
         now: Duration,
         wire: &mut impl Wire,
     ) {
-        match (self.members.heard(from, now), message) {
-            (_, ClusterMessage::Goodbye) => self.remove_peer(from, true, now),
-            // The node is new or was considered dead: its state is unknown here.
-            (Health::New, _) => {
-                self.publish_to_all(&ClusterMessage::ResyncRequest(from), wire);
-            }
-            (Health::Known, _) => {}
+        if matches!(message, ClusterMessage::Goodbye) {
+            return self.remove_peer(from, true, now);
         }
+        self.renew_lease(from, now, wire);
         if let &ClusterMessage::Heartbeat { versions, .. } = message
             && self.members.speaks(from, versions)
         {
-            let (node, own) = (format!("{:016x}", from.0), self.settings.versions);
-            tracing::error!(
-                node,
-                oldest = versions.oldest.0,
-                newest = versions.newest.0,
-                own_oldest = own.oldest.0,
-                own_newest = own.newest.0,
-                "this node and another one have no cluster protocol version in common: update one release \
-                 after the other"
-            );
+            log_incompatible(from, versions, self.settings.versions);
         }
     }
 
     /// Skips a message of a newer protocol version. Its sender is alive all the same.
     fn skip(&mut self, from: NodeId, now: Duration, wire: &mut impl Wire) {
         self.state.skipped += 1;
-        let is_new = from != NodeId::OUTSIDE
-            && from != self.id
-            && self.members.heard(from, now) == Health::New;
-        if is_new {
-            self.publish_to_all(&ClusterMessage::ResyncRequest(from), wire);
+        if from != NodeId::OUTSIDE && from != self.id {
+            self.renew_lease(from, now, wire);
+        }
+    }
+
+    fn renew_lease(&mut self, node: NodeId, now: Duration, wire: &mut impl Wire) {
+        if self.members.heard(node, now) == Health::New {
+            // The node is new or was considered dead: its state is unknown here.
+            self.publish_to_all(&ClusterMessage::ResyncRequest(node), wire);
         }
     }
 
@@ -518,7 +427,7 @@ impl<S: OutputSink> Cluster<S> {
         match message {
             ClusterMessage::ResyncRequest(node) if *node == self.id => {
                 let is_request = self.resync.is_some_and(|resync| resync.is_request);
-                self.resync = Some(Resync { next_shard: 0, is_request });
+                self.resync = Some(Resync::start(is_request));
             }
             &ClusterMessage::Query { ticket, app, ref question } => {
                 let node = self.node.clone();

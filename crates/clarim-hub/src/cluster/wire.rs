@@ -1,0 +1,57 @@
+//! The cluster's view of a bus, and its settings and state.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use clarim_cluster::Versions;
+
+/// The sending half of a bus. Messages are queued; nothing waits.
+pub trait Wire {
+    /// Subscribes to a subject. Call [`Cluster::subscribed`](super::Cluster::subscribed) when the bus has confirmed it.
+    fn subscribe(&mut self, subject: &str);
+
+    /// Unsubscribes from a subject.
+    fn unsubscribe(&mut self, subject: &str);
+
+    /// Sends a message to all subscribers of the subject. Call [`Cluster::published`](super::Cluster::published) or [`Cluster::lost`](super::Cluster::lost) with
+    /// the ticket.
+    fn publish(&mut self, subject: &str, message: Bytes, ticket: u64);
+}
+
+/// The settings of a cluster.
+#[derive(Debug, Clone)]
+pub struct ClusterSettings {
+    /// Prefix of all subjects.
+    pub prefix: String,
+    /// Time without a heartbeat after which a node is considered dead.
+    pub lease: Duration,
+    /// Timeout for replies from other nodes.
+    pub deadline: Duration,
+    /// The protocol versions that the node speaks: [`Versions::OWN`], except in tests.
+    pub versions: Versions,
+}
+
+/// A snapshot of the cluster.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClusterState {
+    /// Whether the bus is connected.
+    pub is_up: bool,
+    /// The node's time when `is_up` last changed.
+    pub since: Duration,
+    /// Number of other nodes.
+    pub peers: usize,
+    /// Time that this node's last heartbeat took to come back.
+    pub lag: Duration,
+    /// The protocol version that the cluster uses: the newest that all nodes speak.
+    pub version: u8,
+    /// Number of nodes with which this node has no protocol version in common.
+    pub incompatible: usize,
+    /// Messages that are not valid.
+    pub invalid: u64,
+    /// Messages of newer protocol versions, which were skipped.
+    pub skipped: u64,
+    /// Messages that the bus did not accept.
+    pub lost: u64,
+    /// Number of channel subjects that are subscribed to.
+    pub channels: usize,
+}
