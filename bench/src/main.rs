@@ -1,6 +1,9 @@
 //! Measures Pusher-compatible servers and compares them with a floor server; see README.md.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a command")]
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("clarim-bench needs Linux: it reads /proc, pins threads to cores and uses timerfd");
+
 mod cluster;
 mod compare;
 mod contention;

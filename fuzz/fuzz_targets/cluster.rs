@@ -1,4 +1,4 @@
-//! Any messages on the subjects of a cluster: nothing panics, and whoever is on this node stays there.
+//! Arbitrary messages on a cluster's subjects: the node does not panic, and its own members remain.
 #![no_main]
 
 use std::cell::RefCell;
@@ -14,7 +14,7 @@ use clarim_hub::{
     Apps, BusCommand, ChannelKey, ConnectionAddr, ConnectionId, Node, NodeConfig, Output,
     OutputSink, Sockets, Worker, WorkerId, WorkerMessage,
 };
-use clarim_protocol::cluster::{NodeId, channel_subject, node_subject, nodes_subject};
+use clarim_cluster::{NodeId, Versions, channel_subject, node_subject, nodes_subject};
 use clarim_protocol::{ChannelName, Code, Frame};
 use libfuzzer_sys::fuzz_target;
 
@@ -22,14 +22,15 @@ const ME: NodeId = NodeId(1);
 
 #[derive(Debug, Arbitrary)]
 enum Action<'a> {
-    /// A message as it is.
+    /// Arbitrary bytes.
     Raw {
         subject: u8,
         message: &'a [u8],
     },
-    /// One that begins as ours do.
+    /// Arbitrary bytes after a valid header.
     ClusterMessage {
         subject: u8,
+        version: u8,
         from: u8,
         word: &'a [u8],
     },
@@ -71,7 +72,7 @@ impl Sockets for Nowhere {
     fn close(&mut self, _: ConnectionId, _: Code, _: &str) {}
 }
 
-/// Takes everything, confirms everything at once, and brings nothing.
+/// A bus that confirms everything at once and delivers nothing.
 #[derive(Default)]
 struct Bus {
     subscribed: Vec<String>,
@@ -100,13 +101,16 @@ struct World {
 impl World {
     fn new() -> Self {
         let mut app = App::new("1", "key", "secret");
-        (app.subscription_count, app.hooks.occupancy, app.hooks.members) = (true, true, true);
+        app.subscription_count = true;
+        app.hooks.occupancy = true;
+        app.hooks.members = true;
         let config = NodeConfig { node_id: Some(ME), ..NodeConfig::new(1) };
         let node = Arc::new(Node::new(Apps::new([app]), config, Inbox::default()));
         let settings = ClusterSettings {
             prefix: "p".to_owned(),
             lease: Duration::from_secs(10),
             deadline: Duration::from_secs(1),
+            versions: Versions::OWN,
         };
         let cluster = Cluster::new(node.clone(), ME, settings);
         let worker = Worker::new(WorkerId(0), node.clone());
@@ -138,10 +142,10 @@ impl World {
                 let subject = self.subject(subject);
                 self.cluster.message(&subject, message, None, now, &mut self.bus);
             }
-            Action::ClusterMessage { subject, from, word } => {
+            Action::ClusterMessage { subject, version, from, word } => {
                 let subject = self.subject(subject);
                 let from = u64::from(from % 4).to_le_bytes();
-                let message = [&[0xC1, 2], &from[..], word].concat();
+                let message = [&[0xC1, 2 + version % 2], &from[..], word].concat();
                 self.cluster.message(&subject, &message, None, now, &mut self.bus);
             }
             Action::Subscribe { channel } if self.clients.len() < 10 => self.subscribe(channel),

@@ -1,8 +1,8 @@
-//! Any bytes, cut anywhere: the decoder says the same as of the whole, and keeps no more than it may.
+//! Arbitrary bytes in pieces: the decoder gives the same result as for the whole input.
 #![no_main]
 
-use clarim_protocol::deflate::Inflater;
-use clarim_protocol::frame::Decoder;
+use clarim_protocol::websocket::Inflater;
+use clarim_protocol::websocket::Decoder;
 use libfuzzer_sys::fuzz_target;
 
 const MAX: usize = 300;
@@ -13,19 +13,19 @@ fn decode(
     mut inflater: Option<Inflater>,
 ) -> (Vec<String>, Option<u16>) {
     let mut decoder = Decoder::default();
-    let mut said = Vec::new();
+    let mut messages = Vec::new();
     for piece in input.chunks(piece) {
         let mut piece = piece.to_vec();
         let mut rest = &mut piece[..];
         loop {
             match decoder.next(&mut rest, MAX, inflater.as_mut()) {
-                Ok(Some(message)) => said.push(format!("{message:?}")),
+                Ok(Some(message)) => messages.push(format!("{message:?}")),
                 Ok(None) => break,
-                Err(violation) => return (said, Some(violation.code().get())),
+                Err(violation) => return (messages, Some(violation.code().get())),
             }
         }
     }
-    (said, None)
+    (messages, None)
 }
 
 fuzz_target!(|data: (u8, &[u8])| {

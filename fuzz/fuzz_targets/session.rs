@@ -1,4 +1,4 @@
-//! Any messages of any clients, in any order: nothing panics, and when all have left nothing remains.
+//! Arbitrary messages of several clients: the hub does not panic, and is empty after all have left.
 #![no_main]
 
 use std::collections::VecDeque;
@@ -42,7 +42,7 @@ impl OutputSink for Inbox {
     }
 }
 
-/// Sockets that everything is written to; those that were closed are remembered.
+/// Sockets that discard frames and remember which connections were closed.
 #[derive(Default)]
 struct Sink {
     closed: Vec<ConnectionId>,
@@ -72,7 +72,8 @@ fn channel(n: u8) -> &'static str {
 impl World {
     fn new() -> Self {
         let mut app = App::new("1", "key", "secret");
-        (app.subscription_count, app.client_events_on_public) = (true, true);
+        app.subscription_count = true;
+        app.client_events_on_public = true;
         app.limits.presence_members = 3;
         let node = Arc::new(Node::new(Apps::new([app]), NodeConfig::new(1), Inbox::default()));
         let worker = Worker::new(WorkerId(0), node);
@@ -149,7 +150,7 @@ impl World {
         self.clients.retain(|(other, _)| *other != id);
     }
 
-    /// The contract of `Worker`: its own inbox is emptied after each input.
+    /// Empties the worker's inbox, which the contract of `Worker` requires after each input.
     fn settle(&mut self) {
         let node = self.worker.node().clone();
         loop {

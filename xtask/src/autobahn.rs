@@ -28,7 +28,15 @@ const DEFLATE_SIZES: [u8; 4] = [3, 8, 11, 18];
 const PASSED: [&str; 2] = ["OK", "INFORMATIONAL"];
 
 pub(crate) fn run() -> Result<()> {
-    cargo(&["build", "-p", "clarim-server", "--features", "autobahn", "--example", "autobahn-echo"])?;
+    cargo(&[
+        "build",
+        "-p",
+        "clarim-server",
+        "--features",
+        "autobahn",
+        "--example",
+        "autobahn-echo",
+    ])?;
     let programs = python_env("autobahn", &["kosoku==0.1.0"])?;
     let server = Command::new(root().join("target/debug/examples/autobahn-echo")).spawn()?;
     let _server = Running(server);

@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result};
 
-use crate::run::{cargo, command, root};
+use crate::run::{command, npm, root};
+use crate::steps;
 
 /// Where they are committed.
 const FILE: &str = "e2e/types/events.ts";
@@ -13,13 +14,13 @@ pub(crate) fn write() -> Result<()> {
 
 pub(crate) fn check() -> Result<()> {
     example(&["--check", FILE]).context("cargo xtask types writes the file again")?;
-    command("npm", &["run", "types"])
-        .current_dir(root().join("e2e"))
-        .run()
+    npm("e2e", &["run", "types"])
         .context("the front end (e2e/types/use.ts) no longer fits what is sent")
 }
 
+/// Runs the example that knows the types.
 fn example(arguments: &[&str]) -> Result<()> {
-    let run = ["run", "--quiet", "-p", "clarim", "--example", "types", "--"];
-    cargo(&[&run, arguments].concat())
+    steps::build()?;
+    let program = root().join("target/debug/examples/types");
+    command(&program.to_string_lossy(), arguments).run()
 }

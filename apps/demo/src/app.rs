@@ -32,7 +32,7 @@ impl App {
     }
 }
 
-/// Broadcasts through a server in this process, or through the one that the settings name.
+/// Broadcasts through a server in this process, or through another one if the settings name it.
 fn broadcasting(settings: clarim::Settings) -> Result<Clarim> {
     if settings.connection != Connection::Embedded {
         return Ok(Clarim::new(settings)?);

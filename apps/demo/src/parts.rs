@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clarim::queue::{State, Worker};
+use clarim::queue::{JobState, Worker};
 use clarim::schedule::Schedule;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -38,8 +38,10 @@ pub(crate) async fn run(app: App) -> Result<()> {
         // A queue in memory runs its jobs itself.
         if parts.worker && app.clarim.storage().is_ok() {
             let worker = Worker::new(&app.clarim)?.poll(POLL).concurrency(4).report(|report| {
-                if let State::Again { error, .. } | State::Failed { error, .. } = report.state {
-                    tracing::warn!(event = report.event, error, "queued event not sent");
+                if let JobState::Retrying { error, .. } | JobState::Failed { error, .. } =
+                    report.state
+                {
+                    tracing::warn!(event = report.name, error, "queued event not sent");
                 }
             });
             worker.run_until(until(stopped.clone())).await;
@@ -84,7 +86,7 @@ async fn serve(app: &App, stopped: watch::Receiver<bool>) -> Result<()> {
         until(stopped).await;
         if let Some(server) = clarim.server() {
             server.stop();
-            // The server closes its connections gradually. Clients that reconnect meanwhile are asked to
+            // The server closes its connections gradually. Clients that reconnect while it does are asked to
             // retry after a second, instead of finding a closed port.
             let emptied = async {
                 while !server.is_empty() {

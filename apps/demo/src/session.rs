@@ -77,7 +77,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/api/logout", post(log_out))
 }
 
-/// What a page needs to know at its start.
+/// The session's data for a page.
 #[derive(Serialize, TS)]
 pub(crate) struct SessionInfo {
     /// Token that requests other than GET send as `X-CSRF-TOKEN`.

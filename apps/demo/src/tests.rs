@@ -62,7 +62,7 @@ impl TestApp {
         Self { router: web::router(app.clone()).unwrap(), app, clarim, fake, _folder: folder }
     }
 
-    /// What handlers work with.
+    /// The application's state.
     pub(crate) fn app(&self) -> &App {
         &self.app
     }
@@ -74,7 +74,7 @@ impl TestApp {
         std::fs::write(file, content).unwrap();
     }
 
-    /// What was broadcast.
+    /// The broadcast events.
     pub(crate) async fn sent(&self) -> &Fake {
         self.clarim.idle().await;
         &self.fake

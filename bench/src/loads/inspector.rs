@@ -1,4 +1,4 @@
-//! What open inspector pages cost a server with many connections.
+//! The cost of open inspector pages for a server with many connections.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

@@ -56,7 +56,7 @@ pub(crate) enum Load {
     Chat(Chat),
     /// Tail latency, without and with other load on the server.
     Tail(Tail),
-    /// What open inspector pages cost a server with many connections.
+    /// The cost of open inspector pages for a server with many connections.
     Watched(Watched),
 }
 

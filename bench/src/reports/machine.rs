@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::servers::peers::Peer;
 
-/// What a reader needs to judge the figures and to repeat the measurement.
+/// Context for judging the figures and repeating the measurement.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) processor: String,

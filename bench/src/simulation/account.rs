@@ -18,7 +18,7 @@ pub(crate) fn split(sequence: u64) -> (Stream, u64) {
     ((sequence >> BITS) as Stream, sequence & ((1 << BITS) - 1))
 }
 
-/// What one client has received of one stream.
+/// The events of one stream that one client has received.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
     /// Events before this one were published before the client subscribed: it must not receive them.

@@ -17,7 +17,7 @@ use crate::simulation::members::{Members, User, channel_data};
 use crate::wire::frames::{Arrival, Frame, arrival, first};
 use crate::wire::websocket::{begin_to_connect, handshake, masked};
 
-/// What a client has received.
+/// A message that a client has received.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Received {
     /// The connection is established.

@@ -177,6 +177,16 @@ impl Simulation {
         Ok(())
     }
 
+    /// Whether all clients have received the events of a stream.
+    pub(crate) fn is_delivered(&self, stream: Stream) -> bool {
+        let due = self.streams[stream as usize].0;
+        let mut slots = self.slots.iter().flatten();
+        slots.all(|slot| {
+            let account = slot.client.accounts.get(&stream);
+            slot.client.stalled || account.is_none_or(|account| account.has_reached(due))
+        })
+    }
+
     /// Makes a client stop reading.
     pub(crate) fn stall(&mut self, client: ClientId) {
         if let Some(client_state) = self.client(client) {

@@ -101,7 +101,11 @@ impl Rooms {
     /// Makes a member leave or, every second time, another one join.
     pub(crate) fn change(&mut self, simulation: &mut Simulation, n: usize) -> Result<()> {
         if n % 2 == 1 {
-            if let Some(seat) = self.empty.pop_front() {
+            // The events of the seat's last client come first: two connections have no order.
+            if let Some(seat) = self.empty.front().copied()
+                && (!self.talk || simulation.is_delivered(self.stream_of(seat)?))
+            {
+                self.empty.pop_front();
                 self.enter(simulation, seat)?;
             }
             return Ok(());
@@ -119,6 +123,7 @@ impl Rooms {
 
     /// Fills the empty seats, and waits until everything is delivered and all member lists are right.
     pub(crate) fn settle(&mut self, simulation: &mut Simulation) -> Result<()> {
+        simulation.settle()?;
         while let Some(seat) = self.empty.pop_front() {
             self.enter(simulation, seat)?;
         }

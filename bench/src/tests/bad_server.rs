@@ -160,7 +160,7 @@ fn publish(state: &mut State, fault: Fault, body: &str) {
     }
 }
 
-/// What the first subscriber receives.
+/// The bytes for the first subscriber.
 fn altered(fault: Fault, event: u64, whole: &[u8], held: &mut Vec<u8>) -> Vec<u8> {
     let next = event == EVENT + 1;
     match fault {

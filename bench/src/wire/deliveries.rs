@@ -60,7 +60,7 @@ impl Ledger {
     }
 }
 
-/// What is wrong with the deliveries to subscribers.
+/// Numbers of wrong deliveries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) lost: u64,

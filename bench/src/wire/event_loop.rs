@@ -1,4 +1,4 @@
-//! What the event loops of the load generator share.
+//! The timer and the limits of the load generator's event loops.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;

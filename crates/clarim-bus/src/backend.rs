@@ -11,15 +11,16 @@ use crate::event::EventSender;
 /// A backend connects once per call, and reports an error if it cannot. Retrying with a backoff, restoring
 /// subscriptions after a reconnect, reporting messages as lost, and the limits on memory are done around it.
 ///
-/// What a backend must guarantee:
+/// # Guarantees
+/// A backend must keep these promises:
 ///
 /// - A subscription that was reported with [`EventSender::subscribed`] misses no later message.
 /// - Messages that one connection publishes on one subject arrive in order, and at most once.
 /// - Subjects and payloads are arbitrary bytes to the backend: it escapes subjects that its broker would give
 ///   a meaning to.
-/// - It either counts the receivers of a message ([`OutgoingMessage::published`]), or says whether a subscriber
-///   is a subject's first one ([`EventSender::subscribed`]). Nodes use this to open a channel without waiting
-///   for nodes that do not have it.
+/// - It either counts the receivers of a message ([`OutgoingMessage::published`]), or says whether a
+///   subscriber is a subject's first one ([`EventSender::subscribed`]). Nodes use this to open a channel
+///   without waiting for nodes that do not have it.
 /// - A broker that is frozen or cut off ends the session within a few seconds.
 ///
 /// The feature `suite` has tests for all of it.

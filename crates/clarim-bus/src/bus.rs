@@ -25,7 +25,7 @@ impl Bus {
     /// | URL | feature | |
     /// |---|---|---|
     /// | `redis://user:password@host:6379/0` | `redis` | one Redis or Valkey server |
-    /// | `redis-sentinel://:password@host:26379,host:26379/mymaster` | `redis` | the master that Sentinels name |
+    /// | `redis-sentinel://:password@host:26379,host:26379/mymaster` | `redis` | Redis Sentinel |
     /// | `redis-cluster://host:6379,host:6379` | `redis` | a Redis Cluster, with sharded pub/sub |
     /// | `nats://user:password@host:4222,host:4222` | `nats` | NATS |
     ///

@@ -1,4 +1,4 @@
-//! What the owner of a connection asks a session to do.
+//! The commands of a connection's owner to its session.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -119,7 +119,7 @@ impl Commands {
         &self.subscriptions
     }
 
-    /// Waits for `operation` while there is no connection: messages that are published meanwhile are lost.
+    /// Waits for `operation` while there is no connection. Messages that are published until then are lost.
     pub(crate) async fn disconnected_until<T>(&mut self, operation: impl Future<Output = T>) -> T {
         tokio::pin!(operation);
         loop {

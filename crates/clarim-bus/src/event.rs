@@ -1,4 +1,4 @@
-//! What a connection reports to its owner.
+//! The events of a connection, for its owner.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

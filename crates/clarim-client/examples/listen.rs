@@ -1,8 +1,7 @@
-//! Prints the events of a channel:
-//! `cargo run -p clarim-client --example listen -- private-orders.7`, with the `REVERB_APP_KEY` and, for
-//! channels that are not public, the `REVERB_APP_SECRET` of a server on this machine. `REVERB_PORT` and
-//! `REVERB_SCHEME` say where it is.
-#![expect(clippy::print_stdout, reason = "that is what it does")]
+//! Prints the events of a channel: `cargo run -p clarim-client --example listen -- private-orders.7`. It
+//! connects to a server on this machine, with the variables `REVERB_APP_KEY`, `REVERB_APP_SECRET` (for
+//! channels that are not public), `REVERB_PORT` and `REVERB_SCHEME`.
+#![expect(clippy::print_stdout, reason = "the example prints events")]
 
 use clarim_client::{Client, KeyAuthorizer, Options, Update};
 use serde_json::json;
@@ -10,7 +9,7 @@ use serde_json::json;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let variable = |name: &str| std::env::var(format!("REVERB_{name}"));
-    let name = std::env::args().nth(1).ok_or("which channel?")?;
+    let name = std::env::args().nth(1).ok_or("usage: listen <channel>")?;
     let port = variable("PORT").map_or(Ok(8080), |port| port.parse())?;
     let key = variable("APP_KEY")?;
     let secret = variable("APP_SECRET").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Who says whether a channel may be heard: the application, which is asked as Echo asks it.
+//! Authorizers: they sign subscriptions and sign-ins.
 
 use std::fmt;
 use std::future::Future;
@@ -18,59 +18,59 @@ use rustls::ClientConfig;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::Error;
+use crate::error::Error;
 
-/// A future on the heap.
+/// A boxed future.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// As much of an answer is read.
+/// Maximum size of an answer, in bytes.
 const MAX_ANSWER: usize = 256 << 10;
 
-/// What the application answers for a channel.
+/// The authorization of a subscription.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct Authorization {
     /// The signature.
     pub auth: String,
-    /// On presence channels: who the user is there, as JSON.
+    /// The member, as JSON; for presence channels.
     #[serde(default)]
     pub channel_data: Option<String>,
-    /// On encrypted channels: the key, in base64.
+    /// The channel's key in base64; for encrypted channels.
     #[serde(default)]
     pub shared_secret: Option<String>,
 }
 
-/// What the application answers for a user who signs in.
+/// The authorization of a sign-in.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct UserAuthorization {
     /// The signature.
     pub auth: String,
-    /// Who the user is, as JSON.
+    /// The user, as JSON.
     pub user_data: String,
 }
 
-/// Asks for the signatures of private, encrypted and presence channels, and of users.
+/// Gets the signatures for private, encrypted and presence channels, and for users.
 pub trait Authorizer: fmt::Debug + Send + Sync + 'static {
-    /// For a channel, by its whole name.
+    /// Authorizes a subscription to a channel, given by its name with prefix.
     fn channel<'a>(
         &'a self,
         socket_id: &'a str,
         channel: &'a str,
     ) -> BoxFuture<'a, Result<Authorization, Error>>;
 
-    /// For the user of this client. Without one of its own, an error.
+    /// Authorizes the user of this client. Default: an error.
     fn user<'a>(&'a self, socket_id: &'a str) -> BoxFuture<'a, Result<UserAuthorization, Error>> {
         let _ = socket_id;
-        Box::pin(async { Err(refused("the user", "this authorizer signs nobody in")) })
+        Box::pin(async { Err(refused("the user", "this authorizer does not support sign-in")) })
     }
 }
 
 fn refused(subject: &str, cause: impl fmt::Display) -> Error {
-    Error::Authorization { subject: subject.to_owned(), cause: cause.to_string() }
+    Error::authorization(subject, cause.to_string())
 }
 
-/// Asks the application over HTTP, as Echo does: `POST /broadcasting/auth`.
+/// Gets authorizations from the application over HTTP, like Echo: `POST /broadcasting/auth`.
 ///
 /// ```
 /// use clarim_client::HttpAuthorizer;
@@ -89,20 +89,21 @@ pub struct HttpAuthorizer {
 }
 
 impl HttpAuthorizer {
-    /// Asks at this URL.
+    /// An authorizer with this URL.
     ///
     /// # Errors
-    /// When it is none, or begins with https and the system's certificates can't be read.
+    /// Returns an error if the URL is invalid, or if it begins with https and the system's CA certificates
+    /// can't be read.
     pub fn new(endpoint: &str) -> Result<Self, Error> {
         let endpoint = uri(endpoint)?;
         let provider = rustls::crypto::ring::default_provider();
         let config = ClientConfig::builder_with_provider(provider.into())
             .with_safe_default_protocol_versions()
-            .map_err(|error| Error::Options(format!("TLS cannot be used: {error}")))?;
+            .map_err(|error| Error::options(format!("cannot use TLS: {error}")))?;
         let config = if endpoint.scheme_str() == Some("https") {
             config.with_native_roots().map_err(|error| {
-                let what = "install the system's CA certificates";
-                Error::Options(format!("https cannot be used: {error}; {what}"))
+                let cure = "install the system's CA certificates";
+                Error::options(format!("cannot use https: {error}; {cure}"))
             })?
         } else {
             config.with_root_certificates(rustls::RootCertStore::empty())
@@ -116,23 +117,25 @@ impl HttpAuthorizer {
         Ok(Self { endpoint, user_endpoint: None, headers: Vec::new(), client })
     }
 
-    /// And at this one for users who sign in.
+    /// Sets the URL for users who sign in.
     ///
     /// # Errors
-    /// When it is no URL.
+    /// Returns an error if the URL is invalid.
     pub fn user_endpoint(self, endpoint: &str) -> Result<Self, Error> {
         Ok(Self { user_endpoint: Some(uri(endpoint)?), ..self })
     }
 
-    /// Sends this along: a token, a cookie.
+    /// Adds a header to all requests, such as a token or a cookie.
     ///
     /// # Errors
-    /// When it can't be a header.
+    /// Returns an error if the header is invalid.
     pub fn header(mut self, name: &str, value: &str) -> Result<Self, Error> {
-        let name = name.parse().map_err(|_| Error::Options(format!("{name:?} is no header")))?;
-        // The value may be a secret, and is not told.
+        let name =
+            name.parse().map_err(|_| Error::options(format!("invalid header name {name:?}")))?;
+        // The value may be a secret and must not be shown.
         let value = value.parse();
-        let value = value.map_err(|_| Error::Options(format!("the value of {name} is none")))?;
+        let value =
+            value.map_err(|_| Error::options(format!("invalid value of the header {name}")))?;
         self.headers.push((name, value));
         Ok(self)
     }
@@ -160,9 +163,8 @@ impl HttpAuthorizer {
         }
         let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
         let body = body.map_err(|error| refused(format!("{endpoint}: {error}")))?.to_bytes();
-        serde_json::from_slice(&body).map_err(|error| {
-            refused(format!("{endpoint} did not answer as an authorization endpoint does: {error}"))
-        })
+        serde_json::from_slice(&body)
+            .map_err(|error| refused(format!("invalid answer of {endpoint}: {error}")))
     }
 }
 
@@ -182,7 +184,7 @@ impl Authorizer for HttpAuthorizer {
         Box::pin(async move {
             let endpoint = self.user_endpoint.as_ref();
             let endpoint =
-                endpoint.ok_or_else(|| refused("the user", "no user_endpoint is set"))?;
+                endpoint.ok_or_else(|| refused("the user", "set HttpAuthorizer::user_endpoint"))?;
             self.ask(endpoint, format!("socket_id={}", encode(socket_id)), "the user").await
         })
     }
@@ -192,7 +194,7 @@ fn uri(text: &str) -> Result<Uri, Error> {
     let parsed = text.parse::<Uri>().ok();
     let known = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https"));
     let expected = "expected one that begins with http:// or https://";
-    parsed.filter(known).ok_or_else(|| Error::Options(format!("{text:?} is no URL; {expected}")))
+    parsed.filter(known).ok_or_else(|| Error::options(format!("invalid URL {text:?}; {expected}")))
 }
 
 fn encode(text: &str) -> percent_encoding::PercentEncode<'_> {
@@ -207,8 +209,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
     innermost.to_string()
 }
 
-/// Signs with the app's own key and secret: for backends, and for tests. Whoever has the secret may hear
-/// everything.
+/// Signs with the app's key and secret, for backends and tests. The secret gives access to all channels.
 ///
 /// ```
 /// use clarim_client::KeyAuthorizer;
@@ -223,12 +224,12 @@ pub struct KeyAuthorizer {
 }
 
 impl KeyAuthorizer {
-    /// With the credentials of the app.
+    /// An authorizer with the app's credentials.
     pub fn new(key: impl Into<String>, secret: impl AsRef<str>) -> Self {
         Self { key: AppKey::new(key, secret), user: None }
     }
 
-    /// Who this client is on presence channels, and when it signs in.
+    /// Sets the user, for presence channels and for signing in.
     #[must_use]
     pub fn user(self, id: impl Into<String>, info: Value) -> Self {
         Self { user: Some((id.into(), info)), ..self }
@@ -239,10 +240,13 @@ impl KeyAuthorizer {
         let name = ChannelName::parse(channel, usize::MAX);
         let kind = name.map_err(|error| refused(channel, error))?.kind();
         if kind == ChannelKind::Encrypted {
-            return Err(refused(channel, "the key of an encrypted channel is the application's"));
+            return Err(refused(
+                channel,
+                "KeyAuthorizer has no key for encrypted channels; use HttpAuthorizer",
+            ));
         }
         let channel_data = if kind == ChannelKind::Presence {
-            let missing = || refused(channel, "KeyAuthorizer::user says who joins, and is not set");
+            let missing = || refused(channel, "set KeyAuthorizer::user");
             let (id, info) = self.user.as_ref().ok_or_else(missing)?;
             Some(json!({ "user_id": id, "user_info": info }).to_string())
         } else {
@@ -264,8 +268,7 @@ impl Authorizer for KeyAuthorizer {
 
     fn user<'a>(&'a self, socket_id: &'a str) -> BoxFuture<'a, Result<UserAuthorization, Error>> {
         Box::pin(async move {
-            let missing =
-                || refused("the user", "KeyAuthorizer::user says who it is, and is not set");
+            let missing = || refused("the user", "set KeyAuthorizer::user");
             let (id, info) = self.user.as_ref().ok_or_else(missing)?;
             let user_data = json!({ "id": id, "user_info": info }).to_string();
             let socket_id = socket_id.parse().map_err(|error| refused("the user", error))?;

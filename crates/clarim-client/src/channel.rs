@@ -1,148 +1,21 @@
-//! A channel in the application's hands.
+//! A channel's handle.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
+use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
-use crate::client::{Commands, Shared};
-use crate::{Error, State};
+use crate::error::Error;
+use crate::shared::{Commands, Shared};
+use crate::state::State;
+use crate::topic::{Event, Member, SubscriptionState, Topic, Update};
 
-/// A member of a presence channel.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Member {
-    /// The user's id.
-    pub id: String,
-    /// What the application tells of the user.
-    pub info: Value,
-}
-
-/// An event that has come.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
-    /// The channel, by its whole name.
-    pub channel: String,
-    /// The event's name as it was sent: `App\Events\OrderShipped`, `client-typing`.
-    pub name: String,
-    /// On presence channels, of client events: whose it is, as the server knows it.
-    pub user_id: Option<String>,
-    /// Its data, as JSON.
-    pub json: String,
-}
-
-impl Event {
-    /// Its data.
-    ///
-    /// # Errors
-    /// When it is of another type.
-    pub fn data<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_str(&self.json)
-            .map_err(|cause| Error::Data { event: self.name.clone(), cause: Arc::new(cause) })
-    }
-}
-
-/// What happens on a channel, in its order.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum Update {
-    /// The server has let the client in, for the first time or again: from here on nothing is missed until
-    /// the connection breaks. Whoever shows a state fetches it anew at this point. On presence channels with
-    /// those who are there, this client among them.
-    Subscribed(Vec<Member>),
-    /// A member has come.
-    Joining(Member),
-    /// A member has gone.
-    Leaving(Member),
-    /// An event.
-    Event(Event),
-    /// The subscription was refused. It is asked for again with the next connection.
-    Refused(Error),
-    /// So many updates were not read in time, and are lost for this handle.
-    Missed(u64),
-}
-
-/// How a subscription is.
-#[derive(Debug, Clone)]
-pub(crate) enum Standing {
-    Pending,
-    Subscribed,
-    Refused(Error),
-}
-
-/// A channel that somebody wants, shared by all handles of it.
-#[derive(Debug)]
-pub(crate) struct Topic {
-    pub(crate) name: String,
-    updates: broadcast::Sender<Update>,
-    /// Who is there after the last update that was sent. The lock is held while one is sent, so that whoever
-    /// comes gets both without a gap.
-    members: Mutex<Vec<Member>>,
-    pub(crate) standing: watch::Sender<Standing>,
-}
-
-impl Topic {
-    pub(crate) fn new(name: String, buffer: usize) -> Self {
-        Self {
-            name,
-            updates: broadcast::Sender::new(buffer),
-            members: Mutex::default(),
-            standing: watch::Sender::new(Standing::Pending),
-        }
-    }
-
-    pub(crate) fn subscribed(&self, present: Vec<Member>) {
-        let mut members = self.members();
-        members.clone_from(&present);
-        let _ = self.updates.send(Update::Subscribed(present));
-        drop(members);
-        self.standing.send_replace(Standing::Subscribed);
-    }
-
-    pub(crate) fn joining(&self, member: Member) {
-        let mut members = self.members();
-        members.retain(|known| known.id != member.id);
-        members.push(member.clone());
-        let _ = self.updates.send(Update::Joining(member));
-    }
-
-    pub(crate) fn leaving(&self, id: &str) {
-        let mut members = self.members();
-        if let Some(at) = members.iter().position(|member| member.id == id) {
-            let _ = self.updates.send(Update::Leaving(members.remove(at)));
-        }
-    }
-
-    pub(crate) fn event(&self, event: Event) {
-        let _ = self.updates.send(Update::Event(event));
-    }
-
-    pub(crate) fn refused(&self, error: Error) {
-        let _ = self.updates.send(Update::Refused(error.clone()));
-        self.standing.send_replace(Standing::Refused(error));
-    }
-
-    pub(crate) fn pending(&self) {
-        self.standing.send_replace(Standing::Pending);
-    }
-
-    /// What comes from now on, and who is there until then.
-    fn listen(&self) -> (broadcast::Receiver<Update>, Vec<Member>) {
-        let members = self.members();
-        (self.updates.subscribe(), members.clone())
-    }
-
-    fn members(&self) -> MutexGuard<'_, Vec<Member>> {
-        // No step under this lock can leave a half-done one behind.
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A channel that is heard. Cloning gives another handle, with updates of its own; after the last one is
-/// dropped the channel is left.
+/// A handle of a subscribed channel. A clone is another handle with its own updates. When the last handle is
+/// dropped, the client unsubscribes.
 ///
 /// ```no_run
 /// use clarim_client::{Client, Options, Update};
@@ -152,9 +25,9 @@ impl Topic {
 /// let mut news = client.channel("news");
 /// while let Some(update) = news.next().await {
 ///     match update {
-///         Update::Subscribed(_) => println!("listening; what came before is to be fetched"),
+///         Update::Subscribed(_) => println!("subscribed; fetch the current state now"),
 ///         Update::Event(event) => println!("{}: {}", event.name, event.json),
-///         Update::Missed(count) => println!("{count} updates came too fast"),
+///         Update::Missed(count) => println!("{count} updates were lost"),
 ///         _ => {}
 ///     }
 /// }
@@ -177,22 +50,22 @@ impl Channel {
         Self { topic, shared, commands, updates, here }
     }
 
-    /// Its whole name, with the prefix.
+    /// The channel's name, with its prefix.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.topic.name
     }
 
-    /// Waits until the server has let the client in.
+    /// Waits until the server has accepted the subscription.
     ///
     /// # Errors
-    /// When it has refused, when the application has, or when the client is gone.
+    /// Returns an error if the server or the application refuses it, or if the client has been dropped.
     pub async fn subscribed(&self) -> Result<(), Error> {
-        let mut standing = self.topic.standing.subscribe();
-        let decided = standing.wait_for(|standing| !matches!(standing, Standing::Pending));
+        let mut state = self.topic.state.subscribe();
+        let decided = state.wait_for(|state| !matches!(state, SubscriptionState::Pending));
         tokio::select! {
             decided = decided => match decided.as_deref() {
-                Ok(Standing::Refused(error)) => Err(error.clone()),
+                Ok(SubscriptionState::Refused(error)) => Err(error.clone()),
                 Ok(_) => Ok(()),
                 Err(_) => Err(Error::Dropped),
             },
@@ -200,13 +73,13 @@ impl Channel {
         }
     }
 
-    /// On presence channels: who was there after the last update that this handle has read.
+    /// Members of a presence channel, after the last update that this handle has read.
     #[must_use]
     pub fn here(&self) -> &[Member] {
         &self.here
     }
 
-    /// What happens next; `None` when the client has been dropped.
+    /// Waits for the next update. Returns `None` when the client has been dropped.
     pub async fn next(&mut self) -> Option<Update> {
         let received = tokio::select! {
             biased;
@@ -219,7 +92,7 @@ impl Channel {
                 Some(update)
             }
             Err(RecvError::Lagged(count)) => {
-                // What was lost may have been members: the list and what follows it are taken anew.
+                // Lost updates may have changed the members, so the list is read again.
                 let waiting = self.updates.len() as u64;
                 (self.updates, self.here) = self.topic.listen();
                 Some(Update::Missed(count + waiting))
@@ -228,7 +101,7 @@ impl Channel {
         }
     }
 
-    /// The next event; other updates are passed over.
+    /// Waits for the next event, and skips other updates.
     pub async fn event(&mut self) -> Option<Event> {
         loop {
             if let Update::Event(event) = self.next().await? {
@@ -237,8 +110,8 @@ impl Channel {
         }
     }
 
-    /// Calls `hear` with the data of each event of this name, until what is returned is dropped. The name is
-    /// as in Echo: one that begins with a dot or a backslash is whole, any other is below the namespace.
+    /// Calls `callback` with the data of each event of this name, until the returned value is dropped. As in
+    /// Echo, a name that begins with a dot or a backslash is complete, and any other is in the namespace.
     ///
     /// ```no_run
     /// # use clarim_client::{Client, Options};
@@ -252,21 +125,28 @@ impl Channel {
     /// let listening = orders.listen("OrderShipped", |shipped: OrderShipped| println!("{}", shipped.order));
     /// # Ok::<(), clarim_client::Error>(())
     /// ```
-    pub fn listen<T, F>(&self, name: &str, mut hear: F) -> Listening
+    pub fn listen<T, F>(&self, name: &str, mut callback: F) -> Listening
     where
         T: DeserializeOwned,
         F: FnMut(T) + Send + 'static,
     {
-        let (mut channel, name) = (self.clone(), full_name(name, &self.shared.namespace));
+        let mut channel = self.clone();
+        let name = full_name(name, &self.shared.namespace);
         Listening(tokio::spawn(async move {
             while let Some(update) = channel.next().await {
                 match update {
                     Update::Event(event) if event.name == name => match event.data() {
-                        Ok(data) => hear(data),
-                        Err(error) => tracing::warn!(channel = event.channel, %error, "not heard"),
+                        Ok(data) => callback(data),
+                        Err(error) => {
+                            tracing::warn!(channel = event.channel, %error, "event ignored")
+                        }
                     },
                     Update::Missed(count) => {
-                        tracing::warn!(channel = channel.name(), count, "updates came too fast");
+                        tracing::warn!(
+                            channel = channel.name(),
+                            count,
+                            "updates lost: the listener is too slow"
+                        );
                     }
                     _ => {}
                 }
@@ -274,22 +154,21 @@ impl Channel {
         }))
     }
 
-    /// Tells the other subscribers something, past the backend: a client event. They hear it as
-    /// `client-{name}`, and only if the app allows it.
+    /// Sends a client event to the other subscribers, as `client-{name}`, if the app allows client events.
     ///
     /// # Errors
-    /// When there is no connection, when too many wait, or when the data can't be serialized. A refusal of
-    /// the server comes later, and is in the log.
+    /// Returns an error if the channel is not subscribed, too many messages wait, or the data can't be
+    /// serialized. A later refusal by the server is logged.
     pub fn whisper(&self, name: &str, data: &impl Serialize) -> Result<(), Error> {
         let event = format!("client-{name}");
         let state = self.shared.state();
         if state != State::Connected
-            || !matches!(*self.topic.standing.borrow(), Standing::Subscribed)
+            || !matches!(*self.topic.state.borrow(), SubscriptionState::Subscribed)
         {
-            return Err(Error::NotConnected(state));
+            return Err(Error::NotConnected { state });
         }
         let data = serde_json::to_value(data)
-            .map_err(|cause| Error::Data { event: event.clone(), cause: Arc::new(cause) })?;
+            .map_err(|source| Error::Data { event: event.clone(), source: Arc::new(source) })?;
         let message = json!({ "event": event, "channel": self.topic.name, "data": data });
         self.shared.send(message.to_string(), &self.commands)
     }
@@ -319,9 +198,9 @@ impl Drop for Channel {
     }
 }
 
-/// Ends with what [`Channel::listen`] has begun when it is dropped.
+/// A listener from [`Channel::listen`]. Dropping it ends the listener.
 #[derive(Debug)]
-#[must_use = "it ends when this is dropped"]
+#[must_use = "the listener ends when this is dropped"]
 pub struct Listening(JoinHandle<()>);
 
 impl Drop for Listening {
@@ -330,7 +209,7 @@ impl Drop for Listening {
     }
 }
 
-/// As Echo's event formatter does it.
+/// The name on the wire, as formatted by Echo.
 fn full_name(name: &str, namespace: &str) -> String {
     if let Some(whole) = name.strip_prefix(['.', '\\']) {
         return whole.to_owned();
@@ -345,12 +224,8 @@ fn full_name(name: &str, namespace: &str) -> String {
 mod tests {
     use super::*;
 
-    fn member(id: &str) -> Member {
-        Member { id: id.to_owned(), info: Value::Null }
-    }
-
     #[test]
-    fn names_are_those_of_echo() {
+    fn names_are_formatted_like_by_echo() {
         for (name, full) in [
             ("OrderShipped", "App\\Events\\OrderShipped"),
             ("Orders.Shipped", "App\\Events\\Orders\\Shipped"),
@@ -360,18 +235,5 @@ mod tests {
             assert_eq!(full_name(name, "App\\Events"), full);
         }
         assert_eq!(full_name("OrderShipped", ""), "OrderShipped");
-    }
-
-    #[test]
-    fn whoever_listens_gets_the_members_and_what_follows_without_a_gap() {
-        let topic = Topic::new("presence-room".to_owned(), 8);
-        topic.subscribed(vec![member("1")]);
-        topic.joining(member("2"));
-        let (mut updates, here) = topic.listen();
-        assert_eq!(here, [member("1"), member("2")]);
-        topic.leaving("1");
-        topic.leaving("nobody");
-        assert!(matches!(updates.try_recv(), Ok(Update::Leaving(gone)) if gone.id == "1"));
-        assert!(updates.try_recv().is_err());
     }
 }

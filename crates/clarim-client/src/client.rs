@@ -1,131 +1,19 @@
-//! The client in the application's hands.
+//! The client.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use clarim_protocol::ChannelKind;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::channel::{Channel, Topic};
+use crate::channel::Channel;
 use crate::driver::Driver;
-use crate::{Error, Options, State};
+use crate::error::Error;
+use crate::options::Options;
+use crate::shared::{Command, Commands, Shared, Status};
+use crate::state::State;
 
-/// Messages of the application that may wait for the driver.
-const MAX_UNSENT: usize = 1024;
-
-/// What the driver is told.
-#[derive(Debug)]
-pub(crate) enum Command {
-    Connect,
-    Disconnect,
-    Want(String),
-    Unwant(String),
-    Send(String),
-    SignIn,
-    /// Everything before it has been done.
-    Done(oneshot::Sender<()>),
-}
-
-/// The way to the driver, which does not keep it alive.
-#[derive(Debug, Clone)]
-pub(crate) struct Commands(mpsc::WeakUnboundedSender<Command>);
-
-impl Commands {
-    pub(crate) fn send(&self, command: Command) -> Result<(), Error> {
-        let sender = self.0.upgrade().ok_or(Error::Dropped)?;
-        sender.send(command).map_err(|_| Error::Dropped)
-    }
-}
-
-/// How the connection is.
-#[derive(Debug, Clone)]
-pub(crate) struct Status {
-    pub(crate) state: State,
-    pub(crate) socket_id: Option<String>,
-    /// Why the server has refused.
-    pub(crate) refusal: Option<Error>,
-    pub(crate) user: Option<Result<String, Error>>,
-}
-
-/// What the client, its channels and its driver share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    /// Channels that somebody wants, and how many do.
-    topics: Mutex<HashMap<String, (Arc<Topic>, usize)>>,
-    pub(crate) namespace: String,
-    buffer: usize,
-    /// Messages of the application that the driver has not taken yet.
-    unsent: AtomicUsize,
-    status: watch::Receiver<Status>,
-}
-
-impl Shared {
-    /// Counts a handle; the first one has the channel subscribed.
-    pub(crate) fn want(&self, name: &str, commands: &Commands) -> Arc<Topic> {
-        let mut topics = self.topics();
-        let (topic, handles) = topics
-            .entry(name.to_owned())
-            .or_insert_with(|| (Arc::new(Topic::new(name.to_owned(), self.buffer)), 0));
-        *handles += 1;
-        if *handles == 1 {
-            // Under the lock, so that it comes in the right order with its opposite. Without a driver there
-            // is nothing to be done.
-            let _ = commands.send(Command::Want(name.to_owned()));
-        }
-        topic.clone()
-    }
-
-    pub(crate) fn unwant(&self, name: &str, commands: &Commands) {
-        let mut topics = self.topics();
-        let Some((_, handles)) = topics.get_mut(name) else { return };
-        *handles -= 1;
-        if *handles == 0 {
-            topics.remove(name);
-            let _ = commands.send(Command::Unwant(name.to_owned()));
-        }
-    }
-
-    pub(crate) fn topic(&self, name: &str) -> Option<Arc<Topic>> {
-        self.topics().get(name).map(|(topic, _)| topic.clone())
-    }
-
-    pub(crate) fn all_topics(&self) -> Vec<Arc<Topic>> {
-        self.topics().values().map(|(topic, _)| topic.clone()).collect()
-    }
-
-    /// Hands a message to the driver, unless too many wait.
-    pub(crate) fn send(&self, text: String, commands: &Commands) -> Result<(), Error> {
-        if self.unsent.fetch_add(1, Ordering::Relaxed) >= MAX_UNSENT {
-            self.sent();
-            return Err(Error::Full(MAX_UNSENT));
-        }
-        commands.send(Command::Send(text))
-    }
-
-    /// The driver has taken one.
-    pub(crate) fn sent(&self) {
-        self.unsent.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn state(&self) -> State {
-        self.status.borrow().state
-    }
-
-    /// Returns when the driver has ended.
-    pub(crate) async fn gone(&self) {
-        let mut status = self.status.clone();
-        while status.changed().await.is_ok() {}
-    }
-
-    fn topics(&self) -> MutexGuard<'_, HashMap<String, (Arc<Topic>, usize)>> {
-        // No step under this lock can leave a half-done one behind.
-        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A connection to a server, which comes back by itself, and the channels on it. Cloning is cheap; when the
-/// last clone is dropped the connection is closed, and all its channels end.
+/// A connection to a server, with its channels. It reconnects automatically. Clones are cheap; when the last
+/// clone is dropped, the connection is closed and all its channels end.
 ///
 /// ```no_run
 /// use clarim_client::{Client, HttpAuthorizer, Options};
@@ -147,26 +35,20 @@ pub struct Client {
 }
 
 impl Client {
-    /// Begins to connect, in a task of the current runtime.
+    /// Starts to connect, in a task of the current runtime.
     ///
     /// # Errors
-    /// When the options can't be meant so.
+    /// Returns an error if the options are invalid.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// Panics outside of a tokio runtime.
     pub fn connect(options: Options) -> Result<Self, Error> {
         let url = options.url()?;
         let (commands, inbox) = mpsc::unbounded_channel();
         let status =
             Status { state: State::Initialized, socket_id: None, refusal: None, user: None };
         let (sender, status) = watch::channel(status);
-        let shared = Arc::new(Shared {
-            topics: Mutex::default(),
-            namespace: options.namespace.clone(),
-            buffer: options.buffer,
-            unsent: AtomicUsize::new(0),
-            status,
-        });
+        let shared = Arc::new(Shared::new(options.namespace.clone(), options.buffer, status));
         let driver = Driver::new(options, url, shared.clone(), sender);
         tokio::spawn(driver.run(inbox));
         let client = Self { commands, shared };
@@ -174,47 +56,47 @@ impl Client {
         Ok(client)
     }
 
-    /// Connects again after [`disconnect`](Self::disconnect), or after the server has refused.
+    /// Connects again after [`disconnect`](Self::disconnect), or after the server has refused the client.
     pub fn reconnect(&self) {
-        self.tell(Command::Connect);
+        self.send(Command::Connect);
     }
 
-    /// Ends the connection. Channels stay, and are subscribed again after [`reconnect`](Self::reconnect).
+    /// Closes the connection. Channels stay and are subscribed again after [`reconnect`](Self::reconnect).
     pub fn disconnect(&self) {
-        self.tell(Command::Disconnect);
+        self.send(Command::Disconnect);
     }
 
-    /// A public channel.
+    /// Subscribes to a public channel.
     #[must_use]
     pub fn channel(&self, name: &str) -> Channel {
         self.open(ChannelKind::Public, name)
     }
 
-    /// A private channel; the name is without its prefix, here and below.
+    /// Subscribes to a private channel, by its name without prefix.
     #[must_use]
     pub fn private(&self, name: &str) -> Channel {
         self.open(ChannelKind::Private, name)
     }
 
-    /// A private channel whose events only its subscribers can read.
+    /// Subscribes to an encrypted private channel, by its name without prefix.
     #[must_use]
     pub fn encrypted_private(&self, name: &str) -> Channel {
         self.open(ChannelKind::Encrypted, name)
     }
 
-    /// A presence channel.
+    /// Subscribes to a presence channel, by its name without prefix.
     #[must_use]
     pub fn join(&self, name: &str) -> Channel {
         self.open(ChannelKind::Presence, name)
     }
 
-    /// Signs in as the authorizer's user, now and on each connection to come. The channel is the one on which
-    /// this user is told things, wherever it is connected.
+    /// Signs in as the authorizer's user, now and after each reconnection. Returns the user's channel, which
+    /// receives events for the user on every connection.
     ///
     /// # Errors
-    /// When the application or the server refuses, or when the client is refused as a whole.
+    /// Returns an error if the application or the server refuses.
     pub async fn sign_in(&self) -> Result<Channel, Error> {
-        self.tell(Command::SignIn);
+        self.send(Command::SignIn);
         let mut status = self.shared.status.clone();
         let decided = |status: &Status| status.user.is_some() || status.refusal.is_some();
         let decided = status.wait_for(decided).await.map_err(|_| Error::Dropped)?.clone();
@@ -224,14 +106,14 @@ impl Client {
         }
     }
 
-    /// Waits until there is a connection.
+    /// Waits until the client is connected.
     ///
     /// # Errors
-    /// When the server has refused for good, or the client was disconnected.
+    /// Returns an error if the server has refused the client, or the client was disconnected.
     pub async fn connected(&self) -> Result<(), Error> {
-        // What was asked for just now counts.
+        // Earlier commands must take effect first.
         let (done, is_done) = oneshot::channel();
-        self.tell(Command::Done(done));
+        self.send(Command::Flush(done));
         is_done.await.map_err(|_| Error::Dropped)?;
         let mut status = self.shared.status.clone();
         let decided = |status: &Status| {
@@ -241,11 +123,11 @@ impl Client {
         match (decided.state, decided.refusal) {
             (State::Connected, _) => Ok(()),
             (_, Some(refusal)) => Err(refusal),
-            (state, None) => Err(Error::NotConnected(state)),
+            (state, None) => Err(Error::NotConnected { state }),
         }
     }
 
-    /// How the connection is.
+    /// The state of the connection.
     #[must_use]
     pub fn state(&self) -> State {
         self.shared.state()
@@ -256,12 +138,12 @@ impl Client {
         let mut status = self.shared.status.clone();
         match status.wait_for(|status| status.state != known).await {
             Ok(status) => status.state,
-            // The client lives as long as this borrows it: its driver has been lost with its runtime.
+            // The client is alive, so its driver has ended with its runtime.
             Err(_) => State::Disconnected,
         }
     }
 
-    /// The connection's id, to be left out when this client's own backend broadcasts (`X-Socket-ID`).
+    /// The connection's id, which a backend excludes from broadcasts (`X-Socket-ID`).
     #[must_use]
     pub fn socket_id(&self) -> Option<String> {
         self.shared.status.borrow().socket_id.clone()
@@ -272,8 +154,8 @@ impl Client {
         Channel::new(&format!("{}{name}", kind.prefix()), self.shared.clone(), commands)
     }
 
-    fn tell(&self, command: Command) {
-        // Without a driver, whose runtime has ended, there is nothing to be done.
+    fn send(&self, command: Command) {
+        // Without a driver, whose runtime has ended, the command has no effect.
         let _ = self.commands.send(command);
     }
 }

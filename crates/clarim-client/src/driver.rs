@@ -1,4 +1,4 @@
-//! The task behind a client: it does what the machine says, and tells it what happens.
+//! The task of a client: executes the effects of the state machine, and passes inputs to it.
 
 use std::collections::HashMap;
 use std::future::{Future, pending};
@@ -20,18 +20,20 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_websockets::{ClientBuilder, Limits, MaybeTlsStream, Message, WebSocketStream};
 
 use crate::authorizer::{Authorization, BoxFuture, UserAuthorization};
-use crate::channel::Event;
-use crate::client::{Command, Shared, Status};
+use crate::error::Error;
 use crate::machine::{Effect, Input, Machine};
+use crate::options::Options;
+use crate::shared::{Command, Shared, Status};
+use crate::state::State;
+use crate::topic::Event;
 use crate::wire::{Greeting, Refusal, SubscriptionError, Wire, text};
-use crate::{Error, Options, State};
 
 type Socket = Box<WebSocketStream<MaybeTlsStream<TcpStream>>>;
 
-/// Time for a farewell, and for a message to leave.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Timeout for sending a message, and for closing the connection.
+const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What an authorizer has answered, and for which connection.
+/// An authorizer's answer, with the connection that it is for.
 struct Authorized {
     socket_id: String,
     answer: Answer,
@@ -52,20 +54,20 @@ pub(crate) struct Driver {
     socket: Option<Socket>,
     dialing: Option<BoxFuture<'static, Result<Socket, tokio_websockets::Error>>>,
     authorizing: FuturesUnordered<BoxFuture<'static, Authorized>>,
-    /// Keys of encrypted channels.
+    /// Keys of encrypted channels, by channel.
     secrets: HashMap<String, [u8; 32]>,
     signs_in: bool,
-    /// What the server said last that was wrong.
+    /// The last error of the server.
     refusal: Option<Refusal>,
 }
 
-/// Something that a turn waits for.
-enum Turn {
+/// An event that wakes the driver.
+enum Wake {
     Command(Option<Command>),
     Dialed(Result<Socket, tokio_websockets::Error>),
     Message(Option<Result<Message, tokio_websockets::Error>>),
     Authorized(Authorized),
-    Late,
+    DeadlinePassed,
 }
 
 impl Driver {
@@ -76,7 +78,7 @@ impl Driver {
         status: watch::Sender<Status>,
     ) -> Self {
         Self {
-            machine: Machine::new(options.timing.clone()),
+            machine: Machine::new(options.timing.clone(), fastrand::u64(..)),
             options,
             url,
             shared,
@@ -91,29 +93,29 @@ impl Driver {
         }
     }
 
-    /// Runs until nobody has the client any more.
+    /// Runs until the client is dropped.
     pub(crate) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         loop {
-            let turn = tokio::select! {
-                command = commands.recv() => Turn::Command(command),
-                dialed = some(self.dialing.as_mut()) => Turn::Dialed(dialed),
-                message = next(self.socket.as_mut()) => Turn::Message(message),
-                Some(authorized) = self.authorizing.next() => Turn::Authorized(authorized),
-                () = at(self.machine.deadline().map(|due| self.started + due)) => Turn::Late,
+            let wake = tokio::select! {
+                command = commands.recv() => Wake::Command(command),
+                dialed = some(self.dialing.as_mut()) => Wake::Dialed(dialed),
+                message = next(self.socket.as_mut()) => Wake::Message(message),
+                Some(authorized) = self.authorizing.next() => Wake::Authorized(authorized),
+                () = at(self.machine.deadline().map(|due| self.started + due)) => Wake::DeadlinePassed,
             };
-            match turn {
-                Turn::Command(None) => return self.hang_up().await,
-                Turn::Command(Some(command)) => self.command(command).await,
-                Turn::Dialed(dialed) => self.dialed(dialed).await,
-                Turn::Message(message) => self.message(message).await,
-                Turn::Authorized(authorized) => self.authorized(authorized).await,
-                Turn::Late => self.take(Input::Late).await,
+            match wake {
+                Wake::Command(None) => return self.hang_up().await,
+                Wake::Command(Some(command)) => self.command(command).await,
+                Wake::Dialed(dialed) => self.dialed(dialed).await,
+                Wake::Message(message) => self.message(message).await,
+                Wake::Authorized(authorized) => self.authorized(authorized).await,
+                Wake::DeadlinePassed => self.take(Input::DeadlinePassed).await,
             }
         }
     }
 
     async fn take(&mut self, input: Input) {
-        let effects = self.machine.take(input, self.started.elapsed(), fastrand::f64());
+        let effects = self.machine.take(input, self.started.elapsed());
         for effect in effects {
             match effect {
                 Effect::Dial => self.dialing = Some(dial(&self.url, &self.options)),
@@ -133,8 +135,7 @@ impl Driver {
     fn changed(&mut self, state: State) {
         tracing::debug!(%state, "connection");
         let refusal = self.refusal.take().filter(|_| state == State::Failed).map(|refusal| {
-            let (code, message) = (refusal.code.unwrap_or_default(), refusal.message);
-            Error::Refused { code, message }
+            Error::Refused { code: refusal.code.unwrap_or_default(), message: refusal.message }
         });
         self.status.send_modify(|status| {
             status.state = state;
@@ -161,8 +162,8 @@ impl Driver {
                 self.shared.sent();
                 self.send_text(text).await;
             }
-            // Whoever has asked may wait no longer.
-            Command::Done(done) => drop(done.send(())),
+            // The caller may have stopped waiting.
+            Command::Flush(done) => drop(done.send(())),
             Command::SignIn => {
                 self.signs_in = true;
                 self.sign_in();
@@ -173,7 +174,7 @@ impl Driver {
     async fn dialed(&mut self, dialed: Result<Socket, tokio_websockets::Error>) {
         self.dialing = None;
         match dialed {
-            // The connection is one when the server has greeted.
+            // It counts as a connection once the server has sent its greeting.
             Ok(socket) => self.socket = Some(socket),
             Err(error) => {
                 tracing::debug!(%error, url = %self.url, "cannot connect");
@@ -187,23 +188,23 @@ impl Driver {
             Some(Ok(message)) if message.is_close() => {
                 let close = message.as_close().map(|(code, reason)| (u16::from(code), reason));
                 if let Some((code, reason)) = close {
-                    let told = self.refusal.take().map(|refusal| refusal.message);
-                    let message = told.unwrap_or_else(|| reason.to_owned());
+                    let earlier = self.refusal.take().map(|refusal| refusal.message);
+                    let message = earlier.unwrap_or_else(|| reason.to_owned());
                     self.refusal = Some(Refusal { code: Some(code), message });
                 }
                 close.map(|(code, _)| code)
             }
             Some(Ok(message)) => {
-                self.take(Input::Heard).await;
+                self.take(Input::Received).await;
                 match message.as_text().map(Wire::parse) {
-                    Some(Ok(wire)) => self.heard(wire).await,
-                    Some(Err(error)) => tracing::warn!(%error, "the server has said no message"),
+                    Some(Ok(wire)) => self.received(wire).await,
+                    Some(Err(error)) => tracing::warn!(%error, "invalid message from the server"),
                     None => {}
                 }
                 return;
             }
             Some(Err(error)) => {
-                tracing::debug!(%error, "the connection broke");
+                tracing::debug!(%error, "connection lost");
                 None
             }
             None => None,
@@ -212,7 +213,7 @@ impl Driver {
         self.take(Input::Closed { code }).await;
     }
 
-    async fn heard(&mut self, wire: Wire) {
+    async fn received(&mut self, wire: Wire) {
         let topic = wire.channel.as_deref().and_then(|channel| self.shared.topic(channel));
         match (wire.event.as_str(), topic) {
             ("pusher:connection_established", _) => self.greeted(&wire).await,
@@ -222,7 +223,7 @@ impl Driver {
                 let refusal = self.refusal.as_ref();
                 let (code, message) =
                     refusal.map_or((None, ""), |refusal| (refusal.code, &refusal.message));
-                tracing::warn!(code, message, "the server reports an error");
+                tracing::warn!(code, message, "error from the server");
             }
             ("pusher:signin_success", _) => self.signed_in(&wire),
             ("pusher_internal:subscription_succeeded", Some(topic)) => {
@@ -230,8 +231,8 @@ impl Driver {
             }
             ("pusher:subscription_error", Some(topic)) => {
                 let SubscriptionError { error, status } = wire.read().unwrap_or_default();
-                let (channel, reason) = (topic.name.clone(), format!("{error} ({status})"));
-                topic.refused(Error::Subscription { channel, reason });
+                let reason = format!("{error} ({status})");
+                topic.refused(Error::Subscription { channel: topic.name.clone(), reason });
             }
             ("pusher_internal:member_added", Some(topic)) => {
                 if let Some(member) = wire.member() {
@@ -246,8 +247,8 @@ impl Driver {
             (_, Some(topic)) => {
                 let Some(json) = self.decrypted(&topic.name, wire.data()) else { return };
                 let user_id = wire.user_id.as_ref().map(text);
-                let (channel, name) = (topic.name.clone(), wire.event);
-                topic.event(Event { channel, name, user_id, json });
+                let channel = topic.name.clone();
+                topic.event(Event { channel, name: wire.event, user_id, json });
             }
             (_, None) => {}
         }
@@ -255,7 +256,7 @@ impl Driver {
 
     async fn greeted(&mut self, wire: &Wire) {
         let Ok(Greeting { socket_id, activity_timeout }) = wire.read() else {
-            tracing::warn!("the server's greeting cannot be read");
+            tracing::warn!("cannot read the server's greeting");
             return;
         };
         self.refusal = None;
@@ -276,25 +277,22 @@ impl Driver {
             let user: Value = serde_json::from_str(&user_data).ok()?;
             Some(text(user.get("id")?))
         });
-        let told = || Error::Authorization {
-            subject: "the user".to_owned(),
-            cause: "the server's answer has no id".to_owned(),
-        };
-        self.status.send_modify(|status| status.user = Some(id.ok_or_else(told)));
+        let missing = || Error::authorization("the user", "the server's answer has no id");
+        self.status.send_modify(|status| status.user = Some(id.ok_or_else(missing)));
     }
 
-    /// Asks for a channel; where that needs a signature, the application first.
+    /// Subscribes to a channel. If it needs a signature, the authorizer is called first.
     async fn subscribe(&mut self, channel: String) {
-        // What is no name is the server's to refuse.
+        // The server refuses invalid names.
         if !ChannelName::parse(&channel, usize::MAX).is_ok_and(|name| name.needs_auth()) {
             let data = json!({ "channel": channel });
             return self.send(&json!({ "event": "pusher:subscribe", "data": data })).await;
         }
         let Some(socket_id) = self.status.borrow().socket_id.clone() else { return };
-        let (authorizer, limit) =
-            (self.options.authorizer.clone(), self.options.authorization_timeout);
+        let authorizer = self.options.authorizer.clone();
+        let limit = self.options.authorization_timeout;
         self.authorizing.push(Box::pin(async move {
-            let failed = |cause: String| Error::Authorization { subject: channel.clone(), cause };
+            let failed = |cause: String| Error::authorization(&channel, cause);
             let asked = async {
                 match &authorizer {
                     Some(authorizer) => authorizer.channel(&socket_id, &channel).await,
@@ -310,11 +308,10 @@ impl Driver {
 
     fn sign_in(&self) {
         let Some(socket_id) = self.status.borrow().socket_id.clone() else { return };
-        let (authorizer, limit) =
-            (self.options.authorizer.clone(), self.options.authorization_timeout);
+        let authorizer = self.options.authorizer.clone();
+        let limit = self.options.authorization_timeout;
         self.authorizing.push(Box::pin(async move {
-            let failed =
-                |cause: String| Error::Authorization { subject: "the user".to_owned(), cause };
+            let failed = |cause: String| Error::authorization("the user", cause);
             let asked = async {
                 match &authorizer {
                     Some(authorizer) => authorizer.user(&socket_id).await,
@@ -329,7 +326,7 @@ impl Driver {
     }
 
     async fn authorized(&mut self, Authorized { socket_id, answer }: Authorized) {
-        // A signature is for one connection.
+        // A signature is valid for one connection only.
         if self.status.borrow().socket_id.as_ref() != Some(&socket_id) {
             return;
         }
@@ -342,7 +339,7 @@ impl Driver {
                 self.status.send_modify(|status| status.user = Some(Err(error)));
             }
             Answer::Channel(channel, answer) => {
-                // It may have been left meanwhile.
+                // The channel may have been left in the meantime.
                 let Some(topic) = self.shared.topic(&channel) else { return };
                 let key = answer.and_then(|answer| Ok((secret(&channel, &answer)?, answer)));
                 match key {
@@ -352,7 +349,7 @@ impl Driver {
                         self.send(&json!({ "event": "pusher:subscribe", "data": data })).await;
                     }
                     Err(error) => {
-                        tracing::warn!(channel, %error, "not subscribed");
+                        tracing::warn!(channel, %error, "cannot subscribe");
                         topic.refused(error);
                     }
                 }
@@ -360,12 +357,12 @@ impl Driver {
         }
     }
 
-    /// The data, which on an encrypted channel is inside another one; `None` if it can't be read.
+    /// Decrypts the data of an encrypted channel. Returns `None` if it can't be decrypted.
     fn decrypted(&self, channel: &str, data: String) -> Option<String> {
         let Some(key) = self.secrets.get(channel) else { return Some(data) };
         let opened = open(key, &data);
         if opened.is_none() {
-            tracing::warn!(channel, "an event cannot be decrypted");
+            tracing::warn!(channel, "cannot decrypt an event");
         }
         opened
     }
@@ -376,18 +373,18 @@ impl Driver {
 
     async fn send_text(&mut self, text: String) {
         let Some(socket) = &mut self.socket else { return };
-        let sent = timeout(PATIENCE, socket.send(Message::text(text))).await;
+        let sent = timeout(SEND_TIMEOUT, socket.send(Message::text(text))).await;
         if !matches!(sent, Ok(Ok(()))) {
-            // What it is read from next says that it is over.
-            tracing::debug!("a message could not be sent");
+            // Reading from the socket will report the end of the connection.
+            tracing::debug!("cannot send a message");
         }
     }
 
     async fn hang_up(&mut self) {
         self.dialing = None;
         if let Some(mut socket) = self.socket.take() {
-            // A server that does not answer is not waited for.
-            let _ = timeout(PATIENCE, socket.close()).await;
+            // A server that does not answer must not block the client.
+            let _ = timeout(SEND_TIMEOUT, socket.close()).await;
         }
     }
 }
@@ -409,13 +406,12 @@ fn secret(channel: &str, answer: &Authorization) -> Result<Option<[u8; 32]>, Err
     }
     let key = answer.shared_secret.as_deref().and_then(|text| STANDARD.decode(text).ok());
     let key = key.and_then(|bytes| bytes.try_into().ok());
-    key.map(Some).ok_or_else(|| Error::Authorization {
-        subject: channel.to_owned(),
-        cause: "the answer has no shared_secret of 32 bytes in base64".to_owned(),
+    key.map(Some).ok_or_else(|| {
+        Error::authorization(channel, "the answer has no shared_secret of 32 bytes in base64")
     })
 }
 
-/// NaCl's secretbox. <https://pusher.com/docs/channels/using_channels/encrypted-channels/>
+/// Decrypts with NaCl's secretbox. <https://pusher.com/docs/channels/using_channels/encrypted-channels/>
 fn open(key: &[u8; 32], data: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Sealed {
@@ -429,7 +425,7 @@ fn open(key: &[u8; 32], data: &str) -> Option<String> {
     String::from_utf8(cipher.decrypt(&nonce.into(), ciphertext.as_slice()).ok()?).ok()
 }
 
-/// What is there, when it is ready; nothing is never ready.
+/// Waits for the future; without one, forever.
 async fn some<F: Future + Unpin>(future: Option<F>) -> F::Output {
     match future {
         Some(future) => future.await,

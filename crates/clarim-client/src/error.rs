@@ -1,23 +1,33 @@
-//! What can go wrong.
+//! Errors of the client.
 
 use std::sync::Arc;
 
-/// Why something did not work.
+use crate::state::State;
+
+type SharedError = Arc<dyn std::error::Error + Send + Sync>;
+
+/// An error of the client.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The options can't be meant so.
-    #[error("{0}")]
-    Options(String),
-    /// There is no connection at the moment; it may be tried again when there is one.
-    #[error("there is no connection: the client is {0}")]
-    NotConnected(crate::State),
-    /// The server has refused the client, or ended its connection, for good.
+    /// An option is invalid.
+    #[error("{problem}")]
+    Options {
+        /// The problem, and what is expected.
+        problem: String,
+    },
+    /// The client is not connected. Try again when it is.
+    #[error("not connected: the client is {state}")]
+    NotConnected {
+        /// The state of the connection.
+        state: State,
+    },
+    /// The server has refused the client for good.
     #[error("the server refuses the connection: {message} (code {code})")]
     Refused {
-        /// The code, as the protocol has it.
+        /// The close code.
         code: u16,
-        /// What the server says.
+        /// The server's message.
         message: String,
     },
     /// The server has refused a subscription.
@@ -25,29 +35,61 @@ pub enum Error {
     Subscription {
         /// The channel.
         channel: String,
-        /// What the server says.
+        /// The server's reason.
         reason: String,
     },
-    /// The application has not let the user in, or could not be asked.
-    #[error("no authorization for {subject}: {cause}")]
+    /// The application has denied the authorization, or could not be asked.
+    #[error("cannot authorize {subject}: {source}")]
     Authorization {
         /// The channel, or the user that signs in.
         subject: String,
-        /// What the authorizer says.
-        cause: String,
+        /// The authorizer's error.
+        source: SharedError,
     },
-    /// Data is not of the type that was asked for, or can't be sent.
-    #[error("the data of {event}: {cause}")]
+    /// Data has another type than expected, or can't be serialized.
+    #[error("the data of {event}: {source}")]
     Data {
         /// The event's name.
         event: String,
-        /// Serde's complaint.
-        cause: Arc<serde_json::Error>,
+        /// The error of the serializer or deserializer.
+        source: Arc<serde_json::Error>,
     },
-    /// So many messages wait to be sent that this one is not taken: the server reads too slowly.
-    #[error("{0} messages wait to be sent already")]
-    Full(usize),
-    /// The client is gone.
+    /// Too many messages wait to be sent, since the server reads too slowly. Try again later.
+    #[error("cannot send: {limit} messages are waiting already")]
+    Full {
+        /// The maximum number of waiting messages.
+        limit: usize,
+    },
+    /// The client has been dropped.
     #[error("the client has been dropped")]
     Dropped,
+}
+
+impl Error {
+    pub(crate) fn options(problem: impl Into<String>) -> Self {
+        Self::Options { problem: problem.into() }
+    }
+
+    /// The failure of an [`Authorizer`](crate::Authorizer).
+    pub fn authorization(
+        subject: impl Into<String>,
+        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Authorization { subject: subject.into(), source: cause.into().into() }
+    }
+
+    /// A stable identifier for programs, such as `not_connected`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Options { .. } => "invalid_options",
+            Self::NotConnected { .. } => "not_connected",
+            Self::Refused { .. } => "refused",
+            Self::Subscription { .. } => "subscription_refused",
+            Self::Authorization { .. } => "not_authorized",
+            Self::Data { .. } => "invalid_data",
+            Self::Full { .. } => "send_queue_full",
+            Self::Dropped => "dropped",
+        }
+    }
 }

@@ -1,24 +1,28 @@
-//! When to connect, to wait, to ask for a sign of life, and to give up: input and `now` go in, what is to be
-//! done comes out. There is no socket here, no clock, and nothing waits.
+//! The state machine of a connection: when to connect, wait, ping and give up. It takes an input and the
+//! time, and returns effects. It has no socket and no clock.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::State;
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
-/// Times, and what chance decides by.
+use crate::state::State;
+
+/// Timeouts and delays.
 #[derive(Debug, Clone)]
 pub(crate) struct Timing {
-    /// Silence after which the server is asked for a sign of life. The server may say a shorter one.
+    /// Time without messages after which the server is pinged. The server may set a shorter one.
     pub(crate) activity: Duration,
-    /// Time for that sign.
+    /// Timeout for the pong.
     pub(crate) pong: Duration,
-    /// Time without a connection after which it counts as unavailable.
+    /// Time without a connection after which the state is `Unavailable`.
     pub(crate) unavailable: Duration,
-    /// Time for one attempt.
+    /// Timeout for one connection attempt.
     pub(crate) attempt: Duration,
-    /// The first pause, and the longest.
-    pub(crate) pause: (Duration, Duration),
+    /// Delay before the first reconnection.
+    pub(crate) first_delay: Duration,
+    /// Longest delay before a reconnection.
+    pub(crate) longest_delay: Duration,
 }
 
 impl Default for Timing {
@@ -28,56 +32,68 @@ impl Default for Timing {
             pong: Duration::from_secs(30),
             unavailable: Duration::from_secs(10),
             attempt: Duration::from_secs(15),
-            pause: (Duration::from_secs(1), Duration::from_secs(30)),
+            first_delay: Duration::from_secs(1),
+            longest_delay: Duration::from_secs(30),
         }
     }
 }
 
-/// Something has happened.
+impl Timing {
+    /// The delays between attempts. Each is between half of its value and its value: the jitter of `backon`
+    /// adds up to a whole delay, so the builder gets half of each.
+    fn delays(&self, seed: u64) -> ExponentialBackoff {
+        ExponentialBuilder::new()
+            .with_min_delay(self.first_delay / 2)
+            .with_max_delay(self.longest_delay / 2)
+            .without_max_times()
+            .with_jitter()
+            .with_jitter_seed(seed)
+            .build()
+    }
+}
+
+/// An input of the machine.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Input {
-    /// The user wants a connection.
+    /// The application connects.
     Connect,
-    /// The user wants none.
+    /// The application disconnects.
     Disconnect,
-    /// The server has greeted; with the silence that it bears.
-    Established {
-        activity: Duration,
-    },
-    /// Anything came from the server.
-    Heard,
-    /// The connection, or the attempt at one, is over; with the close code if there was one.
-    Closed {
-        code: Option<u16>,
-    },
+    /// The server has sent its greeting, with its activity timeout.
+    Established { activity: Duration },
+    /// A message was received.
+    Received,
+    /// The connection, or the attempt, has ended, with its close code if there is one.
+    Closed { code: Option<u16> },
     /// The deadline has passed.
-    Late,
-    /// A channel is wanted, or not any more.
+    DeadlinePassed,
+    /// A channel is wanted.
     Want(String),
+    /// A channel is no longer wanted.
     Unwant(String),
 }
 
-/// Something is to be done.
+/// An effect, to be executed by the driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// Open a connection.
+    /// Connect.
     Dial,
-    /// End the connection, or the attempt at one. No [`Input::Closed`] comes of it.
+    /// Close the connection, or cancel the attempt. It is not followed by [`Input::Closed`].
     HangUp,
-    /// Ask for a sign of life.
+    /// Send a ping.
     Ping,
     Subscribe(String),
     Unsubscribe(String),
-    /// Tell the user.
+    /// Publish the state.
     Changed(State),
 }
 
-/// Where the connection itself is; the user's [`State`] says less.
+/// The phase of the connection, in more detail than [`State`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// There is none, and none is wanted.
+    /// No connection is wanted.
     Off,
-    /// Before the next attempt.
+    /// Waiting for the next attempt.
     Waiting {
         until: Duration,
     },
@@ -86,8 +102,8 @@ enum Phase {
     },
     Up {
         since: Duration,
-        heard: Duration,
-        asked: bool,
+        last_message: Duration,
+        is_pinged: bool,
     },
 }
 
@@ -97,47 +113,56 @@ pub(crate) struct Machine {
     timing: Timing,
     state: State,
     phase: Phase,
-    /// What the server bears.
+    /// Time without messages after which the server is pinged.
     activity: Duration,
-    /// Attempts since the last connection that held for a while.
-    attempts: u32,
-    /// From when on it counts as unavailable.
+    /// Whether no attempt was made since the last stable connection.
+    is_first_attempt: bool,
+    /// The next delays.
+    delays: ExponentialBackoff,
+    /// Seed of the jitter. Clients that were disconnected together must not reconnect together.
+    seed: u64,
+    /// When the state becomes `Unavailable`.
     unavailable_at: Duration,
     wanted: BTreeSet<String>,
 }
 
 impl Machine {
-    pub(crate) fn new(timing: Timing) -> Self {
+    pub(crate) fn new(timing: Timing, seed: u64) -> Self {
         Self {
             activity: timing.activity,
+            delays: timing.delays(seed),
+            seed,
             timing,
             state: State::Initialized,
             phase: Phase::Off,
-            attempts: 0,
+            is_first_attempt: true,
             unavailable_at: Duration::ZERO,
             wanted: BTreeSet::new(),
         }
     }
 
-    /// When [`Input::Late`] is due, if ever.
+    /// The time at which [`Input::DeadlinePassed`] is due, if there is one.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         let own = match self.phase {
             Phase::Off => return None,
             Phase::Waiting { until } | Phase::Dialing { until } => until,
-            Phase::Up { heard, asked: false, .. } => return Some(heard + self.activity),
-            Phase::Up { heard, asked: true, .. } => return Some(heard + self.timing.pong),
+            Phase::Up { last_message, is_pinged: false, .. } => {
+                return Some(last_message + self.activity);
+            }
+            Phase::Up { last_message, is_pinged: true, .. } => {
+                return Some(last_message + self.timing.pong);
+            }
         };
-        let told = self.state == State::Unavailable;
-        Some(if told { own } else { own.min(self.unavailable_at) })
+        let is_unavailable = self.state == State::Unavailable;
+        Some(if is_unavailable { own } else { own.min(self.unavailable_at) })
     }
 
-    /// What follows. `dice` is a random number from 0 to 1: clients that were sent away together must not
-    /// come back together.
-    pub(crate) fn take(&mut self, input: Input, now: Duration, dice: f64) -> Vec<Effect> {
+    /// Takes an input and returns its effects.
+    pub(crate) fn take(&mut self, input: Input, now: Duration) -> Vec<Effect> {
         let mut effects = Vec::new();
         match input {
             Input::Connect if self.phase == Phase::Off => {
-                self.attempts = 0;
+                self.reset_delays();
                 self.unavailable_at = now + self.timing.unavailable;
                 self.change(State::Connecting, &mut effects);
                 self.dial(now, &mut effects);
@@ -145,21 +170,22 @@ impl Machine {
             Input::Disconnect => self.end(State::Disconnected, &mut effects),
             Input::Established { activity } if matches!(self.phase, Phase::Dialing { .. }) => {
                 self.activity = activity.min(self.timing.activity);
-                self.phase = Phase::Up { since: now, heard: now, asked: false };
+                self.phase = Phase::Up { since: now, last_message: now, is_pinged: false };
                 self.change(State::Connected, &mut effects);
                 effects.extend(self.wanted.iter().cloned().map(Effect::Subscribe));
             }
-            Input::Heard => {
-                if let Phase::Up { heard, asked, .. } = &mut self.phase {
-                    (*heard, *asked) = (now, false);
+            Input::Received => {
+                if let Phase::Up { last_message, is_pinged, .. } = &mut self.phase {
+                    *last_message = now;
+                    *is_pinged = false;
                 }
             }
             Input::Closed { code }
                 if matches!(self.phase, Phase::Dialing { .. } | Phase::Up { .. }) =>
             {
-                self.lost(code, now, dice, &mut effects);
+                self.lost(code, now, &mut effects);
             }
-            Input::Late => self.late(now, dice, &mut effects),
+            Input::DeadlinePassed => self.deadline_passed(now, &mut effects),
             Input::Want(channel) => {
                 if self.wanted.insert(channel.clone()) && self.state == State::Connected {
                     effects.push(Effect::Subscribe(channel));
@@ -175,7 +201,7 @@ impl Machine {
         effects
     }
 
-    fn late(&mut self, now: Duration, dice: f64, effects: &mut Vec<Effect>) {
+    fn deadline_passed(&mut self, now: Duration, effects: &mut Vec<Effect>) {
         let is_down = matches!(self.phase, Phase::Waiting { .. } | Phase::Dialing { .. });
         if is_down && self.state == State::Connecting && now >= self.unavailable_at {
             self.change(State::Unavailable, effects);
@@ -184,52 +210,60 @@ impl Machine {
             Phase::Waiting { until } if now >= until => self.dial(now, effects),
             Phase::Dialing { until } if now >= until => {
                 effects.push(Effect::HangUp);
-                self.lost(None, now, dice, effects);
+                self.lost(None, now, effects);
             }
-            Phase::Up { since, heard, asked: false } if now >= heard + self.activity => {
-                // The time to answer begins with the question, which may come late.
-                self.phase = Phase::Up { since, heard: now, asked: true };
+            Phase::Up { since, last_message, is_pinged: false }
+                if now >= last_message + self.activity =>
+            {
+                // The timeout begins with the ping, which may be late.
+                self.phase = Phase::Up { since, last_message: now, is_pinged: true };
                 effects.push(Effect::Ping);
             }
-            Phase::Up { heard, asked: true, .. } if now >= heard + self.timing.pong => {
+            Phase::Up { last_message, is_pinged: true, .. }
+                if now >= last_message + self.timing.pong =>
+            {
                 effects.push(Effect::HangUp);
-                self.lost(None, now, dice, effects);
+                self.lost(None, now, effects);
             }
             _ => {}
         }
     }
 
-    /// The connection has gone, or did not come to be. The classes of codes are those of the protocol:
+    /// Handles the end of a connection or of an attempt. The classes of close codes are those of the
+    /// protocol:
     /// <https://pusher.com/docs/channels/library_auth_reference/pusher-websockets-protocol/#error-codes>
-    fn lost(&mut self, code: Option<u16>, now: Duration, dice: f64, effects: &mut Vec<Effect>) {
+    fn lost(&mut self, code: Option<u16>, now: Duration, effects: &mut Vec<Effect>) {
         if matches!(code, Some(4000..=4099)) {
             self.phase = Phase::Off;
             return self.change(State::Failed, effects);
         }
         if let Phase::Up { since, .. } = self.phase {
             self.unavailable_at = now + self.timing.unavailable;
-            if now >= since + self.timing.pause.0 {
-                self.attempts = 0;
+            if now >= since + self.timing.first_delay {
+                self.reset_delays();
             }
         }
         if self.state != State::Unavailable {
             self.change(State::Connecting, effects);
         }
-        // At once only the first time: a server that sends away whoever comes must not be asked in a loop.
-        if matches!(code, Some(4200..=4299)) && self.attempts == 0 {
+        // Only the first reconnection is immediate. A server that closes every connection must not cause a
+        // loop.
+        if matches!(code, Some(4200..=4299)) && self.is_first_attempt {
             return self.dial(now, effects);
         }
-        let (first, longest) = self.timing.pause;
-        let doubled = self.attempts.saturating_sub(1).min(10);
-        let pause = first.saturating_mul(1 << doubled).min(longest);
-        // Never less than half of it, and never more than all.
-        let pause = pause.mul_f64(0.5 + dice.clamp(0.0, 1.0) / 2.0);
-        self.phase = Phase::Waiting { until: now + pause };
+        let delay = self.delays.next().unwrap_or(self.timing.longest_delay);
+        self.phase = Phase::Waiting { until: now + delay };
+    }
+
+    fn reset_delays(&mut self) {
+        self.is_first_attempt = true;
+        self.seed = self.seed.wrapping_add(1);
+        self.delays = self.timing.delays(self.seed);
     }
 
     fn dial(&mut self, now: Duration, effects: &mut Vec<Effect>) {
         self.phase = Phase::Dialing { until: now + self.timing.attempt };
-        self.attempts = self.attempts.saturating_add(1);
+        self.is_first_attempt = false;
         effects.push(Effect::Dial);
     }
 

@@ -1,12 +1,13 @@
-//! Where the server is, and how the client behaves.
+//! Options of the client.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::authorizer::Authorizer;
+use crate::error::Error;
 use crate::machine::Timing;
-use crate::{Authorizer, Error};
 
-/// What a client is made with.
+/// Options of a client: the server's address, and how the client behaves.
 ///
 /// ```
 /// use clarim_client::{HttpAuthorizer, Options};
@@ -33,7 +34,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// For the app with this key, on a server on this machine at its default port.
+    /// Options for the app with this key, on a server on this machine at its default port.
     pub fn new(key: impl Into<String>) -> Self {
         Self {
             key: key.into(),
@@ -50,19 +51,19 @@ impl Options {
         }
     }
 
-    /// The server's host and port.
+    /// Sets the server's host and port. Default: `127.0.0.1`, 8080.
     #[must_use]
     pub fn host(self, host: impl Into<String>, port: u16) -> Self {
         Self { host: host.into(), port, ..self }
     }
 
-    /// Whether the server speaks TLS, which is checked by the system's certificates.
+    /// Sets whether to use TLS, with the system's CA certificates. Default: no.
     #[must_use]
     pub fn tls(self, tls: bool) -> Self {
         Self { tls, ..self }
     }
 
-    /// Prefix of the server's paths, as `REVERB_SERVER_PATH` has it.
+    /// Sets the prefix of the server's paths, like `REVERB_SERVER_PATH`.
     #[must_use]
     pub fn path(self, path: &str) -> Self {
         let path = path.trim_matches('/');
@@ -70,34 +71,34 @@ impl Options {
         Self { path, ..self }
     }
 
-    /// What stands before the names of events that begin with neither dot nor backslash: `App\Events` if
-    /// nothing is said, as in Echo.
+    /// Sets the namespace of event names that begin with neither a dot nor a backslash. Default:
+    /// `App\Events`, as in Echo.
     #[must_use]
     pub fn namespace(self, namespace: impl Into<String>) -> Self {
         Self { namespace: namespace.into(), ..self }
     }
 
-    /// Who is asked for signatures. Without one only public channels can be heard.
+    /// Sets the authorizer, which signs subscriptions. Without one, only public channels are accessible.
     #[must_use]
     pub fn authorizer(self, authorizer: impl Authorizer) -> Self {
         Self { authorizer: Some(Arc::new(authorizer)), ..self }
     }
 
-    /// How long it may take, 10 s if nothing is said.
+    /// Sets the timeout for an authorization. Default: 10 s.
     #[must_use]
     pub fn authorization_timeout(self, time: Duration) -> Self {
         Self { authorization_timeout: time, ..self }
     }
 
-    /// How many updates a channel keeps for a handle that does not read them, 1024 if nothing is said. What
-    /// is beyond is [told as missed](crate::Update::Missed).
+    /// Sets the number of updates that a channel buffers for each handle. Further ones are lost, and reported
+    /// as [`Update::Missed`](crate::Update::Missed). Default: 1024.
     #[must_use]
     pub fn buffer(self, updates: usize) -> Self {
         Self { buffer: updates.max(1), ..self }
     }
 
-    /// Silence after which the server is asked for a sign of life (120 s if nothing is said; the server may
-    /// say a shorter one), and how long it has for that (30 s).
+    /// Sets the time without messages after which the client pings the server (default: 120 s, the server may
+    /// set a shorter one), and the timeout for the pong (default: 30 s).
     #[must_use]
     pub fn activity_timeout(mut self, silence: Duration, pong: Duration) -> Self {
         self.timing.activity = silence;
@@ -105,15 +106,16 @@ impl Options {
         self
     }
 
-    /// The first pause before another attempt (1 s if nothing is said) and the longest (30 s). In between it
-    /// doubles; chance takes up to a half off.
+    /// Sets the first delay before a reconnection (default: 1 s) and the longest (default: 30 s). The delay
+    /// doubles with each attempt, and jitter shortens it by up to a half.
     #[must_use]
     pub fn reconnect_after(mut self, first: Duration, longest: Duration) -> Self {
-        self.timing.pause = (first, longest.max(first));
+        self.timing.first_delay = first;
+        self.timing.longest_delay = longest.max(first);
         self
     }
 
-    /// The address that is connected to.
+    /// The URL of the connection.
     pub(crate) fn url(&self) -> Result<hyper::Uri, Error> {
         let scheme = if self.tls { "wss" } else { "ws" };
         let Self { host, port, path, key, .. } = self;
@@ -125,8 +127,11 @@ impl Options {
         let query = format!("protocol=7&client=clarim-client&version={version}");
         let url = format!("{scheme}://{host}:{port}{path}/app/{key}?{query}");
         url.parse().map_err(|_| {
-            let what = "expected a name or an IP address alone, without scheme, port or path";
-            Error::Options(format!("{:?} is no host ({what}), or {key:?} no key", self.host))
+            let expected = "expected a name or an IP address, without scheme, port or path";
+            Error::options(format!(
+                "invalid host {:?} ({expected}), or invalid key {key:?}",
+                self.host
+            ))
         })
     }
 }

@@ -1,22 +1,23 @@
-//! How the connection is.
+//! States of the connection.
 
 use std::fmt;
 
-/// The state of the connection, with the names that pusher-js has for them.
+/// The state of the connection, with the names of pusher-js.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum State {
-    /// Nothing has been done yet.
+    /// The client has not connected yet.
     Initialized,
-    /// An attempt is made, or will be in a moment.
+    /// The client is connecting, or will be in a moment.
     Connecting,
-    /// Messages come and go.
+    /// The client is connected.
     Connected,
-    /// For ten seconds there has been no connection. Attempts go on.
+    /// There has been no connection for ten seconds. The client keeps trying.
     Unavailable,
-    /// The server has refused for good (close codes 4000 to 4099): the key is unknown, for one. No attempt
-    /// is made before [`Client::connect`](crate::Client::connect).
+    /// The server has refused the client for good (close codes 4000 to 4099), for example because its key is
+    /// unknown. The client does not try again before [`Client::reconnect`](crate::Client::reconnect).
     Failed,
-    /// The client was disconnected by its own side.
+    /// The application has disconnected the client.
     Disconnected,
 }
 

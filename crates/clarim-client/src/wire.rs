@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::Member;
+use crate::topic::Member;
 
-/// A message as it comes.
+/// A message of the server.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Wire {
     pub(crate) event: String,
@@ -17,7 +17,7 @@ pub(crate) struct Wire {
     pub(crate) user_id: Option<Value>,
 }
 
-/// What a greeting says.
+/// The data of `pusher:connection_established`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Greeting {
     pub(crate) socket_id: String,
@@ -25,7 +25,7 @@ pub(crate) struct Greeting {
     pub(crate) activity_timeout: Option<u64>,
 }
 
-/// What `pusher:error` says.
+/// The data of `pusher:error`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Refusal {
     #[serde(default)]
@@ -34,7 +34,7 @@ pub(crate) struct Refusal {
     pub(crate) message: String,
 }
 
-/// What `pusher:subscription_error` says.
+/// The data of `pusher:subscription_error`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct SubscriptionError {
@@ -67,7 +67,7 @@ impl Wire {
         serde_json::from_str(text)
     }
 
-    /// The data as JSON text: events of backends have it as a text already, client events as it is.
+    /// The data as JSON text. Events of backends contain it as a string, client events as a value.
     pub(crate) fn data(&self) -> String {
         match &self.data {
             Value::String(text) => text.clone(),
@@ -79,7 +79,7 @@ impl Wire {
         serde_json::from_str(&self.data())
     }
 
-    /// Who was there at a subscription's success.
+    /// The members in `subscription_succeeded`.
     pub(crate) fn members(&self) -> Vec<Member> {
         let Present { ids, mut hash } = self.read::<Succeeded>().unwrap_or_default().presence;
         let member = |id: &Value| {
@@ -90,14 +90,14 @@ impl Wire {
         ids.iter().map(member).collect()
     }
 
-    /// Who has come or gone.
+    /// The member in `member_added` or `member_removed`.
     pub(crate) fn member(&self) -> Option<Member> {
         let Joined { user_id, user_info } = self.read().ok()?;
         Some(Member { id: text(&user_id), info: user_info })
     }
 }
 
-/// Ids are texts; some servers tell numbers.
+/// An id as text. Some servers send numbers.
 pub(crate) fn text(id: &Value) -> String {
     id.as_str().map_or_else(|| id.to_string(), str::to_owned)
 }

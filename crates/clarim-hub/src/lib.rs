@@ -28,7 +28,7 @@ mod worker;
 
 pub use address::{AppIndex, ChannelKey, ConnectionAddr, ConnectionId, WorkerId};
 pub use app::{Apps, Refusal};
-pub use directory::{CACHE_TTL, ChannelState, LINGER, NodeConfig, Totals};
+pub use directory::{CACHE_TTL, ChannelState, NodeConfig, Totals};
 pub use node::Node;
 pub use outputs::{
     BusCommand, ChannelEvent, ConnectionEvent, DeliveryAck, DeliveryAcks, Migration, Occupant,

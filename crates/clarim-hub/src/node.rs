@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use clarim_protocol::cluster::ClusterMessage;
+use clarim_cluster::ClusterMessage;
 use clarim_protocol::user::UserId;
 use clarim_protocol::{ChannelName, Frame, SocketId};
 

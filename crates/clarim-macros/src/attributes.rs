@@ -1,10 +1,10 @@
-//! What is written in `#[broadcast(…)]`.
+//! The attribute `#[broadcast(…)]`.
 
 use clarim_protocol::ChannelKind;
 use syn::meta::ParseNestedMeta;
 use syn::{DeriveInput, Error, Expr, ExprLit, Lit, LitInt, LitStr, Path, Result, Type};
 
-/// All of it.
+/// All values of a type's attributes.
 #[derive(Default)]
 pub(crate) struct Attributes {
     pub(crate) channels: Vec<(ChannelKind, LitStr)>,
@@ -22,7 +22,7 @@ pub(crate) struct Attributes {
     pub(crate) unique_by: Option<LitStr>,
 }
 
-const KNOWN: &str = "channel, private, presence, encrypted, name, when, with, payload, now, queue, connection, tries, backoff, timeout, unique_for and unique_by";
+const KNOWN: &str = "channel, private, presence, encrypted, name, when, with, payload, now, queue, connection, tries, backoff, timeout, unique_for, unique_by";
 
 impl Attributes {
     pub(crate) fn read(input: &DeriveInput) -> Result<Self> {
@@ -66,7 +66,7 @@ impl Attributes {
                 self.backoff = numbers(&meta.value()?.parse()?)?;
                 Ok(())
             }
-            _ => Err(meta.error(format!("`broadcast` knows {KNOWN}"))),
+            _ => Err(meta.error(format!("unknown attribute; expected one of {KNOWN}"))),
         }
     }
 
@@ -75,25 +75,24 @@ impl Attributes {
             return Err(Error::new_spanned(
                 &input.ident,
                 format!(
-                    "{} names no channel: add e.g. #[broadcast(private = \"orders.{{user_id}}\")]",
+                    "{} has no channel; add for example #[broadcast(private = \"orders.{{user_id}}\")]",
                     input.ident
                 ),
             ));
         }
         if let (Some(by), None) = (&self.unique_by, &self.unique_for) {
-            return Err(Error::new(by.span(), "`unique_by` needs `unique_for`: how long?"));
+            return Err(Error::new(
+                by.span(),
+                "`unique_by` needs `unique_for`, the time in seconds",
+            ));
         }
         if let (Some(payload), None) = (&self.payload, &self.with) {
-            let message =
-                "`payload` is the type that `with` returns; what is sent without it is the event";
+            let message = "`payload` is the type that `with` returns; without `with` the event is the payload";
             return Err(Error::new_spanned(payload, message));
         }
         let queued = [&self.queue, &self.connection, &self.unique_by].into_iter().flatten();
         if let (true, Some(text)) = (self.now, queued.last()) {
-            return Err(Error::new(
-                text.span(),
-                "`now` goes past every queue; remove this or `now`",
-            ));
+            return Err(Error::new(text.span(), "`now` bypasses the queue; remove this or `now`"));
         }
         Ok(())
     }
@@ -102,7 +101,7 @@ impl Attributes {
 fn once<T>(meta: &ParseNestedMeta<'_>, place: &mut Option<T>, value: T) -> Result<()> {
     match place.replace(value) {
         None => Ok(()),
-        Some(_) => Err(meta.error("given twice")),
+        Some(_) => Err(meta.error("is set twice")),
     }
 }
 
@@ -119,7 +118,7 @@ fn number(meta: &ParseNestedMeta<'_>) -> Result<LitInt> {
     meta.value()?.parse()
 }
 
-/// One number, or a list of them.
+/// A number, or a list of numbers.
 fn numbers(expression: &Expr) -> Result<Vec<LitInt>> {
     match expression {
         Expr::Array(array) => array.elems.iter().map(single).collect(),

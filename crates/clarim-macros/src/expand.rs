@@ -1,4 +1,4 @@
-//! The implementation that is written.
+//! Generated implementations.
 
 use clarim_protocol::{ChannelKind, ChannelName};
 use proc_macro2::TokenStream;
@@ -8,8 +8,15 @@ use syn::{DeriveInput, Error, LitStr, Path, Result, parse_quote};
 use crate::attributes::Attributes;
 use crate::template::Template;
 
-/// The longest name that Pusher's own SDKs send.
+/// Maximum length of a channel name, in bytes: that of Pusher's SDKs.
 const MAX_NAME: usize = 200;
+
+/// The derive: from the tokens of a type to the tokens of its implementations, or of compile errors.
+pub(crate) fn derive(input: TokenStream) -> TokenStream {
+    syn::parse2(input)
+        .and_then(|input| expand(&input, &Attributes::read(&input)?))
+        .unwrap_or_else(Error::into_compile_error)
+}
 
 pub(crate) fn expand(input: &DeriveInput, attributes: &Attributes) -> Result<TokenStream> {
     let channels = attributes
@@ -17,16 +24,10 @@ pub(crate) fn expand(input: &DeriveInput, attributes: &Attributes) -> Result<Tok
         .iter()
         .map(|(kind, text)| channel(input, *kind, text))
         .collect::<Result<Vec<_>>>()?;
-    let name = match &attributes.name {
-        Some(name) => quote!(::clarim::EventName::from(#name)),
-        None => {
-            let name = input.ident.to_string();
-            quote!(::clarim::EventName::below_namespace(#name))
-        }
-    };
+    let name = event_name(input, attributes);
     let with = attributes.with.as_ref().map(|path| {
         let payload = call(path);
-        // That it is what it is said to be, the compiler checks.
+        // With its type written, the compiler checks that `payload` is right.
         let ty = attributes.payload.as_ref().map_or_else(|| quote!(_), |ty| quote!(#ty));
         quote! {
             fn broadcast_with(
@@ -44,17 +45,13 @@ pub(crate) fn expand(input: &DeriveInput, attributes: &Attributes) -> Result<Tok
     let delivery = delivery(input, attributes)?;
     let ident = &input.ident;
     let mut generics = input.generics.clone();
-    // A bound on a type without parameters would be reported at the derive, and not say what to do.
+    // On a type without parameters, a missing Serialize would be reported at the derive instead of the type.
     if !generics.params.is_empty() {
         let bound = parse_quote!(Self: ::clarim::serde::Serialize);
         generics.make_where_clause().predicates.push(bound);
     }
     let (generics, arguments, conditions) = generics.split_for_impl();
-    let payload = match (&attributes.with, &attributes.payload) {
-        (None, _) => Some(quote!(Self)),
-        (Some(_), payload) => payload.as_ref().map(|ty| quote!(#ty)),
-    };
-    let event_type = payload.map(|payload| {
+    let event_type = payload_type(attributes).map(|payload| {
         quote! {
             #[automatically_derived]
             impl #generics ::clarim::EventType for #ident #arguments #conditions {
@@ -69,8 +66,11 @@ pub(crate) fn expand(input: &DeriveInput, attributes: &Attributes) -> Result<Tok
     Ok(quote! {
         #[automatically_derived]
         impl #generics ::clarim::Broadcast for #ident #arguments #conditions {
-            fn broadcast_on(&self) -> ::std::vec::Vec<::clarim::Channel> {
-                ::std::vec![#(#channels),*]
+            fn broadcast_on(
+                &self,
+            ) -> ::std::result::Result<::std::vec::Vec<::clarim::Channel>, ::clarim::InvalidChannel>
+            {
+                ::std::result::Result::Ok(::std::vec![#(#channels?),*])
             }
 
             fn broadcast_as(&self) -> ::clarim::EventName {
@@ -90,7 +90,25 @@ pub(crate) fn expand(input: &DeriveInput, attributes: &Attributes) -> Result<Tok
     })
 }
 
-/// A method of the event, or a function of it somewhere else.
+fn event_name(input: &DeriveInput, attributes: &Attributes) -> TokenStream {
+    match &attributes.name {
+        Some(name) => quote!(::clarim::EventName::from(#name)),
+        None => {
+            let name = input.ident.to_string();
+            quote!(::clarim::EventName::in_namespace(#name))
+        }
+    }
+}
+
+/// The type of the payload, unless `with` returns an unknown type.
+fn payload_type(attributes: &Attributes) -> Option<TokenStream> {
+    match (&attributes.with, &attributes.payload) {
+        (None, _) => Some(quote!(Self)),
+        (Some(_), payload) => payload.as_ref().map(|ty| quote!(#ty)),
+    }
+}
+
+/// A call of a method of the event, or of a function that takes it.
 fn call(path: &Path) -> TokenStream {
     match path.get_ident() {
         Some(method) => quote!(self.#method()),
@@ -109,7 +127,7 @@ fn channel(input: &DeriveInput, kind: ChannelKind, text: &LitStr) -> Result<Toke
     if name.kind() != kind || inner.kind() != ChannelKind::Public {
         let prefix = inner.kind().prefix();
         return Err(complain(format!(
-            "write the name without `{prefix}`; the attribute says what kind of channel it is"
+            "write the name without `{prefix}`; the attribute sets the kind of channel"
         )));
     }
     let name = template.expand();

@@ -1,4 +1,4 @@
-//! Texts with `{field}` in them.
+//! Texts with placeholders like `{field}`.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -6,11 +6,11 @@ use syn::{Data, DeriveInput, Error, Fields, Index, LitStr, Member, Result};
 
 /// A text split at its placeholders.
 pub(crate) struct Template {
-    /// As `format!` takes it.
+    /// The format string.
     format: String,
-    /// What stands for each placeholder.
+    /// An expression for each placeholder.
     arguments: Vec<TokenStream>,
-    /// The text with something that is allowed everywhere in place of each placeholder.
+    /// The text with `0` for each placeholder, which is valid in every name.
     pub(crate) sample: String,
 }
 
@@ -44,7 +44,7 @@ impl Template {
         Ok(())
     }
 
-    /// An expression that gives the text.
+    /// An expression for the text.
     pub(crate) fn expand(&self) -> TokenStream {
         let Self { format, arguments, .. } = self;
         if arguments.is_empty() {
@@ -59,7 +59,8 @@ impl Template {
 fn access(input: &DeriveInput, path: &str, text: &LitStr) -> Result<TokenStream> {
     let (first, inner) = path.split_once('.').map_or((path, None), |(a, b)| (a, Some(b)));
     let Data::Struct(data) = &input.data else {
-        let message = format!("`{{{path}}}`: only the fields of a struct can stand in a name");
+        let message =
+            format!("`{{{path}}}`: placeholders are fields of a struct, and this is not a struct");
         return Err(Error::new(text.span(), message));
     };
     let known = names(&data.fields);
@@ -72,7 +73,7 @@ fn access(input: &DeriveInput, path: &str, text: &LitStr) -> Result<TokenStream>
             Ok(index) => Member::Unnamed(Index { index, span: text.span() }),
             Err(_) => Member::Named(
                 syn::parse_str(part)
-                    .map_err(|_| Error::new(text.span(), format!("`{part}` is no field")))?,
+                    .map_err(|_| Error::new(text.span(), format!("`{part}` is not a field")))?,
             ),
         };
         access = quote!(#access.#member);

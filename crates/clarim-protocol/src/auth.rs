@@ -7,7 +7,7 @@ use std::fmt;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::SocketId;
+use crate::socket_id::SocketId;
 
 /// An app's public key and its secret.
 ///

@@ -19,17 +19,16 @@
 
 pub mod auth;
 mod channel;
-pub mod client;
-pub mod cluster;
-pub mod deflate;
-mod error;
-pub mod frame;
+mod code;
+mod json;
+mod messages;
 pub mod rest;
-pub mod server;
 mod socket_id;
 pub mod user;
+pub mod websocket;
 
 pub use channel::{ChannelKind, ChannelName, InvalidChannelName};
-pub use error::Code;
-pub use server::Frame;
+pub use code::Code;
+pub use messages::{client, server};
 pub use socket_id::{InvalidSocketId, SocketId};
+pub use websocket::Frame;

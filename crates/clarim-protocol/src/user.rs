@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::json::write_json_string;
+
 /// A user's id. Backends send it as a string or as a number; it goes back out as it came, and the two
 /// spellings of one id are the same user.
 #[derive(Debug, Clone)]
@@ -34,7 +36,7 @@ impl UserId {
         if self.number {
             out.extend_from_slice(self.text.as_bytes());
         } else {
-            crate::server::write_json_string(out, &self.text);
+            write_json_string(out, &self.text);
         }
     }
 }

@@ -40,20 +40,10 @@ impl Postgres {
 
     fn start_with(certificate: Option<&Certificate>) -> Self {
         let folder = folder();
-        let (data, password) = (folder.join("data"), folder.join("password"));
+        let data = folder.join("data");
         fs::create_dir(&folder).unwrap();
-        fs::write(&password, Self::PASSWORD).unwrap();
-        fs::set_permissions(&password, fs::Permissions::from_mode(0o644)).unwrap();
         give_to_postgres(&folder);
-        let made = Command::new("setpriv")
-            .args(as_postgres(&program("initdb")))
-            .args(["--no-sync", "--auth=password", "--username=test", "--encoding=UTF8"])
-            .arg(format!("--pwfile={}", password.display()))
-            .arg("-D")
-            .arg(&data)
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        copy(&template(), &data);
         let port = free_port();
         let mut arguments = as_postgres(&program("postgres"));
         let data = data.to_string_lossy().into_owned();
@@ -189,4 +179,41 @@ fn folder() -> PathBuf {
     }
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     place.join(format!("{name}{}-{number}", std::process::id()))
+}
+
+/// The files of an empty server, made once and kept: to make them takes longer than most tests.
+fn template() -> PathBuf {
+    let initdb = program("initdb");
+    let user = rustix::process::getuid().as_raw();
+    let version = initdb.to_string_lossy().replace('/', "-");
+    let kept = std::env::temp_dir().join(format!("clarim-testing{version}-of-{user}"));
+    if kept.exists() {
+        return kept;
+    }
+    let folder = folder();
+    let data = folder.join("data");
+    let password = folder.join("password");
+    fs::create_dir(&folder).unwrap();
+    fs::write(&password, Postgres::PASSWORD).unwrap();
+    fs::set_permissions(&password, fs::Permissions::from_mode(0o644)).unwrap();
+    give_to_postgres(&folder);
+    let made = Command::new("setpriv")
+        .args(as_postgres(&initdb))
+        .args(["--no-sync", "--auth=password", "--username=test", "--encoding=UTF8"])
+        .arg(format!("--pwfile={}", password.display()))
+        .arg("-D")
+        .arg(&data)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    // Another test may have been faster.
+    let _ = fs::rename(&data, &kept);
+    fs::remove_dir_all(&folder).unwrap();
+    kept
+}
+
+/// Copies a folder with its owner and permissions, which PostgreSQL checks.
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    assert!(copied.success(), "cannot copy {}", from.display());
 }

@@ -1,7 +1,7 @@
-//! Who else is in this document, and what they are writing: a presence channel and client events, which no
-//! backend sees. `cargo run -p clarim --example document`, then open the address that it prints in two
-//! windows, with two names.
-#![expect(clippy::print_stdout, reason = "it says where it listens")]
+//! A shared document with its current members: a presence channel and client events, which bypass the
+//! backend. Run `cargo run -p clarim --example document`, and open the printed address in two windows, with
+//! two names.
+#![expect(clippy::print_stdout, reason = "the example prints its address")]
 
 use axum::Router;
 use axum::response::Html;
@@ -11,7 +11,7 @@ use clarim::authorization::{Channels, Member};
 use clarim::embedded::{App, ServerConfig};
 use tokio::net::TcpListener;
 
-/// Who makes a request; in an application, of a session or a token.
+/// The user of a request; in an application, from a session or a token.
 struct User {
     name: String,
 }
@@ -21,7 +21,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let apps = vec![App::new("1", "document-key", "document-secret")];
     let clarim = Clarim::embedded(ServerConfig::default(), apps)?;
     let channels = Channels::new().presence("documents.{id}", |user: User, id: u32| {
-        // There is one document, and everybody may write in it.
+        // There is one document, and every user may edit it.
         (id == 1).then(|| Member::new(user.name))
     });
     let authorization = channels.routes(
@@ -38,7 +38,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Echo would do this in a few lines; a page without a build step speaks to the server itself.
+/// With Echo this would be a few lines. A page without a build step uses the protocol directly.
 const PAGE: &str = r#"<!doctype html><title>Document</title><p>Here: <output></output></p><textarea></textarea>
 <script type="module">
   const channel = 'presence-documents.1';

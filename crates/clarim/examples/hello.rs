@@ -1,6 +1,6 @@
-//! Server and application in one process, and one event. `cargo run -p clarim --example hello`, then open
-//! the address that it prints in two windows.
-#![expect(clippy::print_stdout, reason = "it says where it listens")]
+//! One event, with the server in the application's process. Run `cargo run -p clarim --example hello`, and
+//! open the printed address in two windows.
+#![expect(clippy::print_stdout, reason = "the example prints its address")]
 
 use axum::Router;
 use axum::extract::State;
@@ -39,7 +39,7 @@ async fn hello(State(clarim): State<Clarim>) -> Result<(), (StatusCode, String)>
     sent.map_err(|error| (StatusCode::BAD_GATEWAY, error.to_string()))
 }
 
-/// Echo would do this in one line; a page without a build step speaks to the server itself.
+/// With Echo this would be one line. A page without a build step uses the protocol directly.
 const PAGE: &str = r#"<!doctype html><title>Clarim</title><button>Say hello</button> <output></output>
 <script type="module">
   const socket = new WebSocket(`ws://${location.host}/app/hello-key?protocol=7`);

@@ -1,8 +1,9 @@
-//! A notification that is kept in a table, and shown by the page at once. Start a server (`cargo run`), give
-//! this its `REVERB_APP_*` variables, and run `cargo run -p clarim --example invoice`. The front end listens
-//! with `Echo.private('App.Models.User.7').notification(…)`, `POST /invoices/1/pay` of the user 7 is what it
-//! hears, and `GET /notifications` what it missed. `DATABASE_URL` may name a database that outlives this.
-#![expect(clippy::print_stdout, reason = "it says where it listens")]
+//! A notification that is stored in a table and shown on the page at once. Start a server (`cargo run`),
+//! set its `REVERB_APP_*` variables, and run `cargo run -p clarim --example invoice`. The front end listens
+//! with `Echo.private('App.Models.User.7').notification(…)`. `POST /invoices/1/pay` by user 7 sends the
+//! notification, and `GET /notifications` lists it. Set `DATABASE_URL` to keep notifications after the
+//! example ends.
+#![expect(clippy::print_stdout, reason = "the example prints its address")]
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -16,7 +17,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-/// Who makes a request; in an application, of a session or a token.
+/// The user of a request; in an application, from a session or a token.
 struct User {
     id: u64,
 }

@@ -1,8 +1,8 @@
-//! An application with a private channel. Start a server (`cargo run`), give this its `REVERB_APP_*`
-//! variables, and run `cargo run -p clarim --example orders`. The front end listens with
-//! `Echo.private('orders.1').listen('OrderShipped', …)`, and `POST /orders/1/ship` is what it hears.
-//! With `QUEUE_CONNECTION=sqlite` the events wait in a file, until `orders queue work` takes them from there.
-#![expect(clippy::print_stdout, reason = "it says where it listens")]
+//! An application with a private channel. Start a server (`cargo run`), set its `REVERB_APP_*` variables,
+//! and run `cargo run -p clarim --example orders`. The front end listens with
+//! `Echo.private('orders.1').listen('OrderShipped', …)`, and `POST /orders/1/ship` sends the event. With
+//! `QUEUE_CONNECTION=sqlite` the events wait in a file until `orders queue work` publishes them.
+#![expect(clippy::print_stdout, reason = "the example prints its address")]
 
 use std::process::ExitCode;
 
@@ -23,7 +23,7 @@ pub(crate) struct OrderShipped {
     tracking: String,
 }
 
-/// Who makes a request; in an application, of a session or a token.
+/// The user of a request; in an application, from a session or a token.
 struct User {
     id: u64,
 }
@@ -33,14 +33,14 @@ fn user(parts: &Parts) -> Option<User> {
     Some(User { id })
 }
 
-/// The orders of a user are those with its own number, and the hundreds above it.
+/// A user owns the orders whose last two digits are its id.
 fn owns(user: &User, order: u64) -> bool {
     order % 100 == user.id
 }
 
 async fn ship(State(clarim): State<Clarim>, Path(order): Path<u64>, socket: Option<SocketId>) {
     let event = OrderShipped { order, tracking: format!("BR{order:09}") };
-    // Queued, and an error doesn't fail the request.
+    // The event is queued, and an error does not fail the request.
     clarim.broadcast(event).to_others(socket).rescue().await.ok();
 }
 

@@ -1,17 +1,17 @@
-//! What the other examples send, as TypeScript: `cargo run -p clarim --example types -- FILE` writes it, with
-//! `--check` before the file it says whether it is up to date. An application has its events in one program,
-//! and this as a subcommand of it.
-#![expect(clippy::print_stderr, reason = "it says what is wrong")]
+//! TypeScript definitions of the other examples' events. `cargo run -p clarim --example types -- FILE`
+//! writes them, and `--check` before the file checks that it is up to date. An application would have this
+//! as a subcommand.
+#![expect(clippy::print_stderr, reason = "the example prints errors")]
 
 use std::process::ExitCode;
 
 use clarim::types::Types;
 
 #[path = "hello.rs"]
-#[expect(dead_code, reason = "an example of its own")]
+#[expect(dead_code, reason = "only its type is used")]
 mod hello;
 #[path = "orders.rs"]
-#[expect(dead_code, reason = "an example of its own")]
+#[expect(dead_code, reason = "only its type is used")]
 mod orders;
 
 fn types() -> Types {

@@ -1,4 +1,4 @@
-//! Encrypted channels: NaCl's secretbox, with a key for each channel.
+//! Encryption of channels: NaCl's secretbox, with one key per channel.
 //! <https://pusher.com/docs/channels/using_channels/encrypted-channels/>
 
 use std::fmt;
@@ -10,20 +10,21 @@ use crypto_secretbox::{KeyInit, XSalsa20Poly1305};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::Error;
+use crate::error::Error;
 
-/// The application's master key, from which the key of each channel follows. It is shown in no log.
+/// The application's master key, from which the key of each encrypted channel is derived. Its debug output
+/// hides the key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct MasterKey([u8; 32]);
 
 impl MasterKey {
-    /// The key itself.
+    /// A key from its bytes.
     #[must_use]
     pub fn new(key: [u8; 32]) -> Self {
         Self(key)
     }
 
-    /// Reads a key as `openssl rand -base64 32` writes it.
+    /// Reads a key in base64, as printed by `openssl rand -base64 32`. Returns `None` if it is not 32 bytes.
     ///
     /// ```
     /// use clarim::MasterKey;
@@ -36,25 +37,26 @@ impl MasterKey {
         STANDARD.decode(text.trim()).ok()?.try_into().ok().map(Self)
     }
 
-    /// The key of one channel, which its subscribers get.
-    fn of_channel(&self, channel: &str) -> [u8; 32] {
+    fn channel_key(&self, channel: &str) -> [u8; 32] {
         Sha256::new().chain_update(channel).chain_update(self.0).finalize().into()
     }
 
-    /// What an authorized subscriber decrypts with, as the auth answer has it.
+    /// The channel's key in base64, as authorized subscribers get it.
     pub(crate) fn shared_secret(&self, channel: &str) -> String {
-        STANDARD.encode(self.of_channel(channel))
+        STANDARD.encode(self.channel_key(channel))
     }
 
-    /// The data in place of the event's own: `{"nonce":…,"ciphertext":…}`.
+    /// Encrypts an event's data, as `{"nonce":…,"ciphertext":…}`.
     pub(crate) fn encrypt(&self, channel: &str, data: &str) -> Result<String, Error> {
         let mut nonce = [0; 24];
-        getrandom::fill(&mut nonce).map_err(|error| Error::Encryption(error.to_string()))?;
-        let cipher = XSalsa20Poly1305::new(&self.of_channel(channel).into());
+        getrandom::fill(&mut nonce)
+            .map_err(|error| Error::Encryption { source: Box::new(error) })?;
+        let cipher = XSalsa20Poly1305::new(&self.channel_key(channel).into());
         let ciphertext = cipher
             .encrypt(&nonce.into(), data.as_bytes())
-            .map_err(|error| Error::Encryption(error.to_string()))?;
-        let (nonce, ciphertext) = (STANDARD.encode(nonce), STANDARD.encode(ciphertext));
+            .map_err(|error| Error::Encryption { source: error.to_string().into() })?;
+        let nonce = STANDARD.encode(nonce);
+        let ciphertext = STANDARD.encode(ciphertext);
         Ok(json!({ "nonce": nonce, "ciphertext": ciphertext }).to_string())
     }
 }
@@ -70,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_channels_have_different_keys() {
+    fn each_channel_has_its_own_key() {
         let key = MasterKey::new([7; 32]);
         let digest = Sha256::digest([b"private-encrypted-a".as_slice(), &[7; 32]].concat());
         assert_eq!(key.shared_secret("private-encrypted-a"), STANDARD.encode(digest));
@@ -81,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_is_not_in_the_debug_output() {
+    fn the_debug_output_hides_the_key() {
         assert_eq!(format!("{:?}", MasterKey::new([b'k'; 32])), "MasterKey(…)");
     }
 }

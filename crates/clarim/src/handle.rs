@@ -4,15 +4,31 @@ use std::fmt;
 use std::sync::Arc;
 
 use clarim_protocol::auth::AppKey;
-use serde_json::Value;
+use clarim_queue::{JobReader, JobSource, Storage};
 
-use crate::pending::{Anonymous, PendingBroadcast};
-use crate::publisher::{Fake, HttpPublisher, LogPublisher, NullPublisher, Publisher};
-use crate::queue::{MemoryQueue, Queue, Storage, StoredQueue};
-use crate::settings::Connection;
-use crate::{Broadcast, Channel, Error, MasterKey, Settings};
+use crate::broadcasting::broadcaster::Broadcaster;
+use crate::broadcasting::pending::{Anonymous, PendingBroadcast};
+use crate::broadcasting::publishers;
+use crate::channel::IntoChannel;
+use crate::encryption::MasterKey;
+use crate::error::Error;
+use crate::events::event::Broadcast;
+use crate::fake::Fake;
+use crate::jobs::job::BroadcastReader;
+use crate::jobs::memory::MemoryQueue;
+use crate::jobs::queue_trait::Queue;
+use crate::jobs::stored::StoredQueue;
+#[cfg(feature = "notifications")]
+use crate::notices::{channel::NotificationChannel, notifiable::Notifiable};
+#[cfg(feature = "notifications")]
+use crate::notification::{message::Notification, send};
+use crate::publisher::publication::Publisher;
+use crate::settings::{Connection, Settings};
+#[cfg(feature = "notifications")]
+use clarim_queue::BoxFuture;
 
-/// Broadcasts events. One per application; cloning is cheap.
+/// The application's handle on broadcasting. Create one per application; clones are cheap and share
+/// everything.
 ///
 /// ```
 /// use clarim::{Broadcast, Clarim, Settings};
@@ -34,28 +50,15 @@ use crate::{Broadcast, Channel, Error, MasterKey, Settings};
 /// ```
 #[derive(Clone)]
 pub struct Clarim {
-    pub(crate) inner: Arc<Inner>,
-}
-
-pub(crate) struct Inner {
-    pub(crate) settings: Settings,
-    pub(crate) publisher: Arc<dyn Publisher>,
-    pub(crate) queue: Arc<dyn Queue>,
-    pub(crate) fake: Option<Fake>,
-    /// What stands before the publisher.
-    #[cfg(feature = "notifications")]
-    pub(crate) outlet: Arc<crate::notification::Outlet>,
-    #[cfg(feature = "embedded")]
-    server: Option<clarim_server::Server>,
+    pub(crate) broadcaster: Arc<Broadcaster>,
 }
 
 impl Clarim {
-    /// As the variables of the process say; see [`Settings::from_env`]. With
-    /// `BROADCAST_CONNECTION=embedded` a server is started in this process, with the settings that the
-    /// command `clarim start` would find.
+    /// Reads the environment; see [`Settings::from_env`]. `BROADCAST_CONNECTION=embedded` starts a server in
+    /// this process with the configuration of the command `clarim start`, and needs the feature `config`.
     ///
     /// # Errors
-    /// With the name of the variable, and what would be right.
+    /// Returns an error with the variable's name and the expected value.
     pub fn from_env() -> Result<Self, Error> {
         let settings = Settings::from_env()?;
         match settings.connection {
@@ -64,15 +67,15 @@ impl Clarim {
         }
     }
 
-    /// As the settings say.
+    /// Uses these settings.
     ///
     /// # Errors
-    /// With the setting that is wrong.
+    /// Returns an error if a setting is missing or invalid.
     pub fn new(settings: Settings) -> Result<Self, Error> {
         Self::builder(settings).build()
     }
 
-    /// With a publisher or a queue of one's own.
+    /// Begins a handle with a custom publisher or queue.
     #[must_use]
     pub fn builder(settings: Settings) -> Builder {
         Builder {
@@ -85,24 +88,21 @@ impl Clarim {
         }
     }
 
-    /// For tests: nothing is sent, everything is remembered by the [`Fake`]. Authorization works, with
-    /// the key `key` and the secret `secret`.
+    /// Creates a handle for tests, which sends nothing and records everything in the [`Fake`]. Authorization
+    /// works, with the key `key` and the secret `secret`.
     #[must_use]
     pub fn fake() -> (Self, Fake) {
         let fake = Fake::default();
-        let settings = Settings {
-            app_key: Some(AppKey::new("key", "secret")),
-            master_key: Some(MasterKey::new(*b"the master key of a fake; 32 by.")),
-            ..Settings::default()
-        };
+        let settings = Settings::default()
+            .app_key(AppKey::new("key", "secret"))
+            .master_key(MasterKey::new(*b"the master key of a fake; 32 by."));
         let publisher: Arc<dyn Publisher> = Arc::new(fake.clone());
         let builder = Self::builder(settings);
         (Builder { fake: Some(fake.clone()), ..builder }.with(publisher), fake)
     }
 
-    /// Starts a server in this process, on threads of its own, and publishes into it without HTTP, as the
-    /// first of `apps`. Clients reach it at the application's own address, once its router has
-    /// [`routes`](Self::routes).
+    /// Starts a server in this process, on its own threads, and publishes to it without HTTP, as the first of
+    /// `apps`. Clients connect at the application's address once its router has [`routes`](Self::routes).
     ///
     /// ```no_run
     /// use axum::Router;
@@ -120,26 +120,27 @@ impl Clarim {
     /// ```
     ///
     /// # Errors
-    /// Without an app.
+    /// Returns an error if there is no app, or the server can't start.
     #[cfg(feature = "embedded")]
     pub fn embedded(
-        server: clarim_server::config::ServerConfig,
-        apps: Vec<clarim_server::App>,
+        server: crate::embedded::ServerConfig,
+        apps: Vec<crate::embedded::App>,
     ) -> Result<Self, Error> {
-        let app = first(&apps)?;
-        let server = clarim_server::Server::without_port(server, apps).map_err(broken)?;
+        let app = crate::embedded::first_app(&apps)?;
+        let server =
+            clarim_server::Server::without_port(server, apps).map_err(crate::embedded::failed)?;
         Ok(Self::with_server(Settings::default(), server, &app))
     }
 
-    /// Publishes into a server that was started in this process, as `app`, which is one of the server's.
-    /// What the settings say of the server is taken from it.
+    /// Publishes to a server that runs in this process, as `app`, which must be one of the server's. The
+    /// server replaces what the settings say about the connection and the app.
     ///
     /// ```no_run
     /// use clarim::embedded::{App, Server, ServerConfig};
     /// use clarim::{Clarim, Settings};
     ///
     /// let app = App::new("100001", "key", "secret");
-    /// // With a port of its own
+    /// // With its own port
     /// let server = Server::start(ServerConfig::default(), vec![app.clone()], false)?;
     /// let clarim = Clarim::with_server(Settings::default(), server, &app);
     /// # Ok::<(), std::io::Error>(())
@@ -149,7 +150,7 @@ impl Clarim {
     pub fn with_server(
         settings: Settings,
         server: clarim_server::Server,
-        app: &clarim_server::App,
+        app: &crate::embedded::App,
     ) -> Self {
         let settings = Settings {
             connection: Connection::Embedded,
@@ -158,61 +159,45 @@ impl Clarim {
             max_data_bytes: app.limits.event_data_bytes,
             ..settings
         };
-        let publisher =
-            crate::publisher::EmbeddedPublisher::new(server.publisher(), settings.app_id.clone());
+        let publisher = crate::publisher::embedded::EmbeddedPublisher::new(
+            server.publisher(),
+            settings.app_id.clone(),
+        );
         let builder = Self::builder(settings);
         Builder { server: Some(server), ..builder }.with(Arc::new(publisher))
     }
 
-    /// The server's routes for the application's router: `/app/{key}`, to which clients connect (those
-    /// without WebSockets to `/pusher/app/{key}/…`), and `/apps/{id}/…`, where other backends publish. To be
-    /// merged, not nested, for requests are signed with their whole path; a prefix is
-    /// [`ServerConfig::path`](clarim_server::config::ServerConfig::path). Without a server in this
-    /// process there are none.
+    /// The embedded server's routes: `/app/{key}`, where clients connect (clients without WebSockets use
+    /// `/pusher/app/{key}/…`), and `/apps/{id}/…`, where other backends publish. Merge them into the
+    /// application's router; don't nest them, since requests are signed with their whole path. A prefix is
+    /// set by [`ServerConfig::path`](crate::embedded::ServerConfig::path). Without an embedded server
+    /// there are no routes.
     #[cfg(feature = "embedded")]
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> axum::Router<S> {
-        let Some(server) = &self.inner.server else { return axum::Router::new() };
-        let service = server.http_service();
-        let path = service.path().to_owned();
-        let answer = axum::routing::any(move |request: axum::extract::Request| {
-            let service = service.clone();
-            async move { service.call(request).await }
-        });
-        axum::Router::new()
-            .route(&format!("{path}/app/{{key}}"), answer.clone())
-            .route(&format!("{path}/pusher/app/{{*rest}}"), answer.clone())
-            .route(&format!("{path}/apps/{{*rest}}"), answer)
+        self.server().map(crate::embedded::routes).unwrap_or_default()
     }
 
     #[cfg(feature = "config")]
     fn embedded_from_env(settings: Settings) -> Result<Self, Error> {
-        use clarim_config::{Config, ConfigSources, Flags};
-        let found =
-            Config::load(&Flags::default(), &ConfigSources::of_process()).map_err(broken)?;
-        for warning in &found.warnings {
-            tracing::warn!("{warning}");
-        }
-        let app = first(&found.apps)?;
-        let server =
-            clarim_server::Server::start(found.server, found.apps, false).map_err(broken)?;
+        let (server, app) = crate::embedded::server_from_env()?;
         Ok(Self::with_server(settings, server, &app))
     }
 
     #[cfg(not(feature = "config"))]
     fn embedded_from_env(_: Settings) -> Result<Self, Error> {
-        Err(needs_feature())
+        Err(publishers::needs_embedded())
     }
 
-    /// The server in this process.
+    /// The embedded server, if there is one.
     #[cfg(feature = "embedded")]
     #[must_use]
     pub fn server(&self) -> Option<&clarim_server::Server> {
-        self.inner.server.as_ref()
+        self.broadcaster.server.as_ref()
     }
 
-    /// Broadcasts an event when the result is awaited.
+    /// Broadcasts an event. Await the result.
     pub fn broadcast<E: Broadcast + Send + 'static>(&self, event: E) -> PendingBroadcast<E> {
-        PendingBroadcast::new(self.clone(), event)
+        PendingBroadcast::new(self.broadcaster.clone(), event)
     }
 
     /// Begins an event without a type.
@@ -229,58 +214,193 @@ impl Clarim {
     /// # })?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn on(&self, channel: impl Into<Channel>) -> Anonymous {
-        Anonymous::new(self.clone(), channel.into())
+    pub fn on(&self, channel: impl IntoChannel) -> Anonymous {
+        Anonymous::new(self.broadcaster.clone(), channel)
     }
 
-    /// Returns when no queued broadcast waits that would be lost with this process. To be awaited before
-    /// the process ends.
-    pub async fn idle(&self) {
-        self.inner.queue.idle().await;
-    }
-
-    /// What queued broadcasts go through, and whose locks are for all who have the same one.
-    #[must_use]
-    pub fn queue(&self) -> Arc<dyn Queue> {
-        self.inner.queue.clone()
-    }
-
-    /// Where its queue keeps the jobs.
+    /// Notifies a user; see [`notification`](crate::notification). Await the result.
+    ///
+    /// ```
+    /// use clarim::Clarim;
+    /// use clarim::notification::{Notifiable, Notification};
+    /// use serde::Serialize;
+    ///
+    /// struct User(u64);
+    ///
+    /// impl Notifiable for User {
+    ///     fn notifiable_id(&self) -> String {
+    ///         self.0.to_string()
+    ///     }
+    /// }
+    ///
+    /// #[derive(Serialize)]
+    /// struct Welcome {
+    ///     name: String,
+    /// }
+    ///
+    /// impl Notification<User> for Welcome {}
+    ///
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// let (clarim, fake) = Clarim::fake();
+    /// clarim.notify(&User(7), Welcome { name: "Ana".to_owned() }).await?;
+    /// fake.assert_notified::<Welcome>(&User(7), |sent| sent.name == "Ana");
+    /// # Ok::<(), clarim::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// When it keeps none.
+    /// Returns [`Error::Notification`] with the deliveries that failed. All others succeeded.
+    #[cfg(feature = "notifications")]
+    pub fn notify<N, T>(&self, to: &N, notification: T) -> BoxFuture<'static, Result<(), Error>>
+    where
+        N: Notifiable + ?Sized,
+        T: Notification<N>,
+    {
+        self.notify_all([to], notification)
+    }
+
+    /// Notifies several users. Each gets a notification with its own id.
+    ///
+    /// ```
+    /// # use clarim::Clarim;
+    /// # use clarim::notification::{Notifiable, Notification};
+    /// # struct User(u64);
+    /// # impl Notifiable for User {
+    /// #     fn notifiable_id(&self) -> String { self.0.to_string() }
+    /// # }
+    /// # #[derive(serde::Serialize)]
+    /// # struct Maintenance { at: String }
+    /// # impl Notification<User> for Maintenance {}
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// # let (clarim, fake) = Clarim::fake();
+    /// let users = vec![User(7), User(8)];
+    /// clarim.notify_all(&users, Maintenance { at: "22:00".to_owned() }).await?;
+    /// # fake.assert_notified::<Maintenance>(&User(8), |_| true);
+    /// # Ok::<(), clarim::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns [`Error::Notification`] with the deliveries that failed. All others succeeded.
+    #[cfg(feature = "notifications")]
+    pub fn notify_all<'a, N, T>(
+        &self,
+        to: impl IntoIterator<Item = &'a N>,
+        notification: T,
+    ) -> BoxFuture<'static, Result<(), Error>>
+    where
+        N: Notifiable + ?Sized + 'a,
+        T: Notification<N>,
+    {
+        send::notify_all(self.broadcaster.clone(), to, notification)
+    }
+
+    /// Adds a notification channel under this name, for [`Via::channel`](crate::notification::Via::channel).
+    /// Call it at start; all clones of this handle get the channel.
+    #[cfg(feature = "notifications")]
+    #[must_use]
+    pub fn with_notification_channel(
+        self,
+        name: impl Into<String>,
+        channel: impl NotificationChannel,
+    ) -> Self {
+        self.broadcaster.notifications.add(name.into(), Arc::new(channel));
+        self
+    }
+
+    /// Adds the table for [`Via::Database`](crate::notification::Via::Database). Call it at start; all clones
+    /// of this handle get the table.
+    ///
+    /// ```no_run
+    /// use clarim::Clarim;
+    /// use clarim::notification::Notifications;
+    ///
+    /// # async fn run() -> Result<(), clarim::Error> {
+    /// let table = Notifications::from_env().await?;
+    /// table.migrate().await?;
+    /// let clarim = Clarim::from_env()?.with_notifications(table);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(all(feature = "notifications", any(feature = "postgres", feature = "sqlite")))]
+    #[must_use]
+    pub fn with_notifications(
+        self,
+        table: crate::notification::store::table::Notifications,
+    ) -> Self {
+        self.with_notification_channel(crate::notices::channel::Via::Database.name(), table)
+    }
+
+    /// Waits until no queued broadcast is left that would be lost with this process. Await it before the
+    /// process ends.
+    pub async fn idle(&self) {
+        self.broadcaster.queue.idle().await;
+    }
+
+    /// The queue. Its locks are shared by all processes that have the same queue.
+    #[must_use]
+    pub fn queue(&self) -> Arc<dyn Queue> {
+        self.broadcaster.queue.clone()
+    }
+
+    /// The queue's storage.
+    ///
+    /// # Errors
+    /// Returns an error if the queue is in memory.
     pub fn storage(&self) -> Result<Arc<dyn Storage>, Error> {
-        self.inner.queue.storage().ok_or_else(|| Error::Setting {
-            name: "QUEUE_CONNECTION".to_owned(),
-            what: "the queue is in the memory of the application, which runs its jobs itself; a worker needs sqlite, postgres or redis"
-                .to_owned(),
+        self.broadcaster.queue.storage().ok_or_else(|| {
+            Error::setting(
+                "QUEUE_CONNECTION",
+                "the queue is in the application's memory and needs no worker; a worker needs sqlite, postgres or redis",
+            )
         })
     }
 
-    /// What publishes: for the worker of a queue.
+    /// The publisher, with the application's notification channels.
     #[must_use]
     pub fn publisher(&self) -> Arc<dyn Publisher> {
-        self.inner.publisher.clone()
+        self.broadcaster.publisher.clone()
     }
 
-    /// The settings it was made with.
+    /// The settings.
     #[must_use]
     pub fn settings(&self) -> &Settings {
-        &self.inner.settings
+        &self.broadcaster.settings
+    }
+}
+
+/// The settings, for [`Channels::routes`](crate::authorization::Channels::routes).
+impl AsRef<Settings> for Clarim {
+    fn as_ref(&self) -> &Settings {
+        self.settings()
+    }
+}
+
+impl JobSource for Clarim {
+    type Error = Error;
+
+    fn job_storage(&self) -> Result<Arc<dyn Storage>, Error> {
+        self.storage()
+    }
+
+    fn job_reader(&self) -> Arc<dyn JobReader> {
+        Arc::new(BroadcastReader::new(self.publisher()))
     }
 }
 
 impl fmt::Debug for Clarim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Clarim")
-            .field("settings", &self.inner.settings)
-            .field("publisher", &self.inner.publisher)
-            .field("queue", &self.inner.queue)
+            .field("settings", &self.broadcaster.settings)
+            .field("publisher", &self.broadcaster.publisher)
+            .field("queue", &self.broadcaster.queue)
             .finish_non_exhaustive()
     }
 }
 
-/// Makes a [`Clarim`] with parts of one's own.
+/// Builds a [`Clarim`] with a custom publisher or queue.
 #[derive(Debug)]
 pub struct Builder {
     settings: Settings,
@@ -292,94 +412,49 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Publishes through this, whatever the settings say.
+    /// Sets the publisher, whatever the settings say.
     #[must_use]
     pub fn publisher(self, publisher: Arc<dyn Publisher>) -> Self {
         Self { publisher: Some(publisher), ..self }
     }
 
-    /// Queued broadcasts go through this, whatever the settings say.
+    /// Sets the queue, whatever the settings say.
     #[must_use]
     pub fn queue(self, queue: Arc<dyn Queue>) -> Self {
         Self { queue: Some(queue), ..self }
     }
 
-    /// Makes it.
+    /// Builds the handle.
     ///
     /// # Errors
-    /// With the setting that is wrong.
+    /// Returns an error if a setting is missing or invalid.
     pub fn build(mut self) -> Result<Clarim, Error> {
-        let publisher: Arc<dyn Publisher> = match (self.publisher.take(), self.settings.connection)
-        {
-            (Some(publisher), _) => publisher,
-            (None, Connection::Http) => Arc::new(HttpPublisher::new(&self.settings)?),
-            (None, Connection::Bus) => over_the_bus(&self.settings)?,
-            (None, Connection::Log) => Arc::new(LogPublisher),
-            (None, Connection::Null) => Arc::new(NullPublisher),
-            (None, Connection::Embedded) => return Err(needs_feature()),
+        let publisher = match self.publisher.take() {
+            Some(publisher) => publisher,
+            None => publishers::of_settings(&self.settings)?,
         };
         Ok(self.with(publisher))
     }
 
     fn with(self, publisher: Arc<dyn Publisher>) -> Clarim {
         #[cfg(feature = "notifications")]
-        let outlet = Arc::new(crate::notification::Outlet::new(publisher));
+        let notifications = Arc::new(crate::notices::router::NotificationRouter::new(publisher));
         #[cfg(feature = "notifications")]
-        let publisher: Arc<dyn Publisher> = outlet.clone();
+        let publisher: Arc<dyn Publisher> = notifications.clone();
         let queue = self.queue.unwrap_or_else(|| match self.settings.queue.storage() {
             Some(storage) => Arc::new(StoredQueue::new(storage)),
             None => Arc::new(MemoryQueue::new(publisher.clone())),
         });
-        let inner = Inner {
+        let broadcaster = Broadcaster {
             settings: self.settings,
             publisher,
             queue,
             fake: self.fake,
             #[cfg(feature = "notifications")]
-            outlet,
+            notifications,
             #[cfg(feature = "embedded")]
             server: self.server,
         };
-        Clarim { inner: Arc::new(inner) }
+        Clarim { broadcaster: Arc::new(broadcaster) }
     }
 }
-
-/// The app of the server as which the application publishes.
-#[cfg(feature = "embedded")]
-fn first(apps: &[clarim_server::App]) -> Result<clarim_server::App, Error> {
-    apps.first().cloned().ok_or_else(|| broken("it has no app"))
-}
-
-#[cfg(feature = "embedded")]
-fn broken(cause: impl fmt::Display) -> Error {
-    Error::Embedded { cause: cause.to_string(), temporary: false }
-}
-
-#[cfg(feature = "bus")]
-fn over_the_bus(settings: &Settings) -> Result<Arc<dyn Publisher>, Error> {
-    let bus = settings.bus.clone().ok_or_else(|| Error::Setting {
-        name: "bus".to_owned(),
-        what: "is missing; a connection over the bus needs its address".to_owned(),
-    })?;
-    let publisher =
-        crate::publisher::BusPublisher::new(bus, settings.app_id.clone(), settings.timeout);
-    Ok(Arc::new(publisher))
-}
-
-#[cfg(not(feature = "bus"))]
-fn over_the_bus(_: &Settings) -> Result<Arc<dyn Publisher>, Error> {
-    let what = "publishing over the bus needs the feature `bus` of the crate clarim".to_owned();
-    Err(Error::Setting { name: "BROADCAST_CONNECTION".to_owned(), what })
-}
-
-fn needs_feature() -> Error {
-    Error::Setting {
-        name: "BROADCAST_CONNECTION".to_owned(),
-        what: "embedded needs the feature `embedded` of the crate clarim and Clarim::embedded, or the feature `config` \
-               and Clarim::from_env"
-            .to_owned(),
-    }
-}
-
-/// A payload that is `null` until one is given.
-pub(crate) type Payload = serde_json::Result<Value>;

@@ -1,17 +1,17 @@
-//! The connection from which a request's page listens.
+//! The socket id of a request's page.
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 
-/// The header in which Echo says it.
+/// The header in which Echo sends the id.
 const HEADER: &str = "x-socket-id";
 
-/// The id of the connection on which the page that made a request listens: Echo sends it as `X-Socket-ID`
-/// with every request of axios, Turbo and jQuery. For [`to_others`](crate::PendingBroadcast::to_others).
+/// The id of the page's WebSocket connection, for [`to_others`](crate::PendingBroadcast::to_others). Echo
+/// sends it as `X-Socket-ID` with every request of axios, Turbo and jQuery.
 ///
-/// As an argument of an axum handler it is there or the request is answered 400; `Option<SocketId>` takes
-/// requests without it too.
+/// As a parameter of an axum handler, a missing header is answered with status 400; use `Option<SocketId>` to
+/// accept requests without it.
 ///
 /// ```
 /// use clarim::{Broadcast, Clarim, SocketId};
@@ -53,7 +53,7 @@ impl<S: Sync> OptionalFromRequestParts<S> for SocketId {
     }
 }
 
-/// Before a page is connected, some versions of Echo send it empty or as `undefined`.
+/// Reads the header. Before a page is connected, some versions of Echo send it empty or as `undefined`.
 fn read(parts: &Parts) -> Result<Option<SocketId>, (StatusCode, String)> {
     let Some(text) = parts.headers.get(HEADER) else { return Ok(None) };
     let text = text.to_str().unwrap_or("?").trim();

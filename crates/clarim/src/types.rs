@@ -1,9 +1,9 @@
-//! TypeScript definitions of what the application sends, so that a front end that no longer fits it does
-//! not build. With the feature `types`.
+//! TypeScript definitions of the application's events, so that a front end that does not match them fails to
+//! build. Needs the feature `types`.
 //!
-//! The bodies of the types come from [ts-rs](https://docs.rs/ts-rs), which heeds serde's attributes; its
-//! derive needs it as a dependency (`cargo add ts-rs`). Here is put together what an Echo front end wants
-//! to know: which event brings what.
+//! The definitions of types come from [ts-rs](https://docs.rs/ts-rs), which follows serde's attributes. Its
+//! derive needs it as a dependency (`cargo add ts-rs`). This module adds a map from event names to types, for
+//! Echo.
 //!
 //! ```
 //! use clarim::Broadcast;
@@ -18,7 +18,7 @@
 //!     tracking_code: Option<String>,
 //! }
 //!
-//! /// Who is in a room: what `Member::info` is given.
+//! /// The information about a member of a room, as passed to `Member::info`.
 //! #[derive(Serialize, TS)]
 //! struct RoomMember {
 //!     name: String,
@@ -31,9 +31,9 @@
 //! # let folder = tempfile::tempdir()?;
 //! # let path = folder.path().join("events.ts");
 //! # let path = path.to_str().unwrap();
-//! // In a subcommand of the application; `path` is say frontend/src/events.ts
+//! // In a subcommand of the application; `path` is for example frontend/src/events.ts
 //! types().write(path)?;
-//! // In a test of it
+//! // In a test
 //! types().check(path)?;
 //! # let text = std::fs::read_to_string(path)?;
 //! # assert!(text.contains("OrderShipped = { order: number, trackingCode: string | null, };"), "{text}");
@@ -41,23 +41,23 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! That writes
+//! It writes
 //!
 //! ```ts
 //! export type OrderShipped = { order: number, trackingCode: string | null, };
 //!
 //! /**
-//!  * Who is in a room: what `Member::info` is given.
+//!  * The information about a member of a room, as passed to `Member::info`.
 //!  */
 //! export type RoomMember = { name: string, };
 //!
-//! /** What is broadcast: the event's name as Echo's `listen` takes it, and what the callback gets. */
+//! /** Payloads by event name, as passed to Echo's `listen`. */
 //! export interface Events {
 //!   "OrderShipped": OrderShipped;
 //! }
 //! ```
 //!
-//! and the page can say
+//! and the page uses it:
 //!
 //! ```ts
 //! import type { Channel } from 'laravel-echo';
@@ -72,34 +72,34 @@
 //! listen(echo.private('orders.7'), 'OrderShipped', ({ trackingCode }) => show(trackingCode));
 //! ```
 //!
-//! The composables of `@laravel/echo-vue` (2.5 and later) know them after
+//! The composables of `@laravel/echo-vue` (2.5 and later) use the types after
 //!
 //! ```ts
-//! import type { Events as Sent } from './events';
+//! import type { Events as AppEvents } from './events';
 //!
 //! declare global {
-//!   interface Events extends Sent {}
+//!   interface Events extends AppEvents {}
 //! }
 //!
 //! useEcho('orders.7', 'OrderShipped', ({ trackingCode }) => show(trackingCode));
 //! ```
 //!
-//! # What is right, and what is not known
+//! # Rules and limits
 //!
-//! Types are those of the JSON that is sent: `u64` and `i64` are `number`, since that is what `JSON.parse`
-//! makes of them (above 2⁵³ it rounds; send such numbers as text), `Option` is `| null`,
+//! The types are those of the JSON on the wire. `u64` and `i64` are `number`, like the result of
+//! `JSON.parse`, which rounds above 2⁵³; send larger numbers as text. `Option` is `| null`, and
 //! [`serde_json::Value`] is any JSON.
 //!
-//! - A field that serde may leave out needs `default` too to be optional in TypeScript:
-//!   `#[serde(default, skip_serializing_if = "Option::is_none")]`. Without it ts-rs says that it is always
-//!   there; and so it does of a field with `skip_serializing` alone: write `skip`.
-//! - A type of which nothing is known, for its `Serialize` is written by hand or it is of another crate, is
-//!   described with `#[ts(type = "…")]` or `#[ts(as = "…")]`.
-//! - An event that sends something else than itself says what:
-//!   `#[broadcast(with = "payload", payload = "Parcel")]`. One that is written by hand, or has a name of its
-//!   own each time, or no type, is added by [`Types::named`], and that it sends this is not checked.
-//! - Nor is it checked that what [`Member::info`](crate::authorization::Member::info) is given is the type
-//!   given to [`Types::member`].
+//! - A field that serde may skip needs `default` too, to be optional in TypeScript:
+//!   `#[serde(default, skip_serializing_if = "Option::is_none")]`. Without `default`, ts-rs treats it as always
+//!   present. The same holds for a field with `skip_serializing`: write `skip`.
+//! - Describe a type with a handwritten `Serialize`, or a type of another crate, with `#[ts(type = "…")]` or
+//!   `#[ts(as = "…")]`.
+//! - Declare the payload of an event that does not send itself:
+//!   `#[broadcast(with = "payload", payload = "Parcel")]`. Add handwritten events, events with varying names,
+//!   and events without a type with [`Types::named`]. Their payload is not checked.
+//! - The type of [`Types::member`] is not checked against the value that is passed to
+//!   [`Member::info`](crate::authorization::Member::info).
 
 use std::any::TypeId;
 use std::collections::{BTreeMap, HashSet};
@@ -108,36 +108,37 @@ use std::{fmt, fs, io};
 
 use ts_rs::{Config, TypeVisitor};
 
-use crate::{EventName, EventType};
+use crate::events::event::EventType;
+use crate::events::name::EventName;
 
 pub use ts_rs::TS;
 
-/// Names of the interfaces that are written for all types together.
+/// Names of the generated maps.
 const MAPS: [&str; 2] = ["Events", "Notifications"];
 
-/// What the front end may know; see [the module](self).
+/// The types for the front end; see [the module](self).
 #[derive(Default, Clone)]
 pub struct Types {
-    /// By name.
+    /// Declarations by type name.
     declarations: BTreeMap<String, String>,
-    /// Types of events by the name that Echo takes.
+    /// Payload types by event name, as passed to Echo's `listen`.
     events: BTreeMap<String, String>,
-    /// Types of notifications by what is their `type`.
+    /// Payload types of notifications by their `type`.
     notifications: BTreeMap<String, String>,
-    /// Rust's types that have been looked at.
+    /// Rust types that have been visited.
     seen: HashSet<TypeId>,
-    /// To be told when the file is written.
-    problems: Vec<String>,
+    /// Problems, which are reported when the file is written.
+    problems: Vec<TypesProblem>,
 }
 
 impl Types {
-    /// None.
+    /// No types.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// An event with what it sends.
+    /// Adds an event with its payload.
     #[must_use]
     pub fn event<E>(self) -> Self
     where
@@ -147,7 +148,7 @@ impl Types {
         self.named::<E::Payload>(E::event_name())
     }
 
-    /// What an event of this name sends: for events that are written by hand, or have no type.
+    /// Adds the payload of events with this name; for handwritten events and events without a type.
     ///
     /// ```
     /// use clarim::types::Types;
@@ -164,13 +165,13 @@ impl Types {
         if let Some(other) = self.events.insert(name.clone(), payload.clone())
             && other != payload
         {
-            self.problems.push(format!("the event {name:?} is said to send {other} and {payload}"));
+            self.problems.push(TypesProblem::TwoPayloads { name, first: other, second: payload });
         }
         self
     }
 
-    /// What a notification carries, beside its `id` and `type`. The type is what tells it from the others
-    /// in the callback of Echo's `notification`.
+    /// Adds a notification with its payload. `id` and `type` are added to it; callbacks of Echo's
+    /// `notification` distinguish notifications by `type`.
     ///
     /// ```
     /// use clarim::types::{TS, Types};
@@ -192,47 +193,49 @@ impl Types {
         if let Some(other) = self.notifications.insert(kind.clone(), whole.clone())
             && other != whole
         {
-            self.problems
-                .push(format!("the notification {kind:?} is said to be {other} and {whole}"));
+            self.problems.push(TypesProblem::TwoPayloads {
+                name: kind,
+                first: other,
+                second: whole,
+            });
         }
         self
     }
 
-    /// What the others get to know of a member of a presence channel: what the callbacks of Echo's `here`,
-    /// `joining` and `leaving` get.
+    /// Adds the information about members of presence channels, which Echo passes to `here`, `joining` and
+    /// `leaving`.
     #[must_use]
     pub fn member<M: TS + ?Sized + 'static>(mut self) -> Self {
         self.declare::<M>();
         self
     }
 
-    /// The file's text.
+    /// Renders the file.
     ///
     /// # Errors
-    /// When two types have one name.
+    /// Returns an error if two types have the same name.
     pub fn render(&self) -> Result<String, Error> {
         let mut problems = self.problems.clone();
         for map in MAPS.iter().filter(|map| self.declarations.contains_key(**map)) {
-            problems
-                .push(format!("a type is called {map}, which is the name of the map of them all"));
+            problems.push(TypesProblem::ReservedName { name: (*map).to_owned() });
         }
         if !problems.is_empty() {
             return Err(Error::Contradiction { problems });
         }
         let mut text = String::from(
-            "// Written by clarim's Types::write from the application's types: change those instead.\n",
+            "// Generated by clarim's Types::write from the application's types. Do not edit.\n",
         );
         for declaration in self.declarations.values() {
             text.push_str(&format!("\n{declaration}\n"));
         }
         text.push_str(&map(
-            "What is broadcast: the event's name as Echo's `listen` takes it, and what the callback gets.",
+            "Payloads by event name, as passed to Echo's `listen`.",
             MAPS[0],
             &self.events,
         ));
         if !self.notifications.is_empty() {
             text.push_str(&map(
-                "What the callback of Echo's `notification` gets, by its `type`.",
+                "Payloads of Echo's `notification`, by `type`.",
                 MAPS[1],
                 &self.notifications,
             ));
@@ -240,13 +243,14 @@ impl Types {
         Ok(text)
     }
 
-    /// Writes the file; one that says this already is not touched.
+    /// Writes the file, unless it is up to date.
     ///
     /// # Errors
-    /// When two types have one name, or the file can't be written.
+    /// Returns an error if two types have the same name or the file can't be written.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), Error> {
-        let (path, text) = (path.as_ref(), self.render()?);
-        let failed = |cause| Error::File { path: path.to_owned(), cause };
+        let path = path.as_ref();
+        let text = self.render()?;
+        let failed = |source| Error::File { path: path.to_owned(), source };
         if fs::read_to_string(path).is_ok_and(|found| found == text) {
             return Ok(());
         }
@@ -256,34 +260,36 @@ impl Types {
         fs::write(path, text).map_err(failed)
     }
 
-    /// Whether the file is as [`write`](Self::write) would write it: for a test, so that nobody changes an
-    /// event and forgets the front end.
+    /// Checks that the file is up to date; for a test that fails if an event was changed and the file was
+    /// not.
     ///
     /// # Errors
-    /// When it is not, with the first line that differs.
+    /// Returns [`Error::Outdated`] with the first line that differs.
     pub fn check(&self, path: impl AsRef<Path>) -> Result<(), Error> {
-        let (path, text) = (path.as_ref(), self.render()?);
+        let path = path.as_ref();
+        let text = self.render()?;
         let found = fs::read_to_string(path)
-            .map_err(|cause| Error::File { path: path.to_owned(), cause })?
-            // Git may have its own way with line ends.
+            .map_err(|source| Error::File { path: path.to_owned(), source })?
+            // Git may convert line endings.
             .replace("\r\n", "\n");
-        let (mut old, mut new) = (found.lines(), text.lines());
-        for line in 1.. {
-            let (found, expected) = (old.next(), new.next());
-            if found == expected && found.is_some() {
-                continue;
-            }
-            if found == expected {
-                break;
-            }
-            let or_end = |line: Option<&str>| line.unwrap_or("the end of the file").to_owned();
-            let (found, expected) = (or_end(found), or_end(expected));
-            return Err(Error::Outdated { path: path.to_owned(), line, found, expected });
+        let same = found.lines().zip(text.lines()).take_while(|(old, new)| old == new).count();
+        let line_of = |text: &str| text.lines().nth(same).map(str::to_owned);
+        let found = line_of(&found);
+        let expected = line_of(&text);
+        if found == expected {
+            return Ok(());
         }
-        Ok(())
+        let or_end =
+            |line: Option<String>| line.unwrap_or_else(|| "the end of the file".to_owned());
+        Err(Error::Outdated {
+            path: path.to_owned(),
+            line: same + 1,
+            found: or_end(found),
+            expected: or_end(expected),
+        })
     }
 
-    /// Adds the type and those that it is made of. Its name.
+    /// Adds the type and the types that it consists of, and returns its name.
     fn declare<T: TS + ?Sized + 'static>(&mut self) -> String {
         self.visit::<T>();
         T::visit_generics(self);
@@ -291,23 +297,25 @@ impl Types {
     }
 }
 
-/// What is met on the way through a type.
+/// Adds every type that is part of another.
 impl TypeVisitor for Types {
     fn visit<T: TS + 'static + ?Sized>(&mut self) {
         if !self.seen.insert(TypeId::of::<T>()) {
             return;
         }
-        // Only what would have a file of its own has a declaration.
+        // Only types with an output path have a declaration.
         if T::output_path().is_some() {
             let name = T::ident(&config());
             let docs = T::docs().unwrap_or_default();
             let declaration = format!("{docs}export {}", T::decl(&config()));
-            // Generic types are declared once for all their arguments, so that the same comes again.
+            // A generic type has one declaration for all its arguments, so the same one may come again.
             match self.declarations.get(&name) {
                 Some(other) if *other != declaration => {
-                    self.problems.push(format!(
-                        "two types are called {name}: {other} and {declaration}; rename one: #[ts(rename = \"…\")]"
-                    ));
+                    self.problems.push(TypesProblem::DuplicateName {
+                        name,
+                        first: other.clone(),
+                        second: declaration,
+                    });
                 }
                 _ => {
                     self.declarations.insert(name, declaration);
@@ -318,7 +326,7 @@ impl TypeVisitor for Types {
     }
 }
 
-/// How a browser sees Rust's types.
+/// The configuration for browsers.
 fn config() -> Config {
     Config::new().with_large_int("number")
 }
@@ -329,7 +337,7 @@ fn map(what: &str, name: &str, entries: &BTreeMap<String, String>) -> String {
     format!("\n/** {what} */\nexport interface {name} {{\n{entries}}}\n")
 }
 
-/// A text as JavaScript writes it.
+/// A JavaScript string literal.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -343,34 +351,97 @@ impl fmt::Debug for Types {
     }
 }
 
-/// Why the front end's types are not written, or not right.
+/// The reason why the types could not be written or are not up to date.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Two things have one name.
-    #[error("types for the front end: {}", problems.join("; "))]
+    /// Types contradict each other.
+    #[error("types for the front end: {}", joined(problems))]
     Contradiction {
-        /// Everything that is wrong.
-        problems: Vec<String>,
+        /// All problems.
+        problems: Vec<TypesProblem>,
     },
     /// The file can't be read or written.
-    #[error("{}: {cause}", path.display())]
+    #[error("{}: {source}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What the operating system says.
-        cause: io::Error,
+        /// The operating system's error.
+        source: io::Error,
     },
-    /// The file does not say what the types say.
-    #[error("{}:{line} is out of date and must be written again: it says `{found}`, the types say `{expected}`", path.display())]
+    /// The file is not up to date.
+    #[error(
+        "{}:{line} is out of date: it has `{found}`, expected `{expected}`; write the file again with Types::write",
+        path.display()
+    )]
     Outdated {
         /// The file.
         path: PathBuf,
-        /// The first line that differs, from 1.
+        /// The first line that differs; the first is 1.
         line: usize,
-        /// What stands there.
+        /// The line in the file.
         found: String,
-        /// What should.
+        /// The line that the types render.
         expected: String,
     },
+}
+
+impl Error {
+    /// A stable identifier for programs, such as `types_outdated`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Contradiction { .. } => "types_contradict",
+            Self::File { .. } => "types_file",
+            Self::Outdated { .. } => "types_outdated",
+        }
+    }
+}
+
+fn joined(problems: &[TypesProblem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// A contradiction between types.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TypesProblem {
+    /// An event or a notification has two payloads.
+    #[error("{name:?} has two payloads: {first} and {second}")]
+    TwoPayloads {
+        /// The name of the event or notification.
+        name: String,
+        /// The first payload's type.
+        first: String,
+        /// The second payload's type.
+        second: String,
+    },
+    /// Two types have the same name.
+    #[error(
+        "two types have the name {name}: {first} and {second}; rename one with #[ts(rename = \"…\")]"
+    )]
+    DuplicateName {
+        /// The name.
+        name: String,
+        /// The first declaration.
+        first: String,
+        /// The second declaration.
+        second: String,
+    },
+    /// A type has the name of a generated map.
+    #[error(
+        "a type has the name {name}, which is the name of a generated map; rename it with #[ts(rename = \"…\")]"
+    )]
+    ReservedName {
+        /// The name.
+        name: String,
+    },
+}
+
+impl TypesProblem {
+    /// A stable identifier for programs: `types_contradict`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        "types_contradict"
+    }
 }

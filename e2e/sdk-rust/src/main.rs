@@ -1,5 +1,6 @@
-//! The crate `pusher`, unmodified: publishes, reads and signs. Usage: `sdk-rust PORT SOCKET_ID`, where the
-//! connection SOCKET_ID is subscribed to `news` and `presence-room`, and listens for what is published here.
+//! The unmodified crate `pusher` against a Clarim server: publishing, queries, and signatures. Usage:
+//! `sdk-rust PORT SOCKET_ID`. The connection SOCKET_ID is subscribed to `news` and `presence-room`, and the test
+//! checks what it receives.
 
 use std::collections::HashMap;
 
@@ -25,7 +26,7 @@ async fn main() {
         .into_iter()
         .collect();
     let list = pusher.channels_with_options(query).await.expect("channels");
-    let room = list.channels.get("presence-room").expect("the room is occupied");
+    let room = list.channels.get("presence-room").expect("presence-room is occupied");
     assert_eq!(room.user_count, Some(1));
     let channel = pusher.channel("news").await.expect("channel");
     assert!(channel.occupied.unwrap_or_default());
@@ -33,6 +34,6 @@ async fn main() {
     let ids: Vec<&str> = users.users.iter().map(|user| user.id.as_str()).collect();
     assert_eq!(ids, ["7"]);
 
-    let refused = with_secret("wrong").trigger("news", "text", "x").await;
-    assert!(refused.is_err(), "a wrong secret was accepted");
+    let rejected = with_secret("wrong").trigger("news", "text", "x").await;
+    assert!(rejected.is_err(), "the server accepted a wrong secret");
 }

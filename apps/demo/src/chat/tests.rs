@@ -20,7 +20,8 @@ async fn a_message_is_stored_and_broadcast() {
     assert_eq!(status, StatusCode::OK);
     assert_eq!((&message["seq"], &message["body"]), (&json!(1), &json!("<b>Olá</b>")));
     app.sent().await.assert_broadcast_as("App\\Events\\MessageSent", |sent| {
-        sent.channels == [Channel::private("chat.1")] && sent.data["message"]["author"] == 1
+        sent.channels == [Channel::private("chat.1").unwrap()]
+            && sent.data["message"]["author"] == 1
     });
     let (_, page) = app.user("bruno").await.get("/api/conversations/1/messages").await;
     assert_eq!(page["messages"], json!([message]));
@@ -122,7 +123,7 @@ async fn read_positions_are_broadcast_to_the_users_other_pages() {
     let (_, list) = bruno.get("/api/conversations").await;
     assert_eq!(list[0]["read_seq"], 2);
     app.sent().await.assert_broadcast_as("App\\Events\\ConversationRead", |sent| {
-        sent.channels == [Channel::private("App.Models.User.2")]
+        sent.channels == [Channel::private("App.Models.User.2").unwrap()]
             && sent.data == json!({ "conversation": 1, "seq": 2 })
     });
 }

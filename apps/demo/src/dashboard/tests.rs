@@ -42,7 +42,8 @@ async fn samples_are_stored_and_broadcast() {
     let (_, newer) = ana.get(&after).await;
     assert_eq!(newer["samples"], json!([samples[1]]));
     app.sent().await.assert_broadcast_as("App\\Events\\MetricsUpdated", |sent| {
-        sent.channels == [Channel::private("dashboard")] && sent.data["sample"] == samples[1]
+        sent.channels == [Channel::private("dashboard").unwrap()]
+            && sent.data["sample"] == samples[1]
     });
 }
 

@@ -58,7 +58,7 @@ async fn an_edit_is_stored_and_broadcast() {
     let (status, answer) = save(&mut ana, &update).await;
     assert_eq!((status, &answer), (StatusCode::OK, &json!({ "seq": 1 })));
     app.sent().await.assert_broadcast_as("App\\Events\\DocumentUpdated", |sent| {
-        sent.channels == [Channel::presence("document.1")]
+        sent.channels == [Channel::presence("document.1").unwrap()]
             && sent.data == json!({ "seq": 1, "update": update })
     });
     assert_eq!(Page::reads(&mut bruno, 1).await, ("Olá".to_owned(), 1));
@@ -219,7 +219,8 @@ async fn a_new_document_belongs_to_all_users() {
     let (status, document) = ana.post("/api/documents", json!({ "title": " Ideias " })).await;
     assert_eq!((status, &document["title"]), (StatusCode::OK, &json!("Ideias")));
     app.sent().await.assert_broadcast_as("App\\Events\\DocumentCreated", |sent| {
-        sent.channels == [Channel::private("documents")] && sent.data["document"] == document
+        sent.channels == [Channel::private("documents").unwrap()]
+            && sent.data["document"] == document
     });
     let (_, list) = carla.get("/api/documents").await;
     assert_eq!(list[0], document, "the newest first");

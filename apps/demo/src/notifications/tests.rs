@@ -15,7 +15,8 @@ async fn a_notification_is_stored_and_pushed() {
     let mut ana = app.user("ana").await;
     assert_eq!(greet(&mut ana, 2, " Bom dia ").await.0, StatusCode::NO_CONTENT);
     app.sent().await.assert_broadcast_as(BROADCAST_NOTIFICATION_CREATED, |sent| {
-        sent.channels == [Channel::private("App.Models.User.2")] && sent.data["text"] == "Bom dia"
+        sent.channels == [Channel::private("App.Models.User.2").unwrap()]
+            && sent.data["text"] == "Bom dia"
     });
     let (_, list) = app.user("bruno").await.get("/api/notifications").await;
     assert_eq!(list[0]["type"], "App\\Notifications\\Greeting");
@@ -43,7 +44,7 @@ async fn reading_affects_every_page_of_the_user_and_no_other_user() {
     assert_eq!(unread(&mut bruno).await, 2);
     bruno.post("/api/notifications/read", json!({ "ids": null })).await;
     assert_eq!(unread(&mut bruno).await, 0);
-    let channel = [Channel::private("App.Models.User.2")];
+    let channel = [Channel::private("App.Models.User.2").unwrap()];
     app.sent().await.assert_broadcast_as("App\\Events\\NotificationsRead", |sent| {
         sent.channels == channel && sent.data["ids"] == json!([id])
     });

@@ -52,11 +52,11 @@ pub(crate) struct NatsSession {
     /// Batches that the server has not confirmed.
     unconfirmed: VecDeque<Batch>,
     messages: SelectAll<BoxStream<'static, (Arc<str>, Bytes)>>,
-    /// What ends the stream of each subject.
+    /// The handle that ends the stream of each subject.
     subscriptions: HashMap<Arc<str>, AbortHandle>,
 }
 
-/// What is confirmed when a sequence number comes back.
+/// Messages and subscriptions that are confirmed together, when their sequence number comes back.
 struct Batch {
     sequence: u64,
     sent_at: Instant,

@@ -1,4 +1,4 @@
-//! What a server sends of its own accord.
+//! RESP3 pushes: messages and confirmations that a server sends without a request.
 
 use std::sync::Arc;
 

@@ -88,7 +88,7 @@ fn range(value: Value) -> Option<(u16, u16, Vec<Value>)> {
     Some((first, last, master))
 }
 
-/// The address of a master. A server that does not know its own address is the one that was asked.
+/// The address of a master. It is the seed's host if the server does not know its own.
 fn address(master: &[Value], seed: &ConnectionInfo) -> Option<(String, u16)> {
     let port = match master.get(1)? {
         Value::Int(port) => u16::try_from(*port).ok()?,

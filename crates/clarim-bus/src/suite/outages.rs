@@ -1,4 +1,4 @@
-//! What every backend must do when its broker goes away and comes back.
+//! Tests in which the broker is killed or frozen.
 
 use std::time::{Duration, Instant};
 

@@ -24,7 +24,7 @@ pub struct Probe {
     waiting: VecDeque<BusEvent>,
 }
 
-/// What became of a published message.
+/// The outcome of a published message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The bus has accepted it, and counted this many receivers if it counts them.
@@ -102,7 +102,7 @@ impl Probe {
         }
     }
 
-    /// Waits for what becomes of a published message.
+    /// Waits for the outcome of a published message.
     pub async fn outcome(&mut self, wanted: PublishId) -> Outcome {
         let is_outcome = |event: &BusEvent| match event {
             BusEvent::Published { id, .. } | BusEvent::Lost { id } => *id == wanted,

@@ -1,4 +1,4 @@
-//! What every backend must do while its broker works.
+//! Tests with a broker that works.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use clarim_bus::BusEvent;
+use clarim_cluster::subject::NODE;
 use clarim_config::Config;
-use clarim_protocol::cluster::NODE;
 use clarim_server::config::Scaling;
 use rustix::process::Pid;
 use tokio::time::timeout;
@@ -179,7 +179,7 @@ fn down(kind: &str, reason: &str) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use clarim_protocol::cluster::{NodeId, node_subject};
+    use clarim_cluster::{NodeId, node_subject};
 
     use super::*;
     use crate::doctor::finding::Level;

@@ -11,7 +11,7 @@ use clarim_testing::free_port;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running server, killed with its owner.
 pub(crate) struct Process {

@@ -1,4 +1,4 @@
-//! Who says what may be heard, and what happens when that fails.
+//! Authorization of subscriptions, and its errors.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use tokio::net::TcpListener;
 
 use crate::support::{World, event, next, subscribed, within};
 
-/// The application: lets in who has the token, and not into `private-closed`; never answers for
-/// `private-slow`.
+/// The application: authorizes clients that have the token, except for `private-closed`, and never answers
+/// for `private-slow`.
 async fn application() -> String {
     let auth = async |headers: HeaderMap, body: String| {
         let params = Params::decode(&body).unwrap();
@@ -53,7 +53,7 @@ fn connect(world: &World, authorizer: impl Authorizer) -> Client {
 }
 
 #[tokio::test]
-async fn the_application_is_asked_and_a_refusal_is_that_channels_own() {
+async fn a_denied_channel_does_not_affect_others() {
     let world = World::start();
     let url = application().await;
     let authorizer =
@@ -63,9 +63,10 @@ async fn the_application_is_asked_and_a_refusal_is_that_channels_own() {
         (client.private("open"), client.private("closed"), client.private("slow"));
     subscribed(&open).await;
     let error = within(closed.subscribed()).await.unwrap_err();
-    let Error::Authorization { subject, cause } = &error else { panic!("{error}") };
+    let Error::Authorization { subject, source } = &error else { panic!("{error}") };
     assert_eq!(subject, "private-closed");
-    assert!(cause.ends_with("answered 403 Forbidden"), "{cause}");
+    assert!(source.to_string().ends_with("answered 403 Forbidden"), "{source}");
+    assert_eq!(error.code(), "not_authorized");
     assert!(matches!(next(&mut closed).await, Update::Refused(Error::Authorization { .. })));
     let error = within(slow.subscribed()).await.unwrap_err().to_string();
     assert!(error.contains("no answer within 500ms"), "{error}");
@@ -74,7 +75,7 @@ async fn the_application_is_asked_and_a_refusal_is_that_channels_own() {
 }
 
 #[tokio::test]
-async fn an_application_that_is_not_there_is_named() {
+async fn the_error_names_an_application_that_is_down() {
     let world = World::start();
     let client = connect(&world, HttpAuthorizer::new("http://127.0.0.1:1/auth").unwrap());
     let error = within(client.private("x").subscribed()).await.unwrap_err().to_string();
@@ -88,7 +89,7 @@ async fn an_application_that_is_not_there_is_named() {
 }
 
 #[tokio::test]
-async fn a_signature_that_the_server_refuses_is_told() {
+async fn a_refused_signature_is_an_error_of_the_channel() {
     let world = World::start();
     let client = connect(&world, clarim_client::KeyAuthorizer::new("key", "wrong"));
     let error = within(client.private("x").subscribed()).await.unwrap_err();
@@ -100,7 +101,7 @@ async fn a_signature_that_the_server_refuses_is_told() {
     subscribed(&news).await;
 }
 
-/// Hands out a key with each signature.
+/// Authorizes with a key for encrypted channels.
 #[derive(Debug)]
 struct WithKey([u8; 32]);
 
@@ -118,17 +119,18 @@ impl Authorizer for WithKey {
 }
 
 #[tokio::test]
-async fn encrypted_events_are_opened_with_the_key_of_the_channel() {
+async fn encrypted_events_are_decrypted_with_the_key_of_the_channel() {
     let world = World::start();
     let client = connect(&world, WithKey([7; 32]));
     let mut vault = client.encrypted_private("vault");
     subscribed(&vault).await;
     let seal = |key: [u8; 32]| {
-        let (cipher, nonce) = (XSalsa20Poly1305::new(&key.into()), [1; 24]);
+        let cipher = XSalsa20Poly1305::new(&key.into());
+        let nonce = [1; 24];
         let ciphertext = cipher.encrypt(&nonce.into(), br#"{"pin":"1234"}"#.as_slice()).unwrap();
         json!({ "nonce": STANDARD.encode(nonce), "ciphertext": STANDARD.encode(ciphertext) })
     };
-    // What another key has sealed, or none, is passed over.
+    // Events that are encrypted with another key, or not at all, are ignored.
     world.publish("private-encrypted-vault", "forged", &seal([8; 32])).await;
     world.publish("private-encrypted-vault", "open", &json!({ "pin": "0000" })).await;
     world.publish("private-encrypted-vault", "sealed", &seal([7; 32])).await;

@@ -1,4 +1,4 @@
-//! What is heard on channels, and who is there.
+//! Events and members of channels.
 
 use clarim_client::{Client, Error, Update};
 use serde::Deserialize;
@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use crate::support::{World, event, ids, next, subscribed, within};
 
 #[tokio::test]
-async fn every_kind_of_channel_is_heard_in_order() {
+async fn events_of_every_kind_of_channel_arrive_in_order() {
     let world = World::start();
     let client = world.connect("ana");
     let mut public = client.channel("news");
@@ -31,7 +31,7 @@ async fn every_kind_of_channel_is_heard_in_order() {
 }
 
 #[tokio::test]
-async fn listen_hears_names_as_echo_does_and_ends_when_dropped() {
+async fn listen_takes_names_like_echo_and_ends_when_dropped() {
     #[derive(Debug, PartialEq, Deserialize)]
     struct OrderShipped {
         order: u64,
@@ -59,7 +59,7 @@ async fn listen_hears_names_as_echo_does_and_ends_when_dropped() {
 }
 
 #[tokio::test]
-async fn members_come_and_go_in_order() {
+async fn members_join_and_leave_in_order() {
     let world = World::start();
     let ana = world.connect("ana");
     let mut at_ana = ana.join("room");
@@ -71,7 +71,7 @@ async fn members_come_and_go_in_order() {
     let Update::Joining(member) = next(&mut at_ana).await else { panic!("nobody joins") };
     assert_eq!((member.id.as_str(), &member.info), ("rui", &json!({ "name": "RUI" })));
     assert_eq!(ids(&at_ana), ["ana", "rui"]);
-    // Whoever listens later has the list too.
+    // A later handle has the members too.
     assert_eq!(ids(&at_ana.clone()), ["ana", "rui"]);
     drop(at_rui);
     assert!(matches!(next(&mut at_ana).await, Update::Leaving(member) if member.id == "rui"));
@@ -79,7 +79,7 @@ async fn members_come_and_go_in_order() {
 }
 
 #[tokio::test]
-async fn a_channel_is_left_with_its_last_handle() {
+async fn dropping_the_last_handle_unsubscribes() {
     let world = World::start();
     let (ana, rui) = (world.connect("ana"), world.connect("rui"));
     let mut at_ana = ana.join("room");
@@ -107,11 +107,11 @@ async fn a_channel_is_left_with_its_last_handle() {
 }
 
 #[tokio::test]
-async fn whispers_reach_the_others_with_who_it_was() {
+async fn client_events_reach_the_others_with_the_senders_id() {
     let world = World::start();
     let (ana, rui) = (world.connect("ana"), world.connect("rui"));
     let (at_ana, mut at_rui) = (ana.join("room"), rui.join("room"));
-    assert!(matches!(at_ana.whisper("typing", &1), Err(Error::NotConnected(_))));
+    assert!(matches!(at_ana.whisper("typing", &1), Err(Error::NotConnected { .. })));
     subscribed(&at_rui).await;
     subscribed(&at_ana).await;
     at_ana.whisper("typing", &json!({ "in": 3 })).unwrap();
@@ -121,7 +121,7 @@ async fn whispers_reach_the_others_with_who_it_was() {
 }
 
 #[tokio::test]
-async fn who_reads_too_slowly_is_told_how_much_is_lost() {
+async fn a_slow_handle_gets_the_number_of_lost_updates() {
     let world = World::start();
     let client = Client::connect(world.options("ana").buffer(4)).unwrap();
     let (mut slow, mut quick) = (client.join("room"), client.join("room"));
@@ -131,7 +131,7 @@ async fn who_reads_too_slowly_is_told_how_much_is_lost() {
         world.publish("presence-room", "counted", &json!(n)).await;
         assert_eq!(event(&mut quick).await.1, json!(n));
     }
-    // The subscription, and ten events.
+    // The subscription and ten events.
     assert!(matches!(next(&mut slow).await, Update::Missed(11)));
     assert_eq!(ids(&slow), ["ana"]);
     world.publish("presence-room", "counted", &json!(10)).await;
@@ -139,7 +139,7 @@ async fn who_reads_too_slowly_is_told_how_much_is_lost() {
 }
 
 #[tokio::test]
-async fn who_signs_in_is_told_things_on_a_channel_of_its_own() {
+async fn a_signed_in_user_gets_events_on_its_own_channel() {
     let world = World::start();
     let client = world.connect("ana");
     let mut mine = within(client.sign_in()).await.unwrap();
@@ -150,13 +150,13 @@ async fn who_signs_in_is_told_things_on_a_channel_of_its_own() {
 }
 
 #[tokio::test]
-async fn whispers_that_nobody_takes_do_not_pile_up() {
+async fn the_number_of_waiting_client_events_is_limited() {
     let world = World::start();
     let client = world.connect("ana");
     let room = client.join("room");
     subscribed(&room).await;
-    // The driver gets no turn in between.
+    // The driver does not run in between.
     let refused = (0..5_000).filter(|n| room.whisper("flood", n).is_err()).count();
     assert_eq!(refused, 5_000 - 1024);
-    assert!(matches!(room.whisper("flood", &0), Err(Error::Full(1024))));
+    assert!(matches!(room.whisper("flood", &0), Err(Error::Full { limit: 1024 })));
 }

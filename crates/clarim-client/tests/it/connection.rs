@@ -1,4 +1,4 @@
-//! Connections that break, and how the client comes back.
+//! Lost connections and reconnection.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::support::{World, event, ids, next, options, subscribed, within};
 
 type Peer = WebSocketStream<TcpStream>;
 
-/// Something in a server's place.
+/// A fake server.
 struct Fake(TcpListener);
 
 impl Fake {
@@ -23,7 +23,7 @@ impl Fake {
         (Self(listener), port)
     }
 
-    /// The next client, greeted.
+    /// Accepts the next client and sends the greeting.
     async fn welcome(&self) -> Peer {
         let (stream, _) = within(self.0.accept()).await.unwrap();
         let (_, mut peer) = within(ServerBuilder::new().accept(stream)).await.unwrap();
@@ -43,7 +43,7 @@ async fn close(peer: &mut Peer, code: u16) {
 }
 
 #[tokio::test]
-async fn after_a_restart_everything_is_subscribed_again_and_members_are_true() {
+async fn after_a_restart_channels_are_subscribed_again_with_current_members() {
     let world = World::start();
     let port = world.port();
     let (ana, rui) = (world.connect("ana"), world.connect("rui"));
@@ -57,7 +57,7 @@ async fn after_a_restart_everything_is_subscribed_again_and_members_are_true() {
     server.stop();
     assert_eq!(within(ana.state_after(State::Connected)).await, State::Connecting);
     drop(world);
-    // The port is free when the last client has been sent away.
+    // The port is free once the last client is disconnected.
     let world = loop {
         let free = TcpListener::bind(("127.0.0.1", port)).await;
         if free.is_ok() {
@@ -92,7 +92,7 @@ async fn an_unknown_key_is_refused_for_good() {
 }
 
 #[tokio::test]
-async fn a_disconnected_client_comes_back_when_it_is_told_to() {
+async fn a_disconnected_client_reconnects_on_request() {
     let world = World::start();
     let client = world.connect("ana");
     let mut news = client.channel("news");
@@ -110,14 +110,14 @@ async fn a_disconnected_client_comes_back_when_it_is_told_to() {
 }
 
 #[tokio::test]
-async fn the_classes_of_close_codes_are_obeyed() {
+async fn close_codes_have_the_effect_of_their_class() {
     let (server, port) = Fake::start().await;
     let pause = Duration::from_millis(400);
     let options = options(port, "ana").reconnect_after(pause, pause);
     let client = Client::connect(options).unwrap();
     let mut peer = server.welcome().await;
     within(client.connected()).await.unwrap();
-    // It has held for a while: 4200 is followed at once.
+    // After a stable connection, 4200 leads to an immediate reconnection.
     tokio::time::sleep(pause).await;
     close(&mut peer, 4200).await;
     let closed = Instant::now();
@@ -136,7 +136,7 @@ async fn the_classes_of_close_codes_are_obeyed() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_silent_is_asked_and_then_left() {
+async fn a_silent_server_is_pinged_and_then_disconnected() {
     let (server, port) = Fake::start().await;
     let short = Duration::from_millis(50);
     let client = Client::connect(options(port, "ana").activity_timeout(short, short)).unwrap();
@@ -144,7 +144,7 @@ async fn a_server_that_is_silent_is_asked_and_then_left() {
     within(client.connected()).await.unwrap();
     let ping = within(peer.next()).await.unwrap().unwrap();
     assert!(ping.as_text().unwrap().contains("pusher:ping"));
-    // It says nothing, and the client comes anew.
+    // Without a pong, the client reconnects.
     let mut peer = server.welcome().await;
     within(client.connected()).await.unwrap();
     let ping = within(peer.next()).await.unwrap().unwrap();
@@ -156,7 +156,7 @@ async fn a_server_that_is_silent_is_asked_and_then_left() {
 }
 
 #[tokio::test]
-async fn where_nobody_listens_it_is_tried_on_until_somebody_does() {
+async fn a_client_keeps_trying_until_a_server_listens() {
     let (server, port) = Fake::start().await;
     drop(server);
     let client = Client::connect(options(port, "ana")).unwrap();
@@ -182,7 +182,7 @@ async fn channels_end_with_the_last_client() {
 }
 
 #[test]
-fn options_that_mean_nothing_are_refused() {
+fn invalid_options_are_errors() {
     let error = Client::connect(Options::new("key").host("ws://x/", 1)).unwrap_err();
     assert!(error.to_string().contains("without scheme"), "{error}");
 }

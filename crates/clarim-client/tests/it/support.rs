@@ -10,7 +10,7 @@ use clarim_server::{App, Server};
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 
-/// Far more than anything here takes, even on a machine that is busy with something else.
+/// Timeout for a step of a test; generous, since machines may be busy.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
@@ -72,7 +72,7 @@ impl World {
     }
 }
 
-/// Options of a user; pauses are short, so that tests are.
+/// Options of a user, with short delays to keep tests fast.
 pub(crate) fn options(port: u16, user: &str) -> Options {
     let authorizer =
         KeyAuthorizer::new("key", "secret").user(user, json!({ "name": user.to_uppercase() }));
@@ -97,7 +97,7 @@ pub(crate) async fn event(channel: &mut Channel) -> (String, Value) {
     (event.name, data)
 }
 
-/// Ids of those who are there.
+/// Ids of the members.
 pub(crate) fn ids(channel: &Channel) -> Vec<&str> {
     let mut ids: Vec<&str> = channel.here().iter().map(|member| member.id.as_str()).collect();
     ids.sort_unstable();

@@ -4,18 +4,15 @@
 
 use std::time::Duration;
 
+use clarim_cluster::timing::MIGRATION_WINDOW;
+use clarim_cluster::{Change, ClusterMessage, NodeId, State};
 use clarim_protocol::Frame;
-use clarim_protocol::cluster::{Change, ClusterMessage, NodeId, State};
 use clarim_protocol::user::Member;
 
 use crate::address::ChannelKey;
 use crate::app::App;
 use crate::directory::{Channel, Shard, Step};
 use crate::outputs::{ChannelEvent, Migration, Occupant, Output};
-
-/// How long after a leave a join on another node counts as a migration: longer than webhooks about leaves are
-/// held back.
-const MIGRATION_WINDOW: Duration = Duration::from_secs(5);
 
 /// Whether nodes synchronize the channel's state, and do not only exchange its events.
 pub(super) fn is_shared(key: &ChannelKey, app: &App) -> bool {
@@ -148,7 +145,7 @@ pub(super) fn refresh(shard: &mut Shard, since: Duration, step: &mut Step<'_>) {
         let cluster = channel.cluster.as_ref().filter(|cluster| cluster.is_open());
         let Some(cluster) = cluster.filter(|_| is_shared(key, step.app(key))) else { continue };
         step.publish_sync(key, &cluster.digest());
-        silent.extend(cluster.silent_since(since).into_iter().map(|node| (key.clone(), node)));
+        silent.extend(cluster.silent_since(since).map(|node| (key.clone(), node)));
     }
     for (key, node) in silent {
         remove_peer_on(shard, &key, node, step);

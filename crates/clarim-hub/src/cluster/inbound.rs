@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use clarim_protocol::cluster::{ClusterMessage, ExternalEvent, NodeId};
+use clarim_cluster::{ClusterMessage, ExternalEvent, NodeId};
 use clarim_protocol::{ChannelName, Frame, server};
 use serde_json::value::RawValue;
 

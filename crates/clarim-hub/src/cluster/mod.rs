@@ -6,11 +6,7 @@
 
 mod channel_sync;
 mod inbound;
-mod membership;
-mod opening;
 mod participant;
-mod queries;
 mod replies;
 
-pub use participant::{Cluster, ClusterSettings, ClusterState, TICK, Wire};
-pub use queries::{ChannelCounts, Gathered, OnGathered};
+pub use participant::{Cluster, ClusterSettings, ClusterState, Wire};

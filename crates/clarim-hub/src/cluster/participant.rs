@@ -5,32 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use clarim_protocol::cluster::{
-    ClusterMessage, NodeId, Query, Trace, channel_subject, decode, encode, node_subject,
-    nodes_subject,
+use clarim_cluster::timing::{FORGET, HEARTBEATS_PER_LEASE, REFRESH};
+use clarim_cluster::{
+    ClusterMessage, Gathered, Health, Membership, NodeId, OnGathered, Openings, Queries, Query,
+    Received, Trace, Versions, channel_subject, decode, encode, node_subject, nodes_subject,
 };
 use hashbrown::HashMap;
 use slab::Slab;
 
-use super::membership::{Health, Membership};
-use super::opening::Openings;
-use super::queries::{Gathered, OnGathered, Queries};
 use super::{channel_sync, inbound, replies};
 use crate::address::ChannelKey;
 use crate::node::{Node, SHARDS};
 use crate::outputs::{BusCommand, DeliveryAck, OutputSink};
-
-/// Heartbeats per lease.
-const HEARTBEATS_PER_LEASE: u32 = 5;
-
-/// Interval at which the version of each channel's state is published, in case a change was missed.
-const REFRESH: Duration = Duration::from_secs(30);
-
-/// Time without a version after which a node is considered to have closed a channel.
-const FORGET: Duration = Duration::from_secs(75);
-
-/// Shortest time between two ticks.
-pub const TICK: Duration = Duration::from_millis(50);
 
 /// The sending half of a bus. Messages are queued; nothing waits.
 pub trait Wire {
@@ -54,6 +40,8 @@ pub struct ClusterSettings {
     pub lease: Duration,
     /// Timeout for replies from other nodes.
     pub deadline: Duration,
+    /// The protocol versions that the node speaks: [`Versions::OWN`], except in tests.
+    pub versions: Versions,
 }
 
 /// A snapshot of the cluster.
@@ -67,8 +55,14 @@ pub struct ClusterState {
     pub peers: usize,
     /// Time that this node's last heartbeat took to come back.
     pub lag: Duration,
+    /// The protocol version that the cluster uses: the newest that all nodes speak.
+    pub version: u8,
+    /// Number of nodes with which this node has no protocol version in common.
+    pub incompatible: usize,
     /// Messages that are not valid.
     pub invalid: u64,
+    /// Messages of newer protocol versions, which were skipped.
+    pub skipped: u64,
     /// Messages that the bus did not accept.
     pub lost: u64,
     /// Number of channel subjects that are subscribed to.
@@ -94,7 +88,7 @@ pub struct Cluster<S> {
     state: ClusterState,
     /// Channels by subject.
     channels: HashMap<Box<str>, ChannelKey, foldhash::fast::RandomState>,
-    openings: Openings,
+    openings: Openings<ChannelKey>,
     flights: Slab<Flight>,
     members: Membership,
     queries: Queries,
@@ -126,7 +120,7 @@ impl<S: OutputSink> Cluster<S> {
             channels: HashMap::default(),
             openings: Openings::default(),
             flights: Slab::new(),
-            members: Membership::new(settings.lease),
+            members: Membership::new(settings.versions, settings.lease),
             queries: Queries::default(),
             next_heartbeat: Duration::ZERO,
             backup_hasher: foldhash::fast::RandomState::default(),
@@ -139,7 +133,13 @@ impl<S: OutputSink> Cluster<S> {
     /// Returns a snapshot of the cluster.
     #[must_use]
     pub fn state(&self) -> ClusterState {
-        ClusterState { peers: self.members.len(), channels: self.channels.len(), ..self.state }
+        ClusterState {
+            peers: self.members.count(),
+            version: self.members.version().0,
+            incompatible: self.members.incompatible(),
+            channels: self.channels.len(),
+            ..self.state
+        }
     }
 
     /// Returns the ids of the other nodes.
@@ -201,7 +201,7 @@ impl<S: OutputSink> Cluster<S> {
             }
             // No other node receives anything: apply the message as if the bus had returned it.
             BusCommand::Sync { channel, message, .. } if !self.state.is_up => {
-                if let Ok((_, message)) = decode(&message) {
+                if let Ok(Received { message: Some(message), .. }) = decode(&message) {
                     self.apply_own(&channel, &message, now);
                 }
             }
@@ -221,7 +221,7 @@ impl<S: OutputSink> Cluster<S> {
     pub fn published(&mut self, ticket: u64, receivers: Option<u32>, now: Duration) {
         if let Some(Flight::SyncRequest(channel)) = self.land(ticket) {
             // This node is one of the receivers. Some may not be nodes at all.
-            let peers = self.members.len();
+            let peers = self.members.count();
             let counted = receivers.map(|n| (n.saturating_sub(1) as usize).min(peers));
             self.openings.set_counted(&channel, counted);
             self.open_if_ready(&channel, now);
@@ -264,7 +264,9 @@ impl<S: OutputSink> Cluster<S> {
     #[must_use]
     pub fn trace_of(&self, subject: &str, message: &[u8]) -> Option<(&ChannelKey, Trace)> {
         match decode(message).ok()? {
-            (from, ClusterMessage::Event { trace, .. }) if from != self.id => {
+            Received { from, message: Some(ClusterMessage::Event { trace, .. }) }
+                if from != self.id =>
+            {
                 Some((self.channels.get(subject)?, trace?))
             }
             _ => None,
@@ -280,12 +282,15 @@ impl<S: OutputSink> Cluster<S> {
         now: Duration,
         wire: &mut impl Wire,
     ) {
-        let Ok((from, message)) = decode(message) else {
+        let Ok(Received { from, message }) = decode(message) else {
             self.state.invalid += 1;
             return;
         };
+        let Some(message) = message else {
+            return self.skip(from, now, wire);
+        };
         if from == self.id {
-            if let ClusterMessage::Heartbeat { at } = message {
+            if let ClusterMessage::Heartbeat { at, .. } = message {
                 self.state.lag = now.saturating_sub(Duration::from_micros(at));
                 self.members.heard_myself(now);
             } else if let Some(channel) = self.channels.get(subject) {
@@ -310,7 +315,7 @@ impl<S: OutputSink> Cluster<S> {
         }
     }
 
-    /// Does what has become due. Call it about every [`TICK`].
+    /// Does what has become due. Call it about every [`TICK`](clarim_cluster::timing::TICK).
     pub fn tick(&mut self, now: Duration, wire: &mut impl Wire) {
         for channel in self.openings.take_due(now) {
             self.open_now(&channel, now);
@@ -430,7 +435,8 @@ impl<S: OutputSink> Cluster<S> {
         self.next_heartbeat = now + self.settings.lease / HEARTBEATS_PER_LEASE;
         if self.state.is_up {
             let at = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
-            self.publish_to_all(&ClusterMessage::Heartbeat { at }, wire);
+            let versions = self.settings.versions;
+            self.publish_to_all(&ClusterMessage::Heartbeat { at, versions }, wire);
         }
     }
 
@@ -449,6 +455,31 @@ impl<S: OutputSink> Cluster<S> {
                 self.publish_to_all(&ClusterMessage::ResyncRequest(from), wire);
             }
             (Health::Known, _) => {}
+        }
+        if let &ClusterMessage::Heartbeat { versions, .. } = message
+            && self.members.speaks(from, versions)
+        {
+            let (node, own) = (format!("{:016x}", from.0), self.settings.versions);
+            tracing::error!(
+                node,
+                oldest = versions.oldest.0,
+                newest = versions.newest.0,
+                own_oldest = own.oldest.0,
+                own_newest = own.newest.0,
+                "this node and another one have no cluster protocol version in common: update one release \
+                 after the other"
+            );
+        }
+    }
+
+    /// Skips a message of a newer protocol version. Its sender is alive all the same.
+    fn skip(&mut self, from: NodeId, now: Duration, wire: &mut impl Wire) {
+        self.state.skipped += 1;
+        let is_new = from != NodeId::OUTSIDE
+            && from != self.id
+            && self.members.heard(from, now) == Health::New;
+        if is_new {
+            self.publish_to_all(&ClusterMessage::ResyncRequest(from), wire);
         }
     }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use clarim_cluster::{Query, QueryReply};
 use clarim_protocol::ChannelName;
-use clarim_protocol::cluster::{Query, QueryReply};
 use clarim_protocol::user::UserId;
 
 use crate::address::ChannelKey;

@@ -2,21 +2,32 @@
 
 use std::time::Duration;
 
-use clarim_protocol::cluster::{Change, State};
+use clarim_cluster::{Change, State};
+use clarim_protocol::SocketId;
 use clarim_protocol::user::{Member, UserId};
 use clarim_protocol::{Frame, server};
 use smallvec::SmallVec;
 
 use super::cache::CachedEvent;
-use super::cluster_channel::ClusterChannel;
 use super::presence::Presence;
 use super::step::Step;
 use super::user::User;
-use crate::address::{ChannelKey, WorkerId};
+use crate::address::{ChannelKey, ConnectionAddr, WorkerId};
 use crate::outputs::{BusCommand, ChannelEvent, WorkerMessage};
 
 /// On large channels, the time between two `subscription_count` messages.
 const COUNT_PAUSE: Duration = Duration::from_secs(5);
+
+/// A subscription that waits until the channel is open.
+#[derive(Debug, Clone)]
+pub(crate) struct PendingSubscription {
+    pub(crate) addr: ConnectionAddr,
+    pub(crate) socket_id: SocketId,
+    pub(crate) member: Option<Member>,
+}
+
+/// The cluster side of a channel.
+pub(crate) type ClusterChannel = clarim_cluster::ClusterChannel<PendingSubscription>;
 
 /// A channel's state on this node.
 #[derive(Debug, Default)]
@@ -29,7 +40,7 @@ pub(crate) struct Channel {
     pub(crate) cached: Option<CachedEvent>,
     counted_at: Option<Duration>,
     /// Whether this node has the channel only as a backup for another node, which has subscribers:
-    /// see [`ClusterMessage::BackupSubscribe`](clarim_protocol::cluster::ClusterMessage::BackupSubscribe).
+    /// see [`ClusterMessage::BackupSubscribe`](clarim_cluster::ClusterMessage::BackupSubscribe).
     pub(crate) is_backup: bool,
     pub(crate) cluster: Option<Box<ClusterChannel>>,
 }

@@ -2,7 +2,6 @@
 
 mod cache;
 mod channel;
-mod cluster_channel;
 mod counts;
 mod presence;
 mod shard;
@@ -14,7 +13,6 @@ pub use cache::CACHE_TTL;
 pub(crate) use channel::Channel;
 pub use channel::ChannelState;
 pub use counts::Totals;
-pub use shard::LINGER;
 pub(crate) use shard::{Join, Joining, Keep, Publication, Shard};
 pub use step::NodeConfig;
 pub(crate) use step::Step;

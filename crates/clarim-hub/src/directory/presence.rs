@@ -1,6 +1,6 @@
 //! The members of a presence channel: users, each counted once however many connections and nodes they use.
 
-use clarim_protocol::cluster::NodeId;
+use clarim_cluster::NodeId;
 use clarim_protocol::user::{Member, UserId};
 use clarim_protocol::{ChannelName, Frame, server};
 use hashbrown::HashSet;

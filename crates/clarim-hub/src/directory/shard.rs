@@ -5,23 +5,19 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use clarim_protocol::cluster::{Change, ClusterMessage};
+use clarim_cluster::timing::LINGER;
+use clarim_cluster::{Change, ClusterMessage};
 use clarim_protocol::user::{Member, UserId};
 use clarim_protocol::{Frame, SocketId, server};
 use hashbrown::{HashMap, HashSet};
 
 use super::cache::{CacheQueue, CachedEvent};
-use super::channel::{Channel, ChannelState};
-use super::cluster_channel::{ClusterChannel, PendingSubscription};
+use super::channel::{Channel, ChannelState, ClusterChannel, PendingSubscription};
 use super::counts::Totals;
 use super::presence::PresenceFull;
 use super::step::Step;
 use crate::address::{ChannelKey, ConnectionAddr, WorkerId};
 use crate::outputs::{BusCommand, ChannelEvent, DeliveryAcks, WorkerMessage};
-
-/// In a cluster, how long a channel stays open after its last subscriber has left: a page reload leaves for a
-/// moment only. Longer than webhooks about leaves are held back, on any node.
-pub const LINGER: Duration = Duration::from_secs(4);
 
 /// Channels with more subscribers than this send `subscription_count` only now and then.
 const COUNT_AT_ONCE: usize = 100;

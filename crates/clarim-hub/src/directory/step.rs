@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use clarim_cluster::{ClusterMessage, NodeId, encode};
 use clarim_protocol::Frame;
-use clarim_protocol::cluster::{ClusterMessage, NodeId, encode};
 
 use crate::address::{ChannelKey, WorkerId};
 use crate::app::{App, Apps};

@@ -1,7 +1,7 @@
 //! Signing in and out, and watching users. A user's entry is that of the user's own channel.
 
+use clarim_cluster::Change;
 use clarim_protocol::SocketId;
-use clarim_protocol::cluster::Change;
 
 use super::shard::Shard;
 use super::step::Step;

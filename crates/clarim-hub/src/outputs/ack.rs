@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clarim_protocol::cluster::Trace;
+use clarim_cluster::Trace;
 
 /// Shared by every message that one publish creates. When the last copy is dropped, each worker concerned
 /// has handed the event to its subscribers and the bus has accepted it.

@@ -8,7 +8,7 @@ use clarim_hub::{
     Apps, ChannelKey, ConnectionId, DeliveryAcks, Node, NodeConfig, Output, OutputSink, Sockets,
     Worker, WorkerId, WorkerMessage,
 };
-use clarim_protocol::deflate::Deflater;
+use clarim_protocol::websocket::Deflater;
 use clarim_protocol::{ChannelName, Code, Frame, SocketId};
 
 const WORKERS: u16 = 3;

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use clarim_cluster::NodeId;
 use clarim_hub::app::App;
 use clarim_hub::{
     AppIndex, Apps, BusCommand, ChannelEvent, ChannelKey, ConnectionAddr, ConnectionId, Node,
     NodeConfig, Output, OutputSink, Refusal, Sockets, Worker, WorkerId, WorkerMessage,
 };
-use clarim_protocol::cluster::NodeId;
 use clarim_protocol::{ChannelName, Code, Frame, SocketId, server};
 use serde_json::value::RawValue;
 

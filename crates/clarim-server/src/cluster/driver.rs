@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clarim_bus::{BusEvent, Connection};
-use clarim_hub::cluster::{ClusterSettings, ClusterState, TICK, Wire};
+use clarim_cluster::timing::TICK;
+use clarim_cluster::{NodeId, Versions};
+use clarim_hub::cluster::{ClusterSettings, ClusterState, Wire};
 use clarim_hub::{BusCommand, DeliveryAck, Node, OutputSink, cluster};
-use clarim_protocol::cluster::NodeId;
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
@@ -48,6 +49,7 @@ impl<S: OutputSink + ClusterHost> ClusterTask<S> {
             prefix: scaling.prefix,
             lease: scaling.lease,
             deadline: scaling.deadline,
+            versions: Versions::OWN,
         };
         let mut driver = Driver {
             bus: scaling.bus.connect(),

@@ -6,9 +6,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clarim_cluster::{Gathered, NodeId, Query, Trace};
 use clarim_hub::DeliveryAck;
-use clarim_hub::cluster::{ClusterState, Gathered};
-use clarim_protocol::cluster::{NodeId, Query, Trace};
+use clarim_hub::cluster::ClusterState;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::Scaling;

@@ -4,9 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use clarim_hub::cluster::Gathered;
+use clarim_cluster::{Gathered, Query};
 use clarim_hub::{AppIndex, ChannelKey, ChannelState, Node};
-use clarim_protocol::cluster::Query;
 use clarim_protocol::rest::Info;
 use clarim_protocol::{ChannelName, Frame};
 use hyper::header::HeaderValue;

@@ -18,9 +18,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use clarim_cluster::Query;
 use clarim_hub::{AppIndex, DeliveryAck, Node, Refusal};
 use clarim_protocol::Code;
-use clarim_protocol::cluster::Query;
 use hyper::header::{AUTHORIZATION, HeaderMap, ORIGIN};
 use hyper::{Method, Request, StatusCode, Version};
 use tokio::sync::oneshot;

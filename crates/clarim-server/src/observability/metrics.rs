@@ -227,7 +227,11 @@ fn bus(cluster: &Cluster, sheet: &mut Sheet<'_>) -> fmt::Result {
     let help = "Messages the bus did not accept; their content stayed on this node";
     sheet.counter("clarim_bus_messages_lost", help, state.lost)?;
     let help = "Unreadable messages on this cluster's subjects";
-    sheet.counter("clarim_bus_rubbish", help, state.invalid)
+    sheet.counter("clarim_bus_rubbish", help, state.invalid)?;
+    let help = "Skipped messages of newer cluster protocol versions";
+    sheet.counter("clarim_bus_messages_skipped", help, state.skipped)?;
+    let help = "Cluster protocol version in use, the newest that all nodes support";
+    sheet.gauge("clarim_bus_protocol_version", help, state.version.into())
 }
 
 /// CPU time of a thread of this process; 0 where the system does not report it.

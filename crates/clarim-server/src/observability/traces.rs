@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use clarim_cluster::{NodeId, Trace};
 use clarim_hub::DeliveryAck;
-use clarim_protocol::cluster::{NodeId, Trace};
 use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{HeaderMap, Request, Response};

@@ -13,8 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clarim_hub::{ConnectionId, Node, Sockets, Worker, WorkerId, WorkerMessage};
-use clarim_protocol::deflate::Inflater;
-use clarim_protocol::frame::{Decoder, Message};
+use clarim_protocol::websocket::{Decoder, Inflater, Message};
 use clarim_protocol::{Code, Frame};
 use mio::{Events, Poll};
 

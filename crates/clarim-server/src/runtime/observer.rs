@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
+use clarim_cluster::Trace;
 use clarim_hub::app::App;
 use clarim_hub::{ChannelEvent, ConnectionEvent, DeliveryAck, Migration};
-use clarim_protocol::cluster::Trace;
 use clarim_protocol::{ChannelName, Code, SocketId};
 use hyper::HeaderMap;
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clarim_hub::{ConnectionId, Rejected, Sockets};
-use clarim_protocol::deflate::Deflater;
-use clarim_protocol::frame::Decoder;
+use clarim_protocol::websocket::Decoder;
+use clarim_protocol::websocket::Deflater;
 use clarim_protocol::{Code, Frame};
 use mio::{Interest, Registry, Token};
 

@@ -2,7 +2,7 @@
 
 use clarim_hub::ConnectionId;
 use clarim_protocol::Frame;
-use clarim_protocol::frame::Message;
+use clarim_protocol::websocket::Message;
 
 use crate::runtime::{Engine, Protocol};
 

@@ -5,9 +5,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clarim_cluster::{NodeId, Trace};
 use clarim_hub::app::App;
 use clarim_hub::{Apps, BusCommand, DeliveryAck, Node, NodeConfig};
-use clarim_protocol::cluster::{NodeId, Trace};
 use tokio::sync::mpsc::{self, Receiver, UnboundedReceiver};
 use tokio::sync::oneshot;
 

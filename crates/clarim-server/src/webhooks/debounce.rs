@@ -3,14 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use clarim_cluster::timing::{JOIN_DEBOUNCE, LEAVE_DEBOUNCE};
 use clarim_hub::{ChannelEvent, Migration, Occupant};
-
-/// Delay of a leave, the same as Pusher's.
-const LEAVE_DELAY: Duration = Duration::from_secs(3);
-
-/// Delay of a join in a cluster: the time in which the node that the user has left can report that its
-/// leave is suppressed.
-const JOIN_DELAY: Duration = Duration::from_millis(500);
 
 /// The next action.
 #[derive(Debug, PartialEq, Eq)]
@@ -126,9 +120,9 @@ impl Debounce {
         self.next_number += 1;
         let number = self.next_number;
         let (timers, delay) = if is_leave(&event) {
-            (&mut self.leaves, LEAVE_DELAY)
+            (&mut self.leaves, LEAVE_DEBOUNCE)
         } else {
-            (&mut self.joins, JOIN_DELAY)
+            (&mut self.joins, JOIN_DEBOUNCE)
         };
         timers.push_back(Timer { due: now + delay, number, occupant: occupant.clone() });
         self.held.insert(occupant, Held { number, event });
@@ -236,7 +230,7 @@ mod tests {
             DebounceAction::Nothing,
             "the leave was sent"
         );
-        assert_eq!(to.next_due(), Some(SECOND * 3 + JOIN_DELAY));
+        assert_eq!(to.next_due(), Some(SECOND * 3 + JOIN_DEBOUNCE));
         assert_eq!(to.take_due(SECOND * 4), [added("ana")]);
     }
 

@@ -1,36 +1,36 @@
-//! What closures may look like. Nobody needs to name anything in here: a closure that fits has it all.
+//! The forms of closures. Applications need not name these traits: matching closures implement them.
 
 use std::error::Error;
 use std::future::ready;
 use std::str::FromStr;
 
 use axum::extract::{FromRef, State};
+use clarim_queue::BoxFuture;
 
-use super::{Member, UserData};
-use crate::publisher::BoxFuture;
+use super::member::{Member, UserData};
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Why there is no answer.
+/// The reason why a closure gave no answer.
 #[derive(Debug)]
 pub enum Failure {
-    /// A value of the channel's name is not of the closure's type.
+    /// A placeholder's value can't be parsed to the closure's type.
     Parameter(String),
-    /// The closure's own error.
+    /// The closure returned an error.
     Callback(BoxError),
 }
 
-/// A closure of a user, of what the channel's name says, and perhaps of the application's state, that
-/// answers with a `T`. `M` keeps the kinds of closures apart, and is never named.
+/// A closure that takes the user, the values of placeholders, and optionally the application's state, and
+/// returns a `T`. `M` distinguishes the forms of closures and is always inferred.
 #[diagnostic::on_unimplemented(
     message = "this closure cannot decide about a channel",
-    label = "must take the user, then a type with FromStr for each placeholder, and last, if it likes, State; all of them with their types written; and return {T}, a Result of it, or a future of either"
+    label = "must take the user, a type with FromStr for each placeholder, and optionally State, all with explicit types; and return {T}, a Result of it, or a future of either"
 )]
 pub trait Callback<U, S, T, M>: Send + Sync + 'static {
-    /// How many placeholders the pattern must have.
+    /// Number of placeholders that the pattern must have.
     const PARAMETERS: usize;
 
-    /// Asks it.
+    /// Calls the closure.
     fn call(
         &self,
         user: U,
@@ -39,23 +39,23 @@ pub trait Callback<U, S, T, M>: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<T, Failure>>;
 }
 
-/// Something that a closure takes behind the user.
+/// A parameter of a closure after the user.
 pub trait Argument<S, M>: Sized {
-    /// Whether it stands for a placeholder.
+    /// Whether it is the value of a placeholder.
     const IS_PARAMETER: bool;
 
-    /// Takes it out of the values of the placeholders, or of the state.
+    /// Takes it from the values of the placeholders, or from the state.
     ///
     /// # Errors
-    /// When the value is not of this type.
+    /// Returns an error if the value can't be parsed to this type.
     fn take(values: &mut dyn Iterator<Item = String>, state: &S) -> Result<Self, Failure>;
 }
 
-/// Marks an [`Argument`] that stands in the channel's name.
+/// Marks an [`Argument`] from the channel's name.
 #[derive(Debug)]
 pub struct FromName;
 
-/// Marks an [`Argument`] that comes from the application's state.
+/// Marks an [`Argument`] from the application's state.
 #[derive(Debug)]
 pub struct FromState;
 
@@ -65,8 +65,8 @@ impl<S, P: FromStr> Argument<S, FromName> for P {
     fn take(values: &mut dyn Iterator<Item = String>, _: &S) -> Result<Self, Failure> {
         let text = values.next().unwrap_or_default();
         text.parse().map_err(|_| {
-            let wanted = std::any::type_name::<P>();
-            Failure::Parameter(format!("{text:?} is no {wanted}"))
+            let expected = std::any::type_name::<P>();
+            Failure::Parameter(format!("{text:?} is not a valid {expected}"))
         })
     }
 }
@@ -79,13 +79,13 @@ impl<S, T: FromRef<S>> Argument<S, FromState> for State<T> {
     }
 }
 
-/// What a closure returns: a `T`, now or later, or an error.
+/// The return value of a closure: a `T` or an error, or a future of either.
 pub trait Answer<T, M>: Send {
-    /// Waits for it.
+    /// Waits for the value.
     fn answer(self) -> impl Future<Output = Result<T, BoxError>> + Send;
 }
 
-/// Marks an [`Answer`] that is there.
+/// Marks an [`Answer`] that is a value.
 #[derive(Debug)]
 pub struct Now;
 
@@ -111,10 +111,10 @@ where
 
 /// A `T`, or an error.
 pub trait Outcome<T> {
-    /// As a result.
+    /// Converts it to a result.
     ///
     /// # Errors
-    /// The closure's own.
+    /// Returns the closure's error.
     fn outcome(self) -> Result<T, BoxError>;
 }
 
@@ -160,7 +160,7 @@ macro_rules! callback {
         {
             const PARAMETERS: usize = 0 $(+ $P::IS_PARAMETER as usize)*;
 
-            #[allow(unused, reason = "a closure of the user alone takes no values")]
+            #[allow(unused, reason = "a closure that takes only the user needs no values")]
             fn call(
                 &self,
                 user: U,
@@ -173,7 +173,7 @@ macro_rules! callback {
                     Err(failure) => return Box::pin(ready(Err(failure))),
                 };)*
                 let callback = self.clone();
-                // Called in the future, where a panic of it is caught.
+                // The closure is called in the future, so that its panics are caught.
                 Box::pin(async move {
                     callback(user, $($value),*).answer().await.map_err(Failure::Callback)
                 })

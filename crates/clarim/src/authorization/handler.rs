@@ -1,43 +1,46 @@
-//! One request of a page that wants to listen.
+//! Authorization requests of pages.
 
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
+use clarim_protocol::auth::AppKey;
 use clarim_protocol::rest::Params;
 use clarim_protocol::{ChannelKind, ChannelName, SocketId};
+use clarim_queue::catch_panic;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::callback::Failure;
-use super::{Authenticate, Channels, Member, Rule, Verdict};
-use crate::Clarim;
-use crate::caught::caught;
+use super::member::Member;
+use super::rules::{Authenticate, Decision, Rule, Rules};
 use crate::channel::MAX_NAME_BYTES;
+use crate::encryption::MasterKey;
 
-/// Far more than a socket id and a channel's name need.
+/// Maximum size of a request's body, in bytes. Socket id and channel name need far less.
 const MAX_BODY: usize = 16 << 10;
 
-/// What answers the requests.
+/// Answers the requests.
 pub(crate) struct Authorizer<U, S> {
-    pub(crate) channels: Channels<U, S>,
+    pub(crate) rules: Rules<U, S>,
     pub(crate) authenticate: Authenticate<U, S>,
-    pub(crate) clarim: Clarim,
+    pub(crate) key: Option<AppKey>,
+    pub(crate) master_key: Option<MasterKey>,
 }
 
-/// What pusher-js sends.
+/// A request, as pusher-js sends it.
 #[derive(Default, Deserialize)]
-struct Asked {
+struct AuthRequest {
     #[serde(default)]
     socket_id: String,
     #[serde(default)]
     channel_name: String,
 }
 
-/// What pusher-js gets.
+/// An answer, as pusher-js expects it.
 #[derive(Serialize)]
-struct Admission {
+struct AuthResponse {
     auth: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     channel_data: Option<String>,
@@ -47,30 +50,35 @@ struct Admission {
     user_data: Option<String>,
 }
 
-/// A rule whose pattern matches, the channel, and the values of the pattern's placeholders.
-type Match<'a, U, S> = (&'a Rule<U, S>, ChannelName, Vec<String>);
-
-/// Why a request is not answered 200, and what is told of it.
-struct Denied {
-    status: StatusCode,
-    /// For the log, and for who makes malformed requests.
-    reason: String,
-    told: bool,
+/// The rule for a channel, with the values of its placeholders.
+struct Match<'a, U, S> {
+    rule: &'a Rule<U, S>,
+    name: ChannelName,
+    values: Vec<String>,
 }
 
-impl Denied {
-    /// Refused; the reason is in the log alone.
+/// An answer other than 200.
+struct Denial {
+    status: StatusCode,
+    /// The reason, for the log.
+    reason: String,
+    /// Whether the answer contains the reason.
+    is_public: bool,
+}
+
+impl Denial {
+    /// A request that is not authorized. The reason is only logged.
     fn forbidden(reason: impl Into<String>) -> Self {
-        Self { status: StatusCode::FORBIDDEN, reason: reason.into(), told: false }
+        Self { status: StatusCode::FORBIDDEN, reason: reason.into(), is_public: false }
     }
 
-    /// The application's own fault.
-    fn broken(reason: impl Into<String>) -> Self {
-        Self { status: StatusCode::INTERNAL_SERVER_ERROR, reason: reason.into(), told: false }
+    /// An error of the application. The reason is only logged.
+    fn failed(reason: impl Into<String>) -> Self {
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, reason: reason.into(), is_public: false }
     }
 
     fn malformed(status: StatusCode, reason: impl Into<String>) -> Self {
-        Self { status, reason: reason.into(), told: true }
+        Self { status, reason: reason.into(), is_public: true }
     }
 }
 
@@ -81,41 +89,41 @@ where
 {
     /// `/broadcasting/auth`
     pub(crate) async fn channel(&self, state: S, request: Request) -> Response {
-        let (head, asked) = match Asked::read(request).await {
-            Ok(asked) => asked,
-            Err(denied) => return answer_denied(&denied, "", ""),
+        let (head, body) = match AuthRequest::read(request).await {
+            Ok(read) => read,
+            Err(denial) => return answer_denial(&denial, "", ""),
         };
-        let channel = asked.channel_name.clone();
-        let rule = self.rule_of(&channel);
+        let channel = body.channel_name.clone();
+        let found = self.find_rule(&channel);
         let pattern =
-            rule.as_ref().map_or_else(|_| String::new(), |(rule, ..)| rule.pattern.to_string());
+            found.as_ref().map_or_else(|_| String::new(), |found| found.rule.pattern.to_string());
         let result = async {
-            let socket_id = asked.socket_id()?;
-            let (rule, name, values) = rule?;
-            let user = self.user_of(head, rule.guard.as_deref(), state.clone()).await?;
-            let verdict = guarded((rule.check)(user, values, &state)).await?;
-            self.admit(socket_id, &name, verdict)
+            let socket_id = body.socket_id()?;
+            let Match { rule, name, values } = found?;
+            let user = self.authenticate(head, rule.guard.as_deref(), state.clone()).await?;
+            let decision = guarded((rule.check)(user, values, &state)).await?;
+            self.authorize(socket_id, &name, decision)
         };
         match result.await {
-            Ok(admission) => answer(StatusCode::OK, &admission),
-            Err(denied) => answer_denied(&denied, &channel, &pattern),
+            Ok(response) => answer(StatusCode::OK, &response),
+            Err(denial) => answer_denial(&denial, &channel, &pattern),
         }
     }
 
     /// `/broadcasting/user-auth`
     pub(crate) async fn user(&self, state: S, request: Request) -> Response {
         let result = async {
-            let (head, asked) = Asked::read(request).await?;
-            let socket_id = asked.socket_id()?;
-            let sign_in = self.channels.sign_in.as_ref();
+            let (head, body) = AuthRequest::read(request).await?;
+            let socket_id = body.socket_id()?;
+            let sign_in = self.rules.sign_in.as_ref();
             let sign_in =
-                sign_in.ok_or_else(|| Denied::forbidden("Channels::sign_in is not set"))?;
-            let user = self.user_of(head, None, state.clone()).await?;
+                sign_in.ok_or_else(|| Denial::forbidden("Channels::sign_in is not set"))?;
+            let user = self.authenticate(head, None, state.clone()).await?;
             let data = guarded(sign_in(user, &state)).await?;
-            let data = data.ok_or_else(|| Denied::forbidden("the closure of sign_in refused"))?;
+            let data = data.ok_or_else(|| Denial::forbidden("the closure of sign_in denied it"))?;
             let user_data = encode(&data)?;
             let auth = self.key()?.sign_user(socket_id, &user_data);
-            Ok(Admission {
+            Ok(AuthResponse {
                 auth,
                 channel_data: None,
                 shared_secret: None,
@@ -123,70 +131,67 @@ where
             })
         };
         match result.await {
-            Ok(admission) => answer(StatusCode::OK, &admission),
-            Err(denied) => answer_denied(&denied, "", "sign_in"),
+            Ok(response) => answer(StatusCode::OK, &response),
+            Err(denial) => answer_denial(&denial, "", "sign_in"),
         }
     }
 
-    /// The first rule whose pattern matches, and the values of its placeholders.
-    fn rule_of(&self, channel: &str) -> Result<Match<'_, U, S>, Denied> {
+    /// Finds the first rule whose pattern matches.
+    fn find_rule(&self, channel: &str) -> Result<Match<'_, U, S>, Denial> {
         let name = ChannelName::parse(channel, MAX_NAME_BYTES)
-            .map_err(|error| Denied::forbidden(error.to_string()))?;
+            .map_err(|error| Denial::forbidden(error.to_string()))?;
         if !name.needs_auth() {
-            return Err(Denied::forbidden("the channel needs no authorization, and gets none"));
+            return Err(Denial::forbidden("the channel is public and needs no authorization"));
         }
         let of_kind = |rule: &&Rule<U, S>| rule.kind == name.kind();
-        let found = self
-            .channels
-            .rules
-            .iter()
-            .filter(of_kind)
-            .find_map(|rule| Some((rule, rule.pattern.values(name.topic())?)));
-        let (rule, values) = found.ok_or_else(|| Denied::forbidden("no pattern matches"))?;
-        Ok((rule, name, values))
+        let mut rules = self.rules.rules.iter().filter(of_kind);
+        let found = rules.find_map(|rule| Some((rule, rule.pattern.values(name.topic())?)));
+        let (rule, values) = found.ok_or_else(|| Denial::forbidden("no pattern matches"))?;
+        Ok(Match { rule, name, values })
     }
 
-    async fn user_of(&self, head: Parts, guard: Option<&str>, state: S) -> Result<U, Denied> {
-        let guards = &self.channels.guards;
+    async fn authenticate(&self, head: Parts, guard: Option<&str>, state: S) -> Result<U, Denial> {
+        let guards = &self.rules.guards;
         let authenticate = guard
             .and_then(|guard| guards.iter().find(|(name, _)| name == guard))
             .map_or(&self.authenticate, |(_, authenticate)| authenticate);
         let found = guarded(async { authenticate(head, state).await.map_err(Failure::Callback) });
-        found.await?.ok_or_else(|| Denied::forbidden("nobody is authenticated"))
+        found.await?.ok_or_else(|| Denial::forbidden("the user is not authenticated"))
     }
 
-    fn admit(
+    fn authorize(
         &self,
         socket_id: SocketId,
         name: &ChannelName,
-        verdict: Verdict,
-    ) -> Result<Admission, Denied> {
-        let member: Option<Member> = match verdict {
-            Verdict::Refused => return Err(Denied::forbidden("the closure refused")),
-            Verdict::Allowed => None,
-            Verdict::Member(member) => Some(member),
+        decision: Decision,
+    ) -> Result<AuthResponse, Denial> {
+        let member: Option<Member> = match decision {
+            Decision::Denied => return Err(Denial::forbidden("the closure denied it")),
+            Decision::Allowed => None,
+            Decision::Member(member) => Some(member),
         };
         let channel_data = member.map(|member| encode(&member)).transpose()?;
         let auth = self.key()?.sign_channel(socket_id, name.as_str(), channel_data.as_deref());
-        let master_key = self.clarim.settings().master_key.as_ref();
+        let master_key = self.master_key.as_ref();
         let is_encrypted = name.kind() == ChannelKind::Encrypted;
         let shared_secret =
             master_key.filter(|_| is_encrypted).map(|key| key.shared_secret(name.as_str()));
-        Ok(Admission { auth, channel_data, shared_secret, user_data: None })
+        Ok(AuthResponse { auth, channel_data, shared_secret, user_data: None })
     }
 
-    fn key(&self) -> Result<&clarim_protocol::auth::AppKey, Denied> {
-        self.clarim.settings().key().map_err(|error| Denied::broken(error.to_string()))
+    /// The app's key. The routes are not created without one.
+    fn key(&self) -> Result<&AppKey, Denial> {
+        self.key.as_ref().ok_or_else(|| Denial::failed("the app's key is not set"))
     }
 }
 
-impl Asked {
-    async fn read(request: Request) -> Result<(Parts, Self), Denied> {
+impl AuthRequest {
+    async fn read(request: Request) -> Result<(Parts, Self), Denial> {
         let (head, body) = request.into_parts();
-        let asked = if head.method == Method::POST {
+        let body = if head.method == Method::POST {
             let body = to_bytes(body, MAX_BODY).await.map_err(|_| {
-                let reason = format!("the body is over {MAX_BODY} bytes, or broke off");
-                Denied::malformed(StatusCode::PAYLOAD_TOO_LARGE, reason)
+                let reason = format!("the body is over {MAX_BODY} bytes or incomplete");
+                Denial::malformed(StatusCode::PAYLOAD_TOO_LARGE, reason)
             })?;
             let content_type = head.headers.get(header::CONTENT_TYPE);
             let content_type = content_type.and_then(|value| value.to_str().ok());
@@ -199,54 +204,53 @@ impl Asked {
         } else {
             Self::decode(head.uri.query().unwrap_or_default())?
         };
-        Ok((head, asked))
+        Ok((head, body))
     }
 
-    fn decode(encoded: &str) -> Result<Self, Denied> {
+    fn decode(encoded: &str) -> Result<Self, Denial> {
         let fields = Params::decode(encoded).map_err(|error| unreadable(&error))?;
         let field = |name| fields.get(name).unwrap_or_default().to_owned();
         Ok(Self { socket_id: field("socket_id"), channel_name: field("channel_name") })
     }
 
-    fn socket_id(&self) -> Result<SocketId, Denied> {
+    fn socket_id(&self) -> Result<SocketId, Denial> {
         self.socket_id.parse().map_err(|error| unreadable(&error))
     }
 }
 
-fn unreadable(error: &dyn std::error::Error) -> Denied {
-    Denied::malformed(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
+fn unreadable(error: &dyn std::error::Error) -> Denial {
+    Denial::malformed(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
 }
 
-fn encode(data: &impl Serialize) -> Result<String, Denied> {
-    serde_json::to_string(data).map_err(|error| Denied::broken(error.to_string()))
+fn encode(data: &impl Serialize) -> Result<String, Denial> {
+    serde_json::to_string(data).map_err(|error| Denial::failed(error.to_string()))
 }
 
-/// Runs what the application has written: an error or a panic of it is an answer, and not the end of
-/// anything.
-async fn guarded<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Denied> {
-    match caught(future).await {
+/// Runs a closure of the application. Its errors and panics become answers.
+async fn guarded<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Denial> {
+    match catch_panic(future).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(Failure::Parameter(reason))) => Err(Denied::forbidden(reason)),
-        Ok(Err(Failure::Callback(error))) => Err(Denied::broken(error.to_string())),
-        Err(panic) => Err(Denied::broken(format!("the closure panicked: {panic}"))),
+        Ok(Err(Failure::Parameter(reason))) => Err(Denial::forbidden(reason)),
+        Ok(Err(Failure::Callback(error))) => Err(Denial::failed(error.to_string())),
+        Err(panic) => Err(Denial::failed(format!("the closure {panic}"))),
     }
 }
 
-fn answer_denied(denied: &Denied, channel: &str, pattern: &str) -> Response {
-    let Denied { status, reason, told } = denied;
+fn answer_denial(denial: &Denial, channel: &str, pattern: &str) -> Response {
+    let Denial { status, reason, is_public } = denial;
     let code = status.as_u16();
-    // The channel's name is a guest's own text.
+    // The channel's name comes from the client and may be long.
     let channel: String = channel.chars().take(MAX_NAME_BYTES).collect();
     if status.is_server_error() {
         tracing::error!(pattern, channel, reason, status = code, "authorization failed");
     } else {
-        tracing::info!(pattern, channel, reason, status = code, "authorization refused");
+        tracing::info!(pattern, channel, reason, status = code, "authorization denied");
     }
-    answer(*status, &json!({ "message": if *told { reason } else { "" } }))
+    answer(*status, &json!({ "message": if *is_public { reason } else { "" } }))
 }
 
 fn answer(status: StatusCode, body: &impl Serialize) -> Response {
-    // Texts alone: they can't fail to be encoded.
+    // The body contains strings only, which can always be encoded.
     let body = serde_json::to_vec(body).unwrap_or_default();
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;

@@ -6,73 +6,80 @@ use clarim_protocol::{ChannelKind, ChannelName};
 use regex_lite::Regex;
 
 use crate::channel::MAX_NAME_BYTES;
+use crate::error::problems::ChannelsProblem;
 
-/// A channel's name without its prefix, in which `{name}` stands for `[^.]+`.
+/// A channel's name without its prefix, in which a placeholder `{name}` matches `[^.]+`.
 #[derive(Debug)]
 pub(crate) struct Pattern {
     kind: ChannelKind,
     text: String,
     regex: Regex,
-    /// A name that the pattern matches, with what no other name has in place of each parameter.
+    /// A name that the pattern matches, with [`PLACEHOLDER`] for each placeholder.
     sample: String,
-    parameters: usize,
+    placeholders: usize,
 }
 
-/// In no pattern and in no channel name.
-const ANYTHING: char = '*';
+/// A character that no pattern and no channel name contains.
+const PLACEHOLDER: char = '*';
 
 impl Pattern {
-    pub(crate) fn parse(kind: ChannelKind, text: &str) -> Result<Self, String> {
-        let complain = |what: &str| format!("{text:?}: {what}");
-        let (mut regex, mut sample) = (String::from("^"), String::new());
-        let (mut rest, mut parameters) = (text, 0);
+    pub(crate) fn parse(kind: ChannelKind, text: &str) -> Result<Self, ChannelsProblem> {
+        let pattern = || text.to_owned();
+        let mut regex = String::from("^");
+        let mut sample = String::new();
+        let mut rest = text;
+        let mut placeholders = 0;
         while let Some((literal, after)) = rest.split_once('{') {
-            let (name, behind) = after.split_once('}').ok_or_else(|| complain("a { has no }"))?;
+            let (name, behind) = after
+                .split_once('}')
+                .ok_or_else(|| ChannelsProblem::UnclosedBrace { pattern: pattern() })?;
             if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || c == '_') {
-                return Err(complain("a parameter is a name in braces, like {order}"));
+                return Err(ChannelsProblem::InvalidPlaceholder { pattern: pattern() });
             }
-            if literal.is_empty() && parameters > 0 {
-                return Err(complain("two parameters need something between them"));
+            if literal.is_empty() && placeholders > 0 {
+                return Err(ChannelsProblem::AdjacentPlaceholders { pattern: pattern() });
             }
             regex.push_str(&regex_lite::escape(literal));
             regex.push_str("([^.]+)");
             sample.push_str(literal);
-            sample.push(ANYTHING);
-            (rest, parameters) = (behind, parameters + 1);
+            sample.push(PLACEHOLDER);
+            rest = behind;
+            placeholders += 1;
         }
         regex.push_str(&regex_lite::escape(rest));
         regex.push('$');
         sample.push_str(rest);
-        check_name(kind, &sample.replace(ANYTHING, "0")).map_err(|what| complain(&what))?;
-        let regex = Regex::new(&regex).map_err(|error| complain(&error.to_string()))?;
-        Ok(Self { kind, text: text.to_owned(), regex, sample, parameters })
+        check_name(kind, text, &sample.replace(PLACEHOLDER, "0"))?;
+        let regex = Regex::new(&regex).expect("it consists of escaped literals and groups");
+        Ok(Self { kind, text: text.to_owned(), regex, sample, placeholders })
     }
 
-    /// How many placeholders it has.
-    pub(crate) fn parameters(&self) -> usize {
-        self.parameters
+    /// Number of placeholders.
+    pub(crate) fn placeholders(&self) -> usize {
+        self.placeholders
     }
 
-    /// The values of the placeholders, if it matches.
+    /// The values of the placeholders, if the pattern matches.
     pub(crate) fn values(&self, topic: &str) -> Option<Vec<String>> {
         let found = self.regex.captures(topic)?;
         Some(found.iter().skip(1).flatten().map(|value| value.as_str().to_owned()).collect())
     }
 
-    /// Whether it matches everything that `other` does: it does when it matches what `other` matches with
-    /// something in each placeholder that only a placeholder can match.
+    /// Whether the pattern matches all names that `other` matches. The other's sample has a character that
+    /// only placeholders match, so matching the sample is enough.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         self.regex.is_match(&other.sample)
     }
 }
 
-fn check_name(kind: ChannelKind, sample: &str) -> Result<(), String> {
+fn check_name(kind: ChannelKind, text: &str, sample: &str) -> Result<(), ChannelsProblem> {
     let full = format!("{}{sample}", kind.prefix());
-    let name = ChannelName::parse(&full, MAX_NAME_BYTES).map_err(|error| error.to_string())?;
+    let name = ChannelName::parse(&full, MAX_NAME_BYTES)
+        .map_err(|source| ChannelsProblem::InvalidName { pattern: text.to_owned(), source })?;
     if name.kind() == kind && name.topic() == sample && !starts_with_prefix(sample) {
         return Ok(());
     }
-    Err("write the name without prefix; the method says what kind of channel it is".to_owned())
+    Err(ChannelsProblem::Prefixed { pattern: text.to_owned() })
 }
 
 fn starts_with_prefix(sample: &str) -> bool {
@@ -95,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn placeholders_match_anything_but_a_dot_and_the_ends_are_fixed() {
+    fn placeholders_match_anything_but_a_dot_and_patterns_match_whole_names() {
         for (text, name, expected) in [
             ("orders.{order}", "orders.7", Some(vec!["7"])),
             ("orders.{order}", "orders.7.items", None),
@@ -133,18 +140,18 @@ mod tests {
     }
 
     #[test]
-    fn what_no_channel_could_match_is_refused() {
+    fn a_pattern_that_no_channel_matches_is_an_error() {
         for (text, what) in [
             ("orders.{order", "a { has no }"),
-            ("orders.{}", "a parameter is a name in braces"),
-            ("{a}{b}", "something between"),
+            ("orders.{}", "a placeholder is a name in braces"),
+            ("{a}{b}", "text between"),
             ("orders:{a}", "a channel name consists of"),
             ("orders.a}", "a channel name consists of"),
             ("private-orders", "without prefix"),
             ("encrypted-orders", "without prefix"),
             ("cache-orders", "without prefix"),
         ] {
-            let problem = Pattern::parse(ChannelKind::Private, text).unwrap_err();
+            let problem = Pattern::parse(ChannelKind::Private, text).unwrap_err().to_string();
             assert!(problem.contains(what), "{problem}");
         }
     }

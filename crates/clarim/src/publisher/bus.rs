@@ -1,4 +1,4 @@
-//! Straight onto the bus between the nodes of a cluster, past their HTTP API.
+//! The publisher to the bus of a cluster, which bypasses the HTTP API of its nodes.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -6,34 +6,44 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clarim_bus::{Bus, BusEvent, Connection, PublishId};
-use clarim_protocol::ChannelName;
-use clarim_protocol::cluster::{
+use clarim_cluster::{
     ClusterMessage, ExternalEvent, NodeId, channel_subject, encode, nodes_subject,
 };
+use clarim_protocol::ChannelName;
+use clarim_queue::BoxFuture;
 use tokio::sync::{OnceCell, mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::{BoxFuture, Publication, Publisher};
-use crate::Error;
+use super::publication::{Publication, Publisher};
+use crate::channel::InvalidChannel;
+use crate::error::Error;
 
-/// Where the bus of a cluster is.
+/// Address of a cluster's bus.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct BusSettings {
-    /// Its address: the `SCALING_URL` of the nodes, or their Redis.
+    /// The address: the `SCALING_URL` of the nodes, or their Redis.
     pub address: Bus,
-    /// What all names on it begin with: their `SCALING_CHANNEL`.
+    /// Prefix of all names on the bus: the `SCALING_CHANNEL` of the nodes.
     pub prefix: String,
 }
 
-/// Publishes onto the bus of a cluster: each node gives an event to its own clients, after the same checks as
-/// its HTTP API makes. One connection carries everything, in order.
+impl BusSettings {
+    /// The bus at this address, with this prefix.
+    pub fn new(address: Bus, prefix: impl Into<String>) -> Self {
+        Self { address, prefix: prefix.into() }
+    }
+}
+
+/// Publishes to the bus of a cluster. Each node checks an event like its HTTP API does, and delivers it to
+/// its own clients. One connection carries all events, in order.
 ///
-/// An event counts as published when the bus has taken it. Whether a node was there to hear it is not known.
+/// An event counts as published once the bus has taken it, even if no node receives it.
 pub struct BusPublisher {
     settings: BusSettings,
     app_id: String,
-    patience: Duration,
-    /// The task that has the connection; begun with the first event, on the runtime that it is published on.
+    timeout: Duration,
+    /// Sends to the task that owns the connection. The first event spawns it.
     task: OnceCell<mpsc::UnboundedSender<Request>>,
 }
 
@@ -50,15 +60,15 @@ struct Request {
 }
 
 impl BusPublisher {
-    /// For an app of the nodes on this bus. An event that the bus has not taken within `patience` has failed.
-    pub fn new(settings: BusSettings, app_id: impl Into<String>, patience: Duration) -> Self {
-        Self { settings, app_id: app_id.into(), patience, task: OnceCell::new() }
+    /// A publisher for an app of the cluster. An event fails if the bus does not take it within `timeout`.
+    pub fn new(settings: BusSettings, app_id: impl Into<String>, timeout: Duration) -> Self {
+        Self { settings, app_id: app_id.into(), timeout, task: OnceCell::new() }
     }
 
     async fn send(&self, publication: &Publication) -> Result<(), Error> {
         let Publication { channels, name, data, socket_id } = publication;
         let data = serde_json::to_string(data)
-            .map_err(|cause| Error::Payload { event: name.clone(), cause })?;
+            .map_err(|source| Error::Payload { event: name.clone(), source })?;
         let event = ExternalEvent { name, data: &data, except: socket_id.map(Into::into) };
         for channel in channels {
             self.send_to(channel, event).await?;
@@ -68,24 +78,26 @@ impl BusPublisher {
 
     async fn send_to(&self, channel: &str, event: ExternalEvent<'_>) -> Result<(), Error> {
         let name = ChannelName::parse(channel, usize::MAX)
-            .map_err(|cause| Error::Channel { channel: channel.to_owned(), cause })?;
-        let (prefix, app) = (&self.settings.prefix, self.app_id.as_str());
-        // The last event of a cache channel is kept by a node, also if nobody listens to it now.
-        let (subject, word) = if name.is_cache() {
+            .map_err(|source| InvalidChannel { name: channel.to_owned(), source })?;
+        let prefix = &self.settings.prefix;
+        let app = self.app_id.as_str();
+        // A node must keep the last event of a cache channel even without subscribers.
+        let (subject, cluster_message) = if name.is_cache() {
             (nodes_subject(prefix), ClusterMessage::RelayPublish { app, channel, event })
         } else {
             (channel_subject(prefix, app, &name), ClusterMessage::ExternalPublish(event))
         };
         let (taken, is_taken) = oneshot::channel();
-        let message = encode(NodeId::OUTSIDE, &word);
+        let message = encode(NodeId::OUTSIDE, &cluster_message);
         let task = self.task.get_or_init(|| async { start(&self.settings.address) }).await;
-        // A task that has ended takes nothing, and so says nothing.
+        // If the task has ended, `taken` is dropped, which is an error below.
         let _ = task.send(Request { subject, message, taken });
-        let failed = |cause: String| Error::Bus { bus: self.settings.address.kind(), cause };
-        match timeout(self.patience, is_taken).await {
+        let failed =
+            |cause: String| Error::Bus { bus: self.settings.address.kind(), source: cause.into() };
+        match timeout(self.timeout, is_taken).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(failed("it is not connected, or was lost meanwhile".to_owned())),
-            Err(_) => Err(failed(format!("no answer within {:?}", self.patience))),
+            Ok(Err(_)) => Err(failed("the connection was lost".to_owned())),
+            Err(_) => Err(failed(format!("no answer within {:?}", self.timeout))),
         }
     }
 }
@@ -103,13 +115,13 @@ impl Publisher for BusPublisher {
 
 fn start(address: &Bus) -> mpsc::UnboundedSender<Request> {
     let (sender, requests) = mpsc::unbounded_channel();
-    tokio::spawn(carry(address.connect(), requests));
+    tokio::spawn(forward(address.connect(), requests));
     sender
 }
 
-/// Takes what is published to the bus, until the publisher has gone.
-async fn carry(mut bus: Connection, mut requests: mpsc::UnboundedReceiver<Request>) {
-    // What comes before the first connection waits for it.
+/// Forwards requests to the bus until the publisher is dropped.
+async fn forward(mut bus: Connection, mut requests: mpsc::UnboundedReceiver<Request>) {
+    // Requests wait for the first connection.
     while !matches!(bus.next().await, BusEvent::Connected) {}
     let mut waiting: HashMap<PublishId, oneshot::Sender<()>> = HashMap::new();
     let mut next: PublishId = 0;
@@ -117,7 +129,7 @@ async fn carry(mut bus: Connection, mut requests: mpsc::UnboundedReceiver<Reques
         tokio::select! {
             request = requests.recv() => {
                 let Some(Request { subject, message, taken }) = request else { return };
-                // Who has given up in the meantime tries again, and must not have it twice.
+                // The caller has timed out and may try again: sending it now could publish it twice.
                 if taken.is_closed() {
                     continue;
                 }
@@ -131,7 +143,7 @@ async fn carry(mut bus: Connection, mut requests: mpsc::UnboundedReceiver<Reques
                         let _ = taken.send(());
                     }
                 }
-                // Dropped without a word, it has failed.
+                // Dropping the sender reports the failure.
                 BusEvent::Lost { id } => drop(waiting.remove(&id)),
                 _ => {}
             }

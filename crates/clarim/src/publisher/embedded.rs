@@ -1,12 +1,13 @@
-//! Into a server in the same process.
+//! The publisher to an embedded server.
 
 use clarim_protocol::rest::Event;
+use clarim_queue::BoxFuture;
 use serde_json::value::to_raw_value;
 
-use super::{BoxFuture, Publication, Publisher};
-use crate::Error;
+use super::publication::{Publication, Publisher};
+use crate::error::Error;
 
-/// Publishes into a running [`clarim_server::Server`] without HTTP.
+/// Publishes to a [`Server`](clarim_server::Server) in this process, without HTTP.
 #[derive(Debug, Clone)]
 pub struct EmbeddedPublisher {
     server: clarim_server::Publisher,
@@ -14,14 +15,14 @@ pub struct EmbeddedPublisher {
 }
 
 impl EmbeddedPublisher {
-    /// For one of the server's apps.
+    /// A publisher for one of the server's apps.
     pub fn new(server: clarim_server::Publisher, app_id: impl Into<String>) -> Self {
         Self { server, app_id: app_id.into() }
     }
 
     async fn send(&self, publication: &Publication) -> Result<(), Error> {
         let data = to_raw_value(&publication.data)
-            .map_err(|cause| Error::Payload { event: publication.name.clone(), cause })?;
+            .map_err(|source| Error::Payload { event: publication.name.clone(), source })?;
         let event = Event {
             name: publication.name.clone(),
             data: &data,
@@ -32,7 +33,7 @@ impl EmbeddedPublisher {
         };
         self.server.publish(&self.app_id, &event).await.map_err(|error| Error::Embedded {
             temporary: error.is_temporary(),
-            cause: error.to_string(),
+            source: Box::new(error),
         })
     }
 }

@@ -1,12 +1,13 @@
-//! Over HTTP, signed, to any server of the protocol.
+//! The publisher to any server of the protocol, over HTTP with signed requests.
 
-use std::error::Error as _;
-use std::io;
+use std::error::Error as StdError;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{fmt, io};
 
 use bytes::Bytes;
 use clarim_protocol::auth::AppKey;
 use clarim_protocol::{SocketId, rest};
+use clarim_queue::BoxFuture;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use hyper::{Request, StatusCode};
@@ -18,33 +19,58 @@ use rustls::{ClientConfig, RootCertStore};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{BoxFuture, Publication, Publisher};
-use crate::{Error, Settings};
+use super::publication::{Publication, Publisher};
+use crate::error::Error;
 
-/// Requests for one publication.
+/// Maximum number of requests for one publication.
 const ATTEMPTS: u32 = 3;
 
-/// Pause before a server is asked again that refused the connection: it may be starting anew.
-const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+/// Delay before a retry after a refused connection: the server may be restarting.
+const REFUSED_DELAY: Duration = Duration::from_millis(100);
 
-/// Servers close idle connections too; by ourselves we never meet one that is just being closed.
-const IDLE: Duration = Duration::from_secs(30);
+/// Timeout for idle connections. Shorter than that of servers, so that a request never meets a connection
+/// that the server is closing.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// As much of an answer is read, and as much of it is told.
-const MAX_ANSWER: usize = 64 << 10;
-const MAX_TOLD: usize = 500;
+/// Maximum size of an answer's body, in bytes.
+const MAX_BODY: usize = 64 << 10;
 
-/// Publishes to a server over HTTP, with connections that are kept.
+/// Maximum length of an answer in an error, in characters.
+const MAX_QUOTED: usize = 500;
+
+/// Address and credentials of an app on a server of the protocol.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct HttpPublisherSettings {
+    /// The server's host.
+    pub host: String,
+    /// The server's port.
+    pub port: u16,
+    /// Whether to use TLS.
+    pub https: bool,
+    /// Prefix of the server's paths: empty, or like `/x`.
+    pub path: String,
+    /// The app's id.
+    pub app_id: String,
+    /// The app's key and secret, which sign the requests.
+    pub app_key: AppKey,
+    /// Timeout for connecting.
+    pub connect_timeout: Duration,
+    /// Timeout for one publication, all attempts included.
+    pub timeout: Duration,
+}
+
+/// Publishes to a server over HTTP, with persistent connections.
 ///
-/// A server that refuses the connection is asked twice more, and one that answers 503 with `Retry-After`
-/// after that time, within the timeout. Nothing else is tried again, since it may have been published.
+/// It retries twice after a refused connection, and after the time in `Retry-After` when the server answers
+/// 503, within the timeout. It retries nothing else, since the event may have been published.
 #[derive(Debug)]
 pub struct HttpPublisher {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     app_key: AppKey,
-    /// Scheme, host, port and prefix.
+    /// Scheme, host, port and prefix of the server's URLs.
     base: String,
-    /// What is signed.
+    /// The path that is signed.
     path: String,
     host: String,
     port: u16,
@@ -64,18 +90,18 @@ struct Body<'a> {
     socket_id: Option<SocketId>,
 }
 
-/// A request that failed, and when it may be made again.
+/// A failed request, and the delay after which it may be retried.
 struct Failure {
     error: Error,
-    again_after: Option<Duration>,
+    retry_after: Option<Duration>,
 }
 
 impl HttpPublisher {
-    /// For the server of the settings.
+    /// A publisher to this server.
     ///
     /// # Errors
-    /// Without an app; with https, when the system's certificates can't be read.
-    pub fn new(settings: &Settings) -> Result<Self, Error> {
+    /// Returns an error if TLS is used and the system's CA certificates can't be read.
+    pub fn new(settings: HttpPublisherSettings) -> Result<Self, Error> {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(settings.connect_timeout));
         connector.set_nodelay(true);
@@ -86,25 +112,23 @@ impl HttpPublisher {
             .enable_http1()
             .wrap_connector(connector);
         let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .build(connector);
-        let Settings { host, port, app_id, .. } = settings;
+        let HttpPublisherSettings { host, port, path, app_id, app_key, timeout, .. } = settings;
         let scheme = if settings.https { "https" } else { "http" };
-        let shown = if host.contains(':') && !host.starts_with('[') {
-            format!("[{host}]")
-        } else {
-            host.clone()
-        };
+        let is_bare_ipv6 = host.contains(':') && !host.starts_with('[');
+        let authority =
+            if is_bare_ipv6 { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         Ok(Self {
             client,
-            app_key: settings.key()?.clone(),
-            base: format!("{scheme}://{shown}:{port}{}", settings.path),
+            app_key,
+            base: format!("{scheme}://{authority}{path}"),
             path: format!("/apps/{app_id}/events"),
-            host: host.clone(),
-            port: *port,
-            timeout: settings.timeout,
+            host,
+            port,
+            timeout,
         })
     }
 
@@ -116,7 +140,7 @@ impl HttpPublisher {
         };
         let body = Body { name, data, channel, channels, socket_id: *socket_id };
         let body = serde_json::to_vec(&body)
-            .map_err(|cause| Error::Payload { event: name.clone(), cause })?;
+            .map_err(|source| Error::Payload { event: name.clone(), source })?;
         let sent = tokio::time::timeout(self.timeout, self.attempts(Bytes::from(body))).await;
         sent.unwrap_or_else(|_| {
             Err(Error::TimedOut { host: self.host.clone(), port: self.port, after: self.timeout })
@@ -128,9 +152,9 @@ impl HttpPublisher {
         let mut attempt = 1;
         loop {
             let Err(failure) = self.attempt(body.clone()).await else { return Ok(()) };
-            match failure.again_after {
+            match failure.retry_after {
                 Some(wait) if attempt < ATTEMPTS && Instant::now() + wait < deadline => {
-                    tracing::debug!(error = %failure.error, attempt, "publishing again");
+                    tracing::debug!(error = %failure.error, attempt, "publishing failed; retrying");
                     tokio::time::sleep(wait).await;
                     attempt += 1;
                 }
@@ -145,22 +169,22 @@ impl HttpPublisher {
         let request = Request::post(format!("{}{}?{query}", self.base, self.path))
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(body))
-            .map_err(|error| self.unreachable(error.to_string()))?;
+            .map_err(|error| self.unreachable(Box::new(error)))?;
         let answer = match self.client.request(request).await {
             Ok(answer) => answer,
             Err(error) => {
                 let refused = was_refused(&error);
-                let failure = self.unreachable(innermost(&error));
-                return Err(Failure { again_after: refused.then_some(REFUSED_PAUSE), ..failure });
+                let failure = self.unreachable(Box::new(RequestError(error)));
+                return Err(Failure { retry_after: refused.then_some(REFUSED_DELAY), ..failure });
             }
         };
         let (head, body) = answer.into_parts();
-        let body = Limited::new(body, MAX_ANSWER).collect().await;
+        let body = Limited::new(body, MAX_BODY).collect().await;
         if head.status == StatusCode::OK {
             return Ok(());
         }
         let text = body.map(|body| body.to_bytes()).unwrap_or_default();
-        let text: String = String::from_utf8_lossy(&text).trim().chars().take(MAX_TOLD).collect();
+        let text: String = String::from_utf8_lossy(&text).trim().chars().take(MAX_QUOTED).collect();
         let busy = head.status == StatusCode::SERVICE_UNAVAILABLE;
         Err(Failure {
             error: Error::Refused {
@@ -169,13 +193,13 @@ impl HttpPublisher {
                 status: head.status.as_u16(),
                 answer: text,
             },
-            again_after: if busy { retry_after(&head.headers) } else { None },
+            retry_after: if busy { retry_after(&head.headers) } else { None },
         })
     }
 
-    fn unreachable(&self, cause: String) -> Failure {
-        let (host, port) = (self.host.clone(), self.port);
-        Failure { error: Error::Unreachable { host, port, cause }, again_after: None }
+    fn unreachable(&self, source: Box<dyn StdError + Send + Sync>) -> Failure {
+        let error = Error::Unreachable { host: self.host.clone(), port: self.port, source };
+        Failure { error, retry_after: None }
     }
 }
 
@@ -195,7 +219,7 @@ fn tls(https: bool) -> Result<ClientConfig, Error> {
         ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
             .with_safe_default_protocol_versions()
             .map_err(|error| tls_error(&error))?;
-    // Certificates are read only where they are needed: a small container may have none.
+    // Certificates are read only if they are needed: a small container may have none.
     let config = if https {
         config.with_native_roots().map_err(|error| tls_error(&error))?
     } else {
@@ -204,12 +228,12 @@ fn tls(https: bool) -> Result<ClientConfig, Error> {
     Ok(config.with_no_client_auth())
 }
 
-fn tls_error(error: &dyn std::error::Error) -> Error {
-    let what = format!("https cannot be used: {error}; install the system's CA certificates");
-    Error::Setting { name: "REVERB_SCHEME".to_owned(), what }
+fn tls_error(error: &dyn StdError) -> Error {
+    let problem = format!("cannot use https: {error}; install the system's CA certificates");
+    Error::setting("REVERB_SCHEME", problem)
 }
 
-/// Whether nothing has been sent, since nobody listens.
+/// Whether the connection was refused, so that nothing has been sent.
 fn was_refused(error: &legacy::Error) -> bool {
     let mut source = error.source();
     while let Some(cause) = source {
@@ -223,13 +247,24 @@ fn was_refused(error: &legacy::Error) -> bool {
     false
 }
 
-/// The cause of the cause: what is around it only says that it was about HTTP.
-fn innermost(error: &legacy::Error) -> String {
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
+/// A request's error, shown as its innermost cause: the outer ones only say that it was about HTTP.
+#[derive(Debug)]
+struct RequestError(legacy::Error);
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut innermost: &dyn StdError = &self.0;
+        while let Some(source) = innermost.source() {
+            innermost = source;
+        }
+        fmt::Display::fmt(innermost, f)
     }
-    innermost.to_string()
+}
+
+impl StdError for RequestError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.0)
+    }
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {

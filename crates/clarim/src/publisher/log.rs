@@ -1,7 +1,9 @@
-//! Publishers that reach nobody: for development without a server, and for turning broadcasting off.
+//! Publishers without a server: for development, and for turning broadcasting off.
 
-use super::{BoxFuture, Publication, Publisher};
-use crate::Error;
+use clarim_queue::BoxFuture;
+
+use super::publication::{Publication, Publisher};
+use crate::error::Error;
 
 /// Writes each event into the log, at level info.
 #[derive(Debug, Clone, Copy, Default)]
@@ -16,7 +18,7 @@ impl Publisher for LogPublisher {
     }
 }
 
-/// Does nothing.
+/// Drops each event.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NullPublisher;
 

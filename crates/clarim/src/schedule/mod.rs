@@ -1,5 +1,5 @@
-//! Tasks by the clock: the counterpart of Laravel's scheduler, in the process of the application or of its
-//! worker. With the feature `schedule`.
+//! Scheduled tasks, like Laravel's scheduler, in the process of the application or of its worker. Needs the
+//! feature `schedule`.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -26,69 +26,67 @@
 //! }
 //! ```
 //!
-//! [`run`](Schedule::run) is a future like any other: beside a server or a worker it is given to
-//! `tokio::join!`, with the same signal to stop.
+//! [`run`](Schedule::run) returns a future. To run a server or a worker in the same process, pass both
+//! futures to `tokio::join!`, with the same signal to stop.
 //!
-//! # What is promised
+//! # Guarantees
 //!
-//! - A task runs once for each of its times. When several went by unseen, for the machine was asleep or the
-//!   runtime was busy, it runs once, for the last of them. What falls between the end of a process and its
-//!   next start is not made up for.
-//! - When the clock is set back, nothing runs twice: the schedule waits until the clock is where it was. Only
-//!   by more than three hours, which is a clock that was wrong before, it goes on from there, as cron does.
-//! - Times of day are those of [the schedule's zone](Schedule::time_zone). A time that is not there when
-//!   clocks go forward is due right after the gap; one that is there twice, when they go back, the first
-//!   time. Tasks with `*` in minutes or hours go by the real time instead.
+//! - A task runs once for each of its times. If several times passed unnoticed, because the machine was
+//!   asleep or the runtime was busy, the task runs once, for the last of them. Times at which no process
+//!   was running are not made up for.
+//! - If the clock is set back, nothing runs twice: the schedule waits until the clock has caught up. If it is
+//!   set back by more than three hours, it was wrong before, and the schedule goes on from the new time, like
+//!   cron.
+//! - Times of day are in [the schedule's time zone](Schedule::time_zone). A time that is skipped when
+//!   clocks go forward is due right after the gap. A time that occurs twice when clocks go back is due the
+//!   first time. Tasks with `*` in minutes or hours follow real time instead.
 //! - A task that fails or panics is logged, and the schedule goes on.
-//! - Tasks run beside each other, and beside what is left of their own last run, unless
-//!   [`without_overlapping`](Schedule::without_overlapping) says otherwise.
-//! - With several nodes, each runs everything, but what is [`on_one_node`](Schedule::on_one_node).
+//! - Tasks run concurrently with each other and with their own previous runs, unless
+//!   [`without_overlapping`](Schedule::without_overlapping) prevents it.
+//! - With several nodes, each node runs every task, except those that run
+//!   [`on_one_node`](Schedule::on_one_node).
 
-mod list;
-mod run;
-mod when;
+pub(crate) mod list;
+pub(crate) mod run;
+pub(crate) mod task;
+pub(crate) mod when;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
-use crate::event::type_name;
-use crate::publisher::BoxFuture;
-use crate::queue::Queue;
-use crate::{Broadcast, Clarim, Error};
+use crate::error::Error;
+use crate::events::event::Broadcast;
+use crate::events::name::type_name;
+use crate::handle::Clarim;
+use crate::jobs::queue_trait::Queue;
+use task::{Task, Work};
 use when::{Timetable, When};
 
-/// The tasks of an application; see [the module](self). What is said after a task is said of it; mistakes
-/// are told when the schedule is used.
+pub use crate::error::problems::ScheduleProblem;
+pub use task::Outcome;
+
+/// The scheduled tasks of an application; see [the module](self). Methods for times and conditions apply to
+/// the task before them. Problems are reported when the schedule is used.
 #[derive(Default)]
 pub struct Schedule {
     tasks: Vec<Task>,
     zone: Tz,
     lock: Option<Arc<dyn Queue>>,
-    problems: Vec<String>,
+    problems: Vec<ScheduleProblem>,
 }
-
-/// Something that is done at times.
-struct Task {
-    name: String,
-    when: Option<When>,
-    without_overlapping: bool,
-    on_one_node: bool,
-    work: Work,
-}
-
-type Work = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 impl Schedule {
-    /// No task at all; times of day are those of UTC.
+    /// A schedule without tasks, in UTC.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The zone of all times of day, by its name in the IANA's database.
+    /// Sets the time zone of all times of day, by its IANA name.
     ///
     /// ```
     /// use std::time::{Duration, SystemTime};
@@ -105,15 +103,13 @@ impl Schedule {
     pub fn time_zone(mut self, name: &str) -> Self {
         match name.parse() {
             Ok(zone) => self.zone = zone,
-            Err(_) => self.problems.push(format!(
-                "{name:?} is no time zone; they are called like \"America/Sao_Paulo\""
-            )),
+            Err(_) => self.problems.push(ScheduleProblem::TimeZone { name: name.to_owned() }),
         }
         self
     }
 
-    /// A task: a closure whose future ends with `()` or a `Result<(), _>`, of which an error is logged. When
-    /// it is due is said next.
+    /// Adds a task: a closure whose future returns `()` or a `Result<(), _>`. Errors are logged. Set its time
+    /// with the next method.
     ///
     /// ```
     /// use clarim::schedule::Schedule;
@@ -129,20 +125,25 @@ impl Schedule {
     {
         let name = name.into();
         if self.tasks.iter().any(|task| task.name == name) {
-            self.problems.push(format!("two tasks are called {name:?}"));
+            self.problems.push(ScheduleProblem::DuplicateName { name: name.clone() });
         }
         let work = Arc::new(work);
         let work: Work = Arc::new(move || {
             let work = work.clone();
-            // Called in the future, where a panic of it is caught.
+            // The closure is called in the future, so that its panics are caught.
             Box::pin(async move { work().await.outcome() })
         });
-        let (without_overlapping, on_one_node) = (false, false);
-        self.tasks.push(Task { name, when: None, without_overlapping, on_one_node, work });
+        self.tasks.push(Task {
+            name,
+            when: None,
+            without_overlapping: false,
+            on_one_node: false,
+            work,
+        });
         self
     }
 
-    /// A task that broadcasts an event, of whose type it has its name.
+    /// Adds a task that broadcasts an event. Its name is that of the event's type.
     ///
     /// ```
     /// use clarim::schedule::Schedule;
@@ -171,33 +172,33 @@ impl Schedule {
         })
     }
 
-    /// At every full minute.
+    /// Runs the task at every full minute.
     #[must_use]
     pub fn every_minute(self) -> Self {
         self.cron("* * * * *")
     }
 
-    /// At every full hour.
+    /// Runs the task at every full hour.
     #[must_use]
     pub fn hourly(self) -> Self {
         self.cron("0 * * * *")
     }
 
-    /// Once a day, at a time like `13:00`.
+    /// Runs the task once a day, at a time like `13:00`.
     #[must_use]
     pub fn daily_at(self, time: &str) -> Self {
         self.at(When::daily_at(time))
     }
 
-    /// At every multiple of so many seconds since the beginning of 1970, UTC, so that all nodes agree when:
-    /// every 30 seconds are the full and the half minutes.
+    /// Runs the task at every multiple of this period since the start of 1970, UTC, so that all nodes agree
+    /// on the times: a period of 30 seconds means the full and the half minutes.
     #[must_use]
     pub fn every(self, period: Duration) -> Self {
         self.at(When::every(period))
     }
 
-    /// As a [cron expression](https://docs.rs/croner) says: minute, hour, day of the month, month, day of
-    /// the week, and if need be seconds before them.
+    /// Runs the task at the times of a [cron expression](https://docs.rs/croner): minute, hour, day of the
+    /// month, month, day of the week, and optionally seconds before them.
     ///
     /// ```
     /// use clarim::schedule::Schedule;
@@ -213,7 +214,7 @@ impl Schedule {
         self.at(When::cron(expression))
     }
 
-    fn at(mut self, when: Result<When, String>) -> Self {
+    fn at(mut self, when: Result<When, ScheduleProblem>) -> Self {
         let when = match when {
             Ok(when) => when,
             Err(problem) => {
@@ -222,47 +223,56 @@ impl Schedule {
             }
         };
         let text = when.to_string();
-        self.of_task(&text, |task| match &task.when {
+        self.last_task(&text, |task| match &task.when {
             None => {
                 task.when = Some(when);
                 Ok(())
             }
-            Some(other) => Err(format!("{:?} has two times: {other} and {when}", task.name)),
+            Some(other) => Err(ScheduleProblem::TwoTimes {
+                task: task.name.clone(),
+                first: other.to_string(),
+                second: when.to_string(),
+            }),
         })
     }
 
-    /// Does not run this task while its last run in this process goes on. That time is left out.
+    /// Skips a run of the task while its previous run in this process goes on.
     #[must_use]
     pub fn without_overlapping(self) -> Self {
-        self.of_task("without_overlapping", |task| {
+        self.last_task("without_overlapping", |task| {
             task.without_overlapping = true;
             Ok(())
         })
     }
 
-    /// Runs this task on one node only when several have the schedule, which share a
-    /// [`lock`](Self::lock). It is taken for this task and this time, so that clocks may differ; which
-    /// node is the first is chance, and the next time another may be. When the lock can't be asked, the
-    /// task does not run.
+    /// Runs the task on one of the nodes that share a [`lock`](Self::lock). The lock is acquired for each
+    /// time of the task, so clocks may differ and each run may happen on another node. If the lock's
+    /// storage fails, the task does not run.
     #[must_use]
     pub fn on_one_node(self) -> Self {
-        self.of_task("on_one_node", |task| {
+        self.last_task("on_one_node", |task| {
             task.on_one_node = true;
             Ok(())
         })
     }
 
-    fn of_task(mut self, what: &str, change: impl FnOnce(&mut Task) -> Result<(), String>) -> Self {
+    /// Changes the last task. `what` names the method for the problem of a missing task.
+    fn last_task(
+        mut self,
+        what: &str,
+        change: impl FnOnce(&mut Task) -> Result<(), ScheduleProblem>,
+    ) -> Self {
         let changed = match self.tasks.last_mut() {
             Some(task) => change(task),
-            None => Err(format!("{what} has no task before it")),
+            None => Err(ScheduleProblem::NoTask { what: what.to_owned() }),
         };
         self.problems.extend(changed.err());
         self
     }
 
-    /// What the nodes share, for tasks [`on_one_node`](Self::on_one_node): a queue that is kept has locks
-    /// for all who have the same one. That in memory has them for this process alone.
+    /// Sets the queue whose locks the nodes share, for tasks that run [`on_one_node`](Self::on_one_node). The
+    /// locks of a stored queue are shared by all processes that use it; those of a queue in memory are not
+    /// shared.
     ///
     /// ```
     /// use clarim::Clarim;
@@ -282,8 +292,7 @@ impl Schedule {
         Self { lock: Some(queue), ..self }
     }
 
-    /// The names of the tasks that would run at `now`, when the clock was last looked at `after`: for tests
-    /// of a schedule.
+    /// The names of the tasks that are due after `after`, up to `now`; for tests of a schedule.
     ///
     /// ```
     /// use std::time::{Duration, SystemTime};
@@ -301,23 +310,80 @@ impl Schedule {
     /// ```
     ///
     /// # Errors
-    /// With everything that is wrong with the schedule.
+    /// Returns [`Error::Schedule`] with all problems.
     pub fn due(&self, after: SystemTime, now: SystemTime) -> Result<Vec<&str>, Error> {
         let due = Timetable::new(self.times()?, self.zone, after.into()).tick(now.into());
         Ok(due.iter().map(|due| self.tasks[due.task].name.as_str()).collect())
     }
 
-    /// When each task is due, if nothing is wrong with any.
+    /// A table of the tasks, with name, time, next run and conditions; for a subcommand of the application.
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    /// use clarim::schedule::Schedule;
+    ///
+    /// let schedule = Schedule::new()
+    ///     .call("prune", || async {}).daily_at("03:30").without_overlapping()
+    ///     .call("beat", || async {}).every(Duration::from_secs(30));
+    /// let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_614_400); // 2026-01-05 12:00 UTC
+    /// assert_eq!(schedule.list(now)?, "\
+    /// prune  30 3 * * *  next 2026-01-06 03:30:00 UTC, in 15 h 30 min  without overlapping
+    /// beat   every 30 s  next 2026-01-05 12:00:30 UTC, in 30 s
+    /// ");
+    /// # Ok::<(), clarim::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns [`Error::Schedule`] with all problems.
+    pub fn list(&self, now: SystemTime) -> Result<String, Error> {
+        Ok(list::table(&self.tasks, &self.times()?, self.zone, now.into()))
+    }
+
+    /// Runs the tasks at their times until `stop` is ready, then waits for running tasks. If this future is
+    /// dropped, running tasks are dropped too.
+    ///
+    /// ```
+    /// use clarim::schedule::Schedule;
+    ///
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    /// let schedule = Schedule::new().call("prune", || async { /* … */ }).hourly();
+    /// let running = tokio::spawn(schedule.run(async { stopped.await.unwrap_or_default() }));
+    /// // …
+    /// drop(stop);
+    /// running.await??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns [`Error::Schedule`] with all problems, before any task runs.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
+        self.run_by(|| SystemTime::now().into(), stop).await
+    }
+
+    async fn run_by(
+        self,
+        clock: impl Fn() -> DateTime<Utc>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), Error> {
+        let timetable = Timetable::new(self.times()?, self.zone, clock());
+        run::run(self.tasks, self.lock, timetable, clock, stop).await;
+        Ok(())
+    }
+
+    /// The times of each task, or all problems.
     fn times(&self) -> Result<Vec<When>, Error> {
         let mut problems = self.problems.clone();
-        // What is wrong with the time of a task is told; that it then has none, is not.
+        // A task with an invalid time has none, and would be reported twice.
         if problems.is_empty() {
             for task in self.tasks.iter().filter(|task| task.when.is_none()) {
-                problems.push(format!("{:?} has no time: add e.g. .hourly()", task.name));
+                problems.push(ScheduleProblem::NoTime { task: task.name.clone() });
             }
         }
         if let (Some(task), None) = (self.tasks.iter().find(|task| task.on_one_node), &self.lock) {
-            problems.push(format!("{:?} is to run on one node, and there is no lock", task.name));
+            problems.push(ScheduleProblem::NoLock { task: task.name.clone() });
         }
         if problems.is_empty() {
             Ok(self.tasks.iter().filter_map(|task| task.when.clone()).collect())
@@ -334,23 +400,5 @@ impl fmt::Debug for Schedule {
     }
 }
 
-/// What a task may end with: nothing, or a `Result` of nothing.
-pub trait Outcome {
-    /// The error as text, for the log.
-    ///
-    /// # Errors
-    /// The task's own.
-    fn outcome(self) -> Result<(), String>;
-}
-
-impl Outcome for () {
-    fn outcome(self) -> Result<(), String> {
-        Ok(())
-    }
-}
-
-impl<E: fmt::Display> Outcome for Result<(), E> {
-    fn outcome(self) -> Result<(), String> {
-        self.map_err(|error| error.to_string())
-    }
-}
+#[cfg(test)]
+mod tests;

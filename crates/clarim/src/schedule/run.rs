@@ -1,150 +1,122 @@
-//! The schedule going by the clock.
+//! The loop that runs a schedule's tasks.
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use clarim_queue::catch_panic;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::task::{Task, TaskError, Work};
 use super::when::{Due, Timetable};
-use super::{Schedule, Work};
-use crate::Error;
-use crate::caught::caught;
-use crate::queue::Queue;
+use crate::jobs::queue_trait::Queue;
 
-/// The clock is looked at least so often, since it can be set, and a timer does not see the time that the
-/// machine was asleep.
+/// Longest time between two looks at the clock. The clock can be set, and timers don't count the time during
+/// which the machine was asleep.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// For so long after a task's next time no node asks for this one any more, however far apart clocks are.
-const CLOCKS_DIFFER: TimeDelta = TimeDelta::hours(1);
+/// Time for which a task's lock outlives its next time. Clocks of nodes may differ by less than this.
+const MAX_CLOCK_DIFFERENCE: TimeDelta = TimeDelta::hours(1);
 
-/// How long a time that nothing comes after is remembered.
-const LAST_TIME: TimeDelta = TimeDelta::days(366);
+/// Time for which the lock of a task's last time is held.
+const LAST_LOCK: TimeDelta = TimeDelta::days(366);
 
-/// A task as it is run.
+/// A task with what its runs share.
 struct Runner {
     name: String,
     work: Work,
-    /// Has one permit; `None`: any number at a time.
-    alone: Option<Semaphore>,
+    /// One permit, or `None` if runs may overlap.
+    permit: Option<Semaphore>,
+    /// The lock of a task that runs on one node.
     lock: Option<Arc<dyn Queue>>,
 }
 
-impl Schedule {
-    /// Runs the tasks at their times until `stop` is ready, and then waits for those that run. When this
-    /// future is dropped, they are ended wherever they are.
-    ///
-    /// ```
-    /// use clarim::schedule::Schedule;
-    ///
-    /// # tokio::runtime::Runtime::new()?.block_on(async {
-    /// let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    /// let schedule = Schedule::new().call("prune", || async { /* … */ }).hourly();
-    /// let running = tokio::spawn(schedule.run(async { stopped.await.unwrap_or_default() }));
-    /// // …
-    /// drop(stop);
-    /// running.await??;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// # })?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// At once, with everything that is wrong with the schedule.
-    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
-        self.run_by(|| SystemTime::now().into(), stop).await
-    }
-
-    async fn run_by(
-        self,
-        clock: impl Fn() -> DateTime<Utc>,
-        stop: impl Future<Output = ()>,
-    ) -> Result<(), Error> {
-        let mut timetable = Timetable::new(self.times()?, self.zone, clock());
-        let runners: Vec<Arc<Runner>> = self.into_runners().collect();
-        let mut running = JoinSet::new();
-        let mut stop = pin!(stop);
-        loop {
-            let until_next = timetable.next().map(|next| next - clock());
-            // It is over already: no time.
-            let wait = until_next.map_or(LONGEST_WAIT, |time| time.to_std().unwrap_or_default());
-            tokio::select! {
-                () = &mut stop => break,
-                () = tokio::time::sleep(wait.min(LONGEST_WAIT)) => {}
-            }
-            for due in timetable.tick(clock()) {
-                let runner = runners[due.task].clone();
-                running.spawn(async move { runner.run(due).await });
-            }
-            while running.try_join_next().is_some() {}
+/// Runs the tasks at their times until `stop` is ready, and waits for running tasks.
+pub(crate) async fn run(
+    tasks: Vec<Task>,
+    lock: Option<Arc<dyn Queue>>,
+    mut timetable: Timetable,
+    clock: impl Fn() -> DateTime<Utc>,
+    stop: impl Future<Output = ()>,
+) {
+    let runners: Vec<Arc<Runner>> =
+        tasks.into_iter().map(|task| Arc::new(Runner::new(task, lock.as_ref()))).collect();
+    let mut running = JoinSet::new();
+    let mut stop = pin!(stop);
+    loop {
+        let until_next = timetable.next().map(|next| next - clock());
+        // A negative time means that the next task is due.
+        let wait = until_next.map_or(LONGEST_WAIT, |time| time.to_std().unwrap_or_default());
+        tokio::select! {
+            () = &mut stop => break,
+            () = tokio::time::sleep(wait.min(LONGEST_WAIT)) => {}
         }
-        running.join_all().await;
-        Ok(())
+        for due in timetable.tick(clock()) {
+            let runner = runners[due.task].clone();
+            running.spawn(async move { runner.run(due).await });
+        }
+        while running.try_join_next().is_some() {}
     }
-
-    fn into_runners(self) -> impl Iterator<Item = Arc<Runner>> {
-        let lock = self.lock;
-        self.tasks.into_iter().map(move |task| {
-            let alone = task.without_overlapping.then(|| Semaphore::new(1));
-            let lock = lock.clone().filter(|_| task.on_one_node);
-            Arc::new(Runner { name: task.name, work: task.work, alone, lock })
-        })
-    }
+    running.join_all().await;
 }
 
 impl Runner {
+    fn new(task: Task, lock: Option<&Arc<dyn Queue>>) -> Self {
+        Self {
+            name: task.name,
+            work: task.work,
+            permit: task.without_overlapping.then(|| Semaphore::new(1)),
+            lock: lock.filter(|_| task.on_one_node).cloned(),
+        }
+    }
+
     async fn run(&self, due: Due) {
         let task = &self.name;
         let at = due.at.to_rfc3339_opts(SecondsFormat::Secs, true);
-        // Given back when this ends, however it does.
-        let _permit = match self.alone.as_ref().map(Semaphore::try_acquire) {
+        let _permit = match self.permit.as_ref().map(Semaphore::try_acquire) {
             Some(Err(_)) => {
-                tracing::warn!(task, at, "not run: its last run still goes on");
+                tracing::warn!(task, at, "task skipped: its previous run has not finished");
                 return;
             }
             permit => permit,
         };
-        if !self.is_ours(due, &at).await {
+        if !self.acquire_lock(due, &at).await {
             return;
         }
         let started = Instant::now();
-        tracing::debug!(task, at, "runs");
-        let result = self.guarded().await;
+        tracing::debug!(task, at, "task started");
+        let result = self.work().await;
         let time = started.elapsed();
         match result {
-            Ok(()) => tracing::info!(task, at, ?time, "done"),
-            Err(error) => tracing::error!(task, at, ?time, error, "failed"),
+            Ok(()) => tracing::info!(task, at, ?time, "task finished"),
+            Err(error) => tracing::error!(task, at, ?time, %error, "task failed"),
         }
     }
 
-    /// Whether it is this node that runs it.
-    async fn is_ours(&self, due: Due, at: &str) -> bool {
-        let (Some(lock), task) = (&self.lock, &self.name) else { return true };
-        let over = due.next.map_or(due.at + LAST_TIME, |next| next + CLOCKS_DIFFER);
-        let time = (over - due.at).to_std().unwrap_or_default();
+    /// Whether this node runs the task.
+    async fn acquire_lock(&self, due: Due, at: &str) -> bool {
+        let Some(lock) = &self.lock else { return true };
+        let task = &self.name;
+        let until = due.next.map_or(due.at + LAST_LOCK, |next| next + MAX_CLOCK_DIFFERENCE);
+        let time = (until - due.at).to_std().unwrap_or_default();
         match lock.lock(&format!("schedule:{task}:{at}"), time).await {
             Ok(true) => true,
             Ok(false) => {
-                tracing::debug!(task, at, "another node runs it");
+                tracing::debug!(task, at, "task skipped: another node runs it");
                 false
             }
             Err(error) => {
-                tracing::error!(task, at, %error, "not run: the lock can't be asked");
+                tracing::error!(task, at, %error, "task skipped: cannot acquire its lock");
                 false
             }
         }
     }
 
-    /// The work, in which a panic is an error.
-    async fn guarded(&self) -> Result<(), String> {
-        let done = caught((self.work)()).await;
-        done.unwrap_or_else(|panic| Err(format!("it panicked: {panic}")))
+    /// Runs the closure. A panic is an error.
+    async fn work(&self) -> Result<(), TaskError> {
+        catch_panic((self.work)()).await.unwrap_or_else(|panic| Err(panic.into()))
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,4 +1,4 @@
-//! When a task is due: times in, times out.
+//! The times at which tasks are due. The clock is a parameter.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,35 +7,40 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
 
-/// A clock that was set back by more than this was wrong before; by less, the schedule waits until it is
-/// past again what it has seen. As cron does.
+use crate::error::problems::ScheduleProblem;
+
+/// A clock that is set back by more than this was wrong before. If it is set back by less, the schedule waits
+/// until it has caught up, like cron.
 const CORRECTION: TimeDelta = TimeDelta::hours(3);
 
 /// The times of a task.
 #[derive(Debug, Clone)]
 pub(crate) enum When {
-    /// Whole seconds, at multiples of which since 1970 it is due.
+    /// Multiples of this number of seconds since 1970.
     Every(u32),
-    /// By the clock on the wall.
+    /// The times of a cron expression, in the schedule's time zone.
     Cron(Box<Cron>),
 }
 
 impl When {
-    pub(crate) fn every(period: Duration) -> Result<Self, String> {
+    pub(crate) fn every(period: Duration) -> Result<Self, ScheduleProblem> {
         match u32::try_from(period.as_secs()) {
             Ok(seconds) if seconds > 0 && period.subsec_nanos() == 0 => Ok(Self::Every(seconds)),
-            _ => Err(format!("{period:?}: it must be whole seconds, from one to a century")),
+            _ => Err(ScheduleProblem::Period { period }),
         }
     }
 
-    pub(crate) fn cron(expression: &str) -> Result<Self, String> {
-        let cron = expression.parse().map_err(|error| format!("{expression:?}: {error}"))?;
+    pub(crate) fn cron(expression: &str) -> Result<Self, ScheduleProblem> {
+        let cron = expression.parse::<Cron>().map_err(|error| ScheduleProblem::Cron {
+            expression: expression.to_owned(),
+            problem: error.to_string(),
+        })?;
         Ok(Self::Cron(Box::new(cron)))
     }
 
-    /// `13:00`
-    pub(crate) fn daily_at(time: &str) -> Result<Self, String> {
-        let wrong = || format!("{time:?} is no time of day like \"13:00\"");
+    /// Every day at a time like `13:00`.
+    pub(crate) fn daily_at(time: &str) -> Result<Self, ScheduleProblem> {
+        let wrong = || ScheduleProblem::TimeOfDay { text: time.to_owned() };
         let (hour, minute) = time.split_once(':').ok_or_else(wrong)?;
         let number = |text: &str, below: u8| -> Option<u8> {
             let is_short = matches!(text.len(), 1 | 2) && text.bytes().all(|b| b.is_ascii_digit());
@@ -45,7 +50,7 @@ impl When {
         Self::cron(&format!("{minute} {hour} * * *"))
     }
 
-    /// The first time after this one; `None` if there is none.
+    /// The first time after this one, if there is one.
     pub(crate) fn after(&self, time: DateTime<Utc>, zone: Tz) -> Option<DateTime<Utc>> {
         match self {
             Self::Every(seconds) => {
@@ -55,16 +60,16 @@ impl When {
             }
             Self::Cron(cron) => {
                 let next = cron.find_next_occurrence(&time.with_timezone(&zone), false).ok()?;
-                // A schedule must never go round on the spot.
+                // Guards against a search that does not advance, which would be an endless loop.
                 Some(next.with_timezone(&Utc)).filter(|next| *next > time)
             }
         }
     }
 
-    /// The last time up to this one. `first` is one.
+    /// The last time up to `until`. `first` is such a time.
     fn last(&self, first: DateTime<Utc>, until: DateTime<Utc>, zone: Tz) -> DateTime<Utc> {
-        // Forwards from an hour ago, two, four: one search for each time that was missed while the machine
-        // slept is only needed as far as there were many.
+        // Expressions can only be searched forwards. Starting an hour ago, then two, then four, keeps the
+        // number of searches small after the machine was asleep for long.
         let mut look_back = TimeDelta::hours(1);
         loop {
             let from = until.checked_sub_signed(look_back).map_or(first, |from| from.max(first));
@@ -88,30 +93,30 @@ impl fmt::Display for When {
     }
 }
 
-/// A task that is to run now.
+/// A task that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Due {
-    /// Its place in the schedule.
+    /// The task's index in the schedule.
     pub(crate) task: usize,
-    /// The time it is due at: the same on every node.
+    /// The time at which it was due, the same on every node.
     pub(crate) at: DateTime<Utc>,
-    /// The time after that.
+    /// The task's next time.
     pub(crate) next: Option<DateTime<Utc>>,
 }
 
-/// What is still to come.
+/// The next time of each task.
 #[derive(Debug)]
 pub(crate) struct Timetable {
     times: Vec<When>,
     zone: Tz,
-    /// Of each task.
+    /// The next time of each task.
     next: Vec<Option<DateTime<Utc>>>,
-    /// The latest time it was told.
+    /// The latest time of the clock.
     seen: DateTime<Utc>,
 }
 
 impl Timetable {
-    /// What comes after now.
+    /// A timetable of the times after `now`.
     pub(crate) fn new(times: Vec<When>, zone: Tz, now: DateTime<Utc>) -> Self {
         let mut timetable = Self { next: Vec::new(), times, zone, seen: now };
         timetable.look_ahead(now);
@@ -123,18 +128,18 @@ impl Timetable {
         self.seen = now;
     }
 
-    /// What has become due since the last time; a task that has missed several of its times, once.
+    /// The tasks that have become due since the last call. A task that missed several times is due once.
     pub(crate) fn tick(&mut self, now: DateTime<Utc>) -> Vec<Due> {
         if now < self.seen {
             if self.seen - now > CORRECTION {
-                tracing::warn!(from = %self.seen, to = %now, "the clock was set back: the schedule goes on from there");
+                tracing::warn!(from = %self.seen, to = %now, "the clock was set back; the schedule goes on from the new time");
                 self.look_ahead(now);
             }
             return Vec::new();
         }
         self.seen = now;
-        let (zone, times) = (self.zone, &self.times);
-        let tasks = times.iter().zip(&mut self.next).enumerate();
+        let zone = self.zone;
+        let tasks = self.times.iter().zip(&mut self.next).enumerate();
         let due = tasks.filter_map(|(task, (when, next))| {
             let first = next.filter(|next| *next <= now)?;
             let at = when.last(first, now, zone);
@@ -144,7 +149,7 @@ impl Timetable {
         due.collect()
     }
 
-    /// When the next one is due.
+    /// The next time at which a task is due.
     pub(crate) fn next(&self) -> Option<DateTime<Utc>> {
         self.next.iter().flatten().min().copied()
     }

@@ -11,7 +11,7 @@ const APP: [(&str, &str); 3] =
     [("REVERB_APP_ID", "1"), ("REVERB_APP_KEY", "key"), ("REVERB_APP_SECRET", "secret")];
 
 #[test]
-fn what_reverb_wrote_into_the_env_file_is_enough() {
+fn the_variables_of_a_reverb_project_are_enough() {
     let mut typed = APP.to_vec();
     let settings = read(&typed).unwrap();
     assert_eq!(settings.connection, Connection::Http);
@@ -26,11 +26,11 @@ fn what_reverb_wrote_into_the_env_file_is_enough() {
     let settings = read(&typed).unwrap();
     assert_eq!((settings.host.as_str(), settings.port), ("ws.example.com", 443));
     assert_eq!((settings.path.as_str(), settings.https), ("/ws", true));
-    assert_eq!(settings.app_id, "2", "CLARIM_ goes before REVERB_");
+    assert_eq!(settings.app_id, "2", "CLARIM_ takes precedence over REVERB_");
 }
 
 #[test]
-fn pusher_has_variables_of_its_own() {
+fn pusher_has_its_own_variables() {
     let typed = [
         ("BROADCAST_CONNECTION", "pusher"),
         ("PUSHER_APP_ID", "1"),
@@ -62,7 +62,7 @@ fn a_queue_has_a_url_that_fits_and_is_not_shown() {
     assert_eq!(queue(&[("QUEUE_CONNECTION", "sqlite")]).unwrap(), default);
     let both = [("QUEUE_CONNECTION", "database"), ("CLARIM_QUEUE_CONNECTION", "redis")];
     let default = QueueConnection::Redis("redis://127.0.0.1:6379".to_owned());
-    assert_eq!(queue(&both).unwrap(), default, "CLARIM_ goes before");
+    assert_eq!(queue(&both).unwrap(), default, "CLARIM_ takes precedence");
     assert_eq!(
         queue(&[("QUEUE_CONNECTION", "sqlite"), ("DATABASE_URL", url)]).unwrap_err(),
         "DATABASE_URL: for this QUEUE_CONNECTION it must begin with sqlite:"
@@ -74,7 +74,7 @@ fn a_queue_has_a_url_that_fits_and_is_not_shown() {
 }
 
 #[test]
-fn what_is_wrong_is_named_with_what_would_be_right() {
+fn errors_name_the_variable_and_the_expected_value() {
     let with =
         |more: &[(&'static str, &'static str)]| read(&[&APP[..], more].concat()).unwrap_err();
     assert_eq!(
@@ -83,7 +83,7 @@ fn what_is_wrong_is_named_with_what_would_be_right() {
     );
     assert_eq!(
         with(&[("REVERB_PORT", "80a")]),
-        "REVERB_PORT: \"80a\" is no port; expected a number from 1 to 65535"
+        "REVERB_PORT: \"80a\" is not a port; expected a number from 1 to 65535"
     );
     assert_eq!(
         with(&[("REVERB_SCHEME", "ws")]),

@@ -1,4 +1,4 @@
-//! The routes at which pages ask whether they may listen.
+//! The routes for authorization.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -57,11 +57,11 @@ fn key() -> AppKey {
 }
 
 fn clarim() -> Clarim {
-    let master_key = Some(MasterKey::new(MASTER_KEY));
-    Clarim::new(Settings { app_key: Some(key()), master_key, ..Settings::default() }).unwrap()
+    let settings = Settings::default().app_key(key()).master_key(MasterKey::new(MASTER_KEY));
+    Clarim::new(settings).unwrap()
 }
 
-/// Every form of closure there is.
+/// Every form of closure.
 fn channels() -> Channels<User, AppState> {
     Channels::new()
         .private("users.{id}", |user: User, id: u64| user.id == id)
@@ -76,7 +76,7 @@ fn channels() -> Channels<User, AppState> {
             assert!(how != "now", "a bug of the application");
             async { panic!("another one") as bool }
         })
-        .private("broken", |_: User| Err::<bool, _>("the database is away"))
+        .private("broken", |_: User| Err::<bool, _>("the database is down"))
         .private("audit", |_: User| true)
         .guard("admin")
         .encrypted("vault.{id}", |user: User, id: u64| user.id == id)
@@ -109,7 +109,7 @@ async fn ask(app: &Router, request: Request<Body>) -> (StatusCode, String) {
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
-/// Asks for a channel as pusher-js does, as the user 7.
+/// Sends the request of pusher-js for a channel, as user 7.
 async fn ask_for(channel: &str) -> (StatusCode, String) {
     let body = format!("socket_id=1.2&channel_name={channel}");
     ask(&app(), form().body(Body::from(body)).unwrap()).await
@@ -124,7 +124,7 @@ fn refused(message: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_private_channel_is_signed_for_who_may_hear_it() {
+async fn an_authorized_private_channel_is_signed() {
     let expected =
         format!(r#"{{"auth":"{}"}}"#, key().sign_channel(socket(), "private-users.7", None));
     assert_eq!(ask_for("private-users.7").await, (StatusCode::OK, expected.clone()));
@@ -140,7 +140,7 @@ async fn a_private_channel_is_signed_for_who_may_hear_it() {
 }
 
 #[tokio::test]
-async fn a_presence_channel_gets_the_member_with_an_id_that_is_a_text() {
+async fn a_presence_channel_gets_the_member_with_its_id_as_text() {
     let data = r#"{"user_id":"7","user_info":{"n":7,"name":"Ana"}}"#;
     let auth = key().sign_channel(socket(), "presence-rooms.3", Some(data));
     let quoted = Value::from(data);
@@ -149,7 +149,7 @@ async fn a_presence_channel_gets_the_member_with_an_id_that_is_a_text() {
 
     let (_, body) = ask_for("presence-lobby").await;
     let body: Value = serde_json::from_str(&body).unwrap();
-    assert_eq!(body["channel_data"], r#"{"user_id":"7"}"#, "no info, none told");
+    assert_eq!(body["channel_data"], r#"{"user_id":"7"}"#, "no info was set");
 }
 
 #[tokio::test]
@@ -162,7 +162,7 @@ async fn an_encrypted_channel_gets_its_key() {
 }
 
 #[tokio::test]
-async fn who_may_not_hear_it_gets_403_and_no_reason() {
+async fn denied_requests_get_403_without_a_reason() {
     for channel in [
         "private-users.8",
         "private-users.seven",
@@ -172,7 +172,7 @@ async fn who_may_not_hear_it_gets_403_and_no_reason() {
         "private-unknown",
         "presence-rooms.11",
         "presence-rooms.99999999999",
-        // Of another kind than its pattern.
+        // The kind differs from that of the pattern.
         "private-rooms.3",
         "presence-users.7",
         "private-vault.7",
@@ -200,10 +200,10 @@ async fn the_reason_is_in_the_log_with_the_pattern() {
     let lines: Vec<&str> =
         log.lines().map(|line| line.split_once("authorization ").unwrap().1).collect();
     for (line, expected) in lines.iter().zip([
-        r#"refused pattern="private-users.{id}" channel="private-users.8" reason="the closure refused" status=403"#,
-        r#"refused pattern="private-users.{id}" channel="private-users.seven" reason="\"seven\" is no u64" status=403"#,
-        r#"refused pattern="" channel="private-unknown" reason="no pattern matches" status=403"#,
-        r#"failed pattern="private-broken" channel="private-broken" reason="the database is away" status=500"#,
+        r#"denied pattern="private-users.{id}" channel="private-users.8" reason="the closure denied it" status=403"#,
+        r#"denied pattern="private-users.{id}" channel="private-users.seven" reason="\"seven\" is not a valid u64" status=403"#,
+        r#"denied pattern="" channel="private-unknown" reason="no pattern matches" status=403"#,
+        r#"failed pattern="private-broken" channel="private-broken" reason="the database is down" status=500"#,
     ]) {
         assert!(line.ends_with(expected), "{line}");
     }
@@ -256,7 +256,7 @@ async fn json_and_get_are_answered_like_a_form() {
 }
 
 #[tokio::test]
-async fn a_guard_is_another_way_of_authenticating() {
+async fn a_guard_authenticates_differently() {
     assert_eq!(ask_for("private-audit").await.0, StatusCode::FORBIDDEN);
     let request = form()
         .header("x-admin", "1")
@@ -283,7 +283,7 @@ async fn a_user_signs_in() {
 }
 
 #[tokio::test]
-async fn the_user_may_be_an_extractor() {
+async fn the_user_can_be_an_extractor() {
     let channels = Channels::new().private("users.{id}", |user: User, id: u64| user.id == id);
     let app: Router = channels.routes_by_extractor(clarim()).unwrap();
     for (user, status) in
@@ -298,7 +298,7 @@ async fn the_user_may_be_an_extractor() {
 }
 
 #[test]
-fn what_cannot_have_been_meant_is_told_when_the_routes_are_made() {
+fn all_problems_are_returned_when_the_routes_are_created() {
     let channels = Channels::<User, ()>::new()
         .guard("nothing before it")
         .private("orders.{id}", |_: User, _: u64| true)
@@ -313,12 +313,12 @@ fn what_cannot_have_been_meant_is_told_when_the_routes_are_made() {
     let error = channels.routes(|_| None, without_keys).unwrap_err().to_string();
     for problem in [
         "guard \"nothing before it\" has no pattern before it",
-        "private-orders.new can never be reached: private-orders.{id} comes before it",
-        "\"users.{id}\" has 1 parameters, and its closure takes 0 behind the user",
+        "private-orders.new can never match: private-orders.{id} comes first",
+        "\"users.{id}\" has 1 placeholders, and its closure takes 0 parameters after the user",
         "\"private-x\": write the name without prefix",
-        "private-secret: the guard \"unknown\" is not known",
+        "private-secret: unknown guard \"unknown\"",
         "REVERB_APP_KEY",
-        "private-encrypted-vault is encrypted, and there is no master key",
+        "private-encrypted-vault is encrypted and there is no master key",
     ] {
         assert!(error.contains(problem), "{problem} is not in {error}");
     }
@@ -332,7 +332,7 @@ struct Said {
 }
 
 #[tokio::test]
-async fn the_whole_way_of_a_page_through_the_application_and_back() {
+async fn a_page_is_authorized_and_receives_events_of_the_application() {
     let world = World::start();
     let clarim = world.clarim();
     let say = |State(clarim): State<Clarim>, socket: Option<SocketId>, text: String| async move {
@@ -345,7 +345,7 @@ async fn the_whole_way_of_a_page_through_the_application_and_back() {
         .with_state(clarim);
 
     let (mut own, mut other) = (world.connect().await, world.connect().await);
-    let channel = Channel::private("users.7");
+    let channel = Channel::private("users.7").unwrap();
     for client in [&mut own, &mut other] {
         let body = format!("socket_id={}&channel_name={channel}", client.id);
         let (_, answer) = ask(&app, form().body(Body::from(body)).unwrap()).await;

@@ -1,4 +1,4 @@
-//! Straight onto the bus of a cluster.
+//! Publishing to the bus of a cluster.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ async fn clients(nodes: &[World]) -> Vec<Client> {
     clients
 }
 
-/// The application only writes jobs; a worker, which is another process elsewhere, publishes them.
+/// The application only writes jobs. A worker, in another process, publishes them.
 async fn a_queue_worker_publishes(url: &str) {
     let nodes = [node(url), node(url)];
     let mut clients = clients(&nodes).await;
@@ -95,18 +95,18 @@ async fn an_event_reaches_the_clients_of_all_nodes_without_http() {
         publish(&clarim, "private-news", n).await.unwrap();
     }
     assert_events(&mut clients, 100).await;
-    // The last event of a cache channel that nobody was on: one of the nodes keeps it.
+    // One of the nodes keeps the last event of a cache channel without subscribers.
     publish(&clarim, "cache-rates", 2).await.unwrap();
     for client in &mut clients {
         client.subscribe("cache-rates").await;
         let mut next = client.receive().await;
         if next["event"] == "pusher:cache_miss" {
-            // Subscribed before the event had come that far.
+            // The subscription came before the event.
             next = client.receive().await;
         }
         assert_eq!((&next["event"], &next["data"]), (&json!("hello"), &json!("2")));
     }
-    // The bus goes: what it does not take can be tried again.
+    // Without the bus, events fail with a temporary error.
     server.kill();
     let error = loop {
         match publish(&clarim, "private-news", 3).await {
@@ -115,5 +115,5 @@ async fn an_event_reaches_the_clients_of_all_nodes_without_http() {
         }
     };
     assert!(error.is_temporary(), "{error}");
-    assert!(error.to_string().starts_with("the bus (redis): "), "{error}");
+    assert!(error.to_string().starts_with("cannot publish to the bus (redis): "), "{error}");
 }

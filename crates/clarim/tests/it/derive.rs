@@ -1,8 +1,8 @@
-//! What the derive writes.
+//! Code that the derive generates.
 
 use std::time::Duration;
 
-use clarim::{Broadcast, Channel, Delivery, EventName};
+use clarim::{Broadcast, Channel, Delivery, EventName, InvalidChannel};
 use serde::Serialize;
 use serde_json::json;
 
@@ -31,12 +31,15 @@ mod rules {
 }
 
 #[test]
-fn every_attribute_says_what_it_says() {
+fn every_attribute_has_its_effect() -> Result<(), InvalidChannel> {
     let event = Everything { order: 7, user: User { id: 1 } };
-    let channels =
-        [Channel::public("orders"), Channel::public("orders.7"), Channel::encrypted("vaults.1-7")];
-    assert_eq!(event.broadcast_on(), channels);
-    assert_eq!(event.broadcast_as(), EventName::below_namespace("Everything"));
+    let channels = [
+        Channel::public("orders")?,
+        Channel::public("orders.7")?,
+        Channel::encrypted("vaults.1-7")?,
+    ];
+    assert_eq!(event.broadcast_on()?, channels);
+    assert_eq!(event.broadcast_as(), EventName::in_namespace("Everything"));
     let delivery = Delivery::queued()
         .queue("high")
         .connection("redis")
@@ -49,6 +52,7 @@ fn every_attribute_says_what_it_says() {
     assert!(!event.broadcast_when());
     assert!(Everything { order: 101, user: User { id: 1 } }.broadcast_when());
     assert_eq!(event.broadcast_with().unwrap(), json!({ "order": 7, "user": { "id": 1 } }));
+    Ok(())
 }
 
 #[derive(Serialize, Broadcast)]
@@ -68,7 +72,9 @@ enum State {
 #[test]
 fn generics_and_enums_can_be_broadcast() {
     let event = Generic { room: "1", payload: vec![1, 2] };
-    assert_eq!(event.broadcast_on(), [Channel::presence("rooms.1")]);
+    assert_eq!(event.broadcast_on().unwrap(), [Channel::presence("rooms.1").unwrap()]);
+    let invalid = Generic { room: "no room", payload: 0 };
+    assert_eq!(invalid.broadcast_on().unwrap_err().name, "presence-rooms.no room");
     assert_eq!(event.broadcast_as().full("App\\Events"), "App\\Events\\Generic");
     assert_eq!(event.delivery(), Delivery::now().backoff([seconds(2)]));
     let state = State::Open { by: 7 };

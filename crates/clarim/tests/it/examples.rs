@@ -1,4 +1,4 @@
-//! The examples, as somebody runs them who has just read about them.
+//! The examples, as programs.
 
 use std::process::Stdio;
 
@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 
 use crate::support::{Client, World, app, server_settings};
 
-/// A running example, ended with the test, and the address that it has printed.
+/// Starts an example, which ends with the test, and returns the address that it prints.
 async fn run(name: &str, variables: &[(&str, String)]) -> (Child, String) {
     let mut command = Command::new(clarim_testing::example(name));
     command.envs(variables.iter().map(|(name, value)| (name, value)));
@@ -22,7 +22,7 @@ async fn run(name: &str, variables: &[(&str, String)]) -> (Child, String) {
     (child, line.strip_prefix("http://").unwrap().to_owned())
 }
 
-/// A request without a body. The body of the answer, which must be a 200.
+/// Sends a request without a body, and returns the body of the answer. Its status must be 200.
 async fn request(address: &str, head: &str) -> String {
     request_as(address, head, &[]).await
 }
@@ -53,7 +53,7 @@ async fn hello_greets() {
 }
 
 #[tokio::test]
-async fn document_knows_who_is_there() {
+async fn document_shows_its_members() {
     let (_child, address) = run("document", &[]).await;
     assert!(request(&address, "GET /").await.contains("<textarea>"));
     let port = address.rsplit(':').next().unwrap().parse().unwrap();
@@ -88,7 +88,7 @@ async fn orders_ships_over_http() {
 }
 
 #[tokio::test]
-async fn orders_ships_with_the_server_in_its_own_process_by_configuration_alone() {
+async fn orders_ships_with_an_embedded_server_from_its_environment() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
@@ -98,7 +98,7 @@ async fn orders_ships_with_the_server_in_its_own_process_by_configuration_alone(
 }
 
 #[tokio::test]
-async fn orders_ships_over_https_to_a_server_whose_certificate_it_is_told_to_trust() {
+async fn orders_ships_over_https_to_a_server_with_a_trusted_certificate() {
     let folder = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
@@ -111,7 +111,7 @@ async fn orders_ships_over_https_to_a_server_whose_certificate_it_is_told_to_tru
     let settings = server_settings().tls(Tls::new(cert, key));
     let server = Server::start(settings, vec![app()], false).unwrap();
     let port = server.address().unwrap().port();
-    // The test's own client comes in by another door, without TLS.
+    // The client of the test connects without TLS.
     let clarim = Clarim::with_server(Settings::default(), server, &app());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let open_port = listener.local_addr().unwrap().port();
@@ -121,7 +121,7 @@ async fn orders_ships_over_https_to_a_server_whose_certificate_it_is_told_to_tru
     clarim.server().unwrap().stop();
 }
 
-/// `port`: where the application finds the server; `open_port`: where the test's client does.
+/// `port` is the server's for the application, `open_port` for the client of the test.
 async fn orders_ships(connection: &str, port: u16, open_port: u16, more: &[(&str, String)]) {
     let variables = variables(connection, port);
     let (_child, address) = run("orders", &[&variables, more].concat()).await;
@@ -146,7 +146,7 @@ fn variables(connection: &str, port: u16) -> [(&'static str, String); 7] {
 }
 
 #[tokio::test]
-async fn invoice_notifies_its_user_and_keeps_it() {
+async fn invoice_notifies_its_user_and_stores_the_notification() {
     let world = World::start();
     let port = world.0.address().unwrap().port();
     let (_child, address) = run("invoice", &variables("reverb", port)).await;

@@ -32,7 +32,7 @@ async fn world() -> Fake {
 }
 
 #[tokio::test]
-async fn what_was_broadcast_can_be_asserted() {
+async fn broadcasts_can_be_asserted() {
     let fake = world().await;
     fake.assert_broadcast::<OrderShipped>(|event| event.order == 8);
     fake.assert_not_broadcast::<OrderShipped>(|event| event.order == 9);
@@ -46,10 +46,10 @@ async fn what_was_broadcast_can_be_asserted() {
 }
 
 #[tokio::test]
-async fn an_assertion_that_fails_lists_what_was_broadcast() {
+async fn a_failing_assertion_lists_all_broadcasts() {
     let fake = world().await;
     let list = [
-        "these were broadcast:",
+        "all broadcasts:",
         r#"App\Events\OrderShipped on ["private-orders.7"]: {"order":7}"#,
         r#"App\Events\OrderShipped on ["private-orders.8"]: {"order":8}"#,
         r#"App\Events\Opened on ["private-encrypted-vault"]: null"#,
@@ -67,7 +67,7 @@ async fn an_assertion_that_fails_lists_what_was_broadcast() {
         ),
         (
             failure(|| fake.assert_broadcast_times::<OrderShipped>(1)),
-            "2 times OrderShipped was broadcast, not 1",
+            "OrderShipped was broadcast 2 times, not 1",
         ),
         (failure(|| fake.assert_broadcast_on("private-x")), "nothing was broadcast on private-x"),
         (failure(|| fake.assert_broadcast_as("x", |_| true)), "no such \"x\" was broadcast"),

@@ -1,4 +1,4 @@
-//! What an application is told when something is wrong.
+//! Errors, as an application sees them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,12 +20,12 @@ async fn publish(settings: Settings) -> Result<(), Error> {
     Clarim::new(settings).unwrap().on("news").name("x").with(json!({})).now().send().await
 }
 
-/// A port at which nobody listens.
+/// A port that no program listens on.
 async fn closed_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
 }
 
-/// Something that answers in the place of a server. How often it was asked, and its port.
+/// A fake server. Returns its number of requests and its port.
 async fn answering<F>(answer: F) -> (Arc<AtomicUsize>, u16)
 where
     F: Fn(usize) -> Response + Clone + Send + Sync + 'static,
@@ -43,11 +43,11 @@ where
 }
 
 #[tokio::test]
-async fn a_server_that_is_down_is_named_with_port_and_cause() {
+async fn an_error_about_a_server_that_is_down_names_port_and_cause() {
     let port = closed_port().await;
     let started = Instant::now();
     let error = publish(settings_for(port)).await.unwrap_err();
-    assert!(started.elapsed() >= Duration::from_millis(200), "it is asked three times");
+    assert!(started.elapsed() >= Duration::from_millis(200), "there are three attempts");
     assert!(started.elapsed() < settings_for(port).timeout);
     assert!(error.is_temporary());
     let text = error.to_string();
@@ -56,18 +56,18 @@ async fn a_server_that_is_down_is_named_with_port_and_cause() {
 }
 
 #[tokio::test]
-async fn a_server_that_says_nothing_is_given_up_at_the_timeout() {
+async fn a_server_that_does_not_answer_times_out() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let timeout = Duration::from_millis(200);
-    let error = publish(Settings { timeout, ..settings_for(port) }).await.unwrap_err();
+    let error = publish(settings_for(port).timeout(timeout)).await.unwrap_err();
     assert!(error.is_temporary());
     let expected = format!("cannot publish to 127.0.0.1:{port}: no answer within 200ms");
     assert_eq!(error.to_string(), expected);
 }
 
 #[tokio::test]
-async fn a_server_that_is_busy_is_asked_again_when_it_says_so() {
+async fn a_busy_server_is_retried_after_the_time_in_its_answer() {
     let busy_once = |n| match n {
         1 => (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "0")], "busy").into_response(),
         _ => "{}".into_response(),
@@ -78,7 +78,7 @@ async fn a_server_that_is_busy_is_asked_again_when_it_says_so() {
 }
 
 #[tokio::test]
-async fn nothing_else_is_asked_again() {
+async fn nothing_else_is_retried() {
     for (status, retry_after) in [(503, None), (503, Some("3600")), (500, Some("0")), (401, None)] {
         let answer = move |_| {
             let status = StatusCode::from_u16(status).unwrap();
@@ -97,7 +97,7 @@ async fn nothing_else_is_asked_again() {
 }
 
 #[tokio::test]
-async fn connections_are_kept() {
+async fn connections_are_reused() {
     let connections = Arc::new(AtomicUsize::new(0));
     let count = connections.clone();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -115,7 +115,7 @@ async fn connections_are_kept() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_nobody_has_signed_is_the_cause() {
+async fn an_untrusted_certificate_is_the_cause() {
     let files = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let (cert, key) = (files.path().join("cert.pem"), files.path().join("key.pem"));
@@ -125,7 +125,7 @@ async fn a_certificate_that_nobody_has_signed_is_the_cause() {
     let settings = server_settings().tls(tls);
     let server = Server::start(settings, vec![app()], false).unwrap();
     let port = server.address().unwrap().port();
-    let error = publish(Settings { https: true, ..settings_for(port) }).await.unwrap_err();
+    let error = publish(settings_for(port).https(true)).await.unwrap_err();
     let text = error.to_string();
     let expected =
         format!("cannot publish to 127.0.0.1:{port}: invalid peer certificate: UnknownIssuer");
@@ -134,10 +134,10 @@ async fn a_certificate_that_nobody_has_signed_is_the_cause() {
 }
 
 #[tokio::test]
-async fn a_wrong_secret_is_the_servers_own_sentence() {
+async fn a_wrong_secret_is_reported_in_the_servers_words() {
     let world = World::start();
     let port = world.0.address().unwrap().port();
-    let settings = Settings { port, ..Settings::http("123456", "reverb-key", "wrong") };
+    let settings = Settings::http("123456", "reverb-key", "wrong").port(port);
     let error = publish(settings).await.unwrap_err();
     assert!(!error.is_temporary());
     assert!(error.to_string().contains("answered 401: Invalid signature"), "{error}");
@@ -146,10 +146,12 @@ async fn a_wrong_secret_is_the_servers_own_sentence() {
 #[tokio::test]
 async fn a_payload_over_the_limit_is_refused_before_anything_is_sent() {
     let port = closed_port().await;
-    let clarim = Clarim::new(Settings { max_data_bytes: 20, ..settings_for(port) }).unwrap();
+    let clarim = Clarim::new(settings_for(port).max_data_bytes(20)).unwrap();
     let event = || clarim.on("news").name("big").with("x".repeat(19)).now();
     let error = event().send().await.unwrap_err();
-    assert_eq!(error.to_string(), "the data of big has 21 bytes, the limit is 20");
+    assert_eq!(error.code(), "payload_too_large");
+    let text = error.to_string();
+    assert!(text.starts_with("the data of big has 21 bytes, the limit is 20; "), "{text}");
     assert!(!error.is_temporary());
     event().queued().send().await.unwrap_err();
 }
@@ -167,9 +169,10 @@ async fn rescue_logs_and_does_not_fail() {
 }
 
 #[tokio::test]
-async fn the_log_has_event_channels_and_data_where_nothing_is_sent() {
+async fn the_log_publisher_logs_event_channels_and_data() {
     let log = log();
-    let settings = Settings { connection: Connection::Log, ..Settings::default() };
+    let mut settings = Settings::default();
+    settings.connection = Connection::Log;
     let clarim = Clarim::new(settings).unwrap();
     clarim.on("news").name("said").with("Olá").now().send().await.unwrap();
     let log = log();
@@ -177,19 +180,25 @@ async fn the_log_has_event_channels_and_data_where_nothing_is_sent() {
 }
 
 #[tokio::test]
-async fn names_that_are_none_and_keys_that_are_missing_are_told() {
+async fn invalid_names_and_missing_keys_are_errors() {
     let clarim = Clarim::new(Settings::default()).unwrap();
     let bad = clarim.on(Channel::private("orders:7")).send().await.unwrap_err();
-    assert!(bad.to_string().starts_with("channel \"private-orders:7\": a channel name"), "{bad}");
+    let text = bad.to_string();
+    assert!(
+        text.starts_with("invalid channel name \"private-orders:7\": a channel name"),
+        "{text}"
+    );
+    let queued = clarim.on("news").and("no channel!").send().await.unwrap_err();
+    assert_eq!(queued.code(), "invalid_channel");
     let key = clarim.on(Channel::encrypted("vault")).send().await.unwrap_err();
     assert!(key.to_string().contains("PUSHER_ENCRYPTION_MASTER_KEY_BASE64"), "{key}");
     assert!(!bad.is_temporary() && !key.is_temporary());
 }
 
 #[tokio::test]
-async fn a_server_in_process_that_cannot_start_says_why() {
+async fn an_embedded_server_that_cannot_start_reports_the_cause() {
     let none = Clarim::embedded(server_settings(), vec![]).unwrap_err();
-    assert_eq!(none.to_string(), "the embedded server: it has no app");
+    assert!(none.to_string().starts_with("embedded server: it has no app; "), "{none}");
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = taken.local_addr().unwrap().port();
     let settings = server_settings().port(port);
@@ -199,11 +208,13 @@ async fn a_server_in_process_that_cannot_start_says_why() {
 }
 
 #[tokio::test]
-async fn the_server_in_process_has_the_checks_of_its_api() {
+async fn the_embedded_server_checks_events_like_its_api() {
     let mut app = app();
     app.limits.channel_name_bytes = 10;
     let clarim = Clarim::embedded(server_settings(), vec![app]).unwrap();
     let error = clarim.on("a-name-too-long").now().send().await.unwrap_err();
     assert!(error.to_string().contains("has 15 bytes, the maximum is 10"), "{error}");
+    assert_eq!((error.code(), error.is_temporary()), ("embedded_server", false));
+    assert!(std::error::Error::source(&error).is_some());
     clarim.server().unwrap().stop();
 }

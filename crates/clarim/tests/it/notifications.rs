@@ -1,4 +1,4 @@
-//! Notifications: in real databases, and as a client hears of them.
+//! Notifications, in real databases and as clients receive them.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use clarim::notification::{
 };
 use clarim::publisher::{BoxFuture, Publication, Publisher};
 use clarim::queue::Worker;
-use clarim::{Channel, Clarim, Delivery, Error, Fake, Settings};
+use clarim::{Channel, Clarim, Delivery, Error, Fake, InvalidChannel, Settings};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::postgres::PgPoolOptions;
@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tower::ServiceExt;
 use uuid::Uuid;
 
-use crate::stores::{Kind, Store};
+use crate::queue::stores::{Kind, Store};
 use crate::support::{TIMEOUT, World};
 
 struct User(u64);
@@ -36,7 +36,7 @@ impl Notifiable for User {
     }
 }
 
-/// Its ids are those of users too.
+/// Its ids overlap with those of users.
 struct Company(u64);
 
 impl Notifiable for Company {
@@ -61,7 +61,7 @@ fn paid(invoice: u64) -> InvoicePaid {
     InvoicePaid { invoice, amount: 4200 }
 }
 
-/// Says itself what it goes through, and when.
+/// A notification with its own channels and delay.
 #[derive(Serialize)]
 struct Custom {
     #[serde(skip)]
@@ -95,7 +95,7 @@ async fn sqlite() -> Notifications {
     table
 }
 
-/// An application that sends nothing, but has a table and the queue in memory.
+/// An application with a table and a queue in memory, whose publisher is a fake.
 fn application(table: &Notifications) -> (Clarim, Fake) {
     let fake = Fake::default();
     let builder = Clarim::builder(Settings::default()).publisher(Arc::new(fake.clone()));
@@ -106,7 +106,7 @@ fn invoices(found: &[StoredNotification]) -> Vec<u64> {
     found.iter().map(|one| one.data["invoice"].as_u64().unwrap()).collect()
 }
 
-/// What both databases must do.
+/// The behaviour of both databases.
 async fn keeps_notifications(table: Notifications) {
     table.migrate().await.unwrap();
     table.migrate().await.expect("the second time there is nothing to do");
@@ -123,7 +123,7 @@ async fn keeps_notifications(table: Notifications) {
     assert_eq!(invoices(&first), [5, 4], "newest first");
     assert_eq!(first[0].notification_type, "App\\Notifications\\InvoicePaid");
     assert_eq!(first[0].data, json!({ "invoice": 5, "amount": 4200 }));
-    // What comes meanwhile moves nothing.
+    // New notifications don't shift pages.
     clarim.notify(&ana, paid(8)).await.unwrap();
     let second = table.all(&ana, Page::of(2).before(&first[1])).await.unwrap();
     assert_eq!(invoices(&second), [3, 2]);
@@ -135,9 +135,9 @@ async fn keeps_notifications(table: Notifications) {
     let (newest, id) = (&first[0], first[0].id);
     assert_eq!(table.count_unread(&ana).await.unwrap(), 6);
     for stranger in [&rui as &dyn Notifiable, &company] {
-        assert!(!table.mark_as_read(stranger, id).await.unwrap(), "somebody else's");
-        assert!(!table.delete(stranger, id).await.unwrap(), "somebody else's");
-        assert_eq!(table.find(stranger, id).await.unwrap(), None, "somebody else's");
+        assert!(!table.mark_as_read(stranger, id).await.unwrap(), "of another user");
+        assert!(!table.delete(stranger, id).await.unwrap(), "of another user");
+        assert_eq!(table.find(stranger, id).await.unwrap(), None, "of another user");
     }
     assert_eq!(table.find(&ana, id).await.unwrap().as_ref(), Some(newest));
     assert_eq!(newest.read_at, None);
@@ -171,15 +171,15 @@ async fn keeps_notifications(table: Notifications) {
 async fn writes_a_row_once(table: &Notifications) {
     let ana = User(7);
     let before = table.all(&ana, Page::default()).await.unwrap();
-    let notice = Notice {
-        id: Uuid::now_v7(),
-        via: "database".to_owned(),
-        notification_type: "Twice".to_owned(),
-        notifiable_type: ana.notifiable_type().into_owned(),
-        notifiable_id: ana.notifiable_id(),
-        address: None,
-        data: json!({ "text": "'; DROP TABLE notifications; -- ção \u{1f4e3}" }),
-    };
+    let notice: Notice = serde_json::from_value(json!({
+        "id": Uuid::now_v7(),
+        "via": "database",
+        "notification_type": "Twice",
+        "notifiable_type": ana.notifiable_type(),
+        "notifiable_id": ana.notifiable_id(),
+        "data": { "text": "'; DROP TABLE notifications; -- ção \u{1f4e3}" },
+    }))
+    .unwrap();
     for _ in 0..2 {
         table.send(&notice).await.unwrap();
     }
@@ -207,13 +207,16 @@ async fn postgresql_keeps_notifications() {
     let (_store, url) = postgres();
     let table = Notifications::connect(&url).await.unwrap();
     let missing = table.count_unread(&User(7)).await.unwrap_err();
-    assert!(missing.to_string().ends_with("(Notifications::migrate makes it)"), "{missing}");
+    assert!(
+        missing.to_string().ends_with("create the table with Notifications::migrate"),
+        "{missing}"
+    );
     assert!(!missing.is_temporary());
     keeps_notifications(table).await;
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_is_a_temporary_error() {
+async fn an_unreachable_database_is_a_temporary_error() {
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let impatient = PgPoolOptions::new().acquire_timeout(Duration::from_millis(200));
     let pool = impatient.connect_lazy(&format!("postgres://test@127.0.0.1:{port}/gone")).unwrap();
@@ -222,7 +225,7 @@ async fn a_database_that_is_away_is_a_temporary_error() {
 }
 
 #[tokio::test]
-async fn two_processes_may_migrate_at_the_same_time() {
+async fn two_processes_can_migrate_at_the_same_time() {
     let (_store, url) = postgres();
     let connect = || async { Notifications::connect(&url).await.unwrap() };
     let (a, b) = tokio::join!(connect(), connect());
@@ -232,7 +235,7 @@ async fn two_processes_may_migrate_at_the_same_time() {
 }
 
 #[tokio::test]
-async fn the_page_hears_of_it_with_the_id_of_the_row() {
+async fn the_page_gets_the_broadcast_with_the_id_of_the_row() {
     let (world, table) = (World::start(), sqlite().await);
     let clarim = world.clarim().with_notifications(table.clone());
     let mut client = world.connect().await;
@@ -247,7 +250,7 @@ async fn the_page_hears_of_it_with_the_id_of_the_row() {
     assert_eq!(data, expected);
 }
 
-/// Looks into the table when it is asked to publish.
+/// A publisher that counts the rows of the table.
 #[derive(Debug)]
 struct Looking {
     table: Notifications,
@@ -265,7 +268,7 @@ impl Publisher for Looking {
 }
 
 #[tokio::test]
-async fn the_row_is_there_before_the_broadcast_however_they_are_named_and_delayed() {
+async fn the_row_is_written_before_the_broadcast_in_any_order_and_with_any_delay() {
     let table = sqlite().await;
     let rows = Arc::<Mutex<Vec<usize>>>::default();
     let looking = Looking { table: table.clone(), rows: rows.clone() };
@@ -281,7 +284,7 @@ async fn the_row_is_there_before_the_broadcast_however_they_are_named_and_delaye
     assert_eq!(*rows.lock().unwrap(), [1, 2]);
 }
 
-/// Remembers what it gets, and refuses it.
+/// A channel that records notifications, and may refuse them.
 #[derive(Debug, Clone, Default)]
 struct Mail {
     got: Arc<Mutex<Vec<Notice>>>,
@@ -291,14 +294,13 @@ struct Mail {
 impl NotificationChannel for Mail {
     fn send<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Result<(), Error>> {
         self.got.lock().unwrap().push(notice.clone());
-        let (via, cause) = (notice.via.clone(), "mailbox full".to_owned());
-        let refused = Err(Error::Undelivered { via, cause, temporary: false });
+        let refused = Err(Error::undelivered(&notice.via, "mailbox full", false));
         Box::pin(std::future::ready(if self.refuses { refused } else { Ok(()) }))
     }
 }
 
 #[tokio::test]
-async fn a_channel_of_ones_own_gets_address_and_data() {
+async fn a_channel_of_the_application_gets_address_and_data() {
     let (clarim, fake) = application(&sqlite().await);
     let mail = Mail::default();
     let clarim = clarim.with_notification_channel("mail", mail.clone());
@@ -316,8 +318,8 @@ async fn a_channel_of_ones_own_gets_address_and_data() {
 }
 
 #[tokio::test]
-async fn one_failure_does_not_stop_the_rest_and_is_named() {
-    // No table, and a mailbox that is full.
+async fn one_failure_does_not_stop_the_others_and_is_named() {
+    // There is no table, and the mailbox is full.
     let fake = Fake::default();
     let builder = Clarim::builder(Settings::default()).publisher(Arc::new(fake.clone()));
     let mail = Mail { refuses: true, ..Mail::default() };
@@ -326,8 +328,8 @@ async fn one_failure_does_not_stop_the_rest_and_is_named() {
     let error = clarim.notify_all(&[User(7), User(8)], custom(&via)).await.unwrap_err();
     clarim.idle().await;
     assert_eq!(fake.sent().len(), 2, "both broadcasts went out");
-    let table = "this process has no table for notifications: Clarim::with_notifications";
-    let fax = "this process has no such channel: Clarim::with_notification_channel";
+    let table = "this process has no table for notifications; add Clarim::with_notifications";
+    let fax = "this process has no such channel; add Clarim::with_notification_channel";
     let of = |user: u64| {
         format!(
             "to App\\Models\\User {user} via database: database: {table}; \
@@ -339,7 +341,7 @@ async fn one_failure_does_not_stop_the_rest_and_is_named() {
     assert!(!error.is_temporary());
 }
 
-/// A table that is locked the first time, and knows how many broadcasts had gone out each time.
+/// A table that is locked the first time. It records the number of broadcasts before each call.
 #[derive(Debug, Clone)]
 struct Locked {
     table: Notifications,
@@ -352,18 +354,18 @@ impl NotificationChannel for Locked {
         let mut sent = self.sent.lock().unwrap();
         sent.push(self.fake.sent().len());
         if sent.len() == 1 {
-            let cause = "locked".to_owned();
-            return Box::pin(std::future::ready(Err(Error::Database { cause, temporary: true })));
+            let locked = Error::Database { source: "locked".into(), hint: "", temporary: true };
+            return Box::pin(std::future::ready(Err(locked)));
         }
         self.table.send(notice)
     }
 }
 
 #[tokio::test]
-async fn a_delayed_notification_is_kept_and_another_process_delivers_it() {
+async fn a_delayed_notification_is_stored_and_another_process_delivers_it() {
     let (store, fake, table) = (Store::new(Kind::Sqlite), Fake::default(), sqlite().await);
     let application = || {
-        let settings = Settings { queue: store.connection(), ..Settings::default() };
+        let settings = Settings::default().queue(store.connection());
         Clarim::builder(settings).publisher(Arc::new(fake.clone())).build().unwrap()
     };
     let late = Custom {
@@ -387,7 +389,7 @@ async fn a_delayed_notification_is_kept_and_another_process_delivers_it() {
     let worker = Worker::new(&worker).unwrap().poll(Duration::from_millis(5));
     timeout(TIMEOUT, worker.run_until(finished)).await.expect("in time");
     assert!(started.elapsed() >= Duration::from_millis(50));
-    assert_eq!(*sent.lock().unwrap(), [0, 0], "the broadcast has waited for the row");
+    assert_eq!(*sent.lock().unwrap(), [0, 0], "the broadcast waited for the row");
     let rows = table.all(&User(7), Page::default()).await.unwrap();
     assert_eq!(fake.sent()[0].data["id"], json!(rows[0].id));
     assert_eq!((rows.len(), fake.sent().len()), (1, 1));
@@ -396,7 +398,7 @@ async fn a_delayed_notification_is_kept_and_another_process_delivers_it() {
 }
 
 #[tokio::test]
-async fn what_can_never_be_written_does_not_hold_up_the_broadcast() {
+async fn a_row_that_cannot_be_written_does_not_block_the_broadcast() {
     let (clarim, fake) = Clarim::fake();
     drop(clarim);
     let builder = Clarim::builder(Settings::default()).publisher(Arc::new(fake.clone()));
@@ -407,7 +409,7 @@ async fn what_can_never_be_written_does_not_hold_up_the_broadcast() {
     fake.assert_broadcast_as(BROADCAST_NOTIFICATION_CREATED, |sent| sent.data["text"] == "Olá");
 }
 
-/// With nothing as Laravel has it.
+/// A notification without any of the defaults.
 #[derive(Serialize)]
 struct Renamed(&'static str);
 
@@ -418,7 +420,7 @@ impl Notifiable for Team {
         "red".to_owned()
     }
 
-    fn receives_broadcast_notifications_on(&self) -> Channel {
+    fn receives_broadcast_notifications_on(&self) -> Result<Channel, InvalidChannel> {
         Channel::private("teams.red")
     }
 }
@@ -442,20 +444,20 @@ impl Notification<Team> for Renamed {
 }
 
 #[tokio::test]
-async fn type_name_channel_and_queue_can_be_others() {
+async fn type_name_channel_and_queue_can_be_changed() {
     let (clarim, fake) = Clarim::fake();
     clarim.notify(&Team, Renamed("Reds")).await.unwrap();
     let sent = fake.sent().remove(0);
     assert_eq!(
         (sent.name.as_str(), sent.channels),
-        ("team.renamed", vec!["private-teams.red".into()])
+        ("team.renamed", vec![Channel::private("teams.red").unwrap()])
     );
     assert_eq!(sent.queue.as_deref(), Some("high"));
     assert_eq!(sent.data["type"], "renamed");
     assert_eq!(sent.data.as_object().unwrap().len(), 2, "id and type");
 }
 
-/// Neither table nor server: the payload is no object.
+/// A notification whose payload is not an object.
 #[derive(Serialize)]
 struct Bare(u64);
 
@@ -466,22 +468,22 @@ impl Notification<User> for Bare {
 }
 
 #[tokio::test]
-async fn a_payload_beside_which_no_id_can_stand_is_an_error() {
+async fn a_payload_that_is_not_an_object_is_an_error() {
     let (clarim, fake) = Clarim::fake();
     let error = clarim.notify(&User(7), Bare(1)).await.unwrap_err();
-    assert!(error.to_string().contains("is an object, beside its id and type"), "{error}");
+    assert!(error.to_string().contains("must be an object"), "{error}");
     assert!(fake.sent().is_empty());
 }
 
 #[tokio::test]
-async fn the_fake_knows_who_was_told_what() {
+async fn the_fake_records_notifications() {
     let (clarim, fake) = Clarim::fake();
     fake.assert_nothing_notified();
     clarim.notify_all(&[User(7), User(8)], paid(1)).await.unwrap();
     clarim.notify(&User(7), paid(2)).await.unwrap();
-    fake.assert_notified::<InvoicePaid>(&User(7), |told| told.invoice == 2);
-    fake.assert_notified::<InvoicePaid>(&User(8), |told| told.amount == 4200);
-    fake.assert_not_notified::<InvoicePaid>(&User(8), |told| told.invoice == 2);
+    fake.assert_notified::<InvoicePaid>(&User(7), |sent| sent.invoice == 2);
+    fake.assert_notified::<InvoicePaid>(&User(8), |sent| sent.amount == 4200);
+    fake.assert_not_notified::<InvoicePaid>(&User(8), |sent| sent.invoice == 2);
     fake.assert_not_notified::<InvoicePaid>(&Company(7), |_| true);
     fake.assert_not_notified::<Custom>(&User(7), |_| true);
     fake.assert_broadcast_on(Channel::private("App.Models.User.8"));
@@ -492,7 +494,7 @@ async fn the_fake_knows_who_was_told_what() {
     let who = "App\\Models\\User 7, App\\Models\\User 8, App\\Models\\User 7";
     assert_eq!(
         message,
-        format!("App\\Models\\User 9 got no such InvoicePaid; got one of this type: {who}")
+        format!("App\\Models\\User 9 got no such InvoicePaid; notified with this type: {who}")
     );
     fake.clear();
     fake.assert_nothing_notified();
@@ -509,7 +511,7 @@ async fn ask(router: &axum::Router, method: &str, path: &str, user: &str) -> (u1
 }
 
 #[tokio::test]
-async fn a_page_lists_reads_and_deletes_its_own() {
+async fn a_page_lists_reads_and_deletes_its_notifications() {
     let table = sqlite().await;
     let (clarim, _) = application(&table);
     let router: axum::Router = table.routes(|parts: Parts| {
@@ -530,11 +532,11 @@ async fn a_page_lists_reads_and_deletes_its_own() {
     let older = format!("/notifications?before={last}");
     let (_, rest) = ask(&router, "GET", &older, "7").await;
     assert_eq!(rest["data"].as_array().unwrap().len(), 1);
-    assert_eq!(ask(&router, "GET", &older, "8").await.0, 404, "somebody else's");
+    assert_eq!(ask(&router, "GET", &older, "8").await.0, 404, "of another user");
     assert_eq!(ask(&router, "GET", "/notifications", "guest").await.0, 401);
 
     let read = format!("/notifications/{id}/read");
-    assert_eq!(ask(&router, "POST", &read, "8").await.0, 404, "somebody else's");
+    assert_eq!(ask(&router, "POST", &read, "8").await.0, 404, "of another user");
     assert_eq!(ask(&router, "POST", &read, "7").await.0, 204);
     let (_, unread) = ask(&router, "GET", "/notifications?unread=true", "7").await;
     assert_eq!(unread["data"].as_array().unwrap().len(), 2);

@@ -1,4 +1,4 @@
-//! Events on their way from the application to a subscriber.
+//! Events from the application to a subscriber.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -49,7 +49,7 @@ struct Opened {
     pin: String,
 }
 
-async fn every_kind_is_heard(clarim: &Clarim, port: u16) {
+async fn every_kind_receives(clarim: &Clarim, port: u16) {
     let mut client = Client::connect(port).await;
     for channel in ["orders", "private-orders.7", "presence-rooms.3"] {
         client.subscribe(channel).await;
@@ -64,22 +64,22 @@ async fn every_kind_is_heard(clarim: &Clarim, port: u16) {
 }
 
 #[tokio::test]
-async fn every_kind_of_channel_hears_what_is_published_over_http() {
+async fn every_kind_of_channel_receives_events_over_http() {
     let world = World::start();
-    every_kind_is_heard(&world.clarim(), world.0.address().unwrap().port()).await;
+    every_kind_receives(&world.clarim(), world.0.address().unwrap().port()).await;
 }
 
 #[tokio::test]
-async fn every_kind_of_channel_hears_what_is_published_in_process() {
+async fn every_kind_of_channel_receives_events_in_process() {
     let server = Server::start(server_settings(), vec![app()], false).unwrap();
     let port = server.address().unwrap().port();
     let clarim = Clarim::with_server(Settings::default(), server, &app());
-    every_kind_is_heard(&clarim, port).await;
+    every_kind_receives(&clarim, port).await;
     clarim.server().unwrap().stop();
 }
 
 #[tokio::test]
-async fn name_payload_and_condition_are_the_types_own() {
+async fn name_payload_and_condition_come_from_the_type() {
     let world = World::start();
     let clarim = world.clarim();
     let mut client = world.connect().await;
@@ -92,7 +92,7 @@ async fn name_payload_and_condition_are_the_types_own() {
 }
 
 #[tokio::test]
-async fn the_socket_that_caused_it_is_left_out() {
+async fn the_socket_that_caused_the_event_is_excluded() {
     let world = World::start();
     let clarim = world.clarim();
     let (mut own, mut other) = (world.connect().await, world.connect().await);
@@ -106,7 +106,7 @@ async fn the_socket_that_caused_it_is_left_out() {
 }
 
 #[tokio::test]
-async fn encrypted_channels_get_what_only_their_key_opens_and_others_the_text() {
+async fn encrypted_channels_get_ciphertext_and_others_plain_text() {
     let world = World::start();
     let mut client = world.connect().await;
     client.subscribe("private-encrypted-vault").await;
@@ -133,7 +133,7 @@ async fn more_than_a_hundred_channels_are_published_in_parts() {
     let mut event = world.clarim().on(names[0].as_str()).now();
     for name in &names[1..] {
         client.subscribe(name).await;
-        // Named twice, it is published once.
+        // A channel that is named twice gets the event once.
         event = event.and(name.as_str()).and(name.as_str());
     }
     event.name("said").with(json!({ "n": 1 })).send().await.unwrap();
@@ -163,7 +163,7 @@ async fn the_namespace_is_the_applications() {
     for (namespace, name) in
         [("Shop\\Broadcast", "Shop\\Broadcast\\OrderShipped"), ("", "OrderShipped")]
     {
-        let settings = Settings { namespace: namespace.to_owned(), ..world.settings() };
+        let settings = world.settings().namespace(namespace);
         Clarim::new(settings).unwrap().broadcast(shipped()).await.unwrap();
         assert_eq!(client.event().await.0, name);
     }

@@ -19,7 +19,7 @@ fn embedded(settings: ServerConfig) -> (Clarim, Router) {
     (clarim, router)
 }
 
-/// Serves a router as its documentation says, and tells the port.
+/// Serves a router as documented, and returns the port.
 async fn serve(router: Router) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -52,7 +52,7 @@ async fn pages_clients_and_other_backends_share_one_port() {
 }
 
 #[tokio::test]
-async fn a_page_without_websockets_is_served_too() {
+async fn a_page_without_websockets_is_served() {
     let (clarim, router) = embedded(server_settings());
     let port = serve(router).await;
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
@@ -70,7 +70,7 @@ async fn a_page_without_websockets_is_served_too() {
 }
 
 #[tokio::test]
-async fn a_frame_right_behind_the_handshake_is_not_lost() {
+async fn a_frame_right_after_the_handshake_is_not_lost() {
     let (clarim, router) = embedded(server_settings());
     let port = serve(router).await;
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
@@ -95,12 +95,11 @@ async fn a_frame_right_behind_the_handshake_is_not_lost() {
 }
 
 #[tokio::test]
-async fn a_prefix_is_part_of_what_is_signed() {
+async fn a_prefix_is_part_of_the_signed_path() {
     let settings = server_settings().path("/ws");
     let (clarim, router) = embedded(settings);
     let port = serve(router).await;
-    let elsewhere = Settings { path: "/ws".to_owned(), ..settings_for(port) };
-    let elsewhere = Clarim::new(elsewhere).unwrap();
+    let elsewhere = Clarim::new(settings_for(port).path("/ws")).unwrap();
     elsewhere.on("news").name("heard").now().send().await.unwrap();
     let error = Clarim::new(settings_for(port)).unwrap().on("news").name("x").now().send().await;
     assert!(error.unwrap_err().to_string().contains("404"));
@@ -108,7 +107,7 @@ async fn a_prefix_is_part_of_what_is_signed() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_refused_hears_why() {
+async fn a_refused_client_gets_the_error() {
     let (clarim, router) = embedded(server_settings());
     let port = serve(router).await;
     let uri = format!("ws://127.0.0.1:{port}/app/nobody?protocol=7");
@@ -123,9 +122,9 @@ async fn a_client_that_is_refused_hears_why() {
     clarim.server().unwrap().stop();
 }
 
-/// A stream that is no TCP socket can't move to a worker's poll; a bridge leads there.
+/// A stream other than a TCP socket can't be registered with a worker's poll, and is bridged.
 #[tokio::test]
-async fn what_is_no_tcp_socket_is_served_too() {
+async fn streams_other_than_tcp_sockets_are_served() {
     let (clarim, router) = embedded(server_settings());
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
@@ -147,7 +146,7 @@ async fn what_is_no_tcp_socket_is_served_too() {
 }
 
 #[tokio::test]
-async fn without_a_server_in_the_process_there_are_no_routes() {
+async fn without_an_embedded_server_there_are_no_routes() {
     let clarim = Clarim::new(Settings::default()).unwrap();
     assert!(!clarim.routes::<()>().has_routes());
 }

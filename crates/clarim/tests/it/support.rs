@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_websockets::{ClientBuilder, MaybeTlsStream, Message, WebSocketStream};
 
-/// Far more than anything here takes, even on a machine that is busy with something else.
+/// Timeout for a step of a test; generous, since machines may be busy.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) const MASTER_KEY: [u8; 32] = [7; 32];
@@ -66,17 +66,15 @@ impl World {
     }
 }
 
-/// Of an application whose server listens at this port of this machine.
+/// Settings of an application whose server listens on this port.
 pub(crate) fn settings_for(port: u16) -> Settings {
-    Settings {
-        port,
-        master_key: Some(clarim::MasterKey::new(MASTER_KEY)),
-        timeout: Duration::from_secs(5),
-        ..Settings::http("123456", "reverb-key", "reverb-secret")
-    }
+    Settings::http("123456", "reverb-key", "reverb-secret")
+        .port(port)
+        .master_key(clarim::MasterKey::new(MASTER_KEY))
+        .timeout(Duration::from_secs(5))
 }
 
-/// A WebSocket client that is greeted.
+/// A connected WebSocket client.
 pub(crate) struct Client {
     ws: WebSocketStream<MaybeTlsStream<TcpStream>>,
     pub(crate) id: SocketId,
@@ -108,7 +106,7 @@ impl Client {
         serde_json::from_str(message.as_text().unwrap()).unwrap()
     }
 
-    /// Subscribes, signed as its backend would.
+    /// Subscribes with a signature of the backend.
     pub(crate) async fn subscribe(&mut self, channel: &str) {
         let data = channel.starts_with("presence-").then(|| json!({ "user_id": "7" }).to_string());
         let auth = app_key().sign_channel(self.id, channel, data.as_deref());
@@ -116,7 +114,7 @@ impl Client {
             .await;
     }
 
-    /// Subscribes with what a backend has answered.
+    /// Subscribes with the backend's answer.
     pub(crate) async fn subscribe_with(&mut self, data: &Value) {
         self.send(&json!({ "event": "pusher:subscribe", "data": data })).await;
         let answer = self.receive().await;
@@ -131,14 +129,14 @@ impl Client {
         (text("event"), text("channel"), serde_json::from_str(&text("data")).unwrap())
     }
 
-    /// With which code the server closes the connection. Nothing else comes before that.
+    /// The code with which the server closes the connection. It must be the next message.
     pub(crate) async fn close_code(&mut self) -> u16 {
         let message = timeout(TIMEOUT, self.ws.next()).await.expect("an end in time");
         let message = message.expect("a close frame").unwrap();
         message.as_close().unwrap_or_else(|| panic!("{message:?}")).0.into()
     }
 
-    /// Nothing has come: the answer to a ping is the next frame.
+    /// Checks that nothing was received: the answer to a ping is the next message.
     pub(crate) async fn expect_nothing(&mut self) {
         self.send(&json!({ "event": "pusher:ping", "data": {} })).await;
         assert_eq!(self.receive().await["event"], "pusher:pong");
@@ -149,9 +147,8 @@ thread_local! {
     static LOGGED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Begins to keep what this thread logs, and returns what reads it. There is one subscriber for the whole
-/// process: where each test has its own, a place that logs for the first time just then may find that nobody
-/// listens.
+/// Begins to record the log of this thread, and returns its reader. There is one subscriber for the whole
+/// process, since a call site caches whether any subscriber is interested when it logs for the first time.
 pub(crate) fn log() -> impl Fn() -> String {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {

@@ -3,4 +3,5 @@
 mod net;
 mod random;
 mod scenes;
+mod versions;
 mod view;

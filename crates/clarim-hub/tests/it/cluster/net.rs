@@ -1,16 +1,62 @@
 //! A bus that delivers when the test lets it, and the nodes on it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use clarim_cluster::NodeId;
+use clarim_cluster::timing::TICK;
+use clarim_cluster::{Gathered, Query, Version, Versions};
 use clarim_hub::app::App;
-use clarim_hub::cluster::{Cluster, ClusterSettings, TICK, Wire};
-use clarim_protocol::cluster::NodeId;
+use clarim_hub::cluster::{Cluster, ClusterSettings, Wire};
 
 use crate::harness::{Outbound, World};
 
 pub(crate) const LEASE: Duration = Duration::from_secs(10);
+
+/// The release of a node, by the protocol that it speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Release {
+    /// The first one: its heartbeats do not say which versions it speaks.
+    First,
+    #[default]
+    Current,
+    /// The next one: each of its messages has one more field, and it sends one more kind of message.
+    Next,
+}
+
+impl Release {
+    fn versions(self) -> Versions {
+        match self {
+            Self::First | Self::Current => Versions::OWN,
+            Self::Next => Versions { newest: Version(Version::NEWEST.0 + 1), ..Versions::OWN },
+        }
+    }
+
+    /// The messages that a node of this release sends instead of `message`.
+    fn messages(self, message: Bytes) -> Vec<Bytes> {
+        const KIND: usize = 10;
+        const HEARTBEAT: u8 = 9;
+        match self {
+            Self::First if message[KIND] == HEARTBEAT => {
+                vec![message.slice(..message.len() - size_of::<Versions>())]
+            }
+            Self::First | Self::Current => vec![message],
+            Self::Next => {
+                let header = &message[..KIND];
+                let kind = [header, &[40, 1, 2, 3]].concat();
+                let mut newer = [header, &[3, 7, 99]].concat();
+                newer[1] = Version::NEWEST.0 + 1;
+                let longer = [&message[..], &[7, 7, 7]].concat();
+                vec![kind.into(), longer.into(), newer.into()]
+            }
+        }
+    }
+}
+
+/// The ticket of messages that only the next release sends.
+const NO_TICKET: u64 = u64::MAX;
 
 /// From a node to the bus.
 #[derive(Debug)]
@@ -42,6 +88,7 @@ pub(crate) struct Place {
 
 #[derive(Debug, Default)]
 struct Line {
+    release: Release,
     is_connected: bool,
     /// What it would be subscribed to after a reconnect.
     wanted: BTreeSet<String>,
@@ -66,7 +113,13 @@ impl Wire for Line {
 
     fn publish(&mut self, subject: &str, message: Bytes, ticket: u64) {
         if self.is_connected {
-            self.commands.push_back(Command::Publish(subject.to_owned(), message, ticket));
+            let messages = self.release.messages(message);
+            // The second is the message itself, in a longer form.
+            let own = usize::from(messages.len() > 1);
+            for (n, message) in messages.into_iter().enumerate() {
+                let ticket = if n == own { ticket } else { NO_TICKET };
+                self.commands.push_back(Command::Publish(subject.to_owned(), message, ticket));
+            }
         } else {
             self.news.push_back(News::Lost(ticket));
         }
@@ -105,14 +158,38 @@ impl Net {
         net
     }
 
+    /// Nodes of several releases.
+    pub(crate) fn of_releases(releases: &[Release], app: App, counts: bool) -> Self {
+        let mut net = Self::new(0, app, counts);
+        for release in releases {
+            net.start_release(*release);
+        }
+        net.settle();
+        net
+    }
+
+    /// Asks all other nodes. The replies are there when everything has run.
+    pub(crate) fn ask(&mut self, node: usize, query: Query<'_>) -> Arc<Mutex<Option<Gathered>>> {
+        let replies = Arc::<Mutex<Option<Gathered>>>::default();
+        let into = replies.clone();
+        let then = Box::new(move |gathered| *into.lock().unwrap() = Some(gathered));
+        let Place { cluster, line, .. } = &mut self.places[node];
+        cluster.ask(&self.app.id, query, self.now, line, then);
+        replies
+    }
+
     /// A new node comes; it is the last in `places`.
     pub(crate) fn start(&mut self) {
-        let place = self.new_place();
+        self.start_release(Release::Current);
+    }
+
+    fn start_release(&mut self, release: Release) {
+        let place = self.new_place(release);
         self.places.push(place);
         self.mend(self.places.len() - 1);
     }
 
-    fn new_place(&mut self) -> Place {
+    fn new_place(&mut self, release: Release) -> Place {
         let id = NodeId(self.next_id);
         self.next_id += 1;
         let mut world = World::in_cluster(id, vec![self.app.clone()], 1);
@@ -121,9 +198,10 @@ impl Net {
             prefix: "test".to_owned(),
             lease: LEASE,
             deadline: Duration::from_secs(1),
+            versions: release.versions(),
         };
         let cluster = Cluster::new(world.node.clone(), id, settings);
-        let mut line = Line::default();
+        let mut line = Line { release, ..Line::default() };
         cluster.start(&mut line);
         Place { world, cluster, is_frozen: false, line }
     }
@@ -157,8 +235,13 @@ impl Net {
 
     /// A node dies, with all its connections; another one starts in its place.
     pub(crate) fn replace(&mut self, node: usize) {
+        self.replace_by(node, self.places[node].line.release);
+    }
+
+    /// As `replace`, by a node of another release.
+    pub(crate) fn replace_by(&mut self, node: usize, release: Release) {
         self.forget(node);
-        self.places[node] = self.new_place();
+        self.places[node] = self.new_place(release);
         self.mend(node);
     }
 

@@ -7,7 +7,7 @@ use clarim_hub::app::App;
 use clarim_hub::{CACHE_TTL, ChannelEvent};
 use proptest::prelude::*;
 
-use crate::cluster::net::{LEASE, Net};
+use crate::cluster::net::{LEASE, Net, Release};
 use crate::cluster::view::{Client, publish};
 
 const CHANNELS: [&str; 4] = ["news", "private-doc", "presence-room", "presence-cache-hall"];
@@ -73,6 +73,12 @@ fn fault() -> impl Strategy<Value = Action> {
     .prop_map(Action::Fault)
 }
 
+/// Half of the time all nodes are of one release, and half of the time an upgrade is under way.
+fn releases() -> impl Strategy<Value = Vec<Release>> {
+    let release = prop_oneof![Just(Release::First), Just(Release::Current), Just(Release::Next)];
+    prop_oneof![Just(vec![Release::Current; NODES]), proptest::collection::vec(release, NODES),]
+}
+
 struct Model {
     net: Net,
     clients: Vec<Client>,
@@ -81,12 +87,12 @@ struct Model {
 }
 
 impl Model {
-    fn new(counts: bool) -> Self {
+    fn new(counts: bool, releases: &[Release]) -> Self {
         let mut app = App::new("one", "key", "secret");
         app.subscription_count = true;
         (app.hooks.occupancy, app.hooks.members) = (true, true);
         app.ping_interval = Duration::from_secs(1_000_000);
-        Self { net: Net::new(NODES, app, counts), clients: Vec::new(), id: 0 }
+        Self { net: Net::of_releases(releases, app, counts), clients: Vec::new(), id: 0 }
     }
 
     fn act(&mut self, action: &Action) {
@@ -230,9 +236,10 @@ proptest! {
     #[test]
     fn whatever_happens_to_nodes_and_bus_the_truth_comes_back(
         counts in any::<bool>(),
+        releases in releases(),
         actions in proptest::collection::vec(prop_oneof![9 => action(), 1 => fault()], 1..120),
     ) {
-        let mut model = Model::new(counts);
+        let mut model = Model::new(counts, &releases);
         for action in &actions {
             model.act(action);
         }
@@ -244,9 +251,10 @@ proptest! {
     #[test]
     fn on_a_bus_that_is_well_nothing_is_lost(
         counts in any::<bool>(),
+        releases in releases(),
         actions in proptest::collection::vec(action(), 1..120),
     ) {
-        let mut model = Model::new(counts);
+        let mut model = Model::new(counts, &releases);
         let mut published: Vec<(usize, &str, u64)> = Vec::new();
         for action in &actions {
             model.act(action);
@@ -288,7 +296,7 @@ fn a_failure_is_told_in_as_few_actions_as_it_takes() {
     let strategy = proptest::collection::vec(action(), 1..120);
     // It is not true that nobody is ever told of a member on another node.
     let result = TestRunner::new_with_rng(config, rng).run(&strategy, |actions| {
-        let mut model = Model::new(true);
+        let mut model = Model::new(true, &[Release::Current; NODES]);
         for action in &actions {
             model.act(action);
         }

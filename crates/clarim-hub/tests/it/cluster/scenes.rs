@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use clarim_cluster::timing::TICK;
 use clarim_hub::ChannelEvent;
 use clarim_hub::app::App;
-use clarim_hub::cluster::TICK;
 
 use crate::cluster::net::{LEASE, Net};
 use crate::cluster::view::{Client, publish};

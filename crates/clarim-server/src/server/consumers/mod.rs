@@ -12,7 +12,7 @@ mod webhooks;
 
 use std::sync::Arc;
 
-use clarim_protocol::cluster::NodeId;
+use clarim_cluster::NodeId;
 use tokio::sync::mpsc;
 
 use super::StartError;

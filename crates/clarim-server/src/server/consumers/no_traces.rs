@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use clarim_protocol::cluster::NodeId;
+use clarim_cluster::NodeId;
 
 use super::StartError;
 use crate::config::ServerConfig;

@@ -147,13 +147,12 @@ async fn scrape(server: &Harness, mut over: oneshot::Receiver<()>) -> usize {
     answers
 }
 
-/// Delivers events, one each ten milliseconds for three seconds. How long each took, the shortest first.
-async fn deliver(server: &Harness, client: &mut Client) -> Vec<Duration> {
+/// Delivers events, one each ten milliseconds. Returns how long each took, the shortest first.
+async fn deliver(server: &Harness, client: &mut Client, count: usize) -> Vec<Duration> {
     let mut connection = HttpConnection::new(server.dial().await).await;
     let mut ticks = interval(Duration::from_millis(10));
     let mut times = Vec::new();
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(3) {
+    while times.len() < count {
         ticks.tick().await;
         let data = json!(times.len());
         let (target, body) = request(server, "news", &data);
@@ -171,19 +170,17 @@ async fn who_asks_a_hundred_times_a_second_gets_all_and_delays_no_delivery() {
     let server = counted();
     let mut client = server.connect().await;
     client.subscribe("news").await;
+    let quiet = deliver(&server, &mut client, 100).await;
     let (end, over) = oneshot::channel();
     let delivering = async {
-        let times = deliver(&server, &mut client).await;
+        let times = deliver(&server, &mut client, 300).await;
         end.send(()).unwrap();
         times
     };
     let (answers, times) = tokio::join!(scrape(&server, over), delivering);
-    assert!(answers >= 150, "only {answers} answers in three seconds");
-    assert!(times.len() >= 150, "only {} events in three seconds", times.len());
-    // Usually one millisecond. What other tests do meanwhile is in the late ones.
-    let half = times[times.len() / 2];
-    let most = times[times.len() * 9 / 10];
-    assert!(half < Duration::from_millis(20), "half of them took longer than {half:?}");
-    assert!(most < Duration::from_millis(100), "one of ten took longer than {most:?}");
+    assert!(answers >= 100, "only {answers} answers beside 300 deliveries");
+    // Usually one millisecond. On a busy machine, deliveries without questions are late as well.
+    let bound = 10 * quiet[50] + Duration::from_millis(20);
+    assert!(times[150] < bound, "half took longer than {:?}, {:?} before", times[150], quiet[50]);
     eventually(|| server.running().connections("123456") == 1).await;
 }

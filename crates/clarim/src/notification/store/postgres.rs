@@ -1,4 +1,4 @@
-//! What is different in PostgreSQL, which has types for everything.
+//! PostgreSQL, which has types for ids, times and JSON.
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;
@@ -6,23 +6,23 @@ use sqlx::postgres::{PgPoolOptions, PgRow};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{ACQUIRE_TIMEOUT, StoredNotification};
+use super::row::{ACQUIRE_TIMEOUT, StoredNotification};
 
-pub(super) const MIGRATIONS: [&str; 1] = [include_str!("migrations/postgres-1.sql")];
+pub(crate) const MIGRATIONS: [&str; 1] = [include_str!("migrations/postgres-1.sql")];
 
-pub(super) async fn connect(url: &str) -> sqlx::Result<sqlx::PgPool> {
+pub(crate) async fn connect(url: &str) -> sqlx::Result<sqlx::PgPool> {
     PgPoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).connect(url).await
 }
 
-pub(super) fn id(id: Uuid) -> Uuid {
+pub(crate) fn id(id: Uuid) -> Uuid {
     id
 }
 
-pub(super) fn time(time: DateTime<Utc>) -> DateTime<Utc> {
+pub(crate) fn time(time: DateTime<Utc>) -> DateTime<Utc> {
     time
 }
 
-pub(super) fn stored(row: &PgRow) -> sqlx::Result<StoredNotification> {
+pub(crate) fn stored(row: &PgRow) -> sqlx::Result<StoredNotification> {
     Ok(StoredNotification {
         id: row.try_get("id")?,
         notification_type: row.try_get("type")?,

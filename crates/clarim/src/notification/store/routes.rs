@@ -1,4 +1,4 @@
-//! The routes at which a page asks for its notifications.
+//! HTTP routes for a page's notifications.
 
 use std::sync::Arc;
 
@@ -12,25 +12,29 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::row::Page;
 #[cfg(doc)]
-use super::StoredNotification;
-use super::{Notifiable, Notifications, Page};
-use crate::Error;
-use crate::authorization::{Answer, Authenticate, by_closure};
+use super::row::StoredNotification;
+use super::table::Notifications;
+use crate::authorization::callback::Answer;
+use crate::authorization::rules::{Authenticate, by_closure};
+use crate::error::Error;
+use crate::notices::notifiable::Notifiable;
 
-/// The most that is answered at once.
+/// Maximum number of notifications in an answer.
 const MAX_LIMIT: u32 = 100;
 
 impl Notifications {
-    /// Routes for the page of the user who asks, to be merged into the application's router. `authenticate`
-    /// says who that is, as for [`Channels::routes`](crate::authorization::Channels::routes). A guest gets
-    /// 401, and a request with somebody else's id 404.
+    /// Routes for the notifications of the current user, to be merged into the application's router.
+    /// `authenticate` returns the user of a request, as in
+    /// [`Channels::routes`](crate::authorization::Channels::routes). A guest gets status 401, and a request
+    /// for another user's notification 404.
     ///
     /// | request | answer |
     /// |---|---|
     /// | `GET /notifications` | `{"data": […], "unread": 3}`: [`StoredNotification`]s, newest first |
-    /// | … `?unread=true` | only those that are not read |
-    /// | … `?limit=15` | so many, at most 100 |
+    /// | … `?unread=true` | unread ones only |
+    /// | … `?limit=15` | maximum number, up to 100 |
     /// | … `?before={id}` | those older than this one |
     /// | `POST /notifications/{id}/read` | 204 |
     /// | `POST /notifications/read-all` | 204 |
@@ -49,7 +53,7 @@ impl Notifications {
     /// }
     ///
     /// fn app(table: Notifications) -> Router {
-    ///     // Who makes the request: of your session, or of a token; None is a guest
+    ///     // The request's user, from a session or a token; None is a guest
     ///     let routes = table.routes(|parts| {
     ///         Some(User(parts.headers.get("x-user")?.to_str().ok()?.parse().ok()?))
     ///     });
@@ -63,12 +67,16 @@ impl Notifications {
         F: Fn(Parts) -> R + Clone + Send + Sync + 'static,
         R: Answer<Option<U>, M> + Send + 'static,
     {
-        let desk = Arc::new(Desk { table: self, authenticate: by_closure(authenticate) });
-        let (one, list, read, all) = (desk.clone(), desk.clone(), desk.clone(), desk);
-        let list = async move |State(state): State<S>, Query(asked): Query<Asked>, parts: Parts| {
-            let user = list.user(parts, state).await?;
-            list.list(&user, &asked).await
-        };
+        let api = Arc::new(Api { table: self, authenticate: by_closure(authenticate) });
+        let list = api.clone();
+        let read = api.clone();
+        let all = api.clone();
+        let one = api;
+        let list =
+            async move |State(state): State<S>, Query(query): Query<ListQuery>, parts: Parts| {
+                let user = list.user(parts, state).await?;
+                list.list(&user, &query).await
+            };
         let read = async move |State(state): State<S>, Path(id): Path<Uuid>, parts: Parts| {
             let user = read.user(parts, state).await?;
             found(read.table.mark_as_read(&user, id).await?)
@@ -90,38 +98,38 @@ impl Notifications {
     }
 }
 
-/// Which part of the list.
+/// The parameters of a list.
 #[derive(Deserialize)]
-struct Asked {
+struct ListQuery {
     #[serde(default)]
     unread: bool,
     before: Option<Uuid>,
     limit: Option<u32>,
 }
 
-/// What answers the requests.
-struct Desk<U, S> {
+/// The state of the routes.
+struct Api<U, S> {
     table: Notifications,
     authenticate: Authenticate<U, S>,
 }
 
-impl<U: Notifiable, S> Desk<U, S> {
+impl<U: Notifiable, S> Api<U, S> {
     async fn user(&self, parts: Parts, state: S) -> Result<U, Refusal> {
         match (self.authenticate)(parts, state).await {
             Ok(Some(user)) => Ok(user),
             Ok(None) => Err(Refusal::Guest),
-            Err(error) => Err(Refusal::Broken(error.to_string())),
+            Err(error) => Err(Refusal::Failed(error.to_string())),
         }
     }
 
-    async fn list(&self, user: &U, asked: &Asked) -> Result<Json<Value>, Refusal> {
+    async fn list(&self, user: &U, query: &ListQuery) -> Result<Json<Value>, Refusal> {
         let mut page =
-            asked.limit.map_or_else(Page::default, |limit| Page::of(limit.min(MAX_LIMIT)));
-        if let Some(id) = asked.before {
+            query.limit.map_or_else(Page::default, |limit| Page::of(limit.min(MAX_LIMIT)));
+        if let Some(id) = query.before {
             let last = self.table.find(user, id).await?.ok_or(Refusal::NotFound)?;
             page = page.before(&last);
         }
-        let data = match asked.unread {
+        let data = match query.unread {
             true => self.table.unread(user, page).await?,
             false => self.table.all(user, page).await?,
         };
@@ -133,16 +141,16 @@ fn found(found: bool) -> Result<StatusCode, Refusal> {
     if found { Ok(StatusCode::NO_CONTENT) } else { Err(Refusal::NotFound) }
 }
 
-/// Why a request is not answered 2xx.
+/// An answer other than 2xx.
 enum Refusal {
     Guest,
     NotFound,
-    Broken(String),
+    Failed(String),
 }
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        Self::Broken(error.to_string())
+        Self::Failed(error.to_string())
     }
 }
 
@@ -151,8 +159,8 @@ impl IntoResponse for Refusal {
         let (status, message) = match self {
             Self::Guest => (StatusCode::UNAUTHORIZED, "Unauthenticated."),
             Self::NotFound => (StatusCode::NOT_FOUND, "Not found."),
-            Self::Broken(error) => {
-                tracing::error!(error, "notifications could not be asked for");
+            Self::Failed(error) => {
+                tracing::error!(error, "cannot answer a request for notifications");
                 (StatusCode::INTERNAL_SERVER_ERROR, "Server Error")
             }
         };

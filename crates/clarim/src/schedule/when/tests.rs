@@ -1,4 +1,4 @@
-//! Times in, times out.
+//! Times of tasks, and timetables.
 
 use chrono_tz::{America, Australia, Europe, UTC};
 use proptest::prelude::*;
@@ -13,7 +13,7 @@ fn cron(expression: &str) -> When {
     When::cron(expression).unwrap()
 }
 
-/// The times at which one task is due when the clock says these.
+/// The times at which a task is due when the clock shows these times.
 fn ran(when: &When, zone: Tz, clock: &[DateTime<Utc>]) -> Vec<DateTime<Utc>> {
     let mut timetable = Timetable::new(vec![when.clone()], zone, clock[0]);
     clock[1..].iter().flat_map(|now| timetable.tick(*now)).map(|due| due.at).collect()
@@ -34,7 +34,7 @@ fn a_task_is_due_once_at_each_of_its_times() {
 }
 
 #[test]
-fn the_time_at_which_it_starts_is_over() {
+fn a_task_is_not_due_at_the_start() {
     let start = time("2026-01-05T13:00:00Z");
     assert!(ran(&cron("* * * * *"), UTC, &[start, start]).is_empty());
     assert!(ran(&When::Every(60), UTC, &[start, start]).is_empty());
@@ -78,7 +78,7 @@ fn a_clock_that_was_far_ahead_does_not_stop_the_schedule() {
 }
 
 #[test]
-fn times_of_day_are_those_of_the_zone() {
+fn times_of_day_are_in_the_time_zone() {
     let zone = America::Sao_Paulo;
     let clock = ["2026-01-05T15:59:00Z", "2026-01-05T16:00:01Z"].map(time);
     let ran = ran(&When::daily_at("13:00").unwrap(), zone, &clock);
@@ -86,7 +86,7 @@ fn times_of_day_are_those_of_the_zone() {
 }
 
 #[test]
-fn in_the_hour_that_is_not_there_a_daily_task_runs_once_and_in_the_one_that_is_twice_too() {
+fn a_daily_task_runs_once_in_a_skipped_hour_and_in_a_repeated_one() {
     let zone = Europe::Berlin;
     let daily = When::daily_at("02:30").unwrap();
     let minutes = |from: &str| -> Vec<_> {
@@ -96,15 +96,15 @@ fn in_the_hour_that_is_not_there_a_daily_task_runs_once_and_in_the_one_that_is_t
     assert_eq!(ran(&daily, zone, &minutes("2026-03-28T23:00:30Z")), [time("2026-03-29T01:00:00Z")]);
     // 03:00 becomes 02:00 at 01:00 UTC
     assert_eq!(ran(&daily, zone, &minutes("2026-10-24T23:00:30Z")), [time("2026-10-25T00:30:00Z")]);
-    // What runs by the hour runs by the hour.
+    // Hourly tasks follow real time.
     assert_eq!(ran(&cron("30 * * * *"), zone, &minutes("2026-10-24T23:00:30Z")).len(), 4);
 }
 
 #[test]
-fn mistakes_are_named() {
-    let wrong = |when: Result<When, String>| when.unwrap_err();
+fn invalid_times_are_errors() {
+    let wrong = |when: Result<When, ScheduleProblem>| when.unwrap_err().to_string();
     for text in ["25:00", "13:60", "1300", "13:00:00", "+1:00", "", "13:0x"] {
-        assert!(wrong(When::daily_at(text)).contains("is no time of day"), "{text}");
+        assert!(wrong(When::daily_at(text)).contains("is not a time of day"), "{text}");
     }
     assert!(wrong(When::cron("61 * * * *")).starts_with("\"61 * * * *\": "));
     assert!(wrong(When::cron("often")).starts_with("\"often\": "));
@@ -131,10 +131,10 @@ fn zones() -> impl Strategy<Value = Tz> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// However the clock goes on: what runs is a time of the task, each at most once and in order, and the
-    /// last one there was before each look at the clock is among them.
+    /// However the clock moves: every run is at a time of the task, in order and at most once, and the last
+    /// time before each look at the clock is among them.
     #[test]
-    fn what_runs_does_not_depend_on_when_the_clock_is_looked_at(
+    fn runs_do_not_depend_on_when_the_clock_is_read(
         when in times(),
         zone in zones(),
         // Hours since 2026, around each change of the clocks and elsewhere

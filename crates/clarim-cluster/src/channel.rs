@@ -1,0 +1,230 @@
+//! A channel's connection to the same channel on the other nodes: what they have told, and what they were
+//! told.
+
+use std::time::Duration;
+
+use clarim_protocol::user::Member;
+use smallvec::SmallVec;
+
+use crate::message::{Change, ClusterMessage, State};
+use crate::node_id::NodeId;
+use crate::timing::REQUEST_AGAIN;
+
+/// Bytes of members in one part of a long state: well below the limit of any bus.
+const PART_BYTES: usize = 256 << 10;
+
+/// The cluster side of a channel. In a cluster, every channel of a node has one. `P` is a subscription that
+/// waits until the channel is open.
+#[derive(Debug)]
+pub struct ClusterChannel<P> {
+    /// Subscriptions that wait until the bus has confirmed the subject and the other nodes have sent their
+    /// state; `None` once the channel is open.
+    opening: Option<Vec<P>>,
+    /// Version of this node's state; see [`State::number`].
+    number: u64,
+    /// The number of subscriptions that the other nodes know.
+    pub announced: u32,
+    /// The number of subscriptions that the bus has last confirmed by returning this node's own message.
+    pub confirmed: u32,
+    /// When this node last reported to the app's backend that somebody had left.
+    pub left_at: Option<Duration>,
+    /// Nodes whose request for the state has not been answered yet.
+    unanswered: Vec<NodeId>,
+    peers: SmallVec<[PeerState; 2]>,
+    /// Whether the channel is queued to be closed.
+    pub is_idle: bool,
+}
+
+/// What another node has on the channel, as far as it is known.
+#[derive(Debug)]
+pub struct PeerState {
+    /// The node.
+    pub node: NodeId,
+    /// The version of its state that is known here; `None` if a change was missed.
+    pub number: Option<u64>,
+    /// Its number of subscriptions.
+    pub subscriptions: u32,
+    /// Whether the channel's user is signed in there.
+    pub online: bool,
+    /// Members of a long state whose last part has not arrived.
+    pub parts: Vec<Member>,
+    /// When the node last confirmed that it has the channel.
+    heard_at: Duration,
+    requested_at: Option<Duration>,
+}
+
+impl<P> ClusterChannel<P> {
+    /// A channel that is being opened. `number` is greater than any version that an earlier life of the
+    /// channel on this node has had.
+    #[must_use]
+    pub fn new(number: u64) -> Self {
+        Self {
+            opening: Some(Vec::new()),
+            number,
+            announced: 0,
+            confirmed: 0,
+            left_at: None,
+            unanswered: Vec::new(),
+            peers: SmallVec::new(),
+            is_idle: false,
+        }
+    }
+
+    /// Returns the waiting subscriptions; `None` if the channel is open.
+    pub fn pending(&mut self) -> Option<&mut Vec<P>> {
+        self.opening.as_mut()
+    }
+
+    /// Whether subscriptions wait for the channel.
+    #[must_use]
+    pub fn has_pending(&self) -> bool {
+        self.opening.as_ref().is_some_and(|pending| !pending.is_empty())
+    }
+
+    /// Opens the channel. Returns the subscriptions that have waited for it.
+    pub fn open(&mut self) -> Vec<P> {
+        self.opening.take().unwrap_or_default()
+    }
+
+    /// Whether the channel is open.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.opening.is_none()
+    }
+
+    /// Makes a change of this node's state into a message.
+    pub fn change<'a>(&mut self, change: Change<'a>) -> ClusterMessage<'a> {
+        self.number += 1;
+        ClusterMessage::StateChange { number: self.number, change }
+    }
+
+    /// Returns the version of this node's state as a message, for nodes that missed a change.
+    #[must_use]
+    pub fn digest(&self) -> ClusterMessage<'static> {
+        ClusterMessage::VersionDigest(self.number)
+    }
+
+    /// Makes the whole state into messages, as many as it needs. If this node knows all the others' states,
+    /// they answer the requests that have come. `is_request`: the other nodes answer with theirs.
+    pub fn state<'a>(
+        &mut self,
+        state: State<'a>,
+        members: impl Iterator<Item = &'a str>,
+        is_request: bool,
+        mut publish: impl FnMut(&ClusterMessage<'_>),
+    ) {
+        // A state that differs from the one before has another version.
+        if self.announced != state.subscriptions {
+            self.announced = state.subscriptions;
+            self.number += 1;
+        }
+        let answers =
+            if self.is_open() { std::mem::take(&mut self.unanswered) } else { Vec::new() };
+        let nodes = u32::try_from(self.peers.len()).unwrap_or(u32::MAX);
+        let mut state = State { number: self.number, answers, nodes, ..state };
+        let mut bytes = 0;
+        let mut members = members.peekable();
+        while let Some(member) = members.next() {
+            bytes += member.len();
+            state.members.push(member);
+            if bytes > PART_BYTES && members.peek().is_some() {
+                bytes = 0;
+                let rest = State { members: Vec::new(), cached: None, ..state.clone() };
+                publish(&ClusterMessage::State(State { more: true, ..state }));
+                state = rest;
+            }
+        }
+        publish(&if is_request {
+            ClusterMessage::SyncRequest(state)
+        } else {
+            ClusterMessage::State(state)
+        });
+    }
+
+    /// Remembers that a node has requested this node's state.
+    pub fn requested_by(&mut self, node: NodeId) {
+        if !self.unanswered.contains(&node) {
+            self.unanswered.push(node);
+        }
+    }
+
+    /// Whether requests of other nodes wait for an answer.
+    #[must_use]
+    pub fn has_unanswered(&self) -> bool {
+        !self.unanswered.is_empty()
+    }
+
+    /// Requests the whole state of a node, a change of which was missed; `None` if it was requested a moment
+    /// ago.
+    pub fn request_state(
+        &mut self,
+        node: NodeId,
+        now: Duration,
+    ) -> Option<ClusterMessage<'static>> {
+        let peer = self.heard(node, now);
+        peer.number = None;
+        if peer.requested_at.is_some_and(|at| now < at + REQUEST_AGAIN) {
+            return None;
+        }
+        peer.requested_at = Some(now);
+        Some(ClusterMessage::StateRequest(node))
+    }
+
+    /// Whether no other node is known to have the channel.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.peers.is_empty()
+    }
+
+    /// Whether this node has the smallest id of all nodes on the channel.
+    #[must_use]
+    pub fn is_first(&self, node: Option<NodeId>) -> bool {
+        self.peers.iter().all(|peer| node < Some(peer.node))
+    }
+
+    /// Returns the number of subscriptions on the other nodes.
+    #[must_use]
+    pub fn subscriptions_elsewhere(&self) -> usize {
+        self.peers.iter().map(|peer| peer.subscriptions as usize).sum()
+    }
+
+    /// Whether the channel's user is signed in on another node.
+    #[must_use]
+    pub fn is_online_elsewhere(&self) -> bool {
+        self.peers.iter().any(|peer| peer.online)
+    }
+
+    /// Whether another node is known to have the channel.
+    #[must_use]
+    pub fn has_peer(&self, node: NodeId) -> bool {
+        self.peers.iter().any(|peer| peer.node == node)
+    }
+
+    /// Returns the record of a node from which a message has come.
+    pub fn heard(&mut self, node: NodeId, now: Duration) -> &mut PeerState {
+        let at = self.peers.iter().position(|peer| peer.node == node).unwrap_or_else(|| {
+            self.peers.push(PeerState {
+                node,
+                number: None,
+                subscriptions: 0,
+                online: false,
+                parts: Vec::new(),
+                heard_at: now,
+                requested_at: None,
+            });
+            self.peers.len() - 1
+        });
+        self.peers[at].heard_at = now;
+        &mut self.peers[at]
+    }
+
+    /// Returns the nodes from which nothing has come since `since`.
+    pub fn silent_since(&self, since: Duration) -> impl Iterator<Item = NodeId> {
+        self.peers.iter().filter(move |peer| peer.heard_at < since).map(|peer| peer.node)
+    }
+
+    /// Removes the record of a node.
+    pub fn remove_peer(&mut self, node: NodeId) {
+        self.peers.retain(|peer| peer.node != node);
+    }
+}

@@ -1,0 +1,34 @@
+//! How the nodes of a cluster find and understand each other.
+//!
+//! - [`message`]: what nodes and external publishers send over the bus, in a versioned encoding.
+//! - [`Versions`]: which protocol versions a node speaks, and which one its cluster uses.
+//! - [`Membership`]: the other nodes, and which of them are alive.
+//! - [`ClusterChannel`]: what the nodes know of each other's state on one channel.
+//! - [`Openings`] and [`Queries`]: what a node waits for the others for.
+//! - [`timing`]: every time window, and the relations between them.
+//!
+//! Everything is pure: messages and the time go in. The hub applies the messages to its channels under their
+//! locks; a publisher that sends events straight to the bus needs only the messages.
+
+mod channel;
+mod codec;
+mod membership;
+pub mod message;
+mod node_id;
+mod opening;
+mod queries;
+pub mod subject;
+pub mod timing;
+mod versions;
+
+pub use channel::{ClusterChannel, PeerState};
+pub use codec::{InvalidMessage, Received, decode, encode};
+pub use membership::{Health, Membership};
+pub use message::{
+    Change, ClusterMessage, ExternalEvent, Query, QueryReply, SenderId, State, Trace,
+};
+pub use node_id::NodeId;
+pub use opening::Openings;
+pub use queries::{ChannelCounts, Gathered, OnGathered, PeerSet, Queries};
+pub use subject::{channel_subject, node_subject, nodes_subject};
+pub use versions::{Version, Versions};

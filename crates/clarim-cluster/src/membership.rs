@@ -1,0 +1,177 @@
+//! The other nodes of the cluster, and when each was last heard from.
+
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+use crate::node_id::NodeId;
+use crate::timing::LEASES_IN_SILENCE;
+use crate::versions::{Version, Versions};
+
+/// The other nodes.
+#[derive(Debug)]
+pub struct Membership {
+    own: Versions,
+    lease: Duration,
+    peers: HashMap<NodeId, Peer, foldhash::fast::RandomState>,
+    /// When this node last received its own message.
+    heard_myself: Duration,
+    /// When dead nodes were last looked for.
+    checked: Duration,
+    /// The end of the last time in which silence was no evidence.
+    spared: Duration,
+}
+
+#[derive(Debug)]
+struct Peer {
+    /// When it was last heard from.
+    heard: Duration,
+    versions: Versions,
+}
+
+/// Whether a node that is heard from had been known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// It is new, or was considered dead.
+    New,
+    /// It had been known.
+    Known,
+}
+
+impl Membership {
+    /// A membership without other nodes. `own` are the versions that this node speaks.
+    #[must_use]
+    pub fn new(own: Versions, lease: Duration) -> Self {
+        let never = Duration::ZERO;
+        Self {
+            own,
+            lease,
+            peers: HashMap::default(),
+            heard_myself: never,
+            checked: never,
+            spared: never,
+        }
+    }
+
+    /// Returns the number of other nodes.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Returns the ids of the other nodes.
+    pub fn ids(&self) -> impl Iterator<Item = NodeId> {
+        self.peers.keys().copied()
+    }
+
+    /// Renews the lease of a node.
+    pub fn heard(&mut self, node: NodeId, now: Duration) -> Health {
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.heard = now;
+            return Health::Known;
+        }
+        self.peers.insert(node, Peer { heard: now, versions: Versions::UNSAID });
+        Health::New
+    }
+
+    /// Records the versions that a node speaks. Returns whether it is now known that this node cannot understand
+    /// it.
+    pub fn speaks(&mut self, node: NodeId, versions: Versions) -> bool {
+        let Some(peer) = self.peers.get_mut(&node) else { return false };
+        let is_new = std::mem::replace(&mut peer.versions, versions) != versions;
+        is_new && !self.own.are_compatible(versions)
+    }
+
+    /// Returns the version that the cluster uses: the newest that all nodes speak.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        let newest = |peer: &Peer| peer.versions.newest;
+        self.peers.values().map(newest).fold(self.own.newest, Version::min)
+    }
+
+    /// Returns the number of nodes with which this node has no version in common.
+    #[must_use]
+    pub fn incompatible(&self) -> usize {
+        self.peers.values().filter(|peer| !self.own.are_compatible(peer.versions)).count()
+    }
+
+    /// Records that the bus has returned this node's own message.
+    pub fn heard_myself(&mut self, now: Duration) {
+        if now - self.heard_myself > self.lease / 2 {
+            self.spare(now);
+        }
+        self.heard_myself = now;
+    }
+
+    /// Whether the bus returns this node's messages.
+    #[must_use]
+    pub fn hears_itself(&self, now: Duration) -> bool {
+        now.saturating_sub(self.heard_myself) <= self.lease / 2
+    }
+
+    /// Removes a node.
+    pub fn remove(&mut self, node: NodeId) {
+        self.peers.remove(&node);
+    }
+
+    /// Renews all leases after a reconnect, with one lease more: the other nodes may reconnect later.
+    pub fn await_return(&mut self, now: Duration) {
+        self.spare(now);
+        self.peers.values_mut().for_each(|peer| peer.heard = now + self.lease);
+    }
+
+    /// Renews all leases: up to now, nothing could be heard.
+    pub fn spare(&mut self, now: Duration) {
+        self.peers.values_mut().for_each(|peer| peer.heard = now);
+        self.heard_myself = now;
+        self.spared = now;
+    }
+
+    /// Returns since when silence is evidence.
+    #[must_use]
+    pub fn spared(&self) -> Duration {
+        self.spared
+    }
+
+    /// Returns the nodes whose lease has ended.
+    pub fn take_dead(&mut self, now: Duration) -> Vec<NodeId> {
+        // This node itself has not run for a while: messages of the others may still be unread.
+        if now - self.checked > self.lease / 2 {
+            self.spare(now);
+        }
+        self.checked = now;
+        let silence = now.saturating_sub(self.heard_myself);
+        if !self.hears_itself(now) && silence < self.lease * LEASES_IN_SILENCE {
+            return Vec::new();
+        }
+        let lease = self.lease;
+        let is_dead = |peer: &Peer| now.saturating_sub(peer.heard) >= lease;
+        self.peers.iter().filter(|(_, peer)| is_dead(peer)).map(|(node, _)| *node).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cluster_uses_the_newest_version_that_all_nodes_speak() {
+        let versions =
+            |oldest, newest| Versions { oldest: Version(oldest), newest: Version(newest) };
+        let mut members = Membership::new(versions(2, 4), Duration::from_secs(10));
+        assert_eq!(members.version(), Version(4));
+        let [old, new] = [NodeId(1), NodeId(2)];
+        for node in [old, new] {
+            members.heard(node, Duration::ZERO);
+        }
+        assert_eq!(members.version(), Version::FIRST, "they have not said what they speak");
+        assert!(!members.speaks(new, versions(2, 5)));
+        assert!(!members.speaks(old, versions(2, 3)));
+        assert_eq!(members.version(), Version(3));
+        members.remove(old);
+        assert_eq!(members.version(), Version(4));
+        assert!(members.speaks(new, versions(5, 6)));
+        assert!(!members.speaks(new, versions(5, 6)), "it is reported once");
+        assert_eq!(members.incompatible(), 1);
+    }
+}

@@ -1,0 +1,218 @@
+//! Messages between nodes, and from external publishers.
+
+use std::borrow::Cow;
+
+use clarim_protocol::SocketId;
+use serde::{Deserialize, Serialize};
+
+use crate::node_id::NodeId;
+use crate::versions::{Version, Versions};
+
+/// Number of kinds of messages: the variants of [`ClusterMessage`].
+pub(crate) const KINDS: u32 = 16;
+
+/// A message between nodes, or from an external publisher to the nodes. The comments begin with the subject on
+/// which it is sent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ClusterMessage<'a> {
+    /// Channel: an event for the subscribers.
+    Event {
+        /// The payload of the frame to clients.
+        #[serde(borrow, with = "serde_bytes")]
+        payload: &'a [u8],
+        /// A connection to skip.
+        except: Option<SenderId>,
+        /// On cache channels, if it is to be cached: of two events, the one with the greater number is the last.
+        kept: Option<u64>,
+        /// The trace of a traced event.
+        trace: Option<Trace>,
+    },
+    /// Channel: the sender's state, and a request for the other nodes' states.
+    SyncRequest(#[serde(borrow)] State<'a>),
+    /// Channel: the sender's state.
+    State(#[serde(borrow)] State<'a>),
+    /// Channel: a change of the sender's state since the previous number.
+    StateChange {
+        /// The number of the changed state.
+        number: u64,
+        /// The change.
+        #[serde(borrow)]
+        change: Change<'a>,
+    },
+    /// Channel: the number of the sender's state, for nodes that have missed a change.
+    VersionDigest(u64),
+    /// Channel: a request for this node's state.
+    StateRequest(NodeId),
+    /// Channel: the sender has closed the channel.
+    ChannelClosed,
+    /// Channel: a user who had left the sender has joined another node in time, so no leave is sent to the app's
+    /// backend; `None` for the channel's last subscriber.
+    LeaveSuppressed(Option<&'a str>),
+    /// Node: a request to open this channel as a backup. No other node has it: if the sender died, none could
+    /// report to the app's backend who has left.
+    BackupSubscribe {
+        /// The app's id.
+        app: &'a str,
+        /// The channel.
+        channel: &'a str,
+    },
+    /// All nodes: the sender is alive.
+    Heartbeat {
+        /// Microseconds since the sender started, to measure the bus's latency.
+        at: u64,
+        /// The versions that the sender speaks. Appended in the encoding: see [`codec`](crate::decode).
+        #[serde(skip)]
+        versions: Versions,
+    },
+    /// All nodes: this node was unknown to the sender or considered dead, and is to send the states of all its
+    /// channels.
+    ResyncRequest(NodeId),
+    /// All nodes: the sender stops.
+    Goodbye,
+    /// All nodes: a query. Replies go to the sender's subject.
+    Query {
+        /// The sender's number for the query.
+        ticket: u64,
+        /// The app's id.
+        app: &'a str,
+        /// The query.
+        #[serde(borrow)]
+        question: Query<'a>,
+    },
+    /// Node: a reply to its query.
+    Reply {
+        /// The number of the query.
+        ticket: u64,
+        /// Whether more parts of the reply follow.
+        more: bool,
+        /// The reply, or a part of it.
+        #[serde(borrow)]
+        answer: QueryReply<'a>,
+    },
+    /// Channel, from an external publisher: an event for the subscribers.
+    ExternalPublish(#[serde(borrow)] ExternalEvent<'a>),
+    /// All nodes, from an external publisher: an event that one of the nodes publishes. Used for cache channels,
+    /// to which no node may be subscribed.
+    RelayPublish {
+        /// The app's id.
+        app: &'a str,
+        /// The channel.
+        channel: &'a str,
+        /// The event.
+        #[serde(borrow)]
+        event: ExternalEvent<'a>,
+    },
+}
+
+impl ClusterMessage<'_> {
+    /// Returns the oldest protocol version whose nodes understand the message.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        Version::FIRST
+    }
+}
+
+/// The trace context of a sampled event, as defined by [W3C Trace Context].
+///
+/// [W3C Trace Context]: https://www.w3.org/TR/trace-context/
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    /// The id of the trace.
+    pub id: u128,
+    /// The id of the parent span.
+    pub span: u64,
+}
+
+/// The public id of the connection that caused an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SenderId(u64, u64);
+
+impl From<SocketId> for SenderId {
+    fn from(id: SocketId) -> Self {
+        Self(id.nonce, id.place)
+    }
+}
+
+impl From<SenderId> for SocketId {
+    fn from(sender: SenderId) -> Self {
+        Self { nonce: sender.0, place: sender.1 }
+    }
+}
+
+/// An event of an external publisher. Nodes check it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExternalEvent<'a> {
+    /// The event's name.
+    pub name: &'a str,
+    /// Its data, as a JSON string literal.
+    pub data: &'a str,
+    /// A connection to skip.
+    pub except: Option<SenderId>,
+}
+
+/// A node's state on a channel. A long state comes in consecutive parts.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct State<'a> {
+    /// The version of the state. Grows by one with each change.
+    pub number: u64,
+    /// Number of subscriptions.
+    pub subscriptions: u32,
+    /// On a user's channel: whether a connection is signed in as the user.
+    pub online: bool,
+    /// On presence channels: the users with a connection to the node, as `channel_data`.
+    #[serde(borrow)]
+    pub members: Vec<&'a str>,
+    /// The last event of a cache channel, with its number.
+    #[serde(borrow)]
+    pub cached: Option<(u64, &'a serde_bytes::Bytes)>,
+    /// The nodes whose [`ClusterMessage::SyncRequest`] this answers. Empty while the sender itself is opening the
+    /// channel.
+    pub answers: Vec<NodeId>,
+    /// Number of other nodes with the channel that the sender knows: the number of answers to a request.
+    pub nodes: u32,
+    /// Whether more parts follow.
+    pub more: bool,
+}
+
+/// A change of a node's state on a channel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Change<'a> {
+    /// A user's first connection to the node, as `channel_data`.
+    Joined(&'a str),
+    /// The last connection of the user with this id has left the node.
+    Left(&'a str),
+    /// Whether a connection is signed in as the channel's user.
+    Online(bool),
+    /// The number of subscriptions.
+    Subscriptions(u32),
+}
+
+/// A query to all other nodes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Query<'a> {
+    /// The channels with subscribers whose names begin with this prefix.
+    Channels(Cow<'a, str>),
+    /// One channel.
+    Channel(Cow<'a, str>),
+    /// The users on a presence channel.
+    Users(Cow<'a, str>),
+    /// The number of connections.
+    Connections,
+    /// Close all connections of this user.
+    Terminate(Cow<'a, str>),
+}
+
+/// A reply to a [`Query`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum QueryReply<'a> {
+    /// Channels, each with its name, subscriptions and users.
+    Channels(#[serde(borrow)] Vec<(&'a str, u64, u64)>),
+    /// The last event of a cache channel, as sent to clients, and the milliseconds until it expires.
+    Cached(#[serde(borrow)] &'a serde_bytes::Bytes, u64),
+    /// Ids of users.
+    Users(#[serde(borrow)] Vec<&'a str>),
+    /// The number of connections.
+    Connections(u64),
+    /// The command was executed.
+    Done,
+}

@@ -1,0 +1,140 @@
+//! Queries to all nodes, and the replies that have come.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use clarim_protocol::Frame;
+use hashbrown::{HashMap, HashSet};
+
+use crate::message::{ClusterMessage, QueryReply};
+use crate::node_id::NodeId;
+
+/// The replies of the other nodes.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Gathered {
+    /// Channels by name.
+    pub channels: BTreeMap<String, ChannelCounts>,
+    /// The last event of a cache channel, and the time until it expires.
+    pub cached: Option<(Frame, Duration)>,
+    /// Ids of users, possibly with duplicates.
+    pub users: Vec<String>,
+    /// Number of connections.
+    pub connections: u64,
+    /// Whether some node has not replied.
+    pub is_partial: bool,
+}
+
+/// The subscriptions and users of a channel.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct ChannelCounts {
+    /// Subscriptions on all other nodes together.
+    pub subscriptions: u64,
+    /// Users, on presence channels.
+    pub users: u64,
+}
+
+/// Receives the replies.
+pub type OnGathered = Box<dyn FnOnce(Gathered) + Send>;
+
+/// A set of other nodes.
+pub type PeerSet = HashSet<NodeId, foldhash::fast::RandomState>;
+
+/// The queries of this node that wait for replies.
+#[derive(Debug, Default)]
+pub struct Queries {
+    next_ticket: u64,
+    open: HashMap<u64, OpenQuery, foldhash::fast::RandomState>,
+}
+
+struct OpenQuery {
+    silent: PeerSet,
+    gathered: Gathered,
+    until: Duration,
+    then: OnGathered,
+}
+
+impl fmt::Debug for OpenQuery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { silent, until, .. } = self;
+        f.debug_struct("OpenQuery").field("silent", silent).field("until", until).finish()
+    }
+}
+
+impl OpenQuery {
+    fn end(mut self) {
+        self.gathered.is_partial |= !self.silent.is_empty();
+        (self.then)(self.gathered);
+    }
+}
+
+impl Queries {
+    /// Begins a query to `nodes`. Returns its ticket; `None` if there are none, and so it has ended.
+    pub fn begin(&mut self, nodes: PeerSet, until: Duration, then: OnGathered) -> Option<u64> {
+        let query = OpenQuery { silent: nodes, gathered: Gathered::default(), until, then };
+        if query.silent.is_empty() {
+            query.end();
+            return None;
+        }
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.open.insert(ticket, query);
+        Some(ticket)
+    }
+
+    /// Adds a reply.
+    pub fn replied(&mut self, from: NodeId, message: &ClusterMessage<'_>) {
+        let ClusterMessage::Reply { ticket, more, answer } = message else { return };
+        let Some(query) = self.open.get_mut(ticket) else { return };
+        let gathered = &mut query.gathered;
+        match answer {
+            QueryReply::Channels(channels) => {
+                for &(name, subscriptions, users) in channels {
+                    let counts = gathered.channels.entry(name.to_owned()).or_default();
+                    counts.subscriptions += subscriptions;
+                    // Each node knows all users of the presence channels that it has.
+                    counts.users = counts.users.max(users);
+                }
+            }
+            QueryReply::Cached(payload, ttl) => {
+                gathered.cached = Some((Frame::text(payload), Duration::from_millis(*ttl)));
+            }
+            QueryReply::Users(ids) => gathered.users.extend(ids.iter().map(|id| (*id).to_owned())),
+            QueryReply::Connections(count) => gathered.connections += count,
+            QueryReply::Done => {}
+        }
+        if !more {
+            query.silent.remove(&from);
+            self.end_if_complete(*ticket);
+        }
+    }
+
+    /// Stops waiting for a node that has gone.
+    pub fn remove_peer(&mut self, node: NodeId) {
+        let tickets: Vec<u64> = self.open.keys().copied().collect();
+        for ticket in tickets {
+            if let Some(query) = self.open.get_mut(&ticket) {
+                query.silent.remove(&node);
+            }
+            self.end_if_complete(ticket);
+        }
+    }
+
+    /// Ends the queries whose deadline has passed.
+    pub fn end_due(&mut self, now: Duration) {
+        self.open.extract_if(|_, query| query.until <= now).for_each(|(_, query)| query.end());
+    }
+
+    /// Ends all queries with the replies that have come.
+    pub fn end_all(&mut self) {
+        std::mem::take(&mut self.open).into_values().for_each(OpenQuery::end);
+    }
+
+    fn end_if_complete(&mut self, ticket: u64) {
+        if self.open.get(&ticket).is_some_and(|query| query.silent.is_empty())
+            && let Some(query) = self.open.remove(&ticket)
+        {
+            query.end();
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Every time window of the cluster and of the webhooks' debounce. The windows depend on each other; the
+//! assertions below say how.
+
+use std::time::Duration;
+
+/// Shortest time between two ticks of a node.
+pub const TICK: Duration = Duration::from_millis(50);
+
+/// Heartbeats per lease.
+pub const HEARTBEATS_PER_LEASE: u32 = 5;
+
+/// Number of leases without this node's own messages after which the other nodes are considered dead all the
+/// same. A bus that does not return this node's messages gives no evidence about the others.
+pub const LEASES_IN_SILENCE: u32 = 4;
+
+/// Interval at which the version of each channel's state is published, in case a change was missed.
+pub const REFRESH: Duration = Duration::from_secs(30);
+
+/// Time without a version after which a node is considered to have closed a channel.
+pub const FORGET: Duration = Duration::from_secs(75);
+
+/// Time before a node requests another node's state again.
+pub const REQUEST_AGAIN: Duration = Duration::from_secs(1);
+
+/// Debounce of webhooks about leaves, as at Pusher: a page reload leaves for a moment only.
+pub const LEAVE_DEBOUNCE: Duration = Duration::from_secs(3);
+
+/// In a cluster, the debounce of webhooks about joins: the time in which the node that the user has left can
+/// say that it has not sent the leave.
+pub const JOIN_DEBOUNCE: Duration = Duration::from_millis(500);
+
+/// In a cluster, the time that a channel stays open after its last subscriber has left.
+pub const LINGER: Duration = Duration::from_secs(4);
+
+/// Time after a leave in which a join on another node counts as a migration.
+pub const MIGRATION_WINDOW: Duration = Duration::from_secs(5);
+
+// A node must hear of a join elsewhere for as long as it may hold back the webhook about the leave.
+const _: () = assert!(LINGER.as_millis() > LEAVE_DEBOUNCE.as_millis());
+const _: () = assert!(MIGRATION_WINDOW.as_millis() > LEAVE_DEBOUNCE.as_millis());
+// A join is sent before a leave that follows it, and long enough after the message that suppresses it.
+const _: () = assert!(JOIN_DEBOUNCE.as_millis() < LEAVE_DEBOUNCE.as_millis());
+const _: () = assert!(JOIN_DEBOUNCE.as_millis() >= 10 * TICK.as_millis());
+// One lost version must not remove a node from a channel.
+const _: () = assert!(FORGET.as_millis() > 2 * REFRESH.as_millis());
+// A lost request for a state is repeated before the next version would reveal the gap again.
+const _: () = assert!(REQUEST_AGAIN.as_millis() < REFRESH.as_millis());
+// A lease survives lost heartbeats.
+const _: () = assert!(HEARTBEATS_PER_LEASE >= 3);

@@ -1,0 +1,54 @@
+//! Protocol versions between nodes.
+//!
+//! Rules for a change of the protocol, so that nodes of two releases can form one cluster:
+//!
+//! - A new field goes to the end of a message. Older nodes ignore it; newer nodes use a default where it is
+//!   missing.
+//! - A new kind of message goes to the end of [`ClusterMessage`](crate::ClusterMessage). Older nodes skip it.
+//! - A message that older nodes would misunderstand, or that contains a new variant of a nested enum, carries the
+//!   new version. Older nodes skip it.
+//! - A node uses what a version added only when all nodes speak that version: see
+//!   [`Membership::version`](crate::Membership::version).
+
+use serde::{Deserialize, Serialize};
+
+/// A version of the protocol between nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Version(pub u8);
+
+/// The versions that a node speaks. Each heartbeat says them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions {
+    /// The oldest version that it understands.
+    pub oldest: Version,
+    /// The newest version that it understands.
+    pub newest: Version,
+}
+
+impl Version {
+    /// The first version of released nodes, whose heartbeats do not say what they speak.
+    pub const FIRST: Self = Self(2);
+
+    /// The newest version that this release speaks.
+    pub const NEWEST: Self = Self(2);
+}
+
+impl Default for Versions {
+    fn default() -> Self {
+        Self::UNSAID
+    }
+}
+
+impl Versions {
+    /// The versions that this release speaks.
+    pub const OWN: Self = Self { oldest: Version::FIRST, newest: Version::NEWEST };
+
+    /// The versions of a node whose heartbeats do not say them.
+    pub const UNSAID: Self = Self { oldest: Version::FIRST, newest: Version::FIRST };
+
+    /// Whether there is a version that both nodes understand.
+    #[must_use]
+    pub fn are_compatible(self, other: Self) -> bool {
+        self.oldest <= other.newest && other.oldest <= self.newest
+    }
+}

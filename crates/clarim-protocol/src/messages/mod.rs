@@ -1,0 +1,4 @@
+//! Messages of the Pusher protocol.
+
+pub mod client;
+pub mod server;

@@ -1,0 +1,13 @@
+//! The HTTP API: request bodies, and the signatures of requests.
+//!
+//! <https://pusher.com/docs/channels/library_auth_reference/rest-api/>
+
+mod bodies;
+mod error;
+mod query;
+mod signature;
+
+pub use bodies::{Batch, Event, Info, UserEvent};
+pub use error::{SignatureError, TIMESTAMP_TOLERANCE};
+pub use query::Params;
+pub use signature::{SignedRequest, sign};

@@ -1,0 +1,198 @@
+//! Signatures of requests.
+
+use std::borrow::Cow;
+
+use md5::{Digest, Md5};
+
+use super::error::{SignatureError, TIMESTAMP_TOLERANCE};
+use super::query::{Params, encode_query_part};
+use crate::auth::AppKey;
+
+/// A request as it is signed.
+#[derive(Debug, Clone, Copy)]
+pub struct SignedRequest<'a> {
+    /// In capitals.
+    pub method: &'a str,
+    /// Without the query.
+    pub path: &'a str,
+    /// What follows the `?`, still URL-encoded.
+    pub query: &'a str,
+    /// The raw body.
+    pub body: &'a [u8],
+}
+
+impl SignedRequest<'_> {
+    /// Checks everything that a signature promises: the key is this app's, the version is 1.0, the clock
+    /// agrees, `body_md5` is that of the real body, and the signature is right (compared in constant time).
+    ///
+    /// `now` is in seconds since 1970. A server behind a path prefix passes it in `prefix` ("" for none):
+    /// SDKs sign with or without it, and both are accepted.
+    ///
+    /// Returns the parameters of the caller's own.
+    ///
+    /// # Errors
+    /// Says what is wrong, for the backend's developer to read.
+    pub fn verify(
+        &self,
+        app: &AppKey,
+        prefix: &str,
+        now: u64,
+    ) -> Result<Params<'_>, SignatureError> {
+        let mut params = Params::decode(self.query)?;
+        let signature = params.take("auth_signature")?;
+        if params.need("auth_key")? != app.key() {
+            return Err(SignatureError::Key);
+        }
+        if params.need("auth_version")? != "1.0" {
+            return Err(SignatureError::Version);
+        }
+        let timestamp = params.need("auth_timestamp")?;
+        let timestamp: u64 = timestamp.parse().map_err(|_| SignatureError::TimestampForm)?;
+        if timestamp.abs_diff(now) > TIMESTAMP_TOLERANCE {
+            return Err(SignatureError::Expired { timestamp, now });
+        }
+        match (params.get("body_md5"), self.body.is_empty()) {
+            (None, false) => return Err(SignatureError::Missing("body_md5")),
+            (Some(md5), _) if !self.is_md5_of_body(md5) => return Err(SignatureError::BodyMd5),
+            _ => {}
+        }
+        self.verify_signature(app, prefix, &params, &signature)?;
+        params.0.retain(|(name, _)| !name.starts_with("auth_") && name != "body_md5");
+        Ok(params)
+    }
+
+    fn verify_signature(
+        &self,
+        app: &AppKey,
+        prefix: &str,
+        params: &Params<'_>,
+        signature: &str,
+    ) -> Result<(), SignatureError> {
+        let canonical = params.canonical();
+        let verify = |path: &str| {
+            let (method, path) = (self.method.as_bytes(), path.as_bytes());
+            app.verify(&[method, b"\n", path, b"\n", canonical.as_bytes()], signature)
+        };
+        let without_prefix = self.path.strip_prefix(prefix).unwrap_or(self.path);
+        if verify(without_prefix) || (!prefix.is_empty() && verify(self.path)) {
+            return Ok(());
+        }
+        Err(SignatureError::Wrong {
+            expected: format!("{}\\n{without_prefix}\\n{canonical}", self.method),
+        })
+    }
+
+    fn is_md5_of_body(&self, md5: &str) -> bool {
+        let mut claimed = [0; 16];
+        hex::decode_to_slice(md5, &mut claimed).is_ok() && Md5::digest(self.body)[..] == claimed
+    }
+}
+
+/// The query string that signs a request: `params` of the caller's own, and those of the signature.
+///
+/// ```
+/// use clarim_protocol::{auth::AppKey, rest};
+///
+/// let app = AppKey::new("key", "secret");
+/// let body = br#"{"name":"greeting","channel":"hello","data":"{}"}"#;
+/// let query = rest::sign(&app, "POST", "/apps/1/events", &[], body, 1_700_000_000);
+/// let request = rest::SignedRequest { method: "POST", path: "/apps/1/events", query: &query, body };
+/// assert!(request.verify(&app, "", 1_700_000_000).is_ok());
+/// ```
+#[must_use]
+pub fn sign(
+    app: &AppKey,
+    method: &str,
+    path: &str,
+    params: &[(&str, &str)],
+    body: &[u8],
+    now: u64,
+) -> String {
+    let now = now.to_string();
+    let md5 = (!body.is_empty()).then(|| hex::encode(Md5::digest(body)));
+    let mut all =
+        vec![("auth_key", app.key()), ("auth_timestamp", now.as_str()), ("auth_version", "1.0")];
+    all.extend(md5.as_deref().map(|md5| ("body_md5", md5)));
+    all.extend(params);
+    all.sort_unstable();
+    let all = Params(all.into_iter().map(|(n, v)| (Cow::from(n), Cow::from(v))).collect());
+    let canonical = all.canonical();
+    let signature =
+        app.sign(&[method.as_bytes(), b"\n", path.as_bytes(), b"\n", canonical.as_bytes()]);
+    let mut query = String::with_capacity(canonical.len() + 96);
+    for (name, value) in &all.0 {
+        encode_query_part(&mut query, name);
+        query.push('=');
+        encode_query_part(&mut query, value);
+        query.push('&');
+    }
+    query + "auth_signature=" + &signature
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of Pusher's documentation.
+    const BODY: &[u8] = br#"{"name":"foo","channels":["project-3"],"data":"{\"some\":\"data\"}"}"#;
+    const QUERY: &str = "auth_key=278d425bdf160c739803&auth_timestamp=1353088179&auth_version=1.0&body_md5=ec365a775a4cd0599faeb73354201b6f&auth_signature=da454824c97ba181a32ccc17a72625ba02771f50b50e1e7430e47a1f3f457e6c";
+    const NOW: u64 = 1_353_088_179;
+
+    fn app() -> AppKey {
+        AppKey::new("278d425bdf160c739803", "7ad3773142a6692b25b8")
+    }
+
+    fn request(query: &str) -> SignedRequest<'_> {
+        SignedRequest { method: "POST", path: "/apps/3/events", query, body: BODY }
+    }
+
+    #[test]
+    fn the_documented_example_is_accepted() {
+        assert_eq!(request(QUERY).verify(&app(), "", NOW), Ok(Params::default()));
+        assert_eq!(request(QUERY).verify(&app(), "", NOW + 600), Ok(Params::default()));
+        let prefixed = SignedRequest { path: "/ws/apps/3/events", ..request(QUERY) };
+        assert_eq!(prefixed.verify(&app(), "/ws", NOW), Ok(Params::default()));
+    }
+
+    #[test]
+    fn a_request_may_be_signed_with_the_prefix_too() {
+        let query = sign(&app(), "GET", "/ws/apps/3/channels", &[("info", "user_count")], b"", NOW);
+        let request =
+            SignedRequest { method: "GET", path: "/ws/apps/3/channels", query: &query, body: b"" };
+        let params = request.verify(&app(), "/ws", NOW).unwrap();
+        assert_eq!(params.get("info"), Some("user_count"));
+        assert!(matches!(
+            SignedRequest { path: "/apps/3/channels", ..request }.verify(&app(), "", NOW),
+            Err(SignatureError::Wrong { .. })
+        ));
+    }
+
+    #[test]
+    fn every_part_is_checked() {
+        use SignatureError as E;
+        let verify = |query: &str, now| request(query).verify(&app(), "", now).unwrap_err();
+        assert_eq!(verify("", NOW), E::Missing("auth_signature"));
+        assert_eq!(verify(&QUERY.replace("auth_key", "x"), NOW), E::Missing("auth_key"));
+        assert_eq!(verify(&QUERY.replace("278d", "178d"), NOW), E::Key);
+        assert_eq!(verify(&QUERY.replace("=1.0", "=2.0"), NOW), E::Version);
+        assert_eq!(verify(&QUERY.replace("=1353", "=x353"), NOW), E::TimestampForm);
+        assert_eq!(verify(QUERY, NOW + 601), E::Expired { timestamp: NOW, now: NOW + 601 });
+        assert_eq!(verify(QUERY, NOW - 601), E::Expired { timestamp: NOW, now: NOW - 601 });
+        assert_eq!(verify(&QUERY.replace("md5=ec", "md5=ed"), NOW), E::BodyMd5);
+        assert_eq!(verify(&QUERY.replace("body_md5", "bodymd5"), NOW), E::Missing("body_md5"));
+        assert_eq!(verify(&format!("{QUERY}&auth_key=a"), NOW), E::Doubled("auth_key".to_owned()));
+        assert_eq!(verify("%", NOW), E::Encoding);
+        let wrong = verify(&QUERY.replace("da4548", "da4549"), NOW);
+        assert!(wrong.to_string().contains(r"POST\n/apps/3/events\nauth_key=278d"), "{wrong}");
+        assert!(matches!(verify(&format!("{QUERY}&x=1"), NOW), E::Wrong { .. }));
+    }
+
+    #[test]
+    fn values_are_signed_decoded() {
+        let query = sign(&app(), "GET", "/p", &[("filter_by_prefix", "presence-a&b=ü ")], b"", NOW);
+        assert!(query.contains("filter_by_prefix=presence-a%26b%3D%C3%BC%20"), "{query}");
+        let request = SignedRequest { method: "GET", path: "/p", query: &query, body: b"" };
+        let params = request.verify(&app(), "", NOW).unwrap();
+        assert_eq!(params.get("filter_by_prefix"), Some("presence-a&b=ü "));
+    }
+}

@@ -1,0 +1,26 @@
+//! One attempt at a job.
+
+use std::time::Duration;
+
+use crate::error::JobError;
+use crate::future::catch_panic;
+use crate::job::Job;
+
+/// The result of an attempt.
+pub(crate) enum Outcome {
+    Done,
+    Retry { error: JobError, after: Duration },
+    Failed { error: JobError },
+}
+
+/// Makes attempt number `number`. A panic counts as a temporary error.
+pub(crate) async fn attempt(job: &mut dyn Job, number: u32) -> Outcome {
+    let attempted = catch_panic(async { job.attempt().await }).await;
+    let result =
+        attempted.unwrap_or_else(|panic| Err(JobError::temporary(format!("the job {panic}"))));
+    let Err(error) = result else { return Outcome::Done };
+    match job.retry_after(number) {
+        Some(after) if error.is_temporary() => Outcome::Retry { error, after },
+        _ => Outcome::Failed { error },
+    }
+}

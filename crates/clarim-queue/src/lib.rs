@@ -1,0 +1,28 @@
+#![doc = include_str!("../README.md")]
+
+mod attempt;
+mod error;
+mod future;
+mod job;
+mod memory;
+#[cfg(feature = "redis")]
+mod redis;
+mod report;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod sql;
+mod storage;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod worker;
+
+pub use error::{Error, JobError};
+pub use future::{BoxFuture, Panicked, catch_panic};
+pub use job::{Job, JobReader};
+pub use memory::{MemoryJob, MemoryQueue};
+#[cfg(feature = "redis")]
+pub use redis::RedisStorage;
+pub use report::{JobState, Report};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use sql::SqlStorage;
+pub use storage::{FailedJob, NewJob, QueueSize, ReservedJob, Storage, Unique};
+pub use worker::{JobSource, Worker};

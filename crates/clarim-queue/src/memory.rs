@@ -1,0 +1,204 @@
+//! A queue in memory. Waiting jobs are lost when the process ends.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender, error::SendError};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::attempt::{Outcome, attempt};
+use crate::error::Error;
+use crate::job::Job;
+use crate::storage::Unique;
+
+/// Maximum number of waiting jobs, over all queues.
+const MAX_WAITING: usize = 10_000;
+
+/// Runs jobs in this process. Each queue has one task that runs its jobs one after the other, so they keep
+/// their order; a job that is retried holds up its queue. Locks are valid within this process only.
+#[derive(Debug, Default)]
+pub struct MemoryQueue {
+    shared: Arc<Shared>,
+    lanes: Arc<Lanes>,
+}
+
+/// A job for a [`MemoryQueue`].
+#[non_exhaustive]
+pub struct MemoryJob {
+    /// The queue's name.
+    pub queue: String,
+    /// The job.
+    pub job: Box<dyn Job>,
+    /// Delay before the job takes its place in the queue.
+    pub delay: Option<Duration>,
+    /// Makes the job unique.
+    pub unique: Option<Unique>,
+}
+
+impl MemoryJob {
+    /// A job without delay that is not unique.
+    pub fn new(queue: impl Into<String>, job: impl Job) -> Self {
+        Self { queue: queue.into(), job: Box::new(job), delay: None, unique: None }
+    }
+}
+
+impl fmt::Debug for MemoryJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryJob")
+            .field("queue", &self.queue)
+            .field("job", &self.job.name())
+            .field("delay", &self.delay)
+            .field("unique", &self.unique)
+            .finish()
+    }
+}
+
+/// A task for each queue, by name. The mutex is held for a look-up only.
+#[derive(Debug, Default)]
+struct Lanes(Mutex<HashMap<String, UnboundedSender<WaitingJob>>>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Number of waiting jobs.
+    waiting: watch::Sender<usize>,
+    /// Keys of unique jobs that wait, and when each key is free again.
+    unique: Mutex<HashMap<String, Instant>>,
+    /// Named locks, and when each expires.
+    locks: Mutex<HashMap<String, Instant>>,
+}
+
+/// A job that counts as waiting until it is dropped.
+struct WaitingJob {
+    job: MemoryJob,
+    shared: Arc<Shared>,
+}
+
+impl Drop for WaitingJob {
+    fn drop(&mut self) {
+        if let Some(unique) = &self.job.unique {
+            lock(&self.shared.unique).remove(&unique.key);
+        }
+        self.shared.waiting.send_modify(|waiting| *waiting -= 1);
+    }
+}
+
+impl MemoryQueue {
+    /// An empty queue.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a job. A unique job is dropped while an identical one waits. Must be called within a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// Returns [`Error::Full`] if ten thousand jobs are waiting.
+    pub fn push(&self, job: MemoryJob) -> Result<(), Error> {
+        if let Some(Unique { key, time }) = &job.unique
+            && !acquire(&self.shared.unique, key, *time)
+        {
+            tracing::debug!(job = job.job.name(), key, "job dropped: an identical job is waiting");
+            return Ok(());
+        }
+        let mut full = false;
+        self.shared.waiting.send_modify(|waiting| {
+            *waiting += 1;
+            full = *waiting > MAX_WAITING;
+        });
+        let waiting = WaitingJob { job, shared: self.shared.clone() };
+        if full {
+            return Err(Error::Full { queue: waiting.job.queue.clone(), limit: MAX_WAITING });
+        }
+        match waiting.job.delay {
+            None => self.lanes.send(waiting),
+            Some(delay) => {
+                let lanes = self.lanes.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(delay).await;
+                    lanes.send(waiting);
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until no job is waiting or running.
+    pub async fn idle(&self) {
+        let mut waiting = self.shared.waiting.subscribe();
+        // The sender lives in `self`, so the channel can't be closed.
+        let _ = waiting.wait_for(|waiting| *waiting == 0).await;
+    }
+
+    /// Acquires the named lock for at most this time. Returns `false` if it is held.
+    #[must_use]
+    pub fn lock(&self, name: &str, time: Duration) -> bool {
+        acquire(&self.shared.locks, name, time)
+    }
+
+    /// Releases the named lock.
+    pub fn unlock(&self, name: &str) {
+        lock(&self.shared.locks).remove(name);
+    }
+}
+
+impl Lanes {
+    fn send(&self, waiting: WaitingJob) {
+        let mut lanes = lock(&self.0);
+        let lane = lanes.entry(waiting.job.queue.clone()).or_insert_with(start_lane);
+        // A lane's task ends with the runtime that it was spawned on; now there may be another runtime.
+        if let Err(SendError(waiting)) = lane.send(waiting) {
+            *lane = start_lane();
+            let _ = lane.send(waiting);
+        }
+    }
+}
+
+/// Takes a name that is free or expired.
+fn acquire(taken: &Mutex<HashMap<String, Instant>>, name: &str, time: Duration) -> bool {
+    let now = Instant::now();
+    let mut taken = lock(taken);
+    if taken.get(name).is_some_and(|until| *until > now) {
+        return false;
+    }
+    taken.insert(name.to_owned(), now + time);
+    true
+}
+
+fn start_lane() -> UnboundedSender<WaitingJob> {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    tokio::spawn(run_lane(receiver));
+    sender
+}
+
+/// Runs the jobs of a lane until the queue is dropped.
+async fn run_lane(mut lane: UnboundedReceiver<WaitingJob>) {
+    while let Some(mut waiting) = lane.recv().await {
+        run(&mut *waiting.job.job).await;
+    }
+}
+
+/// Makes attempts until the job is done or has failed.
+async fn run(job: &mut dyn Job) {
+    for number in 1.. {
+        match attempt(job, number).await {
+            Outcome::Done => return,
+            Outcome::Failed { error } => {
+                tracing::error!(job = job.name(), attempt = number, %error, "job failed");
+                return;
+            }
+            Outcome::Retry { error, after } => {
+                tracing::warn!(job = job.name(), %error, ?after, "job failed; retrying");
+                tokio::time::sleep(after).await;
+            }
+        }
+    }
+}
+
+/// Every step under these mutexes leaves their maps whole, so poisoning can be ignored.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,61 @@
+//! The queue in memory. Its behaviour with broadcasts is tested in the crate `clarim`.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use clarim_queue::{BoxFuture, Error, Job, JobError, MemoryJob, MemoryQueue};
+
+type Log = Arc<Mutex<Vec<&'static str>>>;
+
+struct Logged {
+    name: &'static str,
+    log: Log,
+}
+
+impl Job for Logged {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn attempt(&mut self) -> BoxFuture<'_, Result<(), JobError>> {
+        Box::pin(async {
+            self.log.lock().unwrap().push(self.name);
+            assert_ne!(self.name, "panics", "a bug");
+            Ok(())
+        })
+    }
+
+    fn retry_after(&self, attempt: u32) -> Option<Duration> {
+        (attempt < 2).then_some(Duration::from_secs(1))
+    }
+
+    fn payload(&self) -> Result<String, JobError> {
+        Ok(self.name.to_owned())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_is_a_failed_attempt_and_the_queue_goes_on() {
+    let queue = MemoryQueue::new();
+    let log = Log::default();
+    for name in ["panics", "good"] {
+        queue.push(MemoryJob::new("default", Logged { name, log: log.clone() })).unwrap();
+    }
+    queue.idle().await;
+    assert_eq!(*log.lock().unwrap(), ["panics", "panics", "good"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_refuses_jobs() {
+    let queue = MemoryQueue::new();
+    let log = Log::default();
+    let push = |name| queue.push(MemoryJob::new("default", Logged { name, log: log.clone() }));
+    for _ in 0..10_000 {
+        push("waits").unwrap();
+    }
+    let error = push("one more").unwrap_err();
+    assert!(matches!(error, Error::Full { limit: 10_000, .. }), "{error}");
+    assert_eq!(error.code(), "queue_full");
+    queue.idle().await;
+    push("one more").unwrap();
+}

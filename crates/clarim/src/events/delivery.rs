@@ -1,0 +1,151 @@
+//! Delivery of events.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How an event is delivered: at once or through a queue, and how a queue retries it.
+///
+/// ```
+/// use std::time::Duration;
+/// use clarim::Delivery;
+///
+/// let delivery = Delivery::queued().queue("high").tries(3).timeout(Duration::from_secs(10));
+/// assert_eq!(delivery.delay_before(2), Duration::from_secs(1));
+/// assert_eq!(delivery.delay_before(9), Duration::from_secs(10));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Delivery {
+    /// Whether the event bypasses the queue and is sent before `broadcast(…).await` returns.
+    pub now: bool,
+    /// The queue's name; `None` is the default queue.
+    pub queue: Option<String>,
+    /// The name of the queue's connection; `None` is the default connection.
+    pub connection: Option<String>,
+    /// Maximum number of attempts while errors are temporary; `None` is unlimited.
+    pub tries: Option<u32>,
+    /// Delays before each further attempt; the last one repeats.
+    pub backoff: Vec<Duration>,
+    /// Timeout for one attempt.
+    pub timeout: Duration,
+    /// Delay before the first attempt. A delayed event keeps no order: it comes after events that were queued
+    /// in the meantime, on its own channels too.
+    pub delay: Option<Duration>,
+    /// Maximum time for which an identical event is dropped while this one waits.
+    pub unique_for: Option<Duration>,
+    /// The key that makes events of one name identical; `None` uses the channels.
+    pub unique_by: Option<String>,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            now: false,
+            queue: None,
+            connection: None,
+            tries: None,
+            backoff: [1, 5, 10].map(Duration::from_secs).to_vec(),
+            timeout: Duration::from_secs(60),
+            delay: None,
+            unique_for: None,
+            unique_by: None,
+        }
+    }
+}
+
+impl Delivery {
+    /// Delivery through the default queue, retried after 1, 5, 10, 10, … seconds, with a timeout of one
+    /// minute.
+    #[must_use]
+    pub fn queued() -> Self {
+        Self::default()
+    }
+
+    /// Delivery at once, without a queue.
+    #[must_use]
+    pub fn now() -> Self {
+        Self { now: true, ..Self::default() }
+    }
+
+    /// Sets the queue.
+    #[must_use]
+    pub fn queue(self, name: impl Into<String>) -> Self {
+        Self { queue: Some(name.into()), ..self }
+    }
+
+    /// Sets the queue's connection.
+    #[must_use]
+    pub fn connection(self, name: impl Into<String>) -> Self {
+        Self { connection: Some(name.into()), ..self }
+    }
+
+    /// Sets the maximum number of attempts.
+    #[must_use]
+    pub fn tries(self, tries: u32) -> Self {
+        Self { tries: Some(tries), ..self }
+    }
+
+    /// Sets the delays before each further attempt; the last one repeats.
+    #[must_use]
+    pub fn backoff(self, delays: impl Into<Vec<Duration>>) -> Self {
+        Self { backoff: delays.into(), ..self }
+    }
+
+    /// Sets the timeout for one attempt.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// Sets the delay before the first attempt.
+    #[must_use]
+    pub fn delay(self, time: Duration) -> Self {
+        Self { delay: Some(time), ..self }
+    }
+
+    /// Drops identical events for at most this time while one waits.
+    #[must_use]
+    pub fn unique_for(self, time: Duration) -> Self {
+        Self { unique_for: Some(time), ..self }
+    }
+
+    /// Sets the key that makes events of one name identical.
+    #[must_use]
+    pub fn unique_by(self, id: impl Into<String>) -> Self {
+        Self { unique_by: Some(id.into()), ..self }
+    }
+
+    /// The delay before an attempt. The first attempt, number 1, has none.
+    #[must_use]
+    pub fn delay_before(&self, attempt: u32) -> Duration {
+        let Some(place) = attempt.checked_sub(2) else { return Duration::ZERO };
+        let delay = self.backoff.get(place as usize).or_else(|| self.backoff.last());
+        delay.copied().unwrap_or_default()
+    }
+
+    /// The name of the queue, `default` if none is set.
+    pub(crate) fn queue_name(&self) -> &str {
+        self.queue.as_deref().unwrap_or("default")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_delay_repeats() {
+        let delivery = Delivery::queued().backoff([1, 7].map(Duration::from_secs));
+        let delays = [0, 1, 2, 3, 4, 99].map(|attempt| delivery.delay_before(attempt).as_secs());
+        assert_eq!(delays, [0, 0, 1, 7, 7, 7]);
+        assert_eq!(Delivery::queued().backoff([]).delay_before(5), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_delivery_stored_by_an_older_version_can_be_read() {
+        let delivery: Delivery = serde_json::from_str(r#"{"queue":"high"}"#).unwrap();
+        assert_eq!(delivery, Delivery::queued().queue("high"));
+    }
+}

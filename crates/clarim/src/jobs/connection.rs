@@ -1,0 +1,91 @@
+//! Connections of queues.
+
+use std::fmt;
+use std::sync::Arc;
+
+use clarim_queue::Storage;
+
+use crate::error::Error;
+use crate::variables::Variables;
+
+/// The queue's connection: the values of `QUEUE_CONNECTION`. The debug output hides the URLs, which may
+/// contain passwords.
+#[derive(Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum QueueConnection {
+    /// `memory`: in this process, which runs the jobs itself.
+    #[default]
+    Memory,
+    /// `sqlite`: in the file at this URL. Needs the feature `sqlite`.
+    #[cfg(feature = "sqlite")]
+    Sqlite(String),
+    /// `postgres`: in the database at this URL. Needs the feature `postgres`.
+    #[cfg(feature = "postgres")]
+    Postgres(String),
+    /// `redis`: on the server at this URL. Needs the feature `redis`.
+    #[cfg(feature = "redis")]
+    Redis(String),
+}
+
+impl QueueConnection {
+    /// The storage, if jobs are stored. It connects on first use.
+    #[must_use]
+    pub fn storage(&self) -> Option<Arc<dyn Storage>> {
+        match self {
+            Self::Memory => None,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(url) => Some(Arc::new(clarim_queue::SqlStorage::sqlite(url))),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(url) => Some(Arc::new(clarim_queue::SqlStorage::postgres(url))),
+            #[cfg(feature = "redis")]
+            Self::Redis(url) => Some(Arc::new(clarim_queue::RedisStorage::new(url))),
+        }
+    }
+
+    pub(crate) fn read(variables: &Variables<'_>) -> Result<Self, Error> {
+        let Some((name, typed)) = variables.find("QUEUE_CONNECTION") else {
+            return Ok(Self::Memory);
+        };
+        match typed.as_str() {
+            "memory" => Ok(Self::Memory),
+            #[cfg(feature = "sqlite")]
+            "sqlite" => {
+                let default = Some("sqlite:queue.sqlite");
+                variables.url(&["DATABASE_URL", "DB_URL"], &["sqlite:"], default).map(Self::Sqlite)
+            }
+            #[cfg(feature = "postgres")]
+            "postgres" | "pgsql" => variables
+                .url(&["DATABASE_URL", "DB_URL"], &["postgres:", "postgresql:"], None)
+                .map(Self::Postgres),
+            #[cfg(feature = "redis")]
+            "redis" => {
+                let default = Some("redis://127.0.0.1:6379");
+                variables.url(&["REDIS_URL"], &["redis:", "rediss:"], default).map(Self::Redis)
+            }
+            known if ["sqlite", "postgres", "pgsql", "redis"].contains(&known) => {
+                let feature = if known == "pgsql" { "postgres" } else { known };
+                let problem = format!("{known} needs the feature `{feature}` of the crate clarim");
+                Err(Error::setting(name, problem))
+            }
+            other => {
+                let problem =
+                    format!("{other:?} is unknown; expected memory, sqlite, postgres or redis");
+                Err(Error::setting(name, problem))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for QueueConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "Memory",
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => "Sqlite",
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => "Postgres",
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => "Redis",
+        })
+    }
+}

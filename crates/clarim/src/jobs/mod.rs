@@ -1,0 +1,7 @@
+//! Broadcasts as jobs, and the queues that they wait in.
+
+pub(crate) mod connection;
+pub(crate) mod job;
+pub(crate) mod memory;
+pub(crate) mod queue_trait;
+pub(crate) mod stored;

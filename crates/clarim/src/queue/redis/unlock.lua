@@ -1,3 +1,0 @@
--- name, owner
-unlock(ARGV[1], ARGV[2])
-return 1

@@ -1,0 +1,286 @@
+//! The loop, with a clock that follows tokio's paused time.
+
+use std::future::{Ready, ready};
+use std::sync::Mutex;
+
+use chrono::TimeDelta;
+use clarim_queue::BoxFuture;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep};
+
+use super::*;
+use crate::jobs::job::Job;
+use crate::jobs::memory::MemoryQueue;
+use crate::publisher::log::NullPublisher;
+
+/// Half a minute before noon.
+const START: &str = "2026-01-05T11:59:30Z";
+
+/// A clock that follows tokio's, ahead of it by this much.
+fn clock(ahead: TimeDelta) -> impl Fn() -> DateTime<Utc> + Send {
+    let wall: DateTime<Utc> = START.parse().unwrap();
+    let started = Instant::now();
+    move || wall + ahead + TimeDelta::from_std(started.elapsed()).unwrap()
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Runs of tasks, with the seconds since the start of the test.
+#[derive(Clone)]
+struct Log(Arc<Mutex<Vec<(&'static str, u64)>>>, Instant);
+
+impl Log {
+    fn new() -> Self {
+        Self(Arc::default(), Instant::now())
+    }
+
+    fn add(&self, what: &'static str) {
+        self.0.lock().unwrap().push((what, self.1.elapsed().as_secs()));
+    }
+
+    /// A task that only writes to the log.
+    fn added(&self, what: &'static str) -> Ready<()> {
+        self.add(what);
+        ready(())
+    }
+
+    fn panic(&self) -> Ready<()> {
+        panic!("after {:?}", self.1.elapsed())
+    }
+
+    fn taken(&self) -> Vec<(&'static str, u64)> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_run_at_their_times() {
+    let log = Log::new();
+    let often = log.clone();
+    let hourly = log.clone();
+    let schedule = Schedule::new()
+        .call("often", move || often.added("often"))
+        .every(seconds(20))
+        .call("hourly", move || hourly.added("hourly"))
+        .hourly();
+    schedule.run_by(clock(TimeDelta::zero()), sleep(seconds(75))).await.unwrap();
+    let mut ran = log.taken();
+    ran.sort_by_key(|(_, at)| *at);
+    assert_eq!(ran.iter().filter(|(what, _)| *what == "hourly").count(), 1);
+    assert!(ran.contains(&("hourly", 30)));
+    ran.retain(|(what, _)| *what == "often");
+    assert_eq!(ran, [("often", 10), ("often", 30), ("often", 50), ("often", 70)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stop_waits_for_running_tasks_and_starts_no_more() {
+    let log = Log::new();
+    let task = log.clone();
+    let schedule = Schedule::new()
+        .call("long", move || {
+            let task = task.clone();
+            async move {
+                task.add("begun");
+                sleep(seconds(300)).await;
+                task.add("finished");
+            }
+        })
+        .every_minute();
+    schedule.run_by(clock(TimeDelta::zero()), sleep(seconds(40))).await.unwrap();
+    assert_eq!(log.taken(), [("begun", 30), ("finished", 330)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stop_takes_effect_at_once() {
+    let schedule = Schedule::new().call("rare", || async {}).cron("0 0 1 1 *");
+    let started = Instant::now();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = tokio::spawn(
+        schedule.run_by(clock(TimeDelta::zero()), async { stopped.await.unwrap_or_default() }),
+    );
+    tokio::task::yield_now().await;
+    drop(stop);
+    running.await.unwrap().unwrap();
+    assert!(started.elapsed() < seconds(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_fails_or_panics_runs_again_and_so_do_the_others() {
+    let log = Log::new();
+    let [panics, late, fails, works] = [(); 4].map(|()| log.clone());
+    let schedule = Schedule::new()
+        .call("panics", move || {
+            panics.add("panics");
+            panics.panic()
+        })
+        .every_minute()
+        .call("panics late", move || {
+            let late = late.clone();
+            async move {
+                sleep(seconds(1)).await;
+                late.add("late");
+                late.panic().await;
+            }
+        })
+        .every_minute()
+        .without_overlapping()
+        .call("fails", move || {
+            fails.add("fails");
+            ready(Err("no"))
+        })
+        .every_minute()
+        .call("works", move || works.added("works"))
+        .every_minute();
+    schedule.run_by(clock(TimeDelta::zero()), sleep(seconds(100))).await.unwrap();
+    let ran = log.taken();
+    for what in ["panics", "late", "fails", "works"] {
+        let times = ran.iter().filter(|(one, _)| *one == what).count();
+        assert_eq!(times, 2, "{what} in {ran:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_overlapping_skips_a_run_while_the_previous_one_goes_on() {
+    let log = Log::new();
+    let task = |what: &'static str| {
+        let log = log.clone();
+        move || {
+            log.add(what);
+            sleep(seconds(90))
+        }
+    };
+    let schedule = Schedule::new()
+        .call("alone", task("alone"))
+        .every_minute()
+        .without_overlapping()
+        .call("beside", task("beside"))
+        .every_minute();
+    schedule.run_by(clock(TimeDelta::zero()), sleep(seconds(220))).await.unwrap();
+    let times = |what| -> Vec<u64> {
+        let ran = log.0.lock().unwrap();
+        ran.iter().filter(|(one, _)| *one == what).map(|(_, at)| *at).collect()
+    };
+    assert_eq!(times("alone"), [30, 150]);
+    assert_eq!(times("beside"), [30, 90, 150, 210]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_one_node_each_time_runs_once_though_clocks_differ() {
+    let log = Log::new();
+    let lock: Arc<dyn Queue> = Arc::new(MemoryQueue::new(Arc::new(NullPublisher)));
+    let node = |ahead| {
+        let one = log.clone();
+        let all = log.clone();
+        Schedule::new()
+            .lock(lock.clone())
+            .call("one", move || one.added("one"))
+            .every_minute()
+            .on_one_node()
+            .call("all", move || all.added("all"))
+            .every_minute()
+            .run_by(clock(TimeDelta::seconds(ahead)), sleep(seconds(185)))
+    };
+    let (a, b, c) = tokio::join!(node(0), node(7), node(-25));
+    a.and(b).and(c).unwrap();
+    let mut ran = log.taken();
+    assert_eq!(ran.iter().filter(|(what, _)| *what == "all").count(), 9, "{ran:?}");
+    // The node whose clock is ahead gets the lock.
+    ran.retain(|(what, _)| *what == "one");
+    assert_eq!(ran, [("one", 23), ("one", 83), ("one", 143)]);
+}
+
+/// A queue whose storage fails. It records the locks that it was asked for.
+#[derive(Debug, Default)]
+struct Broken(Mutex<Vec<(String, Duration)>>);
+
+impl Queue for Broken {
+    fn push(&self, _: Job) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(ready(Ok(())))
+    }
+
+    fn lock<'a>(&'a self, name: &'a str, time: Duration) -> BoxFuture<'a, Result<bool, Error>> {
+        self.0.lock().unwrap().push((name.to_owned(), time));
+        let error = clarim_queue::Error::storage("redis", "down");
+        Box::pin(ready(Err(error.into())))
+    }
+
+    fn unlock<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(ready(Ok(())))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_whose_lock_fails_does_not_run() {
+    let log = Log::new();
+    let task = log.clone();
+    let lock = Arc::new(Broken::default());
+    let schedule = Schedule::new()
+        .lock(lock.clone())
+        .call("one", move || task.added("one"))
+        .every_minute()
+        .on_one_node();
+    schedule.run_by(clock(TimeDelta::zero()), sleep(seconds(40))).await.unwrap();
+    assert_eq!(log.taken(), []);
+    let asked = lock.0.lock().unwrap();
+    // Until the task's next time, plus one hour.
+    assert_eq!(*asked, [("schedule:one:2026-01-05T12:00:00Z".to_owned(), seconds(3660))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_jumps_ahead_is_noticed_within_ten_seconds() {
+    let ran = Arc::new(Notify::new());
+    let task = ran.clone();
+    let schedule = Schedule::new()
+        .call("daily", move || {
+            task.notify_one();
+            ready(())
+        })
+        .daily_at("18:00");
+    let go = clock(TimeDelta::zero());
+    let started = Instant::now();
+    let jumping = move || {
+        let asleep =
+            if started.elapsed() > seconds(25) { TimeDelta::hours(8) } else { TimeDelta::zero() };
+        go() + asleep
+    };
+    let stop = async {
+        ran.notified().await;
+        assert!(started.elapsed() <= seconds(35), "{:?}", started.elapsed());
+    };
+    schedule.run_by(jumping, stop).await.unwrap();
+}
+
+#[tokio::test]
+async fn all_problems_are_returned_at_once() {
+    let schedule = Schedule::new()
+        .hourly()
+        .time_zone("Atlantis")
+        .call("a", || async {})
+        .daily_at("25:00")
+        .call("a", || async {})
+        .hourly()
+        .every_minute()
+        .call("b", || async {})
+        .hourly()
+        .on_one_node();
+    let error = schedule.run(std::future::pending()).await.unwrap_err();
+    let Error::Schedule { problems } = &error else { panic!("{error}") };
+    let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        problems,
+        [
+            "0 * * * * has no task before it",
+            "unknown time zone \"Atlantis\"; expected a name like \"America/Sao_Paulo\"",
+            "\"25:00\" is not a time of day like \"13:00\"",
+            "two tasks have the name \"a\"",
+            "\"a\" has two times: 0 * * * * and * * * * *",
+            "\"b\" runs on one node, and the schedule has no lock; add Schedule::lock",
+        ]
+    );
+    assert!(!error.is_temporary());
+    let untimed = Schedule::new().call("a", || async {}).run(std::future::pending()).await;
+    let error = untimed.unwrap_err().to_string();
+    assert_eq!(error, "schedule: \"a\" has no time; add for example .hourly()");
+}

@@ -1,0 +1,111 @@
+//! The commands for the queue, as a program.
+
+use std::process::Output;
+
+use clarim::queue::NewJob;
+
+use super::crash::orders;
+use super::jobs::{TestApp, down, soon};
+use crate::queue::stores::{Kind, Store, with_each_store};
+
+with_each_store! {
+    failed_jobs_are_listed_retried_and_deleted,
+    queues_run_by_priority_and_are_monitored,
+}
+
+struct Printed {
+    out: String,
+    error: String,
+    code: i32,
+}
+
+/// Runs `orders queue …` to its end. No server listens on its port.
+async fn queue(store: &Store, args: &str) -> Printed {
+    let args: Vec<&str> = ["queue"].into_iter().chain(args.split_whitespace()).collect();
+    let mut command = orders(store, 1, &args);
+    let Output { status, stdout, stderr } = command.output().await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Printed { out: text(stdout), error: text(stderr), code: status.code().unwrap() }
+}
+
+async fn failed_jobs_are_listed_retried_and_deleted(store: Store) {
+    let app = TestApp::new(&store, |_| Err(down()));
+    assert_eq!(queue(&store, "failed").await.out, "No job has failed.\n");
+    for name in ["one", "two", "three"] {
+        app.send("a", name, soon().queue("high").tries(1)).await;
+    }
+    app.storage.push(&NewJob::new("high", "?")).await.unwrap();
+    app.worker().queues(["high"]).stop_when_empty().run().await;
+    let ids: Vec<u64> = app.storage.failed().await.unwrap().iter().map(|job| job.id).collect();
+
+    let printed = queue(&store, "failed").await;
+    let lines: Vec<Vec<&str>> =
+        printed.out.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["ID", "FAILED", "AT", "QUEUE", "EVENT", "ERROR"]);
+    assert_eq!(lines[1][0], ids[0].to_string());
+    assert_eq!(lines[1][3..], ["high", "one", "cannot", "publish", "to", "h:1:", "down"]);
+    assert!(printed.out.lines().nth(4).unwrap().contains("(unreadable)"), "{}", printed.out);
+
+    let printed = queue(&store, &format!("retry {} 99999", ids[0])).await;
+    assert_eq!(printed.out, format!("Job {} queued again\n", ids[0]));
+    assert_eq!(
+        (printed.error.as_str(), printed.code),
+        ("error: no failed job has the id 99999\n", 1)
+    );
+    let printed = queue(&store, &format!("forget {}", ids[1])).await;
+    assert_eq!((printed.out, printed.code), (format!("Job {} deleted\n", ids[1]), 0));
+    assert_eq!(app.storage.failed().await.unwrap().len(), 2);
+    assert_eq!(queue(&store, "retry all").await.out.lines().count(), 2);
+    assert!(app.storage.failed().await.unwrap().is_empty());
+
+    let up = TestApp::new(&store, |_| Ok(()));
+    up.worker().queues(["high"]).stop_when_empty().run().await;
+    assert_eq!(up.names(), ["one", "three"]);
+    assert_eq!(queue(&store, "flush").await.out, "1 job deleted\n");
+    assert!(app.storage.failed().await.unwrap().is_empty());
+    let printed = queue(&store, "retry some").await;
+    assert!(
+        printed.code == 2 && printed.error.contains("expected a number, or all"),
+        "{}",
+        printed.error
+    );
+}
+
+async fn queues_run_by_priority_and_are_monitored(store: Store) {
+    let app = TestApp::new(&store, |_| Ok(()));
+    assert_eq!(queue(&store, "monitor").await.out, "The queues are empty.\n0 jobs failed\n");
+    app.send("a", "first", soon()).await;
+    app.send("b", "second", soon().queue("high").tries(1)).await;
+    let printed = queue(&store, "monitor").await;
+    let rows: Vec<Vec<&str>> =
+        printed.out.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["QUEUE", "WAITING", "LATER", "RUNNING", "OLDEST"]);
+    assert_eq!(rows[1][..4], ["default", "1", "0", "0"]);
+    assert_eq!(rows[2][..4], ["high", "1", "0", "0"]);
+
+    let printed =
+        queue(&store, "work --queue high,default --concurrency 1 --stop-when-empty").await;
+    assert_eq!(printed.code, 0);
+    let lines: Vec<&str> = printed.out.lines().collect();
+    assert!(lines[0].starts_with("Running jobs of high, default."), "{}", printed.out);
+    assert!(lines[1].contains(" second ...") && lines[1].ends_with(" RUNNING"), "{}", printed.out);
+    assert!(lines[2].contains(" second ...") && lines[2].ends_with("s FAIL"), "{}", printed.out);
+    let cause = "cannot publish to 127.0.0.1:1: ";
+    assert!(lines[3].trim_start().starts_with(cause), "{}", printed.out);
+    assert!(lines[5].contains(" first ...") && lines[5].contains("s RETRY IN "), "{}", printed.out);
+    let printed = queue(&store, "work --once").await;
+    assert!(printed.out.lines().count() <= 4, "{}", printed.out);
+}
+
+#[tokio::test]
+async fn a_queue_in_memory_has_no_worker() {
+    let store = Store::new(Kind::Sqlite);
+    let mut command = orders(&store, 1, &["queue", "work"]);
+    let output = command.env("QUEUE_CONNECTION", "memory").output().await.unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.starts_with("error: QUEUE_CONNECTION: the queue is in the application's memory"),
+        "{error}"
+    );
+    assert_eq!(output.status.code(), Some(1));
+}

@@ -1,0 +1,127 @@
+//! Workers in processes that are killed.
+
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+
+use super::jobs::{TestApp, soon};
+use crate::queue::stores::{Store, with_each_store};
+use crate::support::TIMEOUT;
+
+with_each_store! {
+    a_job_whose_worker_is_killed_runs_again,
+    a_worker_that_gets_sigterm_finishes_its_job,
+}
+
+/// The example `orders`, with a queue in this store and its server on this port.
+pub(crate) fn orders(store: &Store, port: u16, args: &[&str]) -> Command {
+    let mut command = Command::new(clarim_testing::example("orders"));
+    command.args(args).envs(store.variables()).kill_on_drop(true).stdout(Stdio::piped());
+    command.envs([
+        ("BROADCAST_CONNECTION", "reverb"),
+        ("REVERB_APP_ID", "1"),
+        ("REVERB_APP_KEY", "key"),
+        ("REVERB_APP_SECRET", "secret"),
+        ("REVERB_HOST", "127.0.0.1"),
+    ]);
+    command.env("REVERB_PORT", port.to_string());
+    command
+}
+
+/// A fake server that records events, and answers once it is opened.
+struct Held {
+    port: u16,
+    names: Arc<Mutex<Vec<String>>>,
+    count: watch::Sender<usize>,
+    is_open: watch::Sender<bool>,
+}
+
+impl Held {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let names: Arc<Mutex<Vec<String>>> = Arc::default();
+        let count = watch::Sender::new(0);
+        let is_open = watch::Sender::new(false);
+        let known = names.clone();
+        let counted = count.clone();
+        let open = is_open.clone();
+        let router = Router::new().fallback(move |body: String| async move {
+            let body: Value = serde_json::from_str(&body).unwrap();
+            known.lock().unwrap().push(body["name"].as_str().unwrap().to_owned());
+            counted.send_modify(|count| *count += 1);
+            open.subscribe().wait_for(|open| *open).await.unwrap();
+            "{}"
+        });
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { port, names, count, is_open }
+    }
+
+    async fn wait(&self, requests: usize) {
+        let mut count = self.count.subscribe();
+        let enough = count.wait_for(|count| *count >= requests);
+        tokio::time::timeout(TIMEOUT, enough).await.expect("requests arrive in time").unwrap();
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.names.lock().unwrap().clone()
+    }
+}
+
+async fn work(store: &Store, port: u16) -> Child {
+    orders(store, port, &["queue", "work", "--lease", "1"]).spawn().unwrap()
+}
+
+async fn a_job_whose_worker_is_killed_runs_again(store: Store) {
+    let app = TestApp::new(&store, |_| Ok(()));
+    let server = Held::start().await;
+    for name in ["first", "second", "third"] {
+        app.send("orders.1", name, soon()).await;
+    }
+    let mut worker = work(&store, server.port).await;
+    server.wait(1).await;
+    // The server has received the event and has not answered.
+    worker.kill().await.unwrap();
+    server.is_open.send_replace(true);
+    let _worker = work(&store, server.port).await;
+    server.wait(4).await;
+    assert_eq!(server.names(), ["first", "first", "second", "third"]);
+    while !app.storage.sizes().await.unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert!(app.storage.failed().await.unwrap().is_empty());
+}
+
+async fn a_worker_that_gets_sigterm_finishes_its_job(store: Store) {
+    let app = TestApp::new(&store, |_| Ok(()));
+    let server = Held::start().await;
+    for name in ["first", "second"] {
+        app.send("orders.1", name, soon()).await;
+    }
+    let mut worker = work(&store, server.port).await;
+    server.wait(1).await;
+    let id = Pid::from_raw(worker.id().unwrap().cast_signed()).unwrap();
+    kill_process(id, Signal::TERM).unwrap();
+    let mut out = worker.stdout.take().unwrap();
+    let mut output = String::new();
+    let mut part = [0; 1024];
+    while !output.contains("Stopping") {
+        let read = out.read(&mut part).await.unwrap();
+        assert_ne!(read, 0, "{output}");
+        output.push_str(std::str::from_utf8(&part[..read]).unwrap());
+    }
+    assert!(worker.try_wait().unwrap().is_none(), "its job has not ended");
+    server.is_open.send_replace(true);
+    assert!(worker.wait().await.unwrap().success());
+    out.read_to_string(&mut output).await.unwrap();
+    assert!(output.trim_end().ends_with("DONE"), "{output}");
+    assert_eq!(server.names(), ["first"]);
+    assert_eq!(app.storage.sizes().await.unwrap()[0].waiting, 1);
+}

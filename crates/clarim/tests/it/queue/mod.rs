@@ -1,0 +1,7 @@
+//! Queues of broadcasts.
+
+mod commands;
+mod crash;
+mod jobs;
+mod memory;
+pub(crate) mod stores;
