@@ -8,7 +8,7 @@ use crate::{autobahn, demo, e2e, features, fuzz, setup, tidy, types};
 /// The package that has the program `clarim`.
 pub(crate) const PROGRAM: &str = "clarim-cli";
 /// Crates without I/O, whose tests take seconds.
-const PURE: [&str; 2] = ["clarim-protocol", "clarim-hub"];
+const PURE: [&str; 3] = ["clarim-protocol", "clarim-hub", "clarim-cluster"];
 
 /// A step of the tests, or another command.
 pub(crate) struct Step {

@@ -112,7 +112,7 @@ impl Channel {
     }
 
     pub(crate) fn is_encrypted(&self) -> bool {
-        self.0.kind() == ChannelKind::Encrypted
+        self.0.kind().is_encrypted()
     }
 }
 
