@@ -154,7 +154,7 @@ test('a delivery that fails is shown with its reason, and one that was sent is s
 		await id(page, 'refresh-webhooks').click();
 		return (await row.first().locator('td').allInnerTexts()).some((cell) => cell.startsWith(what));
 	});
-	await shown('pending: it answered 503');
+	await shown('pending: HTTP status 503');
 	assert.equal(hooks.taken.length, 0);
 	hooks.status = 200;
 	await shown('sent');

@@ -1,8 +1,8 @@
 import { defineConfig, type Plugin } from 'vite';
 
 /**
- * Vite would put the variables of this build into the package. They have to be those of the application's build, so
- * what stands for them is hidden meanwhile.
+ * Keeps Vite from inlining this build's variables into the package. The application's build must inline its own, so
+ * `import.meta.env` is hidden during this build.
  */
 const environmentOfTheApplication: Plugin = {
 	name: 'environment-of-the-application',

@@ -42,13 +42,13 @@ pub(crate) enum CommandError {
     Client(#[from] ClientError),
     #[error("{channel}: {reason}")]
     Subscription { channel: String, reason: String },
-    #[error(transparent)]
+    #[error("{}{}", .0, port_hint(.0))]
     Start(#[from] StartError),
     #[error(transparent)]
     System(#[from] io::Error),
 }
 
-/// What a command does with a file.
+/// The access of a command to a file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Access {
     Read,
@@ -73,6 +73,16 @@ fn count(ConfigError(problems): &ConfigError) -> String {
 
 fn indented(error: &ConfigError) -> String {
     error.to_string().lines().map(|line| format!("  - {line}")).collect::<Vec<_>>().join("\n")
+}
+
+/// How to choose another port, if it is in use.
+fn port_hint(error: &StartError) -> &'static str {
+    match error {
+        StartError::Listen { source } if source.kind() == io::ErrorKind::AddrInUse => {
+            " with --port"
+        }
+        _ => "",
+    }
 }
 
 fn with_id(id: Option<&String>) -> String {

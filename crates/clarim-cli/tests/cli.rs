@@ -24,7 +24,8 @@ fn clarim(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) ->
 /// The output of a command that succeeds.
 fn ok(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let output = clarim(directory, arguments, environment);
-    let (out, err) = (text(output.stdout), text(output.stderr));
+    let out = text(output.stdout);
+    let err = text(output.stderr);
     assert!(output.status.success() && err.is_empty(), "{out}{err}");
     out
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clarim_hub::app::App;
+use clarim_server::App;
 use clarim_server::config::ServerConfig;
 
 use crate::keys;

@@ -2,9 +2,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use clarim_hub::app::{ClientEvents, Limits, Origins};
-use clarim_server::App;
 use clarim_server::config::ServerConfig;
+use clarim_server::{App, ClientEvents, Limits, Origins};
 use tempfile::TempDir;
 
 use super::*;
@@ -77,7 +76,8 @@ fn the_strongest_source_wins() {
 #[test]
 fn defaults_are_those_of_the_hub_and_of_reverb() {
     let settings = case_with_app().settings();
-    let (app, server) = (&settings.apps[0], &settings.server);
+    let app = &settings.apps[0];
+    let server = &settings.server;
     assert_eq!(app.limits, Limits::default());
     let plain = App::new("1", "key", "hush!");
     assert_eq!(format!("{app:?}"), format!("{plain:?}"));
@@ -160,7 +160,8 @@ fn the_toml_file_sets_everything() {
              [[apps]]\nid = \"8\"\nkey = \"other\"\nsecret = \"hush!\"\n",
         )
         .settings();
-    let (server, app) = (&settings.server, &settings.apps[0]);
+    let server = &settings.server;
+    let app = &settings.apps[0];
     assert_eq!((server.port, server.path.as_str(), settings.public.port), (9000, "/ws", Some(443)));
     assert_eq!((settings.public.scheme, settings.log.level), (Scheme::Https, LogLevel::Warn));
     assert_eq!((settings.log.debug, server.drain), (true, Duration::ZERO));

@@ -178,7 +178,7 @@ export type ServerTime = {
 now: number, };
 
 /**
- * What a page needs to know at its start.
+ * The session's data for a page.
  */
 export type SessionInfo = { 
 /**

@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use clarim_hub::app::App;
-
 use clarim_config::{AppConfig, AppRow, ConfigError, Problem, Source, read_row};
+use clarim_server::App;
 use clarim_server::config::ServerConfig;
 
 /// The rows of the table, and the apps in force.

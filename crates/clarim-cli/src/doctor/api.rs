@@ -6,9 +6,9 @@ use clarim_protocol::rest;
 use http_body_util::Full;
 use hyper::header::CONTENT_TYPE;
 
-use super::exchange::{Response, request, send};
+use super::connection::exchange::{Response, request, send};
+use super::connection::target::Target;
 use super::finding::Finding;
-use super::target::Target;
 use crate::remote::unix_seconds;
 
 /// Sends a signed request.

@@ -6,11 +6,12 @@ use clarim_config::Config;
 use clarim_protocol::auth::AppKey;
 
 use super::authorization::{self, Endpoint};
+use super::connection::exchange;
+use super::connection::target::Target;
 use super::finding::{Finding, Level};
-use super::target::Target;
-use super::{api, exchange, fallback, machine, names, websocket};
+use super::{api, fallback, machine, names, websocket};
 
-/// What is checked.
+/// The subject of a checkup.
 #[derive(Debug)]
 pub(crate) struct Checkup {
     /// The server, as its clients reach it.

@@ -10,9 +10,9 @@ use hyper::{Request, Response, StatusCode};
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::exchange::{self, send, send_streaming};
+use super::connection::exchange::{self, send, send_streaming};
+use super::connection::target::Target;
 use super::finding::{Finding, SLOW, TIMEOUT};
-use super::target::Target;
 
 /// Number of requests, each on its own connection. Behind a load balancer they reach several nodes.
 const REQUESTS: usize = 6;

@@ -24,7 +24,7 @@ pub(crate) struct Finding {
     pub(crate) check: &'static str,
     /// What was observed, or the cause.
     pub(crate) what: String,
-    /// What to do about it.
+    /// How to solve it.
     pub(crate) remedy: String,
 }
 

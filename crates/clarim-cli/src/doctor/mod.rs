@@ -5,19 +5,16 @@
 
 mod api;
 mod authorization;
-mod certificate;
 mod checkup;
-mod client;
-mod exchange;
+mod connection;
 mod fallback;
 mod finding;
 mod machine;
 mod names;
-mod target;
 mod websocket;
 
 pub(crate) use authorization::Endpoint;
 pub(crate) use checkup::{AppCredentials, Checkup, EventNames, Signer};
-pub(crate) use client::{Client, ClientError, parsed_data};
+pub(crate) use connection::client::{Client, ClientError, parsed_data};
+pub(crate) use connection::target::{Target, TargetError};
 pub(crate) use finding::{Finding, Level};
-pub(crate) use target::{Target, TargetError};

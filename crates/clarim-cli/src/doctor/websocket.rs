@@ -8,9 +8,9 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::api;
-use super::client::{Client, parsed_data};
+use super::connection::client::{Client, parsed_data};
+use super::connection::target::Target;
 use super::finding::{Finding, SLOW};
-use super::target::Target;
 
 /// Number of connections that wait for an event. Behind a load balancer they reach several nodes.
 const SUBSCRIBERS: usize = 6;

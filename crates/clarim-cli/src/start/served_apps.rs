@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use clarim_hub::app::App;
+use clarim_server::App;
 use clarim_server::config::Webhook;
 
 use crate::apps_database::Table;

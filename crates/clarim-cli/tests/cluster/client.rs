@@ -1,4 +1,4 @@
-//! Clients, and what each has been told.
+//! Clients, and the events that each has received.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,9 +28,9 @@ pub(crate) struct View {
     pub(crate) members: BTreeSet<String>,
     pub(crate) leaves: Vec<String>,
     pub(crate) count: u64,
-    /// Numbers of events, by the node that published them, as they came in.
+    /// Numbers of events by the publishing node, in the order of arrival.
     pub(crate) events: BTreeMap<u64, Vec<u64>>,
-    /// Numbers of whispers, as they came in.
+    /// Numbers of whispers, in the order of arrival.
     pub(crate) whispers: Vec<u64>,
 }
 
@@ -38,7 +38,8 @@ impl Client {
     pub(crate) async fn connect(node: &Node) -> Self {
         let url = format!("ws://127.0.0.1:{}/app/key?protocol=7", node.program.port);
         let (ws, _) = ClientBuilder::new().uri(&url).unwrap().connect().await.unwrap();
-        let (channels, online) = (BTreeMap::new(), BTreeMap::new());
+        let channels = BTreeMap::new();
+        let online = BTreeMap::new();
         let mut client = Self { ws, id: String::new(), channels, online, closed: false };
         client.until("the greeting", |client| !client.id.is_empty()).await;
         client
@@ -81,7 +82,7 @@ impl Client {
         self.ws.send(Message::text(message.to_string())).await.unwrap();
     }
 
-    /// Hears until it is so.
+    /// Receives messages until the condition is true.
     pub(crate) async fn until(&mut self, what: &str, mut it: impl FnMut(&Self) -> bool) {
         let until = Instant::now() + Duration::from_secs(40);
         while !it(self) {
@@ -92,7 +93,7 @@ impl Client {
         }
     }
 
-    /// Hears for so long.
+    /// Receives messages for this time.
     pub(crate) async fn listen(&mut self, time: Duration) {
         let until = Instant::now() + time;
         while !self.closed
@@ -102,14 +103,14 @@ impl Client {
         }
     }
 
-    /// Hears as long as it is not done.
+    /// Receives messages until it is done.
     pub(crate) async fn listen_until(&mut self, done: &Cell<bool>) {
         while !done.get() {
             self.listen(Duration::from_millis(20)).await;
         }
     }
 
-    /// Whether the connection goes on.
+    /// Handles a message, and returns whether the connection is open.
     fn hear(&mut self, message: Option<Result<Message, tokio_websockets::Error>>) -> bool {
         let Some(Ok(message)) = message else {
             self.closed = true;

@@ -1,5 +1,5 @@
-//! What clients see when something breaks: nothing is lost outside the gap, nothing comes twice or out of
-//! order, and in the end presence is what is true.
+//! Clients during faults: events are lost only during the fault, none arrives twice or out of order, and presence is
+//! correct in the end.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -12,11 +12,11 @@ use tokio::time::sleep;
 use crate::client::Client;
 use crate::node::{LEASE, Node, eventually};
 
-/// Nodes on one Redis, each by a way that can be broken, and a client of each on a presence channel.
+/// Nodes on one bus, and a client of each node on a presence channel.
 struct Scene {
     nodes: Vec<Node>,
     clients: Vec<Client>,
-    /// Of the next event of any node.
+    /// Number of the next event of each node.
     n: usize,
 }
 
@@ -32,7 +32,7 @@ impl Scene {
             clients.push(Client::on(node, ROOM, &format!("u{n}")).await);
         }
         let mut scene = Self { nodes, clients, n: 0 };
-        scene.all_know_all().await;
+        scene.all_are_members().await;
         scene
     }
 
@@ -40,14 +40,14 @@ impl Scene {
         Self::of((0..nodes).map(|_| Node::by_way(server.port, &[])).collect()).await
     }
 
-    async fn all_know_all(&mut self) {
+    async fn all_are_members(&mut self) {
         let all = self.clients.len();
         for client in &mut self.clients {
             client.until("all members", |client| client.members(ROOM).len() == all).await;
         }
     }
 
-    /// Each node publishes so many events. Whether each of them was taken by the bus.
+    /// Publishes events on each node. Returns whether the bus accepted all of them.
     async fn publish(&mut self, count: usize) -> bool {
         let mut whole = true;
         for _ in 0..count {
@@ -61,12 +61,12 @@ impl Scene {
         whole
     }
 
-    /// All is well again: all that is published from here on reaches everybody, and all are there.
+    /// Asserts that the fault is over: new events reach all clients, and all of them are members.
     async fn is_well(&mut self) {
         for node in &self.nodes {
             node.is_ready(self.nodes.len() as u64 - 1).await;
         }
-        self.all_know_all().await;
+        self.all_are_members().await;
         let first = self.n as u64;
         assert!(self.publish(20).await, "an event stayed on its node");
         for client in &mut self.clients {
@@ -77,17 +77,18 @@ impl Scene {
         }
     }
 
-    /// All nodes publish while `fault` does what it does, and until it returns. Then each client has got, in
-    /// order and once, all that was published outside the fault's time; of what was published within it some
-    /// may be missing, but not between those pairs of nodes of which `is_whole` says so, and not on a node
-    /// itself.
+    /// Publishes on all nodes until `fault` returns. Each client must receive all events published before and after
+    /// it, once and in order. Events published during the fault may be missing, but not on the publishing node, and
+    /// not between nodes for which `is_whole` is true.
     async fn under_load(
         &mut self,
         fault: impl AsyncFnOnce(&[Node]),
         is_whole: impl Fn(usize, usize) -> bool,
     ) {
         let Self { nodes, clients, n } = self;
-        let (published, is_done, first) = (Cell::new(*n), Cell::new(false), *n as u64);
+        let published = Cell::new(*n);
+        let is_done = Cell::new(false);
+        let first = *n as u64;
         let load = async {
             while !is_done.get() {
                 for node in &*nodes {
@@ -99,7 +100,7 @@ impl Scene {
         };
         let gap = async {
             sleep(Duration::from_millis(300)).await;
-            // The one that is on its way now may be lost, and the one before, if the bus had not sent it on.
+            // The current event may be lost, and the one before, if the bus had not forwarded it.
             let from = published.get() as u64 - 1;
             fault(nodes).await;
             for node in &*nodes {
@@ -132,30 +133,30 @@ impl Scene {
     }
 }
 
-/// Nothing crosses the gap of a bus.
-fn nobody(_: usize, _: usize) -> bool {
+/// Events may be lost between all nodes.
+fn no_pair(_: usize, _: usize) -> bool {
     false
 }
 
 /// Nothing is lost.
-fn everybody(_: usize, _: usize) -> bool {
+fn every_pair(_: usize, _: usize) -> bool {
     true
 }
 
-async fn bus_killed_and_started_again(mut server: Program, nodes: Vec<Node>) {
+async fn bus_killed_and_restarted(mut server: Program, nodes: Vec<Node>) {
     let mut scene = Scene::of(nodes).await;
     let fault = async |_: &[Node]| {
         server.kill();
         sleep(Duration::from_secs(1)).await;
         server.restart();
     };
-    scene.under_load(fault, nobody).await;
+    scene.under_load(fault, no_pair).await;
     scene.is_well().await;
     server.kill();
     for node in &scene.nodes {
-        eventually("it is told", async || node.get("/ready").await.status == 503).await;
-        let (ready, told) =
-            (node.get("/ready").await.body, "connection to the bus has been down for ");
+        eventually("it is reported", async || node.get("/ready").await.status == 503).await;
+        let ready = node.get("/ready").await.body;
+        let told = "connection to the bus has been down for ";
         assert!(ready.contains(told), "{ready}");
         assert_eq!(node.get("/up").await.status, 200);
         assert_eq!(node.metric("clarim_bus_up").await, 0);
@@ -165,34 +166,35 @@ async fn bus_killed_and_started_again(mut server: Program, nodes: Vec<Node>) {
     assert!(!scene.publish(10).await, "answers say that events stay on their node");
     let lost = async || scene.nodes[0].metric("clarim_bus_messages_lost_total").await;
     eventually("it is counted", async || lost().await >= before + 10).await;
-    // New subscriptions are made, on this node alone.
+    // New subscriptions are confirmed, on this node only.
     let mut alone = Client::on(&scene.nodes[0], "presence-alone", "zoe").await;
     alone.subscribe(ROOM, "u0").await;
     drop(alone);
     server.restart();
     scene.is_well().await;
-    assert_eq!(scene.leaves(), vec![0; scene.clients.len()], "nobody was said to have left");
+    assert_eq!(scene.leaves(), vec![0; scene.clients.len()], "no member was removed");
 }
 
 #[tokio::test]
-async fn redis_killed_and_started_again() {
+async fn redis_killed_and_restarted() {
     let server = redis();
     let nodes = (0..3).map(|_| Node::by_way(server.port, &[])).collect();
-    bus_killed_and_started_again(server, nodes).await;
+    bus_killed_and_restarted(server, nodes).await;
 }
 
 #[tokio::test]
-async fn nats_killed_and_started_again() {
+async fn nats_killed_and_restarted() {
     let server = nats(&[]);
     let url = server.url("nats");
     let nodes = (0..3).map(|_| Node::start(&url, &[])).collect();
-    bus_killed_and_started_again(server, nodes).await;
+    bus_killed_and_restarted(server, nodes).await;
 }
 
 #[tokio::test]
 async fn redis_frozen_for_half_a_minute() {
     let server = redis();
-    // A bus that is away for less than four leases costs no member. A busy machine needs more than the 30 s.
+    // No member is removed if the bus is down for less than four leases. A busy machine needs more than the
+    // 30 s.
     let node = |_| Node::by_way(server.port, &["CLARIM_SCALING_LEASE=20"]);
     let mut scene = Scene::of((0..2).map(node).collect()).await;
     let long = json!({ "name": "E", "channel": "long", "data": "x".repeat(90_000) });
@@ -200,7 +202,7 @@ async fn redis_frozen_for_half_a_minute() {
         let before = nodes[0].metric("process_resident_memory_bytes").await;
         server.freeze();
         let begun = Instant::now();
-        // 90 MB, for a bus that takes nothing.
+        // 90 MB, while the bus accepts nothing.
         join_all((0..20).map(|_| async {
             for _ in 0..50 {
                 assert_eq!(nodes[0].post("/apps/1/events", &long).await.status, 200);
@@ -212,7 +214,7 @@ async fn redis_frozen_for_half_a_minute() {
         sleep(Duration::from_secs(30).saturating_sub(begun.elapsed())).await;
         server.thaw();
     };
-    scene.under_load(fault, nobody).await;
+    scene.under_load(fault, no_pair).await;
     scene.is_well().await;
     assert_eq!(scene.leaves(), [0, 0]);
 }
@@ -226,7 +228,7 @@ async fn a_failover_by_sentinels() {
         servers.servers[0].kill();
         is_lost(nodes).await;
     };
-    scene.under_load(fault, nobody).await;
+    scene.under_load(fault, no_pair).await;
     scene.is_well().await;
 }
 
@@ -244,13 +246,13 @@ async fn a_slot_moves_and_a_master_dies() {
         cluster.move_slot(cluster.slot(&subject), from, to);
         eventually("it is noticed", async || losses(nodes).await > before).await;
     };
-    scene.under_load(fault, nobody).await;
+    scene.under_load(fault, no_pair).await;
     scene.is_well().await;
     let fault = async |nodes: &[Node]| {
         cluster.servers[to].kill();
         is_lost(nodes).await;
     };
-    scene.under_load(fault, nobody).await;
+    scene.under_load(fault, no_pair).await;
     scene.is_well().await;
     assert_eq!(scene.leaves(), [0, 0]);
 }
@@ -265,8 +267,9 @@ async fn is_lost(nodes: &[Node]) {
 async fn a_node_killed() {
     let server = redis();
     let mut scene = Scene::on_redis(&server, 3).await;
-    // It is no longer one of those that publish.
-    let (mut victim, _client) = (scene.nodes.pop().unwrap(), scene.clients.pop().unwrap());
+    // This node no longer publishes.
+    let mut victim = scene.nodes.pop().unwrap();
+    let _client = scene.clients.pop().unwrap();
     let begun = Cell::new(Instant::now());
     let fault = async |nodes: &[Node]| {
         victim.program.kill();
@@ -280,7 +283,7 @@ async fn a_node_killed() {
             begun.get().elapsed()
         );
     };
-    scene.under_load(fault, everybody).await;
+    scene.under_load(fault, every_pair).await;
     for client in &mut scene.clients {
         client.until("it has gone", |client| client.members(ROOM) == ["u0", "u1"]).await;
         assert_eq!(client.channels[ROOM].leaves, ["u2"], "announced once");
@@ -293,7 +296,8 @@ async fn a_node_killed() {
 async fn a_node_frozen_for_longer_than_its_lease() {
     let server = redis();
     let mut scene = Scene::on_redis(&server, 3).await;
-    let (frozen, client) = (scene.nodes.pop().unwrap(), scene.clients.pop().unwrap());
+    let frozen = scene.nodes.pop().unwrap();
+    let client = scene.clients.pop().unwrap();
     let fault = async |nodes: &[Node]| {
         frozen.program.freeze();
         for node in nodes {
@@ -301,7 +305,7 @@ async fn a_node_frozen_for_longer_than_its_lease() {
         }
         sleep(LEASE).await;
     };
-    scene.under_load(fault, everybody).await;
+    scene.under_load(fault, every_pair).await;
     for client in &mut scene.clients {
         client.until("it has gone", |client| client.members(ROOM) == ["u0", "u1"]).await;
     }
@@ -309,7 +313,7 @@ async fn a_node_frozen_for_longer_than_its_lease() {
     scene.nodes.push(frozen);
     scene.clients.push(client);
     scene.is_well().await;
-    // The frozen node's own client was never told that anybody had left: nobody had.
+    // The frozen node's own client saw nobody leave.
     assert_eq!(scene.leaves(), [1, 1, 0]);
 }
 
@@ -328,7 +332,7 @@ async fn a_node_cut_off_from_redis() {
         }
         nodes[2].way().mend();
     };
-    // Between the other two nothing is lost.
+    // Between the other two nodes nothing is lost.
     scene.under_load(fault, |from, to| from != 2 && to != 2).await;
     scene.is_well().await;
     assert_eq!(scene.leaves(), [1, 1, 0]);
@@ -336,11 +340,12 @@ async fn a_node_cut_off_from_redis() {
 
 #[tokio::test]
 async fn two_nodes_cut_off_from_each_other() {
-    // Two Redis servers that no longer agree: each node is alone with its own.
-    let (server, other) = (redis(), redis());
+    // Two separate Redis servers, with one node each.
+    let server = redis();
+    let other = redis();
     let mut scene = Scene::on_redis(&server, 2).await;
     let fault = async |nodes: &[Node]| {
-        // The way of the second node leads to another Redis, as after a split.
+        // The proxy of the second node leads to another Redis server, as after a split.
         nodes[1].way().redirect(other.port);
         for node in nodes {
             node.is_ready(0).await;
@@ -349,7 +354,7 @@ async fn two_nodes_cut_off_from_each_other() {
         }
         nodes[1].way().redirect(server.port);
     };
-    scene.under_load(fault, nobody).await;
+    scene.under_load(fault, no_pair).await;
     scene.is_well().await;
     assert_eq!(scene.leaves(), [1, 1]);
 }
@@ -363,12 +368,12 @@ async fn a_slow_bus() {
             node.way().delay(Duration::from_millis(200));
         }
         for node in nodes {
-            // There and back again.
+            // A round trip.
             let is_slow = async || node.measured("clarim_bus_lag_seconds").await >= 0.4;
             eventually("it is measured", is_slow).await;
         }
     };
-    scene.under_load(fault, everybody).await;
+    scene.under_load(fault, every_pair).await;
     scene.is_well().await;
     let begun = Instant::now();
     let late = Client::on(&scene.nodes[0], "presence-late", "zoe").await;
@@ -378,13 +383,13 @@ async fn a_slow_bus() {
 }
 
 #[tokio::test]
-async fn a_strict_node_refuses_what_it_cannot_pass_on() {
+async fn a_strict_node_refuses_events_while_the_bus_is_down() {
     let mut server = redis();
     let node = Node::by_way(server.port, &["CLARIM_SCALING_STRICT=true"]);
     node.is_ready(0).await;
     assert_eq!(node.publish("news", 1).await.status, 200);
     server.kill();
-    eventually("it is told", async || node.get("/ready").await.status == 503).await;
+    eventually("it is reported", async || node.get("/ready").await.status == 503).await;
     let reply = node.publish("news", 2).await;
     assert_eq!(reply.status, 503);
     assert!(reply.body.contains("nothing was published"), "{reply:?}");

@@ -1,5 +1,4 @@
-//! Several nodes as real processes on real buses: what their clients see together, and what they see when
-//! something breaks.
+//! Several nodes as real processes on real buses: behaviour of the cluster, and faults.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod api;

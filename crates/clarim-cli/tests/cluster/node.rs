@@ -1,4 +1,4 @@
-//! Nodes: `clarim start` as processes, each with a way of its own to the bus.
+//! Nodes: processes of `clarim start`.
 
 use std::time::Duration;
 
@@ -22,12 +22,12 @@ pub(crate) fn key() -> AppKey {
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) program: Program,
-    /// The way to the bus, which a test can break.
+    /// Proxy to the bus, which a test can break.
     pub(crate) way: Option<Proxy>,
     _directory: TempDir,
 }
 
-/// An answer of the HTTP API.
+/// A response of the HTTP API.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -55,8 +55,8 @@ impl Node {
         let directory = tempfile::tempdir().unwrap();
         let port = free_port();
         let lease = format!("CLARIM_SCALING_LEASE={}", LEASE.as_secs());
-        let (port_set, url) =
-            (format!("REVERB_SERVER_PORT={port}"), format!("CLARIM_SCALING_URL={url}"));
+        let port_set = format!("REVERB_SERVER_PORT={port}");
+        let url = format!("CLARIM_SCALING_URL={url}");
         let state = format!("CLARIM_STATE_DIR={}", directory.path().display());
         let mut arguments = vec![
             "REVERB_APP_ID=1",
@@ -79,7 +79,7 @@ impl Node {
         Self { program, way: None, _directory: directory }
     }
 
-    /// A node whose way to Redis on `port` can be broken.
+    /// A node with a proxy to Redis on `port`.
     pub(crate) fn by_way(port: u16, settings: &[&str]) -> Self {
         let way = Proxy::to(port);
         let node = Self::start(&format!("redis://127.0.0.1:{}", way.port), settings);
@@ -90,7 +90,7 @@ impl Node {
         self.way.as_ref().unwrap()
     }
 
-    /// Waits until it is on the bus, and knows so many other nodes.
+    /// Waits until the node is on the bus and knows this number of other nodes.
     pub(crate) async fn is_ready(&self, others: u64) {
         eventually("the node is ready", async || {
             self.get("/ready").await.status == 200
@@ -130,7 +130,7 @@ impl Node {
         self.request("POST", &format!("{path}?{query}"), "", &body).await
     }
 
-    /// A signed question to the API, with parameters.
+    /// A signed request to the API, with parameters.
     pub(crate) async fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Reply {
         let query = rest::sign(&key(), "GET", path, parameters, b"", now());
         self.request("GET", &format!("{path}?{query}"), "", "").await

@@ -1,4 +1,4 @@
-//! Publishers that are no node, and what others put on our subjects.
+//! External publishers, and unknown messages on the subjects of the cluster.
 
 use std::process::Command;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::client::Client;
 use crate::node::{Node, eventually};
 
 #[tokio::test]
-async fn invalid_and_newer_messages_are_counted_and_ignored() {
+async fn unknown_messages_are_counted_and_ignored() {
     let server = redis();
     let node = Node::start(&server.url("redis"), &[]);
     let mut client = Client::on(&node, "presence-room", "ana").await;
@@ -23,7 +23,7 @@ async fn invalid_and_newer_messages_are_counted_and_ignored() {
     let good = encode(NodeId(7), &ClusterMessage::StateRequest(NodeId(8)));
     let mut rubbish: Vec<Vec<u8>> =
         vec![b"".into(), b"hello".into(), vec![0xff; 100_000], good[..good.len() - 1].into()];
-    // Each number of a word, with nothing or nonsense behind it.
+    // Each number of a message kind, followed by nothing or by garbage.
     rubbish.extend((0..32).flat_map(|kind| {
         let word = [&good[..10], &[kind]].concat();
         [[&word[..], &[0xff; 20]].concat(), word]
@@ -38,7 +38,7 @@ async fn invalid_and_newer_messages_are_counted_and_ignored() {
             assert!(status.status.success());
         }
     }
-    // Some of it is a valid message; each of the others is counted.
+    // Some of them are valid messages; each of the others is counted.
     let invalid = rubbish.iter().filter(|message| decode(message).is_err()).count();
     let is_skipped = |message: &&Vec<u8>| decode(message).is_ok_and(|m| m.message.is_none());
     let skipped = rubbish.iter().filter(is_skipped).count();
@@ -76,7 +76,8 @@ async fn an_event_from_outside_is_checked_by_each_node() {
     while !matches!(bus.next().await, BusEvent::Connected) {}
     let news = channel_subject("reverb", "1", &ChannelName::parse("news", 200).unwrap());
     let long = format!("\"{}\"", "x".repeat(100_001));
-    let (name, data) = ("E", r#""{\"node\":0,\"n\":1}""#);
+    let name = "E";
+    let data = r#""{\"node\":0,\"n\":1}""#;
     for (name, data) in [("", data), (name, &*long), (name, "{}"), (name, "\"a"), (name, data)] {
         let event = ExternalEvent { name, data, except: None };
         bus.publish(&news, encode(NodeId::OUTSIDE, &ClusterMessage::ExternalPublish(event)), 0);
@@ -88,7 +89,7 @@ async fn an_event_from_outside_is_checked_by_each_node() {
         client.listen(Duration::from_millis(200)).await;
         assert_eq!(client.channels["news"].events[&0], [1], "and it alone");
     }
-    // A cache channel that nobody is on: one node takes it for all.
+    // On a cache channel without subscribers one node keeps the event for all.
     for channel in ["cache-rates", "cache rates", "cache-rates"] {
         let event = ExternalEvent { name, data, except: None };
         let word = ClusterMessage::RelayPublish { app: "1", channel, event };

@@ -1,4 +1,4 @@
-//! What nodes do together when all is well, on every kind of bus.
+//! Behaviour of a cluster without faults, on every kind of bus.
 
 use std::time::{Duration, Instant};
 
@@ -18,18 +18,18 @@ async fn three_nodes(url: &str) -> [Node; 3] {
     nodes
 }
 
-/// All that must hold on any bus.
+/// Everything that must hold on any bus.
 async fn everything(url: &str) {
     let nodes = three_nodes(url).await;
     events_reach_all_nodes_in_order(&nodes).await;
     presence_is_that_of_the_cluster(&nodes).await;
-    a_crowd_that_joins_at_once_ends_with_one_list(&nodes).await;
+    many_simultaneous_members_end_in_one_list(&nodes).await;
     cached_events_are_replayed_anywhere(&nodes).await;
     users_are_reached_and_watched_anywhere(&nodes).await;
-    encrypted_events_go_as_they_are(&nodes).await;
+    encrypted_events_are_forwarded_unchanged(&nodes).await;
     batches_keep_their_order(&nodes).await;
-    nothing_comes_to_a_node_without_interest(&nodes).await;
-    answers_come_soon(&nodes).await;
+    a_node_without_subscribers_receives_nothing(&nodes).await;
+    answers_are_fast(&nodes).await;
 }
 
 async fn events_reach_all_nodes_in_order(nodes: &[Node; 3]) {
@@ -75,7 +75,7 @@ async fn presence_is_that_of_the_cluster(nodes: &[Node; 3]) {
     let mut second_tab = Client::on(&nodes[2], "presence-room", "ana").await;
     assert_eq!(second_tab.members("presence-room"), ["ana", "ben"]);
     ana.until("ben", |ana| ana.members("presence-room").len() == 2).await;
-    // Who has heard the tab's whisper has heard of its joining before.
+    // A client that received the tab's whisper has received its joining before.
     second_tab.whisper("presence-room", 1).await;
     ben.until("a whisper", |ben| ben.channels["presence-room"].whispers == [1]).await;
     drop(ana);
@@ -86,7 +86,7 @@ async fn presence_is_that_of_the_cluster(nodes: &[Node; 3]) {
     assert_eq!(ben.channels["presence-room"].leaves, ["ana"]);
 }
 
-async fn a_crowd_that_joins_at_once_ends_with_one_list(nodes: &[Node; 3]) {
+async fn many_simultaneous_members_end_in_one_list(nodes: &[Node; 3]) {
     let mut crowd = Vec::new();
     for n in 0..60 {
         crowd.push((format!("u{n}"), Client::connect(&nodes[n % 3]).await));
@@ -126,8 +126,8 @@ async fn users_are_reached_and_watched_anywhere(nodes: &[Node; 3]) {
     ben.until("ana is offline", |ben| !ben.online["ana"]).await;
 }
 
-/// The server has no key to them, and carries them byte for byte.
-async fn encrypted_events_go_as_they_are(nodes: &[Node; 3]) {
+/// The server can't decrypt them, and forwards them unchanged.
+async fn encrypted_events_are_forwarded_unchanged(nodes: &[Node; 3]) {
     let mut client = Client::on(&nodes[1], "private-encrypted-box", "").await;
     for n in 0..10 {
         assert_eq!(nodes[2].publish("private-encrypted-box", n).await.status, 200);
@@ -151,7 +151,7 @@ async fn batches_keep_their_order(nodes: &[Node; 3]) {
         batch[0]["info"] = "subscription_count".into();
         let answer = nodes[0].post("/apps/1/batch_events", &json!({ "batch": batch })).await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        // What is asked for is that of all nodes.
+        // The count is that of all nodes.
         assert_eq!(answer.json()["batch"][0], json!({ "subscription_count": 3 }), "{answer:?}");
     }
     for client in &mut clients {
@@ -159,9 +159,9 @@ async fn batches_keep_their_order(nodes: &[Node; 3]) {
     }
 }
 
-/// All that asks the other nodes, with the bus and the nodes well: the best of some tries, for a busy machine
-/// is no slow bus.
-async fn answers_come_soon(nodes: &[Node; 3]) {
+/// Requests that need replies from the other nodes: the best of several attempts, because a busy machine does not
+/// mean a slow bus.
+async fn answers_are_fast(nodes: &[Node; 3]) {
     let _member = Client::on(&nodes[2], "presence-room", "ana").await;
     let event =
         json!({ "name": "E", "channel": "presence-room", "data": "{}", "info": "user_count" });
@@ -189,7 +189,7 @@ async fn answers_come_soon(nodes: &[Node; 3]) {
     }
 }
 
-async fn nothing_comes_to_a_node_without_interest(nodes: &[Node; 3]) {
+async fn a_node_without_subscribers_receives_nothing(nodes: &[Node; 3]) {
     let mut client = Client::on(&nodes[0], "only-here", "").await;
     let before = nodes[2].metric("clarim_bus_bytes_total{direction=\"in\"}").await;
     for n in 0..200 {
@@ -198,7 +198,7 @@ async fn nothing_comes_to_a_node_without_interest(nodes: &[Node; 3]) {
     client.until("all events", |c| c.events("only-here", &nodes[1]).len() == 200).await;
     let after = nodes[2].metric("clarim_bus_bytes_total{direction=\"in\"}").await;
     assert!(after - before < 2_000, "{} bytes came", after - before);
-    // When the last has left, nor does anything come to the node that it was on.
+    // After its last subscriber has left, the node receives nothing either.
     drop(client);
     let nothing_comes = async || {
         let before = nodes[0].metric("clarim_bus_bytes_total{direction=\"in\"}").await;
@@ -223,14 +223,15 @@ async fn on_a_redis_cluster() {
 }
 
 #[tokio::test]
-async fn on_nats_servers_that_pass_on_to_each_other() {
+async fn on_a_cluster_of_nats_servers() {
     let servers = nats_cluster(2);
     let url = |at: usize| format!("nats://127.0.0.1:{}", servers[at].port);
-    let (a, b) = (Node::start(&url(0), &[]), Node::start(&url(1), &[]));
+    let a = Node::start(&url(0), &[]);
+    let b = Node::start(&url(1), &[]);
     a.is_ready(1).await;
     b.is_ready(1).await;
     let mut ana = Client::on(&a, "presence-room", "ana").await;
-    // What one server has been asked for, the other one hears of a moment later.
+    // A subscription on one NATS server reaches the other one a moment later.
     ana.until("oneself", |ana| ana.members("presence-room") == ["ana"]).await;
     let mut ben = Client::on(&b, "presence-room", "ben").await;
     for client in [&mut ana, &mut ben] {
@@ -253,15 +254,16 @@ fn guard() -> Guard {
     Guard { password: Some("hush"), certificate: Some(Certificate::new()) }
 }
 
-/// An event from one node to the other, on a bus whose certificate is trusted by SSL_CERT_FILE.
+/// Publishes from one node to another, over a bus whose certificate is trusted with SSL_CERT_FILE.
 async fn over_tls(url: &str, guard: &Guard) {
     let trusts = format!("SSL_CERT_FILE={}", guard.certificate.as_ref().unwrap().file);
-    let (a, b) = (Node::start(url, &[&trusts]), Node::start(url, &[&trusts]));
+    let a = Node::start(url, &[&trusts]);
+    let b = Node::start(url, &[&trusts]);
     a.is_ready(1).await;
     let mut client = Client::on(&b, "news", "").await;
     assert_eq!(a.publish("news", 1).await.status, 200);
     client.until("the event", |client| client.events("news", &a) == [1]).await;
-    // Who does not trust it is told why there is no bus.
+    // A node that does not trust the certificate reports the reason.
     let wary = Node::start(url, &[]);
     assert_eq!(wary.get("/ready").await.status, 503);
 }
@@ -281,7 +283,7 @@ async fn on_a_redis_cluster_with_tls_and_a_password() {
 }
 
 #[tokio::test]
-async fn on_redis_that_sentinels_watch_over_with_tls_and_passwords() {
+async fn on_redis_with_sentinels_tls_and_passwords() {
     let guard = guard();
     let servers = Sentinels::guarded(guard.clone());
     over_tls(&servers.url(), &guard).await;
@@ -296,12 +298,13 @@ async fn on_nats_with_tls() {
 }
 
 #[tokio::test]
-async fn clusters_with_different_prefixes_do_not_hear_each_other() {
+async fn clusters_with_different_prefixes_are_separate() {
     let server = redis();
     let url = server.url("redis");
-    let (a, b) = (Node::start(&url, &[]), Node::start(&url, &["REVERB_SCALING_CHANNEL=other"]));
-    let (mut here, mut there) =
-        (Client::on(&a, "news", "").await, Client::on(&b, "news", "").await);
+    let a = Node::start(&url, &[]);
+    let b = Node::start(&url, &["REVERB_SCALING_CHANNEL=other"]);
+    let mut here = Client::on(&a, "news", "").await;
+    let mut there = Client::on(&b, "news", "").await;
     a.publish("news", 1).await;
     here.until("the event", |here| here.events("news", &a) == [1]).await;
     there.listen(Duration::from_millis(300)).await;
@@ -309,11 +312,12 @@ async fn clusters_with_different_prefixes_do_not_hear_each_other() {
 }
 
 #[tokio::test]
-async fn a_node_that_stops_says_so() {
+async fn a_stopping_node_announces_it() {
     let server = redis();
     let url = server.url("redis");
     let lease = ["CLARIM_SCALING_LEASE=30"];
-    let (stays, goes) = (Node::start(&url, &lease), Node::start(&url, &lease));
+    let stays = Node::start(&url, &lease);
+    let goes = Node::start(&url, &lease);
     stays.is_ready(1).await;
     let mut ben = Client::on(&stays, "presence-room", "ben").await;
     let _ana = Client::on(&goes, "presence-room", "ana").await;

@@ -30,7 +30,8 @@ impl Server {
 
     /// Starts it with another command, which gets the server's command line as arguments.
     pub(crate) fn start_by(command: &[&str], environment: &[(&str, &str)]) -> Self {
-        let (directory, port) = (TempDir::new().unwrap(), free_port());
+        let directory = TempDir::new().unwrap();
+        let port = free_port();
         let child = Command::new(command[0])
             .args(&command[1..])
             .args(["start", "--host", "127.0.0.1", "--port", &port.to_string()])
@@ -143,7 +144,8 @@ pub(crate) struct Nginx {
 
 impl Nginx {
     pub(crate) fn start(server: &str, beside: &str) -> Self {
-        let (directory, port) = (TempDir::new().unwrap(), free_port());
+        let directory = TempDir::new().unwrap();
+        let port = free_port();
         let listen = if server.contains("ssl_certificate") { " ssl" } else { "" };
         Self::listening(
             &format!("listen 127.0.0.1:{port}{listen}; {server}"),
@@ -182,7 +184,8 @@ pub(crate) struct HaProxy {
 
 impl HaProxy {
     pub(crate) fn start(server: u16, defaults: &str, backend: &str) -> Self {
-        let (directory, port) = (TempDir::new().unwrap(), free_port());
+        let directory = TempDir::new().unwrap();
+        let port = free_port();
         let config = format!(
             "global\n maxconn 100\ndefaults\n mode http\n timeout connect 5s\n {defaults}\n\
              frontend all\n bind 127.0.0.1:{port}\n default_backend clarim\n\

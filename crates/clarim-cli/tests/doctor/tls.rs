@@ -54,7 +54,8 @@ fn a_self_signed_certificate() {
 fn a_certificate_of_an_authority_as_openssl_creates_it() {
     let directory = TempDir::new().unwrap();
     let file = |name: &str| directory.path().join(name).display().to_string();
-    let (cert, key) = (file("own.pem"), file("own.key"));
+    let cert = file("own.pem");
+    let key = file("own.key");
     let names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
@@ -113,15 +114,16 @@ fn write(directory: &Path, name: &str, text: &str) -> String {
 fn a_chain_without_the_intermediate_authority() {
     let made = Authorities::new("Test Root");
     let Authorities { own, between, root, key, .. } = &made;
-    let (cert, fullchain) =
-        (made.file("cert.pem", &[own]), made.file("fullchain.pem", &[own, between]));
+    let cert = made.file("cert.pem", &[own]);
+    let fullchain = made.file("fullchain.pem", &[own, between]);
     let root = made.file("root.pem", &[root]);
     let incomplete = [
         "the chain is incomplete: the certificate of \"Test Between\", which issued that of localhost, is missing",
         "fullchain.pem and not cert.pem",
     ];
 
-    let (alone, whole) = (with_tls(&cert, key), with_tls(&fullchain, key));
+    let alone = with_tls(&cert, key);
+    let whole = with_tls(&fullchain, key);
     trusting(&root, alone.port).has(&incomplete);
     trusting(&root, whole.port).is_without_problems();
     // A complete chain of an unknown authority is another problem,
@@ -142,7 +144,8 @@ fn a_chain_without_the_intermediate_authority() {
             format!("location / {{ proxy_pass http://127.0.0.1:{}; {UPGRADE} }}", server.port);
         Nginx::start(&format!("ssl_certificate {file}; ssl_certificate_key {key}; {pass}"), "")
     };
-    let (alone, whole) = (nginx(&cert), nginx(&fullchain));
+    let alone = nginx(&cert);
+    let whole = nginx(&fullchain);
     trusting(&root, alone.port).has(&incomplete);
     trusting(&root, whole.port).is_without_problems();
 }

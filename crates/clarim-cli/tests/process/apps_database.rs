@@ -244,7 +244,8 @@ fn apps_of_the_file_are_served_with_those_of_the_database(database: &Database) {
     database.insert(TWO, "{}");
     let environment = [("CLARIM_APPS_DATABASE_URL", &*database.url())];
     let process = Process::start("", "", &environment);
-    let (mut one, mut two) = (process.subscribe("news"), process.subscribe_as("two", "news"));
+    let mut one = process.subscribe("news");
+    let mut two = process.subscribe_as("two", "news");
     for (who, client) in [(ONE, &mut one), (TWO, &mut two)] {
         assert!(process.publish_as(who, "news", "for-its-own").starts_with("HTTP/1.1 200"));
         client.read_until("for-its-own");
@@ -314,8 +315,8 @@ fn an_unreachable_database_changes_nothing_and_is_logged_once() {
     eventually("app two is let in", || lets_in(&process, "two").is_ok());
     let mut two = process.subscribe_as("two", "news");
     let app = ("2", "two", "s3cret-of-it");
-    let (away, back) =
-        ("the database of apps cannot be read", "the database of apps is reachable again");
+    let away = "the database of apps cannot be read";
+    let back = "the database of apps is reachable again";
 
     server.stop();
     process.logs(away);
@@ -334,7 +335,7 @@ fn an_unreachable_database_changes_nothing_and_is_logged_once() {
 
     // A database that does not answer delays neither connections nor changes of the files.
     way.hold();
-    eventually("it is told again", || times(&said(&process), away) == 2);
+    eventually("it is logged again", || times(&said(&process), away) == 2);
     assert!(process.publish_as(app, "news", "it-is-silent").starts_with("HTTP/1.1 200"));
     two.read_until("it-is-silent");
     let file = "[[apps]]\nid = \"8\"\nkey = \"eight\"\nsecret = \"s3cret-of-eight\"\n";
@@ -344,7 +345,7 @@ fn an_unreachable_database_changes_nothing_and_is_logged_once() {
     eventually("app eight is let in", || lets_in(&process, "eight").is_ok());
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     way.mend();
-    eventually("it is told again", || times(&said(&process), back) == 2);
+    eventually("it is logged again", || times(&said(&process), back) == 2);
     insert(&server, "4", "four");
     eventually("app four is let in", || lets_in(&process, "four").is_ok());
 }

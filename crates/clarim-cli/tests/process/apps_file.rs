@@ -26,7 +26,8 @@ impl Process {
 #[test]
 fn apps_are_added_changed_and_removed_while_others_stay() {
     let process = with_file(&format!("{ONE}{TWO}"));
-    let (mut one, mut two) = (process.subscribe("news"), process.subscribe_as("two", "news"));
+    let mut one = process.subscribe("news");
+    let mut two = process.subscribe_as("two", "news");
     // The files are checked every two seconds. A signal is faster.
     process.rewrite(&format!("{ONE}max_event_size = 10\n{THREE}"));
     process.signal(Signal::HUP);

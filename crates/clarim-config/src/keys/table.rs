@@ -1,6 +1,6 @@
 //! The table itself.
 
-/// What a setting belongs to, which is also its place in the TOML file.
+/// The scope of a setting, which is also its place in the TOML file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// The server as a whole: `[server]`.
@@ -42,7 +42,7 @@ pub enum Kind {
 pub struct Key {
     /// Its name in the environment, without prefix.
     pub name: &'static str,
-    /// What it belongs to.
+    /// Its scope.
     pub place: Place,
     /// Its name in the TOML file; empty if it can't be there.
     pub toml: &'static str,

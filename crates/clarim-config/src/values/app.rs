@@ -1,8 +1,7 @@
 //! Settings of apps: which apps are configured, and the meaning of their values.
 
-use clarim_hub::app::{App, ClientEvents, Limits, Origins, RateLimit};
-
 use clarim_server::config::ServerConfig;
+use clarim_server::{App, ClientEvents, Limits, Origins, RateLimit};
 
 use super::reader::Reader;
 use crate::keys::{self, Key};

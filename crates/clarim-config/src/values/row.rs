@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use clarim_hub::app::App;
+use clarim_server::App;
 use clarim_server::config::{ServerConfig, Webhook};
 use serde_json::Value as Json;
 
@@ -48,7 +48,8 @@ pub struct AppConfig {
 /// With every problem of the row.
 pub fn read_row(row: &AppRow, server: &ServerConfig) -> Result<AppConfig, ConfigError> {
     let source = |column: &str| Source::Row { app: row.id.clone(), key: column.to_owned() };
-    let (mut values, mut problems) = (Values::default(), Vec::new());
+    let mut values = Values::default();
+    let mut problems = Vec::new();
     for (key, text) in COLUMNS.iter().zip([&row.id, &row.key, &row.secret]) {
         values.add(key, text, source(key.toml));
     }
@@ -70,7 +71,8 @@ pub fn read_row(row: &AppRow, server: &ServerConfig) -> Result<AppConfig, Config
         Ok(_) => problems.push(Problem::new(source("settings"), NO_OBJECT)),
         // The error's own text may quote a secret.
         Err(error) => {
-            let (line, column) = (error.line(), error.column());
+            let line = error.line();
+            let column = error.column();
             let what = format_args!("is not JSON (line {line}, column {column}); {NO_OBJECT}");
             problems.push(Problem::new(source("settings"), what));
         }

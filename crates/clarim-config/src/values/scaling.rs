@@ -1,7 +1,6 @@
 //! Settings of a cluster.
 
-use clarim_bus::Bus;
-use clarim_server::config::Scaling;
+use clarim_server::config::{Bus, Scaling};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::reader::Reader;

@@ -18,31 +18,31 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::certificate;
-use super::finding::{Finding, TIMEOUT};
 use super::target::Target;
+use crate::doctor::finding::{Finding, TIMEOUT};
 use crate::remote::system_roots;
 
 /// Maximum size of a body that is read.
 const MAX_BODY: usize = 1 << 20;
 
-pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<W: AsyncRead + AsyncWrite + Send + Unpin> Wire for W {}
 
 /// A response, and the connection it was upgraded to.
-pub(super) struct Response {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: String,
-    pub(super) upgraded: Option<TokioIo<Upgraded>>,
+pub(crate) struct Response {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+    pub(crate) upgraded: Option<TokioIo<Upgraded>>,
 }
 
 impl Response {
-    pub(super) fn header(&self, name: impl hyper::header::AsHeaderName) -> &str {
+    pub(crate) fn header(&self, name: impl hyper::header::AsHeaderName) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     /// Name of the server that answered, if it has one.
-    pub(super) fn server(&self) -> &str {
+    pub(crate) fn server(&self) -> &str {
         match self.header(SERVER) {
             "" => "an unnamed server",
             server => server,
@@ -51,7 +51,7 @@ impl Response {
 }
 
 /// Checks that a connection can be opened, with or without TLS.
-pub(super) async fn reach(target: &Target) -> Result<Vec<Finding>, Finding> {
+pub(crate) async fn reach(target: &Target) -> Result<Vec<Finding>, Finding> {
     connect(target).await?;
     let mut findings = vec![Finding::ok("address", format!("{} is reachable", target.shown()))];
     if target.is_tls {
@@ -145,7 +145,7 @@ async fn certificates(name: ServerName<'static>, address: SocketAddr) -> Vec<cer
 }
 
 /// Sends a request on a new connection and returns the response.
-pub(super) async fn send(
+pub(crate) async fn send(
     target: &Target,
     check: &'static str,
     request: Request<Full<Bytes>>,
@@ -161,7 +161,7 @@ pub(super) async fn send(
 }
 
 /// Sends a request and returns the beginning of its response.
-pub(super) async fn send_streaming(
+pub(crate) async fn send_streaming(
     target: &Target,
     check: &'static str,
     request: Request<Full<Bytes>>,
@@ -223,12 +223,12 @@ fn no_response(target: &Target, check: &'static str, error: &hyper::Error) -> Fi
     )
 }
 
-pub(super) fn request(method: &str, path: &str) -> hyper::http::request::Builder {
+pub(crate) fn request(method: &str, path: &str) -> hyper::http::request::Builder {
     Request::builder().method(method).uri(path)
 }
 
 /// Checks that a server of the protocol answers at the path.
-pub(super) async fn is_server(target: &Target) -> Result<(), Finding> {
+pub(crate) async fn is_server(target: &Target) -> Result<(), Finding> {
     let response = get_up(target, &target.path).await?;
     if response.status.is_success() {
         return Ok(());

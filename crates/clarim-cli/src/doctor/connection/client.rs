@@ -12,8 +12,8 @@ use tokio::time::timeout;
 use tokio_websockets::{ClientBuilder, Message, WebSocketStream};
 
 use super::exchange::{Response, request, send};
-use super::finding::{Finding, TIMEOUT};
 use super::target::Target;
+use crate::doctor::finding::{Finding, TIMEOUT};
 
 const UPGRADE_REMEDY: &str = "nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; \
      proxy_set_header Connection \"upgrade\"; see deploy/nginx/clarim.conf";
@@ -99,7 +99,7 @@ impl Client {
     }
 
     /// Waits for the next message, for a limited time.
-    pub(super) async fn receive_soon(&mut self) -> Result<Value, ClientError> {
+    pub(crate) async fn receive_soon(&mut self) -> Result<Value, ClientError> {
         timeout(TIMEOUT, self.receive()).await.unwrap_or(Err(ClientError::Timeout))
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use webpki::EndEntityCert;
 
-use super::finding::{Finding, TIMEOUT};
+use crate::doctor::finding::{Finding, TIMEOUT};
 
 /// DER identifiers of the parts of a name: common name and organization.
 const NAMES: [[u8; 5]; 2] = [[6, 3, 0x55, 4, 3], [6, 3, 0x55, 4, 10]];
