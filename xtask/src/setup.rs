@@ -58,8 +58,8 @@ pub(crate) fn all() -> Result<()> {
     python_env("e2e", &["-r", requirements]).map(|_| ())
 }
 
-/// Installs the target of the container image. A Rust without rustup, or a network without its server, still has
-/// everything else tested.
+/// Installs the target of the container image. A Rust without rustup, or a network without its server,
+/// still has everything else tested.
 fn image_target() {
     if has_image_target() {
         return;
