@@ -8,7 +8,7 @@ import { inbox } from './support/events.mjs';
 import { run } from './support/programs.mjs';
 import { binary, startServer } from './support/server.mjs';
 
-const limit = { timeout: 120_000 };
+const limit = { timeout: 300_000 };
 
 describe('an axum application', () => {
   let server, app;
@@ -16,7 +16,7 @@ describe('an axum application', () => {
   before(async () => {
     server = await startServer();
     app = await startExample('orders', server);
-  }, { timeout: 120_000 });
+  }, { timeout: 300_000 });
   after(async () => {
     app?.stop();
     await server?.dispose();

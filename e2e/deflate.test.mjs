@@ -7,7 +7,7 @@ import { inbox } from './support/events.mjs';
 import { sdkFor } from './support/clients.mjs';
 import { app, startServer } from './support/server.mjs';
 
-const limit = { timeout: 120_000 };
+const limit = { timeout: 300_000 };
 
 /** A subscriber that keeps what it hears, and counts the bytes it took. */
 async function subscriber(port, channel, options) {

@@ -6,7 +6,7 @@ import Pusher from 'pusher-js';
 import { inbox, once, state, until } from './support/events.mjs';
 import { world } from './support/clients.mjs';
 
-const limit = { timeout: 120_000 };
+const limit = { timeout: 300_000 };
 const ana = { id: 7, info: { id: 7, name: 'Ana' } };
 const ben = { id: 8, info: { id: 8, name: 'Ben' } };
 const notificationEvent = 'Illuminate\\Notifications\\Events\\BroadcastNotificationCreated';

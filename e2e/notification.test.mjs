@@ -6,7 +6,7 @@ import { startExample, subscribed } from './support/application.mjs';
 import { inbox } from './support/events.mjs';
 import { startServer } from './support/server.mjs';
 
-const limit = { timeout: 120_000 };
+const limit = { timeout: 300_000 };
 
 describe('notifications', () => {
   let server, app;
@@ -14,7 +14,7 @@ describe('notifications', () => {
   before(async () => {
     server = await startServer();
     app = await startExample('invoice', server);
-  }, { timeout: 120_000 });
+  }, { timeout: 300_000 });
   after(async () => {
     app?.stop();
     await server?.dispose();

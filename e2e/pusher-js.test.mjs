@@ -4,7 +4,7 @@ import { after, before, describe, test } from 'node:test';
 import { inbox, never, once, state, until } from './support/events.mjs';
 import { sdkFor, world } from './support/clients.mjs';
 
-const limit = { timeout: 120_000 };
+const limit = { timeout: 300_000 };
 const ana = { id: 7, info: { name: 'Ana' } };
 const ben = { id: 'ben', info: { name: 'Ben' } };
 

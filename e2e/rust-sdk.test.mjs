@@ -12,7 +12,7 @@ const run = promisify(execFile);
 /** `cargo xtask sdk-rust` builds it. */
 const program = fileURLToPath(new URL('sdk-rust/target/debug/sdk-rust', import.meta.url));
 
-test('the Rust SDK publishes, excludes and reads', { timeout: 120_000 }, async (t) => {
+test('the Rust SDK publishes, excludes and reads', { timeout: 300_000 }, async (t) => {
   const server = await startServer();
   t.after(() => server.dispose());
   const socket = new WebSocket(`ws://127.0.0.1:${server.port}/app/${server.key}?protocol=7`);

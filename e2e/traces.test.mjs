@@ -5,7 +5,7 @@ import { world } from './support/clients.mjs';
 import { endpoint } from './support/endpoint.mjs';
 import { until } from './support/events.mjs';
 
-test('OpenTelemetry’s variables turn them on, and say which and how', { timeout: 120_000 }, async () => {
+test('OpenTelemetry’s variables turn them on, and say which and how', { timeout: 300_000 }, async () => {
   const to = await endpoint();
   const w = await world({
     env: {
@@ -28,7 +28,7 @@ test('OpenTelemetry’s variables turn them on, and say which and how', { timeou
   }
 });
 
-test('none are sampled if nobody wants any', { timeout: 120_000 }, async () => {
+test('none are sampled if nobody wants any', { timeout: 300_000 }, async () => {
   const to = await endpoint();
   const env = { OTEL_EXPORTER_OTLP_ENDPOINT: to.origin, OTEL_TRACES_SAMPLER: 'always_off', OTEL_BSP_SCHEDULE_DELAY: '100' };
   const w = await world({ env });

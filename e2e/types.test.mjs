@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { test } from 'node:test';
 
-const limit = { timeout: 120_000 };
+const limit = { timeout: 300_000 };
 const here = fileURLToPath(new URL('.', import.meta.url));
 
 /** What tsc says of a front end whose events are changed like this. */

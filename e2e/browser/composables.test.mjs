@@ -12,7 +12,7 @@ import { blocks, examples, makeApp, typeErrors, viteOptions } from './composable
 import { startBackend } from './composables/backend.mjs';
 import { Browser, REFUSED, temporary, waitFor } from './support.mjs';
 
-const LIMIT = { timeout: 120_000 };
+const LIMIT = { timeout: 300_000 };
 const ANA = { id: 1, name: 'Ana', watchlist: ['2'] };
 const BIA = { id: 2, name: 'Bia' };
 const PUSHED = 'Illuminate\\Notifications\\Events\\BroadcastNotificationCreated';
@@ -34,7 +34,7 @@ before(async () => {
 	});
 	await build(viteOptions(folder.path));
 	backend = await startBackend(clarim.port, join(folder.path, 'dist'));
-}, { timeout: 180_000 });
+}, { timeout: 600_000 });
 
 after(async () => {
 	await browser?.close();

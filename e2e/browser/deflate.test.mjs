@@ -6,7 +6,7 @@ import Pusher from 'pusher';
 import { app, startServer } from '../support/server.mjs';
 import { Browser } from './support.mjs';
 
-const LIMIT = { timeout: 120_000 };
+const LIMIT = { timeout: 300_000 };
 
 let clarim;
 let browser;

@@ -8,7 +8,7 @@ import { sdkFor } from '../support/clients.mjs';
 import { app, startServer } from '../support/server.mjs';
 import { Browser, waitFor } from './support.mjs';
 
-const LIMIT = { timeout: 120_000 };
+const LIMIT = { timeout: 300_000 };
 const PUSHER = fileURLToPath(new URL('../node_modules/pusher-js/dist/web/pusher.js', import.meta.url));
 
 let clarim, browser, sdk, site;

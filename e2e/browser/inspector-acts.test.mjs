@@ -12,7 +12,7 @@ import { startRedis } from '../support/stores.mjs';
 import { TOKEN, answer, enter, id, tab, text } from './inspector.mjs';
 import { Browser, waitFor } from './support.mjs';
 
-const LIMIT = { timeout: 120_000 };
+const LIMIT = { timeout: 300_000 };
 const EVIL = '<img src=x onerror="document.title=\'taken\'"><script>document.title="taken"</script>';
 
 let hooks;

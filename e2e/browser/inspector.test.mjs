@@ -9,7 +9,7 @@ import { accessible } from './demo/demo.mjs';
 import { TOKEN, enter, id, tab, text } from './inspector.mjs';
 import { artefacts, Browser, waitFor } from './support.mjs';
 
-const LIMIT = { timeout: 120_000 };
+const LIMIT = { timeout: 300_000 };
 let server;
 let browser;
 

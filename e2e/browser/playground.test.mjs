@@ -6,7 +6,7 @@ import { after, afterEach, before, test } from 'node:test';
 import { startServer } from '../support/server.mjs';
 import { artefacts, Browser, REFUSED, waitFor } from './support.mjs';
 
-const LIMIT = { timeout: 120_000 };
+const LIMIT = { timeout: 300_000 };
 
 let server;
 let browser;

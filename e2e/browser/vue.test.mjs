@@ -14,7 +14,7 @@ import { build } from 'vite';
 import { app, startServer } from '../support/server.mjs';
 import { artefacts, Browser, REFUSED, temporary, waitFor } from './support.mjs';
 
-const LIMIT = { timeout: 120_000 };
+const LIMIT = { timeout: 300_000 };
 const ANA = { id: 1, name: 'Ana' };
 const BIA = { id: 2, name: 'Bia' };
 
@@ -64,7 +64,7 @@ before(async () => {
 	}).listen(0, '127.0.0.1');
 	await once(backend, 'listening');
 	site = `http://127.0.0.1:${backend.address().port}`;
-}, { timeout: 120_000 });
+}, { timeout: 300_000 });
 
 after(async () => {
 	await browser?.close();

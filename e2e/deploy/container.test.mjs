@@ -11,7 +11,7 @@ import { folder, foreground, run } from '../support/programs.mjs';
 import { freePort } from '../support/ports.mjs';
 import { app, binary } from '../support/server.mjs';
 
-const limit = { timeout: 120_000 };
+const limit = { timeout: 300_000 };
 const deploy = (name) => readFile(new URL(`../../deploy/${name}`, import.meta.url), 'utf8');
 const credentials = { REVERB_APP_ID: app.appId, REVERB_APP_KEY: app.key, REVERB_APP_SECRET: app.secret };
 const answers = (port, where) => fetch(`http://127.0.0.1:${port}${where}`).then(({ status }) => status, () => undefined);

@@ -8,7 +8,7 @@ import { once, until } from '../support/events.mjs';
 import { deployed, folder, foreground, run } from '../support/programs.mjs';
 import { freePort } from '../support/ports.mjs';
 
-const limit = { timeout: 120_000 };
+const limit = { timeout: 300_000 };
 const TOKEN = '0123456789abcdef';
 let dir, redis, prometheus, url, w;
 

@@ -11,7 +11,7 @@ import { certificate, deployed, folder, foreground } from '../support/programs.m
 import { freePort } from '../support/ports.mjs';
 import { app, startServer } from '../support/server.mjs';
 
-const limit = { timeout: 120_000 };
+const limit = { timeout: 300_000 };
 
 /** Each proxy with two nodes behind it, which share a Redis. */
 const PROXIES = {

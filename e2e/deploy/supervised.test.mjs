@@ -8,7 +8,7 @@ import { certificate, deployed, folder, foreground, nginxWith, run } from '../su
 import { freePort } from '../support/ports.mjs';
 import { app, binary } from '../support/server.mjs';
 
-const limit = { timeout: 120_000 };
+const limit = { timeout: 300_000 };
 
 describe('nginx', () => {
   let w, dir, nginx, port;

@@ -253,7 +253,7 @@ test('the chat, whispers and notifications', { timeout: 600_000 }, async () => {
 	browser.check();
 });
 
-test('what was missed is there when the connection is back', { timeout: 120_000 }, async () => {
+test('what was missed is there when the connection is back', { timeout: 300_000 }, async () => {
 	browser.expect(REFUSED);
 	const [ana, bruno] = [await enter('Ana'), await enter('Bruno')];
 	await chatOf(bruno).getByText('Here:').waitFor();
@@ -267,7 +267,7 @@ test('what was missed is there when the connection is back', { timeout: 120_000 
 	browser.check();
 });
 
-test('settings for production', { timeout: 120_000 }, async () => {
+test('settings for production', { timeout: 300_000 }, async () => {
 	const [one] = find('9.3', 'env');
 	const [scaling] = find('9.4', 'env');
 	const settings = { ...environment };

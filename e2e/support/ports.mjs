@@ -13,9 +13,12 @@ const bound = (socket, bind, event) => new Promise((resolve) => {
   bind();
 });
 
+/** How far above a port its twin is. */
+const TWIN = 10_000;
+
 /**
- * A port that no other test gets, also if its server is restarted: the UDP port of the same number stays bound until
- * this process ends. The crate clarim-testing does the same.
+ * A port that no other test gets, also if its server is restarted: its twin, a UDP port, stays bound until this process
+ * ends. The crate clarim-testing does the same. (The UDP port of the same number belongs to HTTP/3.)
  */
 export async function freePort() {
   for (let tries = 0; tries < COUNT; tries += 1) {
@@ -23,7 +26,7 @@ export async function freePort() {
     next = (next + 1) % COUNT;
     const twin = dgram.createSocket('udp4');
     const probe = net.createServer();
-    const isOurs = await bound(twin, () => twin.bind({ port, address: '127.0.0.1', exclusive: true }), 'listening');
+    const isOurs = await bound(twin, () => twin.bind({ port: port + TWIN, address: '127.0.0.1', exclusive: true }), 'listening');
     const isFree = isOurs && await bound(probe, () => probe.listen(port, '127.0.0.1'), 'listening');
     if (probe.listening) await new Promise((resolve) => { probe.close(resolve); });
     if (isFree) {

@@ -9,7 +9,7 @@ import { inbox, once, until } from '../support/events.mjs';
 import { env as counted, metric } from '../support/metrics.mjs';
 import { certificate, folder } from '../support/programs.mjs';
 
-const limit = { timeout: 120_000 };
+const limit = { timeout: 300_000 };
 
 /** A server of bare sockets that does with each connection what it is told. */
 async function rude(behave) {

@@ -9,7 +9,7 @@ import { foreground } from '../support/programs.mjs';
 import { freePort } from '../support/ports.mjs';
 import { startServer } from '../support/server.mjs';
 
-const limit = { timeout: 120_000 };
+const limit = { timeout: 300_000 };
 const all = 'channel_occupied,channel_vacated,member_added,member_removed,client_event,cache_miss,subscription_count';
 
 describe('webhooks', () => {
@@ -115,7 +115,7 @@ describe('webhooks', () => {
 });
 
 describe('endpoints', () => {
-  test('each has filters of its own', { timeout: 120_000 }, async () => {
+  test('each has filters of its own', { timeout: 300_000 }, async () => {
     const [orders, people] = await Promise.all([endpoint(), endpoint()]);
     const w = await world({ env: {
       REVERB_APP_WEBHOOKS: JSON.stringify([
@@ -137,7 +137,7 @@ describe('endpoints', () => {
     }
   });
 
-  test('addresses that are not public are left alone, where that is wanted', { timeout: 120_000 }, async () => {
+  test('addresses that are not public are left alone, where that is wanted', { timeout: 300_000 }, async () => {
     const hooks = await endpoint();
     const named = hooks.url.replace('127.0.0.1', 'localhost');
     const w = await world({ env: {
@@ -188,7 +188,7 @@ describe('webhooks of a cluster', () => {
   }
   const passed = (time) => new Promise((resolve) => { setTimeout(resolve, time); });
 
-  test('are sent once, whichever node clients are on; only what is asked for', { timeout: 120_000 }, async () => {
+  test('are sent once, whichever node clients are on; only what is asked for', { timeout: 300_000 }, async () => {
     const { w, other, told, close } = await cluster();
     try {
       const on = (node, id) => w.connected({ wsPort: node.port, user: { id, info: {} } });
@@ -212,7 +212,7 @@ describe('webhooks of a cluster', () => {
     }
   });
 
-  test('are not sent of who moves to another node, also when the first one stops', { timeout: 120_000 }, async () => {
+  test('are not sent of who moves to another node, also when the first one stops', { timeout: 300_000 }, async () => {
     const { w, other, told, joined, close } = await cluster();
     try {
       const here = await joined(w.server, 1);
@@ -244,7 +244,7 @@ describe('webhooks of a cluster', () => {
     }
   });
 
-  test('are sent of who was alone on a node that is killed', { timeout: 120_000 }, async () => {
+  test('are sent of who was alone on a node that is killed', { timeout: 300_000 }, async () => {
     const { w, told, joined, close } = await cluster({ CLARIM_SCALING_LEASE: '2' });
     try {
       const client = await joined(w.server, 1);

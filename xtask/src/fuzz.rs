@@ -1,7 +1,5 @@
 //! The fuzz targets: built once, run beside each other.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 
 use crate::run::{cargo, command, root};
@@ -17,10 +15,11 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         targets.iter().filter(|name| args.is_empty() || args.contains(name)).collect();
     ensure!(!chosen.is_empty(), "the fuzz targets are {}", targets.join(", "));
     let limit = format!("-max_total_time={SECONDS}");
+    let logs = root().join("target/log");
+    std::fs::create_dir_all(&logs)?;
     let mut running = Vec::new();
     for target in chosen {
-        let log = root().join(format!("target/log/fuzz-{target}.log"));
-        std::fs::create_dir_all(log.parent().unwrap_or(Path::new(".")))?;
+        let log = logs.join(format!("fuzz-{target}.log"));
         let run =
             ["fuzz", "run", "--sanitizer", "none", target, "--", &limit, "-rss_limit_mb=2048"];
         running.push((target, command("cargo", &run).output_to(&log)?.spawn()?, log));

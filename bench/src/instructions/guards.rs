@@ -131,7 +131,7 @@ impl Counter<'_> {
     }
 
     /// One run of the server, from its start to its end.
-    fn run(&mut self, guard: &Guard, times: &str, count: u64) -> Result<Cost> {
+    fn run(&self, guard: &Guard, times: &str, count: u64) -> Result<Cost> {
         let file = Path::new(FOLDER).join(format!("{}-{times}.callgrind", guard.name));
         std::fs::create_dir_all(FOLDER).with_context(|| format!("cannot create {FOLDER}"))?;
         let valgrind = ["valgrind"].into_iter().chain(OPTIONS).map(str::to_owned);

@@ -5,8 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 
 use bytes::Bytes;
+use clarim_protocol::ChannelName;
 use clarim_protocol::auth::AppKey;
-use clarim_protocol::{ChannelKind, ChannelName};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Request, StatusCode, Uri};
@@ -239,13 +239,13 @@ impl KeyAuthorizer {
         let id = socket_id.parse().map_err(|error| refused(channel, error))?;
         let name = ChannelName::parse(channel, usize::MAX);
         let kind = name.map_err(|error| refused(channel, error))?.kind();
-        if kind == ChannelKind::Encrypted {
+        if kind.is_encrypted() {
             return Err(refused(
                 channel,
                 "KeyAuthorizer has no key for encrypted channels; use HttpAuthorizer",
             ));
         }
-        let channel_data = if kind == ChannelKind::Presence {
+        let channel_data = if kind.has_members() {
             let missing = || refused(channel, "set KeyAuthorizer::user");
             let (id, info) = self.user.as_ref().ok_or_else(missing)?;
             Some(json!({ "user_id": id, "user_info": info }).to_string())

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use clarim_protocol::{ChannelKind, ChannelName};
+use clarim_protocol::ChannelName;
 use crypto_secretbox::aead::Aead;
 use crypto_secretbox::{KeyInit, XSalsa20Poly1305};
 use futures_util::stream::FuturesUnordered;
@@ -401,7 +401,7 @@ fn dial(
 /// The key of an encrypted channel.
 fn secret(channel: &str, answer: &Authorization) -> Result<Option<[u8; 32]>, Error> {
     let name = ChannelName::parse(channel, usize::MAX);
-    if !name.is_ok_and(|name| name.kind() == ChannelKind::Encrypted) {
+    if !name.is_ok_and(|name| name.kind().is_encrypted()) {
         return Ok(None);
     }
     let key = answer.shared_secret.as_deref().and_then(|text| STANDARD.decode(text).ok());

@@ -1,5 +1,4 @@
-//! A channel's connection to the same channel on the other nodes: what they have told, and what they were
-//! told.
+//! The cluster side of a channel: the states of the other nodes, and the version of this node's state.
 
 use std::time::Duration;
 

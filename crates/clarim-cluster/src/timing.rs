@@ -35,7 +35,7 @@ pub const LINGER: Duration = Duration::from_secs(4);
 /// Time after a leave in which a join on another node counts as a migration.
 pub const MIGRATION_WINDOW: Duration = Duration::from_secs(5);
 
-// A node must hear of a join elsewhere for as long as it may hold back the webhook about the leave.
+// While a node holds back the webhook about a leave, it must still learn of joins on other nodes.
 const _: () = assert!(LINGER.as_millis() > LEAVE_DEBOUNCE.as_millis());
 const _: () = assert!(MIGRATION_WINDOW.as_millis() > LEAVE_DEBOUNCE.as_millis());
 // A join is sent before a leave that follows it, and long enough after the message that suppresses it.

@@ -36,14 +36,7 @@ impl Attributes {
 
     fn add(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
         let name = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
-        let kind = match name.as_str() {
-            "channel" => Some(ChannelKind::Public),
-            "private" => Some(ChannelKind::Private),
-            "presence" => Some(ChannelKind::Presence),
-            "encrypted" => Some(ChannelKind::Encrypted),
-            _ => None,
-        };
-        if let Some(kind) = kind {
+        if let Some(kind) = ChannelKind::from_attribute(&name) {
             self.channels.push((kind, meta.value()?.parse()?));
             return Ok(());
         }

@@ -2,7 +2,7 @@
 
 use clarim_protocol::{ChannelKind, ChannelName};
 use proc_macro2::TokenStream;
-use quote::quote;
+use quote::{format_ident, quote};
 use syn::{DeriveInput, Error, LitStr, Path, Result, parse_quote};
 
 use crate::attributes::Attributes;
@@ -124,19 +124,14 @@ fn channel(input: &DeriveInput, kind: ChannelKind, text: &LitStr) -> Result<Toke
         ChannelName::parse(&sample, MAX_NAME).map_err(|error| complain(error.to_string()))?;
     let inner = ChannelName::parse(&template.sample, MAX_NAME)
         .map_err(|error| complain(error.to_string()))?;
-    if name.kind() != kind || inner.kind() != ChannelKind::Public {
-        let prefix = inner.kind().prefix();
+    let prefix = inner.kind().prefix();
+    if name.kind() != kind || !prefix.is_empty() {
         return Err(complain(format!(
             "write the name without `{prefix}`; the attribute sets the kind of channel"
         )));
     }
     let name = template.expand();
-    let constructor = match kind {
-        ChannelKind::Private => quote!(private),
-        ChannelKind::Encrypted => quote!(encrypted),
-        ChannelKind::Presence => quote!(presence),
-        ChannelKind::Public | ChannelKind::User => quote!(public),
-    };
+    let constructor = format_ident!("{}", kind.label());
     Ok(quote!(::clarim::Channel::#constructor(#name)))
 }
 

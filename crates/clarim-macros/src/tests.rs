@@ -99,7 +99,7 @@ fn contradicting_attributes() {
     assert_error(
         r#"#[broadcast(channel = "orders", payload = "String")] struct WithoutWith;"#,
         "`payload` is the type that `with` returns; without `with` the event is the payload",
-        "String",
+        r#""String""#,
     );
 }
 

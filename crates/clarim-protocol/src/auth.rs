@@ -1,6 +1,6 @@
-//! Signatures: who may subscribe, who a user is, and who may call the HTTP API.
+//! Signatures of subscriptions, sign-ins and HTTP API requests.
 //!
-//! All are HMAC-SHA256 in lower-case hex under the app's secret, and all are compared in constant time.
+//! All are HMAC-SHA256 digests in lower-case hex, made with the app's secret. Comparisons take constant time.
 
 use std::fmt;
 
@@ -11,15 +11,15 @@ use crate::socket_id::SocketId;
 
 /// An app's public key and its secret.
 ///
-/// The secret itself is not kept in readable form: only the keyed state of the signature is, so that it
-/// can reach no log, and that a signature costs no key set-up.
+/// Only the keyed state of the HMAC is stored, not the secret itself: it cannot end up in a log, and signing needs
+/// no key setup.
 #[derive(Clone)]
 pub struct AppKey {
     key: String,
     keyed: Hmac<Sha256>,
 }
 
-/// The same key and the same secret, of which only what it signs is known.
+/// Compares keys and secrets. Secrets are equal if their signatures are.
 impl PartialEq for AppKey {
     fn eq(&self, other: &Self) -> bool {
         self.key == other.key && self.sign(&[]) == other.sign(&[])
@@ -27,7 +27,7 @@ impl PartialEq for AppKey {
 }
 
 impl AppKey {
-    /// Both parts as the app's backend has them.
+    /// Makes the pair that the app's backend uses.
     #[must_use]
     pub fn new(key: impl Into<String>, secret: impl AsRef<str>) -> Self {
         let keyed = Hmac::new_from_slice(secret.as_ref().as_bytes())
@@ -35,7 +35,7 @@ impl AppKey {
         Self { key: key.into(), keyed }
     }
 
-    /// The public part.
+    /// Returns the public key.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
@@ -47,7 +47,7 @@ impl AppKey {
         hex::encode(self.mac(parts).finalize().into_bytes())
     }
 
-    /// Whether `signature` (hex) is ours for the concatenation of `parts`, in constant time.
+    /// Whether `signature` (hex) is valid for the concatenation of `parts`. Takes constant time.
     #[must_use]
     pub fn verify(&self, parts: &[&[u8]], signature: &str) -> bool {
         let mut bytes = [0; 32];
@@ -63,7 +63,7 @@ impl AppKey {
         mac
     }
 
-    /// The `auth` that admits `socket_id` to a private or presence channel.
+    /// Returns the `auth` that authorizes `socket_id` to subscribe to a private or presence channel.
     ///
     /// ```
     /// use clarim_protocol::{SocketId, auth::AppKey};
@@ -88,11 +88,11 @@ impl AppKey {
         })
     }
 
-    /// Checks the `auth` of a subscription. `channel_data` is signed as it came, whenever it came, on
-    /// private channels too.
+    /// Verifies the `auth` of a subscription. If there is `channel_data`, it is part of the signature, also on
+    /// private channels.
     ///
     /// # Errors
-    /// Says which part is wrong, for the message that the client gets.
+    /// If a part of `auth` is wrong. The error says which part.
     pub fn verify_channel(
         &self,
         auth: &str,
@@ -106,7 +106,7 @@ impl AppKey {
         if signed { Ok(()) } else { Err(AuthError::Signature) }
     }
 
-    /// The `auth` that signs `socket_id` in as the user of `user_data`.
+    /// Returns the `auth` that signs `socket_id` in as the user of `user_data`.
     #[must_use]
     pub fn sign_user(&self, socket_id: SocketId, user_data: &str) -> String {
         let signature =
@@ -114,10 +114,10 @@ impl AppKey {
         format!("{}:{signature}", self.key)
     }
 
-    /// Checks the `auth` of a sign-in.
+    /// Verifies the `auth` of a sign-in.
     ///
     /// # Errors
-    /// Says which part is wrong, for the message that the client gets.
+    /// If a part of `auth` is wrong. The error says which part.
     pub fn verify_user(
         &self,
         auth: &str,
@@ -133,7 +133,7 @@ impl AppKey {
         }
     }
 
-    /// `key:signature` → signature, where the key is this app's.
+    /// Returns the signature of `key:signature`, if the key is this app's.
     fn own_signature<'a>(&self, auth: &'a str) -> Result<&'a str, AuthError> {
         let (key, signature) = auth.split_once(':').ok_or(AuthError::Form)?;
         if key == self.key { Ok(signature) } else { Err(AuthError::Key) }
@@ -159,21 +159,33 @@ fn with_channel<R>(
     }
 }
 
-/// Why an `auth` was refused.
+/// The error of an invalid `auth`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthError {
-    /// Not of the form `key:signature`.
+    /// It does not have the form `key:signature`.
     #[error("auth is missing or not of the form \"key:signature\"")]
     Form,
-    /// Signed for another app.
+    /// It was signed for another app.
     #[error("the key in auth is not the key of this app")]
     Key,
-    /// Another secret, socket id, channel or channel_data was signed.
+    /// The signature is of another secret, socket id, channel or `channel_data`.
     #[error(
         "the signature in auth does not match: it must be the HMAC-SHA256 hex digest, under this app's secret, of what this socket asked for"
     )]
     Signature,
+}
+
+impl AuthError {
+    /// Returns a stable code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Form => "auth_form",
+            Self::Key => "auth_key",
+            Self::Signature => "auth_signature",
+        }
+    }
 }
 
 #[cfg(test)]
@@ -185,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn channel_data_is_always_part_of_what_is_signed() {
+    fn channel_data_is_always_part_of_the_signature() {
         let id: SocketId = "1234.1234".parse().unwrap();
         let data = r#"{"user_id":10,"user_info":{"name":"Mr. Pusher"}}"#;
         let auth = app().sign_channel(id, "presence-foobar", Some(data));
@@ -207,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_say_which_part_is_wrong() {
+    fn errors_say_which_part_is_wrong() {
         let id: SocketId = "1.2".parse().unwrap();
         let other = AppKey::new("other", "secret").sign_channel(id, "private-x", None);
         assert_eq!(app().verify_channel(&other, id, "private-x", None), Err(AuthError::Key));
@@ -224,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_signature_is_no_channel_signature() {
+    fn a_user_signature_is_not_valid_for_a_channel() {
         let id: SocketId = "1.2".parse().unwrap();
         let auth = app().sign_user(id, r#"{"id":"7"}"#);
         assert_eq!(app().verify_user(&auth, id, r#"{"id":"7"}"#), Ok(()));

@@ -1,4 +1,5 @@
-//! The Pusher Channels protocol as types: names, frames, codes, signatures. No I/O, no state, no clock.
+//! The Pusher Channels protocol as types: channel names, frames, messages, codes and signatures. No I/O, no
+//! state, no clock.
 //!
 //! A conversation, `>` from the client, `<` from the server:
 //!

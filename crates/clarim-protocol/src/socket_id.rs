@@ -1,12 +1,12 @@
-//! The name that a connection has towards its app.
+//! Public ids of connections.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A connection's public id, `\d+\.\d+`: backends sign it when they admit a connection to a channel, and
-/// name it when an event shall not go back to where it came from.
+/// A connection's public id, `\d+\.\d+`. Backends sign it to authorize a subscription, and send it to exclude
+/// the connection that caused an event.
 ///
 /// ```
 /// use clarim_protocol::SocketId;
@@ -17,9 +17,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SocketId {
-    /// What stands before the dot.
+    /// The number before the dot.
     pub nonce: u64,
-    /// What stands after it.
+    /// The number after the dot.
     pub place: u64,
 }
 
@@ -51,7 +51,7 @@ impl Serialize for SocketId {
     }
 }
 
-/// `u64::from_str` alone would take a sign, and would read "01" as another spelling of 1.
+/// Parses a number in its canonical form. `u64::from_str` alone would accept a sign and leading zeros.
 fn number(digits: &str) -> Result<u64, InvalidSocketId> {
     let canonical = digits == "0" || !digits.starts_with('0');
     if canonical && digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -61,7 +61,7 @@ fn number(digits: &str) -> Result<u64, InvalidSocketId> {
     }
 }
 
-/// A text that is no socket id.
+/// The error of an invalid socket id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a socket_id is two numbers with a dot between them, like 1234.5678")]
 pub struct InvalidSocketId;
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_canonical_form_is_read() {
+    fn only_the_canonical_form_is_accepted() {
         for good in ["1.2", "0.0", "18446744073709551615.1"] {
             assert_eq!(good.parse::<SocketId>().unwrap().to_string(), good);
         }

@@ -1,12 +1,12 @@
-//! Users, as an app's backend names them: members of presence channels, and signed-in connections.
+//! Users: members of presence channels, and signed-in users.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::json::write_json_string;
 
-/// A user's id. Backends send it as a string or as a number; it goes back out as it came, and the two
-/// spellings of one id are the same user.
+/// A user's id. Backends send it as a string or as a number. Clients get it in the same form; both forms of an id
+/// mean the same user.
 #[derive(Debug, Clone)]
 pub struct UserId {
     text: Box<str>,
@@ -14,7 +14,7 @@ pub struct UserId {
 }
 
 impl UserId {
-    /// Reads the JSON of an id: a string that is not empty, or a number.
+    /// Parses the JSON of an id: a non-empty string or a number.
     fn from_json(raw: &RawValue) -> Option<Self> {
         let json = raw.get();
         if json.starts_with('"') {
@@ -25,13 +25,13 @@ impl UserId {
         number.then(|| Self { text: json.into(), number: true })
     }
 
-    /// The id without the quotes of JSON.
+    /// Returns the id without JSON's quotes.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Appends the id as JSON, of the type it came in.
+    /// Appends the id as JSON, in its original form.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         if self.number {
             out.extend_from_slice(self.text.as_bytes());
@@ -52,17 +52,17 @@ impl Eq for UserId {}
 /// A member of a presence channel: the `channel_data` of its subscription.
 #[derive(Debug, Clone)]
 pub struct Member {
-    /// Who it is.
+    /// The user's id.
     pub id: UserId,
-    /// What the backend lets others know of it: any JSON.
+    /// Data about the user for the other members: any JSON.
     pub info: Option<Box<RawValue>>,
 }
 
 impl Member {
-    /// Reads `channel_data`.
+    /// Parses `channel_data`.
     ///
     /// # Errors
-    /// When it isn't a JSON object with a `user_id`.
+    /// If it is not a JSON object with a `user_id`.
     pub fn parse(channel_data: &str) -> Result<Self, InvalidUser> {
         #[derive(Deserialize)]
         struct Data<'a> {
@@ -77,7 +77,7 @@ impl Member {
         Ok(Self { id, info: data.user_info })
     }
 
-    /// The `channel_data` that says the same.
+    /// Returns the member as `channel_data`.
     ///
     /// ```
     /// use clarim_protocol::user::Member;
@@ -94,30 +94,30 @@ impl Member {
             out.extend_from_slice(info.get().as_bytes());
         }
         out.push(b'}');
-        // All that was written was text.
+        // Everything written is UTF-8.
         String::from_utf8(out).unwrap_or_default()
     }
 }
 
-/// Users that a signed-in connection asked to be told about; more than this many are ignored.
+/// Maximum length of a watchlist. Further users are ignored.
 pub const MAX_WATCHLIST: usize = 100;
 
 /// A signed-in user: the `user_data` of `pusher:signin`.
 #[derive(Debug, Clone)]
 pub struct User {
-    /// The user as a member of presence channels, which a signed-in connection joins without channel_data.
+    /// The user as a member of presence channels. A signed-in connection needs no `channel_data` to join them.
     pub member: Member,
-    /// Ids of the users whose coming and going it wants to know, at most [`MAX_WATCHLIST`], no duplicates.
+    /// Ids of the users to watch: at most [`MAX_WATCHLIST`], without duplicates.
     pub watchlist: Vec<Box<str>>,
     /// Whether the list was longer than [`MAX_WATCHLIST`].
     pub watchlist_cut: bool,
 }
 
 impl User {
-    /// Reads `user_data`.
+    /// Parses `user_data`.
     ///
     /// # Errors
-    /// When it isn't a JSON object with an `id` that is a text or a number.
+    /// If it is not a JSON object with an `id` that is a string or a number.
     pub fn parse(user_data: &str) -> Result<Self, InvalidUser> {
         #[derive(Deserialize)]
         struct Data<'a> {
@@ -142,20 +142,31 @@ impl User {
     }
 }
 
-/// Why a user was not understood.
+/// The error of invalid user data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidUser {
-    /// A presence subscription without a member.
+    /// `channel_data` is not a member.
     #[error(
         "channel_data of a presence channel must be a JSON object with a user_id (text or number)"
     )]
     ChannelData,
-    /// A sign-in without a user.
+    /// `user_data` is not a user.
     #[error(
-        "user_data must be a JSON object with an id (text or number), and ids alone in watchlist"
+        "user_data must be a JSON object with an id (text or number), and a watchlist may contain only ids"
     )]
     UserData,
+}
+
+impl InvalidUser {
+    /// Returns a stable code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::ChannelData => "channel_data_invalid",
+            Self::UserData => "user_data_invalid",
+        }
+    }
 }
 
 #[cfg(test)]
@@ -163,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_keep_their_json_type_and_are_one_user_in_both() {
+    fn ids_keep_their_json_type_and_both_types_are_one_user() {
         let number = Member::parse(r#"{"user_id":7,"user_info":{"name":"Ana"}}"#).unwrap();
         let text = Member::parse(r#"{"user_id":"7"}"#).unwrap();
         assert_eq!(number.id, text.id);
@@ -177,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id_is_refused() {
+    fn invalid_ids_are_rejected() {
         for data in [
             "",
             "{}",

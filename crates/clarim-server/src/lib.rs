@@ -10,6 +10,14 @@
 //! | `runtime`, `cluster` | the workers with their sockets and inboxes; the connection to the other nodes |
 //! | `config`, `net`, `sync` | configuration, sockets and TLS, primitives that threads share |
 
+#![cfg_attr(
+    any(
+        feature = "autobahn",
+        not(all(feature = "inspector", feature = "otel", feature = "tls", feature = "webhooks"))
+    ),
+    allow(dead_code, unused_imports, reason = "parts that only an absent feature uses")
+)]
+
 #[cfg(not(unix))]
 compile_error!("clarim-server runs on Linux and macOS; on Windows, use WSL 2 or a container");
 

@@ -28,11 +28,12 @@ pub use redis::{RedisCluster, Sentinels, redis, redis_guarded, redis_with};
 
 /// Ports of [`free_port`]: below those that the system gives to outgoing connections.
 const PORTS: Range<u16> = 10_000..19_000;
-/// A server of Redis Cluster has a second port, as much above its first.
-const CLUSTER_BUS: u16 = 10_000;
+/// How far above a port its twin is, and the second port of a server of Redis Cluster.
+const TWIN: u16 = 10_000;
 
-/// A port that no other test gets, also if its server is restarted: the UDP port of the same number stays bound
-/// until this process ends. The tests in `e2e` do the same.
+/// A port that no other test gets, also if its server is restarted: its twin, a UDP port, stays bound
+/// until this process ends. The tests in `e2e` do the same. (The UDP port of the same number belongs to
+/// HTTP/3.)
 ///
 /// # Panics
 /// If no port is free.
@@ -45,9 +46,9 @@ pub fn free_port() -> u16 {
     for _ in PORTS {
         let offset = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
         let port = PORTS.start + offset % (PORTS.end - PORTS.start);
-        let Ok(twin) = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)) else { continue };
+        let Ok(twin) = UdpSocket::bind((Ipv4Addr::LOCALHOST, port + TWIN)) else { continue };
         let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-        if is_free(port) && is_free(port + CLUSTER_BUS) {
+        if is_free(port) && is_free(port + TWIN) {
             RESERVED.lock().unwrap().push(twin);
             return port;
         }

@@ -12,8 +12,7 @@
 //! app.client_events = ClientEvents::None;
 //! app.limits.presence_members = 100;
 //!
-//! let mut server = ServerConfig::default();
-//! server.drain = Duration::from_secs(5);
+//! let server = ServerConfig::default().drain(Duration::from_secs(5));
 //! let clarim = Clarim::embedded(server, vec![app])?;
 //! # Ok::<(), clarim::Error>(())
 //! ```
@@ -24,11 +23,12 @@ use axum::routing::any;
 
 use crate::error::Error;
 
-pub use clarim_bus::Bus;
-pub use clarim_hub::app::{App, ClientEvents, Hooks, Limits, Origins, RateLimit};
 pub use clarim_protocol::auth::AppKey;
-pub use clarim_server::config::{Scaling, ServerConfig, Tls, Token, Webhook};
-pub use clarim_server::{Ended, Events, PublishError, Server, ServerEvent};
+pub use clarim_server::config::{Bus, Scaling, ServerConfig, Tls, Token, Webhook};
+pub use clarim_server::{
+    App, ClientEvents, Ended, Events, Limits, Origins, PublishError, RateLimit, Server,
+    ServerEvent, StartError,
+};
 
 /// The app as which the application publishes.
 pub(crate) fn first_app(apps: &[App]) -> Result<App, Error> {

@@ -143,7 +143,7 @@ impl Clarim {
     /// // With its own port
     /// let server = Server::start(ServerConfig::default(), vec![app.clone()], false)?;
     /// let clarim = Clarim::with_server(Settings::default(), server, &app);
-    /// # Ok::<(), std::io::Error>(())
+    /// # Ok::<(), clarim::embedded::StartError>(())
     /// ```
     #[cfg(feature = "embedded")]
     #[must_use]

@@ -37,7 +37,8 @@
 //! what it guarantees, and the crate [`clarim_queue`] for the storages.
 
 #[cfg(feature = "cli")]
-pub use crate::commands as cli;
+pub mod cli;
+
 pub use crate::jobs::connection::QueueConnection;
 pub use crate::jobs::job::{BroadcastReader, Job};
 pub use crate::jobs::memory::MemoryQueue;

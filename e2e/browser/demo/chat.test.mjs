@@ -7,13 +7,13 @@ import { startDemo, startNetwork } from '../../support/demo.mjs';
 import { anotherTab, connected, disconnected, logIn, reconnected, request, shot, token } from './demo.mjs';
 import { Browser, CUT, waitFor } from '../support.mjs';
 
-const LIMIT = { timeout: 120_000 };
+const LIMIT = { timeout: 300_000 };
 let demo;
 let browser;
 
 before(async () => {
 	[demo, browser] = await Promise.all([startDemo(), Browser.launch()]);
-}, { timeout: 120_000 });
+}, { timeout: 300_000 });
 
 after(async () => {
 	await browser?.close();
@@ -252,7 +252,7 @@ test('a message whose answer was lost is sent again and stored once', LIMIT, asy
 	network.stop();
 });
 
-test('three who write while the network comes and goes end with the same conversation', { timeout: 120_000 }, async () => {
+test('three who write while the network comes and goes end with the same conversation', { timeout: 300_000 }, async () => {
 	const network = await startNetwork(demo.port);
 	const pages = [await open('ana', 1, network.url), await open('bruno', 1), await open('carla', 1)];
 	await Promise.all(pages.map(connected));

@@ -6,14 +6,14 @@ import { startDemo, startNetwork } from '../../support/demo.mjs';
 import { accessible, anotherTab, connected, disconnected, fits, logIn, painted, request, shot, token } from './demo.mjs';
 import { Browser, CUT, waitFor } from '../support.mjs';
 
-const LIMIT = { timeout: 120_000 };
+const LIMIT = { timeout: 300_000 };
 const EVENT = 'MetricsUpdated';
 let demo;
 let browser;
 
 before(async () => {
 	[demo, browser] = await Promise.all([startDemo({ METRICS_SECONDS: '1' }), Browser.launch()]);
-}, { timeout: 120_000 });
+}, { timeout: 300_000 });
 
 after(async () => {
 	await browser?.close();

@@ -6,13 +6,13 @@ import { startDemo, startNetwork } from '../../support/demo.mjs';
 import { anotherTab, connected, disconnected, logIn, reconnected, request, shot, token } from './demo.mjs';
 import { Browser, CUT, waitFor } from '../support.mjs';
 
-const LIMIT = { timeout: 120_000 };
+const LIMIT = { timeout: 300_000 };
 let demo;
 let browser;
 
 before(async () => {
 	[demo, browser] = await Promise.all([startDemo(), Browser.launch()]);
-}, { timeout: 120_000 });
+}, { timeout: 300_000 });
 
 after(async () => {
 	await browser?.close();

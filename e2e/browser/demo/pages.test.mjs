@@ -6,7 +6,7 @@ import { startDemo } from '../../support/demo.mjs';
 import { accessible, connected, fits, logIn, painted, request, shot, token } from './demo.mjs';
 import { Browser, waitFor } from '../support.mjs';
 
-const LIMIT = { timeout: 120_000 };
+const LIMIT = { timeout: 300_000 };
 const SIZES = { narrow: { width: 360, height: 740 }, wide: { width: 1280, height: 800 } };
 const PAGES = ['/chat', '/chat/1', '/chat/2', '/chat/3', '/notifications', '/dashboard', '/editor', '/editor/1', '/nowhere'];
 let demo;
@@ -15,7 +15,7 @@ let browser;
 before(async () => {
 	[demo, browser] = await Promise.all([startDemo(), Browser.launch()]);
 	await fill();
-}, { timeout: 120_000 });
+}, { timeout: 300_000 });
 
 after(async () => {
 	await browser?.close();

@@ -10,7 +10,7 @@ import { startPostgres, startRedis } from '../../support/stores.mjs';
 import { connected, connection, logIn, request, text, toEnd } from './demo.mjs';
 import { Browser, waitFor } from '../support.mjs';
 
-const LIMIT = { timeout: 120_000 };
+const LIMIT = { timeout: 300_000 };
 const made = [];
 let browser;
 let clarim;
@@ -58,7 +58,7 @@ before(async () => {
 	await isServing(url, web);
 	worker = keep(startPart(dir, { ...env, RUN: 'worker' }), (it) => it.stop());
 	keep(startPart(dir, { ...env, RUN: 'scheduler' }), (it) => it.stop());
-}, { timeout: 120_000 });
+}, { timeout: 300_000 });
 
 after(async () => {
 	for (const end of made.reverse()) await end();

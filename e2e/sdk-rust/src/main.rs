@@ -1,6 +1,6 @@
 //! The unmodified crate `pusher` against a Clarim server: publishing, queries, and signatures. Usage:
-//! `sdk-rust PORT SOCKET_ID`. The connection SOCKET_ID is subscribed to `news` and `presence-room`, and the test
-//! checks what it receives.
+//! `sdk-rust PORT SOCKET_ID`. The connection SOCKET_ID is subscribed to `news` and `presence-room`, and the
+//! test checks what it receives.
 
 use std::collections::HashMap;
 

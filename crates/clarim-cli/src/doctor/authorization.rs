@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use clarim_protocol::auth::AppKey;
-use clarim_protocol::{ChannelKind, SocketId};
+use clarim_protocol::{ChannelName, SocketId};
 use http_body_util::Full;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use serde_json::Value;
@@ -88,7 +88,9 @@ fn signature(response: &Response, key: &AppKey, socket_id: SocketId, channel: &s
         return problem("its answer has no \"auth\"".to_owned(), remedy);
     };
     let data = answer["channel_data"].as_str();
-    if channel.starts_with(ChannelKind::Presence.prefix()) && data.is_none() {
+    if ChannelName::parse(channel, usize::MAX).is_ok_and(|name| name.is_presence())
+        && data.is_none()
+    {
         let remedy = "return the member with its id from the rule of a presence channel";
         return problem("its answer has no \"channel_data\"".to_owned(), remedy);
     }

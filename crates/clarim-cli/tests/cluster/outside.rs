@@ -38,7 +38,7 @@ async fn invalid_and_newer_messages_are_counted_and_ignored() {
             assert!(status.status.success());
         }
     }
-    // Some of it is a valid message; each of the others is counted.
+    // Some of these messages are valid; each of the others is counted.
     let invalid = rubbish.iter().filter(|message| decode(message).is_err()).count();
     let is_skipped = |message: &&Vec<u8>| decode(message).is_ok_and(|m| m.message.is_none());
     let skipped = rubbish.iter().filter(is_skipped).count();

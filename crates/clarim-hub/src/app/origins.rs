@@ -2,25 +2,31 @@
 
 use std::fmt;
 
+use wildmatch::WildMatchPattern;
+
 /// Allowed origins, by the host in the `Origin` header.
 ///
 /// A pattern is a host in which `*` stands for any run of characters: `*.example.com` allows every
 /// subdomain but not `example.com` itself. Port, scheme and case are ignored. Clients that are not browsers
 /// send no `Origin` and are allowed: the header protects users of browsers, and other clients could send any
 /// value.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Origins(Vec<String>);
+#[derive(Clone, PartialEq)]
+pub struct Origins(Vec<Pattern>);
+
+/// A host with `*`; all other characters stand for themselves.
+type Pattern = WildMatchPattern<'*', '\0'>;
 
 impl Origins {
     /// Allows every page.
     #[must_use]
     pub fn any() -> Self {
-        Self(vec!["*".to_owned()])
+        Self::new(["*"])
     }
 
     /// Allows pages whose host matches one of `patterns`.
     pub fn new(patterns: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
-        Self(patterns.into_iter().map(|p| p.as_ref().trim().to_ascii_lowercase()).collect())
+        let pattern = |text: &str| Pattern::new(&text.trim().to_ascii_lowercase());
+        Self(patterns.into_iter().map(|text| pattern(text.as_ref())).collect())
     }
 
     /// Whether a request with this `Origin` header (`None` if it has none) may connect.
@@ -37,13 +43,13 @@ impl Origins {
     pub fn allow(&self, origin: Option<&str>) -> bool {
         let Some(origin) = origin else { return true };
         let host = host_of(origin).to_ascii_lowercase();
-        self.0.iter().any(|pattern| glob(pattern.as_bytes(), host.as_bytes()))
+        self.0.iter().any(|pattern| pattern.matches(&host))
     }
 }
 
 impl fmt::Debug for Origins {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.0).finish()
+        f.debug_list().entries(self.0.iter().map(ToString::to_string)).finish()
     }
 }
 
@@ -55,27 +61,6 @@ fn host_of(origin: &str) -> &str {
         Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
         _ => authority,
     }
-}
-
-/// Linear in both lengths: on a mismatch only the last `*` is retried, one place further.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t, mut retry) = (0, 0, None);
-    while t < text.len() {
-        if p < pattern.len() && pattern[p] == b'*' {
-            retry = Some((p + 1, t));
-            p += 1;
-        } else if p < pattern.len() && pattern[p] == text[t] {
-            p += 1;
-            t += 1;
-        } else if let Some((after_star, from)) = retry {
-            retry = Some((after_star, from + 1));
-            p = after_star;
-            t = from + 1;
-        } else {
-            return false;
-        }
-    }
-    pattern[p..].iter().all(|&b| b == b'*')
 }
 
 #[cfg(test)]

@@ -191,12 +191,12 @@ impl<S: OutputSink> Cluster<S> {
                 wire.unsubscribe(&subject);
             }
             BusCommand::RequestBackup(channel) => self.request_backup(&channel, wire),
-            BusCommand::Event { channel, frame, except, kept, receipt } => {
+            BusCommand::Event { channel, frame, except, kept, ack } => {
                 let except = except.map(Into::into);
-                let trace = receipt.as_ref().and_then(DeliveryAck::trace);
+                let trace = ack.as_ref().and_then(DeliveryAck::trace);
                 let payload = frame.payload();
                 let message = ClusterMessage::Event { payload, except, kept, trace };
-                let flight = receipt.map_or(Flight::Nothing, Flight::Event);
+                let flight = ack.map_or(Flight::Nothing, Flight::Event);
                 self.publish(&channel, encode(self.id, &message), flight, wire);
             }
             // No other node receives anything: apply the message as if the bus had returned it.
@@ -315,7 +315,7 @@ impl<S: OutputSink> Cluster<S> {
         }
     }
 
-    /// Does what has become due. Call it about every [`TICK`](clarim_cluster::timing::TICK).
+    /// Does periodic work. Call it about every [`TICK`](clarim_cluster::timing::TICK).
     pub fn tick(&mut self, now: Duration, wire: &mut impl Wire) {
         for channel in self.openings.take_due(now) {
             self.open_now(&channel, now);

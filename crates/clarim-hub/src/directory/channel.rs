@@ -127,10 +127,7 @@ impl Channel {
         let frame = step.shared(frame);
         for (worker, _) in &self.subscribers {
             let (channel, frame) = (key.clone(), frame.clone());
-            step.send(
-                *worker,
-                WorkerMessage::Deliver { channel, frame, except: None, receipt: None },
-            );
+            step.send(*worker, WorkerMessage::Deliver { channel, frame, except: None, ack: None });
         }
     }
 

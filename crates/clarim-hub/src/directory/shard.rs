@@ -238,8 +238,8 @@ impl Shard {
             (timestamp(step) << 10 | node).max(self.last_kept(key) + 1)
         });
         if step.is_clustered() {
-            let (channel, frame, receipt) = (key.clone(), frame.clone(), acks.bus.cloned());
-            step.bus(BusCommand::Event { channel, frame, except, kept, receipt });
+            let (channel, frame, ack) = (key.clone(), frame.clone(), acks.bus.cloned());
+            step.bus(BusCommand::Event { channel, frame, except, kept, ack });
         }
         let keep = kept.map_or(Keep::No, Keep::Numbered);
         self.deliver(Publication { keep, ..publication }, step);
@@ -260,7 +260,7 @@ impl Shard {
                 channel: key.clone(),
                 frame: frame.clone(),
                 except,
-                receipt: acks.here.cloned(),
+                ack: acks.here.cloned(),
             };
             step.send(*worker, message);
         }

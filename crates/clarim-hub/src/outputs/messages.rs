@@ -21,7 +21,7 @@ pub enum WorkerMessage {
         /// A connection to skip.
         except: Option<SocketId>,
         /// See [`DeliveryAck`].
-        receipt: Option<DeliveryAck>,
+        ack: Option<DeliveryAck>,
     },
     /// Add the connection to the channel's subscribers. It gets everything after this message and nothing
     /// before it.
@@ -66,7 +66,7 @@ pub enum WorkerMessage {
         /// The user's id.
         user: Arc<str>,
         /// See [`DeliveryAck`].
-        receipt: Option<DeliveryAck>,
+        ack: Option<DeliveryAck>,
     },
 }
 
@@ -106,7 +106,7 @@ pub enum BusCommand {
         /// On cache channels, the number that orders cached events across nodes.
         kept: Option<u64>,
         /// See [`DeliveryAck`].
-        receipt: Option<DeliveryAck>,
+        ack: Option<DeliveryAck>,
     },
     /// Send a message about the channel's state to the other nodes.
     Sync {

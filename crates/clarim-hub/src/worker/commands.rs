@@ -162,7 +162,7 @@ fn try_client_event<S: OutputSink>(
         let message = "The server is over capacity; the event was not sent";
         return Err(Rejection::client_event(message));
     }
-    // The backend has signed the sender's user id; what the message itself says of it is not even read.
+    // The user id that the backend has signed; a user id in the message itself is ignored.
     let user = subscription.and_then(|subscription| subscription.member.as_deref());
     let frame = server::client_event(&event.event, &channel.name, event.data, user);
     worker.node.publish_client_event(&channel, &frame, connection.socket_id, now);
@@ -244,7 +244,7 @@ fn authenticate(connection: &Connection, app: &App, request: &SignIn) -> Result<
     }
 }
 
-/// Checks what does not depend on the sender. Returns the event's channel.
+/// Checks the event's name, size and channel. Returns the channel.
 fn check_client_event(app: &App, event: &ClientEvent<'_>) -> Result<ChannelName, Rejection> {
     if app.client_events == ClientEvents::None {
         let message = "The app does not have client messaging enabled.";

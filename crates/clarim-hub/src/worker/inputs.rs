@@ -124,7 +124,7 @@ impl<S: OutputSink> Worker<S> {
     pub fn process(&mut self, message: WorkerMessage, now: Duration, sockets: &mut impl Sockets) {
         let state = &mut self.state;
         match message {
-            WorkerMessage::Deliver { channel, frame, except, receipt: _ack } => {
+            WorkerMessage::Deliver { channel, frame, except, ack: _ack } => {
                 let except = except.and_then(|socket_id| state.find(socket_id));
                 sockets.send_to_all(state.subscribers.of(&channel), except, frame);
             }
@@ -153,7 +153,7 @@ impl<S: OutputSink> Worker<S> {
                     sockets.send(connection, frame);
                 }
             }
-            WorkerMessage::Terminate { app, user, receipt: _ack } => {
+            WorkerMessage::Terminate { app, user, ack: _ack } => {
                 for (slot, connection) in &state.connections {
                     if connection.app == app && connection.is_of_user(&user) {
                         let id = ConnectionId(slot as u32);

@@ -53,7 +53,7 @@ fn apps_share_no_users() {
 }
 
 #[test]
-fn a_signature_of_one_app_is_none_of_the_other() {
+fn a_signature_of_one_app_is_invalid_for_another() {
     play(
         r#"
         eve connects to two
@@ -68,7 +68,7 @@ fn a_signature_of_one_app_is_none_of_the_other() {
 }
 
 #[test]
-fn an_app_has_only_so_many_connections() {
+fn an_app_has_a_maximum_number_of_connections() {
     play_with(
         |app| app.limits.connections = Some(2),
         r#"
@@ -87,7 +87,7 @@ fn an_app_has_only_so_many_connections() {
 }
 
 #[test]
-fn a_connection_that_the_server_closed_gives_its_place_back() {
+fn a_closed_connection_frees_its_slot() {
     play_with(
         |app| app.limits.connections = Some(1),
         r#"

@@ -1,4 +1,4 @@
-//! Cache channels: the last event of the backend waits for those who come later.
+//! Cache channels: later subscribers get the backend's last event.
 
 use crate::script::play;
 
@@ -24,7 +24,7 @@ fn a_new_subscriber_gets_the_last_event_or_a_miss() {
 }
 
 #[test]
-fn other_channels_keep_nothing() {
+fn other_channels_cache_nothing() {
     play(
         r#"
         ana connects
@@ -41,7 +41,7 @@ fn other_channels_keep_nothing() {
 }
 
 #[test]
-fn an_event_is_kept_while_nobody_listens() {
+fn an_event_is_cached_without_subscribers() {
     play(
         r#"
         backend: event E on private-encrypted-cache-x data "1"
@@ -59,7 +59,7 @@ fn an_event_is_kept_while_nobody_listens() {
 }
 
 #[test]
-fn an_event_is_kept_for_thirty_minutes_after_the_last_publish() {
+fn an_event_is_cached_for_thirty_minutes_after_the_last_publish() {
     play(
         r#"
         backend: event E on cache-x data "1"
@@ -105,7 +105,7 @@ fn an_event_expires_under_subscribers_who_stay() {
 }
 
 #[test]
-fn client_events_are_not_kept() {
+fn client_events_are_not_cached() {
     play(
         r#"
         ana connects
@@ -120,7 +120,7 @@ fn client_events_are_not_kept() {
 }
 
 #[test]
-fn an_event_is_kept_for_the_connection_that_it_left_out() {
+fn an_event_is_cached_for_the_connection_that_it_skipped() {
     play(
         r#"
         ana connects
@@ -136,7 +136,7 @@ fn an_event_is_kept_for_the_connection_that_it_left_out() {
 }
 
 #[test]
-fn comings_and_goings_of_members_are_not_kept() {
+fn joins_and_leaves_of_members_are_not_cached() {
     play(
         r#"
         ana connects
@@ -160,7 +160,7 @@ fn comings_and_goings_of_members_are_not_kept() {
 }
 
 #[test]
-fn members_who_left_are_not_in_the_list_that_outlives_them() {
+fn former_members_are_not_in_the_cached_list() {
     play(
         r#"
         backend: event E on presence-cache-r data "1"

@@ -53,7 +53,7 @@ fn data_may_be_any_json_and_may_be_missing() {
 }
 
 #[test]
-fn on_presence_channels_it_says_who_sent_it_whatever_the_sender_says() {
+fn on_presence_channels_the_senders_authenticated_id_is_included() {
     play(
         r#"
         ana connects
@@ -71,7 +71,7 @@ fn on_presence_channels_it_says_who_sent_it_whatever_the_sender_says() {
 }
 
 #[test]
-fn a_forged_user_id_does_not_pass_on_private_channels_either() {
+fn a_forged_user_id_is_dropped_on_private_channels_too() {
     play(
         r#"
         ana connects
@@ -85,7 +85,7 @@ fn a_forged_user_id_does_not_pass_on_private_channels_either() {
 }
 
 #[test]
-fn who_is_no_subscriber_may_not_send() {
+fn only_subscribers_may_send_client_events() {
     play(
         r#"
         ana connects
@@ -141,7 +141,7 @@ fn an_app_may_have_no_client_events() {
 }
 
 #[test]
-fn public_channels_carry_client_events_only_if_the_app_says_so() {
+fn client_events_on_public_channels_need_the_apps_permission() {
     let joined = r#"
         ana connects
         ben connects
@@ -184,7 +184,7 @@ fn channels_of_users_carry_no_client_events() {
 }
 
 #[test]
-fn names_and_data_may_be_only_so_long() {
+fn names_and_data_have_a_maximum_length() {
     play_with(
         |app| {
             app.limits.event_name_bytes = 10;
@@ -224,7 +224,7 @@ fn the_channel_must_have_a_name() {
 }
 
 #[test]
-fn a_server_over_capacity_refuses_client_events_and_says_so() {
+fn a_server_over_capacity_rejects_client_events() {
     play(
         r#"
         ana connects

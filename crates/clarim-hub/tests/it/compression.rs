@@ -26,7 +26,7 @@ impl OutputSink for Messages {
     }
 }
 
-/// Takes no note of what a connection is sent alone.
+/// Sockets that record only frames for many connections.
 #[derive(Debug, Default)]
 struct Many(Vec<Frame>);
 
@@ -74,7 +74,7 @@ impl World {
         self.workers[0].node().clone()
     }
 
-    /// What the workers were given for many.
+    /// Runs the workers, and returns the frames for many connections.
     fn run(&mut self) -> Vec<Frame> {
         let entries = std::mem::take(&mut *self.node().sink().0.lock().unwrap());
         let mut many = Many::default();
@@ -101,7 +101,7 @@ fn assert_compressed_once(frames: &[Frame], count: usize) {
 }
 
 #[test]
-fn an_event_is_compressed_once_for_all_workers_and_for_those_who_come_later() {
+fn an_event_is_compressed_once_for_all_workers_and_later_subscribers() {
     let mut world = World::new(true, "cache-x");
     world.node().publish(&world.channel.clone(), &frame(), None, DeliveryAcks::default(), NOW);
     let mut frames = world.run();
@@ -111,7 +111,7 @@ fn an_event_is_compressed_once_for_all_workers_and_for_those_who_come_later() {
 }
 
 #[test]
-fn a_whisper_is_compressed_once() {
+fn a_client_event_is_compressed_once() {
     let mut world = World::new(true, "x");
     let data = "0123456789".repeat(100);
     let text = format!(r#"{{"event":"client-e","channel":"x","data":"{data}"}}"#);
@@ -120,7 +120,7 @@ fn a_whisper_is_compressed_once() {
 }
 
 #[test]
-fn without_compression_frames_have_no_place_for_it() {
+fn without_compression_frames_have_no_room_for_a_compressed_form() {
     let mut world = World::new(false, "x");
     world.node().publish(
         &world.channel.clone(),

@@ -32,7 +32,7 @@ fn subscribers_are_told_their_number_when_it_changes() {
 }
 
 #[test]
-fn an_app_that_did_not_ask_gets_no_counts() {
+fn counts_are_off_by_default() {
     play(
         r#"
         ana connects
@@ -81,7 +81,7 @@ fn join(world: &mut World, app: AppIndex, worker: u16) -> ConnectionAddr {
     seat
 }
 
-/// The counts that a connection was told since it was last asked.
+/// Returns the counts that a connection has got since the last call.
 fn counts(world: &mut World, seat: ConnectionAddr) -> Vec<usize> {
     let told = world.take(seat);
     let frames = told.iter().filter_map(|out| match out {
@@ -101,7 +101,7 @@ fn pass(world: &mut World, milliseconds: u64) {
 }
 
 #[test]
-fn a_hundred_subscribers_are_told_every_change() {
+fn up_to_a_hundred_subscribers_get_every_count() {
     let (mut world, app, crowd) = crowd(98);
     join(&mut world, app, 0);
     join(&mut world, app, 1);
@@ -109,7 +109,7 @@ fn a_hundred_subscribers_are_told_every_change() {
 }
 
 #[test]
-fn more_than_a_hundred_are_told_at_most_every_five_seconds_and_then_the_latest() {
+fn more_than_a_hundred_subscribers_get_the_latest_count_every_five_seconds() {
     let (mut world, app, crowd) = crowd(100);
     join(&mut world, app, 0);
     let leaver = join(&mut world, app, 1);
@@ -126,7 +126,7 @@ fn more_than_a_hundred_are_told_at_most_every_five_seconds_and_then_the_latest()
     assert_eq!(counts(&mut world, crowd[0]), [0; 0]);
     pass(&mut world, 1);
     assert_eq!(counts(&mut world, crowd[0]), [102]);
-    // What is not new is not told, and what comes after a pause is told at once.
+    // An unchanged count is not sent, and a change after a pause is sent at once.
     pass(&mut world, 60_000);
     assert_eq!(counts(&mut world, crowd[0]), [0; 0]);
     join(&mut world, app, 0);
@@ -134,7 +134,7 @@ fn more_than_a_hundred_are_told_at_most_every_five_seconds_and_then_the_latest()
 }
 
 #[test]
-fn a_crowd_that_goes_away_leaves_no_count_to_be_told() {
+fn a_count_is_not_sent_after_all_subscribers_have_left() {
     let (mut world, app, crowd) = crowd(100);
     let more = [join(&mut world, app, 0), join(&mut world, app, 1)];
     for seat in crowd.into_iter().chain(more) {

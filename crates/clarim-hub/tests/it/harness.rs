@@ -72,7 +72,7 @@ fn node_with(config: NodeConfig, apps: Vec<App>, is_hesitant: bool) -> Arc<Node<
     Arc::new(Node::new(Apps::new(apps), config, outbound))
 }
 
-/// What came out of a socket.
+/// An output of a socket.
 #[derive(Debug, Clone)]
 pub(crate) enum Out {
     Frame(Frame),
@@ -83,7 +83,7 @@ pub(crate) enum Out {
 #[derive(Debug, Default)]
 struct Recorder {
     sockets: Vec<Option<Socket>>,
-    /// Sockets that began to close since the worker was last told.
+    /// Sockets that have begun to close and that the worker does not know of yet.
     closing: Vec<ConnectionId>,
 }
 
@@ -179,7 +179,7 @@ impl Desk {
         self.settle(now);
     }
 
-    /// Does at most `entries` of what stands in the inbox.
+    /// Processes at most `entries` messages of the inbox.
     pub(crate) fn run(&mut self, entries: usize, now: Duration) {
         for _ in 0..entries {
             let Some(entry) = self.worker.node().sink().pop(self.id) else { break };
@@ -198,7 +198,7 @@ impl Desk {
         self.settle(now);
     }
 
-    /// What the connection got since it was last asked.
+    /// Takes the connection's outputs since the last call.
     pub(crate) fn take(&mut self, id: ConnectionId) -> VecDeque<Out> {
         std::mem::take(&mut self.recorder.socket(id).out)
     }

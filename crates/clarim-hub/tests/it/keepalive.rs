@@ -20,7 +20,7 @@ fn a_ping_is_answered() {
 }
 
 #[test]
-fn a_silent_connection_is_asked_once_and_then_closed() {
+fn a_silent_connection_is_pinged_once_and_then_closed() {
     play(
         r#"
         ana connects
@@ -49,7 +49,7 @@ fn a_silent_connection_is_asked_once_and_then_closed() {
 }
 
 #[test]
-fn a_connection_without_subscriptions_is_looked_after_too() {
+fn a_connection_without_subscriptions_is_pinged_too() {
     play(
         r#"
         ana connects
@@ -63,7 +63,7 @@ fn a_connection_without_subscriptions_is_looked_after_too() {
 }
 
 #[test]
-fn any_message_is_a_sign_of_life() {
+fn any_message_counts_as_activity() {
     for message in [
         r#"ana> {"event":"pusher:pong"}"#,
         r#"ana> {"event":"client-e","channel":"private-x","data":1}"#,
@@ -84,7 +84,7 @@ fn any_message_is_a_sign_of_life() {
 }
 
 #[test]
-fn what_is_delivered_to_a_connection_is_no_sign_of_life() {
+fn deliveries_do_not_count_as_activity() {
     play(
         r#"
         ana connects
@@ -99,7 +99,7 @@ fn what_is_delivered_to_a_connection_is_no_sign_of_life() {
 }
 
 #[test]
-fn a_client_that_uses_control_frames_is_asked_with_them() {
+fn a_client_that_uses_control_frames_is_pinged_with_them() {
     play(
         r#"
         ana connects
@@ -137,7 +137,7 @@ fn the_times_are_those_of_the_app() {
 }
 
 #[test]
-fn a_connection_has_the_whole_timeout_to_answer_even_if_it_was_asked_late() {
+fn a_connection_has_the_whole_timeout_to_reply_to_a_late_ping() {
     play(
         r#"
         ana connects

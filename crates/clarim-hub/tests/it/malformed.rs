@@ -1,11 +1,11 @@
-//! What no client should say.
+//! Malformed messages.
 
 use proptest::prelude::*;
 
 use crate::script::{play, play_with};
 
 #[test]
-fn what_cannot_be_understood_is_answered_and_nothing_else_happens() {
+fn invalid_messages_get_an_error_and_change_nothing() {
     for message in [
         "{",
         "null",
@@ -46,7 +46,7 @@ fn what_cannot_be_understood_is_answered_and_nothing_else_happens() {
 }
 
 #[test]
-fn the_answer_says_what_is_wrong() {
+fn the_error_says_what_is_wrong() {
     play(
         r#"
         ana connects
@@ -63,7 +63,7 @@ fn the_answer_says_what_is_wrong() {
 }
 
 #[test]
-fn deeply_nested_data_does_no_harm() {
+fn deeply_nested_data_is_handled() {
     let deep = format!("{}{}", "[".repeat(20_000), "]".repeat(20_000));
     for (event, code) in [("client-e", 4009), ("pusher:subscribe", 4200)] {
         let transcript = r#"
@@ -81,7 +81,7 @@ fn deeply_nested_data_does_no_harm() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever the names and data are: somebody else's channel hears nothing, and nothing is left.
+    /// With any names and data, another client's channel gets nothing, and nothing is left behind.
     #[test]
     fn no_text_breaks_a_connection(
         event in prop_oneof![

@@ -1,4 +1,4 @@
-//! What a client makes of the frames it gets, and what it must not get.
+//! A model of a client: it applies the frames it gets, and panics on frames it must not get.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,19 +10,19 @@ pub(crate) struct Published {
     pub(crate) id: u64,
     /// The client that must not get it.
     pub(crate) except: Option<usize>,
-    /// Who sent it, on a presence channel.
+    /// The sender's user id, on a presence channel.
     pub(crate) user: Option<String>,
 }
 
 /// A subscription as the subscriber sees it.
 #[derive(Debug, Default)]
 pub(crate) struct View {
-    /// Who the subscriber is, on a presence channel.
+    /// The subscriber's user id, on a presence channel.
     pub(crate) user: Option<String>,
     /// Where in the channel's history the subscriber is.
     pub(crate) next: usize,
     pub(crate) succeeded: bool,
-    /// On a cache channel, what must come first: an event or a miss.
+    /// On a cache channel, the expected first message: an event or a miss.
     pub(crate) cached: Option<Option<u64>>,
     /// The members when the subscription was made; then those that the client knows of.
     pub(crate) members: BTreeSet<String>,
@@ -110,7 +110,7 @@ pub(crate) struct Truth<'a> {
     pub(crate) subscribers: usize,
 }
 
-/// The users on a client's watchlist and whether they are online, as it was told.
+/// The users on a client's watchlist, and whether they are online as far as the client knows.
 #[derive(Debug, Default)]
 pub(crate) struct Watchlist(pub(crate) BTreeMap<String, Option<bool>>);
 

@@ -1,9 +1,9 @@
-//! What holds while entries wait in the inboxes of other workers.
+//! Order while messages wait in the inboxes of other workers.
 
 use crate::script::play;
 
 #[test]
-fn a_subscriber_gets_nothing_that_was_published_before_and_all_that_is_published_later() {
+fn a_subscriber_gets_every_later_event_and_no_earlier_one() {
     play(
         r#"
         ana connects on worker 0
@@ -25,7 +25,7 @@ fn a_subscriber_gets_nothing_that_was_published_before_and_all_that_is_published
 }
 
 #[test]
-fn what_waits_for_a_connection_that_unsubscribes_is_not_delivered_to_it() {
+fn queued_events_are_not_delivered_after_unsubscribing() {
     play(
         r#"
         ana connects on worker 0
@@ -42,7 +42,7 @@ fn what_waits_for_a_connection_that_unsubscribes_is_not_delivered_to_it() {
 }
 
 #[test]
-fn a_new_subscription_does_not_get_what_waited_for_the_old_one() {
+fn a_new_subscription_does_not_get_events_queued_for_the_old_one() {
     play(
         r#"
         ana connects on worker 0
@@ -66,7 +66,7 @@ fn a_new_subscription_does_not_get_what_waited_for_the_old_one() {
 }
 
 #[test]
-fn a_place_taken_by_another_connection_does_not_inherit_what_waited() {
+fn a_reused_slot_does_not_inherit_queued_events() {
     play(
         r#"
         ana connects on worker 0
@@ -87,7 +87,7 @@ fn a_place_taken_by_another_connection_does_not_inherit_what_waited() {
 }
 
 #[test]
-fn joins_and_leaves_are_seen_in_one_order_by_workers_that_run_late() {
+fn late_workers_see_joins_and_leaves_in_one_order() {
     play(
         r#"
         ana connects on worker 0

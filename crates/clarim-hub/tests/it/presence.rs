@@ -1,9 +1,9 @@
-//! Presence channels: who is there, told once per user.
+//! Presence channels: each user is one member, announced once.
 
 use crate::script::{play, play_with};
 
 #[test]
-fn members_are_told_who_is_there_and_who_comes_and_goes() {
+fn members_get_the_member_list_and_every_join_and_leave() {
     play(
         r#"
         ana connects
@@ -120,7 +120,7 @@ fn user_info_of_the_first_connection_stays() {
 }
 
 #[test]
-fn a_full_channel_lets_in_further_tabs_of_its_members_alone() {
+fn a_full_channel_admits_only_further_tabs_of_its_members() {
     play_with(
         |app| app.limits.presence_members = 1,
         r#"
@@ -146,7 +146,7 @@ fn a_full_channel_lets_in_further_tabs_of_its_members_alone() {
 }
 
 #[test]
-fn a_refused_member_leaves_nothing_behind() {
+fn a_rejected_member_leaves_no_state_behind() {
     play_with(
         |app| app.limits.presence_members = 0,
         r#"
@@ -184,7 +184,7 @@ fn channel_data_must_name_a_user() {
 }
 
 #[test]
-fn channel_data_may_be_only_so_long() {
+fn channel_data_has_a_maximum_length() {
     play_with(
         |app| app.limits.presence_member_bytes = 16,
         r#"
@@ -235,7 +235,7 @@ fn without_channel_data_a_connection_must_be_signed_in() {
 }
 
 #[test]
-fn leaving_and_coming_back_is_announced_each_time() {
+fn leaving_and_rejoining_is_announced_each_time() {
     play(
         r#"
         eve connects

@@ -81,7 +81,7 @@ struct Model {
     clients: Vec<Client>,
     channels: Vec<Channel>,
     ids: u64,
-    /// What the client that acts must be told: errors.
+    /// The errors expected by the acting client.
     expected_errors: usize,
     errors: usize,
 }
@@ -246,7 +246,7 @@ impl Model {
         self.world.receive(self.clients[at].seat, &message.to_string());
     }
 
-    /// Lets all clients hear what they got; those that were pinged answer, most of them.
+    /// Applies the frames of all clients. Most of the pinged ones reply.
     fn listen(&mut self) {
         for seat in self.hear().into_iter().filter(|seat| seat.connection.0 % 3 < 2) {
             self.world.receive(seat, r#"{"event":"pusher:pong"}"#);
@@ -255,7 +255,7 @@ impl Model {
         assert_eq!(self.hear(), [], "nobody is pinged twice");
     }
 
-    /// Who was pinged.
+    /// The clients that were pinged.
     fn hear(&mut self) -> Vec<ConnectionAddr> {
         let mut pinged = Vec::new();
         for client in &mut self.clients {
@@ -345,14 +345,14 @@ fn user_name(user: usize) -> String {
 }
 
 proptest! {
-    // What is found here is to become a transcript.
+    // Make failures found here into transcripts.
     #![proptest_config(ProptestConfig {
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
 
     #[test]
-    fn every_client_hears_the_truth_in_order_and_nothing_is_left_of_any(
+    fn every_client_gets_the_true_state_in_order_and_leaves_nothing_behind(
         workers in 1..=4u16,
         actions in proptest::collection::vec(action(), 1..150),
     ) {

@@ -14,7 +14,7 @@ fn two_in_ten_seconds(terminate: bool) -> impl FnOnce(&mut App) {
 }
 
 #[test]
-fn messages_over_the_limit_are_refused_until_the_window_ends() {
+fn messages_over_the_limit_are_rejected_until_the_window_ends() {
     play_with(
         two_in_ten_seconds(false),
         r#"
@@ -42,7 +42,7 @@ fn messages_over_the_limit_are_refused_until_the_window_ends() {
 }
 
 #[test]
-fn what_cannot_be_understood_counts_too() {
+fn invalid_messages_count_too() {
     play_with(
         two_in_ten_seconds(false),
         r#"
@@ -58,7 +58,7 @@ fn what_cannot_be_understood_counts_too() {
 }
 
 #[test]
-fn a_refused_message_is_still_a_sign_of_life() {
+fn a_rejected_message_still_counts_as_activity() {
     play_with(
         |app| {
             let decay = Duration::from_secs(600);
@@ -76,7 +76,7 @@ fn a_refused_message_is_still_a_sign_of_life() {
 }
 
 #[test]
-fn an_app_may_have_connections_over_the_limit_closed_so_that_they_come_back_later() {
+fn connections_over_the_limit_can_be_closed_with_a_code_that_reconnects_later() {
     play_with(
         two_in_ten_seconds(true),
         r#"

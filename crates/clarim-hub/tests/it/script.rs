@@ -1,4 +1,4 @@
-//! Transcripts: what clients and the backend say, and what clients hear, line by line.
+//! Transcripts: messages of clients and the backend, and the expected replies, line by line.
 //!
 //! ```text
 //! # App `one` is meant unless another is named. Clients are spread over two workers in turn.
@@ -21,7 +21,7 @@
 //!   right signature and take the confirmation.
 //! - After each line all workers run. `workers wait` ends this; then there are `worker 1 runs` and
 //!   `worker 1 takes 2`.
-//! - `inboxes are full` and `inboxes are free` set what they say of themselves.
+//! - `inboxes are full` and `inboxes are free` set whether the node has room for client events.
 //! - A line that ends with `,`, `:` or `[` goes on in the next one.
 //!
 //! At the end all clients hang up, and nothing may be left of them.
@@ -295,7 +295,7 @@ impl Script {
         Ok(text)
     }
 
-    /// Fetches what the clients got; sockets that were closed are gone then.
+    /// Collects the clients' frames, and removes closed sockets.
     fn listen(&mut self) {
         for client in self.clients.values_mut() {
             let Some(seat) = client.seat else { continue };
@@ -486,7 +486,7 @@ fn shown_or_nothing(out: Option<&Out>) -> String {
     out.map_or_else(|| "nothing".to_owned(), shown)
 }
 
-/// The tests of a language that tests are written in: what must fail does.
+/// Tests of the transcript language: wrong transcripts fail.
 mod tests {
     use super::*;
 

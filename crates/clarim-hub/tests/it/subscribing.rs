@@ -1,4 +1,4 @@
-//! Who may subscribe to what, and what a refusal says.
+//! Authorization of subscriptions, and the errors of rejected ones.
 
 use crate::script::{play, play_with};
 
@@ -22,7 +22,7 @@ fn a_public_channel_needs_no_signature() {
 }
 
 #[test]
-fn data_of_a_subscription_may_be_a_string_that_holds_it() {
+fn data_of_a_subscription_may_be_json_in_a_string() {
     play(
         r#"
         ana connects
@@ -33,7 +33,7 @@ fn data_of_a_subscription_may_be_a_string_that_holds_it() {
 }
 
 #[test]
-fn every_kind_of_private_channel_takes_the_right_signature() {
+fn every_kind_of_private_channel_accepts_the_right_signature() {
     for channel in [
         "private-x",
         "private-encrypted-x",
@@ -73,7 +73,7 @@ fn every_kind_of_private_channel_takes_the_right_signature() {
 }
 
 #[test]
-fn no_kind_of_private_channel_lets_anybody_in_without_the_right_signature() {
+fn every_kind_of_private_channel_rejects_wrong_signatures() {
     for channel in [
         "private-x",
         "private-encrypted-x",
@@ -113,7 +113,7 @@ fn no_kind_of_private_channel_lets_anybody_in_without_the_right_signature() {
 }
 
 #[test]
-fn a_refusal_says_which_part_of_auth_is_wrong() {
+fn a_rejection_says_which_part_of_auth_is_wrong() {
     for (auth, reason) in [
         ("", r#"auth is missing or not of the form \"key:signature\""#),
         ("{auth by two}", "the key in auth is not the key of this app"),
@@ -182,7 +182,7 @@ fn a_signature_is_for_one_channel_and_one_member() {
 }
 
 #[test]
-fn names_that_are_none_are_refused() {
+fn invalid_names_are_rejected() {
     for (name, reason) in [
         ("", "the channel name is empty"),
         ("two words", "a channel name consists of letters, digits and _ - = @ , . ;"),
@@ -205,7 +205,7 @@ fn names_that_are_none_are_refused() {
 }
 
 #[test]
-fn a_refusal_does_not_repeat_an_endless_name() {
+fn a_rejection_does_not_repeat_a_very_long_name() {
     let transcript = r#"
         ana connects
         ana> {"event":"pusher:subscribe","data":{"channel":"LONG"}}
@@ -219,7 +219,7 @@ fn a_refusal_does_not_repeat_an_endless_name() {
 }
 
 #[test]
-fn a_connection_has_only_so_many_subscriptions() {
+fn a_connection_has_a_maximum_number_of_subscriptions() {
     play_with(
         |app| app.limits.channels_per_connection = 2,
         r#"
@@ -241,7 +241,7 @@ fn a_connection_has_only_so_many_subscriptions() {
 }
 
 #[test]
-fn a_second_subscription_is_refused_and_the_first_stands() {
+fn a_second_subscription_is_rejected_and_the_first_stays() {
     play(
         r#"
         ana connects
@@ -316,7 +316,7 @@ fn subscribing_again_right_behind_unsubscribing_works() {
 }
 
 #[test]
-fn an_event_may_leave_out_the_connection_that_caused_it() {
+fn an_event_can_skip_the_connection_that_caused_it() {
     play(
         r#"
         ana connects

@@ -1,4 +1,4 @@
-//! The same with real threads: what a lock too short or an entry posted too late would break.
+//! The same with real threads, to find locks that are released too early and messages that are sent too late.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Barrier};
@@ -42,7 +42,7 @@ struct Crew {
     channel: String,
     desk: Desk,
     clients: Vec<ConnectionId>,
-    /// What the clients that are subscribed have heard since.
+    /// The events that the subscribed clients have got since.
     stories: Vec<Option<Story>>,
     ended: Vec<Story>,
     published: usize,
@@ -244,7 +244,7 @@ fn assert_nothing_is_left(mut crews: Vec<Crew>) {
 }
 
 #[test]
-fn threads_agree_on_one_order_of_events_comings_and_goings() {
+fn threads_agree_on_one_order_of_events_joins_and_leaves() {
     let mut crews = crews("presence-crowd");
     let observer = crews[0].connect();
     crews[0].join(observer, USERS);
@@ -281,7 +281,7 @@ fn threads_agree_on_one_order_of_events_comings_and_goings() {
 }
 
 #[test]
-fn all_who_join_at_once_know_of_all() {
+fn members_that_join_at_the_same_time_see_each_other() {
     for _ in 0..5 {
         let mut crews = crews("presence-rush");
         at_once(&mut crews, |crew| {

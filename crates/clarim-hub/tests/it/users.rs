@@ -50,7 +50,7 @@ fn user_data_must_name_a_user() {
 }
 
 #[test]
-fn user_data_may_be_only_so_long() {
+fn user_data_has_a_maximum_length() {
     play_with(
         |app| app.limits.presence_member_bytes = 11,
         r#"
@@ -116,7 +116,7 @@ fn an_id_that_is_a_number_has_the_same_channel() {
 }
 
 #[test]
-fn watchers_hear_of_the_first_connection_and_of_the_last() {
+fn watchers_are_notified_of_the_first_and_the_last_connection() {
     play(
         r#"
         ben connects
@@ -149,7 +149,7 @@ fn watchers_hear_of_the_first_connection_and_of_the_last() {
 }
 
 #[test]
-fn signing_in_again_watches_nobody_twice() {
+fn signing_in_again_does_not_duplicate_watchers() {
     play(
         r#"
         ana connects
@@ -202,7 +202,7 @@ fn a_watchlist_is_cut_at_a_hundred_users() {
 }
 
 #[test]
-fn terminating_a_user_closes_the_connections_that_are_it_anywhere() {
+fn terminating_a_user_closes_all_connections_of_the_user() {
     play(
         r#"
         ana connects
@@ -232,7 +232,7 @@ fn terminating_a_user_closes_the_connections_that_are_it_anywhere() {
 }
 
 #[test]
-fn who_is_being_closed_gets_nothing_more() {
+fn a_closing_connection_gets_nothing_more() {
     play(
         r#"
         ana connects on worker 0

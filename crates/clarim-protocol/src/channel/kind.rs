@@ -18,6 +18,7 @@ pub enum ChannelKind {
 /// The properties of a kind.
 struct Policy {
     label: &'static str,
+    attribute: Option<&'static str>,
     prefix: &'static str,
     access: Access,
     client_events: ClientEvents,
@@ -50,6 +51,7 @@ impl ChannelKind {
         match self {
             Self::Public => Policy {
                 label: "public",
+                attribute: Some("channel"),
                 prefix: "",
                 access: Access::All,
                 client_events: ClientEvents::IfAllowedOnPublic,
@@ -59,6 +61,7 @@ impl ChannelKind {
             },
             Self::Private => Policy {
                 label: "private",
+                attribute: Some("private"),
                 prefix: "private-",
                 access: Access::Signed,
                 client_events: ClientEvents::Always,
@@ -66,12 +69,14 @@ impl ChannelKind {
             },
             Self::Encrypted => Policy {
                 label: "encrypted",
+                attribute: Some("encrypted"),
                 prefix: "private-encrypted-",
                 is_encrypted: true,
                 ..Self::Private.policy()
             },
             Self::Presence => Policy {
                 label: "presence",
+                attribute: Some("presence"),
                 prefix: "presence-",
                 has_members: true,
                 is_synchronized: true,
@@ -79,6 +84,7 @@ impl ChannelKind {
             },
             Self::User => Policy {
                 label: "user",
+                attribute: None,
                 prefix: "#server-to-user-",
                 access: Access::SignedInUser,
                 client_events: ClientEvents::Never,
@@ -94,7 +100,13 @@ impl ChannelKind {
         self as usize
     }
 
-    /// Returns the name used in metrics and attributes.
+    /// Returns the kind that an attribute of `#[broadcast(…)]` stands for.
+    #[must_use]
+    pub fn from_attribute(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.policy().attribute == Some(name))
+    }
+
+    /// Returns the name used in metrics, which is also the name of `clarim::Channel`'s constructor.
     #[must_use]
     pub const fn label(self) -> &'static str {
         self.policy().label

@@ -186,6 +186,19 @@ pub enum InvalidChannelName {
     Reserved,
 }
 
+impl InvalidChannelName {
+    /// Returns a stable code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Empty => "channel_name_empty",
+            Self::TooLong { .. } => "channel_name_too_long",
+            Self::Characters => "channel_name_characters",
+            Self::Reserved => "channel_name_reserved",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

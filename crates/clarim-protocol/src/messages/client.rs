@@ -1,4 +1,4 @@
-//! What a client says.
+//! Messages of clients.
 
 use std::borrow::Cow;
 
@@ -6,14 +6,14 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-/// A message from a client, understood.
+/// A decoded message of a client.
 #[derive(Debug)]
 pub enum ClientFrame<'a> {
     /// `pusher:subscribe`
     Subscribe(Subscribe),
     /// `pusher:unsubscribe`
     Unsubscribe {
-        /// The channel to leave.
+        /// The channel.
         channel: String,
     },
     /// `pusher:ping`
@@ -22,14 +22,14 @@ pub enum ClientFrame<'a> {
     Pong,
     /// `pusher:signin`
     SignIn(SignIn),
-    /// `client-…`: to be forwarded to the other subscribers.
+    /// `client-…`: an event for the other subscribers.
     ClientEvent(ClientEvent<'a>),
 }
 
 /// The data of `pusher:subscribe`.
 #[derive(Debug, Deserialize)]
 pub struct Subscribe {
-    /// The channel's name as typed.
+    /// The channel's name, not validated.
     pub channel: String,
     /// `key:signature`; pusher-js sends an empty one for public channels.
     #[serde(default)]
@@ -53,9 +53,9 @@ pub struct SignIn {
 pub struct ClientEvent<'a> {
     /// Its name, `client-…`.
     pub event: Cow<'a, str>,
-    /// The channel it goes to, as typed.
+    /// The channel's name, not validated.
     pub channel: Cow<'a, str>,
-    /// Any JSON, forwarded to the letter.
+    /// Any JSON, which is forwarded unchanged.
     pub data: Option<&'a RawValue>,
 }
 
@@ -69,12 +69,12 @@ struct Envelope<'a> {
     data: Option<&'a RawValue>,
 }
 
-/// Reads one message.
+/// Decodes a message.
 ///
-/// The data of `pusher:` messages may be an object or, as some SDKs send it, a string that holds one.
+/// The data of `pusher:` messages may be an object or, as some SDKs send it, a string that contains one.
 ///
 /// # Errors
-/// Says what is wrong, for the client's developer to read.
+/// If the message is invalid. The error is written for the client's developer.
 ///
 /// ```
 /// use clarim_protocol::client::{ClientFrame, decode};
@@ -125,34 +125,47 @@ fn data<T: DeserializeOwned>(envelope: &Envelope<'_>) -> Result<T, DecodeError> 
     })
 }
 
-/// What a peer wrote goes back to it in an error, but not at any length.
+/// Shortens text of a client that is repeated in an error message.
 fn shortened(text: &str) -> String {
     text.chars().take(64).collect()
 }
 
-/// Why a message was not understood.
+/// The error of an invalid message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// No JSON object with a text `event`.
+    /// The message is not a JSON object with a string `event`.
     #[error("Invalid message format: {0}")]
     Json(String),
-    /// The data of a protocol event isn't what it must be.
+    /// The data of a protocol event is invalid.
     #[error("Invalid message format: data of {event}: {reason}")]
     Data {
         /// The event's name.
         event: String,
-        /// What the data lacks.
+        /// The reason.
         reason: String,
     },
-    /// A client event that doesn't say where it goes.
+    /// A client event has no channel.
     #[error("Invalid message format: a client event needs a channel, as text")]
     NoChannel,
-    /// An event that clients can't send.
+    /// Clients cannot send this event.
     #[error(
         "Invalid message format: clients cannot send the event \"{0}\"; names of client events begin with client-"
     )]
     UnknownEvent(String),
+}
+
+impl DecodeError {
+    /// Returns a stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Json(_) => "message_json",
+            Self::Data { .. } => "message_data",
+            Self::NoChannel => "message_channel_missing",
+            Self::UnknownEvent(_) => "message_event_unknown",
+        }
+    }
 }
 
 #[cfg(test)]
@@ -160,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn data_may_be_an_object_or_a_string_that_holds_one() {
+    fn data_may_be_an_object_or_a_string_that_contains_one() {
         for text in [
             r#"{"event":"pusher:subscribe","data":{"channel":"private-x","auth":"k:s","channel_data":"{}"}}"#,
             r#"{"event":"pusher:subscribe","data":"{\"channel\":\"private-x\",\"auth\":\"k:s\",\"channel_data\":\"{}\"}"}"#,
@@ -174,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn data_of_a_client_event_stays_to_the_letter() {
+    fn data_of_a_client_event_is_not_changed() {
         let text = r#"{"event":"client-move","channel":"private-x","data": { "x" : 1.0e2 } ,"user_id":"forged"}"#;
         let ClientFrame::ClientEvent(event) = decode(text).unwrap() else { panic!() };
         assert_eq!(event.data.unwrap().get(), r#"{ "x" : 1.0e2 }"#);
@@ -187,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_types_are_refused() {
+    fn wrong_types_are_rejected() {
         for text in [
             "",
             "null",

@@ -12,7 +12,7 @@ use crate::socket_id::SocketId;
 use crate::user::{Member, UserId};
 use crate::websocket::Frame;
 
-/// Greets a new connection. `activity_timeout` is in seconds.
+/// Makes the greeting of a new connection. `activity_timeout` is in seconds.
 #[must_use]
 pub fn connection_established(socket_id: SocketId, activity_timeout: u64) -> Frame {
     let data = format!("{{\"socket_id\":\"{socket_id}\",\"activity_timeout\":{activity_timeout}}}");
@@ -23,19 +23,19 @@ pub fn connection_established(socket_id: SocketId, activity_timeout: u64) -> Fra
     })
 }
 
-/// Answers `pusher:ping`.
+/// Makes the reply to `pusher:ping`.
 #[must_use]
 pub fn pong() -> Frame {
     Frame::text(br#"{"event":"pusher:pong","data":{}}"#)
 }
 
-/// Asks a silent client for a sign of life.
+/// Makes the ping for a silent client.
 #[must_use]
 pub fn ping() -> Frame {
     Frame::text(br#"{"event":"pusher:ping","data":{}}"#)
 }
 
-/// Tells the client what went wrong. Without a code (`null`) it is nothing that a client acts upon.
+/// Makes an error message. Clients do not react to an error without a code (`null`).
 #[must_use]
 pub fn error(code: impl Into<Option<Code>>, message: &str) -> Frame {
     let code = code.into().map_or_else(|| "null".to_owned(), |code| code.to_string());
@@ -48,8 +48,8 @@ pub fn error(code: impl Into<Option<Code>>, message: &str) -> Frame {
     })
 }
 
-/// Tells the channel object of the client that its subscription was refused. `status` is the HTTP status
-/// that says the same: pusher-js and Echo users look at it.
+/// Makes the error of a rejected subscription. pusher-js and Echo pass `status`, an HTTP status, to the
+/// application.
 #[must_use]
 pub fn subscription_error(channel: &str, kind: &str, message: &str, status: u16) -> Frame {
     Frame::json(128 + channel.len() + message.len(), |out| {
@@ -65,13 +65,13 @@ pub fn subscription_error(channel: &str, kind: &str, message: &str, status: u16)
     })
 }
 
-/// Confirms a subscription.
+/// Makes the confirmation of a subscription.
 #[must_use]
 pub fn subscription_succeeded(channel: &ChannelName) -> Frame {
     message("pusher_internal:subscription_succeeded", channel.as_str(), "{}")
 }
 
-/// Confirms a subscription to a presence channel with all its members, the new one among them.
+/// Makes the confirmation of a presence subscription, with all members including the new one.
 #[must_use]
 pub fn presence_succeeded<'a>(
     channel: &ChannelName,
@@ -92,7 +92,7 @@ pub fn presence_succeeded<'a>(
     message_of_bytes("pusher_internal:subscription_succeeded", channel.as_str(), &data)
 }
 
-/// Announces a user's first connection to a presence channel.
+/// Makes the announcement of a user's first connection to a presence channel.
 #[must_use]
 pub fn member_added(channel: &ChannelName, member: &Member) -> Frame {
     let mut data = br#"{"user_id":"#.to_vec();
@@ -103,7 +103,7 @@ pub fn member_added(channel: &ChannelName, member: &Member) -> Frame {
     message_of_bytes("pusher_internal:member_added", channel.as_str(), &data)
 }
 
-/// Announces that a user's last connection left a presence channel.
+/// Makes the announcement that a user's last connection has left a presence channel.
 #[must_use]
 pub fn member_removed(channel: &ChannelName, id: &UserId) -> Frame {
     let mut data = br#"{"user_id":"#.to_vec();
@@ -112,14 +112,14 @@ pub fn member_removed(channel: &ChannelName, id: &UserId) -> Frame {
     message_of_bytes("pusher_internal:member_removed", channel.as_str(), &data)
 }
 
-/// Tells subscribers how many they are.
+/// Makes the message with the number of subscribers.
 #[must_use]
 pub fn subscription_count(channel: &ChannelName, count: usize) -> Frame {
     let data = format!("{{\"subscription_count\":{count}}}");
     message("pusher_internal:subscription_count", channel.as_str(), &data)
 }
 
-/// Tells a new subscriber of a cache channel that there is no last event.
+/// Makes the message for a new subscriber of a cache channel without a cached event.
 #[must_use]
 pub fn cache_miss(channel: &ChannelName) -> Frame {
     Frame::json(64 + channel.as_str().len(), |out| {
@@ -129,7 +129,7 @@ pub fn cache_miss(channel: &ChannelName) -> Frame {
     })
 }
 
-/// Confirms a sign-in; `user_data` goes back as it came.
+/// Makes the confirmation of a sign-in, which repeats `user_data`.
 #[must_use]
 pub fn signin_success(user_data: &str) -> Frame {
     Frame::json(96 + user_data.len(), |out| {
@@ -139,7 +139,7 @@ pub fn signin_success(user_data: &str) -> Frame {
     })
 }
 
-/// Tells a signed-in connection which users of its watchlist came (`online`) or went.
+/// Makes the message with the users of a watchlist who are online or offline.
 #[must_use]
 pub fn watchlist_events<'a>(
     online: impl Iterator<Item = &'a str>,
@@ -172,14 +172,14 @@ pub fn watchlist_events<'a>(
     })
 }
 
-/// An event of a backend. `data` is the JSON string literal as the backend sent it: it goes into the frame
-/// byte for byte, and nowhere else.
+/// Makes an event of a backend. `data` is the JSON string literal that the backend sent: it is copied into the
+/// frame unchanged.
 #[must_use]
 pub fn event(name: &str, channel: &ChannelName, data: &RawValue) -> Frame {
     client_event(name, channel, Some(data), None)
 }
 
-/// A client event. `user_id` is what the sender proved to be, never what it says it is.
+/// Makes a client event. `user_id` must be authenticated: it never comes from the event itself.
 #[must_use]
 pub fn client_event(
     name: &str,
@@ -199,7 +199,7 @@ pub fn client_event(
     })
 }
 
-/// `data`, which is JSON itself, goes in as a string.
+/// Makes a message whose `data` is JSON inside a string.
 fn message(event: &str, channel: &str, data: &str) -> Frame {
     message_of_bytes(event, channel, data.as_bytes())
 }
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn watchlist_events_name_only_what_there_is() {
+    fn watchlist_events_leave_out_empty_lists() {
         let frame = watchlist_events(["1", "2"].into_iter(), std::iter::empty());
         assert_eq!(
             text(&frame),
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn published_data_is_not_touched() {
+    fn published_data_is_not_changed() {
         let raw = RawValue::from_string(r#""{\"a\":\"\u00e1\/\"}""#.to_owned()).unwrap();
         assert_eq!(
             text(&event("E", &channel("c"), &raw)),

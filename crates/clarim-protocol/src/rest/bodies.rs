@@ -8,19 +8,19 @@ use serde_json::value::RawValue;
 pub struct Event<'a> {
     /// The event's name.
     pub name: String,
-    /// A JSON string literal, which goes to subscribers byte for byte.
+    /// A JSON string literal, which subscribers get unchanged.
     #[serde(borrow)]
     pub data: &'a RawValue,
-    /// The channels; wins over `channel`.
+    /// The channels. Overrides `channel`.
     #[serde(default)]
     pub channels: Option<Vec<String>>,
-    /// The channel, when it is one.
+    /// The channel of an event for one channel.
     #[serde(default)]
     pub channel: Option<String>,
-    /// The connection that must not get the event: usually the one that caused it.
+    /// A connection to skip: usually the one that caused the event.
     #[serde(default)]
     pub socket_id: Option<String>,
-    /// What to tell about the channels in the answer, separated by commas.
+    /// The channel attributes to return, separated by commas.
     #[serde(default)]
     pub info: Option<String>,
 }
@@ -43,20 +43,20 @@ pub struct UserEvent<'a> {
     pub data: &'a RawValue,
 }
 
-/// Which facts about a channel a request asks for.
+/// The channel attributes that a request asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Info {
-    /// Users on a presence channel.
+    /// The number of users on a presence channel.
     pub user_count: bool,
-    /// Connections on any other channel.
+    /// The number of subscriptions to any other channel.
     pub subscription_count: bool,
     /// The last event of a cache channel.
     pub cache: bool,
 }
 
 impl Info {
-    /// Reads a list like `user_count,subscription_count`. `occupied` is always told; what is unknown is
-    /// passed over, as Pusher and Reverb do.
+    /// Parses a list like `user_count,subscription_count`. `occupied` is always returned; unknown attributes are
+    /// ignored, as by Pusher and Reverb.
     #[must_use]
     pub fn parse(list: &str) -> Self {
         let has = |wanted: &str| list.split(',').any(|item| item.trim() == wanted);

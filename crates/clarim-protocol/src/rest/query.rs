@@ -5,16 +5,15 @@ use std::fmt::Write;
 
 use super::error::SignatureError;
 
-/// The parameters of a query: decoded, names in lower case, sorted by name, each name once.
+/// The parameters of a query: decoded, with names in lower case, sorted by name, without duplicates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Params<'a>(pub(super) Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Params<'a> {
-    /// Decodes a query. A name given twice is refused: which of the values was signed would be anybody's
-    /// guess.
+    /// Decodes a query. Duplicate names are rejected, because it would be unclear which value was signed.
     ///
     /// # Errors
-    /// On a doubled name, or what isn't URL encoding of UTF-8.
+    /// If a name occurs twice, or the query is not URL encoding of UTF-8.
     pub fn decode(query: &'a str) -> Result<Self, SignatureError> {
         let mut params = Vec::with_capacity(8);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -32,13 +31,13 @@ impl<'a> Params<'a> {
         }
     }
 
-    /// The value of `name`, which is in lower case.
+    /// Returns the value of `name`, which is in lower case.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_ref())
     }
 
-    /// The same, borrowing nothing.
+    /// Returns the parameters without borrowing from the query.
     #[must_use]
     pub fn into_owned(self) -> Params<'static> {
         let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
@@ -54,7 +53,7 @@ impl<'a> Params<'a> {
         at.map(|at| self.0.remove(at).1).ok_or(SignatureError::Missing(name))
     }
 
-    /// As they are signed: nothing escaped.
+    /// Returns the text that is signed, in which nothing is escaped.
     pub(super) fn canonical(&self) -> String {
         let length = self.0.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
         let mut canonical = String::with_capacity(length);

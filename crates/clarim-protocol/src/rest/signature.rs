@@ -8,30 +8,29 @@ use super::error::{SignatureError, TIMESTAMP_TOLERANCE};
 use super::query::{Params, encode_query_part};
 use crate::auth::AppKey;
 
-/// A request as it is signed.
+/// The signed parts of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct SignedRequest<'a> {
-    /// In capitals.
+    /// The method, in capitals.
     pub method: &'a str,
-    /// Without the query.
+    /// The path, without the query.
     pub path: &'a str,
-    /// What follows the `?`, still URL-encoded.
+    /// The query after the `?`, URL-encoded.
     pub query: &'a str,
     /// The raw body.
     pub body: &'a [u8],
 }
 
 impl SignedRequest<'_> {
-    /// Checks everything that a signature promises: the key is this app's, the version is 1.0, the clock
-    /// agrees, `body_md5` is that of the real body, and the signature is right (compared in constant time).
+    /// Verifies the request: key, version 1.0, timestamp, `body_md5`, and the signature (in constant time).
     ///
-    /// `now` is in seconds since 1970. A server behind a path prefix passes it in `prefix` ("" for none):
-    /// SDKs sign with or without it, and both are accepted.
+    /// `now` is in seconds since 1970. A server behind a path prefix passes it in `prefix` ("" for none): both
+    /// signatures with it and without it are accepted.
     ///
-    /// Returns the parameters of the caller's own.
+    /// Returns the parameters that do not belong to the signature.
     ///
     /// # Errors
-    /// Says what is wrong, for the backend's developer to read.
+    /// If the signature is invalid. The error is written for the backend's developer.
     pub fn verify(
         &self,
         app: &AppKey,
@@ -88,7 +87,7 @@ impl SignedRequest<'_> {
     }
 }
 
-/// The query string that signs a request: `params` of the caller's own, and those of the signature.
+/// Returns the query string of a signed request: `params` and the parameters of the signature.
 ///
 /// ```
 /// use clarim_protocol::{auth::AppKey, rest};
@@ -188,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_signed_decoded() {
+    fn values_are_decoded_before_signing() {
         let query = sign(&app(), "GET", "/p", &[("filter_by_prefix", "presence-a&b=ü ")], b"", NOW);
         assert!(query.contains("filter_by_prefix=presence-a%26b%3D%C3%BC%20"), "{query}");
         let request = SignedRequest { method: "GET", path: "/p", query: &query, body: b"" };

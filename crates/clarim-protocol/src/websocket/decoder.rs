@@ -306,7 +306,7 @@ impl Partial {
         Ok(())
     }
 
-    /// Refuses what no further byte could make UTF-8, without looking twice at what is known to be.
+    /// Rejects bytes that cannot become UTF-8, without checking any byte twice.
     fn check_text(&mut self) -> Result<(), Violation> {
         match std::str::from_utf8(&self.message[self.valid..]) {
             Ok(text) => self.valid += text.len(),

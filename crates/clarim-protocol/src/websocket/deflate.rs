@@ -49,7 +49,7 @@ impl Deflater {
             return None;
         }
         self.0.reset();
-        // With no more room than the payload has, what does not get smaller does not fit.
+        // The buffer has the payload's size, so data that does not shrink does not fit.
         let mut builder = FrameBuilder::with_capacity(payload.len());
         let output = builder.payload();
         self.0.compress_vec(payload, output, FlushCompress::Sync).ok()?;

@@ -38,10 +38,16 @@ pub trait TestStore: Send + Sync {
 }
 
 /// Makes a test of each case of the suite. The argument is an expression that creates an empty [`TestStore`].
+///
+/// With `in one test:` before the expression, all cases run in one test, for storages whose server is slow to
+/// start.
 #[macro_export]
 macro_rules! storage_suite {
-    ($store:expr) => {
-        $crate::storage_suite! { @ $store =>
+    (in one test: $store:expr) => {
+        $crate::storage_suite! { @cases one $store }
+    };
+    (@cases $mode:ident $store:expr) => {
+        $crate::storage_suite! { @$mode $store =>
             queues_run_by_priority
             failed_attempts_are_retried_after_their_delays
             jobs_with_one_key_run_in_order_and_others_go_on
@@ -63,7 +69,7 @@ macro_rules! storage_suite {
             failed_jobs_are_deleted_one_by_one_or_all
         }
     };
-    (@ $store:expr => $($case:ident)*) => {
+    (@each $store:expr => $($case:ident)*) => {
         $(
             #[tokio::test]
             async fn $case() {
@@ -73,5 +79,20 @@ macro_rules! storage_suite {
                 tokio::time::timeout(limit, case).await.expect("the test ends in time");
             }
         )*
+    };
+    (@one $store:expr => $($case:ident)*) => {
+        #[tokio::test]
+        async fn all_cases() {
+            $(
+                println!("{}", stringify!($case));
+                let store = $store;
+                let limit = $crate::testing::TIMEOUT * 2;
+                let case = $crate::testing::cases::$case(&store);
+                tokio::time::timeout(limit, case).await.expect("the test ends in time");
+            )*
+        }
+    };
+    ($store:expr) => {
+        $crate::storage_suite! { @cases each $store }
     };
 }

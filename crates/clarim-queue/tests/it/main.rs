@@ -15,7 +15,7 @@ mod sqlite {
 mod postgres {
     use crate::stores::{Kind, Store};
 
-    clarim_queue::storage_suite!(Store::new(Kind::Postgres));
+    clarim_queue::storage_suite!(in one test: Store::new(Kind::Postgres));
 }
 
 mod redis {

@@ -161,8 +161,8 @@ mod tests {
             let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
             let apps = Apps::new([clarim_hub::app::App::new("1", "key", "secret")]);
             let app = apps.find_by_id("1").unwrap();
-            let receipt = Some(DeliveryAck::new(move |_| drop(sender)));
-            inboxes.push(WorkerId(0), WorkerMessage::Terminate { app, user: "1".into(), receipt });
+            let ack = Some(DeliveryAck::new(move |_| drop(sender)));
+            inboxes.push(WorkerId(0), WorkerMessage::Terminate { app, user: "1".into(), ack });
             receiver
         };
         let before = terminate();

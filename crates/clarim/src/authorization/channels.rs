@@ -225,7 +225,7 @@ where
         if let Err(error) = settings.signing_key() {
             problems.push(ChannelsProblem::Setting { message: error.to_string() });
         }
-        let encrypted = self.rules.rules.iter().find(|rule| rule.kind == ChannelKind::Encrypted);
+        let encrypted = self.rules.rules.iter().find(|rule| rule.kind.is_encrypted());
         if let (Some(rule), None) = (encrypted, &settings.master_key) {
             let error = Error::NoEncryptionKey { channel: rule.pattern.to_string() };
             problems.push(ChannelsProblem::Setting { message: error.to_string() });

@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use clarim_protocol::auth::AppKey;
 use clarim_protocol::rest::Params;
-use clarim_protocol::{ChannelKind, ChannelName, SocketId};
+use clarim_protocol::{ChannelName, SocketId};
 use clarim_queue::catch_panic;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -173,7 +173,7 @@ where
         let channel_data = member.map(|member| encode(&member)).transpose()?;
         let auth = self.key()?.sign_channel(socket_id, name.as_str(), channel_data.as_deref());
         let master_key = self.master_key.as_ref();
-        let is_encrypted = name.kind() == ChannelKind::Encrypted;
+        let is_encrypted = name.kind().is_encrypted();
         let shared_secret =
             master_key.filter(|_| is_encrypted).map(|key| key.shared_secret(name.as_str()));
         Ok(AuthResponse { auth, channel_data, shared_secret, user_data: None })

@@ -84,7 +84,7 @@ fn check_name(kind: ChannelKind, text: &str, sample: &str) -> Result<(), Channel
 
 fn starts_with_prefix(sample: &str) -> bool {
     ChannelName::parse(sample, MAX_NAME_BYTES)
-        .is_ok_and(|name| name.kind() != ChannelKind::Public || name.is_cache())
+        .is_ok_and(|name| !name.kind().prefix().is_empty() || name.is_cache())
 }
 
 impl fmt::Display for Pattern {

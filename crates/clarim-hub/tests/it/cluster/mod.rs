@@ -1,4 +1,4 @@
-//! Several nodes on one bus, in virtual time: what their clients see, whatever happens to nodes and bus.
+//! Several nodes on one bus, in virtual time, with faults of nodes and bus.
 
 mod net;
 mod random;

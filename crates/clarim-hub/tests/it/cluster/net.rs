@@ -90,7 +90,7 @@ pub(crate) struct Place {
 struct Line {
     release: Release,
     is_connected: bool,
-    /// What it would be subscribed to after a reconnect.
+    /// The subjects to subscribe to after a reconnect.
     wanted: BTreeSet<String>,
     commands: VecDeque<Command>,
     news: VecDeque<News>,
@@ -134,7 +134,7 @@ pub(crate) struct Net {
     subscribers: BTreeMap<String, BTreeSet<usize>>,
     next_id: u64,
     app: App,
-    /// Whether the bus says how many have got a message; if not, it says who is the first to listen.
+    /// Whether the bus counts the receivers of a message. If not, it reports first subscriptions.
     counts: bool,
     /// Messages that nodes have sent.
     pub(crate) sent: usize,
@@ -206,7 +206,7 @@ impl Net {
         Place { world, cluster, is_frozen: false, line }
     }
 
-    /// The connection of a node to the bus breaks: what is on the way is lost.
+    /// Cuts a node's connection to the bus. Messages on the way are lost.
     pub(crate) fn cut(&mut self, node: usize) {
         self.forget(node);
         let line = &mut self.places[node].line;
@@ -259,7 +259,7 @@ impl Net {
         }
     }
 
-    /// The bus takes some of what a node has said.
+    /// Runs some commands of a node on the bus.
     pub(crate) fn run_bus(&mut self, node: usize, commands: usize) {
         for _ in 0..commands {
             let Some(command) = self.places[node].line.commands.pop_front() else { return };
@@ -289,7 +289,7 @@ impl Net {
         }
     }
 
-    /// A node hears some of what the bus has for it.
+    /// Delivers some events of the bus to a node.
     pub(crate) fn run_node(&mut self, node: usize, news: usize) {
         let (now, counts) = (self.now, self.counts);
         let place = &mut self.places[node];
@@ -360,7 +360,7 @@ impl Net {
 }
 
 impl Place {
-    /// Does what the node wants done on the bus, and lets its workers run.
+    /// Executes the node's commands for the bus, and runs its workers.
     pub(crate) fn obey(&mut self, now: Duration) {
         loop {
             self.world.run_all();

@@ -185,7 +185,7 @@ impl Model {
         }
     }
 
-    /// Backends have been told as much as has happened, by one of the nodes each time.
+    /// Asserts that exactly one node has reported each change to the backend.
     fn assert_told_once(&self) {
         let mut occupied: BTreeMap<String, i32> = BTreeMap::new();
         let mut members: BTreeMap<(String, String), i32> = BTreeMap::new();
@@ -230,11 +230,11 @@ impl Model {
 }
 
 proptest! {
-    // What is found here is to become a scene.
+    // Make failures found here into scenes.
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_to_nodes_and_bus_the_truth_comes_back(
+    fn state_converges_after_any_faults_of_nodes_and_bus(
         counts in any::<bool>(),
         releases in releases(),
         actions in proptest::collection::vec(prop_oneof![9 => action(), 1 => fault()], 1..120),
@@ -249,7 +249,7 @@ proptest! {
     }
 
     #[test]
-    fn on_a_bus_that_is_well_nothing_is_lost(
+    fn no_event_is_lost_on_a_healthy_bus(
         counts in any::<bool>(),
         releases in releases(),
         actions in proptest::collection::vec(action(), 1..120),
@@ -263,8 +263,8 @@ proptest! {
             }
         }
         model.heal();
-        // All that was published after a subscription had succeeded has come, in order; of what was published
-        // before, what has come has no gaps.
+        // Every event published after the subscription has arrived, in order. Earlier events may have arrived,
+        // without gaps.
         for client in &model.clients {
             for (name, view) in &client.channels {
                 for node in 0..NODES {
@@ -287,14 +287,14 @@ proptest! {
     }
 }
 
-/// What a failure of the above would look like: a few actions, in words.
+/// A failure of the tests above shrinks to a few readable actions.
 #[test]
-fn a_failure_is_told_in_as_few_actions_as_it_takes() {
+fn failures_shrink_to_few_actions() {
     use proptest::test_runner::{Config, TestCaseError, TestError, TestRng, TestRunner};
     let config = Config { failure_persistence: None, cases: 2_000, ..Config::default() };
     let rng = TestRng::deterministic_rng(config.rng_algorithm);
     let strategy = proptest::collection::vec(action(), 1..120);
-    // It is not true that nobody is ever told of a member on another node.
+    // This property is false: clients do see members of other nodes.
     let result = TestRunner::new_with_rng(config, rng).run(&strategy, |actions| {
         let mut model = Model::new(true, &[Release::Current; NODES]);
         for action in &actions {

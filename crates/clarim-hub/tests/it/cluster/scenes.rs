@@ -1,4 +1,4 @@
-//! What several nodes do together, one scene for each thing that must hold.
+//! Scenes with several nodes, one for each invariant.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use clarim_hub::app::App;
 use crate::cluster::net::{LEASE, Net};
 use crate::cluster::view::{Client, publish};
 
-/// An app whose clients may be silent for as long as a scene takes.
+/// An app that pings no client during a scene.
 fn app() -> App {
     App { ping_interval: Duration::from_secs(1_000_000), ..App::new("one", "key", "secret") }
 }
 
-/// An app whose backend hears who comes and leaves.
+/// An app whose backend is notified of joins and leaves.
 fn told_app() -> App {
     let mut app = app();
     (app.hooks.occupancy, app.hooks.members) = (true, true);
@@ -62,7 +62,7 @@ fn an_event_reaches_the_subscribers_of_all_nodes_in_order() {
 }
 
 #[test]
-fn who_joins_a_presence_channel_knows_the_members_of_all_nodes() {
+fn a_new_member_sees_the_members_of_all_nodes() {
     let mut net = net(3);
     let mut clients: Vec<Client> = (0..3).map(|node| Client::connect(&mut net, node)).collect();
     for (client, user) in clients.iter_mut().zip(["ana", "ben", "ana"]) {
@@ -98,7 +98,7 @@ fn the_members_of_a_node_that_dies_leave_by_the_end_of_its_lease() {
 }
 
 #[test]
-fn nobody_leaves_because_the_bus_was_away() {
+fn no_member_leaves_when_the_bus_was_down() {
     let (mut net, mut ana, mut ben) = ana_and_ben();
     net.cut(0);
     net.cut(1);
@@ -125,7 +125,7 @@ fn nobody_leaves_because_the_bus_was_away() {
 }
 
 #[test]
-fn nobody_leaves_because_the_bus_is_back_for_some_earlier_than_for_others() {
+fn no_member_leaves_when_nodes_reconnect_at_different_times() {
     let (mut net, mut ana, _ben) = ana_and_ben();
     net.cut(0);
     net.cut(1);
@@ -135,7 +135,7 @@ fn nobody_leaves_because_the_bus_is_back_for_some_earlier_than_for_others() {
     net.pass(LEASE * 3);
     ana.hear(&mut net);
     assert_eq!(ana.channels["presence-room"].leaves, 0);
-    // Who is not back by then is given up.
+    // A node that is not back by then is considered dead.
     net.cut(0);
     net.cut(1);
     net.mend(0);
@@ -145,7 +145,7 @@ fn nobody_leaves_because_the_bus_is_back_for_some_earlier_than_for_others() {
 }
 
 #[test]
-fn a_node_that_was_frozen_is_given_up_and_comes_back_without_false_leaves() {
+fn a_frozen_node_is_removed_and_returns_without_false_leaves() {
     let mut net = net(3);
     let mut clients: Vec<Client> = (0..3).map(|node| Client::connect(&mut net, node)).collect();
     for (client, user) in clients.iter_mut().zip(["ana", "ben", "zoe"]) {
@@ -168,7 +168,7 @@ fn a_node_that_was_frozen_is_given_up_and_comes_back_without_false_leaves() {
 }
 
 #[test]
-fn who_joins_waits_for_the_members_of_a_slow_node_whether_the_bus_counts_or_not() {
+fn a_join_waits_for_the_members_of_a_slow_node_whether_the_bus_counts_or_not() {
     for counts in [true, false] {
         let mut net = Net::new(3, app(), counts);
         for (node, user) in [(0, "ana"), (1, "ben")] {
@@ -197,7 +197,7 @@ fn who_joins_waits_for_the_members_of_a_slow_node_whether_the_bus_counts_or_not(
 }
 
 #[test]
-fn nobody_is_waited_for_on_a_channel_that_is_nobodys() {
+fn a_channel_without_other_nodes_opens_at_once() {
     for counts in [true, false] {
         let mut net = Net::new(3, App::new("one", "key", "secret"), counts);
         // A node that would not answer, and is not asked.
@@ -248,7 +248,7 @@ fn a_join_costs_as_much_in_a_large_cluster_as_in_a_small_one() {
 }
 
 #[test]
-fn a_bus_that_is_away_for_longer_than_four_leases_makes_the_others_leave() {
+fn members_of_other_nodes_leave_after_four_leases_without_the_bus() {
     let (mut net, mut ana, mut ben) = ana_and_ben();
     net.cut(0);
     net.cut(1);
@@ -268,7 +268,7 @@ fn a_bus_that_is_away_for_longer_than_four_leases_makes_the_others_leave() {
     }
 }
 
-/// Backends have been told that ana has left, and the channel is empty, by one of the nodes.
+/// Asserts that one of the nodes has reported that ana has left and the channel is empty.
 fn assert_told_once_that_ana_left(net: &Net) {
     let facts = net
         .places
@@ -285,7 +285,7 @@ fn assert_told_once_that_ana_left(net: &Net) {
 }
 
 #[test]
-fn a_backend_hears_of_those_who_were_alone_on_a_node_that_dies() {
+fn members_that_were_alone_on_a_dead_node_are_reported_to_the_backend() {
     for counts in [true, false] {
         let mut net = Net::new(4, told_app(), counts);
         let mut ana = Client::connect(&mut net, 0);
@@ -311,7 +311,7 @@ fn a_backend_hears_of_those_who_were_alone_on_a_node_that_dies() {
 }
 
 #[test]
-fn a_backend_does_not_hear_that_all_have_left_because_the_bus_has() {
+fn a_lost_bus_is_not_reported_as_leaves_to_the_backend() {
     let mut net = Net::new(2, told_app(), true);
     let mut ana = Client::connect(&mut net, 0);
     ana.subscribe(&mut net, "presence-room", "ana");
@@ -331,14 +331,14 @@ fn a_backend_does_not_hear_that_all_have_left_because_the_bus_has() {
             .any(|fact| matches!(fact, ChannelEvent::MemberRemoved(..) | ChannelEvent::Vacated(_)));
         assert!(!leaves, "{facts:?}");
     }
-    // And when she does leave, it is told.
+    // Her real leave is reported.
     ana.hang_up(&mut net);
     net.pass(LEASE);
     assert_told_once_that_ana_left(&net);
 }
 
 #[test]
-fn a_cached_event_is_replayed_on_a_node_that_nobody_was_on() {
+fn a_cached_event_is_replayed_on_a_node_without_earlier_subscribers() {
     let mut net = net(2);
     publish(&mut net, 0, "cache-rates", None, 1);
     publish(&mut net, 0, "cache-rates", None, 2);

@@ -1,4 +1,4 @@
-//! Clients of a cluster: what each knows of its channels, and what it must not be told.
+//! Clients of a cluster: each applies the messages of its channels, and panics on messages it must not get.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +31,7 @@ pub(crate) struct View {
     /// Up to which number events were published when the subscription was known to have succeeded.
     pub(crate) since: Option<u64>,
     pub(crate) members: BTreeSet<String>,
-    /// How often somebody was said to have left.
+    /// Number of `member_removed` messages.
     pub(crate) leaves: usize,
     pub(crate) count: u64,
     /// Events, by the node that published them, in the order they came in.
@@ -68,7 +68,7 @@ impl Client {
         if self.channels.remove(channel).is_some() {
             let data = json!({"channel": channel});
             self.say(net, &json!({"event": "pusher:unsubscribe", "data": data}));
-            // What was sent before may still come.
+            // Messages that were sent before may still arrive.
             net.places[self.node].world.take(self.seat);
         }
     }
@@ -100,7 +100,7 @@ impl Client {
         place.obey(now);
     }
 
-    /// Takes what has come. Panics if something must not come.
+    /// Applies the messages that have arrived. Panics on one that must not arrive.
     pub(crate) fn hear(&mut self, net: &mut Net) {
         for out in net.places[self.node].world.take(self.seat) {
             let Out::Frame(frame) = out else { panic!("closed: {out:?}") };
@@ -177,7 +177,7 @@ pub(crate) fn app(net: &Net, node: usize) -> AppIndex {
     net.places[node].world.node.apps().find_by_id("one").unwrap()
 }
 
-/// Publishes an event that says who published it, and its number there.
+/// Publishes an event that contains its node and its number on that node.
 pub(crate) fn publish(
     net: &mut Net,
     node: usize,

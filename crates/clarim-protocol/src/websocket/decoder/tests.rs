@@ -56,7 +56,7 @@ fn whole_input(input: &[u8]) -> (Vec<String>, Option<Violation>) {
 }
 
 #[test]
-fn one_frame_is_read_in_place_and_nothing_is_kept() {
+fn a_single_frame_is_decoded_in_place_and_nothing_is_stored() {
     let mut decoder = Decoder::default();
     let mut bytes =
         [masked(true, 1, b"ol\xc3\xa1"), masked(true, 9, b"hi"), masked(true, 10, b"")].concat();
@@ -83,7 +83,7 @@ fn a_message_in_fragments_with_a_ping_between() {
 }
 
 #[test]
-fn after_a_fragmented_message_nothing_is_kept() {
+fn nothing_is_stored_after_a_fragmented_message() {
     let mut decoder = Decoder::default();
     let mut bytes = [masked(false, 1, b"a"), masked(true, 0, b"b")].concat();
     let mut input = &mut bytes[..];
@@ -93,7 +93,7 @@ fn after_a_fragmented_message_nothing_is_kept() {
 }
 
 #[test]
-fn breaches_are_refused_with_the_right_code() {
+fn violations_are_rejected_with_the_right_code() {
     for (bytes, code) in [
         (vec![0xf1], 1002),                                    // reserved bits
         (vec![0x83], 1002),                                    // unknown opcode
@@ -123,7 +123,7 @@ fn breaches_are_refused_with_the_right_code() {
 }
 
 #[test]
-fn wrong_text_is_refused_before_its_frame_ends() {
+fn invalid_text_is_rejected_before_its_frame_ends() {
     let mut bytes = masked(true, 1, b"ok\xed\xa0\x80 and more");
     bytes.truncate(6 + 4);
     assert_eq!(whole_input(&bytes).1, Some(Violation::Utf8));
@@ -175,7 +175,7 @@ fn compressed_messages_whole_and_in_fragments_between_others() {
 }
 
 #[test]
-fn after_compressed_messages_nothing_is_kept() {
+fn nothing_is_stored_after_compressed_messages() {
     let (mut decoder, mut inflater) = (Decoder::default(), Inflater::default());
     let mut bytes =
         [compressed(true, 1, HELLO), compressed(false, 1, HELLO), masked(true, 0, b"")].concat();
@@ -187,7 +187,7 @@ fn after_compressed_messages_nothing_is_kept() {
 }
 
 #[test]
-fn breaches_of_compression_are_refused_with_the_right_code() {
+fn compression_violations_are_rejected_with_the_right_code() {
     // 2000 times "x".
     let bomb = b"\xaa\xa8\x18\x05\xa3\x60\x14\x8c\x82\x51\x30\x0a\x46\xc1\x50\x07\x00\x00";
     for (bytes, code) in [

@@ -9,7 +9,7 @@ fn rows(rows: usize) -> String {
     (0..rows).map(row).collect()
 }
 
-/// What a client with an inflater of its own makes of a compressed frame.
+/// Decompresses a frame as a client would.
 fn inflated(frame: &Frame) -> String {
     assert_eq!(frame.bytes()[0], 0xc1, "a whole text message, compressed");
     let bytes = Inflater::default().inflate(frame.payload(), 1 << 20).unwrap().to_vec();
@@ -17,7 +17,7 @@ fn inflated(frame: &Frame) -> String {
 }
 
 #[test]
-fn a_compressed_frame_is_smaller_and_says_the_same() {
+fn a_compressed_frame_is_smaller_and_has_the_same_content() {
     let mut deflater = Deflater::default();
     for text in [rows(10), rows(500), "x".repeat(70_000), rows(10)] {
         let deflated = Frame::text(text.as_bytes()).deflated(&mut deflater).unwrap();
@@ -27,7 +27,7 @@ fn a_compressed_frame_is_smaller_and_says_the_same() {
 }
 
 #[test]
-fn short_control_and_incompressible_frames_stay_as_they_are() {
+fn short_control_and_incompressible_frames_are_not_compressed() {
     let mut deflater = Deflater::default();
     let noise: Vec<u8> = (0..5_000u64).map(|n| ((n * n * 2_654_435_761) >> 13) as u8).collect();
     for frame in [
@@ -58,7 +58,7 @@ fn all_clones_share_one_compressed_form() {
 }
 
 #[test]
-fn the_examples_of_the_standard_are_read() {
+fn the_examples_of_the_standard_are_decompressed() {
     let mut inflater = Inflater::default();
     for payload in [
         // RFC 7692, 7.2.3.1 to 7.2.3.5: one block, not compressed, final, two blocks.
@@ -83,7 +83,7 @@ fn the_examples_of_the_standard_are_read() {
 }
 
 #[test]
-fn a_bomb_is_inflated_to_the_limit_and_no_further() {
+fn a_decompression_bomb_is_stopped_at_the_limit() {
     let bomb = Frame::binary(&vec![0; 8 << 20]).deflated(&mut Deflater::default()).unwrap();
     assert!(bomb.bytes().len() < 16 << 10);
     for max in [100, 100_000, 1 << 20] {
@@ -99,14 +99,14 @@ fn a_bomb_is_inflated_to_the_limit_and_no_further() {
 }
 
 #[test]
-fn a_message_of_just_the_limit_is_taken() {
+fn a_message_at_the_limit_is_accepted() {
     let text = rows(100);
     let deflated = Frame::text(text.as_bytes()).deflated(&mut Deflater::default()).unwrap();
     let mut inflater = Inflater::default();
     let max = text.len();
     assert_eq!(inflater.inflate(deflated.payload(), max), Ok(text.as_bytes()));
     assert_eq!(inflater.inflate(deflated.payload(), max - 1), Err(Violation::TooBig));
-    // Another app of the same worker has a smaller limit than what is left over has room for.
+    // Another app of the same worker has a limit smaller than the buffer's capacity.
     assert_eq!(inflater.inflate(deflated.payload(), 10), Err(Violation::TooBig));
 }
 

@@ -75,12 +75,24 @@ fn start<T: Send + Sync + 'static>(server: impl FnOnce() -> T + Send + 'static) 
     started.recv().unwrap()
 }
 
-/// Runs each of these tests with each store.
+/// Runs each of these tests with each store. Those with PostgreSQL are one test, since its server is slow to
+/// start.
 macro_rules! with_each_store {
     ($($name:ident),* $(,)?) => {
         crate::queue::stores::with_each_store!(@ sqlite Sqlite: $($name)*);
-        crate::queue::stores::with_each_store!(@ postgres Postgres: $($name)*);
         crate::queue::stores::with_each_store!(@ redis Redis: $($name)*);
+
+        #[tokio::test]
+        async fn postgres() {
+            use crate::queue::stores::{Kind, Store};
+            use crate::support::TIMEOUT;
+
+            $(
+                println!("{}", stringify!($name));
+                let test = $name(Store::new(Kind::Postgres));
+                tokio::time::timeout(TIMEOUT * 2, test).await.expect("in time");
+            )*
+        }
     };
     (@ $module:ident $kind:ident: $($name:ident)*) => {
         mod $module {
