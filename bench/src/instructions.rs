@@ -89,8 +89,9 @@ fn check_valgrind() -> Result<()> {
     }
 }
 
-/// Prints a table, and what to do about costs that differ from their budgets. An error only if a cost is over its
-/// budget, measured with the toolchain of the budgets: another compiler or valgrind shifts all rows a little.
+/// Prints a table, and what to do about costs that differ from their budgets. An error only if a cost is
+/// over its budget, measured with the toolchain of the budgets: another compiler or valgrind shifts all
+/// rows a little.
 fn compare(budgets: &Budgets, measured: &[(&str, f64)]) -> Result<()> {
     println!("{:<24} {:>12} {:>12} {:>10}", "instructions per", "measured", "budget", "difference");
     let mut is_over = false;

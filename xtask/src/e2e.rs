@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 
 use crate::run::{command, root};
-use crate::{setup, steps};
+use crate::{build, setup};
 
 /// Tests that build something, which takes minutes of computing. They are steps of their own.
 const BUILDING: [&str; 2] = ["newcomer", "image"];
@@ -16,14 +16,14 @@ const OTHERS: [&str; 3] = ["node_modules", "sdk-rust", "artefacts"];
 /// Arguments choose files by a part of their paths; those that start with `--` are for Node, such as
 /// `--test-name-pattern=toast`.
 pub(crate) fn run(args: &[String]) -> Result<()> {
-    steps::build()?;
-    steps::sdk_rust()?;
+    build::workspace()?;
+    build::sdk_rust()?;
     node("e2e", args)
 }
 
 /// The commands of the README and the tutorial, which build what they start.
 pub(crate) fn newcomer(args: &[String]) -> Result<()> {
-    steps::build()?;
+    build::workspace()?;
     node("e2e/newcomer", args)
 }
 
@@ -33,7 +33,7 @@ pub(crate) fn image(args: &[String]) -> Result<()> {
         println!("skipped: {} is not installed", setup::IMAGE);
         return Ok(());
     }
-    steps::build()?;
+    build::workspace()?;
     node("e2e/image", args)
 }
 

@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "a command for people at a terminal")]
 
 mod autobahn;
+mod build;
 mod demo;
 mod e2e;
 mod features;

@@ -33,8 +33,8 @@ pub(crate) fn cargo(args: &[&str]) -> Result<()> {
     cargo_command(args).run()
 }
 
-/// Creates a cargo command. The environment is the same for all of them, because another one builds everything
-/// again.
+/// Creates a cargo command. The environment is the same for all of them, because another one builds
+/// everything again.
 pub(crate) fn cargo_command(args: &[&str]) -> Run {
     let cargo = command("cargo", args);
     // CI builds once and has no use for the gigabytes that make the next build faster.

@@ -49,8 +49,8 @@ pub(crate) fn all() -> Result<()> {
     for folder in ["e2e", "packages/vue"] {
         npm_ci(folder)?;
     }
-    for program in CARGO_PROGRAMS {
-        cargo_program(program)?;
+    for (name, args) in CARGO_PROGRAMS {
+        cargo_program(name, args)?;
     }
     python_env("autobahn", &["kosoku==0.1.0"])?;
     let requirements = root().join("e2e/python/requirements.txt");
@@ -58,8 +58,8 @@ pub(crate) fn all() -> Result<()> {
     python_env("e2e", &["-r", requirements]).map(|_| ())
 }
 
-/// Installs the target of the container image. A Rust without rustup, or a network without its server, still has
-/// everything else tested.
+/// Installs the target of the container image. A Rust without rustup, or a network without its server,
+/// still has everything else tested.
 fn image_target() {
     if has_image_target() {
         return;
@@ -109,7 +109,7 @@ pub(crate) fn npm_ci(folder: &str) -> Result<()> {
     Ok(fs::write(installed, lock)?)
 }
 
-fn cargo_program((name, args): (&str, &[&str])) -> Result<()> {
+fn cargo_program(name: &str, args: &[&str]) -> Result<()> {
     if command("cargo", &[name, "--version"]).succeeds() {
         return Ok(());
     }

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 
+use crate::build::{sdk_rust, workspace};
 use crate::run::{cargo, cargo_command, command, npm, root};
 use crate::{autobahn, demo, e2e, features, fuzz, setup, tidy, types};
 
@@ -70,7 +71,7 @@ pub(crate) const STEPS: [Step; 25] = {
             .in_check(),
         Step::new("clippy", "lint, warnings denied", Compute, clippy).in_test(&[]).in_check(),
         Step::new("pure", "tests of the crates without I/O", Compute, pure).in_check(),
-        Step::new("build", "build all programs and tests", Compute, |_| build())
+        Step::new("build", "build all programs and tests", Compute, |_| workspace())
             .in_test(&["setup"]),
         Step::new("unit", "Rust tests of all crates", Tests, unit).in_test(&["build"]),
         Step::new("vue", "@clarim/vue: types and unit tests", Tests, |_| vue())
@@ -137,18 +138,6 @@ fn doc() -> Result<()> {
         .run()
 }
 
-/// Builds everything that a test runs, in one selection of packages: cargo compiles the dependencies again for
-/// another selection, whose features differ.
-pub(crate) fn build() -> Result<()> {
-    if std::env::var_os(IS_BUILT).is_some() {
-        return Ok(());
-    }
-    cargo(&["build", "--workspace", "--bins", "--examples", "--tests"])
-}
-
-/// Set for the steps of a suite after its step `build` has passed.
-pub(crate) const IS_BUILT: &str = "XTASK_IS_BUILT";
-
 fn pure(args: &[String]) -> Result<()> {
     let packages: Vec<&str> = PURE.iter().flat_map(|package| ["-p", package]).collect();
     cargo_command(&["nextest", "run"]).args(&packages).args(args).run()
@@ -167,18 +156,13 @@ fn doctest(args: &[String]) -> Result<()> {
 }
 
 fn vue() -> Result<()> {
-    build()?;
+    workspace()?;
     npm("packages/vue", &["test"])
 }
 
 fn demo_web() -> Result<()> {
     demo::build()?;
     npm("apps/demo/web", &["test"])
-}
-
-/// A workspace of its own: the SDK's old dependencies stay out of ours.
-pub(crate) fn sdk_rust() -> Result<()> {
-    cargo(&["build", "--locked", "--manifest-path", "e2e/sdk-rust/Cargo.toml"])
 }
 
 /// What `bench` runs, and users get.

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::build::IS_BUILT;
 use crate::run::{command, root};
-use crate::steps::{IS_BUILT, Lane, Step};
+use crate::steps::{Lane, Step};
 
 /// Lines of a failed step's output that are shown. The file has all.
 const SHOWN: usize = 200;

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result};
 
+use crate::build;
 use crate::run::{command, npm, root};
-use crate::steps;
 
 /// Where they are committed.
 const FILE: &str = "e2e/types/events.ts";
@@ -20,7 +20,7 @@ pub(crate) fn check() -> Result<()> {
 
 /// Runs the example that knows the types.
 fn example(arguments: &[&str]) -> Result<()> {
-    steps::build()?;
+    build::workspace()?;
     let program = root().join("target/debug/examples/types");
     command(&program.to_string_lossy(), arguments).run()
 }

@@ -174,10 +174,10 @@ pub(crate) async fn protect(session: Session, request: Request, next: Next) -> A
     if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
         let token: Option<String> = session.get(TOKEN).await?;
         let given = request.headers().get("x-csrf-token").map(|value| value.as_bytes());
-        let (Some(token), Some(given)) = (token, given) else {
-            return Err(ApiError::InvalidCsrfToken);
-        };
-        if !bool::from(token.as_bytes().ct_eq(given)) {
+        let is_valid = token
+            .zip(given)
+            .is_some_and(|(token, given)| bool::from(token.as_bytes().ct_eq(given)));
+        if !is_valid {
             return Err(ApiError::InvalidCsrfToken);
         }
     }

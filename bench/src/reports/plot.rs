@@ -1,6 +1,7 @@
 //! Charts of the results of `compare`, as SVG with a background.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -110,16 +111,14 @@ impl Plot {
         let lines = panels.map(|(kind, title)| (title, self.lines(kind)));
         let points = lines.iter().flat_map(|(_, lines)| lines.values().flatten());
         // Only one axis has whole decades, because plotters draws few ticks on a part of one.
-        let (Some((x, _)), Some((_, y))) = (bounds(points.clone(), roomy), bounds(points, decades))
-        else {
-            return Ok(false);
-        };
+        let Some(x) = range(points.clone().map(|point| point.0), roomy) else { return Ok(false) };
+        let Some(y) = range(points.map(|point| point.1), decades) else { return Ok(false) };
         let area = SVGBackend::new(file, (WIDTH, 460)).into_drawing_area();
         area.fill(&WHITE)?;
         let area =
             area.titled("Server CPU per delivery, by number of subscribers (log-log)", text(20))?;
         for (panel, (title, lines)) in area.split_evenly((1, 2)).iter().zip(&lines) {
-            self.panel(panel, title, lines, (x, y))?;
+            self.panel(panel, title, lines, x.clone(), y.clone())?;
         }
         area.present()?;
         Ok(true)
@@ -145,14 +144,15 @@ impl Plot {
         area: &Area<'_>,
         title: &str,
         lines: &BTreeMap<String, Vec<(f64, f64)>>,
-        ((x0, x1), (y0, y1)): ((f64, f64), (f64, f64)),
+        x: Range<f64>,
+        y: Range<f64>,
     ) -> Result<()> {
         let mut chart = ChartBuilder::on(area)
             .caption(title, text(16))
             .margin(14)
             .x_label_area_size(46)
             .y_label_area_size(58)
-            .build_cartesian_2d((x0..x1).log_scale(), (y0..y1).log_scale())?;
+            .build_cartesian_2d(x.log_scale(), y.log_scale())?;
         chart
             .configure_mesh()
             .x_desc("subscribers")
@@ -253,8 +253,8 @@ impl Plot {
         mark: impl Fn(f64, f64, usize) -> Mark,
     ) -> Result<bool> {
         let values = groups.iter().flat_map(|(_, rows)| rows).flat_map(|row| &row.values);
-        let points: Vec<(f64, f64)> = values.map(|(_, value)| (value.max(0.001), 1.0)).collect();
-        let Some(((x0, x1), _)) = bounds(points.iter(), decades) else { return Ok(false) };
+        let values = values.map(|(_, value)| value.max(0.001));
+        let Some(Range { start: x0, end: x1 }) = range(values, decades) else { return Ok(false) };
         let count: u32 = groups.iter().map(|(_, rows)| rows.len() as u32 + 1).sum();
         let height = count * ROW + 110;
         let area = SVGBackend::new(file, (WIDTH, height)).into_drawing_area();
@@ -358,18 +358,15 @@ fn short_number(value: f64) -> String {
     format!("{}", (value * 1e4).round() / 1e4)
 }
 
-/// The ranges of all points on both axes, widened by `widen`.
-fn bounds<'a>(
-    points: impl Iterator<Item = &'a (f64, f64)>,
+/// The range of all values, widened by `widen`. `None` without values.
+fn range(
+    values: impl Iterator<Item = f64> + Clone,
     widen: fn(f64, f64) -> (f64, f64),
-) -> Option<((f64, f64), (f64, f64))> {
-    let points: Vec<&(f64, f64)> = points.collect();
-    let range = |of: fn(&(f64, f64)) -> f64| {
-        let low = points.iter().copied().map(of).min_by(f64::total_cmp)?;
-        let high = points.iter().copied().map(of).max_by(f64::total_cmp)?;
-        Some(widen(low, high))
-    };
-    Some((range(|point| point.0)?, range(|point| point.1)?))
+) -> Option<Range<f64>> {
+    let low = values.clone().min_by(f64::total_cmp)?;
+    let high = values.max_by(f64::total_cmp)?;
+    let (low, high) = widen(low, high);
+    Some(low..high)
 }
 
 /// Widens a range to powers of ten.

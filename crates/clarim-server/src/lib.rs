@@ -11,7 +11,10 @@
 //! | `config`, `net`, `sync` | configuration, sockets and TLS, primitives that threads share |
 
 #![cfg_attr(
-    not(all(feature = "inspector", feature = "otel", feature = "tls", feature = "webhooks")),
+    any(
+        feature = "autobahn",
+        not(all(feature = "inspector", feature = "otel", feature = "tls", feature = "webhooks"))
+    ),
     allow(dead_code, unused_imports, reason = "parts that only an absent feature uses")
 )]
 

@@ -31,8 +31,9 @@ const PORTS: Range<u16> = 10_000..19_000;
 /// How far above a port its twin is, and the second port of a server of Redis Cluster.
 const TWIN: u16 = 10_000;
 
-/// A port that no other test gets, also if its server is restarted: its twin, a UDP port, stays bound until this
-/// process ends. The tests in `e2e` do the same. (The UDP port of the same number belongs to HTTP/3.)
+/// A port that no other test gets, also if its server is restarted: its twin, a UDP port, stays bound
+/// until this process ends. The tests in `e2e` do the same. (The UDP port of the same number belongs to
+/// HTTP/3.)
 ///
 /// # Panics
 /// If no port is free.

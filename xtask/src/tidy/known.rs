@@ -22,7 +22,8 @@ type Counts = BTreeMap<String, usize>;
 /// The file tidy.toml.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Known {
-    /// By crate and module: the other modules of the crate that it may import. A crate without a table is free.
+    /// By crate and module: the other modules of the crate that it may import. A crate without a table is
+    /// free.
     #[serde(default)]
     pub(crate) edges: BTreeMap<String, BTreeMap<String, Vec<String>>>,
     /// By rule.

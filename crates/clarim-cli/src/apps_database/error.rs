@@ -5,7 +5,6 @@ use std::time::Duration;
 
 /// Why the rows could not be read.
 #[derive(Debug, thiserror::Error)]
-#[cfg_attr(not(feature = "sql"), expect(dead_code, reason = "there is no database"))]
 pub(crate) enum DatabaseError {
     #[error("no answer within {0:?}")]
     Timeout(Duration),

@@ -193,8 +193,7 @@ async fn nats_killed_and_restarted() {
 #[tokio::test]
 async fn redis_frozen_for_half_a_minute() {
     let server = redis();
-    // No member is removed if the bus is down for less than four leases. A busy machine needs more than the
-    // 30 s.
+    // No member is removed if the bus is down for less than four leases. A busy machine needs more than 30 s.
     let node = |_| Node::by_way(server.port, &["CLARIM_SCALING_LEASE=20"]);
     let mut scene = Scene::of((0..2).map(node).collect()).await;
     let long = json!({ "name": "E", "channel": "long", "data": "x".repeat(90_000) });

@@ -14,7 +14,7 @@ use crate::client::Client;
 use crate::node::{Node, eventually};
 
 #[tokio::test]
-async fn unknown_messages_are_counted_and_ignored() {
+async fn invalid_and_newer_messages_are_counted_and_ignored() {
     let server = redis();
     let node = Node::start(&server.url("redis"), &[]);
     let mut client = Client::on(&node, "presence-room", "ana").await;
@@ -38,7 +38,7 @@ async fn unknown_messages_are_counted_and_ignored() {
             assert!(status.status.success());
         }
     }
-    // Some of them are valid messages; each of the others is counted.
+    // Some of these messages are valid; each of the others is counted.
     let invalid = rubbish.iter().filter(|message| decode(message).is_err()).count();
     let is_skipped = |message: &&Vec<u8>| decode(message).is_ok_and(|m| m.message.is_none());
     let skipped = rubbish.iter().filter(is_skipped).count();

@@ -26,14 +26,13 @@ pub(crate) fn add_defaults(values: &mut Values, is_development: bool) {
 
 pub(crate) fn read(reader: &mut Reader<'_>, directory: &Path) -> ServerConfig {
     let defaults = ServerConfig::default();
-    let workers = reader.small(&keys::WORKERS).and_then(NonZeroU16::new);
     ServerConfig::default()
         .host(reader.host(&keys::SERVER_HOST).unwrap_or(defaults.host))
         .port(reader.small(&keys::SERVER_PORT).unwrap_or(defaults.port))
         .path(path(reader))
         .max_request_bytes(reader.size(&keys::MAX_REQUEST_SIZE))
         .tls(tls(reader, directory))
-        .workers(workers.unwrap_or(defaults.workers))
+        .workers(workers(reader).unwrap_or(defaults.workers))
         .drain(reader.seconds(&keys::DRAIN_SECONDS))
         .outbox_bytes(reader.size(&keys::OUTBOX_SIZE))
         .handshake_timeout(reader.seconds(&keys::HANDSHAKE_TIMEOUT))
@@ -42,6 +41,10 @@ pub(crate) fn read(reader: &mut Reader<'_>, directory: &Path) -> ServerConfig {
         .inspector_token(token(reader, &keys::INSPECTOR_TOKEN))
         .scaling(scaling::read(reader))
         .webhook_private_addresses(reader.flag(&keys::WEBHOOK_PRIVATE_ADDRESSES))
+}
+
+fn workers(reader: &mut Reader<'_>) -> Option<NonZeroU16> {
+    reader.small(&keys::WORKERS).and_then(NonZeroU16::new)
 }
 
 /// A token, which must not be short enough to be guessed.

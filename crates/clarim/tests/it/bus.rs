@@ -6,7 +6,7 @@ use clarim::queue::Worker;
 use clarim::{Clarim, Delivery, Error, Settings};
 use clarim_bus::Bus;
 use clarim_server::Server;
-use clarim_server::config::{Scaling, ServerConfig};
+use clarim_server::config::Scaling;
 use clarim_testing::{nats, redis};
 use serde_json::json;
 

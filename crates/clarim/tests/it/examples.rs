@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use clarim::{Clarim, Settings};
 use clarim_server::Server;
-use clarim_server::config::{ServerConfig, Tls};
+use clarim_server::config::Tls;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};

@@ -10,7 +10,6 @@ use axum::response::{IntoResponse, Response};
 use axum::serve::ListenerExt;
 use clarim::{Channel, Clarim, Connection, Error, Settings};
 use clarim_server::Server;
-use clarim_server::config::ServerConfig;
 use serde_json::json;
 use tokio::net::TcpListener;
 

@@ -28,7 +28,8 @@ pub(super) struct Module {
 }
 
 impl Modules {
-    /// Reads the modules of the crate with this root. What cannot be parsed has no imports: other steps say so.
+    /// Reads the modules of the crate with this root. What cannot be parsed has no imports: other steps
+    /// say so.
     pub(super) fn read(root: &Source, sources: &[Source]) -> Self {
         let mut modules = Self::default();
         let folder = format!("{}/", root.folder());

@@ -403,7 +403,7 @@ async fn the_health_check_needs_no_signature() {
 }
 
 #[tokio::test]
-async fn verbs_and_paths_are_told_apart() {
+async fn methods_and_paths_are_distinguished() {
     let server = start();
     for (method, target, status, allow) in [
         ("HEAD", "/up", 200, ""),

@@ -287,7 +287,7 @@ async fn a_certificate_replaced_on_disk_is_served() {
 }
 
 #[tokio::test]
-async fn without_a_usable_certificate_there_is_no_server() {
+async fn without_a_usable_certificate_the_server_does_not_start() {
     let files = Files::new("bad");
     std::fs::write(files.path("cert.pem"), "no certificate").unwrap();
     std::fs::write(files.path("key.pem"), "no key").unwrap();

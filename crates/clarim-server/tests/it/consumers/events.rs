@@ -67,7 +67,7 @@ async fn a_connection_is_followed_from_its_beginning_to_its_end() {
 }
 
 #[tokio::test]
-async fn members_and_what_they_say_to_each_other_are_told() {
+async fn members_and_their_client_events_are_reported() {
     let (server, mut events) = heard();
     let room = || channel("presence-room");
     let user = || "7".to_owned();
@@ -132,7 +132,7 @@ async fn members_and_what_they_say_to_each_other_are_told() {
 }
 
 #[tokio::test]
-async fn who_does_not_read_holds_nobody_up_and_is_told_how_much_was_missed() {
+async fn a_slow_reader_delays_nobody_and_gets_the_number_of_missed_events() {
     let (server, mut events) = heard();
     let (mut client, _) = connected(&server, &mut events).await;
     client.subscribe("news").await;
@@ -183,7 +183,7 @@ async fn the_stream_ends_with_the_server() {
 }
 
 #[tokio::test]
-async fn what_was_missed_is_told_where_it_is_missing() {
+async fn missed_events_are_reported_where_they_are_missing() {
     let (server, mut events) = heard();
     let data = json!("x".repeat(9_000)).to_string();
     let batch = |from: u32| {
@@ -221,7 +221,7 @@ async fn what_was_missed_is_told_where_it_is_missing() {
 }
 
 #[tokio::test]
-async fn of_two_nodes_one_tells_what_happens_on_a_channel_as_a_whole() {
+async fn one_of_two_nodes_reports_the_events_of_a_channel() {
     let bus = MemoryBus::new();
     let start = || {
         let scaling = Some(Scaling::new(bus.clone().into()));
@@ -265,6 +265,6 @@ async fn of_two_nodes_one_tells_what_happens_on_a_channel_as_a_whole() {
 }
 
 #[tokio::test]
-async fn nothing_is_told_unless_it_was_asked_for() {
+async fn without_the_setting_there_are_no_events() {
     assert!(start().running().events().is_none());
 }

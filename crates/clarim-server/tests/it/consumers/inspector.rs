@@ -86,7 +86,7 @@ async fn in_development_it_is_open_to_this_machine_alone() {
 }
 
 #[tokio::test]
-async fn the_nodes_of_a_cluster_are_told() {
+async fn the_overview_lists_the_nodes_of_a_cluster() {
     let bus = MemoryBus::new();
     let start = || {
         let scaling = Some(Scaling::new(bus.clone().into()));
@@ -111,7 +111,7 @@ async fn the_nodes_of_a_cluster_are_told() {
 }
 
 #[tokio::test]
-async fn the_page_is_for_all_and_what_it_shows_for_who_has_the_token() {
+async fn the_page_is_public_and_its_data_needs_the_token() {
     let server = watched();
     let page = ask(&server, None, "GET", "/inspector", &Value::Null).await;
     assert_eq!(page.status, 200);
@@ -155,7 +155,7 @@ async fn lists_are_limited_and_counters_are_not() {
 }
 
 #[tokio::test]
-async fn counters_channels_members_and_connections_are_told() {
+async fn the_inspector_shows_counters_channels_members_and_connections() {
     let server = watched();
     let origin = [("origin", "https://shop.example")];
     let mut ana = server.open("/app/reverb-key?protocol=7", &origin).await;
@@ -228,7 +228,7 @@ async fn a_connection_is_closed_and_a_user_terminated() {
 }
 
 #[tokio::test]
-async fn an_event_is_created_and_seen_with_what_clients_say() {
+async fn an_event_can_be_published_and_seen_with_client_messages() {
     let server = watched();
     let mut ana = server.connect().await;
     ana.subscribe("news").await;
@@ -314,7 +314,7 @@ async fn endpoint(statuses: &[u16]) -> (Uri, tokio::sync::mpsc::UnboundedReceive
 }
 
 #[tokio::test]
-async fn deliveries_to_webhooks_are_told_and_sent_again() {
+async fn webhook_deliveries_are_listed_and_replayed() {
     let (uri, mut requests) = endpoint(&[500, 200, 200]).await;
     let webhooks = HashMap::from([("123456".to_owned(), vec![Webhook::new(uri)])]);
     let server =

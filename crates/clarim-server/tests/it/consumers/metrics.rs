@@ -55,7 +55,7 @@ pub(crate) async fn becomes(server: &Harness, name: &str, value: f64) {
 }
 
 #[tokio::test]
-async fn they_are_for_who_has_the_token() {
+async fn metrics_need_the_token() {
     let server = counted();
     for wrong in ["", "Bearer", "Bearer 0123456789abcde", "Basic 0123456789abcdef", "Bearer é"] {
         let answer = ask(&server, wrong).await;
@@ -129,7 +129,7 @@ async fn every_event_and_every_frame_is_counted() {
 }
 
 #[tokio::test]
-async fn how_connections_end_is_told() {
+async fn closed_connections_are_counted_by_cause() {
     let server = counted();
     let mut refused = server.open("/app/nobody?protocol=7", &[]).await;
     refused.expect_error(4001).await;
@@ -146,7 +146,7 @@ async fn how_connections_end_is_told() {
 }
 
 #[tokio::test]
-async fn who_is_not_let_in_is_told_by_its_code() {
+async fn refused_connections_are_counted_by_code() {
     let mut app = app();
     app.origins = Origins::new(["shop.example"]);
     app.limits.connections = Some(1);
@@ -168,7 +168,7 @@ async fn who_is_not_let_in_is_told_by_its_code() {
 }
 
 #[tokio::test]
-async fn what_is_refused_is_told_by_its_reason() {
+async fn rejected_requests_are_counted_by_reason() {
     let mut app = app();
     app.rate_limit =
         Some(RateLimit { max_attempts: 5, decay: Duration::from_secs(600), terminate: false });
@@ -195,7 +195,7 @@ async fn what_is_refused_is_told_by_its_reason() {
 }
 
 #[tokio::test]
-async fn what_is_over_a_limit_and_what_cannot_be_read_are_told_apart() {
+async fn exceeded_limits_and_unreadable_messages_are_counted_separately() {
     let mut app = app();
     app.limits.channels_per_connection = 1;
     let server = Setup { metrics_token: Some(TOKEN), ..Setup::default() }.start(vec![app]);
@@ -210,7 +210,7 @@ async fn what_is_over_a_limit_and_what_cannot_be_read_are_told_apart() {
 }
 
 #[tokio::test]
-async fn requests_are_told_by_the_class_of_their_status() {
+async fn requests_are_counted_by_status_class() {
     let server = counted();
     let before = Told::by(&server).await;
     let _client = server.connect().await;
@@ -245,7 +245,7 @@ async fn the_time_of_a_publish_is_in_its_bucket_and_in_the_sum() {
 }
 
 #[tokio::test]
-async fn the_time_until_all_sockets_are_written_to_is_told() {
+async fn the_delivery_latency_is_measured() {
     let server = counted();
     let mut clients = Vec::new();
     for _ in 0..300 {
@@ -271,7 +271,7 @@ async fn the_time_until_all_sockets_are_written_to_is_told() {
 }
 
 #[tokio::test]
-async fn version_memory_and_limits_of_the_process_are_told() {
+async fn version_memory_and_limits_of_the_process_are_reported() {
     let told = Told::by(&counted()).await;
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(told.value(&format!("clarim_build_info{{version=\"{version}\"}}")), 1.0);

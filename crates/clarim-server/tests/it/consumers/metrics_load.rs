@@ -29,7 +29,7 @@ async fn above_zero(server: &Harness, value: impl Fn(&Told) -> f64) -> f64 {
 }
 
 #[tokio::test]
-async fn what_waits_for_a_slow_reader_is_told_and_then_that_it_was_closed() {
+async fn the_send_queue_of_a_slow_client_and_its_end_are_measured() {
     let server = counted();
     let mut slow = Raw::new(dial_narrow(&server).await);
     slow.shake_hands().await;
@@ -76,7 +76,7 @@ async fn publish_alone(server: &Harness, count: usize) {
 }
 
 #[tokio::test]
-async fn the_worker_that_works_is_told_by_its_cpu_time() {
+async fn cpu_time_is_measured_for_each_worker() {
     let server = counted();
     let times = |told: &Told| {
         [0, 1].map(|n| told.value(&format!("clarim_worker_cpu_seconds_total{{worker=\"{n}\"}}")))
@@ -94,7 +94,7 @@ async fn the_worker_that_works_is_told_by_its_cpu_time() {
 }
 
 #[tokio::test]
-async fn what_waits_for_a_worker_is_told() {
+async fn the_inbox_of_a_busy_worker_is_measured() {
     let server = counted();
     let mut listeners = Vec::new();
     for _ in 0..20 {
@@ -166,7 +166,7 @@ async fn deliver(server: &Harness, client: &mut Client, count: usize) -> Vec<Dur
 }
 
 #[tokio::test]
-async fn who_asks_a_hundred_times_a_second_gets_all_and_delays_no_delivery() {
+async fn a_hundred_scrapes_a_second_delay_no_delivery() {
     let server = counted();
     let mut client = server.connect().await;
     client.subscribe("news").await;

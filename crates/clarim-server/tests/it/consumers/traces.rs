@@ -154,7 +154,7 @@ async fn an_event_is_followed_from_the_backend_over_the_bus_to_the_clients() {
 }
 
 #[tokio::test]
-async fn what_is_published_in_the_process_and_in_batches_is_traced_too() {
+async fn in_process_publishing_and_batches_are_traced() {
     let collector = Collector::start(Some(200)).await;
     let server = collector.setup().start(vec![app()]);
     let event = |channel| json!({ "name": "e", "channel": channel, "data": "{}" });

@@ -136,7 +136,7 @@ async fn a_subscription_twice_is_an_error_which_leaves_the_first_standing() {
 }
 
 #[tokio::test]
-async fn unsubscribing_from_what_was_not_subscribed_is_nothing() {
+async fn unsubscribing_from_another_channel_does_nothing() {
     let server = start();
     let mut client = server.connect().await;
     for channel in ["test-channel", "", "bad name"] {
@@ -344,7 +344,7 @@ async fn limits_of_subscriptions_and_members_hold() {
 }
 
 #[tokio::test]
-async fn subscribers_can_be_told_how_many_they_are() {
+async fn subscribers_can_get_the_subscription_count() {
     let server = start_with(|app| app.subscription_count = true);
     let [mut one, mut two] = clients(&server).await;
     let count = |n: u32| {

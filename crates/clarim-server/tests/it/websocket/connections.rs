@@ -162,7 +162,7 @@ async fn it_can_ping_and_disconnect_inactive_subscribers_with_json() {
 }
 
 #[tokio::test]
-async fn it_can_ping_and_disconnect_those_who_subscribed_to_nothing() {
+async fn connections_without_subscriptions_are_pinged_and_disconnected() {
     let server = start_with(quick);
     let mut client = server.connect().await;
     client.expect(json!({ "event": "pusher:ping", "data": {} })).await;
@@ -226,7 +226,7 @@ async fn a_close_frame_is_answered_with_its_own_code() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_understood_gets_4200_and_the_connection_stays() {
+async fn an_unreadable_message_gets_4200_and_the_connection_stays() {
     let server = start();
     let mut client = server.connect().await;
     for text in [
@@ -268,7 +268,7 @@ async fn the_rate_of_messages_can_be_limited() {
 }
 
 #[tokio::test]
-async fn who_sends_too_much_can_be_closed() {
+async fn a_connection_over_the_rate_limit_can_be_closed() {
     let limit = RateLimit { max_attempts: 3, decay: Duration::from_secs(3600), terminate: true };
     let server = start_with(|app| app.rate_limit = Some(limit));
     let mut client = server.connect().await;
@@ -315,7 +315,7 @@ async fn can_handle_a_client_whisper() {
 }
 
 #[tokio::test]
-async fn a_whisper_on_a_presence_channel_says_who_sent_it() {
+async fn a_client_event_on_a_presence_channel_names_its_sender() {
     let server = start();
     let (mut one, mut two) = pair(&server).await;
     one.join("presence-chat", 1).await;
@@ -381,7 +381,7 @@ async fn whispers_on_public_channels_must_be_allowed() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_no_client_event_is_not_forwarded() {
+async fn an_event_without_the_client_prefix_is_not_forwarded() {
     let server = start();
     let (mut one, mut two) = pair(&server).await;
     one.subscribe("private-chat").await;
@@ -423,7 +423,7 @@ async fn a_forged_sign_in_is_refused() {
 }
 
 #[tokio::test]
-async fn a_watchlist_tells_who_comes_and_goes() {
+async fn a_watchlist_reports_users_who_come_and_go() {
     let server = start();
     let (mut one, mut two) = pair(&server).await;
     one.sign_in(&json!({ "id": "1", "watchlist": ["2"] })).await;

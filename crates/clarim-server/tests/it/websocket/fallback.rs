@@ -97,7 +97,7 @@ async fn bad_requests_are_refused() {
 }
 
 #[tokio::test]
-async fn who_is_not_let_in_is_told() {
+async fn a_refused_session_gets_the_reason() {
     let server = start_with(|app| app.limits.connections = Some(1));
     let unknown = post(&server, "/pusher/app/other/7/abcdefgh/xhr", "").await.text;
     assert_eq!(unknown, "o\nc[4001,\"Application does not exist\"]\n");

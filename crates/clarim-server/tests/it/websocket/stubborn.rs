@@ -13,7 +13,7 @@ fn many(one: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn who_pings_and_reads_nothing_is_closed_before_the_pongs_fill_memory() {
+async fn a_client_that_pings_and_reads_nothing_is_closed_before_pongs_fill_memory() {
     let server = start();
     let mut client = Raw::new(dial_narrow(&server).await);
     client.shake_hands().await;
@@ -68,7 +68,7 @@ async fn a_client_that_never_stops_does_not_hold_up_the_end() {
 }
 
 #[tokio::test]
-async fn who_asks_again_and_again_and_reads_no_answer_is_let_go() {
+async fn a_client_that_reads_no_response_is_disconnected() {
     let handshake_timeout = Duration::from_millis(300);
     let server = Setup { handshake_timeout, ..Setup::default() }.start(vec![app()]);
     let mut client = Raw::new(dial_narrow(&server).await);
@@ -78,7 +78,7 @@ async fn who_asks_again_and_again_and_reads_no_answer_is_let_go() {
 }
 
 #[tokio::test]
-async fn who_says_farewell_is_gone_for_the_others_though_it_reads_nothing() {
+async fn a_client_that_closes_is_gone_for_the_others_although_it_reads_nothing() {
     let app = app_with(|app| app.limits.event_data_bytes = 1 << 20);
     let setup = Setup { outbox_bytes: 64 << 20, max_request_bytes: 2 << 20, ..Setup::default() };
     let server = setup.start(vec![app]);
