@@ -208,7 +208,8 @@ impl Server {
     }
 
     /// Begins the shutdown. Clients are disconnected over the configured drain time, with a code that makes
-    /// them reconnect at once. Clients that reconnect to this server get a code that makes them wait a second.
+    /// them reconnect at once. Clients that reconnect to this server get a code that makes them wait a
+    /// second.
     pub fn stop(&self) {
         self.shutdown.advance(Phase::Draining);
     }

@@ -10,8 +10,8 @@ pub(crate) enum Phase {
     /// Connections are accepted and served.
     Serving,
     /// Clients are disconnected. The server still listens, so that clients that reconnect at once get a
-    /// code that makes them wait: pusher-js retries a second after close code 4100, but fifteen seconds after a refused
-    /// connection.
+    /// code that makes them wait: pusher-js retries a second after close code 4100, but fifteen seconds
+    /// after a refused connection.
     Draining,
     /// The server no longer listens. Requests in progress are finished.
     Closed,
