@@ -4,8 +4,8 @@ use anyhow::Result;
 
 use crate::run::cargo;
 
-/// Builds everything that a test runs, in one selection of packages: cargo compiles the dependencies again for
-/// another selection, whose features differ.
+/// Builds everything that a test runs, in one selection of packages: cargo compiles the dependencies again
+/// for another selection, whose features differ.
 pub(crate) fn workspace() -> Result<()> {
     if std::env::var_os(IS_BUILT).is_some() {
         return Ok(());

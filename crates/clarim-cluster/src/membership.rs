@@ -74,8 +74,8 @@ impl Membership {
         Health::New
     }
 
-    /// Records the versions that a node speaks. Returns whether it is now known that this node cannot understand
-    /// it.
+    /// Records the versions that a node speaks. Returns whether it is now known that this node cannot
+    /// understand it.
     pub fn speaks(&mut self, node: NodeId, versions: Versions) -> bool {
         let Some(peer) = self.peers.get_mut(&node) else { return false };
         let is_new = std::mem::replace(&mut peer.versions, versions) != versions;

@@ -11,8 +11,8 @@ use crate::versions::{Version, Versions};
 /// Number of kinds of messages: the variants of [`ClusterMessage`].
 pub(crate) const KINDS: u32 = 16;
 
-/// A message between nodes, or from an external publisher to the nodes. The comments begin with the subject on
-/// which it is sent.
+/// A message between nodes, or from an external publisher to the nodes. The comments begin with the
+/// subject on which it is sent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum ClusterMessage<'a> {
     /// Channel: an event for the subscribers.
@@ -22,7 +22,8 @@ pub enum ClusterMessage<'a> {
         payload: &'a [u8],
         /// A connection to skip.
         except: Option<SenderId>,
-        /// On cache channels, if it is to be cached: of two events, the one with the greater number is the last.
+        /// On cache channels, if it is to be cached: of two events, the one with the greater number is the
+        /// last.
         kept: Option<u64>,
         /// The trace of a traced event.
         trace: Option<Trace>,
@@ -45,8 +46,8 @@ pub enum ClusterMessage<'a> {
     StateRequest(NodeId),
     /// Channel: the sender has closed the channel.
     ChannelClosed,
-    /// Channel: a user who had left the sender has joined another node in time, so no leave is sent to the app's
-    /// backend; `None` for the channel's last subscriber.
+    /// Channel: a user who had left the sender has joined another node in time, so no leave is sent to the
+    /// app's backend; `None` for the channel's last subscriber.
     LeaveSuppressed(Option<&'a str>),
     /// Node: a request to open this channel as a backup. No other node has it: if the sender died, none could
     /// report to the app's backend who has left.
@@ -64,8 +65,8 @@ pub enum ClusterMessage<'a> {
         #[serde(skip)]
         versions: Versions,
     },
-    /// All nodes: this node was unknown to the sender or considered dead, and is to send the states of all its
-    /// channels.
+    /// All nodes: this node was unknown to the sender or considered dead, and is to send the states of all
+    /// its channels.
     ResyncRequest(NodeId),
     /// All nodes: the sender stops.
     Goodbye,
@@ -91,8 +92,8 @@ pub enum ClusterMessage<'a> {
     },
     /// Channel, from an external publisher: an event for the subscribers.
     ExternalPublish(#[serde(borrow)] ExternalEvent<'a>),
-    /// All nodes, from an external publisher: an event that one of the nodes publishes. Used for cache channels,
-    /// to which no node may be subscribed.
+    /// All nodes, from an external publisher: an event that one of the nodes publishes. Used for cache
+    /// channels, to which no node may be subscribed.
     RelayPublish {
         /// The app's id.
         app: &'a str,
@@ -165,8 +166,8 @@ pub struct State<'a> {
     /// The last event of a cache channel, with its number.
     #[serde(borrow)]
     pub cached: Option<(u64, &'a serde_bytes::Bytes)>,
-    /// The nodes whose [`ClusterMessage::SyncRequest`] this answers. Empty while the sender itself is opening the
-    /// channel.
+    /// The nodes whose [`ClusterMessage::SyncRequest`] this answers. Empty while the sender itself is
+    /// opening the channel.
     pub answers: Vec<NodeId>,
     /// Number of other nodes with the channel that the sender knows: the number of answers to a request.
     pub nodes: u32,

@@ -49,8 +49,8 @@ impl<K: Clone + Eq + Hash> Openings<K> {
         }
     }
 
-    /// Records a node's reply. `claimed` is the number of replies that it expects. Returns whether the channel
-    /// is being opened.
+    /// Records a node's reply. `claimed` is the number of replies that it expects. Returns whether the
+    /// channel is being opened.
     pub fn replied(&mut self, channel: &K, node: NodeId, claimed: Option<u32>) -> bool {
         let Some(opening) = self.0.get_mut(channel) else { return false };
         if !opening.replied.contains(&node) {

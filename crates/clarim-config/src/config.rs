@@ -28,8 +28,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Path to the directory of the program's own files.
     pub state_dir: PathBuf,
-    /// The apps that are served. Empty only after [`Config::check`] without a development app, or if apps are in
-    /// a database.
+    /// The apps that are served. Empty only after [`Config::check`] without a development app, or if apps
+    /// are in a database.
     pub apps: Vec<App>,
     /// URL of a database with more apps, which is not opened here.
     pub apps_database: Option<DatabaseUrl>,

@@ -1,8 +1,8 @@
 //! Configuration of a Clarim server: what was typed, and what it means.
 //!
-//! Values come from command-line flags, environment variables, `.env` and `clarim.toml`; [`keys`] is the table
-//! of all settings. [`Config::load`] reads every source, checks the values together and returns either a
-//! [`Config`] or a [`ConfigError`] with every problem at once.
+//! Values come from command-line flags, environment variables, `.env` and `clarim.toml`; [`keys`] is the
+//! table of all settings. [`Config::load`] reads every source, checks the values together and returns
+//! either a [`Config`] or a [`ConfigError`] with every problem at once.
 //!
 //! ```no_run
 //! use clarim_config::{Config, ConfigSources, Flags};

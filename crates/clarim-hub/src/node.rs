@@ -130,8 +130,8 @@ impl<S: OutputSink> Node<S> {
         }
     }
 
-    /// Tells the other nodes that the leave of an occupant is not reported to its backend, because it has joined
-    /// one of them: see [`Migration`](crate::Migration).
+    /// Tells the other nodes that the leave of an occupant is not reported to its backend, because it has
+    /// joined one of them: see [`Migration`](crate::Migration).
     pub fn publish_leave_suppressed(&self, occupant: &Occupant) {
         let channel = &occupant.channel;
         // The message does not depend on the time.

@@ -47,8 +47,8 @@ impl Rejected {
         }
     }
 
-    /// Returns the error code; `None` where no code fits: codes from 4000 to 4299 make some clients disconnect
-    /// or reconnect.
+    /// Returns the error code; `None` where no code fits: codes from 4000 to 4299 make some clients
+    /// disconnect or reconnect.
     pub(crate) const fn code(self) -> Option<Code> {
         match self {
             Self::Auth | Self::Channel => Some(Code::UNAUTHORIZED),

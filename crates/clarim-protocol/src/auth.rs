@@ -11,8 +11,8 @@ use crate::socket_id::SocketId;
 
 /// An app's public key and its secret.
 ///
-/// Only the keyed state of the HMAC is stored, not the secret itself: it cannot end up in a log, and signing needs
-/// no key setup.
+/// Only the keyed state of the HMAC is stored, not the secret itself: it cannot end up in a log, and
+/// signing needs no key setup.
 #[derive(Clone)]
 pub struct AppKey {
     key: String,
@@ -88,8 +88,8 @@ impl AppKey {
         })
     }
 
-    /// Verifies the `auth` of a subscription. If there is `channel_data`, it is part of the signature, also on
-    /// private channels.
+    /// Verifies the `auth` of a subscription. If there is `channel_data`, it is part of the signature,
+    /// also on private channels.
     ///
     /// # Errors
     /// If a part of `auth` is wrong. The error says which part.

@@ -5,8 +5,8 @@ pub(crate) fn write_json_string(out: &mut Vec<u8>, text: &str) {
     write_json_string_of_bytes(out, text.as_bytes());
 }
 
-/// As [`write_json_string`], for bytes that are concatenated texts. Only characters that JSON requires to be escaped
-/// are escaped; the runs between them are copied at once.
+/// As [`write_json_string`], for bytes that are concatenated texts. Only characters that JSON requires to
+/// be escaped are escaped; the runs between them are copied at once.
 pub(crate) fn write_json_string_of_bytes(out: &mut Vec<u8>, text: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');

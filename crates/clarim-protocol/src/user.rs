@@ -5,8 +5,8 @@ use serde_json::value::RawValue;
 
 use crate::json::write_json_string;
 
-/// A user's id. Backends send it as a string or as a number. Clients get it in the same form; both forms of an id
-/// mean the same user.
+/// A user's id. Backends send it as a string or as a number. Clients get it in the same form; both forms
+/// of an id mean the same user.
 #[derive(Debug, Clone)]
 pub struct UserId {
     text: Box<str>,
@@ -105,7 +105,8 @@ pub const MAX_WATCHLIST: usize = 100;
 /// A signed-in user: the `user_data` of `pusher:signin`.
 #[derive(Debug, Clone)]
 pub struct User {
-    /// The user as a member of presence channels. A signed-in connection needs no `channel_data` to join them.
+    /// The user as a member of presence channels. A signed-in connection needs no `channel_data` to join
+    /// them.
     pub member: Member,
     /// Ids of the users to watch: at most [`MAX_WATCHLIST`], without duplicates.
     pub watchlist: Vec<Box<str>>,

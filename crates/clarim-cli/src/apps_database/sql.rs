@@ -26,8 +26,8 @@ const SELECT: &str =
     "SELECT CAST(id AS TEXT) AS id, CAST(key AS TEXT) AS key, CAST(secret AS TEXT) AS secret,
     CAST(settings AS TEXT) AS settings FROM clarim_apps WHERE enabled ORDER BY 1";
 
-/// Parameters that a URL of PostgreSQL may have. sqlx ignores others with a warning that shows them: a misspelled
-/// `sslmode` would silently disable TLS.
+/// Parameters that a URL of PostgreSQL may have. sqlx ignores others with a warning that shows them: a
+/// misspelled `sslmode` would silently disable TLS.
 const PARAMETERS: [&str; 16] = [
     "sslmode",
     "ssl-mode",
@@ -116,8 +116,8 @@ impl Database {
     }
 
     async fn select(&mut self) -> Result<Vec<AppRow>, Error> {
-        // Taken, so that a connection that does not answer is not used again. If it fails, a new one is tried: the
-        // database may have been restarted.
+        // Taken, so that a connection that does not answer is not used again. If it fails, a new one is
+        // tried: the database may have been restarted.
         if let Some(mut connection) = self.connection.take()
             && let Ok(rows) = rows(&mut connection).await
         {

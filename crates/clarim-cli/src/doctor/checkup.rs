@@ -93,8 +93,8 @@ impl Checkup {
         self.origin.as_deref()
     }
 
-    /// Checks what the app's clients do, and returns whether they can connect. `doubt` is a finding that means
-    /// nothing if they can: a proxy does not have to forward all paths.
+    /// Checks what the app's clients do, and returns whether they can connect. `doubt` is a finding that
+    /// means nothing if they can: a proxy does not have to forward all paths.
     async fn clients(
         &self,
         app: &AppCredentials,

@@ -1,7 +1,7 @@
 //! Diagnosis of problems between pages, server and backend. Each finding has a remedy.
 //!
-//! One file per place where a problem can be. Functions that only judge what was observed are pure, and in the same
-//! file as the observation.
+//! One file per place where a problem can be. Functions that only judge what was observed are pure, and in
+//! the same file as the observation.
 
 mod api;
 mod authorization;

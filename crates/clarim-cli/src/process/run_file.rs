@@ -1,5 +1,5 @@
-//! The file with the process id of a running server, for `clarim restart`. The server holds a lock on it, which
-//! distinguishes a running server from a leftover file.
+//! The file with the process id of a running server, for `clarim restart`. The server holds a lock on it,
+//! which distinguishes a running server from a leftover file.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use clarim_config::prepare_state_dir;
 use rustix::process::Pid;
 
-/// A mark that this process is the server of a port, until it is dropped. It is dropped before the server drains,
-/// so that a successor can take over the port.
+/// A mark that this process is the server of a port, until it is dropped. It is dropped before the server
+/// drains, so that a successor can take over the port.
 #[derive(Debug)]
 pub(crate) struct RunFile {
     // The file is not removed, because a successor may have opened it just now.

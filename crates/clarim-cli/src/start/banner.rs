@@ -10,8 +10,8 @@ use crate::process::open_files::RESERVED;
 
 /// The banner of a server that listens on `address`.
 ///
-/// In development mode it contains everything that a front end needs, otherwise only what distinguishes servers.
-/// It never contains a secret.
+/// In development mode it contains everything that a front end needs, otherwise only what distinguishes
+/// servers. It never contains a secret.
 pub(super) struct Banner<'a> {
     pub(super) settings: &'a Config,
     pub(super) address: SocketAddr,
@@ -20,8 +20,8 @@ pub(super) struct Banner<'a> {
     pub(super) is_terminal: bool,
 }
 
-/// Whether the playground is served. Everyone who opens it can publish, so it exists only in development mode and
-/// on this machine.
+/// Whether the playground is served. Everyone who opens it can publish, so it exists only in development
+/// mode and on this machine.
 pub(super) fn has_playground(settings: &Config, address: SocketAddr) -> bool {
     settings.is_development() && address.ip().is_loopback()
 }

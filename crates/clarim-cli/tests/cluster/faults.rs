@@ -1,5 +1,5 @@
-//! Clients during faults: events are lost only during the fault, none arrives twice or out of order, and presence is
-//! correct in the end.
+//! Clients during faults: events are lost only during the fault, none arrives twice or out of order, and
+//! presence is correct in the end.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -77,9 +77,9 @@ impl Scene {
         }
     }
 
-    /// Publishes on all nodes until `fault` returns. Each client must receive all events published before and after
-    /// it, once and in order. Events published during the fault may be missing, but not on the publishing node, and
-    /// not between nodes for which `is_whole` is true.
+    /// Publishes on all nodes until `fault` returns. Each client must receive all events published before
+    /// and after it, once and in order. Events published during the fault may be missing, but not on the
+    /// publishing node, and not between nodes for which `is_whole` is true.
     async fn under_load(
         &mut self,
         fault: impl AsyncFnOnce(&[Node]),

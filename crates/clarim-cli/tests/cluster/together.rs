@@ -159,8 +159,8 @@ async fn batches_keep_their_order(nodes: &[Node; 3]) {
     }
 }
 
-/// Requests that need replies from the other nodes: the best of several attempts, because a busy machine does not
-/// mean a slow bus.
+/// Requests that need replies from the other nodes: the best of several attempts, because a busy machine
+/// does not mean a slow bus.
 async fn answers_are_fast(nodes: &[Node; 3]) {
     let _member = Client::on(&nodes[2], "presence-room", "ana").await;
     let event =

@@ -48,8 +48,8 @@ pub struct Key {
     pub toml: &'static str,
     /// The kind of its value.
     pub kind: Kind,
-    /// Its default, as a user would type it; empty if there is none, or if it depends on other settings as `doc`
-    /// says.
+    /// Its default, as a user would type it; empty if there is none, or if it depends on other settings as
+    /// `doc` says.
     pub default: &'static str,
     /// Its meaning.
     pub doc: &'static str,

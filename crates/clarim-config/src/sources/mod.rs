@@ -1,5 +1,5 @@
-//! Reading of the sources: command-line flags, environment variables, `.env`, the TOML file and the development
-//! app.
+//! Reading of the sources: command-line flags, environment variables, `.env`, the TOML file and the
+//! development app.
 
 pub(crate) mod dev_app;
 mod dotenv;

@@ -32,8 +32,8 @@ impl ConfigSources {
         Self::new("", std::env::vars_os().map(|(name, value)| (text(name), text(value))))
     }
 
-    /// Returns other sources. `directory` contains `.env` and `clarim.toml`; relative paths in the settings are
-    /// resolved against it.
+    /// Returns other sources. `directory` contains `.env` and `clarim.toml`; relative paths in the
+    /// settings are resolved against it.
     pub fn new(
         directory: impl Into<PathBuf>,
         environment: impl IntoIterator<Item = (String, String)>,
@@ -45,8 +45,8 @@ impl ConfigSources {
         }
     }
 
-    /// Accepts `APPS_DATABASE_URL`, which is a problem otherwise. The caller opens the database; `check` returns
-    /// what is wrong with its URL.
+    /// Accepts `APPS_DATABASE_URL`, which is a problem otherwise. The caller opens the database; `check`
+    /// returns what is wrong with its URL.
     #[must_use]
     pub fn with_databases(self, check: fn(&str) -> Option<String>) -> Self {
         Self { database_check: check, ..self }

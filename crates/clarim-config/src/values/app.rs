@@ -21,8 +21,8 @@ fn credential(values: &Values) -> Option<&Source> {
     CREDENTIALS.iter().find_map(|key| values.get(key)).map(|value| &value.source)
 }
 
-/// The apps of the file if it has some, otherwise the app of the environment, each with its place. Both may name
-/// the same app, if its backend reads the same `.env`. Then the settings of the file win.
+/// The apps of the file if it has some, otherwise the app of the environment, each with its place. Both
+/// may name the same app, if its backend reads the same `.env`. Then the settings of the file win.
 pub(crate) fn choose(typed: &mut Typed) -> Vec<(Source, Values)> {
     let environment = std::mem::take(&mut typed.environment_app);
     let apps = std::mem::take(&mut typed.file_apps);

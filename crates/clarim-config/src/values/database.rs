@@ -79,7 +79,8 @@ pub(crate) fn read(
     Some(DatabaseUrl { url, source })
 }
 
-/// Why a text is not such a URL. No part of it is shown, since what looks like a host may be part of a password.
+/// Why a text is not such a URL. No part of it is shown, since what looks like a host may be part of a
+/// password.
 fn syntax_problem(url: &str) -> Option<&'static str> {
     const EXPECTED: &str = "is not the URL of a supported database; expected sqlite:FILE or \
         postgres://USER:PASSWORD@HOST/DATABASE";

@@ -31,8 +31,8 @@ pub struct Apps {
 /// An app's entry.
 #[derive(Debug)]
 struct Place {
-    /// All settings that the app has had. Old ones stay, since readers hold plain references to them; a change
-    /// costs a few hundred bytes.
+    /// All settings that the app has had. Old ones stay, since readers hold plain references to them; a
+    /// change costs a few hundred bytes.
     versions: boxcar::Vec<App>,
     current: AtomicUsize,
     connections: AtomicU32,
@@ -76,8 +76,8 @@ impl Apps {
         registry
     }
 
-    /// Replaces the apps. An app with a known id keeps its connections, whatever else has changed. Connections
-    /// of removed apps are closed with 4003 in [`Worker::sweep`](crate::Worker::sweep).
+    /// Replaces the apps. An app with a known id keeps its connections, whatever else has changed.
+    /// Connections of removed apps are closed with 4003 in [`Worker::sweep`](crate::Worker::sweep).
     pub fn set(&self, apps: impl IntoIterator<Item = App>) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let known: Names =

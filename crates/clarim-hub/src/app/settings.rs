@@ -48,8 +48,8 @@ pub enum ClientEvents {
     None,
 }
 
-/// The [channel events](crate::ChannelEvent) and [connection events](crate::ConnectionEvent) that are reported
-/// for an app.
+/// The [channel events](crate::ChannelEvent) and [connection events](crate::ConnectionEvent) that are
+/// reported for an app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "a set of named flags")]
 pub struct Hooks {

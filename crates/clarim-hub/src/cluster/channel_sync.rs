@@ -1,4 +1,5 @@
-//! Channel synchronization: applies what other nodes publish about a channel, and publishes what this node has.
+//! Channel synchronization: applies what other nodes publish about a channel, and publishes what this node
+//! has.
 //!
 //! Everything here runs under the lock of the channel's shard, so local and remote changes have one order.
 
@@ -137,8 +138,8 @@ pub(super) fn publish_all(shard: &mut Shard, is_request: bool, step: &mut Step<'
     }
 }
 
-/// Publishes the versions of this node's states, so that other nodes notice missed changes. Removes nodes that
-/// have been silent on a channel since `since`: they have closed it.
+/// Publishes the versions of this node's states, so that other nodes notice missed changes. Removes nodes
+/// that have been silent on a channel since `since`: they have closed it.
 pub(super) fn refresh(shard: &mut Shard, since: Duration, step: &mut Step<'_>) {
     let mut silent: Vec<(ChannelKey, NodeId)> = Vec::new();
     for (key, channel) in &shard.channels {

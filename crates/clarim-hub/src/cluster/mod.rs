@@ -1,5 +1,5 @@
-//! A node's part in its cluster: the subjects it subscribes to on the bus, the other nodes, the state that they
-//! share, and queries to all of them.
+//! A node's part in its cluster: the subjects it subscribes to on the bus, the other nodes, the state that
+//! they share, and queries to all of them.
 //!
 //! Everything is pure: events of the bus and commands of the node go in, with the time, and messages come out
 //! through [`Wire`].

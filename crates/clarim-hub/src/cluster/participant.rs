@@ -152,8 +152,8 @@ impl<S: OutputSink> Cluster<S> {
         }
     }
 
-    /// Handles the bus's acceptance of a message; `receivers` is the number of its receivers, if the bus knows
-    /// it.
+    /// Handles the bus's acceptance of a message; `receivers` is the number of its receivers, if the bus
+    /// knows it.
     pub fn published(&mut self, ticket: u64, receivers: Option<u32>, now: Duration) {
         if let Some(Flight::SyncRequest(channel)) = self.flights.land(ticket) {
             // This node is one of the receivers. Some may not be nodes at all.

@@ -7,13 +7,15 @@ use clarim_cluster::Versions;
 
 /// The sending half of a bus. Messages are queued; nothing waits.
 pub trait Wire {
-    /// Subscribes to a subject. Call [`Cluster::subscribed`](super::Cluster::subscribed) when the bus has confirmed it.
+    /// Subscribes to a subject. Call [`Cluster::subscribed`](super::Cluster::subscribed) when the bus has
+    /// confirmed it.
     fn subscribe(&mut self, subject: &str);
 
     /// Unsubscribes from a subject.
     fn unsubscribe(&mut self, subject: &str);
 
-    /// Sends a message to all subscribers of the subject. Call [`Cluster::published`](super::Cluster::published) or [`Cluster::lost`](super::Cluster::lost) with
+    /// Sends a message to all subscribers of the subject. Call
+    /// [`Cluster::published`](super::Cluster::published) or [`Cluster::lost`](super::Cluster::lost) with
     /// the ticket.
     fn publish(&mut self, subject: &str, message: Bytes, ticket: u64);
 }

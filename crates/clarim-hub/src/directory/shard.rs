@@ -450,8 +450,8 @@ impl Shard {
     }
 }
 
-/// Returns microseconds since 1970: greater than any earlier one, and comparable between nodes as far as their
-/// clocks agree.
+/// Returns microseconds since 1970: greater than any earlier one, and comparable between nodes as far as
+/// their clocks agree.
 fn timestamp(step: &Step<'_>) -> u64 {
     u64::try_from((step.config.epoch + step.now).as_micros()).unwrap_or(u64::MAX)
 }

@@ -1,8 +1,8 @@
 //! Outputs: what follows from an input, as values.
 //!
 //! A step on a channel collects its outputs in order. The [`Node`](crate::Node) hands them to its
-//! [`OutputSink`] before it releases the channel's lock. So workers, bus and webhooks all see the changes of a
-//! channel in the order in which they happened.
+//! [`OutputSink`] before it releases the channel's lock. So workers, bus and webhooks all see the changes
+//! of a channel in the order in which they happened.
 
 mod ack;
 mod events;

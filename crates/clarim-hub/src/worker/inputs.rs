@@ -56,8 +56,8 @@ impl<S: OutputSink> Worker<S> {
         &self.state.node
     }
 
-    /// Opens a connection that the [apps](crate::Apps::admit) have admitted. Returns its slot, and the greeting
-    /// to send first. `nonce` is a random number, which makes the socket id unguessable.
+    /// Opens a connection that the [apps](crate::Apps::admit) have admitted. Returns its slot, and the
+    /// greeting to send first. `nonce` is a random number, which makes the socket id unguessable.
     pub fn open(&mut self, app: AppIndex, nonce: u64, now: Duration) -> (ConnectionId, Frame) {
         // Connections are file descriptors, of which there are far fewer than 2^32.
         let connection = ConnectionId(self.state.connections.vacant_key() as u32);

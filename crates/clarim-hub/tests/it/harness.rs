@@ -19,7 +19,8 @@ use serde_json::value::RawValue;
 #[derive(Debug)]
 pub(crate) struct Outbound {
     inboxes: Vec<Mutex<VecDeque<WorkerMessage>>>,
-    /// Whether other threads go first now and then, where that would reveal a lock that is released too early.
+    /// Whether other threads go first now and then, where that would reveal a lock that is released too
+    /// early.
     is_hesitant: bool,
     pub(crate) is_full: AtomicBool,
     pub(crate) bus: Mutex<VecDeque<BusCommand>>,

@@ -28,8 +28,8 @@ pub struct ChannelName {
 const CACHE_PREFIX: &str = "cache-";
 
 impl ChannelName {
-    /// Parses a name of at most `max_bytes` bytes: letters, digits and `_-=@,.;`, as Pusher allows. The name of
-    /// a user's channel contains the user's id, which may have any characters and length.
+    /// Parses a name of at most `max_bytes` bytes: letters, digits and `_-=@,.;`, as Pusher allows. The
+    /// name of a user's channel contains the user's id, which may have any characters and length.
     ///
     /// # Errors
     /// If the name is empty, too long, reserved, or contains other characters.

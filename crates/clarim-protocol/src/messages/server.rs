@@ -1,7 +1,8 @@
 //! Messages of the server. Each is encoded once, into a finished WebSocket frame.
 //!
-//! The order of the keys is always `event`, `channel`, `data`. `data` is a *string* that contains JSON in messages
-//! of the server and of backends, and any JSON in client events, `pusher:error` and `pusher:signin_success`.
+//! The order of the keys is always `event`, `channel`, `data`. `data` is a *string* that contains JSON in
+//! messages of the server and of backends, and any JSON in client events, `pusher:error` and
+//! `pusher:signin_success`.
 
 use serde_json::value::RawValue;
 
@@ -172,8 +173,8 @@ pub fn watchlist_events<'a>(
     })
 }
 
-/// Makes an event of a backend. `data` is the JSON string literal that the backend sent: it is copied into the
-/// frame unchanged.
+/// Makes an event of a backend. `data` is the JSON string literal that the backend sent: it is copied into
+/// the frame unchanged.
 #[must_use]
 pub fn event(name: &str, channel: &ChannelName, data: &RawValue) -> Frame {
     client_event(name, channel, Some(data), None)

@@ -55,8 +55,8 @@ pub struct Info {
 }
 
 impl Info {
-    /// Parses a list like `user_count,subscription_count`. `occupied` is always returned; unknown attributes are
-    /// ignored, as by Pusher and Reverb.
+    /// Parses a list like `user_count,subscription_count`. `occupied` is always returned; unknown
+    /// attributes are ignored, as by Pusher and Reverb.
     #[must_use]
     pub fn parse(list: &str) -> Self {
         let has = |wanted: &str| list.split(',').any(|item| item.trim() == wanted);

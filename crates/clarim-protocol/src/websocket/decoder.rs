@@ -1,7 +1,7 @@
 //! The decoder of clients' frames (RFC 6455).
 //!
-//! A complete frame in the input is unmasked and returned in place. Only incomplete frames are stored: an idle
-//! connection owns no buffer.
+//! A complete frame in the input is unmasked and returned in place. Only incomplete frames are stored: an
+//! idle connection owns no buffer.
 
 use super::builder::{COMPRESSED, Opcode};
 use super::deflate::{Inflater, longest_deflated};
@@ -65,9 +65,10 @@ struct Header {
 }
 
 impl Decoder {
-    /// Returns the next message that ends in `input`, and removes it from the front of `input`. `None`: all of
-    /// `input` is consumed and more is needed. `max` is the maximum size of a message. With an `inflater`, which
-    /// connections can share, messages may be compressed; without one, compression was not negotiated.
+    /// Returns the next message that ends in `input`, and removes it from the front of `input`. `None`:
+    /// all of `input` is consumed and more is needed. `max` is the maximum size of a message. With an
+    /// `inflater`, which connections can share, messages may be compressed; without one, compression was
+    /// not negotiated.
     ///
     /// # Errors
     /// On the first violation. Close the connection then: later input would be misread.

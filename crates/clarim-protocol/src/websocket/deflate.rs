@@ -17,8 +17,8 @@ const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 /// Shorter payloads are not compressed: they would save little compared with a packet's headers.
 pub const MIN_PAYLOAD: usize = 256;
 
-/// Compression level. On events of JSON rows, level 1 results in a third more bytes, and levels from 6 on save
-/// next to nothing.
+/// Compression level. On events of JSON rows, level 1 results in a third more bytes, and levels from 6 on
+/// save next to nothing.
 const LEVEL: u32 = 5;
 
 /// Smallest growth of an [`Inflater`]'s output.
@@ -27,8 +27,8 @@ const GROWTH: usize = 4 << 10;
 /// Largest output buffer that an [`Inflater`] keeps between messages.
 const KEPT: usize = 64 << 10;
 
-/// Returns the longest accepted compressed form of a message of `max` bytes: incompressible data gets a little
-/// longer.
+/// Returns the longest accepted compressed form of a message of `max` bytes: incompressible data gets a
+/// little longer.
 pub(crate) fn longest_deflated(max: usize) -> usize {
     max.saturating_add(max / 1024 + 64)
 }

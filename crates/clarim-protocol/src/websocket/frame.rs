@@ -12,8 +12,8 @@ use crate::code::Code;
 #[derive(Debug, Clone)]
 pub struct Frame {
     bytes: Bytes,
-    /// Room for the compressed form, which all clones share. It is filled in when it is first needed, with `None`
-    /// if the compressed form is not smaller.
+    /// Room for the compressed form, which all clones share. It is filled in when it is first needed, with
+    /// `None` if the compressed form is not smaller.
     deflated: Option<Arc<OnceLock<Option<Bytes>>>>,
 }
 
@@ -36,8 +36,8 @@ impl Frame {
         &self.bytes
     }
 
-    /// Returns the frame with room for its compressed form, if it is worth compressing. Clones of the result are
-    /// compressed at most once altogether.
+    /// Returns the frame with room for its compressed form, if it is worth compressing. Clones of the
+    /// result are compressed at most once altogether.
     #[must_use]
     pub fn compressible(&self) -> Self {
         let place = (self.payload().len() >= MIN_PAYLOAD).then(Arc::default);
@@ -50,8 +50,8 @@ impl Frame {
         self.deflated.is_some()
     }
 
-    /// Returns the compressed form, for a connection that negotiated compression; `None` if the frame is to be
-    /// sent as it is.
+    /// Returns the compressed form, for a connection that negotiated compression; `None` if the frame is
+    /// to be sent as it is.
     #[must_use]
     pub fn deflated(&self, deflater: &mut Deflater) -> Option<Self> {
         match &self.deflated {
@@ -110,7 +110,8 @@ impl Frame {
         Self::from_bytes(builder.finish(Opcode::Pong))
     }
 
-    /// Makes a close frame. The reason is cut at a character boundary to the 123 bytes that the standard allows.
+    /// Makes a close frame. The reason is cut at a character boundary to the 123 bytes that the standard
+    /// allows.
     #[must_use]
     pub fn close(code: Code, reason: &str) -> Self {
         let mut builder = FrameBuilder::with_capacity(125);

@@ -263,8 +263,8 @@ proptest! {
             }
         }
         model.heal();
-        // Every event published after the subscription has arrived, in order. Earlier events may have arrived,
-        // without gaps.
+        // Every event published after the subscription has arrived, in order. Earlier events may have
+        // arrived, without gaps.
         for client in &model.clients {
             for (name, view) in &client.channels {
                 for node in 0..NODES {
