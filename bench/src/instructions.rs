@@ -20,11 +20,11 @@ use guards::{Counter, GUARDS, Guard};
 const PEER: &str = "clarim";
 /// Functions that are shown.
 const SHOWN: usize = 30;
-/// How often a cost that is over its budget is counted, at most. What chance adds it does not add each time;
-/// what a change adds it does.
+/// Maximum number of measurements of a cost that is over its budget. Noise is not in all of them; the cost of
+/// a change is.
 const ATTEMPTS: usize = 3;
 
-/// What to count.
+/// Options of the instruction counts.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Where servers are described.
@@ -98,7 +98,8 @@ fn compare(budgets: &Budgets, measured: &[(&str, f64)]) -> Result<()> {
     let mut remarks = Vec::new();
     for (guard, (name, measured)) in GUARDS.iter().zip(measured) {
         let budget = budgets.get(name)?;
-        let (row, allowed) = (format!("{} ({name})", guard.unit), budget.instructions);
+        let row = format!("{} ({name})", guard.unit);
+        let allowed = budget.instructions;
         let difference = budget.difference(*measured);
         println!("{row:<24} {measured:>12.0} {allowed:>12} {difference:>+8.1} %");
         is_over |= budget.judge(*measured) == Judgement::Over;
