@@ -1,5 +1,4 @@
-// Examples of the crate `clarim`: axum applications that publish to a server, and Echo as on their pages.
-// has it.
+// Examples of the crate `clarim`: axum applications that publish to a server, with Echo as in their pages.
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import Echo from 'laravel-echo';
