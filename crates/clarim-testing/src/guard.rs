@@ -1,33 +1,33 @@
-//! How one gets into a server.
+//! Credentials and certificates of servers.
 
 use std::sync::Arc;
 
 use tempfile::TempDir;
 
-/// What a server asks of those who connect: nothing, unless it is said here.
+/// The access control of a server: by default none.
 #[derive(Debug, Clone, Default)]
 pub struct Guard {
-    /// A password.
+    /// The password, if one is required.
     pub password: Option<&'static str>,
-    /// TLS, with this certificate.
+    /// The certificate of a server with TLS.
     pub certificate: Option<Certificate>,
 }
 
-/// A certificate for localhost and 127.0.0.1 that nobody has signed, and its key, as files.
+/// A self-signed certificate for localhost and 127.0.0.1 and its key, as files.
 #[derive(Debug, Clone)]
 pub struct Certificate {
-    /// The certificate's file.
+    /// Path to the certificate.
     pub file: String,
-    /// The key's file.
+    /// Path to the key.
     pub key: String,
     _folder: Arc<TempDir>,
 }
 
 impl Certificate {
-    /// Makes one.
+    /// Creates a certificate.
     ///
     /// # Panics
-    /// If it can't be made, or written.
+    /// If it can't be created or written.
     #[must_use]
     pub fn new() -> Self {
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
@@ -86,7 +86,7 @@ impl Guard {
         format!("{}{ending}", if self.certificate.is_some() { "rediss" } else { "redis" })
     }
 
-    /// What stands before the hosts in a URL.
+    /// The user information of a URL, before its hosts.
     pub(crate) fn login(&self) -> String {
         self.password.map(|password| format!(":{password}@")).unwrap_or_default()
     }

@@ -1,7 +1,7 @@
-//! What tests run against: real servers, started on free ports and ended with their values, and a proxy that
-//! cuts, holds or delays what goes through it.
+//! Real servers for tests, started on free ports and ended when dropped, and a proxy that cuts, stalls or
+//! delays connections.
 //!
-//! Everything here panics where something goes wrong: a test that has no server has failed.
+//! All functions panic on errors, because a test without its server has failed.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod guard;
@@ -26,14 +26,13 @@ pub use program::Program;
 pub use proxy::Proxy;
 pub use redis::{RedisCluster, Sentinels, redis, redis_guarded, redis_with};
 
-/// Ports of [`free_port`]: below those that the system gives to outgoing connections.
+/// The range of [`free_port`], below the system's ephemeral ports.
 const PORTS: Range<u16> = 10_000..19_000;
-/// How far above a port its twin is, and the second port of a server of Redis Cluster.
+/// Offset of the UDP port that reserves a port, and of the second port of a Redis Cluster server.
 const TWIN: u16 = 10_000;
 
-/// A port that no other test gets, also if its server is restarted: its twin, a UDP port, stays bound
-/// until this process ends. The tests in `e2e` do the same. (The UDP port of the same number belongs to
-/// HTTP/3.)
+/// Reserves a port for a test, even while its server restarts: a UDP port 10 000 above stays bound until this
+/// process ends. The tests in `e2e` do the same. (The UDP port of the same number belongs to HTTP/3.)
 ///
 /// # Panics
 /// If no port is free.
@@ -41,7 +40,7 @@ const TWIN: u16 = 10_000;
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     static RESERVED: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
-    // Each process begins somewhere else, and finds a free port soon.
+    // Each process starts at another port, so that it finds a free one soon.
     let start = (std::process::id() * 12) as u16;
     for _ in PORTS {
         let offset = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
@@ -56,7 +55,7 @@ pub fn free_port() -> u16 {
     panic!("no port is free");
 }
 
-/// Path to an example of the package that is tested. Cargo builds examples together with tests.
+/// Path to an example of the tested package. Cargo builds examples together with tests.
 ///
 /// # Panics
 /// If it has not been built, as with `cargo test --test NAME`.
@@ -72,7 +71,7 @@ pub fn example(name: &str) -> PathBuf {
 /// Waits until `it` is true.
 ///
 /// # Panics
-/// If it is not within so many seconds.
+/// If it is not true within this number of seconds.
 pub fn wait_until(what: &str, seconds: u64, mut it: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !it() {

@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wait_until;
 
-/// A running server program. It ends with this value.
+/// A running server program, which is killed when this value is dropped.
 #[derive(Debug)]
 pub struct Program {
     name: String,
@@ -18,10 +18,10 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts a program, and waits until it listens.
+    /// Starts a program and waits until it listens.
     ///
     /// # Panics
-    /// If it can't be started, or does not listen.
+    /// If it can't be started or does not listen.
     #[must_use]
     pub fn start(name: &str, arguments: &[&str], port: u16) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
@@ -31,29 +31,29 @@ impl Program {
         program
     }
 
-    /// Its address, by this scheme.
+    /// Its URL with this scheme.
     #[must_use]
     pub fn url(&self, scheme: &str) -> String {
         format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
-    /// The operating system's number for it.
+    /// Its process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Ends it at once, as `kill -9` does.
+    /// Kills it, like `kill -9`.
     ///
     /// # Panics
-    /// If it can't be ended.
+    /// If it can't be killed.
     pub fn kill(&mut self) {
         self.thaw();
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Ends it as Ctrl-C does, and waits until it has ended.
+    /// Sends SIGINT, like Ctrl-C, and waits for its end.
     pub fn interrupt(&mut self) {
         self.thaw();
         // It may have ended.
@@ -63,7 +63,7 @@ impl Program {
         }
     }
 
-    /// Asks it to end.
+    /// Sends SIGTERM.
     ///
     /// # Panics
     /// If it has ended.
@@ -71,7 +71,7 @@ impl Program {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
     }
 
-    /// Starts it again, at the same address.
+    /// Kills it and starts it again, at the same address.
     ///
     /// # Panics
     /// If it does not start.
@@ -81,26 +81,26 @@ impl Program {
         self.wait();
     }
 
-    /// Stops it in what it does, with all its threads; its connections stay.
+    /// Freezes all its threads with SIGSTOP. Its connections stay open.
     ///
     /// # Panics
     /// If it has ended.
     pub fn freeze(&self) {
         kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
-        // The signal is taken by one thread, which stops the others: each may finish something before.
+        // One thread receives the signal and stops the others, which may run a moment longer.
         wait_until(&format!("{} is frozen", self.name), 10, || self.is_frozen());
     }
 
     fn is_frozen(&self) -> bool {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
         threads.flatten().all(|thread| {
-            // The state stands behind the name, which is in brackets.
+            // The state follows the name, which is in parentheses.
             let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
             stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['T', 't']))
         })
     }
 
-    /// Lets it go on.
+    /// Continues it with SIGCONT.
     pub fn thaw(&self) {
         // It may have ended.
         let _ = kill_process(Pid::from_child(&self.child), Signal::CONT);
@@ -112,7 +112,7 @@ impl Program {
     }
 }
 
-/// It ends also when the test is killed.
+/// Spawns a program that is killed when the thread of the test ends.
 fn spawn(name: &str, arguments: &[String]) -> Child {
     Command::new("setpriv")
         .args(["--pdeathsig", "KILL", name])

@@ -156,8 +156,8 @@ async fn bus_killed_and_restarted(mut server: Program, nodes: Vec<Node>) {
     for node in &scene.nodes {
         eventually("it is reported", async || node.get("/ready").await.status == 503).await;
         let ready = node.get("/ready").await.body;
-        let told = "connection to the bus has been down for ";
-        assert!(ready.contains(told), "{ready}");
+        let reason = "connection to the bus has been down for ";
+        assert!(ready.contains(reason), "{ready}");
         assert_eq!(node.get("/up").await.status, 200);
         assert_eq!(node.metric("clarim_bus_up").await, 0);
         assert!(node.metric("clarim_bus_losses_total").await >= 2);

@@ -401,10 +401,10 @@ fn a_start_without_its_database_is_refused_with_cause_and_remedy() {
     let closed = format!("postgres://ana:hush@127.0.0.1:{}/apps", free_port());
     let (output, said) = refused(&["start"], &closed);
     assert_eq!(output.status.code(), Some(1));
-    for told in
+    for part in
         ["CLARIM_APPS_DATABASE_URL", "postgres://127.0.0.1:", "refused", "check that it is running"]
     {
-        assert!(said.contains(told), "{told} is not in {said}");
+        assert!(said.contains(part), "{part} is not in {said}");
     }
     let folder = TempDir::new().unwrap();
     let nowhere = format!("sqlite:{}/no/such/apps.db", folder.path().display());

@@ -78,12 +78,12 @@ fn webhooks_can_be_added_later() {
     process.logs("apps reloaded");
     let _client = process.subscribe("news");
     let (mut stream, _) = backend.accept().unwrap();
-    let mut told = String::new();
-    while !told.contains("channel_occupied") {
+    let mut request = String::new();
+    while !request.contains("channel_occupied") {
         let mut buffer = [0; 4096];
         let n = stream.read(&mut buffer).unwrap();
-        assert!(n > 0, "{told}");
-        told.push_str(&String::from_utf8_lossy(&buffer[..n]));
+        assert!(n > 0, "{request}");
+        request.push_str(&String::from_utf8_lossy(&buffer[..n]));
     }
-    assert!(told.contains("\"channel\":\"news\""), "{told}");
+    assert!(request.contains("\"channel\":\"news\""), "{request}");
 }

@@ -135,16 +135,16 @@ fn tail_prints_events() {
     ] {
         let mut child = tail(arguments);
         let mut output = child.stdout.take().unwrap();
-        let mut told = Vec::new();
+        let mut bytes = Vec::new();
         // Until it has subscribed, nothing reaches it.
         let printed = std::thread::scope(|scope| {
             let reader = scope.spawn(move || {
-                while !told.ends_with(b"\n") {
+                while !bytes.ends_with(b"\n") {
                     let mut byte = [0];
                     output.read_exact(&mut byte).unwrap();
-                    told.push(byte[0]);
+                    bytes.push(byte[0]);
                 }
-                String::from_utf8(told).unwrap()
+                String::from_utf8(bytes).unwrap()
             });
             while !reader.is_finished() {
                 assert!(process.publish(channel, "now").starts_with("HTTP/1.1 200"));

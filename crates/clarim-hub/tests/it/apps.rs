@@ -77,7 +77,7 @@ fn an_app_has_a_maximum_number_of_connections() {
         cleo connects
         cleo is refused 4004 Application is over connection quota
         eve connects to two
-        # A place that becomes free can be had.
+        # A freed slot can be used again.
         ana hangs up
         dora connects
         finn connects

@@ -85,10 +85,10 @@ impl View {
         self.succeeded = true;
         if self.user.is_some() {
             let ids = data["presence"]["ids"].as_array().unwrap();
-            let told: BTreeSet<String> =
+            let listed: BTreeSet<String> =
                 ids.iter().map(|id| id.as_str().unwrap().to_owned()).collect();
-            assert_eq!(told.len(), ids.len(), "a member is listed twice");
-            assert_eq!(told, self.members, "the list isn't that of the moment of joining");
+            assert_eq!(listed.len(), ids.len(), "a member is listed twice");
+            assert_eq!(listed, self.members, "the list isn't that of the moment of joining");
             assert_eq!(data["presence"]["count"], ids.len());
             assert_eq!(data["presence"]["hash"].as_object().unwrap().len(), ids.len());
         }

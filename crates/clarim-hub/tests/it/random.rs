@@ -316,8 +316,8 @@ impl Model {
         }
         let online: BTreeSet<&String> = self.clients.iter().flat_map(|c| &c.user).collect();
         for client in self.clients.iter().filter(|c| node.sink().is_empty(c.addr.worker)) {
-            for (user, told) in &client.watchlist.0 {
-                assert_eq!(*told, Some(online.contains(user)), "{user}, as {} knows", client.id);
+            for (user, seen) in &client.watchlist.0 {
+                assert_eq!(*seen, Some(online.contains(user)), "{user}, as {} knows", client.id);
             }
         }
     }

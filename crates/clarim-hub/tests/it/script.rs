@@ -355,13 +355,13 @@ impl Script {
             self.world.node.users(&key).iter().map(|id| id.as_str().to_owned()).collect();
         assert_eq!(users.len(), state.users);
         let cached = state.cached.is_some();
-        let told = match (state.subscriptions, users.len()) {
+        let actual = match (state.subscriptions, users.len()) {
             (0, 0) if cached => "an event".to_owned(),
             (0, 0) => "nothing".to_owned(),
             (n, 0) => format!("{n} subscriptions"),
             (n, m) => format!("{n} subscriptions of {m} users: {}", users.join(" ")),
         };
-        if told == expected { Ok(()) } else { Err(format!("it has {told}")) }
+        if actual == expected { Ok(()) } else { Err(format!("it has {actual}")) }
     }
 
     fn unmentioned(&self) -> Step {

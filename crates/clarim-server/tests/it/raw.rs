@@ -17,7 +17,7 @@ pub(crate) const PONG: u8 = 10;
 /// The first bit of a frame that ends a message.
 const FIN: u8 = 0x80;
 
-/// The bit of a frame's first byte which says that the message is compressed.
+/// The bit of a frame's first byte that marks a compressed message.
 pub(crate) const COMPRESSED: u8 = 0x40;
 
 /// The handshake, without the empty line that ends it.
@@ -43,7 +43,7 @@ impl Raw {
         Self { stream, buffer: Vec::new() }
     }
 
-    /// A WebSocket of the usual app, its greeting read.
+    /// Connects to the default app and reads the greeting.
     pub(crate) async fn websocket(server: &Harness) -> Self {
         let mut raw = Self::connect(server).await;
         raw.shake_hands().await;
@@ -56,12 +56,12 @@ impl Raw {
         self.welcomed().await;
     }
 
-    /// Reads the answer to a handshake, and the greeting.
+    /// Reads the response to a handshake, and the greeting.
     pub(crate) async fn welcomed(&mut self) {
         self.welcomed_as().await;
     }
 
-    /// As [`welcomed`](Self::welcomed); the socket id.
+    /// Like [`welcomed`](Self::welcomed). Returns the socket id.
     pub(crate) async fn welcomed_as(&mut self) -> String {
         let head = self.head().await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
@@ -75,7 +75,7 @@ impl Raw {
         data["socket_id"].as_str().unwrap().to_owned()
     }
 
-    /// Reads what is there, and forgets it.
+    /// Reads and discards available data.
     pub(crate) fn skim(&self) {
         let mut read = [0; 64 << 10];
         while matches!(self.stream.try_read(&mut read), Ok(1..)) {}
@@ -91,7 +91,7 @@ impl Raw {
 
     /// Ends the sending half.
     pub(crate) async fn finish(&mut self) {
-        // The server may have closed already, which is as good.
+        // The server may have closed the connection already.
         let _ = within(self.stream.shutdown()).await;
     }
 
@@ -100,7 +100,7 @@ impl Raw {
         self.send(&frame(true, opcode, payload)).await;
     }
 
-    /// Reads the head of an HTTP answer.
+    /// Reads the head of an HTTP response.
     pub(crate) async fn head(&mut self) -> String {
         loop {
             if let Some(end) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -135,7 +135,7 @@ impl Raw {
         }
     }
 
-    /// Reads frames up to a close frame, which must have this code. The texts before.
+    /// Reads frames up to a close frame, which must have this code. Returns the texts before it.
     pub(crate) async fn expect_close(&mut self, code: u16) -> Vec<String> {
         let mut texts = Vec::new();
         loop {
@@ -162,7 +162,7 @@ impl Raw {
         assert!(rest.is_empty(), "{:?}", String::from_utf8_lossy(&rest));
     }
 
-    /// Reads what is there, or comes in some time. 0: the end, be it an orderly one or not.
+    /// Reads data with a timeout. Returns 0 at the end, after an error too.
     async fn fill(&mut self) -> usize {
         match within(self.stream.read_buf(&mut self.buffer)).await {
             Ok(read) => read,
@@ -171,7 +171,7 @@ impl Raw {
         }
     }
 
-    /// Drops the connection so that the server hears of it by a reset.
+    /// Closes the connection with a TCP reset.
     pub(crate) fn reset(self) {
         self.stream.set_zero_linger().unwrap();
     }

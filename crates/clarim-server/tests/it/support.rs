@@ -26,10 +26,10 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_websockets::{ClientBuilder, Message, WebSocketStream};
 
-/// Far more than anything here takes, even on a machine that is busy with something else.
+/// Timeout for a step of a test, generous enough for a busy machine.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How a server is to be set up.
+/// The configuration of a server.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
     pub(crate) workers: u16,
@@ -151,12 +151,12 @@ impl Harness {
         Box::new(stream)
     }
 
-    /// A client of the first app, greeted.
+    /// A client of the first app that has read its greeting.
     pub(crate) async fn connect(&self) -> Client {
         self.connect_to(0).await
     }
 
-    /// A client of an app, greeted.
+    /// A client of an app that has read its greeting.
     pub(crate) async fn connect_to(&self, app: usize) -> Client {
         let key = &self.apps[app].1;
         let path = format!("/app/{}?protocol=7&client=test", key.key());
@@ -198,14 +198,14 @@ impl Harness {
         Api { harness: self, id, key }
     }
 
-    /// Publishes one event; its data is the given JSON, as text.
+    /// Publishes one event with this JSON as its data.
     pub(crate) async fn publish(&self, channel: &str, event: &str, data: &Value) {
         let body = json!({ "name": event, "channel": channel, "data": data.to_string() });
         let reply = self.api().post("/events", &body).await;
         assert_eq!((reply.status, reply.text.as_str()), (200, "{}"));
     }
 
-    /// A request as it is, on a connection of its own.
+    /// Sends an unsigned request on a separate connection.
     pub(crate) async fn request(&self, method: &str, target: &str, body: &[u8]) -> Reply {
         HttpConnection::new(self.dial().await).await.request(method, target, body).await
     }
@@ -214,14 +214,14 @@ impl Harness {
         self.server.as_ref().unwrap()
     }
 
-    /// Ends the server, and waits until it has.
+    /// Stops the server and waits for its end.
     pub(crate) async fn end(mut self) {
         let server = self.server.take().unwrap();
         server.stop();
         tokio::task::spawn_blocking(|| server.wait()).await.unwrap().unwrap();
     }
 
-    /// Waits until nothing is left of any connection.
+    /// Waits until the server has no state of connections.
     pub(crate) async fn becomes_empty(&self) {
         let server = self.running();
         eventually(|| server.is_empty() && server.connections(&self.apps[0].0) == 0).await;
@@ -243,7 +243,7 @@ pub(crate) async fn secure_on(stream: TcpStream, connector: &TlsConnector) -> io
     Ok(Box::new(within(connector.connect(name, stream)).await?))
 }
 
-/// A connection which takes little into its own buffer of the kernel.
+/// A connection with a small receive buffer.
 pub(crate) async fn dial_narrow(harness: &Harness) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(16 << 10).unwrap();
@@ -256,7 +256,7 @@ pub(crate) struct Client {
     key: AppKey,
     /// Its socket id, once greeted.
     pub(crate) id: String,
-    /// Of the answer to its handshake.
+    /// The headers of the handshake response.
     pub(crate) headers: HeaderMap,
 }
 
@@ -292,14 +292,14 @@ impl Client {
         normal(serde_json::from_str(text).unwrap())
     }
 
-    /// The next frame must be this one. Texts of JSON in `data` are compared as JSON.
+    /// Asserts that this is the next frame. JSON strings in `data` are compared as JSON.
     #[track_caller]
     pub(crate) fn expect(&mut self, frame: Value) -> impl Future<Output = ()> {
         let caller = std::panic::Location::caller();
         async move { assert_eq!(self.receive().await, normal(frame), "expected at {caller}") }
     }
 
-    /// Nothing has come: the answer to a ping is the next frame.
+    /// Asserts that nothing was received: the reply to a ping is the next frame.
     #[track_caller]
     pub(crate) fn expect_nothing(&mut self) -> impl Future<Output = ()> {
         let caller = std::panic::Location::caller();
@@ -310,7 +310,7 @@ impl Client {
         }
     }
 
-    /// An error frame with this code. Its message.
+    /// Expects an error frame with this code. Returns its message.
     pub(crate) async fn expect_error(&mut self, code: impl Into<Option<u16>>) -> String {
         let error = self.receive().await;
         assert_eq!(error["event"], "pusher:error", "{error}");
@@ -318,7 +318,7 @@ impl Client {
         error["data"]["message"].as_str().unwrap().to_owned()
     }
 
-    /// What a refused subscription gets: an error for the connection, and one for the channel.
+    /// Expects the two errors of a refused subscription, for the connection and for the channel.
     pub(crate) async fn expect_refusal(
         &mut self,
         channel: &str,
@@ -332,7 +332,7 @@ impl Client {
         message
     }
 
-    /// A close frame with this code and then the end. Its reason.
+    /// Expects a close frame with this code and then the end. Returns its reason.
     pub(crate) async fn expect_close(&mut self, code: u16) -> String {
         let message = self.next().await.expect("a close frame");
         let (found, reason) = message.as_close().unwrap_or_else(|| panic!("{message:?}"));
@@ -351,7 +351,7 @@ impl Client {
         self.id.parse().unwrap()
     }
 
-    /// Asks for a subscription, signed where it must be.
+    /// Sends a subscription request, signed if the channel needs it.
     pub(crate) async fn ask(&mut self, channel: &str, channel_data: Option<&str>) {
         let mut data = json!({ "channel": channel });
         if channel.starts_with("private-") || channel.starts_with("presence-") {
@@ -363,13 +363,13 @@ impl Client {
         self.send(&json!({ "event": "pusher:subscribe", "data": data })).await;
     }
 
-    /// Subscribes to a channel that isn't one of presence.
+    /// Subscribes to a channel other than a presence channel.
     pub(crate) async fn subscribe(&mut self, channel: &str) {
         self.ask(channel, None).await;
         self.expect(succeeded(channel)).await;
     }
 
-    /// Joins a presence channel as [`member`] says. The members there, the new one included.
+    /// Joins a presence channel as a [`member`]. Returns its members, with the new one.
     pub(crate) async fn join(&mut self, channel: &str, user: u32) -> Value {
         self.ask(channel, Some(&member(user).to_string())).await;
         let succeeded = self.receive().await;
@@ -407,12 +407,12 @@ pub(crate) fn succeeded(channel: &str) -> Value {
     json!({ "event": event, "channel": channel, "data": "{}" })
 }
 
-/// An event as subscribers get it: its data is JSON, as text.
+/// An event as received by subscribers, with its data as a JSON string.
 pub(crate) fn event(channel: &str, event: &str, data: &Value) -> Value {
     json!({ "event": event, "channel": channel, "data": data.to_string() })
 }
 
-/// Puts `{"$text": …}` in place of `data` that is a text of JSON.
+/// Replaces `data` that is a JSON string with `{"$text": …}`.
 fn normal(mut frame: Value) -> Value {
     let data = frame.get("data").and_then(Value::as_str);
     if let Some(Ok(inner)) = data.map(serde_json::from_str::<Value>) {
@@ -434,7 +434,7 @@ impl Api<'_> {
         self.key
     }
 
-    /// Path and query of a signed request. `path` is what follows `/apps/ID`.
+    /// Path and query of a signed request. `path` follows `/apps/ID`.
     pub(crate) fn sign(
         &self,
         method: &str,
@@ -460,7 +460,7 @@ impl Api<'_> {
         self.harness.request("GET", &self.sign("GET", path, params, b""), b"").await
     }
 
-    /// The JSON of a path that must be there.
+    /// The JSON of a path, which must exist.
     pub(crate) async fn read(&self, path: &str, info: &str) -> Value {
         let params = [("info", info)];
         let reply = self.get(path, if info.is_empty() { &[] } else { &params }).await;
@@ -534,7 +534,7 @@ pub(crate) fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
     }
 }
 
-/// Waits for what can only be asked for.
+/// Polls until the condition is true.
 #[track_caller]
 pub(crate) fn eventually(mut condition: impl FnMut() -> bool) -> impl Future<Output = ()> {
     let caller = std::panic::Location::caller();

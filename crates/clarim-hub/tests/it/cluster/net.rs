@@ -221,7 +221,7 @@ impl Net {
         }
     }
 
-    /// It stands again.
+    /// Restores the connection.
     pub(crate) fn mend(&mut self, node: usize) {
         let line = &mut self.places[node].line;
         if !line.is_connected {
@@ -365,9 +365,9 @@ impl Place {
     pub(crate) fn obey(&mut self, now: Duration) {
         loop {
             self.world.run_all();
-            let told = self.world.node.sink().bus.lock().unwrap().pop_front();
-            let Some(told) = told else { return };
-            self.cluster.execute(told, now, &mut self.line);
+            let command = self.world.node.sink().bus.lock().unwrap().pop_front();
+            let Some(command) = command else { return };
+            self.cluster.execute(command, now, &mut self.line);
         }
     }
 }

@@ -155,7 +155,7 @@ impl Model {
         }
     }
 
-    /// All is well again, for long enough.
+    /// Ends all faults and waits for convergence.
     fn heal(&mut self) {
         for node in 0..NODES {
             self.net.mend(node);
@@ -182,8 +182,8 @@ impl Model {
         }
         let online: BTreeSet<&String> = self.clients.iter().flat_map(|c| &c.user).collect();
         for client in &self.clients {
-            for (user, told) in &client.watchlist {
-                assert_eq!(*told, online.contains(user), "{user} on a watchlist");
+            for (user, is_online) in &client.watchlist {
+                assert_eq!(*is_online, online.contains(user), "{user} on a watchlist");
             }
         }
     }

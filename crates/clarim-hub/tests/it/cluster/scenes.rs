@@ -104,7 +104,7 @@ fn no_member_leaves_when_the_bus_was_down() {
     net.cut(0);
     net.cut(1);
     net.pass(LEASE * 3);
-    // Both go on by themselves.
+    // Both keep serving their own clients.
     let mut zoe = Client::connect(&mut net, 1);
     zoe.subscribe(&mut net, "presence-room", "zoe");
     let mut alone = Client::connect(&mut net, 1);
@@ -187,7 +187,7 @@ fn a_join_waits_for_the_members_of_a_slow_node_whether_the_bus_counts_or_not() {
         zoe.hear(&mut net);
         let view = &zoe.channels["presence-room"];
         assert_eq!(view.list, Some(users(&["ana", "ben", "zoe"])), "in the list itself");
-        // But not for ever: a node that is silent for a second is waited for no longer.
+        // The wait for a silent node ends after a second.
         net.places[1].is_frozen = true;
         let mut late = Client::connect(&mut net, 2);
         late.subscribe(&mut net, "presence-room", "late");
@@ -201,7 +201,7 @@ fn a_join_waits_for_the_members_of_a_slow_node_whether_the_bus_counts_or_not() {
 fn a_channel_without_other_nodes_opens_at_once() {
     for counts in [true, false] {
         let mut net = Net::new(3, App::new("one", "key", "secret"), counts);
-        // A node that would not answer, and is not asked.
+        // This node would not reply, but it is not asked.
         net.places[1].is_frozen = true;
         let mut ana = Client::connect(&mut net, 0);
         ana.subscribe(&mut net, "presence-room", "ana");
@@ -231,7 +231,7 @@ fn nodes_that_open_a_channel_at_once_find_each_other() {
 
 #[test]
 fn a_join_costs_as_much_in_a_large_cluster_as_in_a_small_one() {
-    // The first of a node on a channel asks those nodes that have it; the next ones say one word.
+    // A node's first subscriber sends requests to the nodes with the channel. Further ones cost one message.
     let cost = |nodes: usize| {
         let mut net = net(nodes);
         Client::connect(&mut net, 0).subscribe(&mut net, "presence-room", "ana");

@@ -174,7 +174,7 @@ async fn fails_when_payload_is_invalid() {
 }
 
 #[tokio::test]
-async fn a_bad_event_keeps_its_whole_batch_back() {
+async fn an_invalid_event_rejects_its_whole_batch() {
     let server = start();
     let mut client = server.connect().await;
     client.subscribe("x").await;
@@ -195,7 +195,7 @@ async fn cannot_trigger_an_event_over_the_max_message_size() {
     assert!(reply.text.contains("1001") && reply.text.contains("1000"), "{}", reply.text);
     let batch = json!({ "batch": [event(1), event(1001)] });
     assert_eq!(server.api().post("/batch_events", &batch).await.status, 413);
-    // What counts is the text, not its spelling.
+    // The length of the text counts, not that of its JSON.
     let escaped = format!(r#"{{"name":"e","channel":"x","data":"{}"}}"#, r"\u0041".repeat(1000));
     assert_eq!(server.api().post_text("/events", &escaped).await.status, 200);
 }
@@ -359,7 +359,7 @@ async fn only_returns_occupied_channels() {
     server.publish("cache-x", "e", &json!({})).await;
     let [one, _two] = two_channels(&server).await;
     drop(one);
-    // The server hears of a lost connection a moment later.
+    // The server notices a lost connection a moment later.
     let expected = json!({ "channels": { "test-channel": {} } });
     within(async { while server.api().read("/channels", "").await != expected {} }).await;
 }
@@ -435,7 +435,7 @@ async fn methods_and_paths_are_distinguished() {
 }
 
 #[tokio::test]
-async fn a_websocket_address_without_upgrade_says_426() {
+async fn a_websocket_address_without_upgrade_gets_426() {
     let server = start();
     let reply = server.request("GET", "/app/reverb-key", b"").await;
     assert_eq!(reply.status, 426);
@@ -478,7 +478,7 @@ async fn fails_when_using_an_invalid_signature() {
     ] {
         let unsigned = format!("/apps/123456{path}");
         let mut targets = vec![unsigned.clone(), format!("{unsigned}?auth_signature=0011")];
-        // Each is right for another method, and wrong by its last digit.
+        // A signature for another method, and one with a wrong last digit.
         targets.push(server.api().sign("DELETE", path, &[], b""));
         let mut wrong = server.api().sign(method, path, &[], b"");
         let last = wrong.pop().unwrap();
@@ -538,7 +538,7 @@ async fn server_listens_on_a_specific_path() {
     let server = Setup { path: "/ws", ..Setup::default() }.start(vec![app()]);
     let mut client = server.connect().await;
     client.subscribe("x").await;
-    // Signed without the prefix, as SDKs do that know nothing of it.
+    // Signed without the prefix, as by SDKs that do not know it.
     let reply = server.api().post("/events", &body("x", None)).await;
     assert_eq!((reply.status, reply.text.as_str()), (200, "{}"));
     client.expect(empty("x")).await;

@@ -18,7 +18,7 @@ fn request<'a>(data: &'a serde_json::value::RawValue, except: Option<&str>) -> E
 }
 
 #[tokio::test]
-async fn an_event_of_this_process_reaches_subscribers_as_one_of_the_api() {
+async fn an_in_process_event_reaches_subscribers_like_one_of_the_api() {
     let server = start();
     let publisher = server.running().publisher();
     let mut own = server.connect().await;
@@ -35,7 +35,7 @@ async fn an_event_of_this_process_reaches_subscribers_as_one_of_the_api() {
 }
 
 #[tokio::test]
-async fn an_event_of_this_process_is_checked_as_one_of_the_api() {
+async fn an_in_process_event_is_checked_like_one_of_the_api() {
     let server = start();
     let publisher = server.running().publisher();
     let data = to_raw_value("{}").unwrap();

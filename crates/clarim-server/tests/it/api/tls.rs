@@ -22,7 +22,7 @@ use crate::support::{
     succeeded, within,
 };
 
-/// A server with a certificate of its own, in files that go with it.
+/// A server with its own certificate. The files are deleted with this value.
 struct Secure {
     harness: Harness,
     files: Files,
@@ -51,12 +51,12 @@ impl Files {
         self.folder.join(name)
     }
 
-    /// Writes a new certificate. What trusts it and nothing else.
+    /// Writes a new certificate, and returns a connector that trusts only this one.
     fn renew(&self) -> TlsConnector {
         self.renew_for(&[])
     }
 
-    /// As [`renew`](Self::renew), and it asks for these protocols.
+    /// Like [`renew`](Self::renew). The connector negotiates these protocols.
     fn renew_for(&self, protocols: &[&[u8]]) -> TlsConnector {
         let CertifiedKey { cert, signing_key }: CertifiedKey<KeyPair> =
             generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -66,7 +66,7 @@ impl Files {
     }
 }
 
-/// In one step, as tools that renew certificates do.
+/// Replaces a file atomically, like tools that renew certificates.
 fn replace(path: &Path, text: &str) {
     let new = path.with_extension("new");
     std::fs::write(&new, text).unwrap();
@@ -82,7 +82,7 @@ fn connector(certificate: &CertificateDer<'static>, protocols: &[&[u8]]) -> TlsC
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    // A session that goes on would not look at the certificate again.
+    // A resumed session would not check the certificate again.
     config.resumption = Resumption::disabled();
     config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     TlsConnector::from(Arc::new(config))
@@ -140,7 +140,7 @@ async fn large_events_go_both_ways_over_tls() {
     two.subscribe("private-x").await;
     let mut connection = server.http().await;
     let text = |n: u8| char::from(b'a' + n).to_string().repeat(90_000);
-    // Several at a time, so that more is waiting than one TLS record or one read takes.
+    // Several at a time, so that more is queued than fits into one TLS record or one read.
     for n in 0..5 {
         server.publish(&mut connection, &json!(text(n)).to_string()).await;
     }
@@ -222,7 +222,7 @@ async fn http_2_without_a_request_is_ended() {
     let tls = Some((files.path("cert.pem"), files.path("key.pem")));
     let handshake_timeout = Duration::from_millis(300);
     let server = Setup { tls, handshake_timeout, ..Setup::default() }.start(vec![app()]);
-    // One says nothing at all, the other speaks HTTP/2 and asks for nothing.
+    // One sends nothing at all, the other speaks HTTP/2 but sends no request.
     let mut silent = secure(&server, &connector).await.unwrap();
     let stream = secure(&server, &connector).await.unwrap();
     let handshake =
@@ -230,7 +230,7 @@ async fn http_2_without_a_request_is_ended() {
     let (_sender, connection) = within(handshake).await.unwrap();
     within(connection).await.unwrap();
     let mut rest = Vec::new();
-    // Be it an orderly end or not.
+    // With or without a TLS close alert.
     let _ = within(tokio::io::AsyncReadExt::read_to_end(&mut silent, &mut rest)).await;
 }
 
@@ -245,7 +245,7 @@ async fn the_api_speaks_http_2() {
     let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
     let (mut sender, connection) = within(handshake).await.unwrap();
     tokio::spawn(connection);
-    // Several at once on the one connection.
+    // Several requests at once on one connection.
     let mut replies = Vec::new();
     for n in 0..5 {
         let body = json!({ "name": "e", "channel": "private-x", "data": n.to_string() });

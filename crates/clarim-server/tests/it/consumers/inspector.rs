@@ -55,7 +55,7 @@ async fn post(server: &Harness, path: &str, body: &Value) -> u16 {
 }
 
 #[tokio::test]
-async fn it_is_not_there_unless_it_is_wanted() {
+async fn the_inspector_is_off_by_default() {
     let server = start();
     for path in ["/inspector", "/inspector/main.js", "/inspector/api/overview"] {
         assert_eq!(
@@ -67,7 +67,7 @@ async fn it_is_not_there_unless_it_is_wanted() {
 }
 
 #[tokio::test]
-async fn in_development_it_is_open_to_this_machine_alone() {
+async fn in_development_the_inspector_is_open_to_this_machine_only() {
     let server = Setup { development: true, ..Setup::default() }.start(vec![app()]);
     for (host, status) in [("localhost", 200), ("127.0.0.1:8080", 200), ("evil.example", 403)] {
         for path in ["/inspector", "/inspector/api/overview"] {
@@ -80,7 +80,7 @@ async fn in_development_it_is_open_to_this_machine_alone() {
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{host} {path}: {answer}");
         }
     }
-    // A page of another site, and a program that says nothing of where it is from.
+    // A request without an origin, by a program or a page of another site.
     let path = "/inspector/api/apps/123456/events";
     assert_eq!(ask(&server, None, "POST", path, &json!({})).await.status, 403);
 }
@@ -131,7 +131,7 @@ async fn the_page_is_public_and_its_data_needs_the_token() {
 }
 
 #[tokio::test]
-async fn wrong_tokens_are_soon_not_looked_at_any_more() {
+async fn wrong_tokens_are_rate_limited() {
     let server = watched();
     let path = "/inspector/api/overview";
     for _ in 0..10 {
@@ -190,7 +190,7 @@ async fn the_inspector_shows_counters_channels_members_and_connections() {
 }
 
 #[tokio::test]
-async fn connections_come_in_pages_of_a_hundred_each_once() {
+async fn connections_are_listed_once_in_pages_of_a_hundred() {
     let server = watched();
     let mut clients = Vec::new();
     for _ in 0..230 {
@@ -249,7 +249,7 @@ async fn an_event_can_be_published_and_seen_with_client_messages() {
         (&events[1]["kind"], &events[1]["channel"]),
         (&json!("received"), &json!("private-orders"))
     );
-    // A signature admits whoever has it.
+    // A signature is a credential.
     assert!(!news.to_string().contains("reverb-key:"), "{news}");
     assert_eq!(post(&server, "apps/123456/events", &json!({ "name": "e" })).await, 422);
     assert_eq!(post(&server, "apps/nobody/events", &body).await, 404);
@@ -289,7 +289,7 @@ async fn fifty_watchers_and_a_stalled_one_delay_no_delivery() {
     ana.expect_nothing().await;
 }
 
-/// Answers with a status each, and tells what was sent.
+/// An endpoint that responds with these statuses in turn. Returns its URL and the received requests.
 async fn endpoint(statuses: &[u16]) -> (Uri, tokio::sync::mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let uri = format!("http://{}/hook", listener.local_addr().unwrap()).parse().unwrap();

@@ -1,4 +1,4 @@
-//! What `/metrics` tells is what has happened.
+//! The values of `/metrics`.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(crate) fn counted() -> Harness {
     Setup { metrics_token: Some(TOKEN), ..Setup::default() }.start(vec![app()])
 }
 
-/// The whole answer to a request for the metrics.
+/// Requests the metrics and returns the complete response.
 pub(crate) async fn ask(server: &Harness, authorization: &str) -> String {
     let mut stream = server.dial().await;
     let request = format!(
@@ -27,11 +27,11 @@ pub(crate) async fn ask(server: &Harness, authorization: &str) -> String {
     answer
 }
 
-/// Values by name and labels.
-pub(crate) struct Told(String);
+/// A response with metrics, whose values have a name and labels.
+pub(crate) struct Metrics(String);
 
-impl Told {
-    pub(crate) async fn by(server: &Harness) -> Self {
+impl Metrics {
+    pub(crate) async fn of(server: &Harness) -> Self {
         let answer = ask(server, &format!("Bearer {TOKEN}")).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         assert!(answer.ends_with("# EOF\n"), "{answer}");
@@ -44,10 +44,10 @@ impl Told {
     }
 }
 
-/// Asks until the metric has the value.
+/// Polls until the metric has the value.
 pub(crate) async fn becomes(server: &Harness, name: &str, value: f64) {
     within(async {
-        while Told::by(server).await.value(name) != value {
+        while Metrics::of(server).await.value(name) != value {
             tokio::task::yield_now().await;
         }
     })
@@ -61,7 +61,7 @@ async fn metrics_need_the_token() {
         let answer = ask(&server, wrong).await;
         assert!(answer.starts_with("HTTP/1.1 401"), "{wrong:?}: {answer}");
     }
-    Told::by(&server).await;
+    Metrics::of(&server).await;
     let closed = start();
     assert!(ask(&closed, &format!("Bearer {TOKEN}")).await.starts_with("HTTP/1.1 404"));
 }
@@ -76,7 +76,7 @@ async fn connections_channels_and_members_come_and_go() {
     rui.subscribe("news").await;
     ana.join("presence-room", 1).await;
     rui.join("presence-room", 1).await;
-    let told = Told::by(&server).await;
+    let metrics = Metrics::of(&server).await;
     for (name, value) in [
         ("clarim_connections{app=\"123456\"}", 2.0),
         ("clarim_connections_opened_total", 2.0),
@@ -87,15 +87,15 @@ async fn connections_channels_and_members_come_and_go() {
         ("clarim_presence_members", 1.0),
         ("clarim_messages_received_total", 5.0),
     ] {
-        assert_eq!(told.value(name), value, "{name}");
+        assert_eq!(metrics.value(name), value, "{name}");
     }
     drop((ana, rui));
     server.becomes_empty().await;
-    let told = Told::by(&server).await;
+    let metrics = Metrics::of(&server).await;
     for name in
         ["clarim_channels{kind=\"presence\"}", "clarim_subscriptions", "clarim_presence_members"]
     {
-        assert_eq!(told.value(name), 0.0, "{name}");
+        assert_eq!(metrics.value(name), 0.0, "{name}");
     }
 }
 
@@ -108,9 +108,9 @@ async fn every_event_and_every_frame_is_counted() {
         client.subscribe("news").await;
         clients.push(client);
     }
-    // A frame is there before it is counted. That of the greeting went with the handshake's answer.
+    // A frame is counted after it is sent. The greeting was sent with the handshake response.
     becomes(&server, "clarim_frames_sent_total", 3.0).await;
-    let before = Told::by(&server).await;
+    let before = Metrics::of(&server).await;
     for _ in 0..10 {
         server.publish("news", "e", &json!({})).await;
     }
@@ -121,11 +121,11 @@ async fn every_event_and_every_frame_is_counted() {
     }
     let name = "clarim_frames_sent_total";
     becomes(&server, name, before.value(name) + 30.0).await;
-    let told = Told::by(&server).await;
-    assert_eq!(told.value("clarim_events_published_total"), 10.0);
-    assert_eq!(told.value("clarim_publish_seconds_count"), 10.0);
+    let metrics = Metrics::of(&server).await;
+    assert_eq!(metrics.value("clarim_events_published_total"), 10.0);
+    assert_eq!(metrics.value("clarim_publish_seconds_count"), 10.0);
     let bytes = "clarim_sent_bytes_total";
-    assert!(told.value(bytes) >= before.value(bytes) + 30.0 * 40.0);
+    assert!(metrics.value(bytes) >= before.value(bytes) + 30.0 * 40.0);
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn refused_connections_are_counted_by_code() {
         let name = format!("clarim_connections_refused_total{{code=\"{code}\"}}");
         becomes(&server, &name, 1.0).await;
     }
-    assert_eq!(Told::by(&server).await.value("clarim_connections_opened_total"), 1.0);
+    assert_eq!(Metrics::of(&server).await.value("clarim_connections_opened_total"), 1.0);
 }
 
 #[tokio::test]
@@ -188,8 +188,8 @@ async fn rejected_requests_are_counted_by_reason() {
     for why in ["auth", "channel", "duplicate", "client_event", "rate"] {
         becomes(&server, &format!("clarim_messages_rejected_total{{why=\"{why}\"}}"), 1.0).await;
     }
-    let told = Told::by(&server).await;
-    assert_eq!(told.value("clarim_messages_rejected_total{why=\"limit\"}"), 0.0);
+    let metrics = Metrics::of(&server).await;
+    assert_eq!(metrics.value("clarim_messages_rejected_total{why=\"limit\"}"), 0.0);
     assert!(ask(&server, "Bearer wrong").await.starts_with("HTTP/1.1 401"));
     becomes(&server, "clarim_http_errors_total{status=\"401\"}", 1.0).await;
 }
@@ -212,20 +212,20 @@ async fn exceeded_limits_and_unreadable_messages_are_counted_separately() {
 #[tokio::test]
 async fn requests_are_counted_by_status_class() {
     let server = counted();
-    let before = Told::by(&server).await;
+    let before = Metrics::of(&server).await;
     let _client = server.connect().await;
     server.publish("news", "e", &json!({})).await;
     assert_eq!(server.request("GET", "/nowhere", b"").await.status, 404);
     assert_eq!(server.api().post("/events", &json!({ "name": "e" })).await.status, 422);
-    let told = Told::by(&server).await;
-    // The first request for the metrics was answered after it was read: it is one of them.
+    let metrics = Metrics::of(&server).await;
+    // The first request for metrics was counted after its own values were read.
     for (class, more) in [("1xx", 1.0), ("2xx", 2.0), ("3xx", 0.0), ("4xx", 2.0), ("5xx", 0.0)] {
         let name = format!("clarim_http_requests_total{{status=\"{class}\"}}");
-        assert_eq!(told.value(&name), before.value(&name) + more, "{class}");
+        assert_eq!(metrics.value(&name), before.value(&name) + more, "{class}");
     }
     for status in [404, 422] {
         let name = format!("clarim_http_errors_total{{status=\"{status}\"}}");
-        assert_eq!(told.value(&name), 1.0, "{status}");
+        assert_eq!(metrics.value(&name), 1.0, "{status}");
     }
 }
 
@@ -235,12 +235,12 @@ async fn the_time_of_a_publish_is_in_its_bucket_and_in_the_sum() {
     for _ in 0..3 {
         server.publish("news", "e", &json!({})).await;
     }
-    let told = Told::by(&server).await;
-    assert_eq!(told.value("clarim_publish_seconds_bucket{le=\"+Inf\"}"), 3.0);
-    assert_eq!(told.value("clarim_publish_seconds_count"), 3.0);
-    // Nothing waits on the way of these: they are never slower than the last bucket but one.
-    assert_eq!(told.value("clarim_publish_seconds_bucket{le=\"2.0\"}"), 3.0);
-    let sum = told.value("clarim_publish_seconds_sum");
+    let metrics = Metrics::of(&server).await;
+    assert_eq!(metrics.value("clarim_publish_seconds_bucket{le=\"+Inf\"}"), 3.0);
+    assert_eq!(metrics.value("clarim_publish_seconds_count"), 3.0);
+    // These never wait, so they are never slower than the last bucket but one.
+    assert_eq!(metrics.value("clarim_publish_seconds_bucket{le=\"2.0\"}"), 3.0);
+    let sum = metrics.value("clarim_publish_seconds_sum");
     assert!(sum > 0.0 && sum < 6.0, "{sum}");
 }
 
@@ -254,32 +254,32 @@ async fn the_delivery_latency_is_measured() {
         clients.push(client);
     }
     let name = "clarim_delivery_lag_seconds_count";
-    // Subscriptions come by the inboxes too.
+    // Subscriptions pass through the inboxes too.
     becomes(&server, name, 300.0).await;
-    let before = Told::by(&server).await;
+    let before = Metrics::of(&server).await;
     server.publish("news", "e", &json!({})).await;
     for client in &mut clients {
         client.receive().await;
     }
-    // Once for each of the two workers, and that when the last of its sockets has been written to.
+    // Once for each of the two workers, when it has written to the last of its sockets.
     becomes(&server, name, 302.0).await;
-    let told = Told::by(&server).await;
+    let metrics = Metrics::of(&server).await;
     let name = "clarim_delivery_lag_seconds_sum";
-    let took = told.value(name) - before.value(name);
+    let took = metrics.value(name) - before.value(name);
     assert!(took > 0.0 && took < 4.0, "{took}");
-    assert_eq!(told.value("clarim_delivery_lag_seconds_bucket{le=\"+Inf\"}"), 302.0);
+    assert_eq!(metrics.value("clarim_delivery_lag_seconds_bucket{le=\"+Inf\"}"), 302.0);
 }
 
 #[tokio::test]
 async fn version_memory_and_limits_of_the_process_are_reported() {
-    let told = Told::by(&counted()).await;
+    let metrics = Metrics::of(&counted()).await;
     let version = env!("CARGO_PKG_VERSION");
-    assert_eq!(told.value(&format!("clarim_build_info{{version=\"{version}\"}}")), 1.0);
+    assert_eq!(metrics.value(&format!("clarim_build_info{{version=\"{version}\"}}")), 1.0);
     // The server runs in the process of the tests.
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
     let open_files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
     let open_files = open_files.unwrap().split_whitespace().next().unwrap();
-    assert_eq!(told.value("process_max_fds"), open_files.parse::<f64>().unwrap());
-    let resident = told.value("process_resident_memory_bytes");
+    assert_eq!(metrics.value("process_max_fds"), open_files.parse::<f64>().unwrap());
+    let resident = metrics.value("process_resident_memory_bytes");
     assert!(resident > f64::from(1 << 20), "{resident}");
 }

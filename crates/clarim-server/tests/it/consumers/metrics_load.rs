@@ -1,4 +1,4 @@
-//! What `/metrics` tells of a server at work, and that asking for it holds up no delivery.
+//! Metrics of a server under load, and that scraping delays no delivery.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::metrics::{TOKEN, Told, ask, becomes, counted};
+use super::metrics::{Metrics, TOKEN, ask, becomes, counted};
 use crate::raw::{Raw, TEXT, frame};
 use crate::support::{Client, Harness, HttpConnection, dial_narrow, event, eventually, within};
 
@@ -15,11 +15,11 @@ fn large() -> Value {
     json!("x".repeat(20_000))
 }
 
-/// Asks until this is more than nothing. What it is then.
-async fn above_zero(server: &Harness, value: impl Fn(&Told) -> f64) -> f64 {
+/// Polls until this value is above zero, and returns it.
+async fn above_zero(server: &Harness, value: impl Fn(&Metrics) -> f64) -> f64 {
     within(async {
         loop {
-            let value = value(&Told::by(server).await);
+            let value = value(&Metrics::of(server).await);
             if value > 0.0 {
                 return value;
             }
@@ -37,16 +37,16 @@ async fn the_send_queue_of_a_slow_client_and_its_end_are_measured() {
     slow.send(&frame(true, TEXT, subscribe)).await;
     slow.frame().await;
     becomes(&server, "clarim_outbox_bytes", 0.0).await;
-    // More than the kernel takes, less than the outbox holds.
+    // More than the kernel's buffers hold, less than the outbox holds.
     for _ in 0..45 {
         server.publish("news", "e", &large()).await;
     }
     // Updated once a second, so the first value may be from the middle of the publishing.
-    let queued = |told: &Told| (told.value("clarim_outbox_bytes") - 100_000.0).max(0.0);
+    let queued = |metrics: &Metrics| (metrics.value("clarim_outbox_bytes") - 100_000.0).max(0.0);
     let queued = above_zero(&server, queued).await + 100_000.0;
     assert!(queued < f64::from(1 << 20), "{queued}");
     let closed = |by: &str| format!("clarim_connections_closed_total{{by=\"{by}\"}}");
-    assert_eq!(Told::by(&server).await.value(&closed("slow")), 0.0);
+    assert_eq!(Metrics::of(&server).await.value(&closed("slow")), 0.0);
     for _ in 0..45 {
         server.publish("news", "e", &large()).await;
     }
@@ -54,9 +54,9 @@ async fn the_send_queue_of_a_slow_client_and_its_end_are_measured() {
     drop(slow);
     becomes(&server, "clarim_connections{app=\"123456\"}", 0.0).await;
     becomes(&server, "clarim_outbox_bytes", 0.0).await;
-    let told = Told::by(&server).await;
+    let metrics = Metrics::of(&server).await;
     for by in ["client", "server", "lost"] {
-        assert_eq!(told.value(&closed(by)), 0.0, "{by}");
+        assert_eq!(metrics.value(&closed(by)), 0.0, "{by}");
     }
 }
 
@@ -66,7 +66,7 @@ fn request(server: &Harness, channel: &str, data: &Value) -> (String, Vec<u8>) {
     (server.api().sign("POST", "/events", &[], body.as_bytes()), body.into_bytes())
 }
 
-/// Publishes to a channel that nobody has, on one connection and so on one worker.
+/// Publishes to a channel without subscribers, on one connection and therefore one worker.
 async fn publish_alone(server: &Harness, count: usize) {
     let mut connection = HttpConnection::new(server.dial().await).await;
     let (target, body) = request(server, "nobody", &json!({}));
@@ -78,19 +78,19 @@ async fn publish_alone(server: &Harness, count: usize) {
 #[tokio::test]
 async fn cpu_time_is_measured_for_each_worker() {
     let server = counted();
-    let times = |told: &Told| {
-        [0, 1].map(|n| told.value(&format!("clarim_worker_cpu_seconds_total{{worker=\"{n}\"}}")))
+    let times = |metrics: &Metrics| {
+        [0, 1].map(|n| metrics.value(&format!("clarim_worker_cpu_seconds_total{{worker=\"{n}\"}}")))
     };
-    let before = times(&Told::by(&server).await);
+    let before = times(&Metrics::of(&server).await);
     let begun = Instant::now();
     publish_alone(&server, 2_000).await;
-    let after = times(&Told::by(&server).await);
+    let after = times(&Metrics::of(&server).await);
     let wall = begun.elapsed().as_secs_f64();
     let mut used = [after[0] - before[0], after[1] - before[1]];
     used.sort_by(f64::total_cmp);
     assert!(after.iter().all(|seconds| *seconds > 0.0), "{after:?}");
     assert!(used[1] > 0.02 && used[1] <= wall, "{used:?} in {wall}");
-    assert!(used[0] < used[1] / 4.0, "one worker alone had something to do: {used:?}");
+    assert!(used[0] < used[1] / 4.0, "only one worker was busy: {used:?}");
 }
 
 #[tokio::test]
@@ -102,8 +102,8 @@ async fn the_inbox_of_a_busy_worker_is_measured() {
         client.subscribe("news").await;
         listeners.push(client);
     }
-    let inbox = |told: &Told| {
-        [0, 1].map(|n| told.value(&format!("clarim_worker_inbox_bytes{{worker=\"{n}\"}}")))
+    let inbox = |metrics: &Metrics| {
+        [0, 1].map(|n| metrics.value(&format!("clarim_worker_inbox_bytes{{worker=\"{n}\"}}")))
     };
     let reading: Vec<_> = listeners.into_iter().map(|client| tokio::spawn(drain(client))).collect();
     let mut publishing = JoinSet::new();
@@ -116,10 +116,10 @@ async fn the_inbox_of_a_busy_worker_is_measured() {
             }
         });
     }
-    let waits = above_zero(&server, |told| inbox(told).into_iter().fold(0.0, f64::max)).await;
+    let waits = above_zero(&server, |metrics| inbox(metrics).into_iter().fold(0.0, f64::max)).await;
     assert!(waits < f64::from(64 << 20), "{waits}");
     publishing.shutdown().await;
-    within(async { while inbox(&Told::by(&server).await) != [0.0, 0.0] {} }).await;
+    within(async { while inbox(&Metrics::of(&server).await) != [0.0, 0.0] {} }).await;
     reading.iter().for_each(tokio::task::JoinHandle::abort);
 }
 

@@ -20,7 +20,7 @@ const SENT: &str = "clarim_webhook_events_total{as=\"sent\"}";
 const DROPPED: &str = "clarim_webhook_events_total{as=\"dropped\"}";
 const FAILURES: &str = "clarim_webhook_failures_total";
 
-/// Answers with the status that the test says.
+/// An endpoint that responds with the status of the test.
 struct Endpoint {
     url: String,
     status: watch::Sender<u16>,
@@ -49,8 +49,8 @@ impl Endpoint {
         Self { url, status }
     }
 
-    /// A server that tells it of these events.
-    fn told_by(&self, events: &[&str]) -> Harness {
+    /// A server that sends these events to the endpoint.
+    fn server(&self, events: &[&str]) -> Harness {
         let mut webhook = Webhook::new(self.url.parse().unwrap());
         webhook.events = events.iter().map(|&name| name.to_owned()).collect();
         let webhooks = HashMap::from([("123456".to_owned(), vec![webhook])]);
@@ -59,9 +59,9 @@ impl Endpoint {
 }
 
 #[tokio::test]
-async fn a_request_that_fails_is_counted_and_its_events_once_when_they_are_taken() {
+async fn failed_requests_are_counted_and_events_once_when_accepted() {
     let endpoint = Endpoint::start(500).await;
-    let server = endpoint.told_by(&["channel_occupied"]);
+    let server = endpoint.server(&["channel_occupied"]);
     for name in [SENT, DROPPED, FAILURES] {
         becomes(&server, name, 0.0).await;
     }
@@ -70,7 +70,7 @@ async fn a_request_that_fails_is_counted_and_its_events_once_when_they_are_taken
     becomes(&server, FAILURES, 1.0).await;
     endpoint.status.send_replace(200);
     becomes(&server, SENT, 1.0).await;
-    // A second channel is a second event; that the first was tried twice does not count twice.
+    // A second channel is a second event. The retry of the first event is not counted.
     client.subscribe("orders").await;
     becomes(&server, SENT, 2.0).await;
     becomes(&server, DROPPED, 0.0).await;

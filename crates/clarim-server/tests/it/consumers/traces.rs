@@ -25,14 +25,14 @@ use tokio::time::Instant;
 use super::metrics::{TOKEN, becomes};
 use crate::support::{Harness, Setup, app, within};
 
-/// An OTLP receiver, which keeps what it gets.
+/// An OTLP receiver that collects spans.
 struct Collector {
     url: String,
     spans: Arc<Mutex<Vec<Span>>>,
 }
 
 impl Collector {
-    /// It answers with this status; `None`: not at all.
+    /// Responds with this status; `None`: never.
     async fn start(status: Option<u16>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/v1/traces", listener.local_addr().unwrap());
@@ -69,7 +69,7 @@ impl Collector {
     }
 }
 
-/// Publishes as a backend whose own span is this one.
+/// Publishes like a backend with this span.
 async fn publish(server: &Harness, parent: &str) {
     let body = json!({ "name": "e", "channel": "private-orders", "data": "{}" }).to_string();
     let target = server.api().sign("POST", "/events", &[], body.as_bytes());
@@ -143,7 +143,7 @@ async fn an_event_is_followed_from_the_backend_over_the_bus_to_the_clients() {
     assert_eq!(attribute(there, "messaging.destination.name"), "private-orders");
     assert_eq!(attribute(publish, "clarim.node"), attribute(here, "clarim.node"));
     assert_ne!(attribute(publish, "clarim.node"), attribute(there, "clarim.node"));
-    // A publish is over when it is in the outboxes here, and with the bus.
+    // A publish ends when the event is in the outboxes of this node and on the bus.
     for part in [here, bus] {
         assert!(part.start_time_unix_nano >= publish.start_time_unix_nano);
         assert!(part.end_time_unix_nano <= publish.end_time_unix_nano);
@@ -174,7 +174,7 @@ async fn in_process_publishing_and_batches_are_traced() {
     assert_eq!(attribute(of("a"), "messaging.batch.message_count"), "2");
     assert!(of("a").parent_span_id.is_empty(), "nobody has asked");
     assert_ne!(of("a").trace_id, of("c").trace_id);
-    // Each with its deliver, and no bus.
+    // Each has a deliver span and no bus span.
     assert_eq!(spans.len(), 4, "{spans:#?}");
 }
 
@@ -183,14 +183,14 @@ async fn refused_exports_are_counted_and_a_silent_collector_blocks_nothing() {
     let refusing = Collector::start(Some(503)).await;
     let server = refusing.setup().start(vec![app()]);
     publish(&server, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").await;
-    // They are sent every five seconds.
+    // Spans are exported every five seconds.
     becomes(&server, "clarim_trace_requests_total{as=\"failed\"}", 1.0).await;
     let silent = Collector::start(None).await;
     let server = silent.setup().start(vec![app()]);
     let publisher = server.running().publisher();
     let event = serde_json::from_str(r#"{"name":"e","channel":"c","data":"{}"}"#).unwrap();
     let begun = Instant::now();
-    // More than wait to be sent.
+    // More than the export queue holds.
     for _ in 0..3_000 {
         publisher.publish("123456", &event).await.unwrap();
     }

@@ -110,7 +110,7 @@ async fn subscription_succeeded_event_contains_unique_list_of_users() {
     let members = again.join("presence-test", 1).await;
     assert_eq!((&members["count"], &members["ids"]), (&json!(1), &json!(["1"])));
     two.join("presence-test", 2).await;
-    // The second connection of user 1 was nothing new, and its end isn't either.
+    // The second connection of user 1 was not announced, and its end isn't either.
     one.expect(added("presence-test", 2)).await;
     again.expect(added("presence-test", 2)).await;
     drop(one);
@@ -120,7 +120,7 @@ async fn subscription_succeeded_event_contains_unique_list_of_users() {
 }
 
 #[tokio::test]
-async fn a_subscription_twice_is_an_error_which_leaves_the_first_standing() {
+async fn a_second_subscription_is_an_error_and_the_first_stays() {
     let server = start();
     let mut client = server.connect().await;
     client.subscribe("test-channel").await;
@@ -199,7 +199,7 @@ async fn can_receive_a_message_broadcast_from_the_server() {
 }
 
 #[tokio::test]
-async fn data_arrives_to_the_letter() {
+async fn data_arrives_unchanged() {
     let server = start();
     let mut client = server.connect().await;
     client.subscribe("test-channel").await;
@@ -336,7 +336,7 @@ async fn limits_of_subscriptions_and_members_hold() {
     one.subscribe("c").await;
     two.ask("presence-b", Some(&member(2).to_string())).await;
     two.expect_refusal("presence-b", None).await;
-    // A member who is there already takes no new place.
+    // An existing member does not count twice.
     two.join("presence-b", 1).await;
     let long = json!({ "user_id": "1", "user_info": "x".repeat(200) }).to_string();
     two.ask("presence-d", Some(&long)).await;

@@ -10,12 +10,12 @@ use crate::support::{Harness, Setup, app, dial_narrow, event, member, succeeded}
 const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
 const ANSWER: &str = "sec-websocket-extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n";
 
-/// A server that compresses.
+/// A server with compression.
 fn start(app: App) -> Harness {
     Setup { compression: true, ..Setup::default() }.start(vec![app])
 }
 
-/// A client that takes compressed messages.
+/// A client that accepts compressed messages.
 async fn deflating(server: &Harness) -> Raw {
     deflating_on(Raw::connect(server).await).await
 }
@@ -44,7 +44,7 @@ fn inflate(payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The next message, and whether it came compressed.
+/// The next message, and whether it was compressed.
 async fn next(client: &mut Raw) -> (Value, bool) {
     let (opcode, payload) = client.frame().await;
     let compressed = opcode & COMPRESSED != 0;
@@ -171,12 +171,12 @@ async fn breaches_of_compression_close_with_the_code_of_their_kind() {
         client.send(&bytes).await;
         client.expect_close(code).await;
     }
-    // The same without having agreed on it.
+    // The same without negotiated compression.
     let mut client = Raw::websocket(&server).await;
     client.send_frame(TEXT | COMPRESSED, &deflate(b"{}")).await;
     client.expect_close(1002).await;
     drop(client);
-    // The worker's inflater is none the worse for any of them.
+    // The worker's inflater still works.
     subscribe(&mut deflating(&server).await, "x").await;
     server.becomes_empty().await;
 }

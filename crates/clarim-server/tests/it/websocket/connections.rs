@@ -14,7 +14,7 @@ async fn refused(server: &Harness, path: &str, headers: &[(&'static str, &str)])
 }
 
 #[tokio::test]
-async fn the_greeting_tells_the_socket_id_and_the_timeout() {
+async fn the_greeting_contains_the_socket_id_and_the_timeout() {
     let server = start();
     let mut client = server.open("/app/reverb-key", &[]).await;
     let greeting = client.receive().await;
@@ -32,7 +32,7 @@ async fn sets_the_x_powered_by_header() {
 }
 
 #[tokio::test]
-async fn can_handle_connections_to_different_applications_which_are_apart() {
+async fn connections_to_different_applications_are_separate() {
     let apps = vec![app(), App::new("654321", "reverb-key-2", "other-secret")];
     let server = Setup::default().start(apps);
     let mut one = server.connect_to(0).await;
@@ -44,12 +44,12 @@ async fn can_handle_connections_to_different_applications_which_are_apart() {
     two.expect_nothing().await;
     let channels = server.api_of(1).read("/channels/news", "subscription_count").await;
     assert_eq!(channels, json!({ "occupied": true, "subscription_count": 1 }));
-    // The other app's signature is worth nothing here.
+    // The other app's signature is invalid here.
     let theirs = two.auth("private-x", None);
     let data = json!({ "channel": "private-x", "auth": theirs });
     one.send(&json!({ "event": "pusher:subscribe", "data": data })).await;
     one.expect_refusal("private-x", 4009).await;
-    // Nor is a socket id of another app a way to keep an event from anybody.
+    // The socket id of another app excludes no connection.
     let body = json!({ "name": "e", "channel": "news", "data": "1", "socket_id": two.id });
     assert_eq!(server.api().post("/events", &body).await.status, 200);
     one.expect(event("news", "e", &json!(1))).await;
@@ -144,7 +144,7 @@ fn quick(app: &mut App) {
     app.activity_timeout = Duration::from_secs(1);
 }
 
-/// Leaves those who do answer more time for it.
+/// Gives clients more time to reply.
 fn patient(app: &mut App) {
     app.ping_interval = Duration::from_secs(1);
     app.activity_timeout = Duration::from_secs(5);
@@ -263,7 +263,7 @@ async fn the_rate_of_messages_can_be_limited() {
         client.send(&json!({ "event": "pusher:ping" })).await;
         assert_eq!(client.expect_error(4301).await, "Rate limit exceeded");
     }
-    // Each connection has a window of its own.
+    // Each connection has its own window.
     server.connect().await.expect_nothing().await;
 }
 
@@ -281,7 +281,7 @@ async fn a_connection_over_the_rate_limit_can_be_closed() {
 }
 
 #[tokio::test]
-async fn without_a_rate_limit_there_is_none() {
+async fn without_a_rate_limit_no_message_is_rejected() {
     let server = start();
     let mut client = server.connect().await;
     for _ in 0..500 {
@@ -292,7 +292,7 @@ async fn without_a_rate_limit_there_is_none() {
     }
 }
 
-/// Two clients, which two workers serve.
+/// Two clients on two workers.
 async fn pair(server: &Harness) -> (Client, Client) {
     (server.connect().await, server.connect().await)
 }

@@ -13,7 +13,7 @@ async fn post(server: &Harness, target: &str, body: &str) -> Reply {
     server.request("POST", target, body.as_bytes()).await
 }
 
-/// The messages of the next answer.
+/// The messages of the next response.
 async fn poll(server: &Harness) -> Vec<Value> {
     let text = post(server, POLL, "").await.text;
     let lines = text.strip_prefix('a').unwrap_or_else(|| panic!("no messages: {text}"));
@@ -21,7 +21,7 @@ async fn poll(server: &Harness) -> Vec<Value> {
     messages.iter().map(|message| serde_json::from_str(message).unwrap()).collect()
 }
 
-/// Says one message.
+/// Sends one message.
 async fn say(server: &Harness, message: &Value) {
     let body = json!([message.to_string()]).to_string();
     assert_eq!(post(server, SEND, &body).await.status, 204);
@@ -54,7 +54,7 @@ async fn a_session_is_a_connection_like_any_other() {
     assert_eq!(heard, ["0", "1", "2"]);
     say(&server, &json!({ "event": "pusher:ping", "data": {} })).await;
     assert_eq!(poll(&server).await[0]["event"], "pusher:pong");
-    // A sign of life is answered where somebody waits.
+    // A keep-alive request is answered in the pending poll.
     let waits = post(&server, POLL, "");
     let sign = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -107,17 +107,17 @@ async fn a_refused_session_gets_the_reason() {
     poll(&server).await;
     let second = "/pusher/app/reverb-key/8/abcdefgh/xhr";
     assert_eq!(post(&server, second, "").await.text, "o\n");
-    let mut told = post(&server, second, "").await.text;
-    if told.starts_with('a') {
-        assert!(told.contains("4004"), "{told}");
-        told = post(&server, second, "").await.text;
+    let mut text = post(&server, second, "").await.text;
+    if text.starts_with('a') {
+        assert!(text.contains("4004"), "{text}");
+        text = post(&server, second, "").await.text;
     }
-    assert!(told.starts_with("c[4004,"), "{told}");
+    assert!(text.starts_with("c[4004,"), "{text}");
     gone(&server).await;
 }
 
 #[tokio::test]
-async fn pages_that_vanish_leave_nothing_behind() {
+async fn vanished_pages_leave_no_state() {
     let server = start();
     for n in 0..100 {
         let target = format!("/pusher/app/reverb-key/{n}/vanishes/xhr");

@@ -14,7 +14,7 @@ use crate::support::{
 
 const SUBSCRIBE: &[u8] = br#"{"event":"pusher:subscribe","data":{"channel":"x"}}"#;
 
-/// The server is well if a new client can subscribe and hear an event.
+/// Asserts that a new client can subscribe and receive an event.
 async fn is_well(server: &Harness) {
     let mut client = server.connect().await;
     client.subscribe("health").await;
@@ -69,7 +69,7 @@ async fn random_bytes_do_no_harm() {
         let mut client =
             if n % 2 == 0 { Raw::connect(&server).await } else { Raw::websocket(&server).await };
         let bytes: Vec<u8> = (0..random.usize(1..5000)).map(|_| random.u8(..)).collect();
-        // It may be closed before all is sent.
+        // The server may close it before everything is sent.
         let _ = client.try_send(&bytes).await;
         if random.bool() {
             client.finish().await;
@@ -109,7 +109,7 @@ async fn random_frames_do_no_harm() {
 }
 
 #[tokio::test]
-async fn half_a_request_is_closed_in_time() {
+async fn half_a_request_times_out() {
     let setup = Setup { handshake_timeout: Duration::from_secs(1), ..Setup::default() };
     let server = setup.start(vec![app()]);
     let begun = Instant::now();
@@ -128,7 +128,7 @@ async fn half_a_request_is_closed_in_time() {
 }
 
 #[tokio::test]
-async fn half_a_body_is_given_up_in_time() {
+async fn half_a_body_times_out() {
     let setup = Setup { handshake_timeout: Duration::from_secs(1), ..Setup::default() };
     let server = setup.start(vec![app()]);
     let mut client = Raw::connect(&server).await;
@@ -148,7 +148,7 @@ async fn a_huge_head_is_refused() {
         format!("GET /up HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(1000)),
     ] {
         let mut client = Raw::connect(&server).await;
-        // It may be closed before all is sent.
+        // The server may close it before everything is sent.
         let _ = client.try_send(request.as_bytes()).await;
         let answer = String::from_utf8(client.rest().await).unwrap();
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
@@ -201,7 +201,7 @@ async fn breaches_of_the_standard_are_closed_with_its_codes() {
         client.send(bytes).await;
         let texts = client.expect_close(code).await;
         assert!(texts.is_empty(), "{name}: {texts:?}");
-        // Nothing that follows is listened to, except the farewell.
+        // Later frames are ignored, except for a close frame.
         client.send_frame(TEXT, SUBSCRIBE).await;
         client.send_frame(CLOSE, b"").await;
         client.finish().await;
@@ -229,7 +229,7 @@ async fn a_frame_of_a_gigabyte_is_refused_by_its_header() {
             client.expect_close(1009).await;
         }
     }
-    // Other tests of this process take memory too, but nothing like it.
+    // Other tests of this process use memory too, but far less.
     let grown = resident().saturating_sub(before);
     assert!(grown < 300 << 20, "{grown} bytes");
 }
@@ -369,7 +369,7 @@ async fn half_open_connections_do_not_stay() {
     server.becomes_empty().await;
 }
 
-/// Reads a close frame of the drain; when it came.
+/// Reads the close frame of the drain. Returns its time of arrival.
 async fn sent_away(mut client: Client, begun: Instant) -> Duration {
     let message: Message = client.next().await.unwrap();
     let at = begun.elapsed();
@@ -380,7 +380,7 @@ async fn sent_away(mut client: Client, begun: Instant) -> Duration {
 }
 
 #[tokio::test]
-async fn stopping_sends_clients_away_over_time() {
+async fn stopping_disconnects_clients_over_time() {
     let setup = Setup { drain: Duration::from_secs(1), ..Setup::default() };
     let mut server = setup.start(vec![app()]);
     let mut clients = Vec::new();
@@ -395,7 +395,7 @@ async fn stopping_sends_clients_away_over_time() {
     server.running().stop();
     let tasks: Vec<_> =
         clients.into_iter().map(|client| tokio::spawn(sent_away(client, begun))).collect();
-    // Nobody new is let in.
+    // New connections are refused.
     let address = server.address;
     eventually(|| std::net::TcpStream::connect(address).is_err()).await;
     let mut times = Vec::new();
@@ -445,7 +445,7 @@ async fn stopping_does_not_wait_for_idle_http_connections() {
 }
 
 #[tokio::test]
-async fn stopping_does_not_wait_for_ever_for_clients_that_do_not_say_farewell() {
+async fn stopping_does_not_wait_for_clients_without_a_close_frame() {
     let mut server = start();
     let _silent = Raw::websocket(&server).await;
     let stopped = server.server.take().unwrap();
@@ -454,7 +454,7 @@ async fn stopping_does_not_wait_for_ever_for_clients_that_do_not_say_farewell() 
 }
 
 #[tokio::test]
-async fn nothing_is_left_of_clients_that_are_gone() {
+async fn disconnected_clients_leave_no_state() {
     let server = start_with(|app: &mut App| app.subscription_count = true);
     let mut clients = Vec::new();
     for n in 0..20 {

@@ -35,12 +35,12 @@ fn numbered(n: usize) -> Value {
 }
 
 #[tokio::test]
-async fn a_reader_that_stalls_is_closed_and_harms_nobody() {
+async fn a_stalled_reader_is_closed_and_others_are_not_affected() {
     let server = Setup { outbox_bytes: 100_000, ..Setup::default() }.start(vec![app()]);
     let mut slow = slow_client(&server).await;
     let mut others = subscribers(&server, 50).await;
     let mut sent = 0;
-    // Until it is off the channel.
+    // Until it is removed from the channel.
     loop {
         server.publish("x", "e", &numbered(sent)).await;
         for client in &mut others {
@@ -51,9 +51,9 @@ async fn a_reader_that_stalls_is_closed_and_harms_nobody() {
         if channel["subscription_count"] == 50 {
             break;
         }
-        assert!(sent < 500, "it still has its place");
+        assert!(sent < 500, "it is still subscribed");
     }
-    // What it finds when it reads again is whole, and tells it so.
+    // The received frames are complete, and the last one is a close frame.
     for n in 0..=sent {
         let (opcode, payload) = slow.frame().await;
         if opcode == CLOSE {
@@ -104,7 +104,7 @@ async fn publish(server: &Harness, publisher: usize) {
     }
 }
 
-/// What a subscriber got: publisher and number of each event.
+/// The events of a subscriber: publisher and number.
 async fn history(mut client: Client) -> Vec<(u64, u64)> {
     let mut events = Vec::new();
     for _ in 0..PUBLISHERS * EVENTS {
@@ -126,7 +126,7 @@ async fn all_subscribers_see_one_order() {
     while let Some(other) = readers.join_next().await {
         assert_eq!(other.unwrap(), first);
     }
-    // Nothing lost or doubled, and each publisher's events in the order of its requests.
+    // No event is lost or duplicated, and each publisher's events are in order.
     for publisher in 0..PUBLISHERS as u64 {
         let own: Vec<u64> = first.iter().filter(|e| e.0 == publisher).map(|e| e.1).collect();
         assert_eq!(own, (0..EVENTS as u64).collect::<Vec<_>>());
@@ -136,7 +136,7 @@ async fn all_subscribers_see_one_order() {
 
 const CROWD: u32 = 100;
 
-/// Joins as a user and stays until everybody is there. Whom it has seen by then.
+/// Joins as a user and waits for all members. Returns the members it has seen.
 async fn join_crowd(mut client: Client, user: u32) -> (Client, BTreeSet<String>) {
     let members = client.join("presence-room", user).await;
     let ids = members["ids"].as_array().unwrap();
@@ -148,7 +148,7 @@ async fn join_crowd(mut client: Client, user: u32) -> (Client, BTreeSet<String>)
         assert_eq!(added["event"], "pusher_internal:member_added");
         let id = added["data"]["$text"]["user_id"].as_str().unwrap().to_owned();
         assert_eq!(added["data"]["$text"], member(id.parse().unwrap()));
-        assert!(seen.insert(id), "told twice of {added}");
+        assert!(seen.insert(id), "{added} was received twice");
     }
     (client, seen)
 }
@@ -217,7 +217,7 @@ async fn subscribing_and_leaving_under_load_loses_nothing() {
     server.becomes_empty().await;
 }
 
-/// Reads to the end: from the first event it gets, there is no gap.
+/// Reads to the end and checks that there is no gap after the first event.
 async fn gapless(mut client: Client) {
     let mut expected = None;
     loop {
@@ -232,7 +232,7 @@ async fn gapless(mut client: Client) {
 }
 
 #[tokio::test]
-async fn thousands_of_subscriptions_of_one_connection_are_bounded_and_leave_nothing() {
+async fn subscriptions_of_a_connection_are_limited_and_leave_no_state() {
     let app = app_with(|app| app.limits.channels_per_connection = 2000);
     let server = Setup::default().start(vec![app]);
     let mut client = server.connect().await;

@@ -1,4 +1,4 @@
-//! Those who do not read, do not stop, or ask for nothing.
+//! Clients that do not read, flood the server, or send no request.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn a_client_that_pings_and_reads_nothing_is_closed_before_pongs_fill_memor
     client.shake_hands().await;
     let pings = many(&frame(true, PING, b""));
     let flood = tokio::spawn(async move {
-        // What the kernel takes, and then as many pongs as half the limit has bytes.
+        // Enough for the kernel's buffers, and for pongs of half the limit.
         for _ in 0..64 {
             if client.try_send(&pings).await.is_err() {
                 break;
@@ -45,7 +45,7 @@ async fn a_member_list_longer_than_the_outbox_is_sent() {
 }
 
 #[tokio::test]
-async fn a_client_that_never_stops_does_not_hold_up_the_end() {
+async fn a_flooding_client_does_not_block_the_shutdown() {
     let mut server = start();
     let mut floods = Vec::new();
     for _ in 0..4 {
@@ -53,7 +53,7 @@ async fn a_client_that_never_stops_does_not_hold_up_the_end() {
         floods.push(tokio::spawn(async move {
             let pings = many(&frame(true, PING, b"12345678"));
             while client.try_send(&pings).await.is_ok() {
-                // The close frame is one of what is read and ignored.
+                // The close frame is read and ignored too.
                 client.skim();
             }
         }));
@@ -94,7 +94,7 @@ async fn a_client_that_closes_is_gone_for_the_others_although_it_reads_nothing()
     let text = json!({ "event": "pusher:subscribe", "data": data }).to_string();
     leaver.send(&frame(true, crate::raw::TEXT, text.as_bytes())).await;
     assert_eq!(other.receive().await["event"], "pusher_internal:member_added");
-    // More than the kernel takes for a client that reads nothing.
+    // More than the kernel buffers for a client that reads nothing.
     for _ in 0..4 {
         server.publish("presence-room", "e", &json!("x".repeat(1_000_000))).await;
         assert_eq!(other.receive().await["event"], "e");
