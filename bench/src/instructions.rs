@@ -16,9 +16,9 @@ use budget::{Budgets, Judgement, toolchain};
 use callgrind::Cost;
 use guards::{Counter, GUARDS, Guard};
 
-/// The server that has budgets.
+/// The server with budgets.
 const PEER: &str = "clarim";
-/// Functions that are shown.
+/// The number of functions to show.
 const SHOWN: usize = 30;
 /// Maximum number of measurements of a cost that is over its budget. Noise is not in all of them; the cost of
 /// a change is.
@@ -27,16 +27,16 @@ const ATTEMPTS: usize = 3;
 /// Options of the instruction counts.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Where servers are described.
+    /// Path to the file that describes the servers.
     #[arg(long, default_value = "bench/peers.toml")]
     file: PathBuf,
-    /// Where the budgets are.
+    /// Path to the file of budgets.
     #[arg(long, default_value = "bench/instructions.toml")]
     budgets: PathBuf,
-    /// Make what is measured the budgets.
+    /// Save the measured costs as the budgets.
     #[arg(long, conflicts_with = "annotate")]
     update: bool,
-    /// Show which functions have the instructions of one row, instead of comparing.
+    /// Show the functions with the most instructions of one row, instead of comparing.
     #[arg(long, value_name = "NAME")]
     annotate: Option<String>,
     #[command(flatten)]

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-/// Percent, for a guard that is new in the file.
+/// Percent, for a guard without an entry in the file.
 const TOLERANCE: f64 = 5.0;
 /// Percent. A cost that is further below its budget could grow again unnoticed.
 const SLACK: f64 = 15.0;
@@ -56,7 +56,7 @@ impl Budget {
         }
     }
 
-    /// Explains a cost that is not within the budget, and what to do about it.
+    /// Explains a cost outside of its budget, and the remedy.
     pub(crate) fn remark(self, name: &str, measured: f64) -> Option<String> {
         let Self { instructions, tolerance, .. } = self;
         let percent = self.difference(measured).abs();
@@ -116,7 +116,7 @@ impl Budgets {
         &self.content.toolchain
     }
 
-    /// Checks that there is a budget for each of `names`, and for nothing else.
+    /// Checks that each of `names` has a budget, and that there are no other budgets.
     pub(crate) fn check(&self, names: &[&str]) -> Result<()> {
         let file = self.file.display();
         for name in names {

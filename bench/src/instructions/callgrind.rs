@@ -1,10 +1,10 @@
-//! What callgrind has counted: the file it leaves behind.
+//! Parser for callgrind's output files.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 
-/// What makes callgrind write the files that are read here: names and numbers in full.
+/// Options with which callgrind writes names and numbers in full, as the parser needs them.
 pub(crate) const OPTIONS: [&str; 4] =
     ["--tool=callgrind", "--compress-strings=no", "--compress-pos=no", "--quiet"];
 
@@ -12,7 +12,7 @@ pub(crate) const OPTIONS: [&str; 4] =
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Cost {
     pub(crate) total: f64,
-    /// Of each function itself: without those that it calls, with those that are inlined in it.
+    /// The cost of each function, with inlined functions and without called ones.
     functions: BTreeMap<String, f64>,
 }
 
@@ -31,7 +31,7 @@ impl Cost {
             } else if let Some(name) = line.strip_prefix("fn=") {
                 function = Some(cost.functions.entry(plain(name)).or_default());
             } else if line.starts_with("calls=") {
-                // The line behind it is the cost of what was called, which has lines of its own.
+                // The next line is the cost of the called function, which has its own lines.
                 lines.next();
             } else if line.starts_with(|first: char| first.is_ascii_digit()) {
                 let (_, number) = line.split_once(' ').context("a line without a number")?;
@@ -39,7 +39,7 @@ impl Cost {
                 *function += number.trim().parse::<f64>()?;
             }
         }
-        // Written last: without it the program did not end as it should.
+        // The totals are written last. Without them the program has crashed.
         cost.total = total.context("callgrind's file is not whole: it has no totals")?;
         Ok(cost)
     }
@@ -60,7 +60,7 @@ impl Cost {
         self
     }
 
-    /// The functions that have most.
+    /// The functions with the most instructions.
     pub(crate) fn top(&self, count: usize) -> Vec<(&str, f64)> {
         let mut functions: Vec<(&str, f64)> =
             self.functions.iter().map(|(name, number)| (name.as_str(), *number)).collect();
@@ -70,7 +70,7 @@ impl Cost {
     }
 }
 
-/// A function's name without what tells builds, and depths of recursion, apart.
+/// A function's name without its hash and recursion depth.
 fn plain(name: &str) -> String {
     let name = name.split_once('\'').map_or(name, |(name, _)| name);
     let is_hash = |text: &str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());

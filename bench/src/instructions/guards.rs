@@ -1,5 +1,5 @@
-//! What is counted: work for the server, done once and then twice as much. The difference is the
-//! work's own; start, connecting and end are in both.
+//! Work whose instructions are counted. The server does it once, and then twice as much. The difference is
+//! the cost of the work, because both runs include start, connecting and end.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,17 +14,17 @@ use crate::servers::peers::Peer;
 use crate::servers::server::{Cores, Server};
 use crate::subscribers::fanout::Fanout;
 
-/// Where callgrind's files are left, for other programs that read them.
+/// Folder for callgrind's files, which other programs can read.
 const FOLDER: &str = "target/instructions";
 const SUBSCRIBERS: u64 = 200;
 /// Events of a batch.
 const BATCH: u64 = 8;
 /// Bytes of an event's data.
 const SIZE: usize = 128;
-/// How long nothing may happen before what is missing counts as lost. The first request takes long on a
-/// busy machine: valgrind translates what it has not run before.
+/// Time without events after which missing ones count as lost. The first request is slow on a busy machine,
+/// because valgrind translates code when it runs for the first time.
 const QUIET: Duration = Duration::from_secs(30);
-/// How long a server may be busy after a load, and what counts as busy.
+/// Maximum time for which a server may be busy after a load, and the definition of busy.
 const REST_LIMIT: Duration = Duration::from_secs(10);
 const REST_WINDOW: Duration = Duration::from_millis(50);
 const REST_SHARE: u32 = 10;
@@ -51,7 +51,7 @@ enum Work {
     Request { subscribers: u64, events: u64 },
     /// Connect, subscribe, close.
     Cycle,
-    /// Nothing, for a second, with connections that are subscribed.
+    /// Idle for a second, with subscribed connections.
     Second,
 }
 
@@ -73,7 +73,7 @@ const PUBLISH_BATCH: Guard = Guard {
     beyond: None,
 };
 
-/// In the order of the table.
+/// All guards, in the order of the table.
 pub(crate) const GUARDS: [Guard; 6] = [
     PUBLISH,
     PUBLISH_BATCH,
@@ -97,7 +97,7 @@ pub(crate) const GUARDS: [Guard; 6] = [
     Guard { name: "idle", unit: "second", work: Work::Second, count: 6, units: 1, beyond: None },
 ];
 
-/// Counts, and remembers what it has counted.
+/// Counts instructions and caches the results.
 pub(crate) struct Counter<'a> {
     pub(crate) peer: &'a Peer,
     pub(crate) cores: Cores,
@@ -114,7 +114,7 @@ impl Counter<'_> {
         Ok(cost.each(guard.units))
     }
 
-    /// Counts this one again, when it is asked for the next time.
+    /// Removes a guard from the cache, so that it is counted again.
     pub(crate) fn forget(&mut self, guard: &Guard) {
         self.counted.retain(|(name, _)| *name != guard.name);
     }
@@ -171,8 +171,8 @@ impl Work {
     }
 }
 
-/// Waits until the server has noticed that its clients are gone: what it would do for them at its
-/// end is something else.
+/// Waits until the server has noticed that its clients are gone, so that their cleanup is not part of the
+/// shutdown.
 fn wait_for_rest(server: &Server) -> Result<()> {
     let deadline = Instant::now() + REST_LIMIT;
     loop {

@@ -25,7 +25,7 @@ pub struct ClusterChannel<P> {
     pub announced: u32,
     /// The number of subscriptions that the bus has last confirmed by returning this node's own message.
     pub confirmed: u32,
-    /// When this node last reported to the app's backend that somebody had left.
+    /// When this node last reported a leave to the app's backend.
     pub left_at: Option<Duration>,
     /// Nodes whose request for the state has not been answered yet.
     unanswered: Vec<NodeId>,
@@ -34,7 +34,7 @@ pub struct ClusterChannel<P> {
     pub is_idle: bool,
 }
 
-/// What another node has on the channel, as far as it is known.
+/// Another node's state on the channel, as far as it is known.
 #[derive(Debug)]
 pub struct PeerState {
     /// The node.

@@ -17,7 +17,7 @@ use crate::versions::{Version, Versions};
 /// The first byte of every message.
 const MAGIC: u8 = 0xC1;
 
-/// A message as it has come from the bus.
+/// A message received from the bus.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Received<'a> {
     /// The sender.

@@ -1,10 +1,10 @@
 //! How the nodes of a cluster find and understand each other.
 //!
-//! - [`message`]: what nodes and external publishers send over the bus, in a versioned encoding.
+//! - [`message`]: messages that nodes and external publishers send over the bus, in a versioned encoding.
 //! - [`Versions`]: which protocol versions a node speaks, and which one its cluster uses.
 //! - [`Membership`]: the other nodes, and which of them are alive.
-//! - [`ClusterChannel`]: what the nodes know of each other's state on one channel.
-//! - [`Openings`] and [`Queries`]: what a node waits for the others for.
+//! - [`ClusterChannel`]: the other nodes' state on one channel.
+//! - [`Openings`] and [`Queries`]: requests that wait for replies from other nodes.
 //! - [`timing`]: every time window, and the relations between them.
 //!
 //! Everything is pure: messages and the time go in. The hub applies the messages to its channels under their

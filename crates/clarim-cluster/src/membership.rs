@@ -120,7 +120,7 @@ impl Membership {
         self.peers.values_mut().for_each(|peer| peer.heard = now + self.lease);
     }
 
-    /// Renews all leases: up to now, nothing could be heard.
+    /// Renews all leases, because no heartbeat could be received up to now.
     pub fn spare(&mut self, now: Duration) {
         self.peers.values_mut().for_each(|peer| peer.heard = now);
         self.heard_myself = now;

@@ -1,5 +1,5 @@
 //! Channels that are being opened: the bus has to confirm the subscription and, on channels whose state nodes
-//! synchronize, the other nodes have to send what they have.
+//! synchronize, the other nodes have to send their state.
 
 use std::hash::Hash;
 use std::time::Duration;

@@ -8,7 +8,7 @@
 //! - A message that older nodes would misunderstand, or that contains a new variant of a nested enum,
 //! carries the
 //!   new version. Older nodes skip it.
-//! - A node uses what a version added only when all nodes speak that version: see
+//! - A node uses the additions of a version only when all nodes speak that version: see
 //!   [`Membership::version`](crate::Membership::version).
 
 use serde::{Deserialize, Serialize};

@@ -12,7 +12,7 @@ fn a_subscriber_gets_every_later_event_and_no_earlier_one() {
         workers wait
         backend: event E on news data "before"
         nothing else
-        # Worker 0 has yet to deliver; ben's subscription stands behind it in the same inbox.
+        # Worker 0 has not delivered yet. Ben's subscription is later in the same inbox.
         ben> {"event":"pusher:subscribe","data":{"channel":"news"}}
         ana< {"event":"E","channel":"news","data":"before"}
         ben< {"event":"pusher_internal:subscription_succeeded","channel":"news","data":'{}'}

@@ -211,7 +211,7 @@ fn a_signed_in_connection_needs_no_channel_data() {
         ana> {"event":"pusher:subscribe","data":{"channel":"presence-r","auth":"{auth}"}}
         ana< {"event":"pusher_internal:subscription_succeeded","channel":"presence-r",
             "data":'{"presence":{"count":1,"ids":["a"],"hash":{"a":{"name":"Ana"}}}}'}
-        # With it, channel_data says who the connection is here.
+        # With channel_data, the connection is another member on this channel.
         ana> {"event":"pusher:subscribe","data":{"channel":"presence-s","auth":"{auth}",
             "channel_data":'{"user_id":"guest"}'}}
         ana< {"event":"pusher_internal:subscription_succeeded","channel":"presence-s",

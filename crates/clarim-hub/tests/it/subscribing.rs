@@ -231,7 +231,7 @@ fn a_connection_has_a_maximum_number_of_subscriptions() {
             "data":{"code":null,"message":"A connection may have 2 subscriptions at most"}}
         ana< {"event":"pusher:subscription_error","channel":"c","data":{"type":"LimitReached",
             "error":"A connection may have 2 subscriptions at most","status":403}}
-        # One given back is one that may be had.
+        # Unsubscribing makes room for another subscription.
         ana> {"event":"pusher:unsubscribe","data":{"channel":"a"}}
         ana joins c
         channel a has nothing

@@ -1,6 +1,6 @@
 //! Compressed messages (permessage-deflate, RFC 7692), without context takeover in either direction.
 //!
-//! Each message is compressed by itself. So one compressed frame serves all who take it, and a connection
+//! Each message is compressed by itself. So one compressed frame serves all clients, and a connection
 //! keeps nothing between messages: a worker has one [`Inflater`] and one [`Deflater`] for all of its own.
 
 use std::fmt;

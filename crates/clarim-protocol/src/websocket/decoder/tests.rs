@@ -21,7 +21,7 @@ fn masked(fin: bool, opcode: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// What the decoder says of `input` when it comes in pieces of the given sizes, repeated.
+/// Decodes `input` in pieces of these sizes, repeated.
 fn decode(input: &[u8], sizes: &[usize], max: usize) -> (Vec<String>, Option<Violation>) {
     decode_with(None, input, sizes, max)
 }
@@ -218,7 +218,7 @@ fn compression_violations_are_rejected_with_the_right_code() {
     assert_eq!((said.len(), violation.map(|v| v.code().get())), (0, Some(1002)), "not agreed on");
 }
 
-/// Frames of a client, most of them right.
+/// Frames of a client, most of them valid.
 fn frames() -> impl Strategy<Value = Vec<u8>> {
     let opcode = prop::sample::select(vec![0u8, 1, 2, 8, 9, 10]);
     let payload = prop::collection::vec(any::<u8>(), 0..200);

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::websocket::Frame;
 
-/// Text like that of events: `rows` objects with values of their own.
+/// JSON like that of events: `rows` objects with different values.
 fn rows(rows: usize) -> String {
     let row = |n| format!(r#"{{"id":{},"user":"user-{}","state":"open"}},"#, n * 7919, n % 13);
     (0..rows).map(row).collect()
@@ -48,7 +48,7 @@ fn all_clones_share_one_compressed_form() {
     assert!(!frame.is_compressible());
     let a = frame.compressible();
     let b = frame.compressible();
-    // Two workers, each with a deflater of its own.
+    // Two workers, each with its own deflater.
     let [first, second] = [a.clone(), a.compressible()]
         .map(|clone| clone.deflated(&mut Deflater::default()).unwrap());
     assert_eq!(first.bytes().as_ptr(), second.bytes().as_ptr());
@@ -76,7 +76,7 @@ fn the_examples_of_the_standard_are_decompressed() {
     for empty in [&b"\x00"[..], b"", b"\x03\x00"] {
         assert_eq!(inflater.inflate(empty, 5), Ok(&b""[..]), "{empty:02x?}");
     }
-    // Each message stands by itself: this one refers to the one before (7.2.3.2).
+    // Messages are independent. This one refers to the one before (7.2.3.2).
     assert_eq!(inflater.inflate(b"\xf2\x00\x11\x00\x00", 5), Err(INVALID));
     for invalid in [&b"\x07"[..], b"\xff\xff\xff", b"\xf3\x48\xcd\xc9\xc9\x07\x00\x00\x00"] {
         assert_eq!(inflater.inflate(invalid, 5), Err(INVALID), "{invalid:02x?}");
