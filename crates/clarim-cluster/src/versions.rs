@@ -6,8 +6,7 @@
 //!   missing.
 //! - A new kind of message goes to the end of [`ClusterMessage`](crate::ClusterMessage). Older nodes skip it.
 //! - A message that older nodes would misunderstand, or that contains a new variant of a nested enum,
-//! carries the
-//!   new version. Older nodes skip it.
+//!   carries the new version. Older nodes skip it.
 //! - A node uses what a version added only when all nodes speak that version: see
 //!   [`Membership::version`](crate::Membership::version).
 
