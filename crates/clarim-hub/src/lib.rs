@@ -6,8 +6,8 @@
 //! - [`Worker`] is the state of one thread: its connections and, for each channel, a dense list of its own
 //!   subscribers.
 //! - [`Output`] is what the server does in consequence: a message to a worker, a command for the bus, a
-//!   lifecycle event. The outputs of a channel are handed to the [`OutputSink`] *under that channel's
-//!   lock*. So all workers see one order of its events, and a subscription has its place in that order too.
+//!   lifecycle event. The outputs of a channel are handed to the [`OutputSink`] *under that channel's lock*.
+//!   So all workers see one order of its events, and a subscription has its place in that order too.
 //!
 //! Invariants:
 //!

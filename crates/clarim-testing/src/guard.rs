@@ -1,10 +1,10 @@
-//! How one gets into a server.
+//! Access control of test servers.
 
 use std::sync::Arc;
 
 use tempfile::TempDir;
 
-/// What a server asks of those who connect: nothing, unless it is said here.
+/// What a test server requires from its clients. By default, nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Guard {
     /// A password.
