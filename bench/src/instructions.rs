@@ -98,7 +98,8 @@ fn compare(budgets: &Budgets, measured: &[(&str, f64)]) -> Result<()> {
     let mut remarks = Vec::new();
     for (guard, (name, measured)) in GUARDS.iter().zip(measured) {
         let budget = budgets.get(name)?;
-        let (row, allowed) = (format!("{} ({name})", guard.unit), budget.instructions);
+        let row = format!("{} ({name})", guard.unit);
+        let allowed = budget.instructions;
         let difference = budget.difference(*measured);
         println!("{row:<24} {measured:>12.0} {allowed:>12} {difference:>+8.1} %");
         is_over |= budget.judge(*measured) == Judgement::Over;
