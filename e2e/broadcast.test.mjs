@@ -1,5 +1,6 @@
-// An axum application with the crate `clarim` (its example `orders`), and laravel-echo, unmodified, in the browser's
-// place: subscribed through the application's own /broadcasting/auth, and hearing what the application broadcasts.
+// An axum application with the crate `clarim` (its example `orders`), and unmodified laravel-echo. It is
+// authorized by the application's own /broadcasting/auth, and receives the events that the application
+// broadcasts.
 import assert from 'node:assert/strict';
 import { tmpdir } from 'node:os';
 import { after, before, describe, test } from 'node:test';
@@ -27,7 +28,7 @@ describe('an axum application', () => {
     assert.equal(answer.status, 200);
   };
 
-  test('Echo.private(…).listen hears what its user may hear', limit, async () => {
+  test('Echo.private(…).listen receives the events of its channel', limit, async () => {
     const echo = await app.connected(7);
     const shipped = inbox();
     await subscribed(echo.private('orders.107').listen('OrderShipped', shipped));
@@ -37,7 +38,7 @@ describe('an axum application', () => {
     assert.deepEqual(shipped.items, []);
   });
 
-  test('another user gets 403, and so does a guest and a name that is no number', limit, async () => {
+  test('another user, a guest, an invalid id and an unknown channel get 403', limit, async () => {
     const refused = async (user, channel) => {
       const errors = inbox();
       (await app.connected(user)).private(channel).error(errors);
@@ -49,7 +50,7 @@ describe('an axum application', () => {
     assert.equal(await refused(7, 'unknown'), 403);
   });
 
-  test('clarim doctor asks as a page does, and says why it gets no yes', limit, async () => {
+  test('clarim doctor asks for authorization like a page, and reports the reason of a refusal', limit, async () => {
     const { appId, key, secret } = server;
     const ask = async (user, path = '/broadcasting/auth', as = secret) => {
       const args = ['doctor', server.url, '--app-id', appId, '--key', key, '--secret', as, '--auth', `${app.url}${path}`,
@@ -63,7 +64,7 @@ describe('an axum application', () => {
     assert.match(await ask(7, undefined, 'another'), /PROBLEM +authorization +it signs with another secret/);
   });
 
-  test('toOthers: the page whose request caused it hears nothing', limit, async () => {
+  test('toOthers: the page whose request caused the event does not receive it', limit, async () => {
     const [a, b] = await Promise.all([app.connected(7), app.connected(7)]);
     const [own, other] = [inbox(), inbox()];
     for (const order of [7, 107]) {
@@ -73,6 +74,6 @@ describe('an axum application', () => {
     await ship(7, { 'X-Socket-ID': a.socketId() });
     await ship(107);
     assert.equal((await other.take()).order, 7);
-    assert.equal((await own.take()).order, 107, 'what came behind it is the first that comes');
+    assert.equal((await own.take()).order, 107, 'the later event is the first to arrive');
   });
 });

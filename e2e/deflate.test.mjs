@@ -1,4 +1,4 @@
-// permessage-deflate with real clients: Node's ws, Chromium (in browser/deflate.test.mjs), and some without.
+// permessage-deflate with Node's ws, next to clients without it. Chromium is in browser/deflate.test.mjs.
 import assert from 'node:assert/strict';
 import { once as emitted } from 'node:events';
 import { after, before, describe, test } from 'node:test';
@@ -9,7 +9,7 @@ import { app, startServer } from './support/server.mjs';
 
 const limit = { timeout: 300_000 };
 
-/** A subscriber that keeps what it hears, and counts the bytes it took. */
+/** A subscriber that collects its events and counts the received bytes. */
 async function subscriber(port, channel, options) {
   const socket = new WebSocket(`ws://127.0.0.1:${port}/app/${app.key}?protocol=7`, options);
   const heard = inbox();
@@ -32,13 +32,13 @@ describe('ws with permessage-deflate', () => {
   before(async () => { server = await startServer({ env: { CLARIM_COMPRESSION: 'true' } }); });
   after(() => server.dispose());
 
-  test('hears the same as its neighbours without it, in fewer bytes', limit, async () => {
+  test('receives the same events as clients without it, in fewer bytes', limit, async () => {
     const offers = [
       true,
       false,
       { clientMaxWindowBits: 10 },
       { serverNoContextTakeover: true, clientNoContextTakeover: true },
-      // Declined: the frame that all share has a window of 15 bits.
+      // Declined, since the frame that all clients share needs a window of 15 bits.
       { serverMaxWindowBits: 9 },
     ];
     const all = await Promise.all(offers.map((perMessageDeflate) => (
@@ -61,7 +61,7 @@ describe('ws with permessage-deflate', () => {
   });
 
   test('sends compressed messages', limit, async () => {
-    // With this even a short message is compressed.
+    // This setting compresses even short messages.
     const { socket } = await subscriber(server.port, 'x', { perMessageDeflate: { threshold: 0 } });
     const [text] = await Promise.all([
       emitted(socket, 'message'),

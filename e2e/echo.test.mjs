@@ -64,7 +64,7 @@ describe('laravel-echo', () => {
       assert.equal(echo.connectionStatus(), 'disconnected');
     });
 
-    test('onConnectionChange, until it is no longer wanted', limit, async () => {
+    test('onConnectionChange, and its removal', limit, async () => {
       const echo = start();
       const statuses = inbox();
       const stop = echo.connector.onConnectionChange(statuses);
@@ -78,7 +78,7 @@ describe('laravel-echo', () => {
       assert.equal(statuses.items.length, before);
     });
 
-    test('connect starts anew', limit, async () => {
+    test('connect reconnects after disconnect', limit, async () => {
       const echo = await connected();
       const first = echo.socketId();
       echo.disconnect();
@@ -154,7 +154,7 @@ describe('laravel-echo', () => {
       assert.deepEqual(got.items, []);
     });
 
-    test('on is what all of these are made of', limit, async () => {
+    test('on receives events by their full name', limit, async () => {
       const channel = (await connected()).channel('raw');
       const got = inbox();
       channel.on('App\\Events\\Raw', got);
@@ -235,7 +235,7 @@ describe('laravel-echo', () => {
       assert.deepEqual(got.items, []);
 
       two.whisper('typing', { name: 'Ben' });
-      assert.deepEqual(await own.take(), { name: 'Ben' }, 'none of its own came before');
+      assert.deepEqual(await own.take(), { name: 'Ben' }, 'its own whispers do not come back');
     });
 
     test('error on a subscription the application refuses', limit, async () => {
@@ -329,7 +329,7 @@ describe('laravel-echo', () => {
       assert.equal((await (await w.sdk.get({ path: '/channels/stays' })).json()).occupied, true);
     });
 
-    test('leaveChannel ends one variant, and no event of it comes any more', limit, async () => {
+    test('leaveChannel ends one variant, whose events no longer arrive', limit, async () => {
       const echo = await connected();
       const [left, kept] = [inbox(), inbox()];
       await subscribed(echo.channel('half').listen('E', left));
@@ -383,7 +383,7 @@ describe('laravel-echo', () => {
     assert.deepEqual((await greeting)[0], { text: 'Olá' });
   });
 
-  test('interceptors send the socket id, so that toOthers knows whom to leave out', limit, async () => {
+  test('interceptors send the socket id for toOthers', limit, async () => {
     // Axios as Echo finds it in a page: a global with interceptors.
     let intercept;
     const axios = () => {};

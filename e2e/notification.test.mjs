@@ -1,5 +1,5 @@
-// Notifications of an axum application with the crate `clarim` (its example `invoice`), heard by laravel-echo,
-// unmodified, with `notification()`.
+// Notifications of an axum application with the crate `clarim` (its example `invoice`), received by
+// unmodified laravel-echo with `notification()`.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { startExample, subscribed } from './support/application.mjs';
@@ -28,7 +28,7 @@ describe('notifications', () => {
 
   const channel = (echo, user) => echo.private(`App.Models.User.${user}`);
 
-  test('Echo.private(…).notification gets id, type and data, and the row is there', limit, async () => {
+  test('Echo.private(…).notification gets id, type and data, and the row is stored', limit, async () => {
     const [heard, stopped, others] = [inbox(), inbox(), inbox()];
     const echo = await app.connected(7);
     await subscribed(channel(echo, 7).notification(heard).notification(stopped));
@@ -53,10 +53,10 @@ describe('notifications', () => {
     assert.equal((await heard.take()).invoice_id, 2);
     assert.deepEqual(stopped.items, []);
     await ask('POST', '/invoices/3/pay', 8);
-    assert.equal((await others.take()).invoice_id, 3, 'what was for somebody else did not come before it');
+    assert.equal((await others.take()).invoice_id, 3, 'the notification of another user did not arrive before it');
   });
 
-  test('nobody is let into the channel of somebody else', limit, async () => {
+  test('a user may not subscribe to the channel of another user', limit, async () => {
     const errors = inbox();
     channel(await app.connected(8), 7).error(errors);
     assert.equal((await errors.take()).status, 403);

@@ -8,7 +8,7 @@ const limit = { timeout: 300_000 };
 const ana = { id: 7, info: { name: 'Ana' } };
 const ben = { id: 'ben', info: { name: 'Ben' } };
 
-/** Subscribes and waits for the answer to it. */
+/** Subscribes and waits for the reply. */
 async function subscribe(client, name) {
   const channel = client.subscribe(name);
   const [data] = await once(channel, 'pusher:subscription_succeeded');
@@ -38,7 +38,7 @@ describe('pusher-js', () => {
       assert.equal(client.connection.state, 'disconnected');
     });
 
-    test('comes back when told to', limit, async () => {
+    test('reconnects on request', limit, async () => {
       const client = await w.connected();
       const first = client.connection.socket_id;
       client.disconnect();
@@ -47,7 +47,7 @@ describe('pusher-js', () => {
       assert.notEqual(client.connection.socket_id, first);
     });
 
-    test('is refused for good with an unknown key', limit, async () => {
+    test('does not reconnect after the refusal of an unknown key', limit, async () => {
       const client = w.client({ key: 'no-such-key' });
       const error = once(client.connection, 'error');
       await once(client.connection, 'state_change', {
@@ -59,7 +59,7 @@ describe('pusher-js', () => {
     });
 
     test('answers pings of the client', limit, async () => {
-      // With so short a timeout the client pings after each silent second, and would reconnect without a pong.
+      // With this timeout the client pings after each silent second, and would reconnect without a pong.
       const client = await w.connected({ activityTimeout: 1_000, pongTimeout: 1_000 });
       await never(client.connection, 'state_change', 4_000);
       assert.equal(client.connection.state, 'connected');
@@ -133,11 +133,11 @@ describe('pusher-js', () => {
       const [error] = await once(channel, 'pusher:subscription_error');
       assert.equal(channel.subscribed, false);
       assert.equal(error.status, 401);
-      // The connection is none the worse for it.
+      // The connection is not affected.
       await subscribe(client, 'private-fine');
     });
 
-    test('carries whispers to the others only', limit, async () => {
+    test('forwards whispers to the others only', limit, async () => {
       const [a, b] = await Promise.all([w.connected(), w.connected()]);
       const [one, two] = await Promise.all([subscribe(a, 'private-chat'), subscribe(b, 'private-chat')]);
       const own = inbox();
@@ -154,7 +154,7 @@ describe('pusher-js', () => {
   });
 
   describe('presence channel', () => {
-    test('knows who is there, with numeric and string ids', limit, async () => {
+    test('lists its members, with numeric and string ids', limit, async () => {
       const a = await w.connected({ user: ana });
       const one = await subscribe(a, 'presence-room');
       assert.equal(one.succeeded.count, 1);
@@ -211,7 +211,7 @@ describe('pusher-js', () => {
       assert.deepEqual(changes.items, []);
     });
 
-    test('says who whispers', limit, async () => {
+    test('includes the sender of a whisper', limit, async () => {
       const [a, b] = await Promise.all([w.connected({ user: ana }), w.connected({ user: ben })]);
       const one = await subscribe(a, 'presence-whisper');
       const two = await subscribe(b, 'presence-whisper');
@@ -233,7 +233,7 @@ describe('pusher-js', () => {
   });
 
   describe('encrypted channel', () => {
-    test('decrypts what the SDK encrypted', limit, async () => {
+    test('decrypts events that the SDK encrypted', limit, async () => {
       const channel = await subscribe(await w.connected(), 'private-encrypted-vault');
       const event = once(channel, 'secret');
       await w.sdk.trigger('private-encrypted-vault', 'secret', { pin: 'çÇ 1234' });
@@ -279,7 +279,7 @@ describe('pusher-js', () => {
       return client;
     };
 
-    test('gets what is sent to them, on each of their connections', limit, async () => {
+    test('gets user events on each connection', limit, async () => {
       const user = { id: 'u-events', info: { name: 'U' } };
       const [a, b, other] = await Promise.all([
         signIn(user), signIn(user), signIn({ id: 'u-other', info: {} }),
@@ -296,7 +296,7 @@ describe('pusher-js', () => {
       assert.deepEqual(notHers.items, ['marker']);
     });
 
-    test('sees on the watchlist who comes and goes', limit, async () => {
+    test('gets watchlist events when users come and go', limit, async () => {
       const already = await signIn({ id: 'w-already', info: {} });
       const watcher = w.client({ user: { id: 'w-me', info: {}, watchlist: ['w-friend', 'w-already'] } });
       const got = inbox();
@@ -315,7 +315,7 @@ describe('pusher-js', () => {
       assert.deepEqual(await got.take(), ['offline', 'w-already']);
     });
 
-    test('whose connections are terminated stays away', limit, async () => {
+    test('does not reconnect after being terminated', limit, async () => {
       const user = { id: 'u-banned', info: {} };
       const [a, b] = await Promise.all([signIn(user), signIn(user)]);
       const bystander = await signIn({ id: 'u-bystander', info: {} });
@@ -362,7 +362,7 @@ describe('pusher-js', () => {
       assert.deepEqual((await Promise.all(both)).map(([data]) => data), [{ n: 1 }, { n: 2 }]);
     });
 
-    test('leaves out the socket that caused the event', limit, async () => {
+    test('excludes the socket that caused the event', limit, async () => {
       const [a, b] = await Promise.all([w.connected(), w.connected()]);
       const [one, two] = await Promise.all([subscribe(a, 'excluded'), subscribe(b, 'excluded')]);
       const own = inbox();
@@ -433,7 +433,7 @@ describe('pusher-js with subscription counts', () => {
   before(async () => { w = await world({ env: { REVERB_APP_SUBSCRIPTION_COUNT: 'true' } }); });
   after(() => w.close());
 
-  test('is told how many subscribers there are', limit, async () => {
+  test('gets the number of subscribers', limit, async () => {
     const counts = inbox();
     const channel = (await w.connected()).subscribe('counted');
     channel.bind('pusher:subscription_count', ({ subscription_count }) => counts(subscription_count));
@@ -447,7 +447,7 @@ describe('pusher-js with subscription counts', () => {
   });
 });
 
-describe('pusher-js when the server goes', () => {
+describe('pusher-js when the server stops', () => {
   let w;
   before(async () => { w = await world({ env: { REVERB_DRAIN_SECONDS: '1' } }); });
   after(() => w.close());
@@ -479,15 +479,15 @@ describe('pusher-js when the server goes', () => {
     client.disconnect();
   };
 
-  // On 4200 pusher-js connects again at once. It would stay away for 15 seconds if nobody listened then; so the
-  // server still listens, and answers 4100: come again in a second.
-  test('comes back after SIGTERM, which closes with 4200', limit, () => comesBack(async (client) => {
+  // On 4200 pusher-js reconnects at once. If the connection were refused then, it would wait 15 seconds.
+  // Therefore the draining server still listens and closes with 4100, on which clients retry after a second.
+  test('reconnects after SIGTERM, which closes with 4200', limit, () => comesBack(async (client) => {
     const closed = once(client.connection, 'error');
     assert.deepEqual(await w.server.restart(), { code: 0, signal: null });
     assert.equal((await closed)[0].data?.code, 4200);
   }));
 
-  test('comes back after a crash', limit, () => comesBack(async () => {
+  test('reconnects after a crash', limit, () => comesBack(async () => {
     await w.server.kill();
     await w.server.start();
   }));

@@ -1,11 +1,11 @@
-// Traces of the program itself, turned on by OpenTelemetry's variables alone.
+// Traces of the server binary, enabled by OpenTelemetry's variables alone.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { world } from './support/clients.mjs';
 import { endpoint } from './support/endpoint.mjs';
 import { until } from './support/events.mjs';
 
-test('OpenTelemetry’s variables turn them on, and say which and how', { timeout: 300_000 }, async () => {
+test('OpenTelemetry’s variables enable traces and set sampling and export', { timeout: 300_000 }, async () => {
   const to = await endpoint();
   const w = await world({
     env: {
@@ -21,20 +21,20 @@ test('OpenTelemetry’s variables turn them on, and say which and how', { timeou
     assert.equal(headers['content-type'], 'application/x-protobuf');
     assert.equal(headers['x-key'], 'of-the-collector');
     for (const word of ['clarim', 'tests', 'publish', 'deliver', 'orders']) assert.ok(rawBody.includes(word), word);
-    assert.ok(!rawBody.includes('total'), 'what is published is nobody’s business');
+    assert.ok(!rawBody.includes('total'), 'the data of an event is not part of the trace');
   } finally {
     await w.close();
     to.close();
   }
 });
 
-test('none are sampled if nobody wants any', { timeout: 300_000 }, async () => {
+test('OTEL_TRACES_SAMPLER=always_off turns sampling off', { timeout: 300_000 }, async () => {
   const to = await endpoint();
   const env = { OTEL_EXPORTER_OTLP_ENDPOINT: to.origin, OTEL_TRACES_SAMPLER: 'always_off', OTEL_BSP_SCHEDULE_DELAY: '100' };
   const w = await world({ env });
   try {
     await w.sdk.trigger('orders', 'paid', {});
-    // What there is is sent at the end.
+    // Pending spans would be sent at the end.
     await w.server.stop();
     assert.deepEqual(to.taken, []);
   } finally {

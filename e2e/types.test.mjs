@@ -1,5 +1,5 @@
-// The types that `cargo xtask types` writes, and a front end that uses them: it type-checks, and no longer does when an
-// event has changed. (That a changed event changes the file, a test of the crate says.)
+// The types that `cargo xtask types` writes, and a front end that uses them. It type-checks, and no longer
+// does when an event has changed. (A test of the crate checks that a changed event changes the file.)
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -10,9 +10,9 @@ import { test } from 'node:test';
 const limit = { timeout: 300_000 };
 const here = fileURLToPath(new URL('.', import.meta.url));
 
-/** What tsc says of a front end whose events are changed like this. */
+/** The output of tsc for a front end with changed events. */
 async function check(change) {
-  // Below this folder, so that the packages are found
+  // Below this folder, so that the packages are found.
   const folder = await mkdtemp(`${here}.types-`);
   try {
     await cp(`${here}types`, folder, { recursive: true });
@@ -29,11 +29,11 @@ async function check(change) {
   }
 }
 
-test('a front end that fits what is sent type-checks', limit, async () => {
+test('a front end with the right types type-checks', limit, async () => {
   assert.deepEqual(await check((events) => events), { same: true, said: '' });
 });
 
-test('a renamed field, event or type of a field does not', limit, async () => {
+test('a renamed field or event, or a changed type, is an error', limit, async () => {
   const cases = [
     ['tracking: string', 'tracking_code: string', /Property 'tracking' does not exist on type/],
     ['"OrderShipped"', '".order.shipped"', /'"OrderShipped"' is not assignable/],

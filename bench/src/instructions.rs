@@ -20,11 +20,11 @@ use guards::{Counter, GUARDS, Guard};
 const PEER: &str = "clarim";
 /// Functions that are shown.
 const SHOWN: usize = 30;
-/// How often a cost that is over its budget is counted, at most. What chance adds it does not add each time;
-/// what a change adds it does.
+/// Maximum number of measurements of a cost that is over its budget. Noise is not in all of them; the cost of
+/// a change is.
 const ATTEMPTS: usize = 3;
 
-/// What to count.
+/// Options of the instruction counts.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Where servers are described.

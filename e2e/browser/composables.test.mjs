@@ -1,4 +1,4 @@
-// Each example of the README of @clarim/vue, as it stands there, in a browser on the package as npm packs it.
+// Each example of the README of @clarim/vue, unchanged, in a browser with the package as npm packs it.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -68,7 +68,7 @@ const shows = (page, what, words, timeout) => {
 	}, timeout).catch((error) => { throw new Error(`${error.message}, but it is ${seen}`, { cause: error }); });
 };
 
-/** Waits until the server has so many subscriptions of a channel (users of a presence channel). */
+/** Waits until a channel has `count` subscriptions (a presence channel: users). */
 const joined = (channel, count) => waitFor(`${count} on ${channel}`, async () => {
 	const info = channel.startsWith('presence-') ? 'user_count' : 'subscription_count';
 	const answer = await (await backend.pusher.get({ path: `/channels/${channel}`, params: { info } })).json();
@@ -83,7 +83,7 @@ test('useChannel', LIMIT, async () => {
 	await shows(page, 'li', 'two,one');
 });
 
-test('usePrivateChannel, whose name changes', LIMIT, async () => {
+test('usePrivateChannel follows a channel name that changes', LIMIT, async () => {
 	const page = await open('/Shipping');
 	await joined('private-orders.7', 1);
 	await send('private-orders.7', 'App\\Events\\OrderShipped', { order: 7, carrier: 'Correios' });
@@ -124,11 +124,11 @@ test('useWebSocketStatus', LIMIT, async () => {
 	await clarim.stop();
 	await shows(page, 'p', 'Offline');
 	await clarim.start();
-	// Where pusher-js finds nobody listening it waits for 15 s before it tries again.
+	// When the connection is refused, pusher-js waits 15 s before it tries again.
 	await shows(page, 'p', 'Online', 25_000);
 });
 
-test('useSubscription: what was missed is asked for', LIMIT, async () => {
+test('useSubscription requests missed events after a reconnect', LIMIT, async () => {
 	const page = await open('/Missed');
 	await shows(page, 'p', 'Live');
 	await send('private-orders.7', 'App\\Events\\OrderShipped', { order: 7, carrier: 'heard' });
@@ -139,7 +139,7 @@ test('useSubscription: what was missed is asked for', LIMIT, async () => {
 	await clarim.kill();
 	backend.stored.shipped = ['missed'];
 	await clarim.start();
-	await waitFor('the question', () => backend.stored.asked.length > 0);
+	await waitFor('the request', () => backend.stored.asked.length > 0);
 	await shows(page, 'p', 'Live');
 	await send('private-orders.7', 'App\\Events\\OrderShipped', { order: 7, carrier: 'heard again' });
 	await shows(page, 'li', 'heard,missed,heard again');
@@ -147,7 +147,7 @@ test('useSubscription: what was missed is asked for', LIMIT, async () => {
 	assert.ok(Date.parse(backend.stored.asked[0]) <= heard, `${backend.stored.asked} is after ${heard}`);
 });
 
-test('useSubscription: who may not hear it is told', LIMIT, async () => {
+test('useSubscription reports a denied authorization', LIMIT, async () => {
 	browser.expect(/403/);
 	const page = await open('/Missed', BIA);
 	await shows(page, 'p', 'You may not see this order.');
@@ -208,12 +208,12 @@ test('useEcho', LIMIT, async () => {
 	await shows(ana, 'li', 'Extra!,later');
 });
 
-test('in development, too, the server is found by the variables', LIMIT, async () => {
+test('the development build finds the server by the environment variables too', LIMIT, async () => {
 	const port = await freePort();
 	const vite = await createServer({ ...viteOptions(folder.path), server: { port, host: '127.0.0.1' } });
 	try {
 		await vite.listen();
-		// Vite may load the page anew when it has prepared what the page imports.
+		// Vite may reload the page once it has prebundled its dependencies.
 		const page = await open('/Indicator', ANA, `http://127.0.0.1:${port}`);
 		await shows(page, 'p', 'Online', 20_000);
 		await page.close();
@@ -222,7 +222,7 @@ test('in development, too, the server is found by the variables', LIMIT, async (
 	}
 });
 
-test('events that are not declared do not compile, and the examples do', LIMIT, async () => {
+test('undeclared events do not type-check, and the examples do', LIMIT, async () => {
 	const errors = await typeErrors(folder.path, 'Wrong.vue');
 	assert.equal(errors.length, 3, errors.join('\n'));
 	for (const [i, what] of ['OrderSent', 'carier', 'number'].entries()) {
@@ -230,7 +230,7 @@ test('events that are not declared do not compile, and the examples do', LIMIT, 
 	}
 });
 
-test('the package has what it needs, no more, and can be imported on a server', async () => {
+test('the package contains only its own files and can be imported on a server', async () => {
 	assert.deepEqual(packed.files.filter((path) => !/^dist\/\w+\.d\.ts$/.test(path)), [
 		'LICENSE-APACHE', 'LICENSE-MIT', 'README.md', 'README.pt-BR.md', 'dist/index.js', 'package.json',
 	]);
@@ -239,7 +239,7 @@ test('the package has what it needs, no more, and can be imported on a server', 
 	assert.equal(stdout.trim(), 'function');
 });
 
-test('every example has been run, and the Portuguese README has the same', () => {
+test('every example has been run, and both READMEs have the same examples', () => {
 	assert.deepEqual([...opened].sort(), examples().map(({ name }) => name).sort());
 	assert.deepEqual(blocks('README.pt-BR.md'), blocks('README.md'));
 });

@@ -1,4 +1,4 @@
-// Chromium offers permessage-deflate by itself: a page need not do anything for it.
+// Chromium offers permessage-deflate without any code in the page.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -21,14 +21,14 @@ after(async () => {
 	await clarim?.dispose();
 });
 
-test('Chromium agrees on compression, and what is compressed arrives', LIMIT, async () => {
+test('Chromium negotiates compression, and compressed messages arrive', LIMIT, async () => {
 	const page = await (await browser.context()).newPage();
 	const extensions = await page.evaluate((url) => new Promise((resolve, reject) => {
 		const socket = new WebSocket(url);
 		window.heard = new Promise((hear) => {
 			socket.onmessage = ({ data }) => {
 				const message = JSON.parse(data);
-				// Longer than what is sent as it is, so that the server has to inflate something too.
+				// Long enough to be compressed, so that the server has to inflate a message too.
 				const noise = 'x'.repeat(1000);
 				if (message.event === 'pusher:connection_established') {
 					socket.send(JSON.stringify({ event: 'pusher:subscribe', data: { channel: 'rows', noise } }));

@@ -1,4 +1,5 @@
-// Pages without WebSockets: unmodified pusher-js in Chromium falls back to its own xhr_streaming and xhr_polling.
+// Pages without WebSockets: unmodified pusher-js in Chromium falls back to its own xhr_streaming and
+// xhr_polling.
 
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
@@ -29,13 +30,13 @@ after(async () => {
 
 afterEach(async () => {
 	await browser.endTest();
-	// What a page leaves behind without a word is gone soon.
+	// Sessions of closed pages expire soon.
 	await waitFor('all sessions to end', async () => (await connections()) === 0, 12_000);
 });
 
 const connections = async () => (await (await sdk.get({ path: '/connections' })).json()).connections;
 
-/** Without WebSockets at all, or with ones that nobody answers. */
+/** A browser without WebSockets, and one whose WebSockets fail to connect. */
 const WITHOUT = () => { delete window.WebSocket; };
 const BLOCKED = () => {
 	window.WebSocket = class {
@@ -44,7 +45,7 @@ const BLOCKED = () => {
 	};
 };
 
-/** A page with a client that uses some transports; `heard` is what its events have brought. */
+/** A page with a client that uses some transports. `heard` collects the data of its events. */
 async function open(transports, { user = 'ana', key = app.key, socket = WITHOUT, host = 'localhost' } = {}) {
 	const context = await browser.context();
 	await context.addInitScript(socket);
@@ -89,7 +90,7 @@ for (const transport of ['xhr_streaming', 'xhr_polling']) {
 		assert.equal(await connections(), 2);
 		await joined(ana, 'presence-room');
 		await joined(rui, 'presence-room');
-		await waitFor('both to be there', () => ana.evaluate(() => client.channel('presence-room').members.count === 2));
+		await waitFor('both members', () => ana.evaluate(() => client.channel('presence-room').members.count === 2));
 
 		for (const n of numbers(50)) await sdk.trigger('presence-room', 'counted', n);
 		for (const page of [ana, rui]) {
@@ -104,12 +105,12 @@ for (const transport of ['xhr_streaming', 'xhr_polling']) {
 		assert.deepEqual(await rui.evaluate(() => heard.splice(0)), numbers(30));
 
 		await ana.close();
-		await waitFor('Ana to have gone', () => rui.evaluate(() => client.channel('presence-room').members.count === 1), 12_000);
+		await waitFor('Ana to leave', () => rui.evaluate(() => client.channel('presence-room').members.count === 1), 12_000);
 		await rui.evaluate(() => client.unsubscribe('presence-room'));
 		await joined(rui, 'private-again');
 	});
 
-	test(`${transport}: much more than pusher-js reads of one answer arrives whole`, LIMIT, async () => {
+	test(`${transport}: more data than pusher-js reads from one response arrives complete`, LIMIT, async () => {
 		const page = await open([transport]);
 		await connected(page);
 		await joined(page, 'rows');
@@ -117,7 +118,7 @@ for (const transport of ['xhr_streaming', 'xhr_polling']) {
 		const row = (n) => ({ channel: 'rows', name: 'row', data: { n, text: text.slice(n % 10) } });
 		for (let n = 0; n < 120; n += 4) {
 			await sdk.triggerBatch([0, 1, 2, 3].map((more) => row(n + more)));
-			// No faster than the page reads, or its outbox would be full.
+			// No faster than the page reads, or its send queue would overflow.
 			await waitFor('half of the rows', () => page.evaluate((n) => heard.length >= n / 2, n));
 		}
 		await waitFor('all rows', () => page.evaluate(() => heard.length >= 120));
@@ -126,13 +127,13 @@ for (const transport of ['xhr_streaming', 'xhr_polling']) {
 	});
 }
 
-test('where WebSockets are blocked, pusher-js falls back by itself', LIMIT, async () => {
+test('pusher-js falls back when WebSockets are blocked', LIMIT, async () => {
 	const page = await open(['ws', 'xhr_streaming', 'xhr_polling'], { socket: BLOCKED });
 	await connected(page);
 	assert.equal(await page.evaluate(() => client.connection.connection.transport.name), 'xhr_streaming');
 });
 
-test('who is not let in is told why', LIMIT, async () => {
+test('a refused client receives the error code', LIMIT, async () => {
 	for (const [what, options] of [[4001, { key: 'wrong' }], [4009, { host: '127.0.0.1' }]]) {
 		const page = await open(['xhr_streaming'], options);
 		await waitFor(`error ${what}`, () => page.evaluate((what) => errors.includes(what), what));
@@ -140,7 +141,7 @@ test('who is not let in is told why', LIMIT, async () => {
 	}
 });
 
-test('when the server stops, its pages go and come back', LIMIT, async () => {
+test('pages reconnect after a restart of the server', LIMIT, async () => {
 	browser.expect(/ERR_CONNECTION_(REFUSED|RESET)|ERR_EMPTY_RESPONSE|ERR_INCOMPLETE|blocked by CORS|ERR_FAILED/);
 	const page = await open(['xhr_streaming']);
 	await connected(page);

@@ -1,4 +1,4 @@
-// What is done from the page at /inspector, and what becomes of it: clients, endpoints and nodes are real.
+// Actions of the page at /inspector and their effect on real clients, endpoints and nodes.
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
@@ -46,7 +46,7 @@ async function joined(user, channel) {
 	return client;
 }
 
-test('a client whose connection is closed comes back with another one', LIMIT, async () => {
+test('a client whose connection is closed reconnects', LIMIT, async () => {
 	const page = await open();
 	const client = await w.connected();
 	const before = client.connection.socket_id;
@@ -54,7 +54,7 @@ test('a client whose connection is closed comes back with another one', LIMIT, a
 	await id(page, 'wanted').fill(before);
 	await page.keyboard.press('Enter');
 	const close = rows(page, 'connection-list').filter({ hasText: before }).getByRole('button');
-	// Who is not sure closes nothing.
+	// Without confirmation nothing is closed.
 	const question = answer(page, false);
 	await close.click();
 	assert.equal(await question, `Close connection ${before}?`);
@@ -68,7 +68,7 @@ test('a client whose connection is closed comes back with another one', LIMIT, a
 	client.disconnect();
 });
 
-test('a user is terminated with all tabs and does not come back; another one hears on', LIMIT, async () => {
+test('all tabs of a terminated user stay disconnected, and other users are not affected', LIMIT, async () => {
 	const page = await open();
 	const tabs = [await joined({ id: 7 }, 'presence-room'), await joined({ id: 7 }, 'presence-room')];
 	const other = await joined({ id: 8 }, 'presence-room');
@@ -85,7 +85,7 @@ test('a user is terminated with all tabs and does not come back; another one hea
 	assert.equal(member.id, 7);
 	await waitFor('the note', async () => (await text(id(page, 'note'))).includes('user 7 were closed'));
 	await waitFor('the list without them', async () => await rows(page, 'connection-list').count() === 1);
-	// pusher-js would be back in a second, if it came back.
+	// pusher-js would reconnect within a second.
 	await delay(1_500);
 	assert.deepEqual(tabs.map((client) => client.connection.state), ['disconnected', 'disconnected']);
 	const heard = once(room, 'e');
@@ -94,7 +94,7 @@ test('a user is terminated with all tabs and does not come back; another one hea
 	other.disconnect();
 });
 
-test('an event of the page reaches a client, and what is no JSON goes nowhere', LIMIT, async () => {
+test('an event published from the page reaches a client, and invalid JSON is not published', LIMIT, async () => {
 	const page = await open();
 	const client = await w.connected();
 	const channel = client.subscribe('orders');
@@ -115,7 +115,7 @@ test('an event of the page reaches a client, and what is no JSON goes nowhere', 
 	client.disconnect();
 });
 
-test('members of a presence channel are shown, and no foreign text anywhere is markup', LIMIT, async () => {
+test('members of a presence channel are shown, and text of clients is never markup', LIMIT, async () => {
 	const page = await open();
 	const clients = [];
 	for (const user of ['ana', 'rui', 'rui', EVIL]) clients.push(await joined({ id: user }, 'presence-people'));
@@ -128,13 +128,13 @@ test('members of a presence channel are shown, and no foreign text anywhere is m
 	await waitFor('the members', async () => (await text(id(page, 'channel-note'))).startsWith('3 members'));
 	assert.deepEqual((await id(page, 'members').locator('li').allInnerTexts()).sort(), [EVIL, 'ana', 'rui'].sort());
 	await tab(page, 'connections');
-	// As a user, and as where somebody's page is from.
+	// As a user, and as an origin.
 	await waitFor('both', async () => await rows(page, 'connection-list').filter({ hasText: 'onerror' }).count() === 2);
 	assert.equal(await page.locator('#inside img, #inside script').count(), 0);
 	assert.equal(await page.title(), 'Clarim: inspector');
-	// Who leaves is not shown any more.
+	// Members who leave disappear.
 	clients.pop().disconnect();
-	await waitFor('who has left', async () => {
+	await waitFor('the member to disappear', async () => {
 		await tab(page, 'channels');
 		await row.getByRole('button').click();
 		return await id(page, 'members').locator('li').count() === 2;
@@ -143,7 +143,7 @@ test('members of a presence channel are shown, and no foreign text anywhere is m
 	socket.close();
 });
 
-test('a delivery that fails is shown with its reason, and one that was sent is sent again', LIMIT, async () => {
+test('a failed delivery is shown with its reason, and a sent delivery can be replayed', LIMIT, async () => {
 	const page = await open();
 	hooks.status = 503;
 	const client = await w.connected();
@@ -158,7 +158,7 @@ test('a delivery that fails is shown with its reason, and one that was sent is s
 	assert.equal(hooks.taken.length, 0);
 	hooks.status = 200;
 	await shown('sent');
-	assert.equal(await row.count(), 1, 'however often it was tried, it is one');
+	assert.equal(await row.count(), 1, 'retries are not listed separately');
 	const [, url, , , attempts] = await row.locator('td').allInnerTexts();
 	assert.equal(url, 'http://127.0.0.1/hooks', 'without the port, which may be a secret');
 	assert.ok(Number(attempts) > 1, attempts);
@@ -168,7 +168,7 @@ test('a delivery that fails is shown with its reason, and one that was sent is s
 	await waitFor('the second request', () => hooks.taken.length === 2);
 	const events = hooks.taken.map((request) => {
 		const webhook = w.sdk.webhook(request);
-		assert.ok(webhook.isValid(), 'the signature is right both times');
+		assert.ok(webhook.isValid(), 'both signatures are valid');
 		return webhook.getEvents();
 	});
 	assert.deepEqual(events[0], [{ name: 'channel_occupied', channel: 'hooked.1' }]);
@@ -180,7 +180,7 @@ test('a delivery that fails is shown with its reason, and one that was sent is s
 	client.disconnect();
 });
 
-test('the log can be had of one kind alone, and be emptied', LIMIT, async () => {
+test('the event log can be filtered by kind and cleared', LIMIT, async () => {
 	const page = await open();
 	await tab(page, 'events');
 	const entries = page.locator('#log .event');
@@ -204,7 +204,7 @@ test('the log can be had of one kind alone, and be emptied', LIMIT, async () => 
 	assert.equal(await entries.count(), 0);
 });
 
-test('the nodes of a cluster are shown, and of one that dies no more', LIMIT, async () => {
+test('the nodes of a cluster are shown, except for dead ones', LIMIT, async () => {
 	const redis = await startRedis();
 	const nodes = [];
 	try {
@@ -228,7 +228,7 @@ test('the nodes of a cluster are shown, and of one that dies no more', LIMIT, as
 		const [[[a, me, bus], [b, other]], [[itsOwn], [itsOther]]] = seen;
 		assert.deepEqual([me, other], ['this node', 'another node']);
 		assert.match(bus, /^Bus connected, [\d.,]+ ms$/);
-		assert.deepEqual([itsOwn, itsOther], [b, a], 'each shows the other one');
+		assert.deepEqual([itsOwn, itsOther], [b, a], 'each node shows the other one');
 		await nodes[1].kill();
 		browser.expect(/ERR_CONNECTION_(REFUSED|RESET)|ERR_EMPTY_RESPONSE/);
 		await waitFor('one node', async () => await rows(pages[0], 'nodes').count() === 1);
@@ -239,7 +239,9 @@ test('the nodes of a cluster are shown, and of one that dies no more', LIMIT, as
 	}
 });
 
-/** Asks for what a page on its events asks for, at its pace, until it `isOver`. How often it was answered. */
+/**
+ * Sends the requests of a page on its events tab, as often as a page, until `isOver`. Returns their number.
+ */
 async function watch(end) {
 	const ask = async (path) => {
 		const answer = await fetch(`${w.server.url}/inspector/api/${path}`, { headers: { authorization: `Bearer ${TOKEN}` } });
@@ -257,11 +259,11 @@ async function watch(end) {
 	return answers;
 }
 
-test('fifty who watch the events delay no delivery', { timeout: 90_000 }, async () => {
-	// Ten of them are pages; to draw fifty would keep the cores busy, and that would be measured.
+test('fifty watchers of the event log delay no delivery', { timeout: 90_000 }, async () => {
+	// Only ten of them are pages, since drawing fifty would keep the cores busy and distort the measurement.
 	const context = await browser.context();
 	await context.addInitScript((token) => {
-		// The empty page that comes first has no storage.
+		// The initial empty page has no storage.
 		if (location.protocol === 'http:') sessionStorage.setItem('clarim-inspector-token', token);
 	}, TOKEN);
 	const pages = await Promise.all(Array.from({ length: 10 }, async () => {
@@ -274,7 +276,7 @@ test('fifty who watch the events delay no delivery', { timeout: 90_000 }, async 
 	context.on('request', (request) => { asked += Number(request.url().includes('/api/stream')); });
 	const end = { isOver: false };
 	const watching = Promise.all(Array.from({ length: 40 }, () => watch(end)));
-	// Asked for its outcome only in the end.
+	// Its result is awaited at the end only.
 	watching.catch(() => undefined);
 	const client = await w.connected();
 	const channel = client.subscribe('watched');
@@ -295,12 +297,12 @@ test('fifty who watch the events delay no delivery', { timeout: 90_000 }, async 
 	};
 	const watched = await median();
 	end.isOver = true;
-	for (const answers of await watching) assert.ok(answers > 1, `somebody was answered ${answers} times`);
-	assert.ok(asked > 10, `the pages asked only ${asked} times`);
+	for (const answers of await watching) assert.ok(answers > 1, `a watcher got ${answers} responses`);
+	assert.ok(asked > 10, `the pages sent only ${asked} requests`);
 	for (const page of pages) await page.locator('#log .event').filter({ hasText: '"n": 149' }).first().waitFor();
 	await context.close();
 	const quiet = await median();
-	// The pages and this test keep the cores busy too.
-	assert.ok(watched < 5 * quiet + 100, `half took longer than ${watched} ms, and ${quiet} ms when nobody watched`);
+	// The pages and this test use the cores too.
+	assert.ok(watched < 5 * quiet + 100, `the median is ${watched} ms, and ${quiet} ms without watchers`);
 	client.disconnect();
 });

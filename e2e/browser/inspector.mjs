@@ -1,4 +1,4 @@
-// The page at /inspector, for the tests that look at it.
+// The page at /inspector, for tests.
 
 export const TOKEN = 'inspector-0123456789';
 
@@ -6,11 +6,11 @@ export const id = (page, name) => page.locator(`#${name}`);
 export const text = (locator) => locator.innerText();
 export const tab = (page, name) => id(page, `tab-${name}`).click();
 
-/** The page of a server, as somebody who has the token sees it. */
+/** Opens the page of a server and enters the token. */
 export async function enter(browser, server, options = {}) {
 	const context = await browser.context(options);
 	const page = await context.newPage();
-	// Without a token yet, the page asks once in vain.
+	// The page's first request is without a token and is refused.
 	browser.expect(/401/);
 	await page.goto(`${server.url}/inspector`);
 	await id(page, 'token').fill(TOKEN);
@@ -19,7 +19,7 @@ export async function enter(browser, server, options = {}) {
 	return page;
 }
 
-/** Answers the page's next question whether it is sure. Resolves with what it has asked. */
+/** Answers the page's next confirmation dialog. Resolves with its text. */
 export function answer(page, isSure) {
 	return new Promise((resolve) => {
 		page.once('dialog', async (dialog) => {

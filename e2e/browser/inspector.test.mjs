@@ -1,4 +1,4 @@
-// The page at /inspector, used as its reader would.
+// The page at /inspector, used like an operator does.
 
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
@@ -27,7 +27,7 @@ afterEach(() => browser.endTest());
 
 const open = (options) => enter(browser, server, options);
 
-/** A client, with what has come to it. */
+/** A client and the frames that it has received. */
 async function client(...channels) {
 	const socket = new WebSocket(`${server.url.replace('http', 'ws')}/app/${server.key}?protocol=7`);
 	const frames = [];
@@ -48,23 +48,23 @@ function publish(channel) {
 	});
 }
 
-test('asks for the token, and a wrong one does not do', LIMIT, async () => {
+test('asks for the token and rejects a wrong one', LIMIT, async () => {
 	const page = await (await browser.context()).newPage();
 	browser.expect(/401/);
 	await page.goto(`${server.url}/inspector`);
 	await id(page, 'token').fill('wrong');
 	await page.keyboard.press('Enter');
-	await waitFor('the no', async () => await text(id(page, 'token-problem')) === 'Wrong token.');
+	await waitFor('the rejection', async () => await text(id(page, 'token-problem')) === 'Wrong token.');
 	await id(page, 'token').fill(TOKEN);
 	await page.keyboard.press('Enter');
 	await id(page, 'figures').locator('div').first().waitFor();
-	// It is kept for this tab.
+	// The token is kept for this tab.
 	await page.reload();
 	await id(page, 'figures').locator('div').first().waitFor();
 	assert.equal(await id(page, 'entry').isVisible(), false);
 });
 
-test('nothing is loaded from elsewhere', LIMIT, async () => {
+test('nothing is loaded from other hosts', LIMIT, async () => {
 	const context = await browser.context();
 	const asked = [];
 	await context.route('**', (route) => {
@@ -80,7 +80,7 @@ test('nothing is loaded from elsewhere', LIMIT, async () => {
 	assert.deepEqual(asked.filter((url) => !url.startsWith(server.url) && !url.startsWith('data:')), []);
 });
 
-test('figures and graphs follow what happens', LIMIT, async () => {
+test('figures and graphs are updated', LIMIT, async () => {
 	const page = await open();
 	const figure = (name) => text(page.locator(`[data-figure=${name}] dd`));
 	const { socket } = await client('news', 'cache-rates');
@@ -90,7 +90,7 @@ test('figures and graphs follow what happens', LIMIT, async () => {
 	await waitFor('its end', async () => await figure('connections') === '0');
 });
 
-test('a connection is found, looked at and closed', LIMIT, async () => {
+test('a connection can be found, inspected and closed', LIMIT, async () => {
 	const page = await open();
 	const one = await client('news');
 	await tab(page, 'connections');
@@ -105,7 +105,7 @@ test('a connection is found, looked at and closed', LIMIT, async () => {
 	await waitFor('the note', async () => (await text(id(page, 'note'))).includes('was closed'));
 });
 
-test('channels lead to their connections', LIMIT, async () => {
+test('channels link to their connections', LIMIT, async () => {
 	const page = await open();
 	const one = await client('orders.1');
 	await tab(page, 'channels');
@@ -117,7 +117,7 @@ test('channels lead to their connections', LIMIT, async () => {
 	one.socket.close();
 });
 
-test('an event of the page arrives, and foreign text is never markup', LIMIT, async () => {
+test('an event published from the page arrives, and text of clients is never markup', LIMIT, async () => {
 	const page = await open();
 	const one = await client('news');
 	await tab(page, 'events');
@@ -132,7 +132,7 @@ test('an event of the page arrives, and foreign text is never markup', LIMIT, as
 	assert.equal(await page.locator('.injected, #log img, #log script').count(), 0);
 	assert.equal(await page.title(), 'Clarim: inspector');
 
-	// The filter hides what does not fit, and paused nothing is added.
+	// The filter hides other events, and nothing is added during a pause.
 	await id(page, 'filter').fill('nothing like it');
 	assert.equal(await page.locator('#log .event').count(), 0);
 	await id(page, 'filter').fill('');
@@ -143,11 +143,11 @@ test('an event of the page arrives, and foreign text is never markup', LIMIT, as
 	await waitFor('another', () => one.frames.filter((frame) => frame.event === evil).length === 2);
 	assert.equal(await page.locator('#log .event').count(), before);
 	await id(page, 'pause').click();
-	await waitFor('what was missed', async () => await page.locator('#log .event').count() > before);
+	await waitFor('the events of the pause', async () => await page.locator('#log .event').count() > before);
 	one.socket.close();
 });
 
-test('all sections can be reached by keys', LIMIT, async () => {
+test('all sections can be reached with the keyboard', LIMIT, async () => {
 	const page = await open();
 	await id(page, 'tab-overview').focus();
 	for (const name of ['channels', 'connections', 'events', 'webhooks']) {
@@ -194,7 +194,7 @@ for (const colorScheme of ['light', 'dark']) {
 	}
 }
 
-test('speaks Portuguese, and English when it is asked to', LIMIT, async () => {
+test('is in Portuguese, and in English if chosen', LIMIT, async () => {
 	const page = await open({ locale: 'pt-BR' });
 	assert.equal(await page.title(), 'Clarim: inspetor');
 	assert.equal(await text(id(page, 'tab-overview')), 'Visão geral');

@@ -1,4 +1,4 @@
-// The page that a development server shows at /playground, used as its reader would.
+// The page of a development server at /playground, used like a developer does.
 
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
@@ -88,7 +88,7 @@ test('an event reaches a second tab, once', LIMIT, async () => {
 	for (const page of [one, two]) assert.equal(await entries(page, 'in', 'to both').count(), 1);
 });
 
-test('after unsubscribing, events of the channel arrive no more', LIMIT, async () => {
+test('events of a channel no longer arrive after unsubscribing', LIMIT, async () => {
 	const page = await open(await browser.context());
 	await subscribe(page, 'first');
 	await subscribe(page, 'second');
@@ -100,7 +100,7 @@ test('after unsubscribing, events of the channel arrive no more', LIMIT, async (
 	await id(page, 'send').click();
 	await waitFor('the note', async () =>
 		await text(id(page, 'send-note')) === 'Sent, but this page is not subscribed to first.');
-	// What is sent later and arrives shows that the earlier one would have arrived too.
+	// Events arrive in order: the earlier one would have arrived before this one.
 	await fillEvent(page, { channel: 'second', name: 'news', data: 'heard' });
 	await id(page, 'send').click();
 	await entries(page, 'in', 'heard').waitFor();
@@ -108,7 +108,7 @@ test('after unsubscribing, events of the channel arrive no more', LIMIT, async (
 	assert.equal(new URL(page.url()).hash, '#second');
 });
 
-test('a presence channel shows who is there', LIMIT, async () => {
+test('a presence channel shows its members', LIMIT, async () => {
 	const context = await browser.context();
 	const [one, two] = [await open(context), await open(context)];
 	await subscribe(one, 'presence-room');
@@ -129,14 +129,14 @@ test('a presence channel shows who is there', LIMIT, async () => {
 	assert.equal(await row(one, 'presence-room').locator('.members li').count(), 1);
 });
 
-test('a whisper reaches the other tab and not its own', LIMIT, async () => {
+test('a whisper reaches the other tab only', LIMIT, async () => {
 	const context = await browser.context();
 	const [one, two] = [await open(context), await open(context)];
 	for (const page of [one, two]) await subscribe(page, 'private-talk');
 	await fillEvent(one, { channel: 'private-talk', name: 'typing', data: { who: 'one' } });
 	await id(one, 'whisper').click();
 	await entries(two, 'in', 'client-typing').waitFor();
-	// An answer comes after everything that was on its way before.
+	// Messages arrive in order: the first whisper would have arrived before this reply.
 	await fillEvent(two, { channel: 'private-talk', name: 'typing', data: { who: 'two' } });
 	await id(two, 'whisper').click();
 	await entries(one, 'in', 'client-typing').waitFor();
@@ -155,7 +155,7 @@ test('whispering is offered on subscribed private and presence channels only', L
 	assert.equal(await id(page, 'whisper').isDisabled(), true);
 });
 
-test('says what is wrong with a channel name or with the data', LIMIT, async () => {
+test('reports invalid channel names and invalid data', LIMIT, async () => {
 	const page = await open(await browser.context());
 	await id(page, 'channel-input').fill('no spaces, please');
 	await id(page, 'subscribe').click();
@@ -168,7 +168,7 @@ test('says what is wrong with a channel name or with the data', LIMIT, async () 
 	assert.equal(await page.locator('#log .entry.out').count(), 0);
 });
 
-test('foreign text is never markup', LIMIT, async () => {
+test('text of clients is never markup', LIMIT, async () => {
 	const page = await open(await browser.context());
 	await subscribe(page, 'hello');
 	const data = '<img src=x onerror="document.title=1"><b id="injected">x</b>';
@@ -178,7 +178,7 @@ test('foreign text is never markup', LIMIT, async () => {
 	assert.equal(await page.locator('#injected, #log img').count(), 0);
 });
 
-test('speaks Portuguese to a Brazilian browser', LIMIT, async () => {
+test('is in Portuguese for a Brazilian browser', LIMIT, async () => {
 	const context = await browser.context({ locale: 'pt-BR' });
 	const page = await open(context, { connected: 'Conectado' });
 	assert.equal(await page.getAttribute('html', 'lang'), 'pt-BR');
@@ -193,7 +193,7 @@ test('speaks Portuguese to a Brazilian browser', LIMIT, async () => {
 		/\b(the|subscribe|subscribed|channel|event|send|connected|yet|member)\b/i.test(words));
 	assert.deepEqual(english, []);
 
-	// The choice counts at once and is remembered.
+	// The choice applies at once and is remembered.
 	await id(page, 'language').selectOption('en');
 	assert.equal(await page.getAttribute('html', 'lang'), 'en');
 	assert.equal(await text(id(page, 'subscribe')), 'Subscribe');
@@ -202,14 +202,14 @@ test('speaks Portuguese to a Brazilian browser', LIMIT, async () => {
 	assert.equal(await page.getAttribute('html', 'lang'), 'en');
 });
 
-/** The page's own words: not what the user typed, and no code. */
+/** The page's own text, without user input and code. */
 function browserWords(page) {
 	return page.evaluate(() => [...document.querySelectorAll('[data-t], #status, #kind-hint, #log-empty, small')]
 		.filter((node) => !node.closest('#language')).map((node) => node.textContent));
 }
 
 for (const signal of ['SIGTERM', 'SIGKILL']) {
-	test(`reconnects by itself after the server got a ${signal}`, LIMIT, async () => {
+	test(`reconnects after ${signal} of the server`, LIMIT, async () => {
 		const page = await open(await browser.context());
 		await subscribe(page, 'hello');
 		const before = await text(id(page, 'socket-id'));

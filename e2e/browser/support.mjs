@@ -1,4 +1,4 @@
-// What every browser test needs: a Chromium that is watched, and patience.
+// Support for browser tests: a Chromium whose errors fail the test, and polling with a timeout.
 
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,7 +13,7 @@ const here = fileURLToPath(new URL('.', import.meta.url));
 export const artefacts = join(here, '../artefacts');
 mkdirSync(artefacts, { recursive: true });
 
-/** Asks again and again until the answer is truthy. */
+/** Polls until the result is truthy. */
 export async function waitFor(what, ask, timeout = PATIENCE) {
 	const end = Date.now() + timeout;
 	let problem;
@@ -25,12 +25,12 @@ export async function waitFor(what, ask, timeout = PATIENCE) {
 		} catch (error) {
 			problem = error;
 		}
-		if (Date.now() > end) throw new Error(`waited ${timeout} ms in vain for: ${what}`, { cause: problem });
+		if (Date.now() > end) throw new Error(`timeout after ${timeout} ms while waiting for: ${what}`, { cause: problem });
 		await delay(50);
 	}
 }
 
-/** A directory that goes when the test is over. */
+/** A temporary directory; `remove` deletes it. */
 export function temporary(name) {
 	const path = mkdtempSync(join(tmpdir(), `clarim-${name}-`));
 	return { path, remove: () => rmSync(path, { recursive: true, force: true, maxRetries: 5 }) };
@@ -41,21 +41,21 @@ const ARGUMENTS = [
 	'--disable-component-update', '--disable-sync',
 ];
 
-/** A Chromium whose pages may not complain of anything that the test does not expect. */
+/** A Chromium whose unexpected errors and warnings fail the test. */
 export class Browser {
 	problems = [];
 	#expected = [];
 
 	static async launch() {
 		const browser = new Browser();
-		// Without a directory of ours, Playwright makes a fresh one for the profile and removes it.
+		// Playwright creates a fresh profile directory and removes it.
 		browser.chromium = await chromium.launch({
 			executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ARGUMENTS,
 		});
 		return browser;
 	}
 
-	/** A user of their own: nothing is shared with another context. */
+	/** A separate user: contexts share nothing. */
 	async context(options = {}) {
 		const context = await this.chromium.newContext({ locale: 'en-GB', ...options });
 		context.setDefaultTimeout(PATIENCE);
@@ -72,7 +72,7 @@ export class Browser {
 		return context;
 	}
 
-	/** Allows what the test provokes, such as refused connections while the server is down. */
+	/** Allows errors that the test provokes, such as refused connections while the server is down. */
 	expect(pattern) {
 		this.#expected.push(pattern);
 	}
@@ -81,17 +81,17 @@ export class Browser {
 		if (!this.#expected.some((pattern) => pattern.test(text))) this.problems.push(text);
 	}
 
-	/** Closes what a test has opened, and looks whether the browser complained. */
+	/** Closes the contexts of a test and fails on unexpected errors. */
 	async endTest() {
 		await Promise.all(this.chromium.contexts().map((context) => context.close()));
 		this.check();
 	}
 
-	/** Whether the browser complained, so far. */
+	/** Fails if there have been unexpected errors. */
 	check() {
 		const problems = this.problems.splice(0);
 		this.#expected = [];
-		if (problems.length) throw new Error(`the browser complains:\n${problems.join('\n')}`);
+		if (problems.length) throw new Error(`the browser reports errors:\n${problems.join('\n')}`);
 	}
 
 	async close() {
@@ -99,8 +99,8 @@ export class Browser {
 	}
 }
 
-/** What Chromium says while a server is away. */
+/** Chromium's errors while a server is down. */
 export const REFUSED = /WebSocket connection to .* failed|ERR_CONNECTION_(REFUSED|RESET)|ERR_EMPTY_RESPONSE/;
 
-/** And while a network that is cut has connections that are not used yet. */
+/** Chromium's errors when the network is cut, including unused connections. */
 export const CUT = new RegExp(`${REFUSED.source}|ERR_(SOCKET_NOT_CONNECTED|NETWORK_CHANGED|INTERNET_DISCONNECTED)`);

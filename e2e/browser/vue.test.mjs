@@ -1,5 +1,5 @@
-// A Vue application with Laravel Echo, and the backend of a Laravel application in small:
-// it serves the build and signs the channels of who is logged in.
+// A Vue application with Laravel Echo, and a minimal backend in place of Laravel's. It serves the build and
+// authorizes the channels of the logged-in user.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -44,7 +44,7 @@ before(async () => {
 				vue: 'vue/dist/vue.esm-bundler.js',
 				'@clarim/vue': fileURLToPath(new URL('../../packages/vue/src/index.ts', import.meta.url)),
 			},
-			// The package has a Vue of its own for its tests; a component of one Vue is unknown to another.
+			// The package has its own Vue for its tests, and components do not work across two copies of Vue.
 			dedupe: ['vue', 'laravel-echo', 'pusher-js'],
 		},
 		define: {
@@ -128,7 +128,9 @@ async function online(page, ...names) {
 	}).catch((error) => { throw new Error(`${error.message}, but saw ${seen}`, { cause: error }); });
 }
 
-/** Waits until so many pages are subscribed to each channel. A presence channel has no count of its subscriptions. */
+/**
+ * Waits until `count` pages are subscribed to each channel. A presence channel does not count subscriptions.
+ */
 async function occupied(count) {
 	const answers = {};
 	await waitFor(`${count} subscriptions of each channel`, async () => {
@@ -144,7 +146,7 @@ async function occupied(count) {
 
 const broadcast = (channel, event, title) => pusher.trigger(channel, `App\\Events\\${event}`, { title });
 
-/** One event on each channel, with the same title. */
+/** Publishes one event on each channel, with the same title. */
 async function broadcastAll(title) {
 	const answers = await Promise.all([
 		broadcast('news', 'NewsPublished', title),
@@ -173,14 +175,14 @@ for (const path of ['/tutorial', '/echo-vue']) {
 		const bia = await open(context, path);
 		for (const page of [ana, bia]) await online(page, 'Ana', 'Bia');
 
-		// Leaving the room with the connection open, and coming back.
+		// Leaving and rejoining the room on the same connection.
 		await bia.click('#toggle');
 		await online(ana, 'Ana');
 		await shows(bia, 'connection', 'Online');
 		await bia.click('#toggle');
 		for (const page of [ana, bia]) await online(page, 'Ana', 'Bia');
 
-		// A second tab of the same user is not a second member, nor is its end a leave.
+		// A second tab of the same user is not a second member, and closing it is not a leave.
 		const second = await open(context, path);
 		await online(second, 'Ana', 'Bia');
 		await online(ana, 'Ana', 'Bia');
@@ -199,7 +201,7 @@ for (const path of ['/tutorial', '/echo-vue']) {
 		await broadcastAll('second');
 		for (const page of pages) await received(page, 'first', 'second');
 
-		// Left and joined again: still once, and nothing of the time between.
+		// After leaving and rejoining, events still arrive once, without those published in between.
 		const [ana, bia] = pages;
 		await bia.click('#toggle');
 		await occupied(1);
@@ -215,7 +217,7 @@ for (const path of ['/tutorial', '/echo-vue']) {
 	test(`${path}: an event is not sent to the socket that caused it`, LIMIT, async () => {
 		const [ana, bia] = [await open(await logIn(ANA), path), await open(await logIn(BIA), path)];
 		await occupied(2);
-		// As Laravel's toOthers() does with the X-Socket-ID header.
+		// Like Laravel's toOthers() with the X-Socket-ID header.
 		const socketId = await ana.evaluate(() => window.socketId());
 		await pusher.trigger('presence-chat.1', 'App\\Events\\MessageSent', { title: 'to others' },
 			{ socket_id: socketId });
@@ -225,11 +227,11 @@ for (const path of ['/tutorial', '/echo-vue']) {
 		assert.deepEqual(await items(bia, 'messages'), ['to others', 'to all']);
 	});
 
-	test(`${path}: who types is announced to the other`, LIMIT, async () => {
+	test(`${path}: typing is shown to the other user`, LIMIT, async () => {
 		const [ana, bia] = [await open(await logIn(ANA), path), await open(await logIn(BIA), path)];
 		for (const page of [ana, bia]) await online(page, 'Ana', 'Bia');
 		await occupied(2);
-		// One key at a time, as the private channel may still be on its way.
+		// One key at a time, because the private channel may not be subscribed yet.
 		await waitFor('the whisper', async () => {
 			await ana.locator('#compose').pressSequentially('o');
 			return await bia.locator('#typing').isVisible();
@@ -240,7 +242,7 @@ for (const path of ['/tutorial', '/echo-vue']) {
 		await bia.locator('#typing').waitFor({ state: 'detached' });
 	});
 
-	test(`${path}: after a crash of the server everything goes on`, LIMIT, async () => {
+	test(`${path}: the chat continues after a crash of the server`, LIMIT, async () => {
 		const [ana, bia] = [await open(await logIn(ANA), path), await open(await logIn(BIA), path)];
 		await occupied(2);
 		browser.expect(REFUSED);
@@ -267,7 +269,7 @@ for (const path of ['/tutorial', '/echo-vue']) {
 		for (const page of [ana, bia]) await shows(page, 'connection', 'Offline');
 		await shot(ana, path, 'offline');
 		await clarim.start();
-		// Where pusher-js finds nobody listening it waits for 15 s before it tries again.
+		// When the connection is refused, pusher-js waits 15 s before it tries again.
 		for (const page of [ana, bia]) await shows(page, 'connection', 'Online', 20_000);
 
 		await occupied(2);
@@ -308,12 +310,12 @@ test('when the name of a channel changes, @clarim/vue follows it, and echo-vue d
 		await waitFor(`the event of 7 on ${ways[i]}`, async () => (await items(page, 'heard')).includes('of 7'));
 		await page.fill('#order', '8');
 	}
-	// The first page has gone from 7 to 8, the second has stayed, and the third has only gone.
+	// The first page has changed from 7 to 8, the second has stayed, and the third has only unsubscribed.
 	await subscribed({ news: 3, 'private-orders.7': 1, 'private-orders.8': 1 });
 	await ship(8, 'of 8');
 	await ship(7, 'of 7 again');
 	await ship(8, 'of 8 again');
-	// What comes last, so that what is missing then has not come.
+	// The last event: earlier ones that are missing now will not arrive.
 	await broadcast('news', 'NewsPublished', 'end');
 
 	for (const [i, heard] of [

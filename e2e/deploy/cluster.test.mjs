@@ -1,4 +1,4 @@
-// Three nodes behind nginx, set up with the variables of a Laravel application, and unmodified clients.
+// Three nodes behind nginx, configured with the variables of a Laravel application, and unmodified clients.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import Echo from 'laravel-echo';
@@ -54,11 +54,11 @@ describe('three nodes behind nginx', () => {
     await dir.remove();
   });
 
-  /** The node is on the bus, and knows the other two. */
+  /** Waits until the node is on the bus and knows the other two. */
   function ready(node) {
     return until(async () => {
-      const told = await metrics(node).catch(() => '');
-      return told.includes('\nclarim_bus_up 1\n') && told.includes('\nclarim_bus_nodes 2\n');
+      const text = await metrics(node).catch(() => '');
+      return text.includes('\nclarim_bus_up 1\n') && text.includes('\nclarim_bus_nodes 2\n');
     }, { what: 'the node is ready' });
   }
 
@@ -81,7 +81,7 @@ describe('three nodes behind nginx', () => {
     echoes.clear();
   }
 
-  test('clients are on all nodes, and are one room', limit, async () => {
+  test('clients on all nodes share one room', limit, async () => {
     const all = await people(6);
     const counts = await Promise.all(nodes.map((node) => metric(node, `clarim_connections{app="${app.appId}"}`)));
     assert.deepEqual(counts, [2, 2, 2], 'least_conn spreads them');
@@ -95,7 +95,7 @@ describe('three nodes behind nginx', () => {
         .listen('.message', room.events);
       return room;
     });
-    for (const room of rooms) await until(() => room.here.size === 6, { what: 'everybody is here' });
+    for (const room of rooms) await until(() => room.here.size === 6, { what: 'six members' });
     rooms[0].channel.whisper('typing', { name: 'Ana' });
     for (const room of rooms.slice(1)) assert.deepEqual(await room.whispers.take(), { name: 'Ana' });
     await sdk.trigger('presence-room', 'message', { text: 'olá' }, { socket_id: all[3].socketId() });
@@ -108,7 +108,7 @@ describe('three nodes behind nginx', () => {
     leaveAll();
   });
 
-  test('pages without WebSockets stay with their node, and hear each line as it comes', limit, async () => {
+  test('fallback sessions stay on their node and receive each line unbuffered', limit, async () => {
     const sessions = Array.from({ length: 12 }, (_, n) => `http://127.0.0.1:${port}/pusher/app/${app.key}/${n}/session${n}`);
     const lines = await Promise.all(sessions.map(openSession));
     for (const session of sessions) await subscribeSession(session, 'news');
@@ -117,7 +117,7 @@ describe('three nodes behind nginx', () => {
     for (const line of lines) assert.match(await line.take(), /olá/);
   });
 
-  test('a rolling restart loses nothing but what comes while a client is between two nodes', limit, async () => {
+  test('a rolling restart loses only events published while a client reconnects', limit, async () => {
     const all = await people(6);
     let [begun, done] = [0, 0];
     const clients = all.map((echo) => {
@@ -139,7 +139,8 @@ describe('three nodes behind nginx', () => {
     const publishing = (async () => {
       while (!over) {
         begun += 1;
-        // While a node goes, nginx may find it gone behind a request, and the application hears of that.
+        // While a node stops, nginx may lose its connection during a request, and the application gets the
+        // error.
         const n = begun;
         await sdk.trigger('presence-work', 'tick', { n }).catch(() => refused.add(n));
         done = begun;
@@ -157,7 +158,7 @@ describe('three nodes behind nginx', () => {
     over = true;
     await publishing;
     for (const client of clients) await until(() => client.got.at(-1) === begun, { what: 'the last event' });
-    assert.ok(clients.every(({ gaps }) => gaps.length >= 1), 'each had to change its node');
+    assert.ok(clients.every(({ gaps }) => gaps.length >= 1), 'each client had to change its node');
     for (const { got, gaps } of clients) {
       assert.deepEqual(got, [...new Set(got)].sort((a, b) => a - b), 'in order, and once');
       const inGap = (n) => gaps.some(([from, to]) => n >= from && n <= to);
@@ -165,11 +166,11 @@ describe('three nodes behind nginx', () => {
       assert.deepEqual(missing, [], `outside of ${JSON.stringify(gaps)}`);
     }
     const { users } = await (await sdk.get({ path: '/channels/presence-work/users' })).json();
-    assert.equal(users.length, 6, 'all are there');
+    assert.equal(users.length, 6, 'all members are present');
     leaveAll();
   });
 
-  test('without Redis each node goes on by itself, and says so', limit, async () => {
+  test('without Redis each node keeps serving its own clients and is not ready', limit, async () => {
     await redis.stop();
     for (const node of nodes) {
       await until(async () => (await fetch(`${node.url}/ready`)).status === 503, { what: 'not ready' });
@@ -180,7 +181,7 @@ describe('three nodes behind nginx', () => {
     const channel = echo.channel('news').listen('.e', heard);
     await once(echo.connector.pusher.channel('news'), 'pusher:subscription_succeeded');
     assert.ok(channel);
-    // To all nodes, for nobody knows which one the client is on.
+    // To all nodes, because the client's node is unknown.
     const answers = await Promise.all(nodes.map((node) => new Sdk({
       ...app, host: '127.0.0.1', port: String(node.port), useTLS: false,
     }).trigger('news', 'e', {})));

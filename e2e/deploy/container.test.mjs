@@ -1,4 +1,4 @@
-// The compose file and the Kubernetes manifests, as far as they can be run without an engine for containers.
+// The compose file and the Kubernetes manifests, as far as possible without a container engine.
 import assert from 'node:assert/strict';
 import { mkdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -25,7 +25,7 @@ describe('compose', () => {
     await dir?.remove();
   });
 
-  test('its nodes are one server', limit, async () => {
+  test('its nodes form a cluster', limit, async () => {
     dir = await folder();
     const variables = { ...credentials, REDIS_PASSWORD: 's3cret-of-redis' };
     const text = (await deploy('docker/compose.yaml')).replace(/\$\{(\w+):\?\}/g, (_, name) => variables[name]);
@@ -64,7 +64,7 @@ describe('compose', () => {
     } finally {
       await w.close();
     }
-    // Whoever is stopped has the time to send its clients away.
+    // A stopped node has enough time to drain.
     assert.ok(Number.parseInt(services[names[0]].stop_grace_period, 10) > 5);
   });
 });
@@ -77,7 +77,7 @@ describe('Kubernetes', () => {
     others = Object.fromEntries(documents.map((document) => [document.kind, document.spec]));
   });
 
-  test('the parts belong together', () => {
+  test('labels, names and ports of the manifests match', () => {
     const { template } = deployment.spec;
     assert.deepEqual(others.Service.selector, template.metadata.labels);
     assert.deepEqual(others.PodDisruptionBudget.selector.matchLabels, template.metadata.labels);
@@ -87,17 +87,17 @@ describe('Kubernetes', () => {
     assert.deepEqual(paths, ['/app', '/apps', '/pusher']);
   });
 
-  test('a node that is to go is not ready any more, sends its clients away, and ends in its time', limit, async () => {
+  test('a stopping node becomes not ready, drains its clients and exits within the grace period', limit, async () => {
     const { containers: [container], terminationGracePeriodSeconds: grace } = deployment.spec.template.spec;
     const env = Object.fromEntries(container.env.map(({ name, value }) => [name, value]));
     const drain = Number(env.CLARIM_DRAIN_SECONDS);
-    assert.ok(grace > drain + 6, 'the time to end is longer than it drains');
+    assert.ok(grace > drain + 6, 'the grace period is longer than the drain');
     const port = await freePort();
     const dir = await folder();
     const args = container.args.map((arg) => arg.replace('8080', String(port)).replace('0.0.0.0', '127.0.0.1'));
     const node = foreground(binary, args, {
       cwd: dir.path(''),
-      // A node alone, and less patient, so that the test need not take half a minute.
+      // A single node with a shorter drain, which makes the test faster.
       env: { ...credentials, ...env, REVERB_SCALING_ENABLED: 'false', CLARIM_DRAIN_SECONDS: '3', CLARIM_STATE_DIR: dir.path('') },
     });
     const w = await world();
@@ -107,10 +107,10 @@ describe('Kubernetes', () => {
       const client = await w.connected({ wsPort: port });
       const stopped = node.stop();
       await until(async () => (await answers(port, probes.ready)) === 503, { what: 'it is not ready', timeout: 3_000 });
-      await until(() => client.connection.state !== 'connected', { what: 'its clients are sent away' });
+      await until(() => client.connection.state !== 'connected', { what: 'its clients are disconnected' });
       const begun = Date.now();
       await stopped;
-      assert.ok(Date.now() - begun < 9_000, 'it ends soon after');
+      assert.ok(Date.now() - begun < 9_000, 'it exits soon after');
     } finally {
       await w.close();
       await node.stop();

@@ -1,5 +1,5 @@
-// Prometheus with the files of deploy/: it reads the server's metrics, and every query of the dashboard and every
-// alert finds what it asks for.
+// Prometheus with the files of deploy/: it scrapes the server, and every query of the dashboard and every
+// alert uses existing metrics.
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
@@ -50,15 +50,15 @@ const ask = async (expr) => {
   return answer.data.result;
 };
 
-test('the rules are right, by Prometheus’s own word', limit, async () => {
+test('promtool accepts the rules', limit, async () => {
   await run('promtool', ['check', 'rules', dir.path('alerts.yml')]);
   await run('promtool', ['check', 'config', dir.path('prometheus.yml')]);
 });
 
-test('every query of the dashboard finds something', limit, async () => {
+test('every query of the dashboard has a result', limit, async () => {
   const client = await w.connected({ user: { id: 1 } });
   await once(client.subscribe('presence-room'), 'pusher:subscription_succeeded');
-  // Somebody with a wrong key, so that there is a refusal to be shown.
+  // A client with a wrong key, so that there is a refusal to show.
   w.client({ key: 'wrong' });
   const working = setInterval(() => w.sdk.trigger('presence-room', 'e', {}).catch(() => undefined), 100);
   const dashboard = JSON.parse(await readFile(new URL('../../deploy/grafana/dashboard.json', import.meta.url)));
@@ -79,19 +79,19 @@ test('every query of the dashboard finds something', limit, async () => {
   }
 });
 
-test('every alert asks for something that is there, and none calls without a reason', limit, async () => {
+test('every alert uses existing metrics, and none fires without a reason', limit, async () => {
   const rules = async () => (await (await fetch(`${url}/api/v1/rules`)).json()).data.groups.flatMap((group) => group.rules);
   await until(async () => (await rules()).every(({ health }) => health === 'ok'), { what: 'all rules are evaluated' });
   for (const { name, query, state } of await rules()) {
     assert.notEqual(state, 'firing', name);
     for (const [metric] of query.matchAll(/\b(?:clarim|process|up)[a-z_]*/g)) {
       if (metric === 'clarim') continue;
-      await until(async () => (await ask(metric)).length > 0, { what: `${name}: there is ${metric}`, every: 200 });
+      await until(async () => (await ask(metric)).length > 0, { what: `${name}: ${metric} exists`, every: 200 });
     }
   }
 });
 
-test('who has gone is called for', limit, async () => {
+test('an alert is pending for a server that is down', limit, async () => {
   await w.server.stop();
   const pending = async () => (await (await fetch(`${url}/api/v1/alerts`)).json()).data.alerts;
   await until(async () => (await pending()).some(({ labels }) => labels.alertname === 'ClarimDown'), { what: 'ClarimDown' });

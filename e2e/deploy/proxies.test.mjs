@@ -1,4 +1,4 @@
-// HAProxy and Caddy, from Debian, with the files of deploy/: TLS, silent connections, nodes that go, and pages
+// HAProxy and Caddy, from Debian, with the files of deploy/: TLS, idle connections, stopping nodes, and pages
 // without WebSockets.
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
@@ -13,17 +13,17 @@ import { app, startServer } from '../support/server.mjs';
 
 const limit = { timeout: 300_000 };
 
-/** Each proxy with two nodes behind it, which share a Redis. */
+/** Each proxy with two nodes, which share a Redis. */
 const PROXIES = {
   async HAProxy(dir, port, nodes, { cert, key }) {
     await dir.write('both.pem', await readFile(cert, 'utf8') + await readFile(key, 'utf8'));
     await dir.write('haproxy.cfg', await deployed('haproxy/haproxy.cfg', {
-      // More would need more open files than a test may have.
+      // More connections would exceed the open files limit of tests.
       'maxconn 40000': 'maxconn 1000',
       'bind :443': `bind 127.0.0.1:${port}`,
       '/etc/haproxy/app.com.pem': dir.path('both.pem'),
       'server node1 127.0.0.1:8080': nodes.map((node, n) => `server node${n} 127.0.0.1:${node.port}`).join('\n    '),
-      // So that the test need not take a minute: what has to hold is that it is longer than the client's.
+      // Shortened for the test. It only has to be longer than the client's timeout.
       'timeout tunnel 75s': 'timeout tunnel 3s',
     }));
     return foreground('haproxy', ['-db', '-f', dir.path('haproxy.cfg')]);
@@ -49,7 +49,7 @@ for (const [name, start] of Object.entries(PROXIES)) {
       redis = foreground('redis-server', ['--port', String(redisPort), '--bind', '127.0.0.1', '--save', '']);
       const env = {
         REVERB_SCALING_ENABLED: 'true', REDIS_HOST: '127.0.0.1', REDIS_PORT: String(redisPort),
-        // Clients that hear nothing ask after a second.
+        // Idle clients send a ping after a second.
         REVERB_APP_ACTIVITY_TIMEOUT: '1', CLARIM_DRAIN_SECONDS: '1',
       };
       w = await world({ env });
@@ -77,7 +77,7 @@ for (const [name, start] of Object.entries(PROXIES)) {
     const connect = () => w.connected({ wsHost: 'localhost', wssPort: port, forceTLS: true, enabledTransports: ['ws', 'wss'] });
     const backend = () => new Sdk({ ...app, host: 'localhost', port: String(port), useTLS: true });
 
-    test('passes on clients and backends, with TLS', limit, async () => {
+    test('forwards clients and backends, with TLS', limit, async () => {
       const clients = await Promise.all([1, 2, 3, 4].map(connect));
       const channels = clients.map((client) => client.subscribe('private-orders'));
       await Promise.all(channels.map((channel) => once(channel, 'pusher:subscription_succeeded')));
@@ -87,16 +87,16 @@ for (const [name, start] of Object.entries(PROXIES)) {
       for (const client of clients) client.disconnect();
     });
 
-    test('keeps a connection on which nothing is said', limit, async () => {
+    test('keeps an idle connection open', limit, async () => {
       const client = await connect();
       const id = client.connection.socket_id;
-      // Twice as long as the proxy waits for somebody to say something.
+      // Twice the idle timeout of the proxy.
       await new Promise((resolve) => { setTimeout(resolve, 6_500); });
       assert.equal(client.connection.socket_id, id);
       client.disconnect();
     });
 
-    test('pages without WebSockets stay with their node, and hear each line as it comes', limit, async () => {
+    test('fallback sessions stay on their node and receive each line unbuffered', limit, async () => {
       const sessions = Array.from({ length: 6 }, (_, n) => `https://localhost:${port}/pusher/app/${app.key}/${n}/session${n}`);
       for (const session of sessions) {
         const line = await openSession(session);
@@ -105,7 +105,7 @@ for (const [name, start] of Object.entries(PROXIES)) {
       }
     });
 
-    test('a node that goes takes its clients to the other', limit, async () => {
+    test('clients of a stopping node reconnect to the other one', limit, async () => {
       const clients = await Promise.all([1, 2].map(connect));
       const channels = clients.map((client) => client.subscribe('news'));
       await Promise.all(channels.map((channel) => once(channel, 'pusher:subscription_succeeded')));

@@ -1,4 +1,4 @@
-// The files of deploy/ with the programs they are for, from Debian: nginx, supervisor, systemd's own check.
+// The files of deploy/ with their programs from Debian: nginx, supervisor, and systemd's own checks.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import Sdk from 'pusher';
@@ -14,7 +14,7 @@ describe('nginx', () => {
   let w, dir, nginx, port;
 
   before(async () => {
-    // Clients that hear nothing ask after a second.
+    // Idle clients send a ping after a second.
     w = await world({ env: { REVERB_APP_ACTIVITY_TIMEOUT: '1' } });
     dir = await folder();
     port = await freePort();
@@ -25,7 +25,7 @@ describe('nginx', () => {
       'server_name app.com;': 'server_name localhost;',
       '/etc/ssl/certs/app.com.pem': cert,
       '/etc/ssl/private/app.com.key': key,
-      // So that the test need not take a minute: what has to hold is that it is longer than the client's.
+      // Shortened for the test. It only has to be longer than the client's timeout.
       'proxy_read_timeout 75s;': 'proxy_read_timeout 3s;',
     });
     nginx = await nginxWith(dir, site);
@@ -45,7 +45,7 @@ describe('nginx', () => {
   const secure = () => ({ wsHost: 'localhost', wssPort: port, forceTLS: true, enabledTransports: ['ws', 'wss'] });
   const backend = () => new Sdk({ ...app, host: 'localhost', port: String(port), useTLS: true });
 
-  test('passes on clients and backends, with TLS', limit, async () => {
+  test('forwards clients and backends, with TLS', limit, async () => {
     const client = await w.connected(secure());
     const channel = client.subscribe('private-orders');
     await once(channel, 'pusher:subscription_succeeded');
@@ -56,17 +56,17 @@ describe('nginx', () => {
     client.disconnect();
   });
 
-  test('keeps a connection on which nothing is said', limit, async () => {
+  test('keeps an idle connection open', limit, async () => {
     const client = await w.connected(secure());
     const id = client.connection.socket_id;
-    // Twice as long as nginx waits for the server to say something.
+    // Twice nginx's read timeout.
     await new Promise((resolve) => { setTimeout(resolve, 6_500); });
     assert.equal(client.connection.state, 'connected');
     assert.equal(client.connection.socket_id, id);
     client.disconnect();
   });
 
-  test('lets clients come back when the server was restarted', limit, async () => {
+  test('clients reconnect after a restart of the server', limit, async () => {
     const client = await w.connected(secure());
     const channel = client.subscribe('news');
     await once(channel, 'pusher:subscription_succeeded');
@@ -87,7 +87,7 @@ describe('supervisor', () => {
   });
 
   before(async () => {
-    // Only its port and its clients: the server is to be supervisor's.
+    // Only its port and its clients, since supervisor starts the server.
     w = await world();
     await w.server.stop();
     dir = await folder();
@@ -136,7 +136,7 @@ ${program}`);
     ['`clarim restart`', async () => run(binary, ['restart'], { env: environment(), cwd: dir.path('') })],
     ['a crash', async () => process.kill(await pid(), 'SIGKILL')],
   ]) {
-    test(`starts the server again after ${name}, and clients come back`, limit, async () => {
+    test(`restarts the server after ${name}, and clients reconnect`, limit, async () => {
       const { client, channel } = await subscribed();
       const before = await pid();
       const back = once(channel, 'pusher:subscription_succeeded');
@@ -147,7 +147,7 @@ ${program}`);
     });
   }
 
-  test('stops the server with a farewell', limit, async () => {
+  test('stops the server gracefully', limit, async () => {
     const { client } = await subscribed();
     const left = state(client, 'connecting');
     await control('stop', 'clarim');
@@ -157,13 +157,13 @@ ${program}`);
   });
 });
 
-test("systemd's own checks have nothing to say against the unit", limit, async () => {
+test("systemd's own checks accept the unit", limit, async () => {
   const dir = await folder();
   const unit = await deployed('systemd/clarim.service', { '/usr/local/bin/clarim': binary });
   await dir.write('clarim.service', unit);
   const { stdout, stderr } = await run('systemd-analyze', ['verify', dir.path('clarim.service')]);
   assert.equal(stdout + stderr, '');
-  // In tenths, of a hundred: what is left is that it has a network, and may listen on port 443.
+  // The exposure level times ten. The rest is due to network access and the right to listen on port 443.
   const security = ['security', '--offline=true', '--no-pager', '--threshold=15', dir.path('clarim.service')];
   await run('systemd-analyze', security).catch(({ stdout: table }) => assert.fail(table));
   await dir.remove();

@@ -1,5 +1,5 @@
-// The Dockerfile, as far as it can be run without an engine for containers: the image's file system, its user and its
-// commands are the real ones.
+// The Dockerfile, as far as possible without a container engine: the image's file system, user and commands
+// are the real ones.
 import assert from 'node:assert/strict';
 import { mkdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
@@ -19,7 +19,7 @@ const answers = (port, where) => fetch(`http://127.0.0.1:${port}${where}`).then(
 describe('the image', () => {
   let dir, of, target, root;
 
-  // As the stages say, except for what `cargo xtask setup` installs.
+  // Like the stages, without the steps that `cargo xtask setup` has done.
   before(async () => {
     const file = await deploy('docker/Dockerfile');
     const lines = file.replaceAll('\\\n', ' ').split('\n').filter((line) => /^[A-Z]/.test(line));
@@ -41,7 +41,7 @@ describe('the image', () => {
   }, { timeout: 900_000 });
   after(() => dir.remove());
 
-  test('is one small program that needs no other file', limit, async () => {
+  test('is one small static program', limit, async () => {
     const { stdout } = await run('readelf', ['--program-headers', '--dynamic', '--wide', target]);
     assert.doesNotMatch(stdout, /INTERP|NEEDED/, 'no loader and no library');
     assert.match(of('FROM').at(-1), /distroless\/static.*:nonroot$/);
@@ -49,8 +49,8 @@ describe('the image', () => {
     assert.ok(size < 20 * 2 ** 20, `${size} bytes`);
   });
 
-  // Changing the root and the user is for the root user alone.
-  test('its user serves clients from it', { ...limit, skip: process.getuid() !== 0 }, async () => {
+  // Only root may change the root directory and the user.
+  test('its unprivileged user serves clients', { ...limit, skip: process.getuid() !== 0 }, async () => {
     const [home] = of('WORKDIR').slice(-1);
     await mkdir(path.join(root, home), { recursive: true });
     await run('chown', ['65532:65532', path.join(root, home)]);

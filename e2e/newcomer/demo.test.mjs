@@ -1,4 +1,4 @@
-// `cargo xtask demo`, as somebody who has just cloned the repository types it.
+// `cargo xtask demo` in a fresh clone of the repository.
 
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
@@ -22,7 +22,7 @@ after(async () => {
 	folder.remove();
 });
 
-/** In a terminal of its own. Ctrl-C goes to all that runs in it, `kill` to what was started. */
+/** Runs it in a terminal of its own. Ctrl-C goes to all processes in it, `kill` to the command only. */
 async function start(database) {
 	const port = await freePort();
 	const child = spawn('cargo', ['xtask', 'demo'], {
@@ -54,7 +54,7 @@ async function start(database) {
 			await waitFor(`its end by ${signal}`, () => ended).finally(end);
 			process.off('exit', end);
 			assert.deepEqual(ended, { code: 0, signal: null }, output);
-			await assert.rejects(fetch(url), 'nothing of it is left');
+			await assert.rejects(fetch(url), 'no process is left');
 		},
 		interrupt() {
 			return this.stop('SIGINT', -child.pid);
@@ -62,7 +62,7 @@ async function start(database) {
 	};
 }
 
-test('one command builds and starts all of it, until Ctrl-C', { timeout: 300_000 }, async () => {
+test('one command builds and starts the demo, and Ctrl-C ends it', { timeout: 300_000 }, async () => {
 	const demo = await start('first.sqlite');
 	const page = await logIn(browser, demo.url, 'ana');
 	await page.locator('.conversation').first().waitFor();
@@ -70,24 +70,24 @@ test('one command builds and starts all of it, until Ctrl-C', { timeout: 300_000
 	await demo.interrupt();
 });
 
-test('a service manager’s signal, which only the command itself gets, ends all of it too', { timeout: 300_000 }, async () => {
+test('a signal to the command itself ends all its processes too', { timeout: 300_000 }, async () => {
 	const demo = await start('second.sqlite');
 	await demo.stop('SIGTERM');
 });
 
-/** Says that it is this version. */
+/** A fake program that prints this version. */
 function program(dir, name, version) {
 	writeFileSync(join(dir, name), `#!/bin/sh\necho ${version}\n`, { mode: 0o755 });
 }
 
-test('without Node, or with an old one, it says what to install', async () => {
+test('with a missing or old Node it reports what to install', async () => {
 	const xtask = built('xtask');
 	const say = (path) => new Promise((resolve) => {
 		execFile(xtask, ['demo'], { cwd: root, env: { ...process.env, PATH: path } }, (error, stdout) => {
 			resolve({ code: error?.code, stdout });
 		});
 	});
-	// All that there is but Node.
+	// All programs except Node.
 	const others = join(folder.path, 'others');
 	mkdirSync(others);
 	for (const dir of process.env.PATH.split(delimiter)) {

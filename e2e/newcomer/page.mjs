@@ -1,4 +1,4 @@
-// docs/tutorial.md as a program: its files, and its commands.
+// The files and commands of docs/tutorial.md.
 
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -10,8 +10,8 @@ const PATTERN = /^#{2,3} (\d+(?:\.\d+)?)\.? |^(?:\*\*`([^`]+)`\*\*\n\n)?```(\w+)
 const read = (file) => readFileSync(docs + file, 'utf8');
 
 /**
- * What stands in ``` on the page: its section ("3.2"), its language, and the name of the file that it is, which stands
- * in bold letters above it.
+ * The code blocks of the page, with section ("3.2"), language and file name. The file name is in bold above
+ * the block.
  */
 export function blocks(file) {
 	const found = [];
@@ -23,7 +23,7 @@ export function blocks(file) {
 	return found;
 }
 
-/** The lines outside of them that are code all the same: another kind of fence, or an indented line. */
+/** Lines outside of the blocks that are code too: another kind of fence, or an indented line. */
 export const strays = (file) => read(file).replaceAll(PATTERN, '').match(/^(?: *(?:`{3}|~{3})| {4}|\t).*$/gm) ?? [];
 
 /** The numbers of its headings. */

@@ -1,4 +1,4 @@
-// Somebody who follows docs/tutorial.md word by word: every file is written, every command run, in its order.
+// Follows docs/tutorial.md literally: writes every file and runs every command, in order.
 
 import assert from 'node:assert/strict';
 import { execFile, execFileSync, spawn } from 'node:child_process';
@@ -17,16 +17,16 @@ const folder = temporary('tutorial');
 const work = folder.path;
 const chat = join(work, 'chat');
 const page = blocks('tutorial.md');
-/** The blocks that have been written, run, or compared with what is there. */
+/** The blocks that have been written, run or compared. */
 const used = new Set();
 
-/** The code of a block, for a test that makes something of it. */
+/** The code of a block, for use by a test. */
 function use(block) {
 	used.add(block);
 	return block.code;
 }
 
-/** What the tutorial leaves running, by its command. */
+/** Running processes of the tutorial, by command. */
 const running = new Map();
 let browser, environment, url;
 
@@ -42,10 +42,10 @@ before(async () => {
 	environment = {
 		...process.env,
 		PATH: `${join(work, 'bin')}:${process.env.PATH}`,
-		// The ports of the page may be taken here.
+		// The ports of the tutorial may be taken here.
 		ADDRESS: `127.0.0.1:${application}`,
 		REVERB_SERVER_PORT: server, REVERB_PORT: server, VITE_REVERB_PORT: server,
-		// The crates have been built, and the packages loaded, for other tests.
+		// Crates and packages are already there for other tests.
 		CARGO_TARGET_DIR: join(root, 'target'),
 		CARGO_INCREMENTAL: '0',
 		npm_config_prefer_offline: 'true', npm_config_audit: 'false', npm_config_fund: 'false',
@@ -59,7 +59,9 @@ after(async () => {
 	folder.remove();
 });
 
-/** The commands of a block. Those that do not end are left running, instead of what ran by the same name. */
+/**
+ * Runs the commands of a block. A server keeps running and replaces the earlier one with the same command.
+ */
 async function follow(block) {
 	const { section } = block;
 	const code = use(block);
@@ -74,11 +76,11 @@ async function follow(block) {
 	return stdout;
 }
 
-/** What a newcomer has to fetch is here already. */
+/** Uses local copies in place of downloads. */
 function forTest(line) {
 	if (line.startsWith('git clone')) return `mkdir clarim && git -C ${root} ls-files -z | (cd ${root} && xargs -0 cp --parents -t ${work}/clarim)`;
 	if (line.startsWith('cargo install')) return 'clarim --version';
-	// Versions that this project has been tested with.
+	// The versions that this project is tested with.
 	if (line.startsWith('cargo new')) return `${line} && cp clarim/Cargo.lock chat/`;
 	return line.replaceAll('localhost:8000', url.replace('http://', ''));
 }
@@ -89,7 +91,7 @@ async function leaveRunning(command) {
 		child.kill('SIGTERM');
 		await ended;
 	}
-	// So that the signal goes to the application, and not to cargo.
+	// The signal has to reach the application instead of cargo.
 	const cargo = command === 'cargo run';
 	if (cargo) await promisify(execFile)('cargo', ['build'], { cwd: chat, env: environment, maxBuffer: 1 << 26 });
 	const [program, ...args] = cargo ? [join(root, 'target/debug/chat')] : command.split(' ');
@@ -110,7 +112,7 @@ function write(block) {
 	writeFileSync(file, use(block));
 }
 
-/** Everything from the first block of a section to the last one of another. */
+/** Writes and runs all blocks from one section to another. */
 async function play(from, to) {
 	const is = (wanted) => ({ section }) => section === wanted;
 	const [first, last] = [page.findIndex(is(from)), page.findLastIndex(is(to))];
@@ -126,7 +128,7 @@ async function play(from, to) {
 
 const find = (section, language) => page.filter((block) => block.section === section && block.language === language);
 
-/** A window of a user's own, and what its console says. */
+/** A browser context of a user, and the output of its console. */
 async function open(path) {
 	const context = await browser.context();
 	const tab = await context.newPage();
@@ -136,10 +138,10 @@ async function open(path) {
 	return { tab, lines, close: () => context.close() };
 }
 
-/** Types it into the console. */
+/** Runs code in the console. */
 const type = ({ tab }, block) => tab.evaluate(`(async () => { ${use(block)} })()`);
 
-/** Waits until the console has said each line of a block. */
+/** Waits until the console shows each line of a block. */
 async function says({ lines }, block) {
 	for (const line of use(block).trimEnd().split('\n')) {
 		await waitFor(`the console to say: ${line}`, () => lines.includes(line))
@@ -149,7 +151,7 @@ async function says({ lines }, block) {
 
 const names = (text) => [...text.matchAll(/^(\w+)=/gm)].map(([, name]) => name);
 
-/** The only block with words that are translated. */
+/** The only block with translated text. */
 const isDrawing = ({ section, language }) => section === '1.3' && language === 'text';
 
 test('both languages have the sections of the tutorial on Laravel, and the same code', () => {
@@ -161,7 +163,7 @@ test('both languages have the sections of the tutorial on Laravel, and the same 
 	assert.deepEqual(code('tutorial.pt-BR.md'), code('tutorial.md'));
 });
 
-test('the drawing shows the same in both languages, and its lines meet', () => {
+test('the drawing is the same in both languages, and its lines meet', () => {
 	const [drawing, translated] = ['tutorial.md', 'tutorial.pt-BR.md'].map((file) => blocks(file).find(isDrawing).code);
 	for (const lines of [drawing, translated].map((code) => code.split('\n'))) {
 		for (const [row, line] of lines.entries()) {
@@ -175,7 +177,7 @@ test('the drawing shows the same in both languages, and its lines meet', () => {
 	use(page.find(isDrawing));
 });
 
-test('a part of a file that is shown by itself is in that file', () => {
+test('code shown without a file name is part of a file', () => {
 	const files = page.filter(({ name }) => name).map(({ code }) => code);
 	const parts = page.filter(({ name, language }) => !name && language === 'rust').map(use);
 	assert.ok(parts.length);
@@ -208,7 +210,7 @@ test('kinds of channels', { timeout: 600_000 }, async () => {
 	browser.check();
 });
 
-/** Logged in by the button. */
+/** Logs in with the button. */
 async function enter(name) {
 	browser.expect(/401/);
 	const window = await open('/');
@@ -253,7 +255,7 @@ test('the chat, whispers and notifications', { timeout: 600_000 }, async () => {
 	browser.check();
 });
 
-test('what was missed is there when the connection is back', { timeout: 300_000 }, async () => {
+test('missed events arrive after the reconnect', { timeout: 300_000 }, async () => {
 	browser.expect(REFUSED);
 	const [ana, bruno] = [await enter('Ana'), await enter('Bruno')];
 	await chatOf(bruno).getByText('Here:').waitFor();
@@ -302,13 +304,13 @@ test('the dashboard, cursors, and troubleshooting', { timeout: 300_000 }, async 
 	browser.check();
 });
 
-/** What the tools read without being told: cargo, npm and Vite. */
+/** Files that cargo, npm and Vite read by convention. */
 const STARTS = ['src/main.rs', 'web/package.json', 'web/vite.config.js', 'web/index.html'];
 
 test('every block of code on the page has been used', () => {
 	assert.deepEqual(page.filter((block) => !used.has(block)), []);
 	for (const file of ['tutorial.md', 'tutorial.pt-BR.md']) assert.deepEqual(strays(file), [], file);
-	// A file that no other one asks for would be written, and never compiled.
+	// A file that no other file imports would never be compiled.
 	const files = [...new Set(page.map(({ name }) => name).filter(Boolean))];
 	const program = files.map((name) => readFileSync(join(chat, name), 'utf8')).join('\n');
 	const asked = [...program.matchAll(/^mod (\w+);|['"]\.?\/(?:src\/)?(\w+\.\w+)['"]/gm)]

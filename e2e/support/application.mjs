@@ -1,4 +1,4 @@
-// Examples of the crate `clarim`: axum applications that broadcast through a server, and Echo as their page has it.
+// Examples of the crate `clarim`: axum applications that publish to a server, with Echo as in their pages.
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import Echo from 'laravel-echo';
@@ -6,7 +6,7 @@ import Pusher from 'pusher-js';
 import { inbox, state } from './events.mjs';
 import { built } from './server.mjs';
 
-/** The example, which publishes to this server; `stop` ends it and those who are connected. */
+/** The example, which publishes to this server. `stop` ends it and its clients. */
 export async function startExample(name, server) {
   const app = spawn(built(`examples/${name}`), {
     env: {
@@ -54,7 +54,7 @@ export async function startExample(name, server) {
   };
 }
 
-/** The channel, once it is subscribed. */
+/** Resolves with the channel once it is subscribed. */
 export function subscribed(channel) {
   const done = inbox();
   channel.subscribed(done);

@@ -1,9 +1,9 @@
-// Plays the Laravel application: the two routes at which Echo asks who the user is and what they may hear.
+// Stands in for the Laravel application: the two routes that authenticate users and authorize channels.
 // The user is the JSON in the header X-User: {"id": 7, "info": {…}, "watchlist": […]}.
 import http from 'node:http';
 
 export async function startAuth(sdk) {
-  /** Every request as it came, for tests that look at what the client sent. */
+  /** All received requests, for tests that check them. */
   const requests = [];
   const server = http.createServer(async (request, response) => {
     let body = '';
@@ -40,7 +40,7 @@ function respond(sdk, url, { socket_id, channel_name }, user) {
   }
   if (url !== '/broadcasting/auth') return [404, {}];
   if (channel_name.includes('forbidden')) return [403, { message: 'Forbidden.' }];
-  // The application signs, but with a wrong secret: what the server itself has to refuse.
+  // The application signs with a wrong secret, which the server has to refuse.
   if (channel_name.includes('missigned')) return [200, { auth: `${sdk.config.token.key}:${'0'.repeat(64)}` }];
   if (channel_name.startsWith('presence-')) {
     if (!user) return [403, { message: 'Unauthenticated.' }];

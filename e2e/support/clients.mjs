@@ -1,4 +1,4 @@
-// Clients and server SDK as an application would set them up, for one server and one auth server.
+// Clients and server SDK, configured as in an application, for one server and one auth server.
 import Sdk from 'pusher';
 import Pusher from 'pusher-js';
 import { startAuth } from './auth.mjs';
@@ -13,7 +13,7 @@ export function sdkFor({ appId, key, secret, port }) {
   });
 }
 
-/** A server, an application and as many clients as a test wants; `close` ends them all. */
+/** A server, an application and any number of clients. `close` ends them all. */
 export async function world({ env } = {}) {
   const server = await startServer({ env });
   const sdk = sdkFor(server);
@@ -36,7 +36,7 @@ export async function world({ env } = {}) {
     server,
     sdk,
     auth,
-    /** A pusher-js client that need not be connected yet. */
+    /** A pusher-js client, which may not be connected yet. */
     client({ key = server.key, user, ...more } = {}) {
       const client = new Pusher(key, { cluster: '', ...options({ user }), ...more });
       clients.add(client);
@@ -47,7 +47,7 @@ export async function world({ env } = {}) {
       await state(client, 'connected');
       return client;
     },
-    /** Anything with `disconnect` that is to be ended with the rest. */
+    /** Anything with `disconnect`, to be closed with the rest. */
     keep(client) {
       clients.add(client);
       return client;

@@ -1,4 +1,4 @@
-// The demo application for a test: one process of it, or each of its parts.
+// The demo application for a test, as one process or as separate parts.
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import net from 'node:net';
@@ -9,13 +9,13 @@ import { built } from './server.mjs';
 const binary = path.resolve(process.env.DEMO_BIN ?? built('clarim-demo'));
 const OWN = /^(ADDRESS|APP_URL|BROADCAST_CONNECTION|DATABASE_URL|DB_URL|METRICS_SECONDS|QUEUE_CONNECTION|REDIS_URL|RUN|WEB_ROOT|(VITE_|CLARIM_)?REVERB_.*|CLARIM_.*)$/;
 
-/** A part of it, or all; without settings that happen to be in the environment of the tests. */
+/** Starts one or all parts of the demo, without settings from the environment of the tests. */
 export function startPart(dir, env) {
   const clean = Object.fromEntries(Object.entries(process.env).filter(([name]) => !OWN.test(name)));
   return foreground(binary, [], { cwd: dir.path('.'), env: { ...clean, ...env } });
 }
 
-/** Until its pages are served. */
+/** Waits until its pages are served. */
 export async function isServing(url, part) {
   for (let left = 200; ; left -= 1) {
     const served = await fetch(`${url}/api/session`).then((answer) => answer.ok, () => false);
@@ -25,7 +25,7 @@ export async function isServing(url, part) {
   }
 }
 
-/** All of it in one process, on a database of its own. `stop` and `start` as often as one likes. */
+/** The whole demo in one process, with its own database. It can be stopped and started repeatedly. */
 export async function startDemo(env = {}) {
   const dir = await folder();
   const port = await freePort();
@@ -49,7 +49,7 @@ export async function startDemo(env = {}) {
   };
 }
 
-/** The network between a browser and the application, which the test can cut. */
+/** A network between a browser and the application, which a test can break. */
 export async function startNetwork(port) {
   const open = new Set();
   let mode = 'whole';
@@ -81,12 +81,12 @@ export async function startNetwork(port) {
   };
   return {
     url: `http://localhost:${server.address().port}`,
-    /** Nothing gets through, and what was connected is not. */
+    /** Closes all connections and refuses new ones. */
     cut() {
       mode = 'cut';
       disconnect();
     },
-    /** What the browser sends still arrives, but no answer does. */
+    /** Forwards requests of the browser but drops all responses. */
     loseAnswers() {
       mode = 'deaf';
     },

@@ -1,9 +1,9 @@
-// What is told to somebody else by HTTP: webhooks to an application, traces to a collector.
+// An HTTP endpoint that receives webhooks or traces.
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import { inbox } from './events.mjs';
 
-/** It answers what `status` says, and keeps what it has taken. */
+/** Answers with `status` and keeps the accepted requests. */
 export async function endpoint() {
   const requests = inbox();
   const taken = [];
@@ -23,7 +23,7 @@ export async function endpoint() {
   await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
   at.origin = `http://127.0.0.1:${server.address().port}`;
   at.url = `${at.origin}/hooks`;
-  /** Answers nothing until the function that it returns is called. */
+  /** Holds all responses until the returned function is called. */
   at.hold = () => {
     let release;
     at.held = new Promise((resolve) => { release = resolve; });

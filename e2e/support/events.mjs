@@ -1,11 +1,11 @@
-// Waiting for what is to come, never for time to pass.
+// Waits for events and conditions instead of fixed times.
 
-/** After so many ms what has not come never will, also on a machine that is busy with something else. */
+/** Timeout in ms, generous enough for a busy machine. */
 export const PATIENCE = 30_000;
 
 /**
- * Resolves with the arguments of the next `event` of anything that has pusher-js's `bind` and `unbind`
- * (client, channel, connection, user, watchlist), of which `where` is true.
+ * Resolves with the arguments of the next `event` for which `where` is true. The target is anything with
+ * pusher-js's `bind` and `unbind`: client, channel, connection, user, watchlist.
  */
 export function once(target, event, { timeout = PATIENCE, where = () => true } = {}) {
   return new Promise((resolve, reject) => {
@@ -23,13 +23,13 @@ export function once(target, event, { timeout = PATIENCE, where = () => true } =
   });
 }
 
-/** The next connection state `name`, or now if it is already so. */
+/** Waits for the connection state `name`. */
 export async function state(client, name, { timeout = PATIENCE } = {}) {
   if (client.connection.state === name) return;
   await once(client.connection, 'state_change', { timeout, where: ({ current }) => current === name });
 }
 
-/** Collects what a callback gets; `take` waits for the next of it. */
+/** Collects the arguments of a callback. `take` waits for the next one. */
 export function inbox() {
   const items = [];
   const waiting = [];
@@ -50,7 +50,7 @@ export function inbox() {
   return push;
 }
 
-/** Asks again and again until the answer is true. */
+/** Polls until the result is true. */
 export async function until(ask, { what = String(ask), timeout = PATIENCE, every = 20 } = {}) {
   const end = Date.now() + timeout;
   for (;;) {
@@ -60,7 +60,7 @@ export async function until(ask, { what = String(ask), timeout = PATIENCE, every
   }
 }
 
-/** Watches `ms` long that something never happens: the only place where time itself is what is tested. */
+/** Asserts that something does not happen within `ms`. The only test support that depends on time. */
 export async function never(target, event, ms) {
   const seen = [];
   const listener = (data) => seen.push(data);

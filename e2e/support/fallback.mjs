@@ -1,8 +1,8 @@
-// A page without WebSockets, request by request.
+// The requests of a page without WebSockets.
 import assert from 'node:assert/strict';
 import { inbox } from './events.mjs';
 
-/** Opens the session at this address by a stream; its greeting has been read. What it gives are the lines to come. */
+/** Opens a streaming session at this address and reads its greeting. Returns the following lines. */
 export async function openSession(session) {
   const answer = await fetch(`${session}/xhr_streaming?protocol=7&n=1`, { method: 'POST' });
   const lines = inbox();
@@ -14,7 +14,7 @@ export async function openSession(session) {
   return lines;
 }
 
-/** Subscribes to a channel: the request behind the stream's. */
+/** Subscribes to a channel, with a second request next to the stream. */
 export async function subscribeSession(session, channel) {
   const body = JSON.stringify([JSON.stringify({ event: 'pusher:subscribe', data: { channel } })]);
   assert.equal((await fetch(`${session}/xhr_send?n=2`, { method: 'POST', body })).status, 204);

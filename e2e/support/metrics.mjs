@@ -1,15 +1,15 @@
-// What a server tells of itself at /metrics.
+// A server's metrics.
 import assert from 'node:assert/strict';
 
-/** For a server that is to be asked: its environment. */
+/** The environment of a server with metrics. */
 export const env = { CLARIM_METRICS_TOKEN: '0123456789abcdef' };
 
-/** All of it, as text. */
+/** All metrics, as text. */
 export async function metrics({ url }) {
   return (await fetch(`${url}/metrics`, { headers: { Authorization: `Bearer ${env.CLARIM_METRICS_TOKEN}` } })).text();
 }
 
-/** The value of one, by its name and labels. */
+/** The value of a metric, by name and labels. */
 export async function metric(server, name) {
   const line = (await metrics(server)).split('\n').find((one) => one.startsWith(`${name} `));
   assert.ok(line, `${name} is among the metrics`);

@@ -2,7 +2,7 @@
 import dgram from 'node:dgram';
 import net from 'node:net';
 
-/** Below the ports that the system gives to outgoing connections, and so low that a Redis Cluster has room above. */
+/** Below the system's ephemeral ports, and low enough for the second ports of a Redis Cluster. */
 const FIRST = 10_000;
 const COUNT = 9_000;
 
@@ -13,12 +13,12 @@ const bound = (socket, bind, event) => new Promise((resolve) => {
   bind();
 });
 
-/** How far above a port its twin is. */
+/** Offset of the UDP port that reserves a port. */
 const TWIN = 10_000;
 
 /**
- * A port that no other test gets, also if its server is restarted: its twin, a UDP port, stays bound until this process
- * ends. The crate clarim-testing does the same. (The UDP port of the same number belongs to HTTP/3.)
+ * Reserves a port for a test, even while its server restarts: a UDP port 10 000 above stays bound until this
+ * process ends. The crate clarim-testing does the same. (The UDP port of the same number belongs to HTTP/3.)
  */
 export async function freePort() {
   for (let tries = 0; tries < COUNT; tries += 1) {

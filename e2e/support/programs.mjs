@@ -1,4 +1,4 @@
-// Other people's programs, started with the project's own files from deploy/.
+// Third-party programs, started with the project's own files from deploy/.
 import { execFile, spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 
-/** A file below deploy/ with other texts in the place of its examples. Each must be there. */
+/** A file below deploy/ with its examples replaced. Each of them must occur. */
 export async function deployed(name, replacements) {
   let text = await readFile(fileURLToPath(new URL(`../../deploy/${name}`, import.meta.url)), 'utf8');
   for (const [example, ours] of Object.entries(replacements)) {
@@ -18,7 +18,7 @@ export async function deployed(name, replacements) {
   return text;
 }
 
-/** A directory that is removed in the end, and what to write into it. */
+/** A temporary directory. `write` writes a file, and `remove` deletes all of it. */
 export async function folder() {
   const dir = await mkdtemp(path.join(tmpdir(), 'clarim-deploy-'));
   return {
@@ -28,19 +28,19 @@ export async function folder() {
   };
 }
 
-/** A certificate for localhost that nobody has signed: the files' names. */
+/** Creates a self-signed certificate for localhost. Returns the paths of its files. */
 export async function certificate(dir) {
   const [cert, key] = [dir.path('cert.pem'), dir.path('key.pem')];
   await run('openssl', [
     'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
     '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost',
-    // rustls takes no authority's certificate for a server's, and OpenSSL would make one.
+    // By default OpenSSL creates a CA certificate, which rustls refuses for a server.
     '-addext', 'basicConstraints=critical,CA:FALSE', '-keyout', key, '-out', cert,
   ]);
   return { cert, key };
 }
 
-/** A program that stays in the foreground. `stop` ends it and waits. */
+/** A program that runs in the foreground. `stop` ends it and waits. */
 export function foreground(program, args, options = {}) {
   const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
   let output = '';
@@ -65,7 +65,7 @@ export function foreground(program, args, options = {}) {
 
 export { run };
 
-/** nginx with one site of its own, all its files in `dir`. */
+/** nginx with one site and all its files in `dir`. */
 export async function nginxWith(dir, site) {
   await dir.write('site.conf', site);
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];

@@ -1,4 +1,4 @@
-// Starts the real server binary for a test: the only place that knows its command line.
+// Starts the server binary for a test. The only place with its command line.
 import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -7,14 +7,14 @@ import { fileURLToPath } from 'node:url';
 import { until } from './events.mjs';
 import { freePort } from './ports.mjs';
 
-// Not `new URL` with a part that varies: Vite, in whose tests this runs too, would take it for an asset.
+// Not `new URL` with a variable part: Vite, whose tests use this file too, would treat it as an asset.
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '../..');
 /** A program that `cargo xtask build` has built, or an example, as `examples/NAME`. */
 export const built = (name) => path.join(root, 'target/debug', name);
 
 export const binary = path.resolve(process.env.CLARIM_BIN ?? built('clarim'));
 
-/** Those that run: if the process of the tests ends early, they end with it. */
+/** Running servers, which end with the process of the tests. */
 const running = new Set();
 process.once('exit', () => { for (const child of running) child.kill('SIGKILL'); });
 
@@ -22,9 +22,10 @@ export const app = { appId: '123456', key: 'reverb-key', secret: 'reverb-secret'
 const credentials = { REVERB_APP_ID: app.appId, REVERB_APP_KEY: app.key, REVERB_APP_SECRET: app.secret };
 
 /**
- * A server of its own, on one port however often it is started. `stop` asks it to end (SIGTERM) and waits for it,
- * `kill` does not ask; after either `start` brings it back, and before it does nothing. `restart` is `stop` and
- * `start`. With `development` no app is configured: the server makes one, and serves its page at /playground.
+ * A separate server, which keeps its port when restarted. `stop` sends SIGTERM and waits, `kill` sends
+ * SIGKILL. After either of them `start` starts it again; otherwise it has no effect. `restart` is `stop` and
+ * `start`. With `development` no app is configured: the server creates one and serves its page at
+ * /playground.
  */
 export async function startServer({ port, env = {}, development = false } = {}) {
   port ??= await freePort();
@@ -91,7 +92,7 @@ export async function startServer({ port, env = {}, development = false } = {}) 
       await start();
       return result;
     },
-    /** For the end of a file: nothing of the server is left. */
+    /** For the end of a test file: stops the server and removes its files. */
     async dispose() {
       await end('SIGKILL');
       await rm(dir, { recursive: true, force: true });
@@ -100,7 +101,7 @@ export async function startServer({ port, env = {}, development = false } = {}) 
   };
 }
 
-/** The environment of the tests, without settings that happen to be in it. */
+/** The environment of the tests without settings of a server. */
 function ownEnvironment() {
   return Object.fromEntries(
     Object.entries(process.env).filter(([name]) => !/^(REVERB|PUSHER|CLARIM)_/.test(name)),

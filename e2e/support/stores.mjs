@@ -7,11 +7,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { folder, foreground, run } from './programs.mjs';
 import { freePort } from './ports.mjs';
 
-/** PostgreSQL refuses to run as root: then it runs as its own user. */
+/** PostgreSQL refuses to run as root, and then runs as its own user. */
 const isRoot = process.getuid() === 0;
 const AS_POSTGRES = ['--reuid=postgres', '--regid=postgres', '--clear-groups'];
 
-/** Debian keeps the programs of PostgreSQL out of the path. */
+/** On Debian the programs of PostgreSQL are not in PATH. */
 function program(name) {
   const versions = readdirSync('/usr/lib/postgresql');
   return path.join('/usr/lib/postgresql', versions.at(-1), 'bin', name);
@@ -48,7 +48,7 @@ export async function startPostgres() {
   ]);
   const url = `postgres://test@127.0.0.1:${port}/postgres`;
   await listens(port, server);
-  // It listens before it lets anybody in.
+  // It listens before it accepts clients.
   for (let left = 100; left > 0; left -= 1) {
     if (await run('psql', ['-q', '-c', 'SELECT 1', url]).then(() => true, () => false)) break;
     await delay(50);

@@ -1,4 +1,5 @@
-// Webhooks whose endpoints misbehave: nobody else notices, and what is lost is counted and logged.
+// Webhooks whose endpoints misbehave: other endpoints and clients are not affected, and lost events are
+// counted and logged.
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import https from 'node:https';
@@ -11,8 +12,8 @@ import { certificate, folder } from '../support/programs.mjs';
 
 const limit = { timeout: 300_000 };
 
-/** A server of bare sockets that does with each connection what it is told. */
-async function rude(behave) {
+/** A TCP server that calls `behave` with each connection. */
+async function tcpServer(behave) {
   const sockets = new Set();
   const server = net.createServer((socket) => {
     sockets.add(socket);
@@ -32,7 +33,10 @@ async function worldWith(webhooks, env = {}) {
   return { ...w, metric: (name) => metric(w.server, name) };
 }
 
-/** Two clients on a private channel: what one whispers the other one hears, and how long that takes in ms. */
+/**
+ * Two clients on a private channel. Returns a function that whispers to the other one and measures the time
+ * in ms.
+ */
 async function pair(w) {
   const [one, other] = [await w.connected(), await w.connected()];
   const channels = [one, other].map((client) => client.subscribe('private-room'));
@@ -48,8 +52,8 @@ async function pair(w) {
 
 const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
 
-test('an endpoint that never answers: delivery is as fast, memory is bounded, what is lost is counted and logged', limit, async () => {
-  const dead = await rude((socket) => socket.resume());
+test('an endpoint that never answers does not slow down delivery, memory is bounded, and lost events are counted and logged', limit, async () => {
+  const dead = await tcpServer((socket) => socket.resume());
   const w = await worldWith([{ url: dead.url, events: ['client_event'] }]);
   try {
     const whisper = await pair(w);
@@ -60,26 +64,26 @@ test('an endpoint that never answers: delivery is as fast, memory is bounded, wh
     for (let n = 0; n < 400; n += 1) await whisper({ filler });
     let waiting;
     let dropped;
-    // Each is looked at by another thread, a moment after it was whispered.
+    // Webhooks are handled by another thread, a moment after the whisper.
     const accounted = (all) => until(async () => {
       waiting = await w.metric('clarim_webhook_events_waiting');
       dropped = await w.metric('clarim_webhook_events_total{as="dropped"}');
       return waiting + dropped === all;
-    }, { what: 'every one is accounted for' });
+    }, { what: 'every event is accounted for' });
     await accounted(450);
     // 16 MiB hold about 165 of them.
-    assert.ok(waiting > 150 && waiting < 300, `${waiting} wait`);
+    assert.ok(waiting > 150 && waiting < 300, `${waiting} events are waiting`);
     const more = await w.metric('process_resident_memory_bytes') - memory;
     assert.ok(more < 48 << 20, `${more >> 20} MiB more for 40 MB of events`);
     const last = [];
     for (let n = 0; n < 50; n += 1) last.push(await whisper({ n }));
-    assert.ok(median(last) < 5 * median(first) + 50, `${median(last)} ms where it was ${median(first)}`);
+    assert.ok(median(last) < 5 * median(first) + 50, `${median(last)} ms instead of ${median(first)}`);
     await accounted(500);
     await w.server.stop();
-    const said = w.server.output().split('\n').filter((line) => line.includes('no more may wait'));
-    assert.ok(said.length < 8, 'the log says it once in a while');
-    const counts = said.map((line) => Number(line.match(/count=(\d+)/)[1]));
-    assert.equal(counts.reduce((sum, count) => sum + count, 0), dropped, 'and each of them in the end');
+    const lines = w.server.output().split('\n').filter((line) => line.includes('no more may wait'));
+    assert.ok(lines.length < 8, 'the log entries are rate-limited');
+    const counts = lines.map((line) => Number(line.match(/count=(\d+)/)[1]));
+    assert.equal(counts.reduce((sum, count) => sum + count, 0), dropped, 'the log entries add up to all dropped events');
     assert.match(w.server.output(), /the server ends/);
   } finally {
     await w.close();
@@ -87,46 +91,46 @@ test('an endpoint that never answers: delivery is as fast, memory is bounded, wh
   }
 });
 
-const RUBBISH = {
-  'bytes that are no HTTP': (socket) => socket.end('SSH-2.0-OpenSSH_9.2\r\n\r\n'),
-  'nothing, and it hangs up': (socket) => socket.destroy(),
-  'a head that never ends': (socket) => {
+const FAULTS = {
+  'bytes that are not HTTP': (socket) => socket.end('SSH-2.0-OpenSSH_9.2\r\n\r\n'),
+  'a closed connection': (socket) => socket.destroy(),
+  'endless headers': (socket) => {
     socket.write('HTTP/1.1 200 OK\r\n');
     const more = setInterval(() => socket.write(`X-More: ${'y'.repeat(60_000)}\r\n`), 5);
     socket.once('close', () => clearInterval(more));
   },
-  'a status that does not exist': (socket) => socket.end('HTTP/1.1 999 What\r\nContent-Length: 0\r\n\r\n'),
-  'a redirection to itself': (socket) => socket.end('HTTP/1.1 307 Again\r\nLocation: /hooks\r\nContent-Length: 0\r\n\r\n'),
+  'an unknown status': (socket) => socket.end('HTTP/1.1 999 What\r\nContent-Length: 0\r\n\r\n'),
+  'a redirect to itself': (socket) => socket.end('HTTP/1.1 307 Again\r\nLocation: /hooks\r\nContent-Length: 0\r\n\r\n'),
 };
 
-test('endpoints that answer rubbish are asked again; one that is well beside them gets all', limit, async () => {
-  const asked = Object.fromEntries(Object.keys(RUBBISH).map((what) => [what, 0]));
-  const rudes = await Promise.all(Object.entries(RUBBISH).map(([what, behave]) => rude((socket) => {
+test('requests to broken endpoints are retried, and a healthy endpoint gets all events', limit, async () => {
+  const asked = Object.fromEntries(Object.keys(FAULTS).map((what) => [what, 0]));
+  const broken = await Promise.all(Object.entries(FAULTS).map(([what, behave]) => tcpServer((socket) => {
     asked[what] += 1;
     socket.once('data', () => behave(socket));
   })));
   const bodies = [];
-  const well = await rude((socket) => socket.on('data', (bytes) => {
+  const healthy = await tcpServer((socket) => socket.on('data', (bytes) => {
     bodies.push(bytes.toString());
     socket.write('HTTP/1.1 204 No Content\r\n\r\n');
   }));
-  const w = await worldWith([...rudes, well].map(({ url }) => ({ url, events: ['channel_occupied'] })));
+  const w = await worldWith([...broken, healthy].map(({ url }) => ({ url, events: ['channel_occupied'] })));
   try {
     const whisper = await pair(w);
-    await until(() => bodies.join('').includes('private-room'), { what: 'who is well is told' });
-    await until(() => Object.values(asked).every((times) => times >= 2), { what: 'the others are asked again' });
+    await until(() => bodies.join('').includes('private-room'), { what: 'the healthy endpoint gets its event' });
+    await until(() => Object.values(asked).every((times) => times >= 2), { what: 'the others get retries' });
     assert.ok(await whisper({}) < 1_000);
-    assert.equal(await w.metric('clarim_webhook_events_total{as="sent"}'), 1, 'no rubbish is taken for success');
-    assert.equal(await w.metric('clarim_webhook_events_waiting'), rudes.length);
+    assert.equal(await w.metric('clarim_webhook_events_total{as="sent"}'), 1, 'no invalid response counts as success');
+    assert.equal(await w.metric('clarim_webhook_events_waiting'), broken.length);
   } finally {
     await w.close();
-    for (const one of [...rudes, well]) one.close();
+    for (const one of [...broken, healthy]) one.close();
   }
 });
 
-test('an answer whose body never ends is an answer', limit, async () => {
+test('a response with an endless body counts as a response', limit, async () => {
   let asked = 0;
-  const endless = await rude((socket) => {
+  const endless = await tcpServer((socket) => {
     asked += 1;
     socket.once('data', () => {
       socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');
@@ -137,8 +141,8 @@ test('an answer whose body never ends is an answer', limit, async () => {
   const w = await worldWith([{ url: endless.url, events: ['channel_occupied'] }]);
   try {
     await pair(w);
-    await until(async () => await w.metric('clarim_webhook_events_total{as="sent"}') === 1, { what: 'it counts' });
-    await until(() => [...endless.sockets].every((socket) => socket.destroyed), { what: 'its rest is not read' });
+    await until(async () => await w.metric('clarim_webhook_events_total{as="sent"}') === 1, { what: 'the event counts as sent' });
+    await until(() => [...endless.sockets].every((socket) => socket.destroyed), { what: 'the rest of the body is not read' });
     assert.equal(asked, 1);
   } finally {
     await w.close();
@@ -146,10 +150,10 @@ test('an answer whose body never ends is an answer', limit, async () => {
   }
 });
 
-test('what has piled up while an endpoint was slow comes in few requests, in order', limit, async () => {
+test('events queued during a slow request are sent in few requests, in order', limit, async () => {
   const requests = [];
   let held;
-  const slow = await rude((socket) => socket.on('data', (bytes) => {
+  const slow = await tcpServer((socket) => socket.on('data', (bytes) => {
     requests.push(bytes.toString());
     const answer = () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n');
     if (requests.length === 1) held = answer; else answer();
@@ -172,7 +176,7 @@ test('what has piled up while an endpoint was slow comes in few requests, in ord
   }
 });
 
-test('by HTTPS, and only to who has the right certificate', limit, async () => {
+test('webhooks are sent over HTTPS, but not to a server with a wrong certificate', limit, async () => {
   const dir = await folder();
   const { cert, key } = await certificate(dir);
   const bodies = inbox();
@@ -183,7 +187,7 @@ test('by HTTPS, and only to who has the right certificate', limit, async () => {
   await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
   const { port } = server.address();
   const right = { url: `https://localhost:${port}/right`, events: ['channel_occupied'] };
-  // The certificate is of another name.
+  // The certificate is for another name.
   const wrong = { url: `https://127.0.0.1:${port}/wrong`, events: ['channel_occupied'] };
   const w = await worldWith([right, wrong], { SSL_CERT_FILE: cert });
   try {

@@ -44,7 +44,7 @@ impl Cost {
         Ok(cost)
     }
 
-    /// What this has beyond `other`.
+    /// Subtracts `other` from this cost.
     pub(crate) fn beyond(mut self, other: &Self) -> Self {
         self.total -= other.total;
         for (name, number) in &other.functions {
@@ -53,7 +53,7 @@ impl Cost {
         self
     }
 
-    /// The share of one in `count`.
+    /// Divides the cost by `count`.
     pub(crate) fn each(mut self, count: u64) -> Self {
         self.total /= count as f64;
         self.functions.values_mut().for_each(|number| *number /= count as f64);

@@ -33,14 +33,14 @@ const REST_SHARE: u32 = 10;
 #[derive(Debug)]
 pub(crate) struct Guard {
     pub(crate) name: &'static str,
-    /// What it is the cost of.
+    /// The unit whose cost it is, such as a request.
     pub(crate) unit: &'static str,
     work: Work,
-    /// How often the work is done, at first.
+    /// The initial number of repetitions.
     count: u64,
     /// Units in one piece of work.
     units: u64,
-    /// Whose work is part of this one's, and does not count.
+    /// A guard whose cost is included in the measurement and is subtracted.
     beyond: Option<&'static Self>,
 }
 

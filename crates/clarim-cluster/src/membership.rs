@@ -18,7 +18,7 @@ pub struct Membership {
     heard_myself: Duration,
     /// When dead nodes were last looked for.
     checked: Duration,
-    /// The end of the last time in which silence was no evidence.
+    /// The end of the last period in which missing heartbeats were not held against nodes.
     spared: Duration,
 }
 

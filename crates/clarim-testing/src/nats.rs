@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use crate::{Program, free_port};
 
-/// A NATS server with these arguments beside its port.
+/// Starts a NATS server with these arguments, on a free port.
 ///
 /// # Panics
 /// If it does not start.
@@ -17,7 +17,7 @@ pub fn nats(arguments: &[&str]) -> Program {
     Program::start("nats-server", &all, port)
 }
 
-/// NATS servers that pass on to each other what their clients say.
+/// Starts NATS servers that form a cluster.
 ///
 /// # Panics
 /// If they do not start.
@@ -31,7 +31,7 @@ pub fn nats_cluster(servers: usize) -> Vec<Program> {
     urls.iter().map(start).collect()
 }
 
-/// Whom a NATS server trusts to say who its users are.
+/// A NATS operator, whose account issues the credentials of users.
 #[derive(Debug)]
 pub struct Operator {
     account: KeyPair,
@@ -39,13 +39,14 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// An operator with one account.
+    /// Creates an operator with one account.
     ///
     /// # Panics
-    /// If the system gives no random numbers, or no folder.
+    /// If the system provides no random numbers or no temporary folder.
     #[must_use]
     pub fn new() -> Self {
-        let (operator, account) = (KeyPair::new_operator(), KeyPair::new_account());
+        let operator = KeyPair::new_operator();
+        let account = KeyPair::new_account();
         let folder = tempfile::tempdir().unwrap();
         let limits = r#""limits":{"subs":-1,"data":-1,"payload":-1,"conn":-1,"imports":-1,"exports":-1,"wildcards":true}"#;
         let own = token(&operator, &operator.public_key(), r#""type":"operator""#);
@@ -59,13 +60,13 @@ impl Operator {
         Self { account, folder }
     }
 
-    /// The settings of a server that trusts it, as a file.
+    /// Path to the configuration of a server that trusts this operator.
     #[must_use]
     pub fn settings(&self) -> String {
         self.folder.path().join("nats.conf").to_string_lossy().into_owned()
     }
 
-    /// A user's credentials, as a file.
+    /// Creates a user. Returns the path to the file with its credentials.
     ///
     /// # Panics
     /// If it can't be written.
@@ -91,7 +92,7 @@ impl Default for Operator {
     }
 }
 
-/// What `issuer` says of `subject`, signed.
+/// A JWT about `subject`, signed by `issuer`.
 fn token(issuer: &KeyPair, subject: &str, claims: &str) -> String {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;

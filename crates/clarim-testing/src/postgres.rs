@@ -1,4 +1,4 @@
-//! PostgreSQL: one server with databases of one's own.
+//! A PostgreSQL server with databases of its own.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::{Certificate, Program, free_port, wait_until};
 
-/// A PostgreSQL server, whose user `test` has a password. It and its files end with this value, or with the
-/// thread that has started it.
+/// A PostgreSQL server whose user `test` has a password. The server ends, and its files are deleted, when this
+/// value is dropped. The server also ends with the thread that started it.
 #[derive(Debug)]
 pub struct Postgres {
     program: Program,
@@ -17,10 +17,10 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// What its user has to give.
+    /// The password of the user `test`.
     pub const PASSWORD: &'static str = "s3cret-of-postgres";
 
-    /// Starts one, and waits until it lets somebody in.
+    /// Starts a server and waits until it accepts clients.
     ///
     /// # Panics
     /// If it does not start.
@@ -29,7 +29,7 @@ impl Postgres {
         Self::start_with(None)
     }
 
-    /// Starts one that speaks TLS too, with this certificate.
+    /// Starts a server that accepts TLS too, with this certificate.
     ///
     /// # Panics
     /// If it does not start.
@@ -54,7 +54,7 @@ impl Postgres {
         if let Some(certificate) = certificate {
             arguments.extend(["-c", "ssl=on"].map(str::to_owned));
             for (name, from) in [("cert", &certificate.file), ("key", &certificate.key)] {
-                // It takes no key that is somebody else's.
+                // PostgreSQL refuses a key that another user owns.
                 let own = folder.join(name);
                 fs::copy(from, &own).unwrap();
                 fs::set_permissions(&own, fs::Permissions::from_mode(0o600)).unwrap();
@@ -71,14 +71,15 @@ impl Postgres {
     /// The address of a database, with user and password.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        let (password, port) = (Self::PASSWORD, self.port());
+        let password = Self::PASSWORD;
+        let port = self.port();
         format!("postgres://test:{password}@127.0.0.1:{port}/{database}")
     }
 
-    /// Makes an empty database, and says its address.
+    /// Creates an empty database and returns its address.
     ///
     /// # Panics
-    /// If it can't be made.
+    /// If it can't be created.
     #[must_use]
     pub fn database(&self, name: &str) -> String {
         self.run("postgres", &format!("CREATE DATABASE {name}"));
@@ -100,12 +101,12 @@ impl Postgres {
         self.program.port
     }
 
-    /// Ends it; what it holds stays.
+    /// Stops the server. Its data stays.
     pub fn stop(&mut self) {
         self.program.interrupt();
     }
 
-    /// Starts it again after [`stop`](Self::stop), at the same address.
+    /// Starts the server again after [`stop`](Self::stop), at the same address.
     ///
     /// # Panics
     /// If it does not start.
@@ -118,23 +119,23 @@ impl Postgres {
         Command::new("psql").args(["-q", "-c", statement, &self.url(database)]).output().unwrap()
     }
 
-    /// It listens before it lets anybody in.
+    /// Waits until the server accepts clients, which is later than it listens.
     fn wait(&self) {
         let is_open = || self.psql("postgres", "SELECT 1").status.success();
-        wait_until("PostgreSQL lets somebody in", 30, is_open);
+        wait_until("PostgreSQL accepts clients", 30, is_open);
     }
 }
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // Otherwise its processes would still write into the folder for a moment.
+        // Its processes would otherwise write into the folder for a moment more.
         self.program.interrupt();
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-/// What `setpriv` is to do: to run it as the user `postgres` where this process is root's, since PostgreSQL
-/// refuses that, and to end it with the thread that starts it.
+/// Arguments of `setpriv`, which ends the program with the thread that starts it. If this process runs as root,
+/// which PostgreSQL refuses, it runs the program as the user `postgres`.
 fn as_postgres(program: &Path) -> Vec<String> {
     let mut arguments = vec!["--pdeathsig", "INT"];
     if is_root() {
@@ -144,7 +145,7 @@ fn as_postgres(program: &Path) -> Vec<String> {
     arguments.into_iter().map(str::to_owned).chain([program]).collect()
 }
 
-/// Where it runs as its own user.
+/// Makes the user `postgres` the owner if the server runs as that user.
 fn give_to_postgres(path: &Path) {
     if is_root() {
         let user = Command::new("id").args(["-u", "postgres"]).output().unwrap();
@@ -157,7 +158,7 @@ fn is_root() -> bool {
     rustix::process::getuid().is_root()
 }
 
-/// Debian keeps the programs of PostgreSQL out of the path.
+/// The path of a program of PostgreSQL. On Debian these are not in `PATH`.
 fn program(name: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let found =
@@ -165,10 +166,12 @@ fn program(name: &str) -> PathBuf {
     found.unwrap_or_else(|| name.into())
 }
 
-/// Where the user `postgres` may go. Those of processes that have ended are cleared away.
+/// A new path for the files of a server, accessible to the user `postgres`. Deletes folders of processes that
+/// have ended.
 fn folder() -> PathBuf {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let (place, name) = (std::env::temp_dir(), "clarim-test-postgres-");
+    let place = std::env::temp_dir();
+    let name = "clarim-test-postgres-";
     for entry in fs::read_dir(&place).unwrap().flatten() {
         let file = entry.file_name();
         let rest = file.to_str().and_then(|file| file.strip_prefix(name));
@@ -181,7 +184,7 @@ fn folder() -> PathBuf {
     place.join(format!("{name}{}-{number}", std::process::id()))
 }
 
-/// The files of an empty server, made once and kept: to make them takes longer than most tests.
+/// The files of an empty server. They are created once and kept, since this takes longer than most tests.
 fn template() -> PathBuf {
     let initdb = program("initdb");
     let user = rustix::process::getuid().as_raw();
@@ -206,7 +209,7 @@ fn template() -> PathBuf {
         .output()
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    // Another test may have been faster.
+    // Another test may have created it in the meantime.
     let _ = fs::rename(&data, &kept);
     fs::remove_dir_all(&folder).unwrap();
     kept

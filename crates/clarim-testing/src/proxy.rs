@@ -1,4 +1,4 @@
-//! A TCP proxy that a test can make worse.
+//! A TCP proxy that simulates network faults.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// A way to a local port that can be cut, held or made slow. The threads of its connections end with them.
+/// A TCP proxy to a local port that can be cut, stalled or slowed down. The threads of a connection end with
+/// it.
 #[derive(Debug)]
 pub struct Proxy {
     /// The port it listens on.
@@ -25,7 +26,7 @@ struct State {
 }
 
 impl Proxy {
-    /// A way to `port`.
+    /// Starts a proxy to `port`.
     ///
     /// # Panics
     /// If no port is free.
@@ -51,13 +52,13 @@ impl Proxy {
         Self { port: own, state }
     }
 
-    /// Closes all connections, and takes none any more.
+    /// Closes all connections and accepts no new ones.
     pub fn cut(&self) {
         self.state.is_cut.store(true, Ordering::SeqCst);
         self.close();
     }
 
-    /// Closes all connections, and leads to another port from now on.
+    /// Closes all connections and forwards new ones to another port.
     pub fn redirect(&self, port: u16) {
         self.state.to.store(port, Ordering::SeqCst);
         self.close();
@@ -69,19 +70,19 @@ impl Proxy {
         }
     }
 
-    /// Carries nothing, and closes nothing: as a network that loses all packets.
+    /// Forwards nothing and keeps connections open, like a network that loses all packets.
     pub fn hold(&self) {
         self.state.is_held.store(true, Ordering::SeqCst);
     }
 
-    /// Everything is well again.
+    /// Ends all faults.
     pub fn mend(&self) {
         self.state.is_cut.store(false, Ordering::SeqCst);
         self.state.is_held.store(false, Ordering::SeqCst);
         self.state.delay.store(0, Ordering::SeqCst);
     }
 
-    /// Carries everything so much later, in each direction.
+    /// Delays all data by this time, in each direction.
     pub fn delay(&self, delay: Duration) {
         let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         self.state.delay.store(millis, Ordering::SeqCst);
@@ -89,9 +90,11 @@ impl Proxy {
 }
 
 fn carry(from: &TcpStream, to: &TcpStream, state: &Arc<State>) {
-    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+    let mut from = from.try_clone().unwrap();
+    let mut to = to.try_clone().unwrap();
     let _ = to.set_nodelay(true);
-    let (state, (chunks, carried)) = (state.clone(), std::sync::mpsc::channel());
+    let state = state.clone();
+    let (chunks, carried) = std::sync::mpsc::channel();
     thread::spawn(move || {
         let mut buffer = vec![0; 64 << 10];
         while let Ok(read @ 1..) = from.read(&mut buffer) {

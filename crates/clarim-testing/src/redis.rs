@@ -1,4 +1,4 @@
-//! Redis: one server, several that Sentinels watch over, and a cluster.
+//! Redis: a single server, one with Sentinels, and a cluster.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use crate::{Guard, Program, free_port, wait_until};
 
-/// A Redis server.
+/// Starts a Redis server.
 ///
 /// # Panics
 /// If it does not start.
@@ -15,7 +15,7 @@ pub fn redis() -> Program {
     redis_with(&[])
 }
 
-/// A Redis server with these arguments beside its port.
+/// Starts a Redis server with these arguments, on a free port.
 ///
 /// # Panics
 /// If it does not start.
@@ -24,7 +24,7 @@ pub fn redis_with(arguments: &[&str]) -> Program {
     redis_guarded(&Guard::default(), arguments)
 }
 
-/// A Redis server that is guarded, with these arguments.
+/// Starts a Redis server with a password or TLS, and these arguments.
 ///
 /// # Panics
 /// If it does not start.
@@ -36,14 +36,14 @@ pub fn redis_guarded(guard: &Guard, arguments: &[&str]) -> Program {
     let guarded = names.iter().zip(&settings).flat_map(|(name, (_, value))| [&**name, value]);
     let mut all: Vec<&str> = guarded.collect();
     all.extend(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-    // Otherwise a replica is none for the first five seconds.
+    // With the default, a replica is not in sync for the first five seconds.
     all.extend(["--repl-diskless-sync-delay", "0"]);
     let folder = std::env::temp_dir().to_string_lossy().into_owned();
     all.extend(["--dir", &folder]);
     Program::start("redis-server", &[&all[..], arguments].concat(), port)
 }
 
-/// What a server answers.
+/// Sends a command and returns the reply.
 fn ask(server: &Program, guard: &Guard, command: &[&str]) -> String {
     let port = server.port.to_string();
     let output = Command::new("redis-cli")
@@ -55,7 +55,7 @@ fn ask(server: &Program, guard: &Guard, command: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Where programs listen, as in a URL of several hosts.
+/// Addresses of programs, as in a URL with several hosts.
 fn addresses<'a>(programs: impl IntoIterator<Item = &'a Program>) -> Vec<String> {
     programs.into_iter().map(|program| format!("127.0.0.1:{}", program.port)).collect()
 }
@@ -70,7 +70,7 @@ pub struct RedisCluster {
 }
 
 impl RedisCluster {
-    /// Starts it.
+    /// Starts a cluster.
     ///
     /// # Panics
     /// If it does not form.
@@ -79,7 +79,7 @@ impl RedisCluster {
         Self::guarded(Guard::default(), &[])
     }
 
-    /// Starts one that is guarded, with these arguments of each server.
+    /// Starts a cluster with a password or TLS, and these arguments for each server.
     ///
     /// # Panics
     /// If it does not form.
@@ -108,14 +108,15 @@ impl RedisCluster {
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
         let cluster = Self { servers, guard, _folders: folders };
-        wait_until("the cluster is well", 30, || cluster.is_well() && cluster.is_replicated());
+        wait_until("the cluster is healthy", 30, || cluster.is_well() && cluster.is_replicated());
         cluster
     }
 
     /// Its address.
     #[must_use]
     pub fn url(&self) -> String {
-        let (scheme, login) = (self.guard.scheme("-cluster"), self.guard.login());
+        let scheme = self.guard.scheme("-cluster");
+        let login = self.guard.login();
         format!("{scheme}://{login}{}", addresses(&self.servers).join(","))
     }
 
@@ -123,7 +124,7 @@ impl RedisCluster {
         ask(server, &self.guard, command)
     }
 
-    /// Whether all servers say that all slots are served.
+    /// Whether all servers report that all slots are served.
     #[must_use]
     pub fn is_well(&self) -> bool {
         self.servers.iter().all(|server| {
@@ -134,7 +135,7 @@ impl RedisCluster {
         })
     }
 
-    /// Whether each replica has what its master has: only such a one takes over.
+    /// Whether each replica is in sync with its master, without which it can't take over.
     fn is_replicated(&self) -> bool {
         let replicates = |server: &&Program| {
             self.ask(server, &["info", "replication"]).contains("master_link_status:up")
@@ -170,7 +171,8 @@ impl RedisCluster {
     /// If the servers refuse.
     pub fn move_slot(&self, slot: u16, from: usize, to: usize) {
         let id = |at: usize| self.ask(&self.servers[at], &["cluster", "myid"]).trim().to_owned();
-        let (from_id, to_id) = (id(from), id(to));
+        let from_id = id(from);
+        let to_id = id(to);
         let slot = slot.to_string();
         let set = |server: usize, what: &[&str]| {
             let command = [&["cluster", "setslot", &slot], what].concat();
@@ -202,12 +204,12 @@ fn holds(range: &str, slot: u16) -> bool {
     matches!((number(first), number(last)), (Some(first), Some(last)) if (first..=last).contains(&slot))
 }
 
-/// A master, a replica, and three Sentinels that watch over them.
+/// A master, a replica, and three Sentinels that monitor them.
 #[derive(Debug)]
 pub struct Sentinels {
-    /// The master at first, and its replica.
+    /// The initial master and its replica.
     pub servers: [Program; 2],
-    /// Who watches.
+    /// The Sentinels.
     pub sentinels: Vec<Program>,
     guard: Guard,
     _folders: Vec<TempDir>,
@@ -223,7 +225,7 @@ impl Sentinels {
         Self::guarded(Guard::default())
     }
 
-    /// Starts all of them guarded, the Sentinels too.
+    /// Starts all of them with a password or TLS, the Sentinels too.
     ///
     /// # Panics
     /// If they do not find each other.
@@ -235,9 +237,11 @@ impl Sentinels {
         let port = master.port.to_string();
         let replica = ["--replicaof", "127.0.0.1", &port];
         let replica = redis_guarded(&guard, &[&auth[..], &replica].concat());
-        let (mut sentinels, mut folders) = (Vec::new(), Vec::new());
+        let mut sentinels = Vec::new();
+        let mut folders = Vec::new();
         for _ in 0..3 {
-            let (own, folder) = (free_port(), tempfile::tempdir().unwrap());
+            let own = free_port();
+            let folder = tempfile::tempdir().unwrap();
             let file = folder.path().join("sentinel.conf");
             let mut settings = format!(
                 "bind 127.0.0.1\nsentinel monitor mymaster 127.0.0.1 {port} 2\n\
@@ -273,7 +277,8 @@ impl Sentinels {
     /// Their address.
     #[must_use]
     pub fn url(&self) -> String {
-        let (scheme, login) = (self.guard.scheme("-sentinel"), self.guard.login());
+        let scheme = self.guard.scheme("-sentinel");
+        let login = self.guard.login();
         let hosts = addresses(&self.sentinels).join(",");
         let password = self.guard.password.map(|password| format!("?sentinel_password={password}"));
         format!("{scheme}://{login}{hosts}/mymaster{}", password.unwrap_or_default())

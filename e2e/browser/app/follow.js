@@ -1,5 +1,5 @@
-// A page whose order changes, for each way to listen to it: with @clarim/vue; with echo-vue, whose channel name is a
-// string; and with echo-vue told, by its dependencies, what the name is made of.
+// A page whose order changes, for each way to follow its channel: @clarim/vue, echo-vue with the channel name
+// as a string, and echo-vue with the parts of the name as dependencies.
 
 import { createApp, ref } from 'vue';
 import { ClarimVue, useChannel, usePrivateChannel } from '@clarim/vue';

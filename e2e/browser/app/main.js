@@ -1,4 +1,4 @@
-// /tutorial and /echo-vue are the same chat, written in two ways. /follow/… is not a chat.
+// /tutorial and /echo-vue are the same chat, implemented in two ways. /follow/… is a page without a chat.
 
 import { createApp, ref } from 'vue';
 

@@ -1,4 +1,4 @@
-// What both chats show.
+// The template of both chats.
 
 export const template = `
 	<div class="chat">

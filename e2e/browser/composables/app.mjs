@@ -1,4 +1,4 @@
-// An application with the examples of the package's README, on the package as npm packs it.
+// An application with the examples of the package's README and the package as npm packs it.
 
 import { execFile } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -17,23 +17,23 @@ const define = {
 	__VUE_PROD_HYDRATION_MISMATCH_DETAILS__: 'false',
 };
 
-/** What is in ``` of a README, and its kind. */
+/** The code blocks of a README, with their language. */
 export function blocks(file) {
 	const text = readFileSync(join(source, file), 'utf8');
 	return [...text.matchAll(/^```(\w+)\n(.*?)^```$/gms)].map(([, kind, code]) => ({ kind, code }));
 }
 
-/** The examples with a name: `<!-- News.vue -->`. */
+/** The named examples: `<!-- News.vue -->`. */
 export function examples() {
 	return blocks('README.md')
 		.map(({ kind, code }) => ({ name: kind === 'vue' && /^<!-- (\w+)\.vue -->/.exec(code)?.[1], code }))
 		.filter(({ name }) => name);
 }
 
-/** Makes the application in `folder`, for a server at this port. */
+/** Creates the application in `folder`, for a server on this port. */
 export async function makeApp(folder, variables) {
 	const { stdout } = await run('npm', ['pack', '--json', '--pack-destination', folder], { cwd: source });
-	// Before the answer npm prints what the scripts print.
+	// npm prints the output of the scripts before its own.
 	const [packed] = Object.values(JSON.parse(stdout.slice(stdout.search(/^[[{]$/m))));
 	const { devDependencies: versions } = JSON.parse(readFileSync(join(source, 'package.json'), 'utf8'));
 	const dependencies = Object.fromEntries(
@@ -62,7 +62,7 @@ export const viteOptions = (folder) => ({
 	build: { target: 'esnext', chunkSizeWarningLimit: 2000 },
 });
 
-/** What TypeScript has against the application with one more component. */
+/** TypeScript's errors in the application with one more component. */
 export async function typeErrors(folder, component) {
 	cpSync(join(here, component), join(folder, 'src', component));
 	writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({

@@ -1,4 +1,4 @@
-// The backend of the examples: pages, records, and the signatures for whoever the cookie says it is.
+// The backend of the examples: pages, records, and signatures for the user named in the cookie.
 
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
@@ -15,7 +15,7 @@ export async function startBackend(clarimPort, pages) {
 		useTLS: false,
 		encryptionMasterKeyBase64: Buffer.alloc(32, 'clarim').toString('base64'),
 	});
-	/** What the application has stored. */
+	/** The application's data. */
 	const stored = { notifications: [], read: [], shipped: [], asked: [], order: null };
 
 	const routes = {
@@ -72,7 +72,7 @@ export async function startBackend(clarimPort, pages) {
 	};
 }
 
-/** Everybody may hear everything, but the orders are Ana's. */
+/** Every user may subscribe to every channel, except for Ana's orders. */
 function authorize(pusher, user, form) {
 	const [socket, channel] = [form.get('socket_id'), form.get('channel_name')];
 	if (channel.startsWith('private-orders.') && user.id !== 1) return [403, { message: 'Forbidden.' }];

@@ -1,4 +1,4 @@
-// Shows one example of the package's README: /News?prop=value. Where the server is, is in .env.
+// Shows one example of the package's README: /News?prop=value. The server's address is in .env.
 
 import nacl from 'tweetnacl';
 import { createApp } from 'vue';

@@ -1,4 +1,4 @@
-// The demo's chat, with two and three users and a network that is cut.
+// The demo's chat, with two and three users and network failures.
 
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -36,10 +36,10 @@ async function write(page, ...texts) {
 	}
 }
 
-/** The history is there, or there is none. */
+/** Waits until the history is loaded, even if it is empty. */
 const loaded = (page) => page.locator('[role=log][aria-busy=false]').waitFor();
 
-/** What is shown, and whether the backend has it. */
+/** The messages on the page, and whether the backend has stored them. */
 const shown = (page) => page.locator('.message').evaluateAll((messages) => messages.map((one) => ({
 	text: one.querySelector('.body').textContent, isDraft: 'draft' in one.dataset,
 })));
@@ -54,8 +54,8 @@ async function reads(page, expected) {
 }
 
 /**
- * Notes from now on, whenever the page has changed, which texts are shown more than once, and those that were shown
- * and are not any more: for a moment, too. Texts of the test are each written once.
+ * Records duplicate and vanished messages from now on, after each change of the page, even if they last for a
+ * moment only. Each text of a test must be unique.
  */
 const watchTexts = (page) => page.evaluate(() => {
 	window.faults = [];
@@ -80,10 +80,10 @@ async function showedEachOnce(page) {
 
 const unread = (page, conversation) => page.locator(`a[href="/chat/${conversation}"] .sr-only`).allInnerTexts();
 
-test('what one writes the others read at once, and the writer sees it before that', LIMIT, async () => {
+test('a message appears at once, as a draft for its sender and then for the others', LIMIT, async () => {
 	const [ana, bruno] = [await open('ana', 2), await open('bruno', 2)];
 	await ana.getByText('Nenhuma mensagem ainda').waitFor();
-	// Whatever is on its way is shown as such.
+	// A message that is being sent is shown as a draft.
 	let release;
 	const held = new Promise((resolve) => { release = resolve; });
 	await ana.route('**/messages', async (route) => {
@@ -98,15 +98,15 @@ test('what one writes the others read at once, and the writer sees it before tha
 	await ana.unroute('**/messages');
 	await write(bruno, 'Oi, Ana!', 'Tudo bem?');
 	for (const page of [ana, bruno]) await reads(page, ['Oi, Bruno!', 'Oi, Ana!', 'Tudo bem?']);
-	// In the database
+	// It is in the database.
 	await ana.reload();
 	await reads(ana, ['Oi, Bruno!', 'Oi, Ana!', 'Tudo bem?']);
 	await shot(ana, 'chat-two');
 });
 
-test('what a page has written it is not told again, and the user’s other tab is', LIMIT, async () => {
+test('a message is not sent back to its own page, but to the user’s other tab', LIMIT, async () => {
 	const [ana, bruno] = [await open('ana', 2), await open('bruno', 2)];
-	/** A tab of hers whose frames are looked at, and what it has been sent of messages. */
+	/** A tab of hers, and the messages that it receives by its WebSocket. */
 	const watched = async () => {
 		const page = await ana.context().newPage();
 		const bodies = [];
@@ -124,15 +124,15 @@ test('what a page has written it is not told again, and the user’s other tab i
 	await write(writer.page, 'só para os outros');
 	for (const page of [bruno, other.page]) await page.locator('.message').getByText('só para os outros').waitFor();
 	assert.deepEqual(other.bodies, ['só para os outros']);
-	// His answer comes behind it in the same order: so nothing is on its way any more.
+	// Events arrive in order, so the earlier message would have arrived before his reply.
 	await write(bruno, 'recebido');
-	await waitFor('his answer', () => writer.bodies.includes('recebido') && other.bodies.includes('recebido'));
+	await waitFor('his reply', () => writer.bodies.includes('recebido') && other.bodies.includes('recebido'));
 	assert.deepEqual(writer.bodies, ['recebido']);
 	assert.deepEqual(other.bodies, ['só para os outros', 'recebido']);
 	assert.equal(await writer.page.locator('.message').getByText('só para os outros').count(), 1);
 });
 
-test('who is online is seen by all, and who types by those in the conversation', LIMIT, async () => {
+test('online users are visible to all, typing users only in their conversation', LIMIT, async () => {
 	const ana = await open('ana', 1);
 	const names = () => ana.locator('.online .name').allInnerTexts();
 	await ana.locator('.online .nobody').waitFor();
@@ -153,8 +153,8 @@ test('who is online is seen by all, and who types by those in the conversation',
 	await ana.locator('.typing').waitFor({ state: 'detached' });
 
 	await carla.context().close();
-	await waitFor('that she is gone', async () => (await names()).join() === 'Bruno Lima');
-	// What has been sent is not being typed.
+	await waitFor('her to leave', async () => (await names()).join() === 'Bruno Lima');
+	// The indicator disappears when the message is sent.
 	await waitFor('the whisper', async () => {
 		await bruno.locator('.composer').pressSequentially('o');
 		return ana.locator('.typing').isVisible();
@@ -164,7 +164,7 @@ test('who is online is seen by all, and who types by those in the conversation',
 	assert.equal(await ana.locator('.typing').count(), 0);
 });
 
-test('what is unread is counted in every tab until it is read in one', LIMIT, async () => {
+test('every tab counts unread messages until one tab has read them', LIMIT, async () => {
 	const carla = await open('carla', 3);
 	const bruno = await logIn(browser, demo.url, 'bruno');
 	const second = await anotherTab(bruno, '/notifications');
@@ -184,7 +184,7 @@ test('what is unread is counted in every tab until it is read in one', LIMIT, as
 	assert.deepEqual((await unread(bruno, 3)).filter((text) => text.includes('lida')), []);
 });
 
-test('nothing is lost and nothing comes twice when the network is cut', LIMIT, async () => {
+test('no message is lost or duplicated when the network fails', LIMIT, async () => {
 	const network = await startNetwork(demo.port);
 	const [ana, carla] = [await open('ana', 4, network.url), await open('carla', 4)];
 	await write(ana, 'antes');
@@ -210,7 +210,7 @@ test('nothing is lost and nothing comes twice when the network is cut', LIMIT, a
 	await write(carla, 'depois');
 	for (const page of [ana, carla]) await reads(page, [...all, 'depois']);
 
-	// And again, where nothing but the connection tells her that she has missed something.
+	// Again, but only the reconnect shows that messages may be missing.
 	network.cut();
 	await disconnected(ana);
 	await write(carla, 'por último');
@@ -222,7 +222,7 @@ test('nothing is lost and nothing comes twice when the network is cut', LIMIT, a
 	network.stop();
 });
 
-test('a message whose answer was lost is sent again and stored once', LIMIT, async () => {
+test('a message whose response was lost is sent again and stored once', LIMIT, async () => {
 	const network = await startNetwork(demo.port);
 	const [ana, bruno] = [await open('ana', 2, network.url), await open('bruno', 2)];
 	await loaded(bruno);
@@ -233,7 +233,7 @@ test('a message whose answer was lost is sent again and stored once', LIMIT, asy
 	network.loseAnswers();
 	await write(ana, 'uma vez só');
 	await reads(bruno, [...before, 'uma vez só']);
-	assert.ok((await shown(ana)).at(-1).isDraft, 'she does not know yet');
+	assert.ok((await shown(ana)).at(-1).isDraft, 'it is still a draft');
 	network.mend();
 	await reconnected(ana);
 	for (const page of [ana, bruno]) {
@@ -241,7 +241,7 @@ test('a message whose answer was lost is sent again and stored once', LIMIT, asy
 		await showedEachOnce(page);
 	}
 
-	// And a page that was loaded again while nothing got through has kept what was written.
+	// A page keeps unsent messages when it is reloaded during the outage.
 	network.cut();
 	await disconnected(ana);
 	await write(ana, 'guardada');
@@ -252,7 +252,7 @@ test('a message whose answer was lost is sent again and stored once', LIMIT, asy
 	network.stop();
 });
 
-test('three who write while the network comes and goes end with the same conversation', { timeout: 300_000 }, async () => {
+test('three users on an unreliable network end with the same conversation', { timeout: 300_000 }, async () => {
 	const network = await startNetwork(demo.port);
 	const pages = [await open('ana', 1, network.url), await open('bruno', 1), await open('carla', 1)];
 	await Promise.all(pages.map(connected));
@@ -289,7 +289,7 @@ test('three who write while the network comes and goes end with the same convers
 	network.stop();
 });
 
-test('after a restart of the application everything goes on', LIMIT, async () => {
+test('the chat continues after a restart of the application', LIMIT, async () => {
 	const [ana, bruno] = [await open('ana', 2), await open('bruno', 2)];
 	await loaded(bruno);
 	const before = (await shown(bruno)).map(({ text }) => text);
@@ -302,7 +302,7 @@ test('after a restart of the application everything goes on', LIMIT, async () =>
 	for (const page of [ana, bruno]) await reads(page, [...before, 'enquanto isso']);
 });
 
-test('the history is loaded as one scrolls up, without gaps', LIMIT, async () => {
+test('scrolling up loads the history without gaps', LIMIT, async () => {
 	const ana = await logIn(browser, demo.url, 'ana');
 	const headers = { 'X-CSRF-TOKEN': await token(ana) };
 	for (let n = 1; n <= 120; n += 1) {
@@ -312,7 +312,7 @@ test('the history is loaded as one scrolls up, without gaps', LIMIT, async () =>
 	const carla = await open('carla', 1);
 	await carla.locator('.message').nth(49).waitFor();
 	const log = carla.getByRole('log');
-	// What one reads stays where it is while what is above it comes in.
+	// Visible messages stay in place while older ones are inserted above them.
 	const oldest = carla.locator('.message').first();
 	const text = await oldest.locator('.body').innerText();
 	const top = (what) => carla.locator('.message .body').getByText(what, { exact: true })
@@ -328,8 +328,8 @@ test('the history is loaded as one scrolls up, without gaps', LIMIT, async () =>
 	const before = await top(text);
 	answer();
 	await carla.locator('.message').nth(99).waitFor();
-	await waitFor(`${text} where it was`, async () => Math.abs(await top(text) - before) <= 2);
-	assert.ok(await log.evaluate((element) => element.scrollTop) > 1000, 'there is something above it');
+	await waitFor(`${text} in the same place`, async () => Math.abs(await top(text) - before) <= 2);
+	assert.ok(await log.evaluate((element) => element.scrollTop) > 1000, 'older messages are above it');
 	await carla.unroute('**/messages?before=*');
 	await waitFor('all of them', async () => {
 		await log.evaluate((element) => { element.scrollTop = 0; });
@@ -339,7 +339,7 @@ test('the history is loaded as one scrolls up, without gaps', LIMIT, async () =>
 	assert.deepEqual(texts, Array.from({ length: 120 }, (_, n) => `n.º ${n + 1}`));
 });
 
-test('who is not in a conversation is refused, and told so', LIMIT, async () => {
+test('only members may read a conversation, and others see why not', LIMIT, async () => {
 	browser.expect(/403/);
 	const ana = await logIn(browser, demo.url, 'ana');
 	const path = '/api/conversations/3/messages';
@@ -354,7 +354,7 @@ test('who is not in a conversation is refused, and told so', LIMIT, async () => 
 	await ana.getByText('Escolha uma conversa').waitFor();
 });
 
-test('what another site could send is refused', LIMIT, async () => {
+test('requests of other sites are refused', LIMIT, async () => {
 	browser.expect(/419/);
 	const ana = await open('ana', 2);
 	const { status, body } = await request(ana, 'POST', '/api/conversations/2/messages', { id: randomUUID(), body: 'forjada' });
@@ -369,7 +369,7 @@ test('what another site could send is refused', LIMIT, async () => {
 	assert.deepEqual([session.httpOnly, session.sameSite], [true, 'Lax']);
 });
 
-test('what is written is text, whatever it looks like', LIMIT, async () => {
+test('markup in a message is shown as text', LIMIT, async () => {
 	const [ana, bruno] = [await open('ana', 2), await open('bruno', 2)];
 	const text = '<img src=x onerror="document.title=\'owned\'"><script>document.title="owned"</script>{{ 1 + 1 }}';
 	await write(ana, text);

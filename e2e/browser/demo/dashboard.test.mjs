@@ -1,4 +1,4 @@
-// The demo's dashboard: metrics of every second, pushed or asked for, and what each way costs.
+// The demo's dashboard: metrics of every second, by push or polling, and the cost of each.
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
@@ -43,11 +43,11 @@ const change = async (page) => {
 	await waitFor('a new measurement', async () => await note(page) !== before);
 };
 
-test('what is measured is on the screen at once, in place', LIMIT, async () => {
+test('a measurement updates the same chart at once', LIMIT, async () => {
 	const page = await open('ana');
 	await page.locator('.metric canvas').first().waitFor();
 	const canvas = await page.locator('.metric canvas').first().elementHandle();
-	// What is drawn, and not only what is written below it.
+	// The chart itself, not only the text below it.
 	const drawn = () => canvas.evaluate((one) => one.toDataURL());
 	for (let n = 0; n < 3; n += 1) {
 		const before = await drawn();
@@ -57,7 +57,7 @@ test('what is measured is on the screen at once, in place', LIMIT, async () => {
 	assert.ok(await canvas.evaluate((one) => one.isConnected), 'the chart is the same');
 	assert.match(await value(page, 'memory'), /^\d+(,\d)?$/);
 	assert.ok(Number((await value(page, 'connections')).replace(',', '.')) >= 1, 'this page is connected');
-	// Each measurement once, and none left out: they are the backend's.
+	// Each of the backend's measurements is shown once.
 	await page.getByRole('button', { name: 'Pausar atualizações' }).click();
 	const stored = (await request(page, 'GET', '/api/metrics')).body.samples;
 	const shown = (await rows(page, 'memory')).map(([at]) => at);
@@ -68,12 +68,12 @@ test('what is measured is on the screen at once, in place', LIMIT, async () => {
 	assert.deepEqual(shown, expected.slice(start, start + shown.length).slice(0, 20));
 	const frozen = await rows(page, 'memory');
 	await waitFor('later measurements', async () => (await request(page, 'GET', '/api/metrics')).body.samples.length > stored.length + 1);
-	assert.deepEqual(await rows(page, 'memory'), frozen, 'paused is paused');
+	assert.deepEqual(await rows(page, 'memory'), frozen, 'nothing changes during the pause');
 	await page.getByRole('button', { name: 'Retomar atualizações' }).click();
-	await waitFor('what came meanwhile', async () => (await rows(page, 'memory'))[0][0] !== frozen[0][0]);
+	await waitFor('the measurements made during the pause', async () => (await rows(page, 'memory'))[0][0] !== frozen[0][0]);
 });
 
-test('who sets a limit is told once when it is crossed, on whichever page', LIMIT, async () => {
+test('a user is notified once, on any page, when a limit is exceeded', LIMIT, async () => {
 	const ana = await open('ana');
 	const second = await anotherTab(ana, '/chat');
 	const bruno = await open('bruno');
@@ -86,10 +86,10 @@ test('who sets a limit is told once when it is crossed, on whichever page', LIMI
 	await shot(ana, 'dashboard-alert');
 	await accessible(ana, 'the alert');
 	for (let n = 0; n < 3; n += 1) await change(ana);
-	const told = async (page) => (await request(page, 'GET', '/api/notifications')).body
+	const notified = async (page) => (await request(page, 'GET', '/api/notifications')).body
 		.filter(({ type }) => type === 'App\\Notifications\\LimitCrossed');
-	assert.equal((await told(ana)).length, 1, 'once');
-	assert.equal((await told(bruno)).length, 0, 'it is hers');
+	assert.equal((await notified(ana)).length, 1, 'once');
+	assert.equal((await notified(bruno)).length, 0, 'the limit is hers');
 	await ana.reload();
 	await card.waitFor();
 	assert.equal(await card.getByLabel('Avisar acima de').inputValue(), '1', 'it is stored');
@@ -99,7 +99,7 @@ test('who sets a limit is told once when it is crossed, on whichever page', LIMI
 	await ana.locator('.notification').getByText('Memória acima do limite').waitFor();
 });
 
-test('push and polling are counted as they are', LIMIT, async () => {
+test('the cost of push and polling is measured correctly', LIMIT, async () => {
 	const page = await logIn(browser, demo.url, 'ana');
 	const frames = [];
 	const asked = [];
@@ -112,7 +112,7 @@ test('push and polling are counted as they are', LIMIT, async () => {
 	await page.goto(`${demo.url}/dashboard`);
 	await page.locator('.metric').first().waitFor();
 	await waitFor('five pushed', async () => await count(page, 'updates', 'push') >= 5 && await cell(page, 'delay', 'push') !== '—');
-	// The other mode asks as soon as it is on.
+	// Polling sends its first request at once.
 	const pushRequests = asked.length;
 	await page.getByRole('radio', { name: 'Polling' }).or(page.getByRole('button', { name: 'Polling' })).first().click();
 	const push = {
@@ -121,24 +121,24 @@ test('push and polling are counted as they are', LIMIT, async () => {
 	};
 	const weight = frames.reduce((sum, frame) => sum + Buffer.byteLength(frame) + (Buffer.byteLength(frame) < 126 ? 2 : 4), 0);
 	const events = frames.filter((frame) => frame.includes(EVENT));
-	// The page and this test hear of a frame at different moments.
+	// The page and this test see a frame at different times.
 	assert.ok(Math.abs(events.length - push.updates) <= 1, `${push.updates} updates in ${events.length} events`);
-	assert.equal(push.requests, 1 + pushRequests, 'the authorization, and the question for what came before it');
-	// The frames as they were, and two answers of 300 to 900 bytes.
+	assert.equal(push.requests, 1 + pushRequests, 'the authorization, and the request for earlier measurements');
+	// The frames, and two responses of 300 to 900 bytes.
 	assert.ok(push.bytes > weight - 300 && push.bytes < weight + 3000, `${push.bytes} of ${weight} in frames`);
 
 	await page.locator('select[name=period]').selectOption('2');
 	await waitFor('five polled', async () => await count(page, 'updates', 'polling') >= 5 && await cell(page, 'delay', 'polling') !== '—', 30_000);
 	const polls = await count(page, 'requests', 'polling');
-	// Of each answer what it weighs on the wire, and 300 bytes for its header, as the browser counts them.
+	// Each response counts with its size on the wire and 300 bytes for its header, as in the browser.
 	const bytesOf = (text) => Number(text.replaceAll('.', '').replace(',', '.').split(/\s/)[0]) * (text.endsWith('KiB') ? 1024 : 1);
 	const shownBytes = bytesOf(await cell(page, 'bytes', 'polling'));
 	const weights = asked.slice(pushRequests).map(({ responseBodySize }) => responseBodySize + 300);
 	const asPolled = weights.reduce((sum, one) => sum + one, 0);
-	// One more or less may have been counted meanwhile; of KiB one digit is shown.
+	// The counts may differ by one response, and KiB are shown with one decimal.
 	const exact = Math.max(...weights) + 110;
 	assert.ok(Math.abs(shownBytes - asPolled) <= exact, `${shownBytes} of ${asPolled} bytes of ${weights.length} answers`);
-	assert.ok(shownBytes >= 5 * 300, 'five answers and more');
+	assert.ok(shownBytes >= 5 * 300, 'at least five responses');
 	assert.ok(Math.abs(asked.length - pushRequests - polls) <= 1, `${polls} of ${asked.length - pushRequests}`);
 	const milliseconds = (text) => Number(text.replaceAll('.', '').replace(',', '.').split(' ')[0]) * (text.endsWith(' s') ? 1000 : 1);
 	const polling = await cell(page, 'delay', 'polling');
@@ -149,7 +149,7 @@ test('push and polling are counted as they are', LIMIT, async () => {
 	await shot(page, 'dashboard-comparison');
 });
 
-test('after the network was cut the charts have what was missed', LIMIT, async () => {
+test('after a network failure the charts contain the missed measurements', LIMIT, async () => {
 	const network = await startNetwork(demo.port);
 	const page = await open('ana', network.url);
 	await change(page);
@@ -164,14 +164,14 @@ test('after the network was cut the charts have what was missed', LIMIT, async (
 	await connected(page);
 	await waitFor('the same in both', async () => {
 		const [hers, his] = await Promise.all([rows(page, 'memory'), rows(witness, 'memory')]);
-		// One of the two may be a measurement ahead.
+		// One of the pages may be one measurement ahead.
 		return hers.slice(1, 8).every((row) => his.some((other) => other[0] === row[0] && other[1] === row[1]))
 			&& his.slice(1, 8).every((row) => hers.some((other) => other[0] === row[0]));
 	});
 	network.stop();
 });
 
-test('while it is loaded, and when that fails, the page says so', LIMIT, async () => {
+test('the page shows that it is loading, and that loading has failed', LIMIT, async () => {
 	browser.expect(/500/);
 	const page = await logIn(browser, demo.url, 'ana');
 	let answer;
@@ -189,7 +189,7 @@ test('while it is loaded, and when that fails, the page says so', LIMIT, async (
 	await page.unroute('**/api/metrics');
 	await page.getByRole('button', { name: 'Tentar de novo' }).click();
 	await page.locator('.metric').first().waitFor();
-	// Wrong limits are refused, with words.
+	// Invalid limits are refused with a message.
 	const headers = { 'X-CSRF-TOKEN': await token(page) };
 	browser.expect(/422/);
 	const refused = await request(page, 'PUT', '/api/metrics/limits', { metric: 'cpu', above: -1 }, headers);
@@ -200,7 +200,7 @@ test('while it is loaded, and when that fails, the page says so', LIMIT, async (
 	await card.getByRole('alert').getByText('Informe um número').waitFor();
 });
 
-test('both languages, light and dark, small and large', LIMIT, async () => {
+test('the page fits and is accessible in both languages, both themes and all sizes', LIMIT, async () => {
 	for (const [size, viewport] of Object.entries({ narrow: { width: 360, height: 740 }, wide: { width: 1280, height: 1000 } })) {
 		for (const [colorScheme, locale] of [['light', 'pt-BR'], ['dark', 'en-GB']]) {
 			const page = await open('carla', demo.url, { viewport, colorScheme, locale });
@@ -216,7 +216,7 @@ test('both languages, light and dark, small and large', LIMIT, async () => {
 	}
 });
 
-test('nothing moves while the charts fill and change', LIMIT, async () => {
+test('the layout does not shift while the charts fill and change', LIMIT, async () => {
 	const page = await open('ana');
 	for (let n = 0; n < 3; n += 1) await change(page);
 	const { shift } = await painted(page);

@@ -1,4 +1,4 @@
-// Users of the demo, each in a browser of their own.
+// Users of the demo, each in a separate browser context.
 
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -8,7 +8,7 @@ import { artefacts, waitFor } from '../support.mjs';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
-/** Logged in as `login`; `options` are those of Playwright's contexts. */
+/** Logs in as `login`. `options` are those of Playwright's contexts. */
 export async function logIn(browser, site, login, options = {}) {
 	const context = await browser.context({ locale: 'pt-BR', ...options });
 	const page = await context.newPage();
@@ -22,7 +22,7 @@ export async function logIn(browser, site, login, options = {}) {
 	return page;
 }
 
-/** Another tab of the same user. */
+/** Opens another tab of the same user. */
 export async function anotherTab(page, path) {
 	const tab = await page.context().newPage();
 	await tab.goto(new URL(path, page.url()).href);
@@ -35,7 +35,7 @@ export const connection = (page) => page.locator('.connection').innerText();
 export const connected = (page) =>
 	waitFor('the connection', async () => await connection(page) === 'Online');
 
-/** pusher-js waits up to 15 s for its next try, unless the browser says that it is online. */
+/** pusher-js waits up to 15 s for its next attempt, unless the browser fires `online`. */
 export async function reconnected(page) {
 	let asked = Date.now();
 	await waitFor('the connection', async () => {
@@ -53,13 +53,13 @@ export const disconnected = (page) =>
 
 export const shot = (page, name) => page.screenshot({ path: join(artefacts, `demo-${name}.png`) });
 
-/** What axe finds that matters to somebody. */
+/** Asserts that axe finds no accessibility problem. */
 export async function accessible(page, what) {
-	// Colours are those of the end of a transition.
+	// Colours are checked at the end of transitions.
 	await page.evaluate(() => Promise.all(document.getAnimations()
 		.filter((animation) => animation.effect.getComputedTiming().iterations !== Infinity)
 		.map((animation) => animation.finished.catch(() => undefined))));
-	// By the debugger, where the page's Content-Security-Policy doesn't apply.
+	// The debugger bypasses the page's Content-Security-Policy.
 	await page.evaluate(`if (!window.axe) { ${axe} }`);
 	const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }));
 	const serious = violations
@@ -68,10 +68,13 @@ export async function accessible(page, what) {
 	assert.deepEqual(serious, [], what);
 }
 
-/** The text of a document, in the editor. */
+/** The editor's text area. */
 export const text = (page) => page.locator('.document-text');
 
-/** The cursor to the end of the document. The editor still takes in where a click was while keys come already. */
+/**
+ * Moves the cursor to the end of the document. The editor may still be handling the click when the keys
+ * arrive.
+ */
 export async function toEnd(page) {
 	await text(page).click();
 	await waitFor('the cursor at the end', async () => {
@@ -90,7 +93,7 @@ export async function toEnd(page) {
 	});
 }
 
-/** How much has moved by itself on the page, and after how many ms its largest part was painted. */
+/** The page's cumulative layout shift, and its largest contentful paint in ms. */
 export const painted = (page) => page.evaluate(() => new Promise((resolve) => {
 	const seen = { shift: 0, largest: 0 };
 	new PerformanceObserver((list) => {
@@ -102,15 +105,15 @@ export const painted = (page) => page.evaluate(() => new Promise((resolve) => {
 	requestAnimationFrame(() => requestAnimationFrame(() => resolve(seen)));
 }));
 
-/** Nothing is wider than the window. */
+/** Asserts that nothing is wider than the window. */
 export async function fits(page, what) {
-	// The page, and what scrolls in it.
+	// The page and its scrollable elements.
 	const sizes = await page.evaluate(() => [document.documentElement, document.querySelector('main')]
 		.filter(Boolean).map(({ scrollWidth: scroll, clientWidth: client }) => ({ scroll, client })));
 	for (const { scroll, client } of sizes) assert.ok(scroll <= client, `${what}: ${scroll} px of content in ${client} px`);
 }
 
-/** A request of the page, with its cookie; `headers` are all else that it has. */
+/** Sends a request from the page, with its cookie and `headers` only. */
 export const request = (page, method, path, body, headers = {}) => page.evaluate(async ([how, where, what, more]) => {
 	const answer = await fetch(where, {
 		method: how, body: what && JSON.stringify(what), headers: { 'Content-Type': 'application/json', ...more },

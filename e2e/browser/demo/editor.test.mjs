@@ -1,4 +1,4 @@
-// The demo's editor: documents that several people write at once, and a network that is cut.
+// The demo's editor: documents that several users edit at once, and network failures.
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
@@ -30,14 +30,14 @@ async function open(login, id, site = demo.url, options = {}) {
 	return page;
 }
 
-/** A document of its own for each test. */
+/** Creates a separate document for a test. */
 async function create(page, title) {
 	const { status, body } = await request(page, 'POST', '/api/documents', { title }, { 'X-CSRF-TOKEN': await token(page) });
 	assert.equal(status, 200);
 	return body.id;
 }
 
-/** What is written, without the names at the cursors. */
+/** The text of a document, without the names at the cursors. */
 const written = (page, what) => text(page).locator(what).evaluateAll((found) => found.map((one) => {
 	const copy = one.cloneNode(true);
 	for (const caret of copy.querySelectorAll('.caret')) caret.remove();
@@ -65,7 +65,7 @@ async function newDocument(title, ...logins) {
 	return [id, ...pages];
 }
 
-test('what one writes the others read, with its form, and it is stored', LIMIT, async () => {
+test('text and formatting reach the others and are stored', LIMIT, async () => {
 	const [, ana, bruno] = await newDocument('Forma', 'ana', 'bruno');
 	await ana.getByRole('button', { name: 'Título', exact: true }).click();
 	await ana.keyboard.type('Plano');
@@ -76,7 +76,7 @@ test('what one writes the others read, with its form, and it is stored', LIMIT, 
 	await reads(bruno, ['Plano', 'Uma decisão']);
 	assert.deepEqual(await written(bruno, 'h1'), ['Plano']);
 	assert.deepEqual(await written(bruno, 'strong'), ['decisão']);
-	// What looks like markup is text.
+	// Typed markup is text.
 	await toEnd(bruno);
 	await bruno.keyboard.press('Enter');
 	await bruno.keyboard.type('<img src=x onerror=alert(1)>');
@@ -88,7 +88,7 @@ test('what one writes the others read, with its form, and it is stored', LIMIT, 
 	await reads(ana, ['Plano', 'Uma decisão', '<img src=x onerror=alert(1)>']);
 });
 
-test('three who type at once, one of them cut off and back, end with the same text and all of it', LIMIT, async () => {
+test('three users typing at once, one of them offline for a while, end with the same complete text', LIMIT, async () => {
 	const network = await startNetwork(demo.port);
 	const [id, ana, bruno] = await newDocument('Três ao mesmo tempo', 'ana', 'bruno');
 	const carla = await open('carla', id, network.url);
@@ -97,7 +97,7 @@ test('three who type at once, one of them cut off and back, end with the same te
 		await toEnd(page);
 		await page.keyboard.press('Enter');
 		await page.keyboard.type(`começo ${n}.`);
-		for (const other of pages) await waitFor('it everywhere', async () => (await paragraphs(other)).join(' ').includes(`começo ${n}.`));
+		for (const other of pages) await waitFor('the text on all pages', async () => (await paragraphs(other)).join(' ').includes(`começo ${n}.`));
 	}
 	const before = (await paragraphs(ana)).join('');
 	const words = pages.map((_, n) => Array.from({ length: 25 }, (__, i) => `${'abc'[n]}${i}`));
@@ -118,8 +118,8 @@ test('three who type at once, one of them cut off and back, end with the same te
 			await accessible(carla, 'the editor without a connection');
 		})(),
 	]);
-	await waitFor('what the two have written', async () => (await paragraphs(ana)).join(' ').includes('b24'));
-	assert.ok(!(await paragraphs(ana)).join(' ').includes('c24'), 'she is cut off');
+	await waitFor('the text of the other two', async () => (await paragraphs(ana)).join(' ').includes('b24'));
+	assert.ok(!(await paragraphs(ana)).join(' ').includes('c24'), 'she is offline');
 	network.mend();
 	await connected(carla);
 	let seen;
@@ -135,13 +135,13 @@ test('three who type at once, one of them cut off and back, end with the same te
 	}
 	for (const page of pages) await saved(page);
 	await shot(ana, 'editor-three');
-	// And what was stored is that.
+	// The same text is stored.
 	const fresh = await anotherTab(bruno, `/editor/${id}`);
 	await reads(fresh, await paragraphs(ana));
 	network.stop();
 });
 
-test('what was deleted and undone while cut off is merged too, and a reload loses nothing', LIMIT, async () => {
+test('offline deletions are merged, undo affects own changes only, and a reload loses nothing', LIMIT, async () => {
 	const network = await startNetwork(demo.port);
 	const [id, ana] = await newDocument('Sem rede', 'ana');
 	await text(ana).click();
@@ -158,15 +158,15 @@ test('what was deleted and undone while cut off is merged too, and a reload lose
 	await ana.keyboard.press('Control+Home');
 	await ana.keyboard.type('zero ');
 	await saved(ana);
-	// The window may be loaded again: what was not sent was kept in it.
-	await waitFor('that it is kept', () => bruno.evaluate(() => Object.keys(sessionStorage).some((key) => key.startsWith('document.'))));
+	// The page may be reloaded, because unsent changes are in the session storage.
+	await waitFor('the unsent changes to be kept', () => bruno.evaluate(() => Object.keys(sessionStorage).some((key) => key.startsWith('document.'))));
 	bruno.on('dialog', (dialog) => dialog.accept());
 	network.mend();
 	await bruno.reload();
 	await connected(bruno);
 	for (const page of [ana, bruno]) await reads(page, ['zero um dois', 'quatro']);
 	assert.equal(await bruno.evaluate(() => Object.keys(sessionStorage).filter((key) => key.startsWith('document.')).length), 0);
-	// One undoes what one did, not what the others did.
+	// Undo affects only the user's own changes.
 	await toEnd(bruno);
 	await bruno.keyboard.type(' cinco');
 	await reads(ana, ['zero um dois', 'quatro cinco']);
@@ -176,7 +176,7 @@ test('what was deleted and undone while cut off is merged too, and a reload lose
 	network.stop();
 });
 
-test('the others’ cursors are seen with their names, and go with them', LIMIT, async () => {
+test('the others’ cursors are shown with names and disappear with their users', LIMIT, async () => {
 	const [, ana, bruno] = await newDocument('Cursores', 'ana', 'bruno');
 	await text(ana).click();
 	await ana.keyboard.type('Onde estão os outros?');
@@ -191,16 +191,16 @@ test('the others’ cursors are seen with their names, and go with them', LIMIT,
 	assert.equal(await ana.locator('.people li').count(), 2);
 	await accessible(ana, 'the editor with cursors');
 	await shot(ana, 'editor-cursors');
-	// Who comes later is told where they are.
+	// A user who opens the document later sees both cursors.
 	const carla = await open('carla', Number(new URL(ana.url()).pathname.split('/').at(-1)));
 	await waitFor('both', async () => (await names(carla)).sort().join() === 'Ana,Bruno');
 	await bruno.goto(`${demo.url}/chat`);
-	for (const page of [ana, carla]) await waitFor('that he is gone', async () => !(await names(page)).includes('Bruno'));
+	for (const page of [ana, carla]) await waitFor('his cursor to disappear', async () => !(await names(page)).includes('Bruno'));
 	await carla.context().close();
 	await waitFor('one', async () => await ana.locator('.people li').count() === 1);
 });
 
-test('whispers of cursors are fewer than ten in a second', LIMIT, async () => {
+test('cursors are whispered fewer than ten times a second', LIMIT, async () => {
 	const [, ana, bruno] = await newDocument('Sussurros', 'ana', 'bruno');
 	const page = await ana.context().newPage();
 	const sent = [];
@@ -219,7 +219,7 @@ test('whispers of cursors are fewer than ten in a second', LIMIT, async () => {
 	assert.ok(inOneSecond <= 6, `${inOneSecond} in one second`);
 });
 
-test('a long text comes whole, though it is in no event', LIMIT, async () => {
+test('a text too long for an event arrives complete', LIMIT, async () => {
 	const [id, ana, bruno] = await newDocument('Texto longo', 'ana', 'bruno');
 	const frames = [];
 	const page = await bruno.context().newPage();
@@ -242,7 +242,7 @@ test('a long text comes whole, though it is in no event', LIMIT, async () => {
 	assert.equal((await request(ana, 'GET', '/api/documents')).body.find((one) => one.id === id).title, 'Texto longo');
 });
 
-test('a new document is in everybody’s list, and one that is not yours is refused', LIMIT, async () => {
+test('a new document appears in all lists, and a document of others is refused', LIMIT, async () => {
 	browser.expect(/403/);
 	const [ana, carla] = [await logIn(browser, demo.url, 'ana'), await logIn(browser, demo.url, 'carla')];
 	await ana.goto(`${demo.url}/editor`);
@@ -265,7 +265,7 @@ test('a new document is in everybody’s list, and one that is not yours is refu
 	await shot(ana, 'editor-forbidden');
 });
 
-test('while a document is loaded, and when it fails, the page says so', LIMIT, async () => {
+test('the page shows that a document is loading, and that loading has failed', LIMIT, async () => {
 	browser.expect(/500/);
 	const page = await logIn(browser, demo.url, 'ana');
 	let answer;
@@ -286,7 +286,7 @@ test('while a document is loaded, and when it fails, the page says so', LIMIT, a
 	await text(page).waitFor();
 });
 
-test('both languages, light and dark, small and large', LIMIT, async () => {
+test('the page fits and is accessible in both languages, both themes and all sizes', LIMIT, async () => {
 	const [id, ana] = await newDocument('Ata de quinta-feira', 'ana');
 	await ana.getByRole('button', { name: 'Título', exact: true }).click();
 	await ana.keyboard.type('Reunião de produto\n');
@@ -305,7 +305,7 @@ test('both languages, light and dark, small and large', LIMIT, async () => {
 			await page.context().close();
 		}
 	}
-	// With the keyboard alone: the toolbar is one stop, and Tab leaves the text.
+	// Keyboard: the toolbar is a single tab stop, and Tab leaves the text.
 	const page = await open('carla', id);
 	await page.getByRole('button', { name: 'Título', exact: true }).focus();
 	await page.keyboard.press('ArrowRight');
@@ -316,7 +316,7 @@ test('both languages, light and dark, small and large', LIMIT, async () => {
 	assert.notEqual(await page.evaluate(() => document.activeElement.getAttribute('role')), 'textbox');
 });
 
-test('nothing moves while a document comes in', LIMIT, async () => {
+test('the layout does not shift while a document loads', LIMIT, async () => {
 	const [id] = await newDocument('Sem saltos', 'ana');
 	const page = await logIn(browser, demo.url, 'ana');
 	await page.goto(`${demo.url}/editor/${id}`);

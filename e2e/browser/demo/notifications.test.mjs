@@ -1,4 +1,4 @@
-// The demo's notifications: stored, pushed, shown as toasts, and the same in every tab.
+// The demo's notifications: stored, pushed, shown as toasts, and in sync between tabs.
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
@@ -21,7 +21,7 @@ after(async () => {
 
 afterEach(() => browser.endTest());
 
-/** Sends one to a user, as the form does. */
+/** Sends a notification to a user, like the form. */
 async function tell(page, to, text) {
 	const { status } = await request(page, 'POST', '/api/notifications', { to, text }, { 'X-CSRF-TOKEN': await token(page) });
 	assert.equal(status, 204);
@@ -37,7 +37,7 @@ async function counts(page, number) {
 	await waitFor(text, async () => (await badge(page)).join() === (number === 0 ? '' : text));
 }
 
-test('a notification is a toast, a number and a line, in every tab of the user', LIMIT, async () => {
+test('a notification is shown as a toast, in the counter and in the list, in every tab of the user', LIMIT, async () => {
 	const bruno = await logIn(browser, demo.url, 'bruno');
 	const tabs = [bruno, await anotherTab(bruno, '/notifications')];
 	const ana = await logIn(browser, demo.url, 'ana');
@@ -52,7 +52,7 @@ test('a notification is a toast, a number and a line, in every tab of the user',
 	await ana.locator('.toast').getByText('Aviso enviado a Bruno Lima.').waitFor();
 	await shot(bruno, 'notifications-toast');
 	assert.deepEqual(await listed(tabs[1]), [{ text: 'A reunião começou!', unread: true }]);
-	assert.equal((await badge(ana)).length, 0, 'it is his');
+	assert.equal((await badge(ana)).length, 0, 'the notification is his');
 	await tabs[1].locator('.toast').waitFor({ state: 'detached' });
 	assert.equal(await bruno.locator('.toast').count(), 1);
 	await bruno.locator('.toast').getByRole('button', { name: 'Fechar' }).click();
@@ -61,7 +61,7 @@ test('a notification is a toast, a number and a line, in every tab of the user',
 	await counts(bruno, 1);
 });
 
-test('what is read in one tab is read in all, one or all of them', LIMIT, async () => {
+test('marking one or all notifications as read applies to every tab', LIMIT, async () => {
 	const [ana, carla] = [await logIn(browser, demo.url, 'ana'), await logIn(browser, demo.url, 'carla')];
 	await carla.goto(`${demo.url}/notifications`);
 	const second = await anotherTab(carla, '/chat');
@@ -72,7 +72,7 @@ test('what is read in one tab is read in all, one or all of them', LIMIT, async 
 	for (const tab of [carla, second]) await counts(tab, 2);
 	assert.deepEqual((await listed(carla)).map(({ unread }) => unread), [true, false, true]);
 	await carla.getByRole('radio', { name: /Não lidas/ }).or(carla.getByRole('button', { name: /Não lidas/ })).first().click();
-	await waitFor('those two', async () => (await listed(carla)).map(({ text }) => text).join() === 'três,um');
+	await waitFor('the two unread ones', async () => (await listed(carla)).map(({ text }) => text).join() === 'três,um');
 	await carla.getByRole('button', { name: 'Marcar todas como lidas' }).click();
 	for (const tab of [carla, second]) await counts(tab, 0);
 	await carla.getByText('Tudo lido').waitFor();
@@ -81,7 +81,7 @@ test('what is read in one tab is read in all, one or all of them', LIMIT, async 
 	assert.ok((await listed(carla)).every(({ unread }) => !unread));
 });
 
-test('who is mentioned in a conversation is told, and led there', LIMIT, async () => {
+test('a mention in a conversation is a notification that links to it', LIMIT, async () => {
 	const [ana, carla] = [await logIn(browser, demo.url, 'ana'), await logIn(browser, demo.url, 'carla')];
 	await carla.goto(`${demo.url}/notifications`);
 	await connected(carla);
@@ -95,7 +95,7 @@ test('who is mentioned in a conversation is told, and led there', LIMIT, async (
 	await counts(carla, 0);
 });
 
-test('what was told while the network was cut is there when it is back', LIMIT, async () => {
+test('notifications sent during a network failure appear after the reconnect', LIMIT, async () => {
 	const network = await startNetwork(demo.port);
 	const bruno = await logIn(browser, network.url, 'bruno');
 	await bruno.goto(`${network.url}/notifications`);
@@ -111,12 +111,12 @@ test('what was told while the network was cut is there when it is back', LIMIT, 
 	await shot(bruno, 'notifications-offline');
 	network.mend();
 	await reconnected(bruno);
-	await waitFor('it', async () => (await listed(bruno))[0].text === 'enquanto isso');
+	await waitFor('the missed notification', async () => (await listed(bruno))[0].text === 'enquanto isso');
 	assert.equal((await listed(bruno)).length, before + 1);
 	network.stop();
 });
 
-/** Keeps the animations of a page's toasts, which are gone sooner than a busy machine looks at them. */
+/** Records the animations of a page's toasts, which may end before a busy machine looks at them. */
 const recordAnimations = (page) => page.evaluate(() => {
 	window.animations = [];
 	for (const type of ['animationstart', 'animationend']) {
@@ -129,7 +129,7 @@ const recordAnimations = (page) => page.evaluate(() => {
 	}
 });
 
-test('a toast is animated, unless the user wants less motion', LIMIT, async () => {
+test('a toast is animated, unless the user prefers reduced motion', LIMIT, async () => {
 	const ana = await logIn(browser, demo.url, 'ana');
 	for (const [reducedMotion, seconds] of [['no-preference', 0.25], ['reduce', 0.001]]) {
 		const bruno = await logIn(browser, demo.url, 'bruno', { reducedMotion });
@@ -146,7 +146,7 @@ test('a toast is animated, unless the user wants less motion', LIMIT, async () =
 	}
 });
 
-test('nobody reads the notifications of another', LIMIT, async () => {
+test('users can read only their own notifications', LIMIT, async () => {
 	browser.expect(/403/);
 	const ana = await logIn(browser, demo.url, 'ana');
 	const headers = { 'X-CSRF-TOKEN': await token(ana) };

@@ -1,4 +1,4 @@
-// How the demo looks and who can use it: both languages, light and dark, small and large.
+// The demo's appearance and accessibility: both languages, light and dark, small and large.
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
@@ -24,7 +24,7 @@ after(async () => {
 
 afterEach(() => browser.endTest());
 
-/** Something to look at. */
+/** Creates messages and notifications to show. */
 async function fill() {
 	const pages = {};
 	for (const login of ['ana', 'bruno', 'carla']) pages[login] = await logIn(browser, demo.url, login);
@@ -44,13 +44,13 @@ async function fill() {
 	await request(pages.carla, 'POST', '/api/notifications', { to: 1, text: 'A reunião começou!' }, headers);
 }
 
-/** Each is whole when nothing is being loaded any more. */
+/** Waits until nothing on the page is loading. */
 async function settled(page) {
 	await page.locator('main h1:visible, main h2:visible').first().waitFor();
 	await waitFor('the page', async () => await page.locator('[aria-busy=true], .animate-pulse').count() === 0);
 }
 
-test('the login', LIMIT, async () => {
+test('the login page is accessible and refuses wrong credentials', LIMIT, async () => {
 	browser.expect(/422/);
 	for (const [name, viewport] of Object.entries(SIZES)) {
 		for (const colorScheme of ['light', 'dark']) {
@@ -71,7 +71,7 @@ test('the login', LIMIT, async () => {
 
 for (const [size, viewport] of Object.entries(SIZES)) {
 	for (const colorScheme of ['light', 'dark']) {
-		test(`${size}, ${colorScheme}: each page can be used by everybody`, LIMIT, async () => {
+		test(`${size}, ${colorScheme}: each page is accessible`, LIMIT, async () => {
 			browser.expect(/403/);
 			const locale = colorScheme === 'light' ? 'pt-BR' : 'en-GB';
 			const page = await logIn(browser, demo.url, 'ana', { viewport, colorScheme, locale });
@@ -94,7 +94,7 @@ for (const [size, viewport] of Object.entries(SIZES)) {
 	}
 }
 
-test('language and theme are chosen, and stay', LIMIT, async () => {
+test('the chosen language and theme are kept', LIMIT, async () => {
 	const page = await logIn(browser, demo.url, 'ana');
 	const choose = async (name) => {
 		await page.getByRole('button', { name: /Ana Souza/ }).click();
@@ -119,7 +119,7 @@ test('language and theme are chosen, and stay', LIMIT, async () => {
 	assert.equal(await root.getAttribute('data-theme'), 'light');
 });
 
-test('the keyboard is enough', LIMIT, async () => {
+test('the demo can be used with the keyboard alone', LIMIT, async () => {
 	const page = await logIn(browser, demo.url, 'ana');
 	await page.goto(`${demo.url}/chat/1`);
 	await page.locator('.message').first().waitFor();
@@ -134,10 +134,10 @@ test('the keyboard is enough', LIMIT, async () => {
 	await page.keyboard.type('Com o teclado');
 	await page.keyboard.press('Enter');
 	await page.locator('.message').getByText('Com o teclado').waitFor();
-	assert.ok((await focused()).includes('composer'), 'one goes on writing');
+	assert.ok((await focused()).includes('composer'), 'the focus stays in the composer');
 });
 
-test('while something is loaded, and when it fails, the page says so', LIMIT, async () => {
+test('pages show that they are loading, and that loading has failed', LIMIT, async () => {
 	browser.expect(/500/);
 	const page = await logIn(browser, demo.url, 'ana');
 	for (const [path, request_, name] of [
@@ -166,16 +166,16 @@ test('while something is loaded, and when it fails, the page says so', LIMIT, as
 	}
 });
 
-test('where there is nothing yet, the page says what there could be', LIMIT, async () => {
+test('empty pages explain what will appear there', LIMIT, async () => {
 	for (const [locale, texts] of [
-		['pt-BR', { documents: 'Nenhum documento', messages: 'Nenhuma mensagem ainda', choose: 'Escolha uma conversa', told: 'Nada por aqui' }],
-		['en-GB', { documents: 'No documents', messages: 'No messages yet', choose: 'Choose a conversation', told: 'Nothing here' }],
+		['pt-BR', { documents: 'Nenhum documento', messages: 'Nenhuma mensagem ainda', choose: 'Escolha uma conversa', notifications: 'Nada por aqui' }],
+		['en-GB', { documents: 'No documents', messages: 'No messages yet', choose: 'Choose a conversation', notifications: 'Nothing here' }],
 	]) {
 		const page = await logIn(browser, demo.url, 'ana', { locale });
 		await page.route('**/api/documents', (route) => route.fulfill({ json: [] }));
 		await page.route('**/api/notifications', (route) => route.fulfill({ json: [] }));
 		for (const [path, text] of [
-			['/editor', texts.documents], ['/chat/2', texts.messages], ['/chat', texts.choose], ['/notifications', texts.told],
+			['/editor', texts.documents], ['/chat/2', texts.messages], ['/chat', texts.choose], ['/notifications', texts.notifications],
 		]) {
 			await page.goto(demo.url + path);
 			await page.getByRole('heading', { name: text }).waitFor();
@@ -184,7 +184,7 @@ test('where there is nothing yet, the page says what there could be', LIMIT, asy
 	}
 });
 
-test('who is no longer logged in is told so, and comes back', LIMIT, async () => {
+test('an expired session leads to the login and back', LIMIT, async () => {
 	browser.expect(/401|419|403/);
 	const page = await logIn(browser, demo.url, 'ana');
 	await page.goto(`${demo.url}/chat/2`);
@@ -199,12 +199,12 @@ test('who is no longer logged in is told so, and comes back', LIMIT, async () =>
 	await accessible(page, 'the expired session');
 	await page.getByRole('button', { name: 'Ana', exact: true }).click();
 	await connected(page);
-	// What could not be sent was kept.
+	// The unsent message was kept.
 	await page.goto(`${demo.url}/chat/2`);
 	await page.locator('.message:not([data-draft])').getByText('tarde demais').waitFor();
 });
 
-test('a message that the backend refuses stays, to be sent again or thrown away', LIMIT, async () => {
+test('a refused message stays and can be sent again or discarded', LIMIT, async () => {
 	browser.expect(/422/);
 	const page = await logIn(browser, demo.url, 'ana');
 	await page.goto(`${demo.url}/chat/4`);
@@ -230,7 +230,7 @@ test('a message that the backend refuses stays, to be sent again or thrown away'
 });
 
 for (const [size, viewport] of Object.entries(SIZES)) {
-	test(`${size}: nothing moves while a page fills, and what matters is there soon`, LIMIT, async () => {
+	test(`${size}: pages load soon and without layout shifts`, LIMIT, async () => {
 		browser.expect(/403/);
 		const page = await logIn(browser, demo.url, 'ana', { viewport });
 		for (const path of PAGES) {
@@ -244,8 +244,10 @@ for (const [size, viewport] of Object.entries(SIZES)) {
 	});
 }
 
-test('a page is small, compressed, and fetched once', LIMIT, async () => {
-	/** The most JavaScript that a page may fetch, compressed, in KiB; the editor's own comes behind the list. */
+test('assets are small, compressed and cached', LIMIT, async () => {
+	/**
+	 * The maximum of compressed JavaScript per page, in KiB. The editor's own is loaded with a document only.
+	 */
 	const MOST = { '/login': 130, '/chat/1': 200, '/notifications': 200, '/dashboard': 220, '/editor': 220, '/editor/1': 360 };
 	const user = await logIn(browser, demo.url, 'ana');
 	const { cookies } = await user.context().storageState();
@@ -266,14 +268,14 @@ test('a page is small, compressed, and fetched once', LIMIT, async () => {
 		assert.ok(assets.length > 2, `${path}: ${assets.length} assets`);
 		for (const one of assets) {
 			assert.equal(one.headers()['cache-control'], 'public, max-age=31536000, immutable', one.url());
-			// What is a few bytes long isn't worth it.
+			// Very small files are not worth it.
 			const { length } = await one.body();
 			if (length > 1000) assert.equal(one.headers()['content-encoding'], 'gzip', one.url());
 		}
 		const script = await page.evaluate(() => performance.getEntriesByType('resource')
 			.filter(({ name }) => name.endsWith('.js')).reduce((sum, { encodedBodySize: size }) => sum + size, 0) / 1024);
 		assert.ok(script > 50 && script < most, `${path}: ${script} KiB of JavaScript`);
-		// The second time everything that was built comes from where the browser keeps it.
+		// On a reload all assets come from the browser's cache.
 		await page.reload();
 		if (path !== '/login') await settled(page);
 		const fetched = await page.evaluate(() => performance.getEntriesByType('resource')

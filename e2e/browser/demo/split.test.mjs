@@ -1,4 +1,5 @@
-// The demo in parts, by its environment alone: web, worker and scheduler, `clarim start`, Redis, PostgreSQL.
+// The demo as separate processes, by environment variables alone: web, worker, scheduler, `clarim start`,
+// Redis and PostgreSQL.
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
@@ -21,7 +22,7 @@ let dir;
 let web;
 let worker;
 
-/** To be taken down at the end, the last first. */
+/** Registers a teardown. Teardowns run in reverse order. */
 function keep(what, end) {
 	made.push(() => end(what));
 	return what;
@@ -49,7 +50,7 @@ before(async () => {
 		REVERB_APP_SECRET: clarim.secret,
 		REVERB_HOST: '127.0.0.1',
 		REVERB_PORT: String(clarim.port),
-		// As pages reach it
+		// The address for pages.
 		VITE_REVERB_HOST: 'localhost',
 		VITE_REVERB_PORT: String(clarim.port),
 		VITE_REVERB_SCHEME: 'http',
@@ -68,7 +69,7 @@ afterEach(() => browser.endTest());
 
 const texts = (page) => page.locator('.message .body').allInnerTexts();
 
-/** What PostgreSQL has, line by line. */
+/** The rows of a query to PostgreSQL. */
 async function stored(query) {
 	const { stdout } = await run('psql', ['-At', '-c', query, postgres.url]);
 	return stdout.trim().split('\n');
@@ -79,13 +80,13 @@ async function write(page, text) {
 	await page.locator('.composer').press('Enter');
 }
 
-test('a message goes from browser to browser through all of them', LIMIT, async () => {
+test('a message passes through all processes from browser to browser', LIMIT, async () => {
 	const [ana, bruno] = [await logIn(browser, url, 'ana'), await logIn(browser, url, 'bruno')];
 	for (const page of [ana, bruno]) await page.goto(`${url}/chat/2`);
 	await ana.locator('.composer').waitFor();
 	await write(ana, 'Olá, @bruno');
 	await waitFor('the message', async () => (await texts(bruno)).join() === 'Olá, @bruno');
-	// Pushed, or in what the page has asked for: it was opened a moment ago.
+	// By push or by the page's first request, since the page was opened a moment ago.
 	await bruno.locator('a[href="/notifications"]').getByText('1 notificação não lida').waitFor({ state: 'attached' });
 	assert.equal(await connection(bruno), 'Online');
 	assert.deepEqual(await stored('SELECT body FROM messages'), ['Olá, @bruno']);
@@ -93,21 +94,21 @@ test('a message goes from browser to browser through all of them', LIMIT, async 
 	assert.ok(policy.includes(`ws://localhost:${clarim.port}`), policy);
 });
 
-test('while no worker runs, events wait, and arrive in their order', LIMIT, async () => {
+test('events wait while no worker runs, and arrive in order', LIMIT, async () => {
 	const [ana, bruno] = [await logIn(browser, url, 'ana'), await logIn(browser, url, 'bruno')];
 	for (const page of [ana, bruno]) await page.goto(`${url}/chat/2`);
 	await waitFor('the history', async () => (await texts(bruno)).length === 1);
 	await waitFor('the connection', async () => await connection(bruno) === 'Online');
 	await worker.stop();
 	for (const text of ['um', 'dois', 'três']) await write(ana, text);
-	await waitFor('that they are stored', async () => await ana.locator('.message[data-draft]').count() === 0
+	await waitFor('them to be stored', async () => await ana.locator('.message[data-draft]').count() === 0
 		&& (await texts(ana)).length === 4);
 	assert.equal((await texts(bruno)).length, 1);
 	worker = keep(startPart(dir, { ...env, RUN: 'worker' }), (it) => it.stop());
 	await waitFor('all', async () => (await texts(bruno)).join() === 'Olá, @bruno,um,dois,três');
 });
 
-test('who is online is known to all, and who is typing to those in the conversation', LIMIT, async () => {
+test('online and typing users are shown to others', LIMIT, async () => {
 	const [ana, bruno] = [await logIn(browser, url, 'ana'), await logIn(browser, url, 'bruno')];
 	for (const page of [ana, bruno]) {
 		await page.goto(`${url}/chat/2`);
@@ -122,11 +123,11 @@ test('who is online is known to all, and who is typing to those in the conversat
 	});
 	assert.equal(await ana.locator('.typing').innerText(), 'Bruno está digitando…');
 	await bruno.context().close();
-	await waitFor('that he is gone', async () => (await names()).length === 0);
+	await waitFor('him to leave', async () => (await names()).length === 0);
 	await ana.locator('.typing').waitFor({ state: 'detached' });
 });
 
-test('what the scheduler measures is pushed to the dashboard, and tells whose limit is crossed', LIMIT, async () => {
+test('the scheduler’s measurements are pushed to the dashboard and trigger limit notifications', LIMIT, async () => {
 	const ana = await logIn(browser, url, 'ana');
 	const pushed = [];
 	ana.on('websocket', (socket) => socket.on('framereceived', ({ payload }) => {
@@ -139,13 +140,13 @@ test('what the scheduler measures is pushed to the dashboard, and tells whose li
 	await waitFor('two pushed', () => pushed.length >= 2);
 	const rows = () => card.locator('tbody td:last-child').allTextContents();
 	const shown = (value) => new Intl.NumberFormat('pt-BR', { maximumFractionDigits: 1 }).format(value);
-	// Another may have come meanwhile.
+	// One more measurement may have arrived.
 	await waitFor('the last one on the screen', async () => {
 		const texts = await rows();
 		return texts.slice(0, 2).some((text) => text.startsWith(shown(pushed.at(-1).memory)));
 	});
 	assert.ok((await stored('SELECT at FROM metrics')).includes(String(pushed[0].at)), 'by another process, in the same database');
-	// The server is another process here.
+	// The server runs in another process here.
 	await ana.locator('[data-metric=connections]').getByText('O servidor Clarim roda em outro processo').waitFor();
 
 	const second = await ana.context().newPage();
@@ -156,12 +157,12 @@ test('what the scheduler measures is pushed to the dashboard, and tells whose li
 	// Noticed by the scheduler, sent by the worker.
 	await second.locator('.toast').getByText('Memória acima do limite').waitFor();
 	await card.getByText('Acima do limite', { exact: true }).waitFor();
-	const told = (await request(ana, 'GET', '/api/notifications')).body.filter(({ type }) => type.endsWith('LimitCrossed'));
-	assert.equal(told.length, 1);
-	assert.equal(told[0].data.metric, 'memory');
+	const notifications = (await request(ana, 'GET', '/api/notifications')).body.filter(({ type }) => type.endsWith('LimitCrossed'));
+	assert.equal(notifications.length, 1);
+	assert.equal(notifications[0].data.metric, 'memory');
 });
 
-test('a document that two write at once is in PostgreSQL, and outlives the process of the pages', LIMIT, async () => {
+test('a document edited by two users is stored in PostgreSQL and survives a restart of the web process', LIMIT, async () => {
 	const [ana, bruno] = [await logIn(browser, url, 'ana'), await logIn(browser, url, 'bruno')];
 	const reads = (page, what) => waitFor(`${what} in the document`, async () => (await text(page).innerText()).includes(what));
 	for (const page of [ana, bruno]) {

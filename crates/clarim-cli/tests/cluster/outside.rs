@@ -21,15 +21,15 @@ async fn invalid_and_newer_messages_are_counted_and_ignored() {
     let name = ChannelName::parse("presence-room", 200).unwrap();
     let subjects = [nodes_subject("reverb"), channel_subject("reverb", "1", &name)];
     let good = encode(NodeId(7), &ClusterMessage::StateRequest(NodeId(8)));
-    let mut rubbish: Vec<Vec<u8>> =
+    let mut messages: Vec<Vec<u8>> =
         vec![b"".into(), b"hello".into(), vec![0xff; 100_000], good[..good.len() - 1].into()];
     // Each number of a message kind, followed by nothing or by garbage.
-    rubbish.extend((0..32).flat_map(|kind| {
-        let word = [&good[..10], &[kind]].concat();
-        [[&word[..], &[0xff; 20]].concat(), word]
+    messages.extend((0..32).flat_map(|kind| {
+        let message = [&good[..10], &[kind]].concat();
+        [[&message[..], &[0xff; 20]].concat(), message]
     }));
     for subject in &subjects {
-        for message in &rubbish {
+        for message in &messages {
             let status = Command::new("redis-cli")
                 .args(["-p", &server.port.to_string(), "-x", "PUBLISH", subject])
                 .stdin(stdin(message))
@@ -39,9 +39,9 @@ async fn invalid_and_newer_messages_are_counted_and_ignored() {
         }
     }
     // Some of these messages are valid; each of the others is counted.
-    let invalid = rubbish.iter().filter(|message| decode(message).is_err()).count();
+    let invalid = messages.iter().filter(|message| decode(message).is_err()).count();
     let is_skipped = |message: &&Vec<u8>| decode(message).is_ok_and(|m| m.message.is_none());
-    let skipped = rubbish.iter().filter(is_skipped).count();
+    let skipped = messages.iter().filter(is_skipped).count();
     let expected = [2 * invalid as u64, 2 * skipped as u64];
     assert!(expected.iter().all(|count| *count > 25), "{expected:?}");
     let counts = async || {
@@ -92,8 +92,8 @@ async fn an_event_from_outside_is_checked_by_each_node() {
     // On a cache channel without subscribers one node keeps the event for all.
     for channel in ["cache-rates", "cache rates", "cache-rates"] {
         let event = ExternalEvent { name, data, except: None };
-        let word = ClusterMessage::RelayPublish { app: "1", channel, event };
-        bus.publish(&nodes_subject("reverb"), encode(NodeId::OUTSIDE, &word), 0);
+        let message = ClusterMessage::RelayPublish { app: "1", channel, event };
+        bus.publish(&nodes_subject("reverb"), encode(NodeId::OUTSIDE, &message), 0);
     }
     eventually("it is kept", async || nodes[1].metric("clarim_bus_channels").await > 0).await;
     for node in &nodes {

@@ -24,8 +24,8 @@ use crate::support::{World, event, next, subscribed, within};
 async fn application() -> String {
     let auth = async |headers: HeaderMap, body: String| {
         let params = Params::decode(&body).unwrap();
-        let (socket_id, channel) =
-            (params.get("socket_id").unwrap(), params.get("channel_name").unwrap());
+        let socket_id = params.get("socket_id").unwrap();
+        let channel = params.get("channel_name").unwrap();
         if channel == "private-slow" {
             std::future::pending::<()>().await;
         }
@@ -59,8 +59,9 @@ async fn a_denied_channel_does_not_affect_others() {
     let authorizer =
         HttpAuthorizer::new(&url).unwrap().header("Authorization", "Bearer t").unwrap();
     let client = connect(&world, authorizer);
-    let (mut open, mut closed, slow) =
-        (client.private("open"), client.private("closed"), client.private("slow"));
+    let mut open = client.private("open");
+    let mut closed = client.private("closed");
+    let slow = client.private("slow");
     subscribed(&open).await;
     let error = within(closed.subscribed()).await.unwrap_err();
     let Error::Authorization { subject, source } = &error else { panic!("{error}") };

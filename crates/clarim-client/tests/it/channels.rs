@@ -49,7 +49,7 @@ async fn listen_takes_names_like_echo_and_ends_when_dropped() {
     subscribed(&orders).await;
     let send = async |name: &str, data| world.publish("private-orders.7", name, &data).await;
     send("OrderShipped", json!({ "order": 1 })).await;
-    send("App\\Events\\OrderShipped", json!("what is no order")).await;
+    send("App\\Events\\OrderShipped", json!("not an order")).await;
     send("App\\Events\\OrderShipped", json!({ "order": 2 })).await;
     assert_eq!(within(shipped.recv()).await, Some(OrderShipped { order: 2 }));
     drop(listening);
@@ -81,7 +81,8 @@ async fn members_join_and_leave_in_order() {
 #[tokio::test]
 async fn dropping_the_last_handle_unsubscribes() {
     let world = World::start();
-    let (ana, rui) = (world.connect("ana"), world.connect("rui"));
+    let ana = world.connect("ana");
+    let rui = world.connect("rui");
     let mut at_ana = ana.join("room");
     subscribed(&at_ana).await;
     let first = rui.join("room");
@@ -109,8 +110,10 @@ async fn dropping_the_last_handle_unsubscribes() {
 #[tokio::test]
 async fn client_events_reach_the_others_with_the_senders_id() {
     let world = World::start();
-    let (ana, rui) = (world.connect("ana"), world.connect("rui"));
-    let (at_ana, mut at_rui) = (ana.join("room"), rui.join("room"));
+    let ana = world.connect("ana");
+    let rui = world.connect("rui");
+    let at_ana = ana.join("room");
+    let mut at_rui = rui.join("room");
     assert!(matches!(at_ana.whisper("typing", &1), Err(Error::NotConnected { .. })));
     subscribed(&at_rui).await;
     subscribed(&at_ana).await;
@@ -124,7 +127,8 @@ async fn client_events_reach_the_others_with_the_senders_id() {
 async fn a_slow_handle_gets_the_number_of_lost_updates() {
     let world = World::start();
     let client = Client::connect(world.options("ana").buffer(4)).unwrap();
-    let (mut slow, mut quick) = (client.join("room"), client.join("room"));
+    let mut slow = client.join("room");
+    let mut quick = client.join("room");
     subscribed(&quick).await;
     next(&mut quick).await;
     for n in 0..10 {

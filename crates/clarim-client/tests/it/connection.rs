@@ -46,8 +46,10 @@ async fn close(peer: &mut Peer, code: u16) {
 async fn after_a_restart_channels_are_subscribed_again_with_current_members() {
     let world = World::start();
     let port = world.port();
-    let (ana, rui) = (world.connect("ana"), world.connect("rui"));
-    let (mut news, mut room) = (ana.channel("news"), ana.join("room"));
+    let ana = world.connect("ana");
+    let rui = world.connect("rui");
+    let mut news = ana.channel("news");
+    let mut room = ana.join("room");
     let at_rui = rui.join("room");
     for channel in [&news, &room, &at_rui] {
         subscribed(channel).await;

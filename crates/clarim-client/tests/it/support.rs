@@ -36,7 +36,8 @@ impl World {
     }
 
     pub(crate) fn start_with(settings: ServerConfig) -> Self {
-        let (host, drain) = ("127.0.0.1".to_owned(), Duration::ZERO);
+        let host = "127.0.0.1".to_owned();
+        let drain = Duration::ZERO;
         let settings = settings.host(host).drain(drain);
         Self(Server::start(settings, vec![App::new("1", "key", "secret")], false).unwrap())
     }

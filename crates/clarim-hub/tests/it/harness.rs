@@ -262,22 +262,22 @@ impl World {
         Ok(ConnectionAddr { worker: WorkerId(worker), connection })
     }
 
-    pub(crate) fn desk(&mut self, seat: ConnectionAddr) -> &mut Desk {
-        &mut self.desks[usize::from(seat.worker.0)]
+    pub(crate) fn desk(&mut self, addr: ConnectionAddr) -> &mut Desk {
+        &mut self.desks[usize::from(addr.worker.0)]
     }
 
-    pub(crate) fn receive(&mut self, seat: ConnectionAddr, text: &str) {
+    pub(crate) fn receive(&mut self, addr: ConnectionAddr, text: &str) {
         let now = self.now;
-        self.desk(seat).receive(seat.connection, text, now);
+        self.desk(addr).receive(addr.connection, text, now);
     }
 
-    pub(crate) fn hang_up(&mut self, seat: ConnectionAddr) {
+    pub(crate) fn hang_up(&mut self, addr: ConnectionAddr) {
         let now = self.now;
-        self.desk(seat).hang_up(seat.connection, now);
+        self.desk(addr).hang_up(addr.connection, now);
     }
 
-    pub(crate) fn take(&mut self, seat: ConnectionAddr) -> VecDeque<Out> {
-        self.desk(seat).take(seat.connection)
+    pub(crate) fn take(&mut self, addr: ConnectionAddr) -> VecDeque<Out> {
+        self.desk(addr).take(addr.connection)
     }
 
     pub(crate) fn run(&mut self, worker: u16, entries: usize) {

@@ -85,7 +85,7 @@ struct Script {
 
 struct Client {
     app: AppIndex,
-    seat: Option<ConnectionAddr>,
+    addr: Option<ConnectionAddr>,
     socket_id: SocketId,
     refusal: Option<Refusal>,
     got: VecDeque<Out>,
@@ -128,8 +128,9 @@ impl Script {
             }
             [name, "hangs", "up"] => self.hang_up(name),
             [name, "sends", "a", "ping", "frame"] => {
-                let (seat, now) = (self.seat(name)?, self.world.now);
-                self.world.desk(seat).control_frame(seat.connection, now);
+                let addr = self.addr(name)?;
+                let now = self.world.now;
+                self.world.desk(addr).control_frame(addr.connection, now);
                 Ok(())
             }
             [name, "joins", channel] => self.join(name, channel, None),
@@ -168,19 +169,19 @@ impl Script {
         let worker = worker.unwrap_or((self.clients.len() % 2) as u16);
         let mut client = Client {
             app,
-            seat: None,
+            addr: None,
             socket_id: SocketId { nonce: 0, place: 0 },
             refusal: None,
             got: VecDeque::new(),
         };
         match self.world.connect(app, worker) {
             Err(refusal) => client.refusal = Some(refusal),
-            Ok(seat) => {
-                client.seat = Some(seat);
-                client.socket_id = self.world.desk(seat).socket_id(seat.connection);
+            Ok(addr) => {
+                client.addr = Some(addr);
+                client.socket_id = self.world.desk(addr).socket_id(addr.connection);
             }
         }
-        let greeted = client.seat.is_some();
+        let greeted = client.addr.is_some();
         let timeout = self.world.node.apps().get(app).activity_timeout.as_secs();
         self.clients.insert(name.to_owned(), client);
         self.listen();
@@ -193,9 +194,9 @@ impl Script {
     }
 
     fn hang_up(&mut self, name: &str) -> Step {
-        let seat = self.seat(name)?;
-        self.world.hang_up(seat);
-        self.client(name)?.seat = None;
+        let addr = self.addr(name)?;
+        self.world.hang_up(addr);
+        self.client(name)?.addr = None;
         Ok(())
     }
 
@@ -264,9 +265,9 @@ impl Script {
     }
 
     fn send(&mut self, name: &str, message: &str) -> Step {
-        let seat = self.seat(name)?;
+        let addr = self.addr(name)?;
         let message = self.filled(name, message)?;
-        self.world.receive(seat, &message);
+        self.world.receive(addr, &message);
         Ok(())
     }
 
@@ -298,11 +299,11 @@ impl Script {
     /// Collects the clients' frames, and removes closed sockets.
     fn listen(&mut self) {
         for client in self.clients.values_mut() {
-            let Some(seat) = client.seat else { continue };
-            client.got.extend(self.world.take(seat));
+            let Some(addr) = client.addr else { continue };
+            client.got.extend(self.world.take(addr));
             if matches!(client.got.back(), Some(Out::Close(..))) {
-                self.world.hang_up(seat);
-                client.seat = None;
+                self.world.hang_up(addr);
+                client.addr = None;
             }
         }
         if self.automatic {
@@ -317,9 +318,9 @@ impl Script {
                 Some(text) => {
                     let expected = self.filled(name, &quoted(expected))?;
                     let expected: Value = serde_json::from_str(&expected)
-                        .map_err(|error| format!("the expected frame is no JSON: {error}"))?;
+                        .map_err(|error| format!("the expected frame isn't JSON: {error}"))?;
                     let got: Value = serde_json::from_str(text)
-                        .map_err(|error| format!("{name} got what is no JSON, {error}: {text}"))?;
+                        .map_err(|error| format!("{name} got invalid JSON, {error}: {text}"))?;
                     agrees(&expected, &got)
                 }
                 None => expected == "ping frame" && frame.bytes()[..] == [0x89, 0],
@@ -377,8 +378,8 @@ impl Script {
 
     fn end(mut self) {
         for client in self.clients.values() {
-            if let Some(seat) = client.seat {
-                self.world.hang_up(seat);
+            if let Some(addr) = client.addr {
+                self.world.hang_up(addr);
             }
         }
         self.world.assert_empty();
@@ -392,8 +393,8 @@ impl Script {
         self.clients.get_mut(name).ok_or_else(|| format!("who is {name}?"))
     }
 
-    fn seat(&mut self, name: &str) -> Result<ConnectionAddr, String> {
-        self.client(name)?.seat.ok_or_else(|| format!("{name} is not connected"))
+    fn addr(&mut self, name: &str) -> Result<ConnectionAddr, String> {
+        self.client(name)?.addr.ok_or_else(|| format!("{name} is not connected"))
     }
 }
 

@@ -75,7 +75,8 @@ fn at_once(crews: &mut [Crew], work: impl Fn(&mut Crew) + Sync) {
     let ready = Barrier::new(crews.len());
     thread::scope(|scope| {
         for crew in crews {
-            let (ready, work) = (&ready, &work);
+            let ready = &ready;
+            let work = &work;
             scope.spawn(move || {
                 ready.wait();
                 work(crew);
@@ -221,8 +222,7 @@ fn step(members: &mut BTreeSet<u16>, heard: &Heard) {
     }
 }
 
-/// Whether the story is a part of `whole` without gaps, which begins where the members were those
-/// that it was told.
+/// Whether the story is a part of `whole` without gaps that begins in a state with its first member list.
 fn is_part(story: &Story, whole: &Story, states: &[BTreeSet<u16>]) -> bool {
     let begins =
         |&at: &usize| states[at] == story.members && whole.heard[at..].starts_with(&story.heard);

@@ -17,7 +17,7 @@ pub struct Event<'a> {
     /// The channel of an event for one channel.
     #[serde(default)]
     pub channel: Option<String>,
-    /// A connection to skip: usually the one that caused the event.
+    /// A connection to skip, usually the cause of the event.
     #[serde(default)]
     pub socket_id: Option<String>,
     /// The channel attributes to return, separated by commas.

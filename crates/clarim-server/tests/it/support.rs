@@ -44,12 +44,12 @@ pub(crate) struct Setup {
     /// Whether the pages of development mode are served.
     pub(crate) development: bool,
     pub(crate) webhooks: HashMap<String, Vec<Webhook>>,
-    /// Whether it is told what happens.
+    /// Whether the server has a stream of events.
     pub(crate) events: bool,
     /// The collector of traces.
     pub(crate) traces: Option<String>,
     pub(crate) scaling: Option<Scaling>,
-    /// Certificate and key, and what trusts them.
+    /// Certificate and key.
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
 }
 

@@ -344,7 +344,8 @@ async fn a_page_is_authorized_and_receives_events_of_the_application() {
         .merge(channels.routes_by_extractor(clarim.clone()).unwrap())
         .with_state(clarim);
 
-    let (mut own, mut other) = (world.connect().await, world.connect().await);
+    let mut own = world.connect().await;
+    let mut other = world.connect().await;
     let channel = Channel::private("users.7").unwrap();
     for client in [&mut own, &mut other] {
         let body = format!("socket_id={}&channel_name={channel}", client.id);

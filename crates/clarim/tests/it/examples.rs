@@ -57,7 +57,8 @@ async fn document_shows_its_members() {
     let (_child, address) = run("document", &[]).await;
     assert!(request(&address, "GET /").await.contains("<textarea>"));
     let port = address.rsplit(':').next().unwrap().parse().unwrap();
-    let (mut ana, mut rui) = (join(&address, port, "Ana").await, join(&address, port, "Rui").await);
+    let mut ana = join(&address, port, "Ana").await;
+    let mut rui = join(&address, port, "Rui").await;
     let joined = ana.receive().await;
     assert_eq!(joined["event"], "pusher_internal:member_added");
     let written = json!({ "written": "Olá" });
@@ -101,7 +102,8 @@ async fn orders_ships_with_an_embedded_server_from_its_environment() {
 async fn orders_ships_over_https_to_a_server_with_a_trusted_certificate() {
     let folder = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    let cert = folder.path().join("cert.pem");
+    let key = folder.path().join("key.pem");
     std::fs::write(&cert, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
     let more = [

@@ -117,7 +117,8 @@ async fn connections_are_reused() {
 async fn an_untrusted_certificate_is_the_cause() {
     let files = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let (cert, key) = (files.path().join("cert.pem"), files.path().join("key.pem"));
+    let cert = files.path().join("cert.pem");
+    let key = files.path().join("key.pem");
     std::fs::write(&cert, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
     let tls = Some(clarim_server::config::Tls::new(cert, key));

@@ -111,7 +111,9 @@ async fn keeps_notifications(table: Notifications) {
     table.migrate().await.unwrap();
     table.migrate().await.expect("the second time there is nothing to do");
     let (clarim, _) = application(&table);
-    let (ana, rui, company) = (User(7), User(8), Company(7));
+    let ana = User(7);
+    let rui = User(8);
+    let company = Company(7);
     assert!(table.all(&ana, Page::default()).await.unwrap().is_empty());
     for invoice in 1..=5 {
         clarim.notify(&ana, paid(invoice)).await.unwrap();
@@ -132,7 +134,8 @@ async fn keeps_notifications(table: Notifications) {
     assert_eq!(invoices(&table.all(&rui, Page::default()).await.unwrap()), [6]);
     assert_eq!(invoices(&table.all(&company, Page::default()).await.unwrap()), [7]);
 
-    let (newest, id) = (&first[0], first[0].id);
+    let newest = &first[0];
+    let id = first[0].id;
     assert_eq!(table.count_unread(&ana).await.unwrap(), 6);
     for stranger in [&rui as &dyn Notifiable, &company] {
         assert!(!table.mark_as_read(stranger, id).await.unwrap(), "of another user");
@@ -236,7 +239,8 @@ async fn two_processes_can_migrate_at_the_same_time() {
 
 #[tokio::test]
 async fn the_page_gets_the_broadcast_with_the_id_of_the_row() {
-    let (world, table) = (World::start(), sqlite().await);
+    let world = World::start();
+    let table = sqlite().await;
     let clarim = world.clarim().with_notifications(table.clone());
     let mut client = world.connect().await;
     client.subscribe("private-App.Models.User.7").await;
@@ -363,7 +367,9 @@ impl NotificationChannel for Locked {
 
 #[tokio::test]
 async fn a_delayed_notification_is_stored_and_another_process_delivers_it() {
-    let (store, fake, table) = (Store::new(Kind::Sqlite), Fake::default(), sqlite().await);
+    let store = Store::new(Kind::Sqlite);
+    let fake = Fake::default();
+    let table = sqlite().await;
     let application = || {
         let settings = Settings::default().queue(store.connection());
         Clarim::builder(settings).publisher(Arc::new(fake.clone())).build().unwrap()

@@ -95,7 +95,8 @@ async fn name_payload_and_condition_come_from_the_type() {
 async fn the_socket_that_caused_the_event_is_excluded() {
     let world = World::start();
     let clarim = world.clarim();
-    let (mut own, mut other) = (world.connect().await, world.connect().await);
+    let mut own = world.connect().await;
+    let mut other = world.connect().await;
     own.subscribe("orders").await;
     other.subscribe("orders").await;
     clarim.broadcast(shipped()).to_others(SocketId(own.id)).await.unwrap();

@@ -30,7 +30,8 @@ pub(crate) fn app_key() -> AppKey {
 }
 
 pub(crate) fn server_settings() -> ServerConfig {
-    let (host, drain) = ("127.0.0.1".to_owned(), Duration::ZERO);
+    let host = "127.0.0.1".to_owned();
+    let drain = Duration::ZERO;
     ServerConfig::default().host(host).port(0).drain(drain)
 }
 

@@ -1,4 +1,4 @@
-// The same with the composables of @laravel/echo-vue, configured by its defaults.
+// The same chat with the composables of @laravel/echo-vue and its default configuration.
 
 import { computed, onMounted, ref } from 'vue';
 import {

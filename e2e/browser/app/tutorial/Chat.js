@@ -1,4 +1,4 @@
-// The composables as a reader of a Laravel Echo tutorial has them, on a global Echo.
+// The composables of a tutorial on Laravel Echo, with a global Echo.
 
 import { onUnmounted, ref } from 'vue';
 import './bootstrap.js';

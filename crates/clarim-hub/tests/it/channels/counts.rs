@@ -9,7 +9,7 @@ use crate::harness::{Out, World, text};
 use crate::script::{play, play_with};
 
 #[test]
-fn subscribers_are_told_their_number_when_it_changes() {
+fn subscribers_get_the_count_when_it_changes() {
     play_with(
         |app| app.subscription_count = true,
         r#"
@@ -68,23 +68,23 @@ fn crowd(size: usize) -> (World, AppIndex, Vec<ConnectionAddr>) {
     for n in 0..size {
         crowd.push(join(&mut world, app, (n % 2) as u16));
     }
-    for &seat in &crowd {
-        world.take(seat);
+    for &addr in &crowd {
+        world.take(addr);
     }
     (world, app, crowd)
 }
 
 fn join(world: &mut World, app: AppIndex, worker: u16) -> ConnectionAddr {
-    let seat = world.connect(app, worker).unwrap();
-    world.receive(seat, r#"{"event":"pusher:subscribe","data":{"channel":"news"}}"#);
+    let addr = world.connect(app, worker).unwrap();
+    world.receive(addr, r#"{"event":"pusher:subscribe","data":{"channel":"news"}}"#);
     world.run_all();
-    seat
+    addr
 }
 
 /// Returns the counts that a connection has got since the last call.
-fn counts(world: &mut World, seat: ConnectionAddr) -> Vec<usize> {
-    let told = world.take(seat);
-    let frames = told.iter().filter_map(|out| match out {
+fn counts(world: &mut World, addr: ConnectionAddr) -> Vec<usize> {
+    let received = world.take(addr);
+    let frames = received.iter().filter_map(|out| match out {
         Out::Frame(frame) => text(frame),
         Out::Close(..) => None,
     });
@@ -115,12 +115,12 @@ fn more_than_a_hundred_subscribers_get_the_latest_count_every_five_seconds() {
     let leaver = join(&mut world, app, 1);
     join(&mut world, app, 1);
     pass(&mut world, 4_999);
-    assert_eq!(counts(&mut world, crowd[0]), [0; 0], "the hundredth was told just now");
+    assert_eq!(counts(&mut world, crowd[0]), [0; 0], "the hundredth count was just sent");
     pass(&mut world, 1);
-    for &seat in &crowd {
-        assert_eq!(counts(&mut world, seat), [103]);
+    for &addr in &crowd {
+        assert_eq!(counts(&mut world, addr), [103]);
     }
-    // The pause begins anew.
+    // The interval starts again.
     world.hang_up(leaver);
     pass(&mut world, 4_999);
     assert_eq!(counts(&mut world, crowd[0]), [0; 0]);
@@ -137,8 +137,8 @@ fn more_than_a_hundred_subscribers_get_the_latest_count_every_five_seconds() {
 fn a_count_is_not_sent_after_all_subscribers_have_left() {
     let (mut world, app, crowd) = crowd(100);
     let more = [join(&mut world, app, 0), join(&mut world, app, 1)];
-    for seat in crowd.into_iter().chain(more) {
-        world.hang_up(seat);
+    for addr in crowd.into_iter().chain(more) {
+        world.hang_up(addr);
     }
     let late = join(&mut world, app, 0);
     assert_eq!(counts(&mut world, late), [1]);

@@ -326,7 +326,7 @@ fn an_event_can_skip_the_connection_that_caused_it() {
         backend: event E on news data "1" except ana
         ben< {"event":"E","channel":"news","data":"1"}
         nothing else
-        # Whoever sits at ana's place later is another connection.
+        # A connection that reuses ana's slot is not skipped.
         ana hangs up
         cleo connects on worker 0
         cleo joins news

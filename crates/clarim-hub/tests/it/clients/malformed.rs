@@ -105,13 +105,13 @@ proptest! {
         let mut world = crate::harness::World::new(
             vec![clarim_hub::app::App::new("one", "key-one", "secret-one")], 1);
         let app = world.node.apps().find_by_id("one").unwrap();
-        let seat = world.connect(app, 0).unwrap();
-        world.receive(seat, &message.to_string());
-        world.receive(seat, r#"{"event":"pusher:ping"}"#);
-        let last = world.take(seat).pop_back();
+        let addr = world.connect(app, 0).unwrap();
+        world.receive(addr, &message.to_string());
+        world.receive(addr, r#"{"event":"pusher:ping"}"#);
+        let last = world.take(addr).pop_back();
         let Some(crate::harness::Out::Frame(frame)) = last else { panic!("{last:?}") };
         prop_assert_eq!(frame, clarim_protocol::server::pong());
-        world.hang_up(seat);
+        world.hang_up(addr);
         world.assert_empty();
     }
 }

@@ -291,7 +291,8 @@ impl Net {
 
     /// Delivers some events of the bus to a node.
     pub(crate) fn run_node(&mut self, node: usize, news: usize) {
-        let (now, counts) = (self.now, self.counts);
+        let now = self.now;
+        let counts = self.counts;
         let place = &mut self.places[node];
         if place.is_frozen {
             return;

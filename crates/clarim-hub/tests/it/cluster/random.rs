@@ -40,7 +40,10 @@ enum Fault {
 }
 
 fn action() -> impl Strategy<Value = Action> {
-    let (client, channel, user, node) = (0..30usize, 0..CHANNELS.len(), 0..4usize, 0..NODES);
+    let client = 0..30usize;
+    let channel = 0..CHANNELS.len();
+    let user = 0..4usize;
+    let node = 0..NODES;
     prop_oneof![
         4 => node.clone().prop_map(|node| Action::Connect { node }),
         10 => (client.clone(), channel.clone(), user.clone())
@@ -300,14 +303,15 @@ fn failures_shrink_to_few_actions() {
         for action in &actions {
             model.act(action);
         }
-        let is_told = |client: &Client| client.channels.values().any(|view| view.members.len() > 1);
-        match model.clients.iter().any(is_told) {
-            true => Err(TestCaseError::fail("somebody was told")),
+        let sees_two =
+            |client: &Client| client.channels.values().any(|view| view.members.len() > 1);
+        match model.clients.iter().any(sees_two) {
+            true => Err(TestCaseError::fail("a client sees two members")),
             false => Ok(()),
         }
     });
     let Err(TestError::Fail(_, actions)) = result else { panic!("{result:?}") };
-    let told = format!("{actions:?}");
-    assert!(actions.len() <= 12, "{told}");
-    assert!(told.contains("Connect { node: ") && told.contains("Subscribe { client: "), "{told}");
+    let text = format!("{actions:?}");
+    assert!(actions.len() <= 12, "{text}");
+    assert!(text.contains("Connect { node: ") && text.contains("Subscribe { client: "), "{text}");
 }

@@ -29,7 +29,8 @@ fn net(nodes: usize) -> Net {
 /// Two nodes, with Ana on the first and Ben on the second.
 fn ana_and_ben() -> (Net, Client, Client) {
     let mut net = net(2);
-    let (mut ana, mut ben) = (Client::connect(&mut net, 0), Client::connect(&mut net, 1));
+    let mut ana = Client::connect(&mut net, 0);
+    let mut ben = Client::connect(&mut net, 1);
     ana.subscribe(&mut net, "presence-room", "ana");
     ben.subscribe(&mut net, "presence-room", "ben");
     net.settle();
@@ -269,19 +270,19 @@ fn members_of_other_nodes_leave_after_four_leases_without_the_bus() {
 }
 
 /// Asserts that one of the nodes has reported that ana has left and the channel is empty.
-fn assert_told_once_that_ana_left(net: &Net) {
-    let facts = net
+fn assert_one_node_reported_that_ana_left(net: &Net) {
+    let events = net
         .places
         .iter()
         .flat_map(|place| place.world.node.sink().events.lock().unwrap().clone().into_iter());
-    let told: Vec<String> = facts
-        .filter_map(|fact| match fact {
+    let reported: Vec<String> = events
+        .filter_map(|event| match event {
             ChannelEvent::MemberRemoved(_, id) => Some(format!("{id} left")),
             ChannelEvent::Vacated(_) => Some("empty".to_owned()),
             _ => None,
         })
         .collect();
-    assert_eq!(told, ["ana left", "empty"]);
+    assert_eq!(reported, ["ana left", "empty"]);
 }
 
 #[test]
@@ -302,7 +303,7 @@ fn members_that_were_alone_on_a_dead_node_are_reported_to_the_backend() {
         assert_eq!(guards(&net).len(), 1);
         net.replace(0);
         net.pass(LEASE * 2);
-        assert_told_once_that_ana_left(&net);
+        assert_one_node_reported_that_ana_left(&net);
         assert!(guards(&net).is_empty(), "nobody keeps the channel");
         for place in &mut net.places {
             place.world.assert_empty();
@@ -325,16 +326,16 @@ fn a_lost_bus_is_not_reported_as_leaves_to_the_backend() {
     }
     net.pass(LEASE * 2);
     for place in &net.places {
-        let facts = place.world.node.sink().events.lock().unwrap();
-        let leaves = facts
-            .iter()
-            .any(|fact| matches!(fact, ChannelEvent::MemberRemoved(..) | ChannelEvent::Vacated(_)));
-        assert!(!leaves, "{facts:?}");
+        let events = place.world.node.sink().events.lock().unwrap();
+        let leaves = events.iter().any(|event| {
+            matches!(event, ChannelEvent::MemberRemoved(..) | ChannelEvent::Vacated(_))
+        });
+        assert!(!leaves, "{events:?}");
     }
     // Her real leave is reported.
     ana.hang_up(&mut net);
     net.pass(LEASE);
-    assert_told_once_that_ana_left(&net);
+    assert_one_node_reported_that_ana_left(&net);
 }
 
 #[test]
@@ -360,7 +361,8 @@ fn a_full_presence_channel_is_full_on_all_nodes() {
         Client::connect(&mut net, node).subscribe(&mut net, "presence-room", user);
         net.settle();
     }
-    let (mut zoe, mut ben) = (Client::connect(&mut net, 0), Client::connect(&mut net, 0));
+    let mut zoe = Client::connect(&mut net, 0);
+    let mut ben = Client::connect(&mut net, 0);
     zoe.subscribe(&mut net, "presence-room", "zoe");
     ben.subscribe(&mut net, "presence-room", "ben");
     net.settle();

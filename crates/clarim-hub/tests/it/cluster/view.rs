@@ -13,7 +13,7 @@ use crate::harness::{self, Out};
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) node: usize,
-    pub(crate) seat: ConnectionAddr,
+    pub(crate) addr: ConnectionAddr,
     pub(crate) socket_id: SocketId,
     pub(crate) user: Option<String>,
     pub(crate) watchlist: BTreeMap<String, bool>,
@@ -42,10 +42,11 @@ pub(crate) struct View {
 impl Client {
     pub(crate) fn connect(net: &mut Net, node: usize) -> Self {
         let app = app(net, node);
-        let seat = net.places[node].world.connect(app, 0).unwrap();
-        let socket_id = net.places[node].world.desk(seat).socket_id(seat.connection);
-        let (watchlist, channels) = (BTreeMap::new(), BTreeMap::new());
-        Self { node, seat, socket_id, user: None, watchlist, channels, refused: Vec::new() }
+        let addr = net.places[node].world.connect(app, 0).unwrap();
+        let socket_id = net.places[node].world.desk(addr).socket_id(addr.connection);
+        let watchlist = BTreeMap::new();
+        let channels = BTreeMap::new();
+        Self { node, addr, socket_id, user: None, watchlist, channels, refused: Vec::new() }
     }
 
     pub(crate) fn subscribe(&mut self, net: &mut Net, channel: &str, user: &str) {
@@ -69,7 +70,7 @@ impl Client {
             let data = json!({"channel": channel});
             self.say(net, &json!({"event": "pusher:unsubscribe", "data": data}));
             // Messages that were sent before may still arrive.
-            net.places[self.node].world.take(self.seat);
+            net.places[self.node].world.take(self.addr);
         }
     }
 
@@ -88,7 +89,7 @@ impl Client {
     }
 
     pub(crate) fn hang_up(self, net: &mut Net) {
-        net.places[self.node].world.hang_up(self.seat);
+        net.places[self.node].world.hang_up(self.addr);
         let now = net.now;
         net.places[self.node].obey(now);
     }
@@ -96,13 +97,13 @@ impl Client {
     pub(crate) fn say(&self, net: &mut Net, message: &Value) {
         let now = net.now;
         let place = &mut net.places[self.node];
-        place.world.receive(self.seat, &message.to_string());
+        place.world.receive(self.addr, &message.to_string());
         place.obey(now);
     }
 
     /// Applies the messages that have arrived. Panics on one that must not arrive.
     pub(crate) fn hear(&mut self, net: &mut Net) {
-        for out in net.places[self.node].world.take(self.seat) {
+        for out in net.places[self.node].world.take(self.addr) {
             let Out::Frame(frame) = out else { panic!("closed: {out:?}") };
             let frame: Value = serde_json::from_str(harness::text(&frame).unwrap()).unwrap();
             self.hear_frame(&frame);

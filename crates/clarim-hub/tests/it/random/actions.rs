@@ -60,7 +60,7 @@ fn action() -> impl Strategy<Value = Action> {
 struct Client {
     /// Never given to another client.
     id: usize,
-    seat: ConnectionAddr,
+    addr: ConnectionAddr,
     socket_id: SocketId,
     /// The server has closed it; its socket is still there.
     closed: bool,
@@ -141,12 +141,12 @@ impl Model {
     }
 
     fn connect(&mut self, worker: u16) {
-        let seat = self.world.connect(self.app, worker).unwrap();
-        let socket_id = self.world.desk(seat).socket_id(seat.connection);
+        let addr = self.world.connect(self.app, worker).unwrap();
+        let socket_id = self.world.desk(addr).socket_id(addr.connection);
         self.ids += 1;
         self.clients.push(Client {
             id: self.ids as usize,
-            seat,
+            addr,
             socket_id,
             closed: false,
             user: None,
@@ -238,18 +238,18 @@ impl Model {
     fn hang_up(&mut self, client: usize) {
         if let Some(at) = client.checked_rem(self.clients.len()) {
             let client = self.clients.swap_remove(at);
-            self.world.hang_up(client.seat);
+            self.world.hang_up(client.addr);
         }
     }
 
     fn say(&mut self, at: usize, message: &Value) {
-        self.world.receive(self.clients[at].seat, &message.to_string());
+        self.world.receive(self.clients[at].addr, &message.to_string());
     }
 
     /// Applies the frames of all clients. Most of the pinged ones reply.
     fn listen(&mut self) {
-        for seat in self.hear().into_iter().filter(|seat| seat.connection.0 % 3 < 2) {
-            self.world.receive(seat, r#"{"event":"pusher:pong"}"#);
+        for addr in self.hear().into_iter().filter(|addr| addr.connection.0 % 3 < 2) {
+            self.world.receive(addr, r#"{"event":"pusher:pong"}"#);
         }
         // An input may have let a worker run.
         assert_eq!(self.hear(), [], "nobody is pinged twice");
@@ -259,7 +259,7 @@ impl Model {
     fn hear(&mut self) -> Vec<ConnectionAddr> {
         let mut pinged = Vec::new();
         for client in &mut self.clients {
-            for out in self.world.take(client.seat) {
+            for out in self.world.take(client.addr) {
                 let Out::Frame(frame) = out else {
                     client.closed = true;
                     client.user = None;
@@ -276,7 +276,7 @@ impl Model {
                         "Terminated by the application" | "Pong reply not received in time" => {}
                         _ => self.errors += 1,
                     },
-                    "pusher:ping" => pinged.push(client.seat),
+                    "pusher:ping" => pinged.push(client.addr),
                     "pusher_internal:watchlist_events" => client.watchlist.hear(&frame),
                     _ => {
                         let name = frame["channel"].as_str().unwrap();
@@ -307,7 +307,7 @@ impl Model {
             assert_eq!(users.len(), truth.users.len());
             assert!(users.iter().all(|user| truth.users.contains(user.as_str())));
             for client in &mut self.clients {
-                if node.sink().is_empty(client.seat.worker)
+                if node.sink().is_empty(client.addr.worker)
                     && let Some(view) = client.views.get_mut(&at)
                 {
                     view.assert_current(client.id, &truth);
@@ -315,7 +315,7 @@ impl Model {
             }
         }
         let online: BTreeSet<&String> = self.clients.iter().flat_map(|c| &c.user).collect();
-        for client in self.clients.iter().filter(|c| node.sink().is_empty(c.seat.worker)) {
+        for client in self.clients.iter().filter(|c| node.sink().is_empty(c.addr.worker)) {
             for (user, told) in &client.watchlist.0 {
                 assert_eq!(*told, Some(online.contains(user)), "{user}, as {} knows", client.id);
             }

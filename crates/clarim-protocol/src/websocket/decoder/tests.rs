@@ -33,7 +33,9 @@ fn decode_with(
     max: usize,
 ) -> (Vec<String>, Option<Violation>) {
     let mut decoder = Decoder::default();
-    let (mut said, mut rest, mut sizes) = (Vec::new(), input.to_vec(), sizes.iter().cycle());
+    let mut said = Vec::new();
+    let mut rest = input.to_vec();
+    let mut sizes = sizes.iter().cycle();
     while !rest.is_empty() {
         let size = (*sizes.next().unwrap()).clamp(1, rest.len());
         let tail = rest.split_off(size);
@@ -176,7 +178,8 @@ fn compressed_messages_whole_and_in_fragments_between_others() {
 
 #[test]
 fn nothing_is_stored_after_compressed_messages() {
-    let (mut decoder, mut inflater) = (Decoder::default(), Inflater::default());
+    let mut decoder = Decoder::default();
+    let mut inflater = Inflater::default();
     let mut bytes =
         [compressed(true, 1, HELLO), compressed(false, 1, HELLO), masked(true, 0, b"")].concat();
     let mut input = &mut bytes[..];
@@ -200,10 +203,10 @@ fn compression_violations_are_rejected_with_the_right_code() {
         (compressed(true, 1, b"\xff\xff"), 1002),
         (compressed(true, 1, bomb), 1009),
         ([compressed(false, 1, &bomb[..4]), masked(true, 0, &bomb[4..])].concat(), 1009),
-        // Too long even before it is inflated.
+        // Too long even while compressed.
         (compressed(true, 1, &[0; 1_070])[..8].to_vec(), 1009),
         ([compressed(false, 1, &[0; 600]), masked(true, 0, &[0; 470])].concat(), 1009),
-        // "\xff", which is no text.
+        // "\xff", which isn't UTF-8.
         (compressed(true, 1, b"\xfa\x0f\x00"), 1007),
     ] {
         for size in [1, bytes.len()] {
@@ -238,12 +241,12 @@ fn sizes() -> impl Strategy<Value = Vec<usize>> {
 
 proptest! {
     #[test]
-    fn pieces_of_any_size_say_the_same(bytes in frames(), sizes in sizes()) {
+    fn the_size_of_pieces_does_not_matter(bytes in frames(), sizes in sizes()) {
         prop_assert_eq!(decode(&bytes, &sizes, 500), whole_input_max(&bytes, 500));
     }
 
     #[test]
-    fn any_bytes_are_read_or_refused(
+    fn arbitrary_bytes_are_decoded_or_rejected(
         bytes in prop::collection::vec(any::<u8>(), 0..400),
         sizes in sizes(),
     ) {
@@ -251,7 +254,7 @@ proptest! {
     }
 
     #[test]
-    fn pieces_of_any_size_say_the_same_of_compressed_messages(
+    fn the_size_of_pieces_does_not_matter_for_compressed_messages(
         mut bytes in frames(),
         sizes in sizes(),
     ) {
@@ -261,7 +264,7 @@ proptest! {
     }
 
     #[test]
-    fn unmasking_in_parts_is_unmasking_at_once(
+    fn unmasking_in_parts_gives_the_same_result(
         mut data in prop::collection::vec(any::<u8>(), 0..100),
         mask: [u8; 4],
         at in 0usize..100,

@@ -46,7 +46,8 @@ fn short_control_and_incompressible_frames_are_not_compressed() {
 fn all_clones_share_one_compressed_form() {
     let frame = Frame::text(rows(20).as_bytes());
     assert!(!frame.is_compressible());
-    let (a, b) = (frame.compressible(), frame.compressible());
+    let a = frame.compressible();
+    let b = frame.compressible();
     // Two workers, each with a deflater of its own.
     let [first, second] = [a.clone(), a.compressible()]
         .map(|clone| clone.deflated(&mut Deflater::default()).unwrap());
@@ -112,7 +113,7 @@ fn a_message_at_the_limit_is_accepted() {
 
 proptest! {
     #[test]
-    fn what_is_deflated_inflates_to_the_same(
+    fn a_compressed_frame_decompresses_to_its_original(
         bytes in prop::collection::vec(prop::sample::select(&b"abcdefgh{\":,"[..]), 0..3_000),
     ) {
         let frame = Frame::binary(&bytes);
@@ -124,13 +125,13 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_inflated_within_the_limit_or_refused(
+    fn arbitrary_bytes_are_decompressed_within_the_limit_or_rejected(
         bytes in prop::collection::vec(any::<u8>(), 0..400),
     ) {
         let mut inflater = Inflater::default();
         let length = inflater.inflate(&bytes, 1_000).map(<[u8]>::len);
         prop_assert!(length.is_ok_and(|n| n <= 1_000) || length.is_err());
-        // Whatever it was, the next message does not feel it.
+        // The next message is not affected.
         prop_assert_eq!(inflater.inflate(b"\xf2\x48\xcd\xc9\xc9\x07\x00", 5), Ok(&b"Hello"[..]));
     }
 }

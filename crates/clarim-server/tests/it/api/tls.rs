@@ -282,7 +282,7 @@ async fn a_certificate_replaced_on_disk_is_served() {
     .await;
     assert!(secure(&server.harness, &old).await.is_err());
     server.connect().await.expect_nothing().await;
-    // Whoever is connected notices nothing.
+    // Existing connections are not affected.
     before.expect_nothing().await;
 }
 

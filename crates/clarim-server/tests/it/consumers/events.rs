@@ -1,4 +1,4 @@
-//! What happens on a server is told to the program that runs it.
+//! The stream of server events for the program that runs the server.
 
 use clarim_bus::MemoryBus;
 use clarim_server::config::Scaling;
@@ -18,7 +18,7 @@ async fn next(events: &mut Events) -> ServerEvent {
     within(events.next()).await.expect("the server runs")
 }
 
-/// The next two, which different threads may tell in either order.
+/// Checks the next two events, which different threads may report in either order.
 async fn two(events: &mut Events, expected: [ServerEvent; 2]) {
     let came = [next(events).await, next(events).await];
     assert!(expected.iter().all(|event| came.contains(event)), "{came:?}");
@@ -136,7 +136,7 @@ async fn a_slow_reader_delays_nobody_and_gets_the_number_of_missed_events() {
     let (server, mut events) = heard();
     let (mut client, _) = connected(&server, &mut events).await;
     client.subscribe("news").await;
-    // 40 MB, of which 16 MiB may wait.
+    // 40 MB, of which 16 MiB may be queued.
     let data = json!("x".repeat(9_000));
     let many: Vec<_> = (0..10)
         .map(|_| json!({ "name": "e", "channel": "news", "data": data.to_string() }))
@@ -147,18 +147,18 @@ async fn a_slow_reader_delays_nobody_and_gets_the_number_of_missed_events() {
             client.receive().await;
         }
     }
-    let mut told = 0;
+    let mut received = 0;
     let mut missed = 0;
-    while told + missed < 4_400 {
+    while received + missed < 4_400 {
         match next(&mut events).await {
-            ServerEvent::Published { .. } => told += 1,
+            ServerEvent::Published { .. } => received += 1,
             ServerEvent::Missed(count) => missed += count,
             ServerEvent::Subscribed { .. } | ServerEvent::ChannelOccupied { .. } => {}
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(told + missed, 4_400, "each is told or missed");
-    assert!((1_600..2_000).contains(&told), "{told}");
+    assert_eq!(received + missed, 4_400, "each is received or counted as missed");
+    assert!((1_600..2_000).contains(&received), "{received}");
     server.publish("news", "last", &json!({})).await;
     let last = next(&mut events).await;
     assert!(matches!(&last, ServerEvent::Published { event, .. } if event == "last"), "{last:?}");
@@ -205,14 +205,14 @@ async fn missed_events_are_reported_where_they_are_missing() {
                     "in order, and nothing is skipped silently"
                 );
                 next_number += 1;
-                // There is room again: what comes now stands behind the gap.
+                // There is room again: new events come after the gap.
                 if next_number == 1_000 {
                     server.api().post("/batch_events", &batch(sent)).await;
                     sent += 10;
                 }
             }
             ServerEvent::Missed(count) => {
-                assert!(next_number > 1_500, "only after all that was kept: {next_number}");
+                assert!(next_number > 1_500, "only after all queued events: {next_number}");
                 next_number += u32::try_from(count).unwrap();
             }
             other => panic!("{other:?}"),
@@ -229,7 +229,8 @@ async fn one_of_two_nodes_reports_the_events_of_a_channel() {
         let events = server.running().events().unwrap();
         (server, events)
     };
-    let ((a, mut of_a), (b, mut of_b)) = (start(), start());
+    let (a, mut of_a) = start();
+    let (b, mut of_b) = start();
     let (mut ana, _) = connected(&a, &mut of_a).await;
     ana.join("presence-room", 1).await;
     let (mut ben, _) = connected(&b, &mut of_b).await;
@@ -241,10 +242,10 @@ async fn one_of_two_nodes_reports_the_events_of_a_channel() {
     a.becomes_empty().await;
     b.becomes_empty().await;
     within(futures_util::future::join(a.end(), b.end())).await;
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for events in [&mut of_a, &mut of_b] {
         while let Some(event) = within(events.next()).await {
-            told.push(event);
+            reported.push(event);
         }
     }
     let room = || channel("presence-room");
@@ -259,8 +260,8 @@ async fn one_of_two_nodes_reports_the_events_of_a_channel() {
         as_gone(member("2")),
         ServerEvent::ChannelVacated { app: id(), channel: room() },
     ] {
-        let count = told.iter().filter(|event| **event == expected).count();
-        assert_eq!(count, 1, "{expected:?} in {told:#?}");
+        let count = reported.iter().filter(|event| **event == expected).count();
+        assert_eq!(count, 1, "{expected:?} in {reported:#?}");
     }
 }
 

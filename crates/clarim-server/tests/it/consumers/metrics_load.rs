@@ -127,17 +127,17 @@ async fn drain(mut client: Client) {
     while client.next().await.is_some() {}
 }
 
-/// Asks a hundred times a second until it is told to end. How many answers came.
+/// Scrapes a hundred times a second until `over` is signalled. Returns the number of responses.
 async fn scrape(server: &Harness, mut over: oneshot::Receiver<()>) -> usize {
     let mut ticks = interval(Duration::from_millis(10));
-    // Who is late asks the more often: it is a hundred a second in the end.
+    // Late scrapes are caught up, so the average stays at a hundred a second.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut answers = 0;
     while over.try_recv().is_err() {
         ticks.tick().await;
         let answer = ask(server, &format!("Bearer {TOKEN}")).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        // The first, the last and all lines between: nothing is cut off.
+        // The first line, a line in between and the last one: nothing is cut off.
         for line in ["# TYPE clarim_connections gauge", "clarim_build_info{", "# EOF\n"] {
             assert!(answer.contains(line), "no {line} in {answer}");
         }
@@ -147,7 +147,7 @@ async fn scrape(server: &Harness, mut over: oneshot::Receiver<()>) -> usize {
     answers
 }
 
-/// Delivers events, one each ten milliseconds. Returns how long each took, the shortest first.
+/// Delivers one event each ten milliseconds. Returns the latencies, sorted.
 async fn deliver(server: &Harness, client: &mut Client, count: usize) -> Vec<Duration> {
     let mut connection = HttpConnection::new(server.dial().await).await;
     let mut ticks = interval(Duration::from_millis(10));
@@ -178,8 +178,8 @@ async fn a_hundred_scrapes_a_second_delay_no_delivery() {
         times
     };
     let (answers, times) = tokio::join!(scrape(&server, over), delivering);
-    assert!(answers >= 100, "only {answers} answers beside 300 deliveries");
-    // Usually one millisecond. On a busy machine, deliveries without questions are late as well.
+    assert!(answers >= 100, "only {answers} scrapes during 300 deliveries");
+    // Usually one millisecond. On a busy machine, deliveries without scrapes are late as well.
     let bound = 10 * quiet[50] + Duration::from_millis(20);
     assert!(times[150] < bound, "half took longer than {:?}, {:?} before", times[150], quiet[50]);
     eventually(|| server.running().connections("123456") == 1).await;

@@ -94,7 +94,7 @@ fn attribute(span: &Span, key: &str) -> String {
     }
 }
 
-/// The one span of this name that has this parent.
+/// The only span with this name and parent.
 fn below<'a>(spans: &'a [Span], name: &str, parent: &[u8]) -> &'a Span {
     let found: Vec<_> =
         spans.iter().filter(|span| span.name == name && span.parent_span_id == parent).collect();
@@ -117,7 +117,7 @@ async fn an_event_is_followed_from_the_backend_over_the_bus_to_the_clients() {
     ana.subscribe("private-orders").await;
     ben.subscribe("private-orders").await;
     publish(&a, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").await;
-    // Who asks is not sampled: neither is what is done for it.
+    // The request is not sampled, so its delivery isn't either.
     publish(&a, "00-00000000000000000000000000000001-b7ad6b7169203331-00").await;
     for client in [&mut ana, &mut ben] {
         client.receive().await;
@@ -126,7 +126,7 @@ async fn an_event_is_followed_from_the_backend_over_the_bus_to_the_clients() {
     drop((ana, ben));
     a.becomes_empty().await;
     b.becomes_empty().await;
-    // What has not been sent yet is sent at the end.
+    // The servers send the remaining spans when they stop.
     within(futures_util::future::join(a.end(), b.end())).await;
     let spans = collector.spans();
     assert_eq!(spans.len(), 4, "{spans:#?}");
@@ -179,7 +179,7 @@ async fn in_process_publishing_and_batches_are_traced() {
 }
 
 #[tokio::test]
-async fn a_collector_that_refuses_is_counted_and_one_that_is_silent_holds_nobody_up() {
+async fn refused_exports_are_counted_and_a_silent_collector_blocks_nothing() {
     let refusing = Collector::start(Some(503)).await;
     let server = refusing.setup().start(vec![app()]);
     publish(&server, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").await;
