@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
 	test: {
-		include: ['test/*.test.ts'],
+		include: ['test/**/*.test.ts'],
 		environment: 'happy-dom',
 		// The tests ask the server whether it is up, which is on another port than the page of this environment.
 		environmentOptions: { happyDOM: { settings: { fetch: { disableSameOriginPolicy: true } } } },

@@ -14,7 +14,8 @@ const NODE: u32 = 20;
 /// The pages, with @clarim/vue as npm packs it.
 pub(crate) fn build() -> Result<()> {
     check_node()?;
-    let (vue, web) = (root().join("packages/vue"), root().join("apps/demo/web"));
+    let vue = root().join("packages/vue");
+    let web = root().join("apps/demo/web");
     let packed = root().join("target/packed");
     fs::create_dir_all(&packed)?;
     npm_ci("packages/vue")?;

@@ -131,7 +131,8 @@ pub(crate) fn python_env(name: &str, packages: &[&str]) -> Result<PathBuf> {
     if fs::read_to_string(&installed).is_ok_and(|old| old == wanted) {
         return Ok(programs);
     }
-    let (python, folder) = (programs.join("python"), folder.to_string_lossy().into_owned());
+    let python = programs.join("python");
+    let folder = folder.to_string_lossy().into_owned();
     command("python3", &["-m", "venv", "--clear", &folder]).run()?;
     let pip = [&["-m", "pip", "install", "-q"], packages].concat();
     command(&python.to_string_lossy(), &pip).run()?;

@@ -146,7 +146,8 @@ impl Suite {
 
     /// Shows the output of what has failed, then the times.
     fn report(&self, total: Duration) -> Result<bool> {
-        let (mut passed, mut failed) = (0, 0);
+        let mut passed = 0;
+        let mut failed = 0;
         for entry in self.entries.iter().filter(|entry| matches!(entry.state, State::Failed(_))) {
             let text = std::fs::read(entry.log())?;
             let text = String::from_utf8_lossy(&text);

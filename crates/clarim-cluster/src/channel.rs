@@ -153,8 +153,8 @@ impl<P> ClusterChannel<P> {
         !self.unanswered.is_empty()
     }
 
-    /// Requests the whole state of a node, a change of which was missed; `None` if it was requested a moment
-    /// ago.
+    /// Requests the whole state of a node, after a change was missed. Returns `None` if it was requested a
+    /// moment ago.
     pub fn request_state(
         &mut self,
         node: NodeId,

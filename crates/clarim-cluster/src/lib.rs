@@ -3,8 +3,8 @@
 //! - [`message`]: messages that nodes and external publishers send over the bus, in a versioned encoding.
 //! - [`Versions`]: which protocol versions a node speaks, and which one its cluster uses.
 //! - [`Membership`]: the other nodes, and which of them are alive.
-//! - [`ClusterChannel`]: the other nodes' state on one channel.
-//! - [`Openings`] and [`Queries`]: requests that wait for replies from other nodes.
+//! - [`ClusterChannel`]: the state of each node on one channel.
+//! - [`Openings`] and [`Queries`]: new channels and queries that wait for replies of other nodes.
 //! - [`timing`]: every time window, and the relations between them.
 //!
 //! Everything is pure: messages and the time go in. The hub applies the messages to its channels under their

@@ -17,7 +17,8 @@ pub struct Openings<K>(HashMap<K, Opening, foldhash::fast::RandomState>);
 struct Opening {
     /// The number of nodes that received the request, if the bus counts receivers.
     counted: Option<usize>,
-    /// The number of nodes that will reply, as one of them has said: not every bus counts receivers.
+    /// The number of nodes that will reply, according to one of them. Needed because not every bus counts
+    /// receivers.
     claimed: Option<usize>,
     replied: SmallVec<[NodeId; 4]>,
     /// When the channel opens regardless of replies.

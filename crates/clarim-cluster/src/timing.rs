@@ -25,8 +25,8 @@ pub const REQUEST_AGAIN: Duration = Duration::from_secs(1);
 /// Debounce of webhooks about leaves, as at Pusher: a page reload leaves for a moment only.
 pub const LEAVE_DEBOUNCE: Duration = Duration::from_secs(3);
 
-/// In a cluster, the debounce of webhooks about joins: the time in which the node that the user has left can
-/// say that it has not sent the leave.
+/// In a cluster, the debounce of webhooks about joins. Within this time, the node that the user has left can
+/// tell the others that it has suppressed the leave.
 pub const JOIN_DEBOUNCE: Duration = Duration::from_millis(500);
 
 /// In a cluster, the time that a channel stays open after its last subscriber has left.
@@ -38,7 +38,8 @@ pub const MIGRATION_WINDOW: Duration = Duration::from_secs(5);
 // While a node holds back the webhook about a leave, it must still learn of joins on other nodes.
 const _: () = assert!(LINGER.as_millis() > LEAVE_DEBOUNCE.as_millis());
 const _: () = assert!(MIGRATION_WINDOW.as_millis() > LEAVE_DEBOUNCE.as_millis());
-// A join is sent before a leave that follows it, and long enough after the message that suppresses it.
+// A delayed join is sent before the leave that follows it, and a message that suppresses the join has time to
+// arrive.
 const _: () = assert!(JOIN_DEBOUNCE.as_millis() < LEAVE_DEBOUNCE.as_millis());
 const _: () = assert!(JOIN_DEBOUNCE.as_millis() >= 10 * TICK.as_millis());
 // One lost version must not remove a node from a channel.

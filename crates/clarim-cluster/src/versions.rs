@@ -5,9 +5,8 @@
 //! - A new field goes to the end of a message. Older nodes ignore it; newer nodes use a default where it is
 //!   missing.
 //! - A new kind of message goes to the end of [`ClusterMessage`](crate::ClusterMessage). Older nodes skip it.
-//! - A message that older nodes would misunderstand, or that contains a new variant of a nested enum,
-//! carries the
-//!   new version. Older nodes skip it.
+//! - A message that older nodes would misunderstand, or that contains a new variant of a nested enum, carries
+//!   the new version. Older nodes skip it.
 //! - A node uses the additions of a version only when all nodes speak that version: see
 //!   [`Membership::version`](crate::Membership::version).
 
@@ -17,7 +16,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Version(pub u8);
 
-/// The versions that a node speaks. Each heartbeat says them.
+/// The range of versions that a node speaks. Each heartbeat contains it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Versions {
     /// The oldest version that it understands.
@@ -27,7 +26,7 @@ pub struct Versions {
 }
 
 impl Version {
-    /// The first version of released nodes, whose heartbeats do not say what they speak.
+    /// The first version of released nodes, whose heartbeats contain no versions.
     pub const FIRST: Self = Self(2);
 
     /// The newest version that this release speaks.
@@ -44,7 +43,7 @@ impl Versions {
     /// The versions that this release speaks.
     pub const OWN: Self = Self { oldest: Version::FIRST, newest: Version::NEWEST };
 
-    /// The versions of a node whose heartbeats do not say them.
+    /// The versions of a node whose heartbeats contain none.
     pub const UNSAID: Self = Self { oldest: Version::FIRST, newest: Version::FIRST };
 
     /// Whether there is a version that both nodes understand.

@@ -1,15 +1,13 @@
 //! The state of a node: which connections are on which channels, and the protocol that changes it. Inputs and
 //! the time go in, outputs come out as values: no sockets, no clock, no waiting.
 //!
-//! - [`Node`] is the state that all workers share: the apps and, in shards under short locks, the
-//! directory of
-//!   channels (workers with subscribers, presence members, cached events) and of signed-in users.
+//! - [`Node`] is the state that all workers share: the apps and, in shards under short locks, the directory
+//!   of channels (workers with subscribers, presence members, cached events) and of signed-in users.
 //! - [`Worker`] is the state of one thread: its connections and, for each channel, a dense list of its own
 //!   subscribers.
 //! - [`Output`] is what the server does in consequence: a message to a worker, a command for the bus, a
-//!   lifecycle event. The outputs of a channel are handed to the [`OutputSink`] *under that channel's
-//! lock*. So
-//!   all workers see one order of its events, and a subscription has its place in that order too.
+//!   lifecycle event. The outputs of a channel are handed to the [`OutputSink`] *under that channel's lock*.
+//!   So all workers see one order of its events, and a subscription has its place in that order too.
 //!
 //! Invariants:
 //!

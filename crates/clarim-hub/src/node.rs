@@ -124,7 +124,8 @@ impl<S: OutputSink> Node<S> {
     pub fn terminate(&self, app: AppIndex, user: &str, ack: Option<&DeliveryAck>) {
         let user: Arc<str> = user.into();
         for worker in 0..self.config.workers {
-            let (user, ack) = (user.clone(), ack.cloned());
+            let user = user.clone();
+            let ack = ack.cloned();
             let message = WorkerMessage::Terminate { app, user, ack };
             self.output(Output::Worker(WorkerId(worker), message));
         }

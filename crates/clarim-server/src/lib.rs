@@ -1,6 +1,6 @@
 //! A real-time broadcasting server as a library, for every Pusher client and SDK.
 //!
-//! [`Server`] is the place to start. Its parts, from the top down, each of which knows only those below it:
+//! Start with [`Server`]. These are its parts, from the top down; each knows only those below it:
 //!
 //! | Module | Holds |
 //! |---|---|

@@ -1,10 +1,10 @@
-//! Credentials and certificates of servers.
+//! Access control of test servers.
 
 use std::sync::Arc;
 
 use tempfile::TempDir;
 
-/// The access control of a server: by default none.
+/// What a test server requires from its clients. By default, nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Guard {
     /// The password, if one is required.

@@ -6,19 +6,19 @@ export type {
 	AnyEcho, ClarimVueOptions, EncryptedChannel, PresenceChannel, PrivateChannel, PublicChannel, PusherEcho,
 	ServerAddress,
 } from './echo.js';
-export { useChannel, useEncryptedChannel, usePrivateChannel } from './channel.js';
-export type { ChannelName, ChannelRef } from './channel.js';
-export { useWebSocketStatus } from './connection.js';
-export type { ConnectionState } from './connection.js';
-export { useModel } from './model.js';
-export type { ModelEvent, ModelOptions } from './model.js';
-export { useNotifications } from './notifications.js';
-export type { Notification, NotificationOptions } from './notifications.js';
-export { usePresenceChannel } from './presence.js';
-export type { AnyMember, PresenceHandlers } from './presence.js';
-export { useSubscription } from './subscription.js';
-export type { Gap, SubscriptionError } from './subscription.js';
-export { useUser } from './user.js';
-export type { SignedInUser, UserOptions } from './user.js';
-export { useWhisper } from './whisper.js';
-export type { WhisperOptions } from './whisper.js';
+export { useChannel, useEncryptedChannel, usePrivateChannel } from './composables/channel.js';
+export type { ChannelName, ChannelRef } from './composables/channel.js';
+export { useWebSocketStatus } from './composables/connection.js';
+export type { ConnectionState } from './composables/connection.js';
+export { useModel } from './composables/model.js';
+export type { ModelEvent, ModelOptions } from './composables/model.js';
+export { useNotifications } from './composables/notifications.js';
+export type { Notification, NotificationOptions } from './composables/notifications.js';
+export { usePresenceChannel } from './composables/presence.js';
+export type { AnyMember, PresenceHandlers } from './composables/presence.js';
+export { useSubscription } from './composables/subscription.js';
+export type { Gap, SubscriptionError } from './composables/subscription.js';
+export { useUser } from './composables/user.js';
+export type { SignedInUser, UserOptions } from './composables/user.js';
+export { useWhisper } from './composables/whisper.js';
+export type { WhisperOptions } from './composables/whisper.js';

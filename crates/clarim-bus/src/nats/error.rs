@@ -1,4 +1,4 @@
-//! What can go wrong with NATS beside the errors of its client library.
+//! Errors of the NATS backend, besides those of its client library.
 
 use crate::error::BusError;
 

@@ -51,7 +51,8 @@ impl Place {
     fn new(app: App) -> Self {
         let versions = boxcar::Vec::new();
         versions.push(app);
-        let (current, connections) = (AtomicUsize::new(0), AtomicU32::new(0));
+        let current = AtomicUsize::new(0);
+        let connections = AtomicU32::new(0);
         Self { versions, current, connections, is_removed: AtomicBool::new(false) }
     }
 
@@ -84,7 +85,8 @@ impl Apps {
             self.places.iter().map(|(n, place)| (place.app().id.clone(), at(n))).collect();
         let mut found = Found::default();
         for app in apps {
-            let (id, key) = (app.id.clone(), app.key.key().to_owned());
+            let id = app.id.clone();
+            let key = app.key.key().to_owned();
             let index = match known.get(&id).or_else(|| found.by_id.get(&id)) {
                 Some(&index) => {
                     let place = self.place(index);

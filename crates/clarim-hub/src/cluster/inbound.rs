@@ -61,7 +61,8 @@ pub(super) fn deliver_external<S: OutputSink>(
     now: Duration,
 ) -> bool {
     let Some(frame) = check(node, channel, event) else { return false };
-    let (except, acks) = (event.except.map(Into::into), DeliveryAcks::default());
+    let except = event.except.map(Into::into);
+    let acks = DeliveryAcks::default();
     let publication = Publication { channel, frame: &frame, except, acks, keep: Keep::No };
     node.step(channel, now, |shard, step| shard.deliver(publication, step));
     true

@@ -260,7 +260,7 @@ impl<S: OutputSink> Cluster<S> {
         if now >= self.next_heartbeat {
             self.send_heartbeat(now, wire);
         }
-        // If the bus carries no messages at all, the other nodes are not dead: backends must not be notified.
+        // If the bus carries no messages at all, the other nodes may be alive: backends must not be notified.
         let is_reported = self.state.is_up && self.members.hears_itself(now);
         for node in self.members.take_dead(now) {
             self.remove_peer(node, is_reported, now);

@@ -62,7 +62,8 @@ fn in_parts<'a, T>(
     reply: impl Fn(Vec<T>) -> QueryReply<'a>,
     mut send: impl FnMut(QueryReply<'a>, bool),
 ) {
-    let (mut part, mut size) = (Vec::new(), 0);
+    let mut part = Vec::new();
+    let mut size = 0;
     for item in items {
         if size > PART_BYTES {
             size = 0;

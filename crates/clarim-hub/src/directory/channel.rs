@@ -126,7 +126,8 @@ impl Channel {
     pub(crate) fn deliver(&self, key: &ChannelKey, frame: &Frame, step: &mut Step<'_>) {
         let frame = step.shared(frame);
         for (worker, _) in &self.subscribers {
-            let (channel, frame) = (key.clone(), frame.clone());
+            let channel = key.clone();
+            let frame = frame.clone();
             step.send(*worker, WorkerMessage::Deliver { channel, frame, except: None, ack: None });
         }
     }

@@ -166,7 +166,8 @@ mod tests {
     #[test]
     fn a_user_on_several_nodes_joins_once_and_leaves_once() {
         let mut presence = Presence::default();
-        let (a, b) = (NodeId(1), NodeId(2));
+        let a = NodeId(1);
+        let b = NodeId(2);
         assert!(presence.joined_elsewhere(a, member(7)));
         assert!(!presence.joined_elsewhere(a, member(7)));
         assert!(!presence.joined_elsewhere(b, member(7)));

@@ -84,7 +84,8 @@ impl Shard {
     ) -> Result<Joining, PresenceFull> {
         let channel = self.get_or_open(join.channel, step);
         if let Some(pending) = channel.cluster.as_mut().and_then(|cluster| cluster.pending()) {
-            let (addr, socket_id) = (join.addr, join.socket_id);
+            let addr = join.addr;
+            let socket_id = join.socket_id;
             pending.push(PendingSubscription { addr, socket_id, member: join.member.cloned() });
             return Ok(Joining::Pending);
         }
@@ -238,7 +239,9 @@ impl Shard {
             (timestamp(step) << 10 | node).max(self.last_kept(key) + 1)
         });
         if step.is_clustered() {
-            let (channel, frame, ack) = (key.clone(), frame.clone(), acks.bus.cloned());
+            let channel = key.clone();
+            let frame = frame.clone();
+            let ack = acks.bus.cloned();
             step.bus(BusCommand::Event { channel, frame, except, kept, ack });
         }
         let keep = kept.map_or(Keep::No, Keep::Numbered);

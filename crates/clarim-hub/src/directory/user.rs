@@ -57,7 +57,8 @@ impl User {
         let frame = server::watchlist_events(online.into_iter(), offline.into_iter());
         let frame = step.shared(&frame);
         for (&socket_id, addr) in &self.watchers {
-            let (connection, frame) = (addr.connection, frame.clone());
+            let connection = addr.connection;
+            let frame = frame.clone();
             step.send(addr.worker, WorkerMessage::Send { connection, socket_id, frame });
         }
     }

@@ -73,7 +73,8 @@ pub(super) fn unsubscribe<S: OutputSink>(
 ) {
     let connection = &mut worker.connections[id.0 as usize];
     let Ok(name) = ChannelName::parse(channel, usize::MAX) else { return };
-    let (key, socket_id) = (ChannelKey { app: connection.app, name }, connection.socket_id);
+    let key = ChannelKey { app: connection.app, name };
+    let socket_id = connection.socket_id;
     if worker.pending.remove(id, &key) {
         return worker.cancel_pending(socket_id, key, now);
     }
@@ -92,7 +93,8 @@ pub(super) fn sign_in<S: OutputSink>(
     sockets: &mut impl Sockets,
 ) {
     let connection = &worker.connections[id.0 as usize];
-    let (app, socket_id) = (connection.app, connection.socket_id);
+    let app = connection.app;
+    let socket_id = connection.socket_id;
     let user = match authenticate(connection, worker.node.app(app), request) {
         Ok(user) => user,
         Err(rejection) => return rejection.send(id, sockets),
@@ -256,7 +258,8 @@ fn check_client_event(app: &App, event: &ClientEvent<'_>) -> Result<ChannelName,
             format!("The event name has {} bytes, the maximum is {max}", event.event.len());
         return Err(Rejection::client_event(message));
     }
-    let (bytes, max) = (event.data.map_or(0, |data| data.get().len()), app.limits.event_data_bytes);
+    let bytes = event.data.map_or(0, |data| data.get().len());
+    let max = app.limits.event_data_bytes;
     if bytes > max {
         let message = format!("The event's data has {bytes} bytes, the maximum is {max}");
         return Err(Rejection::client_event(message));

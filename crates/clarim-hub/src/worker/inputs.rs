@@ -130,7 +130,8 @@ impl<S: OutputSink> Worker<S> {
             }
             WorkerMessage::Joined { connection, socket_id, channel, member, succeeded, cached } => {
                 if !state.is_wanted(connection, socket_id, &channel) {
-                    let (worker, member) = (state.id, member.as_deref());
+                    let worker = state.id;
+                    let member = member.as_deref();
                     state.node.step(&channel, now, |shard, step| {
                         shard.leave(worker, &channel, member, step);
                     });
@@ -270,7 +271,8 @@ fn subscribed<S: OutputSink>(
     member: Option<Box<UserId>>,
 ) {
     if state.node.app(channel.app).hooks.connections {
-        let (channel, user) = (channel.clone(), member.as_deref().cloned());
+        let channel = channel.clone();
+        let user = member.as_deref().cloned();
         let event = ConnectionEvent::Subscribed { channel, socket_id, user };
         state.node.output(Output::ConnectionEvent(event));
     }

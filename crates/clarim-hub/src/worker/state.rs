@@ -64,7 +64,8 @@ impl<S: OutputSink> WorkerState<S> {
         {
             connection.set_position(position);
         }
-        let (worker, member) = (self.id, subscription.member.as_deref());
+        let worker = self.id;
+        let member = subscription.member.as_deref();
         self.node.step(&key, now, |shard, step| shard.leave(worker, &key, member, step));
     }
 
@@ -104,7 +105,8 @@ impl<S: OutputSink> WorkerState<S> {
     /// Ends all subscriptions of a connection and signs it out.
     pub(super) fn leave_all(&mut self, id: ConnectionId, now: Duration) {
         let Some(connection) = self.connections.get_mut(id.0 as usize) else { return };
-        let (app, socket_id) = (connection.app, connection.socket_id);
+        let app = connection.app;
+        let socket_id = connection.socket_id;
         let user = connection.user.take();
         for subscription in std::mem::take(&mut connection.subscriptions) {
             self.leave(&subscription, socket_id, now);

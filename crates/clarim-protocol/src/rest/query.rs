@@ -80,7 +80,8 @@ fn decode_query_part(part: &str) -> Result<Cow<'_, str>, SignatureError> {
             b'+' => b' ',
             b'%' => {
                 let mut digit = || char::from(rest.next()?).to_digit(16);
-                let (high, low) = (digit(), digit());
+                let high = digit();
+                let low = digit();
                 let value = high.zip(low).map(|(high, low)| (high * 16 + low) as u8);
                 value.ok_or(SignatureError::Encoding)?
             }

@@ -69,7 +69,8 @@ impl SignedRequest<'_> {
     ) -> Result<(), SignatureError> {
         let canonical = params.canonical();
         let verify = |path: &str| {
-            let (method, path) = (self.method.as_bytes(), path.as_bytes());
+            let method = self.method.as_bytes();
+            let path = path.as_bytes();
             app.verify(&[method, b"\n", path, b"\n", canonical.as_bytes()], signature)
         };
         let without_prefix = self.path.strip_prefix(prefix).unwrap_or(self.path);

@@ -168,7 +168,8 @@ impl Header {
         if first & 0x70 & !agreed != 0 {
             return Err(Violation::Protocol("reserved bits are set that no extension agreed on"));
         }
-        let (fin, compressed) = (first & 0x80 != 0, first & COMPRESSED != 0);
+        let fin = first & 0x80 != 0;
+        let compressed = first & COMPRESSED != 0;
         let opcode = Opcode::parse(first & 0x0f).ok_or(Violation::Protocol("unknown opcode"))?;
         if compressed && !matches!(opcode, Opcode::Text | Opcode::Binary) {
             return Err(Violation::Protocol("only a message's first frame says it is compressed"));

@@ -90,8 +90,8 @@ impl Inflater {
             Fed::All => {
                 self.feed(&TAIL, max)?;
             }
-            // The sender's last block said that it is the last, and one byte makes of the tail, which isn't
-            // needed here, an empty block (RFC 7692, section 7.2.3.4).
+            // The sender marked its last block as final, so the tail isn't needed. A zero byte may follow:
+            // with the tail it would be an empty block (RFC 7692, section 7.2.3.4).
             Fed::End([] | [0]) => {}
             Fed::End(_) => return Err(INVALID),
         }

@@ -46,11 +46,11 @@ pub(crate) struct Http {
     pub(crate) started: Instant,
     pub(crate) shutdown: ShutdownSignal,
     pub(crate) server_counters: Arc<ServerCounters>,
-    /// Those of the thread that answers.
+    /// Counters of the thread that answers.
     pub(crate) counters: Arc<Counters>,
     /// The other nodes, if there may be any.
     pub(crate) cluster: Option<Cluster>,
-    /// Of clients without a WebSocket.
+    /// HTTP fallback sessions of clients without a WebSocket.
     pub(crate) sessions: Sessions,
     pub(crate) acceptor: Arc<Acceptor>,
     /// Present if the origins of connections are recorded.

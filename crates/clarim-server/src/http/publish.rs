@@ -206,8 +206,8 @@ impl<'a> Publisher<'a> {
         Ok(keys)
     }
 
-    /// Hands events to the hub. When this returns, the send queues of all subscribers have them, and the bus
-    /// has. `headers` are those of the request, if there is one.
+    /// Hands events to the hub. When this returns, they are in the send queues of all subscribers, and the
+    /// bus has accepted them. `headers` are those of the request, if there is one.
     pub(crate) async fn publish(
         &self,
         events: &[CheckedEvent<'_>],

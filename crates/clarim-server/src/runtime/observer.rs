@@ -1,5 +1,5 @@
-//! Interfaces of the consumers of what happens on the server: webhooks, event streams, the inspector, the
-//! debug output, traces.
+//! Interfaces for consumers of the server's events: webhooks, event streams, the inspector, the debug output,
+//! traces.
 
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ pub(crate) struct PublishedEvent<'a> {
     pub(crate) data: &'a str,
 }
 
-/// A consumer of what happens on the server.
+/// A consumer of the server's events.
 ///
 /// Called by workers in the middle of their work: an observer must be quick and must never wait. By default
 /// everything is ignored.

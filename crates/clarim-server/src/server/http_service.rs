@@ -17,9 +17,8 @@ use crate::http::{BoxError, RequestHandler, pair};
 use crate::net::set_options;
 use crate::runtime::{Acceptor, Admission, Handshake};
 
-/// Answers the requests of `/app/{key}`, `/apps/{id}/…`, `/up` and `/metrics` that reach another HTTP
-/// server of this process. WebSockets move to the workers of the [`Server`](crate::Server). Cloning is
-/// cheap.
+/// Answers all requests of the server (`/app/{key}`, `/apps/{id}/…`, `/up`, …) that reach another HTTP server
+/// of this process. WebSockets move to the workers of the [`Server`](crate::Server). Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct HttpService {
     routes: Routes,

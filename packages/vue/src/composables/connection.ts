@@ -1,7 +1,7 @@
 import { computed, onScopeDispose, readonly, ref, type ComputedRef, type Ref } from 'vue';
-import { echoSource } from './echo.js';
-import { inBrowser } from './lifetime.js';
-import { bind } from './listeners.js';
+import { echoSource } from '../echo.js';
+import { inBrowser } from '../lifetime.js';
+import { bind } from '../listeners.js';
 
 /** Connection states, as named by pusher-js. */
 export type ConnectionState =

@@ -1,8 +1,8 @@
 import { computed, watch } from 'vue';
 import type { ChannelRef } from './channel.js';
 import { useWebSocketStatus } from './connection.js';
-import type { PublicChannel } from './echo.js';
-import { inBrowser } from './lifetime.js';
+import type { PublicChannel } from '../echo.js';
+import { inBrowser } from '../lifetime.js';
 import { useSubscription } from './subscription.js';
 
 /**

@@ -1,8 +1,8 @@
 import { onScopeDispose, shallowRef, watch, type ShallowRef } from 'vue';
 import type { ChannelRef } from './channel.js';
-import type { PresenceChannel, PrivateChannel } from './echo.js';
-import { inBrowser } from './lifetime.js';
-import { bind, listen } from './listeners.js';
+import type { PresenceChannel, PrivateChannel } from '../echo.js';
+import { inBrowser } from '../lifetime.js';
+import { bind, listen } from '../listeners.js';
 
 export interface WhisperOptions<T> {
 	/** Minimum time between two whispers in ms. Default: 1000; 0: no throttling. */

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::harness::{self, Out, World};
-use crate::model::{Published, Truth, View, Watchlist};
+use super::model::{Published, Truth, View, Watchlist};
 
 const CHANNELS: [&str; 6] =
     ["news", "cache-rates", "private-doc", "presence-room", "presence-cache-hall", USER_CHANNEL];

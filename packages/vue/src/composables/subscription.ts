@@ -1,8 +1,8 @@
 import { readonly, ref, shallowRef, watch, type Ref, type ShallowRef } from 'vue';
 import type { ChannelRef } from './channel.js';
-import type { PublicChannel } from './echo.js';
-import { inBrowser } from './lifetime.js';
-import { bind } from './listeners.js';
+import type { PublicChannel } from '../echo.js';
+import { inBrowser } from '../lifetime.js';
+import { bind } from '../listeners.js';
 
 /** Error of a rejected subscription. */
 export interface SubscriptionError {

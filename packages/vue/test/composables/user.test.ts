@@ -1,7 +1,7 @@
 import { ref } from 'vue';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { useUser } from '../src/index.js';
-import { startWorld, state, until, type World } from './world.js';
+import { useUser } from '../../src/index.js';
+import { startWorld, state, until, type World } from '../world.js';
 
 let world: World;
 beforeAll(async () => { world = await startWorld(); });

@@ -1,7 +1,7 @@
 import { ref } from 'vue';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { usePresenceChannel, usePrivateChannel, useSubscription, useWhisper, type WhisperOptions } from '../src/index.js';
-import { startWorld, until, type World } from './world.js';
+import { usePresenceChannel, usePrivateChannel, useSubscription, useWhisper, type WhisperOptions } from '../../src/index.js';
+import { startWorld, until, type World } from '../world.js';
 
 let world: World;
 beforeAll(async () => { world = await startWorld(); });

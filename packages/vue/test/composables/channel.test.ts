@@ -1,7 +1,7 @@
 import { nextTick, ref } from 'vue';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { useChannel, useEncryptedChannel, usePrivateChannel, useSubscription } from '../src/index.js';
-import { boundHandlers, startWorld, state, until, type World } from './world.js';
+import { useChannel, useEncryptedChannel, usePrivateChannel, useSubscription } from '../../src/index.js';
+import { boundHandlers, startWorld, state, until, type World } from '../world.js';
 
 let world: World;
 beforeAll(async () => { world = await startWorld(); });

@@ -1,8 +1,8 @@
 import { shallowRef, type ShallowRef } from 'vue';
 import { followChannel, type ChannelName, type ChannelRef } from './channel.js';
-import type { PresenceChannel } from './echo.js';
-import type { DeclaredEvents, EventHandlers } from './events.js';
-import { bind, listenToEach } from './listeners.js';
+import type { PresenceChannel } from '../echo.js';
+import type { DeclaredEvents, EventHandlers } from '../events.js';
+import { bind, listenToEach } from '../listeners.js';
 
 /** The default type of a member's information. */
 export type AnyMember = Record<string, any>;

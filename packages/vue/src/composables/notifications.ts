@@ -1,8 +1,8 @@
 import { computed, readonly, ref, shallowRef, watch, type ComputedRef, type Ref, type ShallowRef } from 'vue';
 import { usePrivateChannel, type ChannelName, type ChannelRef } from './channel.js';
-import type { PrivateChannel } from './echo.js';
-import { inBrowser } from './lifetime.js';
-import { listen } from './listeners.js';
+import type { PrivateChannel } from '../echo.js';
+import { inBrowser } from '../lifetime.js';
+import { listen } from '../listeners.js';
 import { loadWhenJoined } from './load.js';
 
 /** A notification as pushed and as stored in the notification tables of Laravel and Clarim. */

@@ -2,10 +2,10 @@ import {
 	onScopeDispose, readonly, ref, shallowRef, toValue, watch, type MaybeRefOrGetter, type Ref, type ShallowRef,
 } from 'vue';
 import { EventFormatter } from 'laravel-echo';
-import { echoSource, type PusherEcho } from './echo.js';
-import type { DeclaredEvents, EventHandlers } from './events.js';
-import { inBrowser } from './lifetime.js';
-import { bind, type Unbind } from './listeners.js';
+import { echoSource, type PusherEcho } from '../echo.js';
+import type { DeclaredEvents, EventHandlers } from '../events.js';
+import { inBrowser } from '../lifetime.js';
+import { bind, type Unbind } from '../listeners.js';
 import type { SubscriptionError } from './subscription.js';
 
 /** The signed-in user. */

@@ -1,8 +1,8 @@
 import { shallowRef, toValue, watch, type MaybeRefOrGetter, type ShallowRef } from 'vue';
 import { usePrivateChannel, type ChannelRef } from './channel.js';
-import type { PrivateChannel } from './echo.js';
-import { inBrowser } from './lifetime.js';
-import { listen } from './listeners.js';
+import type { PrivateChannel } from '../echo.js';
+import { inBrowser } from '../lifetime.js';
+import { listen } from '../listeners.js';
 import { loadWhenJoined } from './load.js';
 
 /** The model events that Laravel broadcasts. */

@@ -1,7 +1,7 @@
 import { watch } from 'vue';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { type Gap, usePrivateChannel, useSubscription, useWebSocketStatus } from '../src/index.js';
-import { startWorld, state, until, type World } from './world.js';
+import { type Gap, usePrivateChannel, useSubscription, useWebSocketStatus } from '../../src/index.js';
+import { startWorld, state, until, type World } from '../world.js';
 
 let world: World;
 beforeAll(async () => { world = await startWorld(); });

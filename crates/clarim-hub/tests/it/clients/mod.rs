@@ -1,0 +1,7 @@
+//! Messages of clients, as transcripts.
+
+mod client_events;
+mod keepalive;
+mod malformed;
+mod rate;
+mod users;

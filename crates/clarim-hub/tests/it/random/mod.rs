@@ -1,0 +1,4 @@
+//! Random actions beside a model.
+
+mod actions;
+mod model;
