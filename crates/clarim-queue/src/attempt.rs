@@ -13,11 +13,14 @@ pub(crate) enum Outcome {
     Failed { error: JobError },
 }
 
-/// Makes attempt number `number`. A panic counts as a temporary error.
-pub(crate) async fn attempt(job: &mut dyn Job, number: u32) -> Outcome {
+/// Makes attempt number `number`. `panicked` makes the error of a panic: temporary, or permanent.
+pub(crate) async fn attempt(
+    job: &mut dyn Job,
+    number: u32,
+    panicked: fn(String) -> JobError,
+) -> Outcome {
     let attempted = catch_panic(async { job.attempt().await }).await;
-    let result =
-        attempted.unwrap_or_else(|panic| Err(JobError::temporary(format!("the job {panic}"))));
+    let result = attempted.unwrap_or_else(|panic| Err(panicked(format!("the job {panic}"))));
     let Err(error) = result else { return Outcome::Done };
     match job.retry_after(number) {
         Some(after) if error.is_temporary() => Outcome::Retry { error, after },

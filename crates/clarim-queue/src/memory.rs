@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::attempt::{Outcome, attempt};
-use crate::error::Error;
+use crate::error::{Error, JobError};
 use crate::job::Job;
 use crate::storage::Unique;
 
@@ -184,7 +184,8 @@ async fn run_lane(mut lane: UnboundedReceiver<WaitingJob>) {
 /// Makes attempts until the job is done or has failed.
 async fn run(job: &mut dyn Job) {
     for number in 1.. {
-        match attempt(job, number).await {
+        // A job that always panics must not block the queue: nobody can remove it from memory.
+        match attempt(job, number, JobError::permanent).await {
             Outcome::Done => return,
             Outcome::Failed { error } => {
                 tracing::error!(job = job.name(), attempt = number, %error, "job failed");

@@ -239,7 +239,7 @@ impl Runner {
         report(JobState::Running);
         let attempted = async {
             match &mut job {
-                Ok(job) => attempt(&mut **job, reserved.attempt).await,
+                Ok(job) => attempt(&mut **job, reserved.attempt, JobError::temporary).await,
                 Err(error) => Outcome::Failed { error: JobError::permanent(error.to_string()) },
             }
         };

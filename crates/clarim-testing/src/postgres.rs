@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::{Certificate, Program, free_port, wait_until};
 
-/// A PostgreSQL server whose user `test` has a password. The server ends, and its files are deleted, when this
-/// value is dropped. The server also ends with the thread that started it.
+/// A PostgreSQL server whose user `test` has a password. The server ends, and its files are deleted, when
+/// this value is dropped. The server also ends with the thread that started it.
 #[derive(Debug)]
 pub struct Postgres {
     program: Program,
@@ -134,8 +134,8 @@ impl Drop for Postgres {
     }
 }
 
-/// Arguments of `setpriv`, which ends the program with the thread that starts it. If this process runs as root,
-/// which PostgreSQL refuses, it runs the program as the user `postgres`.
+/// Arguments of `setpriv`, which ends the program with the thread that starts it. If this process runs as
+/// root, which PostgreSQL refuses, it runs the program as the user `postgres`.
 fn as_postgres(program: &Path) -> Vec<String> {
     let mut arguments = vec!["--pdeathsig", "INT"];
     if is_root() {

@@ -205,6 +205,9 @@ fn traced_delivery<S: OutputSink + ClusterHost>(
     subject: &str,
     message: &[u8],
 ) -> Option<DeliveryAck> {
+    if !node.sink().has_tracer() {
+        return None;
+    }
     let (channel, trace) = cluster.trace_of(subject, message)?;
     node.sink().start_delivery(&node.apps().get(channel.app).id, channel.name.as_str(), trace)
 }

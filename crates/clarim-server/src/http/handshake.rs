@@ -28,7 +28,7 @@ pub(crate) fn handshake<B>(
     request: &Request<B>,
     key: &str,
     apps: &Apps,
-    origin: OriginId,
+    origin: impl FnOnce() -> OriginId,
     compression: bool,
 ) -> Result<Upgrade, ApiError> {
     if request.method() != Method::GET {
@@ -56,7 +56,7 @@ pub(crate) fn handshake<B>(
         response.headers_mut().insert(SEC_WEBSOCKET_EXTENSIONS, accepted);
     }
     let app = admit(request.uri(), headers, key, apps);
-    let admission = app.map(|app| HandshakeParams { app, deflate, origin });
+    let admission = app.map(|app| HandshakeParams { app, deflate, origin: origin() });
     Ok(Upgrade { response, admission })
 }
 
@@ -138,7 +138,7 @@ mod tests {
     }
 
     fn handshake_of(request: &Request<()>, key: &str) -> Result<Upgrade, ApiError> {
-        handshake(request, key, &apps(), OriginId::default(), false)
+        handshake(request, key, &apps(), OriginId::default, false)
     }
 
     #[test]

@@ -124,7 +124,8 @@ impl Http {
             return Err(ApiError::new(StatusCode::UPGRADE_REQUIRED, message));
         }
         let compression = self.config.compression;
-        let origin = self.origin_of(request.headers());
+        // Only origins of admitted connections are recorded.
+        let origin = || self.origin_of(request.headers());
         let upgrade = handshake::handshake(request, key, self.node.apps(), origin, compression)?;
         Ok(Upgrade { admission: self.unless_draining(upgrade.admission), ..upgrade })
     }

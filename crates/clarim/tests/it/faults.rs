@@ -203,7 +203,7 @@ async fn an_embedded_server_that_cannot_start_reports_the_cause() {
     let port = taken.local_addr().unwrap().port();
     let settings = server_settings().port(port);
     let error = Server::start(settings, vec![app()], false).unwrap_err().to_string();
-    let expected = format!("cannot listen on 127.0.0.1:{port}: another program");
+    let expected = format!("cannot listen on 127.0.0.1:{port}: the address is already in use");
     assert!(error.starts_with(&expected), "{error}");
 }
 

@@ -9,8 +9,8 @@ use clarim_protocol::SocketId;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::harness::{self, Out, World};
 use super::model::{Published, Truth, View, Watchlist};
+use crate::harness::{self, Out, World};
 
 const CHANNELS: [&str; 6] =
     ["news", "cache-rates", "private-doc", "presence-room", "presence-cache-hall", USER_CHANNEL];
