@@ -99,7 +99,19 @@ fn wrong_member_lists_are_detected() {
     }
 }
 
+/// Repeats a chat whose measurement is invalid: a starved client acts late, and then all at once.
 fn chat(fault: Fault) -> Result<(Verdict, Simulation)> {
+    let is_invalid = |error: &anyhow::Error| error.to_string().starts_with("invalid measurement");
+    for _ in 0..5 {
+        match chat_once(fault) {
+            Err(error) if is_invalid(&error) => {}
+            measured => return measured,
+        }
+    }
+    chat_once(fault)
+}
+
+fn chat_once(fault: Fault) -> Result<(Verdict, Simulation)> {
     let rooms = 3;
     let members = 5;
     let size = 128;
