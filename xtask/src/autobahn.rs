@@ -1,12 +1,11 @@
 //! Autobahn's WebSocket test suite, as the package `kosoku` runs it, against the engine as an echo server.
 
 use std::collections::BTreeMap;
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::run::{cargo, command, root};
@@ -32,9 +31,8 @@ pub(crate) fn run() -> Result<()> {
     let example = ["--features", "clarim-server/autobahn", "--example", "autobahn-echo"];
     cargo(&[&["build", "--workspace"], &example[..]].concat())?;
     let programs = python_env("autobahn", &["kosoku==0.1.0"])?;
-    let server = Command::new(root().join("target/debug/examples/autobahn-echo")).spawn()?;
-    let _server = Running(server);
-    wait_for_port(9001)?;
+    let mut server = Running::start(&root().join("target/debug/examples/autobahn-echo"))?;
+    let address = server.address()?;
     let kosoku = programs.join("kosoku");
     let plain: Vec<String> =
         DEFLATE.iter().flat_map(|case| ["-x".to_owned(), (*case).to_owned()]).collect();
@@ -43,14 +41,20 @@ pub(crate) fn run() -> Result<()> {
         .flat_map(|group| DEFLATE_SIZES.map(|size| format!("{group}.{size}")))
         .flat_map(|case| ["-i".to_owned(), case])
         .collect();
-    run_cases(&kosoku, &plain, "target/autobahn", 300)?;
-    run_cases(&kosoku, &deflate, "target/autobahn-deflate", deflate.len() / 2)
+    run_cases(&kosoku, &address, &plain, "target/autobahn", 300)?;
+    run_cases(&kosoku, &address, &deflate, "target/autobahn-deflate", deflate.len() / 2)
 }
 
-fn run_cases(kosoku: &Path, choice: &[String], report: &str, least: usize) -> Result<()> {
+fn run_cases(
+    kosoku: &Path,
+    address: &str,
+    choice: &[String],
+    report: &str,
+    least: usize,
+) -> Result<()> {
     let folder = root().join(report).to_string_lossy().into_owned();
     let mut args: Vec<&str> = choice.iter().map(String::as_str).collect();
-    args.extend(["-o", &folder, "127.0.0.1:9001"]);
+    args.extend(["-o", &folder, address]);
     command(&kosoku.to_string_lossy(), &args).run()?;
     let index = std::fs::read_to_string(Path::new(&folder).join("index.json"))?;
     check(&serde_json::from_str(&index)?, least).with_context(|| format!("see {report}"))
@@ -74,19 +78,25 @@ fn check(index: &BTreeMap<String, BTreeMap<String, Value>>, least: usize) -> Res
     Ok(())
 }
 
-fn wait_for_port(port: u16) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        if Instant::now() > deadline {
-            bail!("nothing listens on port {port}");
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    Ok(())
-}
-
 /// A child that ends with its owner.
 struct Running(Child);
+
+impl Running {
+    fn start(program: &Path) -> Result<Self> {
+        let child = Command::new(program).stdout(Stdio::piped()).spawn();
+        Ok(Self(child.with_context(|| format!("cannot start {}", program.display()))?))
+    }
+
+    /// Reads the address that the server prints once it listens.
+    fn address(&mut self) -> Result<String> {
+        let output = self.0.stdout.take().context("the address was read already")?;
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line)?;
+        let address = line.trim();
+        ensure!(!address.is_empty(), "the echo server ended before it listened");
+        Ok(address.to_owned())
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {

@@ -88,7 +88,7 @@ test('a mention in a conversation is a notification that links to it', LIMIT, as
 	await ana.locator('a[href="/chat/1"]').click();
 	await ana.locator('.composer').fill('@carla, olha isto');
 	await ana.locator('.composer').press('Enter');
-	await carla.locator('.toast').getByText('Ana Souza citou você').waitFor();
+	await carla.locator('.toast').getByText('Ana Souza mencionou você').waitFor();
 	await carla.locator('.toast').getByRole('button', { name: 'Ver' }).click();
 	await carla.waitForURL('**/chat/1');
 	await carla.locator('.message').getByText('@carla, olha isto').waitFor();

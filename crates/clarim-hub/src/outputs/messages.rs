@@ -88,8 +88,7 @@ impl WorkerMessage {
 /// A command for the bus of a cluster. Commands about one channel keep that channel's order.
 #[derive(Debug)]
 pub enum BusCommand {
-    /// Subscribe to the channel's subject. The channel's subscribers wait for
-    /// [`Node::open`](crate::Node::open).
+    /// Subscribe to the channel's subject. The channel's subscribers wait until it is open.
     Open(ChannelKey),
     /// Unsubscribe from it.
     Close(ChannelKey),
