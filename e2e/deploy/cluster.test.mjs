@@ -160,7 +160,8 @@ describe('three nodes behind nginx', () => {
     for (const client of clients) await until(() => client.got.at(-1) === begun, { what: 'the last event' });
     assert.ok(clients.every(({ gaps }) => gaps.length >= 1), 'each client had to change its node');
     for (const { got, gaps } of clients) {
-      assert.deepEqual(got, [...new Set(got)].sort((a, b) => a - b), 'in order, and once');
+      // nginx spreads the events over the nodes, and events of different nodes have no common order.
+      assert.equal(new Set(got).size, got.length, 'once');
       const inGap = (n) => gaps.some(([from, to]) => n >= from && n <= to);
       const missing = Array.from({ length: begun }, (_, n) => n + 1).filter((n) => !got.includes(n) && !inGap(n) && !refused.has(n));
       assert.deepEqual(missing, [], `outside of ${JSON.stringify(gaps)}`);
