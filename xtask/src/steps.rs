@@ -96,8 +96,7 @@ pub(crate) const STEPS: [Step; 25] = {
             e2e::newcomer,
         )
         .in_test(&["demo-web", "build"]),
-        Step::new("features", "check each feature by itself", Compute, features::check)
-            .in_test(&["clippy"]),
+        Step::new("features", "check each feature by itself", Compute, features::check),
         Step::new("image", "build and run the container image's program", Compute, e2e::image)
             .in_test(&["build"]),
         Step::new("fuzz", "fuzz each target for a short time", Compute, fuzz::run)
