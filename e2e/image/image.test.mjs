@@ -38,7 +38,7 @@ describe('the image', () => {
     const cwd = fileURLToPath(new URL('../..', import.meta.url));
     await run('sh', ['-c', builds], { cwd });
     await run('sh', ['-c', keeps.slice(0, -from.length) + target], { cwd });
-  }, { timeout: 900_000 });
+  }, { timeout: 1_800_000 });
   after(() => dir.remove());
 
   test('is one small static program', limit, async () => {

@@ -85,8 +85,9 @@ pub(crate) const STEPS: [Step; 25] = {
         Step::new("doctest", "examples in the documentation", Compute, doctest).in_test(&["build"]),
         Step::new("types-check", "generated TypeScript is up to date", Compute, |_| types::check())
             .in_test(&["build"]),
+        // Its cases have limits of time.
         Step::new("autobahn", "Autobahn's WebSocket suite", Compute, |_| autobahn::run())
-            .in_test(&["build"]),
+            .in_test(&["build", "e2e"]),
         Step::new("doc", "build the documentation, warnings denied", Compute, |_| doc())
             .in_test(&["clippy"]),
         Step::new(
@@ -95,7 +96,8 @@ pub(crate) const STEPS: [Step; 25] = {
             Compute,
             e2e::newcomer,
         )
-        .in_test(&["demo-web", "build"]),
+        // Its tests have limits of time, and it builds with other programs' features: not beside e2e.
+        .in_test(&["demo-web", "build", "e2e"]),
         Step::new("features", "check each feature by itself", Compute, features::check),
         Step::new("image", "build and run the container image's program", Compute, e2e::image)
             .in_test(&["build"]),
