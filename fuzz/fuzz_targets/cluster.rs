@@ -140,13 +140,13 @@ impl World {
         match action {
             Action::Raw { subject, message } => {
                 let subject = self.subject(subject);
-                self.cluster.message(&subject, message, None, now, &mut self.bus);
+                self.cluster.message(&subject, message, |_, _| None, now, &mut self.bus);
             }
             Action::ClusterMessage { subject, version, from, word } => {
                 let subject = self.subject(subject);
                 let from = u64::from(from % 4).to_le_bytes();
                 let message = [&[0xC1, 2 + version % 2], &from[..], word].concat();
-                self.cluster.message(&subject, &message, None, now, &mut self.bus);
+                self.cluster.message(&subject, &message, |_, _| None, now, &mut self.bus);
             }
             Action::Subscribe { channel } if self.clients.len() < 10 => self.subscribe(channel),
             Action::Subscribe { .. } => {}

@@ -196,25 +196,13 @@ impl<S: OutputSink> Cluster<S> {
         }
     }
 
-    /// Returns the channel and the trace of a message, if it is a traced event of another node.
-    #[must_use]
-    pub fn trace_of(&self, subject: &str, message: &[u8]) -> Option<(&ChannelKey, Trace)> {
-        match decode(message).ok()? {
-            Received { from, message: Some(ClusterMessage::Event { trace, .. }) }
-                if from != self.id =>
-            {
-                Some((self.channels.get(subject)?, trace?))
-            }
-            _ => None,
-        }
-    }
-
-    /// Handles a message from the bus. `ack` is held until a [traced](Self::trace_of) event is delivered.
+    /// Handles a message from the bus. `start_delivery` is called for a traced event of another node; the
+    /// workers hold what it returns until they have delivered the event.
     pub fn message(
         &mut self,
         subject: &str,
         message: &[u8],
-        ack: Option<&DeliveryAck>,
+        start_delivery: impl FnOnce(&ChannelKey, Trace) -> Option<DeliveryAck>,
         now: Duration,
         wire: &mut impl Wire,
     ) {
@@ -247,7 +235,11 @@ impl<S: OutputSink> Cluster<S> {
             self.queries.replied(from, &message);
         } else if let Some(channel) = self.channels.get(subject) {
             let channel = channel.clone();
-            self.channel_message(&channel, from, &message, ack, now);
+            let ack = match message {
+                ClusterMessage::Event { trace: Some(trace), .. } => start_delivery(&channel, trace),
+                _ => None,
+            };
+            self.channel_message(&channel, from, &message, ack.as_ref(), now);
         }
     }
 

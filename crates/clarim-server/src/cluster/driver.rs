@@ -8,7 +8,7 @@ use clarim_bus::{BusEvent, Connection};
 use clarim_cluster::timing::TICK;
 use clarim_cluster::{NodeId, Versions};
 use clarim_hub::cluster::{ClusterSettings, ClusterState, Wire};
-use clarim_hub::{BusCommand, DeliveryAck, Node, OutputSink, cluster};
+use clarim_hub::{BusCommand, ChannelKey, Node, OutputSink, cluster};
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
@@ -133,8 +133,12 @@ impl<S: OutputSink + ClusterHost> Driver<S> {
             BusEvent::Message { subject, payload } => {
                 traffic.messages_in.add(1);
                 traffic.bytes_in.add(payload.len() as u64);
-                let ack = traced_delivery(&self.cluster, &self.node, &subject, &payload);
-                self.cluster.message(&subject, &payload, ack.as_ref(), now, wire);
+                let node = &self.node;
+                let start_delivery = |channel: &ChannelKey, trace| {
+                    let app = &node.apps().get(channel.app).id;
+                    node.sink().start_delivery(app, channel.name.as_str(), trace)
+                };
+                self.cluster.message(&subject, &payload, start_delivery, now, wire);
             }
             BusEvent::Published { id, receivers } => {
                 self.cluster.published(id, receivers, now);
@@ -196,20 +200,6 @@ impl<S: OutputSink + ClusterHost> Driver<S> {
             is_changed
         });
     }
-}
-
-/// Starts the span of an event that is traced.
-fn traced_delivery<S: OutputSink + ClusterHost>(
-    cluster: &cluster::Cluster<S>,
-    node: &Node<S>,
-    subject: &str,
-    message: &[u8],
-) -> Option<DeliveryAck> {
-    if !node.sink().has_tracer() {
-        return None;
-    }
-    let (channel, trace) = cluster.trace_of(subject, message)?;
-    node.sink().start_delivery(&node.apps().get(channel.app).id, channel.name.as_str(), trace)
 }
 
 /// The bus as the cluster protocol uses it. Counts what is sent.

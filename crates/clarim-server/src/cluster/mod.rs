@@ -20,9 +20,6 @@ pub(crate) trait ClusterHost {
     /// Whether the workers' inboxes can take more messages from the bus.
     fn workers_have_room(&self) -> bool;
 
-    /// Whether spans of traced events are recorded.
-    fn has_tracer(&self) -> bool;
-
     /// Starts the span of a traced event that came over the bus. The workers hold the returned value until
     /// they have delivered the event.
     fn start_delivery(&self, app: &str, channel: &str, trace: Trace) -> Option<DeliveryAck>;

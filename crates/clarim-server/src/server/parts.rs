@@ -177,10 +177,6 @@ impl ClusterHost for Sink {
         self.inboxes.have_room()
     }
 
-    fn has_tracer(&self) -> bool {
-        self.tracer.is_some()
-    }
-
     fn start_delivery(&self, app: &str, channel: &str, trace: Trace) -> Option<DeliveryAck> {
         self.tracer.as_ref()?.start_delivery(app, channel, trace)
     }

@@ -307,7 +307,7 @@ impl Net {
                     cluster.subscribed(&subject, is_first, now);
                 }
                 News::Message(subject, message) => {
-                    cluster.message(&subject, &message, None, now, line)
+                    cluster.message(&subject, &message, |_, _| None, now, line)
                 }
                 News::Published(ticket, receivers) => {
                     cluster.published(ticket, counts.then_some(receivers), now);
