@@ -50,7 +50,8 @@ macro_rules! storage_suite {
         $crate::storage_suite! { @$mode $store =>
             queues_run_by_priority
             failed_attempts_are_retried_after_their_delays
-            jobs_with_one_key_run_in_order_and_others_go_on
+            jobs_with_one_key_run_in_order_over_retries
+            jobs_with_other_keys_go_on_while_one_waits_for_its_retry
             a_job_with_two_keys_keeps_its_place_in_both
             the_last_failed_attempt_moves_a_job_to_the_failed_jobs
             a_permanent_error_fails_at_once
@@ -59,10 +60,11 @@ macro_rules! storage_suite {
             finished_parts_of_a_job_are_not_repeated
             a_unique_job_is_dropped_while_an_identical_one_waits
             uniqueness_ends_after_its_time
-            a_delayed_job_runs_later_and_blocks_no_other
+            a_delayed_job_runs_later
+            a_delayed_job_blocks_no_other
             a_stopping_worker_finishes_running_jobs_only
             a_job_of_a_dropped_worker_runs_again_after_its_lease
-            a_long_job_keeps_its_worker
+            a_renewed_lease_keeps_the_job
             a_worker_stops_at_its_limit_or_when_the_queue_is_empty
             a_lock_has_one_owner_until_it_expires_or_is_released
             sizes_count_jobs_by_state

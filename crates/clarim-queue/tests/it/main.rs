@@ -5,6 +5,7 @@
 mod memory;
 mod property;
 mod stores;
+mod worker;
 
 mod sqlite {
     use crate::stores::{Kind, Store};

@@ -281,11 +281,12 @@ async fn the_row_is_written_before_the_broadcast_in_any_order_and_with_any_delay
     let both = [Via::Broadcast, Via::Database];
     clarim.notify(&User(7), custom(&both)).await.unwrap();
     clarim.idle().await;
-    let late = Custom { delay: Some(Duration::from_millis(50)), ..custom(&both) };
-    clarim.notify(&User(7), late).await.unwrap();
-    assert_eq!(table.count_unread(&User(7)).await.unwrap(), 1, "the row waits too");
+    let late = |delay| Custom { delay: Some(delay), ..custom(&both) };
+    clarim.notify(&User(7), late(Duration::from_millis(50))).await.unwrap();
     clarim.idle().await;
     assert_eq!(*rows.lock().unwrap(), [1, 2]);
+    clarim.notify(&User(7), late(Duration::from_secs(86_400))).await.unwrap();
+    assert_eq!(table.count_unread(&User(7)).await.unwrap(), 2, "the row waits too");
 }
 
 /// A channel that records notifications, and may refuse them.

@@ -72,7 +72,7 @@ pub(crate) fn settings_for(port: u16) -> Settings {
     Settings::http("123456", "reverb-key", "reverb-secret")
         .port(port)
         .master_key(clarim::MasterKey::new(MASTER_KEY))
-        .timeout(Duration::from_secs(5))
+        .timeout(TIMEOUT)
 }
 
 /// A connected WebSocket client.
