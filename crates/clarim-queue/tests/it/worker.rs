@@ -23,8 +23,12 @@ struct OneJob {
 impl OneJob {
     fn new(renewals: usize) -> Arc<Self> {
         let job = ReservedJob::new(1, "default", String::new(), 1);
-        let (job, started) = (Mutex::new(Some(job)), Instant::now());
-        Arc::new(Self { job, started, renewals, renewed_at: Mutex::default() })
+        Arc::new(Self {
+            job: Mutex::new(Some(job)),
+            started: Instant::now(),
+            renewals,
+            renewed_at: Mutex::default(),
+        })
     }
 }
 
