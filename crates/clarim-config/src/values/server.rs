@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::num::NonZeroU16;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clarim_server::config::{ServerConfig, Tls, Token};
 
+use super::program::state_dir;
 use super::reader::Reader;
 use super::scaling;
 use crate::keys::{self, Key};
@@ -41,6 +42,12 @@ pub(crate) fn read(reader: &mut Reader<'_>, directory: &Path) -> ServerConfig {
         .inspector_token(token(reader, &keys::INSPECTOR_TOKEN))
         .scaling(scaling::read(reader))
         .webhook_private_addresses(reader.flag(&keys::WEBHOOK_PRIVATE_ADDRESSES))
+        .webhook_dir(webhook_dir(reader, directory))
+}
+
+fn webhook_dir(reader: &mut Reader<'_>, directory: &Path) -> Option<PathBuf> {
+    let is_on_disk = reader.choice(&keys::WEBHOOK_STORE, &[("memory", false), ("disk", true)]);
+    is_on_disk.then(|| state_dir(reader.values, directory).join("webhooks"))
 }
 
 fn workers(reader: &mut Reader<'_>) -> Option<NonZeroU16> {

@@ -64,6 +64,10 @@ pub struct ServerConfig {
     pub webhooks: HashMap<String, Vec<Webhook>>,
     /// Whether webhooks may be sent to private addresses.
     pub webhook_private_addresses: bool,
+    /// Directory that keeps webhooks on disk, so that they survive a crash and an endpoint that is down for
+    /// up to three days. Each server needs one of its own. `None` keeps webhooks in memory, and drops those
+    /// that an endpoint does not accept within five minutes.
+    pub webhook_dir: Option<PathBuf>,
     /// Whether [`Server::events`](crate::Server::events) reports what happens. Subscribing gets slightly more
     /// expensive. All nodes of a cluster need the same value. There it costs as much as webhooks for all apps
     /// do: another node also subscribes to a channel that only one node has, so that it can report who left
@@ -93,6 +97,7 @@ impl Default for ServerConfig {
             scaling: None,
             webhooks: HashMap::new(),
             webhook_private_addresses: true,
+            webhook_dir: None,
             events: false,
             traces: None,
             dropped_log_lines: || 0,
@@ -131,6 +136,7 @@ setters! {
     scaling: impl Into<Option<Scaling>>,
     webhooks: HashMap<String, Vec<Webhook>>,
     webhook_private_addresses: bool,
+    webhook_dir: impl Into<Option<PathBuf>>,
     events: bool,
     traces: impl Into<Option<Uri>>,
     dropped_log_lines: fn() -> u64,

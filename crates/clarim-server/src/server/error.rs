@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::config::ServerConfig;
+
 /// An error that keeps a server from starting.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -27,6 +29,16 @@ pub enum StartError {
         /// The feature of `clarim-server`.
         feature: &'static str,
     },
+    /// The directory of webhooks can't be used.
+    #[error(
+        "cannot keep webhooks in {directory}: {source}; give each server a writable directory of its own"
+    )]
+    WebhookDirectory {
+        /// The directory.
+        directory: String,
+        /// The system's error.
+        source: io::Error,
+    },
     /// The exporter of traces can't be used.
     #[error("cannot export traces: {source}; check the URL and the variables OTEL_*")]
     Traces {
@@ -49,9 +61,15 @@ impl StartError {
             Self::Listen { .. } => "listen",
             Self::Tls { .. } => "tls",
             Self::MissingFeature { .. } => "missing_feature",
+            Self::WebhookDirectory { .. } => "webhook_directory",
             Self::Traces { .. } => "traces",
             Self::System { .. } => "system",
         }
+    }
+
+    pub(super) fn webhook_dir(config: &ServerConfig, source: io::Error) -> Self {
+        let directory = config.webhook_dir.iter().map(|path| path.display().to_string()).collect();
+        Self::WebhookDirectory { directory, source }
     }
 
     pub(super) fn system(source: io::Error) -> Self {

@@ -6,6 +6,9 @@ use std::time::Duration;
 use clarim_cluster::timing::{JOIN_DEBOUNCE, LEAVE_DEBOUNCE};
 use clarim_hub::{ChannelEvent, Migration, Occupant};
 
+/// Time for clients of an earlier run to reconnect. Pusher clients try about once a second.
+const RESTORED_DEBOUNCE: Duration = Duration::from_secs(15);
+
 /// The next action.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum DebounceAction {
@@ -24,6 +27,8 @@ pub(super) struct Debounce {
     /// Leaves and joins in the order in which they were delayed. Some may be held no longer.
     leaves: VecDeque<Timer>,
     joins: VecDeque<Timer>,
+    /// Leaves of occupants of an earlier run.
+    restored: VecDeque<Timer>,
     next_number: u64,
 }
 
@@ -49,6 +54,7 @@ impl Debounce {
             held: HashMap::new(),
             leaves: VecDeque::new(),
             joins: VecDeque::new(),
+            restored: VecDeque::new(),
             next_number: 0,
         }
     }
@@ -80,6 +86,14 @@ impl Debounce {
         }
     }
 
+    /// Delays the leave of an occupant that an earlier run has reported. It is not sent if the occupant comes
+    /// back in time.
+    pub(super) fn restore(&mut self, leave: ChannelEvent, now: Duration) {
+        let Some(occupant) = occupant(&leave) else { return };
+        let number = self.insert(occupant.clone(), leave);
+        self.restored.push_back(Timer { due: now + RESTORED_DEBOUNCE, number, occupant });
+    }
+
     /// Takes a migration between nodes, which cancels the delayed leave or join.
     pub(super) fn migrated(&mut self, migration: Migration) -> DebounceAction {
         let (occupant, is_leave) = match migration {
@@ -98,13 +112,13 @@ impl Debounce {
     /// Time of the next call of [`take_due`](Self::take_due).
     pub(super) fn next_due(&self) -> Option<Duration> {
         let first = |timers: &VecDeque<Timer>| timers.front().map(|timer| timer.due);
-        first(&self.leaves).into_iter().chain(first(&self.joins)).min()
+        [&self.leaves, &self.joins, &self.restored].into_iter().filter_map(first).min()
     }
 
     /// Takes the events whose delay is over.
     pub(super) fn take_due(&mut self, now: Duration) -> Vec<ChannelEvent> {
         let mut events = Vec::new();
-        for timers in [&mut self.joins, &mut self.leaves] {
+        for timers in [&mut self.joins, &mut self.leaves, &mut self.restored] {
             while let Some(timer) = timers.pop_front_if(|timer| timer.due <= now) {
                 if self.held.get(&timer.occupant).is_some_and(|held| held.number == timer.number)
                     && let Some(held) = self.held.remove(&timer.occupant)
@@ -117,20 +131,27 @@ impl Debounce {
     }
 
     fn hold(&mut self, occupant: Occupant, event: ChannelEvent, now: Duration) {
-        self.next_number += 1;
-        let number = self.next_number;
-        let (timers, delay) = if is_leave(&event) {
+        let is_leave = is_leave(&event);
+        let number = self.insert(occupant.clone(), event);
+        let (timers, delay) = if is_leave {
             (&mut self.leaves, LEAVE_DEBOUNCE)
         } else {
             (&mut self.joins, JOIN_DEBOUNCE)
         };
-        timers.push_back(Timer { due: now + delay, number, occupant: occupant.clone() });
+        timers.push_back(Timer { due: now + delay, number, occupant });
+    }
+
+    /// Returns the number of the event.
+    fn insert(&mut self, occupant: Occupant, event: ChannelEvent) -> u64 {
+        self.next_number += 1;
+        let number = self.next_number;
         self.held.insert(occupant, Held { number, event });
+        number
     }
 }
 
 /// The channel or user that joins or leaves by this event.
-fn occupant(event: &ChannelEvent) -> Option<Occupant> {
+pub(super) fn occupant(event: &ChannelEvent) -> Option<Occupant> {
     let user = match event {
         ChannelEvent::Vacated(_) | ChannelEvent::Occupied(_) => None,
         ChannelEvent::MemberRemoved(_, user) | ChannelEvent::MemberAdded(_, user) => {
@@ -141,7 +162,8 @@ fn occupant(event: &ChannelEvent) -> Option<Occupant> {
     Some(Occupant { channel: event.channel().clone(), user })
 }
 
-fn is_leave(event: &ChannelEvent) -> bool {
+/// Whether a channel or user leaves by this event.
+pub(super) fn is_leave(event: &ChannelEvent) -> bool {
     matches!(event, ChannelEvent::Vacated(_) | ChannelEvent::MemberRemoved(..))
 }
 
@@ -199,6 +221,26 @@ mod tests {
         assert_eq!(debounce.take(added("ana"), SECOND), DebounceAction::Nothing);
         assert_eq!(debounce.take_due(SECOND * 3), [removed("ben")]);
         assert!(debounce.is_empty() && debounce.leaves.is_empty());
+    }
+
+    #[test]
+    fn after_a_crash_those_who_do_not_come_back_have_left() {
+        let mut debounce = Debounce::new(false);
+        let vacated = ChannelEvent::Vacated(channel());
+        for leave in [removed("ana"), removed("ben"), vacated] {
+            debounce.restore(leave, Duration::ZERO);
+        }
+        let occupied = ChannelEvent::Occupied(channel());
+        assert_eq!(debounce.take(occupied, SECOND), DebounceAction::Nothing, "it was reported");
+        assert_eq!(debounce.take(added("ana"), SECOND), DebounceAction::Nothing);
+        let new = debounce.take(added("carla"), SECOND);
+        assert_eq!(new, DebounceAction::Send(added("carla")));
+        // Another leave in the meantime is not delayed by the restored ones.
+        debounce.take(removed("ana"), SECOND * 2);
+        assert_eq!(debounce.take_due(SECOND * 5), [removed("ana")]);
+        assert_eq!(debounce.next_due(), Some(RESTORED_DEBOUNCE));
+        assert_eq!(debounce.take_due(RESTORED_DEBOUNCE), [removed("ben")]);
+        assert!(debounce.is_empty());
     }
 
     #[test]

@@ -5,11 +5,15 @@
 
 mod debounce;
 mod delivery_log;
+#[cfg_attr(not(feature = "durable-webhooks"), path = "no_durable.rs")]
+mod durable;
 mod endpoint;
 mod payload;
+mod sender;
 mod task;
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use clarim_hub::{AppIndex, ChannelEvent, Migration};
@@ -21,6 +25,7 @@ use crate::net::client::EgressPolicy;
 use crate::runtime::Observer;
 use crate::sync::{ByteQueue, Counter, DropCounter, byte_queue};
 pub(crate) use delivery_log::{DeliveryLog, Replay};
+use durable::WebhookDirectory;
 pub(crate) use task::WebhookTask;
 
 /// The endpoints of each app, by the app's id.
@@ -95,8 +100,9 @@ fn warn_overflow(count: u64) {
 }
 
 impl Webhooks {
-    /// Makes the way to the webhook thread, and the task to run there.
-    pub(crate) fn new(config: &ServerConfig) -> (Arc<Self>, WebhookTask) {
+    /// Makes the way to the webhook thread, and the task to run there. Fails if the directory of the
+    /// webhooks can't be used.
+    pub(crate) fn new(config: &ServerConfig) -> io::Result<(Arc<Self>, WebhookTask)> {
         let policy = match config.webhook_private_addresses {
             true => EgressPolicy::Anywhere,
             false => EgressPolicy::Public,
@@ -107,8 +113,12 @@ impl Webhooks {
         let hooked = HookedApps::default();
         let webhooks =
             Self { incoming, endpoints, hooked: hooked.clone(), counters: counters.clone() };
-        let task = WebhookTask { incoming: receiver, wanted, policy, counters, hooked };
-        (Arc::new(webhooks), task)
+        let is_clustered = config.scaling.is_some();
+        let directory = config.webhook_dir.as_deref();
+        let directory =
+            directory.map(|path| WebhookDirectory::open(path, is_clustered)).transpose()?;
+        let task = WebhookTask { incoming: receiver, wanted, policy, counters, hooked, directory };
+        Ok((Arc::new(webhooks), task))
     }
 
     /// Replaces the endpoints.

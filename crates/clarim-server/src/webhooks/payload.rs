@@ -1,12 +1,15 @@
 //! The bodies of webhook requests: see <https://pusher.com/docs/channels/server_api/webhooks/>.
 
+use std::sync::Arc;
+
 use clarim_hub::ChannelEvent;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::WebhookEvent;
 use crate::clock::now_ms;
+use crate::config::Webhook;
 
 /// Makes the webhook event of a channel event.
 pub(super) fn event(event: ChannelEvent) -> WebhookEvent {
@@ -44,4 +47,39 @@ pub(super) fn request<'a>(events: impl Iterator<Item = &'a WebhookEvent>) -> Str
     let events = events.map(|event| &*event.body).collect();
     let request = Request { time_ms: now_ms(), events };
     serde_json::to_string(&request).expect("numbers and raw JSON are JSON")
+}
+
+/// A request that was read from a store.
+#[cfg_attr(not(feature = "durable-webhooks"), expect(dead_code, reason = "for webhooks on disk"))]
+pub(super) struct StoredRequest {
+    /// When it was made.
+    pub(super) time_ms: u64,
+    pub(super) events: Vec<Arc<WebhookEvent>>,
+}
+
+impl StoredRequest {
+    /// Parses the body of a request.
+    #[cfg_attr(
+        not(feature = "durable-webhooks"),
+        expect(dead_code, reason = "for webhooks on disk")
+    )]
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Request {
+            time_ms: u64,
+            events: Vec<Box<RawValue>>,
+        }
+        #[derive(Deserialize)]
+        struct Event {
+            name: String,
+            channel: String,
+        }
+        let Request { time_ms, events } = serde_json::from_str(text).ok()?;
+        let events = events.into_iter().map(|body| {
+            let Event { name, channel } = serde_json::from_str(body.get()).ok()?;
+            let name = Webhook::EVENTS.into_iter().find(|known| *known == name)?;
+            Some(Arc::new(WebhookEvent { name, channel, body }))
+        });
+        Some(Self { time_ms, events: events.collect::<Option<_>>()? })
+    }
 }

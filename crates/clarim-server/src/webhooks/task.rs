@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::debounce::{Debounce, DebounceAction};
+use super::durable::WebhookDirectory;
 use super::endpoint::Endpoint;
 use super::{EndpointsByApp, HookedApps, Incoming, WebhookCounters, payload};
 use crate::config::Webhook;
@@ -30,6 +31,8 @@ pub(crate) struct WebhookTask {
     pub(super) policy: EgressPolicy,
     pub(super) counters: Arc<WebhookCounters>,
     pub(super) hooked: HookedApps,
+    /// Present if webhooks are kept on disk.
+    pub(super) directory: Option<WebhookDirectory>,
 }
 
 /// The endpoints of one app, and the configuration they were made of.
@@ -45,14 +48,6 @@ struct Endpoints(HashMap<AppIndex, AppEndpoints>);
 impl Endpoints {
     fn log_drops(&self) {
         self.0.values().flat_map(|app| &app.endpoints).for_each(Endpoint::log_drops);
-    }
-
-    fn send(&self, event: ChannelEvent) {
-        let app = event.channel().app;
-        let event = Arc::new(payload::event(event));
-        for endpoint in self.0.get(&app).iter().flat_map(|app| &app.endpoints) {
-            endpoint.take(&event);
-        }
     }
 }
 
@@ -70,6 +65,9 @@ impl WebhookTask {
         let mut endpoints = self.endpoints(apps, Endpoints::default(), &mut sending)?;
         let begun = Instant::now();
         let mut debounce = Debounce::new(cluster.is_some());
+        for leave in self.directory.iter_mut().flat_map(|directory| directory.leaves(apps)) {
+            debounce.restore(leave, begun.elapsed());
+        }
         let mut warnings = interval(BETWEEN_WARNINGS);
         warnings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_closed = false;
@@ -83,7 +81,7 @@ impl WebhookTask {
                         Incoming::Migration(migration) => debounce.migrated(migration),
                     };
                     match action {
-                        DebounceAction::Send(event) => endpoints.send(event),
+                        DebounceAction::Send(event) => self.send(apps, &endpoints, event),
                         DebounceAction::Suppress(occupant) => node.publish_leave_suppressed(&occupant),
                         DebounceAction::Nothing => {}
                     }
@@ -91,7 +89,9 @@ impl WebhookTask {
                 () = sleep(debounce.next_due().unwrap_or_default().saturating_sub(begun.elapsed())),
                     if debounce.next_due().is_some() =>
                 {
-                    debounce.take_due(begun.elapsed()).into_iter().for_each(|it| endpoints.send(it));
+                    for event in debounce.take_due(begun.elapsed()) {
+                        self.send(apps, &endpoints, event);
+                    }
                 }
                 _ = warnings.tick() => {
                     self.counters.log_drops();
@@ -109,14 +109,27 @@ impl WebhookTask {
             if let Incoming::Channel(event) = queued.value
                 && let DebounceAction::Send(event) = debounce.take(event, begun.elapsed())
             {
-                endpoints.send(event);
+                self.send(apps, &endpoints, event);
             }
         }
-        debounce.take_due(Duration::MAX).into_iter().for_each(|event| endpoints.send(event));
+        for event in debounce.take_due(Duration::MAX) {
+            self.send(apps, &endpoints, event);
+        }
         self.counters.log_drops();
         endpoints.log_drops();
         self.finish(endpoints, sending).await;
         Ok(())
+    }
+
+    fn send(&mut self, apps: &Apps, endpoints: &Endpoints, event: ChannelEvent) {
+        if let Some(directory) = &mut self.directory {
+            directory.record(apps, &event);
+        }
+        let app = event.channel().app;
+        let event = Arc::new(payload::event(event));
+        for endpoint in endpoints.0.get(&app).iter().flat_map(|app| &app.endpoints) {
+            endpoint.take(&event);
+        }
     }
 
     /// Waits until the remaining events are sent, for a limited time.
@@ -126,7 +139,12 @@ impl WebhookTask {
         let all = async { while sending.join_next().await.is_some() {} };
         let _ = timeout(SHUTDOWN_TIMEOUT, all).await;
         let count = self.counters.waiting();
-        if count > 0 {
+        if count == 0 {
+            return;
+        }
+        if self.directory.is_some() {
+            tracing::info!(count, "webhook events wait on disk for the next start");
+        } else {
             self.counters.given_up.add(count);
             tracing::warn!(count, "webhook events dropped: not accepted before the shutdown");
         }
@@ -150,11 +168,13 @@ impl WebhookTask {
                 continue;
             }
             let mut endpoints = Vec::new();
-            for webhook in webhooks {
+            for (at, webhook) in webhooks.iter().enumerate() {
                 let counters = self.counters.clone();
                 let app = apps.get(index);
+                let twins = webhooks[..at].iter().filter(|it| it.url == webhook.url).count();
+                let durable = self.directory.as_ref().map(|it| it.queue(&app.id, webhook, twins));
                 let (endpoint, sender) =
-                    Endpoint::new(webhook.clone(), app, counters, self.policy)?;
+                    Endpoint::new(webhook.clone(), app, counters, self.policy, durable)?;
                 endpoints.push(endpoint);
                 sending.spawn_local(sender);
             }

@@ -30,6 +30,7 @@ pub(super) fn check_features(config: &ServerConfig) -> Result<(), StartError> {
     let needed = [
         ("tls", config.tls.is_some(), cfg!(feature = "tls")),
         ("webhooks", has_webhooks, cfg!(feature = "webhooks")),
+        ("durable-webhooks", config.webhook_dir.is_some(), cfg!(feature = "durable-webhooks")),
         ("otel", config.traces.is_some(), cfg!(feature = "otel")),
         ("inspector", config.inspector_token.is_some(), cfg!(feature = "inspector")),
     ];
@@ -62,7 +63,7 @@ impl Consumers {
         is_development: bool,
         queries: Vec<mpsc::Sender<WorkerQuery>>,
     ) -> Result<(Self, ConsumerThreads), StartError> {
-        let (webhooks, webhook_thread) = WebhookHandle::new(config);
+        let (webhooks, webhook_thread) = WebhookHandle::new(config)?;
         let (traces, trace_thread) = TraceHandle::new(config, node)?;
         let inspector = InspectorHandle::new(config, is_development, &webhooks, queries);
         let subscribers = config.events.then(Arc::default);

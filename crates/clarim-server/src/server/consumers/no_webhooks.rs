@@ -14,6 +14,7 @@ use std::sync::Arc;
 use clarim_hub::Node;
 use tokio::sync::oneshot;
 
+use super::StartError;
 use crate::config::{ServerConfig, Webhook};
 use crate::observability::WebhookNumbers;
 use crate::runtime::{Observer, Sink};
@@ -26,8 +27,8 @@ pub(crate) struct WebhookHandle;
 pub(crate) enum WebhookThread {}
 
 impl WebhookHandle {
-    pub(crate) fn new(_config: &ServerConfig) -> (Self, Option<WebhookThread>) {
-        (Self, None)
+    pub(crate) fn new(_config: &ServerConfig) -> Result<(Self, Option<WebhookThread>), StartError> {
+        Ok((Self, None))
     }
 
     pub(crate) fn observer(&self) -> Option<Arc<dyn Observer>> {

@@ -8,6 +8,7 @@ use clarim_hub::Node;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use super::StartError;
 use crate::config::{ServerConfig, Webhook};
 use crate::observability::WebhookNumbers;
 use crate::runtime::{Observer, Sink};
@@ -23,9 +24,10 @@ pub(crate) struct WebhookHandle(Arc<Webhooks>);
 pub(crate) struct WebhookThread(WebhookTask);
 
 impl WebhookHandle {
-    pub(crate) fn new(config: &ServerConfig) -> (Self, Option<WebhookThread>) {
-        let (webhooks, task) = Webhooks::new(config);
-        (Self(webhooks), Some(WebhookThread(task)))
+    pub(crate) fn new(config: &ServerConfig) -> Result<(Self, Option<WebhookThread>), StartError> {
+        let (webhooks, task) =
+            Webhooks::new(config).map_err(|source| StartError::webhook_dir(config, source))?;
+        Ok((Self(webhooks), Some(WebhookThread(task))))
     }
 
     pub(crate) fn observer(&self) -> Option<Arc<dyn Observer>> {
