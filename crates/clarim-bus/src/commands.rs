@@ -34,7 +34,8 @@ pub struct OutgoingMessage {
     events: EventSender,
     /// Bytes of all messages of this connection that are not confirmed.
     unconfirmed: Arc<AtomicUsize>,
-    is_reported: bool,
+    /// The event to report when it is dropped.
+    outcome: BusEvent,
 }
 
 impl OutgoingMessage {
@@ -47,7 +48,8 @@ impl OutgoingMessage {
         unconfirmed: Arc<AtomicUsize>,
     ) -> Self {
         unconfirmed.fetch_add(weight(subject, &payload), Ordering::Relaxed);
-        Self { subject: subject.into(), payload, id, events, unconfirmed, is_reported: false }
+        let outcome = BusEvent::Lost { id };
+        Self { subject: subject.into(), payload, id, events, unconfirmed, outcome }
     }
 
     /// The subject to publish on.
@@ -65,17 +67,16 @@ impl OutgoingMessage {
     /// Reports that the server has accepted the message, and how many connections received it if the server
     /// counts them.
     pub fn published(mut self, receivers: Option<u32>) {
-        self.is_reported = true;
-        self.events.send(BusEvent::Published { id: self.id, receivers });
+        self.outcome = BusEvent::Published { id: self.id, receivers };
     }
 }
 
 impl Drop for OutgoingMessage {
     fn drop(&mut self) {
+        // Before the report, so that its receiver sees the room.
         self.unconfirmed.fetch_sub(weight(&self.subject, &self.payload), Ordering::Relaxed);
-        if !self.is_reported {
-            self.events.send(BusEvent::Lost { id: self.id });
-        }
+        let lost = BusEvent::Lost { id: self.id };
+        self.events.send(std::mem::replace(&mut self.outcome, lost));
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 use crate::commands::{Command, Commands, OutgoingMessage};
 use crate::event::{BusEvent, EventSender, MESSAGE_OVERHEAD, PublishId};
 
-/// Maximum bytes of messages that wait to be sent or confirmed.
+/// Bytes of messages that wait to be sent or confirmed, above which the owner should wait.
 const MAX_UNCONFIRMED: usize = 16 << 20;
 
 /// A node's connection to a bus, kept up by a task of its own. Dropping it disconnects.
@@ -53,16 +53,19 @@ impl Connection {
 
     /// Publishes `payload` to all subscribers of `subject`, including this connection. Messages of one
     /// connection on one subject keep their order, and each is sent at most once. [`BusEvent::Published`] or
-    /// [`BusEvent::Lost`] follows with the same `id`.
+    /// [`BusEvent::Lost`] follows with the same `id`. Never waits, see [`has_room`](Self::has_room).
     pub fn publish(&mut self, subject: &str, payload: Bytes, id: PublishId) {
-        let has_room = self.unconfirmed.load(Ordering::Relaxed) < MAX_UNCONFIRMED;
         let events = self.events.clone();
         let unconfirmed = Arc::clone(&self.unconfirmed);
         let message = OutgoingMessage::new(subject, payload, id, events, unconfirmed);
-        // Dropped here, it is lost.
-        if has_room {
-            self.send(Command::Publish(message));
-        }
+        self.send(Command::Publish(message));
+    }
+
+    /// Whether less than 16 MiB of messages wait to be sent or confirmed. To bound memory, publish no more
+    /// while it is `false`. It is `true` again after a [`BusEvent::Published`] or [`BusEvent::Lost`].
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.unconfirmed.load(Ordering::Relaxed) < MAX_UNCONFIRMED
     }
 
     /// Waits for the next event. Cancel safe.

@@ -34,12 +34,12 @@ pub fn encode(from: NodeId, message: &ClusterMessage<'_>) -> Bytes {
     bytes.extend_from_slice(&from.0.to_le_bytes());
     // Neither can fail: the buffer grows, and all types know their lengths.
     let bytes = postcard::to_extend(message, bytes).unwrap_or_default();
-    match message {
-        ClusterMessage::Heartbeat { versions, .. } => {
-            postcard::to_extend(versions, bytes).map(Bytes::from).unwrap_or_default()
-        }
-        _ => bytes.into(),
-    }
+    let bytes = match message {
+        ClusterMessage::Heartbeat { versions, .. } => postcard::to_extend(versions, bytes),
+        ClusterMessage::Event { ticket, .. } => postcard::to_extend(ticket, bytes),
+        _ => Ok(bytes),
+    };
+    bytes.map(Bytes::from).unwrap_or_default()
 }
 
 /// Decodes a message.
@@ -61,9 +61,15 @@ pub fn decode(bytes: &[u8]) -> Result<Received<'_>, InvalidMessage> {
         return Ok(Received { from, message: None });
     }
     let (mut message, newer) = postcard::take_from_bytes(body).map_err(InvalidMessage::Body)?;
-    if let ClusterMessage::Heartbeat { versions, .. } = &mut message {
-        // An appended field: missing in heartbeats of the first version.
-        *versions = postcard::from_bytes(newer).unwrap_or(Versions::UNSAID);
+    // Appended fields, which are missing in messages of the first version.
+    match &mut message {
+        ClusterMessage::Heartbeat { versions, .. } => {
+            *versions = postcard::from_bytes(newer).unwrap_or(Versions::UNSAID);
+        }
+        ClusterMessage::Event { ticket, .. } => {
+            *ticket = postcard::from_bytes(newer).unwrap_or_default();
+        }
+        _ => {}
     }
     Ok(Received { from, message: Some(message) })
 }
@@ -125,12 +131,13 @@ mod tests {
         let except = Some("1.2".parse::<SocketId>().unwrap().into());
         let versions = Versions { oldest: Version(2), newest: Version(9) };
         for message in [
-            ClusterMessage::Event { payload: b"{}", except, kept: Some(1), trace: None },
+            ClusterMessage::Event { payload: b"{}", except, kept: Some(1), trace: None, ticket: 9 },
             ClusterMessage::Event {
                 payload: b"{\"event\":\"x\"}",
                 except: None,
                 kept: None,
                 trace: Some(Trace { id: u128::MAX, span: 7 }),
+                ticket: u64::MAX,
             },
             ClusterMessage::SyncRequest(state.clone()),
             ClusterMessage::State(state),

@@ -27,6 +27,10 @@ pub enum ClusterMessage<'a> {
         kept: Option<u64>,
         /// The trace of a traced event.
         trace: Option<Trace>,
+        /// The sender's own number for the event, by which it finds the event again when the bus returns it.
+        /// Appended in the encoding: see [`codec`](crate::decode).
+        #[serde(skip)]
+        ticket: u64,
     },
     /// Channel: the sender's state, and a request for the other nodes' states.
     SyncRequest(#[serde(borrow)] State<'a>),

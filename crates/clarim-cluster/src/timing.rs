@@ -13,6 +13,11 @@ pub const HEARTBEATS_PER_LEASE: u32 = 5;
 /// same. A bus that does not return this node's messages gives no evidence about the others.
 pub const LEASES_IN_SILENCE: u32 = 4;
 
+/// Time after the acceptance of an event in which the bus returns it to its own node, which delivers it then.
+/// A bus that returns messages later than this is reported as lost by its backend; this is for a single
+/// message that does not come back although nothing else is wrong.
+pub const RETURN_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Interval at which the version of each channel's state is published, in case a change was missed.
 pub const REFRESH: Duration = Duration::from_secs(30);
 

@@ -57,6 +57,8 @@ impl Backend for Servers {
         let options = options
             .require_tls(self.is_tls)
             .name("clarim")
+            // Nodes on the same server of a NATS cluster receive messages in an order that fits together.
+            .retain_servers_order()
             .connection_timeout(TIMEOUT)
             .ping_interval(CHECK_INTERVAL)
             .subscription_capacity(SUBSCRIPTION_CAPACITY)

@@ -89,6 +89,12 @@ impl Probe {
         self.connection.publish(subject, payload.into(), id);
     }
 
+    /// Whether more messages may be published: see [`Connection::has_room`].
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.connection.has_room()
+    }
+
     /// Publishes until a message is accepted, each with its number as payload, and returns that payload.
     pub async fn publish_until_accepted(&mut self, subject: &str, first: PublishId) -> String {
         let mut id = first;

@@ -30,6 +30,8 @@ pub(crate) struct View {
     pub(crate) count: u64,
     /// Numbers of events by the publishing node, in the order of arrival.
     pub(crate) events: BTreeMap<u64, Vec<u64>>,
+    /// Numbers of all events, in the order of arrival.
+    pub(crate) order: Vec<u64>,
     /// Numbers of whispers, in the order of arrival.
     pub(crate) whispers: Vec<u64>,
 }
@@ -187,6 +189,7 @@ impl View {
                 let n = data["n"].as_u64().unwrap();
                 assert!(events.last().is_none_or(|last| *last < n), "{n} behind {events:?}");
                 events.push(n);
+                self.order.push(n);
             }
             _ => return,
         }

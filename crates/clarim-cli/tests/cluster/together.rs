@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use clarim_testing::{
     Certificate, Guard, RedisCluster, Sentinels, nats, nats_cluster, redis, redis_guarded,
 };
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -22,6 +23,7 @@ async fn three_nodes(url: &str) -> [Node; 3] {
 async fn everything(url: &str) {
     let nodes = three_nodes(url).await;
     events_reach_all_nodes_in_order(&nodes).await;
+    answered_events_come_before_later_ones(&nodes).await;
     presence_is_that_of_the_cluster(&nodes).await;
     many_simultaneous_members_end_in_one_list(&nodes).await;
     cached_events_are_replayed_anywhere(&nodes).await;
@@ -66,6 +68,39 @@ async fn events_reach_all_nodes_in_order(nodes: &[Node; 3]) {
     assert_eq!(clients[1].events("private-orders", &nodes[0]).len(), 101);
     assert_eq!(clients[2].events("private-orders", &nodes[0]).len(), 100);
     assert!(clients[0].channels["private-orders"].whispers.is_empty());
+}
+
+/// Each event is published through another node, after the answer to the one before.
+async fn answered_events_come_before_later_ones(nodes: &[Node; 3]) {
+    let mut clients = Vec::new();
+    for node in nodes {
+        clients.push(Client::on(node, "turns", "").await);
+    }
+    for n in 0..600 {
+        assert_eq!(nodes[n % 3].publish("turns", n).await.status, 200);
+    }
+    let all: Vec<u64> = (0..600).collect();
+    for client in &mut clients {
+        client.until("all events", |client| client.channels["turns"].order.len() == 600).await;
+        assert_eq!(client.channels["turns"].order, all);
+    }
+}
+
+/// Events that are published at the same time come in one order on all nodes.
+async fn simultaneous_events_have_one_order(nodes: &[Node; 3]) {
+    let mut clients = Vec::new();
+    for node in nodes {
+        clients.push(Client::on(node, "pairs", "").await);
+    }
+    for n in 0..200 {
+        let [one, other] = [nodes[0].publish("pairs", n), nodes[1].publish("pairs", n + 1_000)];
+        tokio::join!(one, other);
+    }
+    for client in &mut clients {
+        client.until("all events", |client| client.channels["pairs"].order.len() == 400).await;
+    }
+    let orders: Vec<_> = clients.iter().map(|client| &client.channels["pairs"].order).collect();
+    assert!(orders[0] == orders[1] && orders[1] == orders[2]);
 }
 
 async fn presence_is_that_of_the_cluster(nodes: &[Node; 3]) {
@@ -189,6 +224,34 @@ async fn answers_are_fast(nodes: &[Node; 3]) {
     }
 }
 
+/// 38 MB at once are more than what may be on the way: publishers wait, and nothing is lost.
+#[tokio::test]
+async fn large_batches_are_not_lost() {
+    let server = redis();
+    let url = server.url("redis");
+    let settings = ["CLARIM_MAX_REQUEST_SIZE=20000000", "CLARIM_OUTBOX_SIZE=500000000"];
+    let nodes = [Node::start(&url, &settings), Node::start(&url, &settings)];
+    for node in &nodes {
+        node.is_ready(1).await;
+    }
+    let mut client = Client::on(&nodes[1], "news", "").await;
+    let text = "x".repeat(95_000);
+    let event = |batch: usize, n: usize| {
+        let data = json!({ "node": batch, "n": n, "text": text }).to_string();
+        json!({ "name": "E", "channel": "news", "data": data })
+    };
+    let batch = |batch: usize| -> Vec<Value> { (0..100).map(|n| event(batch, n)).collect() };
+    let batches: Vec<Value> = (0..4).map(|n| json!({ "batch": batch(n) })).collect();
+    let publishing =
+        join_all(batches.iter().map(|batch| nodes[0].post("/apps/1/batch_events", batch)));
+    let all = |client: &Client| client.channels["news"].order.len() == 400;
+    let (replies, ()) = tokio::join!(publishing, client.until("all events", all));
+    for reply in replies {
+        assert!(reply.status == 200 && !reply.is_local_only(), "{reply:?}");
+    }
+    assert_eq!(nodes[0].metric("clarim_bus_messages_lost_total").await, 0);
+}
+
 async fn a_node_without_subscribers_receives_nothing(nodes: &[Node; 3]) {
     let mut client = Client::on(&nodes[0], "only-here", "").await;
     let before = nodes[2].metric("clarim_bus_bytes_total{direction=\"in\"}").await;
@@ -213,13 +276,16 @@ async fn a_node_without_subscribers_receives_nothing(nodes: &[Node; 3]) {
 #[tokio::test]
 async fn on_redis() {
     let server = redis();
-    everything(&server.url("redis")).await;
+    let url = server.url("redis");
+    everything(&url).await;
+    simultaneous_events_have_one_order(&three_nodes(&url).await).await;
 }
 
 #[tokio::test]
 async fn on_a_redis_cluster() {
     let cluster = RedisCluster::start();
     everything(&cluster.url()).await;
+    simultaneous_events_have_one_order(&three_nodes(&cluster.url()).await).await;
 }
 
 #[tokio::test]

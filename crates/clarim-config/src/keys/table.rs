@@ -179,6 +179,8 @@ keys! {
         "Timeout for replies from other nodes, in API requests and new subscriptions.";
     SCALING_STRICT Server "scaling_strict", Kind::Flag, "false",
         "Whether publishing is refused with 503 while the bus is down. Otherwise an event reaches the clients of this node only, and the answer is 200 with the header Clarim-Warning.";
+    SCALING_ORDERED Server "scaling_ordered", Kind::Flag, "true",
+        "Whether every node delivers the events of a channel in the order of the bus. If false, a node's own clients get its events one round trip to the bus earlier, possibly in another order than clients of other nodes.";
     REDIS_URL Server "redis_url", Kind::Secret, "",
         "URL of the Redis server that carries the bus. All REDIS_ settings also work without a prefix, as in Laravel.";
     REDIS_HOST Server "redis_host", Kind::Text, "127.0.0.1",

@@ -24,7 +24,8 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Scaling> {
         .prefix(reader.text(&keys::SCALING_CHANNEL).unwrap_or_default())
         .lease(reader.seconds(&keys::SCALING_LEASE))
         .deadline(reader.milliseconds(&keys::SCALING_TIMEOUT))
-        .strict(reader.flag(&keys::SCALING_STRICT));
+        .strict(reader.flag(&keys::SCALING_STRICT))
+        .ordered(reader.flag(&keys::SCALING_ORDERED));
     Some(scaling)
 }
 

@@ -8,6 +8,7 @@ use clarim_protocol::{ChannelName, Frame, server};
 use serde_json::value::RawValue;
 
 use super::channel_sync;
+use super::flights::OwnEvent;
 use crate::address::ChannelKey;
 use crate::directory::{Keep, Publication};
 use crate::node::Node;
@@ -37,6 +38,20 @@ pub(super) fn apply<S: OutputSink>(
         return;
     }
     node.step(channel, now, |shard, step| channel_sync::apply(shard, channel, from, message, step));
+}
+
+/// Delivers events of this node's own to its subscribers here.
+pub(super) fn deliver_own<S: OutputSink>(
+    node: &Node<S>,
+    events: impl IntoIterator<Item = OwnEvent>,
+    now: Duration,
+) {
+    for OwnEvent { channel, frame, except, kept, ack } in events {
+        let keep = kept.map_or(Keep::No, Keep::Numbered);
+        let acks = DeliveryAcks { here: ack.as_ref(), bus: None };
+        let publication = Publication { channel: &channel, frame: &frame, except, acks, keep };
+        node.step(&channel, now, |shard, step| shard.deliver(publication, step));
+    }
 }
 
 /// Applies a message of this node's own that the bus has returned.

@@ -11,6 +11,7 @@ mod inbound;
 mod participant;
 mod replies;
 mod resync;
+mod subjects;
 mod wire;
 
 pub use participant::Cluster;

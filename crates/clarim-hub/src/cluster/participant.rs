@@ -4,17 +4,16 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use clarim_cluster::timing::{FORGET, HEARTBEATS_PER_LEASE, REFRESH};
+use clarim_cluster::timing::HEARTBEATS_PER_LEASE;
 use clarim_cluster::{
     ClusterMessage, Gathered, Health, Membership, NodeId, OnGathered, Openings, Queries, Query,
     Received, Trace, channel_subject, decode, encode, node_subject, nodes_subject,
 };
-use hashbrown::HashMap;
 
 use super::compatibility::log_incompatible;
-use super::flights::{Flight, Flights};
-use super::resync::Resync;
+use super::flights::{Flight, Flights, OwnEvent};
+use super::resync::{Refresh, Resync};
+use super::subjects::Subjects;
 use super::wire::{ClusterSettings, ClusterState, Wire};
 use super::{channel_sync, inbound, replies};
 use crate::address::ChannelKey;
@@ -30,8 +29,7 @@ pub struct Cluster<S> {
     nodes_subject: String,
     own_subject: String,
     state: ClusterState,
-    /// Channels by subject.
-    channels: HashMap<Box<str>, ChannelKey, foldhash::fast::RandomState>,
+    subjects: Subjects,
     openings: Openings<ChannelKey>,
     flights: Flights,
     members: Membership,
@@ -40,8 +38,7 @@ pub struct Cluster<S> {
     /// Chooses the backup node of a channel.
     backup_hasher: foldhash::fast::RandomState,
     resync: Option<Resync>,
-    /// The shard that is refreshed next, and when.
-    next_refresh: (usize, Duration),
+    refresh: Refresh,
 }
 
 impl<S: OutputSink> Cluster<S> {
@@ -53,7 +50,7 @@ impl<S: OutputSink> Cluster<S> {
             node,
             id,
             state: ClusterState::default(),
-            channels: HashMap::default(),
+            subjects: Subjects::new(settings.is_ordered),
             openings: Openings::default(),
             flights: Flights::default(),
             members: Membership::new(settings.versions, settings.lease),
@@ -61,7 +58,7 @@ impl<S: OutputSink> Cluster<S> {
             next_heartbeat: Duration::ZERO,
             backup_hasher: foldhash::fast::RandomState::default(),
             resync: None,
-            next_refresh: (0, Duration::ZERO),
+            refresh: Refresh::default(),
             settings,
         }
     }
@@ -73,7 +70,7 @@ impl<S: OutputSink> Cluster<S> {
             peers: self.members.count(),
             version: self.members.version().0,
             incompatible: self.members.incompatible(),
-            channels: self.channels.len(),
+            channels: self.subjects.len(),
             ..self.state
         }
     }
@@ -110,6 +107,8 @@ impl<S: OutputSink> Cluster<S> {
         self.state.is_up = false;
         self.state.since = now;
         self.resync = None;
+        self.subjects.lose();
+        inbound::deliver_own(&self.node, self.flights.take_all(), now);
         for channel in self.openings.take_all() {
             self.open_now(&channel, now);
         }
@@ -122,18 +121,16 @@ impl<S: OutputSink> Cluster<S> {
             BusCommand::Open(channel) => self.begin_opening(channel, now, wire),
             BusCommand::Close(channel) => {
                 let subject = self.subject(&channel);
-                self.channels.remove(subject.as_str());
                 self.openings.remove(&channel);
                 wire.unsubscribe(&subject);
+                // Nobody is subscribed, but publishers wait.
+                let last_event = self.subjects.remove(&subject);
+                self.deliver_through(last_event, now);
             }
             BusCommand::RequestBackup(channel) => self.request_backup(&channel, wire),
-            BusCommand::Event { channel, frame, except, kept, ack } => {
-                let except = except.map(Into::into);
-                let trace = ack.as_ref().and_then(DeliveryAck::trace);
-                let payload = frame.payload();
-                let message = ClusterMessage::Event { payload, except, kept, trace };
-                let flight = ack.map_or(Flight::Nothing, Flight::Event);
-                self.publish(&channel, encode(self.id, &message), flight, wire);
+            BusCommand::Event { channel, frame, except, kept, ack, here } => {
+                let event = OwnEvent { channel, frame, except, kept, ack: here };
+                self.publish_event(event, ack, now, wire);
             }
             // No other node receives anything: apply the message as if the bus had returned it.
             BusCommand::Sync { channel, message, .. } if !self.state.is_up => {
@@ -147,7 +144,8 @@ impl<S: OutputSink> Cluster<S> {
                 } else {
                     Flight::Nothing
                 };
-                self.publish(&channel, message, flight, wire);
+                let ticket = self.flights.add(flight);
+                wire.publish(&self.subject(&channel), message, ticket);
             }
         }
     }
@@ -155,7 +153,7 @@ impl<S: OutputSink> Cluster<S> {
     /// Handles the bus's acceptance of a message; `receivers` is the number of its receivers, if the bus
     /// knows it.
     pub fn published(&mut self, ticket: u64, receivers: Option<u32>, now: Duration) {
-        if let Some(Flight::SyncRequest(channel)) = self.flights.land(ticket) {
+        if let Some(Flight::SyncRequest(channel)) = self.flights.land(ticket, now) {
             // This node is one of the receivers. Some may not be nodes at all.
             let peers = self.members.count();
             let counted = receivers.map(|n| (n.saturating_sub(1) as usize).min(peers));
@@ -166,10 +164,11 @@ impl<S: OutputSink> Cluster<S> {
 
     /// Handles a message that the bus did not accept.
     pub fn lost(&mut self, ticket: u64, now: Duration) {
-        match self.flights.land(ticket) {
+        match self.flights.land(ticket, now) {
             Some(Flight::Event(ack)) => {
                 self.state.lost += 1;
-                ack.missed_the_bus();
+                ack.iter().for_each(DeliveryAck::missed_the_bus);
+                self.deliver_through(ticket, now);
             }
             Some(Flight::SyncRequest(channel)) => self.open(&channel, now),
             Some(Flight::Nothing) => self.state.lost += 1,
@@ -179,7 +178,7 @@ impl<S: OutputSink> Cluster<S> {
 
     /// Handles the bus's confirmation of a subscription; `is_first`: nobody else was subscribed before.
     pub fn subscribed(&mut self, subject: &str, is_first: bool, now: Duration) {
-        let Some(channel) = self.channels.get(subject) else { return };
+        let Some(channel) = self.subjects.confirm(subject) else { return };
         if !self.openings.is_opening(channel) {
             return;
         }
@@ -217,7 +216,9 @@ impl<S: OutputSink> Cluster<S> {
             if let ClusterMessage::Heartbeat { at, .. } = message {
                 self.state.lag = now.saturating_sub(Duration::from_micros(at));
                 self.members.heard_myself(now);
-            } else if let Some(channel) = self.channels.get(subject) {
+            } else if let ClusterMessage::Event { ticket, .. } = message {
+                self.deliver_through(ticket, now);
+            } else if let Some(channel) = self.subjects.channel(subject) {
                 inbound::apply_own(&self.node, channel, &message, now);
             }
             return;
@@ -233,7 +234,7 @@ impl<S: OutputSink> Cluster<S> {
                 self.state.invalid += u64::from(!is_valid);
             }
             self.queries.replied(from, &message);
-        } else if let Some(channel) = self.channels.get(subject) {
+        } else if let Some(channel) = self.subjects.channel(subject) {
             let channel = channel.clone();
             let ack = match message {
                 ClusterMessage::Event { trace: Some(trace), .. } => start_delivery(&channel, trace),
@@ -249,6 +250,7 @@ impl<S: OutputSink> Cluster<S> {
             self.open_now(&channel, now);
         }
         self.queries.end_due(now);
+        inbound::deliver_own(&self.node, self.flights.take_overdue(now), now);
         if now >= self.next_heartbeat {
             self.send_heartbeat(now, wire);
         }
@@ -272,20 +274,15 @@ impl<S: OutputSink> Cluster<S> {
     }
 
     fn refresh(&mut self, now: Duration) {
-        let (shard, due) = self.next_refresh;
-        if now < due {
-            return;
-        }
-        let silence = if now > self.members.spared() + FORGET { FORGET } else { now };
-        let since = now - silence;
+        let Some(shard) = self.refresh.take_due(now) else { return };
+        let since = Refresh::since(now, self.members.spared());
         self.node.step_in(shard, now, |shard, step| channel_sync::refresh(shard, since, step));
-        self.next_refresh = ((shard + 1) % SHARDS, now + REFRESH / SHARDS as u32);
     }
 
     fn begin_opening(&mut self, channel: ChannelKey, now: Duration, wire: &mut impl Wire) {
         let subject = self.subject(&channel);
         wire.subscribe(&subject);
-        self.channels.insert(subject.into(), channel.clone());
+        self.subjects.add(subject, channel.clone());
         if self.state.is_up {
             self.openings.begin(channel, now + self.settings.deadline);
         } else {
@@ -309,19 +306,36 @@ impl<S: OutputSink> Cluster<S> {
         self.node.step(channel, now, |shard, step| shard.open(channel, step));
     }
 
-    fn publish(
+    /// Whether commands can be executed: not while the bus has too many events to return.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.flights.have_room()
+    }
+
+    /// Publishes an event. `ack` is held until the bus has accepted it.
+    fn publish_event(
         &mut self,
-        channel: &ChannelKey,
-        message: Bytes,
-        flight: Flight,
+        event: OwnEvent,
+        ack: Option<DeliveryAck>,
+        now: Duration,
         wire: &mut impl Wire,
     ) {
-        let ticket = self.flights.add(flight);
+        let subject = self.subject(&event.channel);
+        let ticket = self.flights.next_ticket();
+        let message = event.encode(self.id, ack.as_ref(), ticket);
+        let previous = self.subjects.expect_return(&subject, ticket);
+        let unexpected = self.flights.add_event(event, ack, previous);
+        inbound::deliver_own(&self.node, unexpected, now);
         if self.state.is_up {
-            wire.publish(&self.subject(channel), message, ticket);
+            wire.publish(&subject, message, ticket);
         } else {
-            self.lost(ticket, Duration::ZERO);
+            self.lost(ticket, now);
         }
+    }
+
+    /// Delivers an event of this node that the bus has returned or lost.
+    fn deliver_through(&mut self, ticket: u64, now: Duration) {
+        inbound::deliver_own(&self.node, self.flights.take_through(ticket), now);
     }
 
     fn publish_to_all(&mut self, message: &ClusterMessage<'_>, wire: &mut impl Wire) -> u64 {

@@ -1,5 +1,9 @@
 //! Resynchronization: publishing the states of all channels, one shard per tick.
 
+use std::time::Duration;
+
+use clarim_cluster::timing::{FORGET, REFRESH};
+
 use crate::node::SHARDS;
 
 /// A publication of all channels' states that is in progress.
@@ -19,5 +23,31 @@ impl Resync {
     pub(super) fn after(shard: usize, is_request: bool) -> Option<Self> {
         let next_shard = shard + 1;
         (next_shard < SHARDS).then_some(Self { next_shard, is_request })
+    }
+}
+
+/// The publication of the versions of all channels' states, one shard after the other.
+#[derive(Debug, Default)]
+pub(super) struct Refresh {
+    next_shard: usize,
+    due: Duration,
+}
+
+impl Refresh {
+    /// Returns the shard whose turn it is, if it is time.
+    pub(super) fn take_due(&mut self, now: Duration) -> Option<usize> {
+        if now < self.due {
+            return None;
+        }
+        self.due = now + REFRESH / SHARDS as u32;
+        let shard = self.next_shard;
+        self.next_shard = (shard + 1) % SHARDS;
+        Some(shard)
+    }
+
+    /// Returns the time since when a node must have confirmed a channel; `spared` is the time until which
+    /// silence is no evidence.
+    pub(super) fn since(now: Duration, spared: Duration) -> Duration {
+        if now > spared + FORGET { now - FORGET } else { Duration::ZERO }
     }
 }

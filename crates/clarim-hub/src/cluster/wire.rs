@@ -29,6 +29,9 @@ pub struct ClusterSettings {
     pub lease: Duration,
     /// Timeout for replies from other nodes.
     pub deadline: Duration,
+    /// Whether this node delivers its own events in the order of the bus, too. If not, it delivers them at
+    /// once.
+    pub is_ordered: bool,
     /// The protocol versions that the node speaks: [`Versions::OWN`], except in tests.
     pub versions: Versions,
 }

@@ -34,6 +34,8 @@ pub(crate) struct Shard {
     /// Unused channels and when they are closed.
     idle: VecDeque<(Duration, ChannelKey)>,
     totals: Totals,
+    /// The number of the last event that was to be cached.
+    last_number: u64,
 }
 
 /// A subscription to be made.
@@ -230,22 +232,29 @@ impl Shard {
         self.remove_if_empty(key, step);
     }
 
-    /// Publishes an event of this node to the channel's subscribers, on this node and the others.
+    /// Publishes an event of this node to the channel's subscribers, on this node and the others. In a
+    /// cluster, all nodes deliver it in the order of the bus, this one too.
     pub(crate) fn publish(&mut self, publication: Publication<'_>, step: &mut Step<'_>) {
         let Publication { channel: key, frame, except, acks, keep } = publication;
-        let kept = (keep != Keep::No && key.name.is_cache()).then(|| {
-            // Two nodes may publish at the same moment.
-            let node = step.config.node_id.map_or(0, |node| node.0 & 0x3ff);
-            (timestamp(step) << 10 | node).max(self.last_kept(key) + 1)
-        });
+        let is_kept = keep != Keep::No && key.name.is_cache();
+        let kept = is_kept.then(|| self.next_number(key, step));
         if step.is_clustered() {
             let channel = key.clone();
             let frame = frame.clone();
-            let ack = acks.bus.cloned();
-            step.bus(BusCommand::Event { channel, frame, except, kept, ack });
+            let [ack, here] = [acks.bus.cloned(), acks.here.cloned()];
+            return step.bus(BusCommand::Event { channel, frame, except, kept, ack, here });
         }
         let keep = kept.map_or(Keep::No, Keep::Numbered);
         self.deliver(Publication { keep, ..publication }, step);
+    }
+
+    /// A number for an event that is to be cached: greater than all that are known here.
+    fn next_number(&mut self, key: &ChannelKey, step: &Step<'_>) -> u64 {
+        // Two nodes may publish at the same moment.
+        let node = step.config.node_id.map_or(0, |node| node.0 & 0x3ff);
+        let last = self.last_kept(key).max(self.last_number);
+        self.last_number = (timestamp(step) << 10 | node).max(last + 1);
+        self.last_number
     }
 
     /// Delivers an event to the channel's subscribers on this node.

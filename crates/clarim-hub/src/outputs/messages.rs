@@ -94,7 +94,7 @@ pub enum BusCommand {
     Close(ChannelKey),
     /// Ask another node to subscribe too: this node is the only one that has the channel.
     RequestBackup(ChannelKey),
-    /// Send an event to the other nodes.
+    /// Send an event to the other nodes, and deliver it on this one at its place in the order of the bus.
     Event {
         /// The channel.
         channel: ChannelKey,
@@ -104,8 +104,10 @@ pub enum BusCommand {
         except: Option<SocketId>,
         /// On cache channels, the number that orders cached events across nodes.
         kept: Option<u64>,
-        /// See [`DeliveryAck`].
+        /// Held until the bus has accepted the event: see [`DeliveryAck`].
         ack: Option<DeliveryAck>,
+        /// Held until the event is delivered on this node.
+        here: Option<DeliveryAck>,
     },
     /// Send a message about the channel's state to the other nodes.
     Sync {

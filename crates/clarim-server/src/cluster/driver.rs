@@ -22,6 +22,9 @@ const BATCH: usize = 256;
 /// Time for a node that shuts down to say so.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// Shortest time between two log lines about lost messages.
+const LOSSES_PAUSE: Duration = Duration::from_secs(1);
+
 /// Pause between two checks whether the workers' inboxes have room again.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -49,6 +52,7 @@ impl<S: OutputSink + ClusterHost> ClusterTask<S> {
             prefix: scaling.prefix,
             lease: scaling.lease,
             deadline: scaling.deadline,
+            is_ordered: scaling.is_ordered,
             versions: Versions::OWN,
         };
         let mut driver = Driver {
@@ -58,6 +62,7 @@ impl<S: OutputSink + ClusterHost> ClusterTask<S> {
             commands,
             started,
             channels,
+            logged_losses: LoggedLosses::default(),
         };
         driver.cluster.start(&mut BusWire::new(&mut driver.bus, &driver.channels.traffic));
         let ended = async {
@@ -80,6 +85,14 @@ struct Driver<S> {
     commands: BacklogReceiver<BusCommand>,
     started: Instant,
     channels: ClusterChannels,
+    logged_losses: LoggedLosses,
+}
+
+/// The lost messages that the log has told of.
+#[derive(Debug, Default)]
+struct LoggedLosses {
+    count: u64,
+    at: Duration,
 }
 
 impl<S: OutputSink + ClusterHost> Driver<S> {
@@ -87,13 +100,15 @@ impl<S: OutputSink + ClusterHost> Driver<S> {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            // While the workers can't keep up, messages wait in the bus.
+            // While the workers can't keep up, messages wait in the bus. While the bus can't keep up,
+            // commands wait, and in the end publishers.
             let has_room = self.node.sink().workers_have_room();
             tokio::select! {
-                Some(first) = self.commands.recv() => {
+                Some(first) = self.commands.recv(), if self.bus_has_room() => {
                     self.execute(first);
                     for _ in 1..BATCH {
-                        let Some(next) = self.commands.try_recv() else { break };
+                        let next = if self.bus_has_room() { self.commands.try_recv() } else { None };
+                        let Some(next) = next else { break };
                         self.execute(next);
                     }
                 }
@@ -103,6 +118,10 @@ impl<S: OutputSink + ClusterHost> Driver<S> {
                 () = sleep(PAUSE), if !has_room => {}
             }
         }
+    }
+
+    fn bus_has_room(&self) -> bool {
+        self.bus.has_room() && self.cluster.has_room()
     }
 
     fn execute(&mut self, command: BusCommand) {
@@ -123,6 +142,24 @@ impl<S: OutputSink + ClusterHost> Driver<S> {
         let wire = &mut BusWire::new(&mut self.bus, &self.channels.traffic);
         self.cluster.tick(self.started.elapsed(), wire);
         self.report();
+        self.log_losses();
+    }
+
+    /// Logs messages that the bus did not accept, at most once a second. Those of an outage are logged after
+    /// it.
+    fn log_losses(&mut self) {
+        let state = self.cluster.state();
+        let now = self.started.elapsed();
+        let LoggedLosses { count, at } = self.logged_losses;
+        if state.is_up && state.lost > count && now > at + LOSSES_PAUSE {
+            self.logged_losses = LoggedLosses { count: state.lost, at: now };
+            let lost = state.lost - count;
+            tracing::warn!(
+                code = "bus_messages_lost",
+                lost,
+                "the bus did not accept messages; events among them have reached this node's clients alone"
+            );
+        }
     }
 
     fn receive(&mut self, event: BusEvent) {

@@ -173,6 +173,9 @@ pub struct Scaling {
     pub deadline: Duration,
     /// Whether publishing is refused while the bus is down.
     pub is_strict: bool,
+    /// Whether every node delivers the events of a channel in the order of the bus. If not, a node's own
+    /// clients get its events one round trip to the bus earlier.
+    pub is_ordered: bool,
 }
 
 impl Scaling {
@@ -185,6 +188,7 @@ impl Scaling {
             lease: Duration::from_secs(10),
             deadline: Duration::from_secs(1),
             is_strict: false,
+            is_ordered: true,
         }
     }
 
@@ -213,6 +217,13 @@ impl Scaling {
     #[must_use]
     pub fn strict(mut self, is_strict: bool) -> Self {
         self.is_strict = is_strict;
+        self
+    }
+
+    /// Sets [`is_ordered`](Self#structfield.is_ordered).
+    #[must_use]
+    pub fn ordered(mut self, is_ordered: bool) -> Self {
+        self.is_ordered = is_ordered;
         self
     }
 }

@@ -198,6 +198,7 @@ impl Net {
             prefix: "test".to_owned(),
             lease: LEASE,
             deadline: Duration::from_secs(1),
+            is_ordered: true,
             versions: release.versions(),
         };
         let cluster = Cluster::new(world.node.clone(), id, settings);
@@ -228,6 +229,7 @@ impl Net {
             line.is_connected = true;
             for subject in &line.wanted {
                 self.subscribers.entry(subject.clone()).or_default().insert(node);
+                line.news.push_back(News::Subscribed(subject.clone(), false));
             }
             line.news.push_back(News::Up);
         }

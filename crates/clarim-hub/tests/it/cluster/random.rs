@@ -167,6 +167,22 @@ impl Model {
         }
     }
 
+    /// Asserts that all clients have received the events that they have in common in one order.
+    fn assert_one_order(&self) {
+        for channel in CHANNELS {
+            let orders: Vec<&Vec<(u64, u64)>> =
+                self.clients.iter().filter_map(|c| Some(&c.channels.get(channel)?.order)).collect();
+            for (at, one) in orders.iter().enumerate() {
+                for other in &orders[..at] {
+                    let common = |a: &[(u64, u64)], b: &[(u64, u64)]| -> Vec<(u64, u64)> {
+                        a.iter().filter(|event| b.contains(event)).copied().collect()
+                    };
+                    assert_eq!(common(one, other), common(other, one), "{channel}");
+                }
+            }
+        }
+    }
+
     fn assert_true(&self) {
         for channel in CHANNELS {
             let views = || self.clients.iter().filter_map(|client| client.channels.get(channel));
@@ -284,6 +300,7 @@ proptest! {
                 }
             }
         }
+        model.assert_one_order();
         model.assert_true();
         model.assert_told_once();
         model.end();

@@ -36,6 +36,8 @@ pub(crate) struct View {
     pub(crate) count: u64,
     /// Events, by the node that published them, in the order they came in.
     pub(crate) events: BTreeMap<u64, Vec<u64>>,
+    /// Events by node and number, in the order they came in.
+    pub(crate) order: Vec<(u64, u64)>,
     pub(crate) cache_miss: bool,
 }
 
@@ -164,10 +166,12 @@ impl View {
             "pusher:cache_miss" => self.cache_miss = true,
             "E" | "client-e" => {
                 let data = inner(frame);
-                let events = self.events.entry(data["node"].as_u64().unwrap()).or_default();
+                let node = data["node"].as_u64().unwrap();
+                let events = self.events.entry(node).or_default();
                 let id = data["id"].as_u64().unwrap();
                 assert!(events.last().is_none_or(|last| *last < id), "out of order: {frame}");
                 events.push(id);
+                self.order.push((node, id));
             }
             _ => panic!("what is this? {frame}"),
         }
