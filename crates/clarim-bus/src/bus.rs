@@ -31,7 +31,8 @@ impl Bus {
     ///
     /// TLS: `rediss://`, `rediss-sentinel://`, `rediss-cluster://`, and `tls://` for NATS. Sentinels with a
     /// password of their own take it from `?sentinel_password=`, and the master's database from `?db=`. NATS
-    /// accepts a token in place of user and password, or `?credentials=FILE`.
+    /// accepts a token in place of user and password, or `?credentials=FILE`. With TLS, `?ca=FILE` names a
+    /// PEM file of certificate authorities to trust in place of those of the system.
     ///
     /// # Errors
     /// What is wrong with the URL. The error contains no password.

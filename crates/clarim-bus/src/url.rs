@@ -76,6 +76,26 @@ pub enum InvalidBusUrl {
         /// Why it cannot be read.
         source: io::Error,
     },
+    /// The file of a private certificate authority cannot be read.
+    #[error("cannot read the certificate authority {path}: {source}")]
+    UnreadableAuthority {
+        /// Path to the file.
+        path: String,
+        /// Why it cannot be read.
+        source: io::Error,
+    },
+    /// The file of a private certificate authority contains no certificate.
+    #[error("{path} contains no valid certificate; expected PEM: -----BEGIN CERTIFICATE-----")]
+    InvalidAuthority {
+        /// Path to the file.
+        path: String,
+    },
+    /// A certificate authority is given for a connection without TLS.
+    #[error("?ca= needs TLS, but {scheme}:// has none; use rediss:// or tls://")]
+    AuthorityWithoutTls {
+        /// The scheme.
+        scheme: String,
+    },
 }
 
 impl InvalidBusUrl {
@@ -93,8 +113,21 @@ impl InvalidBusUrl {
             Self::InvalidPort { .. } => "bus_url_invalid_port",
             Self::InvalidNats { .. } => "bus_url_invalid_nats",
             Self::UnreadableCredentials { .. } => "bus_url_unreadable_credentials",
+            Self::UnreadableAuthority { .. } => "bus_url_unreadable_authority",
+            Self::InvalidAuthority { .. } => "bus_url_invalid_authority",
+            Self::AuthorityWithoutTls { .. } => "bus_url_authority_without_tls",
         }
     }
+}
+
+/// A private certificate authority, which is trusted in place of those of the system.
+#[cfg_attr(
+    not(all(feature = "redis", feature = "nats")),
+    allow(dead_code, reason = "not every backend reads every part")
+)]
+pub(crate) struct Authority {
+    pub(crate) path: String,
+    pub(crate) pem: Vec<u8>,
 }
 
 /// A URL with one or more hosts. The usual URL parsers accept only one.
@@ -124,6 +157,28 @@ impl<'a> Url<'a> {
         let query = query.split('&').filter_map(|pair| pair.split_once('='));
         let query = query.map(|(name, value)| (name, decode(value))).collect();
         Ok(Self { scheme, login, hosts, path, query })
+    }
+
+    /// The certificate authority that the parameter `ca` names.
+    #[cfg(any(feature = "redis", feature = "nats"))]
+    pub(crate) fn authority(&self) -> Result<Option<Authority>, InvalidBusUrl> {
+        let Some(path) = self.parameter("ca").map(str::to_owned) else { return Ok(None) };
+        if !self.is_tls() {
+            return Err(InvalidBusUrl::AuthorityWithoutTls { scheme: self.scheme.to_owned() });
+        }
+        match std::fs::read(&path) {
+            Err(source) => Err(InvalidBusUrl::UnreadableAuthority { path, source }),
+            Ok(pem) if String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") => {
+                Ok(Some(Authority { path, pem }))
+            }
+            Ok(_) => Err(InvalidBusUrl::InvalidAuthority { path }),
+        }
+    }
+
+    /// Whether the scheme stands for a connection with TLS.
+    #[cfg(any(feature = "redis", feature = "nats"))]
+    pub(crate) fn is_tls(&self) -> bool {
+        self.scheme.starts_with("rediss") || self.scheme == "tls"
     }
 
     #[cfg(not(all(feature = "redis", feature = "nats")))]

@@ -5,8 +5,11 @@ use serde_json::value::RawValue;
 
 use crate::json::write_json_string;
 
-/// A user's id. Backends send it as a string or as a number. Clients get it in the same form; both forms
-/// of an id mean the same user.
+/// Maximum length of a user's id, as Pusher's limit for channel names.
+pub const MAX_USER_ID_BYTES: usize = 200;
+
+/// A user's id of at most [`MAX_USER_ID_BYTES`]. Backends send it as a string or as a number. Clients get it
+/// in the same form; both forms of an id mean the same user.
 #[derive(Debug, Clone)]
 pub struct UserId {
     text: Box<str>,
@@ -14,15 +17,21 @@ pub struct UserId {
 }
 
 impl UserId {
-    /// Parses the JSON of an id: a non-empty string or a number.
-    fn from_json(raw: &RawValue) -> Option<Self> {
+    /// Parses the JSON of an id: a non-empty string or a number. Other values are the error `invalid`.
+    fn from_json(raw: &RawValue, invalid: InvalidUser) -> Result<Self, InvalidUser> {
         let json = raw.get();
-        if json.starts_with('"') {
-            let text: String = serde_json::from_str(json).ok()?;
-            return (!text.is_empty()).then(|| Self { text: text.into(), number: false });
+        let (text, number): (Box<str>, bool) = if json.starts_with('"') {
+            (serde_json::from_str(json).map_err(|_| invalid)?, false)
+        } else if json.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+            (json.into(), true)
+        } else {
+            return Err(invalid);
+        };
+        match text.len() {
+            0 => Err(invalid),
+            1..=MAX_USER_ID_BYTES => Ok(Self { text, number }),
+            bytes => Err(InvalidUser::IdTooLong { bytes }),
         }
-        let number = json.starts_with(|c: char| c == '-' || c.is_ascii_digit());
-        number.then(|| Self { text: json.into(), number: true })
     }
 
     /// Returns the id without JSON's quotes.
@@ -73,7 +82,7 @@ impl Member {
         }
         let data: Data<'_> =
             serde_json::from_str(channel_data).map_err(|_| InvalidUser::ChannelData)?;
-        let id = UserId::from_json(data.user_id).ok_or(InvalidUser::ChannelData)?;
+        let id = UserId::from_json(data.user_id, InvalidUser::ChannelData)?;
         Ok(Self { id, info: data.user_info })
     }
 
@@ -130,11 +139,11 @@ impl User {
             watchlist: Vec<Box<RawValue>>,
         }
         let data: Data<'_> = serde_json::from_str(user_data).map_err(|_| InvalidUser::UserData)?;
-        let id = UserId::from_json(data.id).ok_or(InvalidUser::UserData)?;
+        let id = UserId::from_json(data.id, InvalidUser::UserData)?;
         let watchlist_cut = data.watchlist.len() > MAX_WATCHLIST;
         let mut watchlist: Vec<Box<str>> = Vec::new();
         for raw in data.watchlist.iter().take(MAX_WATCHLIST) {
-            let watched = UserId::from_json(raw).ok_or(InvalidUser::UserData)?.text;
+            let watched = UserId::from_json(raw, InvalidUser::UserData)?.text;
             if !watchlist.contains(&watched) {
                 watchlist.push(watched);
             }
@@ -157,6 +166,12 @@ pub enum InvalidUser {
         "user_data must be a JSON object with an id (text or number), and a watchlist may contain only ids"
     )]
     UserData,
+    /// The id of a user is too long.
+    #[error("the user id has {bytes} bytes, the maximum is {MAX_USER_ID_BYTES}")]
+    IdTooLong {
+        /// The id's length.
+        bytes: usize,
+    },
 }
 
 impl InvalidUser {
@@ -166,6 +181,7 @@ impl InvalidUser {
         match self {
             Self::ChannelData => "channel_data_invalid",
             Self::UserData => "user_data_invalid",
+            Self::IdTooLong { .. } => "user_id_too_long",
         }
     }
 }
@@ -173,6 +189,7 @@ impl InvalidUser {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ChannelName;
 
     #[test]
     fn ids_keep_their_json_type_and_both_types_are_one_user() {
@@ -210,6 +227,22 @@ mod tests {
             r#"{"id":"1","watchlist":1}"#,
         ] {
             assert_eq!(User::parse(data).unwrap_err(), InvalidUser::UserData, "{data}");
+        }
+    }
+
+    #[test]
+    fn ids_have_a_maximum_length() {
+        for (bytes, is_valid) in [(MAX_USER_ID_BYTES, true), (MAX_USER_ID_BYTES + 1, false)] {
+            let too_long = InvalidUser::IdTooLong { bytes };
+            for id in [format!("\"{}\"", "x".repeat(bytes)), "7".repeat(bytes)] {
+                let expected = if is_valid { None } else { Some(too_long) };
+                assert_eq!(Member::parse(&format!(r#"{{"user_id":{id}}}"#)).err(), expected);
+                assert_eq!(User::parse(&format!(r#"{{"id":{id}}}"#)).err(), expected);
+                let watching = format!(r#"{{"id":1,"watchlist":[{id}]}}"#);
+                assert_eq!(User::parse(&watching).err(), expected);
+            }
+            let name = ChannelName::of_user(&"x".repeat(bytes));
+            assert_eq!(name.is_ok(), is_valid);
         }
     }
 

@@ -22,5 +22,6 @@ pub(crate) fn servers_from_url(url: &Url<'_>) -> Result<Servers, InvalidBusUrl> 
         address.map_err(|source| InvalidBusUrl::InvalidNats { host: (*host).to_owned(), source })
     });
     let addresses = addresses.collect::<Result<_, _>>()?;
-    Ok(Servers { addresses, login, is_tls: url.scheme == "tls" })
+    let authority = url.authority()?.map(|authority| authority.path.into());
+    Ok(Servers { addresses, login, is_tls: url.is_tls(), authority })
 }

@@ -1,6 +1,7 @@
 //! The servers of a NATS bus, and how to connect to them.
 
 use std::future::ready;
+use std::path::PathBuf;
 
 use async_nats::{ConnectOptions, ServerAddr};
 use tokio::sync::mpsc::unbounded_channel;
@@ -20,6 +21,8 @@ pub(crate) struct Servers {
     pub(super) addresses: Vec<ServerAddr>,
     pub(super) login: Login,
     pub(super) is_tls: bool,
+    /// Path to the certificate authority to trust in place of those of the system.
+    pub(super) authority: Option<PathBuf>,
 }
 
 /// How to authenticate.
@@ -54,6 +57,10 @@ impl Backend for Servers {
             }
         };
         let (sender, client_events) = unbounded_channel();
+        let options = match &self.authority {
+            Some(path) => options.add_root_certificates(path.clone()),
+            None => options,
+        };
         let options = options
             .require_tls(self.is_tls)
             .name("clarim")

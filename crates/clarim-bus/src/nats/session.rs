@@ -18,6 +18,7 @@ use bytes::Bytes;
 use futures_util::future::{AbortHandle, Abortable};
 use futures_util::stream::{BoxStream, SelectAll, StreamExt};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
@@ -29,6 +30,10 @@ use crate::event::EventSender;
 
 /// Characters that are escaped in a subject.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
+
+/// Maximum length of a subject. A server accepts lines of 4 096 bytes, with two subjects in a request, and
+/// closes the connection after a longer one.
+const MAX_SUBJECT_BYTES: usize = 1024;
 
 /// Timeout of a connection attempt and of a confirmation. Without a reply for this long, the server is frozen
 /// or cannot be reached.
@@ -247,7 +252,27 @@ impl NatsSession {
     }
 }
 
-/// A subject as a single NATS token: dots, spaces and wildcards have a meaning there.
+/// A subject as NATS tokens: dots, spaces and wildcards have a meaning there. Of a long subject it is the
+/// hash, with a dot, which no other subject has.
 fn escape(subject: &str) -> String {
-    utf8_percent_encode(subject, ESCAPED).to_string()
+    let escaped = utf8_percent_encode(subject, ESCAPED).to_string();
+    if escaped.len() <= MAX_SUBJECT_BYTES {
+        return escaped;
+    }
+    format!("sha256.{}", hex::encode(Sha256::digest(subject)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_subjects_are_hashed() {
+        let longest = "x".repeat(MAX_SUBJECT_BYTES);
+        assert_eq!(escape(&longest), longest);
+        for subject in [format!("{longest}x"), ".".repeat(MAX_SUBJECT_BYTES / 3 + 1)] {
+            let escaped = escape(&subject);
+            assert!(escaped.starts_with("sha256.") && escaped.len() == 71, "{escaped}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ProtocolVersion,
-    RedisConnectionInfo, TlsMode,
+    RedisConnectionInfo, TlsCertificates, TlsMode,
 };
 use tokio::time::timeout;
 
@@ -17,6 +17,7 @@ use super::topology::{self, Topology};
 use crate::backend::Backend;
 use crate::error::BusError;
 use crate::event::EventSender;
+use crate::url::Authority;
 
 /// The servers of a Redis bus.
 #[derive(Clone)]
@@ -36,6 +37,12 @@ pub(crate) struct SentinelMaster {
     pub(super) login: RedisConnectionInfo,
     pub(super) sentinel_password: Option<String>,
     pub(super) is_tls: bool,
+    pub(super) authority: Option<Authority>,
+}
+
+/// The certificates of connections that trust only this authority.
+pub(super) fn certificates(authority: &Authority) -> TlsCertificates {
+    TlsCertificates { client_tls: None, root_cert: Some(authority.pem.clone()) }
 }
 
 impl Backend for Servers {
@@ -102,6 +109,11 @@ impl SentinelMaster {
         }
         if let Some(password) = &self.sentinel_password {
             builder = builder.set_client_to_sentinel_password(password);
+        }
+        if let Some(authority) = &self.authority {
+            builder = builder
+                .set_client_to_redis_certificates(certificates(authority))
+                .set_client_to_sentinel_certificates(certificates(authority));
         }
         if self.is_tls {
             builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);

@@ -104,8 +104,24 @@ async fn messages_of_one_publisher_keep_their_order(bus: &Bus) {
 async fn subjects_and_payloads_are_arbitrary(bus: &Bus) {
     let mut probe = Probe::connect(bus).await;
     let long = "x".repeat(400);
-    let subjects =
-        ["a b", "a.b", "*", ">", "a:{b}:c", "{}", "é 漢字", "per%cent", "#server-to-user-1", &long];
+    // Longer than a line may be at NATS, and escaped longer still.
+    let longer = [4_000, 4_096, 20_000].map(|bytes| ".".repeat(bytes));
+    let [first, second, third] = &longer;
+    let subjects = [
+        "a b",
+        "a.b",
+        "*",
+        ">",
+        "a:{b}:c",
+        "{}",
+        "é 漢字",
+        "per%cent",
+        "#server-to-user-1",
+        &long,
+        first,
+        second,
+        third,
+    ];
     for subject in subjects {
         probe.subscribe(subject).await;
     }

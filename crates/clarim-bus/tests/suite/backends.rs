@@ -109,6 +109,21 @@ async fn nats_single() {
 }
 
 #[tokio::test]
+async fn nats_loses_only_the_message_that_it_cannot_carry() {
+    let server = nats(&[]);
+    let mut probe = Probe::connect(&nats_bus(&server)).await;
+    probe.subscribe("news").await;
+    // NATS accepts 1 MiB.
+    for (id, bytes) in [(1, 1 << 20), (2, (1 << 20) + 1), (3, 10 << 20), (4, 1 << 20)] {
+        probe.publish("news", vec![0; bytes], id);
+        let is_accepted = bytes == 1 << 20;
+        assert_eq!(probe.outcome(id).await != Outcome::Lost, is_accepted, "{bytes} bytes");
+    }
+    let sizes: Vec<usize> = probe.messages("news", 2).await.iter().map(|m| m.len()).collect();
+    assert_eq!(sizes, [1 << 20; 2]);
+}
+
+#[tokio::test]
 async fn nats_with_a_password() {
     let server = nats(&["--user", "bus", "--pass", "s:cret"]);
     let url = format!("nats://bus:s%3Acret@127.0.0.1:{}", server.port);

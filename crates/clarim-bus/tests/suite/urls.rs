@@ -16,6 +16,10 @@ fn an_invalid_url_is_refused_without_its_password() {
         ("redis-sentinel://:hush@a:x/m", "invalid_redis", "not a Redis address"),
         ("nats://u:hush@?credentials=/no/file", "missing_host", "nats://host"),
         ("nats://:hush@host:x", "invalid_nats", "host:x is not a host with a port"),
+        ("redis://host?ca=/no/file", "authority_without_tls", "use rediss:// or tls://"),
+        ("nats://host?ca=/no/file", "authority_without_tls", "use rediss:// or tls://"),
+        ("rediss://host?ca=/no/file", "unreadable_authority", "certificate authority /no/file"),
+        ("tls://host?ca=/dev/null", "invalid_authority", "/dev/null contains no valid certificate"),
         (
             "nats://host?credentials=/no/file",
             "unreadable_credentials",

@@ -59,10 +59,11 @@ pub(crate) fn start(config: LogConfig) -> Result<Log, TryInitError> {
     let (output, output_thread) = writer(io::stdout());
     // A second log is refused below.
     let _ = DROPPED.set([errors.error_counter(), output.error_counter()]);
-    // Errors of sqlx are logged by its callers; its own lines may contain secrets.
+    // Errors of sqlx and async_nats are logged by their callers. The lines of sqlx may contain secrets, and
+    // async_nats has one for each attempt to connect.
     let wanted = Targets::new()
         .with_default(filter(level))
-        .with_targets([(TRAFFIC_TARGET, LevelFilter::OFF), ("sqlx", LevelFilter::OFF)]);
+        .with_targets([TRAFFIC_TARGET, "sqlx", "async_nats"].map(|name| (name, LevelFilter::OFF)));
     let lines = tracing_subscriber::fmt::layer().with_writer(errors).with_target(false);
     let lines = match format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),

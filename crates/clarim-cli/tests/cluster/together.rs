@@ -320,11 +320,13 @@ fn guard() -> Guard {
     Guard { password: Some("hush"), certificate: Some(Certificate::new()) }
 }
 
-/// Publishes from one node to another, over a bus whose certificate is trusted with SSL_CERT_FILE.
+/// Publishes from one node to another, over a bus whose certificate one of them trusts by the URL, and the
+/// other by SSL_CERT_FILE.
 async fn over_tls(url: &str, guard: &Guard) {
-    let trusts = format!("SSL_CERT_FILE={}", guard.certificate.as_ref().unwrap().file);
-    let a = Node::start(url, &[&trusts]);
-    let b = Node::start(url, &[&trusts]);
+    let file = &guard.certificate.as_ref().unwrap().file;
+    let sign = if url.contains('?') { '&' } else { '?' };
+    let a = Node::start(&format!("{url}{sign}ca={file}"), &[]);
+    let b = Node::start(url, &[&format!("SSL_CERT_FILE={file}")]);
     a.is_ready(1).await;
     let mut client = Client::on(&b, "news", "").await;
     assert_eq!(a.publish("news", 1).await.status, 200);

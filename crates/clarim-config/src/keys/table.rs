@@ -172,7 +172,7 @@ keys! {
     SCALING_CHANNEL Server "scaling_channel", Kind::Text, "reverb",
         "Prefix of all subjects on the bus. Nodes with the same prefix form a cluster.";
     SCALING_URL Server "scaling_url", Kind::Secret, "",
-        "URL of the bus: `redis://`, `rediss://`, `redis-sentinel://`, `redis-cluster://`, `nats://` or `tls://` (NATS with TLS). Default: the Redis server of REDIS_URL, or of REDIS_HOST and the settings below it.";
+        "URL of the bus: `redis://`, `rediss://`, `redis-sentinel://`, `redis-cluster://`, `nats://` or `tls://` (NATS with TLS). With TLS, `?ca=FILE` names the certificate authority. Default: the Redis server of REDIS_URL, or of REDIS_HOST and the settings below it.";
     SCALING_LEASE Server "scaling_lease", number("seconds", 2, 3_600), "10",
         "Time without a heartbeat after which a node is considered dead and its members are removed.";
     SCALING_TIMEOUT Server "scaling_timeout", number("milliseconds", 10, 60_000), "1000",

@@ -46,7 +46,7 @@ impl Refresh {
     }
 
     /// Returns the time since when a node must have confirmed a channel; `spared` is the time until which
-    /// silence is no evidence.
+    /// silence does not count.
     pub(super) fn since(now: Duration, spared: Duration) -> Duration {
         if now > spared + FORGET { now - FORGET } else { Duration::ZERO }
     }

@@ -6,6 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::kind::ChannelKind;
+use crate::user::MAX_USER_ID_BYTES;
 
 /// A valid channel name and the kind that its prefix stands for. Cloning is cheap.
 ///
@@ -29,7 +30,8 @@ const CACHE_PREFIX: &str = "cache-";
 
 impl ChannelName {
     /// Parses a name of at most `max_bytes` bytes: letters, digits and `_-=@,.;`, as Pusher allows. The
-    /// name of a user's channel contains the user's id, which may have any characters and length.
+    /// name of a user's channel contains the user's id, which may have other characters too, and at most
+    /// [`MAX_USER_ID_BYTES`].
     ///
     /// # Errors
     /// If the name is empty, too long, reserved, or contains other characters.
@@ -44,6 +46,9 @@ impl ChannelName {
         let (kind, cache) = if let Some(user) = user {
             if user.is_empty() {
                 return Err(InvalidChannelName::Reserved);
+            }
+            if user.len() > MAX_USER_ID_BYTES {
+                return Err(InvalidChannelName::UserIdTooLong { bytes: user.len() });
             }
             // A user id is the app's own text, and is not part of a signature.
             if user.chars().any(char::is_control) {
@@ -178,6 +183,12 @@ pub enum InvalidChannelName {
         /// The app's limit.
         max: usize,
     },
+    /// The user id in the name of a user's channel is too long.
+    #[error("the user id has {bytes} bytes, the maximum is {MAX_USER_ID_BYTES}")]
+    UserIdTooLong {
+        /// The id's length.
+        bytes: usize,
+    },
     /// The name contains a character that is not allowed.
     #[error("a channel name consists of letters, digits and _ - = @ , . ;")]
     Characters,
@@ -193,6 +204,7 @@ impl InvalidChannelName {
         match self {
             Self::Empty => "channel_name_empty",
             Self::TooLong { .. } => "channel_name_too_long",
+            Self::UserIdTooLong { .. } => "user_id_too_long",
             Self::Characters => "channel_name_characters",
             Self::Reserved => "channel_name_reserved",
         }
