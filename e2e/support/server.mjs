@@ -1,6 +1,8 @@
 // Starts the server binary for a test. The only place with its command line.
 import { spawn } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import http from 'node:http';
+import https from 'node:https';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -25,11 +27,13 @@ const credentials = { REVERB_APP_ID: app.appId, REVERB_APP_KEY: app.key, REVERB_
  * A separate server, which keeps its port when restarted. `stop` sends SIGTERM and waits, `kill` sends
  * SIGKILL. After either of them `start` starts it again; otherwise it has no effect. `restart` is `stop` and
  * `start`. With `development` no app is configured: the server creates one and serves its page at
- * /playground.
+ * /playground. With `apps` these are configured instead of `app`, and with `tls` a certificate for localhost.
  */
-export async function startServer({ port, env = {}, development = false } = {}) {
+export async function startServer({ port, env = {}, development = false, apps, tls } = {}) {
   port ??= await freePort();
   const dir = await mkdtemp(path.join(tmpdir(), 'clarim-e2e-'));
+  if (apps) await writeFile(path.join(dir, 'clarim.toml'), apps.map(table).join('\n'));
+  const url = tls ? `https://localhost:${port}` : `http://127.0.0.1:${port}`;
   let child;
   let output = '';
 
@@ -41,7 +45,8 @@ export async function startServer({ port, env = {}, development = false } = {}) 
       cwd: dir,
       env: {
         ...ownEnvironment(),
-        ...(development ? {} : credentials),
+        ...(development || apps ? {} : credentials),
+        ...(tls && { CLARIM_TLS_CERT: tls.cert, CLARIM_TLS_KEY: tls.key }),
         CLARIM_STATE_DIR: path.join(dir, 'state'),
         ...env,
       },
@@ -65,7 +70,7 @@ export async function startServer({ port, env = {}, development = false } = {}) 
     }
     await until(async () => {
       if (over) throw new Error(`the server ended before it was ready:\n${output}`);
-      return fetch(`http://127.0.0.1:${port}/up`).then((answer) => answer.ok, () => false);
+      return answers(`${url}/up`);
     }, { what: 'GET /up' });
   }
 
@@ -83,7 +88,7 @@ export async function startServer({ port, env = {}, development = false } = {}) 
   return {
     ...app,
     port,
-    url: `http://127.0.0.1:${port}`,
+    url,
     start,
     stop: () => end('SIGTERM'),
     kill: () => end('SIGKILL'),
@@ -99,6 +104,19 @@ export async function startServer({ port, env = {}, development = false } = {}) 
     },
     output: () => output,
   };
+}
+
+const table = ({ appId, key, secret }) => `[[apps]]\nid = "${appId}"\nkey = "${key}"\nsecret = "${secret}"\n`;
+
+/** Whether the answer is 200. Every certificate is accepted. */
+function answers(url) {
+  return new Promise((resolve) => {
+    const { get } = url.startsWith('https:') ? https : http;
+    get(url, { rejectUnauthorized: false, agent: false }, (answer) => {
+      answer.resume();
+      resolve(answer.statusCode === 200);
+    }).once('error', () => resolve(false));
+  });
 }
 
 /** The environment of the tests without settings of a server. */
