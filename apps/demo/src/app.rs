@@ -10,6 +10,7 @@ use sqlx::AnyPool;
 use uuid::Uuid;
 
 use crate::database;
+use crate::limits::Limits;
 use crate::settings::{DRAIN, Settings};
 
 /// The application's state, which handlers share.
@@ -19,6 +20,7 @@ pub(crate) struct App {
     pub(crate) clarim: Clarim,
     pub(crate) notifications: Notifications,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) limits: Arc<Limits>,
 }
 
 impl App {
@@ -28,7 +30,8 @@ impl App {
         notifications.migrate().await?;
         let clarim =
             broadcasting(settings.clarim.clone())?.with_notifications(notifications.clone());
-        Ok(Self { db, clarim, notifications, settings: Arc::new(settings) })
+        let limits = Arc::new(Limits::new());
+        Ok(Self { db, clarim, notifications, settings: Arc::new(settings), limits })
     }
 }
 

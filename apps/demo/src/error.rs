@@ -21,6 +21,10 @@ pub(crate) enum ApiError {
     Invalid(&'static str, &'static str),
     /// The request has no CSRF token or a wrong one.
     InvalidCsrfToken,
+    /// Too many attempts to log in.
+    TooManyAttempts,
+    /// Too many requests of this kind at this moment.
+    Busy,
     Internal(anyhow::Error),
 }
 
@@ -42,6 +46,8 @@ impl IntoResponse for ApiError {
             Self::InvalidCsrfToken => {
                 (StatusCode::from_u16(419).unwrap_or(StatusCode::FORBIDDEN), "csrf")
             }
+            Self::TooManyAttempts => (StatusCode::TOO_MANY_REQUESTS, "too_many_attempts"),
+            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             Self::Internal(error) => {
                 tracing::error!("{error:#}");
                 (StatusCode::INTERNAL_SERVER_ERROR, "broken")

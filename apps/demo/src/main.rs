@@ -7,6 +7,7 @@ mod dashboard;
 mod database;
 mod editor;
 mod error;
+mod limits;
 mod notifications;
 mod parts;
 mod session;

@@ -1,5 +1,6 @@
 //! Requests to the application, with a session's cookie and CSRF token.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -15,6 +16,7 @@ use tower::ServiceExt as _;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::limits::Limits;
 use crate::settings::Settings;
 use crate::{database, web};
 
@@ -30,7 +32,7 @@ pub(crate) struct TestApp {
 /// A browser with its cookie and CSRF token.
 pub(crate) struct Visitor<'a> {
     app: &'a TestApp,
-    cookie: String,
+    cookies: BTreeMap<String, String>,
     token: String,
     /// The socket ID of its page.
     pub(crate) socket: Option<&'static str>,
@@ -58,7 +60,8 @@ impl TestApp {
             .unwrap()
             .with_notifications(notifications.clone());
         let settings = Arc::new(settings);
-        let app = App { db, clarim: clarim.clone(), notifications, settings };
+        let limits = Arc::new(Limits::new());
+        let app = App { db, clarim: clarim.clone(), notifications, settings, limits };
         Self { router: web::router(app.clone()).unwrap(), app, clarim, fake, _folder: folder }
     }
 
@@ -82,7 +85,7 @@ impl TestApp {
 
     pub(crate) async fn guest(&self) -> Visitor<'_> {
         let mut visitor =
-            Visitor { app: self, cookie: String::new(), token: String::new(), socket: None };
+            Visitor { app: self, cookies: BTreeMap::new(), token: String::new(), socket: None };
         let (_, session) = visitor.send(Method::GET, "/api/session", None).await;
         session["csrf"].as_str().unwrap().clone_into(&mut visitor.token);
         visitor
@@ -105,20 +108,29 @@ impl Visitor<'_> {
         path: &str,
         body: Option<Value>,
     ) -> (StatusCode, Value) {
+        let cookies: Vec<String> =
+            self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::COOKIE, &self.cookie)
+            .header(header::COOKIE, cookies.join("; "))
             .header(header::CONTENT_TYPE, "application/json")
             .header("X-CSRF-TOKEN", &self.token)
             .header("X-Socket-ID", self.socket.unwrap_or_default())
             .body(body.map_or_else(Body::empty, |body| body.to_string().into()))
             .unwrap();
         let response = self.app.router.clone().oneshot(request).await.unwrap();
-        if let Some(cookie) = response.headers().get(header::SET_COOKIE) {
+        for cookie in response.headers().get_all(header::SET_COOKIE) {
             let cookie = cookie.to_str().unwrap();
-            assert!(cookie.contains("HttpOnly; SameSite=Lax"), "{cookie}");
-            cookie.split(';').next().unwrap().clone_into(&mut self.cookie);
+            let (pair, attributes) = cookie.split_once(';').unwrap();
+            let (name, value) = pair.split_once('=').unwrap();
+            match attributes.contains("Max-Age=0;") {
+                true => drop(self.cookies.remove(name)),
+                false => {
+                    assert!(cookie.contains("HttpOnly; SameSite=Lax"), "{cookie}");
+                    self.cookies.insert(name.to_owned(), value.to_owned());
+                }
+            }
         }
         let status = response.status();
         let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -177,17 +189,60 @@ async fn a_wrong_password_and_an_unknown_user_get_the_same_response() {
 }
 
 #[tokio::test]
+async fn wrong_passwords_are_limited() {
+    let app = TestApp::start().await;
+    let mut guest = app.guest().await;
+    let body = |password: &str| json!({ "login": "ana", "password": password });
+    for _ in 0..5 {
+        assert_eq!(guest.post("/api/login", body("wrong")).await.0.as_u16(), 422);
+    }
+    let (status, answer) = guest.post("/api/login", body("clarim")).await;
+    assert_eq!((status.as_u16(), &answer["code"]), (429, &json!("too_many_attempts")));
+    app.user("bruno").await;
+}
+
+async fn sessions(app: &TestApp) -> i64 {
+    sqlx::query_scalar("SELECT COUNT(*) FROM sessions").fetch_one(&app.app().db).await.unwrap()
+}
+
+#[tokio::test]
+async fn guests_have_no_stored_session_and_users_a_limited_number() {
+    let app = TestApp::start().await;
+    for _ in 0..10 {
+        let mut guest = app.guest().await;
+        assert_eq!(guest.cookies.len(), 1, "that of the CSRF token");
+        guest.post("/api/login", json!({ "login": "ana", "password": "" })).await;
+    }
+    assert_eq!(sessions(&app).await, 0);
+    for n in 0..150 {
+        sqlx::query("INSERT INTO sessions (id, data, expires_at, user_id) VALUES ($1, '', $2, 2)")
+            .bind(n.to_string())
+            .bind(database::now() + n)
+            .execute(&app.app().db)
+            .await
+            .unwrap();
+    }
+    let mut bruno = app.user("bruno").await;
+    assert_eq!(sessions(&app).await, 100);
+    assert_eq!(bruno.get("/api/conversations").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn the_login_changes_the_session_and_the_logout_ends_it() {
     let app = TestApp::start().await;
     let mut guest = app.guest().await;
-    let before = guest.cookie.clone();
-    guest.post("/api/login", json!({ "login": "Ana ", "password": "clarim" })).await;
-    assert_ne!(guest.cookie, before, "the session ID changes at login");
+    let login = json!({ "login": "Ana ", "password": "clarim" });
+    guest.post("/api/login", login.clone()).await;
+    let first = guest.cookies.clone();
+    let (_, session) = guest.get("/api/session").await;
+    session["csrf"].as_str().unwrap().clone_into(&mut guest.token);
+    guest.post("/api/login", login).await;
+    assert_ne!(guest.cookies, first, "the session ID changes at login");
     let mut user = app.user("ana").await;
-    let cookie = user.cookie.clone();
+    let cookies = user.cookies.clone();
     let (status, session) = user.post("/api/logout", json!({})).await;
     assert_eq!((status, &session["user"]), (StatusCode::OK, &Value::Null));
-    user.cookie = cookie;
+    user.cookies = cookies;
     assert_eq!(user.get("/api/conversations").await.0, StatusCode::UNAUTHORIZED);
 }
 
