@@ -25,6 +25,8 @@ pub(crate) enum ApiError {
     TooManyAttempts,
     /// Too many requests of this kind at this moment.
     Busy,
+    /// A later attempt may succeed.
+    Unavailable(anyhow::Error),
     Internal(anyhow::Error),
 }
 
@@ -48,6 +50,10 @@ impl IntoResponse for ApiError {
             }
             Self::TooManyAttempts => (StatusCode::TOO_MANY_REQUESTS, "too_many_attempts"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            Self::Unavailable(error) => {
+                tracing::warn!("{error:#}");
+                (StatusCode::SERVICE_UNAVAILABLE, "busy")
+            }
             Self::Internal(error) => {
                 tracing::error!("{error:#}");
                 (StatusCode::INTERNAL_SERVER_ERROR, "broken")

@@ -30,14 +30,17 @@ fn types() -> Types {
     editor::types(dashboard::types(notifications::types(chat::types(types))))
 }
 
-#[tokio::main]
-async fn main() -> Result<()> {
+fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [command, file] = &arguments[..]
-        && command == "types"
-    {
-        return Ok(types().write(file)?);
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["types", file] => Ok(types().write(file)?),
+        [editor::SANDBOX] => editor::sandbox(),
+        _ => serve(),
     }
+}
+
+#[tokio::main]
+async fn serve() -> Result<()> {
     dotenvy::dotenv().ok();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();

@@ -2,9 +2,11 @@
 //! positions are client events between the pages.
 
 mod content;
+mod sandbox;
 mod store;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
@@ -19,8 +21,10 @@ use ts_rs::TS;
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::session::User;
-use content::{Content, MAX_UPDATE, compute};
+use content::{page_state, page_update};
 use store::Document;
+
+pub(crate) use sandbox::{COMMAND as SANDBOX, main as sandbox};
 
 /// Maximum length of a title, in characters.
 const MAX_TITLE: usize = 80;
@@ -134,9 +138,9 @@ async fn sync(
     Json(Known { state }): Json<Known>,
 ) -> ApiResult<Json<DocumentState>> {
     check_member(&app, document, &user).await?;
-    let (updates, seq) = store::updates(&app.db, document).await?;
-    let (update, state) = compute(move || Content::of(&updates)?.difference(&state)).await?;
-    Ok(Json(DocumentState { update, state, seq }))
+    page_state(&state)?;
+    let (outcome, seq) = store::compare(&app.db, document, state).await?;
+    Ok(Json(DocumentState { update: outcome.update, state: outcome.state, seq }))
 }
 
 #[derive(Deserialize)]
@@ -153,10 +157,8 @@ async fn update(
     Json(NewUpdate { update }): Json<NewUpdate>,
 ) -> ApiResult<Json<UpdateStored>> {
     check_member(&app, document, &user).await?;
-    if update.len() > MAX_UPDATE.div_ceil(3) * 4 {
-        return Err(content::Problem::TooLong.into());
-    }
-    let seq = store::add(&app.db, document, user.id, content::decode(&update)?).await?;
+    page_update(&update)?;
+    let (update, seq) = store::add(&app.db, document, user.id, update).await?;
     let update = (update.len() <= MAX_IN_EVENT).then_some(update);
     let event = DocumentUpdated { document, seq, update };
     // A page that misses it detects the gap by the next sequence number.

@@ -1,16 +1,19 @@
 //! Documents in the database: a snapshot, and the updates since then.
 
+use anyhow::anyhow;
 use serde::Serialize;
-use sqlx::any::Any;
-use sqlx::{AnyPool, Executor, FromRow};
+use sqlx::{AnyPool, FromRow};
 use ts_rs::TS;
 
-use super::content::{Content, Problem, compute, encode};
+use super::content::{Outcome, Problem, Task, Work};
+use super::sandbox::{self, Failure};
 use crate::database::now;
 use crate::error::{ApiError, ApiResult};
 
 /// Number of updates after which a new snapshot is made.
 const MAX_UPDATES: i64 = 100;
+/// Attempts to store an update while others store theirs. Each time, another one has succeeded.
+const MAX_TRIES: u32 = 20;
 
 /// A document in a list.
 #[derive(Debug, Clone, Serialize, FromRow, TS)]
@@ -63,78 +66,185 @@ pub(super) async fn create(db: &AnyPool, title: &str) -> sqlx::Result<Document> 
     Ok(Document { id, title: title.to_owned(), edited_at })
 }
 
-/// The snapshot and the later updates, and the sequence number of the last one.
-pub(super) async fn updates(
-    db: impl Executor<'_, Database = Any>,
-    document: i64,
-) -> sqlx::Result<(Vec<String>, i64)> {
-    // One statement, so that a new snapshot cannot come in between.
-    let rows: Vec<(i64, String)> = sqlx::query_as(
-        "SELECT snapshot_seq AS seq, snapshot AS data FROM documents
-         WHERE id = $1 AND snapshot IS NOT NULL
-         UNION ALL SELECT seq, data FROM document_updates WHERE document_id = $1 ORDER BY seq",
-    )
-    .bind(document)
-    .fetch_all(db)
-    .await?;
-    let last = rows.last().map_or(0, |(seq, _)| *seq);
-    Ok((rows.into_iter().map(|(_, data)| data).collect(), last))
+/// What is stored of a document's content.
+struct Stored {
+    /// A snapshot, if there is one, and the later updates.
+    updates: Vec<String>,
+    /// The sequence number of each.
+    seqs: Vec<i64>,
+    snapshot_seq: i64,
+    last_seq: i64,
 }
 
-/// Stores an update if it is valid and complete, and returns its sequence number.
+impl Stored {
+    async fn load(db: &AnyPool, document: i64) -> sqlx::Result<Self> {
+        // One statement, so that a new snapshot cannot come in between.
+        let rows: Vec<(i64, Option<String>, i64, i64)> = sqlx::query_as(
+            "SELECT snapshot_seq AS seq, snapshot AS data, snapshot_seq, last_seq FROM documents
+             WHERE id = $1
+             UNION ALL SELECT seq, data, snapshot_seq, last_seq FROM document_updates
+             JOIN documents ON id = document_id WHERE document_id = $1 ORDER BY seq",
+        )
+        .bind(document)
+        .fetch_all(db)
+        .await?;
+        let (snapshot_seq, last_seq) =
+            rows.first().map(|row| (row.2, row.3)).ok_or(sqlx::Error::RowNotFound)?;
+        let stored = rows.into_iter().filter_map(|(seq, data, ..)| Some((seq, data?)));
+        let (seqs, updates) = stored.unzip();
+        Ok(Self { updates, seqs, snapshot_seq, last_seq })
+    }
+
+    fn task(&self, work: Work) -> Task {
+        Task { stored: self.updates.clone(), work }
+    }
+}
+
+/// Finds what a page with this state vector lacks, and the sequence number of the last update in it.
+pub(super) async fn compare(
+    db: &AnyPool,
+    document: i64,
+    state: String,
+) -> ApiResult<(Outcome, i64)> {
+    let mut stored = Stored::load(db, document).await?;
+    let mut outcome = sandbox::run(&stored.task(Work::Compare { state: state.clone() })).await;
+    // The state vector is well-formed, so this is about what is stored.
+    let is_broken = matches!(outcome, Err(Failure::Crashed | Failure::Rejected(_)));
+    if is_broken && repair(db, document, &stored).await? {
+        stored = Stored::load(db, document).await?;
+        outcome = sandbox::run(&stored.task(Work::Compare { state })).await;
+    }
+    Ok((outcome?, stored.last_seq))
+}
+
+/// Stores an update if it is valid and complete. Returns what it changed, and its sequence number.
 pub(super) async fn add(
     db: &AnyPool,
     document: i64,
     author: i64,
-    update: Vec<u8>,
-) -> ApiResult<i64> {
-    let mut tx = db.begin().await?;
-    // This comes first because it locks the document until the transaction ends.
-    let (seq, snapshot_seq): (i64, i64) = sqlx::query_as(
-        "UPDATE documents SET last_seq = last_seq + 1, edited_at = $2 WHERE id = $1
-         RETURNING last_seq, snapshot_seq",
-    )
-    .bind(document)
-    .bind(now())
-    .fetch_one(&mut *tx)
-    .await?;
-    let (stored, _) = updates(&mut *tx, document).await?;
-    let is_long = seq - snapshot_seq >= MAX_UPDATES;
-    let data = encode(&update);
-    let snapshot = compute(move || {
-        let content = Content::of(&stored)?;
-        content.add(&update)?;
-        Ok(is_long.then(|| encode(&content.everything())))
-    })
-    .await?;
-    match snapshot {
-        Some(snapshot) => {
-            sqlx::query("UPDATE documents SET snapshot = $2, snapshot_seq = $3 WHERE id = $1")
-                .bind(document)
-                .bind(snapshot)
-                .bind(seq)
-                .execute(&mut *tx)
-                .await?;
-            sqlx::query("DELETE FROM document_updates WHERE document_id = $1")
-                .bind(document)
-                .execute(&mut *tx)
-                .await?;
+    update: String,
+) -> ApiResult<(String, i64)> {
+    let mut is_repaired = false;
+    for _ in 0..MAX_TRIES {
+        let stored = Stored::load(db, document).await?;
+        let outcome = sandbox::run(&stored.task(Work::Add { update: update.clone() })).await;
+        let is_crash = matches!(outcome, Err(Failure::Crashed));
+        if is_crash && !is_repaired && repair(db, document, &stored).await? {
+            is_repaired = true;
+            continue;
         }
-        None => {
-            sqlx::query(
-                "INSERT INTO document_updates (document_id, seq, author_id, data)
-                 VALUES ($1, $2, $3, $4)",
-            )
-            .bind(document)
-            .bind(seq)
-            .bind(author)
-            .bind(data)
-            .execute(&mut *tx)
-            .await?;
+        let outcome = outcome?;
+        // The database is not locked while the other process works.
+        if let Some(seq) = insert(db, document, author, &stored, &outcome).await? {
+            return Ok((outcome.update, seq));
         }
     }
+    Err(ApiError::Unavailable(anyhow!("document {document} has too many editors at this moment")))
+}
+
+/// Stores an update, and a snapshot in the place of many. Returns `None` if the document has changed since.
+async fn insert(
+    db: &AnyPool,
+    document: i64,
+    author: i64,
+    stored: &Stored,
+    outcome: &Outcome,
+) -> sqlx::Result<Option<i64>> {
+    let mut tx = db.begin().await?;
+    // This comes first because it locks the document until the transaction ends.
+    let seq: Option<i64> = sqlx::query_scalar(
+        "UPDATE documents SET last_seq = last_seq + 1, edited_at = $3
+         WHERE id = $1 AND last_seq = $2 RETURNING last_seq",
+    )
+    .bind(document)
+    .bind(stored.last_seq)
+    .bind(now())
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(seq) = seq else { return Ok(None) };
+    if seq - stored.snapshot_seq >= MAX_UPDATES {
+        sqlx::query("UPDATE documents SET snapshot = $2, snapshot_seq = $3 WHERE id = $1")
+            .bind(document)
+            .bind(&outcome.everything)
+            .bind(seq)
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query("DELETE FROM document_updates WHERE document_id = $1")
+            .bind(document)
+            .execute(&mut *tx)
+            .await?;
+    } else {
+        sqlx::query(
+            "INSERT INTO document_updates (document_id, seq, author_id, data)
+             VALUES ($1, $2, $3, $4)",
+        )
+        .bind(document)
+        .bind(seq)
+        .bind(author)
+        .bind(&outcome.update)
+        .execute(&mut *tx)
+        .await?;
+    }
     tx.commit().await?;
-    Ok(seq)
+    Ok(Some(seq))
+}
+
+/// Takes stored updates with which the document cannot be loaded out of it. Pages that have the document open
+/// send what is missing then. Returns whether there were any.
+///
+/// [`add`] stores none, but earlier versions did, and another version of the library may crash where this one
+/// does not.
+async fn repair(db: &AnyPool, document: i64, stored: &Stored) -> ApiResult<bool> {
+    let is_fatal = async |updates: &[String]| {
+        let outcome = sandbox::run(&Task { stored: updates.to_vec(), work: Work::Load }).await;
+        match outcome {
+            Ok(_) => Ok(false),
+            Err(Failure::Crashed | Failure::Rejected(_)) => Ok(true),
+            Err(failure) => Err(ApiError::from(failure)),
+        }
+    };
+    if !is_fatal(&stored.updates).await? {
+        return Ok(false);
+    }
+    let mut kept = Vec::new();
+    for (seq, data) in stored.seqs.iter().zip(&stored.updates) {
+        kept.push(data.clone());
+        if is_fatal(&kept).await? {
+            kept.pop();
+            reject(db, document, *seq, data).await?;
+            tracing::error!(
+                document,
+                seq,
+                "stored update moved to rejected_updates: the document cannot be loaded with it"
+            );
+        }
+    }
+    Ok(true)
+}
+
+async fn reject(db: &AnyPool, document: i64, seq: i64, data: &str) -> sqlx::Result<()> {
+    let mut tx = db.begin().await?;
+    sqlx::query(
+        "INSERT INTO rejected_updates (document_id, seq, data, rejected_at)
+         VALUES ($1, $2, $3, $4) ON CONFLICT (document_id, seq) DO NOTHING",
+    )
+    .bind(document)
+    .bind(seq)
+    .bind(data)
+    .bind(now())
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query("DELETE FROM document_updates WHERE document_id = $1 AND seq = $2")
+        .bind(document)
+        .bind(seq)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query("UPDATE documents SET snapshot = NULL WHERE id = $1 AND snapshot_seq = $2")
+        .bind(document)
+        .bind(seq)
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await
 }
 
 impl From<Problem> for ApiError {
