@@ -2,7 +2,12 @@
 (() => {
 	const dark = matchMedia('(prefers-color-scheme: dark)');
 	const apply = () => {
-		const chosen = localStorage.getItem('theme');
+		let chosen = null;
+		try {
+			chosen = localStorage.getItem('theme');
+		} catch {
+			// The storage is forbidden.
+		}
 		const theme = chosen === 'light' || chosen === 'dark' ? chosen : dark.matches ? 'dark' : 'light';
 		document.documentElement.dataset.theme = theme;
 	};

@@ -6,6 +6,7 @@ import * as dashboard from './dashboard/words';
 import * as editor from './editor/words';
 import * as notifications from './notifications/words';
 import * as common from './words';
+import { local } from './storage';
 
 const pt = {
 	...common.pt, chatPage: chat.pt, notificationsPage: notifications.pt, dashboardPage: dashboard.pt, editorPage: editor.pt,
@@ -21,7 +22,7 @@ export const LANGUAGES = { 'pt-BR': 'Português', en: 'English' } as const;
 export type Language = keyof typeof LANGUAGES;
 
 function preferred(): Language {
-	const chosen = localStorage.getItem('language');
+	const chosen = local.get('language');
 	if (chosen === 'pt-BR' || chosen === 'en') return chosen;
 	return navigator.language.startsWith('en') ? 'en' : 'pt-BR';
 }
@@ -37,7 +38,7 @@ export const language = i18n.global.locale;
 
 export function setLanguage(chosen: Language): void {
 	language.value = chosen;
-	localStorage.setItem('language', chosen);
+	local.set('language', chosen);
 	document.documentElement.lang = chosen;
 }
 

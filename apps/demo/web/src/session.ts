@@ -3,6 +3,7 @@
 import { createEcho, type PusherEcho } from '@clarim/vue';
 import { shallowRef } from 'vue';
 import type { SessionInfo, User } from './events';
+import { session as tab } from './storage';
 
 /** An error response of the backend. */
 export class ApiError extends Error {
@@ -87,6 +88,6 @@ export async function logIn(login: string, password: string): Promise<void> {
 export async function logOut(): Promise<void> {
 	await api('POST', '/api/logout');
 	// Discards all state of the previous user.
-	sessionStorage.clear();
+	tab.clear();
 	location.assign('/login');
 }

@@ -1,14 +1,14 @@
 import { ref } from 'vue';
+import { local } from './storage';
 
 export type Theme = 'light' | 'dark' | 'system';
 
-const stored = localStorage.getItem('theme');
+const stored = local.get('theme');
 export const theme = ref<Theme>(stored === 'light' || stored === 'dark' ? stored : 'system');
 
 /** The theme choice; `public/theme.js` applies it. */
 export function setTheme(chosen: Theme): void {
 	theme.value = chosen;
-	if (chosen === 'system') localStorage.removeItem('theme');
-	else localStorage.setItem('theme', chosen);
+	local.set('theme', chosen === 'system' ? null : chosen);
 	dispatchEvent(new Event('themechange'));
 }

@@ -253,6 +253,50 @@ test('a backend that lost its data gets everything again', async () => {
 	expect(application.doc.getText('text').toString()).toBe('primeiro segundo');
 });
 
+test('edits are sent although the storage is full or forbidden', async () => {
+	const [ana, bruno] = await pages(2);
+	Object.defineProperty(ana, 'stored', {
+		get: () => { throw new DOMException('forbidden', 'SecurityError'); },
+		set: () => { throw new DOMException('full', 'QuotaExceededError'); },
+	});
+	ana!.write('chega');
+	await pass(500);
+	expect(texts()).toEqual(['chega', 'chega']);
+	expect(ana!.status).toEqual({ isLoaded: true, isUnsaved: false, error: null });
+	ana!.sync.stop();
+	ana!.load();
+	await pass(500);
+	expect(ana!.text.toString()).toBe('chega');
+	expect(bruno!.status.error).toBeNull();
+});
+
+test('an edit in the storage that is none is ignored', async () => {
+	const [ana] = await pages(1);
+	ana!.sync.stop();
+	for (const stored of ['?', 'AAEC']) {
+		ana!.stored = stored;
+		ana!.load();
+		await pass(500);
+		expect(ana!.status.isLoaded).toBe(true);
+		ana!.sync.stop();
+	}
+});
+
+test('after the backend was restored from a backup its numbers count', async () => {
+	const [ana] = await pages(1);
+	application.seq = 50;
+	void ana!.sync.exchange();
+	await pass(500);
+	application.seq = 3;
+	void ana!.sync.exchange();
+	await pass(500);
+	application.doc.getText('text').insert(0, 'LONG');
+	application.seq = 4;
+	ana!.sync.receive({ seq: 4, update: null });
+	await pass(500);
+	expect(ana!.text.toString()).toBe('LONG');
+});
+
 test('a rejected edit is not retried forever', async () => {
 	const [ana] = await pages(1);
 	vi.spyOn(application, 'save').mockImplementation(() => { throw new Refused('too_long'); });

@@ -3,6 +3,7 @@
 import { computed, reactive, ref } from 'vue';
 import type { Conversation, Message, MessagePage, User } from '../events';
 import { api, ApiError, me } from '../session';
+import { session as tab } from '../storage';
 
 /** A message that the backend has not confirmed. */
 export interface Draft {
@@ -271,12 +272,11 @@ export async function flush(thread: Thread): Promise<void> {
 const key = (id: number): string => `drafts.${me().id}.${id}`;
 
 function keep({ id, drafts }: Thread): void {
-	if (drafts.length) sessionStorage.setItem(key(id), JSON.stringify(drafts));
-	else sessionStorage.removeItem(key(id));
+	tab.set(key(id), drafts.length ? JSON.stringify(drafts) : null);
 }
 
 function storedDrafts(id: number): Draft[] {
-	const drafts = JSON.parse(sessionStorage.getItem(key(id)) ?? '[]') as Draft[];
+	const drafts = JSON.parse(tab.get(key(id)) ?? '[]') as Draft[];
 	// Sending them again shows whether they were stored.
 	return drafts.map((draft) => ({ ...draft, state: 'waiting' }));
 }

@@ -60,14 +60,25 @@ export class DocumentSync {
 		readonly onStatus: (status: SyncStatus) => void, options: SyncOptions = {},
 	) {
 		this.#wait = { together: 120, retry: 2000, patience: 1000, ...options };
-		const kept = shelf.get();
+		const kept = this.#kept();
 		if (kept) {
-			const update = decode(kept);
-			this.#unsent.push(update);
-			Y.applyUpdate(doc, update, this);
+			this.#unsent.push(kept);
 			this.status.isUnsaved = true;
 		}
 		doc.on('update', this.#edited);
+	}
+
+	/** Unsent edits of an earlier page. A storage may be forbidden, and its content may be of anybody. */
+	#kept(): Uint8Array | null {
+		try {
+			const kept = this.shelf.get();
+			if (!kept) return null;
+			const update = decode(kept);
+			Y.applyUpdate(this.doc, update, this);
+			return update;
+		} catch {
+			return null;
+		}
 	}
 
 	/** Stops all requests. Unsent edits stay in the storage. */
@@ -106,9 +117,15 @@ export class DocumentSync {
 		do {
 			this.#isWantedAgain = false;
 			try {
+				const before = this.#last;
 				const known = await this.backend.sync(encode(Y.encodeStateVector(this.doc)));
 				if (this.#isStopped) return;
 				Y.applyUpdate(this.doc, decode(known.update), this);
+				// Restored from a backup: the numbers begin lower, and its number counts.
+				if (known.seq < before) {
+					this.#last = known.seq;
+					this.#ahead.clear();
+				}
 				this.#skipTo(known.seq);
 				const theirs = decode(known.state);
 				// Deletions aren't part of the state vector; unsent ones are in `unsent`.
@@ -176,8 +193,13 @@ export class DocumentSync {
 		for (const one of this.#ahead) if (one <= this.#last) this.#ahead.delete(one);
 	}
 
+	/** A copy for a reload of the page. Edits are sent without it too. */
 	#keep(): void {
-		this.shelf.set(this.#unsent.length ? encode(Y.mergeUpdates(this.#unsent)) : null);
+		try {
+			this.shelf.set(this.#unsent.length ? encode(Y.mergeUpdates(this.#unsent)) : null);
+		} catch {
+			// The storage is full or forbidden.
+		}
 	}
 
 	#say(change: Partial<SyncStatus>): void {

@@ -4,6 +4,7 @@ import { Awareness } from 'y-protocols/awareness';
 import * as Y from 'yjs';
 import type { DocumentState, UpdateStored, User } from '../events';
 import { api, ApiError, me } from '../session';
+import { session as tab } from '../storage';
 import { Cursors, type Whispered } from './cursors';
 import { DocumentSync, type SyncStatus } from './sync';
 
@@ -25,8 +26,8 @@ export function useDocument(id: number) {
 		isTemporary: (error) => !(error instanceof ApiError) || error.status === 0 || error.status >= 500,
 		isIncomplete: (error) => code(error) === 'incomplete',
 	}, {
-		get: () => sessionStorage.getItem(key),
-		set: (update) => (update ? sessionStorage.setItem(key, update) : sessionStorage.removeItem(key)),
+		get: () => tab.get(key),
+		set: (update) => tab.set(key, update),
 	}, (now) => {
 		status.value = now;
 	});
