@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -64,22 +65,34 @@ struct Lanes(Mutex<HashMap<String, UnboundedSender<WaitingJob>>>);
 struct Shared {
     /// Number of waiting jobs.
     waiting: watch::Sender<usize>,
-    /// Keys of unique jobs that wait, and when each key is free again.
-    unique: Mutex<HashMap<String, Instant>>,
-    /// Named locks, and when each expires.
-    locks: Mutex<HashMap<String, Instant>>,
+    /// Keys of unique jobs that wait.
+    unique: Locks,
+    locks: Locks,
+}
+
+/// Locks by name. The mutex is held for a look-up only.
+#[derive(Debug, Default)]
+struct Locks(Mutex<HashMap<String, Lock>>);
+
+#[derive(Debug)]
+struct Lock {
+    /// Identifies the owner of a unique key: after its time, the key may belong to another job.
+    id: u64,
+    until: Instant,
 }
 
 /// A job that counts as waiting until it is dropped.
 struct WaitingJob {
     job: MemoryJob,
+    /// The lock of a unique job.
+    lock: Option<u64>,
     shared: Arc<Shared>,
 }
 
 impl Drop for WaitingJob {
     fn drop(&mut self) {
-        if let Some(unique) = &self.job.unique {
-            lock(&self.shared.unique).remove(&unique.key);
+        if let (Some(unique), Some(id)) = (&self.job.unique, self.lock) {
+            self.shared.unique.release(&unique.key, id);
         }
         self.shared.waiting.send_modify(|waiting| *waiting -= 1);
     }
@@ -98,18 +111,21 @@ impl MemoryQueue {
     /// # Errors
     /// Returns [`Error::Full`] if ten thousand jobs are waiting.
     pub fn push(&self, job: MemoryJob) -> Result<(), Error> {
-        if let Some(Unique { key, time }) = &job.unique
-            && !acquire(&self.shared.unique, key, *time)
-        {
-            tracing::debug!(job = job.job.name(), key, "job dropped: an identical job is waiting");
-            return Ok(());
+        let mut lock = None;
+        if let Some(Unique { key, time }) = &job.unique {
+            lock = self.shared.unique.acquire(key, *time);
+            if lock.is_none() {
+                let name = job.job.name();
+                tracing::debug!(job = name, key, "job dropped: an identical job is waiting");
+                return Ok(());
+            }
         }
         let mut full = false;
         self.shared.waiting.send_modify(|waiting| {
             *waiting += 1;
             full = *waiting > MAX_WAITING;
         });
-        let waiting = WaitingJob { job, shared: self.shared.clone() };
+        let waiting = WaitingJob { job, lock, shared: self.shared.clone() };
         if full {
             return Err(Error::Full { queue: waiting.job.queue.clone(), limit: MAX_WAITING });
         }
@@ -136,12 +152,34 @@ impl MemoryQueue {
     /// Acquires the named lock for at most this time. Returns `false` if it is held.
     #[must_use]
     pub fn lock(&self, name: &str, time: Duration) -> bool {
-        acquire(&self.shared.locks, name, time)
+        self.shared.locks.acquire(name, time).is_some()
     }
 
-    /// Releases the named lock.
+    /// Releases the named lock. Locks belong to the process, whichever part of it acquired them.
     pub fn unlock(&self, name: &str) {
-        lock(&self.shared.locks).remove(name);
+        lock(&self.shared.locks.0).remove(name);
+    }
+}
+
+impl Locks {
+    /// Takes a name that is free or expired.
+    fn acquire(&self, name: &str, time: Duration) -> Option<u64> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let now = Instant::now();
+        let mut locks = lock(&self.0);
+        if locks.get(name).is_some_and(|lock| lock.until > now) {
+            return None;
+        }
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        locks.insert(name.to_owned(), Lock { id, until: now + time });
+        Some(id)
+    }
+
+    fn release(&self, name: &str, id: u64) {
+        let mut locks = lock(&self.0);
+        if locks.get(name).is_some_and(|lock| lock.id == id) {
+            locks.remove(name);
+        }
     }
 }
 
@@ -155,17 +193,6 @@ impl Lanes {
             let _ = lane.send(waiting);
         }
     }
-}
-
-/// Takes a name that is free or expired.
-fn acquire(taken: &Mutex<HashMap<String, Instant>>, name: &str, time: Duration) -> bool {
-    let now = Instant::now();
-    let mut taken = lock(taken);
-    if taken.get(name).is_some_and(|until| *until > now) {
-        return false;
-    }
-    taken.insert(name.to_owned(), now + time);
-    true
 }
 
 fn start_lane() -> UnboundedSender<WaitingJob> {

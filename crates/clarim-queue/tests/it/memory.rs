@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use clarim_queue::{BoxFuture, Error, Job, JobError, MemoryJob, MemoryQueue};
+use clarim_queue::{BoxFuture, Error, Job, JobError, MemoryJob, MemoryQueue, Unique};
 
 type Log = Arc<Mutex<Vec<&'static str>>>;
 
@@ -58,4 +58,58 @@ async fn a_full_queue_refuses_jobs() {
     assert_eq!(error.code(), "queue_full");
     queue.idle().await;
     push("one more").unwrap();
+}
+
+/// Notes its number when its attempt begins, and takes this time.
+struct Held {
+    number: u32,
+    begun: Arc<Mutex<Vec<u32>>>,
+    time: Duration,
+}
+
+impl Job for Held {
+    fn name(&self) -> &'static str {
+        "held"
+    }
+
+    fn attempt(&mut self) -> BoxFuture<'_, Result<(), JobError>> {
+        Box::pin(async {
+            self.begun.lock().unwrap().push(self.number);
+            tokio::time::sleep(self.time).await;
+            Ok(())
+        })
+    }
+
+    fn retry_after(&self, _: u32) -> Option<Duration> {
+        None
+    }
+
+    fn payload(&self) -> Result<String, JobError> {
+        Ok(String::new())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_outlives_its_uniqueness_leaves_the_next_ones_alone() {
+    let queue = MemoryQueue::new();
+    let begun: Arc<Mutex<Vec<u32>>> = Arc::default();
+    let push = |number, unique_for| {
+        let time = Duration::from_millis(600);
+        let mut job = MemoryJob::new("default", Held { number, begun: begun.clone(), time });
+        job.unique = Some(Unique::new("stats", Duration::from_millis(unique_for)));
+        queue.push(job).unwrap();
+    };
+    let pass = |milliseconds| tokio::time::sleep(Duration::from_millis(milliseconds));
+    push(1, 300);
+    pass(400).await;
+    push(2, 5000);
+    push(3, 5000);
+    pass(300).await;
+    // The first has ended. The second is still there.
+    push(4, 5000);
+    queue.idle().await;
+    assert_eq!(*begun.lock().unwrap(), [1, 2]);
+    push(5, 5000);
+    queue.idle().await;
+    assert_eq!(*begun.lock().unwrap(), [1, 2, 5], "the second has ended");
 }
