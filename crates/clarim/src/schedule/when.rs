@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, LocalResult, NaiveDateTime, TimeDelta, TimeZone as _, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
 
@@ -18,8 +18,10 @@ const CORRECTION: TimeDelta = TimeDelta::hours(3);
 pub(crate) enum When {
     /// Multiples of this number of seconds since 1970.
     Every(u32),
-    /// The times of a cron expression, in the schedule's time zone.
+    /// The times of a cron expression with `*` in minutes or hours, which follow real time.
     Cron(Box<Cron>),
+    /// The times of day of a cron expression, each of them once.
+    Daily(Box<Cron>),
 }
 
 impl When {
@@ -35,7 +37,8 @@ impl When {
             expression: expression.to_owned(),
             problem: error.to_string(),
         })?;
-        Ok(Self::Cron(Box::new(cron)))
+        let cron = Box::new(cron);
+        Ok(if follows_real_time(expression) { Self::Cron(cron) } else { Self::Daily(cron) })
     }
 
     /// Every day at a time like `13:00`.
@@ -63,6 +66,18 @@ impl When {
                 // Guards against a search that does not advance, which would be an endless loop.
                 Some(next.with_timezone(&Utc)).filter(|next| *next > time)
             }
+            Self::Daily(cron) => {
+                // Searched as if there were no changes of the clock, in the local time read as UTC.
+                let mut local = time.with_timezone(&zone).naive_local();
+                loop {
+                    local = cron.find_next_occurrence(&local.and_utc(), false).ok()?.naive_utc();
+                    let next = instant(local, zone)?;
+                    // A time in the second of two equal hours was due in the first.
+                    if next > time {
+                        return Some(next);
+                    }
+                }
+            }
         }
     }
 
@@ -84,11 +99,34 @@ impl When {
     }
 }
 
+/// Whether minutes or hours have `*`.
+fn follows_real_time(expression: &str) -> bool {
+    if let Some(name) = expression.trim().strip_prefix('@') {
+        return name.eq_ignore_ascii_case("hourly");
+    }
+    let fields: Vec<&str> = expression.split_whitespace().collect();
+    // With more than five fields, the first one is seconds.
+    let minutes = usize::from(fields.len() > 5);
+    fields.iter().skip(minutes).take(2).any(|field| field.contains(['*', '?']))
+}
+
+/// The instant of a local time: the first of two, and right after a gap that has the time in it.
+fn instant(local: NaiveDateTime, zone: Tz) -> Option<DateTime<Utc>> {
+    /// In 2011, Samoa left out a whole day.
+    const LONGEST_GAP: i64 = 25 * 60;
+    let gap = local - TimeDelta::seconds(local.and_utc().timestamp().rem_euclid(60));
+    let after = (1..=LONGEST_GAP).map(|minutes| gap + TimeDelta::minutes(minutes));
+    std::iter::once(local).chain(after).find_map(|local| match zone.from_local_datetime(&local) {
+        LocalResult::Single(time) | LocalResult::Ambiguous(time, _) => Some(time.to_utc()),
+        LocalResult::None => None,
+    })
+}
+
 impl fmt::Display for When {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Every(seconds) => write!(f, "every {seconds} s"),
-            Self::Cron(cron) => f.write_str(cron.as_str()),
+            Self::Cron(cron) | Self::Daily(cron) => f.write_str(cron.as_str()),
         }
     }
 }

@@ -101,6 +101,45 @@ fn a_daily_task_runs_once_in_a_skipped_hour_and_in_a_repeated_one() {
 }
 
 #[test]
+fn each_time_of_a_list_is_due_once_when_the_clocks_change() {
+    for (expression, day, expected) in [
+        ("0 1,13 * * *", "2026-11-01", &["05:00", "18:00"][..]),
+        ("0,30 1 * * *", "2026-11-01", &["05:00", "05:30"]),
+        ("0-30/30 1-1 * * *", "2026-11-01", &["05:00", "05:30"]),
+        ("0 0 1,13 * * *", "2026-11-01", &["05:00", "18:00"]),
+        ("0 1 * * *", "2026-11-01", &["05:00"]),
+        ("0 2,14 * * *", "2026-03-08", &["07:00", "18:00"]),
+        ("0,30 2 * * *", "2026-03-08", &["07:00"]),
+        ("0 2,3 * * *", "2026-03-08", &["07:00"]),
+        ("30 1,2 * * *", "2026-03-08", &["06:30", "07:00"]),
+        ("0 2 * * *", "2026-03-08", &["07:00"]),
+        // These follow real time.
+        ("*/30 1 * * *", "2026-11-01", &["05:00", "05:30", "06:00", "06:30"]),
+        (
+            "0 * * 11 *",
+            "2026-11-01",
+            &[
+                "05:00", "06:00", "07:00", "08:00", "09:00", "10:00", "11:00", "12:00", "13:00",
+                "14:00", "15:00", "16:00", "17:00", "18:00",
+            ],
+        ),
+    ] {
+        let start = time(&format!("{day}T04:59:30Z"));
+        let clock: Vec<_> = (0..14 * 60).map(|minute| start + TimeDelta::minutes(minute)).collect();
+        let due = ran(&cron(expression), America::New_York, &clock);
+        let due: Vec<String> = due.iter().map(|at| at.format("%H:%M").to_string()).collect();
+        assert_eq!(due, expected, "{expression} on {day}");
+    }
+}
+
+#[test]
+fn a_time_on_a_day_that_is_left_out_is_due_on_the_next_day() {
+    let start = time("2011-12-30T00:00:00Z");
+    let next = cron("0 12 30 12 *").after(start, chrono_tz::Pacific::Apia).unwrap();
+    assert_eq!(next, time("2011-12-30T10:00:00Z"), "midnight after the 29th");
+}
+
+#[test]
 fn invalid_times_are_errors() {
     let wrong = |when: Result<When, ScheduleProblem>| when.unwrap_err().to_string();
     for text in ["25:00", "13:60", "1300", "13:00:00", "+1:00", "", "13:0x"] {
