@@ -208,7 +208,7 @@ impl Error {
             | Self::Bus { .. }
             | Self::Queue(_)
             | Self::AttemptTimedOut { .. } => true,
-            Self::Refused { status, .. } => is_temporary_status(*status),
+            Self::Refused { status, answer, .. } => is_temporary_refusal(*status, answer),
             Self::Embedded { temporary, .. }
             | Self::Undelivered { temporary, .. }
             | Self::Database { temporary, .. } => *temporary,
@@ -274,8 +274,17 @@ fn joined(parts: &[impl ToString]) -> String {
 }
 
 /// Statuses that say something about the server, and not about the request.
-fn is_temporary_status(status: u16) -> bool {
-    matches!(status, 408 | 425 | 429 | 500..=599)
+/// Whether a later request may succeed without a change of the request.
+fn is_temporary_refusal(status: u16, answer: &str) -> bool {
+    match status {
+        408 | 425 | 429 | 500..=599 => true,
+        // This machine's clock or the server's is wrong, which somebody will correct. Each attempt is signed
+        // with its own time. All servers of the protocol have this text, from Pusher's.
+        401 => answer.contains("Timestamp expired"),
+        // The app is just being added, or the server has been started without it.
+        404 => true,
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -284,17 +293,20 @@ mod tests {
 
     #[test]
     fn errors_of_the_server_are_temporary_and_those_of_the_request_are_not() {
-        let refused = |status| Error::Refused {
+        let refused = |status, answer: &str| Error::Refused {
             host: "h".to_owned(),
             port: 1,
             status,
-            answer: String::new(),
+            answer: answer.to_owned(),
         };
-        for status in [400, 401, 403, 404, 413, 422] {
-            assert!(!refused(status).is_temporary(), "{status}");
+        for status in [400, 401, 403, 413, 422] {
+            assert!(!refused(status, "Invalid signature").is_temporary(), "{status}");
         }
-        for status in [408, 429, 500, 502, 503, 504] {
-            assert!(refused(status).is_temporary(), "{status}");
+        for status in [404, 408, 429, 500, 502, 503, 504] {
+            assert!(refused(status, "").is_temporary(), "{status}");
         }
+        let expired =
+            "Timestamp expired: Given timestamp (1) not within 600s of server time (2000)";
+        assert!(refused(401, expired).is_temporary());
     }
 }

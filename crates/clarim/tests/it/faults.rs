@@ -77,6 +77,21 @@ async fn a_busy_server_is_retried_after_the_time_in_its_answer() {
 }
 
 #[tokio::test]
+async fn a_wrong_clock_and_an_app_that_is_not_there_yet_are_temporary() {
+    let expired = "Timestamp expired: Given timestamp (1) not within 600s of server time (2000)";
+    let (_, port) = answering(move |_| (StatusCode::UNAUTHORIZED, expired).into_response()).await;
+    assert!(publish(settings_for(port)).await.unwrap_err().is_temporary());
+    let other = World::start_with(clarim_server::App::new("7", "reverb-key", "reverb-secret"));
+    let error = publish(other.settings()).await.unwrap_err();
+    assert!(error.to_string().contains("answered 404"), "{error}");
+    assert!(error.is_temporary());
+    let other = World::start_with(clarim_server::App::new("123456", "reverb-key", "another"));
+    let error = publish(other.settings()).await.unwrap_err();
+    assert!(error.to_string().contains("answered 401"), "{error}");
+    assert!(!error.is_temporary());
+}
+
+#[tokio::test]
 async fn nothing_else_is_retried() {
     for (status, retry_after) in [(503, None), (503, Some("3600")), (500, Some("0")), (401, None)] {
         let answer = move |_| {
