@@ -13,7 +13,6 @@ use tokio::sync::watch;
 use crate::app::App;
 use crate::database::{PASSWORD, USERS};
 use crate::session::Sessions;
-use crate::settings::DRAIN;
 use crate::{dashboard, web};
 
 /// Polling interval of an idle worker, about the delay of a queued event.
@@ -81,22 +80,9 @@ async fn serve(app: &App, stopped: watch::Receiver<bool>) -> Result<()> {
         .await
         .with_context(|| format!("cannot listen on ADDRESS={address}"))?;
     greet(app, listener.local_addr()?);
-    let clarim = app.clarim.clone();
-    let stop = async move {
-        until(stopped).await;
-        if let Some(server) = clarim.server() {
-            server.stop();
-            // The server closes its connections gradually. Clients that reconnect while it does are asked to
-            // retry after a second, instead of finding a closed port.
-            let emptied = async {
-                while !server.is_empty() {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            };
-            tokio::time::timeout(DRAIN + Duration::from_secs(1), emptied).await.ok();
-        }
-    };
-    axum::serve(listener, router).with_graceful_shutdown(stop).await.context("HTTP")
+    let stop = app.clarim.drained(until(stopped));
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(stop).await.context("HTTP")
 }
 
 fn greet(app: &App, listens: SocketAddr) {

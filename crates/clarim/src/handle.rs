@@ -114,7 +114,8 @@ impl Clarim {
     /// let clarim = Clarim::embedded(ServerConfig::default(), vec![app])?;
     /// let router = Router::new().merge(clarim.routes());
     /// let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-    /// axum::serve(listener, router).await?;
+    /// let stop = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
+    /// axum::serve(listener, router).with_graceful_shutdown(clarim.drained(stop)).await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -175,6 +176,42 @@ impl Clarim {
     #[cfg(feature = "embedded")]
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> axum::Router<S> {
         self.server().map(crate::embedded::routes).unwrap_or_default()
+    }
+
+    /// Waits for `signal`, and disconnects the embedded server's clients over its
+    /// [drain time](crate::embedded::ServerConfig::drain), with a code that makes them reconnect. Pass it to
+    /// axum's `with_graceful_shutdown`, which otherwise cuts all connections at once, without a close frame:
+    ///
+    /// ```no_run
+    /// use axum::Router;
+    /// use clarim::Clarim;
+    /// use tokio::signal::unix::{SignalKind, signal};
+    ///
+    /// # use tokio::net::TcpListener;
+    /// # async fn run(clarim: Clarim, listener: TcpListener, router: Router) -> std::io::Result<()> {
+    /// let mut terminate = signal(SignalKind::terminate())?;
+    /// let stop = async move {
+    ///     terminate.recv().await;
+    /// };
+    /// axum::serve(listener, router).with_graceful_shutdown(clarim.drained(stop)).await
+    /// # }
+    /// ```
+    ///
+    /// Meanwhile the application still answers requests, and clients that reconnect too early are asked to
+    /// wait for a second. Without an embedded server this is `signal` alone.
+    #[cfg(feature = "embedded")]
+    pub fn drained<S>(&self, signal: S) -> impl Future<Output = ()> + Send + 'static + use<S>
+    where
+        S: Future<Output = ()> + Send + 'static,
+    {
+        let clarim = self.clone();
+        async move {
+            signal.await;
+            if let Some(server) = clarim.server() {
+                server.stop();
+                server.drained().await;
+            }
+        }
     }
 
     #[cfg(feature = "config")]

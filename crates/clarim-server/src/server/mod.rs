@@ -220,7 +220,14 @@ impl Server {
         move || shutdown.advance(Phase::Draining)
     }
 
-    /// Waits until a stopped server has drained.
+    /// Returns a future that is ready when a stopped server has disconnected its clients. It may outlive this
+    /// value.
+    pub fn drained(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
+        let mut signal = self.shutdown.signal();
+        async move { signal.reached(Phase::Closed).await }
+    }
+
+    /// Waits until a stopped server has drained, and its threads have ended.
     ///
     /// # Errors
     /// The error that ended one of its threads early.

@@ -36,6 +36,10 @@ impl ShutdownHandle {
         });
     }
 
+    pub(crate) fn signal(&self) -> ShutdownSignal {
+        ShutdownSignal(self.0.subscribe())
+    }
+
     /// Returns a guard that advances to `phase` when dropped.
     pub(crate) fn on_drop(&self, phase: Phase) -> AdvanceOnDrop {
         AdvanceOnDrop { handle: self.clone(), phase }

@@ -52,6 +52,25 @@ async fn pages_clients_and_other_backends_share_one_port() {
 }
 
 #[tokio::test]
+async fn a_graceful_shutdown_disconnects_clients_with_a_code() {
+    let (clarim, router) = embedded(server_settings());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let signal = async { stopped.await.unwrap() };
+    let serving = axum::serve(listener, router).with_graceful_shutdown(clarim.drained(signal));
+    let served = tokio::spawn(async move { serving.await });
+    let mut clients = [Client::connect(port).await, Client::connect(port).await];
+    assert!(!served.is_finished());
+    stop.send(()).unwrap();
+    for client in &mut clients {
+        assert_eq!(client.close_code().await, 4200);
+    }
+    drop(clients);
+    timeout(TIMEOUT, served).await.expect("it ends after its clients").unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_page_without_websockets_is_served() {
     let (clarim, router) = embedded(server_settings());
     let port = serve(router).await;
