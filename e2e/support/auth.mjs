@@ -5,6 +5,7 @@ import http from 'node:http';
 export async function startAuth(sdk) {
   /** All received requests, for tests that check them. */
   const requests = [];
+  const state = { isAway: false };
   const server = http.createServer(async (request, response) => {
     let body = '';
     for await (const chunk of request) body += chunk;
@@ -14,7 +15,7 @@ export async function startAuth(sdk) {
     const user = JSON.parse(request.headers['x-user'] ?? 'null');
     requests.push({ url: request.url, headers: request.headers, fields });
 
-    const [status, answer] = respond(sdk, request.url, fields, user);
+    const [status, answer] = state.isAway ? [503, {}] : respond(sdk, request.url, fields, user);
     response.writeHead(status, { 'content-type': 'application/json' });
     response.end(JSON.stringify(answer));
   });
@@ -25,6 +26,9 @@ export async function startAuth(sdk) {
     endpoint: `${url}/broadcasting/auth`,
     userEndpoint: `${url}/broadcasting/user-auth`,
     requests,
+    /** Whether it answers 503, as while it is being deployed. */
+    get isAway() { return state.isAway; },
+    set isAway(away) { state.isAway = away; },
     close: () => new Promise((resolve) => {
       server.close(resolve);
       server.closeAllConnections();

@@ -11,7 +11,7 @@ declare module '*/support/clients.mjs' {
 			sendToUser(id: string, event: string, data: unknown): Promise<{ status: number }>;
 			get(question: { path: string; params?: object }): Promise<Answer>;
 		};
-		auth: { endpoint: string; userEndpoint: string; requests: { fields: { channel_name?: string } }[] };
+		auth: { endpoint: string; userEndpoint: string; requests: { fields: { channel_name?: string } }[]; isAway: boolean };
 		close(): Promise<void>;
 	}
 	export function world(): Promise<World>;

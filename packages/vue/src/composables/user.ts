@@ -6,6 +6,7 @@ import { echoSource, type PusherEcho } from '../echo.js';
 import type { DeclaredEvents, EventHandlers } from '../events.js';
 import { inBrowser } from '../lifetime.js';
 import { bind, type Unbind } from '../listeners.js';
+import { isTemporary, Retry } from '../retry.js';
 import type { SubscriptionError } from './subscription.js';
 
 /** The signed-in user. */
@@ -41,13 +42,17 @@ export function useUser<E extends object = DeclaredEvents>(options: UserOptions<
 	isSignedIn: Readonly<Ref<boolean>>;
 	/** Error of a rejected sign-in. */
 	error: Readonly<ShallowRef<SubscriptionError | null>>;
-	/** Signs in, or retries after a rejection. After a lost connection pusher-js signs in again by itself. */
+	/**
+	 * Signs in, or retries after a rejection. After a lost connection pusher-js signs in again by itself, and if
+	 * the backend was unreachable, this composable retries.
+	 */
 	signIn: () => void;
 } {
 	const user = shallowRef<SignedInUser | null>(null);
 	const isSignedIn = ref(false);
 	const error = shallowRef<SubscriptionError | null>(null);
 	const echo = echoSource();
+	const retry = new Retry();
 
 	function signIn(): void {
 		const pusher = typeof window === 'undefined' ? undefined : echo().connector.pusher;
@@ -63,7 +68,9 @@ export function useUser<E extends object = DeclaredEvents>(options: UserOptions<
 		const show = (): void => {
 			user.value = pusher.user.user_data as SignedInUser | null;
 			isSignedIn.value = user.value !== null;
-			if (isSignedIn.value) error.value = null;
+			if (!isSignedIn.value) return;
+			error.value = null;
+			retry.reset();
 		};
 		show();
 		const unbinds = [
@@ -76,12 +83,14 @@ export function useUser<E extends object = DeclaredEvents>(options: UserOptions<
 				error.value = problem;
 				user.value = null;
 				isSignedIn.value = false;
+				if (isTemporary(problem)) retry.later(() => error.value && toValue(options.when ?? true) && signIn());
 			}),
 			bind(pusher.user.watchlist, 'online', ({ user_ids: ids }: Watched) => options.online?.(ids)),
 			bind(pusher.user.watchlist, 'offline', ({ user_ids: ids }: Watched) => options.offline?.(ids)),
 			...listenToUser(echo(), options.events ?? {}),
 		];
 		onScopeDispose(() => {
+			retry.reset();
 			for (const unbind of unbinds) unbind();
 		});
 		watch(() => toValue(options.when ?? true), (now) => {

@@ -1,5 +1,5 @@
 import { nextTick, ref } from 'vue';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { useChannel, useEncryptedChannel, usePrivateChannel, useSubscription } from '../../src/index.js';
 import { boundHandlers, startWorld, state, until, type World } from '../world.js';
 
@@ -157,7 +157,7 @@ describe('alongside Echo', () => {
 		await world.occupied('orders');
 		const handlers = boundHandlers(echo);
 		const { unmount } = world.run(echo, listening('orders', []));
-		expect(boundHandlers(echo)).toBe(handlers + 1);
+		expect(boundHandlers(echo)).toBeGreaterThan(handlers);
 		unmount();
 		await nextTick();
 		expect(boundHandlers(echo)).toBe(handlers);
@@ -233,4 +233,48 @@ test('reports a rejection, and the next component tries again', async () => {
 	expect(isSubscribed.value).toBe(false);
 	world.run(echo, subscribing);
 	await until(() => world.auth.requests.length === 2);
+});
+
+test.each([['an endpoint', 'ajax'], ['a handler of the application', 'handler']])(
+	'subscribes once %s is back that was away after a reconnect', async (_, kind) => {
+		const { config } = world.browser().connector.pusher;
+		const echo = world.browser();
+		await state(echo, 'connected');
+		if (kind === 'handler') {
+			echo.connector.pusher.config.channelAuthorizer = (params, done) => config.channelAuthorizer(params, (error, data) => {
+				done(error && new Error('away'), data);
+			});
+		}
+		const { result: { isSubscribed, error } } = world.run(echo, () => useSubscription(usePrivateChannel('orders')));
+		await until(() => isSubscribed.value);
+		world.auth.isAway = true;
+		echo.connector.pusher.disconnect();
+		echo.connector.pusher.connect();
+		await until(() => error.value);
+		const asked = world.auth.requests.length;
+		await until(() => world.auth.requests.length > asked);
+		expect(isSubscribed.value).toBe(false);
+		world.auth.isAway = false;
+		await until(() => isSubscribed.value);
+		expect(error.value).toBeNull();
+	},
+);
+
+test('a subscription that nobody needs any more is not retried', async () => {
+	const echo = world.browser();
+	await state(echo, 'connected');
+	world.auth.isAway = true;
+	vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+	try {
+		const { result: { error }, unmount } = world.run(echo, () => useSubscription(usePrivateChannel('orders')));
+		await vi.waitUntil(() => error.value, { timeout: 30_000 });
+		unmount();
+		await nextTick();
+		const asked = world.auth.requests.length;
+		await vi.advanceTimersByTimeAsync(100_000);
+		expect(world.auth.requests.length).toBe(asked);
+	} finally {
+		vi.useRealTimers();
+		world.auth.isAway = false;
+	}
 });

@@ -71,3 +71,14 @@ test('follows the connection', async () => {
 	// A later component starts with the current state.
 	expect(world.run(echo, () => useUser()).result.user.value?.id).toBe('7');
 });
+
+test('signs in once the backend is back', async () => {
+	const echo = world.browser({ id: 7, info: {} });
+	await state(echo, 'connected');
+	world.auth.isAway = true;
+	const { result } = world.run(echo, () => useUser());
+	await until(() => result.error.value);
+	world.auth.isAway = false;
+	await until(() => result.isSignedIn.value);
+	expect(result.error.value).toBeNull();
+});
