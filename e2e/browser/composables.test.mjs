@@ -215,7 +215,7 @@ test('the development build finds the server by the environment variables too', 
 		await vite.listen();
 		// Vite may reload the page once it has prebundled its dependencies.
 		const page = await open('/Indicator', ANA, `http://127.0.0.1:${port}`);
-		await shows(page, 'p', 'Online', 20_000);
+		await shows(page, 'p', 'Online');
 		await page.close();
 	} finally {
 		await vite.close();

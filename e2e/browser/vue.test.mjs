@@ -251,7 +251,7 @@ for (const path of ['/tutorial', '/echo-vue']) {
 		await clarim.kill();
 		await clarim.start();
 		await waitFor('new connections', async () =>
-			(await socketIds()).every((id, i) => id && id !== old[i]), 20_000);
+			(await socketIds()).every((id, i) => id && id !== old[i]));
 		for (const page of [ana, bia]) await shows(page, 'connection', 'Online');
 		await occupied(2);
 		await broadcastAll('after');
@@ -270,7 +270,7 @@ for (const path of ['/tutorial', '/echo-vue']) {
 		await shot(ana, path, 'offline');
 		await clarim.start();
 		// When the connection is refused, pusher-js waits 15 s before it tries again.
-		for (const page of [ana, bia]) await shows(page, 'connection', 'Online', 20_000);
+		for (const page of [ana, bia]) await shows(page, 'connection', 'Online');
 
 		await occupied(2);
 		for (const page of [ana, bia]) await online(page, 'Ana', 'Bia');

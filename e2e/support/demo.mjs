@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import net from 'node:net';
 import { folder, foreground } from './programs.mjs';
 import { freePort } from './ports.mjs';
+import { PATIENCE } from './events.mjs';
 import { built } from './server.mjs';
 
 const binary = path.resolve(process.env.DEMO_BIN ?? built('clarim-demo'));
@@ -17,10 +18,11 @@ export function startPart(dir, env) {
 
 /** Waits until its pages are served. */
 export async function isServing(url, part) {
-  for (let left = 200; ; left -= 1) {
+  const end = Date.now() + PATIENCE;
+  for (;;) {
     const served = await fetch(`${url}/api/session`).then((answer) => answer.ok, () => false);
     if (served) return;
-    if (left === 0) throw new Error(`${url} is not served:\n${part.output()}`);
+    if (Date.now() > end) throw new Error(`${url} is not served:\n${part.output()}`);
     await delay(50);
   }
 }

@@ -32,6 +32,7 @@ export async function anotherTab(page, path) {
 
 export const connection = (page) => page.locator('.connection').innerText();
 
+/** "Online" also means that the user's channel is subscribed and its notifications are loaded. */
 export const connected = (page) =>
 	waitFor('the connection', async () => await connection(page) === 'Online');
 
@@ -45,7 +46,7 @@ export async function reconnected(page) {
 			asked = Date.now();
 		}
 		return false;
-	}, 20_000);
+	});
 }
 
 export const disconnected = (page) =>

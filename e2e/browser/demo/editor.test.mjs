@@ -2,7 +2,6 @@
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { startDemo, startNetwork } from '../../support/demo.mjs';
 import { accessible, anotherTab, connected, disconnected, fits, logIn, painted, request, shot, text, toEnd, token } from './demo.mjs';
 import { Browser, CUT, waitFor } from '../support.mjs';
@@ -54,7 +53,7 @@ async function reads(page, expected) {
 	}, 15_000).catch((error) => { throw new Error(`${error.message}, but saw ${JSON.stringify(seen)}`, { cause: error }); });
 }
 
-const saved = (page) => page.locator('.save-state[data-state=saved]').waitFor({ timeout: 15_000 });
+const saved = (page) => page.locator('.save-state[data-state=saved]').waitFor();
 
 async function newDocument(title, ...logins) {
 	const first = await logIn(browser, demo.url, logins[0]);
@@ -126,7 +125,7 @@ test('three users typing at once, one of them offline for a while, end with the 
 	await waitFor('the same text in all three', async () => {
 		seen = (await Promise.all(pages.map(paragraphs))).map((one) => one.join('\n'));
 		return seen.every((one) => one === seen[0]) && seen[0].includes('c24') && seen[0].includes('b24') && seen[0].includes('a24');
-	}, 20_000).catch((error) => { throw new Error(`${error.message}: ${JSON.stringify(seen, null, 1)}`, { cause: error }); });
+	}).catch((error) => { throw new Error(`${error.message}: ${JSON.stringify(seen, null, 1)}`, { cause: error }); });
 	const letters = (words_) => [...words_].sort().join('').replaceAll(/\s/g, '');
 	assert.equal(letters(seen[0]), letters(before + words.flat().join('')), 'each letter once');
 	for (const list of words) {
@@ -203,18 +202,24 @@ test('the others’ cursors are shown with names and disappear with their users'
 test('cursors are whispered fewer than ten times a second', LIMIT, async () => {
 	const [, ana, bruno] = await newDocument('Sussurros', 'ana', 'bruno');
 	const page = await ana.context().newPage();
-	const sent = [];
-	page.on('websocket', (socket) => socket.on('framesent', ({ payload }) => {
-		if (String(payload).includes('"client-')) sent.push(Date.now());
-	}));
+	// By the page's clock: on a busy machine, several frames reach the test at the same moment.
+	await page.addInitScript(() => {
+		window.whispered = [];
+		const { send } = WebSocket.prototype;
+		WebSocket.prototype.send = function (data) {
+			if (String(data).includes('"client-')) window.whispered.push(performance.now());
+			return send.call(this, data);
+		};
+	});
+	const whispered = () => page.evaluate(() => window.whispered);
 	await page.goto(ana.url());
 	await text(page).waitFor();
 	await connected(page);
 	await text(page).click();
 	await page.keyboard.type('muitas letras depressa, uma depois da outra, sem parar', { delay: 20 });
 	await reads(bruno, ['muitas letras depressa, uma depois da outra, sem parar']);
-	await delay(300);
-	assert.ok(sent.length > 3, `${sent.length} whispers`);
+	await waitFor('some whispers', async () => (await whispered()).length > 3);
+	const sent = await whispered();
 	const inOneSecond = Math.max(...sent.map((at) => sent.filter((other) => other >= at && other < at + 1000).length));
 	assert.ok(inOneSecond <= 6, `${inOneSecond} in one second`);
 });

@@ -1,7 +1,7 @@
 // The user's stored and pushed notifications, shared by all pages and tabs.
 
-import { useNotifications, usePrivateChannel } from '@clarim/vue';
-import { inject, provide, type InjectionKey } from 'vue';
+import { useNotifications, usePrivateChannel, useSubscription } from '@clarim/vue';
+import { computed, inject, provide, type InjectionKey } from 'vue';
 import { useI18n } from 'vue-i18n';
 import { useRouter } from 'vue-router';
 import { markedRead } from '../chat/conversations';
@@ -69,7 +69,10 @@ function create() {
 	};
 
 	const { notifications, unread, isLoading, error, reload } = all;
-	return { notifications, unread, isLoading, error, reload, markRead, markAllRead };
+	const { isSubscribed } = useSubscription(all.channel);
+	/** From now on, each notification is pushed here. */
+	const isLive = computed(() => isSubscribed.value && !isLoading.value);
+	return { isLive, notifications, unread, isLoading, error, reload, markRead, markAllRead };
 }
 
 const KEY: InjectionKey<ReturnType<typeof create>> = Symbol('notifications');
