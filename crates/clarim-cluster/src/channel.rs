@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use clarim_protocol::user::Member;
 use smallvec::SmallVec;
 
 use crate::message::{Change, ClusterMessage, State};
 use crate::node_id::NodeId;
+use crate::parts::{Part, Parts};
 use crate::timing::REQUEST_AGAIN;
-
-/// Bytes of members in one part of a long state: well below the limit of any bus.
-const PART_BYTES: usize = 256 << 10;
 
 /// The cluster side of a channel. In a cluster, every channel of a node has one. `P` is a subscription that
 /// waits until the channel is open.
@@ -21,6 +18,8 @@ pub struct ClusterChannel<P> {
     opening: Option<Vec<P>>,
     /// Version of this node's state; see [`State::number`].
     number: u64,
+    /// Number of the next long state that this node publishes; see [`Part::publication`].
+    next_publication: u32,
     /// The number of subscriptions that the other nodes know.
     pub announced: u32,
     /// The number of subscriptions that the bus has last confirmed by returning this node's own message.
@@ -45,8 +44,8 @@ pub struct PeerState {
     pub subscriptions: u32,
     /// Whether the channel's user is signed in there.
     pub online: bool,
-    /// Members of a long state whose last part has not arrived.
-    pub parts: Vec<Member>,
+    /// The parts of a long state whose last part has not arrived.
+    pub parts: Parts,
     /// When the node last confirmed that it has the channel.
     heard_at: Duration,
     requested_at: Option<Duration>,
@@ -60,6 +59,7 @@ impl<P> ClusterChannel<P> {
         Self {
             opening: Some(Vec::new()),
             number,
+            next_publication: 0,
             announced: 0,
             confirmed: 0,
             left_at: None,
@@ -103,12 +103,14 @@ impl<P> ClusterChannel<P> {
         ClusterMessage::VersionDigest(self.number)
     }
 
-    /// Makes the whole state into messages, as many as it needs. If this node knows all the others' states,
-    /// they answer the requests that have come. `is_request`: the other nodes answer with theirs.
+    /// Makes the whole state into messages, each with about `part_bytes` of members. If this node knows all
+    /// the others' states, they answer the requests that have come. `is_request`: the other nodes answer with
+    /// theirs.
     pub fn state<'a>(
         &mut self,
         state: State<'a>,
         members: impl Iterator<Item = &'a str>,
+        part_bytes: usize,
         is_request: bool,
         mut publish: impl FnMut(&ClusterMessage<'_>),
     ) {
@@ -126,12 +128,18 @@ impl<P> ClusterChannel<P> {
         while let Some(member) = members.next() {
             bytes += member.len();
             state.members.push(member);
-            if bytes > PART_BYTES && members.peek().is_some() {
+            if bytes > part_bytes && members.peek().is_some() {
                 bytes = 0;
-                let rest = State { members: Vec::new(), cached: None, ..state.clone() };
-                publish(&ClusterMessage::State(State { more: true, ..state }));
+                let publication = self.next_publication;
+                let part = state.part.unwrap_or(Part { publication, index: 0 });
+                let next = Some(Part { index: part.index + 1, ..part });
+                let rest = State { members: Vec::new(), cached: None, part: next, ..state.clone() };
+                publish(&ClusterMessage::State(State { more: true, part: Some(part), ..state }));
                 state = rest;
             }
+        }
+        if state.part.is_some() {
+            self.next_publication = self.next_publication.wrapping_add(1);
         }
         publish(&if is_request {
             ClusterMessage::SyncRequest(state)
@@ -207,7 +215,7 @@ impl<P> ClusterChannel<P> {
                 number: None,
                 subscriptions: 0,
                 online: false,
-                parts: Vec::new(),
+                parts: Parts::default(),
                 heard_at: now,
                 requested_at: None,
             });

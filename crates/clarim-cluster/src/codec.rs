@@ -6,13 +6,15 @@
 //!
 //! `version` is the oldest version whose nodes understand the message: a message that has not changed since
 //! version 2 carries 2. Kind and fields are postcard's encoding of [`ClusterMessage`]. Bytes behind the known
-//! fields are fields of a newer version; they are ignored.
+//! fields are fields of a newer version; they are ignored. Fields that were appended to a message after the
+//! first release are encoded behind it, one after the other; where they are missing, they have their default.
 
 use bytes::Bytes;
+use serde::Serialize;
 
 use crate::message::{ClusterMessage, KINDS};
 use crate::node_id::NodeId;
-use crate::versions::{Version, Versions};
+use crate::versions::Version;
 
 /// The first byte of every message.
 const MAGIC: u8 = 0xC1;
@@ -32,14 +34,22 @@ pub fn encode(from: NodeId, message: &ClusterMessage<'_>) -> Bytes {
     let mut bytes = Vec::with_capacity(32);
     bytes.extend_from_slice(&[MAGIC, message.version().0]);
     bytes.extend_from_slice(&from.0.to_le_bytes());
-    // Neither can fail: the buffer grows, and all types know their lengths.
-    let bytes = postcard::to_extend(message, bytes).unwrap_or_default();
-    let bytes = match message {
-        ClusterMessage::Heartbeat { versions, .. } => postcard::to_extend(versions, bytes),
-        ClusterMessage::Event { ticket, .. } => postcard::to_extend(ticket, bytes),
-        _ => Ok(bytes),
-    };
-    bytes.map(Bytes::from).unwrap_or_default()
+    let bytes = append(message, bytes);
+    match message {
+        ClusterMessage::Event { ticket, .. } => append(ticket, bytes),
+        ClusterMessage::Heartbeat { versions, .. } => append(versions, bytes),
+        ClusterMessage::SyncRequest(state) | ClusterMessage::State(state) => {
+            append(&state.part, bytes)
+        }
+        ClusterMessage::Reply { index, .. } => append(index, bytes),
+        _ => bytes,
+    }
+    .into()
+}
+
+fn append(value: &impl Serialize, bytes: Vec<u8>) -> Vec<u8> {
+    // Cannot fail: the buffer grows, and all types know their lengths.
+    postcard::to_extend(value, bytes).unwrap_or_default()
 }
 
 /// Decodes a message.
@@ -61,13 +71,18 @@ pub fn decode(bytes: &[u8]) -> Result<Received<'_>, InvalidMessage> {
         return Ok(Received { from, message: None });
     }
     let (mut message, newer) = postcard::take_from_bytes(body).map_err(InvalidMessage::Body)?;
-    // Appended fields, which are missing in messages of the first version.
     match &mut message {
-        ClusterMessage::Heartbeat { versions, .. } => {
-            *versions = postcard::from_bytes(newer).unwrap_or(Versions::UNSAID);
-        }
         ClusterMessage::Event { ticket, .. } => {
             *ticket = postcard::from_bytes(newer).unwrap_or_default();
+        }
+        ClusterMessage::Heartbeat { versions, .. } => {
+            *versions = postcard::from_bytes(newer).unwrap_or_default();
+        }
+        ClusterMessage::SyncRequest(state) | ClusterMessage::State(state) => {
+            state.part = postcard::from_bytes(newer).unwrap_or_default();
+        }
+        ClusterMessage::Reply { index, .. } => {
+            *index = postcard::from_bytes(newer).unwrap_or_default();
         }
         _ => {}
     }
@@ -111,6 +126,8 @@ mod tests {
 
     use super::*;
     use crate::message::{Change, ExternalEvent, QueryReply, State, Trace};
+    use crate::parts::Part;
+    use crate::versions::Versions;
 
     fn received(message: ClusterMessage<'_>) -> Received<'_> {
         Received { from: NodeId(5), message: Some(message) }
@@ -127,6 +144,7 @@ mod tests {
             answers: vec![NodeId(7)],
             nodes: 2,
             more: true,
+            part: Some(Part { publication: 300, index: 1 }),
         };
         let except = Some("1.2".parse::<SocketId>().unwrap().into());
         let versions = Versions { oldest: Version(2), newest: Version(9) };
@@ -140,6 +158,7 @@ mod tests {
                 ticket: u64::MAX,
             },
             ClusterMessage::SyncRequest(state.clone()),
+            ClusterMessage::State(State { part: None, ..state.clone() }),
             ClusterMessage::State(state),
             ClusterMessage::StateChange { number: 1, change: Change::Left("7") },
             ClusterMessage::ChannelClosed,
@@ -150,6 +169,7 @@ mod tests {
                 ticket: 1,
                 more: false,
                 answer: QueryReply::Channels(vec![("a", 1, 2)]),
+                index: Some(3),
             },
             ClusterMessage::RelayPublish {
                 app: "1",
@@ -171,6 +191,14 @@ mod tests {
         let bytes = encode(NodeId(5), &ClusterMessage::Heartbeat { at: 7, versions });
         let old = &bytes[..bytes.len() - 2];
         assert_eq!(decode(old), Ok(received(ClusterMessage::Heartbeat { at: 7, versions })));
+    }
+
+    #[test]
+    fn states_without_the_place_of_a_part_are_of_the_first_release() {
+        let state = State { number: 7, more: true, ..State::default() };
+        let bytes = encode(NodeId(5), &ClusterMessage::State(state.clone()));
+        let old = &bytes[..bytes.len() - 1];
+        assert_eq!(decode(old), Ok(received(ClusterMessage::State(state))));
     }
 
     #[test]

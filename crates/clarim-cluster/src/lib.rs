@@ -16,6 +16,7 @@ mod membership;
 pub mod message;
 mod node_id;
 mod opening;
+mod parts;
 mod queries;
 pub mod subject;
 pub mod timing;
@@ -29,6 +30,7 @@ pub use message::{
 };
 pub use node_id::NodeId;
 pub use opening::Openings;
+pub use parts::{Assembled, PART_BYTES, Part, Parts};
 pub use queries::{ChannelCounts, Gathered, OnGathered, PeerSet, Queries};
 pub use subject::{channel_subject, node_subject, nodes_subject};
 pub use versions::{Version, Versions};

@@ -6,6 +6,7 @@ use clarim_protocol::SocketId;
 use serde::{Deserialize, Serialize};
 
 use crate::node_id::NodeId;
+use crate::parts::Part;
 use crate::versions::{Version, Versions};
 
 /// Number of kinds of messages: the variants of [`ClusterMessage`].
@@ -93,6 +94,10 @@ pub enum ClusterMessage<'a> {
         /// The reply, or a part of it.
         #[serde(borrow)]
         answer: QueryReply<'a>,
+        /// Number of parts before this one; `None` from nodes of the first release. Appended in the encoding:
+        /// see [`codec`](crate::decode).
+        #[serde(skip)]
+        index: Option<u32>,
     },
     /// Channel, from an external publisher: an event for the subscribers.
     ExternalPublish(#[serde(borrow)] ExternalEvent<'a>),
@@ -177,6 +182,10 @@ pub struct State<'a> {
     pub nodes: u32,
     /// Whether more parts follow.
     pub more: bool,
+    /// The place of this part; `None` for a state in one part, and for those of the first release. Appended
+    /// in the encoding: see [`codec`](crate::decode).
+    #[serde(skip)]
+    pub part: Option<Part>,
 }
 
 /// A change of a node's state on a channel.

@@ -21,7 +21,7 @@ pub struct Gathered {
     pub users: Vec<String>,
     /// Number of connections.
     pub connections: u64,
-    /// Whether some node has not replied.
+    /// Whether the reply of some node is missing, or a part of it.
     pub is_partial: bool,
 }
 
@@ -48,7 +48,8 @@ pub struct Queries {
 }
 
 struct OpenQuery {
-    silent: PeerSet,
+    /// The nodes that have not replied yet, and how many parts of their replies have arrived.
+    silent: HashMap<NodeId, u32, foldhash::fast::RandomState>,
     gathered: Gathered,
     until: Duration,
     then: OnGathered,
@@ -71,7 +72,8 @@ impl OpenQuery {
 impl Queries {
     /// Begins a query to `nodes`. Returns its ticket; `None` if there are none, and so it has ended.
     pub fn begin(&mut self, nodes: PeerSet, until: Duration, then: OnGathered) -> Option<u64> {
-        let query = OpenQuery { silent: nodes, gathered: Gathered::default(), until, then };
+        let silent = nodes.into_iter().map(|node| (node, 0)).collect();
+        let query = OpenQuery { silent, gathered: Gathered::default(), until, then };
         if query.silent.is_empty() {
             query.end();
             return None;
@@ -84,9 +86,12 @@ impl Queries {
 
     /// Adds a reply.
     pub fn replied(&mut self, from: NodeId, message: &ClusterMessage<'_>) {
-        let ClusterMessage::Reply { ticket, more, answer } = message else { return };
+        let ClusterMessage::Reply { ticket, more, answer, index } = message else { return };
         let Some(query) = self.open.get_mut(ticket) else { return };
+        let Some(arrived) = query.silent.get_mut(&from) else { return };
         let gathered = &mut query.gathered;
+        gathered.is_partial |= index.is_some_and(|index| index != *arrived);
+        *arrived += 1;
         match answer {
             QueryReply::Channels(channels) => {
                 for &(name, subscriptions, users) in channels {
@@ -97,7 +102,11 @@ impl Queries {
                 }
             }
             QueryReply::Cached(payload, ttl) => {
-                gathered.cached = Some((Frame::text(payload), Duration::from_millis(*ttl)));
+                let ttl = Duration::from_millis(*ttl);
+                // Of two events, the later one expires later.
+                if gathered.cached.as_ref().is_none_or(|(_, other)| *other < ttl) {
+                    gathered.cached = Some((Frame::text(payload), ttl));
+                }
             }
             QueryReply::Users(ids) => gathered.users.extend(ids.iter().map(|id| (*id).to_owned())),
             QueryReply::Connections(count) => gathered.connections += count,
@@ -135,6 +144,36 @@ impl Queries {
             && let Some(query) = self.open.remove(&ticket)
         {
             query.end();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[test]
+    fn a_reply_without_one_of_its_parts_is_partial() {
+        for (indexes, is_partial) in [
+            (&[Some(0), Some(1), Some(2)][..], false),
+            (&[Some(0), Some(2)], true),
+            (&[None, None], false),
+        ] {
+            let mut queries = Queries::default();
+            let result = Arc::<Mutex<Option<Gathered>>>::default();
+            let gathered = result.clone();
+            let then = Box::new(move |it| *gathered.lock().unwrap() = Some(it));
+            let nodes = PeerSet::from_iter([NodeId(1)]);
+            let ticket = queries.begin(nodes, Duration::MAX, then).unwrap();
+            for (n, &index) in indexes.iter().enumerate() {
+                let more = n + 1 < indexes.len();
+                let answer = QueryReply::Users(vec!["ana"]);
+                queries.replied(NodeId(1), &ClusterMessage::Reply { ticket, more, answer, index });
+            }
+            let gathered = result.lock().unwrap().take().unwrap();
+            assert_eq!((gathered.users.len(), gathered.is_partial), (indexes.len(), is_partial));
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use clarim_cluster::timing::MIGRATION_WINDOW;
-use clarim_cluster::{Change, ClusterMessage, NodeId, State};
+use clarim_cluster::{Assembled, Change, ClusterMessage, NodeId, State};
 use clarim_protocol::Frame;
 use clarim_protocol::user::Member;
 
@@ -23,28 +23,30 @@ pub(super) fn is_shared(key: &ChannelKey, app: &App) -> bool {
         || app.hooks.occupancy
 }
 
-/// Applies a message of another node, except for events.
+/// Applies a message of another node, except for events. Returns whether it leaves nothing to wait for: a
+/// part of a state is followed by others, and a state with a lost part is requested again.
 pub(super) fn apply(
     shard: &mut Shard,
     key: &ChannelKey,
     from: NodeId,
     message: &ClusterMessage<'_>,
     step: &mut Step<'_>,
-) {
+) -> bool {
     if !shard.has(key) {
-        return;
+        return true;
     }
     match message {
         ClusterMessage::SyncRequest(state) => {
-            apply_state(shard, key, from, state, step);
+            let is_whole = apply_state(shard, key, from, state, step);
             if let Some(channel) = shard.channels.get_mut(key) {
                 if let Some(cluster) = &mut channel.cluster {
                     cluster.requested_by(from);
                 }
                 channel.publish_state(key, false, step);
             }
+            return is_whole;
         }
-        ClusterMessage::State(state) => apply_state(shard, key, from, state, step),
+        ClusterMessage::State(state) => return apply_state(shard, key, from, state, step),
         ClusterMessage::StateChange { number, change } => {
             apply_change(shard, key, from, *number, change, step);
         }
@@ -71,6 +73,7 @@ pub(super) fn apply(
         ClusterMessage::ChannelClosed => remove_peer_on(shard, key, from, step),
         _ => {}
     }
+    true
 }
 
 /// Applies a change of this node's own, when the bus has returned it.
@@ -215,28 +218,38 @@ fn remove_peer_on(shard: &mut Shard, key: &ChannelKey, node: NodeId, step: &mut 
     shard.end_backup(key, step);
 }
 
+/// Applies a state, or a part of it. Returns whether the node's whole state is known now.
 fn apply_state(
     shard: &mut Shard,
     key: &ChannelKey,
     from: NodeId,
     state: &State<'_>,
     step: &mut Step<'_>,
-) {
+) -> bool {
     if let Some((number, payload)) = state.cached
         && key.name.is_cache()
     {
         shard.remember(key, &Frame::text(payload), number, step);
     }
     let cluster = shard.channels.get_mut(key).and_then(|channel| channel.cluster.as_mut());
-    let Some(cluster) = cluster else { return };
+    let Some(cluster) = cluster else { return true };
     let peer = cluster.heard(from, step.now);
-    if peer.number == Some(state.number) && peer.parts.is_empty() && !state.more {
-        return;
+    if peer.number == Some(state.number) {
+        peer.parts.clear();
+        return true;
     }
-    peer.parts.extend(state.members.iter().filter_map(|data| Member::parse(data).ok()));
-    if !state.more {
-        let members = std::mem::take(&mut peer.parts);
-        replace_state(shard, key, from, state, &members, step);
+    match peer.parts.add(state) {
+        Assembled::Whole(members) => {
+            replace_state(shard, key, from, state, &members, step);
+            true
+        }
+        Assembled::Partial => false,
+        Assembled::Broken => {
+            if let Some(request) = cluster.request_state(from, step.now) {
+                step.publish_sync(key, &request);
+            }
+            false
+        }
     }
 }
 

@@ -14,7 +14,8 @@ use crate::directory::{Keep, Publication};
 use crate::node::Node;
 use crate::outputs::{DeliveryAck, DeliveryAcks, OutputSink};
 
-/// Applies a message of another node. `ack` is held until a traced event is delivered.
+/// Applies a message of another node. `ack` is held until a traced event is delivered. Returns whether it
+/// leaves nothing to wait for.
 pub(super) fn apply<S: OutputSink>(
     node: &Node<S>,
     channel: &ChannelKey,
@@ -22,7 +23,7 @@ pub(super) fn apply<S: OutputSink>(
     message: &ClusterMessage<'_>,
     ack: Option<&DeliveryAck>,
     now: Duration,
-) {
+) -> bool {
     if let &ClusterMessage::Event { payload, except, kept, .. } = message {
         let frame = &Frame::text(payload);
         let keep = kept.map_or(Keep::No, Keep::Numbered);
@@ -35,9 +36,9 @@ pub(super) fn apply<S: OutputSink>(
                 shard.deliver(publication, step);
             }
         });
-        return;
+        return true;
     }
-    node.step(channel, now, |shard, step| channel_sync::apply(shard, channel, from, message, step));
+    node.step(channel, now, |shard, step| channel_sync::apply(shard, channel, from, message, step))
 }
 
 /// Delivers events of this node's own to its subscribers here.

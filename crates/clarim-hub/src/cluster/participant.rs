@@ -412,12 +412,12 @@ impl<S: OutputSink> Cluster<S> {
             self.state.invalid += u64::from(!is_valid);
             return;
         }
-        inbound::apply(&self.node, channel, from, message, ack, now);
+        let is_complete = inbound::apply(&self.node, channel, from, message, ack, now);
         let (ClusterMessage::SyncRequest(state) | ClusterMessage::State(state)) = message else {
             return;
         };
         let claimed = state.answers.contains(&self.id).then_some(state.nodes);
-        if !state.more && self.openings.replied(channel, from, claimed) {
+        if is_complete && self.openings.replied(channel, from, claimed) {
             self.open_if_ready(channel, now);
         }
     }
@@ -437,8 +437,10 @@ impl<S: OutputSink> Cluster<S> {
             }
             &ClusterMessage::Query { ticket, app, ref question } => {
                 let node = self.node.clone();
+                let mut parts = 0..;
                 replies::reply(&node, app, question, now, |answer, more| {
-                    let reply = ClusterMessage::Reply { ticket, more, answer };
+                    let index = parts.next();
+                    let reply = ClusterMessage::Reply { ticket, more, answer, index };
                     self.publish_to(from, &reply, wire);
                 });
             }

@@ -10,9 +10,6 @@ use crate::address::ChannelKey;
 use crate::node::Node;
 use crate::outputs::OutputSink;
 
-/// Bytes of names in one part of a long reply: well below the limit of any bus.
-const PART_BYTES: usize = 256 << 10;
-
 /// Replies to a query, in as many parts as necessary. The second argument of `send` says whether more parts
 /// follow.
 pub(super) fn reply<S: OutputSink>(
@@ -25,13 +22,14 @@ pub(super) fn reply<S: OutputSink>(
     let Some(app) = node.apps().find_by_id(app) else { return send(QueryReply::Done, false) };
     let key =
         |name: &str| ChannelName::parse(name, usize::MAX).ok().map(|name| ChannelKey { app, name });
+    let part_bytes = node.config().part_bytes;
     match query {
         Query::Channels(prefix) => {
             let channels = node.channels(app, prefix);
             let channels = channels.iter().map(|(name, state)| {
                 (name.as_str(), state.subscriptions as u64, state.users as u64)
             });
-            in_parts(channels, |(name, ..)| name.len(), QueryReply::Channels, send);
+            in_parts(channels, |(name, ..)| name.len(), part_bytes, QueryReply::Channels, send);
         }
         Query::Channel(name) => {
             let state = key(name).map(|key| node.channel(&key, now)).unwrap_or_default();
@@ -44,7 +42,8 @@ pub(super) fn reply<S: OutputSink>(
         }
         Query::Users(name) => {
             let users = key(name).map(|key| node.users(&key)).unwrap_or_default();
-            in_parts(users.iter().map(UserId::as_str), |id| id.len(), QueryReply::Users, send);
+            let ids = users.iter().map(UserId::as_str);
+            in_parts(ids, |id| id.len(), part_bytes, QueryReply::Users, send);
         }
         Query::Connections => {
             send(QueryReply::Connections(u64::from(node.apps().connections(app))), false);
@@ -59,13 +58,14 @@ pub(super) fn reply<S: OutputSink>(
 fn in_parts<'a, T>(
     items: impl Iterator<Item = T>,
     bytes: impl Fn(&T) -> usize,
+    part_bytes: usize,
     reply: impl Fn(Vec<T>) -> QueryReply<'a>,
     mut send: impl FnMut(QueryReply<'a>, bool),
 ) {
     let mut part = Vec::new();
     let mut size = 0;
     for item in items {
-        if size > PART_BYTES {
+        if size > part_bytes {
             size = 0;
             send(reply(std::mem::take(&mut part)), true);
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clarim_cluster::{Change, State};
+use clarim_cluster::{Change, ClusterMessage, State};
 use clarim_protocol::SocketId;
 use clarim_protocol::user::{Member, UserId};
 use clarim_protocol::{Frame, server};
@@ -264,7 +264,9 @@ impl Channel {
         };
         if let Some(cluster) = &mut self.cluster {
             let members = members.iter().map(String::as_str);
-            cluster.state(state, members, is_request, |message| step.publish_sync(key, message));
+            let part_bytes = step.config.part_bytes;
+            let publish = |message: &ClusterMessage<'_>| step.publish_sync(key, message);
+            cluster.state(state, members, part_bytes, is_request, publish);
         }
     }
 

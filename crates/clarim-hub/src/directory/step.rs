@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clarim_cluster::{ClusterMessage, NodeId, encode};
+use clarim_cluster::{ClusterMessage, NodeId, PART_BYTES, encode};
 use clarim_protocol::Frame;
 
 use crate::address::{ChannelKey, WorkerId};
@@ -21,13 +21,16 @@ pub struct NodeConfig {
     /// Whether clients can negotiate compression. If so, frames for many connections have room for their
     /// compressed form, which the first worker that needs it fills in for all.
     pub compression: bool,
+    /// Bytes of members or names in one part of a long message to other nodes.
+    pub part_bytes: usize,
 }
 
 impl NodeConfig {
     /// A node without cluster and compression, whose time begins in 1970.
     #[must_use]
     pub const fn new(workers: u16) -> Self {
-        Self { workers, epoch: Duration::ZERO, node_id: None, compression: false }
+        let epoch = Duration::ZERO;
+        Self { workers, epoch, node_id: None, compression: false, part_bytes: PART_BYTES }
     }
 }
 

@@ -239,8 +239,9 @@ impl World {
     }
 
     /// One of several nodes.
-    pub(crate) fn in_cluster(id: NodeId, apps: Vec<App>, workers: u16) -> Self {
-        let config = NodeConfig { node_id: Some(id), ..NodeConfig::new(workers) };
+    /// A node whose messages to other nodes have parts of `part_bytes`.
+    pub(crate) fn in_cluster(id: NodeId, apps: Vec<App>, workers: u16, part_bytes: usize) -> Self {
+        let config = NodeConfig { node_id: Some(id), part_bytes, ..NodeConfig::new(workers) };
         Self::of(node_with(config, apps, false), workers)
     }
 

@@ -77,7 +77,12 @@ impl Parts {
         };
         let apps = Apps::new(with_hooks(apps, &config.webhooks, config.events));
         let compression = config.compression;
-        let node_config = NodeConfig { workers, epoch: since_1970(), node_id: id, compression };
+        let node_config = NodeConfig {
+            epoch: since_1970(),
+            node_id: id,
+            compression,
+            ..NodeConfig::new(workers)
+        };
         let node = Arc::new(Node::new(apps, node_config, sink));
         let (shutdown, signal) = ShutdownHandle::new();
         let (cluster, task, cluster_user) = match config.scaling.clone().zip(setup) {

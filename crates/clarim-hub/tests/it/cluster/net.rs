@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use clarim_cluster::NodeId;
 use clarim_cluster::timing::TICK;
-use clarim_cluster::{Gathered, Query, Version, Versions};
+use clarim_cluster::{ClusterMessage, Gathered, PART_BYTES, Query, Version, Versions};
 use clarim_hub::app::App;
 use clarim_hub::cluster::{Cluster, ClusterSettings, Wire};
 
@@ -15,10 +15,13 @@ use crate::harness::{Outbound, World};
 
 pub(crate) const LEASE: Duration = Duration::from_secs(10);
 
+/// Bytes in one part of a long message: less than one member.
+const SMALL_PART: usize = 20;
+
 /// The release of a node, by the protocol that it speaks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Release {
-    /// The first one: its heartbeats do not say which versions it speaks.
+    /// The first one: its messages have no appended fields.
     First,
     #[default]
     Current,
@@ -37,12 +40,9 @@ impl Release {
     /// The messages that a node of this release sends instead of `message`.
     fn messages(self, message: Bytes) -> Vec<Bytes> {
         const KIND: usize = 10;
-        const HEARTBEAT: u8 = 9;
         match self {
-            Self::First if message[KIND] == HEARTBEAT => {
-                vec![message.slice(..message.len() - size_of::<Versions>())]
-            }
-            Self::First | Self::Current => vec![message],
+            Self::First => vec![without_appended_fields(&message)],
+            Self::Current => vec![message],
             Self::Next => {
                 let header = &message[..KIND];
                 let kind = [header, &[40, 1, 2, 3]].concat();
@@ -53,6 +53,15 @@ impl Release {
             }
         }
     }
+}
+
+/// Returns the message as the first release encodes it.
+fn without_appended_fields(message: &[u8]) -> Bytes {
+    // Postcard's encoding of the fields that are not appended ends where the appended ones begin.
+    const HEADER: usize = 10;
+    let (_, appended) =
+        postcard::take_from_bytes::<ClusterMessage<'_>>(&message[HEADER..]).unwrap();
+    Bytes::copy_from_slice(&message[..message.len() - appended.len()])
 }
 
 /// The ticket of messages that only the next release sends.
@@ -192,7 +201,9 @@ impl Net {
     fn new_place(&mut self, release: Release) -> Place {
         let id = NodeId(self.next_id);
         self.next_id += 1;
-        let mut world = World::in_cluster(id, vec![self.app.clone()], 1);
+        // Nodes of the first release notice no lost parts.
+        let part_bytes = if release == Release::First { PART_BYTES } else { SMALL_PART };
+        let mut world = World::in_cluster(id, vec![self.app.clone()], 1, part_bytes);
         world.now = self.now;
         let settings = ClusterSettings {
             prefix: "test".to_owned(),
@@ -253,6 +264,11 @@ impl Net {
         if let Some(at) = news.iter().position(|news| matches!(news, News::Message(..))) {
             news.remove(at);
         }
+    }
+
+    /// Returns the number of a node's commands that the bus has not run.
+    pub(crate) fn commands(&self, node: usize) -> usize {
+        self.places[node].line.commands.len()
     }
 
     fn forget(&mut self, node: usize) {

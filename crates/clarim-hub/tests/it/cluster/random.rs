@@ -93,6 +93,8 @@ impl Model {
     fn new(counts: bool, releases: &[Release]) -> Self {
         let mut app = App::new("one", "key", "secret");
         app.subscription_count = true;
+        // Less than there are users.
+        app.limits.presence_members = 3;
         (app.hooks.occupancy, app.hooks.members) = (true, true);
         app.ping_interval = Duration::from_secs(1_000_000);
         Self { net: Net::of_releases(releases, app, counts), clients: Vec::new(), id: 0 }

@@ -233,6 +233,42 @@ fn no_member_leaves_when_nodes_reconnect_at_different_times() {
 }
 
 #[test]
+fn a_state_that_was_cut_off_between_its_parts_is_not_part_of_the_next() {
+    let mut net = net(2);
+    let names = ["ana", "ben", "cid", "dan"];
+    let mut clients: Vec<Client> = names.iter().map(|_| Client::connect(&mut net, 0)).collect();
+    for (client, user) in clients.iter_mut().zip(names) {
+        client.subscribe(&mut net, "presence-room", user);
+    }
+    let mut zoe = Client::connect(&mut net, 1);
+    zoe.subscribe(&mut net, "presence-room", "zoe");
+    net.settle();
+    // Zoe's node has missed a change, and requests the state of the other: four parts.
+    net.cut(1);
+    clients.remove(3).hang_up(&mut net);
+    net.settle();
+    net.mend(1);
+    while net.commands(0) < 3 {
+        net.now += TICK;
+        for node in [1, 0] {
+            net.tick(node);
+            net.run_node(node, usize::MAX);
+        }
+        net.run_bus(1, usize::MAX);
+    }
+    net.run_bus(0, 2);
+    net.cut(0);
+    for client in clients.drain(..2) {
+        client.hang_up(&mut net);
+    }
+    net.settle();
+    net.mend(0);
+    net.pass(LEASE);
+    zoe.hear(&mut net);
+    assert_eq!(zoe.channels["presence-room"].members, users(&["cid", "zoe"]));
+}
+
+#[test]
 fn a_frozen_node_is_removed_and_returns_without_false_leaves() {
     let mut net = net(3);
     let mut clients: Vec<Client> = (0..3).map(|node| Client::connect(&mut net, node)).collect();
