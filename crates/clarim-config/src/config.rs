@@ -16,6 +16,8 @@ use crate::values::{
     DatabaseUrl, LogConfig, PublicAddress, app, database, program, server, traces, webhooks,
 };
 
+const LIMIT_PER_NODE: &str = "APP_MAX_CONNECTIONS counts the connections of each node: the whole cluster lets in as many per node. Divide the limit by the number of nodes";
+
 /// The configuration of a server program.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -76,7 +78,7 @@ impl Config {
         }
         let mut chosen = app::choose(&mut typed);
         server::add_defaults(&mut typed.server, is_development);
-        let Typed { server: values, mut problems, warnings, files, .. } = typed;
+        let Typed { server: values, mut problems, mut warnings, files, .. } = typed;
         let reader = &mut Reader { values: &values, problems: &mut problems };
         let mut server = server::read(reader, directory);
         let public = program::public_address(reader);
@@ -97,6 +99,9 @@ impl Config {
         }
         if !problems.is_empty() {
             return Err(ConfigError(problems));
+        }
+        if server.scaling.is_some() && apps.iter().any(|app| app.limits.connections.is_some()) {
+            warnings.push(LIMIT_PER_NODE.to_owned());
         }
         chosen.retain(|(at, _)| *at != Source::Default);
         let rows = report::rows(&values, &chosen);

@@ -294,6 +294,16 @@ fn apps_with_the_same_id_are_refused() {
 }
 
 #[test]
+fn a_limit_of_connections_in_a_cluster_counts_per_node() {
+    let limited = case_with_app().var("REVERB_APP_MAX_CONNECTIONS", "100");
+    assert!(limited.settings().warnings.is_empty());
+    let warnings = limited.var("REVERB_SCALING_ENABLED", "true").settings().warnings;
+    assert!(warnings[0].contains("APP_MAX_CONNECTIONS counts the connections of each node"));
+    let unlimited = case_with_app().var("REVERB_SCALING_ENABLED", "true");
+    assert!(unlimited.settings().warnings.is_empty());
+}
+
+#[test]
 fn a_broken_line_of_dot_env_is_a_problem_only_if_it_is_a_setting() {
     let settings = case_with_app()
         .file(".env", "A=1\nAPP_NAME=My App\n\nB=\"x\ny\"\nREVERB_SERVER_PORT=81\n")

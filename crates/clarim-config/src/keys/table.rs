@@ -176,7 +176,7 @@ keys! {
     SCALING_LEASE Server "scaling_lease", number("seconds", 2, 3_600), "10",
         "Time without a heartbeat after which a node is considered dead and its members are removed.";
     SCALING_TIMEOUT Server "scaling_timeout", number("milliseconds", 10, 60_000), "1000",
-        "Timeout for replies from other nodes, in API requests and new subscriptions.";
+        "Timeout for replies from other nodes: in API requests, in new subscriptions, and at the start before the node takes clients.";
     SCALING_STRICT Server "scaling_strict", Kind::Flag, "false",
         "Whether publishing is refused with 503 while the bus is down. Otherwise an event reaches the clients of this node only, and the answer is 200 with the header Clarim-Warning.";
     SCALING_ORDERED Server "scaling_ordered", Kind::Flag, "true",
@@ -210,7 +210,7 @@ keys! {
     APP_ACTIVITY_TIMEOUT App "activity_timeout", number("seconds", 1, DAY), "30",
         "Timeout for the answer to a ping, after which the connection is closed.";
     APP_MAX_CONNECTIONS App "max_connections", number("connections", 1, COUNT), "",
-        "Maximum number of connections of the app. Default: as many as the process can open.";
+        "Maximum number of connections of the app to one node: a cluster lets in as many per node. Default: as many as the process can open.";
     APP_MAX_MESSAGE_SIZE App "max_message_size", number("bytes", 100, GIB), "100000",
         "Maximum size of a WebSocket message from a client.";
     APP_ACCEPT_CLIENT_EVENTS_FROM App "accept_client_events_from",
