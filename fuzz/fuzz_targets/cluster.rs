@@ -118,7 +118,7 @@ impl World {
         let clients = Vec::new();
         let now = Duration::from_secs(1000);
         let mut world = Self { node, worker, cluster, bus, clients, now };
-        world.cluster.start(&mut world.bus);
+        world.cluster.start(now, &mut world.bus);
         world.cluster.up(now, &mut world.bus);
         world
     }

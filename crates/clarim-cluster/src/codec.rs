@@ -37,7 +37,9 @@ pub fn encode(from: NodeId, message: &ClusterMessage<'_>) -> Bytes {
     let bytes = append(message, bytes);
     match message {
         ClusterMessage::Event { ticket, .. } => append(ticket, bytes),
-        ClusterMessage::Heartbeat { versions, .. } => append(versions, bytes),
+        ClusterMessage::Heartbeat { versions, clock, nodes, .. } => {
+            append(&(versions, clock, nodes), bytes)
+        }
         ClusterMessage::SyncRequest(state) | ClusterMessage::State(state) => {
             append(&state.part, bytes)
         }
@@ -75,8 +77,10 @@ pub fn decode(bytes: &[u8]) -> Result<Received<'_>, InvalidMessage> {
         ClusterMessage::Event { ticket, .. } => {
             *ticket = postcard::from_bytes(newer).unwrap_or_default();
         }
-        ClusterMessage::Heartbeat { versions, .. } => {
-            *versions = postcard::from_bytes(newer).unwrap_or_default();
+        ClusterMessage::Heartbeat { versions, clock, nodes, .. } => {
+            let (own, newer) = postcard::take_from_bytes(newer).unwrap_or_default();
+            *versions = own;
+            (*clock, *nodes) = postcard::from_bytes(newer).unwrap_or_default();
         }
         ClusterMessage::SyncRequest(state) | ClusterMessage::State(state) => {
             state.part = postcard::from_bytes(newer).unwrap_or_default();
@@ -125,8 +129,7 @@ mod tests {
     use clarim_protocol::SocketId;
 
     use super::*;
-    use crate::message::{Change, ExternalEvent, QueryReply, State, Trace};
-    use crate::parts::Part;
+    use crate::message::{Change, ExternalEvent, Part, QueryReply, State, Trace};
     use crate::versions::Versions;
 
     fn received(message: ClusterMessage<'_>) -> Received<'_> {
@@ -164,13 +167,14 @@ mod tests {
             ClusterMessage::ChannelClosed,
             ClusterMessage::LeaveSuppressed(Some("7")),
             ClusterMessage::BackupSubscribe { app: "1", channel: "presence-a" },
-            ClusterMessage::Heartbeat { at: 300, versions },
+            ClusterMessage::Heartbeat { at: 300, versions, clock: 1 << 50, nodes: Some(2) },
             ClusterMessage::Reply {
                 ticket: 1,
                 more: false,
                 answer: QueryReply::Channels(vec![("a", 1, 2)]),
                 index: Some(3),
             },
+            ClusterMessage::VersionDigests { app: "1", channels: vec![("a", 1), ("b", 1 << 50)] },
             ClusterMessage::RelayPublish {
                 app: "1",
                 channel: "cache-a",
@@ -188,9 +192,12 @@ mod tests {
     #[test]
     fn heartbeats_without_versions_are_of_the_first_version() {
         let versions = Versions::UNSAID;
-        let bytes = encode(NodeId(5), &ClusterMessage::Heartbeat { at: 7, versions });
-        let old = &bytes[..bytes.len() - 2];
-        assert_eq!(decode(old), Ok(received(ClusterMessage::Heartbeat { at: 7, versions })));
+        let heartbeat = ClusterMessage::Heartbeat { at: 7, versions, clock: 0, nodes: None };
+        let bytes = encode(NodeId(5), &heartbeat);
+        let old = &bytes[..bytes.len() - 4];
+        assert_eq!(decode(old), Ok(received(heartbeat.clone())));
+        let without_clock = &bytes[..bytes.len() - 2];
+        assert_eq!(decode(without_clock), Ok(received(heartbeat)));
     }
 
     #[test]
@@ -216,8 +223,7 @@ mod tests {
 
     #[test]
     fn the_number_of_kinds_is_that_of_the_variants() {
-        let event = ExternalEvent { name: "n", data: "\"\"", except: None };
-        let last = ClusterMessage::RelayPublish { app: "1", channel: "a", event };
+        let last = ClusterMessage::VersionDigests { app: "1", channels: Vec::new() };
         assert_eq!(u32::from(encode(NodeId(1), &last)[10]), KINDS - 1);
     }
 

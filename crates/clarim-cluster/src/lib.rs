@@ -3,6 +3,7 @@
 //! - [`message`]: messages that nodes and external publishers send over the bus, in a versioned encoding.
 //! - [`Versions`]: which protocol versions a node speaks, and which one its cluster uses.
 //! - [`Membership`]: the other nodes, and which of them are alive.
+//! - [`Joining`]: a new node that does not know all others yet.
 //! - [`ClusterChannel`]: the state of each node on one channel.
 //! - [`Openings`] and [`Queries`]: new channels and queries that wait for replies of other nodes.
 //! - [`timing`]: every time window, and the relations between them.
@@ -12,25 +13,25 @@
 
 mod channel;
 mod codec;
+mod joining;
 mod membership;
 pub mod message;
 mod node_id;
 mod opening;
-mod parts;
 mod queries;
 pub mod subject;
 pub mod timing;
 mod versions;
 
-pub use channel::{ClusterChannel, PeerState};
+pub use channel::{Assembled, ClusterChannel, PART_BYTES, Parts, PeerState};
 pub use codec::{InvalidMessage, Received, decode, encode};
+pub use joining::Joining;
 pub use membership::{Health, Membership};
 pub use message::{
-    Change, ClusterMessage, ExternalEvent, Query, QueryReply, SenderId, State, Trace,
+    Change, ClusterMessage, ExternalEvent, Part, Query, QueryReply, SenderId, State, Trace,
 };
 pub use node_id::NodeId;
 pub use opening::Openings;
-pub use parts::{Assembled, PART_BYTES, Part, Parts};
 pub use queries::{ChannelCounts, Gathered, OnGathered, PeerSet, Queries};
 pub use subject::{channel_subject, node_subject, nodes_subject};
 pub use versions::{Version, Versions};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
+use crate::message::ClusterMessage;
 use crate::node_id::NodeId;
 use crate::timing::LEASES_IN_SILENCE;
 use crate::versions::{Version, Versions};
@@ -62,6 +63,21 @@ impl Membership {
     /// Returns the ids of the other nodes.
     pub fn ids(&self) -> impl Iterator<Item = NodeId> {
         self.peers.keys().copied()
+    }
+
+    /// Makes this node's heartbeat. `clock` is the logical clock, and `has_joined` says whether this node
+    /// knows all others.
+    #[must_use]
+    pub fn heartbeat(
+        &self,
+        clock: u64,
+        has_joined: bool,
+        now: Duration,
+    ) -> ClusterMessage<'static> {
+        let at = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+        let nodes = u32::try_from(self.count()).unwrap_or(u32::MAX);
+        let nodes = has_joined.then_some(nodes);
+        ClusterMessage::Heartbeat { at, versions: self.own, clock, nodes }
     }
 
     /// Renews the lease of a node.

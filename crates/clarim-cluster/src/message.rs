@@ -6,11 +6,10 @@ use clarim_protocol::SocketId;
 use serde::{Deserialize, Serialize};
 
 use crate::node_id::NodeId;
-use crate::parts::Part;
 use crate::versions::{Version, Versions};
 
 /// Number of kinds of messages: the variants of [`ClusterMessage`].
-pub(crate) const KINDS: u32 = 16;
+pub(crate) const KINDS: u32 = 17;
 
 /// A message between nodes, or from an external publisher to the nodes. The comments begin with the
 /// subject on which it is sent.
@@ -24,7 +23,7 @@ pub enum ClusterMessage<'a> {
         /// A connection to skip.
         except: Option<SenderId>,
         /// On cache channels, if it is to be cached: of two events, the one with the greater number is the
-        /// last.
+        /// last. The number comes from the logical clock.
         kept: Option<u64>,
         /// The trace of a traced event.
         trace: Option<Trace>,
@@ -69,6 +68,12 @@ pub enum ClusterMessage<'a> {
         /// The versions that the sender speaks. Appended in the encoding: see [`codec`](crate::decode).
         #[serde(skip)]
         versions: Versions,
+        /// The sender's logical clock in microseconds; 0 from nodes that have none. Appended.
+        #[serde(skip)]
+        clock: u64,
+        /// Number of other nodes that the sender knows; `None` until it has joined the cluster. Appended.
+        #[serde(skip)]
+        nodes: Option<u32>,
     },
     /// All nodes: this node was unknown to the sender or considered dead, and is to send the states of all
     /// its channels.
@@ -112,13 +117,25 @@ pub enum ClusterMessage<'a> {
         #[serde(borrow)]
         event: ExternalEvent<'a>,
     },
+    /// Node: the versions of the sender's states on channels that both nodes have, for changes that this node
+    /// has missed. Replaces [`VersionDigest`](Self::VersionDigest) on such channels.
+    VersionDigests {
+        /// The app's id.
+        app: &'a str,
+        /// The channels, each with the version of the sender's state.
+        #[serde(borrow)]
+        channels: Vec<(&'a str, u64)>,
+    },
 }
 
 impl ClusterMessage<'_> {
     /// Returns the oldest protocol version whose nodes understand the message.
     #[must_use]
     pub fn version(&self) -> Version {
-        Version::FIRST
+        match self {
+            Self::VersionDigests { .. } => Version::DIGESTS,
+            _ => Version::FIRST,
+        }
     }
 }
 
@@ -186,6 +203,16 @@ pub struct State<'a> {
     /// in the encoding: see [`codec`](crate::decode).
     #[serde(skip)]
     pub part: Option<Part>,
+}
+
+/// The place of a part in a long state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The number of the publication to which the part belongs. A sender gives each long state that it
+    /// publishes on a channel another number.
+    pub publication: u32,
+    /// The number of parts before this one.
+    pub index: u32,
 }
 
 /// A change of a node's state on a channel.

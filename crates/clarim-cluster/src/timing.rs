@@ -40,9 +40,22 @@ pub const LINGER: Duration = Duration::from_secs(4);
 /// Time after a leave in which a join on another node counts as a migration.
 pub const MIGRATION_WINDOW: Duration = Duration::from_secs(5);
 
-// While a node holds back the webhook about a leave, it must still learn of joins on other nodes.
-const _: () = assert!(LINGER.as_millis() > LEAVE_DEBOUNCE.as_millis());
-const _: () = assert!(MIGRATION_WINDOW.as_millis() > LEAVE_DEBOUNCE.as_millis());
+/// Time in which a lost node may return. What was reported as gone with it is then reported as back.
+pub const RETURN_WINDOW: Duration = Duration::from_secs(10 * 60);
+
+/// After a crash, the debounce of webhooks about clients that have not come back. Pusher clients try about
+/// once a second.
+pub const RESTORED_DEBOUNCE: Duration = Duration::from_secs(15);
+
+// While a node holds back the webhook about a leave, it must still learn of joins on other nodes. It begins
+// to hold it back when the bus has returned the leave, which is later than the leave itself.
+const HELD: u128 = LEAVE_DEBOUNCE.as_millis() + JOIN_DEBOUNCE.as_millis();
+const _: () = assert!(LINGER.as_millis() > HELD);
+const _: () = assert!(MIGRATION_WINDOW.as_millis() > HELD);
+// A client has more time to come back after a crash than after it was disconnected.
+const _: () = assert!(RESTORED_DEBOUNCE.as_millis() > LEAVE_DEBOUNCE.as_millis());
+// Nodes may reconnect up to two leases after the first one, and hear nothing before that.
+const _: () = assert!(LEASES_IN_SILENCE > 2);
 // A delayed join is sent before the leave that follows it, and a message that suppresses the join has time to
 // arrive.
 const _: () = assert!(JOIN_DEBOUNCE.as_millis() < LEAVE_DEBOUNCE.as_millis());
@@ -51,5 +64,8 @@ const _: () = assert!(JOIN_DEBOUNCE.as_millis() >= 10 * TICK.as_millis());
 const _: () = assert!(FORGET.as_millis() > 2 * REFRESH.as_millis());
 // A lost request for a state is repeated before the next version would reveal the gap again.
 const _: () = assert!(REQUEST_AGAIN.as_millis() < REFRESH.as_millis());
+// A node that returns publishes its states before the others have forgotten what was lost with it, also if
+// its first state is lost.
+const _: () = assert!(RETURN_WINDOW.as_millis() > 2 * REFRESH.as_millis());
 // A lease survives lost heartbeats.
 const _: () = assert!(HEARTBEATS_PER_LEASE >= 3);

@@ -29,8 +29,11 @@ impl Version {
     /// The first version of released nodes, whose heartbeats contain no versions.
     pub const FIRST: Self = Self(2);
 
+    /// Adds [`VersionDigests`](crate::ClusterMessage::VersionDigests).
+    pub const DIGESTS: Self = Self(3);
+
     /// The newest version that this release speaks.
-    pub const NEWEST: Self = Self(2);
+    pub const NEWEST: Self = Self::DIGESTS;
 }
 
 impl Default for Versions {

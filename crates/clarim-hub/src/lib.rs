@@ -19,6 +19,7 @@ mod address;
 pub mod app;
 pub mod cluster;
 mod connection;
+mod debounce;
 mod directory;
 mod node;
 mod outputs;
@@ -28,6 +29,7 @@ mod worker;
 
 pub use address::{AppIndex, ChannelKey, ConnectionAddr, ConnectionId, WorkerId};
 pub use app::{Apps, Refusal};
+pub use debounce::{Debounce, DebounceAction};
 pub use directory::{CACHE_TTL, ChannelState, NodeConfig, Totals};
 pub use node::Node;
 pub use outputs::{

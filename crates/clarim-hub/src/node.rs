@@ -10,7 +10,9 @@ use clarim_protocol::{ChannelName, Frame, SocketId};
 
 use crate::address::{AppIndex, ChannelKey, WorkerId};
 use crate::app::{App, Apps};
-use crate::directory::{ChannelState, Keep, NodeConfig, Publication, Shard, Step, Totals};
+use crate::directory::{
+    ChannelState, Keep, LogicalClock, NodeConfig, Publication, Shard, Step, Totals,
+};
 use crate::outputs::{
     DeliveryAck, DeliveryAcks, Occupant, Output, OutputSink, Outputs, WorkerMessage,
 };
@@ -26,6 +28,7 @@ pub(crate) const SHARDS: usize = 64;
 pub struct Node<S> {
     apps: Apps,
     config: NodeConfig,
+    clock: LogicalClock,
     shards: Box<[Mutex<ShardSlot>]>,
     hasher: foldhash::fast::RandomState,
     sink: S,
@@ -44,6 +47,7 @@ impl<S: OutputSink> Node<S> {
         Self {
             apps,
             config,
+            clock: LogicalClock::new(config.epoch),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: foldhash::fast::RandomState::default(),
             sink,
@@ -165,6 +169,11 @@ impl<S: OutputSink> Node<S> {
         self.shards.iter().all(|slot| lock(slot).shard.is_empty())
     }
 
+    /// Returns the clock that orders the cached events of all nodes.
+    pub(crate) fn clock(&self) -> &LogicalClock {
+        &self.clock
+    }
+
     pub(crate) fn app(&self, index: AppIndex) -> &App {
         self.apps.get(index)
     }
@@ -193,7 +202,8 @@ impl<S: OutputSink> Node<S> {
     ) -> T {
         let mut slot = lock(&self.shards[shard]);
         let ShardSlot { shard, outputs } = &mut *slot;
-        let mut step = Step { apps: &self.apps, config: self.config, now, outputs };
+        let clock = &self.clock;
+        let mut step = Step { apps: &self.apps, config: self.config, clock, now, outputs };
         let result = change(shard, &mut step);
         // Still under the lock: two threads must not hand over outputs of one channel in another order than
         // the one in which the channel changed.

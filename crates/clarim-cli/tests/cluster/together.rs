@@ -396,3 +396,29 @@ async fn a_stopping_node_announces_it() {
     eventually("the node is forgotten", async || stays.metric("clarim_bus_nodes").await == 0).await;
     assert!(begun.elapsed() < Duration::from_secs(10), "before the lease: {:?}", begun.elapsed());
 }
+
+/// From its first client on, a new node lists the members of the others. It does not wait for the deadline.
+async fn a_new_node_knows_the_members(url: &str) {
+    let first = Node::start(url, &[]);
+    first.is_ready(0).await;
+    let _ana = Client::on(&first, "presence-room", "ana").await;
+    for _ in 0..3 {
+        let new = Node::start(url, &["CLARIM_SCALING_TIMEOUT=60000"]);
+        let ben = Client::on(&new, "presence-room", "ben").await;
+        assert_eq!(ben.members("presence-room"), ["ana", "ben"]);
+        assert_eq!(new.get("/ready").await.status, 200);
+        drop(ben);
+        new.program.terminate();
+        first.is_ready(0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_new_node_knows_the_members_on_redis() {
+    a_new_node_knows_the_members(&redis().url("redis")).await;
+}
+
+#[tokio::test]
+async fn a_new_node_knows_the_members_on_nats() {
+    a_new_node_knows_the_members(&nats(&[]).url("nats")).await;
+}

@@ -1,13 +1,15 @@
 //! The cluster side of a channel: the states of the other nodes, and the version of this node's state.
 
+mod parts;
+
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::message::{Change, ClusterMessage, State};
+use crate::message::{Change, ClusterMessage, Part, State};
 use crate::node_id::NodeId;
-use crate::parts::{Part, Parts};
 use crate::timing::REQUEST_AGAIN;
+pub use parts::{Assembled, PART_BYTES, Parts};
 
 /// The cluster side of a channel. In a cluster, every channel of a node has one. `P` is a subscription that
 /// waits until the channel is open.
@@ -97,10 +99,22 @@ impl<P> ClusterChannel<P> {
         ClusterMessage::StateChange { number: self.number, change }
     }
 
-    /// Returns the version of this node's state as a message, for nodes that missed a change.
+    /// Returns the version of this node's state.
     #[must_use]
-    pub fn digest(&self) -> ClusterMessage<'static> {
-        ClusterMessage::VersionDigest(self.number)
+    pub fn version(&self) -> u64 {
+        self.number
+    }
+
+    /// Compares a version of a node's state with the known version. Returns a request if a change was missed.
+    pub fn compare(
+        &mut self,
+        node: NodeId,
+        version: u64,
+        now: Duration,
+    ) -> Option<ClusterMessage<'static>> {
+        // The version may be older than the last change: digests of many channels come on another subject.
+        let is_missed = self.heard(node, now).number.is_none_or(|known| known < version);
+        if is_missed { self.request_state(node, now) } else { None }
     }
 
     /// Makes the whole state into messages, each with about `part_bytes` of members. If this node knows all
@@ -223,6 +237,11 @@ impl<P> ClusterChannel<P> {
         });
         self.peers[at].heard_at = now;
         &mut self.peers[at]
+    }
+
+    /// Returns the other nodes that are known to have the channel.
+    pub fn peers(&self) -> impl Iterator<Item = NodeId> {
+        self.peers.iter().map(|peer| peer.node)
     }
 
     /// Returns the nodes from which nothing has come since `since`.

@@ -5,14 +5,15 @@
 
 use std::time::Duration;
 
-use clarim_cluster::timing::MIGRATION_WINDOW;
+use clarim_cluster::timing::{MIGRATION_WINDOW, RETURN_WINDOW};
 use clarim_cluster::{Assembled, Change, ClusterMessage, NodeId, State};
 use clarim_protocol::Frame;
 use clarim_protocol::user::Member;
 
+use super::digests::Digests;
 use crate::address::ChannelKey;
 use crate::app::App;
-use crate::directory::{Channel, Shard, Step};
+use crate::directory::{Channel, Loss, Shard, Step};
 use crate::outputs::{ChannelEvent, Migration, Occupant, Output};
 
 /// Whether nodes synchronize the channel's state, and do not only exchange its events.
@@ -51,13 +52,7 @@ pub(super) fn apply(
             apply_change(shard, key, from, *number, change, step);
         }
         ClusterMessage::VersionDigest(number) => {
-            let cluster = shard.channels.get_mut(key).and_then(|channel| channel.cluster.as_mut());
-            if let Some(cluster) = cluster
-                && cluster.heard(from, step.now).number != Some(*number)
-                && let Some(request) = cluster.request_state(from, step.now)
-            {
-                step.publish_sync(key, &request);
-            }
+            compare_version(shard, key, from, *number, step);
         }
         ClusterMessage::StateRequest(node) if step.config.node_id == Some(*node) => {
             publish_state(shard, key, false, step);
@@ -88,6 +83,7 @@ pub(super) fn apply_own_change(
     step: &mut Step<'_>,
 ) {
     let Some(channel) = shard.channels.get_mut(key) else { return };
+    settle_loss(channel, change);
     let hooks = step.app(key).hooks;
     let is_elsewhere =
         |id: &str| channel.presence.as_ref().is_some_and(|presence| presence.is_elsewhere(id));
@@ -141,14 +137,39 @@ pub(super) fn publish_all(shard: &mut Shard, is_request: bool, step: &mut Step<'
     }
 }
 
-/// Publishes the versions of this node's states, so that other nodes notice missed changes. Removes nodes
-/// that have been silent on a channel since `since`: they have closed it.
-pub(super) fn refresh(shard: &mut Shard, since: Duration, step: &mut Step<'_>) {
+/// Requests the state of a node if a change was missed.
+pub(super) fn compare_version(
+    shard: &mut Shard,
+    key: &ChannelKey,
+    from: NodeId,
+    version: u64,
+    step: &mut Step<'_>,
+) {
+    let cluster = shard.channels.get_mut(key).and_then(|channel| channel.cluster.as_mut());
+    if let Some(request) = cluster.and_then(|cluster| cluster.compare(from, version, step.now)) {
+        step.publish_sync(key, &request);
+    }
+}
+
+/// Publishes the versions of this node's states, so that other nodes notice missed changes, or adds them to
+/// `digests` where the other nodes are known. Removes nodes that have been silent on a channel since `since`:
+/// they have closed it.
+pub(super) fn refresh(
+    shard: &mut Shard,
+    since: Duration,
+    mut digests: Option<&mut Digests>,
+    step: &mut Step<'_>,
+) {
     let mut silent: Vec<(ChannelKey, NodeId)> = Vec::new();
     for (key, channel) in &shard.channels {
         let cluster = channel.cluster.as_ref().filter(|cluster| cluster.is_open());
         let Some(cluster) = cluster.filter(|_| is_shared(key, step.app(key))) else { continue };
-        step.publish_sync(key, &cluster.digest());
+        match &mut digests {
+            Some(digests) if !cluster.is_alone() => {
+                cluster.peers().for_each(|peer| digests.add(peer, key, cluster.version()));
+            }
+            _ => step.publish_sync(key, &ClusterMessage::VersionDigest(cluster.version())),
+        }
         silent.extend(cluster.silent_since(since).map(|node| (key.clone(), node)));
     }
     for (key, node) in silent {
@@ -156,8 +177,19 @@ pub(super) fn refresh(shard: &mut Shard, since: Duration, step: &mut Step<'_>) {
     }
 }
 
-/// Removes a node that has gone, and everything it had. `is_reported`: backends are notified.
-pub(super) fn remove_peer(shard: &mut Shard, node: NodeId, is_reported: bool, step: &mut Step<'_>) {
+/// Why a node is removed, and whether backends are notified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Removal {
+    /// It has stopped. Leaves are reported.
+    Stopped,
+    /// Its lease has ended. Leaves are reported, and taken back if the node returns.
+    Lost,
+    /// The bus carries no messages, so the node may be alive. Nothing is reported.
+    Unreported,
+}
+
+/// Removes a node that has gone, and everything it had.
+pub(super) fn remove_peer(shard: &mut Shard, node: NodeId, removal: Removal, step: &mut Step<'_>) {
     let has_peer =
         |channel: &Channel| channel.cluster.as_ref().is_some_and(|cluster| cluster.has_peer(node));
     let channels = shard.channels.iter().filter(|(_, channel)| has_peer(channel));
@@ -165,8 +197,11 @@ pub(super) fn remove_peer(shard: &mut Shard, node: NodeId, is_reported: bool, st
     for key in keys {
         let before = Occupants::of(shard, &key);
         remove_peer_on(shard, &key, node, step);
-        if is_reported {
-            report_loss(shard, &key, &before, step);
+        if removal != Removal::Unreported {
+            let loss = report_loss(shard, &key, node, before, step);
+            if removal == Removal::Lost {
+                shard.expect_return(&key, loss);
+            }
         }
     }
 }
@@ -190,21 +225,67 @@ impl Occupants {
     }
 }
 
-/// Reports who has left with a dead node, if this node is the first of the others.
-fn report_loss(shard: &mut Shard, key: &ChannelKey, before: &Occupants, step: &mut Step<'_>) {
-    let Some(channel) = shard.channels.get_mut(key) else { return };
+/// Reports who has left with a dead node, if this node is the first of the others. Returns what it has
+/// reported.
+fn report_loss(
+    shard: &mut Shard,
+    key: &ChannelKey,
+    from: NodeId,
+    before: Occupants,
+    step: &mut Step<'_>,
+) -> Loss {
+    let mut loss = Loss::new(step.now + RETURN_WINDOW);
+    let Some(channel) = shard.channels.get_mut(key) else { return loss };
     let node = step.config.node_id;
     if !channel.cluster.as_ref().is_some_and(|cluster| cluster.is_first(node)) {
-        return;
+        return loss;
     }
     let hooks = step.app(key).hooks;
-    for id in before.users.iter().filter(|_| hooks.members) {
-        if !channel.presence.as_ref().is_some_and(|presence| presence.has(id)) {
+    for id in before.users.into_iter().filter(|_| hooks.members) {
+        if !channel.presence.as_ref().is_some_and(|presence| presence.has(&id)) {
             report_left(channel, ChannelEvent::MemberRemoved(key.clone(), id.clone()), step);
+            loss.add_user(id, from);
         }
     }
     if hooks.occupancy && before.subscribers > 0 && channel.count_everywhere() == 0 {
         report_left(channel, ChannelEvent::Vacated(key.clone()), step);
+        loss.vacate(from);
+    }
+    loss
+}
+
+/// Reports what a node brings back that had been reported as gone.
+fn report_return(
+    channel: &mut Channel,
+    key: &ChannelKey,
+    state: &State<'_>,
+    members: &[Member],
+    step: &mut Step<'_>,
+) {
+    let Some(loss) = &mut channel.loss else { return };
+    if state.subscriptions > 0 && loss.occupy() {
+        step.report(ChannelEvent::Occupied(key.clone()));
+    }
+    for id in members.iter().map(|member| member.id.as_str()) {
+        if loss.take_user(id) {
+            step.report(ChannelEvent::MemberAdded(key.clone(), id.into()));
+        }
+    }
+}
+
+/// Takes a change into account that its own node reports to the backend.
+fn settle_loss(channel: &mut Channel, change: &Change<'_>) {
+    let Some(loss) = &mut channel.loss else { return };
+    match change {
+        Change::Joined(data) => {
+            if let Ok(member) = Member::parse(data) {
+                loss.take_user(member.id.as_str());
+            }
+        }
+        Change::Subscriptions(1..) => {
+            loss.occupy();
+        }
+        _ => {}
     }
 }
 
@@ -263,6 +344,8 @@ fn replace_state(
     step: &mut Step<'_>,
 ) {
     let Some(channel) = shard.channels.get_mut(key) else { return };
+    // Before everything else: a migration must not suppress what is reported here.
+    report_return(channel, key, state, members, step);
     let left = channel.presence.as_ref().map(|there| there.missing_elsewhere(from, members));
     for id in left.into_iter().flatten() {
         member_left_elsewhere(channel, key, from, &id, step);
@@ -280,6 +363,7 @@ fn replace_state(
     if before != state.subscriptions {
         count_changed_elsewhere(shard, key, before, state.subscriptions, step);
     }
+    shard.end_loss_of(key, from, step);
 }
 
 fn apply_change(
@@ -291,6 +375,7 @@ fn apply_change(
     step: &mut Step<'_>,
 ) {
     let Some(channel) = shard.channels.get_mut(key) else { return };
+    settle_loss(channel, change);
     let was_online = channel.is_online();
     let Some(cluster) = &mut channel.cluster else { return };
     let is_open = cluster.is_open();
@@ -354,11 +439,14 @@ fn member_joined_elsewhere(
     if !key.name.is_presence() {
         return;
     }
-    if channel.presence.get_or_insert_default().joined_elsewhere(node, member.clone()) {
+    let presence = channel.presence.get_or_insert_default();
+    let arrival = presence.joined_elsewhere(node, member.clone());
+    if arrival.first {
         channel.notify_joined(key, member, step);
-        if step.app(key).hooks.members {
-            report_migration(channel, key, Some(member.id.as_str()), step);
-        }
+    }
+    // The user may be back here already: that join is not reported, as the user is elsewhere now.
+    if arrival.first_elsewhere && step.app(key).hooks.members {
+        report_migration(channel, key, Some(member.id.as_str()), step);
     }
 }
 

@@ -1,9 +1,12 @@
 //! Nodes that cannot understand each other.
 
-use clarim_cluster::{NodeId, Versions};
+use clarim_cluster::{Membership, NodeId, Versions};
 
-/// Logs that another node and this one have no protocol version in common.
-pub(super) fn log_incompatible(node: NodeId, versions: Versions, own: Versions) {
+/// Records the versions that another node speaks. Logs if it and this node have none in common.
+pub(super) fn check(members: &mut Membership, node: NodeId, versions: Versions, own: Versions) {
+    if !members.speaks(node, versions) {
+        return;
+    }
     let node = format!("{:016x}", node.0);
     tracing::error!(
         node,

@@ -7,11 +7,11 @@ use clarim_cluster::{ClusterMessage, ExternalEvent, NodeId};
 use clarim_protocol::{ChannelName, Frame, server};
 use serde_json::value::RawValue;
 
-use super::channel_sync;
+use super::channel_sync::{self, Removal};
 use super::flights::OwnEvent;
 use crate::address::ChannelKey;
 use crate::directory::{Keep, Publication};
-use crate::node::Node;
+use crate::node::{Node, SHARDS};
 use crate::outputs::{DeliveryAck, DeliveryAcks, OutputSink};
 
 /// Applies a message of another node. `ack` is held until a traced event is delivered. Returns whether it
@@ -108,6 +108,51 @@ pub(super) fn begin_backup<S: OutputSink>(
     let Some(channel) = find_channel(node, app, channel) else { return false };
     node.step(&channel, now, |shard, step| shard.begin_backup(&channel, step));
     true
+}
+
+/// Requests the states of the other nodes on a channel. Returns whether nodes synchronize its state at all.
+pub(super) fn request_states<S: OutputSink>(
+    node: &Node<S>,
+    channel: &ChannelKey,
+    now: Duration,
+) -> bool {
+    let is_shared = channel_sync::is_shared(channel, node.app(channel.app));
+    if is_shared {
+        node.step(channel, now, |shard, step| {
+            channel_sync::publish_state(shard, channel, true, step);
+        });
+    }
+    is_shared
+}
+
+/// Removes a node that has gone, and everything it had.
+pub(super) fn remove_peer<S: OutputSink>(
+    node: &Node<S>,
+    peer: NodeId,
+    removal: Removal,
+    now: Duration,
+) {
+    for shard in 0..SHARDS {
+        node.step_in(shard, now, |shard, step| {
+            channel_sync::remove_peer(shard, peer, removal, step);
+        });
+    }
+}
+
+/// Compares the versions of another node's states with what is known here.
+pub(super) fn compare_versions<S: OutputSink>(
+    node: &Node<S>,
+    app: &str,
+    from: NodeId,
+    channels: &[(&str, u64)],
+    now: Duration,
+) {
+    for (channel, version) in channels {
+        let Some(channel) = find_channel(node, app, channel) else { continue };
+        node.step(&channel, now, |shard, step| {
+            channel_sync::compare_version(shard, &channel, from, *version, step);
+        });
+    }
 }
 
 fn find_channel<S: OutputSink>(node: &Node<S>, app: &str, channel: &str) -> Option<ChannelKey> {

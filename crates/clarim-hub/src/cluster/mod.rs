@@ -6,9 +6,11 @@
 
 mod channel_sync;
 mod compatibility;
+mod digests;
 mod flights;
 mod inbound;
 mod participant;
+mod refresh;
 mod replies;
 mod resync;
 mod subjects;

@@ -6,18 +6,19 @@ use std::time::Duration;
 
 use clarim_cluster::timing::HEARTBEATS_PER_LEASE;
 use clarim_cluster::{
-    ClusterMessage, Gathered, Health, Membership, NodeId, OnGathered, Openings, Queries, Query,
-    Received, Trace, channel_subject, decode, encode, node_subject, nodes_subject,
+    ClusterMessage, Gathered, Health, Joining, Membership, NodeId, OnGathered, Openings, Queries,
+    Query, Received, Trace, channel_subject, decode, encode, node_subject, nodes_subject,
 };
 
-use super::compatibility::log_incompatible;
+use super::channel_sync::Removal;
 use super::flights::{Flight, Flights, OwnEvent};
-use super::resync::{Refresh, Resync};
+use super::refresh::Refresh;
+use super::resync::Resync;
 use super::subjects::Subjects;
 use super::wire::{ClusterSettings, ClusterState, Wire};
-use super::{channel_sync, inbound, replies};
+use super::{compatibility, inbound, replies};
 use crate::address::ChannelKey;
-use crate::node::{Node, SHARDS};
+use crate::node::Node;
 use crate::outputs::{BusCommand, DeliveryAck, OutputSink};
 
 /// A node's part in its cluster.
@@ -29,6 +30,7 @@ pub struct Cluster<S> {
     nodes_subject: String,
     own_subject: String,
     state: ClusterState,
+    joining: Joining,
     subjects: Subjects,
     openings: Openings<ChannelKey>,
     flights: Flights,
@@ -50,6 +52,7 @@ impl<S: OutputSink> Cluster<S> {
             node,
             id,
             state: ClusterState::default(),
+            joining: Joining::new(Duration::ZERO),
             subjects: Subjects::new(settings.is_ordered),
             openings: Openings::default(),
             flights: Flights::default(),
@@ -80,8 +83,10 @@ impl<S: OutputSink> Cluster<S> {
         self.members.ids()
     }
 
-    /// Subscribes to the subjects of all nodes and of this node. Call it first.
-    pub fn start(&self, wire: &mut impl Wire) {
+    /// Subscribes to the subjects of all nodes and of this node. Call it first. The node takes no clients
+    /// until [`ClusterState::is_joined`].
+    pub fn start(&mut self, now: Duration, wire: &mut impl Wire) {
+        self.joining = Joining::new(now + self.settings.deadline);
         wire.subscribe(&self.nodes_subject);
         wire.subscribe(&self.own_subject);
     }
@@ -139,12 +144,9 @@ impl<S: OutputSink> Cluster<S> {
                 }
             }
             BusCommand::Sync { channel, message, is_request } => {
-                let flight = if is_request && self.openings.is_opening(&channel) {
-                    Flight::SyncRequest(channel.clone())
-                } else {
-                    Flight::Nothing
-                };
-                let ticket = self.flights.add(flight);
+                let is_opening = is_request && self.openings.is_opening(&channel);
+                let request = || Flight::SyncRequest(channel.clone());
+                let ticket = self.flights.add(is_opening.then(request).unwrap_or(Flight::Nothing));
                 wire.publish(&self.subject(&channel), message, ticket);
             }
         }
@@ -153,6 +155,7 @@ impl<S: OutputSink> Cluster<S> {
     /// Handles the bus's acceptance of a message; `receivers` is the number of its receivers, if the bus
     /// knows it.
     pub fn published(&mut self, ticket: u64, receivers: Option<u32>, now: Duration) {
+        self.joining.published(ticket, receivers);
         if let Some(Flight::SyncRequest(channel)) = self.flights.land(ticket, now) {
             // This node is one of the receivers. Some may not be nodes at all.
             let peers = self.members.count();
@@ -183,14 +186,9 @@ impl<S: OutputSink> Cluster<S> {
             return;
         }
         let channel = channel.clone();
-        let is_shared = channel_sync::is_shared(&channel, self.node.app(channel.app));
-        if is_shared {
-            // Necessary even if nobody was subscribed before: two nodes may have subscribed at the same time.
-            self.node.step(&channel, now, |shard, step| {
-                channel_sync::publish_state(shard, &channel, true, step);
-            });
-        }
-        if is_first || !is_shared {
+        // Necessary even if nobody was subscribed before: two nodes may have subscribed at the same time.
+        let is_requested = inbound::request_states(&self.node, &channel, now);
+        if is_first || !is_requested {
             self.open(&channel, now);
         }
     }
@@ -229,11 +227,7 @@ impl<S: OutputSink> Cluster<S> {
         if subject == self.nodes_subject {
             self.message_to_all(from, &message, now, wire);
         } else if subject == self.own_subject {
-            if let ClusterMessage::BackupSubscribe { app, channel } = message {
-                let is_valid = inbound::begin_backup(&self.node, app, channel, now);
-                self.state.invalid += u64::from(!is_valid);
-            }
-            self.queries.replied(from, &message);
+            self.message_to_me(from, &message, now);
         } else if let Some(channel) = self.subjects.channel(subject) {
             let channel = channel.clone();
             let ack = match message {
@@ -251,32 +245,24 @@ impl<S: OutputSink> Cluster<S> {
         }
         self.queries.end_due(now);
         inbound::deliver_own(&self.node, self.flights.take_overdue(now), now);
+        self.state.is_joined |= self.joining.is_over(self.members.count(), now);
         if now >= self.next_heartbeat {
             self.send_heartbeat(now, wire);
         }
         // If the bus carries no messages at all, the other nodes may be alive: backends must not be notified.
         let is_reported = self.state.is_up && self.members.hears_itself(now);
+        let removal = if is_reported { Removal::Lost } else { Removal::Unreported };
         for node in self.members.take_dead(now) {
-            self.remove_peer(node, is_reported, now);
+            self.remove_peer(node, removal, now);
         }
         if self.state.is_up {
-            self.continue_resync(now);
-            self.refresh(now);
+            self.resync = self.resync.and_then(|resync| resync.proceed(&self.node, now));
+            let Self { refresh, node, members, flights, settings, id, .. } = self;
+            refresh.proceed(node, members, now, |peer, message| {
+                let ticket = flights.add(Flight::Nothing);
+                wire.publish(&node_subject(&settings.prefix, peer), encode(*id, message), ticket);
+            });
         }
-    }
-
-    fn continue_resync(&mut self, now: Duration) {
-        let Some(Resync { next_shard, is_request }) = self.resync else { return };
-        self.node.step_in(next_shard, now, |shard, step| {
-            channel_sync::publish_all(shard, is_request, step);
-        });
-        self.resync = Resync::after(next_shard, is_request);
-    }
-
-    fn refresh(&mut self, now: Duration) {
-        let Some(shard) = self.refresh.take_due(now) else { return };
-        let since = Refresh::since(now, self.members.spared());
-        self.node.step_in(shard, now, |shard, step| channel_sync::refresh(shard, since, step));
     }
 
     fn begin_opening(&mut self, channel: ChannelKey, now: Duration, wire: &mut impl Wire) {
@@ -358,9 +344,10 @@ impl<S: OutputSink> Cluster<S> {
     fn send_heartbeat(&mut self, now: Duration, wire: &mut impl Wire) {
         self.next_heartbeat = now + self.settings.lease / HEARTBEATS_PER_LEASE;
         if self.state.is_up {
-            let at = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
-            let versions = self.settings.versions;
-            self.publish_to_all(&ClusterMessage::Heartbeat { at, versions }, wire);
+            let clock = self.node.clock().read(now);
+            let heartbeat = self.members.heartbeat(clock, self.state.is_joined, now);
+            let ticket = self.publish_to_all(&heartbeat, wire);
+            self.joining.sent(ticket);
         }
     }
 
@@ -373,13 +360,13 @@ impl<S: OutputSink> Cluster<S> {
         wire: &mut impl Wire,
     ) {
         if matches!(message, ClusterMessage::Goodbye) {
-            return self.remove_peer(from, true, now);
+            return self.remove_peer(from, Removal::Stopped, now);
         }
         self.renew_lease(from, now, wire);
-        if let &ClusterMessage::Heartbeat { versions, .. } = message
-            && self.members.speaks(from, versions)
-        {
-            log_incompatible(from, versions, self.settings.versions);
+        if let &ClusterMessage::Heartbeat { versions, clock, nodes, .. } = message {
+            compatibility::check(&mut self.members, from, versions, self.settings.versions);
+            self.node.clock().observe(clock, now);
+            self.joining.claimed(nodes);
         }
     }
 
@@ -393,8 +380,20 @@ impl<S: OutputSink> Cluster<S> {
 
     fn renew_lease(&mut self, node: NodeId, now: Duration, wire: &mut impl Wire) {
         if self.members.heard(node, now) == Health::New {
-            // The node is new or was considered dead: its state is unknown here.
+            // The node is new or was considered dead: its state is unknown here. It may wait to learn of this
+            // node, to follow its clock and to serve its first client.
+            self.send_heartbeat(now, wire);
             self.publish_to_all(&ClusterMessage::ResyncRequest(node), wire);
+        }
+    }
+
+    /// Removes a node and everything it had.
+    fn remove_peer(&mut self, peer: NodeId, removal: Removal, now: Duration) {
+        self.members.remove(peer);
+        self.queries.remove_peer(peer);
+        inbound::remove_peer(&self.node, peer, removal, now);
+        for channel in self.openings.remove_peer(peer) {
+            self.open_if_ready(&channel, now);
         }
     }
 
@@ -422,6 +421,20 @@ impl<S: OutputSink> Cluster<S> {
         }
     }
 
+    /// Handles a message on this node's subject.
+    fn message_to_me(&mut self, from: NodeId, message: &ClusterMessage<'_>, now: Duration) {
+        match message {
+            ClusterMessage::BackupSubscribe { app, channel } => {
+                let is_valid = inbound::begin_backup(&self.node, app, channel, now);
+                self.state.invalid += u64::from(!is_valid);
+            }
+            ClusterMessage::VersionDigests { app, channels } => {
+                inbound::compare_versions(&self.node, app, from, channels, now);
+            }
+            reply => self.queries.replied(from, reply),
+        }
+    }
+
     /// Handles a message on the subject of all nodes.
     fn message_to_all(
         &mut self,
@@ -437,10 +450,7 @@ impl<S: OutputSink> Cluster<S> {
             }
             &ClusterMessage::Query { ticket, app, ref question } => {
                 let node = self.node.clone();
-                let mut parts = 0..;
-                replies::reply(&node, app, question, now, |answer, more| {
-                    let index = parts.next();
-                    let reply = ClusterMessage::Reply { ticket, more, answer, index };
+                replies::reply(&node, app, question, ticket, now, |reply| {
                     self.publish_to(from, &reply, wire);
                 });
             }
@@ -465,20 +475,6 @@ impl<S: OutputSink> Cluster<S> {
         let app = &node.apps().get(channel.app).id;
         let channel = channel.name.as_str();
         self.publish_to(backup, &ClusterMessage::BackupSubscribe { app, channel }, wire);
-    }
-
-    /// Removes a node and everything it had. `is_reported`: backends are notified of leaves.
-    fn remove_peer(&mut self, peer: NodeId, is_reported: bool, now: Duration) {
-        self.members.remove(peer);
-        self.queries.remove_peer(peer);
-        for shard in 0..SHARDS {
-            self.node.step_in(shard, now, |shard, step| {
-                channel_sync::remove_peer(shard, peer, is_reported, step);
-            });
-        }
-        for channel in self.openings.remove_peer(peer) {
-            self.open_if_ready(&channel, now);
-        }
     }
 
     /// Queries all other nodes. `then` is called when they have replied, at the deadline, or when the bus is

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clarim_cluster::{Query, QueryReply};
+use clarim_cluster::{ClusterMessage, Query, QueryReply};
 use clarim_protocol::ChannelName;
 use clarim_protocol::user::UserId;
 
@@ -10,15 +10,20 @@ use crate::address::ChannelKey;
 use crate::node::Node;
 use crate::outputs::OutputSink;
 
-/// Replies to a query, in as many parts as necessary. The second argument of `send` says whether more parts
-/// follow.
+/// Replies to the query with this ticket, in as many parts as necessary.
 pub(super) fn reply<S: OutputSink>(
     node: &Node<S>,
     app: &str,
     query: &Query<'_>,
+    ticket: u64,
     now: Duration,
-    mut send: impl FnMut(QueryReply<'_>, bool),
+    mut send: impl FnMut(ClusterMessage<'_>),
 ) {
+    let mut parts = 0..;
+    let mut send = |answer: QueryReply<'_>, more| {
+        let index = parts.next();
+        send(ClusterMessage::Reply { ticket, more, answer, index });
+    };
     let Some(app) = node.apps().find_by_id(app) else { return send(QueryReply::Done, false) };
     let key =
         |name: &str| ChannelName::parse(name, usize::MAX).ok().map(|name| ChannelKey { app, name });

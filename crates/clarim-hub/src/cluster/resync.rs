@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use clarim_cluster::timing::{FORGET, REFRESH};
-
-use crate::node::SHARDS;
+use super::channel_sync;
+use crate::node::{Node, SHARDS};
+use crate::outputs::OutputSink;
 
 /// A publication of all channels' states that is in progress.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Resync {
-    pub(super) next_shard: usize,
+    next_shard: usize,
     /// Whether the other nodes are to answer with theirs.
     pub(super) is_request: bool,
 }
@@ -19,35 +19,13 @@ impl Resync {
         Self { next_shard: 0, is_request }
     }
 
-    /// Returns the rest of the resynchronization after `shard`, if there is one.
-    pub(super) fn after(shard: usize, is_request: bool) -> Option<Self> {
-        let next_shard = shard + 1;
+    /// Publishes the states of one shard. Returns the rest of the resynchronization, if there is one.
+    pub(super) fn proceed<S: OutputSink>(self, node: &Node<S>, now: Duration) -> Option<Self> {
+        let Self { next_shard, is_request } = self;
+        node.step_in(next_shard, now, |shard, step| {
+            channel_sync::publish_all(shard, is_request, step);
+        });
+        let next_shard = next_shard + 1;
         (next_shard < SHARDS).then_some(Self { next_shard, is_request })
-    }
-}
-
-/// The publication of the versions of all channels' states, one shard after the other.
-#[derive(Debug, Default)]
-pub(super) struct Refresh {
-    next_shard: usize,
-    due: Duration,
-}
-
-impl Refresh {
-    /// Returns the shard whose turn it is, if it is time.
-    pub(super) fn take_due(&mut self, now: Duration) -> Option<usize> {
-        if now < self.due {
-            return None;
-        }
-        self.due = now + REFRESH / SHARDS as u32;
-        let shard = self.next_shard;
-        self.next_shard = (shard + 1) % SHARDS;
-        Some(shard)
-    }
-
-    /// Returns the time since when a node must have confirmed a channel; `spared` is the time until which
-    /// silence does not count.
-    pub(super) fn since(now: Duration, spared: Duration) -> Duration {
-        if now > spared + FORGET { now - FORGET } else { Duration::ZERO }
     }
 }

@@ -41,6 +41,8 @@ pub struct ClusterSettings {
 pub struct ClusterState {
     /// Whether the bus is connected.
     pub is_up: bool,
+    /// Whether the node has joined the cluster: it knows the other nodes, or could not reach them in time.
+    pub is_joined: bool,
     /// The node's time when `is_up` last changed.
     pub since: Duration,
     /// Number of other nodes.

@@ -9,6 +9,7 @@ use clarim_protocol::{Frame, server};
 use smallvec::SmallVec;
 
 use super::cache::CachedEvent;
+use super::loss::Loss;
 use super::presence::Presence;
 use super::step::Step;
 use super::user::User;
@@ -43,6 +44,8 @@ pub(crate) struct Channel {
     /// see [`ClusterMessage::BackupSubscribe`](clarim_cluster::ClusterMessage::BackupSubscribe).
     pub(crate) is_backup: bool,
     pub(crate) cluster: Option<Box<ClusterChannel>>,
+    /// What this node has reported as gone, while a lost node may return.
+    pub(crate) loss: Option<Box<Loss>>,
 }
 
 /// A channel's public state.
@@ -89,6 +92,7 @@ impl Channel {
             && self.cached.is_none()
             && self.user.is_none()
             && !self.is_backup
+            && self.loss.is_none()
             && self.cluster.as_ref().is_none_or(|cluster| !cluster.has_pending())
     }
 

@@ -2,7 +2,9 @@
 
 mod cache;
 mod channel;
+mod clock;
 mod counts;
+mod loss;
 mod presence;
 mod shard;
 mod step;
@@ -12,7 +14,9 @@ pub(crate) mod watchlist;
 pub use cache::CACHE_TTL;
 pub(crate) use channel::Channel;
 pub use channel::ChannelState;
+pub(crate) use clock::LogicalClock;
 pub use counts::Totals;
+pub(crate) use loss::Loss;
 pub(crate) use shard::{Join, Joining, Keep, Publication, Shard};
 pub use step::NodeConfig;
 pub(crate) use step::Step;

@@ -31,6 +31,15 @@ pub(crate) struct Arrival {
     pub(crate) first: bool,
 }
 
+/// The effect of a join on another node on its user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ArrivalElsewhere {
+    /// Whether the user was on no other node.
+    pub(crate) first_elsewhere: bool,
+    /// Whether the user was on no node at all: the user has joined.
+    pub(crate) first: bool,
+}
+
 /// The effect of a leave on its user.
 #[derive(Debug)]
 pub(crate) struct Departure {
@@ -70,16 +79,17 @@ impl Presence {
         Departure { last_here, gone: self.remove_if_gone(id.as_str()) }
     }
 
-    /// Adds a user of another node. Returns whether the user had been on no node.
-    pub(crate) fn joined_elsewhere(&mut self, node: NodeId, member: Member) -> bool {
+    /// Adds a user of another node.
+    pub(crate) fn joined_elsewhere(&mut self, node: NodeId, member: Member) -> ArrivalElsewhere {
         if let Some(present) = self.members.get_mut(member.id.as_str()) {
+            let first_elsewhere = present.elsewhere.is_empty();
             if !present.elsewhere.contains(&node) {
                 present.elsewhere.push(node);
             }
-            return false;
+            return ArrivalElsewhere { first_elsewhere, first: false };
         }
         self.add(Present { member, here: 0, elsewhere: SmallVec::from_slice(&[node]) });
-        true
+        ArrivalElsewhere { first_elsewhere: true, first: true }
     }
 
     /// Removes a user of another node. Returns the member if the user is on no node any more.
@@ -168,9 +178,9 @@ mod tests {
         let mut presence = Presence::default();
         let a = NodeId(1);
         let b = NodeId(2);
-        assert!(presence.joined_elsewhere(a, member(7)));
-        assert!(!presence.joined_elsewhere(a, member(7)));
-        assert!(!presence.joined_elsewhere(b, member(7)));
+        assert!(presence.joined_elsewhere(a, member(7)).first);
+        assert!(!presence.joined_elsewhere(a, member(7)).first);
+        assert!(!presence.joined_elsewhere(b, member(7)).first_elsewhere);
         let here = presence.join(&member(7), 1).unwrap();
         assert_eq!(here, Arrival { first_here: true, first: false });
         assert!(presence.left_elsewhere(a, "7").is_none());

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use clarim_cluster::timing::LINGER;
-use clarim_cluster::{Change, ClusterMessage};
+use clarim_cluster::{Change, ClusterMessage, NodeId};
 use clarim_protocol::user::{Member, UserId};
 use clarim_protocol::{Frame, SocketId, server};
 use hashbrown::{HashMap, HashSet};
@@ -14,6 +14,7 @@ use hashbrown::{HashMap, HashSet};
 use super::cache::{CacheQueue, CachedEvent};
 use super::channel::{Channel, ChannelState, ClusterChannel, PendingSubscription};
 use super::counts::Totals;
+use super::loss::Loss;
 use super::presence::PresenceFull;
 use super::step::Step;
 use crate::address::{ChannelKey, ConnectionAddr, WorkerId};
@@ -33,6 +34,8 @@ pub(crate) struct Shard {
     unannounced: HashSet<ChannelKey, foldhash::fast::RandomState>,
     /// Unused channels and when they are closed.
     idle: VecDeque<(Duration, ChannelKey)>,
+    /// Channels with a [`Loss`], and when it is forgotten.
+    losses: VecDeque<(Duration, ChannelKey)>,
     totals: Totals,
     /// The number of the last event that was to be cached.
     last_number: u64,
@@ -250,10 +253,8 @@ impl Shard {
 
     /// A number for an event that is to be cached: greater than all that are known here.
     fn next_number(&mut self, key: &ChannelKey, step: &Step<'_>) -> u64 {
-        // Two nodes may publish at the same moment.
-        let node = step.config.node_id.map_or(0, |node| node.0 & 0x3ff);
         let last = self.last_kept(key).max(self.last_number);
-        self.last_number = (timestamp(step) << 10 | node).max(last + 1);
+        self.last_number = step.clock.number(step.config.node_id, step.now).max(last + 1);
         self.last_number
     }
 
@@ -286,6 +287,7 @@ impl Shard {
         number: u64,
         step: &mut Step<'_>,
     ) {
+        step.clock.observe_number(number, step.now);
         if number <= self.last_kept(key) {
             return;
         }
@@ -336,6 +338,10 @@ impl Shard {
                 channel.publish_count(&key, step);
             }
         }
+        while let Some((_, key)) = self.losses.pop_front_if(|(due, _)| *due <= step.now) {
+            let now = step.now;
+            self.end_loss(&key, step, |loss| loss.until <= now);
+        }
         while let Some((_, key)) = self.idle.pop_front_if(|(due, _)| *due <= step.now) {
             self.close_if_empty(&key, step);
         }
@@ -377,6 +383,7 @@ impl Shard {
             && self.uncounted.is_empty()
             && self.unannounced.is_empty()
             && self.idle.is_empty()
+            && self.losses.is_empty()
     }
 
     /// Returns the channel, creating it if necessary. In a cluster, opening it begins.
@@ -384,7 +391,7 @@ impl Shard {
         self.channels.entry(key.clone()).or_insert_with(|| {
             let cluster = step.is_clustered().then(|| {
                 step.bus(BusCommand::Open(key.clone()));
-                Box::new(ClusterChannel::new(timestamp(step)))
+                Box::new(ClusterChannel::new(step.clock.read(step.now)))
             });
             Channel::new(cluster)
         })
@@ -440,6 +447,34 @@ impl Shard {
         }
     }
 
+    /// Remembers what was reported as gone with a lost node, and keeps the channel until the node returns or
+    /// is not expected any more.
+    pub(crate) fn expect_return(&mut self, key: &ChannelKey, loss: Loss) {
+        let Some(channel) = self.channels.get_mut(key).filter(|_| !loss.is_empty()) else { return };
+        self.losses.push_back((loss.until, key.clone()));
+        channel.loss.get_or_insert_with(|| Box::new(Loss::new(loss.until))).extend(loss);
+    }
+
+    /// Forgets what was lost with a node whose whole state is known again.
+    pub(crate) fn end_loss_of(&mut self, key: &ChannelKey, node: NodeId, step: &mut Step<'_>) {
+        self.end_loss(key, step, |loss| {
+            loss.forget(node);
+            loss.is_empty()
+        });
+    }
+
+    fn end_loss(
+        &mut self,
+        key: &ChannelKey,
+        step: &mut Step<'_>,
+        is_over: impl FnOnce(&mut Loss) -> bool,
+    ) {
+        let Some(channel) = self.channels.get_mut(key) else { return };
+        if channel.loss.take_if(|loss| is_over(loss)).is_some() {
+            self.remove_if_empty(key, step);
+        }
+    }
+
     /// Reacts to a changed number of subscribers, on this node or another.
     pub(crate) fn count_changed(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
         let app = step.app(key);
@@ -460,10 +495,4 @@ impl Shard {
             self.uncounted.insert(key.clone());
         }
     }
-}
-
-/// Returns microseconds since 1970: greater than any earlier one, and comparable between nodes as far as
-/// their clocks agree.
-fn timestamp(step: &Step<'_>) -> u64 {
-    u64::try_from((step.config.epoch + step.now).as_micros()).unwrap_or(u64::MAX)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clarim_cluster::{ClusterMessage, NodeId, PART_BYTES, encode};
 use clarim_protocol::Frame;
 
+use super::clock::LogicalClock;
 use crate::address::{ChannelKey, WorkerId};
 use crate::app::{App, Apps};
 use crate::outputs::{BusCommand, ChannelEvent, Output, Outputs, WorkerMessage};
@@ -14,7 +15,8 @@ use crate::outputs::{BusCommand, ChannelEvent, Output, Outputs, WorkerMessage};
 pub struct NodeConfig {
     /// Number of workers.
     pub workers: u16,
-    /// Time of day at the node's start, since 1970. Cached events of different nodes are ordered by it.
+    /// Time of day at the node's start, since 1970. The logical clock, which orders cached events, begins
+    /// with it.
     pub epoch: Duration,
     /// The node's id in its cluster; `None` without a cluster.
     pub node_id: Option<NodeId>,
@@ -39,6 +41,7 @@ impl NodeConfig {
 pub(crate) struct Step<'a> {
     pub(crate) apps: &'a Apps,
     pub(crate) config: NodeConfig,
+    pub(crate) clock: &'a LogicalClock,
     pub(crate) now: Duration,
     pub(crate) outputs: &'a mut Outputs,
 }

@@ -50,6 +50,19 @@ impl ChannelEvent {
         }
     }
 
+    /// Returns who joins or leaves by this event, and whether it is a leave.
+    #[must_use]
+    pub fn occupant(&self) -> Option<(Occupant, bool)> {
+        let (user, is_leave) = match self {
+            Self::Occupied(_) => (None, false),
+            Self::Vacated(_) => (None, true),
+            Self::MemberAdded(_, user) => (Some(user.clone()), false),
+            Self::MemberRemoved(_, user) => (Some(user.clone()), true),
+            _ => return None,
+        };
+        Some((Occupant { channel: self.channel().clone(), user }, is_leave))
+    }
+
     /// Returns the bytes it keeps allocated, to bound queues.
     #[must_use]
     pub fn weight(&self) -> usize {

@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use clarim_cluster::NodeId;
 use clarim_hub::app::App;
 use clarim_hub::{
-    AppIndex, Apps, BusCommand, ChannelEvent, ChannelKey, ConnectionAddr, ConnectionId, Node,
-    NodeConfig, Output, OutputSink, Refusal, Sockets, Worker, WorkerId, WorkerMessage,
+    AppIndex, Apps, BusCommand, ChannelEvent, ChannelKey, ConnectionAddr, ConnectionId, Migration,
+    Node, NodeConfig, Output, OutputSink, Refusal, Sockets, Worker, WorkerId, WorkerMessage,
 };
 use clarim_protocol::{ChannelName, Code, Frame, SocketId, server};
 use serde_json::value::RawValue;
@@ -24,8 +23,17 @@ pub(crate) struct Outbound {
     is_hesitant: bool,
     pub(crate) is_full: AtomicBool,
     pub(crate) bus: Mutex<VecDeque<BusCommand>>,
-    /// The events that backends are notified of.
+    /// The events that are reported.
     pub(crate) events: Mutex<Vec<ChannelEvent>>,
+    /// The events and migrations on their way to the debounce of webhooks.
+    pub(crate) hooked: Mutex<VecDeque<Hooked>>,
+}
+
+/// An input of the debounce of webhooks.
+#[derive(Debug)]
+pub(crate) enum Hooked {
+    Event(ChannelEvent),
+    Migration(Migration),
 }
 
 impl Outbound {
@@ -36,6 +44,7 @@ impl Outbound {
             is_full: AtomicBool::new(false),
             bus: Mutex::default(),
             events: Mutex::default(),
+            hooked: Mutex::default(),
         }
     }
 
@@ -58,8 +67,14 @@ impl OutputSink for Outbound {
                 self.inboxes[usize::from(worker.0)].lock().unwrap().push_back(message);
             }
             Output::Bus(command) => self.bus.lock().unwrap().push_back(command),
-            Output::ChannelEvent(event) => self.events.lock().unwrap().push(event),
-            Output::ConnectionEvent(_) | Output::Migration(_) => {}
+            Output::ChannelEvent(event) => {
+                self.events.lock().unwrap().push(event.clone());
+                self.hooked.lock().unwrap().push_back(Hooked::Event(event));
+            }
+            Output::Migration(migration) => {
+                self.hooked.lock().unwrap().push_back(Hooked::Migration(migration));
+            }
+            Output::ConnectionEvent(_) => {}
         }
     }
 }
@@ -239,9 +254,8 @@ impl World {
     }
 
     /// One of several nodes.
-    /// A node whose messages to other nodes have parts of `part_bytes`.
-    pub(crate) fn in_cluster(id: NodeId, apps: Vec<App>, workers: u16, part_bytes: usize) -> Self {
-        let config = NodeConfig { node_id: Some(id), part_bytes, ..NodeConfig::new(workers) };
+    pub(crate) fn in_cluster(config: NodeConfig, apps: Vec<App>) -> Self {
+        let workers = config.workers;
         Self::of(node_with(config, apps, false), workers)
     }
 

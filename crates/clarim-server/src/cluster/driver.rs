@@ -64,7 +64,8 @@ impl<S: OutputSink + ClusterHost> ClusterTask<S> {
             channels,
             logged_losses: LoggedLosses::default(),
         };
-        driver.cluster.start(&mut BusWire::new(&mut driver.bus, &driver.channels.traffic));
+        let wire = &mut BusWire::new(&mut driver.bus, &driver.channels.traffic);
+        driver.cluster.start(started.elapsed(), wire);
         let ended = async {
             shutdown.reached(Phase::Closed).await;
             // Nothing is sent: the sender is dropped.

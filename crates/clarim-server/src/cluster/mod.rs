@@ -102,6 +102,14 @@ impl Cluster {
         self.nodes.borrow().clone()
     }
 
+    /// Waits until the node has joined the cluster, at most `SCALING_TIMEOUT` after its start. Before that,
+    /// it does not know the members and subscribers on the other nodes.
+    pub(crate) async fn joined(&self) {
+        let mut state = self.state.clone();
+        // An error means that the cluster's thread has ended: there is nothing to wait for.
+        let _ = state.wait_for(|state| state.is_joined).await;
+    }
+
     /// The time since the connection to the bus was lost; `None` while it is up.
     pub(crate) fn down_for(&self) -> Option<Duration> {
         let state = self.state();

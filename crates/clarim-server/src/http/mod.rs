@@ -157,9 +157,13 @@ impl Http {
         }
     }
 
-    /// The readiness probe `/ready`, which also fails while the bus is down.
+    /// The readiness probe `/ready`, which also fails while the node joins the cluster and while the bus is
+    /// down.
     pub(crate) fn readiness_probe(&self, method: &Method) -> Result<ApiResponse, ApiError> {
         let alive = self.liveness_probe(method)?;
+        if self.cluster.as_ref().is_some_and(|cluster| !cluster.state().is_joined) {
+            return Err(ApiError::busy("The node is joining the cluster."));
+        }
         match self.cluster.as_ref().and_then(Cluster::down_for) {
             None => Ok(alive),
             Some(down_for) => Err(ApiError::busy(format!(

@@ -61,6 +61,9 @@ impl Routes {
         let whole = request.uri().path().to_owned();
         let path = whole.strip_prefix(http.config.path.as_str()).ok_or_else(ApiError::not_found)?;
         let segments: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
+        if let (["app" | "apps" | "pusher", ..], Some(cluster)) = (&segments[..], &http.cluster) {
+            cluster.joined().await;
+        }
         let response = match segments[..] {
             ["app", key] => {
                 let upgrade = http.upgrade(&request, key)?;

@@ -3,7 +3,6 @@
 //! Workers put events into a bounded queue and go on. A thread of its own does everything else. A slow or
 //! dead endpoint fills its own queue; dropped events are counted, and logged now and then.
 
-mod debounce;
 mod delivery_log;
 #[cfg_attr(not(feature = "durable-webhooks"), path = "no_durable.rs")]
 mod durable;

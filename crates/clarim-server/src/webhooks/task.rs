@@ -5,13 +5,12 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use clarim_hub::{AppIndex, Apps, ChannelEvent, Node};
+use clarim_hub::{AppIndex, Apps, ChannelEvent, Debounce, DebounceAction, Node};
 use clarim_protocol::auth::AppKey;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::debounce::{Debounce, DebounceAction};
 use super::durable::WebhookDirectory;
 use super::endpoint::Endpoint;
 use super::{EndpointsByApp, HookedApps, Incoming, WebhookCounters, payload};
@@ -66,7 +65,7 @@ impl WebhookTask {
         let begun = Instant::now();
         let mut debounce = Debounce::new(cluster.is_some());
         for leave in self.directory.iter_mut().flat_map(|directory| directory.leaves(apps)) {
-            debounce.restore(leave, begun.elapsed());
+            debounce.restore(&leave, begun.elapsed());
         }
         let mut warnings = interval(BETWEEN_WARNINGS);
         warnings.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,5 +1,6 @@
 //! Several nodes on one bus, in virtual time, with faults of nodes and bus.
 
+mod backends;
 mod net;
 mod random;
 mod scenes;

@@ -10,8 +10,9 @@ use clarim_cluster::timing::TICK;
 use clarim_cluster::{ClusterMessage, Gathered, PART_BYTES, Query, Version, Versions};
 use clarim_hub::app::App;
 use clarim_hub::cluster::{Cluster, ClusterSettings, Wire};
+use clarim_hub::{ChannelEvent, Debounce, DebounceAction, NodeConfig};
 
-use crate::harness::{Outbound, World};
+use crate::harness::{Hooked, Outbound, World};
 
 pub(crate) const LEASE: Duration = Duration::from_secs(10);
 
@@ -32,7 +33,8 @@ pub(crate) enum Release {
 impl Release {
     fn versions(self) -> Versions {
         match self {
-            Self::First | Self::Current => Versions::OWN,
+            Self::First => Versions::UNSAID,
+            Self::Current => Versions::OWN,
             Self::Next => Versions { newest: Version(Version::NEWEST.0 + 1), ..Versions::OWN },
         }
     }
@@ -40,9 +42,11 @@ impl Release {
     /// The messages that a node of this release sends instead of `message`.
     fn messages(self, message: Bytes) -> Vec<Bytes> {
         const KIND: usize = 10;
+        const EVENT: u8 = 0;
         match self {
-            Self::First => vec![without_appended_fields(&message)],
-            Self::Current => vec![message],
+            // Nodes of the first release do not need the ticket of an event, as they do not wait for it.
+            Self::First if message[KIND] != EVENT => vec![without_appended_fields(&message)],
+            Self::First | Self::Current => vec![message],
             Self::Next => {
                 let header = &message[..KIND];
                 let kind = [header, &[40, 1, 2, 3]].concat();
@@ -93,6 +97,9 @@ pub(crate) struct Place {
     pub(crate) cluster: Cluster<Outbound>,
     pub(crate) is_frozen: bool,
     line: Line,
+    debounce: Debounce,
+    /// The webhooks that the node has sent and that were not taken.
+    webhooks: Vec<ChannelEvent>,
 }
 
 #[derive(Debug, Default)]
@@ -140,6 +147,10 @@ impl Wire for Line {
 pub(crate) struct Net {
     pub(crate) places: Vec<Place>,
     pub(crate) now: Duration,
+    /// Bytes in one part of a long message of the next node.
+    pub(crate) part_bytes: usize,
+    /// The time of day at the start of the next node, by its own clock.
+    pub(crate) epoch: Duration,
     subscribers: BTreeMap<String, BTreeSet<usize>>,
     next_id: u64,
     app: App,
@@ -147,6 +158,8 @@ pub(crate) struct Net {
     counts: bool,
     /// Messages that nodes have sent.
     pub(crate) sent: usize,
+    /// The webhooks that the backend has received, in order.
+    pub(crate) webhooks: Vec<ChannelEvent>,
 }
 
 impl Net {
@@ -154,11 +167,14 @@ impl Net {
         let mut net = Self {
             places: Vec::new(),
             now: Duration::from_secs(1000),
+            part_bytes: SMALL_PART,
+            epoch: Duration::from_secs(1_000_000),
             subscribers: BTreeMap::new(),
             next_id: 1,
             app,
             counts,
             sent: 0,
+            webhooks: Vec::new(),
         };
         for _ in 0..nodes {
             net.start();
@@ -202,8 +218,10 @@ impl Net {
         let id = NodeId(self.next_id);
         self.next_id += 1;
         // Nodes of the first release notice no lost parts.
-        let part_bytes = if release == Release::First { PART_BYTES } else { SMALL_PART };
-        let mut world = World::in_cluster(id, vec![self.app.clone()], 1, part_bytes);
+        let part_bytes = if release == Release::First { PART_BYTES } else { self.part_bytes };
+        let epoch = self.epoch;
+        let config = NodeConfig { node_id: Some(id), part_bytes, epoch, ..NodeConfig::new(1) };
+        let mut world = World::in_cluster(config, vec![self.app.clone()]);
         world.now = self.now;
         let settings = ClusterSettings {
             prefix: "test".to_owned(),
@@ -212,10 +230,11 @@ impl Net {
             is_ordered: true,
             versions: release.versions(),
         };
-        let cluster = Cluster::new(world.node.clone(), id, settings);
+        let mut cluster = Cluster::new(world.node.clone(), id, settings);
         let mut line = Line { release, ..Line::default() };
-        cluster.start(&mut line);
-        Place { world, cluster, is_frozen: false, line }
+        cluster.start(self.now, &mut line);
+        let debounce = Debounce::new(true);
+        Place { world, cluster, is_frozen: false, line, debounce, webhooks: Vec::new() }
     }
 
     /// Cuts a node's connection to the bus. Messages on the way are lost.
@@ -258,12 +277,12 @@ impl Net {
         self.mend(node);
     }
 
-    /// A message that a node is about to get is lost, as a bus may do with a slow reader.
-    pub(crate) fn drop_next(&mut self, node: usize) {
+    /// A message that a node is about to get is lost, as a bus may do with a slow reader. Returns whether
+    /// there was one.
+    pub(crate) fn drop_next(&mut self, node: usize) -> bool {
         let news = &mut self.places[node].line.news;
-        if let Some(at) = news.iter().position(|news| matches!(news, News::Message(..))) {
-            news.remove(at);
-        }
+        let next = news.iter().position(|news| matches!(news, News::Message(..)));
+        next.and_then(|at| news.remove(at)).is_some()
     }
 
     /// Returns the number of a node's commands that the bus has not run.
@@ -335,6 +354,7 @@ impl Net {
             place.obey(now);
         }
         place.obey(now);
+        self.take_webhooks(node);
     }
 
     /// Time passes, in steps of a tick, in which everything runs.
@@ -358,7 +378,13 @@ impl Net {
             place.world.pass(step);
             place.cluster.tick(now, &mut place.line);
             place.obey(now);
+            place.webhooks.extend(place.debounce.take_due(now));
         }
+        self.take_webhooks(node);
+    }
+
+    fn take_webhooks(&mut self, node: usize) {
+        self.webhooks.append(&mut self.places[node].webhooks);
     }
 
     /// Runs everything until there is nothing to do.
@@ -383,9 +409,29 @@ impl Place {
     pub(crate) fn obey(&mut self, now: Duration) {
         loop {
             self.world.run_all();
+            self.hook(now);
             let command = self.world.node.sink().bus.lock().unwrap().pop_front();
             let Some(command) = command else { return };
             self.cluster.execute(command, now, &mut self.line);
+        }
+    }
+
+    /// Does what the webhook thread does.
+    fn hook(&mut self, now: Duration) {
+        loop {
+            let hooked = self.world.node.sink().hooked.lock().unwrap().pop_front();
+            let action = match hooked {
+                None => return,
+                Some(Hooked::Event(event)) => self.debounce.take(event, now),
+                Some(Hooked::Migration(migration)) => self.debounce.migrated(migration),
+            };
+            match action {
+                DebounceAction::Nothing => {}
+                DebounceAction::Send(event) => self.webhooks.push(event),
+                DebounceAction::Suppress(occupant) => {
+                    self.world.node.publish_leave_suppressed(&occupant);
+                }
+            }
         }
     }
 }

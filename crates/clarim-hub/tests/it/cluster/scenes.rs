@@ -1,25 +1,19 @@
 //! Scenes with several nodes, one for each invariant.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use clarim_cluster::timing::{RETURN_TIMEOUT, TICK};
-use clarim_hub::ChannelEvent;
 use clarim_hub::app::App;
 
 use crate::cluster::net::{LEASE, Net};
 use crate::cluster::view::{Client, publish};
 
-/// An app that pings no client during a scene.
-fn app() -> App {
-    App { ping_interval: Duration::from_secs(1_000_000), ..App::new("one", "key", "secret") }
-}
+const HOUR: Duration = Duration::from_secs(3600);
 
-/// An app whose backend is notified of joins and leaves.
-fn told_app() -> App {
-    let mut app = app();
-    (app.hooks.occupancy, app.hooks.members) = (true, true);
-    app
+/// An app that pings no client during a scene.
+pub(crate) fn app() -> App {
+    App { ping_interval: Duration::from_secs(1_000_000), ..App::new("one", "key", "secret") }
 }
 
 fn net(nodes: usize) -> Net {
@@ -392,75 +386,6 @@ fn members_of_other_nodes_leave_after_four_leases_without_the_bus() {
     }
 }
 
-/// Asserts that one of the nodes has reported that ana has left and the channel is empty.
-fn assert_one_node_reported_that_ana_left(net: &Net) {
-    let events = net
-        .places
-        .iter()
-        .flat_map(|place| place.world.node.sink().events.lock().unwrap().clone().into_iter());
-    let reported: Vec<String> = events
-        .filter_map(|event| match event {
-            ChannelEvent::MemberRemoved(_, id) => Some(format!("{id} left")),
-            ChannelEvent::Vacated(_) => Some("empty".to_owned()),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(reported, ["ana left", "empty"]);
-}
-
-#[test]
-fn members_that_were_alone_on_a_dead_node_are_reported_to_the_backend() {
-    for counts in [true, false] {
-        let mut net = Net::new(4, told_app(), counts);
-        let mut ana = Client::connect(&mut net, 0);
-        ana.subscribe(&mut net, "presence-room", "ana");
-        net.settle();
-        let guards = |net: &Net| -> Vec<usize> {
-            let has = |at: &usize| net.places[*at].cluster.state().channels > 0;
-            (1..net.places.len()).filter(has).collect()
-        };
-        // Another node has the channel too; if it dies, one more.
-        let [guard] = guards(&net)[..] else { panic!("{:?}", guards(&net)) };
-        net.replace(guard);
-        net.pass(LEASE * 2);
-        assert_eq!(guards(&net).len(), 1);
-        net.replace(0);
-        net.pass(LEASE * 2);
-        assert_one_node_reported_that_ana_left(&net);
-        assert!(guards(&net).is_empty(), "nobody keeps the channel");
-        for place in &mut net.places {
-            place.world.assert_empty();
-        }
-    }
-}
-
-#[test]
-fn a_lost_bus_is_not_reported_as_leaves_to_the_backend() {
-    let mut net = Net::new(2, told_app(), true);
-    let mut ana = Client::connect(&mut net, 0);
-    ana.subscribe(&mut net, "presence-room", "ana");
-    net.settle();
-    for node in 0..2 {
-        net.cut(node);
-    }
-    net.pass(LEASE * 6);
-    for node in 0..2 {
-        net.mend(node);
-    }
-    net.pass(LEASE * 2);
-    for place in &net.places {
-        let events = place.world.node.sink().events.lock().unwrap();
-        let leaves = events.iter().any(|event| {
-            matches!(event, ChannelEvent::MemberRemoved(..) | ChannelEvent::Vacated(_))
-        });
-        assert!(!leaves, "{events:?}");
-    }
-    // Her real leave is reported.
-    ana.hang_up(&mut net);
-    net.pass(LEASE);
-    assert_one_node_reported_that_ana_left(&net);
-}
-
 #[test]
 fn a_cached_event_is_replayed_on_a_node_without_earlier_subscribers() {
     let mut net = net(2);
@@ -473,6 +398,69 @@ fn a_cached_event_is_replayed_on_a_node_without_earlier_subscribers() {
     late.hear(&mut net);
     assert_eq!(late.channels["cache-rates"].events[&0], [2]);
     assert!(!late.channels["cache-rates"].cache_miss);
+}
+
+#[test]
+fn the_event_published_last_is_cached_whatever_the_clocks_of_the_nodes_say() {
+    let mut net = net(1);
+    // The clock of the second node is an hour behind, that of the third an hour ahead.
+    for (node, epoch) in [(1, net.epoch - HOUR), (2, net.epoch + HOUR)] {
+        net.epoch = epoch;
+        net.start();
+        net.pass(TICK * 2);
+        assert!(net.places[node].cluster.state().is_joined);
+    }
+    let mut publish_in_turn = |publishers: &[usize], channel: &str| {
+        for (id, &node) in publishers.iter().enumerate() {
+            net.now += Duration::from_millis(1);
+            publish(&mut net, node, channel, None, id as u64);
+            net.settle();
+        }
+        for node in 0..3 {
+            let mut late = Client::connect(&mut net, node);
+            late.subscribe(&mut net, channel, "");
+            net.settle();
+            late.hear(&mut net);
+            let last = *publishers.last().unwrap() as u64;
+            let expected = BTreeMap::from([(last, vec![publishers.len() as u64 - 1])]);
+            let events = &late.channels[channel].events;
+            assert_eq!(*events, expected, "on node {node}, published by {publishers:?}");
+        }
+    };
+    publish_in_turn(&[2, 1], "cache-a");
+    publish_in_turn(&[2, 0], "cache-b");
+    publish_in_turn(&[2, 1, 0, 1], "cache-c");
+}
+
+#[test]
+fn a_node_has_joined_once_it_knows_the_others_or_its_deadline_has_passed() {
+    for counts in [true, false] {
+        let mut net = Net::new(0, app(), counts);
+        let is_joined = |net: &Net, node: usize| net.places[node].cluster.state().is_joined;
+        net.start();
+        net.pass(TICK * 2);
+        assert_eq!(is_joined(&net, 0), counts, "only a bus that counts says that nobody is there");
+        net.pass(Duration::from_secs(1) + TICK);
+        assert!(is_joined(&net, 0));
+        // Two more nodes: the others answer at once.
+        for node in [1, 2] {
+            net.start();
+            net.run_node(node, usize::MAX);
+            net.run_bus(node, usize::MAX);
+            net.tick(node);
+            assert!(!is_joined(&net, node), "the others have not answered");
+            net.pass(TICK * 2);
+            assert!(is_joined(&net, node));
+            assert_eq!(net.places[node].cluster.state().peers, node);
+        }
+        // The last one finds no bus.
+        net.start();
+        net.cut(3);
+        net.pass(Duration::from_millis(900));
+        assert!(!is_joined(&net, 3));
+        net.pass(Duration::from_millis(100) + TICK);
+        assert!(is_joined(&net, 3), "it serves its own clients");
+    }
 }
 
 #[test]

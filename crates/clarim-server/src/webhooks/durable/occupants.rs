@@ -13,8 +13,6 @@ use std::path::{Path, PathBuf};
 use clarim_hub::{Apps, ChannelEvent, ChannelKey};
 use clarim_protocol::ChannelName;
 
-use crate::webhooks::debounce::{is_leave, occupant};
-
 /// Lines beyond two for each occupant, after which the file is written anew.
 const SLACK: usize = 10_000;
 
@@ -71,8 +69,7 @@ impl Occupants {
 
     /// Records an event that is about to be sent.
     pub(super) fn record(&mut self, apps: &Apps, event: &ChannelEvent) -> io::Result<()> {
-        let Some(occupant) = occupant(event) else { return Ok(()) };
-        let is_leave = is_leave(event);
+        let Some((occupant, is_leave)) = event.occupant() else { return Ok(()) };
         let app = apps.get(occupant.channel.app).id.clone();
         let channel = occupant.channel.name.as_str().to_owned();
         let entry = (app, channel, occupant.user.map(String::from));

@@ -1,27 +1,27 @@
-//! Debounces leaves: a user who reloads a page leaves for a moment and comes back, maybe to another node.
+//! Debounces webhooks: a user who reloads a page leaves for a moment and comes back, maybe to another node.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use clarim_cluster::timing::{JOIN_DEBOUNCE, LEAVE_DEBOUNCE};
-use clarim_hub::{ChannelEvent, Migration, Occupant};
+use clarim_cluster::timing::{JOIN_DEBOUNCE, LEAVE_DEBOUNCE, RESTORED_DEBOUNCE};
 
-/// Time for clients of an earlier run to reconnect. Pusher clients try about once a second.
-const RESTORED_DEBOUNCE: Duration = Duration::from_secs(15);
+use crate::outputs::{ChannelEvent, Migration, Occupant};
 
 /// The next action.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum DebounceAction {
+pub enum DebounceAction {
+    /// Nothing is to be done now.
     Nothing,
     /// Send the event to the backend.
     Send(ChannelEvent),
-    /// Report to the other nodes that the leave is suppressed.
+    /// Tell the other nodes that the leave is suppressed:
+    /// [`Node::publish_leave_suppressed`](crate::Node::publish_leave_suppressed).
     Suppress(Occupant),
 }
 
 /// Delays joins and leaves. Pure: the caller passes the time.
 #[derive(Debug)]
-pub(super) struct Debounce {
+pub struct Debounce {
     is_clustered: bool,
     held: HashMap<Occupant, Held>,
     /// Leaves and joins in the order in which they were delayed. Some may be held no longer.
@@ -32,11 +32,12 @@ pub(super) struct Debounce {
     next_number: u64,
 }
 
-/// A delayed event.
-#[derive(Debug)]
+/// The delayed events of an occupant, by their numbers. A leave was reported after the join, and is sent
+/// after it.
+#[derive(Debug, Default)]
 struct Held {
-    number: u64,
-    event: ChannelEvent,
+    join: Option<u64>,
+    leave: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -48,7 +49,9 @@ struct Timer {
 }
 
 impl Debounce {
-    pub(super) fn new(is_clustered: bool) -> Self {
+    /// A debounce that holds nothing. On a node of a cluster, joins are delayed too.
+    #[must_use]
+    pub fn new(is_clustered: bool) -> Self {
         Self {
             is_clustered,
             held: HashMap::new(),
@@ -59,119 +62,124 @@ impl Debounce {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether no event is delayed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
 
     /// Takes an event, and returns the one to send now. A leave is delayed, and a join after a delayed leave
     /// cancels it.
-    pub(super) fn take(&mut self, event: ChannelEvent, now: Duration) -> DebounceAction {
-        let Some(occupant) = occupant(&event) else { return DebounceAction::Send(event) };
-        let is_leave = is_leave(&event);
-        let before = self.held.remove(&occupant).map(|held| held.event);
-        match (before, is_leave) {
-            // The user is back before the leave was sent.
-            (Some(held), false) if self::is_leave(&held) => DebounceAction::Nothing,
-            (Some(held), _) => {
-                self.hold(occupant, event, now);
-                // A leave follows a delayed join, which has to be sent first.
-                let is_join_before = is_leave && !self::is_leave(&held);
-                if is_join_before { DebounceAction::Send(held) } else { DebounceAction::Nothing }
-            }
-            (None, false) if !self.is_clustered => DebounceAction::Send(event),
-            (None, _) => {
-                self.hold(occupant, event, now);
-                DebounceAction::Nothing
-            }
+    pub fn take(&mut self, event: ChannelEvent, now: Duration) -> DebounceAction {
+        let Some((occupant, is_leave)) = event.occupant() else {
+            return DebounceAction::Send(event);
+        };
+        let is_back = !is_leave
+            && self.held.get_mut(&occupant).is_some_and(|held| held.leave.take().is_some());
+        if is_back {
+            self.release(&occupant);
+            return DebounceAction::Nothing;
         }
+        if !is_leave && !self.is_clustered {
+            return DebounceAction::Send(event);
+        }
+        let number = self.next_number();
+        let (timers, delay) = match is_leave {
+            true => (&mut self.leaves, LEAVE_DEBOUNCE),
+            false => (&mut self.joins, JOIN_DEBOUNCE),
+        };
+        timers.push_back(Timer { due: now + delay, number, occupant: occupant.clone() });
+        let held = self.held.entry(occupant).or_default();
+        *(if is_leave { &mut held.leave } else { &mut held.join }) = Some(number);
+        DebounceAction::Nothing
     }
 
     /// Delays the leave of an occupant that an earlier run has reported. It is not sent if the occupant comes
     /// back in time.
-    pub(super) fn restore(&mut self, leave: ChannelEvent, now: Duration) {
-        let Some(occupant) = occupant(&leave) else { return };
-        let number = self.insert(occupant.clone(), leave);
+    pub fn restore(&mut self, leave: &ChannelEvent, now: Duration) {
+        let Some((occupant, true)) = leave.occupant() else { return };
+        let number = self.next_number();
+        self.held.entry(occupant.clone()).or_default().leave = Some(number);
         self.restored.push_back(Timer { due: now + RESTORED_DEBOUNCE, number, occupant });
     }
 
     /// Takes a migration between nodes, which cancels the delayed leave or join.
-    pub(super) fn migrated(&mut self, migration: Migration) -> DebounceAction {
+    pub fn migrated(&mut self, migration: Migration) -> DebounceAction {
         let (occupant, is_leave) = match migration {
             Migration::Away(occupant) => (occupant, true),
             Migration::Here(occupant) => (occupant, false),
         };
-        match self.held.get(&occupant) {
-            Some(held) if self::is_leave(&held.event) == is_leave => {
-                self.held.remove(&occupant);
-                if is_leave { DebounceAction::Suppress(occupant) } else { DebounceAction::Nothing }
-            }
+        let Some(held) = self.held.get_mut(&occupant) else { return DebounceAction::Nothing };
+        let cancelled = if is_leave { held.leave.take() } else { held.join.take() };
+        self.release(&occupant);
+        match cancelled {
+            Some(_) if is_leave => DebounceAction::Suppress(occupant),
             _ => DebounceAction::Nothing,
         }
     }
 
     /// Time of the next call of [`take_due`](Self::take_due).
-    pub(super) fn next_due(&self) -> Option<Duration> {
+    #[must_use]
+    pub fn next_due(&self) -> Option<Duration> {
         let first = |timers: &VecDeque<Timer>| timers.front().map(|timer| timer.due);
         [&self.leaves, &self.joins, &self.restored].into_iter().filter_map(first).min()
     }
 
     /// Takes the events whose delay is over.
-    pub(super) fn take_due(&mut self, now: Duration) -> Vec<ChannelEvent> {
+    pub fn take_due(&mut self, now: Duration) -> Vec<ChannelEvent> {
         let mut events = Vec::new();
-        for timers in [&mut self.joins, &mut self.leaves, &mut self.restored] {
-            while let Some(timer) = timers.pop_front_if(|timer| timer.due <= now) {
-                if self.held.get(&timer.occupant).is_some_and(|held| held.number == timer.number)
-                    && let Some(held) = self.held.remove(&timer.occupant)
-                {
-                    events.push(held.event);
-                }
+        while let Some(timer) = self.joins.pop_front_if(|timer| timer.due <= now) {
+            let held = self.held.get_mut(&timer.occupant);
+            if held.is_some_and(|held| held.join.take_if(|it| *it == timer.number).is_some()) {
+                self.release(&timer.occupant);
+                events.push(join(timer.occupant));
+            }
+        }
+        let due = |timer: &mut Timer| timer.due <= now;
+        while let Some(timer) =
+            self.leaves.pop_front_if(due).or_else(|| self.restored.pop_front_if(due))
+        {
+            let held = self.held.get_mut(&timer.occupant);
+            if held.is_some_and(|held| held.leave.take_if(|it| *it == timer.number).is_some()) {
+                self.release(&timer.occupant);
+                events.push(leave(timer.occupant));
             }
         }
         events
     }
 
-    fn hold(&mut self, occupant: Occupant, event: ChannelEvent, now: Duration) {
-        let is_leave = is_leave(&event);
-        let number = self.insert(occupant.clone(), event);
-        let (timers, delay) = if is_leave {
-            (&mut self.leaves, LEAVE_DEBOUNCE)
-        } else {
-            (&mut self.joins, JOIN_DEBOUNCE)
-        };
-        timers.push_back(Timer { due: now + delay, number, occupant });
-    }
-
-    /// Returns the number of the event.
-    fn insert(&mut self, occupant: Occupant, event: ChannelEvent) -> u64 {
+    fn next_number(&mut self) -> u64 {
         self.next_number += 1;
-        let number = self.next_number;
-        self.held.insert(occupant, Held { number, event });
-        number
+        self.next_number
+    }
+
+    /// Removes the entry of an occupant of whom nothing is delayed any more.
+    fn release(&mut self, occupant: &Occupant) {
+        if self.held.get(occupant).is_some_and(|held| held.join.or(held.leave).is_none()) {
+            self.held.remove(occupant);
+        }
     }
 }
 
-/// The channel or user that joins or leaves by this event.
-pub(super) fn occupant(event: &ChannelEvent) -> Option<Occupant> {
-    let user = match event {
-        ChannelEvent::Vacated(_) | ChannelEvent::Occupied(_) => None,
-        ChannelEvent::MemberRemoved(_, user) | ChannelEvent::MemberAdded(_, user) => {
-            Some(user.clone())
-        }
-        _ => return None,
-    };
-    Some(Occupant { channel: event.channel().clone(), user })
+fn join(Occupant { channel, user }: Occupant) -> ChannelEvent {
+    match user {
+        None => ChannelEvent::Occupied(channel),
+        Some(user) => ChannelEvent::MemberAdded(channel, user),
+    }
 }
 
-/// Whether a channel or user leaves by this event.
-pub(super) fn is_leave(event: &ChannelEvent) -> bool {
-    matches!(event, ChannelEvent::Vacated(_) | ChannelEvent::MemberRemoved(..))
+fn leave(Occupant { channel, user }: Occupant) -> ChannelEvent {
+    match user {
+        None => ChannelEvent::Vacated(channel),
+        Some(user) => ChannelEvent::MemberRemoved(channel, user),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clarim_hub::app::App;
-    use clarim_hub::{Apps, ChannelKey};
+    use crate::address::ChannelKey;
+    use crate::app::{App, Apps};
     use clarim_protocol::ChannelName;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -228,7 +236,7 @@ mod tests {
         let mut debounce = Debounce::new(false);
         let vacated = ChannelEvent::Vacated(channel());
         for leave in [removed("ana"), removed("ben"), vacated] {
-            debounce.restore(leave, Duration::ZERO);
+            debounce.restore(&leave, Duration::ZERO);
         }
         let occupied = ChannelEvent::Occupied(channel());
         assert_eq!(debounce.take(occupied, SECOND), DebounceAction::Nothing, "it was reported");
@@ -280,9 +288,35 @@ mod tests {
     fn a_join_is_sent_before_the_leave_that_follows() {
         let mut debounce = Debounce::new(true);
         assert_eq!(debounce.take(added("ana"), Duration::ZERO), DebounceAction::Nothing);
-        assert_eq!(debounce.take(removed("ana"), SECOND / 10), DebounceAction::Send(added("ana")));
-        // The join is sent already.
-        assert_eq!(debounce.migrated(Migration::Here(occupant_of("ana"))), DebounceAction::Nothing);
+        assert_eq!(debounce.take(removed("ana"), SECOND / 10), DebounceAction::Nothing);
+        assert_eq!(debounce.take_due(SECOND), [added("ana")]);
         assert_eq!(debounce.take_due(SECOND * 4), [removed("ana")]);
+        // Also if the thread was late.
+        debounce.take(added("ana"), SECOND * 5);
+        debounce.take(removed("ana"), SECOND * 6);
+        assert_eq!(debounce.take_due(SECOND * 10), [added("ana"), removed("ana")]);
+        assert!(debounce.is_empty());
+    }
+
+    #[test]
+    fn a_user_who_moves_on_at_once_is_not_reported_as_added_again() {
+        let mut debounce = Debounce::new(true);
+        debounce.take(added("ana"), Duration::ZERO);
+        debounce.take(removed("ana"), SECOND / 10);
+        // The node before this one has suppressed her leave, so the backend has never seen her leave.
+        assert_eq!(debounce.migrated(Migration::Here(occupant_of("ana"))), DebounceAction::Nothing);
+        assert_eq!(debounce.take_due(SECOND), []);
+        assert_eq!(debounce.take_due(SECOND * 4), [removed("ana")]);
+        // She comes back to this node, and moves on once more.
+        debounce.take(added("ana"), SECOND * 5);
+        debounce.take(removed("ana"), SECOND * 5);
+        assert_eq!(debounce.take(added("ana"), SECOND * 5), DebounceAction::Nothing);
+        debounce.take(removed("ana"), SECOND * 5);
+        assert_eq!(
+            debounce.migrated(Migration::Away(occupant_of("ana"))),
+            DebounceAction::Suppress(occupant_of("ana"))
+        );
+        assert_eq!(debounce.take_due(SECOND * 6), [added("ana")], "the join here still counts");
+        assert!(debounce.is_empty());
     }
 }

@@ -1,0 +1,60 @@
+//! What a node has reported to the backend as gone when another node died. That node may only have been cut
+//! off, and return with all its clients.
+
+use std::time::Duration;
+
+use clarim_cluster::NodeId;
+use hashbrown::HashMap;
+
+/// The reported losses of a channel, by the node that had what was lost.
+#[derive(Debug)]
+pub(crate) struct Loss {
+    /// When nobody is expected to return any more.
+    pub(crate) until: Duration,
+    users: HashMap<Box<str>, NodeId, foldhash::fast::RandomState>,
+    /// The node whose loss left the channel without subscribers.
+    vacated_by: Option<NodeId>,
+}
+
+impl Loss {
+    pub(crate) fn new(until: Duration) -> Self {
+        Self { until, users: HashMap::default(), vacated_by: None }
+    }
+
+    /// Records that the leave of a user was reported.
+    pub(crate) fn add_user(&mut self, id: Box<str>, node: NodeId) {
+        self.users.insert(id, node);
+    }
+
+    /// Records that the channel was reported as vacated.
+    pub(crate) fn vacate(&mut self, node: NodeId) {
+        self.vacated_by = Some(node);
+    }
+
+    /// Takes a user who is a member again. Returns whether the leave had been reported.
+    pub(crate) fn take_user(&mut self, id: &str) -> bool {
+        self.users.remove(id).is_some()
+    }
+
+    /// Records that the channel has subscribers again. Returns whether it had been reported as vacated.
+    pub(crate) fn occupy(&mut self) -> bool {
+        self.vacated_by.take().is_some()
+    }
+
+    /// Forgets a node whose whole state is known again: what it does not have any more has left.
+    pub(crate) fn forget(&mut self, node: NodeId) {
+        self.users.retain(|_, lost_by| *lost_by != node);
+        self.vacated_by.take_if(|lost_by| *lost_by == node);
+    }
+
+    /// Adds a later loss.
+    pub(crate) fn extend(&mut self, later: Self) {
+        self.until = later.until;
+        self.users.extend(later.users);
+        self.vacated_by = later.vacated_by.or(self.vacated_by);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.users.is_empty() && self.vacated_by.is_none()
+    }
+}
