@@ -359,9 +359,14 @@ impl Net {
 
     /// Time passes, in steps of a tick, in which everything runs.
     pub(crate) fn pass(&mut self, time: Duration) {
+        self.pass_in_steps(time, TICK);
+    }
+
+    /// Time passes, in longer steps.
+    pub(crate) fn pass_in_steps(&mut self, time: Duration, step: Duration) {
         let until = self.now + time;
         while self.now < until {
-            self.now += TICK;
+            self.now += step;
             for node in 0..self.places.len() {
                 self.tick(node);
             }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use clarim_cluster::timing::TICK;
 use clarim_hub::app::App;
 use clarim_hub::{CACHE_TTL, ChannelEvent};
 use proptest::prelude::*;
@@ -165,7 +166,7 @@ impl Model {
             self.net.mend(node);
             self.net.places[node].is_frozen = false;
         }
-        self.net.pass(LEASE * 12);
+        self.net.pass_in_steps(LEASE * 12, TICK * 4);
         for client in &mut self.clients {
             client.hear(&mut self.net);
         }
