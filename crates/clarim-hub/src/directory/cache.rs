@@ -31,7 +31,8 @@ impl CachedEvent {
     }
 }
 
-/// The channels of a shard that have a cached event, in the order in which they got their first one.
+/// The channels of a shard that have a cached event, by the time at which it expires. A channel that gets
+/// another event keeps its place until it is looked at, so publishing does not search the queue.
 #[derive(Debug, Default)]
 pub(crate) struct CacheQueue {
     queue: VecDeque<(Duration, ChannelKey)>,
@@ -59,12 +60,12 @@ impl CacheQueue {
         self.bytes -= cost(key, &old.frame);
     }
 
-    /// Takes the oldest channel while the cache is over its limit.
-    pub(crate) fn pop_excess(&mut self) -> Option<ChannelKey> {
+    /// Takes the first channel while the cache is over its limit.
+    pub(crate) fn pop_excess(&mut self) -> Option<(Duration, ChannelKey)> {
         if self.bytes <= MAX_CACHED_BYTES {
             return None;
         }
-        self.queue.pop_front().map(|(_, key)| key)
+        self.queue.pop_front()
     }
 
     /// Takes a channel whose event may have expired.
@@ -74,7 +75,8 @@ impl CacheQueue {
 
     /// Looks at the channel again at `due`.
     pub(crate) fn renew(&mut self, key: ChannelKey, due: Duration) {
-        self.queue.push_back((due, key));
+        let place = self.queue.partition_point(|(other, _)| *other <= due);
+        self.queue.insert(place, (due, key));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -85,4 +87,34 @@ impl CacheQueue {
 /// Bytes that a cached event takes. Channel names count too: publishers choose them.
 fn cost(key: &ChannelKey, frame: &Frame) -> usize {
     CACHED_OVERHEAD + 2 * key.name.as_str().len() + frame.bytes().len()
+}
+
+#[cfg(test)]
+mod tests {
+    use clarim_protocol::ChannelName;
+
+    use super::*;
+    use crate::app::{App, Apps};
+
+    #[test]
+    fn the_channel_with_the_oldest_event_is_the_first_to_go() {
+        let app = Apps::new([App::new("1", "key", "secret")]).find_by_id("1").unwrap();
+        let [old, renewed, new] = ["cache-old", "cache-renewed", "cache-new"]
+            .map(|name| ChannelKey { app, name: ChannelName::parse(name, 200).unwrap() });
+        let second = Duration::from_secs(1);
+        let small = Frame::text(b"{}");
+        let mut queue = CacheQueue::default();
+        queue.add(&renewed, &small, None, Duration::ZERO);
+        queue.add(&old, &small, None, second);
+        let first = CachedEvent { frame: small.clone(), at: Duration::ZERO, number: 1 };
+        queue.add(&renewed, &small, Some(&first), 2 * second);
+        assert!(queue.pop_excess().is_none());
+        queue.add(&new, &Frame::text(&vec![b'x'; MAX_CACHED_BYTES]), None, 3 * second);
+        // Its place is that of its first event. It gets the one of its last event.
+        let (due, key) = queue.pop_excess().unwrap();
+        assert!(key == renewed && due == CACHE_TTL);
+        queue.renew(key, 2 * second + CACHE_TTL);
+        let order = [0; 3].map(|_| queue.pop_excess().unwrap().1);
+        assert!(order == [old, renewed, new]);
+    }
 }
