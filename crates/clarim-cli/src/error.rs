@@ -25,8 +25,11 @@ pub(crate) enum CommandError {
     NotRunning { port: u16, file: PathBuf },
     #[error("the server on port {port} (process {pid}) cannot be signalled: {source}")]
     Signal { port: u16, pid: i32, source: io::Error },
-    #[error("the settings have no app{}; choose one with --app-id, --key, --secret and --url", with_id(.0.as_ref()))]
-    NoApp(Option<String>),
+    #[error(
+        "the settings have no app{}{}; give all of --app-id, --key and --secret, or correct them",
+        with("id", .id.as_ref()), with("key", .key.as_ref())
+    )]
+    NoApp { id: Option<String>, key: Option<String> },
     #[error("no server is known; give its URL")]
     NoServer,
     // The value may be a secret, so it is not shown.
@@ -85,6 +88,6 @@ fn port_hint(error: &StartError) -> &'static str {
     }
 }
 
-fn with_id(id: Option<&String>) -> String {
-    id.map_or_else(String::new, |id| format!(" with the id {id}"))
+fn with(what: &str, value: Option<&String>) -> String {
+    value.map_or_else(String::new, |value| format!(" with the {what} {value}"))
 }

@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clarim_config::{Config, ConfigError, ConfigSources, Flags};
+use clarim_protocol::auth::AppKey;
 use clarim_server::App;
 
 use crate::apps_database;
+use crate::doctor::Signer;
+use crate::error::CommandError;
 
 /// Flags that override settings.
 #[derive(Debug, Args)]
@@ -84,9 +87,40 @@ impl AppFlags {
         Ok(settings)
     }
 
-    /// The app with the given id, or the first one.
-    pub(crate) fn app<'a>(&self, settings: &'a Config) -> Option<&'a App> {
-        settings.apps.iter().find(|app| self.app_id.as_ref().is_none_or(|id| *id == app.id))
+    /// The app with the given id and key, or the first one.
+    fn app<'a>(&self, settings: &'a Config) -> Option<&'a App> {
+        let is_given = |given: &Option<String>, value: &str| {
+            given.as_deref().is_none_or(|given| given == value)
+        };
+        settings
+            .apps
+            .iter()
+            .find(|app| is_given(&self.app_id, &app.id) && is_given(&self.key, app.key.key()))
+    }
+
+    /// Id, key and secret: each that is given, and the others from the app of the settings to which the given
+    /// ones belong.
+    ///
+    /// # Errors
+    /// If something is neither given nor in the settings.
+    pub(crate) fn credentials(&self, settings: Option<&Config>) -> Result<Signer, CommandError> {
+        let Self { app_id, key, secret, .. } = self;
+        let known = settings.and_then(|settings| self.app(settings));
+        let id = app_id.clone().or_else(|| Some(known?.id.clone()));
+        let name = key.clone().or_else(|| Some(known?.key.key().to_owned()));
+        let key = match secret {
+            Some(secret) => name.map(|name| AppKey::new(name, secret)),
+            None => known.map(|known| known.key.clone()),
+        };
+        match id.zip(key) {
+            Some((app_id, key)) => Ok(Signer { app_id, key }),
+            None => Err(CommandError::NoApp { id: app_id.clone(), key: self.key.clone() }),
+        }
+    }
+
+    /// Whether something about the app is given.
+    pub(crate) fn is_any_given(&self) -> bool {
+        self.app_id.is_some() || self.key.is_some() || self.secret.is_some()
     }
 }
 

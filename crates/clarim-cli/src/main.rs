@@ -12,6 +12,7 @@ mod doctor;
 mod error;
 mod flags;
 mod log;
+mod printable;
 mod process;
 mod remote;
 mod start;
@@ -23,7 +24,8 @@ use std::process::ExitCode;
 #[expect(clippy::print_stderr, reason = "errors of a command are for people at a terminal")]
 fn main() -> ExitCode {
     cli::run(&mut io::stdout()).unwrap_or_else(|error| {
-        eprintln!("{error}");
+        // It may contain a response of any server.
+        eprintln!("{}", printable::printable_lines(&error.to_string()));
         ExitCode::FAILURE
     })
 }

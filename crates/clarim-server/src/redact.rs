@@ -18,6 +18,17 @@ pub(crate) fn pretty(text: &str) -> String {
         shown.truncate(shown.floor_char_boundary(MAX_TEXT));
         shown.push_str("\n… cut");
     }
+    // JSON allows the control characters of C1.
+    printable(&shown)
+}
+
+/// Escapes control characters other than line feeds: a terminal obeys them.
+pub(crate) fn printable(text: &str) -> String {
+    let is_obeyed = |c: char| c.is_control() && c != '\n';
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_obeyed(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+    }
     shown
 }
 
@@ -67,6 +78,8 @@ mod tests {
     #[test]
     fn text_that_is_not_json_cannot_control_the_terminal() {
         assert_eq!(pretty("\u{1b}[2J"), "\\u{1b}[2J");
+        assert_eq!(pretty("\"\u{9b}2J\""), "\"\\u{9b}2J\"");
+        assert_eq!(printable("a\r\nb"), "a\\u{d}\nb");
         assert!(pretty(&"é".repeat(5000)).ends_with("… cut"));
     }
 }

@@ -3,11 +3,11 @@
 use std::io::Write;
 
 use clarim_protocol::ChannelKind;
-use clarim_protocol::auth::AppKey;
 use serde_json::{Value, json};
 
 use crate::error::CommandError;
-use crate::flags::{ApiFlags, AppFlags};
+use crate::flags::ApiFlags;
+use crate::printable::{printable, printable_lines};
 use crate::remote::{SignedApi, local_url};
 
 /// Publishes one event. Data that is not JSON is sent as text.
@@ -25,7 +25,7 @@ pub(crate) fn send(
     let body = json!({ "name": event, "channel": channel, "data": data }).to_string();
     let api = of_flags(flags)?;
     api.post(&api.connect()?, "events", body)?;
-    writeln!(out, "Sent {event} to {channel}.")?;
+    writeln!(out, "Sent {} to {}.", printable(event), printable(channel))?;
     Ok(())
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn stats(
     }
     if is_json {
         let all = json!({ "connections": connections, "channels": channels });
-        writeln!(out, "{all:#}")?;
+        writeln!(out, "{}", printable_lines(&format!("{all:#}")))?;
         return Ok(());
     }
     let connections = connections.map_or_else(|| "unknown".to_owned(), |it| it.to_string());
@@ -58,6 +58,7 @@ pub(crate) fn stats(
     writeln!(out, "channels     {}", channels.len())?;
     let width = channels.keys().map(|name| name.chars().count()).max().unwrap_or(0);
     for (name, counts) in &channels {
+        let name = printable(name);
         let count = |field: &str, word: &str| {
             let count = counts[field].as_u64()?;
             let plural = if count == 1 { "" } else { "s" };
@@ -72,12 +73,13 @@ pub(crate) fn stats(
 
 /// The API of the given server and app, or of those of the settings.
 pub(super) fn of_flags(ApiFlags { url, app }: &ApiFlags) -> Result<SignedApi, CommandError> {
-    let AppFlags { app_id, key, secret, .. } = app;
-    if let (Some(url), Some(id), Some(key), Some(secret)) = (url, app_id, key, secret) {
-        return Ok(SignedApi::new(url, id, AppKey::new(key.as_str(), secret)));
+    if let Some(url) = url
+        && let Ok(given) = app.credentials(None)
+    {
+        return Ok(SignedApi::new(url, &given.app_id, given.key));
     }
     let settings = app.settings()?;
-    let app = app.app(&settings).ok_or_else(|| CommandError::NoApp(app_id.clone()))?;
+    let app = app.credentials(Some(&settings))?;
     let url = url.clone().unwrap_or_else(|| local_url(&settings));
-    Ok(SignedApi::new(&url, &app.id, app.key.clone()))
+    Ok(SignedApi::new(&url, &app.app_id, app.key))
 }

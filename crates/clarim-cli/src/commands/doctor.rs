@@ -6,14 +6,12 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use clarim_protocol::ChannelKind;
-use clarim_protocol::auth::AppKey;
 use hyper::header::{HeaderName, HeaderValue};
 
-use crate::doctor::{
-    AppCredentials, Checkup, Endpoint, EventNames, Finding, Level, Signer, Target,
-};
+use crate::doctor::{AppCredentials, Checkup, Endpoint, EventNames, Finding, Level, Target};
 use crate::error::CommandError;
-use crate::flags::DoctorFlags;
+use crate::flags::{AppFlags, DoctorFlags};
+use crate::printable::printable_lines;
 use crate::remote::local_url;
 
 pub(crate) fn run(flags: DoctorFlags, out: &mut dyn Write) -> Result<ExitCode, CommandError> {
@@ -47,9 +45,10 @@ fn print(out: &mut dyn Write, finding: &Finding, is_terminal: bool) -> io::Resul
     };
     let style = if is_terminal { color.on_default() } else { Style::new() };
     let Finding { check, what, remedy, .. } = finding;
-    writeln!(out, "  {style}{label:<7}{style:#}  {check:<13}  {what}")?;
+    // Both may contain what a server has answered.
+    writeln!(out, "  {style}{label:<7}{style:#}  {check:<13}  {}", printable_lines(what))?;
     if !remedy.is_empty() {
-        writeln!(out, "{:26}→ {remedy}", "")?;
+        writeln!(out, "{:26}→ {}", "", printable_lines(remedy))?;
     }
     Ok(())
 }
@@ -63,13 +62,16 @@ fn checkup(flags: DoctorFlags) -> Result<Checkup, CommandError> {
     };
     let url = flags.url.clone().or_else(|| settings.as_ref().map(local_url));
     let target = Target::parse(&url.ok_or(CommandError::NoServer)?)?;
-    let app = match (&flags.app.key, &settings) {
-        (Some(key), _) => Some(given_app(key, &flags)),
-        (None, Some(settings)) => flags.app.app(settings).map(|app| AppCredentials {
-            key: app.key.key().to_owned(),
-            signer: Some(Signer { app_id: app.id.clone(), key: app.key.clone() }),
-        }),
-        (None, None) => None,
+    let app = match flags.app.credentials(settings.as_ref()) {
+        Ok(signer) => {
+            Some(AppCredentials { key: signer.key.key().to_owned(), signer: Some(signer) })
+        }
+        // Clients need the key alone.
+        Err(_) if is_key_alone(&flags.app) => {
+            flags.app.key.clone().map(|key| AppCredentials { key, signer: None })
+        }
+        Err(error) if flags.app.is_any_given() => return Err(error),
+        Err(_) => None,
     };
     let endpoint = endpoint(&flags)?;
     let names = flags.event.zip(flags.listen);
@@ -85,12 +87,8 @@ fn checkup(flags: DoctorFlags) -> Result<Checkup, CommandError> {
     })
 }
 
-/// The app of the flags, which may have no id or secret.
-fn given_app(key: &str, flags: &DoctorFlags) -> AppCredentials {
-    let signer = flags.app.app_id.as_ref().zip(flags.app.secret.as_ref());
-    let signer =
-        signer.map(|(id, secret)| Signer { app_id: id.clone(), key: AppKey::new(key, secret) });
-    AppCredentials { key: key.to_owned(), signer }
+fn is_key_alone(app: &AppFlags) -> bool {
+    app.key.is_some() && app.app_id.is_none() && app.secret.is_none()
 }
 
 fn endpoint(flags: &DoctorFlags) -> Result<Option<Endpoint>, CommandError> {

@@ -23,9 +23,7 @@ pub(crate) fn run(directory: &Path, out: &mut dyn Write) -> Result<(), CommandEr
     };
     let Edit { new, added, kept, broadcasts_elsewhere } =
         edit(old.as_deref().unwrap_or_default(), &Credentials::random()?);
-    if !added.is_empty() {
-        write(&file, &new).map_err(failed(Access::Write))?;
-    }
+    let was_public = !added.is_empty() && write(&file, &new).map_err(failed(Access::Write))?;
     let file = file.display();
     match (&old, added.is_empty()) {
         (None, _) => writeln!(out, "Created {file}, readable only by you:")?,
@@ -40,6 +38,13 @@ pub(crate) fn run(directory: &Path, out: &mut dyn Write) -> Result<(), CommandEr
     }
     for name in kept {
         writeln!(out, "    {name}")?;
+    }
+    if was_public {
+        writeln!(
+            out,
+            "Every user of this machine could read {file}; now only its owner and group can. The web server needs one \
+             of them."
+        )?;
     }
     if broadcasts_elsewhere {
         writeln!(
@@ -112,19 +117,20 @@ fn variables(Credentials { id, key, secret }: &Credentials) -> [(&'static str, S
     ]
 }
 
-/// Replaces the file atomically and keeps its permissions.
-fn write(file: &Path, text: &[u8]) -> io::Result<()> {
+/// Replaces the file atomically. It keeps its permissions, but other users than its owner and group may not
+/// read the secret in it. Returns whether they could before.
+fn write(file: &Path, text: &[u8]) -> io::Result<bool> {
     // A symbolic link is kept, and its target replaced.
     let target: PathBuf = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-    let permissions = fs::metadata(&target)
-        .map_or_else(|_| Permissions::from_mode(0o600), |metadata| metadata.permissions());
+    let old = fs::metadata(&target).map_or(0o600, |metadata| metadata.permissions().mode());
+    let permissions = Permissions::from_mode(old & !0o007);
     let directory = target.parent().unwrap_or_else(|| Path::new("."));
     let mut new = Builder::new().prefix(".env.").tempfile_in(directory)?;
     new.write_all(text)?;
     new.as_file().set_permissions(permissions)?;
     new.as_file().sync_all()?;
     new.persist(target)?;
-    Ok(())
+    Ok(old & 0o004 != 0)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::api;
 use crate::doctor::{Client, ClientError, Target, parsed_data};
 use crate::error::CommandError;
 use crate::flags::ApiFlags;
+use crate::printable::{printable, printable_json};
 use crate::remote::SignedApi;
 
 /// The member that joins a presence channel.
@@ -57,9 +58,9 @@ async fn follow(
             event => {
                 if is_json {
                     let line = json!({ "event": event, "channel": channel, "data": data });
-                    writeln!(out, "{line}")?;
+                    writeln!(out, "{}", printable_json(&line.to_string()))?;
                 } else {
-                    writeln!(out, "{event} {data}")?;
+                    writeln!(out, "{} {}", printable(event), printable(&data.to_string()))?;
                 }
                 // A reader of a pipe gets each line at once.
                 out.flush()?;

@@ -64,6 +64,10 @@ fn refused(response: &Response, prefix: &str) -> Finding {
             "the body was changed on its way".to_owned(),
             "a proxy rewrites it: disable rewriting, compression and filtering of requests to /apps/",
         ),
+        401 if sentence.starts_with("The query parameter auth_signature is missing") => problem(
+            format!("{} forwards requests without their query string", response.server()),
+            "forward it: in nginx, a URI with variables after proxy_pass needs $is_args$args at its end",
+        ),
         401 if sentence.starts_with("auth_key") => problem(
             "the app with this id has another key".to_owned(),
             "REVERB_APP_ID and REVERB_APP_KEY of the backend must belong to the same app of the server",

@@ -23,10 +23,10 @@ pub(super) async fn connects(
     known_keys: Option<&[String]>,
 ) -> Result<Finding, Finding> {
     let begun = Instant::now();
-    let Client { first, .. } = Client::connect(target, key, origin).await?;
+    let Client { first, server, .. } = Client::connect(target, key, origin).await?;
     if first["event"] == "pusher:connection_established" {
         let page = origin.map_or_else(String::new, |origin| format!(" as a page of {origin}"));
-        let what = format!("connected{page} after {} ms", begun.elapsed().as_millis());
+        let what = format!("connected to {server}{page} after {} ms", begun.elapsed().as_millis());
         return Ok(Finding::ok("connection", what));
     }
     let data = parsed_data(&first["data"]);

@@ -5,7 +5,7 @@
 use clarim_hub::app::App;
 use clarim_protocol::{Code, SocketId};
 
-use crate::redact::pretty;
+use crate::redact::{pretty, printable};
 use crate::runtime::{Closing, Observer, PublishedEvent};
 
 /// Target of the `tracing` events that report connections and messages, at debug level. Their fields are
@@ -45,7 +45,11 @@ impl Observer for DebugOutput {
         if is_enabled() {
             let PublishedEvent { channel, name, data, .. } = event;
             let inner = serde_json::from_str::<String>(data).unwrap_or_else(|_| data.to_owned());
-            traffic!("Broadcasting To", channel.as_str(), format!("{name}\n{}", pretty(&inner)));
+            traffic!(
+                "Broadcasting To",
+                channel.as_str(),
+                format!("{}\n{}", printable(name), pretty(&inner))
+            );
         }
     }
 

@@ -22,6 +22,8 @@ const UPGRADE_REMEDY: &str = "nginx: proxy_http_version 1.1; proxy_set_header Up
 pub(crate) struct Client {
     socket: WebSocketStream<TokioIo<Upgraded>>,
     pub(crate) first: Value,
+    /// Name of the server that has answered.
+    pub(crate) server: String,
 }
 
 /// A connection that could not be opened, or has ended.
@@ -69,9 +71,14 @@ impl Client {
         })?;
         let response = send(target, "connection", request).await?;
         let refusal = refused(&response);
+        // Laravel Reverb and Clarim name themselves here; Server is a proxy's.
+        let server = match response.header("x-powered-by") {
+            "" => response.server().to_owned(),
+            name => name.to_owned(),
+        };
         let stream = response.upgraded.ok_or(refusal)?;
         let socket = ClientBuilder::new().take_over(stream);
-        let mut client = Self { socket, first: Value::Null };
+        let mut client = Self { socket, first: Value::Null, server };
         client.first = client.receive_soon().await.map_err(|why| {
             let what = format!("nothing arrives after the handshake: {why}");
             let remedy = "a proxy buffers WebSockets: disable its buffering for /app/";
