@@ -32,7 +32,7 @@ describe('three nodes behind nginx', () => {
     nodes = await Promise.all([1, 2, 3].map(() => startServer({ env })));
     port = await freePort();
     const site = await deployed('nginx/clarim.conf', {
-      'server 127.0.0.1:8080;': nodes.map((node) => `server 127.0.0.1:${node.port};`).join('\n    '),
+      'server 127.0.0.1:8080 ': nodes.map((node) => `server 127.0.0.1:${node.port} `).join('max_fails=1 fail_timeout=2s;\n    '),
       'listen 443 ssl;': `listen 127.0.0.1:${port};`,
       'server_name app.com;': 'server_name localhost;',
       'ssl_certificate     /etc/ssl/certs/app.com.pem;': '',
@@ -121,8 +121,9 @@ describe('three nodes behind nginx', () => {
     const all = await people(6);
     let [begun, done] = [0, 0];
     const clients = all.map((echo) => {
-      const client = { got: [], gaps: [], subscriptions: inbox() };
+      const client = { got: [], gaps: [], refused: [], subscriptions: inbox() };
       const { pusher } = echo.connector;
+      pusher.connection.bind('error', ({ data }) => { if (data?.code === 4100) client.refused.push(data); });
       pusher.connection.bind('state_change', ({ previous }) => {
         if (previous === 'connected') client.gaps.push([done, undefined]);
       });
@@ -159,6 +160,7 @@ describe('three nodes behind nginx', () => {
     await publishing;
     for (const client of clients) await until(() => client.got.at(-1) === begun, { what: 'the last event' });
     assert.ok(clients.every(({ gaps }) => gaps.length >= 1), 'each client had to change its node');
+    assert.deepEqual(clients.flatMap(({ refused: all }) => all), [], 'nginx passes newcomers of a draining node on');
     for (const { got, gaps } of clients) {
       // nginx spreads the events over the nodes, and events of different nodes have no common order.
       assert.equal(new Set(got).size, got.length, 'once');

@@ -20,7 +20,7 @@ describe('nginx', () => {
     port = await freePort();
     const { cert, key } = await certificate(dir);
     const site = await deployed('nginx/clarim.conf', {
-      'server 127.0.0.1:8080;': `server 127.0.0.1:${w.server.port};`,
+      'server 127.0.0.1:8080 ': `server 127.0.0.1:${w.server.port} `,
       'listen 443 ssl;': `listen 127.0.0.1:${port} ssl;`,
       'server_name app.com;': 'server_name localhost;',
       '/etc/ssl/certs/app.com.pem': cert,

@@ -11,7 +11,7 @@ use rustix::process::Pid;
 use tokio::time::timeout;
 
 use super::finding::{Finding, TIMEOUT};
-use crate::process::open_files::{self, RESERVED};
+use crate::process::open_files;
 use crate::process::run_file;
 
 /// A limit of open files below this is probably too low.
@@ -29,6 +29,8 @@ pub(super) async fn check(settings: &Config) -> Vec<Finding> {
 /// The limit of open files of the server, or of this process.
 struct Files {
     allowed: u64,
+    /// Connections that this limit allows.
+    places: u64,
     /// The running server, which may have another limit than this command.
     server: Option<Pid>,
 }
@@ -37,11 +39,10 @@ impl Files {
     fn of(settings: &Config) -> Self {
         let running = run_file::live(&settings.state_dir, settings.server.port).ok().flatten();
         let of_server = running.and_then(|pid| Some((pid, allowed_to(pid)?)));
-        match of_server {
-            Some((pid, allowed)) => Self { allowed, server: Some(pid) },
-            // A server would raise its limit to this one.
-            None => Self { allowed: open_files::hard_limit(), server: None },
-        }
+        let server = of_server.map(|(pid, _)| pid);
+        // A server would raise its limit to the hard one.
+        let allowed = of_server.map_or_else(open_files::hard_limit, |(_, allowed)| allowed);
+        Self { allowed, places: settings.server.capacity(allowed), server }
     }
 }
 
@@ -61,8 +62,7 @@ fn soft_limit(limits: &str) -> Option<u64> {
 }
 
 /// Compares the limit with the connections that the apps may have, if all have a maximum.
-fn files(Files { allowed, server }: &Files, configured: Option<u64>) -> Finding {
-    let places = allowed.saturating_sub(RESERVED);
+fn files(Files { allowed, places, server }: &Files, configured: Option<u64>) -> Finding {
     let whose = server.map_or_else(String::new, |pid| {
         format!(" of the running server (process {})", pid.as_raw_nonzero())
     });
@@ -72,7 +72,7 @@ fn files(Files { allowed, server }: &Files, configured: Option<u64>) -> Finding 
          /etc/security/limits.conf, ulimit -n in a shell{again}"
     );
     match configured {
-        Some(wanted) if wanted > places => {
+        Some(wanted) if wanted > *places => {
             let what = format!(
                 "the apps may have {wanted} connections (APP_MAX_CONNECTIONS), but {allowed} open files{whose} allow {places}"
             );
@@ -186,7 +186,9 @@ mod tests {
 
     #[test]
     fn open_files_are_compared_with_the_connections() {
-        let judged = |allowed, configured| files(&Files { allowed, server: None }, configured);
+        let judged = |allowed, configured| {
+            files(&Files { allowed, places: allowed - 100, server: None }, configured)
+        };
         assert_eq!(judged(1_000_000, None).level, Level::Ok);
         assert_eq!(judged(1_024, None).level, Level::Warning);
         assert_eq!(judged(20_000, Some(19_000)).level, Level::Ok);

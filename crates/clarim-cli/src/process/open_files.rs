@@ -2,9 +2,6 @@
 
 use rlimit::{Resource, getrlimit, increase_nofile_limit};
 
-/// Files that the process needs besides connections: listeners, logs, threads, pending requests.
-pub(crate) const RESERVED: u64 = 100;
-
 /// Raises the soft limit as far as the system allows, and returns it.
 pub(crate) fn raise_limit() -> u64 {
     increase_nofile_limit(u64::MAX).unwrap_or_else(|error| {

@@ -6,8 +6,6 @@ use std::net::SocketAddr;
 use anstyle::{AnsiColor, Style};
 use clarim_config::{Config, Scheme};
 
-use crate::process::open_files::RESERVED;
-
 /// The banner of a server that listens on `address`.
 ///
 /// In development mode it contains everything that a front end needs, otherwise only what distinguishes
@@ -61,7 +59,8 @@ fn rows(settings: &Config, address: SocketAddr, open_files: u64) -> Vec<(&'stati
             rows.push(("Playground", format!("{scheme}://{}{path}/playground", local(address))));
         }
     }
-    rows.push(("Capacity", capacity(open_files)));
+    let connections = settings.server.capacity(open_files);
+    rows.push(("Capacity", format!("{connections} connections (open files: {open_files})")));
     rows
 }
 
@@ -74,11 +73,6 @@ fn keys(settings: &Config) -> String {
         }
         keys => keys.join(", "),
     }
-}
-
-fn capacity(open_files: u64) -> String {
-    let connections = open_files.saturating_sub(RESERVED);
-    format!("{connections} connections (open files: {open_files})")
 }
 
 /// Address for a browser on this machine.
@@ -140,7 +134,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let settings = settings(
             directory.path(),
-            &[("CLARIM_APP_ID", "1"), ("CLARIM_APP_KEY", "k"), ("CLARIM_APP_SECRET", "hidden!")],
+            &[
+                ("CLARIM_APP_ID", "1"),
+                ("CLARIM_APP_KEY", "k"),
+                ("CLARIM_APP_SECRET", "hidden!"),
+                ("CLARIM_WORKERS", "2"),
+            ],
         );
         let text = banner(&settings, "0.0.0.0:8080", 1_124, false);
         assert_eq!(
@@ -169,7 +168,7 @@ mod tests {
             ),
             "        wssPort: 9000,\n        wsPath: '/ws',\n        forceTLS: false,\n",
             "http://127.0.0.1:9000/ws/playground",
-            "0 connections",
+            "25 connections",
         ] {
             assert!(text.contains(part), "{part:?} in {text}");
         }

@@ -9,7 +9,11 @@ use crate::support::{APP, AS_APP, Diagnosis, Nginx, Server, UPGRADE, doctor, doc
 fn too_few_open_files() {
     let server = Server::start(&[]);
     let port = server.port.to_string();
-    let more = [("REVERB_SERVER_PORT", port.as_str()), ("REVERB_APP_MAX_CONNECTIONS", "1000")];
+    let more = [
+        ("REVERB_SERVER_PORT", port.as_str()),
+        ("REVERB_APP_MAX_CONNECTIONS", "1000"),
+        ("CLARIM_WORKERS", "2"),
+    ];
     let settings = [&APP[..], &more].concat();
     let limited = |limit: u32| {
         let script = format!("ulimit -n {limit}; exec {} \"$@\"", env!("CARGO_BIN_EXE_clarim"));
@@ -43,6 +47,7 @@ fn too_few_open_files_of_the_running_server() {
             ("CLARIM_STATE_DIR", state.as_str()),
             ("REVERB_SERVER_PORT", &port),
             ("REVERB_APP_MAX_CONNECTIONS", "1000"),
+            ("CLARIM_WORKERS", "2"),
         ];
         doctor(&[], &[&APP[..], &more].concat())
     };

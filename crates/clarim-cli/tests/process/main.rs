@@ -5,6 +5,7 @@
 #[cfg(feature = "sql")]
 mod apps_database;
 mod apps_file;
+mod limits;
 mod server;
 
 use std::io::{Read, Write};

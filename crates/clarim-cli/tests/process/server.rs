@@ -66,6 +66,11 @@ impl Process {
         std::fs::read_to_string(self.directory.path().join(file)).unwrap()
     }
 
+    /// Number of its open files.
+    pub(crate) fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
     pub(crate) fn logs(&self, text: &str) {
         eventually(text, || self.read("err").contains(text));
     }

@@ -150,10 +150,16 @@ keys! {
         "Maximum size of a connection's send queue. A client that reads so slowly that it exceeds this size is disconnected, and reconnects.";
     HANDSHAKE_TIMEOUT Server "handshake_timeout", number("seconds", 1, 3_600), "10",
         "Timeout for a handshake, and for the body of a request.";
+    MAX_CONNECTIONS_PER_ADDRESS Server "max_connections_per_address", number("connections", 1, COUNT), "",
+        "Maximum number of connections of one client address, or of one IPv6 network (/64). Behind a proxy in a private network, the address is the last one in X-Forwarded-For. Default: no limit.";
+    MAX_HANDSHAKES_PER_ADDRESS Server "max_handshakes_per_address", number("handshakes", 1, COUNT), "",
+        "Maximum number of handshakes of one client address in a second. Default: no limit.";
+    FALLBACK Server "fallback", Kind::Flag, "true",
+        "Whether clients may connect over HTTP where WebSockets are blocked (`xhr_streaming`, `xhr_polling`).";
     COMPRESSION Server "compression", Kind::Flag, "false",
         "Whether messages of 256 bytes and more are compressed for clients that offer permessage-deflate, as browsers do. An event is compressed once for all its subscribers. Useful if traffic costs more than CPU: rows of JSON shrink to a third, small events do not shrink.";
-    WEBHOOK_PRIVATE_ADDRESSES Server "webhook_private_addresses", Kind::Flag, "true",
-        "Whether webhooks may be sent to private addresses: this machine and private networks. Disable it if other people can configure apps.";
+    WEBHOOK_PRIVATE_ADDRESSES Server "webhook_private_addresses", Kind::Flag, "",
+        "Whether webhooks may be sent to private addresses: this machine and private networks. Default: true; false with APPS_DATABASE_URL, where other people may configure apps.";
     WEBHOOK_STORE Server "webhook_store", Kind::Choice(&["memory", "disk"]), "memory",
         "Place where webhooks wait for their endpoint. `disk` keeps them in the directory `webhooks` of STATE_DIR: they survive a crash, and an endpoint that is down for up to three days. See [Webhooks on disk](deploy.md#webhooks-on-disk). `memory` keeps up to 16 MiB per endpoint, for five minutes.";
     METRICS_TOKEN Server "metrics_token", Kind::Secret, "",
@@ -194,7 +200,7 @@ keys! {
     REDIS_DB Server "redis_db", number("database", 0, 65_535), "0",
         "Number of the Redis database.";
     APPS_DATABASE_URL Server "apps_database_url", Kind::Secret, "",
-        "URL of a database with apps, in addition to those of the file or the environment: `sqlite:FILE` or `postgres://USER:PASSWORD@HOST/DATABASE`. The apps are rows of its table `clarim_apps`, which is created at start if it does not exist. Changed rows take effect within two seconds. An id or key must not be in both places.";
+        "URL of a database with apps, in addition to those of the file or the environment: `sqlite:FILE` or `postgres://USER:PASSWORD@HOST/DATABASE`. The apps are rows of its table `clarim_apps`, which is created at start if it does not exist. Changed rows take effect within two seconds, removed ones within four; an empty table removes no app until the server is reloaded (SIGHUP). An id or key must not be in both places.";
     DEBUG Server "debug", Kind::Flag, "false",
         "Whether every message of clients and backends is printed. Flag: --debug.";
     APP_ID App "id", Kind::Text, "",

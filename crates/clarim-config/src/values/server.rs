@@ -20,6 +20,8 @@ pub(crate) fn add_defaults(values: &mut Values, is_development: bool) {
     let cores = std::thread::available_parallelism().map_or(1, usize::from).min(1_024);
     let host = if is_development { "127.0.0.1" } else { "0.0.0.0" };
     let scheme = if values.get(&keys::TLS_CERT).is_some() { "https" } else { "http" };
+    let is_trusted = if values.get(&keys::APPS_DATABASE_URL).is_some() { "false" } else { "true" };
+    values.add(&keys::WEBHOOK_PRIVATE_ADDRESSES, is_trusted, Source::Default);
     values.add(&keys::SERVER_HOST, host, Source::Default);
     values.add(&keys::SCHEME, scheme, Source::Default);
     values.add(&keys::WORKERS, &cores.to_string(), Source::Default);
@@ -37,6 +39,9 @@ pub(crate) fn read(reader: &mut Reader<'_>, directory: &Path) -> ServerConfig {
         .drain(reader.seconds(&keys::DRAIN_SECONDS))
         .outbox_bytes(reader.size(&keys::OUTBOX_SIZE))
         .handshake_timeout(reader.seconds(&keys::HANDSHAKE_TIMEOUT))
+        .max_connections_per_address(count(reader, &keys::MAX_CONNECTIONS_PER_ADDRESS))
+        .max_handshakes_per_address(count(reader, &keys::MAX_HANDSHAKES_PER_ADDRESS))
+        .fallback(reader.flag(&keys::FALLBACK))
         .compression(reader.flag(&keys::COMPRESSION))
         .metrics_token(token(reader, &keys::METRICS_TOKEN))
         .inspector_token(token(reader, &keys::INSPECTOR_TOKEN))
@@ -48,6 +53,11 @@ pub(crate) fn read(reader: &mut Reader<'_>, directory: &Path) -> ServerConfig {
 fn webhook_dir(reader: &mut Reader<'_>, directory: &Path) -> Option<PathBuf> {
     let is_on_disk = reader.choice(&keys::WEBHOOK_STORE, &[("memory", false), ("disk", true)]);
     is_on_disk.then(|| state_dir(reader.values, directory).join("webhooks"))
+}
+
+/// A limit that need not be set.
+fn count(reader: &mut Reader<'_>, key: &'static Key) -> Option<u32> {
+    reader.optional_number(key).and_then(|number| u32::try_from(number).ok())
 }
 
 fn workers(reader: &mut Reader<'_>) -> Option<NonZeroU16> {

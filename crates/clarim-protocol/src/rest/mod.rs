@@ -10,4 +10,4 @@ mod signature;
 pub use bodies::{Batch, Event, Info, UserEvent};
 pub use error::{SignatureError, TIMESTAMP_TOLERANCE};
 pub use query::Params;
-pub use signature::{SignedRequest, sign};
+pub use signature::{SignedHead, SignedRequest, sign};

@@ -8,7 +8,8 @@ use super::error::{SignatureError, TIMESTAMP_TOLERANCE};
 use super::query::{Params, encode_query_part};
 use crate::auth::AppKey;
 
-/// The signed parts of a request.
+/// The signed parts of a request. The signature covers the body by its hash, `body_md5`, so the body of a
+/// sender who does not know the secret need not be read.
 #[derive(Debug, Clone, Copy)]
 pub struct SignedRequest<'a> {
     /// The method, in capitals.
@@ -17,17 +18,13 @@ pub struct SignedRequest<'a> {
     pub path: &'a str,
     /// The query after the `?`, URL-encoded.
     pub query: &'a str,
-    /// The raw body.
-    pub body: &'a [u8],
 }
 
-impl SignedRequest<'_> {
-    /// Verifies the request: key, version 1.0, timestamp, `body_md5`, and the signature (in constant time).
+impl<'a> SignedRequest<'a> {
+    /// Verifies the head of the request: key, version 1.0, timestamp, and the signature (in constant time).
     ///
     /// `now` is in seconds since 1970. A server behind a path prefix passes it in `prefix` ("" for none): both
     /// signatures with it and without it are accepted.
-    ///
-    /// Returns the parameters that do not belong to the signature.
     ///
     /// # Errors
     /// If the signature is invalid. The error is written for the backend's developer.
@@ -36,7 +33,7 @@ impl SignedRequest<'_> {
         app: &AppKey,
         prefix: &str,
         now: u64,
-    ) -> Result<Params<'_>, SignatureError> {
+    ) -> Result<SignedHead<'a>, SignatureError> {
         let mut params = Params::decode(self.query)?;
         let signature = params.take("auth_signature")?;
         if params.need("auth_key")? != app.key() {
@@ -50,14 +47,10 @@ impl SignedRequest<'_> {
         if timestamp.abs_diff(now) > TIMESTAMP_TOLERANCE {
             return Err(SignatureError::Expired { timestamp, now });
         }
-        match (params.get("body_md5"), self.body.is_empty()) {
-            (None, false) => return Err(SignatureError::Missing("body_md5")),
-            (Some(md5), _) if !self.is_md5_of_body(md5) => return Err(SignatureError::BodyMd5),
-            _ => {}
-        }
         self.verify_signature(app, prefix, &params, &signature)?;
-        params.0.retain(|(name, _)| !name.starts_with("auth_") && name != "body_md5");
-        Ok(params)
+        let body_md5 = params.take("body_md5").ok();
+        params.0.retain(|(name, _)| !name.starts_with("auth_"));
+        Ok(SignedHead { params, body_md5 })
     }
 
     fn verify_signature(
@@ -81,10 +74,39 @@ impl SignedRequest<'_> {
             expected: format!("{}\\n{without_prefix}\\n{canonical}", self.method),
         })
     }
+}
 
-    fn is_md5_of_body(&self, md5: &str) -> bool {
+/// A request whose signature is valid, and whose body is still to be checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedHead<'a> {
+    params: Params<'a>,
+    body_md5: Option<Cow<'a, str>>,
+}
+
+impl<'a> SignedHead<'a> {
+    /// Whether the request may have a body, which is the case with `body_md5`.
+    #[must_use]
+    pub fn allows_body(&self) -> bool {
+        self.body_md5.is_some()
+    }
+
+    /// Checks the raw body, and returns the parameters that do not belong to the signature.
+    ///
+    /// # Errors
+    /// If it is not the signed body.
+    pub fn with_body(self, body: &[u8]) -> Result<Params<'a>, SignatureError> {
         let mut claimed = [0; 16];
-        hex::decode_to_slice(md5, &mut claimed).is_ok() && Md5::digest(self.body)[..] == claimed
+        match self.body_md5 {
+            None if body.is_empty() => Ok(self.params),
+            None => Err(SignatureError::Missing("body_md5")),
+            Some(md5)
+                if hex::decode_to_slice(md5.as_bytes(), &mut claimed).is_ok()
+                    && Md5::digest(body)[..] == claimed =>
+            {
+                Ok(self.params)
+            }
+            Some(_) => Err(SignatureError::BodyMd5),
+        }
     }
 }
 
@@ -96,8 +118,10 @@ impl SignedRequest<'_> {
 /// let app = AppKey::new("key", "secret");
 /// let body = br#"{"name":"greeting","channel":"hello","data":"{}"}"#;
 /// let query = rest::sign(&app, "POST", "/apps/1/events", &[], body, 1_700_000_000);
-/// let request = rest::SignedRequest { method: "POST", path: "/apps/1/events", query: &query, body };
-/// assert!(request.verify(&app, "", 1_700_000_000).is_ok());
+/// let request = rest::SignedRequest { method: "POST", path: "/apps/1/events", query: &query };
+/// let head = request.verify(&app, "", 1_700_000_000)?;
+/// assert!(head.with_body(body).is_ok());
+/// # Ok::<(), rest::SignatureError>(())
 /// ```
 #[must_use]
 pub fn sign(
@@ -143,24 +167,32 @@ mod tests {
     }
 
     fn request(query: &str) -> SignedRequest<'_> {
-        SignedRequest { method: "POST", path: "/apps/3/events", query, body: BODY }
+        SignedRequest { method: "POST", path: "/apps/3/events", query }
+    }
+
+    fn verify<'a>(
+        request: &SignedRequest<'a>,
+        prefix: &str,
+        now: u64,
+    ) -> Result<Params<'a>, SignatureError> {
+        request.verify(&app(), prefix, now)?.with_body(BODY)
     }
 
     #[test]
     fn the_documented_example_is_accepted() {
-        assert_eq!(request(QUERY).verify(&app(), "", NOW), Ok(Params::default()));
-        assert_eq!(request(QUERY).verify(&app(), "", NOW + 600), Ok(Params::default()));
+        assert_eq!(verify(&request(QUERY), "", NOW), Ok(Params::default()));
+        assert_eq!(verify(&request(QUERY), "", NOW + 600), Ok(Params::default()));
         let prefixed = SignedRequest { path: "/ws/apps/3/events", ..request(QUERY) };
-        assert_eq!(prefixed.verify(&app(), "/ws", NOW), Ok(Params::default()));
+        assert_eq!(verify(&prefixed, "/ws", NOW), Ok(Params::default()));
     }
 
     #[test]
     fn a_request_may_be_signed_with_the_prefix_too() {
         let query = sign(&app(), "GET", "/ws/apps/3/channels", &[("info", "user_count")], b"", NOW);
-        let request =
-            SignedRequest { method: "GET", path: "/ws/apps/3/channels", query: &query, body: b"" };
-        let params = request.verify(&app(), "/ws", NOW).unwrap();
-        assert_eq!(params.get("info"), Some("user_count"));
+        let request = SignedRequest { method: "GET", path: "/ws/apps/3/channels", query: &query };
+        let head = request.verify(&app(), "/ws", NOW).unwrap();
+        assert!(!head.allows_body());
+        assert_eq!(head.with_body(b"").unwrap().get("info"), Some("user_count"));
         assert!(matches!(
             SignedRequest { path: "/apps/3/channels", ..request }.verify(&app(), "", NOW),
             Err(SignatureError::Wrong { .. })
@@ -178,21 +210,32 @@ mod tests {
         assert_eq!(verify(&QUERY.replace("=1353", "=x353"), NOW), E::TimestampForm);
         assert_eq!(verify(QUERY, NOW + 601), E::Expired { timestamp: NOW, now: NOW + 601 });
         assert_eq!(verify(QUERY, NOW - 601), E::Expired { timestamp: NOW, now: NOW - 601 });
-        assert_eq!(verify(&QUERY.replace("md5=ec", "md5=ed"), NOW), E::BodyMd5);
-        assert_eq!(verify(&QUERY.replace("body_md5", "bodymd5"), NOW), E::Missing("body_md5"));
         assert_eq!(verify(&format!("{QUERY}&auth_key=a"), NOW), E::Doubled("auth_key".to_owned()));
         assert_eq!(verify("%", NOW), E::Encoding);
         let wrong = verify(&QUERY.replace("da4548", "da4549"), NOW);
         assert!(wrong.to_string().contains(r"POST\n/apps/3/events\nauth_key=278d"), "{wrong}");
         assert!(matches!(verify(&format!("{QUERY}&x=1"), NOW), E::Wrong { .. }));
+        assert!(matches!(verify(&QUERY.replace("md5=ec", "md5=ed"), NOW), E::Wrong { .. }));
+    }
+
+    #[test]
+    fn the_body_is_checked_after_the_head() {
+        use SignatureError as E;
+        let head = request(QUERY).verify(&app(), "", NOW).unwrap();
+        assert!(head.allows_body());
+        assert_eq!(head.with_body(b"other"), Err(E::BodyMd5));
+        let query = sign(&app(), "POST", "/apps/3/events", &[], b"", NOW);
+        let head = request(&query).verify(&app(), "", NOW).unwrap();
+        assert!(!head.allows_body());
+        assert_eq!(head.with_body(BODY), Err(E::Missing("body_md5")));
     }
 
     #[test]
     fn values_are_decoded_before_signing() {
         let query = sign(&app(), "GET", "/p", &[("filter_by_prefix", "presence-a&b=ü ")], b"", NOW);
         assert!(query.contains("filter_by_prefix=presence-a%26b%3D%C3%BC%20"), "{query}");
-        let request = SignedRequest { method: "GET", path: "/p", query: &query, body: b"" };
-        let params = request.verify(&app(), "", NOW).unwrap();
+        let request = SignedRequest { method: "GET", path: "/p", query: &query };
+        let params = request.verify(&app(), "", NOW).unwrap().with_body(b"").unwrap();
         assert_eq!(params.get("filter_by_prefix"), Some("presence-a&b=ü "));
     }
 }

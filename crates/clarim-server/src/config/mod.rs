@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use hyper::Uri;
 
+mod capacity;
 mod token;
 mod webhook;
 
+pub(crate) use capacity::FOR_HTTP;
 pub use clarim_bus::Bus;
 pub use token::Token;
 pub use webhook::Webhook;
@@ -51,6 +53,14 @@ pub struct ServerConfig {
     pub outbox_bytes: usize,
     /// Timeout for a handshake, and for the body of a request.
     pub handshake_timeout: Duration,
+    /// Maximum number of connections of one client address, WebSockets and fallback sessions together; `None`
+    /// for no limit. The address is the peer's or, if the peer is a proxy in a private network, the last one
+    /// in `X-Forwarded-For`.
+    pub max_connections_per_address: Option<u32>,
+    /// Maximum number of handshakes of one client address in a second; `None` for no limit.
+    pub max_handshakes_per_address: Option<u32>,
+    /// Whether clients may connect by HTTP where WebSockets are blocked: `xhr_streaming` and `xhr_polling`.
+    pub fallback: bool,
     /// Whether messages are compressed for clients that offer permessage-deflate.
     pub compression: bool,
     /// Bearer token for `/metrics`; `None` disables it.
@@ -91,6 +101,9 @@ impl Default for ServerConfig {
             drain: Duration::from_secs(5),
             outbox_bytes: 1 << 20,
             handshake_timeout: Duration::from_secs(10),
+            max_connections_per_address: None,
+            max_handshakes_per_address: None,
+            fallback: true,
             compression: false,
             metrics_token: None,
             inspector_token: None,
@@ -102,6 +115,15 @@ impl Default for ServerConfig {
             traces: None,
             dropped_log_lines: || 0,
         }
+    }
+}
+
+impl ServerConfig {
+    /// Number of clients that a process with this limit of open files can have. Some files are reserved for
+    /// the API, probes and the process itself. Clients above it are refused with 4100.
+    #[must_use]
+    pub fn capacity(&self, open_files: u64) -> u64 {
+        capacity::clients(open_files, self.workers)
     }
 }
 
@@ -130,6 +152,9 @@ setters! {
     drain: Duration,
     outbox_bytes: usize,
     handshake_timeout: Duration,
+    max_connections_per_address: impl Into<Option<u32>>,
+    max_handshakes_per_address: impl Into<Option<u32>>,
+    fallback: bool,
     compression: bool,
     metrics_token: impl Into<Option<Token>>,
     inspector_token: impl Into<Option<Token>>,

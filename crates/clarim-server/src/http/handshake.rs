@@ -56,7 +56,8 @@ pub(crate) fn handshake<B>(
         response.headers_mut().insert(SEC_WEBSOCKET_EXTENSIONS, accepted);
     }
     let app = admit(request.uri(), headers, key, apps);
-    let admission = app.map(|app| HandshakeParams { app, deflate, origin: origin() });
+    let admission =
+        app.map(|app| HandshakeParams { app, deflate, origin: origin(), address: None });
     Ok(Upgrade { response, admission })
 }
 

@@ -1,6 +1,9 @@
 //! The HTTP API, and the handshakes that turn connections into WebSockets.
 
+mod body;
 mod channels;
+pub(crate) mod client;
+mod connection;
 mod events;
 mod extensions;
 mod fallback;
@@ -9,9 +12,7 @@ pub(crate) mod playground;
 mod publish;
 mod publisher;
 pub(crate) mod response;
-mod serve;
 pub(crate) mod signed;
-mod upgrade_buffer;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -27,16 +28,29 @@ use tokio::sync::oneshot;
 
 use crate::cluster::Cluster;
 use crate::config::ServerConfig;
-use crate::runtime::{Acceptor, Counters, OriginId, Origins, ServerCounters, Sink};
+use crate::runtime::{
+    Acceptor, Counters, HandshakeParams, OriginId, Origins, ServerCounters, Sink,
+};
 use crate::sync::{Phase, ShutdownSignal};
+pub(crate) use body::BodyBudget;
+use body::BodyLimits;
 pub(crate) use channels::Directory;
-pub(crate) use fallback::{Sessions, pair, serve as serve_fallback};
+pub(crate) use client::Client;
+use client::guesses::Guesses;
+pub(crate) use connection::{
+    BoxError, RequestBody, RequestHandler, Upgraded, serve_http1, serve_http2,
+};
+pub(crate) use fallback::{Sessions, serve as serve_fallback};
 use handshake::Upgrade;
 pub use publish::PublishError;
 pub use publisher::Publisher;
 use response::{ApiError, ApiResponse, json};
-pub(crate) use serve::{BoxError, RequestBody, RequestHandler, Upgraded, serve_http1, serve_http2};
 use signed::{ApiRequest, RequestRules};
+
+/// A header by which a proxy says that it passes a handshake on to another node if this one answers 503.
+/// Clients of other proxies get a code that makes them wait a second: after a failed handshake they wait
+/// longer.
+const FAILOVER: &str = "clarim-failover";
 
 /// The context in which requests are answered. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -52,6 +66,9 @@ pub(crate) struct Http {
     pub(crate) cluster: Option<Cluster>,
     /// HTTP fallback sessions of clients without a WebSocket.
     pub(crate) sessions: Sessions,
+    /// Memory for the bodies of unknown senders.
+    pub(crate) body_budget: Arc<BodyBudget>,
+    pub(crate) metrics_guesses: Arc<Guesses>,
     pub(crate) acceptor: Arc<Acceptor>,
     /// Present if the origins of connections are recorded.
     pub(crate) origins: Option<Arc<Origins>>,
@@ -118,7 +135,12 @@ impl Http {
     }
 
     /// Answers a handshake: `GET /app/{key}`.
-    pub(crate) fn upgrade<B>(&self, request: &Request<B>, key: &str) -> Result<Upgrade, ApiError> {
+    pub(crate) fn upgrade<B>(
+        &self,
+        request: &Request<B>,
+        client: &Client,
+        key: &str,
+    ) -> Result<Upgrade, ApiError> {
         if request.version() != Version::HTTP_11 {
             let message = "WebSockets need HTTP/1.1; a proxy may have sent another version.";
             return Err(ApiError::new(StatusCode::UPGRADE_REQUIRED, message));
@@ -127,7 +149,16 @@ impl Http {
         // Only origins of admitted connections are recorded.
         let origin = || self.origin_of(request.headers());
         let upgrade = handshake::handshake(request, key, self.node.apps(), origin, compression)?;
-        Ok(Upgrade { admission: self.unless_draining(upgrade.admission), ..upgrade })
+        if self.shutdown.now() > Phase::Serving
+            && self.cluster.is_some()
+            && request.headers().contains_key(FAILOVER)
+        {
+            return Err(ApiError::busy("This node is shutting down."));
+        }
+        let address = client.address(request.headers());
+        let admission = self.unless_draining(upgrade.admission);
+        let admission = admission.map(|params| HandshakeParams { address, ..params });
+        Ok(Upgrade { admission, ..upgrade })
     }
 
     /// The origin of the page that connects, if origins are recorded.
@@ -187,22 +218,20 @@ impl Http {
     }
 
     pub(crate) fn request_rules(&self) -> RequestRules<'_> {
-        RequestRules {
-            apps: self.node.apps(),
-            prefix: &self.config.path,
-            max_body: self.config.max_request_bytes,
-            body_timeout: self.config.handshake_timeout,
-        }
+        RequestRules { apps: self.node.apps(), prefix: &self.config.path, body: self.body_limits() }
     }
 
-    /// Reads the body of a request that needs no signature.
+    pub(crate) fn body_limits(&self) -> BodyLimits {
+        let config = &self.config;
+        BodyLimits { max: config.max_request_bytes, timeout: config.handshake_timeout }
+    }
+
+    /// Reads the body of a request that another check than a signature has admitted.
     pub(crate) async fn read_body(
         &self,
         request: Request<impl RequestBody>,
     ) -> Result<Bytes, ApiError> {
-        let (head, body) = request.into_parts();
-        let config = &self.config;
-        signed::read_body(&head, body, config.max_request_bytes, config.handshake_timeout).await
+        self.body_limits().read(request.into_body()).await
     }
 
     /// The node's time.
@@ -212,7 +241,7 @@ impl Http {
 }
 
 /// Returns the token of a header `Authorization: Bearer …`.
-pub(crate) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     headers.get(AUTHORIZATION)?.as_bytes().strip_prefix(b"Bearer ")
 }
 

@@ -13,12 +13,18 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 use tokio::sync::mpsc;
 
+use crate::runtime::RequestInProgress;
+
 /// A response, whole or streamed.
 pub(crate) type ApiResponse = Response<Either<Full<Bytes>, StreamBody>>;
 
 /// A body that is sent piece by piece, and ends when its sender is dropped.
 #[derive(Debug)]
-pub(crate) struct StreamBody(mpsc::Receiver<Bytes>);
+pub(crate) struct StreamBody {
+    pieces: mpsc::Receiver<Bytes>,
+    /// Dropped with the body.
+    in_progress: Option<RequestInProgress>,
+}
 
 impl Body for StreamBody {
     type Data = Bytes;
@@ -28,7 +34,7 @@ impl Body for StreamBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let piece = ready!(self.0.poll_recv(context));
+        let piece = ready!(self.pieces.poll_recv(context));
         Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }
 }
@@ -128,7 +134,14 @@ pub(crate) fn no_content() -> ApiResponse {
 
 /// A response that is streamed.
 pub(crate) fn streamed(pieces: mpsc::Receiver<Bytes>) -> ApiResponse {
-    Response::new(Either::Right(StreamBody(pieces)))
+    Response::new(Either::Right(StreamBody { pieces, in_progress: None }))
+}
+
+/// Counts a request as in progress until its streamed response has ended. A whole response ends at once.
+pub(crate) fn hold(response: &mut ApiResponse, in_progress: Option<RequestInProgress>) {
+    if let Either::Right(body) = response.body_mut() {
+        body.in_progress = in_progress;
+    }
 }
 
 pub(crate) fn with_type(

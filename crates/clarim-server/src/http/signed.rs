@@ -1,12 +1,10 @@
 //! Authentication of HTTP requests: the signature of the API, and the checks of built-in pages.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use clarim_hub::{AppIndex, Apps};
-use clarim_protocol::rest::{Params, SignedRequest};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use clarim_protocol::rest::{Params, SignatureError, SignedHead, SignedRequest};
 use hyper::header::{HOST, ORIGIN};
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
@@ -14,6 +12,8 @@ use hyper::{HeaderMap, Request, StatusCode, Uri};
 use serde::de::DeserializeOwned;
 
 use super::RequestBody;
+use super::body::BodyLimits;
+use super::client::is_forwarded;
 use super::response::ApiError;
 use crate::clock::since_1970;
 
@@ -31,36 +31,37 @@ pub(crate) struct ApiRequest {
 pub(crate) struct RequestRules<'a> {
     pub(crate) apps: &'a Apps,
     pub(crate) prefix: &'a str,
-    pub(crate) max_body: usize,
-    pub(crate) body_timeout: Duration,
+    pub(crate) body: BodyLimits,
 }
 
 impl ApiRequest {
-    /// Reads the body of a request to an app's API and checks its signature.
+    /// Checks the signature of a request to an app's API, and reads its body. Nothing of a body is kept
+    /// whose sender does not know the secret.
     pub(crate) async fn read(
         request: Request<impl RequestBody>,
         app_id: &str,
         rules: RequestRules<'_>,
     ) -> Result<Self, ApiError> {
-        let app = rules.apps.find_by_id(app_id).ok_or_else(|| {
-            let shown: String = app_id.chars().take(64).collect();
-            let message = format!("No matching application for ID [{shown}].");
-            ApiError::new(StatusCode::NOT_FOUND, message)
-        })?;
         let (head, body) = request.into_parts();
-        let body = read_body(&head, body, rules.max_body, rules.body_timeout).await?;
-        let query = head.uri.query().unwrap_or_default();
-        let signed = SignedRequest {
-            method: head.method.as_str(),
-            path: head.uri.path(),
-            query,
-            body: &body,
+        let verified = match verify(&head, app_id, rules) {
+            Ok(verified) => verified,
+            Err(error) => {
+                rules.body.discard(body).await?;
+                return Err(error);
+            }
         };
-        let params = signed
-            .verify(&rules.apps.get(app).key, rules.prefix, since_1970().as_secs())
-            .map_err(|error| ApiError::new(StatusCode::UNAUTHORIZED, error.to_string()))?
-            .into_owned();
-        Ok(Self { app, body, headers: head.headers, params })
+        let max = if verified.signed.allows_body() { rules.body.max } else { 0 };
+        let is_unsigned =
+            |error: &ApiError| max == 0 && error.status == StatusCode::PAYLOAD_TOO_LARGE;
+        let body = match (BodyLimits { max, ..rules.body }).read(body).await {
+            Err(error) if is_unsigned(&error) => {
+                return Err(unauthorized(&SignatureError::Missing("body_md5")));
+            }
+            body => body?,
+        };
+        let params = verified.signed.with_body(&body).map_err(|error| unauthorized(&error))?;
+        let params = params.into_owned();
+        Ok(Self { app: verified.app, body, headers: head.headers, params })
     }
 
     /// A request of a built-in page, for which another check replaces the signature.
@@ -74,37 +75,31 @@ impl ApiRequest {
     }
 }
 
-/// Reads a body of at most `max` bytes.
-pub(crate) async fn read_body(
-    head: &Parts,
-    body: impl RequestBody,
-    max: usize,
-    timeout: Duration,
-) -> Result<Bytes, ApiError> {
-    let too_large = |size: Option<u64>| {
-        let size = size.map_or_else(String::new, |size| format!(" of {size} bytes"));
-        ApiError::too_large(format!(
-            "Payload too large: the request body{size} exceeds the maximum of {max} bytes (MAX_REQUEST_SIZE)."
-        ))
-    };
-    // Checked before the body is read, if the client announces its size.
-    if let Some(size) = body.size_hint().exact()
-        && size > max as u64
-    {
-        return Err(too_large(Some(size)));
-    }
-    let collected = tokio::time::timeout(timeout, Limited::new(body, max).collect()).await;
-    match collected {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(None)),
-        Ok(Err(error)) => {
-            Err(ApiError::malformed(format!("The request body ended early: {error}.")))
-        }
-        Err(_) => Err(ApiError::new(
-            StatusCode::REQUEST_TIMEOUT,
-            format!("The body of {} did not arrive within {timeout:?}.", head.uri.path()),
-        )),
-    }
+/// A request whose signature is valid, before its body is read.
+struct Verified<'a> {
+    app: AppIndex,
+    signed: SignedHead<'a>,
+}
+
+fn verify<'a>(
+    head: &'a Parts,
+    app_id: &str,
+    rules: RequestRules<'_>,
+) -> Result<Verified<'a>, ApiError> {
+    let app = rules.apps.find_by_id(app_id).ok_or_else(|| {
+        let shown: String = app_id.chars().take(64).collect();
+        let message = format!("No matching application for ID [{shown}].");
+        ApiError::new(StatusCode::NOT_FOUND, message)
+    })?;
+    let query = head.uri.query().unwrap_or_default();
+    let signed = SignedRequest { method: head.method.as_str(), path: head.uri.path(), query };
+    let key = &rules.apps.get(app).key;
+    let signed = signed.verify(key, rules.prefix, since_1970().as_secs());
+    Ok(Verified { app, signed: signed.map_err(|error| unauthorized(&error))? })
+}
+
+fn unauthorized(error: &SignatureError) -> ApiError {
+    ApiError::new(StatusCode::UNAUTHORIZED, error.to_string())
 }
 
 /// Reads a JSON body.
@@ -123,13 +118,9 @@ pub(crate) fn parse_owned<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiErro
     parse(body)
 }
 
-/// Headers by which a proxy names the client.
-const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
-
 /// Whether a request comes from this machine: it names it as such and has passed no proxy.
 pub(crate) fn is_local_request(headers: &HeaderMap, uri: &Uri) -> bool {
-    host(headers, uri).is_some_and(is_this_machine)
-        && FORWARDED.iter().all(|name| !headers.contains_key(*name))
+    host(headers, uri).is_some_and(is_this_machine) && !is_forwarded(headers)
 }
 
 /// The host of a request, of HTTP/1 or HTTP/2.
@@ -160,6 +151,7 @@ mod tests {
     use hyper::header::HeaderValue;
 
     use super::*;
+    use crate::http::client::FORWARDED;
 
     fn is_asked(uri: &str, headers: &[(&'static str, &str)]) -> bool {
         let mut map = HeaderMap::new();

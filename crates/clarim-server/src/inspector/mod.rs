@@ -13,21 +13,22 @@ mod event_log;
 mod overview;
 
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use clarim_hub::AppIndex;
 use hyper::header::{CACHE_CONTROL, HeaderValue};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::config::Token;
+use crate::http::client::guesses::too_many_requests;
 use crate::http::response::{ApiError, ApiResponse, json_value};
 use crate::http::signed::ApiRequest;
-use crate::http::{Http, RequestBody, decode_segment};
+use crate::http::{Client, Http, RequestBody, decode_segment};
 use crate::runtime::{Origins, WorkerQuery};
-use access::{Access, WindowLimit};
+use access::Access;
 pub(crate) use event_log::EventLog;
 use overview::CachedOverview;
 
@@ -38,12 +39,19 @@ const LISTS_PER_SECOND: u32 = 50;
 #[derive(Debug)]
 pub(crate) struct Inspector {
     access: Access,
-    lists: WindowLimit,
+    lists: Mutex<Lists>,
     origins: Arc<Origins>,
     log: Arc<EventLog>,
     webhooks: Arc<dyn WebhookInspection>,
     workers: Vec<mpsc::Sender<WorkerQuery>>,
     overview: Mutex<Option<CachedOverview>>,
+}
+
+/// The lists made in the current second.
+#[derive(Debug, Default)]
+struct Lists {
+    began: Option<Instant>,
+    count: u32,
 }
 
 /// The webhooks, as far as the inspector shows them.
@@ -84,7 +92,7 @@ impl Inspector {
     ) -> Option<Self> {
         Some(Self {
             access: Access::new(token, is_open)?,
-            lists: WindowLimit::new(LISTS_PER_SECOND, Duration::from_secs(1)),
+            lists: Mutex::default(),
             origins: Arc::default(),
             log: Arc::default(),
             webhooks,
@@ -108,6 +116,7 @@ impl Inspector {
         &self,
         http: &Http,
         request: Request<impl RequestBody>,
+        client: &Client,
         path: &[&str],
     ) -> Result<ApiResponse, ApiError> {
         let ["api", path @ ..] = path else {
@@ -117,7 +126,7 @@ impl Inspector {
                 _ => Err(ApiError::method("GET")),
             };
         };
-        self.access.check_api(&request)?;
+        self.access.check_api(&request, client)?;
         let mut response = match *request.method() {
             Method::GET => self.read(http, request.uri().query().unwrap_or_default(), path).await,
             Method::POST => self.act(http, request, path).await,
@@ -127,11 +136,22 @@ impl Inspector {
         Ok(response)
     }
 
+    /// Whether one more list may be made in this second.
+    fn take_list(&self) -> bool {
+        let now = Instant::now();
+        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        if lists.began.is_none_or(|began| now.duration_since(began) >= Duration::from_secs(1)) {
+            *lists = Lists { began: Some(now), count: 0 };
+        }
+        lists.count += 1;
+        lists.count <= LISTS_PER_SECOND
+    }
+
     async fn read(&self, http: &Http, query: &str, path: &[&str]) -> Result<ApiResponse, ApiError> {
         match path {
             ["overview"] => return Ok(overview::show(http, self)),
             ["stream"] => return event_log::show(&self.log, query),
-            _ if !self.lists.take() => return Err(too_many_requests()),
+            _ if !self.take_list() => return Err(too_many_requests()),
             _ => {}
         }
         match path {
@@ -172,9 +192,4 @@ impl Inspector {
 
 fn find_app(http: &Http, id: &str) -> Result<AppIndex, ApiError> {
     http.node.apps().find_by_id(&decode_segment(id)?).ok_or_else(ApiError::not_found)
-}
-
-fn too_many_requests() -> ApiError {
-    let message = "Too many requests. Try again in a few seconds.";
-    ApiError::new(StatusCode::TOO_MANY_REQUESTS, message)
 }

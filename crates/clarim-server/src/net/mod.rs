@@ -1,15 +1,19 @@
 //! Sockets: listening, the streams and send queues of clients, TLS, and outgoing HTTP requests.
 
+mod addresses;
 #[cfg(any(feature = "otel", feature = "webhooks"))]
 pub(crate) mod client;
 mod listen;
+mod local;
 mod outbox;
 pub(crate) mod platform;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;
 mod transport;
 
+pub(crate) use addresses::is_public;
 pub(crate) use listen::{Listeners, set_options, watch};
+pub(crate) use local::LocalStream;
 pub(crate) use outbox::{OVERHEAD, Outbox, Shared, Written};
 pub(crate) use tls::{Certificate, TlsAcceptor, into_transport, is_http2};
 pub(crate) use transport::Transport;

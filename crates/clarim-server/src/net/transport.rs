@@ -2,9 +2,12 @@
 
 use std::fmt::Debug;
 use std::io::{self, IoSlice, Read};
+use std::task::Waker;
 
 use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
 
+use super::local::LocalStream;
 use super::platform;
 
 /// The stream of a socket. Reads and writes return `WouldBlock` instead of waiting.
@@ -12,6 +15,7 @@ use super::platform;
 pub(crate) enum Transport {
     Plain(TcpStream),
     Secure(Box<dyn SecureStream>),
+    Local(Box<LocalStream>),
 }
 
 /// A stream that encrypts what is written to it. It may hold bytes of its own in both directions.
@@ -25,10 +29,21 @@ pub(crate) trait SecureStream: Debug {
 }
 
 impl Transport {
-    pub(crate) fn socket(&mut self) -> &mut TcpStream {
+    /// Makes the registry, or for a stream without a socket the waker, report that it can be read or written.
+    pub(crate) fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        waker: impl FnOnce() -> Waker,
+    ) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
         match self {
-            Self::Plain(socket) => socket,
-            Self::Secure(stream) => stream.socket(),
+            Self::Plain(socket) => registry.register(socket, token, interest),
+            Self::Secure(stream) => registry.register(stream.socket(), token, interest),
+            Self::Local(stream) => {
+                stream.set_waker(waker());
+                Ok(())
+            }
         }
     }
 
@@ -41,6 +56,7 @@ impl Transport {
         match self {
             Self::Plain(socket) => socket.read(buffer),
             Self::Secure(stream) => stream.read(buffer),
+            Self::Local(stream) => stream.read(buffer),
         }
     }
 
@@ -49,6 +65,7 @@ impl Transport {
             (Self::Plain(socket), [one]) => platform::send(socket, one),
             (Self::Plain(socket), many) => Ok(rustix::io::writev(socket, many)?),
             (Self::Secure(stream), buffers) => stream.write(buffers),
+            (Self::Local(stream), buffers) => stream.write(buffers),
         }
     }
 
@@ -63,7 +80,7 @@ impl Transport {
 
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::Plain(_) => Ok(()),
+            Self::Plain(_) | Self::Local(_) => Ok(()),
             Self::Secure(stream) => stream.flush(),
         }
     }

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use clarim_hub::{Rejected, WorkerId};
-use clarim_protocol::Code;
+use clarim_hub::{Refusal, Rejected, WorkerId};
 
 use super::observer::Ended;
-use crate::sync::{Counter, Histogram};
+use crate::sync::{Counter, DropCounter, Histogram};
 
 /// The counters of one thread. Only that thread writes them while it works, so counting costs no more than
 /// an addition; the alignment keeps the counters of two threads out of one cache line.
@@ -51,13 +50,23 @@ impl Counters {
     }
 }
 
+/// Time between two log lines about connections refused with one code.
+const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Connections refused with one code.
+#[derive(Debug, Default)]
+struct RefusedCount {
+    count: u64,
+    unlogged: DropCounter,
+}
+
 /// The counters of all threads.
 #[derive(Debug, Default)]
 pub(crate) struct ServerCounters {
     pub(crate) workers: Vec<Arc<Counters>>,
     /// Of all threads that are not the server's own.
     outside: Arc<Counters>,
-    refused: Mutex<BTreeMap<u16, u64>>,
+    refused: Mutex<BTreeMap<u16, RefusedCount>>,
     failed: Mutex<BTreeMap<u16, u64>>,
 }
 
@@ -75,9 +84,18 @@ impl ServerCounters {
         self.outside.clone()
     }
 
-    /// Counts a refused connection.
-    pub(crate) fn count_refused(&self, code: Code) {
-        count_one(&self.refused, code.get());
+    /// Counts a refused connection and logs it, at most one of each code in a second: anybody can cause
+    /// refusals.
+    pub(crate) fn refuse(&self, refusal: &Refusal) {
+        let code = refusal.code.get();
+        let mut all = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = all.entry(code).or_default();
+        refused.count += 1;
+        let unlogged = refused.unlogged.add_within(REFUSAL_LOG_INTERVAL);
+        drop(all);
+        if let Some(times) = unlogged {
+            tracing::info!(code, reason = refusal.message, times, "connection refused");
+        }
     }
 
     /// Counts an HTTP request that was answered with an error.
@@ -87,7 +105,8 @@ impl ServerCounters {
 
     /// Refused connections by close code.
     pub(crate) fn refused(&self) -> Vec<(String, u64)> {
-        by_number(&self.refused)
+        let all = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(|(code, refused)| (code.to_string(), refused.count)).collect()
     }
 
     /// HTTP requests answered with an error, by status.

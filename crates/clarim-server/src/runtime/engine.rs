@@ -17,7 +17,7 @@ use clarim_protocol::websocket::{Decoder, Inflater, Message};
 use clarim_protocol::{Code, Frame};
 use mio::{Events, Poll};
 
-use super::accept::{ConnectionPermit, HandshakeParams};
+use super::accept::Adopted;
 use super::counters::Counters;
 use super::inbox::Inbox;
 use super::latency::DeliveryLatency;
@@ -25,7 +25,6 @@ use super::observer::{Closing, Ended, Observer};
 use super::query::WorkerQuery;
 use super::sink::Sink;
 use super::sockets::SocketTable;
-use crate::net::Transport;
 
 /// Size of the read buffer, which all connections of a worker share.
 const READ_BUFFER: usize = 64 << 10;
@@ -107,18 +106,6 @@ pub(crate) struct Engine<P> {
     protocol: PhantomData<P>,
 }
 
-/// A connection that becomes the engine's.
-#[derive(Debug)]
-pub(crate) struct Adopted<'a> {
-    pub(crate) params: HandshakeParams,
-    pub(crate) transport: Transport,
-    /// The answer to its handshake, which is still to be sent.
-    pub(crate) answer: &'a [u8],
-    /// Bytes that the client has sent behind its handshake.
-    pub(crate) early: &'a [u8],
-    pub(crate) permit: ConnectionPermit,
-}
-
 impl<P: Protocol> Engine<P> {
     pub(crate) fn new(
         id: WorkerId,
@@ -165,8 +152,9 @@ impl<P: Protocol> Engine<P> {
         let greeting = if P::HAS_GREETING { &greeting.bytes()[..] } else { &[] };
         let greeted = transport.write_whole(&[IoSlice::new(answer), IoSlice::new(greeting)]);
         let registry = self.poll.registry();
-        if let Err(error) =
-            greeted.and_then(|()| self.sockets.insert(id, transport, &params, permit, registry))
+        let waker = || self.inbox.waker_of(id);
+        if let Err(error) = greeted
+            .and_then(|()| self.sockets.insert(id, transport, &params, permit, registry, waker))
         {
             tracing::debug!(%error, "connection lost right after its handshake");
             return self.hub.close(id, self.sockets.now);
@@ -255,6 +243,10 @@ impl<P: Protocol> Engine<P> {
     }
 
     fn read_sockets(&mut self) -> io::Result<()> {
+        for id in self.inbox.take_ready() {
+            self.sockets.writable(id);
+            self.read_again(id);
+        }
         for id in std::mem::take(&mut self.unread) {
             if let Some(socket) = self.sockets.get_mut(id) {
                 socket.unread = false;

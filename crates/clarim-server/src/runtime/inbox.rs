@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Wake, Waker};
 use std::time::Instant;
 
-use clarim_hub::{WorkerId, WorkerMessage};
+use clarim_hub::{ConnectionId, WorkerId, WorkerMessage};
 use tokio::sync::Notify;
 
 /// Publishers wait while an inbox holds more than this many bytes.
@@ -15,6 +16,8 @@ pub(super) const MAX_BYTES: usize = 64 << 20;
 pub(crate) struct Inbox {
     queue: Mutex<MessageQueue>,
     bytes: AtomicUsize,
+    /// Whether the queue has connections in `ready`.
+    has_ready: AtomicBool,
     /// The worker is running and looks here again before it sleeps, so it needs no wake-up.
     is_awake: AtomicBool,
     wake: Notify,
@@ -29,9 +32,50 @@ struct MessageQueue {
     messages: Vec<WorkerMessage>,
     /// Arrival of the first message.
     first_arrived: Option<Instant>,
+    /// Connections without a socket that can be read or written again.
+    ready: Vec<ConnectionId>,
+}
+
+/// Reports that a connection without a socket can be read or written again.
+struct Ready {
+    inbox: Arc<Inbox>,
+    id: ConnectionId,
+}
+
+impl Wake for Ready {
+    fn wake(self: Arc<Self>) {
+        let inbox = &self.inbox;
+        let mut queue = inbox.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.ready.push(self.id);
+        inbox.has_ready.store(true, Ordering::Relaxed);
+        drop(queue);
+        inbox.wake();
+    }
 }
 
 impl Inbox {
+    /// Returns a waker that puts a connection into the list of [`take_ready`](Self::take_ready).
+    pub(crate) fn waker_of(self: &Arc<Self>, id: ConnectionId) -> Waker {
+        Arc::new(Ready { inbox: self.clone(), id }).into()
+    }
+
+    /// Takes the connections without a socket that can be read or written again. An id may be that of a
+    /// connection that has ended.
+    pub(crate) fn take_ready(&self) -> Vec<ConnectionId> {
+        if !self.has_ready.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        self.has_ready.store(false, Ordering::Relaxed);
+        std::mem::take(&mut queue.ready)
+    }
+
+    fn wake(&self) {
+        if !self.is_awake.swap(true, Ordering::SeqCst) {
+            self.wake.notify_one();
+        }
+    }
+
     /// Moves all messages to the end of `taken`. Returns when the first of them arrived.
     pub(crate) fn take(&self, taken: &mut Vec<WorkerMessage>) -> Option<Instant> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -50,8 +94,9 @@ impl Inbox {
     /// Announces that a wake-up is needed from now on. Returns `false` if a message has arrived since.
     pub(crate) fn fall_asleep(&self) -> bool {
         self.is_awake.store(false, Ordering::SeqCst);
-        let is_empty =
-            self.queue.lock().unwrap_or_else(PoisonError::into_inner).messages.is_empty();
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_empty = queue.messages.is_empty() && queue.ready.is_empty();
+        drop(queue);
         if !is_empty {
             self.is_awake.store(true, Ordering::SeqCst);
         }
@@ -90,9 +135,7 @@ impl Inbox {
         }
         queue.messages.push(message);
         drop(queue);
-        if !self.is_awake.swap(true, Ordering::SeqCst) {
-            self.wake.notify_one();
-        }
+        self.wake();
     }
 }
 
@@ -140,7 +183,7 @@ mod tests {
 
     fn message(bytes: usize) -> WorkerMessage {
         let frame = clarim_protocol::Frame::text(&vec![b'x'; bytes]);
-        let connection = clarim_hub::ConnectionId(0);
+        let connection = ConnectionId(0);
         WorkerMessage::Send { connection, socket_id: "1.1".parse().unwrap(), frame }
     }
 

@@ -13,14 +13,16 @@ mod sink;
 mod sockets;
 
 pub(crate) use accept::{
-    Acceptor, Admission, ConnectionPermit, Handshake, HandshakeParams, NewConnection,
+    Acceptor, AddressLimits, Admission, Adopted, Capacity, CapacityLimits, ClientPermit,
+    ConnectionPermit, Handshake, HandshakeParams, HttpConnection, Incoming, NewConnection,
+    OpenHttp, RequestInProgress, RequestPause, client_address,
 };
 pub(crate) use counters::{Counters, ServerCounters};
 #[cfg(feature = "autobahn")]
 pub(crate) use engine::Protocol;
 #[cfg(not(feature = "autobahn"))]
 pub(crate) use engine::Pusher;
-pub(crate) use engine::{Adopted, Engine, EngineSettings, SWEEP_INTERVAL};
+pub(crate) use engine::{Engine, EngineSettings, SWEEP_INTERVAL};
 pub(crate) use inbox::{Inbox, Inboxes};
 pub(crate) use liveness::Heartbeat;
 pub use liveness::Liveness;

@@ -3,15 +3,16 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 use clarim_hub::{ConnectionId, Rejected, Sockets};
 use clarim_protocol::websocket::Decoder;
 use clarim_protocol::websocket::Deflater;
 use clarim_protocol::{Code, Frame};
-use mio::{Interest, Registry, Token};
+use mio::{Registry, Token};
 
-use super::accept::{ConnectionPermit, HandshakeParams};
+use super::accept::{ClientPermit, HandshakeParams};
 use super::counters::Counters;
 use super::observer::Closing;
 use super::origins::OriginId;
@@ -38,7 +39,7 @@ pub(crate) struct Socket {
     /// Input is ignored since it violated the protocol.
     pub(crate) ignores_input: bool,
     origin: OriginId,
-    _permit: ConnectionPermit,
+    _permit: ClientPermit,
 }
 
 /// The state of a socket. Times are the node's, in whole seconds.
@@ -97,12 +98,12 @@ impl SocketTable {
         id: ConnectionId,
         mut transport: Transport,
         params: &HandshakeParams,
-        permit: ConnectionPermit,
+        permit: ClientPermit,
         registry: &Registry,
+        waker: impl FnOnce() -> Waker,
     ) -> io::Result<()> {
         let place = id.0 as usize;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        registry.register(transport.socket(), Token(place), interest)?;
+        transport.register(registry, Token(place), waker)?;
         if self.sockets.len() <= place {
             self.sockets.resize_with(place + 1, || None);
         }
@@ -421,7 +422,7 @@ mod tests {
 
     #[test]
     fn the_flags_of_a_socket_fit_into_its_padding() {
-        let without = size_of::<(Transport, Decoder, Outbox, State, [bool; 2], ConnectionPermit)>();
+        let without = size_of::<(Transport, Decoder, Outbox, State, [bool; 2], ClientPermit)>();
         assert_eq!(size_of::<Option<Socket>>(), without);
     }
 }

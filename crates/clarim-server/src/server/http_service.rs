@@ -9,13 +9,16 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade;
-use tokio::io::copy_bidirectional;
+use tokio::io::{DuplexStream, copy_bidirectional};
 use tokio::net::TcpStream;
 
 use super::routes::Routes;
-use crate::http::{BoxError, RequestHandler, pair};
+use crate::http::{BoxError, Client, RequestHandler};
 use crate::net::set_options;
 use crate::runtime::{Acceptor, Admission, Handshake};
+
+/// Bytes in one direction of a pipe to a stream without a socket.
+const PIPE: usize = 64 << 10;
 
 /// Answers all requests of the server (`/app/{key}`, `/apps/{id}/…`, `/up`, …) that reach another HTTP server
 /// of this process. WebSockets move to the workers of the [`Server`](crate::Server). Cloning is cheap.
@@ -47,7 +50,8 @@ impl HttpService {
         B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send,
     {
         let upgrade = hyper::upgrade::on(&mut request);
-        let (response, admission) = self.routes.answer(request).await;
+        let client = Client::default();
+        let (response, admission) = self.routes.answer(request, &client).await;
         if let Some(admission) = admission {
             tokio::spawn(hand_over(upgrade, admission, self.routes.http.acceptor.clone()));
         }
@@ -63,30 +67,41 @@ async fn hand_over(upgrade: OnUpgrade, admission: Admission, acceptor: Arc<Accep
         Err(error) => return tracing::warn!(%error, "a handshake did not become a WebSocket"),
     };
     match detach(upgraded) {
-        Ok((stream, early)) => acceptor.hand_over(stream, Handshake { admission, early }),
+        Ok(Detached::Socket { stream, early }) => {
+            acceptor.hand_over(stream, Handshake { admission, early });
+        }
+        Ok(Detached::Bridge(stream)) => {
+            acceptor.hand_over_local(stream, Handshake { admission, early: Bytes::new() });
+        }
         Err(error) => tracing::error!(%error, "cannot move a WebSocket to a worker"),
     }
 }
 
-/// Returns the socket, and the bytes that the client has sent behind its handshake.
-fn detach(upgraded: Upgraded) -> io::Result<(StdStream, Bytes)> {
+/// A connection that has left its HTTP server.
+enum Detached {
+    /// The socket, and the bytes that the client has sent behind its handshake.
+    Socket { stream: StdStream, early: Bytes },
+    /// A pipe to a stream without a socket, such as the HTTP server's TLS.
+    Bridge(DuplexStream),
+}
+
+fn detach(upgraded: Upgraded) -> io::Result<Detached> {
     let (stream, early): (StdStream, _) = match upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
         Ok(parts) => (parts.io.into_inner().into_std()?, parts.read_buf),
         Err(upgraded) => match upgraded.downcast::<TokioIo<TcpStream>>() {
             Ok(parts) => (parts.io.into_inner().into_std()?, parts.read_buf),
-            Err(upgraded) => return Ok((bridge(upgraded)?, Bytes::new())),
+            Err(upgraded) => return Ok(Detached::Bridge(bridge(upgraded))),
         },
     };
     set_options(&stream)?;
-    Ok((stream, early))
+    Ok(Detached::Socket { stream, early })
 }
 
-/// Makes a socket that is connected to a stream without one, such as the HTTP server's TLS.
-fn bridge(upgraded: Upgraded) -> io::Result<StdStream> {
-    let (near, mut far) = pair()?;
+fn bridge(upgraded: Upgraded) -> DuplexStream {
+    let (near, mut far) = tokio::io::duplex(PIPE);
     tokio::spawn(async move {
         // An error is one of the ways in which either end leaves.
         let _ = copy_bidirectional(&mut TokioIo::new(upgraded), &mut far).await;
     });
-    Ok(near)
+    near
 }

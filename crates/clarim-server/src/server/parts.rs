@@ -20,10 +20,13 @@ use super::worker::WorkerInputs;
 use super::{HttpService, Server, StartError};
 use crate::clock::since_1970;
 use crate::cluster::{Cluster, ClusterHost, ClusterTask, MAX_BACKLOG, new_node_id};
-use crate::config::ServerConfig;
+use crate::config::{FOR_HTTP, ServerConfig};
 use crate::http::{Http, Sessions};
-use crate::net::{Certificate, TlsAcceptor};
-use crate::runtime::{Acceptor, Inboxes, NewConnection, ServerCounters, Sink, WorkerQuery};
+use crate::net::{Certificate, TlsAcceptor, platform::open_files};
+use crate::runtime::{
+    Acceptor, AddressLimits, Capacity, CapacityLimits, Inboxes, NewConnection, ServerCounters,
+    Sink, WorkerQuery,
+};
 use crate::sync::{BacklogReceiver, BacklogSender, Phase, ShutdownHandle, ShutdownSignal, backlog};
 
 /// Maximum number of queries that wait for one worker.
@@ -97,7 +100,8 @@ impl Parts {
                 (Some(cluster), Some(task), Some(user))
             }
         };
-        let (acceptor, connections) = Acceptor::new(workers);
+        let capacity = Arc::new(Capacity::new(capacity_limits(&config)));
+        let (acceptor, connections) = Acceptor::new(workers, capacity);
         let server_counters = Arc::new(ServerCounters::new(workers));
         let http = Http {
             node,
@@ -108,6 +112,8 @@ impl Parts {
             server_counters,
             cluster,
             sessions: Sessions::default(),
+            body_budget: Arc::default(),
+            metrics_guesses: Arc::default(),
             acceptor,
             origins: consumers.inspector.origins(),
         };
@@ -175,6 +181,15 @@ impl Parts {
             http: HttpService::new(routes),
         })
     }
+}
+
+fn capacity_limits(config: &ServerConfig) -> CapacityLimits {
+    let clients = config.capacity(open_files());
+    let addresses = AddressLimits {
+        connections: config.max_connections_per_address,
+        handshakes_per_second: config.max_handshakes_per_address,
+    };
+    CapacityLimits { clients, sockets: clients.saturating_add(FOR_HTTP), addresses }
 }
 
 impl ClusterHost for Sink {

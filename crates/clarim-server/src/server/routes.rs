@@ -8,7 +8,7 @@ use hyper::{Method, Request, StatusCode, Version};
 use super::consumers::Consumers;
 use super::pusher::ROOT_APP;
 use crate::http::response::{ApiError, ApiResponse, text, with_type};
-use crate::http::{Http, RequestBody, RequestHandler, bearer, playground, serve_fallback};
+use crate::http::{Client, Http, RequestBody, RequestHandler, playground, serve_fallback};
 use crate::observability::{CONTENT_TYPE, Scrape};
 use crate::runtime::Admission;
 use crate::sync::{Phase, ShutdownSignal};
@@ -23,9 +23,13 @@ pub(super) struct Routes {
 }
 
 impl RequestHandler for Routes {
-    async fn answer(&self, request: Request<impl RequestBody>) -> (ApiResponse, Option<Admission>) {
+    async fn answer(
+        &self,
+        request: Request<impl RequestBody>,
+        client: &Client,
+    ) -> (ApiResponse, Option<Admission>) {
         let version = request.version();
-        let routed = self.route(request).await;
+        let routed = self.route(request, client).await;
         let (mut response, admission) = routed.unwrap_or_else(|error| {
             let status = error.status.as_u16();
             tracing::debug!(status, error.message, "request refused");
@@ -56,32 +60,41 @@ impl Routes {
     async fn route(
         &self,
         request: Request<impl RequestBody>,
+        client: &Client,
     ) -> Result<(ApiResponse, Option<Admission>), ApiError> {
         let http = &self.http;
         let whole = request.uri().path().to_owned();
         let path = whole.strip_prefix(http.config.path.as_str()).ok_or_else(ApiError::not_found)?;
-        let segments: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
+        let segments: Vec<&str> = match path.strip_prefix('/') {
+            Some(path) => path.split('/').collect(),
+            // The prefix alone.
+            None if path.is_empty() => vec![""],
+            // A path that begins with the same letters as the prefix, "/wsup" for "/ws".
+            None => return Err(ApiError::not_found()),
+        };
         if let (["app" | "apps" | "pusher", ..], Some(cluster)) = (&segments[..], &http.cluster) {
             cluster.joined().await;
         }
         let response = match segments[..] {
             ["app", key] => {
-                let upgrade = http.upgrade(&request, key)?;
+                let upgrade = http.upgrade(&request, client, key)?;
                 return Ok((upgrade.response, Some(upgrade.admission)));
             }
             ["apps", app, ref rest @ ..] => http.api(request, app, rest).await,
-            ["pusher", "app", key, ref rest @ ..] => serve_fallback(http, request, key, rest).await,
+            ["pusher", "app", key, ref rest @ ..] => {
+                serve_fallback(http, request, client, key, rest).await
+            }
             ["up"] => http.liveness_probe(request.method()),
             ["ready"] => http.readiness_probe(request.method()),
-            ["metrics"] => self.metrics(&request),
+            ["metrics"] => self.metrics(&request, client),
             ["playground", ref rest @ ..] if self.playground => {
                 playground::serve(http, request, rest).await
             }
             ["inspector", ref rest @ ..] => {
-                self.consumers.inspector.serve(http, request, rest).await
+                self.consumers.inspector.serve(http, request, client, rest).await
             }
             [""] if let Some(key) = ROOT_APP => {
-                let upgrade = http.upgrade(&request, key)?;
+                let upgrade = http.upgrade(&request, client, key)?;
                 return Ok((upgrade.response, Some(upgrade.admission)));
             }
             [""] if request.method() == Method::GET => {
@@ -93,17 +106,13 @@ impl Routes {
     }
 
     /// The metrics, if there is a token for them and the request has it.
-    fn metrics<B>(&self, request: &Request<B>) -> Result<ApiResponse, ApiError> {
+    fn metrics<B>(&self, request: &Request<B>, client: &Client) -> Result<ApiResponse, ApiError> {
         let http = &self.http;
         let token = http.config.metrics_token.as_ref().ok_or_else(ApiError::not_found)?;
         if request.method() != Method::GET {
             return Err(ApiError::method("GET"));
         }
-        if !bearer(request.headers()).is_some_and(|given| token.is(given)) {
-            let message =
-                r#"Wrong or missing token: send METRICS_TOKEN as "Authorization: Bearer"."#;
-            return Err(ApiError::new(StatusCode::UNAUTHORIZED, message));
-        }
+        http.metrics_guesses.check(request.headers(), client, token, "METRICS_TOKEN")?;
         let apps = http.node.apps();
         let scrape = Scrape {
             counters: http.server_counters.clone(),

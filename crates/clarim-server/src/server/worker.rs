@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,18 +12,18 @@ use clarim_hub::{Refusal, WorkerId};
 use clarim_protocol::{Frame, server};
 use mio::net::TcpStream as ClientSocket;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::time::MissedTickBehavior;
 
 use super::pusher::ServedProtocol;
 use super::routes::Routes;
-use crate::http::{Http, Upgraded, serve_http1, serve_http2};
-use crate::net::{TlsAcceptor, Transport, into_transport, is_http2, platform, watch};
+use crate::http::{Client, Http, Upgraded, serve_http1, serve_http2};
+use crate::net::{LocalStream, TlsAcceptor, Transport, into_transport, is_http2, platform, watch};
 use crate::runtime::{
-    Adopted, ConnectionPermit, Engine, EngineSettings, Heartbeat, Inbox, Liveness, NewConnection,
-    SWEEP_INTERVAL, WorkerQuery,
+    Adopted, ClientPermit, ConnectionPermit, Engine, EngineSettings, HandshakeParams, Heartbeat,
+    Inbox, Incoming, Liveness, NewConnection, OpenHttp, SWEEP_INTERVAL, WorkerQuery,
 };
 use crate::sync::{Phase, ShutdownSignal};
 
@@ -194,32 +194,65 @@ struct Reception {
 impl Reception {
     /// Serves a connection until the engine has it, or it ends.
     async fn serve(&self, connection: NewConnection) {
-        let NewConnection { stream, permit, handshake } = connection;
-        let Ok(stream) = TcpStream::from_std(stream) else {
-            return;
+        let NewConnection { incoming, permit } = connection;
+        let (stream, handshake) = match incoming {
+            Incoming::Http { stream, peer, http } => {
+                return self.serve_http(stream, peer, &http, &permit).await;
+            }
+            Incoming::Local { stream, handshake } => {
+                let upgraded = Upgraded { stream, response: Vec::new(), handshake };
+                return Box::pin(self.adopt(upgraded, &permit, local_transport)).await;
+            }
+            Incoming::WebSocket { stream, handshake } => (stream, handshake),
         };
-        if let (Some(tls), None) = (&self.tls, &handshake) {
-            // Boxed, so that the task of a plain connection is not larger for it.
-            return Box::pin(self.serve_tls(tls, stream, permit)).await;
-        }
-        let upgraded = match handshake {
-            Some(handshake) => Some(Upgraded { stream, response: Vec::new(), handshake }),
-            None => serve_http1(self.routes.clone(), stream).await,
+        let Ok(stream) = TcpStream::from_std(stream) else { return };
+        let upgraded = Upgraded { stream, response: Vec::new(), handshake };
+        Box::pin(self.adopt(upgraded, &permit, plain_transport)).await;
+    }
+
+    /// Serves a connection of the server's own port. It may be closed while it waits for a request.
+    async fn serve_http(
+        &self,
+        stream: std::net::TcpStream,
+        peer: Option<IpAddr>,
+        http: &OpenHttp,
+        permit: &ConnectionPermit,
+    ) {
+        let Ok(stream) = TcpStream::from_std(stream) else { return };
+        let connection = &http.connection;
+        let client = Client { peer, connection: Some(connection.clone()) };
+        let served = async {
+            match &self.tls {
+                // Boxed, so that the task of a plain connection is not larger for it.
+                Some(tls) => Box::pin(self.serve_tls(tls, stream, client, permit)).await,
+                None => {
+                    if let Some(upgraded) = serve_http1(self.routes.clone(), stream, client).await {
+                        self.adopt(upgraded, permit, plain_transport).await;
+                    }
+                }
+            }
         };
-        if let Some(upgraded) = upgraded {
-            self.adopt(upgraded, permit, plain_transport).await;
+        tokio::select! {
+            () = served => {}
+            () = connection.closed() => {}
         }
     }
 
-    async fn serve_tls(&self, tls: &TlsAcceptor, stream: TcpStream, permit: ConnectionPermit) {
+    async fn serve_tls(
+        &self,
+        tls: &TlsAcceptor,
+        stream: TcpStream,
+        client: Client,
+        permit: &ConnectionPermit,
+    ) {
         let timeout = self.http().config.handshake_timeout;
         let Ok(Ok(stream)) = tokio::time::timeout(timeout, tls.accept(stream)).await else {
             return;
         };
         if is_http2(&stream) {
-            return serve_http2(self.routes.clone(), stream).await;
+            return serve_http2(self.routes.clone(), stream, client).await;
         }
-        if let Some(upgraded) = serve_http1(self.routes.clone(), stream).await {
+        if let Some(upgraded) = serve_http1(self.routes.clone(), stream, client).await {
             self.adopt(upgraded, permit, into_transport).await;
         }
     }
@@ -228,18 +261,19 @@ impl Reception {
     async fn adopt<S: AsyncWrite + AsyncReadExt + Unpin>(
         &self,
         upgraded: Upgraded<S>,
-        permit: ConnectionPermit,
+        permit: &ConnectionPermit,
         transport: impl FnOnce(S) -> io::Result<Transport>,
     ) {
         let Upgraded { mut stream, response, handshake } = upgraded;
         let apps = self.http().node.apps();
         let admitted = handshake.admission.and_then(|params| {
+            let permit = permit.admit(params.address)?;
             apps.admit(params.app)?;
-            Ok(params)
+            Ok(Admitted { params, permit })
         });
         let refusal = match admitted {
             Err(refusal) => refusal,
-            Ok(params) => {
+            Ok(Admitted { params, permit }) => {
                 let Ok(transport) = transport(stream) else {
                     return apps.release(params.app);
                 };
@@ -248,8 +282,7 @@ impl Reception {
                 return self.engine.borrow_mut().adopt(adopted);
             }
         };
-        self.http().server_counters.count_refused(refusal.code);
-        tracing::info!(code = refusal.code.get(), reason = refusal.message, "connection refused");
+        self.http().server_counters.refuse(&refusal);
         // The client may be gone already.
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, refuse(&mut stream, &response, &refusal)).await;
     }
@@ -274,6 +307,16 @@ async fn refuse<S: AsyncWrite + AsyncReadExt + Unpin>(
     let mut ignored = [0; 1024];
     while stream.read(&mut ignored).await? > 0 {}
     Ok(())
+}
+
+/// A client that may connect.
+struct Admitted {
+    params: HandshakeParams,
+    permit: ClientPermit,
+}
+
+fn local_transport(stream: DuplexStream) -> io::Result<Transport> {
+    Ok(Transport::Local(Box::new(LocalStream::new(stream))))
 }
 
 fn plain_transport(stream: TcpStream) -> io::Result<Transport> {

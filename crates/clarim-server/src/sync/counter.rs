@@ -62,10 +62,15 @@ struct Dropped {
 impl DropCounter {
     /// Counts one more. Returns the number to log, if a warning is due.
     pub(crate) fn add(&self) -> Option<u64> {
+        self.add_within(BETWEEN_WARNINGS)
+    }
+
+    /// As [`add`](Self::add), with another time between two warnings.
+    pub(crate) fn add_within(&self, between: Duration) -> Option<u64> {
         let now = Instant::now();
         let mut dropped = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         dropped.unlogged += 1;
-        if dropped.logged_at.is_some_and(|at| now.duration_since(at) < BETWEEN_WARNINGS) {
+        if dropped.logged_at.is_some_and(|at| now.duration_since(at) < between) {
             return None;
         }
         dropped.logged_at = Some(now);

@@ -112,6 +112,14 @@ impl Raw {
         }
     }
 
+    /// Reads and discards as many bytes.
+    pub(crate) async fn skip(&mut self, bytes: usize) {
+        while self.buffer.len() < bytes {
+            assert!(self.fill().await > 0, "the connection ended");
+        }
+        self.buffer.drain(..bytes);
+    }
+
     /// Reads a frame: opcode and payload.
     pub(crate) async fn frame(&mut self) -> (u8, Vec<u8>) {
         self.try_frame().await.expect("a frame, but the connection has ended")

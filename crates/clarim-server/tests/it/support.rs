@@ -38,6 +38,9 @@ pub(crate) struct Setup {
     pub(crate) drain: Duration,
     pub(crate) outbox_bytes: usize,
     pub(crate) handshake_timeout: Duration,
+    pub(crate) max_connections_per_address: Option<u32>,
+    pub(crate) max_handshakes_per_address: Option<u32>,
+    pub(crate) fallback: bool,
     pub(crate) compression: bool,
     pub(crate) metrics_token: Option<&'static str>,
     pub(crate) inspector_token: Option<&'static str>,
@@ -62,6 +65,9 @@ impl Default for Setup {
             drain: Duration::ZERO,
             outbox_bytes: 1 << 20,
             handshake_timeout: Duration::from_secs(10),
+            max_connections_per_address: None,
+            max_handshakes_per_address: None,
+            fallback: true,
             compression: false,
             metrics_token: None,
             inspector_token: None,
@@ -88,6 +94,9 @@ impl Setup {
             .drain(self.drain)
             .outbox_bytes(self.outbox_bytes)
             .handshake_timeout(self.handshake_timeout)
+            .max_connections_per_address(self.max_connections_per_address)
+            .max_handshakes_per_address(self.max_handshakes_per_address)
+            .fallback(self.fallback)
             .compression(self.compression)
             .metrics_token(self.metrics_token.map(Token::new))
             .inspector_token(self.inspector_token.map(Token::new))

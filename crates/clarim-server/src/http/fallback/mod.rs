@@ -1,9 +1,9 @@
 //! The transports `xhr_streaming` and `xhr_polling`, which pusher-js falls back to in networks that block
 //! WebSockets.
 //!
-//! Within the process, a session is a WebSocket. The engine has one end of a pair of sockets, so hub,
-//! limits and pings are the same as for every connection. The [session](Session) has the other end and
-//! exchanges messages by the requests of the page.
+//! Within the process, a session is a WebSocket without a socket: the engine has one end of a pipe in memory,
+//! so hub, limits and pings are the same as for every connection. The [session](Session) has the other end
+//! and exchanges messages by the requests of the page.
 //!
 //! | request | does |
 //! |---|---|
@@ -14,17 +14,12 @@
 //! Lines to the page: `o` (open), `a["…"]` (messages), `h` (heartbeat), `c[4001,"…"]` (closed).
 
 mod order;
+mod request;
 mod session;
-
-use std::collections::HashMap;
-use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as StdUnixStream;
-use std::sync::{Arc, Mutex, PoisonError};
+mod sessions;
 
 use bytes::Bytes;
 use clarim_hub::Refusal;
-use clarim_protocol::Code;
 use clarim_protocol::rest::Params;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -33,43 +28,35 @@ use hyper::header::{
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode, Uri};
-use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use super::handshake::admit;
 use super::response::{ApiError, ApiResponse, no_content, streamed, text};
-use super::{Http, RequestBody};
+use super::{Client, Http, RequestBody};
 use crate::runtime::{Handshake, HandshakeParams};
-use session::{Listener, PageRequest, Session, Transport};
-
-/// The sessions of a node by app key and name. Cloning is cheap.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Sessions(Arc<Mutex<HashMap<String, mpsc::Sender<PageRequest>>>>);
-
-impl Sessions {
-    fn find(&self, name: &str) -> Option<mpsc::Sender<PageRequest>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
-    }
-
-    fn insert(&self, name: String, requests: mpsc::Sender<PageRequest>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name, requests);
-    }
-
-    fn remove(&self, name: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-    }
-}
+use request::{Listener, PageRequest, Transport};
+use session::Session;
+pub(crate) use sessions::Sessions;
+use sessions::{Opened, Owner};
 
 /// Lines buffered for the page. The rest stays in the connection's send queue.
 const LINES: usize = 2;
+
+/// Bytes in one direction of the pipe between a session and the engine.
+const PIPE: usize = 16 << 10;
 
 /// Answers a request below `/pusher/app/{key}`.
 pub(crate) async fn serve(
     http: &Http,
     request: Request<impl RequestBody>,
+    client: &Client,
     key: &str,
     path: &[&str],
 ) -> Result<ApiResponse, ApiError> {
+    if !http.config.fallback {
+        let message = "The HTTP fallback is disabled (FALLBACK).";
+        return Err(ApiError::new(StatusCode::NOT_FOUND, message));
+    }
     let [number, session, action] = path else { return Err(ApiError::not_found()) };
     let is_name = |text: &str| {
         (1..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
@@ -88,9 +75,10 @@ pub(crate) async fn serve(
         (&Method::OPTIONS, _) => preflight(),
         (&Method::POST, Some(transport)) => {
             let (head, _) = request.into_parts();
-            listen(http, &head, key, name, transport).await
+            let page = Page { http, head: &head, client, key, name };
+            page.listen(transport).await
         }
-        (&Method::POST, None) => send(http, request, &name).await?,
+        (&Method::POST, None) => send(http, request, client, &name).await?,
         _ => return Err(ApiError::method("POST")),
     };
     // Cookies are ignored: only the page that made a session knows its name.
@@ -113,27 +101,72 @@ fn number(uri: &Uri) -> Option<u64> {
     Params::decode(uri.query().unwrap_or_default()).ok()?.get("n")?.parse().ok()
 }
 
-async fn listen(
-    http: &Http,
-    head: &Parts,
-    key: &str,
+/// A listening request of a page.
+struct Page<'a> {
+    http: &'a Http,
+    head: &'a Parts,
+    client: &'a Client,
+    key: &'a str,
     name: String,
-    transport: Transport,
-) -> ApiResponse {
-    let (lines, body) = mpsc::channel(LINES);
-    let request =
-        PageRequest::Listen { n: number(&head.uri), listener: Listener::new(transport, lines) };
-    let request = match http.sessions.find(&name) {
-        Some(session) => session.send(request).await.err().map(|unsent| unsent.0),
-        None => Some(request),
-    };
-    if let Some(request) = request
-        && let Err(refusal) = open(http, head, key, name, request)
-    {
-        let closed = serde_json::json!([refusal.code.get(), refusal.message]);
-        return with_headers(text(StatusCode::OK, format!("o\nc{closed}\n")));
+}
+
+impl Page<'_> {
+    async fn listen(&self, transport: Transport) -> ApiResponse {
+        let (lines, body) = mpsc::channel(LINES);
+        let listener = Listener::new(transport, lines);
+        let mut request = PageRequest::Listen { n: number(&self.head.uri), listener };
+        let mut known = self.http.sessions.find(&self.name);
+        loop {
+            if let Some(session) = known {
+                match session.send(request).await {
+                    Ok(()) => break,
+                    // It has just ended.
+                    Err(unsent) => request = unsent.0,
+                }
+            }
+            match self.open(request) {
+                Ok(Started::New) => break,
+                Ok(Started::Known { session, unsent }) => {
+                    known = Some(session);
+                    request = unsent;
+                }
+                Err(refusal) => {
+                    self.http.server_counters.refuse(&refusal);
+                    let closed = serde_json::json!([refusal.code.get(), refusal.message]);
+                    return with_headers(text(StatusCode::OK, format!("o\nc{closed}\n")));
+                }
+            }
+        }
+        with_headers(streamed(body))
     }
-    with_headers(streamed(body))
+
+    /// Opens a session with its first request.
+    fn open(&self, first: PageRequest) -> Result<Started, Refusal> {
+        let Self { http, head, client, key, name } = self;
+        let admitted = admit(&head.uri, &head.headers, key, http.node.apps());
+        let app = http.unless_draining(admitted)?;
+        let address = client.address(&head.headers);
+        let (place, requests) = match http.sessions.open(name.clone(), Owner { app, address })? {
+            Opened::New { place, requests } => (place, requests),
+            Opened::Known(session) => return Ok(Started::Known { session, unsent: first }),
+        };
+        let origin = http.origin_of(&head.headers);
+        let (near, far) = tokio::io::duplex(PIPE);
+        tokio::spawn(Session::new(far, requests, place).run(first));
+        let admission = Ok(HandshakeParams { app, deflate: false, origin, address });
+        http.acceptor.hand_over_local(near, Handshake { admission, early: Bytes::new() });
+        Ok(Started::New)
+    }
+}
+
+/// The result of [`Page::open`].
+enum Started {
+    New,
+    /// Another request has opened the session.
+    Known {
+        session: mpsc::Sender<PageRequest>,
+        unsent: PageRequest,
+    },
 }
 
 /// Adds the headers that make browsers and proxies forward each line at once.
@@ -147,55 +180,26 @@ fn with_headers(mut response: ApiResponse) -> ApiResponse {
     response
 }
 
-/// Opens a session with its first request.
-fn open(
-    http: &Http,
-    head: &Parts,
-    key: &str,
-    name: String,
-    first: PageRequest,
-) -> Result<(), Refusal> {
-    let admitted = admit(&head.uri, &head.headers, key, http.node.apps());
-    let app = http
-        .unless_draining(admitted)
-        .inspect_err(|refusal| http.server_counters.count_refused(refusal.code))?;
-    let origin = http.origin_of(&head.headers);
-    let (near, far) = pair().map_err(|error| {
-        tracing::warn!(%error, "cannot make the sockets of a fallback session");
-        Refusal { code: Code::OVER_CAPACITY, message: "Over capacity".to_owned() }
-    })?;
-    let (sender, requests) = mpsc::channel(16);
-    http.sessions.insert(name.clone(), sender);
-    let session = Session::new(far, requests);
-    let sessions = http.sessions.clone();
-    tokio::spawn(async move {
-        session.run(first).await;
-        sessions.remove(&name);
-    });
-    let admission = Ok(HandshakeParams { app, deflate: false, origin });
-    http.acceptor.hand_over(near, Handshake { admission, early: Bytes::new() });
-    Ok(())
-}
-
-/// Makes a connected pair of sockets. The engine takes the first as any other stream socket.
-pub(crate) fn pair() -> io::Result<(std::net::TcpStream, UnixStream)> {
-    let (near, far) = StdUnixStream::pair()?;
-    near.set_nonblocking(true)?;
-    far.set_nonblocking(true)?;
-    Ok((OwnedFd::from(near).into(), UnixStream::from_std(far)?))
-}
-
 async fn send(
     http: &Http,
     request: Request<impl RequestBody>,
+    client: &Client,
     name: &str,
 ) -> Result<ApiResponse, ApiError> {
     let n = number(request.uri());
-    let body = http.read_body(request).await?;
+    let gone = || ApiError::new(StatusCode::NOT_FOUND, "This session does not exist.");
+    let limits = http.body_limits();
+    let (head, body) = request.into_parts();
+    let Some(session) = http.sessions.find(name) else {
+        limits.discard(body).await?;
+        return Err(gone());
+    };
+    let body = {
+        let _pause = client.pause();
+        limits.read_unknown(body, &http.body_budget, client.address(&head.headers)).await?
+    };
     let messages: Vec<String> = serde_json::from_slice(&body)
         .map_err(|_| ApiError::malformed("The body must be a JSON array of strings."))?;
-    let gone = || ApiError::new(StatusCode::NOT_FOUND, "This session does not exist.");
-    let session = http.sessions.find(name).ok_or_else(gone)?;
     session.send(PageRequest::Send { n, messages }).await.map_err(|_| gone())?;
     Ok(no_content())
 }

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use tokio::net::UnixStream;
+use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_websockets::{ClientBuilder, Limits, Message, WebSocketStream};
 
 use super::order::Order;
+use super::request::{Listener, PageRequest, Transport};
+use super::sessions::SessionPlace;
 
 /// Time without a listening request after which a page is considered gone.
 const GONE: Duration = Duration::from_secs(5);
@@ -18,59 +20,11 @@ const GONE: Duration = Duration::from_secs(5);
 /// Maximum time between two lines to a page. pusher-js waits for two minutes.
 const HEARTBEAT: Duration = Duration::from_secs(25);
 
-/// Length of a stream's text, in UTF-16 units, after which pusher-js replaces it by a new one. It ignores
-/// lines that arrive in between, so none are sent.
-const MAX_STREAM: usize = 256 << 10;
-
 /// Timeout for the new stream.
 const TAKEOVER: Duration = Duration::from_secs(5);
 
 /// Size above which a line gets no more messages.
 const LINE: usize = 64 << 10;
-
-/// The way in which a page receives lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Transport {
-    /// One response that does not end.
-    Streaming,
-    /// A response for each line.
-    Polling,
-}
-
-/// A request that is answered with lines.
-#[derive(Debug)]
-pub(super) struct Listener {
-    transport: Transport,
-    lines: mpsc::Sender<Bytes>,
-    /// UTF-16 units written so far.
-    written: usize,
-}
-
-impl Listener {
-    pub(super) fn new(transport: Transport, lines: mpsc::Sender<Bytes>) -> Self {
-        Self { transport, lines, written: 0 }
-    }
-
-    fn is_full(&self) -> bool {
-        self.transport == Transport::Streaming && self.written > MAX_STREAM
-    }
-}
-
-/// A request of the page, with its number.
-#[derive(Debug)]
-pub(super) enum PageRequest {
-    Listen { n: Option<u64>, listener: Listener },
-    Send { n: Option<u64>, messages: Vec<String> },
-}
-
-impl PageRequest {
-    fn is_polling(&self) -> bool {
-        match self {
-            Self::Listen { listener, .. } => listener.transport == Transport::Polling,
-            Self::Send { .. } => false,
-        }
-    }
-}
 
 /// Messages of the server, or its close frame.
 enum ServerOutput {
@@ -80,7 +34,7 @@ enum ServerOutput {
 
 /// A session of a page.
 pub(super) struct Session {
-    socket: WebSocketStream<UnixStream>,
+    socket: WebSocketStream<DuplexStream>,
     requests: mpsc::Receiver<PageRequest>,
     listener: Option<Listener>,
     order: Order,
@@ -88,14 +42,19 @@ pub(super) struct Session {
     due: Instant,
     /// The server's close frame, which is still to be delivered.
     last: Option<ServerOutput>,
+    place: SessionPlace,
 }
 
 impl Session {
-    pub(super) fn new(socket: UnixStream, requests: mpsc::Receiver<PageRequest>) -> Self {
+    pub(super) fn new(
+        socket: DuplexStream,
+        requests: mpsc::Receiver<PageRequest>,
+        place: SessionPlace,
+    ) -> Self {
         // The other end is this server, which has its own limits.
         let socket = ClientBuilder::new().limits(Limits::unlimited()).take_over(socket);
         let due = Instant::now() + GONE;
-        Self { socket, requests, listener: None, order: Order::default(), due, last: None }
+        Self { socket, requests, listener: None, order: Order::default(), due, last: None, place }
     }
 
     /// Runs until the page or the server ends the session.
@@ -140,6 +99,7 @@ impl Session {
         match request {
             PageRequest::Listen { n, listener } => {
                 self.listener = Some(listener);
+                self.place.set_listening(true);
                 self.due = Instant::now() + HEARTBEAT;
                 let messages = self.order.take(n, Vec::new());
                 self.send(messages).await
@@ -204,6 +164,7 @@ impl Session {
     /// Ends the listening request.
     fn hang_up(&mut self) {
         self.listener = None;
+        self.place.set_listening(false);
         self.due = Instant::now() + GONE;
     }
 }
@@ -212,7 +173,7 @@ impl Session {
 async fn next_output(
     listener: Option<&Listener>,
     last: &mut Option<ServerOutput>,
-    socket: &mut WebSocketStream<UnixStream>,
+    socket: &mut WebSocketStream<DuplexStream>,
 ) -> ServerOutput {
     match listener {
         Some(listener) if !listener.is_full() => {

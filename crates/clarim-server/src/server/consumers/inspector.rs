@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::webhooks::WebhookHandle;
 use crate::config::ServerConfig;
 use crate::http::response::{ApiError, ApiResponse};
-use crate::http::{Http, RequestBody};
+use crate::http::{Client, Http, RequestBody};
 use crate::inspector::{Inspector, Replay, WebhookInspection, WebhookSummary};
 use crate::runtime::{Observer, Origins, WorkerQuery};
 
@@ -41,10 +41,11 @@ impl InspectorHandle {
         &self,
         http: &Http,
         request: Request<impl RequestBody>,
+        client: &Client,
         path: &[&str],
     ) -> Result<ApiResponse, ApiError> {
         match &self.0 {
-            Some(inspector) => inspector.serve(http, request, path).await,
+            Some(inspector) => inspector.serve(http, request, client, path).await,
             None => Err(ApiError::not_found()),
         }
     }

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use super::webhooks::WebhookHandle;
 use crate::config::ServerConfig;
 use crate::http::response::{ApiError, ApiResponse};
-use crate::http::{Http, RequestBody};
+use crate::http::{Client, Http, RequestBody};
 use crate::runtime::{Observer, Origins, WorkerQuery};
 
 #[derive(Debug, Clone)]
@@ -43,6 +43,7 @@ impl InspectorHandle {
         &self,
         _http: &Http,
         _request: Request<impl RequestBody>,
+        _client: &Client,
         _path: &[&str],
     ) -> Result<ApiResponse, ApiError> {
         Err(ApiError::not_found())

@@ -137,8 +137,9 @@ async fn wrong_tokens_are_rate_limited() {
     for _ in 0..10 {
         assert_eq!(ask(&server, Some("wrong"), "GET", path, &Value::Null).await.status, 401);
     }
-    for token in ["wrong", TOKEN] {
-        assert_eq!(ask(&server, Some(token), "GET", path, &Value::Null).await.status, 429);
+    // Nobody locks the operator out.
+    for (token, status) in [("wrong", 429), (TOKEN, 200)] {
+        assert_eq!(ask(&server, Some(token), "GET", path, &Value::Null).await.status, status);
     }
 }
 

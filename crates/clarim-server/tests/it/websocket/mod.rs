@@ -5,5 +5,6 @@ mod compression;
 mod connections;
 mod fallback;
 mod faults;
+mod limits;
 mod load;
 mod stubborn;

@@ -1,6 +1,11 @@
 //! Accepting: each worker accepts connections and passes some on to workers that have fewer.
 
-use std::net::{TcpListener, TcpStream};
+mod addresses;
+mod capacity;
+mod http_connections;
+
+use std::io::Write;
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -8,14 +13,25 @@ use std::time::Duration;
 use bytes::Bytes;
 use clarim_hub::{AppIndex, Refusal, WorkerId};
 use rustix::io::Errno;
+use tokio::io::DuplexStream;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::origins::OriginId;
-use crate::net::platform;
+use crate::net::{Transport, platform};
+use crate::sync::DropCounter;
+pub(crate) use addresses::{AddressLimits, client_address};
+use capacity::Place;
+pub(crate) use capacity::{Capacity, CapacityLimits, ClientPermit, ConnectionPermit};
+pub(crate) use http_connections::{HttpConnection, OpenHttp, RequestInProgress, RequestPause};
 
 /// Pause after the process has run out of file descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// The response to a connection for which there is no descriptor.
+const NO_ROOM: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 22\r\nRetry-After: 1\r\nConnection: close\r\n\r\nToo many connections.\n";
 
 /// The parameters that a WebSocket handshake has negotiated.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +41,8 @@ pub(crate) struct HandshakeParams {
     pub(crate) deflate: bool,
     /// The origin of the page that connects.
     pub(crate) origin: OriginId,
+    /// The client's address, if it is known.
+    pub(crate) address: Option<IpAddr>,
 }
 
 /// The result of a handshake. A refusal is sent over the WebSocket and not as an HTTP status, since browsers
@@ -42,28 +60,42 @@ pub(crate) struct Handshake {
 /// A connection on its way to a worker.
 #[derive(Debug)]
 pub(crate) struct NewConnection {
-    pub(crate) stream: TcpStream,
+    pub(crate) incoming: Incoming,
     pub(crate) permit: ConnectionPermit,
-    /// Present if the connection speaks WebSocket already.
-    pub(crate) handshake: Option<Handshake>,
 }
 
-/// Counts one connection for its worker until it is dropped.
+/// The kinds of new connections.
 #[derive(Debug)]
-pub(crate) struct ConnectionPermit(Arc<AtomicUsize>);
+pub(crate) enum Incoming {
+    /// Accepted at the server's own port.
+    Http { stream: TcpStream, peer: Option<IpAddr>, http: OpenHttp },
+    /// A WebSocket that was accepted by another HTTP server of this process.
+    WebSocket { stream: TcpStream, handshake: Handshake },
+    /// A WebSocket without a socket of its own, from within this process.
+    Local { stream: DuplexStream, handshake: Handshake },
+}
 
-impl Drop for ConnectionPermit {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+/// A connection that becomes the engine's.
+#[derive(Debug)]
+pub(crate) struct Adopted<'a> {
+    pub(crate) params: HandshakeParams,
+    pub(crate) transport: Transport,
+    /// The answer to its handshake, which is still to be sent.
+    pub(crate) answer: &'a [u8],
+    /// Bytes that the client has sent behind its handshake.
+    pub(crate) early: &'a [u8],
+    pub(crate) permit: ClientPermit,
 }
 
 /// Hands connections to the workers.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     workers: Vec<WorkerEntrance>,
-    /// No worker can accept at the moment.
+    capacity: Arc<Capacity>,
+    /// The log says that no worker can accept.
     is_paused: AtomicBool,
+    /// Times that a worker could not accept.
+    pauses: DropCounter,
 }
 
 #[derive(Debug)]
@@ -71,17 +103,32 @@ struct WorkerEntrance {
     sender: UnboundedSender<NewConnection>,
     /// Number of the worker's connections, of any protocol.
     connections: Arc<AtomicUsize>,
+    /// The places of its sockets and of its local connections.
+    socket: Arc<Place>,
+    local: Arc<Place>,
 }
 
 impl Acceptor {
     /// Makes an acceptor, and the receiver of each worker.
-    pub(crate) fn new(workers: u16) -> (Arc<Self>, Vec<UnboundedReceiver<NewConnection>>) {
+    pub(crate) fn new(
+        workers: u16,
+        capacity: Arc<Capacity>,
+    ) -> (Arc<Self>, Vec<UnboundedReceiver<NewConnection>>) {
         let entrance = |_| {
             let (sender, receiver) = unbounded_channel();
-            (WorkerEntrance { sender, connections: Arc::default() }, receiver)
+            let connections = Arc::<AtomicUsize>::default();
+            let place = |is_socket| {
+                let worker = connections.clone();
+                Arc::new(Place { capacity: capacity.clone(), worker, is_socket, address: None })
+            };
+            let socket = place(true);
+            let local = place(false);
+            (WorkerEntrance { sender, connections, socket, local }, receiver)
         };
         let (workers, receivers) = (0..workers).map(entrance).unzip();
-        (Arc::new(Self { workers, is_paused: AtomicBool::new(false) }), receivers)
+        let is_paused = AtomicBool::new(false);
+        let acceptor = Self { workers, capacity, is_paused, pauses: DropCounter::default() };
+        (Arc::new(acceptor), receivers)
     }
 
     /// Chooses the worker of a connection that `me` has accepted. The kernel spreads connections at random;
@@ -99,15 +146,35 @@ impl Acceptor {
         if passes_on { other } else { mine }
     }
 
-    /// Hands a connection that the worker `me` has accepted to a worker.
-    fn accepted(&self, me: WorkerId, stream: TcpStream) {
-        self.choose(me).admit(stream, None);
+    /// Hands a connection that the worker `me` has accepted to a worker. Where there is no descriptor for it,
+    /// connections that wait for a request are closed; if all are in use, it is refused.
+    fn accepted(&self, me: WorkerId, stream: TcpStream, peer: Option<IpAddr>) {
+        if !self.capacity.has_room() && !self.capacity.http.close_oldest() {
+            // The stream is new, so its buffer has room. It may be a TLS connection, for which this is
+            // garbage; nothing else can be said before a handshake.
+            let _ = (&stream).write_all(NO_ROOM);
+            return;
+        }
+        let http = self.capacity.http.add();
+        let worker = self.choose(me);
+        worker.send(&worker.socket, Incoming::Http { stream, peer, http });
     }
 
     /// Hands a WebSocket that was accepted by another HTTP server to a worker.
     pub(crate) fn hand_over(&self, stream: TcpStream, handshake: Handshake) {
+        let worker = self.any();
+        worker.send(&worker.socket, Incoming::WebSocket { stream, handshake });
+    }
+
+    /// Hands a WebSocket from within this process to a worker.
+    pub(crate) fn hand_over_local(&self, stream: DuplexStream, handshake: Handshake) {
+        let worker = self.any();
+        worker.send(&worker.local, Incoming::Local { stream, handshake });
+    }
+
+    fn any(&self) -> &WorkerEntrance {
         let first = fastrand::usize(..self.workers.len());
-        self.choose(WorkerId(first as u16)).admit(stream, Some(handshake));
+        self.choose(WorkerId(first as u16))
     }
 
     /// Accepts connections for the worker `me` until dropped, or the runtime ends.
@@ -115,21 +182,30 @@ impl Acceptor {
         loop {
             let Ok(mut ready) = listener.readable().await else { return };
             match platform::accept(ready.get_inner()) {
-                Ok(stream) => {
+                Ok((stream, peer)) => {
                     if self.is_paused.load(Ordering::Relaxed)
                         && self.is_paused.swap(false, Ordering::Relaxed)
                     {
                         tracing::info!("accepting connections again");
                     }
-                    self.accepted(me, stream);
+                    self.accepted(me, stream, peer);
+                    if self.capacity.is_scarce() {
+                        // Requests are read before others need their descriptors, and connections that are
+                        // closed give theirs back.
+                        tokio::task::yield_now().await;
+                    }
                 }
                 Err(Errno::AGAIN) => ready.clear_ready(),
                 // The client has gone while it waited to be accepted.
                 Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::PERM) => {}
                 Err(error) => {
-                    if !self.is_paused.swap(true, Ordering::Relaxed) {
+                    // The rest of the process has more descriptors than were reserved for it.
+                    self.capacity.http.close_oldest();
+                    if let Some(times) = self.pauses.add() {
+                        self.is_paused.store(true, Ordering::Relaxed);
                         tracing::error!(
                             %error,
+                            times,
                             "cannot accept connections; retrying, open connections are not affected"
                         );
                     }
@@ -141,11 +217,10 @@ impl Acceptor {
 }
 
 impl WorkerEntrance {
-    fn admit(&self, stream: TcpStream, handshake: Option<Handshake>) {
-        self.connections.fetch_add(1, Ordering::Relaxed);
-        let permit = ConnectionPermit(self.connections.clone());
+    fn send(&self, place: &Arc<Place>, incoming: Incoming) {
+        let permit = ConnectionPermit::new(place.clone());
         // A worker that has stopped drops the stream, which closes it.
-        let _ = self.sender.send(NewConnection { stream, permit, handshake });
+        let _ = self.sender.send(NewConnection { incoming, permit });
     }
 }
 
@@ -153,9 +228,15 @@ impl WorkerEntrance {
 mod tests {
     use super::*;
 
+    fn acceptor(workers: u16) -> (Arc<Acceptor>, Vec<UnboundedReceiver<NewConnection>>) {
+        let addresses = AddressLimits::default();
+        let limits = CapacityLimits { clients: 1_000, sockets: 1_064, addresses };
+        Acceptor::new(workers, Arc::new(Capacity::new(limits)))
+    }
+
     #[test]
     fn a_worker_with_many_more_connections_passes_new_ones_on() {
-        let (acceptor, _receivers) = Acceptor::new(4);
+        let (acceptor, _receivers) = acceptor(4);
         let workers = &acceptor.workers;
         workers[0].connections.store(100, Ordering::Relaxed);
         let mut passed_on = 0;
@@ -172,10 +253,10 @@ mod tests {
 
     #[test]
     fn a_connection_counts_until_it_is_dropped() {
-        let (acceptor, mut receivers) = Acceptor::new(1);
+        let (acceptor, mut receivers) = acceptor(1);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        acceptor.accepted(WorkerId(0), client);
+        acceptor.accepted(WorkerId(0), client, None);
         let connections = || acceptor.workers[0].connections.load(Ordering::Relaxed);
         assert_eq!(connections(), 1);
         drop(receivers[0].try_recv().unwrap());

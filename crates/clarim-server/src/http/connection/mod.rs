@@ -1,5 +1,7 @@
 //! HTTP/1 and HTTP/2 connections, until they end or become WebSockets.
 
+mod upgrade_buffer;
+
 use std::cell::{Cell, OnceCell};
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -15,10 +17,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::response::ApiResponse;
-use super::upgrade_buffer::UpgradeBuffer;
+use super::client::Client;
+use super::response::{self, ApiResponse};
 use crate::runtime::{Admission, Handshake};
 use crate::sync::{Phase, ShutdownSignal};
+use upgrade_buffer::UpgradeBuffer;
 
 /// Maximum size of a request's head.
 const MAX_HEAD: usize = 16 << 10;
@@ -40,6 +43,7 @@ pub(crate) trait RequestHandler {
     fn answer(
         &self,
         request: Request<impl RequestBody>,
+        client: &Client,
     ) -> impl Future<Output = (ApiResponse, Option<Admission>)>;
 
     /// Follows the shutdown of the server.
@@ -62,6 +66,7 @@ pub(crate) struct Upgraded<S> {
 pub(crate) async fn serve_http1<S>(
     handler: Rc<impl RequestHandler + 'static>,
     stream: S,
+    client: Client,
 ) -> Option<Upgraded<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -78,8 +83,11 @@ where
             is_served.set(true);
             let handler = handler.clone();
             let admission = admission.clone();
+            let client = client.clone();
             Box::pin(async move {
-                let (response, admitted) = handler.answer(request).await;
+                let in_progress = client.begin();
+                let (mut response, admitted) = handler.answer(request, &client).await;
+                response::hold(&mut response, in_progress);
                 if let Some(admitted) = admitted {
                     // A connection is upgraded at most once.
                     let _ = admission.set(admitted);
@@ -131,8 +139,11 @@ where
 }
 
 /// Serves HTTP/2 on a stream until it ends.
-pub(crate) async fn serve_http2<S>(handler: Rc<impl RequestHandler + 'static>, stream: S)
-where
+pub(crate) async fn serve_http2<S>(
+    handler: Rc<impl RequestHandler + 'static>,
+    stream: S,
+    client: Client,
+) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let mut shutdown = handler.shutdown_signal();
@@ -144,8 +155,11 @@ where
         service_fn(move |request| {
             let handler = handler.clone();
             let in_progress = requests.begin();
+            let client = client.clone();
             async move {
-                let (response, _) = handler.answer(request).await;
+                let keeps_open = client.begin();
+                let (mut response, _) = handler.answer(request, &client).await;
+                response::hold(&mut response, keeps_open);
                 drop(in_progress);
                 Ok::<_, Infallible>(response)
             }
