@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .with_state(clarim);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("http://{}", listener.local_addr()?);
-    axum::serve(listener, app).await?;
+    clarim::embedded::serve(listener, app, std::future::pending()).await;
     Ok(())
 }
 

@@ -115,7 +115,7 @@ impl Clarim {
     /// let router = Router::new().merge(clarim.routes());
     /// let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
     /// let stop = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
-    /// axum::serve(listener, router).with_graceful_shutdown(clarim.drained(stop)).await?;
+    /// clarim::embedded::serve(listener, router, clarim.drained(stop)).await;
     /// # Ok(())
     /// # }
     /// ```

@@ -23,7 +23,7 @@ fn embedded(settings: ServerConfig) -> (Clarim, Router) {
 async fn serve(router: Router) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move { axum::serve(listener, router).await });
+    tokio::spawn(clarim::embedded::serve(listener, router, std::future::pending()));
     port
 }
 
@@ -168,4 +168,27 @@ async fn streams_other_than_tcp_sockets_are_served() {
 async fn without_an_embedded_server_there_are_no_routes() {
     let clarim = Clarim::new(Settings::default()).unwrap();
     assert!(!clarim.routes::<()>().has_routes());
+}
+
+#[tokio::test]
+async fn the_server_of_applications_gives_up_on_requests_that_do_not_arrive() {
+    let (clarim, router) = embedded(server_settings());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(async move {
+        clarim::embedded::serve(listener, router, async { drop(stopped.await) }).await;
+    });
+    let mut half = TcpStream::connect(address).await.unwrap();
+    half.write_all(b"GET /app/reverb-key HTTP/1.1\r\nHost: x\r\n").await.unwrap();
+    let uri = format!("ws://{address}/app/reverb-key?protocol=7");
+    let (mut ws, _) = ClientBuilder::new().uri(&uri).unwrap().connect().await.unwrap();
+    let greeting = timeout(TIMEOUT, ws.next()).await.unwrap().unwrap().unwrap();
+    assert!(greeting.as_text().unwrap().contains("pusher:connection_established"));
+    // The end of the connection, or a response before it.
+    let mut rest = Vec::new();
+    timeout(6 * TIMEOUT, half.read_to_end(&mut rest)).await.unwrap().unwrap();
+    clarim.server().unwrap().stop();
+    stop.send(()).unwrap();
+    timeout(6 * TIMEOUT, serving).await.unwrap().unwrap();
 }

@@ -17,6 +17,8 @@
 //! # Ok::<(), clarim::Error>(())
 //! ```
 
+mod serve;
+
 use axum::Router;
 use axum::extract::Request;
 use axum::routing::any;
@@ -29,6 +31,7 @@ pub use clarim_server::{
     App, ClientEvents, Ended, Events, Limits, Origins, PublishError, RateLimit, Server,
     ServerEvent, StartError,
 };
+pub use serve::serve;
 
 /// The app as which the application publishes.
 pub(crate) fn first_app(apps: &[App]) -> Result<App, Error> {
