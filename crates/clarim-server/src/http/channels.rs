@@ -2,6 +2,7 @@
 //! `connections`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clarim_cluster::{Gathered, Query};
@@ -12,7 +13,7 @@ use hyper::header::HeaderValue;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::response::{ApiError, ApiResponse, json_value};
+use super::response::{ApiError, ApiResponse, json as json_response, json_value};
 use super::signed::ApiRequest;
 use crate::cluster::Cluster;
 use crate::runtime::Sink;
@@ -20,7 +21,7 @@ use crate::runtime::Sink;
 /// The channels and users of this node and, in a cluster, of all others.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Directory<'a> {
-    pub(crate) node: &'a Node<Sink>,
+    pub(crate) node: &'a Arc<Node<Sink>>,
     pub(crate) now: Duration,
     pub(crate) cluster: Option<&'a Cluster>,
 }
@@ -46,20 +47,30 @@ impl Directory<'_> {
         Found { value, is_partial: others.is_partial }
     }
 
-    /// Returns all occupied channels whose names begin with `prefix`.
-    pub(crate) async fn channels(
+    /// Returns what `then` makes of all occupied channels whose names begin with `prefix`. A hundred thousand
+    /// of them take a tenth of a second, for which the clients of this worker must not wait: another thread
+    /// does it.
+    pub(crate) async fn channels<T: Send + 'static>(
         &self,
         app: AppIndex,
         prefix: &str,
-    ) -> Found<BTreeMap<String, ChannelState>> {
-        let local = self.node.channels(app, prefix).into_iter();
-        let mut value: BTreeMap<_, _> =
-            local.map(|(name, state)| (name.as_str().to_owned(), state)).collect();
+        then: impl FnOnce(BTreeMap<String, ChannelState>) -> T + Send + 'static,
+    ) -> Result<Found<T>, ApiError> {
         let others = self.query(app, Query::Channels(prefix.to_owned().into())).await;
-        for (name, counts) in others.channels {
-            add(value.entry(name).or_default(), counts.subscriptions, counts.users);
-        }
-        Found { value, is_partial: others.is_partial }
+        let Gathered { channels: others, is_partial, .. } = others;
+        let node = self.node.clone();
+        let prefix = prefix.to_owned();
+        let made = tokio::task::spawn_blocking(move || {
+            let local = node.channels(app, &prefix).into_iter();
+            let mut all: BTreeMap<_, _> =
+                local.map(|(name, state)| (name.as_str().to_owned(), state)).collect();
+            for (name, counts) in others {
+                add(all.entry(name).or_default(), counts.subscriptions, counts.users);
+            }
+            then(all)
+        });
+        let value = made.await.map_err(|_| ApiError::busy("The server is shutting down."))?;
+        Ok(Found { value, is_partial })
     }
 
     /// Returns the ids of the users on a presence channel.
@@ -97,19 +108,50 @@ pub(crate) fn partial(mut response: ApiResponse, is_partial: bool) -> ApiRespons
     response
 }
 
-/// Lists all occupied channels, or those with a prefix.
-pub(crate) async fn list(request: &ApiRequest, directory: Directory<'_>) -> ApiResponse {
-    let info = wanted(request);
+/// The channels of a list request.
+struct ListPage {
+    app: AppIndex,
+    /// Names up to this one are left out.
+    after: Option<String>,
+    limit: usize,
+    info: Info,
+}
+
+/// Lists all occupied channels, or those with a prefix. As an extension, `limit` and `after` select a page:
+/// the response has `next` if there are more channels, the value of `after` for the next page.
+pub(crate) async fn list(
+    request: &ApiRequest,
+    directory: Directory<'_>,
+) -> Result<ApiResponse, ApiError> {
+    let limit = match request.param("limit").map(str::parse) {
+        None => usize::MAX,
+        Some(Ok(limit @ 1..)) => limit,
+        Some(_) => return Err(ApiError::malformed("limit must be a whole number above 0.")),
+    };
+    let after = request.param("after").map(str::to_owned);
+    let page = ListPage { app: request.app, after, limit, info: wanted(request) };
     let prefix = request.param("filter_by_prefix").unwrap_or_default();
-    let Found { value, is_partial } = directory.channels(request.app, prefix).await;
-    let channels: Map<String, Value> = value
-        .into_iter()
-        .filter_map(|(text, state)| {
-            let name = ChannelName::parse(&text, usize::MAX).ok()?;
-            Some((text, attributes(&ChannelKey { app: request.app, name }, &state, info)))
-        })
-        .collect();
-    partial(json_value(&json!({ "channels": channels })), is_partial)
+    let found = directory.channels(request.app, prefix, move |all| page.render(all)).await?;
+    Ok(partial(json_response(found.value), found.is_partial))
+}
+
+impl ListPage {
+    fn render(&self, all: BTreeMap<String, ChannelState>) -> String {
+        let is_selected = |name: &str| self.after.as_deref().is_none_or(|after| name > after);
+        let mut selected = all.into_iter().filter(|(name, _)| is_selected(name));
+        let channels: Map<String, Value> = selected
+            .by_ref()
+            .take(self.limit)
+            .filter_map(|(text, state)| {
+                let name = ChannelName::parse(&text, usize::MAX).ok()?;
+                Some((text, attributes(&ChannelKey { app: self.app, name }, &state, self.info)))
+            })
+            .collect();
+        let next = channels.keys().next_back().cloned().filter(|_| selected.next().is_some());
+        let mut body = Map::from_iter([("channels".to_owned(), Value::from(channels))]);
+        body.extend(next.map(|next| ("next".to_owned(), Value::from(next))));
+        Value::from(body).to_string()
+    }
 }
 
 /// Describes one channel.

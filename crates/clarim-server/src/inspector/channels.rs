@@ -1,6 +1,8 @@
 //! `GET apps/{id}/channels` and `channels/{name}`: the channels of all nodes.
 
-use clarim_hub::{AppIndex, ChannelKey};
+use std::collections::BTreeMap;
+
+use clarim_hub::{AppIndex, ChannelKey, ChannelState};
 use clarim_protocol::ChannelName;
 use clarim_protocol::rest::Params;
 use serde_json::{Value, json};
@@ -16,10 +18,17 @@ const MAX_MEMBERS: usize = 500;
 pub(super) async fn list(http: &Http, app: AppIndex, query: &str) -> Result<ApiResponse, ApiError> {
     let params = Params::decode(query).map_err(|error| ApiError::malformed(error.to_string()))?;
     let prefix = params.get("prefix").unwrap_or_default();
-    let after = params.get("after").unwrap_or_default();
-    let found = http.directory().channels(app, prefix).await;
-    let count = found.value.len();
-    let mut left = found.value.into_iter().skip_while(|(name, _)| name.as_str() <= after);
+    let after = params.get("after").unwrap_or_default().to_owned();
+    let page = move |all: BTreeMap<String, ChannelState>| page(all, &after);
+    let found = http.directory().channels(app, prefix, page).await?;
+    let mut response = found.value;
+    response["is_partial"] = found.is_partial.into();
+    Ok(json_value(&response))
+}
+
+fn page(all: BTreeMap<String, ChannelState>, after: &str) -> Value {
+    let count = all.len();
+    let mut left = all.into_iter().skip_while(|(name, _)| name.as_str() <= after);
     let page: Vec<Value> = left
         .by_ref()
         .take(PAGE_SIZE)
@@ -28,9 +37,7 @@ pub(super) async fn list(http: &Http, app: AppIndex, query: &str) -> Result<ApiR
         })
         .collect();
     let next = left.next().and_then(|_| page.last()).map(|last| last["name"].clone());
-    Ok(json_value(&json!({
-        "channels": page, "count": count, "next": next, "is_partial": found.is_partial,
-    })))
+    json!({ "channels": page, "count": count, "next": next })
 }
 
 /// Lists the members of a presence channel. Other channels have none.

@@ -573,3 +573,26 @@ async fn every_app_knows_its_own_channels_only() {
     let target = target.replace("/apps/2/", "/apps/123456/");
     assert_eq!(server.request("GET", &target, b"").await.status, 401);
 }
+
+#[tokio::test]
+async fn the_list_of_channels_has_pages() {
+    let server = start();
+    let mut client = server.connect().await;
+    for name in ["a", "b", "c", "d", "e"] {
+        client.subscribe(name).await;
+    }
+    let page = async |after: &str, limit: &str| {
+        let mut params = vec![("limit", limit)];
+        if !after.is_empty() {
+            params.push(("after", after));
+        }
+        let mut json = server.api().get("/channels", &params).await.json();
+        let names: Vec<_> = json["channels"].as_object().unwrap().keys().cloned().collect();
+        (names.join(","), json["next"].take())
+    };
+    assert_eq!(page("", "2").await, ("a,b".to_owned(), json!("b")));
+    assert_eq!(page("b", "2").await, ("c,d".to_owned(), json!("d")));
+    assert_eq!(page("d", "2").await, ("e".to_owned(), json!(null)));
+    assert_eq!(page("", "5").await, ("a,b,c,d,e".to_owned(), json!(null)));
+    assert_eq!(server.api().get("/channels", &[("limit", "0")]).await.status, 400);
+}
