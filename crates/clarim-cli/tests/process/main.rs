@@ -6,6 +6,7 @@
 mod apps_database;
 mod apps_file;
 mod limits;
+mod mutations;
 mod server;
 
 use std::io::{Read, Write};

@@ -66,9 +66,13 @@ impl Process {
         std::fs::read_to_string(self.directory.path().join(file)).unwrap()
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Number of its open files.
     pub(crate) fn open_files(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+        std::fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()
     }
 
     pub(crate) fn logs(&self, text: &str) {

@@ -103,7 +103,7 @@ impl Http {
                 events::user_event(self.publisher(), &request, &decode_segment(user)?).await
             }
             ["users", user, _] => self.terminate(request.app, &decode_segment(user)?).await,
-            ["channels"] => Ok(channels::list(&request, directory).await),
+            ["channels"] => channels::list(&request, directory).await,
             ["channels", name] => channels::show(&request, &decode_segment(name)?, directory).await,
             ["channels", name, _] => {
                 channels::users(&request, &decode_segment(name)?, directory).await

@@ -144,6 +144,11 @@ pub(crate) fn hold(response: &mut ApiResponse, in_progress: Option<RequestInProg
     }
 }
 
+/// Whether a response is sent piece by piece.
+pub(crate) fn is_streamed(response: &ApiResponse) -> bool {
+    matches!(response.body(), Either::Right(_))
+}
+
 pub(crate) fn with_type(
     status: StatusCode,
     content_type: &'static str,

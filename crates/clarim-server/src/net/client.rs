@@ -8,8 +8,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::header::{AUTHORIZATION, HeaderValue};
+use hyper::http::uri::Authority;
+use hyper::{Request, Uri};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
@@ -77,6 +82,26 @@ impl Service<Name> for Resolver {
             }
             Ok(allowed.into_iter())
         })
+    }
+}
+
+/// Moves user and password of a request's URL into the header `Authorization`, where they belong: libraries
+/// log URLs.
+pub(crate) fn hide_credentials<B>(request: &mut Request<B>) {
+    let Some(authority) = request.uri().authority().map(Authority::as_str) else { return };
+    let Some((user, host)) = authority.rsplit_once('@') else { return };
+    let decoded: Vec<u8> = percent_encoding::percent_decode_str(user).collect();
+    let basic = HeaderValue::from_str(&format!("Basic {}", BASE64.encode(decoded)));
+    let mut parts = request.uri().clone().into_parts();
+    parts.authority = host.parse().ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    if let Ok(mut basic) = basic
+        && !request.headers().contains_key(AUTHORIZATION)
+    {
+        basic.set_sensitive(true);
+        request.headers_mut().insert(AUTHORIZATION, basic);
     }
 }
 
@@ -148,6 +173,21 @@ mod tests {
         for public in ["1.1.1.1", "172.32.0.1", "[2606:4700::1111]", "example.com"] {
             assert!(EgressPolicy::Public.check_host(public).is_ok(), "{public}");
         }
+    }
+
+    #[test]
+    fn credentials_of_a_url_become_a_header() {
+        let hidden = |url: &str| {
+            let mut request = Request::post(url).body(()).unwrap();
+            hide_credentials(&mut request);
+            let header = request.headers().get(AUTHORIZATION).cloned();
+            (request.uri().to_string(), header.map(|it| it.to_str().unwrap().to_owned()))
+        };
+        assert_eq!(
+            hidden("https://ana:hush%21@b.example:8443/x?y"),
+            ("https://b.example:8443/x?y".to_owned(), Some("Basic YW5hOmh1c2gh".to_owned()))
+        );
+        assert_eq!(hidden("http://b.example/"), ("http://b.example/".to_owned(), None));
     }
 
     #[tokio::test]

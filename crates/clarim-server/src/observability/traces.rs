@@ -295,7 +295,9 @@ async fn exchange(
     client: &client::HttpClient,
     request: Request<Bytes>,
 ) -> Result<Response<Bytes>, HttpError> {
-    let response = client.request(request.map(Full::new)).await.map_err(|e| client::cause(&e))?;
+    let mut request = request.map(Full::new);
+    client::hide_credentials(&mut request);
+    let response = client.request(request).await.map_err(|e| client::cause(&e))?;
     let (head, body) = response.into_parts();
     let body = Limited::new(body, MAX_RESPONSE).collect().await?.to_bytes();
     Ok(Response::from_parts(head, body))

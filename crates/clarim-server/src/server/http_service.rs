@@ -1,7 +1,7 @@
 //! The server's HTTP side for an application that has an HTTP server of its own.
 
 use std::io;
-use std::net::TcpStream as StdStream;
+use std::net::{SocketAddr, TcpStream as StdStream};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -39,7 +39,8 @@ impl HttpService {
     }
 
     /// Answers a request. For WebSockets, the HTTP server must be hyper's with upgrades enabled, as
-    /// `axum::serve` is.
+    /// `axum::serve` is. A [`SocketAddr`] in the request's extensions is the address of the peer, for limits
+    /// per client address.
     pub async fn call<B>(
         &self,
         mut request: Request<B>,
@@ -50,7 +51,8 @@ impl HttpService {
         B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send,
     {
         let upgrade = hyper::upgrade::on(&mut request);
-        let client = Client::default();
+        let peer = request.extensions().get::<SocketAddr>().map(SocketAddr::ip);
+        let client = Client { peer, connection: None };
         let (response, admission) = self.routes.answer(request, &client).await;
         if let Some(admission) = admission {
             tokio::spawn(hand_over(upgrade, admission, self.routes.http.acceptor.clone()));

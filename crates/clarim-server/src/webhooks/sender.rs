@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{WebhookCounters, WebhookEvent, payload};
 use crate::config::Webhook;
-use crate::net::client::{EgressPolicy, HttpClient, cause, client};
+use crate::net::client::{EgressPolicy, HttpClient, cause, client, hide_credentials};
 use crate::sync::{ByteQueueReceiver, Queued, WeakByteQueue};
 
 /// Maximum number of events in one request.
@@ -140,6 +140,7 @@ impl Sender {
         }
         // Some SDKs compare this byte by byte.
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        hide_credentials(&mut request);
         let response = self.client.request(request).await.map_err(|error| cause(&error))?;
         let status = response.status();
         if status.is_success() { Ok(()) } else { Err(format!("HTTP status {status}")) }

@@ -235,6 +235,27 @@ async fn http_2_without_a_request_is_ended() {
 }
 
 #[tokio::test]
+async fn http_2_that_takes_no_response_is_ended() {
+    let files = Files::new("window");
+    let connector = files.renew_for(&[b"h2"]);
+    let tls = Some((files.path("cert.pem"), files.path("key.pem")));
+    let handshake_timeout = Duration::from_millis(300);
+    let server = Setup { tls, handshake_timeout, ..Setup::default() }.start(vec![app()]);
+    let stream = secure(&server, &connector).await.unwrap();
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    // With this window, the server may send no byte of a body.
+    let handshake =
+        builder.initial_stream_window_size(0).handshake::<_, Full<Bytes>>(TokioIo::new(stream));
+    let (mut sender, connection) = within(handshake).await.unwrap();
+    let request = Request::get("https://localhost/up").body(Full::default()).unwrap();
+    let reply = sender.send_request(request);
+    let requested = tokio::spawn(async move { drop(reply.await.map(std::mem::forget)) });
+    // With or without an error.
+    let _ = within(connection).await;
+    within(requested).await.unwrap();
+}
+
+#[tokio::test]
 async fn the_api_speaks_http_2() {
     let server = Secure::start("http2");
     let mut client = server.connect().await;

@@ -86,6 +86,20 @@ async fn of_two_requests_that_open_one_session_both_belong_to_it() {
     }
 }
 
+#[tokio::test]
+async fn a_stream_with_a_request_behind_it_ends_with_its_client() {
+    let server = start();
+    let mut raw = Raw::connect(&server).await;
+    let target = "/pusher/app/reverb-key/7/abcdefgh/xhr_streaming?protocol=7";
+    let behind = "GET /up HTTP/1.1\r\nHost: x\r\n\r\nGET ";
+    let request = format!("POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n{behind}");
+    raw.send(request.as_bytes()).await;
+    assert!(raw.head().await.starts_with("HTTP/1.1 200 "));
+    eventually(|| server.running().connections("123456") == 1).await;
+    drop(raw);
+    server.becomes_empty().await;
+}
+
 /// A request with the beginning of a body of 99 000 bytes.
 fn begun(target: &str) -> String {
     format!(
