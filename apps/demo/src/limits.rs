@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use argon2::{Argon2, PasswordHash, PasswordVerifier as _};
-use tokio::sync::Semaphore;
+use argon2::{Algorithm, Argon2, Block, Params, PasswordHash, Version, password_hash};
+use subtle::ConstantTimeEq as _;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::error::{ApiError, ApiResult};
 
@@ -26,7 +28,14 @@ const WAITING: usize = 32;
 pub(crate) struct Limits {
     attempts: Mutex<HashMap<Key, Attempts>>,
     waiting: Semaphore,
-    hashing: Semaphore,
+    hashing: Sender<Check>,
+}
+
+/// A password to be checked.
+struct Check {
+    password: String,
+    hash: String,
+    answer: oneshot::Sender<anyhow::Result<bool>>,
 }
 
 /// One login from one address.
@@ -44,11 +53,13 @@ struct Attempts {
 
 impl Limits {
     pub(crate) fn new() -> Self {
-        Self {
-            attempts: Mutex::default(),
-            waiting: Semaphore::new(WAITING),
-            hashing: Semaphore::new(HASHING),
+        let (hashing, checks) = mpsc::channel();
+        let checks = Arc::new(Mutex::new(checks));
+        for _ in 0..HASHING {
+            let checks = checks.clone();
+            std::thread::spawn(move || check_passwords(&checks));
         }
+        Self { attempts: Mutex::default(), waiting: Semaphore::new(WAITING), hashing }
     }
 
     /// Counts an attempt before its password is checked, so that attempts at the same moment count too.
@@ -76,24 +87,47 @@ impl Limits {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
-    /// Whether the password is right. Hashing is slow on purpose, so it must not block the threads of other
-    /// requests, nor take all memory.
+    /// Whether the password is right.
     pub(crate) async fn verify(&self, password: String, hash: String) -> ApiResult<bool> {
         let _waiting = self.waiting.try_acquire().map_err(|_| ApiError::Busy)?;
-        let _hashing = self.hashing.acquire().await?;
-        let verified = tokio::task::spawn_blocking(move || {
-            let hash = PasswordHash::new(&hash)
-                .map_err(|error| anyhow!("invalid password hash in the database: {error}"))?;
-            anyhow::Ok(Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
-        });
-        Ok(verified.await??)
+        let (answer, answered) = oneshot::channel();
+        self.hashing.send(Check { password, hash, answer })?;
+        Ok(answered.await??)
     }
+}
+
+/// Checks passwords until the limits are dropped. Hashing is slow on purpose, so it must not block the
+/// threads of other requests. Memory is kept for the next password: allocators do not give it back.
+fn check_passwords(checks: &Mutex<Receiver<Check>>) {
+    let mut memory = Vec::new();
+    loop {
+        // The lock is held while waiting for a check, and not while hashing.
+        let next = checks.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(Check { password, hash, answer }) = next else { return };
+        let is_right = is_right(&password, &hash, &mut memory)
+            .map_err(|error| anyhow!("invalid password hash in the database: {error}"));
+        // The request may have ended.
+        answer.send(is_right).ok();
+    }
+}
+
+/// The library's `verify_password`, with memory of the caller.
+fn is_right(password: &str, hash: &str, memory: &mut Vec<Block>) -> password_hash::Result<bool> {
+    let known = PasswordHash::new(hash)?;
+    let params = Params::try_from(&known)?;
+    let algorithm = Algorithm::try_from(known.algorithm.as_str())?;
+    let version = known.version.map(Version::try_from).transpose()?.unwrap_or_default();
+    let salt = known.salt.ok_or(password_hash::Error::SaltInvalid)?;
+    let expected = known.hash.ok_or(password_hash::Error::OutputSize)?;
+    memory.resize(params.block_count(), Block::default());
+    let mut output = vec![0; expected.len()];
+    let hasher = Argon2::new(algorithm, version, params);
+    hasher.hash_password_into_with_memory(password.as_bytes(), &salt, &mut output, memory)?;
+    Ok(output.ct_eq(expected.as_bytes()).into())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::task::Poll;
-
     use super::*;
 
     fn key(login: &str) -> Key {
@@ -129,17 +163,11 @@ mod tests {
     #[tokio::test]
     async fn passwords_that_wait_for_hashing_are_limited() {
         let limits = Limits::new();
-        let hashing = limits.hashing.acquire_many(2).await.unwrap();
         let verify = || limits.verify("a".to_owned(), "b".to_owned());
-        let mut waiting: Vec<_> = (0..WAITING).map(|_| Box::pin(verify())).collect();
-        std::future::poll_fn(|cx| {
-            assert!(waiting.iter_mut().all(|one| one.as_mut().poll(cx).is_pending()));
-            Poll::Ready(())
-        })
-        .await;
+        assert!(matches!(verify().await, Err(ApiError::Internal(_))), "an invalid hash");
+        let waiting = limits.waiting.acquire_many(u32::try_from(WAITING).unwrap()).await.unwrap();
         assert!(matches!(verify().await, Err(ApiError::Busy)));
         drop(waiting);
-        drop(hashing);
-        assert!(matches!(verify().await, Err(ApiError::Internal(_))), "an invalid hash");
+        assert!(matches!(verify().await, Err(ApiError::Internal(_))));
     }
 }
