@@ -117,62 +117,6 @@ describe('three nodes behind nginx', () => {
     for (const line of lines) assert.match(await line.take(), /olá/);
   });
 
-  test('a rolling restart loses only events published while a client reconnects', limit, async () => {
-    const all = await people(6);
-    let [begun, done] = [0, 0];
-    const clients = all.map((echo) => {
-      const client = { got: [], gaps: [], refused: [], subscriptions: inbox() };
-      const { pusher } = echo.connector;
-      pusher.connection.bind('error', ({ data }) => { if (data?.code === 4100) client.refused.push(data); });
-      pusher.connection.bind('state_change', ({ previous }) => {
-        if (previous === 'connected') client.gaps.push([done, undefined]);
-      });
-      echo.join('work').listen('.tick', ({ n }) => client.got.push(n));
-      pusher.channel('presence-work').bind('pusher:subscription_succeeded', () => {
-        if (client.gaps.length) client.gaps.at(-1)[1] = begun + 1;
-        client.subscriptions(true);
-      });
-      return client;
-    });
-    await Promise.all(clients.map((client) => client.subscriptions.take()));
-    let over = false;
-    const refused = new Set();
-    const publishing = (async () => {
-      while (!over) {
-        begun += 1;
-        // While a node stops, nginx may lose its connection during a request, and the application gets the
-        // error.
-        const n = begun;
-        await sdk.trigger('presence-work', 'tick', { n }).catch(() => refused.add(n));
-        done = begun;
-        await new Promise((resolve) => { setTimeout(resolve, 10); });
-      }
-    })();
-    for (const node of nodes) {
-      await node.restart();
-      await ready(node);
-    }
-    await until(() => all.every((echo) => echo.connector.pusher.connection.state === 'connected'));
-    await until(() => clients.every(({ gaps }) => gaps.every(([, end]) => end !== undefined)));
-    const last = done + 10;
-    await until(() => done >= last);
-    over = true;
-    await publishing;
-    for (const client of clients) await until(() => client.got.at(-1) === begun, { what: 'the last event' });
-    assert.ok(clients.every(({ gaps }) => gaps.length >= 1), 'each client had to change its node');
-    assert.deepEqual(clients.flatMap(({ refused: all }) => all), [], 'nginx passes newcomers of a draining node on');
-    for (const { got, gaps } of clients) {
-      // nginx spreads the events over the nodes, and events of different nodes have no common order.
-      assert.equal(new Set(got).size, got.length, 'once');
-      const inGap = (n) => gaps.some(([from, to]) => n >= from && n <= to);
-      const missing = Array.from({ length: begun }, (_, n) => n + 1).filter((n) => !got.includes(n) && !inGap(n) && !refused.has(n));
-      assert.deepEqual(missing, [], `outside of ${JSON.stringify(gaps)}`);
-    }
-    const { users } = await (await sdk.get({ path: '/channels/presence-work/users' })).json();
-    assert.equal(users.length, 6, 'all members are present');
-    leaveAll();
-  });
-
   test('without Redis each node keeps serving its own clients and is not ready', limit, async () => {
     await redis.stop();
     for (const node of nodes) {
