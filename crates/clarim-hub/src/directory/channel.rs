@@ -113,6 +113,11 @@ impl Channel {
             || self.cluster.as_ref().is_some_and(|cluster| cluster.is_online_elsewhere())
     }
 
+    /// The time at which the cached event expires.
+    pub(crate) fn expiry(&self) -> Option<Duration> {
+        Some(self.cached.as_ref()?.expires_at())
+    }
+
     /// Returns the cached event, if it has not expired.
     pub(crate) fn fresh(&self, now: Duration) -> Option<&CachedEvent> {
         self.cached.as_ref().filter(|cached| cached.expires_at() > now)

@@ -295,7 +295,7 @@ impl Shard {
         let old = self.get_or_open(key, step).cached.replace(cached);
         self.cache.add(key, frame, old.as_ref(), step.now);
         while let Some((due, first)) = self.cache.pop_excess() {
-            match self.expiry(&first) {
+            match self.channels.get(&first).and_then(Channel::expiry) {
                 // It has got another event since.
                 Some(expiry) if expiry > due => self.cache.renew(first, expiry),
                 _ => self.forget(&first, step),
@@ -306,11 +306,6 @@ impl Shard {
     fn last_kept(&self, key: &ChannelKey) -> u64 {
         let channel = self.channels.get(key);
         channel.and_then(|channel| channel.cached.as_ref()).map_or(0, |cached| cached.number)
-    }
-
-    /// The time at which a channel's cached event expires.
-    fn expiry(&self, key: &ChannelKey) -> Option<Duration> {
-        Some(self.channels.get(key)?.cached.as_ref()?.expires_at())
     }
 
     fn forget(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
@@ -325,7 +320,7 @@ impl Shard {
     /// channels.
     pub(crate) fn sweep(&mut self, step: &mut Step<'_>) {
         while let Some(key) = self.cache.pop_due(step.now) {
-            match self.expiry(&key) {
+            match self.channels.get(&key).and_then(Channel::expiry) {
                 Some(expiry) if expiry > step.now => self.cache.renew(key, expiry),
                 _ => self.forget(&key, step),
             }
