@@ -110,6 +110,7 @@ impl World {
             prefix: "p".to_owned(),
             lease: Duration::from_secs(10),
             deadline: Duration::from_secs(1),
+            is_ordered: true,
             versions: Versions::OWN,
         };
         let cluster = Cluster::new(node.clone(), ME, settings);
