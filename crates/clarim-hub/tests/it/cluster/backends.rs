@@ -225,3 +225,38 @@ fn a_change_that_was_missed_is_noticed_by_the_digest_of_many_channels() {
     ben.hear(&mut net);
     assert_eq!(ben.channels["presence-hall"].members.iter().collect::<Vec<_>>(), ["ben"]);
 }
+
+/// The webhooks about Ana that the backend has received since the last call.
+fn take_webhooks_about_ana(net: &mut Net) -> Vec<ChannelEvent> {
+    let is_ana = |event: &ChannelEvent| {
+        matches!(event, ChannelEvent::MemberAdded(_, id) | ChannelEvent::MemberRemoved(_, id)
+            if &**id == "ana")
+    };
+    std::mem::take(&mut net.webhooks).into_iter().filter(is_ana).collect()
+}
+
+#[test]
+fn a_user_who_is_on_two_nodes_after_leaving_one_has_not_left() {
+    let mut net = Net::new(2, told_app(), true);
+    let on = |net: &mut Net, node: usize, user: &str| {
+        let mut client = Client::connect(net, node);
+        client.subscribe(net, "presence-room", user);
+        client
+    };
+    let _ben = on(&mut net, 1, "ben");
+    let ana = on(&mut net, 0, "ana");
+    net.pass(LEASE);
+    assert_eq!(take_webhooks_about_ana(&mut net).len(), 1);
+    ana.hang_up(&mut net);
+    net.settle();
+    // She joins the other node first, and her old node before it hears of that.
+    let there = on(&mut net, 1, "ana");
+    net.run_bus(1, usize::MAX);
+    let here = on(&mut net, 0, "ana");
+    net.pass(LEASE);
+    assert_eq!(take_webhooks_about_ana(&mut net), []);
+    there.hang_up(&mut net);
+    here.hang_up(&mut net);
+    net.pass(LEASE);
+    assert!(matches!(take_webhooks_about_ana(&mut net)[..], [ChannelEvent::MemberRemoved(..)]));
+}
