@@ -9,7 +9,7 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use bytes::Bytes;
 use clarim_hub::app::App;
-use clarim_hub::cluster::{Cluster, ClusterSettings, Wire};
+use clarim_hub::cluster::{Cluster, ClusterSettings, OnGap, Wire};
 use clarim_hub::{
     Apps, BusCommand, ChannelKey, ConnectionAddr, ConnectionId, Node, NodeConfig, Output,
     OutputSink, Sockets, Worker, WorkerId, WorkerMessage,
@@ -111,6 +111,7 @@ impl World {
             lease: Duration::from_secs(10),
             deadline: Duration::from_secs(1),
             is_ordered: true,
+            on_gap: OnGap::Event,
             versions: Versions::OWN,
         };
         let cluster = Cluster::new(node.clone(), ME, settings);

@@ -27,6 +27,8 @@ pub struct Membership {
 struct Peer {
     /// When it was last heard from.
     heard: Duration,
+    /// Whether it was heard from since the bus was last lost.
+    is_back: bool,
     versions: Versions,
 }
 
@@ -35,6 +37,8 @@ struct Peer {
 pub enum Health {
     /// It is new, or was considered dead.
     New,
+    /// It had been known, but was not heard from since the bus was lost.
+    Back,
     /// It had been known.
     Known,
 }
@@ -58,6 +62,18 @@ impl Membership {
     #[must_use]
     pub fn count(&self) -> usize {
         self.peers.len()
+    }
+
+    /// Returns the number of other nodes that were heard from since the bus was last lost.
+    #[must_use]
+    pub fn count_back(&self) -> usize {
+        self.peers.values().filter(|peer| peer.is_back).count()
+    }
+
+    /// Whether all other nodes were heard from since the bus was last lost: they receive messages.
+    #[must_use]
+    pub fn are_back(&self) -> bool {
+        self.peers.values().all(|peer| peer.is_back)
     }
 
     /// Returns the ids of the other nodes.
@@ -84,9 +100,11 @@ impl Membership {
     pub fn heard(&mut self, node: NodeId, now: Duration) -> Health {
         if let Some(peer) = self.peers.get_mut(&node) {
             peer.heard = now;
-            return Health::Known;
+            let was_back = std::mem::replace(&mut peer.is_back, true);
+            return if was_back { Health::Known } else { Health::Back };
         }
-        self.peers.insert(node, Peer { heard: now, versions: Versions::UNSAID });
+        let versions = Versions::UNSAID;
+        self.peers.insert(node, Peer { heard: now, is_back: true, versions });
         Health::New
     }
 
@@ -133,7 +151,9 @@ impl Membership {
     /// Renews all leases after a reconnect, with one lease more: the other nodes may reconnect later.
     pub fn await_return(&mut self, now: Duration) {
         self.spare(now);
-        self.peers.values_mut().for_each(|peer| peer.heard = now + self.lease);
+        for peer in self.peers.values_mut() {
+            (peer.heard, peer.is_back) = (now + self.lease, false);
+        }
     }
 
     /// Renews all leases, because no heartbeat could be received up to now.

@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use crate::node_id::NodeId;
+use crate::timing::PATIENCE;
 
 /// The channels of this node that are being opened, by a key `K`.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ struct Opening {
     /// receivers.
     claimed: Option<usize>,
     replied: SmallVec<[NodeId; 4]>,
+    /// When the bus's count is no longer trusted: not only nodes may be subscribed.
+    doubted_at: Option<Duration>,
     /// When the channel opens regardless of replies.
     until: Duration,
 }
@@ -44,10 +47,29 @@ impl<K: Clone + Eq + Hash> Openings<K> {
     }
 
     /// Sets the number of nodes that received the request, if the bus counts receivers.
-    pub fn set_counted(&mut self, channel: &K, counted: Option<usize>) {
+    pub fn set_counted(&mut self, channel: &K, counted: Option<usize>, now: Duration) {
         if let Some(opening) = self.0.get_mut(channel) {
             opening.counted = counted;
+            opening.doubted_at = Some(now + PATIENCE);
         }
+    }
+
+    /// Takes the channels whose replies should have come by now, each once. From then on, as
+    /// many replies are expected as nodes have claimed.
+    pub fn take_doubted(&mut self, now: Duration) -> Vec<K> {
+        let is_doubted = |at: &mut Duration| *at <= now;
+        let doubted = self.0.iter_mut().filter_map(|(channel, opening)| {
+            opening.doubted_at.take_if(is_doubted)?;
+            opening.counted = None;
+            Some(channel.clone())
+        });
+        doubted.collect()
+    }
+
+    /// Whether no node has replied for a channel that is being opened.
+    #[must_use]
+    pub fn is_unanswered(&self, channel: &K) -> bool {
+        self.0.get(channel).is_some_and(|opening| opening.replied.is_empty())
     }
 
     /// Records a node's reply. `claimed` is the number of replies that it expects. Returns whether the

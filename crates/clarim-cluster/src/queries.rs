@@ -25,6 +25,15 @@ pub struct Gathered {
     pub is_partial: bool,
 }
 
+impl Gathered {
+    /// Whether all nodes have replied that they have nothing on the channels asked for.
+    #[must_use]
+    pub fn is_vacant(&self) -> bool {
+        let is_empty = |counts: &ChannelCounts| counts.subscriptions == 0 && counts.users == 0;
+        !self.is_partial && self.cached.is_none() && self.channels.values().all(is_empty)
+    }
+}
+
 /// The subscriptions and users of a channel.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct ChannelCounts {

@@ -6,6 +6,10 @@ use std::time::Duration;
 /// Shortest time between two ticks of a node.
 pub const TICK: Duration = Duration::from_millis(50);
 
+/// Time for the replies to a request for the states on a channel. After it, all nodes are asked whether they
+/// have the channel, because not only nodes may be subscribed to its subject.
+pub const PATIENCE: Duration = Duration::from_millis(100);
+
 /// Heartbeats per lease.
 pub const HEARTBEATS_PER_LEASE: u32 = 5;
 

@@ -135,6 +135,13 @@ impl<S: OutputSink> Node<S> {
         }
     }
 
+    /// Makes all subscribers reconnect.
+    pub(crate) fn send_subscribers_away(&self) {
+        for worker in 0..self.config.workers {
+            self.output(Output::Worker(WorkerId(worker), WorkerMessage::Reconnect));
+        }
+    }
+
     /// Tells the other nodes that the leave of an occupant is not reported to its backend, because it has
     /// joined one of them: see [`Migration`](crate::Migration).
     pub fn publish_leave_suppressed(&self, occupant: &Occupant) {

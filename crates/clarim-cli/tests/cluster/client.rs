@@ -32,6 +32,8 @@ pub(crate) struct View {
     pub(crate) events: BTreeMap<u64, Vec<u64>>,
     /// Numbers of all events, in the order of arrival.
     pub(crate) order: Vec<u64>,
+    /// Number of `clarim:gap` messages.
+    pub(crate) gaps: u64,
     /// Numbers of whispers, in the order of arrival.
     pub(crate) whispers: Vec<u64>,
 }
@@ -86,7 +88,7 @@ impl Client {
 
     /// Receives messages until the condition is true.
     pub(crate) async fn until(&mut self, what: &str, mut it: impl FnMut(&Self) -> bool) {
-        let until = Instant::now() + Duration::from_secs(40);
+        let until = Instant::now() + Duration::from_secs(90);
         while !it(self) {
             let Ok(message) = timeout_at(until, self.ws.next()).await else {
                 panic!("never: {what}; known: {:?}", self.channels);
@@ -183,6 +185,7 @@ impl View {
             "pusher_internal:subscription_count" => {
                 self.count = data["subscription_count"].as_u64().unwrap();
             }
+            "clarim:gap" => self.gaps += 1,
             "client-e" => self.whispers.push(data["n"].as_u64().unwrap()),
             "E" => {
                 let events = self.events.entry(data["node"].as_u64().unwrap()).or_default();

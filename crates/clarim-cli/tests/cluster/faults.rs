@@ -98,8 +98,14 @@ impl Scene {
                 sleep(Duration::from_millis(5)).await;
             }
         };
+        let published_more = async |count: usize| {
+            let until = published.get() + count;
+            while published.get() < until {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
         let gap = async {
-            sleep(Duration::from_millis(300)).await;
+            published_more(20).await;
             // The current event may be lost, and the one before, if the bus had not forwarded it.
             let from = published.get() as u64 - 1;
             fault(nodes).await;
@@ -107,7 +113,7 @@ impl Scene {
                 node.is_ready(nodes.len() as u64 - 1).await;
             }
             let to = published.get() as u64;
-            sleep(Duration::from_millis(300)).await;
+            published_more(20).await;
             is_done.set(true);
             from..=to
         };
@@ -194,7 +200,7 @@ async fn nats_killed_and_restarted() {
 async fn redis_frozen_for_half_a_minute() {
     let server = redis();
     // No member is removed if the bus is down for less than four leases. A busy machine needs more than 30 s.
-    let node = |_| Node::by_way(server.port, &["CLARIM_SCALING_LEASE=20"]);
+    let node = |_| Node::by_way(server.port, &["CLARIM_SCALING_LEASE=60"]);
     let mut scene = Scene::of((0..2).map(node).collect()).await;
     let long = json!({ "name": "E", "channel": "long", "data": "x".repeat(90_000) });
     let fault = async |nodes: &[Node]| {
@@ -335,6 +341,9 @@ async fn a_node_cut_off_from_redis() {
     scene.under_load(fault, |from, to| from != 2 && to != 2).await;
     scene.is_well().await;
     assert_eq!(scene.leaves(), [1, 1, 0]);
+    let [here, there, cut_off] = &mut scene.clients[..] else { panic!("three nodes") };
+    cut_off.until("the gap", |client| client.channels[ROOM].gaps == 1).await;
+    assert_eq!([here, there].map(|client| client.channels[ROOM].gaps), [0, 0]);
 }
 
 #[tokio::test]
@@ -348,8 +357,9 @@ async fn two_nodes_cut_off_from_each_other() {
         nodes[1].way().redirect(other.port);
         for node in nodes {
             node.is_ready(0).await;
-            let reply = node.publish("elsewhere", 0).await;
-            assert!(!reply.is_local_only(), "each bus takes what it is given");
+            // The node that has reconnected waits for the other one for a while.
+            let is_whole = async || !node.publish("elsewhere", 0).await.is_local_only();
+            eventually("each bus takes what it is given", is_whole).await;
         }
         nodes[1].way().redirect(server.port);
     };
@@ -382,6 +392,53 @@ async fn a_slow_bus() {
 }
 
 #[tokio::test]
+async fn subscribers_of_a_node_that_was_cut_off_are_sent_away() {
+    let server = redis();
+    let settings = ["CLARIM_SCALING_GAP=reconnect"];
+    let nodes = [Node::by_way(server.port, &settings), Node::by_way(server.port, &settings)];
+    for node in &nodes {
+        node.is_ready(1).await;
+    }
+    let mut stays = Client::on(&nodes[0], "news", "").await;
+    let mut goes = Client::on(&nodes[1], "news", "").await;
+    nodes[1].way().cut();
+    is_lost(&nodes[1..]).await;
+    assert_eq!(nodes[0].publish("news", 1).await.status, 200);
+    nodes[1].way().mend();
+    goes.until("the end", |client| client.closed).await;
+    let mut back = Client::on(&nodes[1], "news", "").await;
+    assert_eq!(nodes[0].publish("news", 2).await.status, 200);
+    for client in [&mut stays, &mut back] {
+        client.until("an event", |client| client.channels["news"].order.last() == Some(&2)).await;
+    }
+    assert!(!stays.closed && goes.channels["news"].order.is_empty());
+}
+
+#[tokio::test]
+async fn a_monitor_on_redis_delays_no_subscription() {
+    let server = redis();
+    let url = server.url("redis");
+    let port = server.port.to_string();
+    let mut monitor = std::process::Command::new("redis-cli")
+        .args(["-p", &port, "PSUBSCRIBE", "*"])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // Longer than the test may take.
+    let nodes = [(); 2].map(|()| Node::start(&url, &["CLARIM_SCALING_TIMEOUT=60000"]));
+    for node in &nodes {
+        node.is_ready(1).await;
+    }
+    let begun = Instant::now();
+    let ana = Client::on(&nodes[0], ROOM, "ana").await;
+    let ben = Client::on(&nodes[1], ROOM, "ben").await;
+    assert_eq!((ana.members(ROOM), ben.members(ROOM)), (vec!["ana"], vec!["ana", "ben"]));
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    monitor.kill().unwrap();
+    monitor.wait().unwrap();
+}
+
+#[tokio::test]
 async fn a_strict_node_refuses_events_while_the_bus_is_down() {
     let mut server = redis();
     let node = Node::by_way(server.port, &["CLARIM_SCALING_STRICT=true"]);
@@ -393,6 +450,27 @@ async fn a_strict_node_refuses_events_while_the_bus_is_down() {
     assert_eq!(reply.status, 503);
     assert!(reply.body.contains("nothing was published"), "{reply:?}");
     assert!(reply.head.contains("retry-after"));
+}
+
+#[tokio::test]
+async fn a_strict_node_refuses_events_until_the_others_are_back_or_dead() {
+    let mut server = redis();
+    let url = server.url("redis");
+    // The other node is awaited for two leases, and a busy machine needs time for the first request.
+    let settings = ["CLARIM_SCALING_STRICT=true", "CLARIM_SCALING_LEASE=8"];
+    let node = Node::start(&url, &settings);
+    let mut other = Node::start(&url, &[]);
+    node.is_ready(1).await;
+    server.kill();
+    eventually("it is reported", async || node.get("/ready").await.status == 503).await;
+    other.program.kill();
+    server.restart();
+    eventually("the bus is back", async || node.get("/ready").await.status == 200).await;
+    let reply = node.publish("news", 1).await;
+    assert_eq!(reply.status, 503, "{reply:?}");
+    assert!(reply.body.contains("1 nodes are not back"), "{reply:?}");
+    let is_accepted = async || node.publish("news", 2).await.status == 200;
+    eventually("the other node is dead", is_accepted).await;
 }
 
 #[tokio::test]

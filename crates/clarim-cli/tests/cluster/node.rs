@@ -68,6 +68,8 @@ impl Node {
             "CLARIM_METRICS_TOKEN=0123456789abcdef",
             "CLARIM_WORKERS=2",
             "CLARIM_DRAIN_SECONDS=0",
+            // Most clients of these tests do not reconnect.
+            "CLARIM_SCALING_GAP=event",
             &port_set,
             &url,
             &lease,
@@ -153,7 +155,7 @@ impl Node {
             stream.read_to_string(&mut answer).await.unwrap();
             answer
         };
-        let answer = timeout(Duration::from_secs(20), whole).await.expect("an answer");
+        let answer = timeout(Duration::from_secs(90), whole).await.expect("an answer");
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         Reply { status, head: head.to_ascii_lowercase(), body: body.to_owned() }

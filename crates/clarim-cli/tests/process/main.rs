@@ -10,7 +10,7 @@ mod mutations;
 mod server;
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -161,6 +161,24 @@ fn tail_prints_events() {
     let refused = tail(&["no such name!"]).wait_with_output().unwrap();
     assert!(!refused.status.success());
     assert!(String::from_utf8(refused.stderr).unwrap().contains("no such name!"));
+}
+
+#[test]
+fn attempts_to_reach_the_bus_are_not_logged_one_by_one() {
+    let bus = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("nats://{}", bus.local_addr().unwrap());
+    let settings = [("REVERB_SCALING_ENABLED", "true"), ("CLARIM_SCALING_URL", &*url)];
+    let process = Process::start("", "", &settings);
+    for _ in 0..4 {
+        // Closed without a word.
+        drop(bus.accept().unwrap());
+    }
+    let lost = "lost the connection to the bus";
+    eventually("it is logged", || process.read("err").contains(lost));
+    let log = process.read("err");
+    assert_eq!(log.matches(lost).count(), 1, "{log}");
+    // The reason, and no lines of the NATS library.
+    assert!(log.matches("expected INFO").count() <= 1, "{log}");
 }
 
 #[test]

@@ -187,6 +187,8 @@ keys! {
         "Whether publishing is refused with 503 while the bus is down. Otherwise an event reaches the clients of this node only, and the answer is 200 with the header Clarim-Warning.";
     SCALING_ORDERED Server "scaling_ordered", Kind::Flag, "true",
         "Whether every node delivers the events of a channel in the order of the bus. If false, a node's own clients get its events one round trip to the bus earlier, possibly in another order than clients of other nodes.";
+    SCALING_GAP Server "scaling_gap", Kind::Choice(&["reconnect", "event"]), "reconnect",
+        "What happens to the clients of a node that has lost the bus and may have missed events. `reconnect` disconnects subscribers within 5 s with code 4200: every client reconnects, subscribes again and can fetch what it missed. `event` sends `clarim:gap` on each of their channels instead.";
     REDIS_URL Server "redis_url", Kind::Secret, "",
         "URL of the Redis server that carries the bus. All REDIS_ settings also work without a prefix, as in Laravel.";
     REDIS_HOST Server "redis_host", Kind::Text, "127.0.0.1",

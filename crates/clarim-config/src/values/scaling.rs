@@ -1,10 +1,12 @@
 //! Settings of a cluster.
 
-use clarim_server::config::{Bus, Scaling};
+use clarim_server::config::{Bus, OnGap, Scaling};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::reader::Reader;
 use crate::keys::{self, Key};
+
+const ON_GAP: [(&str, OnGap); 2] = [("reconnect", OnGap::Reconnect), ("event", OnGap::Event)];
 
 /// The configuration of the cluster, if it is enabled. Otherwise its settings are not checked, because other
 /// programs use variables for Redis too.
@@ -25,7 +27,8 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Scaling> {
         .lease(reader.seconds(&keys::SCALING_LEASE))
         .deadline(reader.milliseconds(&keys::SCALING_TIMEOUT))
         .strict(reader.flag(&keys::SCALING_STRICT))
-        .ordered(reader.flag(&keys::SCALING_ORDERED));
+        .ordered(reader.flag(&keys::SCALING_ORDERED))
+        .on_gap(reader.choice(&keys::SCALING_GAP, &ON_GAP));
     Some(scaling)
 }
 

@@ -9,6 +9,7 @@ mod compatibility;
 mod digests;
 mod flights;
 mod inbound;
+mod opening;
 mod participant;
 mod refresh;
 mod replies;
@@ -17,4 +18,4 @@ mod subjects;
 mod wire;
 
 pub use participant::Cluster;
-pub use wire::{ClusterSettings, ClusterState, Wire};
+pub use wire::{ClusterSettings, ClusterState, OnGap, Wire};

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use clarim_cluster::timing::HEARTBEATS_PER_LEASE;
 use clarim_cluster::{
-    ClusterMessage, Gathered, Health, Joining, Membership, NodeId, OnGathered, Openings, Queries,
-    Query, Received, Trace, channel_subject, decode, encode, node_subject, nodes_subject,
+    ClusterMessage, Gathered, Health, Joining, Membership, NodeId, OnGathered, Queries, Query,
+    Received, Trace, channel_subject, decode, encode, node_subject, nodes_subject,
 };
 
 use super::channel_sync::Removal;
 use super::flights::{Flight, Flights, OwnEvent};
+use super::opening::{ChannelOpenings, Doubt};
 use super::refresh::Refresh;
-use super::resync::Resync;
+use super::resync::{Gap, Resync};
 use super::subjects::Subjects;
 use super::wire::{ClusterSettings, ClusterState, Wire};
 use super::{compatibility, inbound, replies};
@@ -32,7 +33,7 @@ pub struct Cluster<S> {
     state: ClusterState,
     joining: Joining,
     subjects: Subjects,
-    openings: Openings<ChannelKey>,
+    openings: ChannelOpenings<S>,
     flights: Flights,
     members: Membership,
     queries: Queries,
@@ -40,6 +41,7 @@ pub struct Cluster<S> {
     /// Chooses the backup node of a channel.
     backup_hasher: foldhash::fast::RandomState,
     resync: Option<Resync>,
+    gap: Gap,
     refresh: Refresh,
 }
 
@@ -49,18 +51,19 @@ impl<S: OutputSink> Cluster<S> {
         Self {
             nodes_subject: nodes_subject(&settings.prefix),
             own_subject: node_subject(&settings.prefix, id),
+            openings: ChannelOpenings::new(node.clone()),
             node,
             id,
             state: ClusterState::default(),
             joining: Joining::new(Duration::ZERO),
             subjects: Subjects::new(settings.is_ordered),
-            openings: Openings::default(),
             flights: Flights::default(),
             members: Membership::new(settings.versions, settings.lease),
             queries: Queries::default(),
             next_heartbeat: Duration::ZERO,
             backup_hasher: foldhash::fast::RandomState::default(),
             resync: None,
+            gap: Gap::default(),
             refresh: Refresh::default(),
             settings,
         }
@@ -70,7 +73,8 @@ impl<S: OutputSink> Cluster<S> {
     #[must_use]
     pub fn state(&self) -> ClusterState {
         ClusterState {
-            peers: self.members.count(),
+            peers: self.members.count_back(),
+            awaited: self.members.count() - self.members.count_back(),
             version: self.members.version().0,
             incompatible: self.members.incompatible(),
             channels: self.subjects.len(),
@@ -105,6 +109,7 @@ impl<S: OutputSink> Cluster<S> {
         self.send_heartbeat(now, wire);
         // Messages were missed in the meantime, here and on the other nodes.
         self.resync = Some(Resync::start(true));
+        self.gap.end(self.settings.on_gap, &self.node);
     }
 
     /// Handles the loss of the bus. The node keeps serving its own clients.
@@ -112,11 +117,10 @@ impl<S: OutputSink> Cluster<S> {
         self.state.is_up = false;
         self.state.since = now;
         self.resync = None;
+        self.gap.begin(self.members.count());
         self.subjects.lose();
         inbound::deliver_own(&self.node, self.flights.take_all(), now);
-        for channel in self.openings.take_all() {
-            self.open_now(&channel, now);
-        }
+        self.openings.open_all(now);
         self.queries.end_all();
     }
 
@@ -160,8 +164,7 @@ impl<S: OutputSink> Cluster<S> {
             // This node is one of the receivers. Some may not be nodes at all.
             let peers = self.members.count();
             let counted = receivers.map(|n| (n.saturating_sub(1) as usize).min(peers));
-            self.openings.set_counted(&channel, counted);
-            self.open_if_ready(&channel, now);
+            self.openings.counted(&channel, counted, now);
         }
     }
 
@@ -173,7 +176,7 @@ impl<S: OutputSink> Cluster<S> {
                 ack.iter().for_each(DeliveryAck::missed_the_bus);
                 self.deliver_through(ticket, now);
             }
-            Some(Flight::SyncRequest(channel)) => self.open(&channel, now),
+            Some(Flight::SyncRequest(channel)) => self.openings.open(&channel, now),
             Some(Flight::Nothing) => self.state.lost += 1,
             None => {}
         }
@@ -189,7 +192,7 @@ impl<S: OutputSink> Cluster<S> {
         // Necessary even if nobody was subscribed before: two nodes may have subscribed at the same time.
         let is_requested = inbound::request_states(&self.node, &channel, now);
         if is_first || !is_requested {
-            self.open(&channel, now);
+            self.openings.open(&channel, now);
         }
     }
 
@@ -228,6 +231,7 @@ impl<S: OutputSink> Cluster<S> {
             self.message_to_all(from, &message, now, wire);
         } else if subject == self.own_subject {
             self.message_to_me(from, &message, now);
+            self.openings.open_due(now);
         } else if let Some(channel) = self.subjects.channel(subject) {
             let channel = channel.clone();
             let ack = match message {
@@ -240,10 +244,13 @@ impl<S: OutputSink> Cluster<S> {
 
     /// Does periodic work. Call it about every [`TICK`](clarim_cluster::timing::TICK).
     pub fn tick(&mut self, now: Duration, wire: &mut impl Wire) {
-        for channel in self.openings.take_due(now) {
-            self.open_now(&channel, now);
-        }
         self.queries.end_due(now);
+        self.openings.open_due(now);
+        for Doubt { channel, then } in self.openings.take_doubts(now) {
+            let node = self.node.clone();
+            let app = &node.apps().get(channel.app).id;
+            self.ask(app, Query::Channel(channel.name.as_str().into()), now, wire, then);
+        }
         inbound::deliver_own(&self.node, self.flights.take_overdue(now), now);
         self.state.is_joined |= self.joining.is_over(self.members.count(), now);
         if now >= self.next_heartbeat {
@@ -262,6 +269,7 @@ impl<S: OutputSink> Cluster<S> {
                 let ticket = flights.add(Flight::Nothing);
                 wire.publish(&node_subject(&settings.prefix, peer), encode(*id, message), ticket);
             });
+            self.gap.proceed(&self.node, now);
         }
     }
 
@@ -272,24 +280,8 @@ impl<S: OutputSink> Cluster<S> {
         if self.state.is_up {
             self.openings.begin(channel, now + self.settings.deadline);
         } else {
-            self.open_now(&channel, now);
+            self.openings.open_now(&channel, now);
         }
-    }
-
-    fn open_if_ready(&mut self, channel: &ChannelKey, now: Duration) {
-        if self.openings.is_ready(channel) {
-            self.open(channel, now);
-        }
-    }
-
-    fn open(&mut self, channel: &ChannelKey, now: Duration) {
-        if self.openings.remove(channel) {
-            self.open_now(channel, now);
-        }
-    }
-
-    fn open_now(&self, channel: &ChannelKey, now: Duration) {
-        self.node.step(channel, now, |shard, step| shard.open(channel, step));
     }
 
     /// Whether commands can be executed: not while the bus has too many events to return.
@@ -307,6 +299,9 @@ impl<S: OutputSink> Cluster<S> {
         wire: &mut impl Wire,
     ) {
         let subject = self.subject(&event.channel);
+        if !self.members.are_back() {
+            ack.iter().for_each(DeliveryAck::missed_the_bus);
+        }
         let ticket = self.flights.next_ticket();
         let message = event.encode(self.id, ack.as_ref(), ticket);
         let previous = self.subjects.expect_return(&subject, ticket);
@@ -379,11 +374,16 @@ impl<S: OutputSink> Cluster<S> {
     }
 
     fn renew_lease(&mut self, node: NodeId, now: Duration, wire: &mut impl Wire) {
-        if self.members.heard(node, now) == Health::New {
+        match self.members.heard(node, now) {
             // The node is new or was considered dead: its state is unknown here. It may wait to learn of this
             // node, to follow its clock and to serve its first client.
-            self.send_heartbeat(now, wire);
-            self.publish_to_all(&ClusterMessage::ResyncRequest(node), wire);
+            Health::New => {
+                self.send_heartbeat(now, wire);
+                self.publish_to_all(&ClusterMessage::ResyncRequest(node), wire);
+            }
+            // It may wait for this node, too.
+            Health::Back => self.send_heartbeat(now, wire),
+            Health::Known => {}
         }
     }
 
@@ -392,9 +392,7 @@ impl<S: OutputSink> Cluster<S> {
         self.members.remove(peer);
         self.queries.remove_peer(peer);
         inbound::remove_peer(&self.node, peer, removal, now);
-        for channel in self.openings.remove_peer(peer) {
-            self.open_if_ready(&channel, now);
-        }
+        self.openings.remove_peer(peer, now);
     }
 
     /// Handles a message on a channel's subject.
@@ -416,8 +414,8 @@ impl<S: OutputSink> Cluster<S> {
             return;
         };
         let claimed = state.answers.contains(&self.id).then_some(state.nodes);
-        if is_complete && self.openings.replied(channel, from, claimed) {
-            self.open_if_ready(channel, now);
+        if is_complete {
+            self.openings.replied(channel, from, claimed, now);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::channel_sync;
+use super::{OnGap, channel_sync};
 use crate::node::{Node, SHARDS};
 use crate::outputs::OutputSink;
 
@@ -27,5 +27,39 @@ impl Resync {
         });
         let next_shard = next_shard + 1;
         (next_shard < SHARDS).then_some(Self { next_shard, is_request })
+    }
+}
+
+/// A gap in what this node has received: without the bus it may have missed events of other nodes.
+#[derive(Debug, Default)]
+pub(super) struct Gap {
+    /// Whether other nodes may have published since the bus was lost.
+    is_open: bool,
+    /// The shard whose subscribers are notified next.
+    next_shard: Option<usize>,
+}
+
+impl Gap {
+    /// Handles the loss of the bus, which connected this node with so many others.
+    pub(super) fn begin(&mut self, others: usize) {
+        self.is_open |= others > 0;
+    }
+
+    /// Handles the return of the bus.
+    pub(super) fn end<S: OutputSink>(&mut self, on_gap: OnGap, node: &Node<S>) {
+        if std::mem::take(&mut self.is_open) {
+            match on_gap {
+                OnGap::Reconnect => node.send_subscribers_away(),
+                OnGap::Event => self.next_shard = Some(0),
+            }
+        }
+    }
+
+    /// Notifies the subscribers of one shard, if any are left.
+    pub(super) fn proceed<S: OutputSink>(&mut self, node: &Node<S>, now: Duration) {
+        if let Some(shard) = self.next_shard {
+            node.step_in(shard, now, |shard, step| shard.announce_gap(step));
+            self.next_shard = Some(shard + 1).filter(|next| *next < SHARDS);
+        }
     }
 }

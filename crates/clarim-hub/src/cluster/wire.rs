@@ -20,6 +20,17 @@ pub trait Wire {
     fn publish(&mut self, subject: &str, message: Bytes, ticket: u64);
 }
 
+/// What happens to the clients of a node that was without the bus and may have missed events of other nodes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnGap {
+    /// Subscribers are disconnected within 5 s, with a code that makes them reconnect at once. Every client
+    /// then subscribes again, and can fetch what it missed.
+    #[default]
+    Reconnect,
+    /// Subscribers get the message `clarim:gap` on each channel, and stay connected.
+    Event,
+}
+
 /// The settings of a cluster.
 #[derive(Debug, Clone)]
 pub struct ClusterSettings {
@@ -32,6 +43,8 @@ pub struct ClusterSettings {
     /// Whether this node delivers its own events in the order of the bus, too. If not, it delivers them at
     /// once.
     pub is_ordered: bool,
+    /// What happens to this node's clients when they may have missed events.
+    pub on_gap: OnGap,
     /// The protocol versions that the node speaks: [`Versions::OWN`], except in tests.
     pub versions: Versions,
 }
@@ -47,6 +60,8 @@ pub struct ClusterState {
     pub since: Duration,
     /// Number of other nodes.
     pub peers: usize,
+    /// Number of further nodes that are not back since the bus was lost, and not yet considered dead.
+    pub awaited: usize,
     /// Time that this node's last heartbeat took to come back.
     pub lag: Duration,
     /// The protocol version that the cluster uses: the newest that all nodes speak.

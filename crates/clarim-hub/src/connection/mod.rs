@@ -18,6 +18,10 @@ use crate::app::RateLimit;
 use keepalive::seconds;
 use rate_limit::RateWindow;
 
+/// Time over which subscribers that are to reconnect are closed, because their return costs their backend an
+/// authorization for each channel.
+const RECONNECT_SPREAD: Duration = Duration::from_secs(5);
+
 /// A connection. Kept small: there is one per client, and most are idle.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -66,6 +70,15 @@ impl Connection {
     /// Returns how long it has been open.
     pub(crate) fn age(&self, now: Duration) -> Duration {
         Duration::from_secs(u64::from(seconds(now).saturating_sub(self.opened)))
+    }
+
+    /// Whether it is the connection's turn to reconnect, if all subscribers are to reconnect since `at`. The
+    /// turns are spread evenly.
+    pub(crate) fn must_reconnect(&self, at: Duration, now: Duration) -> bool {
+        // Nonces are random.
+        let share = (self.socket_id.nonce % 1024) as u32;
+        let is_older = self.opened <= seconds(at);
+        is_older && !self.subscriptions.is_empty() && now >= at + RECONNECT_SPREAD * share / 1024
     }
 
     /// Counts a message. Returns whether it is within the limit.

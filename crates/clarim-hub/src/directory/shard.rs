@@ -351,6 +351,15 @@ impl Shard {
         }
     }
 
+    /// Tells all subscribers that they may have missed events.
+    pub(crate) fn announce_gap(&self, step: &mut Step<'_>) {
+        for (key, channel) in &self.channels {
+            if !channel.subscribers.is_empty() {
+                channel.deliver(key, &server::gap(&key.name), step);
+            }
+        }
+    }
+
     pub(crate) fn has(&self, key: &ChannelKey) -> bool {
         self.channels.contains_key(key)
     }

@@ -59,6 +59,8 @@ pub enum WorkerMessage {
         /// The encoded frame.
         frame: Frame,
     },
+    /// Close all connections with subscriptions within 5 s, so that they are made again.
+    Reconnect,
     /// Close all connections of a user.
     Terminate {
         /// The user's app.
@@ -79,7 +81,7 @@ impl WorkerMessage {
             Self::Joined { succeeded, cached, .. } => {
                 succeeded.bytes().len() + cached.as_ref().map_or(0, |frame| frame.bytes().len())
             }
-            Self::Terminate { .. } | Self::Full { .. } => 0,
+            Self::Terminate { .. } | Self::Full { .. } | Self::Reconnect => 0,
         };
         size_of::<Self>() + frames
     }

@@ -18,6 +18,9 @@ use crate::outputs::{ConnectionEvent, Output, OutputSink, WorkerMessage};
 use crate::rejected::Rejected;
 use crate::sockets::Sockets;
 
+/// Time after which subscribers need not reconnect any more: longer than their turns are spread over.
+const RECONNECT_TIME: Duration = Duration::from_secs(30);
+
 /// A snapshot of a connection.
 #[derive(Debug)]
 pub struct ConnectionInfo<'a> {
@@ -154,6 +157,7 @@ impl<S: OutputSink> Worker<S> {
                     sockets.send(connection, frame);
                 }
             }
+            WorkerMessage::Reconnect => state.reconnect_at = Some(now),
             WorkerMessage::Terminate { app, user, ack: _ack } => {
                 for (slot, connection) in &state.connections {
                     if connection.app == app && connection.is_of_user(&user) {
@@ -169,12 +173,18 @@ impl<S: OutputSink> Worker<S> {
     /// Checks the connections in `slots`: pings silent ones, closes dead ones and those of removed apps. Call
     /// it so that each slot is checked about once a second.
     pub fn sweep(&mut self, slots: Range<usize>, now: Duration, sockets: &mut impl Sockets) {
+        self.state.reconnect_at = self.state.reconnect_at.filter(|at| now < *at + RECONNECT_TIME);
         for slot in slots {
             let Some(connection) = self.state.connections.get_mut(slot) else { continue };
             let app: &App = self.state.node.app(connection.app);
             let id = ConnectionId(slot as u32);
             if self.state.node.apps().is_removed(connection.app) {
                 close_with_error(id, Code::APP_DISABLED, "Application disabled", sockets);
+                continue;
+            }
+            if self.state.reconnect_at.is_some_and(|at| connection.must_reconnect(at, now)) {
+                let message = "Events may have been missed; reconnect";
+                close_with_error(id, Code::GENERIC, message, sockets);
                 continue;
             }
             match connection.keepalive.check(app, now) {

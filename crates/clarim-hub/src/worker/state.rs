@@ -22,6 +22,8 @@ pub(super) struct WorkerState<S> {
     pub(super) connections: Slab<Connection>,
     pub(super) subscribers: Subscribers,
     pub(super) pending: PendingChannels,
+    /// When subscribers were last told to reconnect.
+    pub(super) reconnect_at: Option<Duration>,
 }
 
 impl<S: OutputSink> WorkerState<S> {
@@ -32,6 +34,7 @@ impl<S: OutputSink> WorkerState<S> {
             connections: Slab::new(),
             subscribers: Subscribers::default(),
             pending: PendingChannels::default(),
+            reconnect_at: None,
         }
     }
 

@@ -130,6 +130,13 @@ pub fn cache_miss(channel: &ChannelName) -> Frame {
     })
 }
 
+/// Makes Clarim's own message to subscribers that may have missed events of the channel. Clients pass it to
+/// handlers of `clarim:gap`, if there are any.
+#[must_use]
+pub fn gap(channel: &ChannelName) -> Frame {
+    message("clarim:gap", channel.as_str(), "{}")
+}
+
 /// Makes the confirmation of a sign-in, which repeats `user_data`.
 #[must_use]
 pub fn signin_success(user_data: &str) -> Frame {

@@ -53,6 +53,7 @@ impl<S: OutputSink + ClusterHost> ClusterTask<S> {
             lease: scaling.lease,
             deadline: scaling.deadline,
             is_ordered: scaling.is_ordered,
+            on_gap: scaling.on_gap,
             versions: Versions::OWN,
         };
         let mut driver = Driver {

@@ -16,6 +16,7 @@ mod webhook;
 
 pub(crate) use capacity::FOR_HTTP;
 pub use clarim_bus::Bus;
+pub use clarim_hub::cluster::OnGap;
 pub use token::Token;
 pub use webhook::Webhook;
 pub(crate) use webhook::hooks;
@@ -201,6 +202,8 @@ pub struct Scaling {
     /// Whether every node delivers the events of a channel in the order of the bus. If not, a node's own
     /// clients get its events one round trip to the bus earlier.
     pub is_ordered: bool,
+    /// What happens to the clients of a node that was without the bus and may have missed events.
+    pub on_gap: OnGap,
 }
 
 impl Scaling {
@@ -214,6 +217,7 @@ impl Scaling {
             deadline: Duration::from_secs(1),
             is_strict: false,
             is_ordered: true,
+            on_gap: OnGap::default(),
         }
     }
 
@@ -249,6 +253,13 @@ impl Scaling {
     #[must_use]
     pub fn ordered(mut self, is_ordered: bool) -> Self {
         self.is_ordered = is_ordered;
+        self
+    }
+
+    /// Sets [`on_gap`](Self#structfield.on_gap).
+    #[must_use]
+    pub fn on_gap(mut self, on_gap: OnGap) -> Self {
+        self.on_gap = on_gap;
         self
     }
 }

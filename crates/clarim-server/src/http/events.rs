@@ -106,7 +106,7 @@ async fn publish(
 /// Adds a warning if clients of other nodes have not got the event.
 fn with_warning(mut response: ApiResponse, scope: PublishScope) -> ApiResponse {
     if scope == PublishScope::ThisNode {
-        let warning = "local only: the connection to the bus is down";
+        let warning = "local only: the bus is down, or not all nodes are back on it";
         response.headers_mut().insert("clarim-warning", HeaderValue::from_static(warning));
     }
     response
@@ -118,9 +118,10 @@ impl From<PublishError> for ApiError {
             PublishError::UnknownApp { .. } => StatusCode::NOT_FOUND,
             PublishError::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             PublishError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            PublishError::OverCapacity | PublishError::BusDown { .. } | PublishError::BusLost => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            PublishError::OverCapacity
+            | PublishError::BusDown { .. }
+            | PublishError::NodesAway { .. }
+            | PublishError::BusLost => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, error.to_string())
     }

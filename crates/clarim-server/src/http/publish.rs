@@ -50,9 +50,17 @@ pub enum PublishError {
         /// Time since the connection was lost.
         down_for: Duration,
     },
-    /// The connection to the bus was lost during the request. Clients of this node have got the event.
+    /// Nodes are not back on the bus after an outage, and the server is configured to publish to all nodes or
+    /// to none.
+    #[error("{nodes} nodes are not back on the bus yet; nothing was published. Try again.")]
+    NodesAway {
+        /// Number of nodes.
+        nodes: usize,
+    },
+    /// The connection to the bus was lost during the request, or not all nodes are back on the bus after an
+    /// outage. Clients of this node have got the event.
     #[error(
-        "The connection to the bus was lost during this request; clients of other nodes may not have received the event."
+        "The connection to the bus was lost during this request, or not all nodes are back on it; clients of other nodes may not have received the event."
     )]
     BusLost,
 }
@@ -67,6 +75,7 @@ impl PublishError {
             Self::TooLarge { .. } => "event_too_large",
             Self::OverCapacity => "over_capacity",
             Self::BusDown { .. } => "bus_down",
+            Self::NodesAway { .. } => "nodes_away",
             Self::BusLost => "bus_lost",
         }
     }
@@ -74,7 +83,7 @@ impl PublishError {
     /// Whether the same event may be accepted later.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::OverCapacity | Self::BusDown { .. } | Self::BusLost)
+        !matches!(self, Self::UnknownApp { .. } | Self::Invalid { .. } | Self::TooLarge { .. })
     }
 
     pub(super) fn invalid(reason: impl Into<String>) -> Self {
@@ -87,7 +96,7 @@ impl PublishError {
 pub(crate) enum PublishScope {
     /// Those of all nodes.
     AllNodes,
-    /// Those of this node alone, since the bus did not accept the event.
+    /// Perhaps those of this node alone, since the bus did not accept the event or not all nodes are back.
     ThisNode,
 }
 
@@ -217,6 +226,10 @@ impl<'a> Publisher<'a> {
         let strict_cluster = self.cluster.filter(|cluster| cluster.is_strict);
         if let Some(down_for) = strict_cluster.and_then(Cluster::down_for) {
             return Err(PublishError::BusDown { down_for });
+        }
+        let awaited = strict_cluster.map_or(0, |cluster| cluster.state().awaited);
+        if awaited > 0 {
+            return Err(PublishError::NodesAway { nodes: awaited });
         }
         if !self.node.sink().wait_for_room().await {
             return Err(PublishError::OverCapacity);

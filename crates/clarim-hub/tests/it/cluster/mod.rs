@@ -2,6 +2,7 @@
 
 mod backends;
 mod net;
+mod outages;
 mod random;
 mod scenes;
 mod versions;

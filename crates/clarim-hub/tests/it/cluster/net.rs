@@ -9,7 +9,7 @@ use clarim_cluster::NodeId;
 use clarim_cluster::timing::TICK;
 use clarim_cluster::{ClusterMessage, Gathered, PART_BYTES, Query, Version, Versions};
 use clarim_hub::app::App;
-use clarim_hub::cluster::{Cluster, ClusterSettings, Wire};
+use clarim_hub::cluster::{Cluster, ClusterSettings, OnGap, Wire};
 use clarim_hub::{ChannelEvent, Debounce, DebounceAction, NodeConfig};
 
 use crate::harness::{Hooked, Outbound, World};
@@ -154,6 +154,10 @@ pub(crate) struct Net {
     subscribers: BTreeMap<String, BTreeSet<usize>>,
     next_id: u64,
     app: App,
+    /// What the nodes that start from now on do when they may have missed events.
+    pub(crate) on_gap: OnGap,
+    /// Number of subscribers of every subject that are not nodes.
+    pub(crate) foreign: u32,
     /// Whether the bus counts the receivers of a message. If not, it reports first subscriptions.
     counts: bool,
     /// Messages that nodes have sent.
@@ -172,6 +176,8 @@ impl Net {
             subscribers: BTreeMap::new(),
             next_id: 1,
             app,
+            on_gap: OnGap::Event,
+            foreign: 0,
             counts,
             sent: 0,
             webhooks: Vec::new(),
@@ -228,6 +234,7 @@ impl Net {
             lease: LEASE,
             deadline: Duration::from_secs(1),
             is_ordered: true,
+            on_gap: self.on_gap,
             versions: release.versions(),
         };
         let mut cluster = Cluster::new(world.node.clone(), id, settings);
@@ -303,7 +310,7 @@ impl Net {
             match command {
                 Command::Subscribe(subject) => {
                     let subscribers = self.subscribers.entry(subject.clone()).or_default();
-                    let is_first = !self.counts && subscribers.is_empty();
+                    let is_first = !self.counts && subscribers.is_empty() && self.foreign == 0;
                     subscribers.insert(node);
                     self.places[node].line.news.push_back(News::Subscribed(subject, is_first));
                 }
@@ -319,7 +326,7 @@ impl Net {
                         let news = News::Message(subject.clone(), message.clone());
                         self.places[receiver].line.news.push_back(news);
                     }
-                    let news = News::Published(ticket, receivers.len() as u32);
+                    let news = News::Published(ticket, receivers.len() as u32 + self.foreign);
                     self.places[node].line.news.push_back(news);
                 }
             }

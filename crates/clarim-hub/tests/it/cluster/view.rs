@@ -39,6 +39,8 @@ pub(crate) struct View {
     /// Events by node and number, in the order they came in.
     pub(crate) order: Vec<(u64, u64)>,
     pub(crate) cache_miss: bool,
+    /// Number of `clarim:gap` messages.
+    pub(crate) gaps: usize,
 }
 
 impl Client {
@@ -164,6 +166,7 @@ impl View {
                 self.count = inner(frame)["subscription_count"].as_u64().unwrap();
             }
             "pusher:cache_miss" => self.cache_miss = true,
+            "clarim:gap" => self.gaps += 1,
             "E" | "client-e" => {
                 let data = inner(frame);
                 let node = data["node"].as_u64().unwrap();

@@ -1,0 +1,130 @@
+//! The channels that are being opened on this node.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use clarim_cluster::{Gathered, NodeId, OnGathered, Openings};
+
+use crate::address::ChannelKey;
+use crate::node::Node;
+use crate::outputs::OutputSink;
+
+/// The channels that wait for the bus and the other nodes.
+#[derive(Debug)]
+pub(super) struct ChannelOpenings<S> {
+    node: Arc<Node<S>>,
+    waiting: Openings<ChannelKey>,
+    /// Waiting channels that no other node has.
+    vacant: Arc<Mutex<Vec<ChannelKey>>>,
+}
+
+/// A question to all nodes: whether they have the channel.
+pub(super) struct Doubt {
+    pub(super) channel: ChannelKey,
+    pub(super) then: OnGathered,
+}
+
+impl<S: OutputSink> ChannelOpenings<S> {
+    pub(super) fn new(node: Arc<Node<S>>) -> Self {
+        Self { node, waiting: Openings::default(), vacant: Arc::default() }
+    }
+
+    /// Begins to open a channel, until `until` at the latest.
+    pub(super) fn begin(&mut self, channel: ChannelKey, until: Duration) {
+        self.waiting.begin(channel, until);
+    }
+
+    pub(super) fn is_opening(&self, channel: &ChannelKey) -> bool {
+        self.waiting.is_opening(channel)
+    }
+
+    /// Forgets a channel that is closed.
+    pub(super) fn remove(&mut self, channel: &ChannelKey) {
+        self.waiting.remove(channel);
+    }
+
+    /// Opens a channel, if it waits.
+    pub(super) fn open(&mut self, channel: &ChannelKey, now: Duration) {
+        if self.waiting.remove(channel) {
+            self.open_now(channel, now);
+        }
+    }
+
+    /// Opens a channel without waiting.
+    pub(super) fn open_now(&self, channel: &ChannelKey, now: Duration) {
+        self.node.step(channel, now, |shard, step| shard.open(channel, step));
+    }
+
+    /// Opens all channels.
+    pub(super) fn open_all(&mut self, now: Duration) {
+        for channel in self.waiting.take_all() {
+            self.open_now(&channel, now);
+        }
+    }
+
+    /// Opens the channels that have waited long enough or that no other node has.
+    pub(super) fn open_due(&mut self, now: Duration) {
+        for channel in self.waiting.take_due(now) {
+            self.open_now(&channel, now);
+        }
+        let vacant = std::mem::take(&mut *lock(&self.vacant));
+        for channel in vacant {
+            self.open(&channel, now);
+        }
+    }
+
+    /// Handles the number of nodes that have received the request, if the bus counts them.
+    pub(super) fn counted(&mut self, channel: &ChannelKey, count: Option<usize>, now: Duration) {
+        self.waiting.set_counted(channel, count, now);
+        self.open_if_ready(channel, now);
+    }
+
+    /// Handles a node's reply. `claimed` is the number of replies that it expects.
+    pub(super) fn replied(
+        &mut self,
+        channel: &ChannelKey,
+        node: NodeId,
+        claimed: Option<u32>,
+        now: Duration,
+    ) {
+        if self.waiting.replied(channel, node, claimed) {
+            self.open_if_ready(channel, now);
+        }
+    }
+
+    /// Stops waiting for a node that has gone.
+    pub(super) fn remove_peer(&mut self, node: NodeId, now: Duration) {
+        for channel in self.waiting.remove_peer(node) {
+            self.open_if_ready(&channel, now);
+        }
+    }
+
+    /// Takes the channels without a reply, although the bus may have counted receivers: they may be others
+    /// than nodes. The nodes are asked.
+    pub(super) fn take_doubts(&mut self, now: Duration) -> Vec<Doubt> {
+        let mut doubts = Vec::new();
+        for channel in self.waiting.take_doubted(now) {
+            if self.waiting.is_unanswered(&channel) {
+                let vacant = self.vacant.clone();
+                let key = channel.clone();
+                let then = move |gathered: Gathered| {
+                    lock(&vacant).extend(gathered.is_vacant().then_some(key));
+                };
+                doubts.push(Doubt { channel, then: Box::new(then) });
+            } else {
+                self.open_if_ready(&channel, now);
+            }
+        }
+        doubts
+    }
+
+    fn open_if_ready(&mut self, channel: &ChannelKey, now: Duration) {
+        if self.waiting.is_ready(channel) {
+            self.open(channel, now);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
