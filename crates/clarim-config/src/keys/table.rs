@@ -147,7 +147,9 @@ keys! {
     DRAIN_SECONDS Server "drain_seconds", number("seconds", 0, 3_600), "5",
         "Time over which clients are disconnected during a shutdown.";
     OUTBOX_SIZE Server "outbox_size", number("bytes", 4_096, GIB), "1048576",
-        "Maximum size of a connection's send queue. A client that reads so slowly that it exceeds this size is disconnected, and reconnects.";
+        "Size of a connection's send queue that it may exceed for 5 seconds at most. A client that takes longer to catch up is disconnected, and reconnects. A client that reads what it receives is never disconnected for a burst.";
+    OUTBOX_TIMEOUT Server "outbox_timeout", number("seconds", 1, 3_600), "30",
+        "Maximum time that a message waits in the send queue of a client that does not read. Then the client is disconnected, and reconnects.";
     HANDSHAKE_TIMEOUT Server "handshake_timeout", number("seconds", 1, 3_600), "10",
         "Timeout for a handshake, and for the body of a request.";
     MAX_CONNECTIONS_PER_ADDRESS Server "max_connections_per_address", number("connections", 1, COUNT), "",

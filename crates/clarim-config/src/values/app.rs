@@ -192,7 +192,7 @@ fn contradictions(reader: &mut Reader<'_>, limits: &Limits, server: &ServerConfi
         let outbox = server.outbox_bytes;
         reader.wrong(
             &keys::APP_MAX_EVENT_SIZE,
-            format_args!("{event} bytes exceed the send queue of a connection (OUTBOX_SIZE {outbox}), so such an event would disconnect every subscriber; raise OUTBOX_SIZE, or lower this limit"),
+            format_args!("{event} bytes exceed the send queue of a connection (OUTBOX_SIZE {outbox}), so a single event would put every subscriber over its limit; raise OUTBOX_SIZE, or lower this limit"),
         );
     }
 }

@@ -38,6 +38,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, directory: &Path) -> ServerConfig {
         .workers(workers(reader).unwrap_or(defaults.workers))
         .drain(reader.seconds(&keys::DRAIN_SECONDS))
         .outbox_bytes(reader.size(&keys::OUTBOX_SIZE))
+        .outbox_timeout(reader.seconds(&keys::OUTBOX_TIMEOUT))
         .handshake_timeout(reader.seconds(&keys::HANDSHAKE_TIMEOUT))
         .max_connections_per_address(count(reader, &keys::MAX_CONNECTIONS_PER_ADDRESS))
         .max_handshakes_per_address(count(reader, &keys::MAX_HANDSHAKES_PER_ADDRESS))

@@ -226,6 +226,12 @@ impl<S: OutputSink> Worker<S> {
         Some((self.state.node.app(connection.app), connection.socket_id))
     }
 
+    /// Returns the index of a connection's app.
+    #[must_use]
+    pub fn app_of(&self, id: ConnectionId) -> Option<AppIndex> {
+        self.state.connections.get(id.0 as usize).map(|connection| connection.app)
+    }
+
     /// Returns a snapshot of a connection.
     pub fn look_at(&self, id: ConnectionId, now: Duration) -> Option<ConnectionInfo<'_>> {
         let connection = self.state.connections.get(id.0 as usize)?;

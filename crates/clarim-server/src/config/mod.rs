@@ -50,8 +50,12 @@ pub struct ServerConfig {
     pub workers: NonZeroU16,
     /// Time over which clients are disconnected during a shutdown.
     pub drain: Duration,
-    /// Maximum size of a connection's send queue, in bytes. A client that exceeds it is disconnected.
+    /// Size of a connection's send queue, in bytes, that it may exceed for 5 s at most. A client that takes
+    /// longer to catch up is disconnected.
     pub outbox_bytes: usize,
+    /// Maximum time that a message waits in a send queue because its client does not read. Then the client is
+    /// disconnected.
+    pub outbox_timeout: Duration,
     /// Timeout for a handshake, and for the body of a request.
     pub handshake_timeout: Duration,
     /// Maximum number of connections of one client address, WebSockets and fallback sessions together; `None`
@@ -101,6 +105,7 @@ impl Default for ServerConfig {
             workers: NonZeroU16::MIN,
             drain: Duration::from_secs(5),
             outbox_bytes: 1 << 20,
+            outbox_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(10),
             max_connections_per_address: None,
             max_handshakes_per_address: None,
@@ -152,6 +157,7 @@ setters! {
     workers: NonZeroU16,
     drain: Duration,
     outbox_bytes: usize,
+    outbox_timeout: Duration,
     handshake_timeout: Duration,
     max_connections_per_address: impl Into<Option<u32>>,
     max_handshakes_per_address: impl Into<Option<u32>>,

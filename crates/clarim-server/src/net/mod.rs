@@ -14,6 +14,6 @@ mod transport;
 pub(crate) use addresses::is_public;
 pub(crate) use listen::{Listeners, set_options, watch};
 pub(crate) use local::LocalStream;
-pub(crate) use outbox::{OVERHEAD, Outbox, Shared, Written};
+pub(crate) use outbox::{Outbox, Shared, Written};
 pub(crate) use tls::{Certificate, TlsAcceptor, into_transport, is_http2};
 pub(crate) use transport::Transport;

@@ -15,6 +15,9 @@ pub(crate) const OVERHEAD: usize = 64;
 /// Maximum number of frames in one system call.
 const MAX_SLICES: usize = 64;
 
+/// Maximum number of system calls in a row, so that a long queue does not keep other sockets waiting.
+const MAX_CALLS: usize = 16;
+
 /// A frame shared by the send queues of one worker. A worker is one thread, so the count needs no atomics.
 pub(crate) type Shared = Rc<Frame>;
 
@@ -33,6 +36,8 @@ pub(crate) struct Outbox {
 pub(crate) enum Written {
     /// Everything is sent.
     All,
+    /// The rest waits for another turn of the worker.
+    Partly,
     /// The rest waits until the socket is writable.
     Blocked,
 }
@@ -58,6 +63,17 @@ impl Outbox {
         self.unsent() + self.frames.len() * OVERHEAD
     }
 
+    /// Memory of the frames, as if no other queue had them. A frame that is sent in part counts whole.
+    pub(crate) fn memory(&self) -> usize {
+        self.bytes + self.frames.len() * OVERHEAD
+    }
+
+    /// This queue's share of the memory of its frames, which other queues of the worker hold too.
+    pub(crate) fn share(&self) -> usize {
+        let share = |frame: &Shared| (frame.bytes().len() + OVERHEAD) / Rc::strong_count(frame);
+        self.frames.iter().map(share).sum()
+    }
+
     /// Drops all frames except one that is sent in part: without its rest, everything after it would be
     /// garbage.
     pub(crate) fn abandon(&mut self) {
@@ -75,7 +91,12 @@ impl Outbox {
 
     /// Writes as much as the socket takes, in as few system calls as possible.
     pub(crate) fn write_to(&mut self, transport: &mut Transport) -> io::Result<Written> {
+        let mut calls = 0;
         while !self.frames.is_empty() {
+            if calls == MAX_CALLS {
+                return Ok(Written::Partly);
+            }
+            calls += 1;
             match self.write_once(transport) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => self.advance(n),
@@ -150,6 +171,18 @@ mod tests {
         assert_eq!((outbox.unsent(), outbox.frames(), outbox.sent), (3, 1, 0));
         outbox.advance(3);
         assert_eq!((outbox.weight(), outbox.frames()), (0, 0));
+    }
+
+    #[test]
+    fn queues_share_the_memory_of_a_frame() {
+        let frame = shared(&"x".repeat(10_000));
+        let queues = [(); 10].map(|()| {
+            let mut outbox = Outbox::default();
+            outbox.push(&frame);
+            outbox
+        });
+        let shares: usize = queues.iter().map(Outbox::share).sum();
+        assert!((8_000..12_000).contains(&shares), "{shares}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! of the same thread get theirs in between. Events published there join the send queues that are not
 //! written yet.
 
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
 use std::marker::PhantomData;
@@ -23,14 +24,15 @@ use super::inbox::Inbox;
 use super::latency::DeliveryLatency;
 use super::observer::{Closing, Ended, Observer};
 use super::query::WorkerQuery;
+use super::settings::EngineSettings;
 use super::sink::Sink;
 use super::sockets::SocketTable;
 
-/// Size of the read buffer, which all connections of a worker share.
-const READ_BUFFER: usize = 64 << 10;
-
 /// Maximum number of reads of one connection in one turn.
 const READS_PER_TURN: usize = 8;
+
+/// Size of the read buffer, which all connections of a worker share.
+const READ_BUFFER: usize = 64 << 10;
 
 /// Maximum number of sockets written in one turn, which takes about a millisecond.
 const FLUSH_BUDGET: usize = 256;
@@ -38,17 +40,6 @@ const FLUSH_BUDGET: usize = 256;
 /// Time between two sweeps. A sweep covers a tenth of the connections, so each is swept once a second.
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 const SWEEPS_PER_ROUND: usize = 10;
-
-/// The settings of an engine.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct EngineSettings {
-    /// The node's zero of time, the same for all its workers.
-    pub(crate) started: Instant,
-    /// Maximum size of a connection's send queue.
-    pub(crate) outbox_bytes: usize,
-    /// Whether compression may be negotiated.
-    pub(crate) compression: bool,
-}
 
 /// The handling of client messages by an engine.
 pub(crate) trait Protocol: Debug + Sized {
@@ -94,6 +85,8 @@ pub(crate) struct Engine<P> {
     inflater: Option<Inflater>,
     /// Connections that had more to read than one turn takes.
     unread: Vec<ConnectionId>,
+    /// Input of paused connections, which was read with the message that made their send queue too long.
+    unhandled: HashMap<ConnectionId, Vec<u8>>,
     /// There were more readiness events than one turn takes.
     unpolled: bool,
     started: Instant,
@@ -113,10 +106,10 @@ impl<P: Protocol> Engine<P> {
         settings: EngineSettings,
         counters: Arc<Counters>,
     ) -> io::Result<Self> {
-        let EngineSettings { started, outbox_bytes, compression } = settings;
+        let EngineSettings { started, queue, compression } = settings;
         Ok(Self {
             hub: Worker::new(id, node.clone()),
-            sockets: SocketTable::new(outbox_bytes, compression, counters.clone()),
+            sockets: SocketTable::new(queue, compression, counters.clone()),
             inbox: node.sink().inboxes.of(id),
             messages: Vec::new(),
             latency: DeliveryLatency::default(),
@@ -125,6 +118,7 @@ impl<P: Protocol> Engine<P> {
             buffer: vec![0; READ_BUFFER].into(),
             inflater: compression.then(Inflater::default),
             unread: Vec::new(),
+            unhandled: HashMap::new(),
             unpolled: false,
             started,
             next_sweep: Duration::ZERO,
@@ -179,8 +173,11 @@ impl<P: Protocol> Engine<P> {
     /// Does the work that is due, within limits. Returns whether there is more.
     pub(crate) fn turn(&mut self) -> io::Result<bool> {
         self.update_time();
-        self.process_inbox();
-        self.read_sockets()?;
+        if !self.sockets.is_catching_up() {
+            self.process_inbox();
+            self.read_resumed();
+            self.read_sockets()?;
+        }
         if self.sockets.now >= self.next_sweep {
             self.next_sweep = self.sockets.now + SWEEP_INTERVAL;
             self.sweep();
@@ -195,20 +192,8 @@ impl<P: Protocol> Engine<P> {
     /// Answers a question about the connections.
     pub(crate) fn answer(&mut self, query: WorkerQuery) {
         self.update_time();
-        // The receiver of the reply may be gone.
-        match query {
-            WorkerQuery::Connections { selection, reply } => {
-                let _ = reply.send(selection.page(&self.hub, &self.sockets));
-            }
-            WorkerQuery::Close { socket_id, reply } => {
-                let found = self.hub.find(socket_id).filter(|id| self.sockets.is_open(*id));
-                if let Some(id) = found {
-                    self.sockets.close(id, Code::GENERIC, "Closed by an operator");
-                    self.remove_closed();
-                }
-                let _ = reply.send(found.is_some());
-            }
-        }
+        query.answer(&self.hub, &mut self.sockets);
+        self.remove_closed();
     }
 
     /// Begins to close all connections, spread over `time`.
@@ -239,6 +224,16 @@ impl<P: Protocol> Engine<P> {
         }
         if let Some(arrived) = arrived {
             self.latency.begin(arrived, self.sockets.to_be_written());
+        }
+    }
+
+    /// Goes on with clients that were paused. What they had sent before comes first.
+    fn read_resumed(&mut self) {
+        for id in std::mem::take(&mut self.sockets.resumed) {
+            if let Some(mut input) = self.unhandled.remove(&id) {
+                self.take(id, &mut input);
+            }
+            self.read_again(id);
         }
     }
 
@@ -303,6 +298,9 @@ impl<P: Protocol> Engine<P> {
     /// Reads, and returns whether there may be more to read.
     fn read_into(&mut self, id: ConnectionId, buffer: &mut [u8], to_the_end: bool) -> bool {
         for _ in 0..READS_PER_TURN {
+            if self.sockets.pause_if_full(id) {
+                return false;
+            }
             let Some(socket) = self.sockets.get_mut(id) else {
                 return false;
             };
@@ -348,7 +346,13 @@ impl<P: Protocol> Engine<P> {
         let mut inflater = if socket.deflate { self.inflater.take() } else { None };
         loop {
             match decoder.next(&mut input, max, inflater.as_mut()) {
-                Ok(Some(message)) => self.take_message(id, &message),
+                Ok(Some(message)) => {
+                    self.take_message(id, &message);
+                    if !input.is_empty() && self.sockets.pause_if_full(id) {
+                        self.unhandled.insert(id, input.to_vec());
+                        break;
+                    }
+                }
                 Ok(None) => break,
                 Err(violation) => {
                     let reason = violation.to_string();
@@ -420,6 +424,7 @@ impl<P: Protocol> Engine<P> {
         self.sockets.sweep(places);
         self.sweep = (self.sweep + 1) % SWEEPS_PER_ROUND;
         if self.sweep == 0 {
+            self.sockets.close_slow(|id| self.hub.app_of(id));
             self.sockets.end_round();
             self.hub.shrink();
         }
@@ -454,7 +459,7 @@ impl<P: Protocol> Engine<P> {
         if let Some((app, socket_id)) = self.hub.describe(id) {
             if closing == Closing::Slow {
                 let app = app.id.as_str();
-                tracing::warn!(app, %socket_id, "closing slow client: send queue exceeded OUTBOX_SIZE");
+                tracing::warn!(app, %socket_id, "closing slow client: its messages waited too long (OUTBOX_SIZE, OUTBOX_TIMEOUT)");
             }
             self.observe(|observer| observer.closing(app, socket_id, closing));
         }
@@ -475,6 +480,7 @@ impl<P: Protocol> Engine<P> {
         if !self.sockets.remove(id) {
             return;
         }
+        self.unhandled.remove(&id);
         if is_lost {
             self.counters.count_end(Ended::Lost);
             self.hub.leave_all(id, self.sockets.now);

@@ -9,6 +9,7 @@ mod liveness;
 mod observer;
 mod origins;
 mod query;
+mod settings;
 mod sink;
 mod sockets;
 
@@ -22,7 +23,7 @@ pub(crate) use counters::{Counters, ServerCounters};
 pub(crate) use engine::Protocol;
 #[cfg(not(feature = "autobahn"))]
 pub(crate) use engine::Pusher;
-pub(crate) use engine::{Engine, EngineSettings, SWEEP_INTERVAL};
+pub(crate) use engine::{Engine, SWEEP_INTERVAL};
 pub(crate) use inbox::{Inbox, Inboxes};
 pub(crate) use liveness::Heartbeat;
 pub use liveness::Liveness;
@@ -32,4 +33,6 @@ pub(crate) use observer::{
 };
 pub(crate) use origins::{OriginId, Origins};
 pub(crate) use query::{ConnectionPage, ConnectionRow, PAGE_SIZE, Selection, WorkerQuery};
+pub(crate) use settings::EngineSettings;
 pub(crate) use sink::Sink;
+pub(crate) use sockets::QueueLimits;

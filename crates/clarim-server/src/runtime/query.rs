@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use clarim_hub::{ChannelKey, ConnectionId, ConnectionInfo, Worker};
-use clarim_protocol::SocketId;
+use clarim_hub::{ChannelKey, ConnectionId, ConnectionInfo, Sockets, Worker};
+use clarim_protocol::{Code, SocketId};
 use tokio::sync::oneshot;
 
 use super::origins::OriginId;
@@ -25,6 +25,25 @@ pub(crate) enum WorkerQuery {
     Close { socket_id: SocketId, reply: oneshot::Sender<bool> },
 }
 
+impl WorkerQuery {
+    /// Answers a question about the connections.
+    pub(super) fn answer(self, hub: &Worker<Sink>, sockets: &mut SocketTable) {
+        // The receiver of the reply may be gone.
+        match self {
+            Self::Connections { selection, reply } => {
+                let _ = reply.send(selection.page(hub, sockets));
+            }
+            Self::Close { socket_id, reply } => {
+                let found = hub.find(socket_id).filter(|id| sockets.is_open(*id));
+                if let Some(id) = found {
+                    sockets.close(id, Code::GENERIC, "Closed by an operator");
+                }
+                let _ = reply.send(found.is_some());
+            }
+        }
+    }
+}
+
 /// The connections that a query is about.
 #[derive(Debug, Clone)]
 pub(crate) enum Selection {
@@ -40,7 +59,7 @@ pub(crate) enum Selection {
 
 impl Selection {
     /// Describes the selected connections of a worker.
-    pub(super) fn page(&self, hub: &Worker<Sink>, sockets: &SocketTable) -> ConnectionPage {
+    fn page(&self, hub: &Worker<Sink>, sockets: &SocketTable) -> ConnectionPage {
         let mut page = ConnectionPage::default();
         let mut add = |id| {
             if let (Some(info), Some(socket)) = (hub.look_at(id, sockets.now), sockets.get(id)) {

@@ -23,7 +23,7 @@ use crate::http::{Client, Http, Upgraded, serve_http1, serve_http2};
 use crate::net::{LocalStream, TlsAcceptor, Transport, into_transport, is_http2, platform, watch};
 use crate::runtime::{
     Adopted, ClientPermit, ConnectionPermit, Engine, EngineSettings, HandshakeParams, Heartbeat,
-    Inbox, Incoming, Liveness, NewConnection, OpenHttp, SWEEP_INTERVAL, WorkerQuery,
+    Inbox, Incoming, Liveness, NewConnection, OpenHttp, QueueLimits, SWEEP_INTERVAL, WorkerQuery,
 };
 use crate::sync::{Phase, ShutdownSignal};
 
@@ -70,7 +70,10 @@ impl WorkerTask {
         http.counters.thread.set(platform::thread_id());
         let settings = EngineSettings {
             started: http.started,
-            outbox_bytes: http.config.outbox_bytes,
+            queue: QueueLimits {
+                bytes: http.config.outbox_bytes,
+                timeout: http.config.outbox_timeout,
+            },
             compression: http.config.compression,
         };
         let engine = Engine::new(id, &http.node, settings, http.counters.clone())?;

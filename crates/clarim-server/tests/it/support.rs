@@ -37,6 +37,7 @@ pub(crate) struct Setup {
     pub(crate) max_request_bytes: usize,
     pub(crate) drain: Duration,
     pub(crate) outbox_bytes: usize,
+    pub(crate) outbox_timeout: Duration,
     pub(crate) handshake_timeout: Duration,
     pub(crate) max_connections_per_address: Option<u32>,
     pub(crate) max_handshakes_per_address: Option<u32>,
@@ -64,6 +65,7 @@ impl Default for Setup {
             max_request_bytes: 200_000,
             drain: Duration::ZERO,
             outbox_bytes: 1 << 20,
+            outbox_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(10),
             max_connections_per_address: None,
             max_handshakes_per_address: None,
@@ -93,6 +95,7 @@ impl Setup {
             .workers(NonZeroU16::new(self.workers).unwrap())
             .drain(self.drain)
             .outbox_bytes(self.outbox_bytes)
+            .outbox_timeout(self.outbox_timeout)
             .handshake_timeout(self.handshake_timeout)
             .max_connections_per_address(self.max_connections_per_address)
             .max_handshakes_per_address(self.max_handshakes_per_address)

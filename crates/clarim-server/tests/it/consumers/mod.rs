@@ -2,7 +2,7 @@
 
 mod events;
 mod inspector;
-mod metrics;
+pub(crate) mod metrics;
 mod metrics_load;
 mod metrics_webhooks;
 mod traces;

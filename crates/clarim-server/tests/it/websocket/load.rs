@@ -1,6 +1,7 @@
 //! Many clients at once: order, slow readers, crowds.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -30,13 +31,19 @@ async fn subscribers(server: &Harness, count: usize) -> Vec<Client> {
     clients
 }
 
+/// A server that closes slow clients soon.
+fn impatient() -> Harness {
+    let outbox_timeout = Duration::from_millis(500);
+    Setup { outbox_bytes: 100_000, outbox_timeout, ..Setup::default() }.start(vec![app()])
+}
+
 fn numbered(n: usize) -> Value {
     json!({ "n": n, "padding": "x".repeat(20_000) })
 }
 
 #[tokio::test]
 async fn a_stalled_reader_is_closed_and_others_are_not_affected() {
-    let server = Setup { outbox_bytes: 100_000, ..Setup::default() }.start(vec![app()]);
+    let server = impatient();
     let mut slow = slow_client(&server).await;
     let mut others = subscribers(&server, 50).await;
     let mut sent = 0;
@@ -51,7 +58,7 @@ async fn a_stalled_reader_is_closed_and_others_are_not_affected() {
         if channel["subscription_count"] == 50 {
             break;
         }
-        assert!(sent < 500, "it is still subscribed");
+        assert!(sent < 10_000, "it is still subscribed");
     }
     // The received frames are complete, and the last one is a close frame.
     for n in 0..=sent {
@@ -76,7 +83,7 @@ async fn a_stalled_reader_is_closed_and_others_are_not_affected() {
 
 #[tokio::test]
 async fn a_stalled_reader_that_never_comes_back_is_forgotten() {
-    let server = Setup { outbox_bytes: 100_000, ..Setup::default() }.start(vec![app()]);
+    let server = impatient();
     let slow = slow_client(&server).await;
     let idle = slow_client(&server).await;
     drop(idle);

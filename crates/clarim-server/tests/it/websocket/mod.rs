@@ -7,4 +7,5 @@ mod fallback;
 mod faults;
 mod limits;
 mod load;
+mod slow;
 mod stubborn;

@@ -14,7 +14,8 @@ fn many(one: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_client_that_pings_and_reads_nothing_is_closed_before_pongs_fill_memory() {
-    let server = start();
+    let outbox_timeout = Duration::from_millis(500);
+    let server = Setup { outbox_timeout, ..Setup::default() }.start(vec![app()]);
     let mut client = Raw::new(dial_narrow(&server).await);
     client.shake_hands().await;
     let pings = many(&frame(true, PING, b""));

@@ -1,13 +1,15 @@
 //! The sockets of one worker: reads, and writes of the frames that the hub has queued.
 
+mod backlog;
+mod socket;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use clarim_hub::{ConnectionId, Rejected, Sockets};
-use clarim_protocol::websocket::Decoder;
+use clarim_hub::{AppIndex, ConnectionId, Rejected, Sockets};
 use clarim_protocol::websocket::Deflater;
 use clarim_protocol::{Code, Frame};
 use mio::{Registry, Token};
@@ -15,46 +17,14 @@ use mio::{Registry, Token};
 use super::accept::{ClientPermit, HandshakeParams};
 use super::counters::Counters;
 use super::observer::Closing;
-use super::origins::OriginId;
-use crate::net::{OVERHEAD, Outbox, Shared, Transport, Written};
+use crate::net::{Shared, Transport, Written};
+use backlog::Backlogs;
+pub(crate) use backlog::QueueLimits;
+pub(crate) use socket::Socket;
+use socket::{State, Writing};
 
 /// Time for a closing socket to send the rest and to receive the client's close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// One connection's socket. Kept small: most of them are idle.
-#[derive(Debug)]
-pub(crate) struct Socket {
-    transport: Transport,
-    pub(crate) decoder: Decoder,
-    outbox: Outbox,
-    state: State,
-    /// Waiting in `SocketTable::unsent`.
-    queued: bool,
-    /// The kernel's send buffer is full; the socket waits until it is writable.
-    blocked: bool,
-    /// Compression was negotiated: messages may be compressed in both directions.
-    pub(crate) deflate: bool,
-    /// In the engine's list of sockets that have more to read.
-    pub(crate) unread: bool,
-    /// Input is ignored since it violated the protocol.
-    pub(crate) ignores_input: bool,
-    origin: OriginId,
-    _permit: ClientPermit,
-}
-
-/// The state of a socket. Times are the node's, in whole seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Open,
-    /// A close frame is queued and the client has not answered it yet.
-    Closing {
-        until: u32,
-    },
-    /// Both sides have sent a close frame. The socket is removed once everything is sent.
-    Done {
-        until: u32,
-    },
-}
 
 /// All sockets of a worker, indexed by the ids that the hub gave the connections.
 #[derive(Debug)]
@@ -64,11 +34,17 @@ pub(crate) struct SocketTable {
     unsent: VecDeque<ConnectionId>,
     /// Number of sockets that have left that list so far.
     written: u64,
+    /// The value of `written` up to which the worker only writes: some send queue has exceeded its limit
+    /// without having been offered to the kernel.
+    catching_up: u64,
+    backlogs: Backlogs,
+    /// Sockets whose send queues are within the limit again, for the engine to read.
+    pub(crate) resumed: Vec<ConnectionId>,
     /// Sockets that began to close since the engine last took them.
     pub(crate) closing: Vec<(ConnectionId, Closing)>,
     /// Sockets that have failed or are done, for the engine to remove.
     pub(crate) gone: Vec<ConnectionId>,
-    outbox_bytes: usize,
+    limits: QueueLimits,
     pub(crate) counters: Arc<Counters>,
     /// Bytes in the send queues that this round of sweeps has seen.
     weighed: usize,
@@ -78,14 +54,17 @@ pub(crate) struct SocketTable {
 }
 
 impl SocketTable {
-    pub(crate) fn new(outbox_bytes: usize, compression: bool, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(limits: QueueLimits, compression: bool, counters: Arc<Counters>) -> Self {
         Self {
             sockets: Vec::new(),
             unsent: VecDeque::new(),
             written: 0,
+            catching_up: 0,
+            backlogs: Backlogs::default(),
+            resumed: Vec::new(),
             closing: Vec::new(),
             gone: Vec::new(),
-            outbox_bytes,
+            limits,
             counters,
             weighed: 0,
             deflater: compression.then(Deflater::default),
@@ -107,24 +86,13 @@ impl SocketTable {
         if self.sockets.len() <= place {
             self.sockets.resize_with(place + 1, || None);
         }
-        self.sockets[place] = Some(Socket {
-            transport,
-            decoder: Decoder::default(),
-            outbox: Outbox::default(),
-            state: State::Open,
-            queued: false,
-            blocked: false,
-            deflate: params.deflate,
-            unread: false,
-            ignores_input: false,
-            origin: params.origin,
-            _permit: permit,
-        });
+        self.sockets[place] = Some(Socket::new(transport, params, permit));
         Ok(())
     }
 
     /// Closes the file descriptor, which also ends its registration.
     pub(crate) fn remove(&mut self, id: ConnectionId) -> bool {
+        self.backlogs.remove(id);
         self.sockets.get_mut(id.0 as usize).and_then(Option::take).is_some()
     }
 
@@ -159,12 +127,43 @@ impl SocketTable {
         self.written + self.unsent.len() as u64
     }
 
+    /// Whether writing comes before everything else, since the send queues grow faster than they are offered
+    /// to the kernel. Until they have been, publishers wait.
+    pub(crate) fn is_catching_up(&self) -> bool {
+        self.written < self.catching_up
+    }
+
+    /// Pauses the reading of a client whose send queue exceeds the limit: who asks for more than it takes has
+    /// to wait. Returns whether it is paused.
+    pub(crate) fn pause_if_full(&mut self, id: ConnectionId) -> bool {
+        let limit = self.limits.bytes;
+        let Some(socket) = self.get_mut(id) else {
+            return false;
+        };
+        socket.is_paused = socket.outbox.weight() > limit && socket.state == State::Open;
+        socket.is_paused
+    }
+
+    /// Lets the engine read a paused client again, if its send queue is within the limit.
+    fn resume(&mut self, id: ConnectionId) {
+        let limit = self.limits.bytes;
+        let Some(socket) = self.get_mut(id) else {
+            return;
+        };
+        let is_full = socket.outbox.weight() > limit && socket.state == State::Open;
+        if socket.is_paused && !is_full {
+            socket.is_paused = false;
+            self.resumed.push(id);
+        }
+    }
+
     /// Queues a socket again that the kernel reports as writable.
     pub(crate) fn writable(&mut self, id: ConnectionId) {
         let Some(socket) = self.get_mut(id) else {
             return;
         };
-        if std::mem::take(&mut socket.blocked) && !std::mem::replace(&mut socket.queued, true) {
+        if socket.writing == Writing::Blocked {
+            socket.writing = Writing::Resumed;
             self.unsent.push_back(id);
         }
     }
@@ -182,22 +181,25 @@ impl SocketTable {
             let Some(socket) = self.get_mut(id) else {
                 continue;
             };
-            socket.queued = false;
             let outbox = &mut socket.outbox;
             let frames_before = outbox.frames();
             let bytes_before = outbox.unsent();
             let written = outbox.write_to(&mut socket.transport);
+            let sent = bytes_before - outbox.unsent();
             if written.is_ok() {
                 frames += frames_before - outbox.frames();
-                bytes += bytes_before - outbox.unsent();
+                bytes += sent;
             }
             writes += 1;
             match written {
-                Ok(Written::All) if matches!(socket.state, State::Done { .. }) => {
-                    self.gone.push(id);
+                Ok(Written::All) if socket.is_plainly_queued() => socket.writing = Writing::Idle,
+                Ok(Written::All) => self.note_all_sent(id),
+                Ok(Written::Partly) => {
+                    socket.writing = Writing::Queued;
+                    self.unsent.push_back(id);
+                    self.backlogs.remove(id);
                 }
-                Ok(Written::All) => {}
-                Ok(Written::Blocked) => socket.blocked = true,
+                Ok(Written::Blocked) => self.note_blocked(id, sent),
                 Err(_) => self.gone.push(id),
             }
         }
@@ -206,6 +208,37 @@ impl SocketTable {
             self.counters.bytes_sent.add(bytes as u64);
             self.counters.writes.add(writes);
         }
+    }
+
+    /// Takes note of a write after which the kernel takes no more.
+    fn note_blocked(&mut self, id: ConnectionId, sent: usize) {
+        let now = self.now;
+        if let Some(socket) = self.get_mut(id) {
+            socket.writing = Writing::Blocked;
+            let unsent = socket.outbox.unsent();
+            self.backlogs.blocked(id, sent, unsent, now);
+            self.resume(id);
+        }
+    }
+
+    /// Closes the clients that are too slow.
+    pub(crate) fn close_slow(&mut self, app_of: impl Fn(ConnectionId) -> Option<AppIndex>) {
+        for id in self.backlogs.slow(&self.sockets, self.limits, self.now, app_of) {
+            self.close_as_slow(id);
+        }
+    }
+
+    #[cold]
+    fn note_all_sent(&mut self, id: ConnectionId) {
+        let Some(socket) = self.get_mut(id) else {
+            return;
+        };
+        socket.writing = Writing::Idle;
+        if let State::Done { .. } = socket.state {
+            self.gone.push(id);
+        }
+        self.backlogs.remove(id);
+        self.resume(id);
     }
 
     /// Handles the client's close frame: answers it with the same code, unless it answers ours.
@@ -274,21 +307,24 @@ impl SocketTable {
     }
 
     fn enqueue(&mut self, id: ConnectionId, frame: &Shared) {
-        let limit = self.outbox_bytes;
         let Some(Some(socket)) = self.sockets.get_mut(id.0 as usize) else {
             return;
         };
         if socket.state != State::Open {
             return;
         }
-        // One frame alone may exceed the limit, as the list of a large presence channel does.
-        let queued = socket.outbox.weight();
-        if queued > 0 && queued + frame.bytes().len() + OVERHEAD > limit {
-            return self.overflow(id);
-        }
         socket.outbox.push(frame);
-        if !socket.blocked && !std::mem::replace(&mut socket.queued, true) {
-            self.unsent.push_back(id);
+        match socket.writing {
+            Writing::Idle => {
+                socket.writing = Writing::Queued;
+                self.unsent.push_back(id);
+            }
+            Writing::Queued | Writing::Resumed => {
+                if socket.outbox.weight() > self.limits.bytes {
+                    self.catching_up = self.to_be_written();
+                }
+            }
+            Writing::Blocked => {}
         }
     }
 
@@ -327,8 +363,7 @@ impl SocketTable {
 
     /// Closes a slow client with a code that makes it reconnect after a pause. A gap in its events would be
     /// silent corruption. Frames that are not sent yet are dropped.
-    #[cold]
-    fn overflow(&mut self, id: ConnectionId) {
+    fn close_as_slow(&mut self, id: ConnectionId) {
         if let Some(socket) = self.get_mut(id) {
             socket.outbox.abandon();
             self.begin_close(id, Code::OVER_CAPACITY, "Reading too slowly", Closing::Slow);
@@ -345,10 +380,12 @@ impl SocketTable {
         }
         socket.state = State::Closing { until };
         socket.outbox.push(&Shared::new(Frame::close(code, reason)));
-        if !socket.blocked && !std::mem::replace(&mut socket.queued, true) {
+        if socket.writing == Writing::Idle {
+            socket.writing = Writing::Queued;
             self.unsent.push_back(id);
         }
         self.closing.push((id, closing));
+        self.resume(id);
     }
 
     fn set_state(&mut self, id: ConnectionId, state: State) {
@@ -359,24 +396,6 @@ impl SocketTable {
 
     fn deadline(&self) -> u32 {
         seconds(self.now + CLOSE_TIMEOUT)
-    }
-}
-
-impl Socket {
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.transport.read(buffer)
-    }
-
-    pub(crate) fn unsent(&self) -> usize {
-        self.outbox.unsent()
-    }
-
-    pub(crate) fn origin(&self) -> OriginId {
-        self.origin
-    }
-
-    pub(crate) fn short_read_is_empty(&self) -> bool {
-        self.transport.short_read_is_empty()
     }
 }
 
@@ -414,15 +433,4 @@ impl Sockets for SocketTable {
 
 fn seconds(time: Duration) -> u32 {
     u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_flags_of_a_socket_fit_into_its_padding() {
-        let without = size_of::<(Transport, Decoder, Outbox, State, [bool; 2], ClientPermit)>();
-        assert_eq!(size_of::<Option<Socket>>(), without);
-    }
 }
