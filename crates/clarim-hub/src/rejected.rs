@@ -47,14 +47,12 @@ impl Rejected {
         }
     }
 
-    /// Returns the error code; `None` where no code fits: codes from 4000 to 4299 make some clients
-    /// disconnect or reconnect.
+    /// Returns the error code; `None` where no code fits. Codes from 4000 to 4299 are those of closed
+    /// connections: some clients disconnect or reconnect when they read one.
     pub(crate) const fn code(self) -> Option<Code> {
         match self {
-            Self::Auth | Self::Channel => Some(Code::UNAUTHORIZED),
             Self::ClientEvent | Self::Rate => Some(Code::CLIENT_EVENT_REJECTED),
-            Self::Malformed => Some(Code::GENERIC),
-            Self::Duplicate | Self::Limit => None,
+            Self::Auth | Self::Channel | Self::Malformed | Self::Duplicate | Self::Limit => None,
         }
     }
 

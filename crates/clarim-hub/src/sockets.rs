@@ -1,6 +1,6 @@
 //! The sockets of a worker, as the hub sees them.
 
-use clarim_protocol::{Code, Frame};
+use clarim_protocol::{Code, Frame, server};
 
 use crate::address::ConnectionId;
 use crate::rejected::Rejected;
@@ -9,6 +9,15 @@ use crate::rejected::Rejected;
 pub trait Sockets {
     /// Queues a frame for one connection.
     fn send(&mut self, connection: ConnectionId, frame: Frame);
+
+    /// Queues a ping: a control frame and, unless `frame_only`, a message. Some clients reply only to the
+    /// one, some only to the other.
+    fn ping(&mut self, connection: ConnectionId, frame_only: bool) {
+        if !frame_only {
+            self.send(connection, server::ping());
+        }
+        self.send(connection, Frame::control_ping());
+    }
 
     /// Queues one frame for many connections. This is the hot path.
     fn send_to_all(

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clarim_protocol::ChannelName;
 use clarim_protocol::auth::AppKey;
+use clarim_protocol::server::ClientEventData;
 
 use super::origins::Origins;
 
@@ -17,6 +18,11 @@ pub struct App {
     pub key: AppKey,
     /// Allowed origins.
     pub origins: Origins,
+    /// Whether clients without an `Origin` header are refused. Only browsers send one.
+    pub requires_origin: bool,
+    /// Time in which a connection must sign in, or join a channel that needs a signature. Otherwise it is
+    /// closed with 4009. `None`: no limit.
+    pub authorization_timeout: Option<Duration>,
     /// Time of silence after which a connection is pinged.
     pub ping_interval: Duration,
     /// Time that a pinged connection has to reply before it is closed with 4201. Clients get it in
@@ -26,6 +32,8 @@ pub struct App {
     pub client_events: ClientEvents,
     /// Whether client events are allowed on public channels too. Pusher rejects them there.
     pub client_events_on_public: bool,
+    /// The form in which the data of client events is forwarded.
+    pub client_event_data: ClientEventData,
     /// Whether subscribers get the number of subscribers (`pusher_internal:subscription_count`).
     pub subscription_count: bool,
     /// The lifecycle events that are reported.
@@ -145,10 +153,13 @@ impl App {
             id: id.into(),
             key: AppKey::new(key, secret),
             origins: Origins::any(),
+            requires_origin: false,
+            authorization_timeout: None,
             ping_interval: Duration::from_secs(60),
             activity_timeout: Duration::from_secs(30),
             client_events: ClientEvents::default(),
             client_events_on_public: false,
+            client_event_data: ClientEventData::default(),
             subscription_count: false,
             hooks: Hooks::default(),
             rate_limit: None,

@@ -10,35 +10,65 @@ pub(crate) struct Keepalive {
     /// When the last sign of life arrived or, if `is_pinged`, when the ping was sent.
     since: u32,
     is_pinged: bool,
-    /// Whether the client has used control frames: then it is pinged with control frames too.
-    uses_control_frames: bool,
+    /// Whether the client has sent control frames of its own accord: then it is pinged with these alone.
+    prefers_frames: bool,
+    awaits_pong_frame: bool,
+    /// Whether the connection has signed in, or has joined a channel that needs a signature.
+    is_authorized: bool,
 }
 
-/// What a connection's silence requires.
+/// What a connection's silence, or its age, requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Silence {
     /// Nothing yet.
     Fine,
-    /// Send a ping, as a control frame or as a message.
-    Ping { control: bool },
+    /// Send a ping.
+    Ping { frame_only: bool },
     /// Close the connection: it did not reply to a ping.
     Dead,
+    /// Close the connection: it was not authorized in time.
+    Unauthorized,
 }
 
 impl Keepalive {
     pub(crate) fn new(now: Duration) -> Self {
-        Self { since: seconds(now), is_pinged: false, uses_control_frames: false }
+        Self {
+            since: seconds(now),
+            is_pinged: false,
+            prefers_frames: false,
+            awaits_pong_frame: false,
+            is_authorized: false,
+        }
     }
 
-    /// Takes a sign of life. `control`: it was a ping or pong control frame.
-    pub(crate) fn heard(&mut self, now: Duration, control: bool) {
+    /// Takes a sign of life.
+    pub(crate) fn heard(&mut self, now: Duration) {
         self.since = seconds(now);
         self.is_pinged = false;
-        self.uses_control_frames |= control;
     }
 
-    /// Checks how long the connection has been silent.
-    pub(crate) fn check(&mut self, app: &App, now: Duration) -> Silence {
+    /// Takes a ping control frame.
+    pub(crate) fn heard_ping_frame(&mut self, now: Duration) {
+        self.prefers_frames = true;
+        self.heard(now);
+    }
+
+    /// Takes a pong control frame. The reply to a ping shows no preference: every WebSocket gives it by
+    /// itself.
+    pub(crate) fn heard_pong_frame(&mut self, now: Duration) {
+        self.prefers_frames |= !std::mem::take(&mut self.awaits_pong_frame);
+        self.heard(now);
+    }
+
+    pub(crate) fn authorized(&mut self) {
+        self.is_authorized = true;
+    }
+
+    /// Checks how long the connection has been silent. `age` is the time since it was opened.
+    pub(crate) fn check(&mut self, app: &App, age: Duration, now: Duration) -> Silence {
+        if !self.is_authorized && app.authorization_timeout.is_some_and(|timeout| age >= timeout) {
+            return Silence::Unauthorized;
+        }
         let silent = Duration::from_secs(u64::from(seconds(now).saturating_sub(self.since)));
         if self.is_pinged {
             return if silent >= app.activity_timeout { Silence::Dead } else { Silence::Fine };
@@ -48,8 +78,9 @@ impl Keepalive {
         }
         // The time to reply begins with the ping, which may be sent late.
         self.is_pinged = true;
+        self.awaits_pong_frame = true;
         self.since = seconds(now);
-        Silence::Ping { control: self.uses_control_frames }
+        Silence::Ping { frame_only: self.prefers_frames }
     }
 }
 
@@ -66,15 +97,19 @@ mod tests {
     fn a_silent_connection_is_pinged_once_and_then_dead() {
         let app = App::new("1", "key", "secret");
         let mut keepalive = Keepalive::new(Duration::ZERO);
-        let mut check = |at| keepalive.check(&app, Duration::from_secs(at));
+        let mut check = |at| keepalive.check(&app, Duration::ZERO, Duration::from_secs(at));
         assert_eq!(check(59), Silence::Fine);
-        assert_eq!(check(60), Silence::Ping { control: false });
+        assert_eq!(check(60), Silence::Ping { frame_only: false });
         assert_eq!(check(61), Silence::Fine);
         assert_eq!(check(89), Silence::Fine);
         assert_eq!(check(90), Silence::Dead);
-        keepalive.heard(Duration::from_secs(90), true);
-        assert_eq!(keepalive.check(&app, Duration::from_secs(149)), Silence::Fine);
-        let ping = keepalive.check(&app, Duration::from_secs(150));
-        assert_eq!(ping, Silence::Ping { control: true });
+        // Both replies to the ping, and then a frame that replies to none.
+        keepalive.heard(Duration::from_secs(90));
+        keepalive.heard_pong_frame(Duration::from_secs(90));
+        assert!(!keepalive.prefers_frames);
+        keepalive.heard_pong_frame(Duration::from_secs(90));
+        let mut check = |at| keepalive.check(&app, Duration::ZERO, Duration::from_secs(at));
+        assert_eq!(check(149), Silence::Fine);
+        assert_eq!(check(150), Silence::Ping { frame_only: true });
     }
 }

@@ -11,6 +11,7 @@ use clarim_protocol::user::{User, UserId};
 use smallvec::SmallVec;
 
 pub(crate) use keepalive::{Keepalive, Silence};
+pub(crate) use rate_limit::Rate;
 pub(crate) use rejection::Rejection;
 
 use crate::address::AppIndex;
@@ -81,8 +82,8 @@ impl Connection {
         is_older && !self.subscriptions.is_empty() && now >= at + RECONNECT_SPREAD * share / 1024
     }
 
-    /// Counts a message. Returns whether it is within the limit.
-    pub(crate) fn is_within_rate(&mut self, limit: RateLimit, now: Duration) -> bool {
+    /// Counts a message for the rate limit.
+    pub(crate) fn count_message(&mut self, limit: RateLimit, now: Duration) -> Rate {
         self.rate.get_or_insert_with(|| Box::new(RateWindow::new(now))).count(limit, now)
     }
 

@@ -4,6 +4,17 @@ use std::time::Duration;
 
 use crate::app::RateLimit;
 
+/// A message and the rate limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rate {
+    Within,
+    /// The message is over the limit. The client gets an error for the first one in each window: to reply to
+    /// each would cost as much as the messages that the limit keeps away.
+    Over {
+        is_first: bool,
+    },
+}
+
 /// Messages counted in the current window of a [`RateLimit`].
 #[derive(Debug)]
 pub(crate) struct RateWindow {
@@ -16,13 +27,18 @@ impl RateWindow {
         Self { began: now, messages: 0 }
     }
 
-    /// Counts a message. Returns whether it is within the limit.
-    pub(crate) fn count(&mut self, limit: RateLimit, now: Duration) -> bool {
+    /// Counts a message.
+    pub(crate) fn count(&mut self, limit: RateLimit, now: Duration) -> Rate {
         if now >= self.began + limit.decay {
             *self = Self::new(now);
         }
-        self.messages = self.messages.saturating_add(1);
-        self.messages <= limit.max_attempts
+        let before = self.messages;
+        self.messages = before.saturating_add(1);
+        if before < limit.max_attempts {
+            Rate::Within
+        } else {
+            Rate::Over { is_first: before == limit.max_attempts }
+        }
     }
 }
 
@@ -35,10 +51,11 @@ mod tests {
         let limit = RateLimit { max_attempts: 2, decay: Duration::from_secs(10), terminate: false };
         let mut window = RateWindow::new(Duration::from_secs(5));
         let mut count = |at| window.count(limit, Duration::from_secs(at));
+        let first = Rate::Over { is_first: true };
+        let later = Rate::Over { is_first: false };
         assert_eq!(
-            [count(5), count(6), count(14), count(15), count(15)],
-            [true, true, false, true, true]
+            [5, 6, 14, 14, 15, 15, 15].map(&mut count),
+            [Rate::Within, Rate::Within, first, later, Rate::Within, Rate::Within, first]
         );
-        assert!(!count(15));
     }
 }

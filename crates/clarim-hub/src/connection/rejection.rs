@@ -51,10 +51,14 @@ impl Rejection {
         sockets: &mut impl Sockets,
     ) {
         self.send(id, sockets);
-        // pusher-js shows `pusher:error` on the connection; Echo's `.error()` gets only this one.
+        // pusher-js shows `pusher:error` on the connection. Echo's `.error()` waits for the first of these,
+        // and `SubscribeAsync` of the .NET client for the second.
         if let Some((kind, status)) = self.reason.subscription_error() {
             let shown: String = channel.chars().take(256).collect();
-            sockets.send(id, server::subscription_error(&shown, kind, &self.message, status));
+            for event in ["pusher:subscription_error", "pusher_internal:subscription_error"] {
+                let error = server::subscription_error(event, &shown, kind, &self.message, status);
+                sockets.send(id, error);
+            }
         }
     }
 }

@@ -126,7 +126,9 @@ pub(super) fn sign_in<S: OutputSink>(
         let event = ConnectionEvent::SignedIn { app, socket_id, user };
         worker.node.output(Output::ConnectionEvent(event));
     }
-    worker.connections[id.0 as usize].user = Some(Box::new(user));
+    let connection = &mut worker.connections[id.0 as usize];
+    connection.keepalive.authorized();
+    connection.user = Some(Box::new(user));
 }
 
 /// Publishes a client event. `has_room`: whether the node can take more messages.
@@ -166,7 +168,8 @@ fn try_client_event<S: OutputSink>(
     }
     // The user id that the backend has signed; a user id in the message itself is ignored.
     let user = subscription.and_then(|subscription| subscription.member.as_deref());
-    let frame = server::client_event(&event.event, &channel.name, event.data, user);
+    let form = app.client_event_data;
+    let frame = server::client_event(&event.event, &channel.name, event.data, form, user);
     worker.node.publish_client_event(&channel, &frame, connection.socket_id, now);
     if app.hooks.client_events {
         let event = ChannelEvent::ClientEvent {

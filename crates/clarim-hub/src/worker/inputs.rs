@@ -12,7 +12,7 @@ use super::commands;
 use super::state::WorkerState;
 use crate::address::{AppIndex, ChannelKey, ConnectionId, WorkerId};
 use crate::app::App;
-use crate::connection::{Connection, Rejection, Silence, Subscription};
+use crate::connection::{Connection, Rate, Rejection, Silence, Subscription};
 use crate::node::Node;
 use crate::outputs::{ConnectionEvent, Output, OutputSink, WorkerMessage};
 use crate::rejected::Rejected;
@@ -39,10 +39,10 @@ pub struct ConnectionInfo<'a> {
 /// A worker: the connections of one thread and the protocol state of each.
 ///
 /// Inputs are [`open`](Self::open), [`receive`](Self::receive), [`process`](Self::process),
-/// [`control_frame`](Self::control_frame), [`sweep`](Self::sweep), [`leave_all`](Self::leave_all) and
-/// [`close`](Self::close), with the node's time. Frames go to [`Sockets`], everything else to the node's
-/// [`OutputSink`]. After each input, process the messages in the worker's own inbox before the next input: a
-/// subscription is made by such a message.
+/// [`ping_frame`](Self::ping_frame), [`pong_frame`](Self::pong_frame), [`sweep`](Self::sweep),
+/// [`leave_all`](Self::leave_all) and [`close`](Self::close), with the node's time. Frames go to [`Sockets`],
+/// everything else to the node's [`OutputSink`]. After each input, process the messages in the worker's own
+/// inbox before the next input: a subscription is made by such a message.
 #[derive(Debug)]
 pub struct Worker<S> {
     state: WorkerState<S>,
@@ -82,17 +82,8 @@ impl<S: OutputSink> Worker<S> {
     ) {
         let state = &mut self.state;
         let Some(connection) = state.connections.get_mut(id.0 as usize) else { return };
-        connection.keepalive.heard(now, false);
-        let app = state.node.app(connection.app);
-        if let Some(limit) = app.rate_limit
-            && !connection.is_within_rate(limit, now)
-        {
-            let message = "Rate limit exceeded";
-            Rejection::new(Rejected::Rate, message).send(id, sockets);
-            if limit.terminate {
-                // A close code from 4300 on would keep the client away for good.
-                sockets.close(id, Code::OVER_CAPACITY, message);
-            }
+        connection.keepalive.heard(now);
+        if !is_within_rate(state.node.app(connection.app), connection, id, now, sockets) {
             return;
         }
         match decode(text) {
@@ -116,10 +107,24 @@ impl<S: OutputSink> Worker<S> {
         }
     }
 
-    /// Handles a ping or pong control frame.
-    pub fn control_frame(&mut self, id: ConnectionId, now: Duration) {
+    /// Handles a ping control frame, which counts for the rate limit as every message does. Returns whether
+    /// it is to be replied to.
+    pub fn ping_frame(
+        &mut self,
+        id: ConnectionId,
+        now: Duration,
+        sockets: &mut impl Sockets,
+    ) -> bool {
+        let state = &mut self.state;
+        let Some(connection) = state.connections.get_mut(id.0 as usize) else { return false };
+        connection.keepalive.heard_ping_frame(now);
+        is_within_rate(state.node.app(connection.app), connection, id, now, sockets)
+    }
+
+    /// Handles a pong control frame.
+    pub fn pong_frame(&mut self, id: ConnectionId, now: Duration) {
         if let Some(connection) = self.state.connections.get_mut(id.0 as usize) {
-            connection.keepalive.heard(now, true);
+            connection.keepalive.heard_pong_frame(now);
         }
     }
 
@@ -187,10 +192,13 @@ impl<S: OutputSink> Worker<S> {
                 close_with_error(id, Code::GENERIC, message, sockets);
                 continue;
             }
-            match connection.keepalive.check(app, now) {
+            match connection.keepalive.check(app, connection.age(now), now) {
                 Silence::Fine => {}
-                Silence::Ping { control: false } => sockets.send(id, server::ping()),
-                Silence::Ping { control: true } => sockets.send(id, Frame::control_ping()),
+                Silence::Ping { frame_only } => sockets.ping(id, frame_only),
+                Silence::Unauthorized => {
+                    let message = "Connection not authorized within timeout";
+                    close_with_error(id, Code::UNAUTHORIZED, message, sockets);
+                }
                 Silence::Dead => {
                     let message = "Pong reply not received in time";
                     close_with_error(id, Code::PONG_TIMEOUT, message, sockets);
@@ -278,6 +286,29 @@ impl<S: OutputSink> Worker<S> {
     }
 }
 
+/// Counts a message of a connection, and rejects it if it is over the app's rate limit.
+fn is_within_rate(
+    app: &App,
+    connection: &mut Connection,
+    id: ConnectionId,
+    now: Duration,
+    sockets: &mut impl Sockets,
+) -> bool {
+    let Some(limit) = app.rate_limit else { return true };
+    let Rate::Over { is_first } = connection.count_message(limit, now) else { return true };
+    let message = "Rate limit exceeded";
+    if is_first {
+        Rejection::new(Rejected::Rate, message).send(id, sockets);
+    } else {
+        sockets.rejected(Rejected::Rate);
+    }
+    if limit.terminate {
+        // A close code from 4300 on would keep the client away for good.
+        sockets.close(id, Code::OVER_CAPACITY, message);
+    }
+    false
+}
+
 /// Records a subscription that the directory has made.
 fn subscribed<S: OutputSink>(
     state: &mut WorkerState<S>,
@@ -292,8 +323,12 @@ fn subscribed<S: OutputSink>(
         let event = ConnectionEvent::Subscribed { channel, socket_id, user };
         state.node.output(Output::ConnectionEvent(event));
     }
+    let needs_auth = channel.name.needs_auth();
     let position = state.subscribers.add(channel, connection);
     if let Some(connection) = state.connections.get_mut(connection.0 as usize) {
+        if needs_auth {
+            connection.keepalive.authorized();
+        }
         connection.subscriptions.push(Subscription { position, member });
     }
 }

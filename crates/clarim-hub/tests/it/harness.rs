@@ -185,8 +185,12 @@ impl Desk {
         self.settle(now);
     }
 
-    pub(crate) fn control_frame(&mut self, id: ConnectionId, now: Duration) {
-        self.worker.control_frame(id, now);
+    pub(crate) fn pong_frame(&mut self, id: ConnectionId, now: Duration) {
+        self.worker.pong_frame(id, now);
+    }
+
+    pub(crate) fn ping_frame(&mut self, id: ConnectionId, now: Duration) {
+        self.worker.ping_frame(id, now, &mut self.recorder);
         self.settle(now);
     }
 

@@ -71,6 +71,8 @@ impl ChannelKind {
                 label: "encrypted",
                 attribute: Some("encrypted"),
                 prefix: "private-encrypted-",
+                // Clients cannot encrypt them, and neither Pusher nor pusher-js takes them.
+                client_events: ClientEvents::Never,
                 is_encrypted: true,
                 ..Self::Private.policy()
             },
@@ -122,6 +124,19 @@ impl ChannelKind {
     #[must_use]
     pub const fn prefix(self) -> &'static str {
         self.policy().prefix
+    }
+
+    /// Whether names of such channels can begin with `start`.
+    ///
+    /// ```
+    /// use clarim_protocol::ChannelKind;
+    ///
+    /// assert!(ChannelKind::Presence.may_begin_with("presence-room"));
+    /// assert!(!ChannelKind::Presence.may_begin_with("room"));
+    /// ```
+    #[must_use]
+    pub fn may_begin_with(self, start: &str) -> bool {
+        start.starts_with(self.prefix()) || self.prefix().starts_with(start)
     }
 
     /// Whether a subscription needs a signature by the app's backend.

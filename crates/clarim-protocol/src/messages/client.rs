@@ -55,7 +55,7 @@ pub struct ClientEvent<'a> {
     pub event: Cow<'a, str>,
     /// The channel's name, not validated.
     pub channel: Cow<'a, str>,
-    /// Any JSON, which is forwarded unchanged.
+    /// Any JSON.
     pub data: Option<&'a RawValue>,
 }
 

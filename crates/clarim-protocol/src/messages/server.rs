@@ -1,8 +1,8 @@
 //! Messages of the server. Each is encoded once, into a finished WebSocket frame.
 //!
 //! The order of the keys is always `event`, `channel`, `data`. `data` is a *string* that contains JSON in
-//! messages of the server and of backends, and any JSON in client events, `pusher:error` and
-//! `pusher:signin_success`.
+//! messages of the server, of backends and, by default, in client events. It is an object in `pusher:error`
+//! and `pusher:signin_success`.
 
 use serde_json::value::RawValue;
 
@@ -49,12 +49,21 @@ pub fn error(code: impl Into<Option<Code>>, message: &str) -> Frame {
     })
 }
 
-/// Makes the error of a rejected subscription. pusher-js and Echo pass `status`, an HTTP status, to the
-/// application.
+/// Makes the error of a rejected subscription. The event is `pusher:subscription_error`, or
+/// `pusher_internal:subscription_error` for some clients. pusher-js and Echo pass `status`, an HTTP status,
+/// to the application.
 #[must_use]
-pub fn subscription_error(channel: &str, kind: &str, message: &str, status: u16) -> Frame {
+pub fn subscription_error(
+    event: &str,
+    channel: &str,
+    kind: &str,
+    message: &str,
+    status: u16,
+) -> Frame {
     Frame::json(128 + channel.len() + message.len(), |out| {
-        out.extend_from_slice(br#"{"event":"pusher:subscription_error","channel":"#);
+        out.extend_from_slice(br#"{"event":"#);
+        write_json_string(out, event);
+        out.extend_from_slice(br#","channel":"#);
         write_json_string(out, channel);
         out.extend_from_slice(br#","data":{"type":"#);
         write_json_string(out, kind);
@@ -184,7 +193,24 @@ pub fn watchlist_events<'a>(
 /// the frame unchanged.
 #[must_use]
 pub fn event(name: &str, channel: &ChannelName, data: &RawValue) -> Frame {
-    client_event(name, channel, Some(data), None)
+    let data = data.get();
+    Frame::json(64 + name.len() + channel.as_str().len() + data.len(), |out| {
+        begin(out, name, channel.as_str());
+        out.extend_from_slice(data.as_bytes());
+        out.push(b'}');
+    })
+}
+
+/// The form in which the data of a client event is forwarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientEventData {
+    /// As a string, as in every other event: data that is not a string becomes JSON inside one. Pusher
+    /// documents this form, and the clients for .NET and Swift read no other. pusher-js and Echo give the
+    /// application what was sent.
+    #[default]
+    Text,
+    /// As it was sent, as Reverb and Soketi do.
+    Unchanged,
 }
 
 /// Makes a client event. `user_id` must be authenticated: it never comes from the event itself.
@@ -193,12 +219,17 @@ pub fn client_event(
     name: &str,
     channel: &ChannelName,
     data: Option<&RawValue>,
+    form: ClientEventData,
     user_id: Option<&UserId>,
 ) -> Frame {
     let data = data.map_or("null", RawValue::get);
-    Frame::json(64 + name.len() + channel.as_str().len() + data.len(), |out| {
+    Frame::json(64 + name.len() + channel.as_str().len() + data.len() * 5 / 4, |out| {
         begin(out, name, channel.as_str());
-        out.extend_from_slice(data.as_bytes());
+        if form == ClientEventData::Unchanged || data.starts_with('"') {
+            out.extend_from_slice(data.as_bytes());
+        } else {
+            write_json_string(out, data);
+        }
         if let Some(id) = user_id {
             out.extend_from_slice(br#","user_id":"#);
             id.write_json(out);

@@ -50,11 +50,11 @@ pub struct ServerConfig {
     pub workers: NonZeroU16,
     /// Time over which clients are disconnected during a shutdown.
     pub drain: Duration,
-    /// Size of a connection's send queue, in bytes, that it may exceed for 5 s at most. A client that takes
-    /// longer to catch up is disconnected.
-    pub outbox_bytes: usize,
-    /// Maximum time that a message waits in a send queue because its client does not read. Then the client is
+    /// Size of a connection's send queue, in bytes, above which a client that reads nothing for 5 s is
     /// disconnected.
+    pub outbox_bytes: usize,
+    /// Maximum time that a message waits in the send queue of a client that reads too slowly. Then the client
+    /// is disconnected.
     pub outbox_timeout: Duration,
     /// Timeout for a handshake, and for the body of a request.
     pub handshake_timeout: Duration,

@@ -96,7 +96,14 @@ pub(super) fn admit(
         return refuse(Code::UNSUPPORTED_PROTOCOL, message.to_owned());
     }
     let origin = headers.get(ORIGIN).map(|value| value.to_str().unwrap_or_default());
-    if !apps.get(index).origins.allow(origin) {
+    let app = apps.get(index);
+    if origin.is_none() && app.requires_origin {
+        return refuse(Code::UNAUTHORIZED, "Origin missing".to_owned());
+    }
+    if !app.origins.allow(origin) {
+        let origin: String = origin.unwrap_or_default().chars().take(100).collect();
+        let allowed = &app.origins;
+        tracing::info!(app = app.id, origin, ?allowed, "origin not allowed (ALLOWED_ORIGINS)");
         return refuse(Code::UNAUTHORIZED, "Origin not allowed".to_owned());
     }
     Ok(index)
@@ -135,7 +142,9 @@ mod tests {
     fn apps() -> Apps {
         let mut closed = App::new("2", "closed", "secret");
         closed.origins = Origins::new(["laravel.com"]);
-        Apps::new([App::new("1", "open", "secret"), closed])
+        let mut browsers = App::new("3", "browsers", "secret");
+        browsers.requires_origin = true;
+        Apps::new([App::new("1", "open", "secret"), closed, browsers])
     }
 
     fn handshake_of(request: &Request<()>, key: &str) -> Result<Upgrade, ApiError> {
@@ -188,5 +197,7 @@ mod tests {
         assert_eq!(code("/", "closed", "https://evil.example"), Some(4009));
         assert_eq!(code("/", "closed", "https://laravel.com"), None);
         assert_eq!(code("/", "closed", ""), None);
+        assert_eq!(code("/", "browsers", ""), Some(4009));
+        assert_eq!(code("/", "browsers", "https://any.example"), None);
     }
 }

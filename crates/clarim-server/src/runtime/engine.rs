@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clarim_hub::{ConnectionId, Node, Sockets, Worker, WorkerId, WorkerMessage};
+use clarim_protocol::Code;
 use clarim_protocol::websocket::{Decoder, Inflater, Message};
-use clarim_protocol::{Code, Frame};
 use mio::{Events, Poll};
 
 use super::accept::Adopted;
@@ -26,7 +26,7 @@ use super::observer::{Closing, Ended, Observer};
 use super::query::WorkerQuery;
 use super::settings::EngineSettings;
 use super::sink::Sink;
-use super::sockets::SocketTable;
+use super::sockets::{Pongs, SocketTable};
 
 /// Maximum number of reads of one connection in one turn.
 const READS_PER_TURN: usize = 8;
@@ -341,13 +341,14 @@ impl<P: Protocol> Engine<P> {
         let Some(socket) = self.sockets.get_mut(id).filter(|socket| !socket.ignores_input) else {
             return;
         };
+        let mut pongs = Pongs::default();
         // Taken out while the messages that borrow from them are handled.
         let mut decoder = std::mem::take(&mut socket.decoder);
         let mut inflater = if socket.deflate { self.inflater.take() } else { None };
         loop {
             match decoder.next(&mut input, max, inflater.as_mut()) {
                 Ok(Some(message)) => {
-                    self.take_message(id, &message);
+                    self.take_message(id, &message, &mut pongs);
                     if !input.is_empty() && self.sockets.pause_if_full(id) {
                         self.unhandled.insert(id, input.to_vec());
                         break;
@@ -369,13 +370,14 @@ impl<P: Protocol> Engine<P> {
         if let Some(socket) = self.sockets.get_mut(id) {
             socket.decoder = decoder;
         }
+        pongs.finish(id, &mut self.sockets);
         if let Some(mut inflater) = inflater {
             inflater.rest();
             self.inflater = Some(inflater);
         }
     }
 
-    fn take_message(&mut self, id: ConnectionId, message: &Message<'_>) {
+    fn take_message(&mut self, id: ConnectionId, message: &Message<'_>, pongs: &mut Pongs) {
         if let Message::Close(code) = message {
             return self.sockets.receive_close(id, *code);
         }
@@ -387,10 +389,11 @@ impl<P: Protocol> Engine<P> {
         match message {
             Message::Text(_) | Message::Binary(_) => P::receive(self, id, message),
             Message::Ping(payload) => {
-                self.sockets.send(id, Frame::control_pong(payload));
-                self.hub.control_frame(id, now);
+                if self.hub.ping_frame(id, now, &mut self.sockets) {
+                    pongs.reply(id, payload, &mut self.sockets);
+                }
             }
-            Message::Pong => self.hub.control_frame(id, now),
+            Message::Pong => self.hub.pong_frame(id, now),
             Message::Close(_) => {}
         }
     }
@@ -413,7 +416,7 @@ impl<P: Protocol> Engine<P> {
 
     /// Sends a frame to a client.
     #[cfg(feature = "autobahn")]
-    pub(crate) fn send(&mut self, id: ConnectionId, frame: Frame) {
+    pub(crate) fn send(&mut self, id: ConnectionId, frame: clarim_protocol::Frame) {
         self.sockets.send(id, frame);
     }
 

@@ -292,9 +292,14 @@ impl Client {
         within(self.ws.send(message)).await.unwrap();
     }
 
-    /// The next frame of any kind; `None` at the end.
+    /// The next frame of any kind but pings, which the WebSocket replies to; `None` at the end.
     pub(crate) async fn next(&mut self) -> Option<Message> {
-        within(self.ws.next()).await.map(Result::unwrap)
+        loop {
+            let message = within(self.ws.next()).await.map(Result::unwrap);
+            if !message.as_ref().is_some_and(Message::is_ping) {
+                return message;
+            }
+        }
     }
 
     /// The next frame, which must be a text, as [`normal`] JSON.
@@ -330,17 +335,19 @@ impl Client {
         error["data"]["message"].as_str().unwrap().to_owned()
     }
 
-    /// Expects the two errors of a refused subscription, for the connection and for the channel.
+    /// Expects the errors of a refused subscription: for the connection, and in two forms for the channel.
     pub(crate) async fn expect_refusal(
         &mut self,
         channel: &str,
         code: impl Into<Option<u16>>,
     ) -> String {
         let message = self.expect_error(code).await;
-        let error = self.receive().await;
-        assert_eq!(error["event"], "pusher:subscription_error");
-        assert_eq!(error["channel"], channel);
-        assert_eq!(error["data"]["error"], message.as_str());
+        for event in ["pusher:subscription_error", "pusher_internal:subscription_error"] {
+            let error = self.receive().await;
+            assert_eq!(error["event"], event);
+            assert_eq!(error["channel"], channel);
+            assert_eq!(error["data"]["error"], message.as_str());
+        }
         message
     }
 

@@ -1,12 +1,13 @@
 //! Client events: from one subscriber to the others, past the backend.
 
-use clarim_hub::app::ClientEvents;
+use clarim_hub::app::{App, ClientEvents};
+use clarim_protocol::server::ClientEventData;
 
 use crate::script::{play, play_with};
 
 #[test]
 fn a_client_event_goes_to_all_subscribers_but_the_sender() {
-    for channel in ["private-x", "private-encrypted-x", "private-cache-x"] {
+    for channel in ["private-x", "private-cache-x"] {
         let misses = if channel.contains("cache") { "" } else { "#" };
         let transcript = r#"
             ana connects
@@ -19,8 +20,8 @@ fn a_client_event_goes_to_all_subscribers_but_the_sender() {
             cleo joins CHANNEL
             MISS cleo< {"event":"pusher:cache_miss","channel":"CHANNEL"}
             ana> {"event":"client-typing","channel":"CHANNEL","data":{"name":"Ana"}}
-            ben< {"event":"client-typing","channel":"CHANNEL","data":{"name":"Ana"}}
-            cleo< {"event":"client-typing","channel":"CHANNEL","data":{"name":"Ana"}}
+            ben< {"event":"client-typing","channel":"CHANNEL","data":'{"name":"Ana"}'}
+            cleo< {"event":"client-typing","channel":"CHANNEL","data":'{"name":"Ana"}'}
             nothing else
         "#
         .replace("MISS ", misses)
@@ -30,13 +31,14 @@ fn a_client_event_goes_to_all_subscribers_but_the_sender() {
 }
 
 #[test]
-fn data_may_be_any_json_and_may_be_missing() {
-    for (sent, got) in [
-        (r#","data":{"a":[1,null]}"#, r#"{"a":[1,null]}"#),
-        (r#","data":"text""#, r#""text""#),
-        (r#","data":1.5"#, "1.5"),
-        (r#","data":null"#, "null"),
-        ("", "null"),
+fn data_may_be_any_json_and_is_forwarded_as_a_string() {
+    for (sent, text, unchanged) in [
+        (r#","data":{"a":[1,null]}"#, r#""{\"a\":[1,null]}""#, r#"{"a":[1,null]}"#),
+        (r#","data":"text""#, r#""text""#, r#""text""#),
+        (r#","data":"{}""#, r#""{}""#, r#""{}""#),
+        (r#","data":1.5"#, "'1.5'", "1.5"),
+        (r#","data":null"#, "'null'", "null"),
+        ("", "'null'", "null"),
     ] {
         let transcript = r#"
             ana connects
@@ -46,9 +48,10 @@ fn data_may_be_any_json_and_may_be_missing() {
             ana> {"event":"client-e","channel":"private-x"SENT}
             ben< {"event":"client-e","channel":"private-x","data":GOT}
         "#
-        .replace("SENT", sent)
-        .replace("GOT", got);
-        play(&transcript);
+        .replace("SENT", sent);
+        play(&transcript.replace("GOT", text));
+        let as_sent = |app: &mut App| app.client_event_data = ClientEventData::Unchanged;
+        play_with(as_sent, &transcript.replace("GOT", unchanged));
     }
 }
 
@@ -63,9 +66,9 @@ fn on_presence_channels_the_senders_authenticated_id_is_included() {
         ana< {"event":"pusher_internal:member_added","channel":"presence-r",
             "data":'{"user_id":7,"user_info":null}'}
         ana> {"event":"client-e","channel":"presence-r","data":{},"user_id":"forged"}
-        ben< {"event":"client-e","channel":"presence-r","data":{},"user_id":"a"}
+        ben< {"event":"client-e","channel":"presence-r","data":'{}',"user_id":"a"}
         ben> {"event":"client-e","channel":"presence-r","data":{"user_id":"forged"}}
-        ana< {"event":"client-e","channel":"presence-r","data":{"user_id":"forged"},"user_id":7}
+        ana< {"event":"client-e","channel":"presence-r","data":'{"user_id":"forged"}',"user_id":7}
         "#,
     );
 }
@@ -79,7 +82,7 @@ fn a_forged_user_id_is_dropped_on_private_channels_too() {
         ana joins private-x
         ben joins private-x
         ana> {"event":"client-e","channel":"private-x","data":{},"user_id":"forged"}
-        ben< {"event":"client-e","channel":"private-x","data":{}}
+        ben< {"event":"client-e","channel":"private-x","data":'{}'}
         "#,
     );
 }
@@ -92,12 +95,12 @@ fn only_subscribers_may_send_client_events() {
         ben connects
         ben joins private-x
         ana> {"event":"client-e","channel":"private-x","data":{}}
-        ana< {"event":"pusher:error","data":{"code":4009,
+        ana< {"event":"pusher:error","data":{"code":null,
             "message":"The client is not a member of the specified channel."}}
         ana joins private-x
         ana> {"event":"pusher:unsubscribe","data":{"channel":"private-x"}}
         ana> {"event":"client-e","channel":"private-x","data":{}}
-        ana< {"event":"pusher:error","data":{"code":4009,"message":"…"}}
+        ana< {"event":"pusher:error","data":{"code":null,"message":"…"}}
         nothing else
         "#,
     );
@@ -112,7 +115,7 @@ fn an_app_may_let_all_its_connections_send() {
         ben connects
         ben joins presence-r as {"user_id":"b"}
         ana> {"event":"client-e","channel":"presence-r","data":1,"user_id":"forged"}
-        ben< {"event":"client-e","channel":"presence-r","data":1}
+        ben< {"event":"client-e","channel":"presence-r","data":'1'}
         ana> {"event":"client-e","channel":"private-nobody","data":1}
         nothing else
         channel private-nobody has nothing
@@ -141,6 +144,22 @@ fn an_app_may_have_no_client_events() {
 }
 
 #[test]
+fn client_events_on_encrypted_channels_are_rejected() {
+    play(
+        r#"
+        ana connects
+        ben connects
+        ana joins private-encrypted-x
+        ben joins private-encrypted-x
+        ana> {"event":"client-e","channel":"private-encrypted-x","data":"1"}
+        ana< {"event":"pusher:error","data":{"code":4301,"message":
+            "Client event rejected - only supported on private and presence channels"}}
+        nothing else
+        "#,
+    );
+}
+
+#[test]
 fn client_events_on_public_channels_need_the_apps_permission() {
     let joined = r#"
         ana connects
@@ -156,7 +175,7 @@ fn client_events_on_public_channels_need_the_apps_permission() {
     play(&format!("{joined}{refused}"));
     play_with(
         |app| app.client_events_on_public = true,
-        &format!("{joined} ben< {{\"event\":\"client-e\",\"channel\":\"news\",\"data\":1}}"),
+        &format!("{joined} ben< {{\"event\":\"client-e\",\"channel\":\"news\",\"data\":\"1\"}}"),
     );
 }
 
@@ -218,7 +237,7 @@ fn the_channel_must_have_a_name() {
         ana> {"event":"client-e","channel":"#x","data":1}
         ana< {"event":"pusher:error","data":{"code":4301,"message":"…"}}
         ana> {"event":"client-e","data":1}
-        ana< {"event":"pusher:error","data":{"code":4200,"message":"…"}}
+        ana< {"event":"pusher:error","data":{"code":null,"message":"…"}}
         "##,
     );
 }
@@ -238,7 +257,7 @@ fn a_server_over_capacity_rejects_client_events() {
         nothing else
         inboxes are free
         ana> {"event":"client-e","channel":"private-x","data":2}
-        ben< {"event":"client-e","channel":"private-x","data":2}
+        ben< {"event":"client-e","channel":"private-x","data":'2'}
         "#,
     );
 }

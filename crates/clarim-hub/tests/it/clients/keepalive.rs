@@ -117,6 +117,54 @@ fn a_client_that_uses_control_frames_is_pinged_with_them() {
 }
 
 #[test]
+fn the_pong_frame_that_replies_to_a_ping_is_a_sign_of_life_and_no_preference() {
+    play(
+        r#"
+        ana connects
+        60 s pass
+        ana< {"event":"pusher:ping","data":{}}
+        29 s pass
+        ana sends a pong frame
+        59 s pass
+        nothing else
+        1 s pass
+        ana< {"event":"pusher:ping","data":{}}
+        29 s pass
+        ana sends a pong frame
+        30 s pass
+        nothing else
+        "#,
+    );
+}
+
+#[test]
+fn an_app_may_close_connections_that_are_not_authorized_in_time() {
+    play_with(
+        |app| app.authorization_timeout = Some(Duration::from_secs(10)),
+        r#"
+        ana connects
+        ben connects
+        cleo connects
+        dora connects
+        ana joins news
+        ben joins private-x
+        cleo signs in as {"id":"cleo"}
+        dora joins presence-r as {"user_id":"d"}
+        9 s pass
+        # Authorized once is enough.
+        ben> {"event":"pusher:unsubscribe","data":{"channel":"private-x"}}
+        nothing else
+        1 s pass
+        ana< {"event":"pusher:error",
+            "data":{"code":4009,"message":"Connection not authorized within timeout"}}
+        ana is closed 4009 Connection not authorized within timeout
+        20 s pass
+        nothing else
+        "#,
+    );
+}
+
+#[test]
 fn the_times_are_those_of_the_app() {
     play_with(
         |app| {

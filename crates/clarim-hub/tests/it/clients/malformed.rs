@@ -34,7 +34,7 @@ fn invalid_messages_get_an_error_and_change_nothing() {
             ben connects
             ben joins private-x
             ana> MESSAGE
-            ana< {"event":"pusher:error","data":{"code":4200,"message":"…"}}
+            ana< {"event":"pusher:error","data":{"code":null,"message":"…"}}
             nothing else
             channel x has nothing
             ana> {"event":"pusher:ping"}
@@ -51,7 +51,7 @@ fn the_error_says_what_is_wrong() {
         r#"
         ana connects
         ana> {"event":"message","channel":"x","data":{}}
-        ana< {"event":"pusher:error","data":{"code":4200,"message":"REASON"}}
+        ana< {"event":"pusher:error","data":{"code":null,"message":"REASON"}}
         "#
         .replace(
             "REASON",
@@ -65,14 +65,13 @@ fn the_error_says_what_is_wrong() {
 #[test]
 fn deeply_nested_data_is_handled() {
     let deep = format!("{}{}", "[".repeat(20_000), "]".repeat(20_000));
-    for (event, code) in [("client-e", 4009), ("pusher:subscribe", 4200)] {
+    for event in ["client-e", "pusher:subscribe"] {
         let transcript = r#"
             ana connects
             ana> {"event":"EVENT","channel":"private-x","data":DEEP}
-            ana< {"event":"pusher:error","data":{"code":CODE,"message":"…"}}
+            ana< {"event":"pusher:error","data":{"code":null,"message":"…"}}
         "#
         .replace("EVENT", event)
-        .replace("CODE", &code.to_string())
         .replace("DEEP", &deep);
         play(&transcript);
     }

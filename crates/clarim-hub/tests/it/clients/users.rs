@@ -23,9 +23,9 @@ fn a_sign_in_needs_the_right_signature() {
             ben connects
             ana connects
             ana> {"event":"pusher:signin","data":{"auth":"AUTH","user_data":'{"id":"a"}'}}
-            ana< {"event":"pusher:error","data":{"code":4009,"message":"…"}}
+            ana< {"event":"pusher:error","data":{"code":null,"message":"…"}}
             ana> {"event":"pusher:subscribe","data":{"channel":"#server-to-user-a"}}
-            ana< {"event":"pusher:error","data":{"code":4009,"message":"…"}}
+            ana< {"event":"pusher:error","data":{"code":null,"message":"…"}}
             ana< {"event":"pusher:subscription_error","channel":"#server-to-user-a",
                 "data":{"type":"AuthError","error":"…","status":401}}
             nothing else
@@ -41,7 +41,7 @@ fn user_data_must_name_a_user() {
         let transcript = r#"
             ana connects
             ana> {"event":"pusher:signin","data":{"auth":"{auth}","user_data":'DATA'}}
-            ana< {"event":"pusher:error","data":{"code":4009,"message":"…"}}
+            ana< {"event":"pusher:error","data":{"code":null,"message":"…"}}
             nothing else
         "#
         .replace("DATA", data);
@@ -72,7 +72,7 @@ fn a_connection_signs_in_as_one_user() {
         ana signs in as {"id":"a"}
         ana signs in as {"id":"a"}
         ana> {"event":"pusher:signin","data":{"auth":"{auth}","user_data":'{"id":"b"}'}}
-        ana< {"event":"pusher:error","data":{"code":4009,
+        ana< {"event":"pusher:error","data":{"code":null,
             "message":"The connection is signed in as another user already"}}
         ana joins #server-to-user-a
         "##,
@@ -85,7 +85,7 @@ fn the_channel_of_a_user_is_for_its_own_connections() {
         r##"
         ana connects
         ana> {"event":"pusher:subscribe","data":{"channel":"#server-to-user-a","auth":"{auth}"}}
-        ana< {"event":"pusher:error","data":{"code":4009,"message":"…"}}
+        ana< {"event":"pusher:error","data":{"code":null,"message":"…"}}
         ana< {"event":"pusher:subscription_error","channel":"#server-to-user-a",
             "data":{"type":"AuthError","status":401,
             "error":"This channel is for connections that are signed in as its user"}}
@@ -94,7 +94,7 @@ fn the_channel_of_a_user_is_for_its_own_connections() {
         ana< {"event":"pusher_internal:subscription_succeeded","channel":"#server-to-user-a",
             "data":'{}'}
         ana> {"event":"pusher:subscribe","data":{"channel":"#server-to-user-b"}}
-        ana< {"event":"pusher:error","data":{"code":4009,"message":"…"}}
+        ana< {"event":"pusher:error","data":{"code":null,"message":"…"}}
         ana< {"event":"pusher:subscription_error","channel":"#server-to-user-b",
             "data":{"type":"AuthError","error":"…","status":401}}
         backend: event E on #server-to-user-a data '{"hi":1}'

@@ -132,7 +132,7 @@ impl Client {
         }
         let Some(channel) = frame["channel"].as_str() else { return };
         let Some(view) = self.channels.get_mut(channel) else {
-            assert_eq!(event, "pusher:subscription_error", "no subscription: {frame}");
+            assert!(event.ends_with(":subscription_error"), "no subscription: {frame}");
             return;
         };
         view.hear(event, frame);

@@ -267,11 +267,14 @@ impl Model {
                     client.views.clear();
                     continue;
                 };
-                let frame: Value = serde_json::from_str(harness::text(&frame).unwrap()).unwrap();
+                // A ping control frame, beside the event.
+                let Some(text) = harness::text(&frame) else { continue };
+                let frame: Value = serde_json::from_str(text).unwrap();
                 match frame["event"].as_str().unwrap() {
                     "pusher:connection_established"
                     | "pusher:signin_success"
-                    | "pusher:subscription_error" => {}
+                    | "pusher:subscription_error"
+                    | "pusher_internal:subscription_error" => {}
                     "pusher:error" => match frame["data"]["message"].as_str().unwrap() {
                         "Terminated by the application" | "Pong reply not received in time" => {}
                         _ => self.errors += 1,

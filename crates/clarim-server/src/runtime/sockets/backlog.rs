@@ -1,8 +1,8 @@
 //! Slow clients: how long their send queues have been waiting, and which of them are closed.
 //!
 //! A burst says nothing about a client: a queue may be long because much was published at once. A client is
-//! slow if the kernel refuses to take its bytes and the oldest of them has waited too long. How long is too
-//! long depends on how much memory waits with it.
+//! slow if it takes nothing, or if the oldest byte in its queue has waited too long. How long is too long
+//! depends on how much memory waits with it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use clarim_hub::{AppIndex, ConnectionId};
 use super::Socket;
 use crate::net::Outbox;
 
-/// Maximum age of the oldest byte in a send queue that exceeds its limit.
-const TIMEOUT_OVER_LIMIT: Duration = Duration::from_secs(5);
+/// Maximum time for which a client may take nothing while its send queue exceeds its limit.
+const STALL_OVER_LIMIT: Duration = Duration::from_secs(5);
 
 /// Maximum age of the oldest byte while the app's queues exceed their budget.
 const TIMEOUT_OVER_BUDGET: Duration = Duration::from_secs(1);
@@ -30,12 +30,6 @@ pub(crate) struct QueueLimits {
     pub(crate) timeout: Duration,
 }
 
-impl QueueLimits {
-    fn timeout_of(&self, is_over_limit: bool) -> Duration {
-        if is_over_limit { self.timeout.min(TIMEOUT_OVER_LIMIT) } else { self.timeout }
-    }
-}
-
 /// The progress of a socket that the kernel takes no more bytes for.
 ///
 /// Bytes carry no times. Instead, all bytes that wait at one moment are marked, and once they are sent, those
@@ -46,6 +40,25 @@ struct Backlog {
     since: Duration,
     /// The marked bytes that are still unsent.
     marked: usize,
+    /// The time at which the kernel last took a byte.
+    progressed: Duration,
+}
+
+impl Backlog {
+    fn new(unsent: usize, now: Duration) -> Self {
+        Self { since: now, marked: unsent, progressed: now }
+    }
+
+    fn age(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.since)
+    }
+
+    /// Whether the client is too slow, with so many bytes in its queue.
+    fn is_slow(&self, bytes: usize, limits: QueueLimits, now: Duration) -> bool {
+        let stalled = now.saturating_sub(self.progressed);
+        self.age(now) >= limits.timeout
+            || (bytes > limits.bytes && stalled >= limits.timeout.min(STALL_OVER_LIMIT))
+    }
 }
 
 /// The sockets that are blocked, or were when they were last written to. There are few of them, so the other
@@ -56,10 +69,12 @@ pub(super) struct Backlogs(HashMap<ConnectionId, Backlog>);
 impl Backlogs {
     /// Takes note of a write that left `unsent` bytes, because the kernel took only `sent`.
     pub(super) fn blocked(&mut self, id: ConnectionId, sent: usize, unsent: usize, now: Duration) {
-        let backlog = self.0.entry(id).or_insert(Backlog { since: now, marked: sent + unsent });
+        let backlog = self.0.entry(id).or_insert_with(|| Backlog::new(sent + unsent, now));
         backlog.marked = backlog.marked.saturating_sub(sent);
         if backlog.marked == 0 {
-            *backlog = Backlog { since: now, marked: unsent };
+            *backlog = Backlog::new(unsent, now);
+        } else if sent > 0 {
+            backlog.progressed = now;
         }
     }
 
@@ -71,8 +86,8 @@ impl Backlogs {
         }
     }
 
-    /// Returns the clients that are too slow: those whose oldest byte has waited too long and, while an app's
-    /// queues exceed their budget, those that have waited longest.
+    /// Returns the clients that are too slow and, while an app's queues exceed their budget, those that have
+    /// waited longest.
     pub(super) fn slow(
         &self,
         sockets: &[Option<Socket>],
@@ -84,11 +99,11 @@ impl Backlogs {
         let mut apps: HashMap<AppIndex, Vec<WaitingQueue<'_>>> = HashMap::new();
         for (&id, backlog) in &self.0 {
             let Some(Some(socket)) = sockets.get(id.0 as usize) else { continue };
-            let age = now.saturating_sub(backlog.since);
             let outbox = &socket.outbox;
-            if age >= limits.timeout_of(outbox.weight() > limits.bytes) {
+            if backlog.is_slow(outbox.weight(), limits, now) {
                 slow.push(id);
             } else if let Some(app) = app_of(id) {
+                let age = backlog.age(now);
                 apps.entry(app).or_default().push(WaitingQueue { id, age, outbox });
             }
         }
@@ -129,34 +144,44 @@ fn over_budget(mut queues: Vec<WaitingQueue<'_>>, min_age: Duration) -> Vec<Conn
 mod tests {
     use super::*;
 
-    fn age(backlogs: &Backlogs, now: u64) -> u64 {
-        let backlog = &backlogs.0[&ConnectionId(0)];
-        (Duration::from_secs(now) - backlog.since).as_secs()
+    const LIMITS: QueueLimits = QueueLimits { bytes: 1_000, timeout: Duration::from_secs(30) };
+
+    fn at(second: u64) -> Duration {
+        Duration::from_secs(second)
     }
 
     #[test]
     fn the_age_is_that_of_bytes_and_not_of_the_queue() {
         let mut backlogs = Backlogs::default();
-        let mut wrote = |sent, unsent, now| {
-            backlogs.blocked(ConnectionId(0), sent, unsent, Duration::from_secs(now));
-            age(&backlogs, now)
+        let id = ConnectionId(0);
+        let mut age = |sent, unsent, second| {
+            backlogs.blocked(id, sent, unsent, at(second));
+            backlogs.0[&id].age(at(second)).as_secs()
         };
-        assert_eq!(wrote(50, 100, 0), 0);
+        assert_eq!(age(50, 100, 0), 0);
         // More is queued all the time. A byte of the first hundred is still waiting.
-        assert_eq!(wrote(60, 500, 4), 4);
-        assert_eq!(wrote(39, 900, 8), 8);
+        assert_eq!(age(60, 500, 4), 4);
+        assert_eq!(age(39, 900, 8), 8);
         // From here on the oldest byte is younger than the queue.
-        assert_eq!(wrote(1, 900, 9), 0);
-        assert_eq!(wrote(800, 900, 12), 3);
-        backlogs.remove(ConnectionId(0));
+        assert_eq!(age(1, 900, 9), 0);
+        assert_eq!(age(800, 900, 12), 3);
+        backlogs.remove(id);
         assert!(backlogs.0.is_empty());
     }
 
     #[test]
-    fn a_queue_over_its_limit_may_wait_less_long() {
-        let limits = QueueLimits { bytes: 1, timeout: Duration::from_secs(30) };
-        assert!(limits.timeout_of(true) < limits.timeout_of(false));
-        let limits = QueueLimits { bytes: 1, timeout: Duration::from_secs(1) };
-        assert_eq!(limits.timeout_of(true), limits.timeout_of(false));
+    fn a_client_that_takes_something_is_not_closed_for_a_long_queue() {
+        let mut backlogs = Backlogs::default();
+        let id = ConnectionId(0);
+        backlogs.blocked(id, 0, 50_000, at(0));
+        assert!(!backlogs.0[&id].is_slow(50_000, LIMITS, at(4)));
+        assert!(backlogs.0[&id].is_slow(50_000, LIMITS, at(5)));
+        assert!(!backlogs.0[&id].is_slow(1_000, LIMITS, at(5)));
+        for second in (4..29).step_by(4) {
+            backlogs.blocked(id, 1_000, 50_000, at(second));
+            assert!(!backlogs.0[&id].is_slow(50_000, LIMITS, at(second + 1)));
+        }
+        // It does not catch up.
+        assert!(backlogs.0[&id].is_slow(500, LIMITS, at(30)));
     }
 }

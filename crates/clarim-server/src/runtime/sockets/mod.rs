@@ -1,6 +1,7 @@
 //! The sockets of one worker: reads, and writes of the frames that the hub has queued.
 
 mod backlog;
+mod pongs;
 mod socket;
 
 use std::collections::VecDeque;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use clarim_hub::{AppIndex, ConnectionId, Rejected, Sockets};
 use clarim_protocol::websocket::Deflater;
-use clarim_protocol::{Code, Frame};
+use clarim_protocol::{Code, Frame, server};
 use mio::{Registry, Token};
 
 use super::accept::{ClientPermit, HandshakeParams};
@@ -20,6 +21,7 @@ use super::observer::Closing;
 use crate::net::{Shared, Transport, Written};
 use backlog::Backlogs;
 pub(crate) use backlog::QueueLimits;
+pub(crate) use pongs::Pongs;
 pub(crate) use socket::Socket;
 use socket::{State, Writing};
 
@@ -403,6 +405,16 @@ impl Sockets for SocketTable {
     fn send(&mut self, connection: ConnectionId, frame: Frame) {
         let frame = self.deflated_for(connection, &frame).unwrap_or(frame);
         self.enqueue(connection, &Shared::new(frame));
+    }
+
+    fn ping(&mut self, connection: ConnectionId, frame_only: bool) {
+        let is_session = self.get(connection).is_some_and(Socket::is_session);
+        if is_session || !frame_only {
+            self.send(connection, server::ping());
+        }
+        if !is_session {
+            self.send(connection, Frame::control_ping());
+        }
     }
 
     fn send_to_all(

@@ -84,6 +84,12 @@ impl Socket {
         self.outbox.unsent()
     }
 
+    /// Whether it is a session of the HTTP fallback, whose WebSocket ends inside this process: it would reply
+    /// to ping control frames even if the page is gone.
+    pub(super) fn is_session(&self) -> bool {
+        matches!(self.transport, Transport::Local(_))
+    }
+
     /// Whether nothing is special about it, and about its write.
     pub(super) fn is_plainly_queued(&self) -> bool {
         self.writing == Writing::Queued && !self.is_paused && self.state == State::Open

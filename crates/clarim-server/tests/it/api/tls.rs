@@ -152,7 +152,7 @@ async fn large_events_go_both_ways_over_tls() {
         one.whisper("private-x", "client-x", &json!({ "text": text(n) })).await;
     }
     for n in 0..5 {
-        let data = json!({ "text": text(n) });
+        let data = json!({ "text": text(n) }).to_string();
         two.expect(json!({ "event": "client-x", "channel": "private-x", "data": data })).await;
     }
     one.expect_nothing().await;

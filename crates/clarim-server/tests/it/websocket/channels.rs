@@ -261,7 +261,7 @@ async fn fails_to_subscribe_with_an_invalid_auth_signature() {
         for auth in ["reverb-key:0011", "nonsense", "", &other_channel, &other_key] {
             let data = json!({ "channel": channel, "auth": auth, "channel_data": data });
             client.send(&json!({ "event": "pusher:subscribe", "data": data })).await;
-            client.expect_refusal(channel, 4009).await;
+            client.expect_refusal(channel, None).await;
         }
     }
     assert_eq!(server.api().read("/channels", "").await, json!({ "channels": {} }));
@@ -274,7 +274,7 @@ async fn fails_to_subscribe_with_no_auth_token() {
     for channel in ["private-test", "presence-test"] {
         let data = json!({ "channel": channel });
         client.send(&json!({ "event": "pusher:subscribe", "data": data })).await;
-        client.expect_refusal(channel, 4009).await;
+        client.expect_refusal(channel, None).await;
     }
 }
 
@@ -284,7 +284,7 @@ async fn a_signature_is_for_one_socket_and_one_member_only() {
     let [one, mut two] = clients(&server).await;
     let mut data = json!({ "channel": "private-test", "auth": one.auth("private-test", None) });
     two.send(&json!({ "event": "pusher:subscribe", "data": data })).await;
-    two.expect_refusal("private-test", 4009).await;
+    two.expect_refusal("private-test", None).await;
     let member_one = member(1).to_string();
     data = json!({
         "channel": "presence-test",
@@ -292,7 +292,7 @@ async fn a_signature_is_for_one_socket_and_one_member_only() {
         "channel_data": member(2).to_string(),
     });
     two.send(&json!({ "event": "pusher:subscribe", "data": data })).await;
-    two.expect_refusal("presence-test", 4009).await;
+    two.expect_refusal("presence-test", None).await;
 }
 
 #[tokio::test]
@@ -301,10 +301,10 @@ async fn a_presence_member_must_have_an_id() {
     let mut client = server.connect().await;
     for data in ["", "{}", "[]", "not json", r#"{"user_id":""}"#, r#"{"user_id":null}"#] {
         client.ask("presence-test", Some(data)).await;
-        client.expect_refusal("presence-test", 4009).await;
+        client.expect_refusal("presence-test", None).await;
     }
     client.ask("presence-test", None).await;
-    client.expect_refusal("presence-test", 4009).await;
+    client.expect_refusal("presence-test", None).await;
 }
 
 #[tokio::test]
@@ -314,7 +314,7 @@ async fn bad_channel_names_are_refused() {
     let long = "x".repeat(201);
     for channel in ["", "a b", "ä", "#x", "a:b", &long] {
         client.ask(channel, None).await;
-        client.expect_refusal(channel, 4009).await;
+        client.expect_refusal(channel, None).await;
     }
     client.subscribe(&"x".repeat(200)).await;
     client.subscribe("Az09_-=@,.;").await;
