@@ -49,7 +49,7 @@ fn send_and_stats_ask_the_running_server() {
     let (ok, stats, _) = run(&["stats", "--json"]);
     assert!(ok && stats.contains(r#""connections": 1"#), "{stats}");
     let (ok, _, error) = run(&["send", "not a channel", "e"]);
-    assert!(!ok && error.contains("422") && error.contains("not a channel"), "{error}");
+    assert!(!ok && error.contains("400") && error.contains("not a channel"), "{error}");
     let (ok, _, error) = run(&["stats", "--url", "http://127.0.0.1:1"]);
     assert!(!ok && error.contains("http://127.0.0.1:1: "), "{error}");
 }

@@ -48,22 +48,49 @@ pub struct UserEvent<'a> {
 pub struct Info {
     /// The number of users on a presence channel.
     pub user_count: bool,
-    /// The number of subscriptions to any other channel.
+    /// The number of subscriptions to the channel.
     pub subscription_count: bool,
     /// The last event of a cache channel.
     pub cache: bool,
 }
 
 impl Info {
-    /// Parses a list like `user_count,subscription_count`. `occupied` is always returned; unknown
-    /// attributes are ignored, as by Pusher and Reverb.
-    #[must_use]
-    pub fn parse(list: &str) -> Self {
-        let has = |wanted: &str| list.split(',').any(|item| item.trim() == wanted);
-        Self {
-            user_count: has("user_count"),
-            subscription_count: has("subscription_count"),
-            cache: has("cache"),
+    /// Parses a list like `user_count,subscription_count`. `occupied` is always returned.
+    ///
+    /// # Errors
+    /// If an attribute is unknown.
+    pub fn parse(list: &str) -> Result<Self, UnknownAttribute> {
+        let mut info = Self::default();
+        for attribute in list.split(',').map(str::trim) {
+            match attribute {
+                "user_count" => info.user_count = true,
+                "subscription_count" => info.subscription_count = true,
+                "cache" => info.cache = true,
+                "occupied" | "" => {}
+                unknown => return Err(UnknownAttribute(unknown.chars().take(64).collect())),
+            }
         }
+        Ok(info)
+    }
+
+    /// Whether nothing else than the number of users is asked for. Only presence channels have users.
+    #[must_use]
+    pub fn is_only_user_count(self) -> bool {
+        self == Self { user_count: true, ..Self::default() }
+    }
+}
+
+/// The error of an unknown channel attribute.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "info has the unknown attribute {0:?}; known are user_count, subscription_count, cache and occupied"
+)]
+pub struct UnknownAttribute(String);
+
+impl UnknownAttribute {
+    /// Returns a stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        "info_attribute_unknown"
     }
 }

@@ -7,7 +7,7 @@ mod error;
 mod query;
 mod signature;
 
-pub use bodies::{Batch, Event, Info, UserEvent};
+pub use bodies::{Batch, Event, Info, UnknownAttribute, UserEvent};
 pub use error::{SignatureError, TIMESTAMP_TOLERANCE};
 pub use query::Params;
 pub use signature::{SignedHead, SignedRequest, sign};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clarim_cluster::{Gathered, Query};
 use clarim_hub::{AppIndex, ChannelKey, ChannelState, Node};
 use clarim_protocol::rest::Info;
-use clarim_protocol::{ChannelName, Frame};
+use clarim_protocol::{ChannelKind, ChannelName, Frame};
 use hyper::header::HeaderValue;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -128,9 +128,17 @@ pub(crate) async fn list(
         Some(Ok(limit @ 1..)) => limit,
         Some(_) => return Err(ApiError::malformed("limit must be a whole number above 0.")),
     };
-    let after = request.param("after").map(str::to_owned);
-    let page = ListPage { app: request.app, after, limit, info: wanted(request) };
+    let info = wanted(request)?;
     let prefix = request.param("filter_by_prefix").unwrap_or_default();
+    // Without a prefix, Pusher rejects this too. Laravel's tools ask so, and get the numbers of those
+    // channels that have some.
+    if info.is_only_user_count() && !ChannelKind::Presence.may_begin_with(prefix) {
+        return Err(ApiError::malformed(
+            "user_count may only be requested for presence channels; please supply filter_by_prefix beginning with presence-.",
+        ));
+    }
+    let after = request.param("after").map(str::to_owned);
+    let page = ListPage { app: request.app, after, limit, info };
     let found = directory.channels(request.app, prefix, move |all| page.render(all)).await?;
     Ok(partial(json_response(found.value), found.is_partial))
 }
@@ -161,8 +169,14 @@ pub(crate) async fn show(
     directory: Directory<'_>,
 ) -> Result<ApiResponse, ApiError> {
     let key = key(request, channel, directory.node)?;
+    let info = wanted(request)?;
+    if info.is_only_user_count() && !key.name.is_presence() {
+        return Err(ApiError::malformed(
+            "Cannot retrieve the user count unless the channel is a presence channel.",
+        ));
+    }
     let Found { value, is_partial } = directory.channel(&key).await;
-    let mut channel = attributes(&key, &value, wanted(request));
+    let mut channel = attributes(&key, &value, info);
     channel["occupied"] = Value::from(value.subscriptions > 0);
     Ok(partial(json_value(&channel), is_partial))
 }
@@ -196,7 +210,7 @@ pub(crate) fn attributes(key: &ChannelKey, state: &ChannelState, info: Info) -> 
     if info.user_count && key.name.is_presence() {
         attributes.insert("user_count".to_owned(), state.users.into());
     }
-    if info.subscription_count && !key.name.is_presence() {
+    if info.subscription_count {
         attributes.insert("subscription_count".to_owned(), state.subscriptions.into());
     }
     if info.cache && key.name.is_cache() {
@@ -220,8 +234,9 @@ fn data_of(frame: &Frame) -> Option<String> {
     serde_json::from_str(event.data.get()).ok()
 }
 
-fn wanted(request: &ApiRequest) -> Info {
-    request.param("info").map(Info::parse).unwrap_or_default()
+fn wanted(request: &ApiRequest) -> Result<Info, ApiError> {
+    let list = request.param("info").unwrap_or_default();
+    Info::parse(list).map_err(|error| ApiError::malformed(format!("{error}.")))
 }
 
 fn key(request: &ApiRequest, channel: &str, node: &Node<Sink>) -> Result<ChannelKey, ApiError> {

@@ -48,7 +48,8 @@ pub(crate) async fn batch(
     let max = publisher.app(request.app).limits.events_per_batch;
     if batch.len() > max {
         let count = batch.len();
-        return Err(ApiError::invalid(format!("batch has {count} events, the maximum is {max}.")));
+        let message = format!("Batch too large: it has {count} events, the maximum is {max}.");
+        return Err(ApiError::malformed(message));
     }
     let mut events = Vec::with_capacity(batch.len());
     for (n, event) in batch.iter().enumerate() {
@@ -82,7 +83,8 @@ pub(crate) async fn user_event(
     user: &str,
 ) -> Result<ApiResponse, ApiError> {
     let event: UserEvent<'_> = parse(&request.body)?;
-    let name = ChannelName::of_user(user).map_err(|error| ApiError::invalid(error.to_string()))?;
+    let name =
+        ChannelName::of_user(user).map_err(|error| ApiError::malformed(format!("{error}.")))?;
     publisher.check_content(request.app, &event.name, event.data)?;
     let checked = CheckedEvent {
         name: &event.name,
@@ -116,7 +118,7 @@ impl From<PublishError> for ApiError {
     fn from(error: PublishError) -> Self {
         let status = match &error {
             PublishError::UnknownApp { .. } => StatusCode::NOT_FOUND,
-            PublishError::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            PublishError::Invalid { .. } => StatusCode::BAD_REQUEST,
             PublishError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             PublishError::OverCapacity
             | PublishError::BusDown { .. }

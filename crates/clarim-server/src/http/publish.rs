@@ -136,12 +136,13 @@ impl<'a> Publisher<'a> {
                 PublishError::invalid(format!("socket_id is invalid: {error}."))
             })?),
         };
+        let info = event.info.as_deref().map(Info::parse).transpose();
         Ok(CheckedEvent {
             name: &event.name,
             data: event.data,
             channels: self.check_channels(app, event)?,
             except,
-            info: event.info.as_deref().map(Info::parse),
+            info: info.map_err(|error| PublishError::invalid(format!("{error}.")))?,
         })
     }
 

@@ -62,12 +62,12 @@ impl ApiError {
         Self { status: StatusCode::METHOD_NOT_ALLOWED, message, allow: Some(allow) }
     }
 
-    /// The request can't be parsed.
+    /// The request can't be parsed, or a value in it is invalid.
     pub(crate) fn malformed(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// The request can be parsed, and a field of it is invalid.
+    /// The request is JSON, and a field of it is missing or has another type.
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, message)
     }

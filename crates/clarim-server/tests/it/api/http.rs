@@ -78,12 +78,15 @@ async fn can_return_user_counts_and_subscription_counts_when_requested() {
         ("user_count", json!({ "presence-test": { "user_count": 1 }, "test-channel": {} })),
         (
             "subscription_count",
-            json!({ "presence-test": {}, "test-channel": { "subscription_count": 1 } }),
+            json!({
+                "presence-test": { "subscription_count": 1 },
+                "test-channel": { "subscription_count": 1 },
+            }),
         ),
         (
             "subscription_count,user_count",
             json!({
-                "presence-test": { "user_count": 1 },
+                "presence-test": { "user_count": 1, "subscription_count": 1 },
                 "test-channel": { "subscription_count": 1 },
             }),
         ),
@@ -126,39 +129,84 @@ async fn does_not_fail_when_ignoring_an_unknown_subscriber() {
     }
 }
 
+/// Posts an event, alone and in a batch, and expects this status.
+async fn expect_status(server: &Harness, event: &Value, status: u16) {
+    let reply = server.api().post("/events", event).await;
+    assert_eq!(reply.status, status, "{event} {}", reply.text);
+    let batch = json!({ "batch": [body("x", None), event] });
+    let reply = server.api().post("/batch_events", &batch).await;
+    assert_eq!(reply.status, status, "{batch} {}", reply.text);
+}
+
 #[tokio::test]
-async fn validates_invalid_data() {
+async fn missing_fields_and_wrong_types_are_422_as_in_reverb() {
     let server = start();
     for invalid in [
         json!({ "name": "e", "channel": "x" }),
         json!({ "channel": "x", "data": "{}" }),
-        json!({ "name": "e", "data": "{}" }),
-        json!({ "name": "", "channel": "x", "data": "{}" }),
-        json!({ "name": "x".repeat(201), "channel": "x", "data": "{}" }),
         json!({ "name": 1, "channel": "x", "data": "{}" }),
-        json!({ "name": "e", "channel": "x", "data": {} }),
-        json!({ "name": "e", "channel": "x", "data": null }),
         json!({ "name": "e", "channel": 1, "data": "{}" }),
-        json!({ "name": "e", "channel": "a b", "data": "{}" }),
-        json!({ "name": "e", "channels": [], "data": "{}" }),
         json!({ "name": "e", "channels": [1], "data": "{}" }),
-        json!({ "name": "e", "channels": vec!["x"; 101], "data": "{}" }),
         json!({ "name": "e", "channel": "x", "data": "{}", "socket_id": 1234 }),
-        json!({ "name": "e", "channel": "x", "data": "{}", "socket_id": "forged" }),
         json!({ "name": "e", "channel": "x", "data": "{}", "info": 1 }),
         json!([]),
         json!(7),
     ] {
-        let reply = server.api().post("/events", &invalid).await;
-        assert_eq!(reply.status, 422, "{invalid} {}", reply.text);
-        let batch = json!({ "batch": [body("x", None), invalid] });
-        let reply = server.api().post("/batch_events", &batch).await;
-        assert_eq!(reply.status, 422, "{batch} {}", reply.text);
+        expect_status(&server, &invalid, 422).await;
     }
-    for invalid in
-        [json!({}), json!({ "batch": {} }), json!({ "batch": vec![body("x", None); 101] })]
-    {
+    for invalid in [json!({}), json!({ "batch": {} })] {
         assert_eq!(server.api().post("/batch_events", &invalid).await.status, 422, "{invalid}");
+    }
+}
+
+#[tokio::test]
+async fn invalid_values_are_400_as_in_pusher() {
+    let server = start();
+    for invalid in [
+        json!({ "name": "e", "data": "{}" }),
+        json!({ "name": "", "channel": "x", "data": "{}" }),
+        json!({ "name": "x".repeat(201), "channel": "x", "data": "{}" }),
+        json!({ "name": "e", "channel": "x", "data": {} }),
+        json!({ "name": "e", "channel": "x", "data": null }),
+        json!({ "name": "e", "channel": "a b", "data": "{}" }),
+        json!({ "name": "e", "channels": [], "data": "{}" }),
+        json!({ "name": "e", "channels": vec!["x"; 101], "data": "{}" }),
+        json!({ "name": "e", "channel": "x", "data": "{}", "socket_id": "forged" }),
+        json!({ "name": "e", "channel": "x", "data": "{}", "info": "user_count,nonsense" }),
+    ] {
+        expect_status(&server, &invalid, 400).await;
+    }
+    let batch = json!({ "batch": vec![body("x", None); 101] });
+    let reply = server.api().post("/batch_events", &batch).await;
+    assert_eq!(reply.status, 400);
+    assert!(reply.text.contains("Batch too large"), "{}", reply.text);
+}
+
+#[tokio::test]
+async fn attributes_that_no_channel_can_have_are_400() {
+    let server = start();
+    let _clients = two_channels(&server).await;
+    let status = async |path: &str, params: &[(&str, &str)]| {
+        let reply = server.api().get(path, params).await;
+        (reply.status, reply.text)
+    };
+    let users = ("info", "user_count");
+    for (path, params, expected) in [
+        ("/channels", vec![("info", "nonsense")], 400),
+        ("/channels", vec![("filter_by_prefix", "test-"), users], 400),
+        // Laravel's tools ask for the users of all channels, and of a channel of any kind.
+        ("/channels", vec![users], 200),
+        ("/channels", vec![("filter_by_prefix", ""), users], 200),
+        ("/channels", vec![("filter_by_prefix", "presence-t"), users], 200),
+        ("/channels", vec![("filter_by_prefix", "pres"), users], 200),
+        ("/channels/test-channel", vec![users], 400),
+        ("/channels/test-channel", vec![("info", "user_count,subscription_count")], 200),
+        ("/channels/test-channel", vec![("info", "cache")], 200),
+        ("/channels/test-channel", vec![("info", "cache,nonsense")], 400),
+        ("/channels/presence-test", vec![users], 200),
+    ] {
+        let (found, text) = status(path, &params).await;
+        assert_eq!(found, expected, "{path} {params:?}: {text}");
     }
 }
 
@@ -180,7 +228,7 @@ async fn an_invalid_event_rejects_its_whole_batch() {
     client.subscribe("x").await;
     let batch = json!({ "batch": [body("x", None), { "name": "e", "channel": "x", "data": 1 }] });
     let reply = server.api().post("/batch_events", &batch).await;
-    assert_eq!(reply.status, 422);
+    assert_eq!(reply.status, 400);
     assert!(reply.text.contains("batch[1]"), "{}", reply.text);
     client.expect_nothing().await;
 }
@@ -293,7 +341,7 @@ async fn can_return_data_for_a_single_channel() {
     let mut two = server.connect().await;
     one.subscribe("test-channel").await;
     two.subscribe("test-channel").await;
-    let info = [("info", "user_count,subscription_count,cache,nonsense")];
+    let info = [("info", "user_count,subscription_count,cache,occupied")];
     let reply = server.api().get("/channels/test-channel", &info).await;
     assert_eq!(reply.json(), json!({ "occupied": true, "subscription_count": 2 }));
     assert_eq!(length(&reply.headers), "40");
@@ -336,7 +384,8 @@ async fn can_return_presence_channel_attributes() {
     again.join("presence-test", 1).await;
     let channel =
         server.api().read("/channels/presence-test", "user_count,subscription_count").await;
-    assert_eq!(channel, json!({ "occupied": true, "user_count": 1 }));
+    let expected = json!({ "occupied": true, "user_count": 1, "subscription_count": 2 });
+    assert_eq!(channel, expected);
 }
 
 #[tokio::test]

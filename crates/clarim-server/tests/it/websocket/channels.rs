@@ -230,7 +230,7 @@ async fn can_subscribe_connections_to_multiple_channels() {
     one.join("presence-test", 1).await;
     let channels = server.api().read("/channels", "subscription_count,user_count").await;
     let expected = json!({
-        "presence-test": { "user_count": 1 },
+        "presence-test": { "user_count": 1, "subscription_count": 1 },
         "private-test": { "subscription_count": 2 },
         "test-channel": { "subscription_count": 2 },
     });
