@@ -231,6 +231,8 @@ fn contradictions_name_the_key_and_the_remedy() {
         ),
         ("REVERB_APP_MAX_PRESENCE_MEMBER_SIZE", "200000", "do not fit into a message"),
         ("REVERB_APP_ALLOWED_ORIGINS", " , ", "has no items"),
+        ("REVERB_APP_ALLOWED_ORIGINS", "a.test,two words", r#""two words" is not a host"#),
+        ("CLARIM_APP_CLIENT_EVENT_DATA", "text", "expected one of string, unchanged"),
         ("REVERB_SERVER_HOST", "http://x", "without scheme, port or path"),
         ("REVERB_HOST", "x:80", "without scheme, port or path"),
         ("REVERB_SERVER_PATH", "a b", "is not a path"),

@@ -39,6 +39,7 @@ mod webhooks;
 
 pub use clarim_hub::app::{App, ClientEvents, Limits, Origins, RateLimit};
 pub use clarim_protocol::rest::Event;
+pub use clarim_protocol::server::ClientEventData;
 pub use clarim_protocol::{ChannelName, SocketId};
 pub use events::{Events, ServerEvent};
 pub use http::{PublishError, Publisher};

@@ -147,9 +147,9 @@ keys! {
     DRAIN_SECONDS Server "drain_seconds", number("seconds", 0, 3_600), "5",
         "Time over which clients are disconnected during a shutdown.";
     OUTBOX_SIZE Server "outbox_size", number("bytes", 4_096, GIB), "1048576",
-        "Size of a connection's send queue that it may exceed for 5 seconds at most. A client that takes longer to catch up is disconnected, and reconnects. A client that reads what it receives is never disconnected for a burst.";
+        "Size of a connection's send queue above which a client that reads nothing for 5 seconds is disconnected, and reconnects. A client that reads is not disconnected for a burst.";
     OUTBOX_TIMEOUT Server "outbox_timeout", number("seconds", 1, 3_600), "30",
-        "Maximum time that a message waits in the send queue of a client that does not read. Then the client is disconnected, and reconnects.";
+        "Maximum time that a message waits in the send queue of a client that reads too slowly. Then the client is disconnected, and reconnects.";
     HANDSHAKE_TIMEOUT Server "handshake_timeout", number("seconds", 1, 3_600), "10",
         "Timeout for a handshake, and for the body of a request.";
     MAX_CONNECTIONS_PER_ADDRESS Server "max_connections_per_address", number("connections", 1, COUNT), "",
@@ -214,7 +214,11 @@ keys! {
     APP_SECRET App "secret", Kind::Secret, "",
         "Secret of the app, used by its backend to sign requests.";
     APP_ALLOWED_ORIGINS App "allowed_origins", Kind::List, "*",
-        "Hosts of the pages that may connect; * matches any number of characters.";
+        "Pages that may connect: hosts, with scheme and port if only those may, as in `example.com`, `*.example.com` or `https://example.com:8443`. * matches any number of characters. Clients without an `Origin` header, which only browsers send, are allowed unless APP_REQUIRE_ORIGIN is set.";
+    APP_REQUIRE_ORIGIN App "require_origin", Kind::Flag, "false",
+        "Whether clients without an `Origin` header are refused. Mobile apps and servers send none.";
+    APP_AUTHORIZATION_TIMEOUT App "authorization_timeout", number("seconds", 1, DAY), "",
+        "Time in which a connection must sign in, or join a private or presence channel. Otherwise it is closed with 4009. Default: no limit.";
     APP_PING_INTERVAL App "ping_interval", number("seconds", 1, DAY), "60",
         "Time without a message after which a connection is pinged.";
     APP_ACTIVITY_TIMEOUT App "activity_timeout", number("seconds", 1, DAY), "30",
@@ -229,6 +233,8 @@ keys! {
     APP_CLIENT_EVENTS_ON_PUBLIC_CHANNELS App "client_events_on_public_channels",
         Kind::Flag, "false",
         "Whether client events are accepted on public channels too.";
+    APP_CLIENT_EVENT_DATA App "client_event_data", Kind::Choice(&["string", "unchanged"]), "string",
+        "Form in which the data of client events is forwarded. `string` is Pusher's: data that is not a string becomes JSON in a string, which pusher-js and Echo decode. `unchanged` is Reverb's.";
     APP_SUBSCRIPTION_COUNT App "subscription_count", Kind::Flag, "false",
         "Whether subscribers receive the number of subscribers of their channel.";
     APP_RATE_LIMITING_ENABLED App "rate_limiting_enabled", Kind::Flag, "false",

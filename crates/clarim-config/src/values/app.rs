@@ -1,7 +1,9 @@
 //! Settings of apps: which apps are configured, and the meaning of their values.
 
+use std::time::Duration;
+
 use clarim_server::config::ServerConfig;
-use clarim_server::{App, ClientEvents, Limits, Origins, RateLimit};
+use clarim_server::{App, ClientEventData, ClientEvents, Limits, Origins, RateLimit};
 
 use super::reader::Reader;
 use crate::keys::{self, Key};
@@ -73,7 +75,13 @@ pub(crate) fn read(reader: &mut Reader<'_>, at: &Source, server: &ServerConfig) 
         ("all", ClientEvents::All),
         ("none", ClientEvents::None),
     ];
-    let origins = Origins::new(reader.list(&keys::APP_ALLOWED_ORIGINS));
+    let origins = origins(reader);
+    let requires_origin = reader.flag(&keys::APP_REQUIRE_ORIGIN);
+    let authorization_timeout =
+        reader.optional_number(&keys::APP_AUTHORIZATION_TIMEOUT).map(Duration::from_secs);
+    let client_event_data =
+        [("string", ClientEventData::Text), ("unchanged", ClientEventData::Unchanged)];
+    let client_event_data = reader.choice(&keys::APP_CLIENT_EVENT_DATA, &client_event_data);
     let ping_interval = reader.seconds(&keys::APP_PING_INTERVAL);
     let activity_timeout = reader.seconds(&keys::APP_ACTIVITY_TIMEOUT);
     let client_events = reader.choice(&keys::APP_ACCEPT_CLIENT_EVENTS_FROM, &client_events);
@@ -85,6 +93,9 @@ pub(crate) fn read(reader: &mut Reader<'_>, at: &Source, server: &ServerConfig) 
     let [id, key, secret] = credentials?;
     Some(App {
         origins,
+        requires_origin,
+        authorization_timeout,
+        client_event_data,
         ping_interval,
         activity_timeout,
         client_events,
@@ -94,6 +105,16 @@ pub(crate) fn read(reader: &mut Reader<'_>, at: &Source, server: &ServerConfig) 
         limits,
         ..App::new(id, key, secret)
     })
+}
+
+fn origins(reader: &mut Reader<'_>) -> Origins {
+    let patterns = reader.list(&keys::APP_ALLOWED_ORIGINS);
+    for pattern in &patterns {
+        if let Some(problem) = Origins::problem(pattern) {
+            reader.wrong(&keys::APP_ALLOWED_ORIGINS, format_args!("{pattern:?} {problem}"));
+        }
+    }
+    Origins::new(patterns)
 }
 
 fn credentials(reader: &mut Reader<'_>, at: &Source) -> Option<[String; 3]> {

@@ -106,12 +106,15 @@ impl Reader<'_> {
     /// The items of a list, which must not be empty.
     pub(crate) fn list(&mut self, key: &Key) -> Vec<String> {
         let text = self.text(key).unwrap_or_default();
-        let items: Vec<_> =
-            text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect();
+        // A list in JSON is what other programs write into a variable.
+        let mut items: Vec<String> = serde_json::from_str(&text)
+            .unwrap_or_else(|_| text.split(',').map(str::to_owned).collect());
+        items.iter_mut().for_each(|item| *item = item.trim().to_owned());
+        items.retain(|item| !item.is_empty());
         if items.is_empty() {
             self.wrong(key, format_args!("has no items; expected {}", key.expected()));
         }
-        items.into_iter().map(str::to_owned).collect()
+        items
     }
 
     /// A host name or an IP address, without scheme, port and path.
