@@ -67,7 +67,7 @@ impl Wire {
         serde_json::from_str(text)
     }
 
-    /// The data as JSON text. Events of backends contain it as a string, client events as a value.
+    /// The data as JSON text. Events contain it as a string; client events may contain a value, too.
     pub(crate) fn data(&self) -> String {
         match &self.data {
             Value::String(text) => text.clone(),
