@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use clarim_cluster::{ClusterMessage, ExternalEvent, NodeId};
+use clarim_cluster::{ClusterMessage, ExternalEvent, Membership, NodeId, Versions};
 use clarim_protocol::{ChannelName, Frame, server};
 use serde_json::value::RawValue;
 
@@ -174,4 +174,25 @@ fn check<S: OutputSink>(
         && text.len() <= limits.event_data_bytes;
     let data: &RawValue = serde_json::from_str(event.data).ok()?;
     fits.then(|| server::event(event.name, &channel.name, data))
+}
+
+/// Records the versions that another node speaks. Logs if it and this node have none in common.
+pub(super) fn check_versions(
+    members: &mut Membership,
+    node: NodeId,
+    versions: Versions,
+    own: Versions,
+) {
+    if !members.speaks(node, versions) {
+        return;
+    }
+    let node = format!("{:016x}", node.0);
+    tracing::error!(
+        node,
+        oldest = versions.oldest.0,
+        newest = versions.newest.0,
+        own_oldest = own.oldest.0,
+        own_newest = own.newest.0,
+        "this node and another one have no cluster protocol version in common: update one release after the other"
+    );
 }

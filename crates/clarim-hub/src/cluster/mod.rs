@@ -5,7 +5,6 @@
 //! through [`Wire`].
 
 mod channel_sync;
-mod compatibility;
 mod digests;
 mod flights;
 mod inbound;

@@ -17,7 +17,7 @@ use super::refresh::Refresh;
 use super::resync::{Gap, Resync};
 use super::subjects::Subjects;
 use super::wire::{ClusterSettings, ClusterState, Wire};
-use super::{compatibility, inbound, replies};
+use super::{inbound, replies};
 use crate::address::ChannelKey;
 use crate::node::Node;
 use crate::outputs::{BusCommand, DeliveryAck, OutputSink};
@@ -359,7 +359,7 @@ impl<S: OutputSink> Cluster<S> {
         }
         self.renew_lease(from, now, wire);
         if let &ClusterMessage::Heartbeat { versions, clock, nodes, .. } = message {
-            compatibility::check(&mut self.members, from, versions, self.settings.versions);
+            inbound::check_versions(&mut self.members, from, versions, self.settings.versions);
             self.node.clock().observe(clock, now);
             self.joining.claimed(nodes);
         }

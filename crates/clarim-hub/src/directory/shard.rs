@@ -16,9 +16,10 @@ use super::channel::{Channel, ChannelState, ClusterChannel, PendingSubscription}
 use super::counts::Totals;
 use super::loss::Loss;
 use super::presence::PresenceFull;
+use super::requests::{Join, Joining, Keep, Publication};
 use super::step::Step;
-use crate::address::{ChannelKey, ConnectionAddr, WorkerId};
-use crate::outputs::{BusCommand, ChannelEvent, DeliveryAcks, WorkerMessage};
+use crate::address::{ChannelKey, WorkerId};
+use crate::outputs::{BusCommand, ChannelEvent, WorkerMessage};
 
 /// Channels with more subscribers than this send `subscription_count` only now and then.
 const COUNT_AT_ONCE: usize = 100;
@@ -39,45 +40,6 @@ pub(crate) struct Shard {
     totals: Totals,
     /// The number of the last event that was to be cached.
     last_number: u64,
-}
-
-/// A subscription to be made.
-#[derive(Debug)]
-pub(crate) struct Join<'a> {
-    pub(crate) addr: ConnectionAddr,
-    pub(crate) socket_id: SocketId,
-    pub(crate) channel: &'a ChannelKey,
-    /// The joining user, on presence channels.
-    pub(crate) member: Option<&'a Member>,
-}
-
-/// The result of a [`Join`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Joining {
-    /// The subscription is made: [`WorkerMessage::Joined`] follows.
-    Done,
-    /// The channel is being opened: [`WorkerMessage::Joined`] or [`WorkerMessage::Full`] follows later.
-    Pending,
-}
-
-/// An event for a channel.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Publication<'a> {
-    pub(crate) channel: &'a ChannelKey,
-    pub(crate) frame: &'a Frame,
-    pub(crate) except: Option<SocketId>,
-    pub(crate) acks: DeliveryAcks<'a>,
-    pub(crate) keep: Keep,
-}
-
-/// Whether cache channels keep an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Keep {
-    No,
-    /// As the last one.
-    Last,
-    /// As the last one unless there is one with a greater number.
-    Numbered(u64),
 }
 
 impl Shard {

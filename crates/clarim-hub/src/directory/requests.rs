@@ -1,0 +1,46 @@
+//! Requests to a shard: a subscription, an event.
+
+use clarim_protocol::user::Member;
+use clarim_protocol::{Frame, SocketId};
+
+use crate::address::{ChannelKey, ConnectionAddr};
+use crate::outputs::DeliveryAcks;
+
+/// A subscription to be made.
+#[derive(Debug)]
+pub(crate) struct Join<'a> {
+    pub(crate) addr: ConnectionAddr,
+    pub(crate) socket_id: SocketId,
+    pub(crate) channel: &'a ChannelKey,
+    /// The joining user, on presence channels.
+    pub(crate) member: Option<&'a Member>,
+}
+
+/// The result of a [`Join`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Joining {
+    /// The subscription is made: [`WorkerMessage::Joined`] follows.
+    Done,
+    /// The channel is being opened: [`WorkerMessage::Joined`] or [`WorkerMessage::Full`] follows later.
+    Pending,
+}
+
+/// An event for a channel.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Publication<'a> {
+    pub(crate) channel: &'a ChannelKey,
+    pub(crate) frame: &'a Frame,
+    pub(crate) except: Option<SocketId>,
+    pub(crate) acks: DeliveryAcks<'a>,
+    pub(crate) keep: Keep,
+}
+
+/// Whether cache channels keep an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    No,
+    /// As the last one.
+    Last,
+    /// As the last one unless there is one with a greater number.
+    Numbered(u64),
+}
