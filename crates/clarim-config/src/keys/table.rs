@@ -155,7 +155,7 @@ keys! {
     MAX_CONNECTIONS_PER_ADDRESS Server "max_connections_per_address", number("connections", 1, COUNT), "",
         "Maximum number of connections of one client address, or of one IPv6 network (/64). Behind a proxy in a private network, the address is the last one in X-Forwarded-For. Default: no limit.";
     MAX_HANDSHAKES_PER_ADDRESS Server "max_handshakes_per_address", number("handshakes", 1, COUNT), "",
-        "Maximum number of handshakes of one client address in a second. Default: no limit.";
+        "Maximum number of handshakes of one client address per second. Default: no limit.";
     FALLBACK Server "fallback", Kind::Flag, "true",
         "Whether clients may connect over HTTP where WebSockets are blocked (`xhr_streaming`, `xhr_polling`).";
     COMPRESSION Server "compression", Kind::Flag, "false",
@@ -184,7 +184,7 @@ keys! {
     SCALING_LEASE Server "scaling_lease", number("seconds", 2, 3_600), "10",
         "Time without a heartbeat after which a node is considered dead and its members are removed.";
     SCALING_TIMEOUT Server "scaling_timeout", number("milliseconds", 10, 60_000), "1000",
-        "Timeout for replies from other nodes: in API requests, in new subscriptions, and at the start before the node takes clients.";
+        "Timeout for replies from other nodes: in API requests, in new subscriptions and, at startup, before the node accepts clients.";
     SCALING_STRICT Server "scaling_strict", Kind::Flag, "false",
         "Whether publishing is refused with 503 while the bus is down. Otherwise an event reaches the clients of this node only, and the answer is 200 with the header Clarim-Warning.";
     SCALING_ORDERED Server "scaling_ordered", Kind::Flag, "true",
@@ -214,17 +214,17 @@ keys! {
     APP_SECRET App "secret", Kind::Secret, "",
         "Secret of the app, used by its backend to sign requests.";
     APP_ALLOWED_ORIGINS App "allowed_origins", Kind::List, "*",
-        "Pages that may connect: hosts, with scheme and port if only those may, as in `example.com`, `*.example.com` or `https://example.com:8443`. * matches any number of characters. Clients without an `Origin` header, which only browsers send, are allowed unless APP_REQUIRE_ORIGIN is set.";
+        "Pages that may connect: hosts, optionally with a scheme and a port, as in `example.com`, `*.example.com` or `https://example.com:8443`. * matches any number of characters. Clients without an `Origin` header, which only browsers send, are allowed unless APP_REQUIRE_ORIGIN is set.";
     APP_REQUIRE_ORIGIN App "require_origin", Kind::Flag, "false",
         "Whether clients without an `Origin` header are refused. Mobile apps and servers send none.";
     APP_AUTHORIZATION_TIMEOUT App "authorization_timeout", number("seconds", 1, DAY), "",
-        "Time in which a connection must sign in, or join a private or presence channel. Otherwise it is closed with 4009. Default: no limit.";
+        "Time within which a connection must sign in, or join a private or presence channel. Otherwise it is closed with 4009. Default: no limit.";
     APP_PING_INTERVAL App "ping_interval", number("seconds", 1, DAY), "60",
         "Time without a message after which a connection is pinged.";
     APP_ACTIVITY_TIMEOUT App "activity_timeout", number("seconds", 1, DAY), "30",
         "Timeout for the answer to a ping, after which the connection is closed.";
     APP_MAX_CONNECTIONS App "max_connections", number("connections", 1, COUNT), "",
-        "Maximum number of connections of the app to one node: a cluster lets in as many per node. Default: as many as the process can open.";
+        "Maximum number of connections of the app on one node. A cluster accepts this number on each node. Default: as many as the process can open.";
     APP_MAX_MESSAGE_SIZE App "max_message_size", number("bytes", 100, GIB), "100000",
         "Maximum size of a WebSocket message from a client.";
     APP_ACCEPT_CLIENT_EVENTS_FROM App "accept_client_events_from",
