@@ -133,7 +133,7 @@ for (const [name, start] of Object.entries(PROXIES)) {
       }, { what: 'the node is ready' });
     }
 
-    test('a rolling restart is noticed by nobody for long', limit, async (t) => {
+    test('a rolling restart interrupts no client for long', limit, async (t) => {
       let progress = { begun: 0, done: 0 };
       for (let id = 0; id < CLIENTS; id += 1) clients.push(listener(port, auth, id, () => progress));
       for (const { pusher } of clients) await state(pusher, 'connected');

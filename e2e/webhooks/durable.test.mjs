@@ -43,7 +43,7 @@ describe('webhooks on disk', () => {
     return client;
   };
 
-  test('what a down endpoint has not accepted comes after a crash of the server, in order and once', limit, async () => {
+  test('requests that a down endpoint has not accepted arrive after a crash of the server, in order and once', limit, async () => {
     hooks.status = 500;
     for (const channel of ['a', 'b', 'c', 'd', 'e']) {
       const client = await w.connected();
@@ -62,7 +62,7 @@ describe('webhooks on disk', () => {
     await until(async () => (await metric(w.server, 'clarim_webhook_events_waiting')) === 0, { what: 'nothing waits' });
   });
 
-  test('after a crash, those who do not come back have left, and those who do have not', limit, async () => {
+  test('after a crash, only clients that do not come back are reported as gone', limit, async () => {
     const ana = await present('ana');
     const ben = await present('ben');
     await tells(3);
@@ -78,7 +78,7 @@ describe('webhooks on disk', () => {
     assert.deepEqual(told().slice(4).sort(), ['channel_vacated', 'member_removed ana']);
   });
 
-  test('a shutdown keeps what the endpoint has not accepted', limit, async () => {
+  test('a shutdown keeps requests that the endpoint has not accepted', limit, async () => {
     hooks.status = 503;
     await present('ana');
     await until(async () => (await metric(w.server, 'clarim_webhook_failures_total')) >= 1, { what: 'an attempt' });

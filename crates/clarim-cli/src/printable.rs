@@ -1,4 +1,4 @@
-//! Text of others for a terminal, which obeys control characters.
+//! Untrusted text for a terminal, which interprets control characters.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -30,8 +30,8 @@ fn escaped(text: &str, escape: impl Fn(&mut String, char) -> std::fmt::Result) -
     out.into()
 }
 
-/// Whether a terminal obeys a character instead of showing it: C0, DEL, C1, and the marks that reverse the
-/// direction of the text around them.
+/// Whether a terminal interprets a character instead of showing it: C0, DEL, C1, and the marks that reverse
+/// the direction of the text around them.
 fn is_obeyed(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

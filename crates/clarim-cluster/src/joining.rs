@@ -6,7 +6,7 @@ use std::time::Duration;
 /// A node that joins its cluster.
 #[derive(Debug)]
 pub struct Joining {
-    /// When the node begins to serve, whatever it knows.
+    /// Time at which the node begins to serve, even if it does not know all others.
     until: Duration,
     /// The ticket of the node's first heartbeat.
     hello: Option<u64>,

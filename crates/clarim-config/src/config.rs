@@ -16,7 +16,7 @@ use crate::values::{
     DatabaseUrl, LogConfig, PublicAddress, app, database, program, server, traces, webhooks,
 };
 
-const LIMIT_PER_NODE: &str = "APP_MAX_CONNECTIONS counts the connections of each node: the whole cluster lets in as many per node. Divide the limit by the number of nodes";
+const LIMIT_PER_NODE: &str = "APP_MAX_CONNECTIONS counts the connections of each node, not of the cluster. Divide the limit by the number of nodes";
 
 /// The configuration of a server program.
 #[derive(Debug)]

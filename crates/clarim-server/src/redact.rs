@@ -22,7 +22,7 @@ pub(crate) fn pretty(text: &str) -> String {
     printable(&shown)
 }
 
-/// Escapes control characters other than line feeds: a terminal obeys them.
+/// Escapes control characters other than line feeds: a terminal interprets them.
 pub(crate) fn printable(text: &str) -> String {
     let is_obeyed = |c: char| c.is_control() && c != '\n';
     let mut shown = String::with_capacity(text.len());

@@ -64,7 +64,7 @@ impl Backend for Servers {
         let options = options
             .require_tls(self.is_tls)
             .name("clarim")
-            // Nodes on the same server of a NATS cluster receive messages in an order that fits together.
+            // Nodes on the same server of a NATS cluster receive messages in a consistent order.
             .retain_servers_order()
             .connection_timeout(TIMEOUT)
             .ping_interval(CHECK_INTERVAL)

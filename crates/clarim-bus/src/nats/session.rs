@@ -252,8 +252,8 @@ impl NatsSession {
     }
 }
 
-/// A subject as NATS tokens: dots, spaces and wildcards have a meaning there. Of a long subject it is the
-/// hash, with a dot, which no other subject has.
+/// A subject as NATS tokens: dots, spaces and wildcards have a meaning there. A long subject becomes
+/// its hash after `sha256.`: no other escaped subject has a dot.
 fn escape(subject: &str) -> String {
     let escaped = utf8_percent_encode(subject, ESCAPED).to_string();
     if escaped.len() <= MAX_SUBJECT_BYTES {

@@ -104,7 +104,7 @@ async fn messages_of_one_publisher_keep_their_order(bus: &Bus) {
 async fn subjects_and_payloads_are_arbitrary(bus: &Bus) {
     let mut probe = Probe::connect(bus).await;
     let long = "x".repeat(400);
-    // Longer than a line may be at NATS, and escaped longer still.
+    // Longer than NATS's maximum line, and even longer when escaped.
     let longer = [4_000, 4_096, 20_000].map(|bytes| ".".repeat(bytes));
     let [first, second, third] = &longer;
     let subjects = [

@@ -24,8 +24,8 @@ pub(crate) struct Watcher {
 }
 
 /// The rows in force. An app that is removed loses its clients for good: they are closed with 4003, after
-/// which they do not come back. So a row that is away for a moment, while another program writes the table
-/// again, is not removed yet.
+/// which they do not come back. So a row that is missing for a moment, while another program rewrites the
+/// table, is not removed yet.
 #[derive(Debug)]
 struct KnownRows {
     rows: Vec<AppRow>,
@@ -41,7 +41,7 @@ impl KnownRows {
     }
 
     /// Takes a reading, and returns the rows if other ones than before are in force. `is_asked`: the operator
-    /// has asked for the reading, so what it says is meant.
+    /// has asked for the reading, so removals take effect at once.
     fn update(&mut self, mut read: Vec<AppRow>, is_asked: bool) -> Option<Vec<AppRow>> {
         if read.is_empty() && !self.rows.is_empty() && !is_asked {
             if !std::mem::replace(&mut self.is_empty_reported, true) {

@@ -56,7 +56,7 @@ fn webhook_dir(reader: &mut Reader<'_>, directory: &Path) -> Option<PathBuf> {
     is_on_disk.then(|| state_dir(reader.values, directory).join("webhooks"))
 }
 
-/// A limit that need not be set.
+/// An optional limit.
 fn count(reader: &mut Reader<'_>, key: &'static Key) -> Option<u32> {
     reader.optional_number(key).and_then(|number| u32::try_from(number).ok())
 }

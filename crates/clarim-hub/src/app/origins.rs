@@ -97,12 +97,12 @@ impl Pattern {
                 && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
         };
         if !scheme.is_none_or(is_scheme) {
-            return Err("has a scheme that is none; write for example https://example.com");
+            return Err("has an invalid scheme; write for example https://example.com");
         }
         let port = match url.port {
             Some("*") => Port::Any,
             Some(port) => {
-                let number = port.parse().map_err(|_| "has a port that is not a port number")?;
+                let number = port.parse().map_err(|_| "has an invalid port")?;
                 Port::Only(Some(number))
             }
             None if scheme.is_some() => Port::Only(default_port(scheme)),
@@ -112,9 +112,7 @@ impl Pattern {
             return Err("has no host; write for example example.com or *.example.com");
         }
         if !url.host.is_ascii() {
-            return Err(
-                "has a host with other letters than ASCII; write it in Punycode (xn--…), as browsers send it",
-            );
+            return Err("has a non-ASCII host; write it in Punycode (xn--…), as browsers send it");
         }
         let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._*[]:".contains(&byte);
         if !url.host.bytes().all(is_host) {

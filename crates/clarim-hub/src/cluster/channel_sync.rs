@@ -225,8 +225,8 @@ impl Occupants {
     }
 }
 
-/// Reports who has left with a dead node, if this node is the first of the others. Returns what it has
-/// reported.
+/// Reports the leaves of a dead node's users, if this node is the first of the others. Returns its
+/// reports.
 fn report_loss(
     shard: &mut Shard,
     key: &ChannelKey,
@@ -254,7 +254,7 @@ fn report_loss(
     loss
 }
 
-/// Reports what a node brings back that had been reported as gone.
+/// Reports the return of users and subscribers that had been reported as gone with their node.
 fn report_return(
     channel: &mut Channel,
     key: &ChannelKey,

@@ -53,8 +53,8 @@ impl Keepalive {
         self.heard(now);
     }
 
-    /// Takes a pong control frame. The reply to a ping shows no preference: every WebSocket gives it by
-    /// itself.
+    /// Takes a pong control frame. A reply to a ping does not count as sent of its own accord: every
+    /// WebSocket sends it by itself.
     pub(crate) fn heard_pong_frame(&mut self, now: Duration) {
         self.prefers_frames |= !std::mem::take(&mut self.awaits_pong_frame);
         self.heard(now);

@@ -44,7 +44,7 @@ pub(crate) struct Channel {
     /// see [`ClusterMessage::BackupSubscribe`](clarim_cluster::ClusterMessage::BackupSubscribe).
     pub(crate) is_backup: bool,
     pub(crate) cluster: Option<Box<ClusterChannel>>,
-    /// What this node has reported as gone, while a lost node may return.
+    /// Users and subscribers that this node has reported as gone, while a lost node may return.
     pub(crate) loss: Option<Box<Loss>>,
 }
 

@@ -1,5 +1,5 @@
-//! What a node has reported to the backend as gone when another node died. That node may only have been cut
-//! off, and return with all its clients.
+//! Losses: users and channels that a node has reported to the backend as gone because another node died. That
+//! node may only have been partitioned, and return with all its clients.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 /// The reported losses of a channel, by the node that had what was lost.
 #[derive(Debug)]
 pub(crate) struct Loss {
-    /// When nobody is expected to return any more.
+    /// End of the time in which the lost nodes may return.
     pub(crate) until: Duration,
     users: HashMap<Box<str>, NodeId, foldhash::fast::RandomState>,
     /// The node whose loss left the channel without subscribers.

@@ -50,7 +50,7 @@ impl ChannelEvent {
         }
     }
 
-    /// Returns who joins or leaves by this event, and whether it is a leave.
+    /// Returns the occupant that joins or leaves by this event, and whether it is a leave.
     #[must_use]
     pub fn occupant(&self) -> Option<(Occupant, bool)> {
         let (user, is_leave) = match self {

@@ -90,7 +90,7 @@ struct Driver<S> {
     logged_losses: LoggedLosses,
 }
 
-/// The lost messages that the log has told of.
+/// Counts the lost messages that have been logged.
 #[derive(Debug, Default)]
 struct LoggedLosses {
     count: u64,
@@ -159,7 +159,7 @@ impl<S: OutputSink + ClusterHost> Driver<S> {
             tracing::warn!(
                 code = "bus_messages_lost",
                 lost,
-                "the bus did not accept messages; events among them have reached this node's clients alone"
+                "the bus did not accept messages; their events reached only this node's clients"
             );
         }
     }

@@ -19,7 +19,7 @@ pub(super) fn clients(open_files: u64, workers: NonZeroU16) -> u64 {
     let workers = u64::from(workers.get());
     let reserved = FOR_HTTP + FOR_PROCESS + FOR_WORKER * workers;
     let clients = open_files.saturating_sub(reserved.min(open_files / 2));
-    // With this feature each worker has as many.
+    // With this feature, each worker has a descriptor table of its own.
     if cfg!(feature = "descriptor-tables") { clients.saturating_mul(workers) } else { clients }
 }
 

@@ -62,7 +62,7 @@ pub struct ServerConfig {
     /// for no limit. The address is the peer's or, if the peer is a proxy in a private network, the last one
     /// in `X-Forwarded-For`.
     pub max_connections_per_address: Option<u32>,
-    /// Maximum number of handshakes of one client address in a second; `None` for no limit.
+    /// Maximum number of handshakes of one client address per second; `None` for no limit.
     pub max_handshakes_per_address: Option<u32>,
     /// Whether clients may connect by HTTP where WebSockets are blocked: `xhr_streaming` and `xhr_polling`.
     pub fallback: bool,

@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves a router with [`Clarim::routes`](crate::Clarim::routes), in place of `axum::serve`.
 ///
-/// A public port needs it: `axum::serve` keeps connections whose request never arrives for ever, so anybody
+/// A public port needs it: `axum::serve` has no timeout for requests that never arrive, so any client
 /// can use up the file descriptors of the process. Here the head of a request must arrive within 10 s. The
 /// limits per client address work too: the address of the peer is in the extensions of each request, as a
 /// [`SocketAddr`](std::net::SocketAddr).

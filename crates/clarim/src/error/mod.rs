@@ -278,8 +278,8 @@ fn joined(parts: &[impl ToString]) -> String {
 fn is_temporary_refusal(status: u16, answer: &str) -> bool {
     match status {
         408 | 425 | 429 | 500..=599 => true,
-        // This machine's clock or the server's is wrong, which somebody will correct. Each attempt is signed
-        // with its own time. All servers of the protocol have this text, from Pusher's.
+        // This machine's clock or the server's is wrong until an operator corrects it. Each attempt is signed with
+        // its own time. All servers of the protocol copy this text from Pusher.
         401 => answer.contains("Timestamp expired"),
         // The app is just being added, or the server has been started without it.
         404 => true,

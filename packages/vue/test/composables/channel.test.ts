@@ -260,7 +260,7 @@ test.each([['an endpoint', 'ajax'], ['a handler of the application', 'handler']]
 	},
 );
 
-test('a subscription that nobody needs any more is not retried', async () => {
+test('an abandoned subscription is not retried', async () => {
 	const echo = world.browser();
 	await state(echo, 'connected');
 	world.auth.isAway = true;

@@ -13,7 +13,7 @@ use crate::config::Token;
 use crate::http::bearer;
 use crate::http::response::ApiError;
 
-/// Maximum number of wrong tokens of one address in a window. Further ones are not even told to be wrong.
+/// Maximum number of wrong tokens of one address in a window. Further ones get 429 instead of 401.
 const WRONG_TOKENS: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(10);
 

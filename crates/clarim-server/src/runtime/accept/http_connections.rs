@@ -22,7 +22,7 @@ pub(crate) struct HttpConnections {
     open: Mutex<HashMap<u64, Arc<HttpConnection>>>,
 }
 
-/// An HTTP connection, as far as others need to know.
+/// The state of an HTTP connection that decides whether it may be closed.
 #[derive(Debug)]
 pub(crate) struct HttpConnection {
     /// Requests in progress that the server has agreed to answer. One whose body is read without knowing the

@@ -135,8 +135,8 @@ impl SocketTable {
         self.written < self.catching_up
     }
 
-    /// Pauses the reading of a client whose send queue exceeds the limit: who asks for more than it takes has
-    /// to wait. Returns whether it is paused.
+    /// Pauses the reading of a client whose send queue exceeds the limit, since it asks for more than it
+    /// reads. Returns whether it is paused.
     pub(crate) fn pause_if_full(&mut self, id: ConnectionId) -> bool {
         let limit = self.limits.bytes;
         let Some(socket) = self.get_mut(id) else {

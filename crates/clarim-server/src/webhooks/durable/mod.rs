@@ -1,7 +1,7 @@
 //! Webhooks on disk: they survive a crash, and days without their endpoint.
 //!
-//! The directory holds a queue of requests for each endpoint, and a journal of what the backends believe to
-//! be there.
+//! The directory holds a queue of requests for each endpoint, and a journal of the occupants that backends
+//! know of.
 
 mod occupants;
 mod queue;

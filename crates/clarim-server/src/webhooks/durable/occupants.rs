@@ -1,7 +1,7 @@
-//! The journal of occupants: what the backends believe to be there, in a file that outlives a crash.
+//! The journal of occupants: the channels and users that backends know of, in a file that survives a crash.
 //!
 //! A node that is killed sends no `member_removed` and no `channel_vacated`. When it starts again, it reads
-//! here what it had reported, and reports the leaves of those who do not come back.
+//! its reports here, and reports the leaves of clients that do not come back.
 //!
 //! A line is a JSON array: `["+", app, channel]` or `["-", app, channel, user]`. The last line may be cut.
 
@@ -41,7 +41,7 @@ impl Occupants {
             match parse(line) {
                 Some((true, entry)) => _ = reported.insert(entry),
                 Some((false, entry)) => _ = reported.remove(&entry),
-                None => tracing::warn!(file = %path.display(), "ignoring a line that is cut"),
+                None => tracing::warn!(file = %path.display(), "ignoring a truncated line"),
             }
         }
         let file = write(&path, &reported)?;

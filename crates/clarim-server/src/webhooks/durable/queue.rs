@@ -120,7 +120,7 @@ impl DurableQueue {
                 tracing::warn!(
                     url,
                     requests,
-                    "webhook requests dropped: {MAX_WAITING} wait for the endpoint already"
+                    "webhook requests dropped: {MAX_WAITING} are already waiting"
                 );
             }
             return;
