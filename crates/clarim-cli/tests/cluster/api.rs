@@ -26,7 +26,7 @@ async fn every_node_answers_for_the_cluster() {
     for node in &nodes {
         let path = "/apps/1/channels";
         let all = node.ask(path, &[("info", "user_count,subscription_count")]).await;
-        let counted = json!({ "user_count": 2 });
+        let counted = json!({ "subscription_count": 3, "user_count": 2 });
         assert_eq!(
             all.json(),
             json!({ "channels": {

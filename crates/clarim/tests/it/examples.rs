@@ -65,7 +65,7 @@ async fn document_shows_its_members() {
     rui.send(&json!({ "event": "client-written", "channel": DOCUMENT, "data": written })).await;
     let heard = ana.receive().await;
     assert_eq!((&heard["event"], &heard["user_id"]), (&json!("client-written"), &json!("Rui")));
-    assert_eq!(heard["data"], written);
+    assert_eq!(heard["data"], written.to_string());
 }
 
 const DOCUMENT: &str = "presence-documents.1";
