@@ -10,6 +10,9 @@ use smallvec::SmallVec;
 use crate::node_id::NodeId;
 use crate::timing::PATIENCE;
 
+/// Maximum number of channels whose replies are doubted at once, since each costs a query to all nodes.
+const MAX_DOUBTS: usize = 64;
+
 /// The channels of this node that are being opened, by a key `K`.
 #[derive(Debug)]
 pub struct Openings<K>(HashMap<K, Opening, foldhash::fast::RandomState>);
@@ -54,8 +57,8 @@ impl<K: Clone + Eq + Hash> Openings<K> {
         }
     }
 
-    /// Takes the channels whose replies should have come by now, each once. From then on, as
-    /// many replies are expected as nodes have claimed.
+    /// Takes some of the channels whose replies should have come by now, each once. From then on, as many
+    /// replies are expected as nodes have claimed.
     pub fn take_doubted(&mut self, now: Duration) -> Vec<K> {
         let is_doubted = |at: &mut Duration| *at <= now;
         let doubted = self.0.iter_mut().filter_map(|(channel, opening)| {
@@ -63,7 +66,7 @@ impl<K: Clone + Eq + Hash> Openings<K> {
             opening.counted = None;
             Some(channel.clone())
         });
-        doubted.collect()
+        doubted.take(MAX_DOUBTS).collect()
     }
 
     /// Whether no node has replied for a channel that is being opened.

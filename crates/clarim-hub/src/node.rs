@@ -181,6 +181,11 @@ impl<S: OutputSink> Node<S> {
         &self.clock
     }
 
+    /// Whether this node has the channel.
+    pub(crate) fn has(&self, channel: &ChannelKey) -> bool {
+        self.read(channel, |shard| shard.has(channel))
+    }
+
     pub(crate) fn app(&self, index: AppIndex) -> &App {
         self.apps.get(index)
     }

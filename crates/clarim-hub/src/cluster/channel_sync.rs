@@ -254,20 +254,22 @@ fn report_loss(
     loss
 }
 
-/// Reports the return of users and subscribers that had been reported as gone with their node.
+/// Reports the return of users and subscribers that had been reported as gone with this node. Those that are
+/// now on another node are reported by that node.
 fn report_return(
     channel: &mut Channel,
     key: &ChannelKey,
+    from: NodeId,
     state: &State<'_>,
     members: &[Member],
     step: &mut Step<'_>,
 ) {
     let Some(loss) = &mut channel.loss else { return };
-    if state.subscriptions > 0 && loss.occupy() {
+    if state.subscriptions > 0 && loss.occupy() == Some(from) {
         step.report(ChannelEvent::Occupied(key.clone()));
     }
     for id in members.iter().map(|member| member.id.as_str()) {
-        if loss.take_user(id) {
+        if loss.take_user(id) == Some(from) {
             step.report(ChannelEvent::MemberAdded(key.clone(), id.into()));
         }
     }
@@ -345,7 +347,7 @@ fn replace_state(
 ) {
     let Some(channel) = shard.channels.get_mut(key) else { return };
     // Before everything else: a migration must not suppress what is reported here.
-    report_return(channel, key, state, members, step);
+    report_return(channel, key, from, state, members, step);
     let left = channel.presence.as_ref().map(|there| there.missing_elsewhere(from, members));
     for id in left.into_iter().flatten() {
         member_left_elsewhere(channel, key, from, &id, step);

@@ -29,7 +29,9 @@ impl Digests {
         mut send: impl FnMut(NodeId, &ClusterMessage<'_>),
     ) {
         let part_bytes = node.config().part_bytes;
-        for ((peer, app), versions) in std::mem::take(&mut self.0) {
+        for ((peer, app), mut versions) in std::mem::take(&mut self.0) {
+            // The peer has removed this node from the channels that were closed in the meantime.
+            versions.retain(|(channel, _)| node.has(channel));
             let app = node.app(app).id.as_str();
             let mut size = 0;
             let parts = versions.chunk_by(|(channel, _), _| {

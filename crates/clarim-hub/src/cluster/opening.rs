@@ -62,11 +62,16 @@ impl<S: OutputSink> ChannelOpenings<S> {
         }
     }
 
-    /// Opens the channels that have waited long enough or that no other node has.
+    /// Opens the channels that have waited long enough, or that no other node has.
     pub(super) fn open_due(&mut self, now: Duration) {
         for channel in self.waiting.take_due(now) {
             self.open_now(&channel, now);
         }
+        self.open_vacant(now);
+    }
+
+    /// Opens the channels that no other node has.
+    pub(super) fn open_vacant(&mut self, now: Duration) {
         let vacant = std::mem::take(&mut *lock(&self.vacant));
         for channel in vacant {
             self.open(&channel, now);

@@ -224,14 +224,12 @@ impl<S: OutputSink> Cluster<S> {
             }
             return;
         }
-        if from != NodeId::OUTSIDE {
-            self.meet(from, &message, now, wire);
-        }
+        self.meet(from, &message, now, wire);
         if subject == self.nodes_subject {
             self.message_to_all(from, &message, now, wire);
         } else if subject == self.own_subject {
             self.message_to_me(from, &message, now);
-            self.openings.open_due(now);
+            self.openings.open_vacant(now);
         } else if let Some(channel) = self.subjects.channel(subject) {
             let channel = channel.clone();
             let ack = match message {
@@ -346,7 +344,7 @@ impl<S: OutputSink> Cluster<S> {
         }
     }
 
-    /// Records that a node is alive.
+    /// Records that a node is alive, or that there is an external publisher.
     fn meet(
         &mut self,
         from: NodeId,
@@ -354,6 +352,9 @@ impl<S: OutputSink> Cluster<S> {
         now: Duration,
         wire: &mut impl Wire,
     ) {
+        if from == NodeId::OUTSIDE {
+            return self.gap.meet_publisher();
+        }
         if matches!(message, ClusterMessage::Goodbye) {
             return self.remove_peer(from, Removal::Stopped, now);
         }
@@ -449,7 +450,10 @@ impl<S: OutputSink> Cluster<S> {
             &ClusterMessage::Query { ticket, app, ref question } => {
                 let node = self.node.clone();
                 replies::reply(&node, app, question, ticket, now, |reply| {
-                    self.publish_to(from, &reply, wire);
+                    // Without one of its parts, the reply counts as partial.
+                    if wire.has_room() {
+                        self.publish_to(from, &reply, wire);
+                    }
                 });
             }
             // One node relays the event for all: the one with the smallest id.

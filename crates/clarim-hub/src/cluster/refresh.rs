@@ -17,11 +17,16 @@ const BATCH: usize = 16;
 const _: () = assert!(REFRESH.as_millis() / SHARDS as u128 > TICK.as_millis());
 const _: () = assert!(SHARDS.is_multiple_of(BATCH));
 
+/// In one of this many rounds, the versions are published on the channels: nodes that do not know each other
+/// on a channel send each other no digests of it.
+const OPEN_ROUND: u64 = 10;
+
 /// The shard that is refreshed next, and when.
 #[derive(Debug, Default)]
 pub(super) struct Refresh {
     shard: usize,
     due: Duration,
+    round: u64,
     digests: Digests,
 }
 
@@ -44,11 +49,13 @@ impl Refresh {
         let spared = members.spared();
         let since = if now > spared + FORGET { now - FORGET } else { Duration::ZERO };
         let is_understood = members.version() >= Version::DIGESTS;
-        let digests = is_understood.then_some(&mut self.digests);
+        let is_digested = is_understood && self.round % OPEN_ROUND != OPEN_ROUND - 1;
+        let digests = is_digested.then_some(&mut self.digests);
         node.step_in(self.shard, now, |shard, step| {
             channel_sync::refresh(shard, since, digests, step);
         });
         self.shard = (self.shard + 1) % SHARDS;
+        self.round += u64::from(self.shard == 0);
         self.due = now + REFRESH / SHARDS as u32;
     }
 }

@@ -33,16 +33,23 @@ impl Resync {
 /// A gap in what this node has received: without the bus it may have missed events of other nodes.
 #[derive(Debug, Default)]
 pub(super) struct Gap {
-    /// Whether other nodes may have published since the bus was lost.
+    /// Whether others may have published since the bus was lost.
     is_open: bool,
+    /// Whether external publishers have used the bus.
+    has_publishers: bool,
     /// The shard whose subscribers are notified next.
     next_shard: Option<usize>,
 }
 
 impl Gap {
-    /// Handles the loss of the bus, which connected this node with so many others.
+    /// Notes that an external publisher uses the bus.
+    pub(super) fn meet_publisher(&mut self) {
+        self.has_publishers = true;
+    }
+
+    /// Handles the loss of the bus, which connected this node with this many others.
     pub(super) fn begin(&mut self, others: usize) {
-        self.is_open |= others > 0;
+        self.is_open |= others > 0 || self.has_publishers;
     }
 
     /// Handles the return of the bus.

@@ -18,6 +18,11 @@ pub trait Wire {
     /// [`Cluster::published`](super::Cluster::published) or [`Cluster::lost`](super::Cluster::lost) with
     /// the ticket.
     fn publish(&mut self, subject: &str, message: Bytes, ticket: u64);
+
+    /// Whether the bus can take more messages.
+    fn has_room(&self) -> bool {
+        true
+    }
 }
 
 /// What happens to the clients of a node that was without the bus and may have missed events of other nodes.

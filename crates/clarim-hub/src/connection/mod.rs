@@ -21,7 +21,7 @@ use rate_limit::RateWindow;
 
 /// Time over which subscribers that are to reconnect are closed, because their return costs their backend an
 /// authorization for each channel.
-const RECONNECT_SPREAD: Duration = Duration::from_secs(5);
+const RECONNECT_SPREAD: Duration = Duration::from_secs(4);
 
 /// A connection. Kept small: there is one per client, and most are idle.
 #[derive(Debug)]
@@ -79,7 +79,9 @@ impl Connection {
         // Nonces are random.
         let share = (self.socket_id.nonce % 1024) as u32;
         let is_older = self.opened <= seconds(at);
-        is_older && !self.subscriptions.is_empty() && now >= at + RECONNECT_SPREAD * share / 1024
+        // `opened` is in whole seconds: connections that are back must not count as older.
+        let first = Duration::from_secs(u64::from(seconds(at)) + 1);
+        is_older && !self.subscriptions.is_empty() && now >= first + RECONNECT_SPREAD * share / 1024
     }
 
     /// Counts a message for the rate limit.

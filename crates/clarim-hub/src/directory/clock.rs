@@ -51,6 +51,11 @@ impl LogicalClock {
         self.observe(number >> NODE_BITS, now);
     }
 
+    /// Whether a clock can have given an event this number.
+    pub(crate) fn is_credible(number: u64) -> bool {
+        number >> NODE_BITS < MAX_READING
+    }
+
     fn own(&self, now: Duration) -> u64 {
         u64::try_from((self.epoch + now).as_micros()).unwrap_or(MAX_READING)
     }

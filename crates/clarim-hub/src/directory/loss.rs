@@ -31,14 +31,15 @@ impl Loss {
         self.vacated_by = Some(node);
     }
 
-    /// Takes a user who is a member again. Returns whether the leave had been reported.
-    pub(crate) fn take_user(&mut self, id: &str) -> bool {
-        self.users.remove(id).is_some()
+    /// Takes a user who is a member again. Returns the node with whose loss the leave was reported.
+    pub(crate) fn take_user(&mut self, id: &str) -> Option<NodeId> {
+        self.users.remove(id)
     }
 
-    /// Records that the channel has subscribers again. Returns whether it had been reported as vacated.
-    pub(crate) fn occupy(&mut self) -> bool {
-        self.vacated_by.take().is_some()
+    /// Records that the channel has subscribers again. Returns the node with whose loss it was reported as
+    /// vacated.
+    pub(crate) fn occupy(&mut self) -> Option<NodeId> {
+        self.vacated_by.take()
     }
 
     /// Forgets a node whose whole state is known again: what it does not have any more has left.

@@ -13,6 +13,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::cache::{CacheQueue, CachedEvent};
 use super::channel::{Channel, ChannelState, ClusterChannel, PendingSubscription};
+use super::clock::LogicalClock;
 use super::counts::Totals;
 use super::loss::Loss;
 use super::presence::PresenceFull;
@@ -250,7 +251,7 @@ impl Shard {
         step: &mut Step<'_>,
     ) {
         step.clock.observe_number(number, step.now);
-        if number <= self.last_kept(key) {
+        if number <= self.last_kept(key) || !LogicalClock::is_credible(number) {
             return;
         }
         let cached = CachedEvent { frame: frame.clone(), at: step.now, number };

@@ -22,7 +22,7 @@ pub(super) struct WorkerState<S> {
     pub(super) connections: Slab<Connection>,
     pub(super) subscribers: Subscribers,
     pub(super) pending: PendingChannels,
-    /// When subscribers were last told to reconnect.
+    /// When the last reconnect of all subscribers began.
     pub(super) reconnect_at: Option<Duration>,
 }
 

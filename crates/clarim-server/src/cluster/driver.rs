@@ -254,6 +254,10 @@ impl<'a> BusWire<'a> {
 }
 
 impl Wire for BusWire<'_> {
+    fn has_room(&self) -> bool {
+        self.bus.has_room()
+    }
+
     fn subscribe(&mut self, subject: &str) {
         self.bus.subscribe(subject);
     }
