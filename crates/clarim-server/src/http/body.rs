@@ -39,7 +39,7 @@ impl BodyLimits {
     ) -> Result<UnknownBody, ApiError> {
         let mut share = BudgetShare { budget: budget.clone(), address, bytes: 0 };
         let bytes = self.read_as(body, |bytes| share.take(bytes)).await?;
-        Ok(UnknownBody { bytes, _share: share })
+        Ok(UnknownBody { bytes, share })
     }
 
     /// Reads a body and drops it, so that the client can send all of it and then read the response.
@@ -108,7 +108,14 @@ impl BodyLimits {
 #[derive(Debug)]
 pub(crate) struct UnknownBody {
     bytes: Bytes,
-    _share: BudgetShare,
+    share: BudgetShare,
+}
+
+impl UnknownBody {
+    /// Drops the bytes, and returns the share for what was made of them.
+    pub(crate) fn into_share(self) -> BudgetShare {
+        self.share
+    }
 }
 
 impl std::ops::Deref for UnknownBody {
@@ -129,7 +136,7 @@ pub(crate) struct BodyBudget {
 
 /// The bytes of one body, given back when dropped.
 #[derive(Debug)]
-struct BudgetShare {
+pub(crate) struct BudgetShare {
     budget: Arc<BodyBudget>,
     address: Option<IpAddr>,
     bytes: usize,

@@ -79,6 +79,7 @@ impl Http {
     pub(crate) async fn api(
         &self,
         request: Request<impl RequestBody>,
+        client: &Client,
         app: &str,
         path: &[&str],
     ) -> Result<ApiResponse, ApiError> {
@@ -94,7 +95,7 @@ impl Http {
         if *request.method() != method {
             return Err(ApiError::method(if method == Method::POST { "POST" } else { "GET" }));
         }
-        let request = ApiRequest::read(request, app, self.request_rules()).await?;
+        let request = ApiRequest::read(request, client, app, self.request_rules()).await?;
         let directory = self.directory();
         match path {
             ["events"] => self.publish_event(&request).await,

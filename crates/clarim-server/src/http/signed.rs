@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::RequestBody;
 use super::body::BodyLimits;
-use super::client::is_forwarded;
+use super::client::{Client, is_forwarded};
 use super::response::ApiError;
 use crate::clock::since_1970;
 
@@ -39,6 +39,7 @@ impl ApiRequest {
     /// whose sender does not know the secret.
     pub(crate) async fn read(
         request: Request<impl RequestBody>,
+        client: &Client,
         app_id: &str,
         rules: RequestRules<'_>,
     ) -> Result<Self, ApiError> {
@@ -46,6 +47,7 @@ impl ApiRequest {
         let verified = match verify(&head, app_id, rules) {
             Ok(verified) => verified,
             Err(error) => {
+                let _pause = client.pause();
                 rules.body.discard(body).await?;
                 return Err(error);
             }

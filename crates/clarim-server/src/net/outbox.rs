@@ -70,7 +70,10 @@ impl Outbox {
 
     /// This queue's share of the memory of its frames, which other queues of the worker hold too.
     pub(crate) fn share(&self) -> usize {
-        let share = |frame: &Shared| (frame.bytes().len() + OVERHEAD) / Rc::strong_count(frame);
+        // The queue's own entry is not shared.
+        let share = |frame: &Shared| {
+            size_of::<Shared>() + (frame.bytes().len() + OVERHEAD) / Rc::strong_count(frame)
+        };
         self.frames.iter().map(share).sum()
     }
 

@@ -41,7 +41,10 @@ impl Transport {
             Self::Plain(socket) => registry.register(socket, token, interest),
             Self::Secure(stream) => registry.register(stream.socket(), token, interest),
             Self::Local(stream) => {
-                stream.set_waker(waker());
+                let waker = waker();
+                // The kernel reports a new socket as ready, too.
+                waker.wake_by_ref();
+                stream.set_waker(waker);
                 Ok(())
             }
         }

@@ -186,7 +186,7 @@ impl<P: Protocol> Engine<P> {
         self.sockets.flush(FLUSH_BUDGET);
         self.latency.record(self.sockets.written(), &self.counters.delivery_times);
         self.remove_closed();
-        Ok(self.sockets.has_unsent() || !self.unread.is_empty() || self.unpolled)
+        Ok(self.sockets.has_work() || !self.unread.is_empty() || self.unpolled)
     }
 
     /// Answers a question about the connections.

@@ -80,7 +80,7 @@ impl Routes {
                 let upgrade = http.upgrade(&request, client, key)?;
                 return Ok((upgrade.response, Some(upgrade.admission)));
             }
-            ["apps", app, ref rest @ ..] => http.api(request, app, rest).await,
+            ["apps", app, ref rest @ ..] => http.api(request, client, app, rest).await,
             ["pusher", "app", key, ref rest @ ..] => {
                 serve_fallback(http, request, client, key, rest).await
             }

@@ -273,13 +273,12 @@ fn joined(parts: &[impl ToString]) -> String {
     parts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Statuses that say something about the server, and not about the request.
 /// Whether a later request may succeed without a change of the request.
 fn is_temporary_refusal(status: u16, answer: &str) -> bool {
     match status {
         408 | 425 | 429 | 500..=599 => true,
-        // This machine's clock or the server's is wrong until an operator corrects it. Each attempt is signed with
-        // its own time. All servers of the protocol copy this text from Pusher.
+        // This machine's clock or the server's is wrong until an operator corrects it. Each attempt is signed
+        // with its own time. All servers of the protocol copy this text from Pusher.
         401 => answer.contains("Timestamp expired"),
         // The app is just being added, or the server has been started without it.
         404 => true,

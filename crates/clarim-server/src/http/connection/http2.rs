@@ -45,7 +45,7 @@ pub(crate) async fn serve_http2<S>(
                 if !is_streamed(&response) {
                     in_progress.is_answered();
                 }
-                Ok::<_, Infallible>(response.map(|body| SentBody { body, _request: in_progress }))
+                Ok::<_, Infallible>(response.map(|body| SentBody { body, request: in_progress }))
             }
         })
     };
@@ -92,7 +92,8 @@ pub(crate) async fn serve_http2<S>(
 struct Requests {
     begun: Cell<u64>,
     in_progress: Cell<u32>,
-    /// Whole responses that the client has not taken yet, by the number of their request.
+    /// Responses, or pieces of streamed ones, that the client has not taken yet, by the number of their
+    /// request.
     unsent: RefCell<BTreeMap<u64, Instant>>,
 }
 
@@ -104,7 +105,7 @@ impl Requests {
         RequestInProgress { requests: self.clone(), number }
     }
 
-    /// The time since which the oldest whole response waits for the client.
+    /// The time since which the oldest response or piece waits for the client.
     fn waits_since(&self) -> Option<Instant> {
         self.unsent.borrow().values().min().copied()
     }
@@ -118,9 +119,14 @@ struct RequestInProgress {
 }
 
 impl RequestInProgress {
-    /// Notes that the whole response is there.
+    /// Notes that the whole response, or a piece of it, waits for the client.
     fn is_answered(&self) {
         self.requests.unsent.borrow_mut().insert(self.number, Instant::now());
+    }
+
+    /// Notes that the client has taken all pieces so far.
+    fn is_taken(&self) {
+        self.requests.unsent.borrow_mut().remove(&self.number);
     }
 }
 
@@ -135,7 +141,7 @@ impl Drop for RequestInProgress {
 /// something through.
 struct SentBody {
     body: Either<Full<Bytes>, StreamBody>,
-    _request: RequestInProgress,
+    request: RequestInProgress,
 }
 
 impl Body for SentBody {
@@ -148,7 +154,15 @@ impl Body for SentBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut self.body {
             Either::Left(whole) => Pin::new(whole).poll_frame(cx),
-            Either::Right(stream) => Pin::new(stream).poll_frame(cx),
+            Either::Right(stream) => {
+                let piece = Pin::new(stream).poll_frame(cx);
+                // hyper asks for the next piece once the client lets the last one through.
+                match &piece {
+                    Poll::Ready(_) => self.request.is_answered(),
+                    Poll::Pending => self.request.is_taken(),
+                }
+                piece
+            }
         }
     }
 

@@ -191,6 +191,7 @@ async fn send(
     let limits = http.body_limits();
     let (head, body) = request.into_parts();
     let Some(session) = http.sessions.find(name) else {
+        let _pause = client.pause();
         limits.discard(body).await?;
         return Err(gone());
     };
@@ -200,6 +201,7 @@ async fn send(
     };
     let messages: Vec<String> = serde_json::from_slice(&body)
         .map_err(|_| ApiError::malformed("The body must be a JSON array of strings."))?;
-    session.send(PageRequest::Send { n, messages }).await.map_err(|_| gone())?;
+    let share = body.into_share();
+    session.send(PageRequest::Send { n, messages, share }).await.map_err(|_| gone())?;
     Ok(no_content())
 }

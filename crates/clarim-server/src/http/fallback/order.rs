@@ -41,7 +41,7 @@ impl Order {
             // It arrives after its timeout.
             return messages;
         }
-        self.next = Some(n + 1);
+        self.next = Some(n.saturating_add(1));
         let mut ready = if n > next { self.take_early(n) } else { Vec::new() };
         ready.extend(messages);
         self.follow(&mut ready);
@@ -63,7 +63,7 @@ impl Order {
             && let Some(messages) = self.early.remove(&next)
         {
             ready.extend(messages);
-            self.next = Some(next + 1);
+            self.next = Some(next.saturating_add(1));
         }
         self.count();
         self.due = (!self.early.is_empty()).then(|| Instant::now() + TIMEOUT);
@@ -83,8 +83,9 @@ impl Order {
     }
 }
 
+/// Memory of the messages, in bytes.
 fn size(messages: &[String]) -> usize {
-    messages.iter().map(String::len).sum()
+    messages.iter().map(|message| size_of::<String>() + message.len()).sum()
 }
 
 #[cfg(test)]

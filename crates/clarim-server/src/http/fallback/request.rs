@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use crate::http::body::BudgetShare;
+
 /// Length of a stream's text, in UTF-16 units, after which pusher-js replaces it by a new one. It ignores
 /// lines that arrive in between, so none are sent.
 const MAX_STREAM: usize = 256 << 10;
@@ -38,8 +40,16 @@ impl Listener {
 /// A request of the page, with its number.
 #[derive(Debug)]
 pub(super) enum PageRequest {
-    Listen { n: Option<u64>, listener: Listener },
-    Send { n: Option<u64>, messages: Vec<String> },
+    Listen {
+        n: Option<u64>,
+        listener: Listener,
+    },
+    /// The messages count as a body of an unknown sender until they are handled.
+    Send {
+        n: Option<u64>,
+        messages: Vec<String>,
+        share: BudgetShare,
+    },
 }
 
 impl PageRequest {

@@ -104,7 +104,7 @@ impl Session {
                 let messages = self.order.take(n, Vec::new());
                 self.send(messages).await
             }
-            PageRequest::Send { n, messages } => {
+            PageRequest::Send { n, messages, share: _share } => {
                 if messages.is_empty() {
                     // A heartbeat of the page. On a stream it answers one of ours.
                     self.socket.send(Message::ping(Bytes::new())).await.map_err(drop)?;

@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use super::request::PageRequest;
 
 /// Maximum number of sessions of one app, and of one address, whose pages do not listen. A page listens all
-/// the time, except for one round trip after each response. So the limits are high for real pages, and low for
-/// a client that opens sessions in a loop.
+/// the time, except for one round trip after each response. So the limits are high for real pages, and low
+/// for a client that opens sessions in a loop.
 const MAX_WAITING_PER_APP: u32 = 4_096;
 const MAX_WAITING_PER_ADDRESS: u32 = 256;
 

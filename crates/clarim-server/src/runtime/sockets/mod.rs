@@ -115,8 +115,9 @@ impl SocketTable {
         self.sockets.len()
     }
 
-    pub(crate) fn has_unsent(&self) -> bool {
-        !self.unsent.is_empty()
+    /// Whether sockets wait to be written, or to be read again.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.unsent.is_empty() || !self.resumed.is_empty()
     }
 
     /// Number of sockets written to so far.
@@ -142,7 +143,8 @@ impl SocketTable {
         let Some(socket) = self.get_mut(id) else {
             return false;
         };
-        socket.is_paused = socket.outbox.weight() > limit && socket.state == State::Open;
+        // Only `resume` ends a pause: earlier input may still wait in the engine.
+        socket.is_paused |= socket.outbox.weight() > limit && socket.state == State::Open;
         socket.is_paused
     }
 
@@ -200,6 +202,7 @@ impl SocketTable {
                     socket.writing = Writing::Queued;
                     self.unsent.push_back(id);
                     self.backlogs.remove(id);
+                    self.resume(id);
                 }
                 Ok(Written::Blocked) => self.note_blocked(id, sent),
                 Err(_) => self.gone.push(id),

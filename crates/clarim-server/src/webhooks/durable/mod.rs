@@ -14,6 +14,7 @@ use std::sync::Arc;
 use clarim_hub::{Apps, ChannelEvent};
 use clarim_queue::{SqlStorage, Storage};
 
+use crate::clock::now_ms;
 use crate::config::Webhook;
 use crate::sync::DropCounter;
 use occupants::Occupants;
@@ -25,6 +26,8 @@ pub(super) struct WebhookDirectory {
     storage: Arc<dyn Storage>,
     /// Absent in a cluster, where other nodes report the leaves of a node that has crashed.
     occupants: Option<Occupants>,
+    /// When it was opened, in milliseconds since 1970.
+    opened_ms: u64,
     /// Errors of the journal.
     failures: DropCounter,
     /// Locked while the server runs.
@@ -56,12 +59,18 @@ impl WebhookDirectory {
         } else {
             Some(Occupants::open(journal)?)
         };
-        Ok(Self { storage, occupants, failures: DropCounter::default(), _lock: lock })
+        Ok(Self {
+            storage,
+            occupants,
+            opened_ms: now_ms(),
+            failures: DropCounter::default(),
+            _lock: lock,
+        })
     }
 
     /// The queue of an endpoint. `twins` is the number of endpoints of the app before it with the same URL.
     pub(super) fn queue(&self, app: &str, webhook: &Webhook, twins: usize) -> DurableQueue {
-        DurableQueue::new(self.storage.clone(), app, webhook, twins)
+        DurableQueue::new(self.storage.clone(), app, webhook, twins, self.opened_ms)
     }
 
     /// The leaves of everything that the run before had reported to be there.

@@ -47,8 +47,8 @@ pub(in crate::webhooks) struct DurableQueue {
     name: String,
     /// Number of stored requests.
     waiting: Cell<u64>,
-    /// Number of them that an earlier run has stored. They come first.
-    inherited: Cell<u64>,
+    /// Time when this run began, in milliseconds since 1970. Older requests are those of an earlier run.
+    opened_ms: u64,
     /// Set once no further event comes.
     is_closed: Cell<bool>,
     /// A request was stored, or no further event comes.
@@ -67,6 +67,7 @@ impl DurableQueue {
         app: &str,
         webhook: &Webhook,
         twins: usize,
+        opened_ms: u64,
     ) -> Self {
         // A digest, because URLs may contain secrets.
         let digest = Sha1::digest(format!("{app}\n{}\n{twins}", webhook.url));
@@ -74,7 +75,7 @@ impl DurableQueue {
             storage,
             name: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
             waiting: Cell::new(0),
-            inherited: Cell::new(0),
+            opened_ms,
             is_closed: Cell::new(false),
             changed: Notify::new(),
             failed: Cell::new(None),
@@ -91,7 +92,6 @@ impl DurableQueue {
         events: ByteQueueReceiver<Arc<WebhookEvent>>,
     ) {
         self.count().await;
-        self.inherited.set(self.waiting.get());
         if self.waiting.get() > 0 {
             let url = sender.webhook.redacted_url();
             tracing::info!(url, requests = self.waiting.get(), "webhooks of an earlier run wait");
@@ -178,17 +178,17 @@ impl DurableQueue {
             _ => sender.begin(events, job.payload.len()),
         };
         let counters = &sender.counters;
+        // Its events were counted as queued by the run that stored it.
+        let inherited = if time_ms < self.opened_ms { count } else { 0 };
         let Err(reason) = sender.attempt(id, &Bytes::from(job.payload.clone())).await else {
-            if self.complete(job).await {
-                counters.queued.add(count);
-            }
+            self.complete(job).await;
+            counters.queued.add(inherited);
             counters.sent.add(count);
             return None;
         };
         if now_ms().saturating_sub(time_ms) > GIVE_UP.as_millis() as u64 {
-            if self.complete(job).await {
-                counters.queued.add(count);
-            }
+            self.complete(job).await;
+            counters.queued.add(inherited);
             sender.give_up(id, count, &reason);
             return None;
         }
@@ -200,17 +200,13 @@ impl DurableQueue {
         Some(delay)
     }
 
-    /// Deletes a request. Returns whether an earlier run has stored it, so that its events are not counted as
-    /// queued.
-    async fn complete(&self, job: &ReservedJob) -> bool {
+    /// Deletes a request.
+    async fn complete(&self, job: &ReservedJob) {
         // If this fails, the request is sent again after its lease.
         if let Err(error) = self.storage.complete(job).await {
             self.report(&error);
         }
         self.waiting.set(self.waiting.get().saturating_sub(1));
-        let inherited = self.inherited.get();
-        self.inherited.set(inherited.saturating_sub(1));
-        inherited > 0
     }
 
     /// Counts the stored requests.
