@@ -55,7 +55,7 @@ describe('webhooks on disk', () => {
     await w.server.kill();
     hooks.status = 200;
     await w.server.start();
-    assert.match(w.server.output(), /webhooks of an earlier run wait/);
+    await until(() => w.server.output().includes('webhooks of an earlier run wait'), { what: 'the log says what waits' });
     await tells(5);
     const channels = hooks.events(w.sdk).map(({ name, channel }) => `${name} ${channel}`);
     assert.deepEqual(channels, ['a', 'b', 'c', 'd', 'e'].map((channel) => `channel_occupied ${channel}`));

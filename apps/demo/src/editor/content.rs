@@ -1,6 +1,6 @@
 //! A document's content: Yjs updates, which give the same result in any order.
 //!
-//! This runs in a process of its own ([`sandbox`](super::sandbox)), because the library is not made for
+//! This runs in a process of its own ([`sandbox`](mod@super::sandbox)), because the library is not made for
 //! hostile updates: some make it panic, allocate without bounds, or crash.
 
 use base64::Engine as _;
