@@ -61,7 +61,8 @@ function listener(port, auth, id, now) {
   channel.bind('pusher:member_added', ({ id: user }) => client.here.add(String(user)));
   channel.bind('pusher:member_removed', ({ id: user }) => client.here.delete(String(user)));
   pusher.connection.bind('state_change', ({ previous }) => {
-    if (previous === 'connected') client.away.push({ from: now().done, begin: Date.now() });
+    // What was published after the server had closed the connection was not for this client.
+    if (previous === 'connected') client.away.push({ from: (client.numbers.at(-1) ?? 0) + 1, begin: Date.now() });
   });
   return client;
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// Timeout for a missing request. pusher-js numbers the requests of all its sessions together, so one may be
 /// missing forever.
-const TIMEOUT: Duration = Duration::from_millis(200);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Maximum number of requests that wait for a missing one, and of their bytes. Beyond it they are not
 /// ordered.
