@@ -1,13 +1,12 @@
 // HAProxy and Caddy, from Debian, with the files of deploy/: TLS, idle connections, stopping nodes, and pages
 // without WebSockets.
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
 import { after, before, describe, test } from 'node:test';
 import Sdk from 'pusher';
 import { once, until } from '../support/events.mjs';
 import { openSession, subscribeSession } from '../support/fallback.mjs';
 import { world } from '../support/clients.mjs';
-import { certificate, deployed, folder, foreground } from '../support/programs.mjs';
+import { certificate, deployed, folder, foreground, haproxyWith } from '../support/programs.mjs';
 import { freePort } from '../support/ports.mjs';
 import { app, startServer } from '../support/server.mjs';
 
@@ -15,19 +14,10 @@ const limit = { timeout: 300_000 };
 
 /** Each proxy with two nodes, which share a Redis. */
 const PROXIES = {
-  async HAProxy(dir, port, nodes, { cert, key }) {
-    await dir.write('both.pem', await readFile(cert, 'utf8') + await readFile(key, 'utf8'));
-    await dir.write('haproxy.cfg', await deployed('haproxy/haproxy.cfg', {
-      // More connections would exceed the open files limit of tests.
-      'maxconn 40000': 'maxconn 1000',
-      'bind :443': `bind 127.0.0.1:${port}`,
-      '/etc/haproxy/app.com.pem': dir.path('both.pem'),
-      'server node1 127.0.0.1:8080': nodes.map((node, n) => `server node${n} 127.0.0.1:${node.port}`).join('\n    '),
-      // Shortened for the test. It only has to be longer than the client's timeout.
-      'timeout tunnel 75s': 'timeout tunnel 3s',
-    }));
-    return foreground('haproxy', ['-db', '-f', dir.path('haproxy.cfg')]);
-  },
+  HAProxy: (dir, port, nodes, tls) => haproxyWith(dir, port, nodes, tls, {
+    // Shortened for the test. It only has to be longer than the client's timeout.
+    'timeout tunnel 75s': 'timeout tunnel 3s',
+  }),
   async Caddy(dir, port, nodes, { cert, key }) {
     const site = await deployed('caddy/Caddyfile', {
       'app.com {': `https://localhost:${port} {\n\ttls ${cert} ${key}`,

@@ -1,7 +1,6 @@
 // A rolling restart of three nodes behind each proxy of deploy/, while numbered events go out: what every
 // client receives, the presence lists and the webhooks are compared with the truth.
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
 import { after, before, describe, test } from 'node:test';
 import Pusher from 'pusher-js';
 import Sdk from 'pusher';
@@ -9,7 +8,7 @@ import { startAuth } from '../support/auth.mjs';
 import { endpoint } from '../support/endpoint.mjs';
 import { state, until } from '../support/events.mjs';
 import { env as counted, metrics } from '../support/metrics.mjs';
-import { certificate, deployed, folder, foreground, nginxWith } from '../support/programs.mjs';
+import { certificate, deployed, folder, foreground, haproxyWith, nginxWith } from '../support/programs.mjs';
 import { freePort } from '../support/ports.mjs';
 import { app, startServer } from '../support/server.mjs';
 
@@ -30,17 +29,7 @@ const PROXIES = {
       '/etc/ssl/private/app.com.key': key,
     }));
   },
-  async HAProxy(dir, port, nodes, { cert, key }) {
-    await dir.write('both.pem', await readFile(cert, 'utf8') + await readFile(key, 'utf8'));
-    await dir.write('haproxy.cfg', await deployed('haproxy/haproxy.cfg', {
-      // More connections would exceed the open files limit of tests.
-      'maxconn 40000': 'maxconn 1000',
-      'bind :443': `bind 127.0.0.1:${port}`,
-      '/etc/haproxy/app.com.pem': dir.path('both.pem'),
-      'server node1 127.0.0.1:8080': nodes.map((node, n) => `server node${n} 127.0.0.1:${node.port}`).join('\n    '),
-    }));
-    return foreground('haproxy', ['-db', '-f', dir.path('haproxy.cfg')]);
-  },
+  HAProxy: haproxyWith,
 };
 
 /** A client that notes all it hears, and when it was away. */
@@ -56,7 +45,6 @@ function listener(port, auth, id, now) {
     client.here = new Set(Object.keys(members));
     const [last] = client.away.slice(-1);
     if (last) Object.assign(last, { to: now().begun + 1, end: Date.now() });
-    client.isSubscribed = true;
   });
   channel.bind('pusher:member_added', ({ id: user }) => client.here.add(String(user)));
   channel.bind('pusher:member_removed', ({ id: user }) => client.here.delete(String(user)));

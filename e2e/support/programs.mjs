@@ -65,6 +65,23 @@ export function foreground(program, args, options = {}) {
 
 export { run };
 
+/**
+ * HAProxy with its file from deploy/, in front of these nodes. `changes` are further replacements in the
+ * file.
+ */
+export async function haproxyWith(dir, port, nodes, { cert, key }, changes = {}) {
+  await dir.write('both.pem', await readFile(cert, 'utf8') + await readFile(key, 'utf8'));
+  await dir.write('haproxy.cfg', await deployed('haproxy/haproxy.cfg', {
+    // More connections would exceed the open files limit of tests.
+    'maxconn 40000': 'maxconn 1000',
+    'bind :443': `bind 127.0.0.1:${port}`,
+    '/etc/haproxy/app.com.pem': dir.path('both.pem'),
+    'server node1 127.0.0.1:8080': nodes.map((node, n) => `server node${n} 127.0.0.1:${node.port}`).join('\n    '),
+    ...changes,
+  }));
+  return foreground('haproxy', ['-db', '-f', dir.path('haproxy.cfg')]);
+}
+
 /** nginx with one site and all its files in `dir`. */
 export async function nginxWith(dir, site) {
   await dir.write('site.conf', site);

@@ -153,7 +153,7 @@ impl Debounce {
         self.next_number
     }
 
-    /// Removes the entry of an occupant of whom nothing is delayed any more.
+    /// Removes the entry of an occupant once no event of it is delayed.
     fn release(&mut self, occupant: &Occupant) {
         if self.held.get(occupant).is_some_and(|held| held.join.or(held.leave).is_none()) {
             self.held.remove(occupant);

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use crate::consumers::metrics::{Metrics, TOKEN};
 use crate::raw::{CLOSE, HANDSHAKE, Raw, TEXT, frame};
-use crate::support::{Harness, Setup, app, app_with, dial_narrow, eventually, succeeded, within};
+use crate::support::{
+    Client, Harness, Setup, app, app_with, dial_narrow, eventually, succeeded, within,
+};
 
 const ROOM: &str = "presence-room";
 
@@ -18,6 +20,18 @@ fn large_members() -> App {
 
 fn large_member(user: usize) -> String {
     json!({ "user_id": user.to_string(), "user_info": "x".repeat(90_000) }).to_string()
+}
+
+/// Joins ten members with long data.
+async fn ten_members(server: &Harness) -> Vec<Client> {
+    let mut members = Vec::new();
+    for user in 0..10 {
+        let mut member = server.connect().await;
+        member.ask(ROOM, Some(&large_member(user))).await;
+        assert_eq!(member.receive().await["event"], "pusher_internal:subscription_succeeded");
+        members.push(member);
+    }
+    members
 }
 
 /// A client that reads only when the test does.
@@ -77,13 +91,7 @@ async fn a_burst_longer_than_the_send_queue_reaches_a_client_that_reads() {
 #[tokio::test]
 async fn a_list_longer_than_the_send_queue_is_followed_by_what_happens_meanwhile() {
     let server = Setup { outbox_bytes: 10_000, ..Setup::default() }.start(vec![large_members()]);
-    let mut members = Vec::new();
-    for user in 0..10 {
-        let mut member = server.connect().await;
-        member.ask(ROOM, Some(&large_member(user))).await;
-        assert_eq!(member.receive().await["event"], "pusher_internal:subscription_succeeded");
-        members.push(member);
-    }
+    let mut members = ten_members(&server).await;
     let (mut client, id) = reluctant(&server, "reverb-key").await;
     client.send(&joins(&server, 0, &id, &large_member(10))).await;
     while members[0].receive().await["data"]["$text"]["user_id"] != "10" {}
@@ -111,13 +119,7 @@ async fn a_list_longer_than_the_send_queue_is_followed_by_what_happens_meanwhile
 async fn a_client_that_asks_for_more_than_it_reads_is_read_later() {
     let server = Setup { metrics_token: Some(TOKEN), ..Setup::default() };
     let server = server.start(vec![large_members()]);
-    let mut members = Vec::new();
-    for user in 0..10 {
-        let mut member = server.connect().await;
-        member.ask(ROOM, Some(&large_member(user))).await;
-        assert_eq!(member.receive().await["event"], "pusher_internal:subscription_succeeded");
-        members.push(member);
-    }
+    let _members = ten_members(&server).await;
     let (mut client, id) = reluctant(&server, "reverb-key").await;
     // Sixty lists of 900 kB, for requests that fit into one read.
     let leave = json!({ "event": "pusher:unsubscribe", "data": { "channel": ROOM } }).to_string();
@@ -165,13 +167,7 @@ async fn slow_clients_of_an_app_share_a_budget_that_is_not_that_of_another_app()
     let other = App::new("2", "other-key", "other-secret");
     let setup = Setup { workers: 1, outbox_bytes: 64 << 20, ..Setup::default() };
     let server = setup.start(vec![large_members(), other]);
-    let mut members = Vec::new();
-    for user in 0..10 {
-        let mut member = server.connect().await;
-        member.ask(ROOM, Some(&large_member(user))).await;
-        assert_eq!(member.receive().await["event"], "pusher_internal:subscription_succeeded");
-        members.push(member);
-    }
+    let _members = ten_members(&server).await;
     let (mut patient, _) = reluctant(&server, "other-key").await;
     let subscribe = br#"{"event":"pusher:subscribe","data":{"channel":"news"}}"#;
     patient.send(&frame(true, TEXT, subscribe)).await;
