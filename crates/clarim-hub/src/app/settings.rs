@@ -6,6 +6,7 @@ use clarim_protocol::ChannelName;
 use clarim_protocol::auth::AppKey;
 use clarim_protocol::server::ClientEventData;
 
+use super::history::HistoryRule;
 use super::origins::Origins;
 
 /// One tenant of the server. Apps share a process and nothing else: channels, users, counts and limits of one
@@ -40,6 +41,8 @@ pub struct App {
     pub hooks: Hooks,
     /// The rate limit of messages per connection, if any.
     pub rate_limit: Option<RateLimit>,
+    /// The channels whose events are kept. The first matching rule counts.
+    pub history: Vec<HistoryRule>,
     /// All other limits.
     pub limits: Limits,
 }
@@ -163,7 +166,14 @@ impl App {
             subscription_count: false,
             hooks: Hooks::default(),
             rate_limit: None,
+            history: Vec::new(),
             limits: Limits::default(),
         }
+    }
+
+    /// Returns the history rule of a channel; `None` if its events are not kept.
+    #[must_use]
+    pub fn history_of(&self, channel: &ChannelName) -> Option<&HistoryRule> {
+        self.history.iter().find(|rule| rule.matches(channel.as_str()))
     }
 }
