@@ -41,8 +41,8 @@ pub struct ConnectionInfo<'a> {
 /// Inputs are [`open`](Self::open), [`receive`](Self::receive), [`process`](Self::process),
 /// [`ping_frame`](Self::ping_frame), [`pong_frame`](Self::pong_frame), [`sweep`](Self::sweep),
 /// [`leave_all`](Self::leave_all) and [`close`](Self::close), with the node's time. Frames go to [`Sockets`],
-/// everything else to the node's [`OutputSink`]. After each input, process the messages in the worker's own
-/// inbox before the next input: a subscription is made by such a message.
+/// everything else to the node's [`OutputSink`]. After [`receive`](Self::receive), process the messages in
+/// the worker's own inbox before the next input: a subscription is made by such a message.
 #[derive(Debug)]
 pub struct Worker<S> {
     state: WorkerState<S>,

@@ -13,15 +13,14 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clarim_hub::{ConnectionId, Node, Sockets, Worker, WorkerId, WorkerMessage};
+use clarim_hub::{ConnectionId, Node, Sockets, Worker, WorkerId};
 use clarim_protocol::Code;
 use clarim_protocol::websocket::{Decoder, Inflater, Message};
 use mio::{Events, Poll};
 
 use super::accept::Adopted;
 use super::counters::Counters;
-use super::inbox::Inbox;
-use super::latency::DeliveryLatency;
+use super::inbox_reader::InboxReader;
 use super::observer::{Closing, Ended, Observer};
 use super::query::WorkerQuery;
 use super::settings::EngineSettings;
@@ -74,10 +73,7 @@ impl Protocol for Pusher {
 pub(crate) struct Engine<P> {
     hub: Worker<Sink>,
     sockets: SocketTable,
-    inbox: Arc<Inbox>,
-    /// Messages being processed; kept for its memory.
-    messages: Vec<WorkerMessage>,
-    latency: DeliveryLatency,
+    inbox: InboxReader,
     poll: Poll,
     events: Events,
     buffer: Box<[u8]>,
@@ -85,7 +81,8 @@ pub(crate) struct Engine<P> {
     inflater: Option<Inflater>,
     /// Connections that had more to read than one turn takes.
     unread: Vec<ConnectionId>,
-    /// Input of paused connections, which was read with the message that made their send queue too long.
+    /// Input that was read with a message after which the connection, or the whole worker, has to write
+    /// first.
     unhandled: HashMap<ConnectionId, Vec<u8>>,
     /// There were more readiness events than one turn takes.
     unpolled: bool,
@@ -110,9 +107,7 @@ impl<P: Protocol> Engine<P> {
         Ok(Self {
             hub: Worker::new(id, node.clone()),
             sockets: SocketTable::new(queue, compression, counters.clone()),
-            inbox: node.sink().inboxes.of(id),
-            messages: Vec::new(),
-            latency: DeliveryLatency::default(),
+            inbox: InboxReader::new(node.sink().inboxes.of(id)),
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
             buffer: vec![0; READ_BUFFER].into(),
@@ -158,10 +153,8 @@ impl<P: Protocol> Engine<P> {
         if let Some((app, socket_id)) = self.hub.describe(id) {
             self.observe(|observer| observer.connected(app, socket_id));
         }
-        if !early.is_empty() {
-            self.take(id, &mut early.to_vec());
-        }
-        if read_now {
+        let is_taken = early.is_empty() || self.take(id, &mut early.to_vec());
+        if read_now || !is_taken {
             self.read_again(id);
         }
     }
@@ -174,8 +167,9 @@ impl<P: Protocol> Engine<P> {
     pub(crate) fn turn(&mut self) -> io::Result<bool> {
         self.update_time();
         if !self.sockets.is_catching_up() {
-            self.process_inbox();
-            self.read_resumed();
+            self.inbox.process(&mut self.hub, &mut self.sockets);
+        }
+        if !self.is_behind() {
             self.read_sockets()?;
         }
         if self.sockets.now >= self.next_sweep {
@@ -184,9 +178,15 @@ impl<P: Protocol> Engine<P> {
         }
         self.remove_closed();
         self.sockets.flush(FLUSH_BUDGET);
-        self.latency.record(self.sockets.written(), &self.counters.delivery_times);
+        self.inbox.record_latency(&self.sockets);
         self.remove_closed();
-        Ok(self.sockets.has_work() || !self.unread.is_empty() || self.unpolled)
+        Ok(self.sockets.has_work() || !self.unread.is_empty() || self.unpolled || self.is_behind())
+    }
+
+    /// Whether the worker writes before it takes more of any client: the input of one may be a message to
+    /// many.
+    fn is_behind(&self) -> bool {
+        self.sockets.is_catching_up() || self.inbox.has_rest()
     }
 
     /// Answers a question about the connections.
@@ -211,33 +211,10 @@ impl<P: Protocol> Engine<P> {
         self.sockets.now = self.started.elapsed();
     }
 
-    /// Processes the messages in the inbox. Those that other threads put there in the meantime wait for the
-    /// next turn, or this could go on forever.
-    fn process_inbox(&mut self) {
-        let arrived = self.inbox.take(&mut self.messages);
-        let now = self.sockets.now;
-        for message in self.messages.drain(..) {
-            self.hub.process(message, now, &mut self.sockets);
-        }
-        if self.messages.capacity() > 4096 {
-            self.messages = Vec::new();
-        }
-        if let Some(arrived) = arrived {
-            self.latency.begin(arrived, self.sockets.to_be_written());
-        }
-    }
-
-    /// Goes on with clients that were paused. What they had sent before comes first.
-    fn read_resumed(&mut self) {
+    fn read_sockets(&mut self) -> io::Result<()> {
         for id in std::mem::take(&mut self.sockets.resumed) {
-            if let Some(mut input) = self.unhandled.remove(&id) {
-                self.take(id, &mut input);
-            }
             self.read_again(id);
         }
-    }
-
-    fn read_sockets(&mut self) -> io::Result<()> {
         for id in self.inbox.take_ready() {
             self.sockets.writable(id);
             self.read_again(id);
@@ -301,6 +278,15 @@ impl<P: Protocol> Engine<P> {
             if self.sockets.pause_if_full(id) {
                 return false;
             }
+            if self.is_behind() {
+                return true;
+            }
+            if !self.unhandled.is_empty()
+                && let Some(mut input) = self.unhandled.remove(&id)
+            {
+                self.take(id, &mut input);
+                continue;
+            }
             let Some(socket) = self.sockets.get_mut(id) else {
                 return false;
             };
@@ -312,7 +298,9 @@ impl<P: Protocol> Engine<P> {
                 Ok(n) => {
                     self.counters.bytes_received.add(n as u64);
                     let empty = n < buffer.len() && socket.short_read_is_empty() && !to_the_end;
-                    self.take(id, &mut buffer[..n]);
+                    if !self.take(id, &mut buffer[..n]) {
+                        continue;
+                    }
                     if empty {
                         return false;
                     }
@@ -332,29 +320,27 @@ impl<P: Protocol> Engine<P> {
         true
     }
 
-    /// Decodes and handles bytes of a client.
-    fn take(&mut self, id: ConnectionId, mut input: &mut [u8]) {
+    /// Decodes and handles bytes of a client. Returns `false` if some are left in `unhandled`.
+    fn take(&mut self, id: ConnectionId, mut input: &mut [u8]) -> bool {
         let Some((app, _)) = self.hub.describe(id) else {
-            return;
+            return true;
         };
         let max = app.limits.message_bytes;
         let Some(socket) = self.sockets.get_mut(id).filter(|socket| !socket.ignores_input) else {
-            return;
+            return true;
         };
         let mut pongs = Pongs::default();
         // Taken out while the messages that borrow from them are handled.
         let mut decoder = std::mem::take(&mut socket.decoder);
         let mut inflater = if socket.deflate { self.inflater.take() } else { None };
-        loop {
+        let is_taken = loop {
+            if !input.is_empty() && (self.is_behind() || self.sockets.pause_if_full(id)) {
+                self.unhandled.insert(id, input.to_vec());
+                break false;
+            }
             match decoder.next(&mut input, max, inflater.as_mut()) {
-                Ok(Some(message)) => {
-                    self.take_message(id, &message, &mut pongs);
-                    if !input.is_empty() && self.sockets.pause_if_full(id) {
-                        self.unhandled.insert(id, input.to_vec());
-                        break;
-                    }
-                }
-                Ok(None) => break,
+                Ok(Some(message)) => self.take_message(id, &message, &mut pongs),
+                Ok(None) => break true,
                 Err(violation) => {
                     let reason = violation.to_string();
                     self.sockets.close(id, violation.code(), &reason);
@@ -363,10 +349,10 @@ impl<P: Protocol> Engine<P> {
                     if let Some(socket) = self.sockets.get_mut(id) {
                         socket.ignores_input = true;
                     }
-                    break;
+                    break true;
                 }
             }
-        }
+        };
         if let Some(socket) = self.sockets.get_mut(id) {
             socket.decoder = decoder;
         }
@@ -375,6 +361,7 @@ impl<P: Protocol> Engine<P> {
             inflater.rest();
             self.inflater = Some(inflater);
         }
+        is_taken
     }
 
     fn take_message(&mut self, id: ConnectionId, message: &Message<'_>, pongs: &mut Pongs) {
@@ -411,7 +398,7 @@ impl<P: Protocol> Engine<P> {
             self.observe(|observer| observer.handled(socket_id));
         }
         // A subscription takes effect by a message in this worker's own inbox.
-        self.process_inbox();
+        self.inbox.process_all(&mut self.hub, &mut self.sockets);
     }
 
     /// Sends a frame to a client.
@@ -468,7 +455,6 @@ impl<P: Protocol> Engine<P> {
         }
         self.hub.leave_all(id, self.sockets.now);
         self.report_end(id, closing.into());
-        self.process_inbox();
     }
 
     /// Reports the end of a connection that has left its channels.
@@ -494,6 +480,5 @@ impl<P: Protocol> Engine<P> {
         }
         self.connections -= 1;
         self.hub.close(id, self.sockets.now);
-        self.process_inbox();
     }
 }

@@ -1,5 +1,6 @@
 //! The workers' inboxes: messages that one thread has for another to deliver.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Wake, Waker};
@@ -29,7 +30,7 @@ pub(crate) struct Inbox {
 
 #[derive(Debug, Default)]
 struct MessageQueue {
-    messages: Vec<WorkerMessage>,
+    messages: VecDeque<WorkerMessage>,
     /// Arrival of the first message.
     first_arrived: Option<Instant>,
     /// Connections without a socket that can be read or written again.
@@ -76,19 +77,23 @@ impl Inbox {
         }
     }
 
-    /// Moves all messages to the end of `taken`. Returns when the first of them arrived.
-    pub(crate) fn take(&self, taken: &mut Vec<WorkerMessage>) -> Option<Instant> {
+    /// Moves all messages to `taken`, which must be empty. Returns when the first of them arrived. Their
+    /// bytes count until they are [`processed`](Self::processed).
+    pub(super) fn take(&self, taken: &mut VecDeque<WorkerMessage>) -> Option<Instant> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.append(&mut queue.messages);
-        // Give back the memory of a burst.
-        if queue.messages.capacity() > 4096 {
-            queue.messages = Vec::new();
-        }
-        // Under the lock, as in `push`, so that neither misses the other's change.
-        if self.bytes.swap(0, Ordering::Relaxed) > MAX_BYTES {
+        // Both keep their memory for the next messages.
+        std::mem::swap(taken, &mut queue.messages);
+        queue.first_arrived.take()
+    }
+
+    /// Takes note that messages of this weight have been processed.
+    pub(super) fn processed(&self, bytes: usize) {
+        let before = self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if before > MAX_BYTES && before - bytes <= MAX_BYTES {
+            // Under the lock, so that the push that filled the inbox has counted it by now.
+            let _queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
             self.full_inboxes.fetch_sub(1, Ordering::Relaxed);
         }
-        queue.first_arrived.take()
     }
 
     /// Announces that a wake-up is needed from now on. Returns `false` if a message has arrived since.
@@ -115,7 +120,8 @@ impl Inbox {
     /// Drops all messages, now and later, since the worker has ended.
     pub(crate) fn close(&self) {
         self.is_closed.store(true, Ordering::SeqCst);
-        self.take(&mut Vec::new());
+        self.take(&mut VecDeque::new());
+        self.processed(self.bytes.load(Ordering::Relaxed));
     }
 
     fn push(&self, message: WorkerMessage) {
@@ -133,7 +139,7 @@ impl Inbox {
         if queue.messages.is_empty() {
             queue.first_arrived = Some(Instant::now());
         }
-        queue.messages.push(message);
+        queue.messages.push_back(message);
         drop(queue);
         self.wake();
     }
@@ -188,12 +194,16 @@ mod tests {
     }
 
     #[test]
-    fn an_inbox_over_its_limit_leaves_no_room_until_it_is_taken() {
+    fn an_inbox_over_its_limit_leaves_no_room_until_it_is_processed() {
         let inboxes = Inboxes::new(2);
         inboxes.push(WorkerId(1), message(MAX_BYTES));
         assert!(!inboxes.have_room());
         inboxes.push(WorkerId(1), message(1));
-        inboxes.of(WorkerId(1)).take(&mut Vec::new());
+        let inbox = inboxes.of(WorkerId(1));
+        let mut taken = VecDeque::new();
+        inbox.take(&mut taken);
+        assert!(!inboxes.have_room(), "they are not processed yet");
+        inbox.processed(taken.iter().map(WorkerMessage::weight).sum());
         assert!(inboxes.have_room());
     }
 
@@ -221,7 +231,7 @@ mod tests {
         let inbox = inboxes.of(WorkerId(0));
         inboxes.push(WorkerId(0), message(1));
         assert!(!inbox.fall_asleep(), "a message is waiting");
-        inbox.take(&mut Vec::new());
+        inbox.take(&mut VecDeque::new());
         assert!(inbox.fall_asleep());
         inboxes.push(WorkerId(0), message(1));
         tokio::time::timeout(Duration::from_secs(1), inbox.woken()).await.unwrap();

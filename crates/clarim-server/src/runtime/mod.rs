@@ -4,6 +4,7 @@ mod accept;
 mod counters;
 mod engine;
 mod inbox;
+mod inbox_reader;
 mod latency;
 mod liveness;
 mod observer;

@@ -98,7 +98,7 @@ mod tests {
             async move { sink.wait_for_room().await }
         });
         sleep(Duration::from_millis(20)).await;
-        sink.inboxes.of(WorkerId(1)).take(&mut Vec::new());
+        sink.inboxes.of(WorkerId(1)).close();
         assert!(waiting.await.unwrap());
     }
 }
