@@ -18,8 +18,8 @@ pub const HEARTBEATS_PER_LEASE: u32 = 5;
 pub const LEASES_IN_SILENCE: u32 = 4;
 
 /// Time after the acceptance of an event in which the bus returns it to its own node, which delivers it then.
-/// A bus that returns messages later than this is reported as lost by its backend; this is for a single
-/// message that does not come back although nothing else is wrong.
+/// A bus that returns nothing is reported as lost by its backend. This is for a single message that has not
+/// come back although a heartbeat has that was sent this much later.
 pub const RETURN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Interval at which the version of each channel's state is published, in case a change was missed.

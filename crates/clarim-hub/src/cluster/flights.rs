@@ -9,12 +9,54 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clarim_cluster::timing::RETURN_TIMEOUT;
-use clarim_cluster::{ClusterMessage, NodeId, encode};
+use clarim_cluster::{ClusterMessage, NodeId, encode, node_subject, nodes_subject};
 use clarim_protocol::{Frame, SocketId};
 use smallvec::SmallVec;
 
+use super::wire::Wire;
 use crate::address::ChannelKey;
 use crate::outputs::DeliveryAck;
+
+/// Sends messages to one node or to all of them.
+#[derive(Debug)]
+pub(super) struct NodeSender {
+    id: NodeId,
+    prefix: String,
+    /// The subject of all nodes.
+    pub(super) to_all: String,
+    /// The subject of this node.
+    pub(super) to_me: String,
+}
+
+impl NodeSender {
+    pub(super) fn new(id: NodeId, prefix: &str) -> Self {
+        let to_all = nodes_subject(prefix);
+        Self { id, prefix: prefix.to_owned(), to_all, to_me: node_subject(prefix, id) }
+    }
+
+    /// Returns the message's ticket.
+    pub(super) fn send_to_all(
+        &self,
+        message: &ClusterMessage<'_>,
+        flights: &mut Flights,
+        wire: &mut impl Wire,
+    ) -> u64 {
+        let ticket = flights.add(Flight::Nothing);
+        wire.publish(&self.to_all, encode(self.id, message), ticket);
+        ticket
+    }
+
+    pub(super) fn send_to(
+        &self,
+        node: NodeId,
+        message: &ClusterMessage<'_>,
+        flights: &mut Flights,
+        wire: &mut impl Wire,
+    ) {
+        let ticket = flights.add(Flight::Nothing);
+        wire.publish(&node_subject(&self.prefix, node), encode(self.id, message), ticket);
+    }
+}
 
 /// Bytes of events that the bus is to return, above which no more should be published.
 const MAX_EXPECTED: usize = 16 << 20;
@@ -157,11 +199,13 @@ impl Flights {
         events
     }
 
-    /// Takes the events that the bus has accepted but should have returned by now.
-    pub(super) fn take_overdue(&mut self, now: Duration) -> Vec<OwnEvent> {
-        let since = now.saturating_sub(RETURN_TIMEOUT);
+    /// Takes the events that the bus has accepted and not returned, though it has returned a message that
+    /// this node sent at `sent`, long after. A clock would not show it: after a pause of the process, the
+    /// messages that the bus has returned are still to be read.
+    pub(super) fn take_overdue(&mut self, sent: Duration) -> Vec<OwnEvent> {
         // Those behind one that waits for the bus are looked at when that one has landed.
-        let is_overdue = |entry: &Entry| entry.to_bus.is_none() && entry.landed < since;
+        let is_overdue =
+            |entry: &Entry| entry.to_bus.is_none() && entry.landed + RETURN_TIMEOUT < sent;
         let mut events = Vec::new();
         while self.entries.front().is_some_and(is_overdue) {
             events.extend(self.take_through(self.before + 1));

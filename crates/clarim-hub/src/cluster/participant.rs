@@ -4,14 +4,14 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clarim_cluster::timing::HEARTBEATS_PER_LEASE;
+use clarim_cluster::timing::{HEARTBEATS_PER_LEASE, RETURN_TIMEOUT};
 use clarim_cluster::{
     ClusterMessage, Gathered, Health, Joining, Membership, NodeId, OnGathered, Queries, Query,
-    Received, Trace, channel_subject, decode, encode, node_subject, nodes_subject,
+    Received, Trace, channel_subject, decode,
 };
 
 use super::channel_sync::Removal;
-use super::flights::{Flight, Flights, OwnEvent};
+use super::flights::{Flight, Flights, NodeSender, OwnEvent};
 use super::opening::{ChannelOpenings, Doubt};
 use super::refresh::Refresh;
 use super::resync::{Gap, Resync};
@@ -28,12 +28,11 @@ pub struct Cluster<S> {
     node: Arc<Node<S>>,
     id: NodeId,
     settings: ClusterSettings,
-    nodes_subject: String,
-    own_subject: String,
     state: ClusterState,
     joining: Joining,
     subjects: Subjects,
     openings: ChannelOpenings<S>,
+    sender: NodeSender,
     flights: Flights,
     members: Membership,
     queries: Queries,
@@ -49,14 +48,13 @@ impl<S: OutputSink> Cluster<S> {
     /// Makes the participant `id`, which must be the id in the node's [`NodeConfig`](crate::NodeConfig).
     pub fn new(node: Arc<Node<S>>, id: NodeId, settings: ClusterSettings) -> Self {
         Self {
-            nodes_subject: nodes_subject(&settings.prefix),
-            own_subject: node_subject(&settings.prefix, id),
             openings: ChannelOpenings::new(node.clone()),
             node,
             id,
             state: ClusterState::default(),
             joining: Joining::new(Duration::ZERO),
             subjects: Subjects::new(settings.is_ordered),
+            sender: NodeSender::new(id, &settings.prefix),
             flights: Flights::default(),
             members: Membership::new(settings.versions, settings.lease),
             queries: Queries::default(),
@@ -91,14 +89,14 @@ impl<S: OutputSink> Cluster<S> {
     /// until [`ClusterState::is_joined`].
     pub fn start(&mut self, now: Duration, wire: &mut impl Wire) {
         self.joining = Joining::new(now + self.settings.deadline);
-        wire.subscribe(&self.nodes_subject);
-        wire.subscribe(&self.own_subject);
+        wire.subscribe(&self.sender.to_all);
+        wire.subscribe(&self.sender.to_me);
     }
 
     /// Announces that the node stops, so that the others need not wait for the end of its lease. Returns the
     /// message's ticket.
     pub fn say_goodbye(&mut self, wire: &mut impl Wire) -> u64 {
-        self.publish_to_all(&ClusterMessage::Goodbye, wire)
+        self.sender.send_to_all(&ClusterMessage::Goodbye, &mut self.flights, wire)
     }
 
     /// Handles a new connection to the bus. All former subscriptions are in effect again.
@@ -215,8 +213,7 @@ impl<S: OutputSink> Cluster<S> {
         };
         if from == self.id {
             if let ClusterMessage::Heartbeat { at, .. } = message {
-                self.state.lag = now.saturating_sub(Duration::from_micros(at));
-                self.members.heard_myself(now);
+                self.heard_myself(Duration::from_micros(at), now);
             } else if let ClusterMessage::Event { ticket, .. } = message {
                 self.deliver_through(ticket, now);
             } else if let Some(channel) = self.subjects.channel(subject) {
@@ -225,9 +222,9 @@ impl<S: OutputSink> Cluster<S> {
             return;
         }
         self.meet(from, &message, now, wire);
-        if subject == self.nodes_subject {
+        if subject == self.sender.to_all {
             self.message_to_all(from, &message, now, wire);
-        } else if subject == self.own_subject {
+        } else if subject == self.sender.to_me {
             self.message_to_me(from, &message, now);
             self.openings.open_vacant(now);
         } else if let Some(channel) = self.subjects.channel(subject) {
@@ -249,7 +246,6 @@ impl<S: OutputSink> Cluster<S> {
             let app = &node.apps().get(channel.app).id;
             self.ask(app, Query::Channel(channel.name.as_str().into()), now, wire, then);
         }
-        inbound::deliver_own(&self.node, self.flights.take_overdue(now), now);
         self.state.is_joined |= self.joining.is_over(self.members.count(), now);
         if now >= self.next_heartbeat {
             self.send_heartbeat(now, wire);
@@ -262,10 +258,9 @@ impl<S: OutputSink> Cluster<S> {
         }
         if self.state.is_up {
             self.resync = self.resync.and_then(|resync| resync.proceed(&self.node, now));
-            let Self { refresh, node, members, flights, settings, id, .. } = self;
+            let Self { refresh, node, members, sender, flights, .. } = self;
             refresh.proceed(node, members, now, |peer, message| {
-                let ticket = flights.add(Flight::Nothing);
-                wire.publish(&node_subject(&settings.prefix, peer), encode(*id, message), ticket);
+                sender.send_to(peer, message, flights, wire);
             });
             self.gap.proceed(&self.node, now);
         }
@@ -317,18 +312,6 @@ impl<S: OutputSink> Cluster<S> {
         inbound::deliver_own(&self.node, self.flights.take_through(ticket), now);
     }
 
-    fn publish_to_all(&mut self, message: &ClusterMessage<'_>, wire: &mut impl Wire) -> u64 {
-        let ticket = self.flights.add(Flight::Nothing);
-        wire.publish(&self.nodes_subject, encode(self.id, message), ticket);
-        ticket
-    }
-
-    fn publish_to(&mut self, node: NodeId, message: &ClusterMessage<'_>, wire: &mut impl Wire) {
-        let ticket = self.flights.add(Flight::Nothing);
-        let subject = node_subject(&self.settings.prefix, node);
-        wire.publish(&subject, encode(self.id, message), ticket);
-    }
-
     fn subject(&self, channel: &ChannelKey) -> String {
         let app = &self.node.apps().get(channel.app).id;
         channel_subject(&self.settings.prefix, app, &channel.name)
@@ -339,8 +322,17 @@ impl<S: OutputSink> Cluster<S> {
         if self.state.is_up {
             let clock = self.node.clock().read(now);
             let heartbeat = self.members.heartbeat(clock, self.state.is_joined, now);
-            let ticket = self.publish_to_all(&heartbeat, wire);
+            let ticket = self.sender.send_to_all(&heartbeat, &mut self.flights, wire);
             self.joining.sent(ticket);
+        }
+    }
+
+    /// Handles the return of this node's own heartbeat.
+    fn heard_myself(&mut self, sent: Duration, now: Duration) {
+        self.state.lag = now.saturating_sub(sent);
+        self.members.heard_myself(now);
+        if sent > self.members.spared() + RETURN_TIMEOUT {
+            inbound::deliver_own(&self.node, self.flights.take_overdue(sent), now);
         }
     }
 
@@ -380,7 +372,8 @@ impl<S: OutputSink> Cluster<S> {
             // node, to follow its clock and to serve its first client.
             Health::New => {
                 self.send_heartbeat(now, wire);
-                self.publish_to_all(&ClusterMessage::ResyncRequest(node), wire);
+                let request = ClusterMessage::ResyncRequest(node);
+                self.sender.send_to_all(&request, &mut self.flights, wire);
             }
             // It may wait for this node, too.
             Health::Back => self.send_heartbeat(now, wire),
@@ -452,7 +445,7 @@ impl<S: OutputSink> Cluster<S> {
                 replies::reply(&node, app, question, ticket, now, |reply| {
                     // Without one of its parts, the reply counts as partial.
                     if wire.has_room() {
-                        self.publish_to(from, &reply, wire);
+                        self.sender.send_to(from, &reply, &mut self.flights, wire);
                     }
                 });
             }
@@ -476,7 +469,8 @@ impl<S: OutputSink> Cluster<S> {
         let node = self.node.clone();
         let app = &node.apps().get(channel.app).id;
         let channel = channel.name.as_str();
-        self.publish_to(backup, &ClusterMessage::BackupSubscribe { app, channel }, wire);
+        let message = ClusterMessage::BackupSubscribe { app, channel };
+        self.sender.send_to(backup, &message, &mut self.flights, wire);
     }
 
     /// Queries all other nodes. `then` is called when they have replied, at the deadline, or when the bus is
@@ -494,7 +488,8 @@ impl<S: OutputSink> Cluster<S> {
         }
         let until = now + self.settings.deadline;
         if let Some(ticket) = self.queries.begin(self.members.ids().collect(), until, then) {
-            self.publish_to_all(&ClusterMessage::Query { ticket, app, question }, wire);
+            let query = ClusterMessage::Query { ticket, app, question };
+            self.sender.send_to_all(&query, &mut self.flights, wire);
         }
     }
 }

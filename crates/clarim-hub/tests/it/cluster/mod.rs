@@ -2,6 +2,7 @@
 
 mod backends;
 mod net;
+mod order;
 mod outages;
 mod random;
 mod scenes;

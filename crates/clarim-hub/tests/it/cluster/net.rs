@@ -292,6 +292,13 @@ impl Net {
         next.and_then(|at| news.remove(at)).is_some()
     }
 
+    /// The bus's confirmations overtake its messages, which come over another connection.
+    pub(crate) fn confirm_first(&mut self, node: usize) {
+        let news = &mut self.places[node].line.news;
+        let is_confirmation = |news: &News| matches!(news, News::Published(..));
+        news.make_contiguous().sort_by_key(|news| !is_confirmation(news));
+    }
+
     /// Returns the number of a node's commands that the bus has not run.
     pub(crate) fn commands(&self, node: usize) -> usize {
         self.places[node].line.commands.len()
