@@ -34,7 +34,7 @@ pub use directory::{CACHE_TTL, ChannelState, NodeConfig, Totals};
 pub use node::Node;
 pub use outputs::{
     BusCommand, ChannelEvent, ConnectionEvent, DeliveryAck, DeliveryAcks, Migration, Occupant,
-    Output, OutputSink, WorkerMessage,
+    Output, OutputSink, SyncKind, WorkerMessage,
 };
 pub use rejected::Rejected;
 pub use sockets::Sockets;

@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use clarim_cluster::{ClusterMessage, ExternalEvent, Membership, NodeId, Versions};
+use clarim_cluster::{
+    ClusterMessage, ExternalEvent, Membership, NodeId, Received, Versions, decode,
+};
 use clarim_protocol::{ChannelName, Frame, server};
 use serde_json::value::RawValue;
 
 use super::channel_sync::{self, Removal};
-use super::flights::OwnEvent;
+use super::flights::{OwnChange, OwnEvent};
 use crate::address::ChannelKey;
 use crate::directory::{Keep, Publication};
 use crate::node::{Node, SHARDS};
@@ -55,17 +57,19 @@ pub(super) fn deliver_own<S: OutputSink>(
     }
 }
 
-/// Applies a message of this node's own that the bus has returned.
+/// Applies changes of this node's own that the bus has returned or will not return.
 pub(super) fn apply_own<S: OutputSink>(
     node: &Node<S>,
-    channel: &ChannelKey,
-    message: &ClusterMessage<'_>,
+    changes: impl IntoIterator<Item = OwnChange>,
     now: Duration,
 ) {
-    if let ClusterMessage::StateChange { change, .. } = message {
-        node.step(channel, now, |shard, step| {
-            channel_sync::apply_own_change(shard, channel, change, step);
-        });
+    for OwnChange { channel, message } in changes {
+        let Ok(Received { message: Some(message), .. }) = decode(&message) else { continue };
+        if let ClusterMessage::StateChange { change, .. } = &message {
+            node.step(&channel, now, |shard, step| {
+                channel_sync::apply_own_change(shard, &channel, change, step);
+            });
+        }
     }
 }
 

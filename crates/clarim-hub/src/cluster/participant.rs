@@ -1,6 +1,5 @@
 //! A node as a participant of its cluster.
 
-use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use clarim_cluster::{
 };
 
 use super::channel_sync::Removal;
-use super::flights::{Flight, Flights, NodeSender, OwnEvent};
+use super::flights::{Changes, Flight, Flights, NodeSender, OwnChange, OwnEvent};
 use super::opening::{ChannelOpenings, Doubt};
 use super::refresh::Refresh;
 use super::resync::{Gap, Resync};
@@ -20,7 +19,7 @@ use super::wire::{ClusterSettings, ClusterState, Wire};
 use super::{inbound, replies};
 use crate::address::ChannelKey;
 use crate::node::Node;
-use crate::outputs::{BusCommand, DeliveryAck, OutputSink};
+use crate::outputs::{BusCommand, DeliveryAck, OutputSink, SyncKind};
 
 /// A node's part in its cluster.
 #[derive(Debug)]
@@ -34,11 +33,10 @@ pub struct Cluster<S> {
     openings: ChannelOpenings<S>,
     sender: NodeSender,
     flights: Flights,
+    changes: Changes,
     members: Membership,
     queries: Queries,
     next_heartbeat: Duration,
-    /// Chooses the backup node of a channel.
-    backup_hasher: foldhash::fast::RandomState,
     resync: Option<Resync>,
     gap: Gap,
     refresh: Refresh,
@@ -56,10 +54,10 @@ impl<S: OutputSink> Cluster<S> {
             subjects: Subjects::new(settings.is_ordered),
             sender: NodeSender::new(id, &settings.prefix),
             flights: Flights::default(),
+            changes: Changes::default(),
             members: Membership::new(settings.versions, settings.lease),
             queries: Queries::default(),
             next_heartbeat: Duration::ZERO,
-            backup_hasher: foldhash::fast::RandomState::default(),
             resync: None,
             gap: Gap::default(),
             refresh: Refresh::default(),
@@ -118,6 +116,7 @@ impl<S: OutputSink> Cluster<S> {
         self.gap.begin(self.members.count());
         self.subjects.lose();
         inbound::deliver_own(&self.node, self.flights.take_all(), now);
+        inbound::apply_own(&self.node, self.changes.take_all(), now);
         self.openings.open_all(now);
         self.queries.end_all();
     }
@@ -129,6 +128,7 @@ impl<S: OutputSink> Cluster<S> {
             BusCommand::Close(channel) => {
                 let subject = self.subject(&channel);
                 self.openings.remove(&channel);
+                self.changes.remove(&channel);
                 wire.unsubscribe(&subject);
                 // Nobody is subscribed, but publishers wait.
                 let last_event = self.subjects.remove(&subject);
@@ -139,14 +139,16 @@ impl<S: OutputSink> Cluster<S> {
                 let event = OwnEvent { channel, frame, except, kept, ack: here };
                 self.publish_event(event, ack, now, wire);
             }
-            // No other node receives anything: apply the message as if the bus had returned it.
-            BusCommand::Sync { channel, message, .. } if !self.state.is_up => {
-                if let Ok(Received { message: Some(message), .. }) = decode(&message) {
-                    inbound::apply_own(&self.node, &channel, &message, now);
+            BusCommand::Sync { channel, message, kind } => {
+                if let SyncKind::Change { number } = kind {
+                    let change = OwnChange { channel: channel.clone(), message: message.clone() };
+                    self.changes.add(change, number, now);
                 }
-            }
-            BusCommand::Sync { channel, message, is_request } => {
-                let is_opening = is_request && self.openings.is_opening(&channel);
+                // No other node receives anything.
+                if !self.state.is_up {
+                    return inbound::apply_own(&self.node, self.changes.take_all(), now);
+                }
+                let is_opening = kind == SyncKind::Request && self.openings.is_opening(&channel);
                 let request = || Flight::SyncRequest(channel.clone());
                 let ticket = self.flights.add(is_opening.then(request).unwrap_or(Flight::Nothing));
                 wire.publish(&self.subject(&channel), message, ticket);
@@ -216,8 +218,10 @@ impl<S: OutputSink> Cluster<S> {
                 self.heard_myself(Duration::from_micros(at), now);
             } else if let ClusterMessage::Event { ticket, .. } = message {
                 self.deliver_through(ticket, now);
-            } else if let Some(channel) = self.subjects.channel(subject) {
-                inbound::apply_own(&self.node, channel, &message, now);
+            } else if let ClusterMessage::StateChange { number, .. } = message
+                && let Some(channel) = self.subjects.channel(subject)
+            {
+                inbound::apply_own(&self.node, self.changes.take_through(channel, number), now);
             }
             return;
         }
@@ -333,6 +337,7 @@ impl<S: OutputSink> Cluster<S> {
         self.members.heard_myself(now);
         if sent > self.members.spared() + RETURN_TIMEOUT {
             inbound::deliver_own(&self.node, self.flights.take_overdue(sent), now);
+            inbound::apply_own(&self.node, self.changes.take_overdue(sent), now);
         }
     }
 
@@ -460,16 +465,12 @@ impl<S: OutputSink> Cluster<S> {
         }
     }
 
-    /// Asks one of the other nodes to be a channel's backup. Channels choose different nodes, and each always
-    /// the same one.
+    /// Asks one of the other nodes to be a channel's backup.
     fn request_backup(&mut self, channel: &ChannelKey, wire: &mut impl Wire) {
-        let chance = |peer: &NodeId| self.backup_hasher.hash_one((channel, peer));
-        let backup = self.members.ids().max_by_key(chance).filter(|_| self.state.is_up);
-        let Some(backup) = backup else { return };
-        let node = self.node.clone();
-        let app = &node.apps().get(channel.app).id;
-        let channel = channel.name.as_str();
-        let message = ClusterMessage::BackupSubscribe { app, channel };
+        let backup = self.sender.choose(channel, self.members.ids());
+        let Some(backup) = backup.filter(|_| self.state.is_up) else { return };
+        let app = &self.node.apps().get(channel.app).id;
+        let message = ClusterMessage::BackupSubscribe { app, channel: channel.name.as_str() };
         self.sender.send_to(backup, &message, &mut self.flights, wire);
     }
 

@@ -8,7 +8,7 @@ use clarim_protocol::Frame;
 use super::clock::LogicalClock;
 use crate::address::{ChannelKey, WorkerId};
 use crate::app::{App, Apps};
-use crate::outputs::{BusCommand, ChannelEvent, Output, Outputs, WorkerMessage};
+use crate::outputs::{BusCommand, ChannelEvent, Output, Outputs, SyncKind, WorkerMessage};
 
 /// The configuration of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,9 +76,13 @@ impl<'a> Step<'a> {
     /// Sends a message about the channel to the other nodes.
     pub(crate) fn publish_sync(&mut self, key: &ChannelKey, message: &ClusterMessage<'_>) {
         if let Some(node) = self.config.node_id {
-            let is_request = matches!(message, ClusterMessage::SyncRequest(_));
+            let kind = match message {
+                ClusterMessage::SyncRequest(_) => SyncKind::Request,
+                &ClusterMessage::StateChange { number, .. } => SyncKind::Change { number },
+                _ => SyncKind::Other,
+            };
             let message = encode(node, message);
-            self.bus(BusCommand::Sync { channel: key.clone(), message, is_request });
+            self.bus(BusCommand::Sync { channel: key.clone(), message, kind });
         }
     }
 }

@@ -117,9 +117,23 @@ pub enum BusCommand {
         channel: ChannelKey,
         /// The message, encoded.
         message: Bytes,
-        /// Whether the other nodes will reply.
-        is_request: bool,
+        /// The kind of message.
+        kind: SyncKind,
     },
+}
+
+/// The kind of a message about a channel's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncKind {
+    /// The other nodes will reply.
+    Request,
+    /// A change of this node's state, which this node applies when the bus returns it.
+    Change {
+        /// The version of the state after the change.
+        number: u64,
+    },
+    /// Any other message.
+    Other,
 }
 
 impl BusCommand {

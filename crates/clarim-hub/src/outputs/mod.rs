@@ -12,7 +12,7 @@ use std::vec::Drain;
 
 pub use ack::{DeliveryAck, DeliveryAcks};
 pub use events::{ChannelEvent, ConnectionEvent, Migration, Occupant};
-pub use messages::{BusCommand, WorkerMessage};
+pub use messages::{BusCommand, SyncKind, WorkerMessage};
 
 use crate::address::WorkerId;
 

@@ -188,6 +188,41 @@ fn a_lost_bus_is_not_reported_as_leaves_to_the_backend() {
 }
 
 #[test]
+fn joins_and_leaves_on_their_way_are_reported_when_the_bus_is_lost() {
+    // The message of the change is lost on its way to the bus, or back from it.
+    for is_accepted in [false, true] {
+        let (mut net, mut ana, _ben) = ana_in_two_rooms();
+        ana.pop().unwrap().hang_up(&mut net);
+        let mut carla = Client::connect(&mut net, 0);
+        carla.subscribe(&mut net, "presence-hall", "carla");
+        if is_accepted {
+            net.run_bus(0, usize::MAX);
+        }
+        assert_eq!(take_reported(&net), [""; 0]);
+        net.cut(0);
+        net.settle();
+        let reported = ["ana off presence-room", "carla on presence-hall", "presence-room vacated"];
+        assert_eq!(take_reported(&net), reported);
+        net.mend(0);
+        net.pass(LEASE * 2);
+        assert_eq!(take_reported(&net), [""; 0], "once");
+    }
+}
+
+#[test]
+fn a_join_that_the_bus_does_not_return_is_reported_all_the_same() {
+    let (mut net, _ana, _ben) = ana_in_two_rooms();
+    let mut carla = Client::connect(&mut net, 0);
+    carla.subscribe(&mut net, "presence-hall", "carla");
+    net.run_bus(0, usize::MAX);
+    assert!(net.drop_next(0));
+    net.settle();
+    assert_eq!(take_reported(&net), [""; 0]);
+    net.pass(LEASE);
+    assert_eq!(take_reported(&net), ["carla on presence-hall"]);
+}
+
+#[test]
 fn idle_channels_cost_as_much_as_none() {
     let sent_in_a_minute = |channels: usize| {
         let mut net = Net::new(0, told_app(), true);
