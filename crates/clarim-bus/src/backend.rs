@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::commands::Commands;
 use crate::error::BusError;
 use crate::event::EventSender;
+use crate::log::Log;
 
 /// A message broker that carries a bus: how to connect to it.
 ///
@@ -174,6 +175,28 @@ pub trait Backend: Send + Sync + 'static {
         let _ = pattern;
         async { Ok(None) }
     }
+
+    /// Checks that the broker keeps logs, with `log` as an example. By default, a backend keeps none.
+    ///
+    /// A backend with logs carries out [`Command::Follow`] and the commands after it, implements
+    /// [`Session::follow`], and keeps these promises:
+    ///
+    /// - An entry is stored and gets its offset in one step. All connections receive the entries of a log in
+    ///   the order of their offsets, with the offset of the entry before.
+    /// - A connection that was reported with [`EventSender::following`] misses no later entry until
+    ///   the session ends.
+    /// - Of two entries with the same key, one is stored, whichever connections append them.
+    /// - A log whose data was lost gets another epoch. No position has ever stood for two entries.
+    ///
+    /// [`Command::Follow`]: crate::Command::Follow
+    ///
+    /// # Errors
+    /// Why it keeps none, and the cure.
+    fn check_logs(&self, log: &Log) -> impl Future<Output = Result<(), BusError>> + Send {
+        let _ = log;
+        let kind = self.kind();
+        async move { Err(BusError::NoLogs { kind }) }
+    }
 }
 
 /// A connection to a broker, until it breaks.
@@ -187,6 +210,16 @@ pub trait Session: Send {
         &mut self,
         subjects: Vec<Arc<str>>,
     ) -> impl Future<Output = Result<(), BusError>> + Send;
+
+    /// Follows all of `logs`, and returns when the broker has confirmed it; as
+    /// [`subscribe`](Self::subscribe). Only for backends with logs.
+    ///
+    /// # Errors
+    /// Why the session cannot be used. By default, because the backend keeps no logs.
+    fn follow(&mut self, logs: Vec<Arc<str>>) -> impl Future<Output = Result<(), BusError>> + Send {
+        let _ = logs;
+        async { Err(BusError::NoLogs { kind: "of this backend" }) }
+    }
 
     /// Carries out `commands` until the connection breaks, and returns the reason.
     fn run(self, commands: &mut Commands) -> impl Future<Output = BusError> + Send;

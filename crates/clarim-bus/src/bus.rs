@@ -4,9 +4,13 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::backend::Backend;
 use crate::connection::Connection;
 use crate::error::BusError;
+use crate::event::BusEvent;
+use crate::log::Log;
 use crate::supervisor;
 use crate::url::{InvalidBusUrl, Url};
 
@@ -85,6 +89,25 @@ impl Bus {
     pub async fn subjects(&self, pattern: &str) -> Result<Option<Vec<String>>, BusError> {
         self.0.subjects(pattern).await
     }
+
+    /// Checks that the server keeps logs, by an empty entry in this one. Not for a log that is in use.
+    ///
+    /// # Errors
+    /// Why it does not, and what to do.
+    pub async fn check_logs(&self, log: &Log) -> Result<(), BusError> {
+        self.0.check_logs(log).await?;
+        let mut connection = self.connect();
+        loop {
+            match connection.next().await {
+                BusEvent::Connected => connection.append(log, Bytes::new(), None, 0),
+                BusEvent::Appended { .. } => return Ok(()),
+                BusEvent::Refused { error, .. } | BusEvent::Disconnected(error) => {
+                    return Err(error);
+                }
+                _ => {}
+            }
+        }
+    }
 }
 
 impl<B: Backend> From<B> for Bus {
@@ -105,11 +128,12 @@ trait AnyBackend: Send + Sync {
 
     fn connect(self: Arc<Self>) -> Connection;
 
-    fn subjects<'a>(&'a self, pattern: &'a str) -> Subjects<'a>;
+    fn subjects<'a>(&'a self, pattern: &'a str) -> Answer<'a, Option<Vec<String>>>;
+
+    fn check_logs<'a>(&'a self, log: &'a Log) -> Answer<'a, ()>;
 }
 
-type Subjects<'a> =
-    Pin<Box<dyn Future<Output = Result<Option<Vec<String>>, BusError>> + Send + 'a>>;
+type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, BusError>> + Send + 'a>>;
 
 impl<B: Backend> AnyBackend for B {
     fn kind(&self) -> &'static str {
@@ -120,7 +144,11 @@ impl<B: Backend> AnyBackend for B {
         supervisor::connect(self)
     }
 
-    fn subjects<'a>(&'a self, pattern: &'a str) -> Subjects<'a> {
+    fn subjects<'a>(&'a self, pattern: &'a str) -> Answer<'a, Option<Vec<String>>> {
         Box::pin(Backend::subjects(self, pattern))
+    }
+
+    fn check_logs<'a>(&'a self, log: &'a Log) -> Answer<'a, ()> {
+        Box::pin(Backend::check_logs(self, log))
     }
 }

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 
-use crate::commands::{Command, Commands, OutgoingMessage};
-use crate::event::{BusEvent, EventSender, MESSAGE_OVERHEAD, PublishId};
+use crate::commands::{Command, Commands, LogRead, OutgoingEntry, OutgoingMessage, Pending};
+use crate::event::{BusEvent, EventSender, PublishId};
+use crate::log::{IdempotencyKey, Log, PageLimit};
 
 /// Bytes of messages that wait to be sent or confirmed, above which the owner should wait.
 const MAX_UNCONFIRMED: usize = 16 << 20;
@@ -55,14 +56,49 @@ impl Connection {
     /// connection on one subject keep their order, and each is sent at most once. [`BusEvent::Published`] or
     /// [`BusEvent::Lost`] follows with the same `id`. Never waits, see [`has_room`](Self::has_room).
     pub fn publish(&mut self, subject: &str, payload: Bytes, id: PublishId) {
-        let events = self.events.clone();
-        let unconfirmed = Arc::clone(&self.unconfirmed);
-        let message = OutgoingMessage::new(subject, payload, id, events, unconfirmed);
-        self.send(Command::Publish(message));
+        let pending = self.pending(id, payload.len() + subject.len());
+        self.send(Command::Publish(OutgoingMessage::new(subject, payload, pending)));
     }
 
-    /// Whether less than 16 MiB of messages wait to be sent or confirmed. To bound memory, publish no more
-    /// while it is `false`. It is `true` again after a [`BusEvent::Published`] or [`BusEvent::Lost`].
+    /// Follows the log with this name. [`BusEvent::Following`] comes when the server has confirmed it, then a
+    /// [`BusEvent::Entry`] for each entry that is appended. It outlives a loss of the connection. Entries
+    /// that were appended while it was lost are found with [`read`](Self::read).
+    pub fn follow(&mut self, log: &str) {
+        self.send(Command::Follow(log.into()));
+    }
+
+    /// Stops following a log. Entries already on their way may still be received.
+    pub fn unfollow(&mut self, log: &str) {
+        self.send(Command::Unfollow(log.into()));
+    }
+
+    /// Appends `payload` to `log`, and delivers it to all connections that follow the log, including this
+    /// one, unless the log has accepted the same `key` within
+    /// [`IDEMPOTENCY_WINDOW`](crate::IDEMPOTENCY_WINDOW).
+    /// [`BusEvent::Appended`], [`BusEvent::Refused`] or [`BusEvent::Lost`] follows with the same `id`.
+    /// Entries of one connection keep their order. Never waits, see [`has_room`](Self::has_room).
+    pub fn append(
+        &mut self,
+        log: &Log,
+        payload: Bytes,
+        key: Option<IdempotencyKey>,
+        id: PublishId,
+    ) {
+        let pending = self.pending(id, payload.len() + log.name().len());
+        self.send(Command::Append(OutgoingEntry::new(log, payload, key, pending)));
+    }
+
+    /// Reads the entries of `log` after an offset. [`BusEvent::Page`], [`BusEvent::Refused`] or
+    /// [`BusEvent::Lost`] follows with the same `id`. The page has every entry that this connection has
+    /// appended before.
+    pub fn read(&mut self, log: &Log, after: u64, limit: PageLimit, id: PublishId) {
+        let pending = self.pending(id, log.name().len());
+        self.send(Command::Read(LogRead::new(log, after, limit, pending)));
+    }
+
+    /// Whether less than 16 MiB of messages and entries wait to be sent or confirmed. To bound memory,
+    /// publish no more while it is `false`. It is `true` again after an outcome such as
+    /// [`BusEvent::Published`].
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.unconfirmed.load(Ordering::Relaxed) < MAX_UNCONFIRMED
@@ -74,10 +110,12 @@ impl Connection {
             // `events` keeps the channel open.
             return std::future::pending().await;
         };
-        if let BusEvent::Message { payload, .. } = &event {
-            self.unread.fetch_sub(payload.len() + MESSAGE_OVERHEAD, Ordering::Relaxed);
-        }
+        self.unread.fetch_sub(event.weight(), Ordering::Relaxed);
         event
+    }
+
+    fn pending(&self, id: PublishId, bytes: usize) -> Pending {
+        Pending::new(id, bytes, self.events.clone(), Arc::clone(&self.unconfirmed))
     }
 
     fn send(&self, command: Command) {

@@ -26,6 +26,12 @@ pub enum BusError {
         /// The limit, in bytes.
         limit: usize,
     },
+    /// The backend keeps no logs.
+    #[error("the bus {kind} keeps no logs; use memory, Redis or NATS with JetStream")]
+    NoLogs {
+        /// The backend's name.
+        kind: &'static str,
+    },
     /// The backend, or the client library below it, reports an error of its own.
     #[error(transparent)]
     Backend(Box<dyn Error + Send + Sync>),
@@ -44,6 +50,7 @@ impl BusError {
             Self::Closed => "bus_closed",
             Self::Timeout(_) => "bus_timeout",
             Self::SlowConsumer { .. } => "bus_slow_consumer",
+            Self::NoLogs { .. } => "bus_no_logs",
             Self::Backend(_) => "bus_backend",
         }
     }

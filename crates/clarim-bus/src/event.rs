@@ -7,8 +7,9 @@ use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::error::BusError;
+use crate::log::{LogEntry, LogPage, Position};
 
-/// The caller's own number for a message that it publishes.
+/// The caller's own number for a message that it publishes, an entry that it appends, or a log that it reads.
 pub type PublishId = u64;
 
 /// Maximum bytes of received messages that wait to be read by the owner of a connection.
@@ -47,11 +48,65 @@ pub enum BusEvent {
         /// Number of connections that received it, if the bus counts them.
         receivers: Option<u32>,
     },
-    /// The server has not accepted a message, or the connection was lost before it could confirm it.
+    /// The server has not accepted a message, or the connection was lost before it could confirm it. Also of
+    /// an entry, which the log may have nevertheless: append it again with the same [`IdempotencyKey`]. Also
+    /// of a read.
+    ///
+    /// [`IdempotencyKey`]: crate::IdempotencyKey
     Lost {
         /// The number that it was published with.
         id: PublishId,
     },
+    /// The server has confirmed that this connection follows a log: every later entry is received.
+    Following {
+        /// The log's name.
+        log: Arc<str>,
+    },
+    /// An entry was appended to a log that this connection follows. Entries of a log arrive in its order.
+    Entry {
+        /// The log's name.
+        log: Arc<str>,
+        /// The entry.
+        entry: LogEntry,
+    },
+    /// A log has an entry.
+    Appended {
+        /// The number that it was appended with.
+        id: PublishId,
+        /// Its position.
+        position: Position,
+        /// Whether the log had an entry with the same key before. Then nothing was appended, and `position`
+        /// is the one of that entry.
+        is_duplicate: bool,
+    },
+    /// The entries of a log that were asked for.
+    Page {
+        /// The number of the request.
+        id: PublishId,
+        /// The entries, and what the log has.
+        page: LogPage,
+    },
+    /// The server has refused to append an entry or to read a log, and has stored nothing.
+    Refused {
+        /// The number of the command.
+        id: PublishId,
+        /// Why.
+        error: BusError,
+    },
+}
+
+impl BusEvent {
+    /// Bytes that the event counts with until the owner has taken it.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Message { payload, .. } => payload.len() + MESSAGE_OVERHEAD,
+            Self::Entry { entry, .. } => entry.payload.len() + MESSAGE_OVERHEAD,
+            Self::Page { page, .. } => {
+                page.entries.iter().map(|entry| entry.payload.len() + MESSAGE_OVERHEAD).sum()
+            }
+            _ => 0,
+        }
+    }
 }
 
 /// Reports a session's events to the owner of the connection.
@@ -72,18 +127,41 @@ impl EventSender {
     /// # Errors
     /// [`BusError::SlowConsumer`] if too many messages wait to be read. The session should end with it.
     pub fn message(&self, subject: Arc<str>, payload: Bytes) -> Result<(), BusError> {
-        let weight = payload.len() + MESSAGE_OVERHEAD;
-        if self.unread.fetch_add(weight, Ordering::Relaxed) > MAX_UNREAD {
-            self.unread.fetch_sub(weight, Ordering::Relaxed);
-            return Err(BusError::SlowConsumer { limit: MAX_UNREAD });
-        }
-        self.send(BusEvent::Message { subject, payload });
-        Ok(())
+        self.send_weighed(BusEvent::Message { subject, payload })
+    }
+
+    /// Reports an entry of a log that the connection follows.
+    ///
+    /// # Errors
+    /// [`BusError::SlowConsumer`] if too many bytes wait to be read. The session should end with it.
+    pub fn entry(&self, log: Arc<str>, entry: LogEntry) -> Result<(), BusError> {
+        self.send_weighed(BusEvent::Entry { log, entry })
+    }
+
+    /// Reports that the connection follows a log; see [`BusEvent::Following`].
+    pub fn following(&self, log: Arc<str>) {
+        self.send(BusEvent::Following { log });
     }
 
     /// Reports a confirmed subscription; see [`BusEvent::Subscribed`].
     pub fn subscribed(&self, subject: Arc<str>, is_first: bool) {
         self.send(BusEvent::Subscribed { subject, is_first });
+    }
+
+    fn send_weighed(&self, event: BusEvent) -> Result<(), BusError> {
+        self.reserve(&event)?;
+        self.send(event);
+        Ok(())
+    }
+
+    /// Counts an event that will be sent as unread.
+    pub(crate) fn reserve(&self, event: &BusEvent) -> Result<(), BusError> {
+        let weight = event.weight();
+        if self.unread.fetch_add(weight, Ordering::Relaxed) > MAX_UNREAD {
+            self.unread.fetch_sub(weight, Ordering::Relaxed);
+            return Err(BusError::SlowConsumer { limit: MAX_UNREAD });
+        }
+        Ok(())
     }
 
     pub(crate) fn send(&self, event: BusEvent) {

@@ -34,6 +34,7 @@ mod commands;
 mod connection;
 mod error;
 mod event;
+mod log;
 mod memory;
 #[cfg(feature = "nats")]
 mod nats;
@@ -46,10 +47,14 @@ mod url;
 
 pub use backend::{Backend, Session};
 pub use bus::Bus;
-pub use commands::{Command, Commands, OutgoingMessage};
+pub use commands::{Command, Commands, LogRead, OutgoingEntry, OutgoingMessage};
 pub use connection::Connection;
 pub use error::BusError;
 pub use event::{BusEvent, EventSender, PublishId};
+pub use log::{
+    IDEMPOTENCY_WINDOW, IdempotencyKey, InvalidIdempotencyKey, Log, LogEntry, LogPage, PageLimit,
+    Position, Retention,
+};
 pub use memory::{MemoryBus, MemorySession};
 pub use url::InvalidBusUrl;
 

@@ -7,7 +7,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::sleep;
 
 use crate::backend::{Backend, Session};
-use crate::commands::Commands;
+use crate::commands::{Commands, Wanted};
 use crate::connection::Connection;
 use crate::error::BusError;
 use crate::event::{BusEvent, EventSender};
@@ -57,14 +57,21 @@ impl<B: Backend> Supervisor<B> {
     async fn connect(&mut self) -> Result<B::Session, BusError> {
         let connecting = self.backend.connect(self.events.clone());
         let mut session = self.commands.disconnected_until(connecting).await?;
-        let subscribed = self.commands.subscriptions().clone();
-        let subjects = subscribed.iter().cloned().collect();
-        self.commands.disconnected_until(session.subscribe(subjects)).await?;
+        let wanted = self.commands.wanted().clone();
+        self.commands.disconnected_until(restore(&mut session, wanted.clone())).await?;
         // Those that were added while the others were confirmed: few enough to be quick.
-        let added = self.commands.subscriptions().difference(&subscribed).cloned().collect();
-        session.subscribe(added).await?;
+        let added = self.commands.wanted().without(&wanted);
+        restore(&mut session, added).await?;
         Ok(session)
     }
+}
+
+async fn restore(session: &mut impl Session, wanted: Wanted) -> Result<(), BusError> {
+    session.subscribe(wanted.subjects.into_iter().collect()).await?;
+    if !wanted.logs.is_empty() {
+        session.follow(wanted.logs.into_iter().collect()).await?;
+    }
+    Ok(())
 }
 
 /// Growing pauses with jitter, because many nodes lose a bus at the same moment.

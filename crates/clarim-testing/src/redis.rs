@@ -165,7 +165,7 @@ impl RedisCluster {
         answer.trim().parse().unwrap()
     }
 
-    /// Moves a slot from one master to another.
+    /// Moves a slot and its keys from one master to another.
     ///
     /// # Panics
     /// If the servers refuse.
@@ -181,6 +181,17 @@ impl RedisCluster {
         };
         set(to, &["importing", &from_id]);
         set(from, &["migrating", &to_id]);
+        loop {
+            let keys = self.ask(&self.servers[from], &["cluster", "getkeysinslot", &slot, "100"]);
+            let keys: Vec<&str> = keys.lines().filter(|key| !key.is_empty()).collect();
+            if keys.is_empty() {
+                break;
+            }
+            let port = self.servers[to].port.to_string();
+            let migrate = ["migrate", "127.0.0.1", &port, "", "0", "5000", "keys"];
+            let answer = self.ask(&self.servers[from], &[&migrate[..], &keys].concat());
+            assert!(answer.starts_with("OK"), "{answer}");
+        }
         set(to, &["node", &to_id]);
         set(from, &["node", &to_id]);
     }

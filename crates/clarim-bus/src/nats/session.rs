@@ -174,6 +174,11 @@ impl NatsSession {
                         messages.push(message);
                     }
                 }
+                // Dropping a command reports it as lost.
+                Command::Follow(_)
+                | Command::Unfollow(_)
+                | Command::Append(_)
+                | Command::Read(_) => {}
             }
         }
         self.request_confirmation(messages, subscriptions).await

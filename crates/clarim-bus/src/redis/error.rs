@@ -19,6 +19,14 @@ pub(super) enum RedisError {
     SlotsMissing { served: u32, total: u16 },
     #[error("the Redis server gave an invalid reply to CLUSTER SLOTS")]
     InvalidTopology,
+    #[error(
+        "the Redis server has version {version}, which keeps no logs; use Redis 6.2 or newer, or Valkey"
+    )]
+    TooOldForLogs { version: String },
+    #[error(
+        "the Redis server gave an invalid reply to a script; check that only Clarim writes its keys"
+    )]
+    InvalidReply,
     #[error("no server of the Redis Cluster can be used: {}", join(.0))]
     NoServer(Vec<(String, BusError)>),
 }

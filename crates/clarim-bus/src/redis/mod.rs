@@ -6,6 +6,8 @@
 mod address;
 mod client;
 mod error;
+mod log;
+mod operation;
 mod push;
 mod servers;
 mod session;

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::log::{log_of, published_entry};
 use crate::error::BusError;
 use crate::event::EventSender;
 
@@ -12,7 +14,8 @@ use crate::event::EventSender;
 pub(super) enum Interruption {
     /// The connection cannot be used any more.
     Lost(BusError),
-    /// A subscription was ended. If the session still wants it, its slot has moved.
+    /// A subscription to a subject or a log's stream was ended. If the session still wants it,
+    /// its slot has moved.
     Unsubscribed(Arc<str>),
 }
 
@@ -31,25 +34,39 @@ impl PushHandler {
         };
         match push.kind {
             PushKind::Message | PushKind::SMessage => {
-                if let (Some(subject), Some(payload)) = (bytes(), bytes())
-                    && let Err(error) = self.events.message(text(&subject), payload.into())
+                if let (Some(name), Some(payload)) = (bytes(), bytes())
+                    && let Err(error) = self.message(&text(&name), payload.into())
                 {
                     self.interrupt(Interruption::Lost(error));
                 }
             }
             PushKind::Subscribe | PushKind::SSubscribe => {
-                if let Some(subject) = bytes() {
-                    // Redis counts the receivers of each message instead.
-                    self.events.subscribed(text(&subject), false);
+                if let Some(name) = bytes().map(|name| text(&name)) {
+                    match log_of(&name) {
+                        Some(log) => self.events.following(log),
+                        // Redis counts the receivers of each message instead.
+                        None => self.events.subscribed(name, false),
+                    }
                 }
             }
             PushKind::SUnsubscribe => {
-                if let Some(subject) = bytes() {
-                    self.interrupt(Interruption::Unsubscribed(text(&subject)));
+                if let Some(name) = bytes() {
+                    self.interrupt(Interruption::Unsubscribed(text(&name)));
                 }
             }
             PushKind::Disconnection => self.interrupt(Interruption::Lost(BusError::Closed)),
             _ => {}
+        }
+    }
+
+    fn message(&self, name: &Arc<str>, payload: Bytes) -> Result<(), BusError> {
+        match log_of(name) {
+            None => self.events.message(name.clone(), payload),
+            Some(log) => match published_entry(&payload) {
+                Some(entry) => self.events.entry(log, entry),
+                // Nothing that a script has published.
+                None => Ok(()),
+            },
         }
     }
 

@@ -12,11 +12,13 @@ use tokio::time::timeout;
 
 use super::client::{TIMEOUT, connect};
 use super::error::RedisError;
+use super::log::Scripts;
 use super::session::RedisSession;
 use super::topology::{self, Topology};
 use crate::backend::Backend;
 use crate::error::BusError;
 use crate::event::EventSender;
+use crate::log::Log;
 use crate::url::Authority;
 
 /// The servers of a Redis bus.
@@ -71,6 +73,14 @@ impl Backend for Servers {
             subjects.extend(request.query_async::<Vec<String>>(&mut connection).await?);
         }
         Ok(Some(subjects.into_iter().collect()))
+    }
+
+    async fn check_logs(&self, _log: &Log) -> Result<(), BusError> {
+        for server in &self.topology().await?.servers {
+            let mut connection = connect(server, AsyncConnectionConfig::new()).await?;
+            Scripts::load(&mut connection).await?.check_version()?;
+        }
+        Ok(())
     }
 }
 

@@ -9,16 +9,18 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Pipeline, Value};
+use redis::{AsyncConnectionConfig, Value};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::client::{connect, request};
 use super::error::RedisError;
+use super::log::{Scripts, log_of, stream_name};
+use super::operation::{Operation, Target, perform};
 use super::push::{Interruption, PushHandler};
 use super::topology::Topology;
 use crate::backend::Session;
-use crate::commands::{Command, Commands, OutgoingMessage};
+use crate::commands::{Command, Commands};
 use crate::error::BusError;
 use crate::event::EventSender;
 
@@ -42,7 +44,7 @@ pub(crate) struct RedisSession {
 /// The connections to one server.
 struct ServerConnections {
     subscriber: MultiplexedConnection,
-    publisher: MultiplexedConnection,
+    publisher: Target,
 }
 
 type Request = Pin<Box<dyn Future<Output = Result<(), BusError>> + Send>>;
@@ -61,10 +63,12 @@ impl RedisSession {
                 handler.handle(push);
                 Ok::<(), ()>(())
             });
-            connections.push(ServerConnections {
-                subscriber: connect(server, config).await?,
-                publisher: connect(server, AsyncConnectionConfig::new()).await?,
-            });
+            let subscriber = connect(server, config).await?;
+            let mut connection = connect(server, AsyncConnectionConfig::new()).await?;
+            let scripts = Scripts::load(&mut connection).await?.into();
+            let is_sharded = topology.is_sharded;
+            let publisher = Target { connection, scripts, is_sharded };
+            connections.push(ServerConnections { subscriber, publisher });
         }
         Ok(Self { topology, connections, interruptions })
     }
@@ -78,6 +82,10 @@ impl Session for RedisSession {
             result?;
         }
         Ok(())
+    }
+
+    async fn follow(&mut self, logs: Vec<Arc<str>>) -> Result<(), BusError> {
+        self.subscribe(logs.iter().map(|log| stream_name(log).into()).collect()).await
     }
 
     async fn run(mut self, commands: &mut Commands) -> BusError {
@@ -99,10 +107,15 @@ impl Session for RedisSession {
                 }
                 Some(interruption) = self.interruptions.recv() => match interruption {
                     Interruption::Lost(error) => return error,
-                    Interruption::Unsubscribed(subject) if commands.is_subscribed(&subject) => {
-                        return RedisError::SlotMoved.into();
+                    Interruption::Unsubscribed(name) => {
+                        let is_wanted = match log_of(&name) {
+                            Some(log) => commands.is_following(&log),
+                            None => commands.is_subscribed(&name),
+                        };
+                        if is_wanted {
+                            return RedisError::SlotMoved.into();
+                        }
                     }
-                    Interruption::Unsubscribed(_) => {}
                 },
                 _ = checks.tick() => {
                     for request in self.health_checks() {
@@ -119,19 +132,31 @@ impl RedisSession {
     /// The requests that carry out these commands, in order.
     fn requests(&self, batch: Vec<Command>) -> Vec<Request> {
         let mut requests = Vec::new();
-        let mut messages: Vec<Vec<OutgoingMessage>> =
+        let mut operations: Vec<Vec<Operation>> =
             self.connections.iter().map(|_| Vec::new()).collect();
+        let mut add =
+            |operation: Operation| operations[operation.server(&self.topology)].push(operation);
         // Subjects in a row that are all subscribed to, or all unsubscribed from.
         let mut row: Vec<Arc<str>> = Vec::new();
         let mut row_subscribes = true;
         for command in batch {
             let (subject, subscribes) = match command {
                 Command::Publish(message) => {
-                    messages[self.topology.server_of(message.subject())].push(message);
+                    add(Operation::Publish(message));
+                    continue;
+                }
+                Command::Append(entry) => {
+                    add(Operation::Append(entry));
+                    continue;
+                }
+                Command::Read(read) => {
+                    add(Operation::Read(read));
                     continue;
                 }
                 Command::Subscribe(subject) => (subject, true),
                 Command::Unsubscribe(subject) => (subject, false),
+                Command::Follow(log) => (stream_name(&log).into(), true),
+                Command::Unfollow(log) => (stream_name(&log).into(), false),
             };
             if subscribes != row_subscribes {
                 requests.extend(self.subscriptions(&mem::take(&mut row), row_subscribes));
@@ -140,10 +165,9 @@ impl RedisSession {
             row.push(subject);
         }
         requests.extend(self.subscriptions(&row, row_subscribes));
-        for (server, messages) in self.connections.iter().zip(messages) {
-            if !messages.is_empty() {
-                let publisher = server.publisher.clone();
-                requests.push(Box::pin(publish(publisher, messages, self.topology.is_sharded)));
+        for (server, operations) in self.connections.iter().zip(operations) {
+            if !operations.is_empty() {
+                requests.push(Box::pin(perform(server.publisher.clone(), operations)));
             }
         }
         requests
@@ -188,7 +212,8 @@ impl RedisSession {
                 }
             })
         };
-        let connections = self.connections.iter().flat_map(|c| [&c.subscriber, &c.publisher]);
+        let connections =
+            self.connections.iter().flat_map(|c| [&c.subscriber, &c.publisher.connection]);
         connections.map(check).collect()
     }
 }
@@ -199,29 +224,6 @@ async fn start(mut request: Request) -> Request {
         Poll::Ready(result) => Box::pin(std::future::ready(result)),
         Poll::Pending => request,
     }
-}
-
-async fn publish(
-    mut connection: MultiplexedConnection,
-    messages: Vec<OutgoingMessage>,
-    is_sharded: bool,
-) -> Result<(), BusError> {
-    let name = if is_sharded { "SPUBLISH" } else { "PUBLISH" };
-    let mut pipeline = Pipeline::with_capacity(messages.len());
-    for message in &messages {
-        pipeline.cmd(name).arg(message.subject().as_bytes()).arg(&message.payload()[..]);
-    }
-    let replies = connection.send_packed_commands(&pipeline, 0, messages.len()).await?;
-    let mut refusal = None;
-    for (message, reply) in messages.into_iter().zip(replies) {
-        match reply {
-            Value::Int(receivers) => message.published(u32::try_from(receivers).ok()),
-            // Dropping the message reports it as lost.
-            Value::ServerError(error) => refusal = Some(error.to_string()),
-            _ => {}
-        }
-    }
-    refusal.map_or(Ok(()), |refusal| Err(RedisError::Refused(refusal).into()))
 }
 
 fn is_master(role: &[Value]) -> bool {

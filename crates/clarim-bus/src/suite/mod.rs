@@ -1,7 +1,8 @@
 //! The tests that every backend must pass, for the tests of your own backend.
 //!
 //! They panic where a backend breaks a guarantee of [`Backend`](crate::Backend). Run [`run`] against a fresh
-//! broker, and [`run_with_outages`] if the test can stop and freeze it:
+//! broker, and [`run_with_outages`] if the test can stop and freeze it. If the backend keeps logs, also
+//! [`run_logs`] and [`run_logs_with_outages`].
 //!
 //! ```
 //! use clarim_bus::{Bus, MemoryBus, suite};
@@ -12,10 +13,14 @@
 //! # }
 //! ```
 
+mod log_outages;
+mod logs;
 mod outages;
 mod probe;
 mod scenarios;
 
+pub use log_outages::{LogBroker, run_logs_with_outages};
+pub use logs::{ByteBound, run_logs};
 pub use outages::{Broker, run_with_outages};
-pub use probe::{Outcome, Probe};
+pub use probe::{Appended, AppendedAt, Outcome, Probe};
 pub use scenarios::{Reports, run};

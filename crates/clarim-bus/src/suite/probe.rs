@@ -9,7 +9,9 @@ use tokio::time::{sleep, timeout};
 
 use crate::bus::Bus;
 use crate::connection::Connection;
+use crate::error::BusError;
 use crate::event::{BusEvent, PublishId};
+use crate::log::{IdempotencyKey, Log, LogEntry, LogPage, PageLimit, Position};
 
 /// Longer than any backend needs, also to connect again after a failover.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -31,6 +33,26 @@ pub enum Outcome {
     Published(Option<u32>),
     /// It was not accepted, or not confirmed.
     Lost,
+}
+
+/// The outcome of an append.
+#[derive(Debug)]
+pub enum Appended {
+    /// The log has the entry.
+    At(AppendedAt),
+    /// The server has refused it.
+    Refused(BusError),
+    /// It is not known whether the log has it.
+    Lost,
+}
+
+/// Where a log has an entry.
+#[derive(Debug, Clone, Copy)]
+pub struct AppendedAt {
+    /// Its position.
+    pub position: Position,
+    /// Whether it is an earlier entry with the same key.
+    pub is_duplicate: bool,
 }
 
 impl Probe {
@@ -143,6 +165,108 @@ impl Probe {
         let messages = self.messages(subject, expected.len()).await;
         for (message, expected) in messages.iter().zip(expected) {
             assert_eq!(message[..], *expected.as_ref(), "on the subject {subject}");
+        }
+    }
+
+    /// Follows a log, and waits for the confirmation.
+    pub async fn follow(&mut self, wanted: &Log) {
+        self.connection.follow(wanted.name());
+        let is_confirmation =
+            |event: &BusEvent| matches!(event, BusEvent::Following { log } if log == wanted.name());
+        self.wait("a confirmed follow", is_confirmation).await;
+    }
+
+    /// Stops following a log, without waiting.
+    pub fn unfollow(&mut self, log: &Log) {
+        self.connection.unfollow(log.name());
+    }
+
+    /// Appends without waiting.
+    pub fn append(
+        &mut self,
+        log: &Log,
+        payload: impl Into<Bytes>,
+        key: Option<IdempotencyKey>,
+        id: PublishId,
+    ) {
+        self.connection.append(log, payload.into(), key, id);
+    }
+
+    /// Appends, and waits until the log has the entry.
+    pub async fn append_one(
+        &mut self,
+        log: &Log,
+        payload: impl Into<Bytes>,
+        key: Option<IdempotencyKey>,
+        id: PublishId,
+    ) -> AppendedAt {
+        self.append(log, payload, key, id);
+        self.position(id).await
+    }
+
+    /// Waits until the log has an entry, and returns where.
+    pub async fn position(&mut self, id: PublishId) -> AppendedAt {
+        match self.appended(id).await {
+            Appended::At(at) => at,
+            other => panic!("entry {id}: {other:?}"),
+        }
+    }
+
+    /// Waits for the outcome of an append or a read.
+    pub async fn appended(&mut self, wanted: PublishId) -> Appended {
+        let is_outcome = |event: &BusEvent| match event {
+            BusEvent::Appended { id, .. }
+            | BusEvent::Refused { id, .. }
+            | BusEvent::Lost { id } => *id == wanted,
+            _ => false,
+        };
+        match self.wait("the outcome of an append", is_outcome).await {
+            BusEvent::Appended { position, is_duplicate, .. } => {
+                Appended::At(AppendedAt { position, is_duplicate })
+            }
+            BusEvent::Refused { error, .. } => Appended::Refused(error),
+            _ => Appended::Lost,
+        }
+    }
+
+    /// The next entries of a log that it follows.
+    pub async fn entries(&mut self, wanted: &Log, count: usize) -> Vec<LogEntry> {
+        let mut entries = Vec::new();
+        while entries.len() < count {
+            let is_entry = |event: &BusEvent| match event {
+                BusEvent::Entry { log, .. } => log == wanted.name(),
+                _ => false,
+            };
+            if let BusEvent::Entry { entry, .. } = self.wait("an entry", is_entry).await {
+                entries.push(entry);
+            }
+        }
+        entries
+    }
+
+    /// Asks for entries of a log, without waiting.
+    pub fn request_page(&mut self, log: &Log, after: u64, limit: PageLimit, id: PublishId) {
+        self.connection.read(log, after, limit, id);
+    }
+
+    /// Reads entries of a log.
+    pub async fn read(
+        &mut self,
+        log: &Log,
+        after: u64,
+        limit: PageLimit,
+        id: PublishId,
+    ) -> LogPage {
+        self.request_page(log, after, limit, id);
+        let is_outcome = |event: &BusEvent| match event {
+            BusEvent::Page { id: of, .. }
+            | BusEvent::Refused { id: of, .. }
+            | BusEvent::Lost { id: of } => *of == id,
+            _ => false,
+        };
+        match self.wait("a page", is_outcome).await {
+            BusEvent::Page { page, .. } => page,
+            other => panic!("{other:?}"),
         }
     }
 

@@ -53,7 +53,7 @@ async fn redis_with_a_password() {
 }
 
 /// A user with the rights that a bus needs. In a cluster it needs one more.
-const USER: [&str; 13] = [
+pub(crate) const USER: &[&str] = &[
     "--user",
     "bus",
     "on",
@@ -71,14 +71,14 @@ const USER: [&str; 13] = [
 
 #[tokio::test]
 async fn redis_with_a_restricted_user() {
-    let server = redis_with(&USER);
+    let server = redis_with(USER);
     let url = format!("redis://bus:secret@127.0.0.1:{}", server.port);
     suite::run(&bus(&url), Reports::Receivers).await;
 }
 
 #[tokio::test]
 async fn redis_cluster_with_a_restricted_user() {
-    let user = [&USER[..], &["+cluster|slots"]].concat();
+    let user = [USER, &["+cluster|slots"]].concat();
     let cluster = RedisCluster::guarded(Guard::default(), &user);
     let url = cluster.url().replace("://", "://bus:secret@");
     suite::run(&bus(&url), Reports::Receivers).await;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test without its server has failed")]
 
 mod backends;
+mod logs;
 mod outages;
 mod servers;
 mod urls;
