@@ -17,6 +17,6 @@ export default defineConfig({
 		target: 'es2022',
 		minify: false,
 		lib: { entry: 'src/index.ts', formats: ['es'], fileName: 'index' },
-		rolldownOptions: { external: ['vue', 'laravel-echo', 'pusher-js'] },
+		rolldownOptions: { external: ['@clarim/js', 'vue', 'laravel-echo', 'pusher-js'] },
 	},
 });

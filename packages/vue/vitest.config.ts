@@ -1,6 +1,9 @@
+import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
+	// Its source, so that nothing has to be built before.
+	resolve: { alias: { '@clarim/js': fileURLToPath(new URL('../js/src/index.ts', import.meta.url)) } },
 	test: {
 		include: ['test/**/*.test.ts'],
 		environment: 'happy-dom',

@@ -11,26 +11,32 @@ use crate::setup::npm_ci;
 /// The oldest Node that builds the pages.
 const NODE: u32 = 20;
 
-/// The pages, with @clarim/vue as npm packs it.
+/// The pages, with @clarim/js and @clarim/vue as npm packs them.
 pub(crate) fn build() -> Result<()> {
     check_node()?;
-    let vue = root().join("packages/vue");
     let web = root().join("apps/demo/web");
+    npm_ci("apps/demo/web")?;
+    // The second is built with the types of the first.
+    let js = pack("packages/js")?;
+    let vue = pack("packages/vue")?;
+    // Not in package.json, whose lock would have to know what is in the tarballs.
+    let install = ["install", "--no-save", "--no-fund", "--no-audit", &js, &vue];
+    command("npm", &install).current_dir(web.clone()).run()?;
+    command("npm", &["run", "build"]).current_dir(web).run()
+}
+
+/// Packs a package. Returns the path of the tarball.
+fn pack(package: &str) -> Result<String> {
     let packed = root().join("target/packed");
     fs::create_dir_all(&packed)?;
-    npm_ci("packages/vue")?;
-    npm_ci("apps/demo/web")?;
+    npm_ci(package)?;
     let to = packed.to_string_lossy().into_owned();
-    command("npm", &["pack", "--pack-destination", &to]).current_dir(vue).run()?;
+    command("npm", &["pack", "--pack-destination", &to]).current_dir(root().join(package)).run()?;
     let newest = fs::read_dir(&packed)?
         .filter_map(Result::ok)
         .max_by_key(|entry| entry.metadata().and_then(|data| data.modified()).ok())
         .context("npm pack has packed nothing")?;
-    let tarball = newest.path().to_string_lossy().into_owned();
-    // Not in package.json, whose lock would have to know what is in the tarball.
-    let install = ["install", "--no-save", "--no-fund", "--no-audit", &tarball];
-    command("npm", &install).current_dir(web.clone()).run()?;
-    command("npm", &["run", "build"]).current_dir(web).run()
+    Ok(newest.path().to_string_lossy().into_owned())
 }
 
 /// Builds it, and runs it until it is interrupted.

@@ -46,7 +46,7 @@ pub(crate) const IMAGE: &str = if cfg!(target_arch = "aarch64") {
 pub(crate) fn all() -> Result<()> {
     programs()?;
     image_target();
-    for folder in ["e2e", "packages/vue"] {
+    for folder in ["e2e", "packages/js", "packages/vue"] {
         npm_ci(folder)?;
     }
     for (name, args) in CARGO_PROGRAMS {

@@ -61,7 +61,7 @@ impl Step {
 
 /// Each lane runs its steps in this order: what fails soonest comes first, and tests start as soon as what
 /// they need is built.
-pub(crate) const STEPS: [Step; 25] = {
+pub(crate) const STEPS: [Step; 26] = {
     use Lane::{Alone, Compute, Tests};
     [
         Step::new("setup", "install what the tests need", Tests, |_| setup::all()).in_test(&[]),
@@ -74,6 +74,10 @@ pub(crate) const STEPS: [Step; 25] = {
         Step::new("build", "build all programs and tests", Compute, |_| workspace())
             .in_test(&["setup"]),
         Step::new("unit", "Rust tests of all crates", Tests, unit).in_test(&["build"]),
+        Step::new("js", "@clarim/js: types and unit tests", Tests, |_| {
+            npm("packages/js", &["test"])
+        })
+        .in_test(&["setup"]),
         Step::new("vue", "@clarim/vue: types and unit tests", Tests, |_| vue())
             .in_test(&["setup", "build"]),
         Step::new("demo-web", "build the demo's pages and test them", Compute, |_| demo_web())

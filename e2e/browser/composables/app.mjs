@@ -30,15 +30,24 @@ export function examples() {
 		.filter(({ name }) => name);
 }
 
-/** Creates the application in `folder`, for a server on this port. */
-export async function makeApp(folder, variables) {
-	const { stdout } = await run('npm', ['pack', '--json', '--pack-destination', folder], { cwd: source });
+/** Packs a package into the folder. Returns what npm says of it. */
+async function pack(cwd, folder) {
+	const { stdout } = await run('npm', ['pack', '--json', '--pack-destination', folder], { cwd });
 	// npm prints the output of the scripts before its own.
 	const [packed] = Object.values(JSON.parse(stdout.slice(stdout.search(/^[[{]$/m))));
+	return packed;
+}
+
+/** Creates the application in `folder`, for a server on this port. */
+export async function makeApp(folder, variables) {
+	// The second is built with the types of the first.
+	const plugin = await pack(join(source, '../js'), folder);
+	const packed = await pack(source, folder);
 	const { devDependencies: versions } = JSON.parse(readFileSync(join(source, 'package.json'), 'utf8'));
 	const dependencies = Object.fromEntries(
 		['laravel-echo', 'pusher-js', 'tweetnacl', 'vue'].map((name) => [name, versions[name]]),
 	);
+	dependencies['@clarim/js'] = `file:${plugin.filename}`;
 	dependencies['@clarim/vue'] = `file:${packed.filename}`;
 	writeFileSync(join(folder, 'package.json'), JSON.stringify({ private: true, type: 'module', dependencies }));
 	await run('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund'], { cwd: folder });

@@ -30,7 +30,7 @@ export async function startBackend(clarimPort, pages) {
 		},
 		'/orders/7': () => [200, stored.order],
 		'/orders/7/shipped': ({ url }) => {
-			stored.asked.push(url.searchParams.get('since'));
+			stored.asked.push(url.searchParams.get('after'));
 			return [200, stored.shipped];
 		},
 		'/news': async ({ body, request }) => {

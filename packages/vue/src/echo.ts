@@ -1,3 +1,4 @@
+import { recover } from '@clarim/js';
 import Echo, { type Broadcaster, type EchoOptions } from 'laravel-echo';
 import Pusher from 'pusher-js';
 import { hasInjectionContext, inject, type App, type InjectionKey, type Plugin } from 'vue';
@@ -55,7 +56,7 @@ export function createEcho(options: ServerAddress & Partial<EchoOptions<'reverb'
 		throw new Error('@clarim/vue: no app key. Set VITE_REVERB_APP_KEY, or app.use(ClarimVue, { key: … })');
 	}
 	const at = Number(port ?? env.VITE_REVERB_PORT) || undefined;
-	return new Echo({
+	return recovering(new Echo({
 		Pusher,
 		wsHost: host ?? env.VITE_REVERB_HOST ?? window.location.hostname,
 		wsPort: at ?? 80,
@@ -65,7 +66,7 @@ export function createEcho(options: ServerAddress & Partial<EchoOptions<'reverb'
 		...more,
 		broadcaster: 'reverb',
 		key,
-	} as EchoOptions<'reverb'>);
+	} as EchoOptions<'reverb'>));
 }
 
 /** Returns the global Echo that Laravel's `bootstrap.js` creates, or one from the environment. */
@@ -76,8 +77,15 @@ const byDefault: Source = once(() => {
 });
 
 function once(make: Source): Source & { made?: PusherEcho } {
-	const source: Source & { made?: PusherEcho } = () => (source.made ??= make());
+	const source: Source & { made?: PusherEcho } = () => (source.made ??= recovering(make()));
 	return source;
+}
+
+/** Adds recovery of missed events. */
+function recovering(echo: PusherEcho): PusherEcho {
+	// Echo's null broadcaster has no client.
+	if (echo.connector.pusher) recover(echo);
+	return echo;
 }
 
 /** Sets the Echo instance of the composables. Without it they use `window.Echo` or `VITE_REVERB_*`. */

@@ -1,3 +1,6 @@
+import { recover, type Gap } from '@clarim/js';
+import type { PublicChannel } from './echo.js';
+
 /** Removes a listener. */
 export type Unbind = () => void;
 
@@ -49,6 +52,15 @@ export function listen(channel: Listenable, event: string, callback: Callback): 
 		end();
 		channel.stopListening(event, listener);
 	};
+}
+
+/** Listens to gaps of the channel: events that were missed and that the server does not replay. */
+export function listenToGaps(channel: PublicChannel, callback: ((gap: Gap) => void) | undefined): Unbind {
+	// Echo's null broadcaster has no client.
+	if (!callback || !channel.pusher) return () => {};
+	return recover(channel.pusher).onGap((gap) => {
+		if (gap.channel === channel.name) callback(gap);
+	});
 }
 
 /** Listens to all given events. */

@@ -88,7 +88,10 @@ function typeErrors(files: Record<string, string>): string {
 			compilerOptions: {
 				target: 'es2022', module: 'esnext', moduleResolution: 'bundler', lib: ['es2023', 'dom', 'dom.iterable'],
 				strict: true, noEmit: true, skipLibCheck: true, types: [],
-				paths: { '@clarim/vue': [join(packageFolder, 'src/index.ts')] },
+				paths: {
+					'@clarim/js': [join(packageFolder, '../js/src/index.ts')],
+					'@clarim/vue': [join(packageFolder, 'src/index.ts')],
+				},
 			},
 			include: ['src', join(packageFolder, 'src/env.d.ts')],
 		}));

@@ -10,8 +10,8 @@ export type ModelEvent = 'Created' | 'Updated' | 'Trashed' | 'Restored' | 'Delet
 
 export interface ModelOptions<T> {
 	/**
-	 * Loads the model from the backend. Called after each subscription: for each new id, and after a lost
-	 * connection.
+	 * Loads the model from the backend. Called after the subscription to each new id, and when events were missed
+	 * that the server does not replay.
 	 */
 	load?: (id: string) => Promise<T | null>;
 	/** Called with the model after the event. */
@@ -74,7 +74,10 @@ export function useModel<T extends object>(
 		changes += 1;
 		model.value = null;
 	}, { flush: 'sync' });
-	loadWhenJoined(channel, () => void load());
+	loadWhenJoined(channel, async () => {
+		await load();
+		return error.value === null;
+	});
 	inBrowser('useModel', () => {
 		watch(channel, (joined, _before, onCleanup) => {
 			if (!joined) return;

@@ -14,8 +14,8 @@ export type Notification<T extends object = Record<string, unknown>> = T & {
 
 export interface NotificationOptions<T extends object> {
 	/**
-	 * Loads the stored notifications from the backend, newest first. Called after each subscription, so also
-	 * after a lost connection.
+	 * Loads the stored notifications from the backend, newest first. Called after the subscription, and when
+	 * notifications were missed that the server does not replay.
 	 */
 	load?: () => Promise<readonly Notification<T>[]>;
 	/** Marks notifications as read in the backend. If it fails, they become unread again. */
@@ -108,7 +108,10 @@ export function useNotifications<T extends object = Record<string, unknown>>(
 	}
 
 	const channel = usePrivateChannel(name);
-	loadWhenJoined(channel, () => void reload());
+	loadWhenJoined(channel, async () => {
+		await reload();
+		return error.value === null;
+	});
 	inBrowser('useNotifications', () => {
 		watch(channel, (joined, _before, onCleanup) => {
 			if (!joined) return;

@@ -1,5 +1,5 @@
 import { shallowRef, type ShallowRef } from 'vue';
-import { followChannel, type ChannelName, type ChannelRef } from './channel.js';
+import { followChannel, type ChannelName, type ChannelOptions, type ChannelRef } from './channel.js';
 import type { PresenceChannel } from '../echo.js';
 import type { DeclaredEvents, EventHandlers } from '../events.js';
 import { bind, listenToEach } from '../listeners.js';
@@ -7,7 +7,7 @@ import { bind, listenToEach } from '../listeners.js';
 /** The default type of a member's information. */
 export type AnyMember = Record<string, any>;
 
-export interface PresenceHandlers<M, E extends object = DeclaredEvents> {
+export interface PresenceHandlers<M, E extends object = DeclaredEvents> extends ChannelOptions {
 	/** All members. Called after each subscription, so also after a lost connection. */
 	here?: (users: M[]) => void;
 	joining?: (user: M) => void;
@@ -68,7 +68,7 @@ export function usePresenceChannel<M = AnyMember, E extends object = DeclaredEve
 		// Another component has already subscribed, and `subscription_succeeded` is not sent again.
 		if (subscription?.subscribed) here(subscription.members);
 		return unbinds;
-	});
+	}, handlers);
 
 	return { channel, users };
 }

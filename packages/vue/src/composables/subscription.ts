@@ -12,8 +12,8 @@ export interface SubscriptionError {
 	status?: number;
 }
 
-/** A gap in which the browser received nothing. */
-export interface Gap {
+/** A time in which the browser received nothing. */
+export interface Interruption {
 	/**
 	 * Time of the last received message, by the browser's clock. The connection may have been lost long before
 	 * that was noticed.
@@ -22,12 +22,12 @@ export interface Gap {
 }
 
 /**
- * Returns the subscription state of another composable's channel. `onResubscribed` is called when the channel
- * is resubscribed after a lost connection. Fetch the missed events there: later ones arrive over the channel, so
- * there is no gap.
+ * Returns the subscription state of another composable's channel. `onResubscribed` is called each time the channel
+ * is resubscribed after a lost connection. To fetch what was missed, use `onMissed` of the channel's composable:
+ * where the server keeps a history, missed events arrive by themselves.
  */
 export function useSubscription(
-	channel: ChannelRef<PublicChannel>, onResubscribed?: (gap: Gap) => void,
+	channel: ChannelRef<PublicChannel>, onResubscribed?: (interruption: Interruption) => void,
 ): { isSubscribed: Readonly<Ref<boolean>>; error: Readonly<ShallowRef<SubscriptionError | null>> } {
 	const isSubscribed = ref(false);
 	const error = shallowRef<SubscriptionError | null>(null);
@@ -48,9 +48,9 @@ export function useSubscription(
 				bind(subscription, 'pusher:subscription_succeeded', () => {
 					isSubscribed.value = true;
 					error.value = null;
-					const gap = since;
+					const interrupted = since;
 					since = undefined;
-					if (gap) onResubscribed?.({ since: gap });
+					if (interrupted) onResubscribed?.({ since: interrupted });
 				}),
 				bind(subscription, 'pusher:subscription_error', (problem: SubscriptionError) => {
 					isSubscribed.value = false;

@@ -1,6 +1,6 @@
 import { watch } from 'vue';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { type Gap, usePrivateChannel, useSubscription, useWebSocketStatus } from '../../src/index.js';
+import { type Interruption, usePrivateChannel, useSubscription, useWebSocketStatus } from '../../src/index.js';
 import { startWorld, state, until, type World } from '../world.js';
 
 let world: World;
@@ -41,18 +41,18 @@ test('the status follows the server', async () => {
 	expect(states).toEqual(['connecting', 'connected']);
 }, 30_000);
 
-test('reports the gap after a reconnection, and receives all later events', async () => {
+test('reports the interruption after a reconnection, and receives all later events', async () => {
 	const echo = world.browser();
-	const [gaps, heard] = [[] as Gap[], [] as number[]];
+	const [interruptions, heard] = [[] as Interruption[], [] as number[]];
 	const { result: { isSubscribed } } = world.run(echo, () => {
 		const channel = usePrivateChannel('orders', { '.shipped': ({ order }) => heard.push(order) });
-		return useSubscription(channel, (gap) => {
-			gaps.push(gap);
+		return useSubscription(channel, (interruption) => {
+			interruptions.push(interruption);
 			void world.sdk.trigger('private-orders', 'shipped', { order: 3 });
 		});
 	});
 	await until(() => isSubscribed.value);
-	expect(gaps).toEqual([]);
+	expect(interruptions).toEqual([]);
 	await world.sdk.trigger('private-orders', 'shipped', { order: 1 });
 	await until(() => heard.length === 1);
 	const last = Date.now();
@@ -64,7 +64,7 @@ test('reports the gap after a reconnection, and receives all later events', asyn
 	echo.connector.pusher.connect();
 	await until(() => heard.length === 2);
 	expect(heard).toEqual([1, 3]);
-	expect(gaps.length).toBe(1);
-	expect(gaps[0]!.since.getTime()).toBeLessThanOrEqual(last);
+	expect(interruptions.length).toBe(1);
+	expect(interruptions[0]!.since.getTime()).toBeLessThanOrEqual(last);
 	expect(isSubscribed.value).toBe(true);
 });

@@ -17,6 +17,10 @@ export function channels(): void {
 	useChannel(ref('orders'));
 	useChannel(() => null);
 
+	useChannel('orders', {}, { onMissed: ({ channel, reason }) => [isString(channel), reason === 'expired'] });
+
+	// @ts-expect-error no such reason
+	usePrivateChannel('orders', {}, { onMissed: ({ reason }) => reason === 'expires' });
 	// @ts-expect-error no such event
 	useChannel('orders', { OrderSent: () => {} });
 	// @ts-expect-error the dot is missing
@@ -50,6 +54,7 @@ export function presence(): void {
 	const { users, channel } = usePresenceChannel<Person>('chat.1', {
 		here: (all) => all.map(({ name }) => isString(name)),
 		joining: ({ id }) => isNumber(id),
+		onMissed: ({ reason }) => isString(reason),
 		events: { OrderShipped: ({ order }) => isNumber(order) },
 	});
 	users.value.map(({ name }) => isString(name));

@@ -69,15 +69,17 @@ export function useMetrics() {
 	}
 
 	/** Loads the samples after the last local one. */
-	async function ask(by: Mode): Promise<void> {
+	async function ask(by: Mode): Promise<boolean> {
 		const tally = tallies[by];
 		try {
 			const page = await api<MetricsPage>('GET', `/api/metrics?after=${samples.value.at(-1)?.at ?? 0}`);
 			isLost.value = false;
 			if (!page.samples.length) tally.empty += 1;
 			if (!isPaused.value) take(page.samples, by);
+			return true;
 		} catch (problem) {
 			isLost.value = problem instanceof ApiError && problem.status === 0;
+			return false;
 		}
 	}
 
@@ -92,15 +94,18 @@ export function useMetrics() {
 	const isPush = computed(() => isLoaded.value && mode.value === 'push' && !isPaused.value);
 	const channel = usePrivateChannel(() => (isPush.value ? CHANNEL : null), {
 		MetricsUpdated: ({ sample }) => take([sample], 'push'),
-	});
+	}, { onMissed: () => void ask('push') });
 	const { isSubscribed } = useSubscription(channel);
 	const { isConnected } = useWebSocketStatus();
-	watch(isSubscribed, (subscribed) => {
+	/** The channel whose earlier samples are loaded. */
+	let caughtUp: unknown = null;
+	watch(isSubscribed, async (subscribed) => {
 		if (!subscribed) return;
 		tallies.push.requests += 1;
 		tallies.push.bytes += authorizationSize();
-		// Earlier samples are not pushed.
-		void ask('push');
+		// Earlier samples are not pushed, but those of an interruption are.
+		const joined = channel.value;
+		if (caughtUp !== joined && await ask('push')) caughtUp = joined;
 	});
 
 	const connection = useEcho()?.connector.pusher.connection;

@@ -39,10 +39,13 @@ export function useDocuments() {
 	}
 
 	// Documents created in the meantime.
-	const channel = usePrivateChannel('documents', { DocumentCreated: ({ document }) => add(document) });
+	const channel = usePrivateChannel('documents', { DocumentCreated: ({ document }) => add(document) }, { onMissed: load });
 	const { isSubscribed } = useSubscription(channel);
-	watch(isSubscribed, (subscribed) => {
-		if (subscribed) void load();
+	let isCurrent = false;
+	watch(isSubscribed, async (subscribed) => {
+		if (!subscribed || isCurrent) return;
+		await load();
+		isCurrent = error.value === null;
 	});
 	onMounted(load);
 
