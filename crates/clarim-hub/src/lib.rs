@@ -29,12 +29,13 @@ mod worker;
 
 pub use address::{AppIndex, ChannelKey, ConnectionAddr, ConnectionId, WorkerId};
 pub use app::{Apps, Refusal};
+pub use connection::End;
 pub use debounce::{Debounce, DebounceAction};
 pub use directory::{CACHE_TTL, ChannelState, NodeConfig, Totals};
 pub use node::Node;
 pub use outputs::{
-    BusCommand, ChannelEvent, ConnectionEvent, DeliveryAck, DeliveryAcks, Migration, Occupant,
-    Output, OutputSink, SyncKind, WorkerMessage,
+    BusCommand, ChannelEvent, ConnectionEvent, Delivery, DeliveryAck, DeliveryAcks, Migration,
+    Occupant, Output, OutputSink, Placed, SyncKind, WorkerMessage,
 };
 pub use rejected::Rejected;
 pub use sockets::Sockets;

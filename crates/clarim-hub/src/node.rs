@@ -171,6 +171,11 @@ impl<S: OutputSink> Node<S> {
         totals
     }
 
+    /// Returns the size of all cached events and histories, in bytes.
+    pub fn retained_bytes(&self) -> usize {
+        self.shards.iter().map(|slot| lock(slot).shard.retained_bytes()).sum()
+    }
+
     /// Whether nothing is left of any connection or event.
     pub fn is_empty(&self) -> bool {
         self.shards.iter().all(|slot| lock(slot).shard.is_empty())

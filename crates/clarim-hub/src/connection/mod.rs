@@ -6,8 +6,8 @@ mod rejection;
 
 use std::time::Duration;
 
-use clarim_protocol::SocketId;
 use clarim_protocol::user::{User, UserId};
+use clarim_protocol::{Code, SocketId};
 use smallvec::SmallVec;
 
 pub(crate) use keepalive::{Keepalive, Silence};
@@ -34,6 +34,29 @@ pub(crate) struct Connection {
     pub(crate) subscriptions: SmallVec<[Subscription; 1]>,
     pub(crate) user: Option<Box<User>>,
     rate: Option<Box<RateWindow>>,
+}
+
+/// How a connection has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The client has sent a close frame, perhaps with a code.
+    ByClient(Option<Code>),
+    /// The server has closed it.
+    ByServer(Code),
+    /// It has broken.
+    Lost,
+}
+
+impl End {
+    /// Whether the client is expected to come back at once.
+    pub(crate) fn is_abrupt(self) -> bool {
+        match self {
+            Self::ByClient(_) => false,
+            // Pusher's clients return after 4100 to 4299.
+            Self::ByServer(code) => (4100..4300).contains(&code.get()),
+            Self::Lost => true,
+        }
+    }
 }
 
 /// A subscription of a connection.

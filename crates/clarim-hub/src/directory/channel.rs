@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use clarim_cluster::{Change, ClusterMessage, State};
-use clarim_protocol::SocketId;
 use clarim_protocol::user::{Member, UserId};
-use clarim_protocol::{Frame, server};
+use clarim_protocol::{Frame, Position, Since, SocketId, server};
+use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::cache::CachedEvent;
+use super::kept::{CachedEvent, History};
 use super::loss::Loss;
-use super::presence::Presence;
+use super::presence::{Departure, Presence};
 use super::step::Step;
 use super::user::User;
 use crate::address::{ChannelKey, ConnectionAddr, WorkerId};
@@ -25,6 +25,7 @@ pub(crate) struct PendingSubscription {
     pub(crate) addr: ConnectionAddr,
     pub(crate) socket_id: SocketId,
     pub(crate) member: Option<Member>,
+    pub(crate) since: Option<Since>,
 }
 
 /// The cluster side of a channel.
@@ -39,6 +40,9 @@ pub(crate) struct Channel {
     /// On a user's own channel: the user.
     pub(crate) user: Option<Box<User>>,
     pub(crate) cached: Option<CachedEvent>,
+    pub(crate) history: Option<Box<History>>,
+    /// Whether the channel is in the queue of [`Retention`](super::kept::Retention).
+    pub(super) is_retained: bool,
     counted_at: Option<Duration>,
     /// Whether this node has the channel only as a backup for another node, which has subscribers:
     /// see [`ClusterMessage::BackupSubscribe`](clarim_cluster::ClusterMessage::BackupSubscribe).
@@ -46,6 +50,24 @@ pub(crate) struct Channel {
     pub(crate) cluster: Option<Box<ClusterChannel>>,
     /// Users and subscribers that this node has reported as gone, while a lost node may return.
     pub(crate) loss: Option<Box<Loss>>,
+}
+
+/// Channels by name.
+pub(crate) type Channels = HashMap<ChannelKey, Channel, foldhash::fast::RandomState>;
+
+/// Returns a channel, creating it if necessary. In a cluster, opening it begins.
+pub(super) fn get_or_open<'c>(
+    channels: &'c mut Channels,
+    key: &ChannelKey,
+    step: &mut Step<'_>,
+) -> &'c mut Channel {
+    channels.entry(key.clone()).or_insert_with(|| {
+        let cluster = step.is_clustered().then(|| {
+            step.bus(BusCommand::Open(key.clone()));
+            Box::new(ClusterChannel::new(step.clock.read(step.now)))
+        });
+        Channel::new(cluster)
+    })
 }
 
 /// A channel's public state.
@@ -57,6 +79,8 @@ pub struct ChannelState {
     pub users: usize,
     /// The last event of a cache channel, and the time until it expires.
     pub cached: Option<(Frame, Duration)>,
+    /// The position behind the last event of the history, if there is one.
+    pub position: Option<Position>,
 }
 
 impl Channel {
@@ -90,6 +114,8 @@ impl Channel {
     pub(crate) fn is_empty(&self) -> bool {
         self.subscribers.is_empty()
             && self.cached.is_none()
+            && self.history.is_none()
+            && self.presence.as_ref().is_none_or(|presence| !presence.is_held())
             && self.user.is_none()
             && !self.is_backup
             && self.loss.is_none()
@@ -113,9 +139,31 @@ impl Channel {
             || self.cluster.as_ref().is_some_and(|cluster| cluster.is_online_elsewhere())
     }
 
-    /// The time at which the cached event expires.
-    pub(crate) fn expiry(&self) -> Option<Duration> {
-        Some(self.cached.as_ref()?.expires_at())
+    /// The time at which the first of what is kept for later subscribers expires.
+    pub(super) fn expiry(&self) -> Option<Duration> {
+        let cached = self.cached.as_ref().map(CachedEvent::expires_at);
+        let history = self.history.as_ref().map(|history| history.expires_at());
+        cached.into_iter().chain(history).min()
+    }
+
+    /// Drops the cached event if it expires by `due`, otherwise the oldest events of the history.
+    pub(super) fn evict(&mut self, due: Duration) {
+        if self.cached.take_if(|cached| cached.expires_at() <= due).is_none() {
+            self.history.iter_mut().for_each(|history| history.evict());
+            // Offsets must not begin anew for subscribers.
+            let is_unused = self.subscribers.is_empty();
+            self.history.take_if(|history| history.is_empty() && is_unused);
+        }
+    }
+
+    /// Returns the bytes of what is kept for later subscribers. Names count too: publishers choose them.
+    pub(super) fn retained_bytes(&self, key: &ChannelKey) -> usize {
+        let cached = self.cached.as_ref().map_or(0, CachedEvent::bytes);
+        let history = self.history.as_ref().map_or(0, |history| history.bytes());
+        match cached + history {
+            0 => 0,
+            bytes => bytes + 2 * key.name.as_str().len(),
+        }
     }
 
     /// Returns the cached event, if it has not expired.
@@ -123,11 +171,23 @@ impl Channel {
         self.cached.as_ref().filter(|cached| cached.expires_at() > now)
     }
 
+    /// Returns the cached event of a cache channel for a new subscriber, or a miss, which is reported.
+    pub(super) fn cached_or_miss(&self, key: &ChannelKey, step: &mut Step<'_>) -> Frame {
+        if let Some(cached) = self.fresh(step.now) {
+            return cached.frame.clone();
+        }
+        if step.app(key).hooks.cache_misses {
+            step.report(ChannelEvent::CacheMiss(key.clone()));
+        }
+        server::cache_miss(&key.name)
+    }
+
     pub(crate) fn state(&self, now: Duration) -> ChannelState {
         ChannelState {
             subscriptions: self.count_here(),
             users: self.presence.as_ref().map_or(0, |presence| presence.len()),
             cached: self.fresh(now).map(|c| (c.frame.clone(), c.expires_at() - now)),
+            position: self.history.as_ref().map(|history| history.position()),
         }
     }
 
@@ -178,6 +238,22 @@ impl Channel {
         let is_wanted = step.app(key).hooks.members;
         let event = || ChannelEvent::MemberRemoved(key.clone(), id.as_str().into());
         self.report_local(is_wanted, event, step);
+    }
+
+    /// Handles that a connection of a user has left, or is no longer held.
+    pub(super) fn end_membership(
+        &mut self,
+        key: &ChannelKey,
+        id: &UserId,
+        departure: Departure,
+        step: &mut Step<'_>,
+    ) {
+        if departure.last_here {
+            self.publish_change(key, Change::Left(id.as_str()), step);
+        }
+        if let Some(member) = departure.gone {
+            self.notify_left(key, &member.id, step);
+        }
     }
 
     /// Notifies the user's watchers if the user went online or offline.

@@ -1,24 +1,25 @@
 //! The directory of channels: subscribers by worker, presence members, cached events, users.
 
-mod cache;
 mod channel;
 mod clock;
 mod counts;
+mod kept;
 mod loss;
 mod presence;
+mod recording;
 mod requests;
 mod shard;
 mod step;
 mod user;
 pub(crate) mod watchlist;
 
-pub use cache::CACHE_TTL;
 pub(crate) use channel::Channel;
 pub use channel::ChannelState;
 pub(crate) use clock::LogicalClock;
 pub use counts::Totals;
+pub use kept::CACHE_TTL;
 pub(crate) use loss::Loss;
-pub(crate) use requests::{Join, Joining, Keep, Publication};
+pub(crate) use requests::{Join, Joining, Keep, Leave, Publication};
 pub(crate) use shard::Shard;
 pub use step::NodeConfig;
 pub(crate) use step::Step;

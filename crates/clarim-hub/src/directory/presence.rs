@@ -2,7 +2,7 @@
 
 use clarim_cluster::NodeId;
 use clarim_protocol::user::{Member, UserId};
-use clarim_protocol::{ChannelName, Frame, server};
+use clarim_protocol::{ChannelName, Frame, Start, server};
 use hashbrown::HashSet;
 use indexmap::IndexMap;
 use smallvec::SmallVec;
@@ -11,6 +11,8 @@ use smallvec::SmallVec;
 pub(crate) struct Presence {
     /// By id. `user_info` is that of the user's first connection.
     members: IndexMap<Box<str>, Present, foldhash::fast::RandomState>,
+    /// Number of connections that have broken and whose users are held for a grace time.
+    held: u32,
 }
 
 #[derive(Debug)]
@@ -18,6 +20,8 @@ struct Present {
     member: Member,
     /// Connections to this node.
     here: u32,
+    /// How many of those have broken: the user may come back without having left.
+    held: u32,
     /// Other nodes to which the user is connected.
     elsewhere: SmallVec<[NodeId; 1]>,
 }
@@ -59,13 +63,18 @@ impl Presence {
     /// Counts a connection of `member` to this node.
     pub(crate) fn join(&mut self, member: &Member, max: usize) -> Result<Arrival, PresenceFull> {
         if let Some(present) = self.members.get_mut(member.id.as_str()) {
+            if present.held > 0 {
+                present.held -= 1;
+                self.held -= 1;
+                return Ok(Arrival { first_here: false, first: false });
+            }
             present.here += 1;
             return Ok(Arrival { first_here: present.here == 1, first: false });
         }
         if self.members.len() >= max {
             return Err(PresenceFull { max });
         }
-        self.add(Present { member: member.clone(), here: 1, elsewhere: SmallVec::new() });
+        self.add(Present { member: member.clone(), here: 1, held: 0, elsewhere: SmallVec::new() });
         Ok(Arrival { first_here: true, first: true })
     }
 
@@ -79,6 +88,28 @@ impl Presence {
         Departure { last_here, gone: self.remove_if_gone(id.as_str()) }
     }
 
+    /// Holds the place of a connection that has broken. It counts until the user is back, or
+    /// [`end_hold`](Self::end_hold).
+    pub(crate) fn hold(&mut self, id: &UserId) {
+        if let Some(present) = self.members.get_mut(id.as_str()) {
+            present.held += 1;
+            self.held += 1;
+        }
+    }
+
+    /// Ends a [`hold`](Self::hold), unless the user is back.
+    pub(crate) fn end_hold(&mut self, id: &UserId) -> Option<Departure> {
+        let present = self.members.get_mut(id.as_str()).filter(|present| present.held > 0)?;
+        present.held -= 1;
+        self.held -= 1;
+        Some(self.leave(id))
+    }
+
+    /// Whether a connection that has broken is held.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held > 0
+    }
+
     /// Adds a user of another node.
     pub(crate) fn joined_elsewhere(&mut self, node: NodeId, member: Member) -> ArrivalElsewhere {
         if let Some(present) = self.members.get_mut(member.id.as_str()) {
@@ -88,7 +119,7 @@ impl Presence {
             }
             return ArrivalElsewhere { first_elsewhere, first: false };
         }
-        self.add(Present { member, here: 0, elsewhere: SmallVec::from_slice(&[node]) });
+        self.add(Present { member, here: 0, held: 0, elsewhere: SmallVec::from_slice(&[node]) });
         ArrivalElsewhere { first_elsewhere: true, first: true }
     }
 
@@ -130,8 +161,9 @@ impl Presence {
         self.members.values().map(|present| &present.member.id)
     }
 
-    pub(crate) fn succeeded(&self, channel: &ChannelName) -> Frame {
-        server::presence_succeeded(channel, self.members.values().map(|present| &present.member))
+    pub(crate) fn succeeded(&self, channel: &ChannelName, start: Option<&Start>) -> Frame {
+        let members = self.members.values().map(|present| &present.member);
+        server::presence_succeeded(channel, start, members)
     }
 
     fn add(&mut self, present: Present) {

@@ -1,9 +1,9 @@
 //! Requests to a shard: a subscription, an event.
 
-use clarim_protocol::user::Member;
-use clarim_protocol::{Frame, SocketId};
+use clarim_protocol::user::{Member, UserId};
+use clarim_protocol::{Frame, Since, SocketId};
 
-use crate::address::{ChannelKey, ConnectionAddr};
+use crate::address::{ChannelKey, ConnectionAddr, WorkerId};
 use crate::outputs::DeliveryAcks;
 
 /// A subscription to be made.
@@ -14,6 +14,19 @@ pub(crate) struct Join<'a> {
     pub(crate) channel: &'a ChannelKey,
     /// The joining user, on presence channels.
     pub(crate) member: Option<&'a Member>,
+    /// On channels with history: the position from which the client asks for what it missed.
+    pub(crate) since: Option<&'a Since>,
+}
+
+/// The end of a subscription.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Leave<'a> {
+    pub(crate) worker: WorkerId,
+    pub(crate) channel: &'a ChannelKey,
+    /// The leaving user, on presence channels.
+    pub(crate) member: Option<&'a UserId>,
+    /// Whether the connection has broken. Its user stays for the channel's grace time.
+    pub(crate) is_abrupt: bool,
 }
 
 /// The result of a [`Join`].
@@ -35,9 +48,10 @@ pub(crate) struct Publication<'a> {
     pub(crate) keep: Keep,
 }
 
-/// Whether cache channels keep an event.
+/// Whether cache channels and histories keep an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keep {
+    /// Cache channels do not; histories do if their rule includes client events.
     No,
     /// As the last one.
     Last,

@@ -6,21 +6,23 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use clarim_cluster::timing::LINGER;
-use clarim_cluster::{Change, ClusterMessage, NodeId};
+use clarim_cluster::{ClusterMessage, NodeId};
 use clarim_protocol::user::{Member, UserId};
-use clarim_protocol::{Frame, SocketId, server};
-use hashbrown::{HashMap, HashSet};
+use clarim_protocol::{Frame, GapReason, SocketId, server};
+use hashbrown::HashSet;
 
-use super::cache::{CacheQueue, CachedEvent};
-use super::channel::{Channel, ChannelState, ClusterChannel, PendingSubscription};
-use super::clock::LogicalClock;
+use super::channel::{
+    Channel, ChannelState, Channels, ClusterChannel, PendingSubscription, get_or_open,
+};
 use super::counts::Totals;
+use super::kept::Retention;
 use super::loss::Loss;
 use super::presence::PresenceFull;
-use super::requests::{Join, Joining, Keep, Publication};
+use super::recording::Recorder;
+use super::requests::{Join, Joining, Keep, Leave, Publication};
 use super::step::Step;
-use crate::address::{ChannelKey, WorkerId};
-use crate::outputs::{BusCommand, ChannelEvent, WorkerMessage};
+use crate::address::ChannelKey;
+use crate::outputs::{BusCommand, WorkerMessage};
 
 /// Channels with more subscribers than this send `subscription_count` only now and then.
 const COUNT_AT_ONCE: usize = 100;
@@ -28,8 +30,10 @@ const COUNT_AT_ONCE: usize = 100;
 /// A shard of the directory.
 #[derive(Debug, Default)]
 pub(crate) struct Shard {
-    pub(crate) channels: HashMap<ChannelKey, Channel, foldhash::fast::RandomState>,
-    cache: CacheQueue,
+    pub(crate) channels: Channels,
+    retention: Retention,
+    /// Members whose connection has broken, and when they leave.
+    held: VecDeque<(Duration, ChannelKey, UserId)>,
     /// Channels whose `subscription_count` is still to be sent.
     uncounted: HashSet<ChannelKey, foldhash::fast::RandomState>,
     /// Channels whose number of subscribers is still to be published to the other nodes.
@@ -54,7 +58,9 @@ impl Shard {
         if let Some(pending) = channel.cluster.as_mut().and_then(|cluster| cluster.pending()) {
             let addr = join.addr;
             let socket_id = join.socket_id;
-            pending.push(PendingSubscription { addr, socket_id, member: join.member.cloned() });
+            let member = join.member.cloned();
+            let since = join.since.copied();
+            pending.push(PendingSubscription { addr, socket_id, member, since });
             return Ok(Joining::Pending);
         }
         self.join_open(join, step)?;
@@ -63,20 +69,21 @@ impl Shard {
 
     fn join_open(&mut self, join: &Join<'_>, step: &mut Step<'_>) -> Result<(), PresenceFull> {
         let &Join { addr, socket_id, channel: key, member, .. } = join;
-        let succeeded = match member {
-            None => server::subscription_succeeded(&key.name),
-            Some(member) => self.join_presence(key, member, step)?,
-        };
+        if let Some(member) = member {
+            self.join_presence(key, member, step)?;
+        }
+        let recovery = self.recorder().recover(join, step);
         let Some(channel) = self.channels.get_mut(key) else { return Ok(()) };
-        let cached = key.name.is_cache().then(|| match channel.fresh(step.now) {
-            Some(cached) => cached.frame.clone(),
-            None => {
-                if step.app(key).hooks.cache_misses {
-                    step.report(ChannelEvent::CacheMiss(key.clone()));
-                }
-                server::cache_miss(&key.name)
-            }
-        });
+        let start = recovery.as_ref().map(|recovery| &recovery.start);
+        let succeeded = match &channel.presence {
+            Some(presence) if member.is_some() => presence.succeeded(&key.name, start),
+            _ => server::subscription_succeeded(&key.name, start),
+        };
+        let has_past = start.is_some_and(|start| start.recovered || start.missed > 0);
+        let mut past = recovery.map(|recovery| recovery.frames).unwrap_or_default();
+        if key.name.is_cache() && !has_past {
+            past.push(channel.cached_or_miss(key, step));
+        }
         let before = channel.count_here();
         if channel.add(addr.worker) {
             channel.request_backup(key, step);
@@ -89,7 +96,7 @@ impl Shard {
             channel: key.clone(),
             member: member.map(|member| Box::new(member.id.clone())),
             succeeded,
-            cached,
+            past,
         };
         step.send(addr.worker, joined);
         channel.report_occupancy(key, before, step);
@@ -97,13 +104,13 @@ impl Shard {
         Ok(())
     }
 
-    /// Adds a member. Returns `subscription_succeeded` with all members.
+    /// Adds a member.
     fn join_presence(
         &mut self,
         key: &ChannelKey,
         member: &Member,
         step: &mut Step<'_>,
-    ) -> Result<Frame, PresenceFull> {
+    ) -> Result<(), PresenceFull> {
         let channel = self.get_or_open(key, step);
         let presence = channel.presence.get_or_insert_default();
         let arrival = match presence.join(member, step.app(key).limits.presence_members) {
@@ -113,7 +120,6 @@ impl Shard {
                 return Err(full);
             }
         };
-        let succeeded = presence.succeeded(&key.name);
         if arrival.first {
             // The new member isn't subscribed yet, so this reaches only the others.
             channel.notify_joined(key, member, step);
@@ -122,7 +128,7 @@ impl Shard {
             channel.publish_joined(key, member, step);
             self.totals.members += 1;
         }
-        Ok(succeeded)
+        Ok(())
     }
 
     /// Opens the channel: makes the subscriptions that have waited for it.
@@ -133,8 +139,9 @@ impl Shard {
         if cluster.has_unanswered() {
             channel.publish_state(key, false, step);
         }
-        for PendingSubscription { addr, socket_id, member } in pending {
-            let join = Join { addr, socket_id, channel: key, member: member.as_ref() };
+        for PendingSubscription { addr, socket_id, member, since } in pending {
+            let member = member.as_ref();
+            let join = Join { addr, socket_id, channel: key, member, since: since.as_ref() };
             if let Err(full) = self.join_open(&join, step) {
                 let full = WorkerMessage::Full {
                     connection: addr.connection,
@@ -166,14 +173,9 @@ impl Shard {
         true
     }
 
-    /// Undoes one `join` of a connection of `worker`.
-    pub(crate) fn leave(
-        &mut self,
-        worker: WorkerId,
-        key: &ChannelKey,
-        member: Option<&UserId>,
-        step: &mut Step<'_>,
-    ) {
+    /// Undoes one `join`.
+    pub(crate) fn leave(&mut self, leave: &Leave<'_>, step: &mut Step<'_>) {
+        let &Leave { worker, channel: key, member, is_abrupt } = leave;
         let Some(channel) = self.channels.get_mut(key) else { return };
         let before = channel.count_here();
         if !channel.remove(worker) {
@@ -182,19 +184,40 @@ impl Shard {
         self.totals.subscriptions -= 1;
         if channel.subscribers.is_empty() {
             *self.totals.channels_mut(key.name.kind()) -= 1;
+            if let Some(history) = &mut channel.history {
+                history.left(step.now);
+            }
         }
         if let (Some(presence), Some(id)) = (&mut channel.presence, member) {
-            let departure = presence.leave(id);
-            if departure.last_here {
-                self.totals.members -= 1;
-                channel.publish_change(key, Change::Left(id.as_str()), step);
-            }
-            if let Some(member) = departure.gone {
-                channel.notify_left(key, &member.id, step);
+            let rule = step.app(key).history_of(&key.name).filter(|_| is_abrupt);
+            match rule.map(|rule| rule.presence_grace).filter(|grace| !grace.is_zero()) {
+                Some(grace) => {
+                    presence.hold(id);
+                    let due = step.now + grace;
+                    let place = self.held.partition_point(|(other, ..)| *other <= due);
+                    self.held.insert(place, (due, key.clone(), id.clone()));
+                }
+                None => {
+                    let departure = presence.leave(id);
+                    self.totals.members -= usize::from(departure.last_here);
+                    channel.end_membership(key, id, departure, step);
+                }
             }
         }
         channel.report_occupancy(key, before, step);
         self.count_changed(key, step);
+        self.remove_if_empty(key, step);
+    }
+
+    /// Ends the membership of a user whose connection has broken, unless the user is back.
+    fn end_hold(&mut self, key: &ChannelKey, id: &UserId, step: &mut Step<'_>) {
+        let Some(channel) = self.channels.get_mut(key) else { return };
+        let Some(departure) = channel.presence.as_mut().and_then(|presence| presence.end_hold(id))
+        else {
+            return;
+        };
+        self.totals.members -= usize::from(departure.last_here);
+        channel.end_membership(key, id, departure, step);
         self.remove_if_empty(key, step);
     }
 
@@ -203,33 +226,27 @@ impl Shard {
     pub(crate) fn publish(&mut self, publication: Publication<'_>, step: &mut Step<'_>) {
         let Publication { channel: key, frame, except, acks, keep } = publication;
         let is_kept = keep != Keep::No && key.name.is_cache();
-        let kept = is_kept.then(|| self.next_number(key, step));
+        let kept = is_kept.then(|| self.recorder().next_number(key, step));
         if step.is_clustered() {
             let channel = key.clone();
             let frame = frame.clone();
             let [ack, here] = [acks.bus.cloned(), acks.here.cloned()];
             return step.bus(BusCommand::Event { channel, frame, except, kept, ack, here });
         }
-        let keep = kept.map_or(Keep::No, Keep::Numbered);
+        let keep = kept.map_or(keep, Keep::Numbered);
         self.deliver(Publication { keep, ..publication }, step);
-    }
-
-    /// A number for an event that is to be cached: greater than all that are known here.
-    fn next_number(&mut self, key: &ChannelKey, step: &Step<'_>) -> u64 {
-        let last = self.last_kept(key).max(self.last_number);
-        self.last_number = step.clock.number(step.config.node_id, step.now).max(last + 1);
-        self.last_number
     }
 
     /// Delivers an event to the channel's subscribers on this node.
     pub(crate) fn deliver(&mut self, publication: Publication<'_>, step: &mut Step<'_>) {
-        let Publication { channel: key, frame, except, acks, keep } = publication;
-        let frame = &step.shared(frame);
+        let Publication { channel: key, except, acks, keep, .. } = publication;
+        let frame = &self.recorder().append(&publication, step);
         if let Keep::Numbered(number) = keep
             && key.name.is_cache()
         {
-            self.remember(key, frame, number, step);
+            self.recorder().remember(key, frame, number, step);
         }
+        self.make_room(key, step);
         let Some(channel) = self.channels.get(key) else { return };
         for (worker, _) in &channel.subscribers {
             let message = WorkerMessage::Deliver {
@@ -250,43 +267,31 @@ impl Shard {
         number: u64,
         step: &mut Step<'_>,
     ) {
-        step.clock.observe_number(number, step.now);
-        if number <= self.last_kept(key) || !LogicalClock::is_credible(number) {
-            return;
-        }
-        let cached = CachedEvent { frame: frame.clone(), at: step.now, number };
-        let old = self.get_or_open(key, step).cached.replace(cached);
-        self.cache.add(key, frame, old.as_ref(), step.now);
-        while let Some((due, first)) = self.cache.pop_excess() {
-            match self.channels.get(&first).and_then(Channel::expiry) {
-                // It has got another event since.
-                Some(expiry) if expiry > due => self.cache.renew(first, expiry),
-                _ => self.forget(&first, step),
-            }
+        self.recorder().remember(key, frame, number, step);
+        self.make_room(key, step);
+    }
+
+    /// Drops events while an app has too many.
+    fn make_room(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
+        while let Some(key) = self.recorder().drop_excess(key.app) {
+            self.remove_if_empty(&key, step);
         }
     }
 
-    fn last_kept(&self, key: &ChannelKey) -> u64 {
-        let channel = self.channels.get(key);
-        channel.and_then(|channel| channel.cached.as_ref()).map_or(0, |cached| cached.number)
+    fn recorder(&mut self) -> Recorder<'_> {
+        let Self { channels, retention, last_number, .. } = self;
+        Recorder { channels, retention, last_number }
     }
 
-    fn forget(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
-        let Some(channel) = self.channels.get_mut(key) else { return };
-        if let Some(old) = channel.cached.take() {
-            self.cache.release(key, &old);
-        }
-        self.remove_if_empty(key, step);
-    }
-
-    /// Does periodic work: drops expired cached events, sends postponed subscription counts, closes unused
-    /// channels.
+    /// Does periodic work: drops expired events, ends grace times, sends postponed subscription counts and
+    /// closes unused channels.
     pub(crate) fn sweep(&mut self, step: &mut Step<'_>) {
-        while let Some(key) = self.cache.pop_due(step.now) {
-            match self.channels.get(&key).and_then(Channel::expiry) {
-                Some(expiry) if expiry > step.now => self.cache.renew(key, expiry),
-                _ => self.forget(&key, step),
-            }
+        while let Some(key) = self.recorder().drop_expired(step) {
+            self.remove_if_empty(&key, step);
+        }
+        self.retention.shrink();
+        while let Some((_, key, id)) = self.held.pop_front_if(|(due, ..)| *due <= step.now) {
+            self.end_hold(&key, &id, step);
         }
         let channels = &mut self.channels;
         self.uncounted.retain(|key| {
@@ -318,7 +323,7 @@ impl Shard {
     pub(crate) fn announce_gap(&self, step: &mut Step<'_>) {
         for (key, channel) in &self.channels {
             if !channel.subscribers.is_empty() {
-                channel.deliver(key, &server::gap(&key.name), step);
+                channel.deliver(key, &server::gap(&key.name, GapReason::Bus, None), step);
             }
         }
     }
@@ -349,10 +354,15 @@ impl Shard {
         self.totals
     }
 
+    pub(crate) fn retained_bytes(&self) -> usize {
+        self.retention.bytes()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.totals == Totals::default()
             && self.channels.is_empty()
-            && self.cache.is_empty()
+            && self.retention.is_empty()
+            && self.held.is_empty()
             && self.uncounted.is_empty()
             && self.unannounced.is_empty()
             && self.idle.is_empty()
@@ -361,13 +371,7 @@ impl Shard {
 
     /// Returns the channel, creating it if necessary. In a cluster, opening it begins.
     pub(crate) fn get_or_open(&mut self, key: &ChannelKey, step: &mut Step<'_>) -> &mut Channel {
-        self.channels.entry(key.clone()).or_insert_with(|| {
-            let cluster = step.is_clustered().then(|| {
-                step.bus(BusCommand::Open(key.clone()));
-                Box::new(ClusterChannel::new(step.clock.read(step.now)))
-            });
-            Channel::new(cluster)
-        })
+        get_or_open(&mut self.channels, key, step)
     }
 
     /// Removes the channel if nothing on this node needs it; in a cluster, after [`LINGER`].

@@ -1,10 +1,13 @@
 //! Acknowledgements: when a published event has been handed to all its receivers.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clarim_cluster::Trace;
+use clarim_protocol::Position;
+
+use crate::address::ChannelKey;
 
 /// Shared by every message that one publish creates. When the last copy is dropped, each worker concerned
 /// has handed the event to its subscribers and the bus has accepted it.
@@ -12,20 +15,23 @@ use clarim_cluster::Trace;
 pub struct DeliveryAck(Arc<dyn Pending>);
 
 impl DeliveryAck {
-    /// Calls `completed` when the last copy is dropped. Its argument is `false` if the bus did not accept the
-    /// event.
-    pub fn new(completed: impl FnOnce(bool) + Send + Sync + 'static) -> Self {
+    /// Calls `completed` when the last copy is dropped.
+    pub fn new(completed: impl FnOnce(Delivery) + Send + Sync + 'static) -> Self {
         Self::make(None, completed)
     }
 
     /// As [`new`](Self::new) for a traced event: the trace is passed on to the other nodes.
-    pub fn traced(trace: Trace, completed: impl FnOnce(bool) + Send + Sync + 'static) -> Self {
+    pub fn traced(trace: Trace, completed: impl FnOnce(Delivery) + Send + Sync + 'static) -> Self {
         Self::make(Some(trace), completed)
     }
 
-    fn make(trace: Option<Trace>, completed: impl FnOnce(bool) + Send + Sync + 'static) -> Self {
+    fn make(
+        trace: Option<Trace>,
+        completed: impl FnOnce(Delivery) + Send + Sync + 'static,
+    ) -> Self {
         Self(Arc::new(Completion {
             is_partial: AtomicBool::new(false),
+            placed: Mutex::default(),
             trace,
             completed: Some(completed),
         }))
@@ -39,6 +45,37 @@ impl DeliveryAck {
     pub fn missed_the_bus(&self) {
         self.0.set_partial();
     }
+
+    /// Records the event's place in the history of a channel.
+    pub(crate) fn place(&self, channel: &ChannelKey, position: Position) {
+        self.0.place(Placed { channel: channel.clone(), position });
+    }
+
+    /// Records the result of an acknowledgement that stands for a part of this one.
+    pub fn pass_on(&self, delivery: Delivery) {
+        if !delivery.is_complete {
+            self.missed_the_bus();
+        }
+        delivery.placed.into_iter().for_each(|placed| self.0.place(placed));
+    }
+}
+
+/// The result of a publish.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Whether the bus has accepted the events for the other nodes.
+    pub is_complete: bool,
+    /// The places of the events on channels with history; those on one channel in their order.
+    pub placed: Vec<Placed>,
+}
+
+/// The place of an event in the history of its channel.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// The channel.
+    pub channel: ChannelKey,
+    /// The position behind the event.
+    pub position: Position,
 }
 
 impl fmt::Debug for DeliveryAck {
@@ -66,18 +103,24 @@ impl<'a> DeliveryAcks<'a> {
 
 trait Pending: Send + Sync {
     fn set_partial(&self);
+    fn place(&self, placed: Placed);
     fn trace(&self) -> Option<Trace>;
 }
 
-struct Completion<F: FnOnce(bool)> {
+struct Completion<F: FnOnce(Delivery)> {
     is_partial: AtomicBool,
+    placed: Mutex<Vec<Placed>>,
     trace: Option<Trace>,
     completed: Option<F>,
 }
 
-impl<F: FnOnce(bool) + Send + Sync> Pending for Completion<F> {
+impl<F: FnOnce(Delivery) + Send + Sync> Pending for Completion<F> {
     fn set_partial(&self) {
         self.is_partial.store(true, Ordering::Relaxed);
+    }
+
+    fn place(&self, placed: Placed) {
+        self.placed.lock().unwrap_or_else(PoisonError::into_inner).push(placed);
     }
 
     fn trace(&self) -> Option<Trace> {
@@ -85,11 +128,13 @@ impl<F: FnOnce(bool) + Send + Sync> Pending for Completion<F> {
     }
 }
 
-impl<F: FnOnce(bool)> Drop for Completion<F> {
+impl<F: FnOnce(Delivery)> Drop for Completion<F> {
     fn drop(&mut self) {
         if let Some(completed) = self.completed.take() {
             // The reference count orders this after everything that was done with the copies.
-            completed(!*self.is_partial.get_mut());
+            let is_complete = !*self.is_partial.get_mut();
+            let placed = self.placed.get_mut().unwrap_or_else(PoisonError::into_inner);
+            completed(Delivery { is_complete, placed: std::mem::take(placed) });
         }
     }
 }

@@ -36,8 +36,8 @@ pub enum WorkerMessage {
         member: Option<Box<UserId>>,
         /// `subscription_succeeded`.
         succeeded: Frame,
-        /// The last event of a cache channel, or `cache_miss`.
-        cached: Option<Frame>,
+        /// What follows at once: past events, the last event of a cache channel or `cache_miss`, a gap.
+        past: Vec<Frame>,
     },
     /// Reject a connection that waited for a presence channel: the channel is full.
     Full {
@@ -78,8 +78,9 @@ impl WorkerMessage {
     pub fn weight(&self) -> usize {
         let frames = match self {
             Self::Deliver { frame, .. } | Self::Send { frame, .. } => frame.bytes().len(),
-            Self::Joined { succeeded, cached, .. } => {
-                succeeded.bytes().len() + cached.as_ref().map_or(0, |frame| frame.bytes().len())
+            Self::Joined { succeeded, past, .. } => {
+                succeeded.bytes().len()
+                    + past.iter().map(|frame| frame.bytes().len()).sum::<usize>()
             }
             Self::Terminate { .. } | Self::Full { .. } | Self::Reconnect => 0,
         };

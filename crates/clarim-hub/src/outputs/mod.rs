@@ -10,7 +10,7 @@ mod messages;
 
 use std::vec::Drain;
 
-pub use ack::{DeliveryAck, DeliveryAcks};
+pub use ack::{Delivery, DeliveryAck, DeliveryAcks, Placed};
 pub use events::{ChannelEvent, ConnectionEvent, Migration, Occupant};
 pub use messages::{BusCommand, SyncKind, WorkerMessage};
 

@@ -56,6 +56,7 @@ fn try_subscribe<S: OutputSink>(
         socket_id: connection.socket_id,
         channel: &channel,
         member: member.as_deref(),
+        since: request.since.as_ref(),
     };
     let joining = worker.node.step(&channel, now, |shard, step| shard.join(&join, step));
     if joining.map_err(|full| Rejection::presence_full(full.max))? == Joining::Pending {
@@ -80,7 +81,7 @@ pub(super) fn unsubscribe<S: OutputSink>(
     }
     let Some(index) = worker.subscribers.find(&key) else { return };
     if let Some(subscription) = connection.take_subscription(index) {
-        worker.leave(&subscription, socket_id, now);
+        worker.leave(&subscription, socket_id, false, now);
     }
 }
 

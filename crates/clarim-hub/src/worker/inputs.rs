@@ -12,7 +12,8 @@ use super::commands;
 use super::state::WorkerState;
 use crate::address::{AppIndex, ChannelKey, ConnectionId, WorkerId};
 use crate::app::App;
-use crate::connection::{Connection, Rate, Rejection, Silence, Subscription};
+use crate::connection::{Connection, End, Rate, Rejection, Silence, Subscription};
+use crate::directory::Leave;
 use crate::node::Node;
 use crate::outputs::{ConnectionEvent, Output, OutputSink, WorkerMessage};
 use crate::rejected::Rejected;
@@ -136,20 +137,17 @@ impl<S: OutputSink> Worker<S> {
                 let except = except.and_then(|socket_id| state.find(socket_id));
                 sockets.send_to_all(state.subscribers.of(&channel), except, frame);
             }
-            WorkerMessage::Joined { connection, socket_id, channel, member, succeeded, cached } => {
+            WorkerMessage::Joined { connection, socket_id, channel, member, succeeded, past } => {
                 if !state.is_wanted(connection, socket_id, &channel) {
                     let worker = state.id;
                     let member = member.as_deref();
-                    state.node.step(&channel, now, |shard, step| {
-                        shard.leave(worker, &channel, member, step);
-                    });
+                    let leave = Leave { worker, channel: &channel, member, is_abrupt: false };
+                    state.node.step(&channel, now, |shard, step| shard.leave(&leave, step));
                     return;
                 }
                 subscribed(state, connection, socket_id, channel, member);
                 sockets.send(connection, succeeded);
-                if let Some(cached) = cached {
-                    sockets.send(connection, cached);
-                }
+                past.into_iter().for_each(|frame| sockets.send(connection, frame));
             }
             WorkerMessage::Full { connection, socket_id, channel, max } => {
                 if state.is_wanted(connection, socket_id, &channel) {
@@ -209,13 +207,13 @@ impl<S: OutputSink> Worker<S> {
 
     /// Ends all subscriptions of a connection that is being closed. Its slot stays in use until
     /// [`close`](Self::close), because the socket may still have frames to write.
-    pub fn leave_all(&mut self, id: ConnectionId, now: Duration) {
-        self.state.leave_all(id, now);
+    pub fn leave_all(&mut self, id: ConnectionId, end: End, now: Duration) {
+        self.state.leave_all(id, end, now);
     }
 
     /// Removes a connection whose socket is closed.
     pub fn close(&mut self, id: ConnectionId, now: Duration) {
-        self.state.leave_all(id, now);
+        self.state.leave_all(id, End::Lost, now);
         if let Some(connection) = self.state.connections.try_remove(id.0 as usize) {
             self.state.node.apps().release(connection.app);
         }

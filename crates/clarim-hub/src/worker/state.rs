@@ -9,8 +9,8 @@ use slab::Slab;
 use super::pending::PendingChannels;
 use super::subscribers::Subscribers;
 use crate::address::{ChannelKey, ConnectionAddr, ConnectionId, WorkerId};
-use crate::connection::{Connection, Subscription};
-use crate::directory::watchlist;
+use crate::connection::{Connection, End, Subscription};
+use crate::directory::{Leave, watchlist};
 use crate::node::Node;
 use crate::outputs::{ConnectionEvent, Output, OutputSink};
 
@@ -54,6 +54,7 @@ impl<S: OutputSink> WorkerState<S> {
         &mut self,
         subscription: &Subscription,
         socket_id: SocketId,
+        is_abrupt: bool,
         now: Duration,
     ) {
         let position = subscription.position;
@@ -69,7 +70,8 @@ impl<S: OutputSink> WorkerState<S> {
         }
         let worker = self.id;
         let member = subscription.member.as_deref();
-        self.node.step(&key, now, |shard, step| shard.leave(worker, &key, member, step));
+        let leave = Leave { worker, channel: &key, member, is_abrupt };
+        self.node.step(&key, now, |shard, step| shard.leave(&leave, step));
     }
 
     /// Cancels a pending subscription.
@@ -106,13 +108,13 @@ impl<S: OutputSink> WorkerState<S> {
     }
 
     /// Ends all subscriptions of a connection and signs it out.
-    pub(super) fn leave_all(&mut self, id: ConnectionId, now: Duration) {
+    pub(super) fn leave_all(&mut self, id: ConnectionId, end: End, now: Duration) {
         let Some(connection) = self.connections.get_mut(id.0 as usize) else { return };
         let app = connection.app;
         let socket_id = connection.socket_id;
         let user = connection.user.take();
         for subscription in std::mem::take(&mut connection.subscriptions) {
-            self.leave(&subscription, socket_id, now);
+            self.leave(&subscription, socket_id, end.is_abrupt(), now);
         }
         for channel in self.pending.remove_all(id) {
             self.cancel_pending(socket_id, channel, now);

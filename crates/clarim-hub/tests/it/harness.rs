@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use clarim_hub::app::App;
 use clarim_hub::{
-    AppIndex, Apps, BusCommand, ChannelEvent, ChannelKey, ConnectionAddr, ConnectionId, Migration,
-    Node, NodeConfig, Output, OutputSink, Refusal, Sockets, Worker, WorkerId, WorkerMessage,
+    AppIndex, Apps, BusCommand, ChannelEvent, ChannelKey, ConnectionAddr, ConnectionId, End,
+    Migration, Node, NodeConfig, Output, OutputSink, Refusal, Sockets, Worker, WorkerId,
+    WorkerMessage,
 };
 use clarim_protocol::{ChannelName, Code, Frame, SocketId, server};
 use serde_json::value::RawValue;
@@ -210,6 +211,12 @@ impl Desk {
         }
     }
 
+    /// The client sends a close frame, as a browser does when its tab is closed.
+    pub(crate) fn close_tab(&mut self, id: ConnectionId, now: Duration) {
+        self.worker.leave_all(id, End::ByClient(Code::from_peer(1001)), now);
+        self.hang_up(id, now);
+    }
+
     /// The socket has gone.
     pub(crate) fn hang_up(&mut self, id: ConnectionId, now: Duration) {
         self.worker.close(id, now);
@@ -238,7 +245,7 @@ impl Desk {
                 self.worker.process(entry, now, &mut self.recorder);
             }
             let Some(closing) = self.recorder.closing.pop() else { break };
-            self.worker.leave_all(closing, now);
+            self.worker.leave_all(closing, End::ByServer(Code::GENERIC), now);
         }
     }
 }

@@ -127,6 +127,13 @@ impl Script {
                 self.connect(name, "one", Some(number(worker)?))
             }
             [name, "hangs", "up"] => self.hang_up(name),
+            [name, "closes", "the", "tab"] => {
+                let addr = self.addr(name)?;
+                let now = self.world.now;
+                self.world.desk(addr).close_tab(addr.connection, now);
+                self.client(name)?.addr = None;
+                Ok(())
+            }
             [name, "sends", "a", "ping", "frame"] => {
                 let addr = self.addr(name)?;
                 let now = self.world.now;

@@ -6,6 +6,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use crate::position::Since;
+
 /// A decoded message of a client.
 #[derive(Debug)]
 pub enum ClientFrame<'a> {
@@ -37,6 +39,9 @@ pub struct Subscribe {
     /// The member, as the JSON text that was signed.
     #[serde(default)]
     pub channel_data: Option<String>,
+    /// On channels with history: the position from which the client asks for what it missed.
+    #[serde(default)]
+    pub since: Option<Since>,
 }
 
 /// The data of `pusher:signin`.

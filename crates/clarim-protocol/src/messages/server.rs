@@ -4,11 +4,14 @@
 //! messages of the server, of backends and, by default, in client events. It is an object in `pusher:error`
 //! and `pusher:signin_success`.
 
+use std::fmt::Write;
+
 use serde_json::value::RawValue;
 
 use crate::channel::ChannelName;
 use crate::code::Code;
 use crate::json::{write_json_string, write_json_string_of_bytes};
+use crate::position::{GapReason, Position, Start};
 use crate::socket_id::SocketId;
 use crate::user::{Member, UserId};
 use crate::websocket::Frame;
@@ -75,16 +78,33 @@ pub fn subscription_error(
     })
 }
 
-/// Makes the confirmation of a subscription.
+/// Makes the confirmation of a subscription. `start` is that of a channel with history.
 #[must_use]
-pub fn subscription_succeeded(channel: &ChannelName) -> Frame {
-    message("pusher_internal:subscription_succeeded", channel.as_str(), "{}")
+pub fn subscription_succeeded(channel: &ChannelName, start: Option<&Start>) -> Frame {
+    let mut data = b"{".to_vec();
+    if let Some(start) = start {
+        write_start(&mut data, start);
+    }
+    data.push(b'}');
+    message_of_bytes("pusher_internal:subscription_succeeded", channel.as_str(), &data)
 }
 
-/// Makes the confirmation of a presence subscription, with all members including the new one.
+/// Writes the fields that tell where a subscription starts.
+fn write_start(data: &mut Vec<u8>, start: &Start) {
+    let Start { position, recovered, missed } = start;
+    let text = format!(
+        r#""epoch":"{}","offset":{},"recovered":{recovered},"missed":{missed}"#,
+        position.epoch, position.offset
+    );
+    data.extend_from_slice(text.as_bytes());
+}
+
+/// Makes the confirmation of a presence subscription, with all members including the new one. `start` is that
+/// of a channel with history.
 #[must_use]
 pub fn presence_succeeded<'a>(
     channel: &ChannelName,
+    start: Option<&Start>,
     members: impl ExactSizeIterator<Item = &'a Member> + Clone,
 ) -> Frame {
     let mut data = Vec::with_capacity(64 + members.len() * 64);
@@ -98,7 +118,12 @@ pub fn presence_succeeded<'a>(
         data.push(b':');
         write_raw(data, member.info.as_deref());
     });
-    data.extend_from_slice(b"}}}");
+    data.extend_from_slice(b"}}");
+    if let Some(start) = start {
+        data.push(b',');
+        write_start(&mut data, start);
+    }
+    data.push(b'}');
     message_of_bytes("pusher_internal:subscription_succeeded", channel.as_str(), &data)
 }
 
@@ -140,10 +165,30 @@ pub fn cache_miss(channel: &ChannelName) -> Frame {
 }
 
 /// Makes Clarim's own message to subscribers that may have missed events of the channel. Clients pass it to
-/// handlers of `clarim:gap`, if there are any.
+/// handlers of `clarim:gap`, if there are any. On channels with history, everything behind `position`
+/// follows.
 #[must_use]
-pub fn gap(channel: &ChannelName) -> Frame {
-    message("clarim:gap", channel.as_str(), "{}")
+pub fn gap(channel: &ChannelName, reason: GapReason, position: Option<Position>) -> Frame {
+    let mut data = format!(r#"{{"reason":"{}""#, reason.as_str());
+    if let Some(Position { epoch, offset }) = position {
+        // Writing to a string can't fail.
+        let _ = write!(data, r#","epoch":"{epoch}","offset":{offset}"#);
+    }
+    data.push('}');
+    message("clarim:gap", channel.as_str(), &data)
+}
+
+/// Makes the form of an event that has a place in the history of its channel: `offset` is appended to its
+/// fields.
+#[must_use]
+pub fn with_offset(event: &Frame, offset: u64) -> Frame {
+    let payload = event.payload();
+    Frame::json(payload.len() + 32, |out| {
+        out.extend_from_slice(payload.strip_suffix(b"}").unwrap_or(payload));
+        out.extend_from_slice(br#","offset":"#);
+        out.extend_from_slice(offset.to_string().as_bytes());
+        out.push(b'}');
+    })
 }
 
 /// Makes the confirmation of a sign-in, which repeats `user_data`.
@@ -303,7 +348,7 @@ mod tests {
             Member::parse(r#"{"user_id":"1","user_info":{"name":"Ana \"A\""}}"#).unwrap(),
             Member::parse(r#"{"user_id":2}"#).unwrap(),
         ];
-        let frame = presence_succeeded(&channel("presence-r"), members.iter());
+        let frame = presence_succeeded(&channel("presence-r"), None, members.iter());
         let outer: serde_json::Value = serde_json::from_str(text(&frame)).unwrap();
         assert_eq!(
             outer["data"].as_str().unwrap(),

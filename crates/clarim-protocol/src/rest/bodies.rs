@@ -45,6 +45,7 @@ pub struct UserEvent<'a> {
 
 /// The channel attributes that a request asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "a set of named flags")]
 pub struct Info {
     /// The number of users on a presence channel.
     pub user_count: bool,
@@ -52,6 +53,8 @@ pub struct Info {
     pub subscription_count: bool,
     /// The last event of a cache channel.
     pub cache: bool,
+    /// In answers to published events: the event's position in the history of the channel, if it has one.
+    pub position: bool,
 }
 
 impl Info {
@@ -66,6 +69,7 @@ impl Info {
                 "user_count" => info.user_count = true,
                 "subscription_count" => info.subscription_count = true,
                 "cache" => info.cache = true,
+                "position" => info.position = true,
                 "occupied" | "" => {}
                 unknown => return Err(UnknownAttribute(unknown.chars().take(64).collect())),
             }

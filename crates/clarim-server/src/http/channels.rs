@@ -8,7 +8,7 @@ use std::time::Duration;
 use clarim_cluster::{Gathered, Query};
 use clarim_hub::{AppIndex, ChannelKey, ChannelState, Node};
 use clarim_protocol::rest::Info;
-use clarim_protocol::{ChannelKind, ChannelName, Frame};
+use clarim_protocol::{ChannelKind, ChannelName, Frame, Position};
 use hyper::header::HeaderValue;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -219,6 +219,10 @@ pub(crate) fn attributes(key: &ChannelKey, state: &ChannelState, info: Info) -> 
             .as_ref()
             .map(|(frame, ttl)| json!({ "data": data_of(frame), "ttl": ttl.as_secs() }));
         attributes.insert("cache".to_owned(), cached.unwrap_or(Value::Null));
+    }
+    if let Some(Position { epoch, offset }) = state.position.filter(|_| info.position) {
+        attributes.insert("epoch".to_owned(), epoch.to_string().into());
+        attributes.insert("offset".to_owned(), offset.into());
     }
     Value::Object(attributes)
 }

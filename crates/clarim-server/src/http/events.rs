@@ -1,15 +1,15 @@
 //! The endpoints that publish: `POST /apps/{id}/events`, `batch_events`, `users/{user}/events`.
 
-use clarim_hub::ChannelKey;
-use clarim_protocol::ChannelName;
+use clarim_hub::{ChannelKey, Placed};
 use clarim_protocol::rest::{Batch, Event, UserEvent};
+use clarim_protocol::{ChannelName, Position};
 use futures_util::future::join_all;
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
 use serde_json::{Map, Value, json};
 
 use super::channels::{Directory, attributes, partial};
-use super::publish::{CheckedEvent, PublishError, PublishScope, Publisher};
+use super::publish::{CheckedEvent, PublishError, PublishScope, Published, Publisher};
 use super::response::{ApiError, ApiResponse, json, json_value};
 use super::signed::{ApiRequest, parse};
 
@@ -21,12 +21,16 @@ pub(crate) async fn event(
 ) -> Result<ApiResponse, ApiError> {
     let event: Event<'_> = parse(&request.body)?;
     let event = publisher.check(request.app, &event)?;
-    let scope = publish(publisher, std::slice::from_ref(&event), request).await?;
+    let Published { scope, mut placed } =
+        publish(publisher, std::slice::from_ref(&event), request).await?;
     let Some(info) = event.info else {
         return Ok(with_warning(json("{}"), scope));
     };
     // All at once, so that a silent node is waited for only once.
-    let found = join_all(event.channels.iter().map(|key| directory.channel(key))).await;
+    let mut found = join_all(event.channels.iter().map(|key| directory.channel(key))).await;
+    for (key, found) in event.channels.iter().zip(&mut found) {
+        found.value.position = take_position(&mut placed, key);
+    }
     let is_partial = found.iter().any(|found| found.is_partial);
     let channels: Map<String, Value> = event
         .channels
@@ -59,18 +63,25 @@ pub(crate) async fn batch(
         });
         events.push(checked?);
     }
-    let scope = publish(publisher, &events, request).await?;
+    let Published { scope, mut placed } = publish(publisher, &events, request).await?;
     if events.iter().all(|event| event.info.is_none()) {
         return Ok(with_warning(json("{}"), scope));
     }
-    let found =
-        join_all(events.iter().map(async |event| match (event.info, event.channels.first()) {
+    let places = events.iter().map(|event| {
+        let key = event.channels.first()?;
+        take_position(&mut placed, key)
+    });
+    let places: Vec<Option<Position>> = places.collect();
+    let found = join_all(events.iter().zip(places).map(async |(event, position)| {
+        match (event.info, event.channels.first()) {
             (Some(info), Some(key)) => {
-                let found = directory.channel(key).await;
+                let mut found = directory.channel(key).await;
+                found.value.position = position;
                 (attributes(key, &found.value, info), found.is_partial)
             }
             _ => (json!({}), false),
-        }));
+        }
+    }));
     let (infos, are_partial): (Vec<Value>, Vec<bool>) = found.await.into_iter().unzip();
     let response = json_value(&json!({ "batch": infos }));
     Ok(with_warning(partial(response, are_partial.contains(&true)), scope))
@@ -93,15 +104,22 @@ pub(crate) async fn user_event(
         except: None,
         info: None,
     };
-    let scope = publish(publisher, std::slice::from_ref(&checked), request).await?;
+    let Published { scope, .. } =
+        publish(publisher, std::slice::from_ref(&checked), request).await?;
     Ok(with_warning(json("{}"), scope))
+}
+
+/// Takes the position of the next event on a channel.
+fn take_position(placed: &mut Vec<Placed>, key: &ChannelKey) -> Option<Position> {
+    let at = placed.iter().position(|placed| placed.channel == *key)?;
+    Some(placed.remove(at).position)
 }
 
 async fn publish(
     publisher: Publisher<'_>,
     events: &[CheckedEvent<'_>],
     request: &ApiRequest,
-) -> Result<PublishScope, ApiError> {
+) -> Result<Published, ApiError> {
     Ok(publisher.publish(events, Some(&request.headers)).await?)
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use clarim_hub::app::App;
-use clarim_hub::{AppIndex, ChannelKey, DeliveryAck, DeliveryAcks, Node};
+use clarim_hub::{AppIndex, ChannelKey, Delivery, DeliveryAck, DeliveryAcks, Node, Placed};
 use clarim_protocol::rest::{Event, Info};
 use clarim_protocol::{ChannelName, SocketId, server};
 use hyper::HeaderMap;
@@ -98,6 +98,14 @@ pub(crate) enum PublishScope {
     AllNodes,
     /// Perhaps those of this node alone, since the bus did not accept the event or not all nodes are back.
     ThisNode,
+}
+
+/// Events that were published.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) scope: PublishScope,
+    /// Their places in the histories of their channels.
+    pub(crate) placed: Vec<Placed>,
 }
 
 /// Publishes events into a node.
@@ -222,7 +230,7 @@ impl<'a> Publisher<'a> {
         &self,
         events: &[CheckedEvent<'_>],
         headers: Option<&HeaderMap>,
-    ) -> Result<PublishScope, PublishError> {
+    ) -> Result<Published, PublishError> {
         let begun = Instant::now();
         let strict_cluster = self.cluster.filter(|cluster| cluster.is_strict);
         if let Some(down_for) = strict_cluster.and_then(Cluster::down_for) {
@@ -235,10 +243,10 @@ impl<'a> Publisher<'a> {
         if !self.node.sink().wait_for_room().await {
             return Err(PublishError::OverCapacity);
         }
-        let (delivered, all_delivered) = oneshot::channel::<bool>();
-        let ack = DeliveryAck::new(move |is_complete| {
+        let (delivered, all_delivered) = oneshot::channel::<Delivery>();
+        let ack = DeliveryAck::new(move |delivery| {
             // The publisher may have gone.
-            let _ = delivered.send(is_complete);
+            let _ = delivered.send(delivery);
         });
         let count = events.iter().map(|event| event.channels.len()).sum();
         let span = self.start_span(events, count, headers);
@@ -256,15 +264,16 @@ impl<'a> Publisher<'a> {
         }
         drop(traced);
         drop(ack);
-        let is_complete = all_delivered.await.unwrap_or(true);
+        let Delivery { is_complete, placed } =
+            all_delivered.await.map_err(|_| PublishError::OverCapacity)?;
         if let Some(span) = span {
             span.end(is_complete);
         }
         self.counters.count_publish(count, begun.elapsed());
         match is_complete {
-            true => Ok(PublishScope::AllNodes),
+            true => Ok(Published { scope: PublishScope::AllNodes, placed }),
             false if strict_cluster.is_some() => Err(PublishError::BusLost),
-            false => Ok(PublishScope::ThisNode),
+            false => Ok(Published { scope: PublishScope::ThisNode, placed }),
         }
     }
 

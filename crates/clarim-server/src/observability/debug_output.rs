@@ -55,7 +55,7 @@ impl Observer for DebugOutput {
 
     fn closing(&self, _app: &App, socket_id: SocketId, closing: Closing) {
         match closing {
-            Closing::Slow | Closing::ByClient => {}
+            Closing::Slow | Closing::ByClient(_) => {}
             Closing::ByServer(Code::PONG_TIMEOUT) => traffic!("Connection Pruned", socket_id),
             Closing::ByServer(code) => {
                 traffic!("Connection Closing", format_args!("{socket_id} ({code})"));

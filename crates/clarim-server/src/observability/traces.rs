@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clarim_cluster::{NodeId, Trace};
-use clarim_hub::DeliveryAck;
+use clarim_hub::{Delivery, DeliveryAck};
 use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{HeaderMap, Request, Response};
@@ -98,7 +98,7 @@ impl Tracer for Traces {
             KeyValue::new("messaging.destination.name", channel.to_owned()),
             KeyValue::new("clarim.app", app.to_owned()),
         ];
-        self.deliver(attributes, &parent, || {})
+        self.deliver(attributes, &parent, |_| {})
     }
 }
 
@@ -108,12 +108,12 @@ impl Traces {
         &self,
         attributes: Vec<KeyValue>,
         parent: &Context,
-        then: impl FnOnce() + Send + Sync + 'static,
+        then: impl FnOnce(Delivery) + Send + Sync + 'static,
     ) -> Option<DeliveryAck> {
         let mut span = self.span("deliver", SpanKind::Consumer, attributes, parent)?;
-        Some(DeliveryAck::new(move |_| {
+        Some(DeliveryAck::new(move |delivery| {
             span.end();
-            then();
+            then(delivery);
         }))
     }
 
@@ -143,7 +143,8 @@ struct TracedRequest<'a> {
 impl PublishSpan for TracedRequest<'_> {
     fn acks(&self, all: &DeliveryAck, has_bus: bool) -> (DeliveryAck, DeliveryAck) {
         let kept = all.clone();
-        let here = self.traces.deliver(Vec::new(), &self.context, move || drop(kept));
+        let here =
+            self.traces.deliver(Vec::new(), &self.context, move |delivery| kept.pass_on(delivery));
         let bus = if has_bus { self.bus_ack(all.clone()) } else { None };
         (here.unwrap_or_else(|| all.clone()), bus.unwrap_or_else(|| all.clone()))
     }
@@ -163,13 +164,12 @@ impl TracedRequest<'_> {
         let context = span.span_context();
         let id = u128::from_be_bytes(context.trace_id().to_bytes());
         let trace = Trace { id, span: u64::from_be_bytes(context.span_id().to_bytes()) };
-        Some(DeliveryAck::traced(trace, move |is_complete| {
-            if !is_complete {
+        Some(DeliveryAck::traced(trace, move |delivery| {
+            if !delivery.is_complete {
                 span.set_status(Status::error("the bus has not taken it"));
-                all.missed_the_bus();
             }
             span.end();
-            drop(all);
+            all.pass_on(delivery);
         }))
     }
 }

@@ -13,7 +13,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clarim_hub::{ConnectionId, Node, Sockets, Worker, WorkerId};
+use clarim_hub::{ConnectionId, End, Node, Sockets, Worker, WorkerId};
 use clarim_protocol::Code;
 use clarim_protocol::websocket::{Decoder, Inflater, Message};
 use mio::{Events, Poll};
@@ -453,7 +453,7 @@ impl<P: Protocol> Engine<P> {
             }
             self.observe(|observer| observer.closing(app, socket_id, closing));
         }
-        self.hub.leave_all(id, self.sockets.now);
+        self.hub.leave_all(id, closing.into(), self.sockets.now);
         self.report_end(id, closing.into());
     }
 
@@ -472,7 +472,7 @@ impl<P: Protocol> Engine<P> {
         self.unhandled.remove(&id);
         if is_lost {
             self.counters.count_end(Ended::Lost);
-            self.hub.leave_all(id, self.sockets.now);
+            self.hub.leave_all(id, End::Lost, self.sockets.now);
             self.report_end(id, Ended::Lost);
         }
         if let Some((app, socket_id)) = self.hub.describe(id) {

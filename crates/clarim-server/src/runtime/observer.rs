@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clarim_cluster::Trace;
 use clarim_hub::app::App;
-use clarim_hub::{ChannelEvent, ConnectionEvent, DeliveryAck, Migration};
+use clarim_hub::{ChannelEvent, ConnectionEvent, DeliveryAck, End, Migration};
 use clarim_protocol::{ChannelName, Code, SocketId};
 use hyper::HeaderMap;
 
@@ -39,8 +39,8 @@ pub(crate) enum Closing {
     Slow,
     /// The server closed it with a code.
     ByServer(Code),
-    /// The client sent a close frame.
-    ByClient,
+    /// The client sent a close frame, perhaps with a code.
+    ByClient(Option<Code>),
 }
 
 impl From<Closing> for Ended {
@@ -48,7 +48,17 @@ impl From<Closing> for Ended {
         match closing {
             Closing::Slow => Self::Slow,
             Closing::ByServer(_) => Self::ByServer,
-            Closing::ByClient => Self::ByClient,
+            Closing::ByClient(_) => Self::ByClient,
+        }
+    }
+}
+
+impl From<Closing> for End {
+    fn from(closing: Closing) -> Self {
+        match closing {
+            Closing::Slow => Self::Lost,
+            Closing::ByServer(code) => Self::ByServer(code),
+            Closing::ByClient(code) => Self::ByClient(code),
         }
     }
 }

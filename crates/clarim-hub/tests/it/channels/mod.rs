@@ -3,6 +3,7 @@
 mod cache;
 mod compression;
 mod counts;
+mod history;
 mod order;
 mod presence;
 mod subscribing;

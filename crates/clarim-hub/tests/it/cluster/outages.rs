@@ -107,8 +107,8 @@ fn subscribers_that_may_have_missed_events_are_sent_away_one_after_the_other() {
 fn outcome(net: &mut Net) -> u32 {
     let outcome = Arc::<AtomicU32>::default();
     let shared = outcome.clone();
-    let ack = DeliveryAck::new(move |is_complete| {
-        shared.store(if is_complete { 1 } else { 2 }, Ordering::Relaxed);
+    let ack = DeliveryAck::new(move |delivery| {
+        shared.store(if delivery.is_complete { 1 } else { 2 }, Ordering::Relaxed);
     });
     let key = harness::key(view::app(net, 0), "news");
     let frame = harness::event("E", &key.name, r#""{\"node\":9,\"id\":1}""#);

@@ -260,7 +260,7 @@ impl SocketTable {
                 };
                 self.enqueue(id, &Shared::new(answer));
                 self.set_state(id, State::Done { until });
-                self.closing.push((id, Closing::ByClient));
+                self.closing.push((id, Closing::ByClient(code)));
             }
             State::Closing { .. } if socket.outbox.weight() == 0 => self.gone.push(id),
             State::Closing { .. } => self.set_state(id, State::Done { until }),

@@ -1,0 +1,31 @@
+//! The last event of a cache channel.
+
+use std::time::Duration;
+
+use clarim_protocol::Frame;
+
+/// How long a cache channel keeps its last event.
+pub const CACHE_TTL: Duration = Duration::from_secs(30 * 60);
+
+/// Bytes per cached event for entries of maps and queues.
+const OVERHEAD: usize = 256;
+
+/// The cached event of a channel.
+#[derive(Debug)]
+pub(crate) struct CachedEvent {
+    pub(crate) frame: Frame,
+    pub(crate) at: Duration,
+    /// Of two events of a channel, the one with the greater number is the last, on all nodes.
+    pub(crate) number: u64,
+}
+
+impl CachedEvent {
+    pub(crate) fn expires_at(&self) -> Duration {
+        self.at + CACHE_TTL
+    }
+
+    /// Returns the bytes that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        OVERHEAD + self.frame.bytes().len()
+    }
+}

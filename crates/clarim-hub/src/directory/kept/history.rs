@@ -1,0 +1,211 @@
+//! The history of a channel: its last events, by offset.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use clarim_protocol::{
+    ChannelName, Epoch, Frame, GapReason, Position, Since, SocketId, Start, server,
+};
+
+use crate::app::HistoryRule;
+
+/// Bytes per event beside its frame.
+const OVERHEAD: usize = 96;
+
+/// The last events of a channel whose app has a rule for it.
+#[derive(Debug)]
+pub(crate) struct History {
+    epoch: Epoch,
+    /// The offset of the last event.
+    last: u64,
+    /// Everything up to this offset is not kept any more.
+    dropped: u64,
+    /// Why the last event that was dropped was dropped.
+    reason: GapReason,
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    /// Time for which an event is kept, by the rule in force when the history was last used.
+    ttl: Duration,
+    used: Duration,
+}
+
+/// An event with its place.
+#[derive(Debug)]
+struct Entry {
+    offset: u64,
+    at: Duration,
+    /// The connection that does not get it.
+    except: Option<SocketId>,
+    frame: Frame,
+}
+
+impl Entry {
+    fn cost(&self) -> usize {
+        OVERHEAD + self.frame.bytes().len()
+    }
+}
+
+/// The first messages of a new subscriber.
+#[derive(Debug)]
+pub(crate) struct Recovery {
+    pub(crate) start: Start,
+    /// Past events, or a gap.
+    pub(crate) frames: Vec<Frame>,
+}
+
+impl History {
+    /// Makes an empty history.
+    pub(crate) fn new(epoch: Epoch, now: Duration) -> Self {
+        Self {
+            epoch,
+            last: 0,
+            dropped: 0,
+            reason: GapReason::Expired,
+            entries: VecDeque::new(),
+            bytes: 0,
+            ttl: Duration::ZERO,
+            used: now,
+        }
+    }
+
+    /// Returns the position behind the last event.
+    pub(crate) fn position(&self) -> Position {
+        Position { epoch: self.epoch, offset: self.last }
+    }
+
+    /// Returns the bytes that its events take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether it keeps no event.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Returns the time at which something in it expires: an event, or the history itself.
+    pub(crate) fn expires_at(&self) -> Duration {
+        self.entries.front().map_or(self.used, |entry| entry.at) + self.ttl
+    }
+
+    /// Whether it keeps nothing, and the channel has not been used for as long as an event is kept.
+    pub(crate) fn is_expired(&self, now: Duration) -> bool {
+        self.entries.is_empty() && self.used + self.ttl <= now
+    }
+
+    /// Records that the last subscriber on this node has left.
+    pub(crate) fn left(&mut self, now: Duration) {
+        self.used = now;
+    }
+
+    /// Records that the channel is in use, by this rule.
+    pub(crate) fn touch(&mut self, rule: &HistoryRule, now: Duration) {
+        self.used = now;
+        self.trim(rule, now);
+    }
+
+    /// Appends an event. Returns it with its offset.
+    pub(crate) fn append(
+        &mut self,
+        event: &Frame,
+        except: Option<SocketId>,
+        rule: &HistoryRule,
+        now: Duration,
+    ) -> Frame {
+        self.last += 1;
+        let frame = server::with_offset(event, self.last);
+        let entry = Entry { offset: self.last, at: now, except, frame: frame.clone() };
+        self.bytes += entry.cost();
+        self.entries.push_back(entry);
+        self.touch(rule, now);
+        frame
+    }
+
+    /// Drops what the rule does not keep any more.
+    pub(crate) fn trim(&mut self, rule: &HistoryRule, now: Duration) {
+        self.ttl = rule.ttl;
+        while self.entries.front().is_some_and(|entry| entry.at + rule.ttl <= now) {
+            self.drop_oldest(GapReason::Expired);
+        }
+        while self.entries.len() > rule.messages || self.bytes > rule.bytes {
+            self.drop_oldest(GapReason::TooMany);
+        }
+    }
+
+    /// Drops the oldest events, because there is no room for them: an eighth, at least one.
+    pub(crate) fn evict(&mut self) {
+        for _ in 0..self.entries.len().div_ceil(8) {
+            self.drop_oldest(GapReason::TooMany);
+        }
+    }
+
+    fn drop_oldest(&mut self, reason: GapReason) {
+        if let Some(entry) = self.entries.pop_front() {
+            self.bytes -= entry.cost();
+            self.dropped = entry.offset;
+            self.reason = reason;
+        }
+        if self.entries.len() < self.entries.capacity() / 4 {
+            self.entries.shrink_to(self.entries.len() * 2);
+        }
+    }
+
+    /// Returns what a new subscriber gets first: what it has missed since its position, or without one the
+    /// last events, if the rule has a rewind. Makes no partial replay.
+    pub(crate) fn recover(
+        &self,
+        since: Option<&Since>,
+        socket_id: SocketId,
+        rule: &HistoryRule,
+        channel: &ChannelName,
+    ) -> Recovery {
+        let Some(since) = since else { return self.rewind(rule.rewind, socket_id) };
+        match self.since(since, socket_id) {
+            Ok(recovery) => recovery,
+            Err(reason) => {
+                let position = self.position();
+                let start = Start { position, recovered: false, missed: 0 };
+                Recovery { start, frames: vec![server::gap(channel, reason, Some(position))] }
+            }
+        }
+    }
+
+    fn since(&self, since: &Since, own: SocketId) -> Result<Recovery, GapReason> {
+        let &Since::Position { position, socket_id } = since else {
+            return Err(GapReason::Unknown);
+        };
+        if position.epoch != self.epoch {
+            return Err(GapReason::Epoch);
+        }
+        if position.offset > self.last {
+            return Err(GapReason::Unknown);
+        }
+        if position.offset < self.dropped {
+            return Err(self.reason);
+        }
+        let frames = self.behind(position.offset, [Some(own), socket_id]);
+        let start = Start { position, recovered: true, missed: frames.len() };
+        Ok(Recovery { start, frames })
+    }
+
+    fn rewind(&self, count: usize, own: SocketId) -> Recovery {
+        let first = self.entries.len().saturating_sub(count);
+        let offset = match first.checked_sub(1) {
+            Some(before) => self.entries.get(before).map_or(self.last, |entry| entry.offset),
+            None => self.dropped,
+        };
+        let frames = self.behind(offset, [Some(own), None]);
+        let position = Position { epoch: self.epoch, offset };
+        Recovery { start: Start { position, recovered: false, missed: frames.len() }, frames }
+    }
+
+    /// Returns the events behind an offset that are meant for a client with these ids.
+    fn behind(&self, offset: u64, ids: [Option<SocketId>; 2]) -> Vec<Frame> {
+        let first = self.entries.partition_point(|entry| entry.offset <= offset);
+        let entries = self.entries.range(first..);
+        entries
+            .filter(|entry| entry.except.is_none() || !ids.contains(&entry.except))
+            .map(|entry| entry.frame.clone())
+            .collect()
+    }
+}

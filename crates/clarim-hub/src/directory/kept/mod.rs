@@ -1,0 +1,10 @@
+//! What is kept of a channel for later subscribers: its history, the last event of a cache channel.
+
+mod cache;
+mod history;
+mod retention;
+
+pub use cache::CACHE_TTL;
+pub(super) use cache::CachedEvent;
+pub(super) use history::{History, Recovery};
+pub(super) use retention::Retention;
