@@ -3,7 +3,7 @@
 use crate::keys::{self, Key, Kind, Place};
 use crate::source::Source;
 use crate::typed::Values;
-use crate::values::webhooks;
+use crate::values::{history, webhooks};
 
 /// A setting with its current value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,7 @@ fn row(group: String, key: &'static Key, values: &Values) -> Row {
         (_, "") => "-",
         (Kind::Secret, _) => "(set, not shown)",
         (Kind::Endpoints, text) => &webhooks::redacted_urls(text),
+        (Kind::Rules, text) => &history::shown(text),
         (_, text) => text,
     };
     let source = value.map_or(&Source::Default, |value| &value.source).place();

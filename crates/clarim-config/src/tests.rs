@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use clarim_server::config::ServerConfig;
-use clarim_server::{App, ClientEvents, Limits, Origins};
+use clarim_server::{App, ClientEvents, HistoryRule, Limits, Origins};
 use tempfile::TempDir;
 
 use super::*;
@@ -386,6 +386,59 @@ fn webhooks_are_urls_or_tables() {
     let wrong = file.replace("channels", "chanels");
     let error = case().file("clarim.toml", &wrong).load().unwrap_err().to_string();
     assert!(error.contains("webhooks") && error.contains("unknown field `chanels`"), "{error}");
+}
+
+#[test]
+fn history_rules_are_texts_or_tables() {
+    let mut rule = HistoryRule::new("private-*");
+    rule.messages = 500;
+    rule.rewind = 5;
+    let texts = case_with_app().var("CLARIM_APP_HISTORY", "private-*:500:120s:rewind=5");
+    let settings = texts.settings();
+    assert_eq!(settings.apps[0].history, [rule.clone()]);
+    let dot_env = case_with_app().file(".env", "REVERB_APP_HISTORY='private-*:500:2m:rewind=5'\n");
+    assert_eq!(dot_env.settings().apps[0].history, [rule.clone()]);
+    let file = format!(
+        "{APP}\n[[apps.history]]\npattern = 'private-*'\nmessages = 500\nrewind = 5\n\n\
+         [[apps.history]]\npattern = '*'\nttl = '1h'\nclient_events = true\n"
+    );
+    let settings = case().file("clarim.toml", &file).settings();
+    assert_eq!(settings.apps[0].history.first(), Some(&rule));
+    assert_eq!(settings.apps[0].history.len(), 2);
+    let row = settings.rows.iter().find(|row| row.name == "APP_HISTORY").unwrap();
+    assert_eq!(row.value, "private-*:500:120s:rewind=5, *:100:3600s:client_events");
+    let mixed = file.replace("[[apps.history]]\npattern = '*'", "[[apps.history]]\nptrn = '*'");
+    assert_eq!(
+        case().file("clarim.toml", &mixed).problems(),
+        "apps[0].history in clarim.toml line 6: rule 2: has no pattern; set pattern to the names of channels, with * for any characters"
+    );
+    assert!(case_with_app().settings().apps[0].history.is_empty());
+}
+
+#[test]
+fn settings_that_were_replaced_name_the_new_one() {
+    for (name, by) in [
+        ("CLARIM_APP_MAX_CHANNEL_NAME_LENGTH", "CLARIM_APP_MAX_NAME_LENGTH"),
+        ("REVERB_APP_MAX_EVENT_NAME_LENGTH", "REVERB_APP_MAX_NAME_LENGTH"),
+        ("CLARIM_APP_MAX_CHANNELS_PER_EVENT", "CLARIM_APP_MAX_EVENTS_PER_BATCH"),
+    ] {
+        let problem = format!("{name} in the environment: no longer exists; set {by} instead");
+        assert_eq!(case_with_app().var(name, "7").problems(), problem);
+    }
+    let problems =
+        case().file("clarim.toml", &format!("{APP}max_channel_name_length = 7\n")).problems();
+    assert_eq!(
+        problems,
+        "apps[0].max_channel_name_length in clarim.toml line 5: no longer exists; set max_name_length instead"
+    );
+    let limits = &case_with_app()
+        .var("CLARIM_APP_MAX_NAME_LENGTH", "7")
+        .var("CLARIM_APP_MAX_EVENTS_PER_BATCH", "8")
+        .settings()
+        .apps[0]
+        .limits;
+    assert_eq!((limits.channel_name_bytes, limits.event_name_bytes), (7, 7));
+    assert_eq!((limits.channels_per_event, limits.events_per_batch), (8, 8));
 }
 
 #[test]

@@ -37,7 +37,7 @@ mod sync;
 #[cfg(feature = "webhooks")]
 mod webhooks;
 
-pub use clarim_hub::app::{App, ClientEvents, Limits, Origins, RateLimit};
+pub use clarim_hub::app::{App, ClientEvents, HistoryRule, Limits, Origins, RateLimit};
 pub use clarim_protocol::rest::Event;
 pub use clarim_protocol::server::ClientEventData;
 pub use clarim_protocol::{ChannelName, SocketId};

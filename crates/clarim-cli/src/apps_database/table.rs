@@ -202,6 +202,8 @@ fn refused(id: &str, what: String) -> ConfigError {
 
 #[cfg(test)]
 mod tests {
+    use clarim_server::HistoryRule;
+
     use super::*;
 
     fn row(id: &str, key: &str, settings: &str) -> AppRow {
@@ -257,6 +259,23 @@ mod tests {
         table.update(vec![row("1", "a", "{}")], &[]);
         assert_eq!(in_force(&table), [("1", "a", None)]);
         table.check().unwrap();
+    }
+
+    #[test]
+    fn changed_history_rules_take_effect() {
+        let mut table = table();
+        let rules = |table: &Table| {
+            let rules = table.apps().flat_map(|it| &it.app.history);
+            rules.map(HistoryRule::pattern).collect::<Vec<_>>()
+        };
+        table.update(vec![row("1", "a", r#"{"history": "private-*:100:120s"}"#)], &[]);
+        assert_eq!(rules(&table), ["private-*"]);
+        let changed = table.update(vec![row("1", "a", r#"{"history": "news:100:120s"}"#)], &[]);
+        assert_eq!((counts(&changed), rules(&table)), ([0, 1, 0, 0], vec!["news".to_owned()]));
+        let wrong = table.update(vec![row("1", "a", r#"{"history": "news:0:120s"}"#)], &[]);
+        assert_eq!((counts(&wrong), rules(&table)), ([0, 0, 0, 1], vec!["news".to_owned()]));
+        table.update(vec![row("1", "a", "{}")], &[]);
+        assert_eq!(rules(&table), Vec::<String>::new());
     }
 
     #[test]

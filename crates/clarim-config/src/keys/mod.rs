@@ -5,5 +5,5 @@ mod suggestion;
 mod table;
 
 pub use reference::{help, reference};
-pub(crate) use suggestion::{nearest, typo_of, unknown};
+pub(crate) use suggestion::{nearest, replaced, replacement, typo_of, unknown};
 pub use table::*;

@@ -1,6 +1,41 @@
-//! Suggestions for misspelled names.
+//! Suggestions for unknown names: misspelled ones, and those of former versions.
 
-use super::table::{ALL, Key};
+use super::table::{self, ALL, Key};
+
+/// A setting of a former version.
+struct Replaced {
+    name: &'static str,
+    toml: &'static str,
+    by: &'static Key,
+}
+
+const REPLACED: [Replaced; 3] = [
+    Replaced {
+        name: "APP_MAX_CHANNEL_NAME_LENGTH",
+        toml: "max_channel_name_length",
+        by: &table::APP_MAX_NAME_LENGTH,
+    },
+    Replaced {
+        name: "APP_MAX_EVENT_NAME_LENGTH",
+        toml: "max_event_name_length",
+        by: &table::APP_MAX_NAME_LENGTH,
+    },
+    Replaced {
+        name: "APP_MAX_CHANNELS_PER_EVENT",
+        toml: "max_channels_per_event",
+        by: &table::APP_MAX_EVENTS_PER_BATCH,
+    },
+];
+
+/// The setting that replaces `name`, a name without prefix or in the TOML file.
+pub(crate) fn replacement(name: &str) -> Option<&'static Key> {
+    REPLACED.iter().find(|old| old.name == name || old.toml == name).map(|old| old.by)
+}
+
+/// The problem of a setting that `by` replaces.
+pub(crate) fn replaced(prefix: &str, by: &str) -> String {
+    format!("no longer exists; set {prefix}{by} instead")
+}
 
 /// The one of `names` that is probably meant by `name`.
 pub(crate) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

@@ -24,6 +24,8 @@ pub enum Kind {
     List,
     /// A list of URLs, or an array of tables, which is JSON in the environment.
     Endpoints,
+    /// A list of history rules, or an array of tables, which is JSON in the environment.
+    Rules,
     /// A whole number.
     Number {
         /// Its unit.
@@ -67,6 +69,11 @@ impl Key {
                 "URLs, or tables with url, events, channels and headers (in the environment as JSON)"
                     .to_owned()
             }
+            Kind::Rules => {
+                "rules, as in private-*:100:120s, or tables with pattern, messages, ttl, bytes, rewind, \
+                 presence_grace and client_events (in the environment as JSON)"
+                    .to_owned()
+            }
             Kind::Number { unit: PORT_NUMBER, min, max } => {
                 format!("a {PORT_NUMBER} from {min} to {max}")
             }
@@ -88,9 +95,17 @@ impl Key {
             Kind::Flag => "true/false",
             Kind::List => "list",
             Kind::Endpoints => "URLs or tables",
+            Kind::Rules => "rules or tables",
             Kind::Number { unit, .. } => unit,
             Kind::Choice(_) => "choice",
         }
+    }
+}
+
+impl Kind {
+    /// Whether the value may be an array of tables.
+    pub(crate) fn has_tables(self) -> bool {
+        matches!(self, Self::Endpoints | Self::Rules)
     }
 }
 
@@ -247,23 +262,21 @@ keys! {
         "Whether a connection that exceeds the rate limit is closed. Otherwise it receives an error.";
     APP_WEBHOOKS App "webhooks", Kind::Endpoints, "",
         "Webhook endpoints of the app's backend, which receive what Pusher's webhooks send. In a table, `events` selects events (default: all but `client_event` and `subscription_count`), `channels` selects channels by prefix (default: all), and `headers` are added to each request.";
+    APP_HISTORY App "history", Kind::Rules, "",
+        "Channels that keep their last events, so that clients get what they missed: rules `PATTERN:MESSAGES:TTL`, as in `private-*:100:120s`. The first rule whose pattern matches counts; * matches any number of characters. See [History](history.md#rules). Default: no channel.";
     APP_MAX_CHANNELS_PER_CONNECTION App "max_channels_per_connection",
         number("channels", 1, COUNT), "1000",
         "Maximum number of subscriptions of a connection.";
-    APP_MAX_CHANNEL_NAME_LENGTH App "max_channel_name_length", number("bytes", 1, 65_535), "200",
-        "Maximum length of a channel name, including its prefix.";
-    APP_MAX_EVENT_NAME_LENGTH App "max_event_name_length", number("bytes", 1, 65_535), "200",
-        "Maximum length of an event name.";
+    APP_MAX_NAME_LENGTH App "max_name_length", number("bytes", 1, 65_535), "200",
+        "Maximum length of a name: of a channel, including its prefix, and of an event.";
     APP_MAX_EVENT_SIZE App "max_event_size", number("bytes", 1, GIB), "100000",
         "Maximum size of the data of an event, from a backend or a client.";
     APP_MAX_PRESENCE_MEMBERS App "max_presence_members", number("users", 1, COUNT), "10000",
         "Maximum number of users on a presence channel.";
     APP_MAX_PRESENCE_MEMBER_SIZE App "max_presence_member_size", number("bytes", 1, GIB), "10000",
         "Maximum size of a member's channel_data.";
-    APP_MAX_CHANNELS_PER_EVENT App "max_channels_per_event", number("channels", 1, COUNT), "100",
-        "Maximum number of channels of a published event.";
     APP_MAX_EVENTS_PER_BATCH App "max_events_per_batch", number("events", 1, COUNT), "100",
-        "Maximum number of events in a batch.";
+        "Maximum number of events in a batch, and of channels of one event.";
 }
 
 /// Returns the setting of this name, without prefix.

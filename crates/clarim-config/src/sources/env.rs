@@ -1,6 +1,6 @@
 //! Settings in environment variables.
 
-use crate::keys::{self, Key, Place, unknown};
+use crate::keys::{self, Key, Place, replaced, unknown};
 use crate::source::Source;
 use crate::typed::Typed;
 
@@ -58,6 +58,8 @@ fn take_one(name: &str, prefix: &str, variable: &Variable, typed: &mut Typed) {
             Place::Environment => &mut typed.config,
         };
         values.add(key, text, source);
+    } else if let Some(key) = keys::replacement(name) {
+        typed.add_problem(source, replaced(prefix, key.name));
     } else if prefix == "REVERB_" {
         reverb_only(name, &source, typed);
     } else {

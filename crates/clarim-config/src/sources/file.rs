@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::table::Item;
-use crate::keys::{self, Kind, Place, unknown};
+use crate::keys::{self, Place, unknown};
 use crate::source::Source;
 use crate::typed::{Typed, Values};
 
@@ -109,7 +109,7 @@ fn read_table(
         let name_text = name.get_ref().as_ref();
         let source = file.source(&format!("{table_name}.{name_text}"), &name.span());
         let key = keys::find_toml(place, name_text);
-        let is_json = key.is_some_and(|key| key.kind == Kind::Endpoints);
+        let is_json = key.is_some_and(|key| key.kind.has_tables());
         let text = match value.get_ref() {
             DeValue::Array(items) if is_json => items
                 .iter()
@@ -131,6 +131,10 @@ fn read_table(
 fn json_of(value: &DeValue<'_>) -> Option<Json> {
     match value {
         DeValue::String(text) => Some(text.as_ref().into()),
+        DeValue::Integer(number) if number.radix() == 10 => {
+            number.as_str().parse::<i64>().ok().map(Json::from)
+        }
+        DeValue::Boolean(flag) => Some((*flag).into()),
         DeValue::Array(items) => items.iter().map(|item| json_of(item.get_ref())).collect(),
         DeValue::Table(table) => table
             .iter()

@@ -1,6 +1,6 @@
 //! Values of tables, which are the TOML file's or a row's JSON.
 
-use crate::keys::{self, Place, unknown};
+use crate::keys::{self, Place, replaced, unknown};
 use crate::problem::Problem;
 use crate::source::Source;
 use crate::typed::Values;
@@ -27,6 +27,9 @@ impl Item {
         name: &str,
     ) -> Result<(), Problem> {
         let Some(key) = keys::find_toml(place, name) else {
+            if let Some(key) = keys::replacement(name) {
+                return Err(Problem::new(source, replaced("", key.toml)));
+            }
             let meant = keys::nearest(name, keys::of(place).map(|key| key.toml));
             return Err(Problem::new(source, unknown("a setting", "", meant)));
         };

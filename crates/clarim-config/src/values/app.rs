@@ -5,6 +5,7 @@ use std::time::Duration;
 use clarim_server::config::ServerConfig;
 use clarim_server::{App, ClientEventData, ClientEvents, Limits, Origins, RateLimit};
 
+use super::history;
 use super::reader::Reader;
 use crate::keys::{self, Key};
 use crate::problem::Problem;
@@ -90,6 +91,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, at: &Source, server: &ServerConfig) 
     let rate_limit = rate_limit(reader);
     let limits = limits(reader);
     contradictions(reader, &limits, server);
+    let history = history::read(reader, limits.channel_name_bytes);
     let [id, key, secret] = credentials?;
     Some(App {
         origins,
@@ -102,6 +104,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, at: &Source, server: &ServerConfig) 
         client_events_on_public,
         subscription_count,
         rate_limit,
+        history,
         limits,
         ..App::new(id, key, secret)
     })
@@ -175,19 +178,21 @@ fn rate_limit(reader: &mut Reader<'_>) -> Option<RateLimit> {
 }
 
 fn limits(reader: &mut Reader<'_>) -> Limits {
+    let name_bytes = reader.size(&keys::APP_MAX_NAME_LENGTH);
+    let events_per_batch = reader.size(&keys::APP_MAX_EVENTS_PER_BATCH);
     Limits {
         connections: reader
             .optional_number(&keys::APP_MAX_CONNECTIONS)
             .and_then(|number| u32::try_from(number).ok()),
         message_bytes: reader.size(&keys::APP_MAX_MESSAGE_SIZE),
         channels_per_connection: reader.size(&keys::APP_MAX_CHANNELS_PER_CONNECTION),
-        channel_name_bytes: reader.size(&keys::APP_MAX_CHANNEL_NAME_LENGTH),
-        event_name_bytes: reader.size(&keys::APP_MAX_EVENT_NAME_LENGTH),
+        channel_name_bytes: name_bytes,
+        event_name_bytes: name_bytes,
         event_data_bytes: reader.size(&keys::APP_MAX_EVENT_SIZE),
         presence_members: reader.size(&keys::APP_MAX_PRESENCE_MEMBERS),
         presence_member_bytes: reader.size(&keys::APP_MAX_PRESENCE_MEMBER_SIZE),
-        channels_per_event: reader.size(&keys::APP_MAX_CHANNELS_PER_EVENT),
-        events_per_batch: reader.size(&keys::APP_MAX_EVENTS_PER_BATCH),
+        channels_per_event: events_per_batch,
+        events_per_batch,
     }
 }
 

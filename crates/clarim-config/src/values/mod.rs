@@ -2,6 +2,7 @@
 
 pub(crate) mod app;
 pub(crate) mod database;
+pub(crate) mod history;
 pub(crate) mod program;
 pub(crate) mod reader;
 mod row;

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::reader::Reader;
 use super::{app, webhooks};
-use crate::keys::{self, Key, Kind, Place};
+use crate::keys::{self, Key, Place};
 use crate::problem::{ConfigError, Problem};
 use crate::source::Source;
 use crate::sources::Item;
@@ -97,9 +97,7 @@ fn item(key: Option<&Key>, value: &Json) -> Item {
         _ => None,
     };
     let text = match value {
-        Json::Array(_) if key.is_some_and(|key| key.kind == Kind::Endpoints) => {
-            Some(value.to_string())
-        }
+        Json::Array(_) if key.is_some_and(|key| key.kind.has_tables()) => Some(value.to_string()),
         Json::Array(items) => {
             let items: Option<Vec<_>> = items.iter().map(Json::as_str).collect();
             items.map(|items| items.join(","))
@@ -141,7 +139,8 @@ mod tests {
         let found = read(
             r#"{"max_connections": 9, "allowed_origins": ["a.example", "b.example"], "ping_interval": "5",
                 "subscription_count": true, "accept_client_events_from": "all",
-                "webhooks": [{"url": "https://a.example", "events": ["member_added"]}]}"#,
+                "webhooks": [{"url": "https://a.example", "events": ["member_added"]}],
+                "history": [{"pattern": "private-*", "messages": 9}, "news:1:60s"]}"#,
         )
         .unwrap();
         let app = &found.app;
@@ -150,6 +149,9 @@ mod tests {
         assert_eq!(app.ping_interval, Duration::from_secs(5));
         assert!(app.subscription_count);
         assert_eq!(found.webhooks[0].events, ["member_added"]);
+        assert_eq!(app.history.iter().map(|rule| rule.messages).collect::<Vec<_>>(), [9, 1]);
+        let text = read(r#"{"history": "private-*:9:120s, news:1:60s"}"#).unwrap();
+        assert_eq!(text.app.history, app.history);
         assert_eq!(read("{}").unwrap().app, App::new("7", "k", "hush"));
     }
 
@@ -166,6 +168,14 @@ mod tests {
             (r#"{"allowed_origins": []}"#, "allows no page to connect"),
             (r#"{"secret": "hush"}"#, "is a separate column"),
             (r#"{"webhooks": ["nonsense"]}"#, "is not a URL"),
+            (
+                r#"{"history": [{"pattern": "*", "messages": 0}]}"#,
+                r#"history of app "7" in clarim_apps: the rule "*": messages 0 is not from 1 to"#,
+            ),
+            (
+                r#"{"max_channels_per_event": 7}"#,
+                "no longer exists; set max_events_per_batch instead",
+            ),
             (r#"["hush"]"#, "expected an object"),
             (r#"{"hush"}"#, "settings of app \"7\" in clarim_apps: is not JSON (line 1, column 8)"),
         ] {

@@ -28,8 +28,8 @@ use crate::error::Error;
 pub use clarim_protocol::auth::AppKey;
 pub use clarim_server::config::{Bus, Scaling, ServerConfig, Tls, Token, Webhook};
 pub use clarim_server::{
-    App, ClientEventData, ClientEvents, Ended, Events, Limits, Origins, PublishError, RateLimit,
-    Server, ServerEvent, StartError,
+    App, ClientEventData, ClientEvents, Ended, Events, HistoryRule, Limits, Origins, PublishError,
+    RateLimit, Server, ServerEvent, StartError,
 };
 pub use serve::serve;
 
