@@ -149,13 +149,15 @@ fn rows_are_added_changed_disabled_and_removed_while_other_apps_stay(database: &
     assert!(process.publish_as(TWO, "news", "short").starts_with("HTTP/1.1 200"));
 
     // A changed limit applies to existing connections, immediately after a signal.
-    database.run(r#"UPDATE clarim_apps SET settings = '{"max_event_size": 10}' WHERE id = '1'"#);
+    database.run(
+        r#"UPDATE clarim_apps SET settings = '{"max_event_size": 10, "history": "news:5:60s"}' WHERE id = '1'"#,
+    );
     process.signal(Signal::HUP);
     eventually("the limit is in force", || {
         process.publish("news", "much longer than that").starts_with("HTTP/1.1 413")
     });
     assert!(process.publish("news", "few").starts_with("HTTP/1.1 200"));
-    one.read_until("few");
+    one.read_until(r#""data":"few","offset":1}"#);
 
     database.run("UPDATE clarim_apps SET enabled = FALSE WHERE id = '2'");
     assert_eq!(two.read_close(), 4003);

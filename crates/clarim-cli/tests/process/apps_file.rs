@@ -53,6 +53,24 @@ fn apps_are_added_changed_and_removed_while_others_stay() {
 }
 
 #[test]
+fn history_rules_can_be_changed() {
+    let process = with_file(ONE);
+    let mut one = process.subscribe("news");
+    process.publish("news", "plain");
+    one.read_until(r#""data":"plain"}"#);
+    process.rewrite(&format!("{ONE}\n[[apps.history]]\npattern = 'news'\nmessages = 5\n"));
+    process.signal(Signal::HUP);
+    process.logs("apps reloaded");
+    process.publish("news", "kept");
+    one.read_until(r#""data":"kept","offset":1}"#);
+    process.rewrite(&format!("{ONE}history = 'news:0:60s'\n"));
+    process.signal(Signal::HUP);
+    process.logs("messages 0 is not from 1 to");
+    process.publish("news", "still kept");
+    one.read_until(r#""data":"still kept","offset":2}"#);
+}
+
+#[test]
 fn invalid_settings_and_settings_that_need_a_restart_change_nothing() {
     let process = with_file(ONE);
     let mut one = process.subscribe("news");

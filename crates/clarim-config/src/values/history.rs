@@ -299,7 +299,7 @@ mod tests {
             ("*:1:8d", "is not a time of up to 7 days"),
             ("*:1:2w", r#"ttl "2w" is not a time with the unit ms, s, m, h or d, as in 120s"#),
             ("*:1:99999999999999999999d", "is not a time with the unit"),
-            ("*:1:1s:bytes=67108865", "bytes 67108865 is not from 1 to 67108864"),
+            ("*:1:1s:bytes=4194305", "bytes 4194305 is not from 1 to 4194304"),
             ("*:1:1s:rewind=2", "rewind 2 exceeds the 1 messages"),
             ("*:1:1s:rewnd=1", r#"has the unknown field "rewnd"; did you mean rewind?"#),
             ("*:1:1s:client_events=maybe", r#"client_events "maybe" is not true or false"#),

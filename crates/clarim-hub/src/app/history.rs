@@ -41,8 +41,8 @@ impl HistoryRule {
     pub const MAX_MESSAGES: usize = 100_000;
     /// Maximum of [`ttl`](Self#structfield.ttl): seven days.
     pub const MAX_TTL: Duration = Duration::from_secs(7 * 86_400);
-    /// Maximum of [`bytes`](Self#structfield.bytes): 64 MiB.
-    pub const MAX_BYTES: usize = 64 << 20;
+    /// Maximum of [`bytes`](Self#structfield.bytes): 4 MiB, as much as a shard keeps for an app.
+    pub const MAX_BYTES: usize = 4 << 20;
     /// Maximum of [`presence_grace`](Self#structfield.presence_grace): one hour.
     pub const MAX_PRESENCE_GRACE: Duration = Duration::from_secs(3_600);
 
@@ -184,7 +184,7 @@ mod tests {
             ((|rule| rule.messages = 0) as fn(&mut HistoryRule), "messages 0 is not from 1 to"),
             (|rule| rule.messages = 100_001, "messages 100001 is not from 1 to 100000"),
             (|rule| rule.bytes = 0, "bytes 0 is not from 1 to"),
-            (|rule| rule.bytes = (64 << 20) + 1, "bytes 67108865 is not from 1 to 67108864"),
+            (|rule| rule.bytes = (4 << 20) + 1, "bytes 4194305 is not from 1 to 4194304"),
             (|rule| rule.ttl = Duration::ZERO, "ttl 0ns is not a time of up to 7 days"),
             (|rule| rule.ttl = HistoryRule::MAX_TTL + Duration::from_secs(1), "up to 7 days"),
             (|rule| rule.rewind = 101, "rewind 101 exceeds the 100 messages"),

@@ -7,9 +7,10 @@ use std::time::Duration;
 use hashbrown::HashMap;
 
 use crate::address::{AppIndex, ChannelKey};
+use crate::app::HistoryRule;
 
 /// Maximum number of bytes that a shard keeps for one app. There are 64 shards.
-const MAX_APP_BYTES: usize = 4 << 20;
+const MAX_APP_BYTES: usize = HistoryRule::MAX_BYTES;
 
 /// Maximum number of bytes that a shard keeps for all apps. The largest ones lose something first.
 const MAX_BYTES: usize = 16 << 20;
