@@ -95,6 +95,12 @@ function install(pusher: Pusher): Installed {
 		for (const listener of [...listeners]) if (listeners.has(listener)) listener({ channel, reason });
 	};
 
+	/** Everything after this position follows. */
+	const reach = (channel: string, epoch: string, offset: number): void => {
+		positions.set(channel, { epoch, offset, socket_id: pusher.connection.socket_id });
+		seen.set(channel, offset);
+	};
+
 	/** Handles the start of a subscription. Returns whether events may be missing although the server says nothing. */
 	const start = (channel: string, { epoch, offset = 0, recovered }: Start): boolean => {
 		const before = positions.get(channel);
@@ -105,8 +111,7 @@ function install(pusher: Pusher): Installed {
 		if (!epoch) return wasJoined;
 		// The server may start before the position. It then replays events that were received.
 		const last = recovered && before?.epoch === epoch ? Math.max(before.offset, offset) : offset;
-		positions.set(channel, { epoch, offset: last, socket_id: pusher.connection.socket_id });
-		seen.set(channel, last);
+		reach(channel, epoch, last);
 		return false;
 	};
 
@@ -122,9 +127,10 @@ function install(pusher: Pusher): Installed {
 			// Unless it was left in the meantime.
 			if (isMissing && joined.has(channel)) report(channel, 'no_history');
 		} else if (event === GAP) {
-			// The history may be another one, so that nothing is a duplicate.
-			seen.delete(channel);
 			const gap = parse(data) ?? {};
+			if (gap.epoch) reach(channel, gap.epoch, gap.offset ?? 0);
+			// The history may be another one, so that nothing is a duplicate.
+			else seen.delete(channel);
 			// pusher-js would try to decrypt it.
 			if (channel.startsWith('private-encrypted-')) pusher.channel(channel)?.emit(GAP, gap);
 			else deliver();

@@ -56,6 +56,11 @@ export async function startServer() {
 		return history;
 	};
 
+	const positionOf = (channel: string): { epoch: string; offset: number } => {
+		const { epoch, offset } = historyOf(channel)!;
+		return { epoch, offset };
+	};
+
 	const message = (event: string, channel: string, data: unknown): string =>
 		JSON.stringify({ event, channel, data: JSON.stringify(data) });
 
@@ -86,7 +91,7 @@ export async function startServer() {
 				missed: missed.length,
 			}),
 		}));
-		if (typeof found === 'string') socket.send(message('clarim:gap', channel, { reason: found }));
+		if (typeof found === 'string') socket.send(message('clarim:gap', channel, { reason: found, ...positionOf(channel) }));
 		const last = channel.startsWith('cache-') && !missed.length ? history?.entries.at(-1) : undefined;
 		for (const { frame } of last ? [last] : missed) socket.send(frame);
 	}
@@ -149,13 +154,10 @@ export async function startServer() {
 			send(channel, frame, except);
 			return offset;
 		},
-		position(channel: string): { epoch: string; offset: number } {
-			const { epoch, offset } = historyOf(channel)!;
-			return { epoch, offset };
-		},
+		position: positionOf,
 		/** Sends the last event of a channel again. */
 		repeat: (channel: string) => send(channel, historyOf(channel)!.entries.at(-1)!.frame),
-		gap: (channel: string, reason: string) => send(channel, message('clarim:gap', channel, { reason })),
+		gap: (channel: string, data: { reason: string }) => send(channel, message('clarim:gap', channel, data)),
 		/** All histories begin anew. */
 		forget: () => histories.clear(),
 		/** Lets the held subscriptions go on. */

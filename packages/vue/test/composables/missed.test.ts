@@ -86,7 +86,7 @@ test('with history, onMissed is called for each gap, and not otherwise', async (
 		unmount();
 		const again = world.run(echo, () => useChannel('orders', { '.numbered': ({ n }) => heard.push(n) }));
 		await until(() => again.result.value?.subscription.subscribed);
-		server.gap('orders', 'bus');
+		server.gap('orders', { reason: 'bus' });
 		server.publish('orders', 'numbered', { n: 2 });
 		await until(() => heard.includes(2));
 		expect(gaps.length).toBe(4);
