@@ -89,8 +89,8 @@ impl Connection {
     }
 
     /// Reads the entries of `log` after an offset. [`BusEvent::Page`], [`BusEvent::Refused`] or
-    /// [`BusEvent::Lost`] follows with the same `id`. The page has every entry that this connection has
-    /// appended before.
+    /// [`BusEvent::Lost`] follows with the same `id`. The page has every entry that was
+    /// reported before, with [`BusEvent::Appended`] or [`BusEvent::Entry`].
     pub fn read(&mut self, log: &Log, after: u64, limit: PageLimit, id: PublishId) {
         let pending = self.pending(id, log.name().len());
         self.send(Command::Read(LogRead::new(log, after, limit, pending)));

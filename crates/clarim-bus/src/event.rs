@@ -86,7 +86,7 @@ pub enum BusEvent {
         /// The entries, and what the log has.
         page: LogPage,
     },
-    /// The server has refused to append an entry or to read a log, and has stored nothing.
+    /// The server has refused an entry and has not stored it, or cannot read a log.
     Refused {
         /// The number of the command.
         id: PublishId,

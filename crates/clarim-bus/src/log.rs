@@ -45,6 +45,8 @@ impl Log {
 }
 
 /// How many entries a log keeps, and for how long. The first bound that is reached counts.
+///
+/// NATS keeps entries for at least [`IDEMPOTENCY_WINDOW`], and does not bound the bytes of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Retention {

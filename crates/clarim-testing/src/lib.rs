@@ -20,7 +20,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 pub use guard::{Certificate, Guard};
-pub use nats::{Operator, nats, nats_cluster};
+pub use nats::{Operator, nats, nats_cluster, nats_with_jetstream};
 pub use postgres::Postgres;
 pub use program::Program;
 pub use proxy::Proxy;

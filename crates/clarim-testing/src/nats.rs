@@ -1,5 +1,7 @@
 //! NATS: servers, alone or together, and users with credentials.
 
+use std::path::Path;
+
 use nkeys::KeyPair;
 use tempfile::TempDir;
 
@@ -15,6 +17,15 @@ pub fn nats(arguments: &[&str]) -> Program {
     let port_text = port.to_string();
     let all = [&["-a", "127.0.0.1", "-p", &port_text], arguments].concat();
     Program::start("nats-server", &all, port)
+}
+
+/// Starts a NATS server with JetStream, which keeps its data in this folder.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn nats_with_jetstream(folder: &Path, arguments: &[&str]) -> Program {
+    nats(&[&["-js", "-sd", &*folder.to_string_lossy()], arguments].concat())
 }
 
 /// Starts NATS servers that form a cluster.

@@ -17,23 +17,18 @@ use async_nats::{Client, Event as ClientEvent, StatusCode, Subscriber};
 use bytes::Bytes;
 use futures_util::future::{AbortHandle, Abortable};
 use futures_util::stream::{BoxStream, SelectAll, StreamExt};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use sha2::{Digest, Sha256};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::error::NatsError;
+use super::logs::Logs;
+use super::streams::{entries_subject, published_entry};
+use super::subject::escape;
 use crate::backend::Session;
 use crate::commands::{Command, Commands, OutgoingMessage};
 use crate::error::BusError;
 use crate::event::EventSender;
-
-/// Characters that are escaped in a subject.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
-
-/// Maximum length of a subject. A server accepts lines of 4 096 bytes, with two subjects in a request, and
-/// closes the connection after a longer one.
-const MAX_SUBJECT_BYTES: usize = 1024;
+use crate::log::LogEntry;
 
 /// Timeout of a connection attempt and of a confirmation. Without a reply for this long, the server is frozen
 /// or cannot be reached.
@@ -56,9 +51,17 @@ pub(crate) struct NatsSession {
     without_responders: HashSet<u64>,
     /// Batches that the server has not confirmed.
     unconfirmed: VecDeque<Batch>,
-    messages: SelectAll<BoxStream<'static, (Arc<str>, Bytes)>>,
+    messages: SelectAll<BoxStream<'static, Incoming>>,
     /// The handle that ends the stream of each subject.
     subscriptions: HashMap<Arc<str>, AbortHandle>,
+    /// The handle that ends the stream of each log's entries.
+    followed: HashMap<Arc<str>, AbortHandle>,
+    logs: Logs,
+}
+
+enum Incoming {
+    Message { subject: Arc<str>, payload: Bytes },
+    Entry { log: Arc<str>, entry: LogEntry },
 }
 
 /// Messages and subscriptions that are confirmed together, when their sequence number comes back.
@@ -67,6 +70,19 @@ struct Batch {
     sent_at: Instant,
     messages: Vec<OutgoingMessage>,
     subscriptions: Vec<PendingSubscription>,
+    followed: Vec<Arc<str>>,
+}
+
+impl Batch {
+    fn new() -> Self {
+        Self {
+            sequence: 0,
+            sent_at: Instant::now(),
+            messages: Vec::new(),
+            subscriptions: Vec::new(),
+            followed: Vec::new(),
+        }
+    }
 }
 
 struct PendingSubscription {
@@ -84,6 +100,8 @@ impl NatsSession {
         let inbox = client.new_inbox();
         let replies = client.subscribe(format!("{inbox}.*")).await.map_err(BusError::backend)?;
         Ok(Self {
+            logs: Logs::new(client.clone()),
+            followed: HashMap::new(),
             client,
             client_events,
             events,
@@ -105,15 +123,15 @@ impl Session for NatsSession {
             self.subscribe_to(subject).await?;
         }
         let pending = |subject| PendingSubscription { subject, probe: None };
-        self.request_confirmation(Vec::new(), subjects.into_iter().map(pending).collect()).await?;
-        while !self.unconfirmed.is_empty() {
-            match timeout(TIMEOUT, self.replies.next()).await {
-                Ok(Some(reply)) => self.handle_reply(&reply),
-                Ok(None) => return Err(BusError::Closed),
-                Err(_) => return Err(BusError::Timeout(TIMEOUT)),
-            }
+        let subscriptions = subjects.into_iter().map(pending).collect();
+        self.confirm_all(Batch { subscriptions, ..Batch::new() }).await
+    }
+
+    async fn follow(&mut self, logs: Vec<Arc<str>>) -> Result<(), BusError> {
+        for log in &logs {
+            self.follow_log(log).await?;
         }
-        Ok(())
+        self.confirm_all(Batch { followed: logs, ..Batch::new() }).await
     }
 
     async fn run(mut self, commands: &mut Commands) -> BusError {
@@ -127,9 +145,15 @@ impl Session for NatsSession {
                         Err(_) => Err(BusError::Timeout(TIMEOUT)),
                     }
                 }
-                Some((subject, payload)) = self.messages.next(), if !self.messages.is_empty() => {
-                    self.events.message(subject, payload)
+                Some(incoming) = self.messages.next(), if !self.messages.is_empty() => {
+                    match incoming {
+                        Incoming::Message { subject, payload } => {
+                            self.events.message(subject, payload)
+                        }
+                        Incoming::Entry { log, entry } => self.events.entry(log, entry),
+                    }
                 }
+                Some(result) = self.logs.next_outcome() => result,
                 reply = self.replies.next() => match reply {
                     Some(reply) => {
                         self.handle_reply(&reply);
@@ -154,6 +178,7 @@ impl NatsSession {
     async fn execute(&mut self, batch: Vec<Command>) -> Result<(), BusError> {
         let mut messages = Vec::new();
         let mut subscriptions = Vec::new();
+        let mut followed = Vec::new();
         for command in batch {
             match command {
                 Command::Subscribe(subject) => {
@@ -174,14 +199,20 @@ impl NatsSession {
                         messages.push(message);
                     }
                 }
-                // Dropping a command reports it as lost.
-                Command::Follow(_)
-                | Command::Unfollow(_)
-                | Command::Append(_)
-                | Command::Read(_) => {}
+                Command::Follow(log) => {
+                    self.follow_log(&log).await?;
+                    followed.push(log);
+                }
+                Command::Unfollow(log) => {
+                    if let Some(stream) = self.followed.remove(&log) {
+                        stream.abort();
+                    }
+                }
+                Command::Append(entry) => self.logs.append(entry).await,
+                Command::Read(read) => self.logs.read(read),
             }
         }
-        self.request_confirmation(messages, subscriptions).await
+        self.request_confirmation(Batch { messages, subscriptions, followed, ..Batch::new() }).await
     }
 
     /// Sends a probe and returns its number. A "no responders" reply arrives before later confirmations.
@@ -202,23 +233,49 @@ impl NatsSession {
         let name = subject.clone();
         let stream = stream.filter_map(move |message| {
             let is_probe = message.reply.is_some();
-            ready((!is_probe).then(|| (name.clone(), message.payload)))
+            let payload = message.payload;
+            ready((!is_probe).then(|| Incoming::Message { subject: name.clone(), payload }))
         });
         self.messages.push(Abortable::new(stream, registration).boxed());
         self.subscriptions.insert(subject.clone(), handle);
         Ok(())
     }
 
+    /// Requests a confirmation and waits for it.
+    async fn confirm_all(&mut self, batch: Batch) -> Result<(), BusError> {
+        self.request_confirmation(batch).await?;
+        while !self.unconfirmed.is_empty() {
+            match timeout(TIMEOUT, self.replies.next()).await {
+                Ok(Some(reply)) => self.handle_reply(&reply),
+                Ok(None) => return Err(BusError::Closed),
+                Err(_) => return Err(BusError::Timeout(TIMEOUT)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn follow_log(&mut self, log: &Arc<str>) -> Result<(), BusError> {
+        if self.followed.contains_key(log) {
+            return Ok(());
+        }
+        let stream =
+            self.client.subscribe(entries_subject(log)).await.map_err(BusError::backend)?;
+        let (handle, registration) = AbortHandle::new_pair();
+        let name = log.clone();
+        let stream = stream.filter_map(move |message| {
+            let entry = published_entry(message);
+            ready(entry.map(|entry| Incoming::Entry { log: name.clone(), entry }))
+        });
+        self.messages.push(Abortable::new(stream, registration).boxed());
+        self.followed.insert(log.clone(), handle);
+        Ok(())
+    }
+
     /// Publishes a sequence number to the session itself, which confirms everything sent so far.
-    async fn request_confirmation(
-        &mut self,
-        messages: Vec<OutgoingMessage>,
-        subscriptions: Vec<PendingSubscription>,
-    ) -> Result<(), BusError> {
+    async fn request_confirmation(&mut self, batch: Batch) -> Result<(), BusError> {
         self.last_sequence += 1;
         let sequence = self.last_sequence;
-        let batch = Batch { sequence, sent_at: Instant::now(), messages, subscriptions };
-        self.unconfirmed.push_back(batch);
+        self.unconfirmed.push_back(Batch { sequence, ..batch });
         let subject = format!("{}.sequence", self.inbox);
         let payload = Bytes::copy_from_slice(&sequence.to_le_bytes());
         self.client.publish(subject, payload).await.map_err(BusError::backend)
@@ -244,6 +301,9 @@ impl NatsSession {
                 let is_first = probe.is_some_and(|probe| self.without_responders.remove(&probe));
                 self.events.subscribed(subject, is_first);
             }
+            for log in batch.followed {
+                self.events.following(log);
+            }
         }
     }
 
@@ -252,32 +312,7 @@ impl NatsSession {
         match self.unconfirmed.front() {
             Some(batch) if batch.sent_at.elapsed() > TIMEOUT => Err(BusError::Timeout(TIMEOUT)),
             Some(_) => Ok(()),
-            None => self.request_confirmation(Vec::new(), Vec::new()).await,
-        }
-    }
-}
-
-/// A subject as NATS tokens: dots, spaces and wildcards have a meaning there. A long subject becomes
-/// its hash after `sha256.`: no other escaped subject has a dot.
-fn escape(subject: &str) -> String {
-    let escaped = utf8_percent_encode(subject, ESCAPED).to_string();
-    if escaped.len() <= MAX_SUBJECT_BYTES {
-        return escaped;
-    }
-    format!("sha256.{}", hex::encode(Sha256::digest(subject)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_subjects_are_hashed() {
-        let longest = "x".repeat(MAX_SUBJECT_BYTES);
-        assert_eq!(escape(&longest), longest);
-        for subject in [format!("{longest}x"), ".".repeat(MAX_SUBJECT_BYTES / 3 + 1)] {
-            let escaped = escape(&subject);
-            assert!(escaped.starts_with("sha256.") && escaped.len() == 71, "{escaped}");
+            None => self.request_confirmation(Batch::new()).await,
         }
     }
 }

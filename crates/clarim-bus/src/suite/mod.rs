@@ -20,7 +20,7 @@ mod probe;
 mod scenarios;
 
 pub use log_outages::{LogBroker, run_logs_with_outages};
-pub use logs::{ByteBound, run_logs};
+pub use logs::{LogBounds, run_logs};
 pub use outages::{Broker, run_with_outages};
 pub use probe::{Appended, AppendedAt, Outcome, Probe};
 pub use scenarios::{Reports, run};

@@ -1,17 +1,18 @@
 //! Logs, in every backend that keeps them.
 
 use std::collections::HashMap;
+use std::process::Command;
 use std::time::Duration;
 
 use bytes::Bytes;
-use clarim_bus::suite::{self, Appended, Broker, ByteBound, LogBroker, Probe};
+use clarim_bus::suite::{self, Appended, Broker, LogBounds, LogBroker, Probe};
 use clarim_bus::{
     BusError, BusEvent, IdempotencyKey, Log, MemoryBus, PageLimit, Position, Retention,
 };
-use clarim_testing::{Guard, Program, RedisCluster, Sentinels, redis, redis_with};
+use clarim_testing::{Guard, RedisCluster, Sentinels, redis, redis_with};
 use tempfile::TempDir;
 
-use crate::servers::{bus, redis_bus};
+use crate::servers::{Server, bus, redis_bus};
 
 fn log(name: &str) -> Log {
     Log::new(name, Retention::new(100, Duration::from_secs(600), 1 << 20))
@@ -19,7 +20,7 @@ fn log(name: &str) -> Log {
 
 #[tokio::test]
 async fn memory_logs() {
-    suite::run_logs(&MemoryBus::new().into(), ByteBound::Enforced).await;
+    suite::run_logs(&MemoryBus::new().into(), LogBounds::All).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -43,19 +44,19 @@ async fn memory_log_that_nobody_uses_ends() {
 #[tokio::test]
 async fn redis_logs() {
     let server = redis();
-    suite::run_logs(&redis_bus(&server), ByteBound::Enforced).await;
+    suite::run_logs(&redis_bus(&server), LogBounds::All).await;
 }
 
 #[tokio::test]
 async fn redis_sentinel_logs() {
     let servers = Sentinels::start();
-    suite::run_logs(&bus(&servers.url()), ByteBound::Enforced).await;
+    suite::run_logs(&bus(&servers.url()), LogBounds::All).await;
 }
 
 #[tokio::test]
 async fn redis_cluster_logs() {
     let cluster = RedisCluster::start();
-    suite::run_logs(&bus(&cluster.url()), ByteBound::Enforced).await;
+    suite::run_logs(&bus(&cluster.url()), LogBounds::All).await;
 }
 
 /// The rights that logs need, beside those of the bus.
@@ -81,7 +82,7 @@ async fn redis_cluster_logs_with_a_restricted_user() {
     let user = [crate::backends::USER, &["+cluster|slots"], RIGHTS].concat();
     let cluster = RedisCluster::guarded(Guard::default(), &user);
     let url = cluster.url().replace("://", "://bus:secret@");
-    suite::run_logs(&bus(&url), ByteBound::Enforced).await;
+    suite::run_logs(&bus(&url), LogBounds::All).await;
 }
 
 #[tokio::test]
@@ -121,7 +122,7 @@ async fn a_full_redis_refuses_entries_and_goes_on_carrying_messages() {
 
 /// A Redis server that keeps its data.
 struct PersistentRedis {
-    server: Program,
+    server: Server,
     _folder: TempDir,
 }
 
@@ -129,14 +130,13 @@ impl PersistentRedis {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_string_lossy().into_owned();
-        let server = redis_with(&["--appendonly", "yes", "--dir", &path]);
+        let server = Server(redis_with(&["--appendonly", "yes", "--dir", &path]));
         Self { server, _folder: folder }
     }
 
     fn ask(&self, command: &[&str]) {
-        let port = self.server.port.to_string();
-        let asked =
-            std::process::Command::new("redis-cli").args(["-p", &port]).args(command).output();
+        let port = self.server.0.port.to_string();
+        let asked = Command::new("redis-cli").args(["-p", &port]).args(command).output();
         assert!(asked.unwrap().status.success());
     }
 }
@@ -168,7 +168,7 @@ impl LogBroker for PersistentRedis {
 #[tokio::test]
 async fn redis_log_outages() {
     let mut broker = PersistentRedis::start();
-    suite::run_logs_with_outages(&redis_bus(&broker.server), &mut broker).await;
+    suite::run_logs_with_outages(&redis_bus(&broker.server.0), &mut broker).await;
 }
 
 /// Appends entries with keys, each until the log has it, and returns their positions.
@@ -194,9 +194,9 @@ const ALL: PageLimit = PageLimit { entries: 1000, bytes: 1 << 20 };
 async fn a_redis_that_has_lost_its_last_entries_gives_their_positions_to_no_others() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_string_lossy().into_owned();
-    let server = redis_with(&["--dir", &path]);
+    let server = Server(redis_with(&["--dir", &path]));
     let mut broker = PersistentRedis { server, _folder: folder };
-    let mut probe = Probe::connect(&redis_bus(&broker.server)).await;
+    let mut probe = Probe::connect(&redis_bus(&broker.server.0)).await;
     let log = log("snapshot");
     let kept = append_all(&mut probe, &log, 0..2).await[1];
     broker.ask(&["save"]);
@@ -272,7 +272,7 @@ async fn redis_cluster_moves_a_slot_with_a_log() {
 #[tokio::test]
 async fn redis_scripts_that_were_flushed_are_sent_again() {
     let broker = PersistentRedis::start();
-    let mut probe = Probe::connect(&redis_bus(&broker.server)).await;
+    let mut probe = Probe::connect(&redis_bus(&broker.server.0)).await;
     let log = log("flushed");
     probe.follow(&log).await;
     for id in 0..3 {

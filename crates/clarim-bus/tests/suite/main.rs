@@ -3,6 +3,7 @@
 
 mod backends;
 mod logs;
+mod nats_logs;
 mod outages;
 mod servers;
 mod urls;
