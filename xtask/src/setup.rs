@@ -16,7 +16,7 @@ const CARGO_PROGRAMS: [(&str, &[&str]); 2] = [
 /// Programs, how to ask their version, and the Debian packages that bring them.
 const PROGRAMS: [(&str, &str, &str); 18] = [
     ("caddy", "version", "caddy"),
-    ("chromium", "--version", "chromium"),
+    ("chromium-headless-shell", "--version", "chromium-headless-shell"),
     ("faketime", "--version", "faketime"),
     ("haproxy", "-v", "haproxy"),
     ("musl-gcc", "--version", "musl-tools"),
