@@ -1,16 +1,15 @@
 // The server SDK `pusher` from the crate registry, run by sdk-rust.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import test from 'node:test';
 import WebSocket from 'ws';
 import Pusher from 'pusher';
-import { startServer } from './support/server.mjs';
+import { built, startServer } from './support/server.mjs';
 
 const run = promisify(execFile);
 /** `cargo xtask sdk-rust` builds it. */
-const program = fileURLToPath(new URL('sdk-rust/target/debug/sdk-rust', import.meta.url));
+const program = built('sdk-rust');
 
 test('the Rust SDK publishes, excludes and reads', { timeout: 300_000 }, async (t) => {
   const server = await startServer();

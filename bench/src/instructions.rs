@@ -28,7 +28,7 @@ const ATTEMPTS: usize = 3;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Path to the file that describes the servers.
-    #[arg(long, default_value = "bench/peers.toml")]
+    #[arg(long, default_value = "bench/shipped.toml")]
     file: PathBuf,
     /// Path to the file of budgets.
     #[arg(long, default_value = "bench/instructions.toml")]
@@ -109,7 +109,7 @@ fn compare(budgets: &Budgets, measured: &[(&str, f64)]) -> Result<()> {
     if current != budgets.toolchain() {
         remarks.push(format!(
             "The budgets were measured with {}, these counts with {current}. Once no cost has grown \
-             for another reason, commit `clarim-bench instructions --update`",
+             for another reason, commit `cargo xtask instructions --update`",
             budgets.toolchain()
         ));
         is_over = false;

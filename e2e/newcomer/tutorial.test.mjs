@@ -45,8 +45,9 @@ before(async () => {
 		// The ports of the tutorial may be taken here.
 		ADDRESS: `127.0.0.1:${application}`,
 		REVERB_SERVER_PORT: server, REVERB_PORT: server, VITE_REVERB_PORT: server,
-		// Crates and packages are already there for other tests.
+		// Crates and packages are already there for other tests, crates without debug information.
 		CARGO_TARGET_DIR: join(root, 'target'),
+		CARGO_PROFILE_DEV_DEBUG: '0',
 		CARGO_INCREMENTAL: '0',
 		npm_config_prefer_offline: 'true', npm_config_audit: 'false', npm_config_fund: 'false',
 	};

@@ -1,22 +1,53 @@
 //! Builds that several steps need.
 
-use anyhow::Result;
+use std::fs;
 
-use crate::run::cargo;
+use anyhow::{Context, Result};
+
+use crate::run::{cargo, cargo_command, command, root};
+use crate::setup::{IMAGE, has_image_target};
 
 /// Builds everything that a test runs, in one selection of packages: cargo compiles the dependencies again
 /// for another selection, whose features differ.
 pub(crate) fn workspace() -> Result<()> {
-    if std::env::var_os(IS_BUILT).is_some() {
+    if is_built() {
         return Ok(());
     }
     cargo(&["build", "--workspace", "--bins", "--examples", "--tests"])
 }
 
+/// Whether the step `build` of a suite has passed.
+pub(crate) fn is_built() -> bool {
+    std::env::var_os(IS_BUILT).is_some()
+}
+
 /// Set for the steps of a suite after its step `build` has passed.
 pub(crate) const IS_BUILT: &str = "XTASK_IS_BUILT";
 
-/// A workspace of its own: the SDK's old dependencies stay out of ours.
+/// A workspace of its own: the SDK's old dependencies stay out of ours. What both have is compiled once.
 pub(crate) fn sdk_rust() -> Result<()> {
-    cargo(&["build", "--locked", "--manifest-path", "e2e/sdk-rust/Cargo.toml"])
+    let manifest = ["--manifest-path", "e2e/sdk-rust/Cargo.toml", "--target-dir", "target"];
+    cargo(&[&["build", "--locked"], &manifest[..]].concat())
+}
+
+/// Builds the program of the container image with the Dockerfile's own command, as `target/shipped/clarim`.
+/// Without the image's target it is linked to this system's C library.
+pub(crate) fn shipped() -> Result<()> {
+    let built = if has_image_target() {
+        let file = fs::read_to_string(root().join("deploy/docker/Dockerfile"))?;
+        let line =
+            file.lines().find(|line| line.starts_with("RUN") && line.contains("cargo build"));
+        let line = line.context("the Dockerfile builds nothing with cargo")?;
+        command("sh", &["-c", line.trim_start_matches("RUN ")]).run()?;
+        root().join("target").join(IMAGE)
+    } else {
+        cargo_command(&["build", "--release", "--locked", "-p", "clarim-cli"]).run()?;
+        root().join("target")
+    };
+    let shipped = root().join("target/shipped");
+    fs::create_dir_all(&shipped)?;
+    // A test of another step may be running the last one.
+    let new = shipped.join("clarim.new");
+    fs::copy(built.join("release/clarim"), &new)?;
+    Ok(fs::rename(new, shipped.join("clarim"))?)
 }

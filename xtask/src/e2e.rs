@@ -49,7 +49,7 @@ fn node(folder: &str, args: &[String]) -> Result<()> {
     let files: Vec<&String> = files.iter().map(|(file, _)| file).collect();
     // Tests mostly wait.
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    let concurrency = format!("--test-concurrency={}", 2 * cores);
+    let concurrency = format!("--test-concurrency={}", 3 * cores);
     command("node", &["--test", &concurrency]).args(&options).args(&files).run()
 }
 

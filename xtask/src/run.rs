@@ -33,12 +33,9 @@ pub(crate) fn cargo(args: &[&str]) -> Result<()> {
     cargo_command(args).run()
 }
 
-/// Creates a cargo command. The environment is the same for all of them, because another one builds
-/// everything again.
+/// Creates a cargo command.
 pub(crate) fn cargo_command(args: &[&str]) -> Run {
-    let cargo = command("cargo", args);
-    // CI builds once and has no use for the gigabytes that make the next build faster.
-    if env::var_os("CI").is_some() { cargo.env("CARGO_INCREMENTAL", "0") } else { cargo }
+    command("cargo", args)
 }
 
 /// Runs npm in a folder of the repository.

@@ -1,8 +1,8 @@
 //! The table of steps, and those that are a few commands.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
-use crate::build::{sdk_rust, workspace};
+use crate::build::{self, sdk_rust, workspace};
 use crate::run::{cargo, cargo_command, command, npm, root};
 use crate::{autobahn, demo, e2e, features, fuzz, setup, tidy, types};
 
@@ -33,6 +33,8 @@ pub(crate) enum Lane {
     Compute,
     /// Tests, which mostly wait.
     Tests,
+    /// Tests with real clients, which mostly wait too.
+    Clients,
     /// Nothing else may run.
     Alone,
 }
@@ -59,66 +61,65 @@ impl Step {
     }
 }
 
-/// Each lane runs its steps in this order: what fails soonest comes first, and tests start as soon as what
-/// they need is built.
+/// Each lane runs its steps in this order: first what tests wait for, so that they wait while others compile.
 pub(crate) const STEPS: [Step; 26] = {
-    use Lane::{Alone, Compute, Tests};
+    use Lane::{Alone, Clients, Compute, Tests};
     [
         Step::new("setup", "install what the tests need", Tests, |_| setup::all()).in_test(&[]),
         Step::new("fmt", "check the formatting", Compute, |_| fmt()).in_test(&[]).in_check(),
         Step::new("tidy", "check the project's own rules", Compute, tidy::run)
             .in_test(&[])
             .in_check(),
-        Step::new("clippy", "lint, warnings denied", Compute, clippy).in_test(&[]).in_check(),
-        Step::new("pure", "tests of the crates without I/O", Compute, pure).in_check(),
-        Step::new("build", "build all programs and tests", Compute, |_| workspace())
+        Step::new("build", "build all programs and tests", Compute, |_| workspace()).in_test(&[]),
+        Step::new("unit", "Rust tests of all crates", Tests, unit).in_test(&["setup", "build"]),
+        Step::new("demo-web", "build the demo's pages and test them", Clients, |_| demo_web())
             .in_test(&["setup"]),
-        Step::new("unit", "Rust tests of all crates", Tests, unit).in_test(&["build"]),
+        Step::new("sdk-rust", "build the client of the Rust SDK", Compute, |_| sdk_rust())
+            .in_test(&[]),
+        Step::new("e2e", "real clients against the real server", Clients, e2e::run)
+            .in_test(&["build", "demo-web", "sdk-rust"]),
         Step::new("js", "@clarim/js: types and unit tests", Tests, |_| {
             npm("packages/js", &["test"])
         })
         .in_test(&["setup"]),
         Step::new("vue", "@clarim/vue: types and unit tests", Tests, |_| vue())
             .in_test(&["setup", "build"]),
-        Step::new("demo-web", "build the demo's pages and test them", Compute, |_| demo_web())
-            .in_test(&["setup"]),
-        Step::new("e2e", "real clients against the real server", Tests, e2e::run)
-            .in_test(&["build", "demo-web", "sdk-rust"]),
-        Step::new("sdk-rust", "build the client of the Rust SDK", Compute, |_| sdk_rust())
-            .in_test(&[]),
         Step::new("doctest", "examples in the documentation", Compute, doctest).in_test(&["build"]),
         Step::new("types-check", "generated TypeScript is up to date", Compute, |_| types::check())
-            .in_test(&["build"]),
-        // Its cases have limits of time.
-        Step::new("autobahn", "Autobahn's WebSocket suite", Compute, |_| autobahn::run())
-            .in_test(&["build", "e2e"]),
+            .in_test(&["setup", "build"]),
+        Step::new("clippy", "lint, warnings denied", Compute, clippy).in_test(&[]).in_check(),
+        Step::new("pure", "tests of the crates without I/O", Compute, pure).in_check(),
         Step::new("doc", "build the documentation, warnings denied", Compute, |_| doc())
             .in_test(&["clippy"]),
-        Step::new(
-            "newcomer",
-            "what the README and the tutorial tell to type",
-            Compute,
-            e2e::newcomer,
-        )
-        // Its tests have limits of time, and it builds with other programs' features: not beside e2e.
-        .in_test(&["demo-web", "build", "e2e"]),
-        Step::new("features", "check each feature by itself", Compute, features::check),
-        Step::new("image", "build and run the container image's program", Compute, e2e::image)
-            .in_test(&["build"]),
-        Step::new("fuzz", "fuzz each target for a short time", Compute, fuzz::run)
-            .in_test(&["setup"]),
-        Step::new("release", "build the optimized server and load generator", Compute, |_| {
-            release()
+        Step::new("release", "build the program as the container image has it", Compute, |_| {
+            build::shipped()
         })
-        .in_test(&[]),
+        .in_test(&["setup"]),
         Step::new(
             "instructions",
             "the server's instructions against their budgets",
             Compute,
             instructions,
         )
-        .in_test(&["setup", "release"]),
-        Step::new("smoke", "a short run of each benchmark", Alone, smoke).in_test(&["release"]),
+        .in_test(&["setup", "build", "release"]),
+        Step::new("image", "build and run the container image's program", Compute, e2e::image)
+            .in_test(&["build", "release"]),
+        Step::new("fuzz", "fuzz each target for a short time", Compute, fuzz::run)
+            .in_test(&["setup"]),
+        // Its cases have limits of time, so that it does not run beside other tests. Nor does what it builds
+        // wait for cargo in another step, and the same goes for the newcomer's builds.
+        Step::new("autobahn", "Autobahn's WebSocket suite", Clients, |_| autobahn::run())
+            .in_test(&["unit", "e2e", "clippy", "doc", "doctest"]),
+        Step::new(
+            "newcomer",
+            "what the README and the tutorial tell to type",
+            Clients,
+            e2e::newcomer,
+        )
+        .in_test(&["e2e", "clippy", "doc", "doctest"]),
+        Step::new("features", "check each feature by itself", Compute, features::check),
+        Step::new("smoke", "a short run of each benchmark", Alone, smoke)
+            .in_test(&["build", "release"]),
         Step::new("types", "write the front end's types of the examples", Compute, |_| {
             types::write()
         }),
@@ -131,14 +132,23 @@ fn fmt() -> Result<()> {
     cargo(&["fmt", "--all", "--check"])
 }
 
-/// With all features, as `doc` has it: both then share what is known of the dependencies.
 fn clippy(args: &[String]) -> Result<()> {
     let clippy = ["clippy", "--workspace", "--all-targets", "--all-features"];
     cargo_command(&clippy).args(args).args(&["--", "-D", "warnings"]).run()
 }
 
+/// In the way of `clippy`, so that nothing is compiled again: with its compiler, and with the features of
+/// dependencies that only tests and examples need, which an example brings in.
 fn doc() -> Result<()> {
-    cargo_command(&["doc", "--workspace", "--all-features", "--no-deps"])
+    let sysroot = command("rustc", &["--print", "sysroot"]).stdout();
+    let sysroot = sysroot.context("rustc has no sysroot")?;
+    let programs = ["xtask", "clarim-demo", "clarim-bench"];
+    let programs: Vec<&str> = programs.iter().flat_map(|program| ["--bin", program]).collect();
+    cargo_command(&["doc", "--workspace", "--all-features", "--no-deps", "--lib"])
+        .args(&programs)
+        .args(&["--example", "types"])
+        .env("RUSTC_WORKSPACE_WRAPPER", &format!("{}/bin/clippy-driver", sysroot.trim()))
+        .env("CLIPPY_ARGS", "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__")
         .env("RUSTDOCFLAGS", "-D warnings")
         .run()
 }
@@ -170,34 +180,37 @@ fn demo_web() -> Result<()> {
     npm("apps/demo/web", &["test"])
 }
 
-/// What `bench` runs, and users get.
-fn release() -> Result<()> {
-    cargo(&["build", "--release", "-p", PROGRAM, "-p", "clarim-bench"])
-}
-
+/// With the load generator of the test build: what counts is only whether each load works.
 fn smoke(args: &[String]) -> Result<()> {
-    measure(&["compare", "--quick"], args)
+    measure_shipped(&["compare", "--quick"], args)
 }
 
+/// The load generator waits for each delivery, so that its speed changes no count.
 fn instructions(args: &[String]) -> Result<()> {
-    measure(&["instructions"], args)
+    measure_shipped(&["instructions"], args)
+}
+
+/// Runs the load generator of the test build on the program that the tests of the image run.
+fn measure_shipped(load: &[&str], args: &[String]) -> Result<()> {
+    workspace()?;
+    build::shipped()?;
+    measure("debug", &[load, &["--file", "bench/shipped.toml"]].concat(), args)
 }
 
 /// `cargo xtask bench` measures one node beside the floor, `cargo xtask bench cluster` three together.
 fn bench(args: &[String]) -> Result<()> {
+    cargo(&["build", "--release", "-p", PROGRAM, "-p", "clarim-bench"])?;
     match args.first().map(String::as_str) {
-        Some("cluster") => measure(&["cluster"], &args[1..]),
+        Some("cluster") => measure("release", &["cluster"], &args[1..]),
         Some(other) if !other.starts_with('-') => {
             bail!("there is no load {other:?}: use cluster, or no name for the floor")
         }
-        _ => measure(&["compare"], args),
+        _ => measure("release", &["compare"], args),
     }
 }
 
-/// Runs the load generator on the release build.
-fn measure(load: &[&str], args: &[String]) -> Result<()> {
-    release()?;
-    let binary = root().join("target/release/clarim-bench");
+fn measure(profile: &str, load: &[&str], args: &[String]) -> Result<()> {
+    let binary = root().join("target").join(profile).join("clarim-bench");
     let Some(binary) = binary.to_str() else { bail!("not UTF-8: {}", binary.display()) };
     command(binary, load).args(args).run()
 }

@@ -16,6 +16,8 @@ const SHOWN: usize = 200;
 /// Steps that run as far as possible at the same time.
 pub(crate) struct Suite {
     entries: Vec<Entry>,
+    /// Set for all steps.
+    env: &'static [(&'static str, &'static str)],
 }
 
 struct Entry {
@@ -33,7 +35,14 @@ enum State {
 impl Suite {
     pub(crate) fn new(steps: &'static [Step], belongs: fn(&Step) -> bool) -> Self {
         let chosen = steps.iter().filter(|step| belongs(step));
-        Self { entries: chosen.map(|step| Entry { step, state: State::Waiting }).collect() }
+        let entries = chosen.map(|step| Entry { step, state: State::Waiting }).collect();
+        Self { entries, env: &[] }
+    }
+
+    /// Adds variables to the environment of all steps.
+    pub(crate) fn with_env(mut self, env: &'static [(&'static str, &'static str)]) -> Self {
+        self.env = env;
+        self
     }
 
     pub(crate) fn steps(&self) -> impl Iterator<Item = &'static Step> {
@@ -114,9 +123,11 @@ impl Suite {
         println!("        {:<12} {}", entry.step.name, entry.step.what);
         let command = match entry.step.lane {
             Lane::Compute => command("nice", &["-n", "10", program, entry.step.name]),
-            Lane::Tests | Lane::Alone => command(program, &[entry.step.name]),
+            Lane::Tests | Lane::Clients | Lane::Alone => command(program, &[entry.step.name]),
         };
         let command = if is_built { command.env(IS_BUILT, "1") } else { command };
+        let command =
+            self.env.iter().fold(command, |command, (name, value)| command.env(name, value));
         let child = command.output_to(&entry.log())?.spawn()?;
         entry.state = State::Running { child, since: Instant::now() };
         Ok(())

@@ -64,13 +64,13 @@ impl Budget {
             Judgement::Within => None,
             Judgement::Over => Some(format!(
                 "{name} costs {measured:.0} instructions, {percent:.1} % more than its budget of \
-                 {instructions} (tolerance {tolerance} %). `clarim-bench instructions --annotate \
+                 {instructions} (tolerance {tolerance} %). `cargo xtask instructions --annotate \
                  {name}` shows the functions that execute them. If the change is worth it, raise \
-                 the budget with `clarim-bench instructions --update`"
+                 the budget with `cargo xtask instructions --update`"
             )),
             Judgement::FarBelow => Some(format!(
                 "{name} costs {measured:.0} instructions, {percent:.1} % less than its budget of \
-                 {instructions}. Lower the budget with `clarim-bench instructions --update`, or \
+                 {instructions}. Lower the budget with `cargo xtask instructions --update`, or \
                  the gain can be lost unnoticed"
             )),
         }
