@@ -259,7 +259,7 @@ async function watch(end) {
 	return answers;
 }
 
-test('fifty watchers of the event log delay no delivery', { timeout: 90_000 }, async () => {
+test('fifty watchers of the event log delay no delivery', { timeout: 300_000 }, async () => {
 	// Only ten of them are pages, since drawing fifty would keep the cores busy and distort the measurement.
 	const context = await browser.context();
 	await context.addInitScript((token) => {
