@@ -44,6 +44,7 @@ pub fn encode(from: NodeId, message: &ClusterMessage<'_>) -> Bytes {
             append(&state.part, bytes)
         }
         ClusterMessage::Reply { index, .. } => append(index, bytes),
+        ClusterMessage::LeaveSuppressed { to, .. } => append(to, bytes),
         _ => bytes,
     }
     .into()
@@ -87,6 +88,9 @@ pub fn decode(bytes: &[u8]) -> Result<Received<'_>, InvalidMessage> {
         }
         ClusterMessage::Reply { index, .. } => {
             *index = postcard::from_bytes(newer).unwrap_or_default();
+        }
+        ClusterMessage::LeaveSuppressed { to, .. } => {
+            *to = postcard::from_bytes(newer).unwrap_or_default();
         }
         _ => {}
     }
@@ -165,7 +169,7 @@ mod tests {
             ClusterMessage::State(state),
             ClusterMessage::StateChange { number: 1, change: Change::Left("7") },
             ClusterMessage::ChannelClosed,
-            ClusterMessage::LeaveSuppressed(Some("7")),
+            ClusterMessage::LeaveSuppressed { user: Some("7"), to: Some(NodeId(9)) },
             ClusterMessage::BackupSubscribe { app: "1", channel: "presence-a" },
             ClusterMessage::Heartbeat { at: 300, versions, clock: 1 << 50, nodes: Some(2) },
             ClusterMessage::Reply {

@@ -51,8 +51,15 @@ pub enum ClusterMessage<'a> {
     /// Channel: the sender has closed the channel.
     ChannelClosed,
     /// Channel: a user who had left the sender has joined another node in time, so no leave is sent to the
-    /// app's backend; `None` for the channel's last subscriber.
-    LeaveSuppressed(Option<&'a str>),
+    /// app's backend.
+    LeaveSuppressed {
+        /// The user; `None` for the channel's last subscriber.
+        user: Option<&'a str>,
+        /// The node that the user has joined, which sends no join; `None` from nodes of the first releases.
+        /// Appended in the encoding: see [`codec`](crate::decode).
+        #[serde(skip)]
+        to: Option<NodeId>,
+    },
     /// Node: a request to open this channel as a backup. No other node has it: if the sender died, none could
     /// report to the app's backend who has left.
     BackupSubscribe {

@@ -3,7 +3,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use clarim_cluster::NodeId;
 use clarim_cluster::timing::{JOIN_DEBOUNCE, LEAVE_DEBOUNCE, RESTORED_DEBOUNCE};
+use smallvec::SmallVec;
 
 use crate::outputs::{ChannelEvent, Migration, Occupant};
 
@@ -14,9 +16,14 @@ pub enum DebounceAction {
     Nothing,
     /// Send the event to the backend.
     Send(ChannelEvent),
-    /// Tell the other nodes that the leave is suppressed:
+    /// Tell another node that the leave is suppressed:
     /// [`Node::publish_leave_suppressed`](crate::Node::publish_leave_suppressed).
-    Suppress(Occupant),
+    Suppress {
+        /// The occupant that has left.
+        occupant: Occupant,
+        /// The node that it has joined.
+        to: NodeId,
+    },
 }
 
 /// Delays joins and leaves. Pure: the caller passes the time.
@@ -32,11 +39,13 @@ pub struct Debounce {
     next_number: u64,
 }
 
-/// The delayed events of an occupant, by their numbers. A leave was reported after the join, and is sent
-/// after it.
+/// The delayed events of an occupant, by their numbers. A leave was reported after the joins, and is sent
+/// after them.
 #[derive(Debug, Default)]
 struct Held {
-    join: Option<u64>,
+    /// More than one if the occupant has been on another node in between. Each but the first is then dropped,
+    /// when the other node suppresses its leave.
+    joins: SmallVec<[u64; 1]>,
     leave: Option<u64>,
 }
 
@@ -90,7 +99,10 @@ impl Debounce {
         };
         timers.push_back(Timer { due: now + delay, number, occupant: occupant.clone() });
         let held = self.held.entry(occupant).or_default();
-        *(if is_leave { &mut held.leave } else { &mut held.join }) = Some(number);
+        match is_leave {
+            true => held.leave = Some(number),
+            false => held.joins.push(number),
+        }
         DebounceAction::Nothing
     }
 
@@ -105,16 +117,25 @@ impl Debounce {
 
     /// Takes a migration between nodes, which cancels the delayed leave or join.
     pub fn migrated(&mut self, migration: Migration) -> DebounceAction {
-        let (occupant, is_leave) = match migration {
-            Migration::Away(occupant) => (occupant, true),
-            Migration::Here(occupant) => (occupant, false),
-        };
-        let Some(held) = self.held.get_mut(&occupant) else { return DebounceAction::Nothing };
-        let cancelled = if is_leave { held.leave.take() } else { held.join.take() };
-        self.release(&occupant);
-        match cancelled {
-            Some(_) if is_leave => DebounceAction::Suppress(occupant),
-            _ => DebounceAction::Nothing,
+        match migration {
+            Migration::Away { occupant, to } => {
+                let Some(held) = self.held.get_mut(&occupant) else {
+                    return DebounceAction::Nothing;
+                };
+                let is_suppressed = held.leave.take().is_some();
+                self.release(&occupant);
+                match is_suppressed {
+                    true => DebounceAction::Suppress { occupant, to },
+                    false => DebounceAction::Nothing,
+                }
+            }
+            Migration::Here(occupant) => {
+                if let Some(held) = self.held.get_mut(&occupant) {
+                    held.joins.pop();
+                    self.release(&occupant);
+                }
+                DebounceAction::Nothing
+            }
         }
     }
 
@@ -129,10 +150,11 @@ impl Debounce {
     pub fn take_due(&mut self, now: Duration) -> Vec<ChannelEvent> {
         let mut events = Vec::new();
         while let Some(timer) = self.joins.pop_front_if(|timer| timer.due <= now) {
-            let held = self.held.get_mut(&timer.occupant);
-            if held.is_some_and(|held| held.join.take_if(|it| *it == timer.number).is_some()) {
+            let Some(held) = self.held.get_mut(&timer.occupant) else { continue };
+            if let Some(at) = held.joins.iter().position(|number| *number == timer.number) {
+                held.joins.remove(at);
                 self.release(&timer.occupant);
-                events.push(join(timer.occupant));
+                events.push(timer.occupant.joined());
             }
         }
         let due = |timer: &mut Timer| timer.due <= now;
@@ -142,7 +164,7 @@ impl Debounce {
             let held = self.held.get_mut(&timer.occupant);
             if held.is_some_and(|held| held.leave.take_if(|it| *it == timer.number).is_some()) {
                 self.release(&timer.occupant);
-                events.push(leave(timer.occupant));
+                events.push(timer.occupant.left());
             }
         }
         events
@@ -155,23 +177,10 @@ impl Debounce {
 
     /// Removes the entry of an occupant once no event of it is delayed.
     fn release(&mut self, occupant: &Occupant) {
-        if self.held.get(occupant).is_some_and(|held| held.join.or(held.leave).is_none()) {
+        let is_free = |held: &Held| held.joins.is_empty() && held.leave.is_none();
+        if self.held.get(occupant).is_some_and(is_free) {
             self.held.remove(occupant);
         }
-    }
-}
-
-fn join(Occupant { channel, user }: Occupant) -> ChannelEvent {
-    match user {
-        None => ChannelEvent::Occupied(channel),
-        Some(user) => ChannelEvent::MemberAdded(channel, user),
-    }
-}
-
-fn leave(Occupant { channel, user }: Occupant) -> ChannelEvent {
-    match user {
-        None => ChannelEvent::Vacated(channel),
-        Some(user) => ChannelEvent::MemberRemoved(channel, user),
     }
 }
 
@@ -199,6 +208,16 @@ mod tests {
 
     fn occupant_of(user: &str) -> Occupant {
         Occupant { channel: channel(), user: Some(user.into()) }
+    }
+
+    const THERE: NodeId = NodeId(2);
+
+    fn away(user: &str) -> Migration {
+        Migration::Away { occupant: occupant_of(user), to: THERE }
+    }
+
+    fn suppressed(user: &str) -> DebounceAction {
+        DebounceAction::Suppress { occupant: occupant_of(user), to: THERE }
     }
 
     #[test]
@@ -257,10 +276,7 @@ mod tests {
         let mut to = Debounce::new(true);
         assert_eq!(from.take(removed("ana"), Duration::ZERO), DebounceAction::Nothing);
         assert_eq!(to.take(added("ana"), SECOND), DebounceAction::Nothing);
-        assert_eq!(
-            from.migrated(Migration::Away(occupant_of("ana"))),
-            DebounceAction::Suppress(occupant_of("ana"))
-        );
+        assert_eq!(from.migrated(away("ana")), suppressed("ana"));
         assert_eq!(to.migrated(Migration::Here(occupant_of("ana"))), DebounceAction::Nothing);
         for node in [&mut from, &mut to] {
             assert_eq!(node.take_due(SECOND * 10), []);
@@ -275,11 +291,7 @@ mod tests {
         from.take(removed("ana"), Duration::ZERO);
         assert_eq!(from.take_due(SECOND * 3), [removed("ana")]);
         assert_eq!(to.take(added("ana"), SECOND * 3), DebounceAction::Nothing);
-        assert_eq!(
-            from.migrated(Migration::Away(occupant_of("ana"))),
-            DebounceAction::Nothing,
-            "the leave was sent"
-        );
+        assert_eq!(from.migrated(away("ana")), DebounceAction::Nothing, "the leave was sent");
         assert_eq!(to.next_due(), Some(SECOND * 3 + JOIN_DEBOUNCE));
         assert_eq!(to.take_due(SECOND * 4), [added("ana")]);
     }
@@ -312,11 +324,22 @@ mod tests {
         debounce.take(removed("ana"), SECOND * 5);
         assert_eq!(debounce.take(added("ana"), SECOND * 5), DebounceAction::Nothing);
         debounce.take(removed("ana"), SECOND * 5);
-        assert_eq!(
-            debounce.migrated(Migration::Away(occupant_of("ana"))),
-            DebounceAction::Suppress(occupant_of("ana"))
-        );
+        assert_eq!(debounce.migrated(away("ana")), suppressed("ana"));
         assert_eq!(debounce.take_due(SECOND * 6), [added("ana")], "the join here still counts");
+        assert!(debounce.is_empty());
+    }
+
+    #[test]
+    fn joins_on_one_node_with_a_leave_on_another_between_them_are_dropped_one_by_one() {
+        let mut debounce = Debounce::new(true);
+        // Ana is new. She goes on to another node, and comes back from there.
+        debounce.take(added("ana"), Duration::ZERO);
+        debounce.take(removed("ana"), Duration::ZERO);
+        assert_eq!(debounce.migrated(away("ana")), suppressed("ana"));
+        debounce.take(added("ana"), SECOND / 10);
+        // The other node has suppressed her leave.
+        assert_eq!(debounce.migrated(Migration::Here(occupant_of("ana"))), DebounceAction::Nothing);
+        assert_eq!(debounce.take_due(SECOND), [added("ana")]);
         assert!(debounce.is_empty());
     }
 }

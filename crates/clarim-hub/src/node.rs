@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use clarim_cluster::ClusterMessage;
+use clarim_cluster::{ClusterMessage, NodeId};
 use clarim_protocol::user::UserId;
 use clarim_protocol::{ChannelName, Frame, SocketId};
 
@@ -142,15 +142,16 @@ impl<S: OutputSink> Node<S> {
         }
     }
 
-    /// Tells the other nodes that the leave of an occupant is not reported to its backend, because it has
-    /// joined one of them: see [`Migration`](crate::Migration).
-    pub fn publish_leave_suppressed(&self, occupant: &Occupant) {
+    /// Tells the node `to` that the leave of an occupant is not reported to its backend, because it has
+    /// joined that node: see [`Migration`](crate::Migration).
+    pub fn publish_leave_suppressed(&self, occupant: &Occupant, to: NodeId) {
         let channel = &occupant.channel;
         // The message does not depend on the time.
         self.step(channel, Duration::ZERO, |shard, step| {
             if shard.has(channel) {
                 let user = occupant.user.as_deref();
-                step.publish_sync(channel, &ClusterMessage::LeaveSuppressed(user));
+                let message = ClusterMessage::LeaveSuppressed { user, to: Some(to) };
+                step.publish_sync(channel, &message);
             }
         });
     }

@@ -3,6 +3,7 @@
 //!
 //! Everything here runs under the lock of the channel's shard, so local and remote changes have one order.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use clarim_cluster::timing::{MIGRATION_WINDOW, RETURN_WINDOW};
@@ -57,10 +58,10 @@ pub(super) fn apply(
         ClusterMessage::StateRequest(node) if step.config.node_id == Some(*node) => {
             publish_state(shard, key, false, step);
         }
-        ClusterMessage::LeaveSuppressed(user) => {
+        ClusterMessage::LeaveSuppressed { user, to } => {
             let hooks = step.app(key).hooks;
             let is_wanted = if user.is_some() { hooks.members } else { hooks.occupancy };
-            if is_wanted {
+            if is_wanted && (to.is_none() || *to == step.config.node_id) {
                 let occupant = Occupant { channel: key.clone(), user: user.map(Into::into) };
                 step.outputs.push(Output::Migration(Migration::Here(occupant)));
             }
@@ -363,7 +364,7 @@ fn replace_state(
     let before = std::mem::replace(&mut peer.subscriptions, state.subscriptions);
     channel.notify_watchers(key, was_online, step);
     if before != state.subscriptions {
-        count_changed_elsewhere(shard, key, before, state.subscriptions, step);
+        count_changed_elsewhere(shard, key, from, before..state.subscriptions, step);
     }
     shard.end_loss_of(key, from, step);
 }
@@ -407,7 +408,7 @@ fn apply_change(
         }
         Change::Subscriptions(count) => {
             let before = std::mem::replace(&mut peer.subscriptions, *count);
-            count_changed_elsewhere(shard, key, before, *count, step);
+            count_changed_elsewhere(shard, key, from, before..*count, step);
         }
     }
 }
@@ -416,16 +417,16 @@ fn apply_change(
 fn count_changed_elsewhere(
     shard: &mut Shard,
     key: &ChannelKey,
-    before: u32,
-    count: u32,
+    node: NodeId,
+    counts: Range<u32>,
     step: &mut Step<'_>,
 ) {
-    if before == 0
-        && count > 0
+    if counts.start == 0
+        && counts.end > 0
         && step.app(key).hooks.occupancy
         && let Some(channel) = shard.channels.get(key)
     {
-        report_migration(channel, key, None, step);
+        report_migration(channel, key, None, node, step);
     }
     shard.count_changed(key, step);
     shard.end_backup(key, step);
@@ -448,7 +449,7 @@ fn member_joined_elsewhere(
     }
     // The user may be back here already: that join is not reported, as the user is elsewhere now.
     if arrival.first_elsewhere && step.app(key).hooks.members {
-        report_migration(channel, key, Some(member.id.as_str()), step);
+        report_migration(channel, key, Some(member.id.as_str()), node, step);
     }
 }
 
@@ -475,10 +476,16 @@ fn report_left(channel: &mut Channel, event: ChannelEvent, step: &mut Step<'_>) 
 
 /// Reports that a user, or the channel's first subscriber, has joined another node and may have left this one
 /// a moment ago.
-fn report_migration(channel: &Channel, key: &ChannelKey, user: Option<&str>, step: &mut Step<'_>) {
+fn report_migration(
+    channel: &Channel,
+    key: &ChannelKey,
+    user: Option<&str>,
+    to: NodeId,
+    step: &mut Step<'_>,
+) {
     let left_at = channel.cluster.as_ref().and_then(|cluster| cluster.left_at);
     if left_at.is_some_and(|at| step.now < at + MIGRATION_WINDOW) {
         let occupant = Occupant { channel: key.clone(), user: user.map(Into::into) };
-        step.outputs.push(Output::Migration(Migration::Away(occupant)));
+        step.outputs.push(Output::Migration(Migration::Away { occupant, to }));
     }
 }

@@ -1,5 +1,6 @@
 //! Lifecycle events of channels and connections, for webhooks and for subscribers of server events.
 
+use clarim_cluster::NodeId;
 use clarim_protocol::SocketId;
 use clarim_protocol::user::UserId;
 
@@ -130,6 +131,26 @@ pub struct Occupant {
     pub user: Option<Box<str>>,
 }
 
+impl Occupant {
+    /// Returns the event of its join.
+    #[must_use]
+    pub fn joined(self) -> ChannelEvent {
+        match self.user {
+            None => ChannelEvent::Occupied(self.channel),
+            Some(user) => ChannelEvent::MemberAdded(self.channel, user),
+        }
+    }
+
+    /// Returns the event of its leave.
+    #[must_use]
+    pub fn left(self) -> ChannelEvent {
+        match self.user {
+            None => ChannelEvent::Vacated(self.channel),
+            Some(user) => ChannelEvent::MemberRemoved(self.channel, user),
+        }
+    }
+}
+
 /// The move of an [`Occupant`] from one node to another.
 ///
 /// If both nodes sent webhooks, the backend could receive the join before the leave. So neither node sends
@@ -139,7 +160,12 @@ pub enum Migration {
     /// An occupant that left this node a moment ago is now on another node. If the leave has not been
     /// reported yet, drop it and call
     /// [`Node::publish_leave_suppressed`](crate::Node::publish_leave_suppressed).
-    Away(Occupant),
+    Away {
+        /// The occupant.
+        occupant: Occupant,
+        /// The other node.
+        to: NodeId,
+    },
     /// An occupant that joined this node had left another node, which has not reported the leave: drop the
     /// join.
     Here(Occupant),

@@ -81,7 +81,9 @@ impl WebhookTask {
                     };
                     match action {
                         DebounceAction::Send(event) => self.send(apps, &endpoints, event),
-                        DebounceAction::Suppress(occupant) => node.publish_leave_suppressed(&occupant),
+                        DebounceAction::Suppress { occupant, to } => {
+                            node.publish_leave_suppressed(&occupant, to);
+                        }
                         DebounceAction::Nothing => {}
                     }
                 }

@@ -447,8 +447,8 @@ impl Place {
             match action {
                 DebounceAction::Nothing => {}
                 DebounceAction::Send(event) => self.webhooks.push(event),
-                DebounceAction::Suppress(occupant) => {
-                    self.world.node.publish_leave_suppressed(&occupant);
+                DebounceAction::Suppress { occupant, to } => {
+                    self.world.node.publish_leave_suppressed(&occupant, to);
                 }
             }
         }

@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use clarim_hub::{Apps, ChannelEvent, ChannelKey};
+use clarim_hub::{Apps, ChannelEvent, ChannelKey, Occupant};
 use clarim_protocol::ChannelName;
 
 /// Lines beyond two for each occupant, after which the file is written anew.
@@ -56,10 +56,7 @@ impl Occupants {
             let name = ChannelName::parse(channel, usize::MAX).ok();
             let Some((app, name)) = app.zip(name) else { return false };
             let channel = ChannelKey { app, name };
-            leaves.push(match user {
-                None => ChannelEvent::Vacated(channel),
-                Some(user) => ChannelEvent::MemberRemoved(channel, user.as_str().into()),
-            });
+            leaves.push(Occupant { channel, user: user.as_deref().map(Into::into) }.left());
             true
         });
         // A channel is vacated after its members have left.
