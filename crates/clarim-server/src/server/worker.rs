@@ -27,9 +27,9 @@ use crate::runtime::{
 };
 use crate::sync::{Phase, ShutdownSignal};
 
-/// Time for a refused client to read the reason, and for a request in progress to be answered once everything
-/// else is done.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for a refused client to read the reason, for a client that is closed to close its side, and for a
+/// request in progress to be answered once everything else is done.
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 // An idle worker makes a turn with each sweep, and several of them must fit between two checks of its
 // liveness.

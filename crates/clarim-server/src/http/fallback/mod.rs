@@ -14,6 +14,7 @@
 //! Lines to the page: `o` (open), `a["…"]` (messages), `h` (heartbeat), `c[4001,"…"]` (closed).
 
 mod order;
+mod outgoing;
 mod request;
 mod session;
 mod sessions;

@@ -4,13 +4,15 @@ use std::future::pending;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{FutureExt, SinkExt, StreamExt};
+use futures_util::stream::SplitStream;
+use futures_util::{FutureExt, StreamExt};
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
-use tokio_websockets::{ClientBuilder, Limits, Message, WebSocketStream};
+use tokio_websockets::{ClientBuilder, Limits, WebSocketStream};
 
 use super::order::Order;
+use super::outgoing::Outgoing;
 use super::request::{Listener, PageRequest, Transport};
 use super::sessions::SessionPlace;
 
@@ -34,7 +36,8 @@ enum ServerOutput {
 
 /// A session of a page.
 pub(super) struct Session {
-    socket: WebSocketStream<DuplexStream>,
+    socket: SplitStream<WebSocketStream<DuplexStream>>,
+    outgoing: Outgoing,
     requests: mpsc::Receiver<PageRequest>,
     listener: Option<Listener>,
     order: Order,
@@ -53,8 +56,17 @@ impl Session {
     ) -> Self {
         // The other end is this server, which has its own limits.
         let socket = ClientBuilder::new().limits(Limits::unlimited()).take_over(socket);
-        let due = Instant::now() + GONE;
-        Self { socket, requests, listener: None, order: Order::default(), due, last: None, place }
+        let (outgoing, socket) = socket.split();
+        Self {
+            socket,
+            outgoing: Outgoing::new(outgoing),
+            requests,
+            listener: None,
+            order: Order::default(),
+            due: Instant::now() + GONE,
+            last: None,
+            place,
+        }
     }
 
     /// Runs until the page or the server ends the session.
@@ -64,7 +76,7 @@ impl Session {
             let _ = listener.lines.try_send(Bytes::from_static(b"o\n"));
         }
         let is_polling = first.is_polling();
-        if self.handle(first).await.is_err() {
+        if self.handle(first).is_err() {
             return;
         }
         if is_polling {
@@ -79,7 +91,8 @@ impl Session {
         let due = self.due;
         let late = self.order.due();
         tokio::select! {
-            request = self.requests.recv() => self.handle(request.ok_or(())?).await,
+            request = self.requests.recv() => self.handle(request.ok_or(())?),
+            sent = self.outgoing.run() => sent.map_err(drop),
             output = next_output(self.listener.as_ref(), &mut self.last, &mut self.socket) => {
                 self.deliver(output)
             }
@@ -89,40 +102,41 @@ impl Session {
             }
             () = at(late) => {
                 let messages = self.order.give_up();
-                self.send(messages).await
+                self.send(messages)
             }
             () = sleep_until(due) => self.heartbeat(),
         }
     }
 
-    async fn handle(&mut self, request: PageRequest) -> Result<(), ()> {
+    fn handle(&mut self, request: PageRequest) -> Result<(), ()> {
         match request {
             PageRequest::Listen { n, listener } => {
                 self.listener = Some(listener);
                 self.place.set_listening(true);
                 self.due = Instant::now() + HEARTBEAT;
                 let messages = self.order.take(n, Vec::new());
-                self.send(messages).await
+                self.send(messages)
             }
-            PageRequest::Send { n, messages, share: _share } => {
+            PageRequest::Send { n, messages, share } => {
                 if messages.is_empty() {
                     // A heartbeat of the page. On a stream it answers one of ours.
-                    self.socket.send(Message::ping(Bytes::new())).await.map_err(drop)?;
+                    self.outgoing.ping();
                     if self.listener.as_ref().is_some_and(|it| it.transport == Transport::Polling) {
                         self.heartbeat()?;
                     }
                 }
                 let messages = self.order.take(n, messages);
-                self.send(messages).await
+                self.send(messages)?;
+                self.outgoing.keep(share);
+                Ok(())
             }
         }
     }
 
-    async fn send(&mut self, messages: Vec<String>) -> Result<(), ()> {
-        for message in messages {
-            self.socket.feed(Message::text(message)).await.map_err(drop)?;
-        }
-        self.socket.flush().await.map_err(drop)
+    /// Sends messages to the engine. Fails if the page sends far more than it reads.
+    fn send(&mut self, messages: Vec<String>) -> Result<(), ()> {
+        self.outgoing.send(messages);
+        if self.outgoing.is_full() { Err(()) } else { Ok(()) }
     }
 
     /// Sends a heartbeat. Fails if the page does not listen, or does not read.
@@ -173,7 +187,7 @@ impl Session {
 async fn next_output(
     listener: Option<&Listener>,
     last: &mut Option<ServerOutput>,
-    socket: &mut WebSocketStream<DuplexStream>,
+    socket: &mut SplitStream<WebSocketStream<DuplexStream>>,
 ) -> ServerOutput {
     match listener {
         Some(listener) if !listener.is_full() => {

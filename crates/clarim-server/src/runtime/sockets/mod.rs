@@ -369,7 +369,8 @@ impl SocketTable {
     /// Closes a slow client with a code that makes it reconnect after a pause. A gap in its events would be
     /// silent corruption. Frames that are not sent yet are dropped.
     fn close_as_slow(&mut self, id: ConnectionId) {
-        if let Some(socket) = self.get_mut(id) {
+        // One that is closing has its close frame in the queue, and only a short time left.
+        if let Some(socket) = self.get_mut(id).filter(|socket| socket.state == State::Open) {
             socket.outbox.abandon();
             self.begin_close(id, Code::OVER_CAPACITY, "Reading too slowly", Closing::Slow);
         }

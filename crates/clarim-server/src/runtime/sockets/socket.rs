@@ -106,11 +106,58 @@ impl Socket {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::task::Waker;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use clarim_hub::app::App;
+    use clarim_hub::{Apps, ConnectionId, Sockets};
+    use clarim_protocol::{Code, Frame};
+
+    use super::super::{QueueLimits, SocketTable};
     use super::*;
+    use crate::net::LocalStream;
+    use crate::runtime::{Acceptor, AddressLimits, Capacity, CapacityLimits, Handshake};
 
     #[test]
     fn the_flags_of_a_socket_fit_into_its_padding() {
         let without = size_of::<(Transport, Decoder, Outbox, State, [bool; 2], ClientPermit)>();
         assert_eq!(size_of::<Option<Socket>>(), without);
+    }
+
+    #[test]
+    fn the_close_frame_of_a_slow_client_is_not_dropped() {
+        let limits = QueueLimits { bytes: 1_000, timeout: Duration::from_secs(1) };
+        let mut sockets = SocketTable::new(limits, false, Arc::default());
+        let limits = CapacityLimits { clients: 1, sockets: 1, addresses: AddressLimits::default() };
+        let (acceptor, mut receivers) = Acceptor::new(1, Arc::new(Capacity::new(limits)));
+        let app = Apps::new([App::new("1", "key", "secret")]).find_by_id("1").unwrap();
+        let params =
+            HandshakeParams { app, deflate: false, origin: Default::default(), address: None };
+        let early = Bytes::new();
+        acceptor
+            .hand_over_local(tokio::io::duplex(1).0, Handshake { admission: Ok(params), early });
+        let permit = receivers[0].try_recv().unwrap().permit.admit(None).unwrap();
+        let (near, far) = tokio::io::duplex(100);
+        let [near, mut client] =
+            [near, far].map(|end| Transport::Local(Box::new(LocalStream::new(end))));
+        let id = ConnectionId(0);
+        let poll = mio::Poll::new().unwrap();
+        let waker = || Waker::noop().clone();
+        sockets.insert(id, near, &params, permit, poll.registry(), waker).unwrap();
+        sockets.send(id, Frame::text(&[b'x'; 500]));
+        sockets.flush(1);
+        sockets.close(id, Code::UNAUTHORIZED, "Terminated");
+        sockets.now = Duration::from_secs(3);
+        sockets.close_slow(|_| None);
+        let mut received = Vec::new();
+        let mut buffer = [0; 1_000];
+        while let Ok(n @ 1..) = client.read(&mut buffer) {
+            received.extend_from_slice(&buffer[..n]);
+            sockets.writable(id);
+            sockets.flush(1);
+        }
+        assert!(received.ends_with(Frame::close(Code::UNAUTHORIZED, "Terminated").bytes()));
     }
 }

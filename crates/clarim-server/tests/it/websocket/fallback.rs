@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Harness, Reply, start, start_with};
+use crate::support::{Harness, Reply, Setup, app, start, start_with};
 
 const POLL: &str = "/pusher/app/reverb-key/7/abcdefgh/xhr?protocol=7&client=js";
 const SEND: &str = "/pusher/app/reverb-key/7/abcdefgh/xhr_send?t=1";
@@ -124,4 +124,40 @@ async fn vanished_pages_leave_no_state() {
         assert_eq!(post(&server, &target, "").await.text, "o\n");
     }
     gone(&server).await;
+}
+
+#[tokio::test]
+async fn a_page_that_asks_for_more_than_it_reads_is_answered_when_it_reads() {
+    // Longer than the pipe between a session and the engine, and than the send queue.
+    let server = Setup { outbox_bytes: 20_000, ..Setup::default() }.start(vec![app()]);
+    let mut members = Vec::new();
+    for user in 0..10 {
+        let mut member = server.connect().await;
+        let data = json!({ "user_id": user.to_string(), "user_info": "x".repeat(900) });
+        member.ask("presence-room", Some(&data.to_string())).await;
+        member.receive().await;
+        members.push(member);
+    }
+    post(&server, POLL, "").await;
+    let established = poll(&server).await.remove(0);
+    let established: Value = serde_json::from_str(established["data"].as_str().unwrap()).unwrap();
+    let id = established["socket_id"].as_str().unwrap().parse().unwrap();
+    let member = r#"{"user_id":"0"}"#;
+    let auth = server.api().app_key().sign_channel(id, "presence-room", Some(member));
+    let data = json!({ "channel": "presence-room", "auth": auth, "channel_data": member });
+    let subscribe = json!({ "event": "pusher:subscribe", "data": data }).to_string();
+    let leave = json!({ "event": "pusher:unsubscribe", "data": { "channel": "presence-room" } });
+    let leave = leave.to_string();
+    let requests: Vec<&str> = [subscribe.as_str(), &leave].repeat(40);
+    for part in requests.chunks(20) {
+        assert_eq!(post(&server, SEND, &json!(part).to_string()).await.status, 204);
+    }
+    let mut lists = 0;
+    while lists < 40 {
+        let messages = poll(&server).await;
+        let is_list =
+            |message: &&Value| message["event"] == "pusher_internal:subscription_succeeded";
+        lists += messages.iter().filter(is_list).count();
+    }
+    assert_eq!(server.running().slow_readers_closed(), 0);
 }
