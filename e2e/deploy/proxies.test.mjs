@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import Sdk from 'pusher';
+import { WebSocket } from 'ws';
 import { once, until } from '../support/events.mjs';
 import { openSession, subscribeSession } from '../support/fallback.mjs';
 import { world } from '../support/clients.mjs';
@@ -93,6 +94,26 @@ for (const [name, start] of Object.entries(PROXIES)) {
         await subscribeSession(session, 'news');
         assert.match(await line.take(), /subscription_succeeded/);
       }
+    });
+
+    test('new clients of a draining node reach the other one', limit, async () => {
+      const first = () => new Promise((resolve, reject) => {
+        const socket = new WebSocket(`wss://localhost:${port}/app/${app.key}?protocol=7`);
+        socket.once('message', (data) => { socket.close(); resolve(JSON.parse(data)); });
+        socket.once('error', reject);
+      });
+      // While it has clients, the node drains for a second.
+      const clients = await Promise.all(Array.from({ length: 8 }, connect));
+      let isStopped = false;
+      const stopped = second.stop().finally(() => { isStopped = true; });
+      while (!isStopped) {
+        const message = await first();
+        assert.equal(message.event, 'pusher:connection_established', JSON.stringify(message));
+      }
+      await stopped;
+      for (const client of clients) client.disconnect();
+      await second.start();
+      await until(() => fetch(`${second.url}/ready`).then(({ ok }) => ok, () => false), { what: 'the node is back' });
     });
 
     test('clients of a stopping node reconnect to the other one', limit, async () => {
