@@ -147,6 +147,7 @@ impl HttpAuthorizer {
         subject: &str,
     ) -> Result<T, Error> {
         let refused = |cause: String| refused(subject, cause);
+        let unavailable = |cause: String| Error::unavailable(subject, cause);
         let mut request = Request::post(endpoint)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(ACCEPT, "application/json");
@@ -156,13 +157,14 @@ impl HttpAuthorizer {
         let request = request.body(Full::from(body)).map_err(|error| refused(error.to_string()))?;
         let answer = self.client.request(request).await;
         let answer =
-            answer.map_err(|error| refused(format!("{endpoint}: {}", innermost(&error))))?;
+            answer.map_err(|error| unavailable(format!("{endpoint}: {}", innermost(&error))))?;
         let status = answer.status();
         if status != StatusCode::OK {
-            return Err(refused(format!("{endpoint} answered {status}")));
+            let cause = format!("{endpoint} answered {status}");
+            return Err(if is_temporary(status) { unavailable(cause) } else { refused(cause) });
         }
         let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-        let body = body.map_err(|error| refused(format!("{endpoint}: {error}")))?.to_bytes();
+        let body = body.map_err(|error| unavailable(format!("{endpoint}: {error}")))?.to_bytes();
         serde_json::from_slice(&body)
             .map_err(|error| refused(format!("invalid answer of {endpoint}: {error}")))
     }
@@ -188,6 +190,13 @@ impl Authorizer for HttpAuthorizer {
             self.ask(endpoint, format!("socket_id={}", encode(socket_id)), "the user").await
         })
     }
+}
+
+/// Whether the same request may be answered otherwise in a moment, as when the application is being deployed.
+fn is_temporary(status: StatusCode) -> bool {
+    let of_client =
+        [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+    status.is_server_error() || of_client.contains(&status)
 }
 
 fn uri(text: &str) -> Result<Uri, Error> {

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_websockets::{ClientBuilder, Limits, MaybeTlsStream, Message, WebSocketStream};
 
 use crate::authorizer::{Authorization, BoxFuture, UserAuthorization};
@@ -25,7 +25,7 @@ use crate::machine::{Effect, Input, Machine};
 use crate::options::Options;
 use crate::shared::{Command, Shared, Status};
 use crate::state::State;
-use crate::topic::Event;
+use crate::topic::{Event, Topic};
 use crate::wire::{Greeting, Refusal, SubscriptionError, Wire, text};
 
 type Socket = Box<WebSocketStream<MaybeTlsStream<TcpStream>>>;
@@ -36,11 +36,13 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// An authorizer's answer, with the connection that it is for.
 struct Authorized {
     socket_id: String,
+    /// Number of failures before.
+    failures: usize,
     answer: Answer,
 }
 
 enum Answer {
-    Channel(String, Result<Authorization, Error>),
+    Channel(Arc<Topic>, Result<Authorization, Error>),
     User(Result<UserAuthorization, Error>),
 }
 
@@ -166,7 +168,7 @@ impl Driver {
             Command::Flush(done) => drop(done.send(())),
             Command::SignIn => {
                 self.signs_in = true;
-                self.sign_in();
+                self.sign_in(0);
             }
         }
     }
@@ -264,7 +266,7 @@ impl Driver {
         let activity = activity_timeout.map_or(Duration::MAX, Duration::from_secs);
         self.take(Input::Established { activity }).await;
         if self.signs_in {
-            self.sign_in();
+            self.sign_in(0);
         }
     }
 
@@ -288,44 +290,56 @@ impl Driver {
             let data = json!({ "channel": channel });
             return self.send(&json!({ "event": "pusher:subscribe", "data": data })).await;
         }
+        if let Some(topic) = self.shared.topic(&channel) {
+            self.authorize(topic, 0);
+        }
+    }
+
+    /// Asks the authorizer, after a pause if it has failed.
+    fn authorize(&self, topic: Arc<Topic>, failures: usize) {
         let Some(socket_id) = self.status.borrow().socket_id.clone() else { return };
-        let authorizer = self.options.authorizer.clone();
-        let limit = self.options.authorization_timeout;
+        let Options { authorizer, authorization_timeout: limit, .. } = self.options.clone();
+        let pause = self.pause_after(failures);
         self.authorizing.push(Box::pin(async move {
-            let failed = |cause: String| Error::authorization(&channel, cause);
+            sleep(pause).await;
             let asked = async {
                 match &authorizer {
-                    Some(authorizer) => authorizer.channel(&socket_id, &channel).await,
-                    None => Err(failed("set Options::authorizer".to_owned())),
+                    Some(authorizer) => authorizer.channel(&socket_id, &topic.name).await,
+                    None => Err(Error::authorization(&topic.name, "set Options::authorizer")),
                 }
             };
-            let answer = timeout(limit, asked).await;
-            let answer =
-                answer.unwrap_or_else(|_| Err(failed(format!("no answer within {limit:?}"))));
-            Authorized { socket_id, answer: Answer::Channel(channel, answer) }
+            let late = || Error::unavailable(&topic.name, format!("no answer within {limit:?}"));
+            let answer = timeout(limit, asked).await.unwrap_or_else(|_| Err(late()));
+            Authorized { socket_id, failures, answer: Answer::Channel(topic, answer) }
         }));
     }
 
-    fn sign_in(&self) {
+    fn sign_in(&self, failures: usize) {
         let Some(socket_id) = self.status.borrow().socket_id.clone() else { return };
-        let authorizer = self.options.authorizer.clone();
-        let limit = self.options.authorization_timeout;
+        let Options { authorizer, authorization_timeout: limit, .. } = self.options.clone();
+        let pause = self.pause_after(failures);
         self.authorizing.push(Box::pin(async move {
-            let failed = |cause: String| Error::authorization("the user", cause);
+            sleep(pause).await;
             let asked = async {
                 match &authorizer {
                     Some(authorizer) => authorizer.user(&socket_id).await,
-                    None => Err(failed("set Options::authorizer".to_owned())),
+                    None => Err(Error::authorization("the user", "set Options::authorizer")),
                 }
             };
-            let answer = timeout(limit, asked).await;
-            let answer =
-                answer.unwrap_or_else(|_| Err(failed(format!("no answer within {limit:?}"))));
-            Authorized { socket_id, answer: Answer::User(answer) }
+            let late = || Error::unavailable("the user", format!("no answer within {limit:?}"));
+            let answer = timeout(limit, asked).await.unwrap_or_else(|_| Err(late()));
+            Authorized { socket_id, failures, answer: Answer::User(answer) }
         }));
     }
 
-    async fn authorized(&mut self, Authorized { socket_id, answer }: Authorized) {
+    fn pause_after(&self, failures: usize) -> Duration {
+        match failures {
+            0 => Duration::ZERO,
+            _ => self.options.timing.delay(failures),
+        }
+    }
+
+    async fn authorized(&mut self, Authorized { socket_id, failures, answer }: Authorized) {
         // A signature is valid for one connection only.
         if self.status.borrow().socket_id.as_ref() != Some(&socket_id) {
             return;
@@ -336,12 +350,19 @@ impl Driver {
                 self.send(&json!({ "event": "pusher:signin", "data": data })).await;
             }
             Answer::User(Err(error)) => {
+                if matches!(error, Error::Unavailable { .. }) {
+                    self.sign_in(failures + 1);
+                }
                 self.status.send_modify(|status| status.user = Some(Err(error)));
             }
-            Answer::Channel(channel, answer) => {
-                // The channel may have been left in the meantime.
-                let Some(topic) = self.shared.topic(&channel) else { return };
-                let key = answer.and_then(|answer| Ok((secret(&channel, &answer)?, answer)));
+            Answer::Channel(topic, answer) => {
+                let channel = &topic.name;
+                // The channel may have been left in the meantime, and joined again.
+                let is_wanted = |wanted: Arc<Topic>| Arc::ptr_eq(&wanted, &topic);
+                if !self.shared.topic(channel).is_some_and(is_wanted) {
+                    return;
+                }
+                let key = answer.and_then(|answer| Ok((secret(channel, &answer)?, answer)));
                 match key {
                     Ok((secret, Authorization { auth, channel_data, .. })) => {
                         self.secrets.extend(secret.map(|key| (channel.clone(), key)));
@@ -350,6 +371,9 @@ impl Driver {
                     }
                     Err(error) => {
                         tracing::warn!(channel, %error, "cannot subscribe");
+                        if matches!(error, Error::Unavailable { .. }) {
+                            self.authorize(topic.clone(), failures + 1);
+                        }
                         topic.refused(error);
                     }
                 }

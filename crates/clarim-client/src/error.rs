@@ -38,9 +38,17 @@ pub enum Error {
         /// The server's reason.
         reason: String,
     },
-    /// The application has denied the authorization, or could not be asked.
+    /// The application has denied the authorization.
     #[error("cannot authorize {subject}: {source}")]
     Authorization {
+        /// The channel, or the user that signs in.
+        subject: String,
+        /// The authorizer's error.
+        source: SharedError,
+    },
+    /// The application could not be asked for an authorization. The client asks again after a pause.
+    #[error("cannot authorize {subject} at the moment: {source}")]
+    Unavailable {
         /// The channel, or the user that signs in.
         subject: String,
         /// The authorizer's error.
@@ -70,6 +78,14 @@ impl Error {
         Self::Options { problem: problem.into() }
     }
 
+    /// The temporary failure of an [`Authorizer`](crate::Authorizer), which is asked again after a pause.
+    pub fn unavailable(
+        subject: impl Into<String>,
+        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Unavailable { subject: subject.into(), source: cause.into().into() }
+    }
+
     /// The failure of an [`Authorizer`](crate::Authorizer).
     pub fn authorization(
         subject: impl Into<String>,
@@ -87,6 +103,7 @@ impl Error {
             Self::Refused { .. } => "refused",
             Self::Subscription { .. } => "subscription_refused",
             Self::Authorization { .. } => "not_authorized",
+            Self::Unavailable { .. } => "authorization_unavailable",
             Self::Data { .. } => "invalid_data",
             Self::Full { .. } => "send_queue_full",
             Self::Dropped => "dropped",

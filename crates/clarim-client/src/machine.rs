@@ -39,6 +39,11 @@ impl Default for Timing {
 }
 
 impl Timing {
+    /// The delay before an authorizer is asked again, after this number of failures.
+    pub(crate) fn delay(&self, failures: usize) -> Duration {
+        self.delays(fastrand::u64(..)).nth(failures - 1).unwrap_or(self.longest_delay)
+    }
+
     /// The delays between attempts. Each is between half of its value and its value: the jitter of `backon`
     /// adds up to a whole delay, so the builder gets half of each.
     fn delays(&self, seed: u64) -> ExponentialBackoff {

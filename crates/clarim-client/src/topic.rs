@@ -57,7 +57,8 @@ pub enum Update {
     Leaving(Member),
     /// An event.
     Event(Event),
-    /// The subscription was refused. It is tried again with the next connection.
+    /// The subscription was refused. It is tried again with the next connection, and after
+    /// [`Error::Unavailable`] after a pause.
     Refused(Error),
     /// This number of updates was not read in time and is lost for this handle.
     Missed(u64),

@@ -1,14 +1,18 @@
 //! Authorization of subscriptions, and its errors.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clarim_client::{
-    Authorization, Authorizer, BoxFuture, Client, Error, HttpAuthorizer, Options, Update,
+    Authorization, Authorizer, BoxFuture, Client, Error, HttpAuthorizer, KeyAuthorizer, Options,
+    Update, UserAuthorization,
 };
 use clarim_protocol::auth::AppKey;
 use clarim_protocol::rest::Params;
@@ -89,10 +93,95 @@ async fn the_error_names_an_application_that_is_down() {
     assert!(error.contains("begins with http://"), "{error}");
 }
 
+/// Answers only after some attempts, as an application that is being deployed.
+#[derive(Debug, Default, Clone)]
+struct Deployed {
+    attempts: Arc<AtomicUsize>,
+}
+
+impl Deployed {
+    fn is_away(&self) -> bool {
+        self.attempts.fetch_add(1, Ordering::Relaxed) < 4
+    }
+}
+
+impl Authorizer for Deployed {
+    fn channel<'a>(
+        &'a self,
+        socket_id: &'a str,
+        channel: &'a str,
+    ) -> BoxFuture<'a, Result<Authorization, Error>> {
+        Box::pin(async move {
+            match self.is_away() {
+                true => Err(Error::unavailable(channel, "the application is being deployed")),
+                false => KeyAuthorizer::new("key", "secret").channel(socket_id, channel).await,
+            }
+        })
+    }
+
+    fn user<'a>(&'a self, socket_id: &'a str) -> BoxFuture<'a, Result<UserAuthorization, Error>> {
+        Box::pin(async move {
+            let authorizer = KeyAuthorizer::new("key", "secret").user("7", json!({}));
+            match self.is_away() {
+                true => Err(Error::unavailable("the user", "the application is being deployed")),
+                false => Authorizer::user(&authorizer, socket_id).await,
+            }
+        })
+    }
+}
+
+#[tokio::test]
+async fn an_application_that_is_away_for_a_moment_is_asked_again() {
+    let world = World::start();
+    let connect = |authorizer: Deployed| {
+        let pause = Duration::from_millis(20);
+        let options = Options::new("key").host("127.0.0.1", world.port());
+        let options = options.authorizer(authorizer).reconnect_after(pause, pause);
+        Client::connect(options).unwrap()
+    };
+    let client = connect(Deployed::default());
+    let mut orders = client.private("orders");
+    let mut failures = 0;
+    loop {
+        match next(&mut orders).await {
+            Update::Refused(Error::Unavailable { .. }) => failures += 1,
+            Update::Subscribed(_) => break,
+            update => panic!("{update:?}"),
+        }
+    }
+    assert_eq!(failures, 4);
+    let application = Deployed::default();
+    let client = connect(application.clone());
+    let error = within(client.sign_in()).await.unwrap_err();
+    assert_eq!(error.code(), "authorization_unavailable");
+    within(async {
+        while application.attempts.load(Ordering::Relaxed) < 5 || client.sign_in().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn statuses_of_a_moment_are_told_from_refusals() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let status = async |Path(status): Path<u16>| StatusCode::from_u16(status).unwrap();
+    let app = Router::new().route("/{status}", post(status));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    for (status, is_temporary) in
+        [(401, false), (403, false), (429, true), (500, true), (503, true)]
+    {
+        let authorizer = HttpAuthorizer::new(&format!("{url}/{status}")).unwrap();
+        let error = authorizer.channel("1.1", "private-x").await.unwrap_err();
+        assert_eq!(matches!(error, Error::Unavailable { .. }), is_temporary, "{status}: {error}");
+    }
+}
+
 #[tokio::test]
 async fn a_refused_signature_is_an_error_of_the_channel() {
     let world = World::start();
-    let client = connect(&world, clarim_client::KeyAuthorizer::new("key", "wrong"));
+    let client = connect(&world, KeyAuthorizer::new("key", "wrong"));
     let error = within(client.private("x").subscribed()).await.unwrap_err();
     assert!(
         matches!(&error, Error::Subscription { reason, .. } if reason.contains("401")),
