@@ -20,15 +20,15 @@ const BATCH: usize = 256;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Command {
-    /// Subscribe to a subject, and report it with [`EventSender::subscribed`] when the server has confirmed
-    /// it.
+    /// Subscribe to a subject, and report it with [`EventSender::subscribed`](crate::EventSender::subscribed)
+    /// when the server has confirmed it.
     Subscribe(Arc<str>),
     /// Cancel a subscription.
     Unsubscribe(Arc<str>),
     /// Send a message, and report it with [`OutgoingMessage::published`].
     Publish(OutgoingMessage),
-    /// Report the entries of a log from now on with [`EventSender::entry`], after
-    /// [`EventSender::following`].
+    /// Report the entries of a log from now on with [`EventSender::entry`](crate::EventSender::entry), after
+    /// [`EventSender::following`](crate::EventSender::following).
     Follow(Arc<str>),
     /// Report the entries of a log no longer.
     Unfollow(Arc<str>),
