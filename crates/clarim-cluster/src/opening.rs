@@ -29,6 +29,10 @@ struct Opening {
     doubted_at: Option<Duration>,
     /// When the channel opens regardless of replies.
     until: Duration,
+    /// Whether the bus has confirmed the subscription, and the other nodes have sent their state.
+    is_synchronized: bool,
+    /// Whether the channel's history is still being read.
+    is_loading: bool,
 }
 
 impl<K> Default for Openings<K> {
@@ -41,6 +45,31 @@ impl<K: Clone + Eq + Hash> Openings<K> {
     /// Begins to open a channel, until `until` at the latest.
     pub fn begin(&mut self, channel: K, until: Duration) {
         self.0.insert(channel, Opening { until, ..Opening::default() });
+    }
+
+    /// Records that the channel also waits for its history.
+    pub fn load(&mut self, channel: &K) {
+        if let Some(opening) = self.0.get_mut(channel) {
+            opening.is_loading = true;
+        }
+    }
+
+    /// Records that the channel's history has been read. Returns whether the channel can be opened now; if
+    /// so, it is removed.
+    pub fn loaded(&mut self, channel: &K) -> bool {
+        self.complete(channel, |opening| opening.is_loading = false)
+    }
+
+    /// Records that the bus has confirmed the subscription, and the other nodes have sent their state.
+    /// Returns whether the channel can be opened now; if so, it is removed.
+    pub fn synchronized(&mut self, channel: &K) -> bool {
+        self.complete(channel, |opening| opening.is_synchronized = true)
+    }
+
+    fn complete(&mut self, channel: &K, complete: impl FnOnce(&mut Opening)) -> bool {
+        let Some(opening) = self.0.get_mut(channel) else { return false };
+        complete(opening);
+        opening.is_synchronized && !opening.is_loading && self.remove(channel)
     }
 
     /// Whether the channel is being opened.

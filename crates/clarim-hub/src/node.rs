@@ -79,7 +79,8 @@ impl<S: OutputSink> Node<S> {
         acks: DeliveryAcks<'_>,
         now: Duration,
     ) {
-        let publication = Publication { channel, frame, except, acks, keep: Keep::Last };
+        let keep = Keep::Last;
+        let publication = Publication { channel, frame, except, acks, keep, place: None };
         self.step(channel, now, |shard, step| shard.publish(publication, step));
     }
 
@@ -92,7 +93,9 @@ impl<S: OutputSink> Node<S> {
         now: Duration,
     ) {
         let acks = DeliveryAcks::default();
-        let publication = Publication { channel, frame, except: Some(from), acks, keep: Keep::No };
+        let except = Some(from);
+        let keep = Keep::No;
+        let publication = Publication { channel, frame, except, acks, keep, place: None };
         self.step(channel, now, |shard, step| shard.publish(publication, step));
     }
 

@@ -313,7 +313,8 @@ fn apply_state(
     if let Some((number, payload)) = state.cached
         && key.name.is_cache()
     {
-        shard.remember(key, &Frame::text(payload), number, step);
+        shard.recorder().remember(key, &Frame::text(payload), number, step);
+        shard.make_room(key, step);
     }
     let cluster = shard.channels.get_mut(key).and_then(|channel| channel.cluster.as_mut());
     let Some(cluster) = cluster else { return true };

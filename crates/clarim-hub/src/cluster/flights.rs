@@ -86,6 +86,9 @@ pub(super) enum Flight {
     Nothing,
     Event(Option<DeliveryAck>),
     SyncRequest(ChannelKey),
+    Append,
+    /// A part of the log with this name.
+    Read(Box<str>),
 }
 
 /// An event of this node that is to be delivered to its own subscribers.

@@ -30,8 +30,8 @@ pub(super) fn apply<S: OutputSink>(
         let frame = &Frame::text(payload);
         let keep = kept.map_or(Keep::No, Keep::Numbered);
         let acks = DeliveryAcks { here: ack, bus: None };
-        let publication =
-            Publication { channel, frame, except: except.map(Into::into), acks, keep };
+        let except = except.map(Into::into);
+        let publication = Publication { channel, frame, except, acks, keep, place: None };
         node.step(channel, now, |shard, step| {
             // The channel may have been closed a moment ago.
             if shard.has(channel) {
@@ -52,7 +52,8 @@ pub(super) fn deliver_own<S: OutputSink>(
     for OwnEvent { channel, frame, except, kept, ack } in events {
         let keep = kept.map_or(Keep::No, Keep::Numbered);
         let acks = DeliveryAcks { here: ack.as_ref(), bus: None };
-        let publication = Publication { channel: &channel, frame: &frame, except, acks, keep };
+        let frame = &frame;
+        let publication = Publication { channel: &channel, frame, except, acks, keep, place: None };
         node.step(&channel, now, |shard, step| shard.deliver(publication, step));
     }
 }
@@ -83,7 +84,9 @@ pub(super) fn deliver_external<S: OutputSink>(
     let Some(frame) = check(node, channel, event) else { return false };
     let except = event.except.map(Into::into);
     let acks = DeliveryAcks::default();
-    let publication = Publication { channel, frame: &frame, except, acks, keep: Keep::No };
+    let frame = &frame;
+    let keep = Keep::No;
+    let publication = Publication { channel, frame, except, acks, keep, place: None };
     node.step(channel, now, |shard, step| shard.deliver(publication, step));
     true
 }

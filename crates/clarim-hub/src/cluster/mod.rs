@@ -5,16 +5,15 @@
 //! through [`Wire`].
 
 mod channel_sync;
+mod channels;
 mod digests;
 mod flights;
 mod inbound;
-mod opening;
 mod participant;
 mod refresh;
 mod replies;
 mod resync;
-mod subjects;
 mod wire;
 
 pub use participant::Cluster;
-pub use wire::{ClusterSettings, ClusterState, OnGap, Wire};
+pub use wire::{ClusterSettings, ClusterState, LogEntry, LogEvent, LogPage, OnGap, Wire};

@@ -10,12 +10,11 @@ use clarim_cluster::{
 };
 
 use super::channel_sync::Removal;
+use super::channels::{ChannelOpenings, Doubt, Logs, Subjects};
 use super::flights::{Changes, Flight, Flights, NodeSender, OwnChange, OwnEvent};
-use super::opening::{ChannelOpenings, Doubt};
 use super::refresh::Refresh;
 use super::resync::{Gap, Resync};
-use super::subjects::Subjects;
-use super::wire::{ClusterSettings, ClusterState, Wire};
+use super::wire::{ClusterSettings, ClusterState, LogEvent, Wire};
 use super::{inbound, replies};
 use crate::address::ChannelKey;
 use crate::node::Node;
@@ -31,6 +30,7 @@ pub struct Cluster<S> {
     joining: Joining,
     subjects: Subjects,
     openings: ChannelOpenings<S>,
+    logs: Logs<S>,
     sender: NodeSender,
     flights: Flights,
     changes: Changes,
@@ -47,6 +47,7 @@ impl<S: OutputSink> Cluster<S> {
     pub fn new(node: Arc<Node<S>>, id: NodeId, settings: ClusterSettings) -> Self {
         Self {
             openings: ChannelOpenings::new(node.clone()),
+            logs: Logs::new(node.clone(), id),
             node,
             id,
             state: ClusterState::default(),
@@ -106,6 +107,7 @@ impl<S: OutputSink> Cluster<S> {
         // Messages were missed in the meantime, here and on the other nodes.
         self.resync = Some(Resync::start(true));
         self.gap.end(self.settings.on_gap, &self.node);
+        self.logs.up(now, &mut self.flights, wire);
     }
 
     /// Handles the loss of the bus. The node keeps serving its own clients.
@@ -130,14 +132,19 @@ impl<S: OutputSink> Cluster<S> {
                 self.openings.remove(&channel);
                 self.changes.remove(&channel);
                 wire.unsubscribe(&subject);
+                self.logs.close(&subject, wire);
                 // Nobody is subscribed, but publishers wait.
                 let last_event = self.subjects.remove(&subject);
                 self.deliver_through(last_event, now);
             }
             BusCommand::RequestBackup(channel) => self.request_backup(&channel, wire),
-            BusCommand::Event { channel, frame, except, kept, ack, here } => {
+            BusCommand::Event { channel, frame, except, kept, is_recorded, ack, here } => {
                 let event = OwnEvent { channel, frame, except, kept, ack: here };
-                self.publish_event(event, ack, now, wire);
+                if is_recorded {
+                    self.append_event(event, ack, now, wire);
+                } else {
+                    self.publish_event(event, ack, now, wire);
+                }
             }
             BusCommand::Sync { channel, message, kind } => {
                 if let SyncKind::Change { number } = kind {
@@ -177,8 +184,32 @@ impl<S: OutputSink> Cluster<S> {
                 self.deliver_through(ticket, now);
             }
             Some(Flight::SyncRequest(channel)) => self.openings.open(&channel, now),
+            Some(Flight::Append) => {
+                self.state.lost += 1;
+                self.logs.not_appended(ticket);
+            }
+            Some(Flight::Read(log)) => self.logs.unread(&log),
             Some(Flight::Nothing) => self.state.lost += 1,
             None => {}
+        }
+    }
+
+    /// Handles an event of the bus about a log.
+    pub fn log_event(&mut self, event: LogEvent<'_>, now: Duration, wire: &mut impl Wire) {
+        let Self { logs, flights, openings, .. } = self;
+        match event {
+            LogEvent::Following(log) => logs.following(log, flights, wire),
+            LogEvent::Entry(log, entry) => logs.entry(log, &entry, now, flights, wire),
+            LogEvent::Appended { ticket, position, is_new } => {
+                flights.land(ticket, now);
+                logs.appended(ticket, position, is_new);
+            }
+            LogEvent::Page { ticket, page } => {
+                let Some(Flight::Read(log)) = flights.land(ticket, now) else { return };
+                if let Some(channel) = logs.page(&log, &page, now, flights, wire) {
+                    openings.loaded(&channel, now);
+                }
+            }
         }
     }
 
@@ -253,6 +284,8 @@ impl<S: OutputSink> Cluster<S> {
         self.state.is_joined |= self.joining.is_over(self.members.count(), now);
         if now >= self.next_heartbeat {
             self.send_heartbeat(now, wire);
+            // Rules may have changed.
+            self.logs.follow_new(self.subjects.iter(), now, wire);
         }
         // If the bus carries no messages at all, the other nodes may be alive: backends must not be notified.
         let is_reported = self.state.is_up && self.members.hears_itself(now);
@@ -267,15 +300,21 @@ impl<S: OutputSink> Cluster<S> {
                 sender.send_to(peer, message, flights, wire);
             });
             self.gap.proceed(&self.node, now);
+            self.logs.catch_up(now, &mut self.flights, wire);
         }
+        self.logs.end_overdue(now);
     }
 
     fn begin_opening(&mut self, channel: ChannelKey, now: Duration, wire: &mut impl Wire) {
         let subject = self.subject(&channel);
         wire.subscribe(&subject);
+        let has_log = self.logs.open(&subject, &channel, now, wire);
         self.subjects.add(subject, channel.clone());
         if self.state.is_up {
-            self.openings.begin(channel, now + self.settings.deadline);
+            self.openings.begin(channel.clone(), now + self.settings.deadline);
+            if has_log {
+                self.openings.load(&channel);
+            }
         } else {
             self.openings.open_now(&channel, now);
         }
@@ -308,6 +347,22 @@ impl<S: OutputSink> Cluster<S> {
             wire.publish(&subject, message, ticket);
         } else {
             self.lost(ticket, now);
+        }
+    }
+
+    /// Appends an event to the log of its channel. Subscribers get it when the log returns it.
+    fn append_event(
+        &mut self,
+        event: OwnEvent,
+        ack: Option<DeliveryAck>,
+        now: Duration,
+        wire: &mut impl Wire,
+    ) {
+        let log = self.subject(&event.channel);
+        if self.state.is_up {
+            self.logs.append(&log, event, ack, now, &mut self.flights, wire);
+        } else {
+            ack.iter().for_each(DeliveryAck::not_stored);
         }
     }
 

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clarim_cluster::Versions;
+use clarim_protocol::Position;
+
+use crate::app::HistoryRule;
 
 /// The sending half of a bus. Messages are queued; nothing waits.
 pub trait Wire {
@@ -18,6 +21,22 @@ pub trait Wire {
     /// [`Cluster::published`](super::Cluster::published) or [`Cluster::lost`](super::Cluster::lost) with
     /// the ticket.
     fn publish(&mut self, subject: &str, message: Bytes, ticket: u64);
+
+    /// Receives the entries of a log from now on. Call [`Cluster::log_event`](super::Cluster::log_event) when
+    /// the bus has confirmed it.
+    fn follow(&mut self, log: &str);
+
+    /// Receives the entries of a log no longer.
+    fn unfollow(&mut self, log: &str);
+
+    /// Appends an entry to a log, whose server keeps it by `rule`. Call
+    /// [`Cluster::log_event`](super::Cluster::log_event) or [`Cluster::lost`](super::Cluster::lost) with the
+    /// ticket.
+    fn append(&mut self, log: &str, rule: &HistoryRule, entry: Bytes, ticket: u64);
+
+    /// Reads a log behind an offset. Call [`Cluster::log_event`](super::Cluster::log_event) or
+    /// [`Cluster::lost`](super::Cluster::lost) with the ticket.
+    fn read(&mut self, log: &str, rule: &HistoryRule, after: u64, ticket: u64);
 
     /// Whether the bus can take more messages.
     fn has_room(&self) -> bool {
@@ -81,4 +100,51 @@ pub struct ClusterState {
     pub lost: u64,
     /// Number of channel subjects that are subscribed to.
     pub channels: usize,
+}
+
+/// An entry of a log: an event with its place in the history of its channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEntry {
+    /// The position behind the entry.
+    pub position: Position,
+    /// The offset of the entry before it.
+    pub previous: u64,
+    /// The event, encoded.
+    pub message: Bytes,
+}
+
+/// The entries of a log behind an offset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPage {
+    /// The position behind the last entry of the log.
+    pub current: Position,
+    /// The log keeps every entry behind this offset.
+    pub start: u64,
+    /// Entries in order. If the last one is before `current`, there are more.
+    pub entries: Vec<LogEntry>,
+}
+
+/// An event of the bus about a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogEvent<'a> {
+    /// The bus has confirmed that this node receives the entries of the log with this name.
+    Following(&'a str),
+    /// The log with this name has a new entry.
+    Entry(&'a str, LogEntry),
+    /// The log has the entry with this ticket.
+    Appended {
+        /// The ticket of [`Wire::append`].
+        ticket: u64,
+        /// The position behind the entry.
+        position: Position,
+        /// Whether the entry was appended now. If not, the log had one with the same idempotency key.
+        is_new: bool,
+    },
+    /// A part of a log was read.
+    Page {
+        /// The ticket of [`Wire::read`].
+        ticket: u64,
+        /// The part.
+        page: LogPage,
+    },
 }

@@ -41,8 +41,8 @@ pub(crate) struct Channel {
     pub(crate) user: Option<Box<User>>,
     pub(crate) cached: Option<CachedEvent>,
     pub(crate) history: Option<Box<History>>,
-    /// Whether the channel is in the queue of [`Retention`](super::kept::Retention).
-    pub(super) is_retained: bool,
+    /// When [`Retention`](super::kept::Retention) looks at the channel, if it is in its queue.
+    pub(super) due: Option<Duration>,
     counted_at: Option<Duration>,
     /// Whether this node has the channel only as a backup for another node, which has subscribers:
     /// see [`ClusterMessage::BackupSubscribe`](clarim_cluster::ClusterMessage::BackupSubscribe).
@@ -114,7 +114,7 @@ impl Channel {
     pub(crate) fn is_empty(&self) -> bool {
         self.subscribers.is_empty()
             && self.cached.is_none()
-            && self.history.is_none()
+            && (self.history.is_none() || self.cluster.is_some())
             && self.presence.as_ref().is_none_or(|presence| !presence.is_held())
             && self.user.is_none()
             && !self.is_backup
@@ -151,7 +151,7 @@ impl Channel {
         if self.cached.take_if(|cached| cached.expires_at() <= due).is_none() {
             self.history.iter_mut().for_each(|history| history.evict());
             // Offsets must not begin anew for subscribers.
-            let is_unused = self.subscribers.is_empty();
+            let is_unused = self.subscribers.is_empty() && self.cluster.is_none();
             self.history.take_if(|history| history.is_empty() && is_unused);
         }
     }

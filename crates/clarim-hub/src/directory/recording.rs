@@ -1,25 +1,45 @@
 //! Recording: keeps events of the channels of a shard for later subscribers.
 
 use std::num::NonZeroU64;
+use std::time::Duration;
 
-use clarim_protocol::{Epoch, Frame, GapReason, server};
+use clarim_protocol::{Epoch, Frame, GapReason, Position, server};
 
 use super::channel::{Channel, Channels, get_or_open};
 use super::clock::LogicalClock;
 use super::kept::{CachedEvent, History, Recovery, Retention};
-use super::requests::{Join, Keep, Publication};
+use super::requests::{Join, Keep, LogPlace, Publication};
 use super::step::Step;
 use crate::address::{AppIndex, ChannelKey};
 use crate::app::HistoryRule;
 
-/// Returns the history rule of a channel. In a cluster there is none: the nodes have no common history.
-pub(super) fn rule_of<'a>(key: &ChannelKey, step: &Step<'a>) -> Option<&'a HistoryRule> {
-    step.app(key).history_of(&key.name).filter(|_| !step.is_clustered())
+/// Maximum number of entries by which a node is behind its clients. Some servers skip offsets.
+const MAX_AHEAD: u64 = 1 << 21;
+
+/// Returns the rule by which an event is kept in the history of its channel, if it is.
+pub(super) fn rule_of<'a>(
+    key: &ChannelKey,
+    keep: Keep,
+    step: &Step<'a>,
+) -> Option<&'a HistoryRule> {
+    let rule = step.app(key).history_of(&key.name);
+    rule.filter(|rule| keep != Keep::No || rule.client_events)
+}
+
+/// The relation of an entry of the bus's log to the history as this node has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Succession {
+    /// It is the next one.
+    Next,
+    /// It is known here, or the channel is not.
+    Old,
+    /// This node has missed entries behind this offset.
+    Hole(u64),
 }
 
 /// The channels of a shard, and what is kept of them.
 #[derive(Debug)]
-pub(super) struct Recorder<'a> {
+pub(crate) struct Recorder<'a> {
     pub(super) channels: &'a mut Channels,
     pub(super) retention: &'a mut Retention,
     /// The number of the last event that was to be cached.
@@ -29,15 +49,25 @@ pub(super) struct Recorder<'a> {
 impl Recorder<'_> {
     /// Appends an event to the history of its channel, if it has one. Returns the event as subscribers get
     /// it.
-    pub(super) fn append(&mut self, event: &Publication<'_>, step: &mut Step<'_>) -> Frame {
-        let Publication { channel: key, frame, except, acks, keep } = *event;
-        let is_kept = |rule: &&HistoryRule| keep != Keep::No || rule.client_events;
-        let Some(rule) = rule_of(key, step).filter(is_kept) else { return step.shared(frame) };
-        self.begin(key, step);
+    pub(crate) fn append(&mut self, event: &Publication<'_>, step: &mut Step<'_>) -> Frame {
+        let Publication { channel: key, frame, except, acks, keep, place } = *event;
+        let Some(rule) = rule_of(key, keep, step) else { return step.shared(frame) };
+        if !step.is_clustered() {
+            self.begin(key, step);
+        }
         let placed = self.change(key, |channel| {
             let history = channel.history.as_mut()?;
-            let frame = history.append(frame, except, rule, step.now);
-            acks.here.iter().for_each(|ack| ack.place(key, history.position()));
+            let offset = match place {
+                Some(place) => place.position.offset,
+                // Only the log of the bus gives offsets in a cluster.
+                None if step.is_clustered() => return None,
+                None => history.position().offset + 1,
+            };
+            let frame = history.append(frame, except, offset, rule, step.now);
+            // In a cluster, publishers learn the place when the event is stored.
+            if place.is_none() {
+                acks.here.iter().for_each(|ack| ack.place(key, history.position()));
+            }
             Some(frame)
         });
         step.shared(placed.flatten().as_ref().unwrap_or(frame))
@@ -46,37 +76,89 @@ impl Recorder<'_> {
     /// Returns what a new subscriber of a channel with history gets first.
     pub(super) fn recover(&mut self, join: &Join<'_>, step: &mut Step<'_>) -> Option<Recovery> {
         let key = join.channel;
-        let rule = rule_of(key, step)?;
-        self.begin(key, step);
-        let recovery = self.change(key, |channel| {
-            let history = channel.history.as_mut()?;
-            history.touch(rule, step.now);
-            Some(history.recover(join.since, join.socket_id, rule, &key.name))
-        });
-        recovery.flatten()
+        let rule = step.app(key).history_of(&key.name)?;
+        if !step.is_clustered() {
+            self.begin(key, step);
+        }
+        // A client that comes from another node may know the log better than this node.
+        let max_ahead = if step.is_clustered() { MAX_AHEAD } else { 0 };
+        self.change(key, |channel| match &mut channel.history {
+            Some(history) => {
+                history.touch(rule, step.now);
+                Some(history.recover(join.since, join.socket_id, rule, &key.name, max_ahead))
+            }
+            // The log of the bus could not be read.
+            None => join.since.map(|_| Recovery::gap(&key.name)),
+        })
+        .flatten()
     }
 
     /// Begins the history of a channel, unless there is one.
     fn begin(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
-        if get_or_open(self.channels, key, step).history.is_some() {
-            return;
-        }
-        // Numbers begin with 1.
-        let epoch = NonZeroU64::new(self.next_number(key, step)).unwrap_or(NonZeroU64::MIN);
-        let history = History::new(Epoch(epoch), step.now);
-        let position = history.position();
-        self.change(key, |channel| {
-            channel.history = Some(Box::new(history));
+        if get_or_open(self.channels, key, step).history.is_none() {
+            // Numbers begin with 1.
+            let epoch = NonZeroU64::new(self.next_number(key, step)).unwrap_or(NonZeroU64::MIN);
+            let position = Position { epoch: Epoch(epoch), offset: 0 };
+            self.begin_at(key, position, step.now);
             // If there was no rule when they subscribed.
-            if !channel.subscribers.is_empty() {
-                let gap = server::gap(&key.name, GapReason::Epoch, Some(position));
-                channel.deliver(key, &gap, step);
+            self.announce_gap(key, GapReason::Epoch, step);
+        }
+    }
+
+    /// Begins the history of a channel behind a position, instead of its present one.
+    pub(crate) fn begin_at(&mut self, key: &ChannelKey, position: Position, now: Duration) {
+        let history = History::new(position, now);
+        self.change(key, |channel| channel.history = Some(Box::new(history)));
+    }
+
+    /// Tells the subscribers of a channel that they have missed events, and the position from which they get
+    /// all.
+    pub(crate) fn announce_gap(&self, key: &ChannelKey, reason: GapReason, step: &mut Step<'_>) {
+        let Some(channel) = self.channels.get(key) else { return };
+        if !channel.subscribers.is_empty() {
+            let position = channel.history.as_ref().map(|history| history.position());
+            channel.deliver(key, &server::gap(&key.name, reason, position), step);
+        }
+    }
+
+    /// Compares an entry of the bus's log with the history as this node has it. A history of another epoch
+    /// begins anew.
+    pub(crate) fn succession(
+        &mut self,
+        key: &ChannelKey,
+        place: LogPlace,
+        step: &mut Step<'_>,
+    ) -> Succession {
+        let LogPlace { position, previous } = place;
+        let Some(channel) = self.channels.get(key) else { return Succession::Old };
+        let known = channel.history.as_ref().map(|history| history.position());
+        match known.filter(|known| known.epoch == position.epoch) {
+            None => {
+                let before = Position { offset: previous, ..position };
+                self.begin_at(key, before, step.now);
+                self.announce_gap(key, GapReason::Epoch, step);
+                Succession::Next
             }
+            Some(known) if position.offset <= known.offset => Succession::Old,
+            Some(known) if previous > known.offset => Succession::Hole(known.offset),
+            Some(_) => Succession::Next,
+        }
+    }
+
+    /// Moves the history of a channel on to a position behind which the next entry of the log comes.
+    pub(crate) fn skip_to(&mut self, key: &ChannelKey, position: Position) {
+        self.change(key, |channel| {
+            channel.history.iter_mut().for_each(|history| history.skip_to(position));
         });
     }
 
+    /// Forgets the history of a channel that is closed.
+    pub(super) fn end(&mut self, key: &ChannelKey) {
+        self.change(key, |channel| channel.history = None);
+    }
+
     /// Caches an event as the channel's last, unless there is a later one.
-    pub(super) fn remember(
+    pub(crate) fn remember(
         &mut self,
         key: &ChannelKey,
         frame: &Frame,
@@ -106,17 +188,19 @@ impl Recorder<'_> {
 
     /// Drops what has expired of one channel. Returns the channel; `None` if nothing has expired.
     pub(super) fn drop_expired(&mut self, step: &Step<'_>) -> Option<ChannelKey> {
-        let key = self.retention.pop_due(step.now)?;
-        let rule = rule_of(&key, step);
+        let (due, key) = self.retention.pop_due(step.now)?;
+        let rule = step.app(&key).history_of(&key.name);
         let now = step.now;
-        self.drop_some(&key, |channel| {
+        self.look_at(&key, due, |channel| {
             channel.cached.take_if(|cached| cached.expires_at() <= now);
-            let is_used = !channel.subscribers.is_empty();
+            // In a cluster, the history ends with the channel.
+            let is_used = !channel.subscribers.is_empty() || channel.cluster.is_some();
             if let (Some(history), Some(rule)) = (&mut channel.history, rule) {
                 if is_used { history.touch(rule, now) } else { history.trim(rule, now) }
             }
             channel.history.take_if(|history| rule.is_none() || history.is_expired(now));
         });
+        self.queue(&key, now);
         Some(key)
     }
 
@@ -124,31 +208,39 @@ impl Recorder<'_> {
     pub(super) fn drop_excess(&mut self, app: AppIndex) -> Option<ChannelKey> {
         let (due, key) = self.retention.pop_excess(app)?;
         let before = self.retention.bytes();
-        let expiry = self.change(&key, |channel| {
+        let mut is_evicted = false;
+        self.look_at(&key, due, |channel| {
             // Otherwise it has got another event since.
-            if channel.expiry().is_some_and(|expiry| expiry <= due) {
+            is_evicted = channel.expiry().is_some_and(|expiry| expiry <= due);
+            if is_evicted {
                 channel.evict(due);
             }
-            channel.is_retained = channel.expiry().is_some();
-            channel.expiry()
         });
-        match expiry.flatten() {
-            Some(expiry) if expiry > due || self.retention.bytes() < before => {
-                self.retention.add(key.clone(), expiry);
-            }
-            // A history without events, for subscribers. The channels behind it have more.
-            Some(_) => self.retention.add_last(key.clone()),
-            None => {}
-        }
+        // A history may have no events, but subscribers: others have more.
+        let is_last = is_evicted && self.retention.bytes() == before;
+        self.queue(&key, if is_last { self.retention.last_due(key.app) } else { due });
         Some(key)
     }
 
-    /// Changes a channel that was taken out of the queue, and puts it back if something is still kept.
-    fn drop_some(&mut self, key: &ChannelKey, drop: impl FnOnce(&mut Channel)) {
+    /// Changes what is kept of a channel that was to be looked at now.
+    fn look_at(&mut self, key: &ChannelKey, due: Duration, drop: impl FnOnce(&mut Channel)) {
         self.change(key, |channel| {
-            channel.is_retained = false;
-            drop(channel);
+            // Otherwise the channel was closed, and another one has its name.
+            if channel.due.take_if(|other| *other == due).is_some() {
+                drop(channel);
+                // Not queued yet: see `queue`.
+                channel.due = Some(Duration::MAX);
+            }
         });
+    }
+
+    /// Puts a channel that was looked at back into the queue, if something is still kept of it.
+    fn queue(&mut self, key: &ChannelKey, not_before: Duration) {
+        let Some(channel) = self.channels.get_mut(key) else { return };
+        if channel.due == Some(Duration::MAX) {
+            channel.due = channel.expiry().map(|expiry| expiry.max(not_before));
+            channel.due.into_iter().for_each(|due| self.retention.add(key.clone(), due));
+        }
     }
 
     /// Changes what is kept of a channel, and accounts for it.
@@ -157,8 +249,8 @@ impl Recorder<'_> {
         let before = channel.retained_bytes(key);
         let result = change(channel);
         self.retention.resize(key.app, before, channel.retained_bytes(key));
-        if let Some(due) = channel.expiry().filter(|_| !channel.is_retained) {
-            channel.is_retained = true;
+        if let Some(due) = channel.expiry().filter(|_| channel.due.is_none()) {
+            channel.due = Some(due);
             self.retention.add(key.clone(), due);
         }
         Some(result)

@@ -1,7 +1,7 @@
 //! Requests to a shard: a subscription, an event.
 
 use clarim_protocol::user::{Member, UserId};
-use clarim_protocol::{Frame, Since, SocketId};
+use clarim_protocol::{Frame, Position, Since, SocketId};
 
 use crate::address::{ChannelKey, ConnectionAddr, WorkerId};
 use crate::outputs::DeliveryAcks;
@@ -46,6 +46,16 @@ pub(crate) struct Publication<'a> {
     pub(crate) except: Option<SocketId>,
     pub(crate) acks: DeliveryAcks<'a>,
     pub(crate) keep: Keep,
+    /// In a cluster: its place in the history of the channel.
+    pub(crate) place: Option<LogPlace>,
+}
+
+/// The place that the server of the bus has given to an event in the history of its channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LogPlace {
+    pub(crate) position: Position,
+    /// The offset of the event before it.
+    pub(crate) previous: u64,
 }
 
 /// Whether cache channels and histories keep an event.

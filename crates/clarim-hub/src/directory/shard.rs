@@ -8,7 +8,7 @@ use std::time::Duration;
 use clarim_cluster::timing::LINGER;
 use clarim_cluster::{ClusterMessage, NodeId};
 use clarim_protocol::user::{Member, UserId};
-use clarim_protocol::{Frame, GapReason, SocketId, server};
+use clarim_protocol::{GapReason, SocketId, server};
 use hashbrown::HashSet;
 
 use super::channel::{
@@ -18,7 +18,7 @@ use super::counts::Totals;
 use super::kept::Retention;
 use super::loss::Loss;
 use super::presence::PresenceFull;
-use super::recording::Recorder;
+use super::recording::{self, Recorder};
 use super::requests::{Join, Joining, Keep, Leave, Publication};
 use super::step::Step;
 use crate::address::ChannelKey;
@@ -74,7 +74,7 @@ impl Shard {
         }
         let recovery = self.recorder().recover(join, step);
         let Some(channel) = self.channels.get_mut(key) else { return Ok(()) };
-        let start = recovery.as_ref().map(|recovery| &recovery.start);
+        let start = recovery.as_ref().and_then(|recovery| recovery.start.as_ref());
         let succeeded = match &channel.presence {
             Some(presence) if member.is_some() => presence.succeeded(&key.name, start),
             _ => server::subscription_succeeded(&key.name, start),
@@ -224,14 +224,16 @@ impl Shard {
     /// Publishes an event of this node to the channel's subscribers, on this node and the others. In a
     /// cluster, all nodes deliver it in the order of the bus, this one too.
     pub(crate) fn publish(&mut self, publication: Publication<'_>, step: &mut Step<'_>) {
-        let Publication { channel: key, frame, except, acks, keep } = publication;
+        let Publication { channel: key, frame, except, acks, keep, .. } = publication;
         let is_kept = keep != Keep::No && key.name.is_cache();
         let kept = is_kept.then(|| self.recorder().next_number(key, step));
         if step.is_clustered() {
             let channel = key.clone();
             let frame = frame.clone();
             let [ack, here] = [acks.bus.cloned(), acks.here.cloned()];
-            return step.bus(BusCommand::Event { channel, frame, except, kept, ack, here });
+            let is_recorded = recording::rule_of(key, keep, step).is_some();
+            let event = BusCommand::Event { channel, frame, except, kept, is_recorded, ack, here };
+            return step.bus(event);
         }
         let keep = kept.map_or(keep, Keep::Numbered);
         self.deliver(Publication { keep, ..publication }, step);
@@ -259,26 +261,15 @@ impl Shard {
         }
     }
 
-    /// Caches an event as the channel's last, unless there is a later one.
-    pub(crate) fn remember(
-        &mut self,
-        key: &ChannelKey,
-        frame: &Frame,
-        number: u64,
-        step: &mut Step<'_>,
-    ) {
-        self.recorder().remember(key, frame, number, step);
-        self.make_room(key, step);
-    }
-
     /// Drops events while an app has too many.
-    fn make_room(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
+    pub(crate) fn make_room(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
         while let Some(key) = self.recorder().drop_excess(key.app) {
             self.remove_if_empty(&key, step);
         }
     }
 
-    fn recorder(&mut self) -> Recorder<'_> {
+    /// Returns what is kept of the shard's channels. Call [`make_room`](Self::make_room) after an addition.
+    pub(crate) fn recorder(&mut self) -> Recorder<'_> {
         let Self { channels, retention, last_number, .. } = self;
         Recorder { channels, retention, last_number }
     }
@@ -319,10 +310,10 @@ impl Shard {
         }
     }
 
-    /// Tells all subscribers that they may have missed events.
+    /// Tells all subscribers that they may have missed events. Those of a channel with history get them.
     pub(crate) fn announce_gap(&self, step: &mut Step<'_>) {
         for (key, channel) in &self.channels {
-            if !channel.subscribers.is_empty() {
+            if !channel.subscribers.is_empty() && channel.history.is_none() {
                 channel.deliver(key, &server::gap(&key.name, GapReason::Bus, None), step);
             }
         }
@@ -400,6 +391,7 @@ impl Shard {
         if channel.cluster.is_some() {
             step.publish_sync(key, &ClusterMessage::ChannelClosed);
             step.bus(BusCommand::Close(key.clone()));
+            self.recorder().end(key);
         }
         self.channels.remove(key);
     }

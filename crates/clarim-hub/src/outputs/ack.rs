@@ -31,6 +31,7 @@ impl DeliveryAck {
     ) -> Self {
         Self(Arc::new(Completion {
             is_partial: AtomicBool::new(false),
+            is_unstored: AtomicBool::new(false),
             placed: Mutex::default(),
             trace,
             completed: Some(completed),
@@ -46,6 +47,11 @@ impl DeliveryAck {
         self.0.set_partial();
     }
 
+    /// Records that the event is not in the history of a channel, and was not delivered.
+    pub(crate) fn not_stored(&self) {
+        self.0.set_unstored();
+    }
+
     /// Records the event's place in the history of a channel.
     pub(crate) fn place(&self, channel: &ChannelKey, position: Position) {
         self.0.place(Placed { channel: channel.clone(), position });
@@ -56,6 +62,9 @@ impl DeliveryAck {
         if !delivery.is_complete {
             self.missed_the_bus();
         }
+        if !delivery.is_stored {
+            self.not_stored();
+        }
         delivery.placed.into_iter().for_each(|placed| self.0.place(placed));
     }
 }
@@ -65,6 +74,8 @@ impl DeliveryAck {
 pub struct Delivery {
     /// Whether the bus has accepted the events for the other nodes.
     pub is_complete: bool,
+    /// Whether all events on channels with history were stored. The others were not delivered.
+    pub is_stored: bool,
     /// The places of the events on channels with history; those on one channel in their order.
     pub placed: Vec<Placed>,
 }
@@ -103,12 +114,14 @@ impl<'a> DeliveryAcks<'a> {
 
 trait Pending: Send + Sync {
     fn set_partial(&self);
+    fn set_unstored(&self);
     fn place(&self, placed: Placed);
     fn trace(&self) -> Option<Trace>;
 }
 
 struct Completion<F: FnOnce(Delivery)> {
     is_partial: AtomicBool,
+    is_unstored: AtomicBool,
     placed: Mutex<Vec<Placed>>,
     trace: Option<Trace>,
     completed: Option<F>,
@@ -117,6 +130,10 @@ struct Completion<F: FnOnce(Delivery)> {
 impl<F: FnOnce(Delivery) + Send + Sync> Pending for Completion<F> {
     fn set_partial(&self) {
         self.is_partial.store(true, Ordering::Relaxed);
+    }
+
+    fn set_unstored(&self) {
+        self.is_unstored.store(true, Ordering::Relaxed);
     }
 
     fn place(&self, placed: Placed) {
@@ -134,7 +151,8 @@ impl<F: FnOnce(Delivery)> Drop for Completion<F> {
             // The reference count orders this after everything that was done with the copies.
             let is_complete = !*self.is_partial.get_mut();
             let placed = self.placed.get_mut().unwrap_or_else(PoisonError::into_inner);
-            completed(Delivery { is_complete, placed: std::mem::take(placed) });
+            let is_stored = !*self.is_unstored.get_mut();
+            completed(Delivery { is_complete, is_stored, placed: std::mem::take(placed) });
         }
     }
 }

@@ -107,6 +107,8 @@ pub enum BusCommand {
         except: Option<SocketId>,
         /// On cache channels, the number that orders cached events across nodes.
         kept: Option<u64>,
+        /// Whether the event belongs to the history of the channel, which the server of the bus keeps.
+        is_recorded: bool,
         /// Held until the bus has accepted the event: see [`DeliveryAck`].
         ack: Option<DeliveryAck>,
         /// Held until the event is delivered on this node.

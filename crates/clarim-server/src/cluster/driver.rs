@@ -1,14 +1,17 @@
 //! The cluster's thread: connects the node's cluster protocol with the bus and the clock.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use clarim_bus::{BusEvent, Connection};
+use clarim_bus::{BusError, BusEvent, Connection, Log, PageLimit, Retention};
 use clarim_cluster::timing::TICK;
 use clarim_cluster::{NodeId, Versions};
-use clarim_hub::cluster::{ClusterSettings, ClusterState, Wire};
+use clarim_hub::app::HistoryRule;
+use clarim_hub::cluster::{ClusterSettings, ClusterState, LogEntry, LogEvent, LogPage, Wire};
 use clarim_hub::{BusCommand, ChannelKey, Node, OutputSink, cluster};
+use clarim_protocol::{Epoch, Position};
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
@@ -24,6 +27,9 @@ const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Shortest time between two log lines about lost messages.
 const LOSSES_PAUSE: Duration = Duration::from_secs(1);
+
+/// Size of one part of a log that is read.
+const PAGE: PageLimit = PageLimit { entries: 256, bytes: 1 << 20 };
 
 /// Pause between two checks whether the workers' inboxes have room again.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -64,6 +70,7 @@ impl<S: OutputSink + ClusterHost> ClusterTask<S> {
             started,
             channels,
             logged_losses: LoggedLosses::default(),
+            refusal_logged_at: None,
         };
         let wire = &mut BusWire::new(&mut driver.bus, &driver.channels.traffic);
         driver.cluster.start(started.elapsed(), wire);
@@ -88,6 +95,7 @@ struct Driver<S> {
     started: Instant,
     channels: ClusterChannels,
     logged_losses: LoggedLosses,
+    refusal_logged_at: Option<Duration>,
 }
 
 /// Counts the lost messages that have been logged.
@@ -201,8 +209,46 @@ impl<S: OutputSink + ClusterHost> Driver<S> {
                 self.cluster.down(now);
                 self.report();
             }
+            BusEvent::Following { log } => {
+                self.cluster.log_event(LogEvent::Following(&log), now, wire);
+            }
+            BusEvent::Entry { log, entry } => {
+                traffic.messages_in.add(1);
+                traffic.bytes_in.add(entry.payload.len() as u64);
+                self.cluster.log_event(LogEvent::Entry(&log, entry_of(entry)), now, wire);
+            }
+            BusEvent::Appended { id, position, is_duplicate } => {
+                let position = position_of(position);
+                let event = LogEvent::Appended { ticket: id, position, is_new: !is_duplicate };
+                self.cluster.log_event(event, now, wire);
+            }
+            BusEvent::Page { id, page } => {
+                let page = LogPage {
+                    current: position_of(page.current),
+                    start: page.start,
+                    entries: page.entries.into_iter().map(entry_of).collect(),
+                };
+                self.cluster.log_event(LogEvent::Page { ticket: id, page }, now, wire);
+            }
+            BusEvent::Refused { id, error } => {
+                self.cluster.lost(id, now);
+                self.log_refusal(&error);
+            }
             // Events of later versions.
             _ => {}
+        }
+    }
+
+    /// Logs that the server of the bus keeps no history, at most once a second.
+    fn log_refusal(&mut self, error: &BusError) {
+        let now = self.started.elapsed();
+        if self.refusal_logged_at.is_none_or(|at| now > at + LOSSES_PAUSE) {
+            self.refusal_logged_at = Some(now);
+            tracing::warn!(
+                code = error.code(),
+                reason = %error,
+                "the server of the bus refused to keep or to read the history of a channel; publishers get 503"
+            );
         }
     }
 
@@ -271,4 +317,38 @@ impl Wire for BusWire<'_> {
         self.traffic.bytes_out.add(message.len() as u64);
         self.bus.publish(subject, message, ticket);
     }
+
+    fn follow(&mut self, log: &str) {
+        self.bus.follow(log);
+    }
+
+    fn unfollow(&mut self, log: &str) {
+        self.bus.unfollow(log);
+    }
+
+    fn append(&mut self, log: &str, rule: &HistoryRule, entry: Bytes, ticket: u64) {
+        self.traffic.messages_out.add(1);
+        self.traffic.bytes_out.add(entry.len() as u64);
+        self.bus.append(&log_of(log, rule), entry, None, ticket);
+    }
+
+    fn read(&mut self, log: &str, rule: &HistoryRule, after: u64, ticket: u64) {
+        self.bus.read(&log_of(log, rule), after, PAGE, ticket);
+    }
+}
+
+fn log_of(name: &str, rule: &HistoryRule) -> Log {
+    let messages = u32::try_from(rule.messages).unwrap_or(u32::MAX);
+    Log::new(name, Retention::new(messages, rule.ttl, rule.bytes as u64))
+}
+
+fn position_of(position: clarim_bus::Position) -> Position {
+    // Epochs are random.
+    let epoch = Epoch(NonZeroU64::new(position.epoch).unwrap_or(NonZeroU64::MIN));
+    Position { epoch, offset: position.offset }
+}
+
+fn entry_of(entry: clarim_bus::LogEntry) -> LogEntry {
+    let position = position_of(entry.position);
+    LogEntry { position, previous: entry.previous, message: entry.payload }
 }

@@ -141,6 +141,7 @@ impl From<PublishError> for ApiError {
             PublishError::OverCapacity
             | PublishError::BusDown { .. }
             | PublishError::NodesAway { .. }
+            | PublishError::NotStored
             | PublishError::BusLost => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, error.to_string())

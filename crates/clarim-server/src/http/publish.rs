@@ -57,6 +57,11 @@ pub enum PublishError {
         /// Number of nodes.
         nodes: usize,
     },
+    /// An event on a channel with history could not be stored, or it is not known whether it was.
+    #[error(
+        "The history of a channel could not take the event, or it is not known whether it did. Try again, with the same idempotency_key."
+    )]
+    NotStored,
     /// The connection to the bus was lost during the request, or not all nodes are back on the bus after an
     /// outage. Clients of this node have got the event.
     #[error(
@@ -76,6 +81,7 @@ impl PublishError {
             Self::OverCapacity => "over_capacity",
             Self::BusDown { .. } => "bus_down",
             Self::NodesAway { .. } => "nodes_away",
+            Self::NotStored => "not_stored",
             Self::BusLost => "bus_lost",
         }
     }
@@ -264,12 +270,15 @@ impl<'a> Publisher<'a> {
         }
         drop(traced);
         drop(ack);
-        let Delivery { is_complete, placed } =
+        let Delivery { is_complete, is_stored, placed } =
             all_delivered.await.map_err(|_| PublishError::OverCapacity)?;
         if let Some(span) = span {
             span.end(is_complete);
         }
         self.counters.count_publish(count, begun.elapsed());
+        if !is_stored {
+            return Err(PublishError::NotStored);
+        }
         match is_complete {
             true => Ok(Published { scope: PublishScope::AllNodes, placed }),
             false if strict_cluster.is_some() => Err(PublishError::BusLost),

@@ -12,6 +12,9 @@ use crate::app::HistoryRule;
 /// Bytes per event beside its frame.
 const OVERHEAD: usize = 96;
 
+/// Shortest time for which an event is kept.
+const MIN_TTL: Duration = Duration::from_secs(1);
+
 /// The last events of a channel whose app has a rule for it.
 #[derive(Debug)]
 pub(crate) struct History {
@@ -48,18 +51,27 @@ impl Entry {
 /// The first messages of a new subscriber.
 #[derive(Debug)]
 pub(crate) struct Recovery {
-    pub(crate) start: Start,
+    /// `None` if the history is not known.
+    pub(crate) start: Option<Start>,
     /// Past events, or a gap.
     pub(crate) frames: Vec<Frame>,
 }
 
+impl Recovery {
+    /// A gap on a channel whose history is not known.
+    pub(crate) fn gap(channel: &ChannelName) -> Self {
+        Self { start: None, frames: vec![server::gap(channel, GapReason::Unknown, None)] }
+    }
+}
+
 impl History {
-    /// Makes an empty history.
-    pub(crate) fn new(epoch: Epoch, now: Duration) -> Self {
+    /// Makes a history that begins behind a position.
+    pub(crate) fn new(position: Position, now: Duration) -> Self {
+        let Position { epoch, offset } = position;
         Self {
             epoch,
-            last: 0,
-            dropped: 0,
+            last: offset,
+            dropped: offset,
             reason: GapReason::Expired,
             entries: VecDeque::new(),
             bytes: 0,
@@ -104,15 +116,23 @@ impl History {
         self.trim(rule, now);
     }
 
-    /// Appends an event. Returns it with its offset.
+    /// Moves on to a position behind which the next event comes.
+    pub(crate) fn skip_to(&mut self, position: Position) {
+        if position.epoch == self.epoch {
+            self.last = self.last.max(position.offset);
+        }
+    }
+
+    /// Appends an event, which has this offset. Returns it with its offset.
     pub(crate) fn append(
         &mut self,
         event: &Frame,
         except: Option<SocketId>,
+        offset: u64,
         rule: &HistoryRule,
         now: Duration,
     ) -> Frame {
-        self.last += 1;
+        self.last = offset;
         let frame = server::with_offset(event, self.last);
         let entry = Entry { offset: self.last, at: now, except, frame: frame.clone() };
         self.bytes += entry.cost();
@@ -123,8 +143,9 @@ impl History {
 
     /// Drops what the rule does not keep any more.
     pub(crate) fn trim(&mut self, rule: &HistoryRule, now: Duration) {
-        self.ttl = rule.ttl;
-        while self.entries.front().is_some_and(|entry| entry.at + rule.ttl <= now) {
+        self.ttl = rule.ttl.max(MIN_TTL);
+        let ttl = self.ttl;
+        while self.entries.front().is_some_and(|entry| entry.at + ttl <= now) {
             self.drop_oldest(GapReason::Expired);
         }
         while self.entries.len() > rule.messages || self.bytes > rule.bytes {
@@ -151,33 +172,36 @@ impl History {
     }
 
     /// Returns what a new subscriber gets first: what it has missed since its position, or without one the
-    /// last events, if the rule has a rewind. Makes no partial replay.
+    /// last events, if the rule has a rewind. Makes no partial replay. A position may be ahead of the history
+    /// by `max_ahead`.
     pub(crate) fn recover(
         &self,
         since: Option<&Since>,
         socket_id: SocketId,
         rule: &HistoryRule,
         channel: &ChannelName,
+        max_ahead: u64,
     ) -> Recovery {
         let Some(since) = since else { return self.rewind(rule.rewind, socket_id) };
-        match self.since(since, socket_id) {
+        match self.since(since, socket_id, max_ahead) {
             Ok(recovery) => recovery,
             Err(reason) => {
                 let position = self.position();
                 let start = Start { position, recovered: false, missed: 0 };
-                Recovery { start, frames: vec![server::gap(channel, reason, Some(position))] }
+                let gap = server::gap(channel, reason, Some(position));
+                Recovery { start: Some(start), frames: vec![gap] }
             }
         }
     }
 
-    fn since(&self, since: &Since, own: SocketId) -> Result<Recovery, GapReason> {
+    fn since(&self, since: &Since, own: SocketId, max_ahead: u64) -> Result<Recovery, GapReason> {
         let &Since::Position { position, socket_id } = since else {
             return Err(GapReason::Unknown);
         };
         if position.epoch != self.epoch {
             return Err(GapReason::Epoch);
         }
-        if position.offset > self.last {
+        if position.offset > self.last + max_ahead {
             return Err(GapReason::Unknown);
         }
         if position.offset < self.dropped {
@@ -185,7 +209,7 @@ impl History {
         }
         let frames = self.behind(position.offset, [Some(own), socket_id]);
         let start = Start { position, recovered: true, missed: frames.len() };
-        Ok(Recovery { start, frames })
+        Ok(Recovery { start: Some(start), frames })
     }
 
     fn rewind(&self, count: usize, own: SocketId) -> Recovery {
@@ -196,7 +220,8 @@ impl History {
         };
         let frames = self.behind(offset, [Some(own), None]);
         let position = Position { epoch: self.epoch, offset };
-        Recovery { start: Start { position, recovered: false, missed: frames.len() }, frames }
+        let start = Start { position, recovered: false, missed: frames.len() };
+        Recovery { start: Some(start), frames }
     }
 
     /// Returns the events behind an offset that are meant for a client with these ids.

@@ -47,11 +47,10 @@ impl Retention {
         queue.insert(place, (due, key));
     }
 
-    /// Looks at the channel after all others of its app.
-    pub(crate) fn add_last(&mut self, key: ChannelKey) {
-        let queue = &mut self.apps.entry(key.app).or_default().queue;
-        let due = queue.back().map_or(Duration::ZERO, |(due, _)| *due);
-        queue.push_back((due, key));
+    /// Returns the time at which the last channel of an app is looked at.
+    pub(crate) fn last_due(&self, app: AppIndex) -> Duration {
+        let kept = self.apps.get(&app);
+        kept.and_then(|kept| kept.queue.back()).map_or(Duration::ZERO, |(due, _)| *due)
     }
 
     /// Takes a channel of the app that has too much, with the time at which it was to be looked at.
@@ -67,11 +66,9 @@ impl Retention {
     }
 
     /// Takes a channel in which something may have expired.
-    pub(crate) fn pop_due(&mut self, now: Duration) -> Option<ChannelKey> {
-        let due = self.apps.values_mut();
-        due.into_iter()
-            .find_map(|kept| kept.queue.pop_front_if(|(due, _)| *due <= now))
-            .map(|(_, key)| key)
+    pub(crate) fn pop_due(&mut self, now: Duration) -> Option<(Duration, ChannelKey)> {
+        let mut apps = self.apps.values_mut();
+        apps.find_map(|kept| kept.queue.pop_front_if(|(due, _)| *due <= now))
     }
 
     /// Forgets the apps for which nothing is kept any more.
@@ -116,7 +113,7 @@ mod tests {
         retention.resize(app, 1, 0);
         assert!(retention.pop_excess(app).is_none());
         assert!(retention.pop_due(2 * SECOND).is_none());
-        assert!(retention.pop_due(3 * SECOND).unwrap() == new);
+        assert!(retention.pop_due(3 * SECOND).unwrap().1 == new);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A bus that delivers when the test lets it, and the nodes on it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,9 +9,10 @@ use bytes::Bytes;
 use clarim_cluster::NodeId;
 use clarim_cluster::timing::TICK;
 use clarim_cluster::{ClusterMessage, Gathered, PART_BYTES, Query, Version, Versions};
-use clarim_hub::app::App;
-use clarim_hub::cluster::{Cluster, ClusterSettings, OnGap, Wire};
+use clarim_hub::app::{App, HistoryRule};
+use clarim_hub::cluster::{Cluster, ClusterSettings, LogEntry, LogEvent, LogPage, OnGap, Wire};
 use clarim_hub::{ChannelEvent, Debounce, DebounceAction, NodeConfig};
+use clarim_protocol::{Epoch, Position};
 
 use crate::harness::{Hooked, Outbound, World};
 
@@ -77,6 +79,10 @@ enum Command {
     Subscribe(String),
     Unsubscribe(String),
     Publish(String, Bytes, u64),
+    Follow(String),
+    Unfollow(String),
+    Append(String, Bytes, u64),
+    Read(String, u64, u64),
 }
 
 /// From the bus to a node.
@@ -88,6 +94,10 @@ enum News {
     Message(String, Bytes),
     Published(u64, u32),
     Lost(u64),
+    Following(String),
+    Entry(String, LogEntry),
+    Appended(u64, Position),
+    Page(u64, LogPage),
 }
 
 /// A node and its connection to the bus.
@@ -108,6 +118,8 @@ struct Line {
     is_connected: bool,
     /// The subjects to subscribe to after a reconnect.
     wanted: BTreeSet<String>,
+    /// The logs to follow after a reconnect.
+    followed: BTreeSet<String>,
     commands: VecDeque<Command>,
     news: VecDeque<News>,
 }
@@ -140,6 +152,36 @@ impl Wire for Line {
             self.news.push_back(News::Lost(ticket));
         }
     }
+
+    fn follow(&mut self, log: &str) {
+        self.followed.insert(log.to_owned());
+        if self.is_connected {
+            self.commands.push_back(Command::Follow(log.to_owned()));
+        }
+    }
+
+    fn unfollow(&mut self, log: &str) {
+        self.followed.remove(log);
+        if self.is_connected {
+            self.commands.push_back(Command::Unfollow(log.to_owned()));
+        }
+    }
+
+    fn append(&mut self, log: &str, _: &HistoryRule, entry: Bytes, ticket: u64) {
+        if self.is_connected {
+            self.commands.push_back(Command::Append(log.to_owned(), entry, ticket));
+        } else {
+            self.news.push_back(News::Lost(ticket));
+        }
+    }
+
+    fn read(&mut self, log: &str, _: &HistoryRule, after: u64, ticket: u64) {
+        if self.is_connected {
+            self.commands.push_back(Command::Read(log.to_owned(), after, ticket));
+        } else {
+            self.news.push_back(News::Lost(ticket));
+        }
+    }
 }
 
 /// All nodes, and the bus between them.
@@ -152,6 +194,13 @@ pub(crate) struct Net {
     /// The time of day at the start of the next node, by its own clock.
     pub(crate) epoch: Duration,
     subscribers: BTreeMap<String, BTreeSet<usize>>,
+    followers: BTreeMap<String, BTreeSet<usize>>,
+    /// The logs that the server of the bus keeps.
+    logs: BTreeMap<String, Vec<LogEntry>>,
+    /// The epoch of all logs.
+    log_epoch: u64,
+    /// Whether the server of the bus takes no entries.
+    pub(crate) is_store_full: bool,
     next_id: u64,
     app: App,
     /// What the nodes that start from now on do when they may have missed events.
@@ -174,6 +223,10 @@ impl Net {
             part_bytes: SMALL_PART,
             epoch: Duration::from_secs(1_000_000),
             subscribers: BTreeMap::new(),
+            followers: BTreeMap::new(),
+            logs: BTreeMap::new(),
+            log_epoch: 1,
+            is_store_full: false,
             next_id: 1,
             app,
             on_gap: OnGap::Event,
@@ -249,9 +302,20 @@ impl Net {
         self.forget(node);
         let line = &mut self.places[node].line;
         if std::mem::take(&mut line.is_connected) {
-            line.news.retain(|news| matches!(news, News::Published(..) | News::Lost(_)));
+            let has_arrived = |news: &News| {
+                matches!(news, News::Published(..) | News::Appended(..) | News::Lost(_))
+            };
+            line.news.retain_mut(|news| {
+                if let News::Page(ticket, _) = news {
+                    *news = News::Lost(*ticket);
+                }
+                has_arrived(news)
+            });
             for command in line.commands.drain(..) {
-                if let Command::Publish(_, _, ticket) = command {
+                if let Command::Publish(.., ticket)
+                | Command::Append(.., ticket)
+                | Command::Read(.., ticket) = command
+                {
                     line.news.push_back(News::Lost(ticket));
                 }
             }
@@ -267,6 +331,9 @@ impl Net {
             for subject in &line.wanted {
                 self.subscribers.entry(subject.clone()).or_default().insert(node);
                 line.news.push_back(News::Subscribed(subject.clone(), false));
+            }
+            for log in &line.followed {
+                self.followers.entry(log.clone()).or_default().insert(node);
             }
             line.news.push_back(News::Up);
         }
@@ -292,6 +359,26 @@ impl Net {
         next.and_then(|at| news.remove(at)).is_some()
     }
 
+    /// As `drop_next`, of a log.
+    pub(crate) fn drop_next_entry(&mut self, node: usize) -> bool {
+        let news = &mut self.places[node].line.news;
+        let next = news.iter().position(|news| matches!(news, News::Entry(..)));
+        next.and_then(|at| news.remove(at)).is_some()
+    }
+
+    /// Returns the numbers of the events in the log of a channel.
+    pub(crate) fn log_ids(&self, channel: &str) -> Vec<u64> {
+        let logs = self.logs.iter().filter(|(log, _)| log.ends_with(channel));
+        logs.flat_map(|(_, entries)| entries)
+            .map(|entry| {
+                let text = String::from_utf8_lossy(&entry.message).into_owned();
+                let number = text.split_once(r#"\"id\":"#).unwrap().1;
+                let number: String = number.chars().take_while(char::is_ascii_digit).collect();
+                number.parse().unwrap()
+            })
+            .collect()
+    }
+
     /// The bus's confirmations overtake its messages, which come over another connection.
     pub(crate) fn confirm_first(&mut self, node: usize) {
         let news = &mut self.places[node].line.news;
@@ -304,8 +391,14 @@ impl Net {
         self.places[node].line.commands.len()
     }
 
+    /// The server of the bus loses all logs, as when it is restarted without its data.
+    pub(crate) fn flush_logs(&mut self) {
+        self.logs.clear();
+        self.log_epoch += 1;
+    }
+
     fn forget(&mut self, node: usize) {
-        for subscribers in self.subscribers.values_mut() {
+        for subscribers in self.subscribers.values_mut().chain(self.followers.values_mut()) {
             subscribers.remove(&node);
         }
     }
@@ -325,6 +418,43 @@ impl Net {
                     if let Some(subscribers) = self.subscribers.get_mut(&subject) {
                         subscribers.remove(&node);
                     }
+                }
+                Command::Follow(log) => {
+                    self.followers.entry(log.clone()).or_default().insert(node);
+                    self.places[node].line.news.push_back(News::Following(log));
+                }
+                Command::Unfollow(log) => {
+                    self.followers.entry(log).or_default().remove(&node);
+                }
+                Command::Append(_, _, ticket) if self.is_store_full => {
+                    self.places[node].line.news.push_back(News::Lost(ticket));
+                }
+                Command::Append(log, message, ticket) => {
+                    let entries = self.logs.entry(log.clone()).or_default();
+                    let previous = entries.last().map_or(0, |last| last.position.offset);
+                    let epoch = Epoch(NonZeroU64::new(self.log_epoch).unwrap());
+                    let position = Position { epoch, offset: previous + 1 };
+                    let entry = LogEntry { position, previous, message };
+                    entries.push(entry.clone());
+                    for receiver in self.followers.get(&log).into_iter().flatten() {
+                        let news = News::Entry(log.clone(), entry.clone());
+                        self.places[*receiver].line.news.push_back(news);
+                    }
+                    self.places[node].line.news.push_back(News::Appended(ticket, position));
+                }
+                Command::Read(log, after, ticket) => {
+                    let entries = self.logs.entry(log).or_default();
+                    let first = entries.first().map_or(0, |first| first.previous);
+                    let offset = entries.last().map_or(first, |last| last.position.offset);
+                    let epoch = Epoch(NonZeroU64::new(self.log_epoch).unwrap());
+                    let behind = entries.iter().filter(|entry| entry.position.offset > after);
+                    let page = LogPage {
+                        current: Position { epoch, offset },
+                        start: first,
+                        // Few, so that several parts are read.
+                        entries: behind.take(3).cloned().collect(),
+                    };
+                    self.places[node].line.news.push_back(News::Page(ticket, page));
                 }
                 Command::Publish(subject, message, ticket) => {
                     self.sent += 1;
@@ -364,6 +494,18 @@ impl Net {
                     cluster.published(ticket, counts.then_some(receivers), now);
                 }
                 News::Lost(ticket) => cluster.lost(ticket, now),
+                News::Following(log) => cluster.log_event(LogEvent::Following(&log), now, line),
+                News::Entry(log, entry) => {
+                    cluster.log_event(LogEvent::Entry(&log, entry), now, line);
+                }
+                News::Appended(ticket, position) => {
+                    let is_new = true;
+                    let event = LogEvent::Appended { ticket, position, is_new };
+                    cluster.log_event(event, now, line);
+                }
+                News::Page(ticket, page) => {
+                    cluster.log_event(LogEvent::Page { ticket, page }, now, line);
+                }
             }
             place.obey(now);
         }

@@ -11,7 +11,7 @@ use crate::outputs::OutputSink;
 
 /// The channels that wait for the bus and the other nodes.
 #[derive(Debug)]
-pub(super) struct ChannelOpenings<S> {
+pub(in crate::cluster) struct ChannelOpenings<S> {
     node: Arc<Node<S>>,
     waiting: Openings<ChannelKey>,
     /// Waiting channels that no other node has.
@@ -19,51 +19,63 @@ pub(super) struct ChannelOpenings<S> {
 }
 
 /// A question to all nodes: whether they have the channel.
-pub(super) struct Doubt {
-    pub(super) channel: ChannelKey,
-    pub(super) then: OnGathered,
+pub(in crate::cluster) struct Doubt {
+    pub(in crate::cluster) channel: ChannelKey,
+    pub(in crate::cluster) then: OnGathered,
 }
 
 impl<S: OutputSink> ChannelOpenings<S> {
-    pub(super) fn new(node: Arc<Node<S>>) -> Self {
+    pub(in crate::cluster) fn new(node: Arc<Node<S>>) -> Self {
         Self { node, waiting: Openings::default(), vacant: Arc::default() }
     }
 
     /// Begins to open a channel, until `until` at the latest.
-    pub(super) fn begin(&mut self, channel: ChannelKey, until: Duration) {
+    pub(in crate::cluster) fn begin(&mut self, channel: ChannelKey, until: Duration) {
         self.waiting.begin(channel, until);
     }
 
-    pub(super) fn is_opening(&self, channel: &ChannelKey) -> bool {
+    pub(in crate::cluster) fn is_opening(&self, channel: &ChannelKey) -> bool {
         self.waiting.is_opening(channel)
     }
 
     /// Forgets a channel that is closed.
-    pub(super) fn remove(&mut self, channel: &ChannelKey) {
+    pub(in crate::cluster) fn remove(&mut self, channel: &ChannelKey) {
         self.waiting.remove(channel);
     }
 
-    /// Opens a channel, if it waits.
-    pub(super) fn open(&mut self, channel: &ChannelKey, now: Duration) {
-        if self.waiting.remove(channel) {
+    /// Lets a channel that is being opened wait for its history, too.
+    pub(in crate::cluster) fn load(&mut self, channel: &ChannelKey) {
+        self.waiting.load(channel);
+    }
+
+    /// Opens a channel whose history has been read, unless it waits for something else.
+    pub(in crate::cluster) fn loaded(&mut self, channel: &ChannelKey, now: Duration) {
+        if self.waiting.loaded(channel) {
+            self.open_now(channel, now);
+        }
+    }
+
+    /// Opens a channel that waits for no node any more, unless it waits for its history.
+    pub(in crate::cluster) fn open(&mut self, channel: &ChannelKey, now: Duration) {
+        if self.waiting.synchronized(channel) {
             self.open_now(channel, now);
         }
     }
 
     /// Opens a channel without waiting.
-    pub(super) fn open_now(&self, channel: &ChannelKey, now: Duration) {
+    pub(in crate::cluster) fn open_now(&self, channel: &ChannelKey, now: Duration) {
         self.node.step(channel, now, |shard, step| shard.open(channel, step));
     }
 
     /// Opens all channels.
-    pub(super) fn open_all(&mut self, now: Duration) {
+    pub(in crate::cluster) fn open_all(&mut self, now: Duration) {
         for channel in self.waiting.take_all() {
             self.open_now(&channel, now);
         }
     }
 
     /// Opens the channels that have waited long enough, or that no other node has.
-    pub(super) fn open_due(&mut self, now: Duration) {
+    pub(in crate::cluster) fn open_due(&mut self, now: Duration) {
         for channel in self.waiting.take_due(now) {
             self.open_now(&channel, now);
         }
@@ -71,7 +83,7 @@ impl<S: OutputSink> ChannelOpenings<S> {
     }
 
     /// Opens the channels that no other node has.
-    pub(super) fn open_vacant(&mut self, now: Duration) {
+    pub(in crate::cluster) fn open_vacant(&mut self, now: Duration) {
         let vacant = std::mem::take(&mut *lock(&self.vacant));
         for channel in vacant {
             self.open(&channel, now);
@@ -79,13 +91,18 @@ impl<S: OutputSink> ChannelOpenings<S> {
     }
 
     /// Handles the number of nodes that have received the request, if the bus counts them.
-    pub(super) fn counted(&mut self, channel: &ChannelKey, count: Option<usize>, now: Duration) {
+    pub(in crate::cluster) fn counted(
+        &mut self,
+        channel: &ChannelKey,
+        count: Option<usize>,
+        now: Duration,
+    ) {
         self.waiting.set_counted(channel, count, now);
         self.open_if_ready(channel, now);
     }
 
     /// Handles a node's reply. `claimed` is the number of replies that it expects.
-    pub(super) fn replied(
+    pub(in crate::cluster) fn replied(
         &mut self,
         channel: &ChannelKey,
         node: NodeId,
@@ -98,7 +115,7 @@ impl<S: OutputSink> ChannelOpenings<S> {
     }
 
     /// Stops waiting for a node that has gone.
-    pub(super) fn remove_peer(&mut self, node: NodeId, now: Duration) {
+    pub(in crate::cluster) fn remove_peer(&mut self, node: NodeId, now: Duration) {
         for channel in self.waiting.remove_peer(node) {
             self.open_if_ready(&channel, now);
         }
@@ -106,7 +123,7 @@ impl<S: OutputSink> ChannelOpenings<S> {
 
     /// Takes the channels without a reply, although the bus may have counted receivers: they may be others
     /// than nodes. The nodes are asked.
-    pub(super) fn take_doubts(&mut self, now: Duration) -> Vec<Doubt> {
+    pub(in crate::cluster) fn take_doubts(&mut self, now: Duration) -> Vec<Doubt> {
         let mut doubts = Vec::new();
         for channel in self.waiting.take_doubted(now) {
             if self.waiting.is_unanswered(&channel) {

@@ -1,0 +1,410 @@
+//! Logs: the histories of channels, which the server of the bus keeps for all nodes.
+//!
+//! All nodes deliver the events of a channel with history in the order of its log, also the node that
+//! publishes them. What a node has missed it reads from the log before it goes on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clarim_cluster::timing::RETURN_TIMEOUT;
+use clarim_cluster::{ClusterMessage, NodeId, Received, decode};
+use clarim_protocol::{Frame, GapReason, Position};
+use hashbrown::HashMap;
+
+use crate::address::ChannelKey;
+use crate::app::HistoryRule;
+use crate::cluster::flights::{Flight, Flights, OwnEvent};
+use crate::cluster::wire::{LogEntry, LogPage, Wire};
+use crate::directory::{Keep, LogPlace, Publication, Succession};
+use crate::node::Node;
+use crate::outputs::{DeliveryAck, DeliveryAcks, OutputSink};
+
+/// Time between two reads of a log of which this node has everything.
+const READ_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Maximum number of logs that are read at once.
+const MAX_READS: usize = 256;
+
+/// The logs of a node's channels.
+#[derive(Debug)]
+pub(in crate::cluster) struct Logs<S> {
+    node: Arc<Node<S>>,
+    id: NodeId,
+    followed: HashMap<Box<str>, Followed, foldhash::fast::RandomState>,
+    /// This node's own events that are not stored or not delivered here yet, by ticket.
+    appends: BTreeMap<u64, Append>,
+}
+
+/// A log whose entries this node receives.
+#[derive(Debug)]
+struct Followed {
+    channel: ChannelKey,
+    state: State,
+    /// Why the history begins anew with what is being read, if it does. Subscribers do not get what is read
+    /// then, since they may have got it before.
+    gap: Option<GapReason>,
+    /// When the log was last read. It ends if no node reads it or appends to it for longer than it keeps
+    /// entries, and the bus may lose the last entry, which no later one would reveal.
+    read_at: Duration,
+}
+
+/// How much of a log this node has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing: the bus has not confirmed that this node receives the entries.
+    Unconfirmed,
+    /// Everything until the loss of the bus, or nothing.
+    Behind,
+    /// The rest is being read. Entries that arrive are part of what is read.
+    Reading,
+    /// Everything.
+    Complete,
+}
+
+/// An event of this node that is on its way to the log, and back.
+#[derive(Debug)]
+struct Append {
+    channel: ChannelKey,
+    /// Held until the log has the event.
+    stored: Option<DeliveryAck>,
+    /// Held until the event is delivered here.
+    delivered: Option<DeliveryAck>,
+    /// Whether this node followed the log when it appended the event.
+    is_followed: bool,
+    at: Duration,
+}
+
+/// The part of a log that is still to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    Nothing,
+    /// Entries behind this offset.
+    Behind(u64),
+}
+
+impl<S: OutputSink> Logs<S> {
+    pub(in crate::cluster) fn new(node: Arc<Node<S>>, id: NodeId) -> Self {
+        Self { node, id, followed: HashMap::default(), appends: BTreeMap::new() }
+    }
+
+    /// Begins to follow the log of a channel, if the channel has a history. Returns whether it has.
+    pub(in crate::cluster) fn open(
+        &mut self,
+        log: &str,
+        channel: &ChannelKey,
+        now: Duration,
+        wire: &mut impl Wire,
+    ) -> bool {
+        if self.rule(channel).is_none() {
+            return false;
+        }
+        let followed = Followed {
+            channel: channel.clone(),
+            state: State::Unconfirmed,
+            gap: None,
+            read_at: now,
+        };
+        self.followed.insert(log.into(), followed);
+        wire.follow(log);
+        true
+    }
+
+    /// Stops following the log of a channel that is closed.
+    pub(in crate::cluster) fn close(&mut self, log: &str, wire: &mut impl Wire) {
+        let Some(Followed { channel, .. }) = self.followed.remove(log) else { return };
+        wire.unfollow(log);
+        // Nobody is subscribed, but publishers wait.
+        for append in self.appends.values_mut().filter(|append| append.channel == channel) {
+            append.delivered = None;
+        }
+        self.trim();
+    }
+
+    /// Handles the bus's confirmation that this node receives the entries of a log.
+    pub(in crate::cluster) fn following(
+        &mut self,
+        log: &str,
+        flights: &mut Flights,
+        wire: &mut impl Wire,
+    ) {
+        if self.followed.get(log).is_some_and(|log| log.state == State::Unconfirmed) {
+            self.read_on(log, flights, wire);
+        }
+    }
+
+    /// Reads the part of a log that this node does not have.
+    fn read_on(&mut self, log: &str, flights: &mut Flights, wire: &mut impl Wire) {
+        let known = self.followed.get(log).and_then(|log| self.known(&log.channel));
+        self.read(log, known.map_or(0, |position| position.offset), flights, wire);
+    }
+
+    /// Handles a new connection to the bus, which receives the entries of all logs. Some were missed.
+    pub(in crate::cluster) fn up(
+        &mut self,
+        now: Duration,
+        flights: &mut Flights,
+        wire: &mut impl Wire,
+    ) {
+        for followed in self.followed.values_mut() {
+            followed.state = State::Behind;
+        }
+        self.catch_up(now, flights, wire);
+    }
+
+    /// Reads the logs of which this node does not have everything, and now and then the others.
+    pub(in crate::cluster) fn catch_up(
+        &mut self,
+        now: Duration,
+        flights: &mut Flights,
+        wire: &mut impl Wire,
+    ) {
+        let mut due = Vec::new();
+        for (log, followed) in &mut self.followed {
+            let is_due = match followed.state {
+                State::Behind => true,
+                State::Complete => followed.read_at + READ_INTERVAL <= now,
+                State::Unconfirmed | State::Reading => false,
+            };
+            if is_due && due.len() < MAX_READS {
+                followed.read_at = now;
+                due.push(log.clone());
+            }
+        }
+        for log in due {
+            self.read_on(&log, flights, wire);
+        }
+    }
+
+    /// Follows the logs of channels whose rules are new.
+    pub(in crate::cluster) fn follow_new<'s>(
+        &mut self,
+        channels: impl Iterator<Item = (&'s str, &'s ChannelKey)>,
+        now: Duration,
+        wire: &mut impl Wire,
+    ) {
+        if self.node.apps().iter().all(|app| app.history.is_empty()) {
+            return;
+        }
+        for (log, channel) in channels {
+            if !self.followed.contains_key(log) {
+                self.open(log, channel, now, wire);
+            }
+        }
+    }
+
+    /// Handles an entry of a log.
+    pub(in crate::cluster) fn entry(
+        &mut self,
+        log: &str,
+        entry: &LogEntry,
+        now: Duration,
+        flights: &mut Flights,
+        wire: &mut impl Wire,
+    ) {
+        let followed = self.followed.get(log).filter(|log| log.state == State::Complete);
+        let Some(Followed { channel, .. }) = followed else { return };
+        let channel = channel.clone();
+        if let Succession::Hole(after) = self.apply(&channel, entry, true, now) {
+            self.unread(log);
+            self.read(log, after, flights, wire);
+        }
+    }
+
+    /// Applies what was read of a log. Returns the channel, if this node has everything now.
+    pub(in crate::cluster) fn page(
+        &mut self,
+        log: &str,
+        page: &LogPage,
+        now: Duration,
+        flights: &mut Flights,
+        wire: &mut impl Wire,
+    ) -> Option<ChannelKey> {
+        let channel = self.followed.get(log)?.channel.clone();
+        let rest = self.apply_page(log, &channel, page, now);
+        if let Rest::Behind(after) = rest {
+            self.unread(log);
+            self.read(log, after, flights, wire);
+            return None;
+        }
+        let followed = self.followed.get_mut(log)?;
+        followed.state = State::Complete;
+        let gap = followed.gap.take();
+        self.node.step(&channel, now, |shard, step| {
+            shard.recorder().skip_to(&channel, page.current);
+            if let Some(reason) = gap {
+                shard.recorder().announce_gap(&channel, reason, step);
+            }
+        });
+        Some(channel)
+    }
+
+    fn apply_page(
+        &mut self,
+        log: &str,
+        channel: &ChannelKey,
+        page: &LogPage,
+        now: Duration,
+    ) -> Rest {
+        let Position { epoch, offset } = page.current;
+        let known = self.known(channel);
+        let reason = match known.filter(|known| known.epoch == epoch) {
+            Some(known) if known.offset >= page.start => None,
+            Some(_) => Some(GapReason::Expired),
+            None => Some(GapReason::Epoch),
+        };
+        if let Some(reason) = reason {
+            self.followed.get_mut(log).into_iter().for_each(|log| log.gap = Some(reason));
+            let start = Position { epoch, offset: page.start };
+            self.node.step(channel, now, |shard, _| shard.recorder().begin_at(channel, start, now));
+            // The page begins behind an offset of another epoch.
+            if known.is_some_and(|known| known.epoch != epoch && known.offset > page.start) {
+                return Rest::Behind(page.start);
+            }
+        }
+        let is_new = self.followed.get(log).is_some_and(|log| log.gap.is_none());
+        for entry in &page.entries {
+            self.apply(channel, entry, is_new, now);
+        }
+        match page.entries.last() {
+            Some(last) if last.position.offset < offset => Rest::Behind(last.position.offset),
+            _ => Rest::Nothing,
+        }
+    }
+
+    /// Applies an entry, if it is the next one. `is_new`: subscribers have not got it before.
+    fn apply(
+        &mut self,
+        channel: &ChannelKey,
+        entry: &LogEntry,
+        is_new: bool,
+        now: Duration,
+    ) -> Succession {
+        let &LogEntry { position, previous, ref message } = entry;
+        // A message that this release cannot read has a place, too.
+        let received = decode(message)
+            .ok()
+            .and_then(|Received { from, message }| message.map(|message| (from, message)));
+        let ack = match &received {
+            Some((from, ClusterMessage::Event { ticket, .. })) if *from == self.id => {
+                self.appends.get_mut(ticket).and_then(|append| append.delivered.take())
+            }
+            _ => None,
+        };
+        self.trim();
+        let place = LogPlace { position, previous };
+        self.node.step(channel, now, |shard, step| {
+            let succession = shard.recorder().succession(channel, place, step);
+            if succession != Succession::Next {
+                return succession;
+            }
+            let Some((_, ClusterMessage::Event { payload, except, kept, .. })) = received else {
+                shard.recorder().skip_to(channel, position);
+                return succession;
+            };
+            let publication = Publication {
+                channel,
+                frame: &Frame::text(payload),
+                except: except.map(Into::into),
+                acks: DeliveryAcks { here: ack.as_ref(), bus: None },
+                keep: kept.map_or(Keep::Last, Keep::Numbered),
+                place: Some(place),
+            };
+            if is_new {
+                shard.deliver(publication, step);
+            } else {
+                shard.recorder().append(&publication, step);
+                shard.make_room(channel, step);
+            }
+            succession
+        })
+    }
+
+    /// Reads a log behind an offset.
+    fn read(&mut self, log: &str, after: u64, flights: &mut Flights, wire: &mut impl Wire) {
+        let Some(followed) = self.followed.get_mut(log) else { return };
+        let app = self.node.app(followed.channel.app);
+        // Without a rule, the channel has no history any more.
+        let Some(rule) = app.history_of(&followed.channel.name) else { return };
+        // Entries that arrive while a log is being read are in one of its pages.
+        if followed.state != State::Complete {
+            followed.state = State::Reading;
+        }
+        let ticket = flights.add(Flight::Read(log.into()));
+        wire.read(log, rule, after, ticket);
+    }
+
+    /// Handles that a log could not be read. It is tried again.
+    pub(in crate::cluster) fn unread(&mut self, log: &str) {
+        if let Some(followed) = self.followed.get_mut(log) {
+            followed.state = State::Behind;
+        }
+    }
+
+    /// Appends an event to the log of its channel. `stored` is held until the log has it.
+    pub(in crate::cluster) fn append(
+        &mut self,
+        log: &str,
+        event: OwnEvent,
+        stored: Option<DeliveryAck>,
+        now: Duration,
+        flights: &mut Flights,
+        wire: &mut impl Wire,
+    ) {
+        let node = self.node.clone();
+        let Some(rule) = node.app(event.channel.app).history_of(&event.channel.name) else {
+            return stored.iter().for_each(DeliveryAck::not_stored);
+        };
+        let ticket = flights.add(Flight::Append);
+        let entry = event.encode(self.id, stored.as_ref(), ticket);
+        let OwnEvent { channel, ack: delivered, .. } = event;
+        let is_followed = self.followed.contains_key(log);
+        self.appends.insert(ticket, Append { channel, stored, delivered, is_followed, at: now });
+        wire.append(log, rule, entry, ticket);
+    }
+
+    /// Handles that a log has an event. `is_new`: it was appended now.
+    pub(in crate::cluster) fn appended(&mut self, ticket: u64, position: Position, is_new: bool) {
+        let Some(append) = self.appends.get_mut(&ticket) else { return };
+        if let Some(stored) = append.stored.take() {
+            stored.place(&append.channel, position);
+        }
+        // This node gets the entry only if it follows the log.
+        if !is_new || !append.is_followed {
+            append.delivered = None;
+        }
+        self.trim();
+    }
+
+    /// Handles that a log does not have an event, or that this is not known.
+    pub(in crate::cluster) fn not_appended(&mut self, ticket: u64) {
+        if let Some(append) = self.appends.remove(&ticket) {
+            append.stored.iter().chain(&append.delivered).for_each(DeliveryAck::not_stored);
+        }
+    }
+
+    /// Waits no longer for events that the log has, but that have not come back.
+    pub(in crate::cluster) fn end_overdue(&mut self, now: Duration) {
+        let is_overdue = |append: &&mut Append| append.at + RETURN_TIMEOUT < now;
+        for append in self.appends.values_mut().take_while(is_overdue) {
+            append.delivered = None;
+        }
+        self.trim();
+    }
+
+    fn trim(&mut self) {
+        let is_done = |append: &Append| append.stored.is_none() && append.delivered.is_none();
+        while let Some(first) = self.appends.first_entry().filter(|first| is_done(first.get())) {
+            first.remove();
+        }
+    }
+
+    fn rule(&self, channel: &ChannelKey) -> Option<&HistoryRule> {
+        self.node.app(channel.app).history_of(&channel.name)
+    }
+
+    /// Returns the position up to which this node has the history of a channel.
+    fn known(&self, channel: &ChannelKey) -> Option<Position> {
+        self.node.channel(channel, Duration::ZERO).position
+    }
+}

@@ -1,0 +1,9 @@
+//! The channels of this node on the bus: their subjects and logs, and those that are being opened.
+
+mod logs;
+mod opening;
+mod subjects;
+
+pub(super) use logs::Logs;
+pub(super) use opening::{ChannelOpenings, Doubt};
+pub(super) use subjects::Subjects;
