@@ -5,6 +5,7 @@
 mod api;
 mod cluster;
 mod consumers;
+mod history;
 mod raw;
 mod support;
 mod websocket;

@@ -1,0 +1,151 @@
+//! Channels with history in a cluster, on each bus.
+
+use clarim_bus::{Bus, MemoryBus};
+use clarim_server::HistoryRule;
+use clarim_server::config::Scaling;
+use clarim_testing::{nats_with_jetstream, redis};
+use serde_json::{Value, json};
+
+use crate::support::{Client, Harness, Setup, app_with, eventually};
+
+fn start(bus: &Bus) -> Harness {
+    let scaling = Some(Scaling::new(bus.clone()));
+    let app = app_with(|app| app.history = vec![HistoryRule::new("private-*")]);
+    Setup { scaling, ..Setup::default() }.start(vec![app])
+}
+
+/// Subscribes, and returns where the subscription starts.
+async fn subscribe(client: &mut Client, since: Option<&Value>) -> Value {
+    let auth = client.auth("private-orders", None);
+    let data = json!({ "channel": "private-orders", "auth": auth, "since": since });
+    client.send(&json!({ "event": "pusher:subscribe", "data": data })).await;
+    let succeeded = client.receive().await;
+    assert_eq!(succeeded["event"], "pusher_internal:subscription_succeeded", "{succeeded}");
+    succeeded["data"]["$text"].clone()
+}
+
+/// Publishes an event, and returns its position.
+async fn publish(server: &Harness, n: u32) -> Value {
+    let body = json!({
+        "name": "e", "channel": "private-orders", "data": n.to_string(), "info": "position",
+    });
+    let reply = server.api().post("/events", &body).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    reply.json()["channels"]["private-orders"].clone()
+}
+
+/// Receives events with these numbers, each with a greater offset than the one before. Returns the last one's.
+async fn expect_events(client: &mut Client, numbers: std::ops::Range<u32>, after: u64) -> u64 {
+    let mut last = after;
+    for n in numbers {
+        let event = client.receive().await;
+        assert_eq!(event["data"], json!({ "$text": n }), "{event}");
+        let offset = event["offset"].as_u64().unwrap();
+        assert!(offset > last, "{event} after {last}");
+        last = offset;
+    }
+    last
+}
+
+/// Clients move between two nodes of which one is stopped.
+async fn a_client_misses_nothing(bus: Bus) {
+    let a = start(&bus);
+    let b = start(&bus);
+    let mut ana = a.connect().await;
+    let mut ben = b.connect().await;
+    let start_of_ana = subscribe(&mut ana, None).await;
+    let start_of_ben = subscribe(&mut ben, None).await;
+    assert_eq!(start_of_ana, start_of_ben);
+    let mut position = Value::Null;
+    for n in 0..20 {
+        position = publish(if n % 2 == 0 { &a } else { &b }, n).await;
+    }
+    let first = start_of_ana["offset"].as_u64().unwrap();
+    let last = expect_events(&mut ana, 0..20, first).await;
+    assert_eq!(expect_events(&mut ben, 0..20, first).await, last);
+    assert_eq!(position, json!({ "epoch": start_of_ana["epoch"], "offset": last }));
+    // Her node stops. Nothing is lost that is published until she is back.
+    drop(ana);
+    a.end().await;
+    for n in 20..40 {
+        publish(&b, n).await;
+    }
+    let mut ana = b.connect().await;
+    let start = subscribe(&mut ana, Some(&position)).await;
+    assert_eq!((&start["recovered"], &start["missed"]), (&json!(true), &json!(20)), "{start}");
+    expect_events(&mut ana, 20..40, last).await;
+    publish(&b, 40).await;
+    expect_events(&mut ana, 40..41, last).await;
+    // On a node that has just started, too.
+    let c = start_again(&bus).await;
+    let mut zoe = c.connect().await;
+    let start = subscribe(&mut zoe, Some(&position)).await;
+    assert_eq!((&start["recovered"], &start["missed"]), (&json!(true), &json!(21)), "{start}");
+    expect_events(&mut zoe, 20..41, last).await;
+}
+
+async fn start_again(bus: &Bus) -> Harness {
+    let server = start(bus);
+    eventually(|| server.running().is_empty()).await;
+    server
+}
+
+#[tokio::test]
+async fn in_memory() {
+    a_client_misses_nothing(MemoryBus::new().into()).await;
+}
+
+#[tokio::test]
+async fn on_redis() {
+    let server = redis();
+    a_client_misses_nothing(Bus::parse(&server.url("redis")).unwrap()).await;
+}
+
+#[tokio::test]
+async fn on_nats() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = nats_with_jetstream(folder.path(), &[]);
+    a_client_misses_nothing(Bus::parse(&server.url("nats")).unwrap()).await;
+}
+
+#[tokio::test]
+async fn without_jetstream_nothing_is_published() {
+    let server = clarim_testing::nats(&[]);
+    let bus = Bus::parse(&server.url("nats")).unwrap();
+    let node = start(&bus);
+    let mut client = node.connect().await;
+    let auth = client.auth("private-orders", None);
+    let data = json!({ "channel": "private-orders", "auth": auth });
+    client.send(&json!({ "event": "pusher:subscribe", "data": data })).await;
+    assert_eq!(client.receive().await["data"], json!({ "$text": {} }));
+    let body = json!({ "name": "e", "channel": "private-orders", "data": "1" });
+    let reply = node.api().post("/events", &body).await;
+    assert_eq!(reply.status, 503, "{}", reply.text);
+    client.expect_nothing().await;
+}
+
+#[tokio::test]
+async fn without_the_bus_nothing_is_published_until_it_is_back() {
+    let mut server = redis();
+    let node = start(&Bus::parse(&server.url("redis")).unwrap());
+    let mut client = node.connect().await;
+    let begin = subscribe(&mut client, None).await;
+    let offset = begin["offset"].as_u64().unwrap();
+    publish(&node, 0).await;
+    let last = expect_events(&mut client, 0..1, offset).await;
+    server.freeze();
+    let body = json!({ "name": "e", "channel": "private-orders", "data": "1" });
+    let reply = node.api().post("/events", &body).await;
+    assert_eq!(reply.status, 503, "{}", reply.text);
+    server.thaw();
+    loop {
+        let reply = node.api().post("/events", &body).await;
+        if reply.status == 200 {
+            break;
+        }
+        assert_eq!(reply.status, 503, "{}", reply.text);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    // The first try may have been stored, although that was not known.
+    expect_events(&mut client, 1..2, last).await;
+}
