@@ -115,6 +115,7 @@ fn install_adds_only_what_is_missing() {
         "{out}"
     );
     assert!(out.contains("BROADCAST_CONNECTION is not reverb"), "{out}");
+    assert!(out.contains("REVERB_APP_CLIENT_EVENTS_ON_PUBLIC_CHANNELS=true"), "{out}");
     let new = fs::read_to_string(&file).unwrap();
     assert!(new.starts_with(&format!("{old}\n\nREVERB_APP_ID=")), "{new}");
     assert!(new.contains("VITE_REVERB_APP_KEY=\"${REVERB_APP_KEY}\"\n"));

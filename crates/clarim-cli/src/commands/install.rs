@@ -10,6 +10,9 @@ use tempfile::Builder;
 
 use crate::error::{Access, CommandError};
 
+/// The setting for client events on public channels, without its prefix.
+const WHISPERS: &str = "APP_CLIENT_EVENTS_ON_PUBLIC_CHANNELS";
+
 pub(crate) fn run(directory: &Path, out: &mut dyn Write) -> Result<(), CommandError> {
     let file = directory.join(".env");
     let failed = |access| {
@@ -21,7 +24,7 @@ pub(crate) fn run(directory: &Path, out: &mut dyn Write) -> Result<(), CommandEr
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(failed(Access::Read)(error)),
     };
-    let Edit { new, added, kept, broadcasts_elsewhere } =
+    let Edit { new, added, kept, broadcasts_elsewhere, may_whisper } =
         edit(old.as_deref().unwrap_or_default(), &Credentials::random()?);
     let was_public = !added.is_empty() && write(&file, &new).map_err(failed(Access::Write))?;
     let file = file.display();
@@ -52,6 +55,13 @@ pub(crate) fn run(directory: &Path, out: &mut dyn Write) -> Result<(), CommandEr
             "BROADCAST_CONNECTION is not reverb, so Laravel broadcasts elsewhere. Set it to reverb."
         )?;
     }
+    if may_whisper {
+        writeln!(
+            out,
+            "Client events (whispers) on public channels are rejected, as by Pusher. Reverb accepts them: if your pages \
+             send them, set REVERB_{WHISPERS}=true."
+        )?;
+    }
     Ok(())
 }
 
@@ -62,6 +72,8 @@ struct Edit {
     added: Vec<&'static str>,
     kept: Vec<&'static str>,
     broadcasts_elsewhere: bool,
+    /// The app was served by Reverb, whose pages may send client events on public channels.
+    may_whisper: bool,
 }
 
 fn edit(old: &[u8], credentials: &Credentials) -> Edit {
@@ -96,7 +108,9 @@ fn edit(old: &[u8], credentials: &Credentials) -> Edit {
         .filter(|line| variable_name(line) == Some("BROADCAST_CONNECTION"))
         .filter_map(|line| line.split_once('='))
         .any(|(_, value)| value.trim().trim_matches(['"', '\'']) != "reverb");
-    Edit { new, added, kept, broadcasts_elsewhere }
+    let may_whisper = existing.contains(&"REVERB_APP_KEY")
+        && !existing.iter().any(|name| name.ends_with(WHISPERS));
+    Edit { new, added, kept, broadcasts_elsewhere, may_whisper }
 }
 
 /// The variables as Laravel's own installer writes them.
@@ -159,6 +173,17 @@ mod tests {
         let text = String::from_utf8(edit.new).unwrap();
         assert_eq!(text.matches('\n').count(), text.matches("\r\n").count());
         assert_eq!(edit.kept, ["REVERB_PORT"]);
+    }
+
+    #[test]
+    fn an_app_of_reverb_is_told_of_whispers_on_public_channels() {
+        let credentials = Credentials::random().unwrap();
+        let may_whisper = |old: &str| edit(old.as_bytes(), &credentials).may_whisper;
+        assert!(may_whisper("REVERB_APP_KEY=k\n"));
+        assert!(!may_whisper("APP_NAME=Mine\n"));
+        assert!(!may_whisper(
+            "REVERB_APP_KEY=k\nREVERB_APP_CLIENT_EVENTS_ON_PUBLIC_CHANNELS=true\n"
+        ));
     }
 
     #[test]

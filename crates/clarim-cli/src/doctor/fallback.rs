@@ -74,6 +74,9 @@ pub(super) async fn streams(target: &Target, key: &str, origin: Option<&str>) ->
     };
     let status = response.status();
     match beginning {
+        Beginning::Other(text) if text.contains("(FALLBACK)") => {
+            Finding::ok("fallback", "the HTTP fallback is disabled (FALLBACK)")
+        }
         Beginning::Other(_)
             if status == StatusCode::NOT_FOUND || status == StatusCode::METHOD_NOT_ALLOWED =>
         {

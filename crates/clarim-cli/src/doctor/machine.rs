@@ -7,6 +7,7 @@ use clarim_bus::BusEvent;
 use clarim_cluster::subject::NODE;
 use clarim_config::Config;
 use clarim_server::config::Scaling;
+use clarim_server::{App, ClientEvents};
 use rustix::process::Pid;
 use tokio::time::timeout;
 
@@ -20,10 +21,24 @@ const FEW: u64 = 4_096;
 pub(super) async fn check(settings: &Config) -> Vec<Finding> {
     let configured = settings.apps.iter().map(|app| app.limits.connections).sum::<Option<u32>>();
     let mut findings = vec![files(&Files::of(settings), configured.map(u64::from))];
+    findings.extend(client_events(&settings.apps));
     if settings.server.scaling.is_some() {
         findings.push(bus(settings).await);
     }
     findings
+}
+
+/// Names the channels on which clients may send events, where that differs from Reverb.
+fn client_events(apps: &[App]) -> Option<Finding> {
+    let is_narrower =
+        |app: &App| app.client_events != ClientEvents::None && !app.client_events_on_public;
+    apps.iter().any(is_narrower).then(|| {
+        Finding::ok(
+            "client events",
+            "accepted on private and presence channels, as by Pusher; Reverb accepts them (whispers) on public \
+             channels too: APP_CLIENT_EVENTS_ON_PUBLIC_CHANNELS=true",
+        )
+    })
 }
 
 /// The limit of open files of the server, or of this process.

@@ -60,6 +60,14 @@ fn pages_without_websocket_are_not_forwarded() {
 }
 
 #[test]
+fn a_disabled_fallback_is_not_a_fault_of_the_proxy() {
+    let server = Server::start(&[("CLARIM_FALLBACK", "false")]);
+    let diagnosis = doctor_at(&server.url(), &[]);
+    diagnosis.is_without_problems();
+    diagnosis.mentions(&["ok       fallback       the HTTP fallback is disabled (FALLBACK)"]);
+}
+
+#[test]
 fn requests_of_a_page_reach_several_nodes() {
     let nodes = [Server::start(&[]), Server::start(&[])];
     let both: String =

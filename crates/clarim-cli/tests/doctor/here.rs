@@ -1,6 +1,6 @@
 //! Problems of the server's own machine: open files, and the bus.
 
-use clarim_testing::{free_port, nats, redis, redis_with};
+use clarim_testing::{free_port, nats, redis, redis_with, wait_until};
 use tempfile::TempDir;
 
 use crate::support::{APP, AS_APP, Diagnosis, Nginx, Server, UPGRADE, doctor, doctor_by};
@@ -38,7 +38,12 @@ fn too_few_open_files_of_the_running_server() {
         let script = format!("{limits} && exec {} \"$@\"", env!("CARGO_BIN_EXE_clarim"));
         let environment =
             [("CLARIM_STATE_DIR", state.as_str()), ("REVERB_APP_MAX_CONNECTIONS", "1000")];
-        Server::start_by(&["sh", "-c", &script, "sh"], &environment)
+        let server = Server::start_by(&["sh", "-c", &script, "sh"], &environment);
+        // The server writes it after it listens.
+        let run_file = directory.path().join(format!("server-{}.pid", server.port));
+        let is_written = || std::fs::read(&run_file).is_ok_and(|pid| pid.ends_with(b"\n"));
+        wait_until("the process id is known", 20, is_written);
+        server
     };
     // The limit of the doctor is higher than that of the server.
     let diagnose = |port: u16| {

@@ -51,6 +51,18 @@ fn only_some_paths_are_forwarded() {
 }
 
 #[test]
+fn the_query_string_is_dropped() {
+    let server = Server::start(&[]);
+    let address = format!("http://127.0.0.1:{}", server.port);
+    // A variable in the address replaces the whole URL.
+    let site = format!(
+        "location / {{ proxy_pass {address}; {UPGRADE} }} location /apps/ {{ proxy_pass {address}$uri; }}"
+    );
+    doctor_at(&Nginx::start(&site, "").url(), &[])
+        .has(&["nginx", "forwards requests without their query string"]);
+}
+
+#[test]
 fn the_path_is_rewritten() {
     let server = Server::start(&[]);
     let site =

@@ -110,6 +110,24 @@ fn wrong_keys() {
 }
 
 #[test]
+fn each_flag_replaces_one_setting() {
+    let server = Server::start(&[]);
+    let url = server.url();
+    let secret = APP[2].1;
+    let settings = [APP[0], APP[1], ("REVERB_APP_SECRET", "another")];
+    doctor(&[&url], &settings).has(&["the signature is wrong"]);
+    doctor(&[&url, "--secret", secret], &settings).is_without_problems();
+    doctor(&[&url, "--secret", "wrong"], &APP).has(&["the signature is wrong"]);
+    // An app that the settings do not have has to be given whole.
+    let settings = [("REVERB_APP_ID", "7"), ("REVERB_APP_KEY", "k7"), ("REVERB_APP_SECRET", "s7")];
+    let part = doctor(&[&url, "--app-id", "1", "--key", "key"], &settings);
+    assert!(!part.is_ok, "{}", part.text);
+    part.mentions(&["1", "key"]);
+    let whole = [&[&*url], &AS_APP[..]].concat();
+    doctor(&whole, &settings).is_without_problems();
+}
+
+#[test]
 fn a_wrong_clock() {
     let server = Server::start(&[]);
     let url = server.url();
