@@ -45,7 +45,7 @@ pub(crate) async fn serve_http2<S>(
                 if !is_streamed(&response) {
                     in_progress.is_answered();
                 }
-                Ok::<_, Infallible>(response.map(|body| SentBody { body, request: in_progress }))
+                Ok::<_, Infallible>(response.map(|body| SentBody::new(body, in_progress)))
             }
         })
     };
@@ -137,11 +137,25 @@ impl Drop for RequestInProgress {
     }
 }
 
-/// The body of a response. hyper drops it when it has taken all of it, for which the client must let
-/// something through.
+/// Size of the pieces of a whole response. The client has the timeout for each.
+const PIECE: usize = 16 << 10;
+
+/// The body of a response. hyper sends a piece when the client lets one byte of it through, and the next one
+/// when it has let through all of it. So the last byte is a piece of its own: hyper drops the body when the
+/// client has let through everything before.
 struct SentBody {
     body: Either<Full<Bytes>, StreamBody>,
+    /// The rest of a whole response.
+    rest: Bytes,
+    /// Whether something of a whole response was taken.
+    is_begun: bool,
     request: RequestInProgress,
+}
+
+impl SentBody {
+    fn new(body: Either<Full<Bytes>, StreamBody>, request: RequestInProgress) -> Self {
+        Self { body, rest: Bytes::new(), is_begun: false, request }
+    }
 }
 
 impl Body for SentBody {
@@ -152,14 +166,27 @@ impl Body for SentBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match &mut self.body {
-            Either::Left(whole) => Pin::new(whole).poll_frame(cx),
+        let Self { body, rest, is_begun, request } = &mut *self;
+        match body {
+            Either::Left(whole) => {
+                if !std::mem::replace(is_begun, true)
+                    && let Poll::Ready(Some(Ok(frame))) = Pin::new(whole).poll_frame(cx)
+                {
+                    *rest = frame.into_data().unwrap_or_default();
+                }
+                if rest.is_empty() {
+                    return Poll::Ready(None);
+                }
+                request.is_answered();
+                let piece = rest.split_to((rest.len() - 1).clamp(1, PIECE));
+                Poll::Ready(Some(Ok(Frame::data(piece))))
+            }
             Either::Right(stream) => {
                 let piece = Pin::new(stream).poll_frame(cx);
                 // hyper asks for the next piece once the client lets the last one through.
                 match &piece {
-                    Poll::Ready(_) => self.request.is_answered(),
-                    Poll::Pending => self.request.is_taken(),
+                    Poll::Ready(_) => request.is_answered(),
+                    Poll::Pending => request.is_taken(),
                 }
                 piece
             }
@@ -167,11 +194,14 @@ impl Body for SentBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        if self.is_begun { self.rest.is_empty() } else { self.body.is_end_stream() }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match self.is_begun {
+            true => SizeHint::with_exact(self.rest.len() as u64),
+            false => self.body.size_hint(),
+        }
     }
 }
 

@@ -241,18 +241,45 @@ async fn http_2_that_takes_no_response_is_ended() {
     let tls = Some((files.path("cert.pem"), files.path("key.pem")));
     let handshake_timeout = Duration::from_millis(300);
     let server = Setup { tls, handshake_timeout, ..Setup::default() }.start(vec![app()]);
-    let stream = secure(&server, &connector).await.unwrap();
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    // With this window, the server may send no byte of a body.
-    let handshake =
-        builder.initial_stream_window_size(0).handshake::<_, Full<Bytes>>(TokioIo::new(stream));
+    // With these windows, the server may send no byte of a body, or only the first one.
+    for window in [0, 1] {
+        let stream = secure(&server, &connector).await.unwrap();
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        let builder = builder.initial_stream_window_size(window);
+        let handshake = builder.handshake::<_, Full<Bytes>>(TokioIo::new(stream));
+        let (mut sender, connection) = within(handshake).await.unwrap();
+        let request = Request::get("https://localhost/up").body(Full::default()).unwrap();
+        let reply = sender.send_request(request);
+        let requested = tokio::spawn(async move { drop(reply.await.map(std::mem::forget)) });
+        // With or without an error.
+        let _ = within(connection).await;
+        within(requested).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn http_2_sends_a_long_response_whole() {
+    let server = Secure::start("long");
+    let mut clients = Vec::new();
+    for client in 0..4 {
+        clients.push(server.connect().await);
+        for n in 0..90 {
+            let channel = format!("{client}-{n}-{}", "x".repeat(150));
+            clients[client].subscribe(&channel).await;
+        }
+    }
+    let certificate = std::fs::read(server.files.path("cert.pem")).unwrap();
+    let certificate = rustls::pki_types::pem::PemObject::from_pem_slice(&certificate).unwrap();
+    let stream = secure(&server.harness, &connector(&certificate, &[b"h2"])).await.unwrap();
+    let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
     let (mut sender, connection) = within(handshake).await.unwrap();
-    let request = Request::get("https://localhost/up").body(Full::default()).unwrap();
-    let reply = sender.send_request(request);
-    let requested = tokio::spawn(async move { drop(reply.await.map(std::mem::forget)) });
-    // With or without an error.
-    let _ = within(connection).await;
-    within(requested).await.unwrap();
+    tokio::spawn(connection);
+    let target = server.harness.api().sign("GET", "/channels", &[], b"");
+    let request = Request::get(format!("https://localhost{target}"));
+    let request = request.body(Full::<Bytes>::default()).unwrap();
+    let reply = Reply::of(within(sender.send_request(request)).await.unwrap()).await;
+    assert_eq!(reply.json()["channels"].as_object().unwrap().len(), 4 * 90);
+    assert!(reply.text.len() > 48 << 10, "three pieces");
 }
 
 #[tokio::test]
