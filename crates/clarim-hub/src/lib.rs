@@ -31,7 +31,10 @@ pub use address::{AppIndex, ChannelKey, ConnectionAddr, ConnectionId, WorkerId};
 pub use app::{Apps, Refusal};
 pub use connection::End;
 pub use debounce::{Debounce, DebounceAction};
-pub use directory::{CACHE_TTL, ChannelState, NodeConfig, Totals};
+pub use directory::{
+    CACHE_TTL, ChannelState, HistoryEvent, HistoryPage, HistoryQuery, NodeConfig, Recoveries,
+    Totals,
+};
 pub use node::Node;
 pub use outputs::{
     BusCommand, ChannelEvent, ConnectionEvent, Delivery, DeliveryAck, DeliveryAcks, Migration,

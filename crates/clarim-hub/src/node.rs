@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use clarim_cluster::{ClusterMessage, NodeId};
 use clarim_protocol::user::UserId;
-use clarim_protocol::{ChannelName, Frame, SocketId};
+use clarim_protocol::{ChannelName, Frame, Position, SocketId};
 
 use crate::address::{AppIndex, ChannelKey, WorkerId};
 use crate::app::{App, Apps};
 use crate::directory::{
-    ChannelState, Keep, LogicalClock, NodeConfig, Publication, Shard, Step, Totals,
+    ChannelState, HistoryPage, HistoryQuery, Keep, LogicalClock, NodeConfig, Publication,
+    Recoveries, Shard, Step, Totals,
 };
 use crate::outputs::{
     DeliveryAck, DeliveryAcks, Occupant, Output, OutputSink, Outputs, WorkerMessage,
@@ -126,6 +127,24 @@ impl<S: OutputSink> Node<S> {
         self.read(channel, |shard| shard.users(channel))
     }
 
+    /// Reads a part of the history of a channel, which begins with this if there is none yet. `None` if the
+    /// channel has no history or, in a cluster, if this node does not know it.
+    pub fn history(
+        &self,
+        channel: &ChannelKey,
+        query: &HistoryQuery,
+        now: Duration,
+    ) -> Option<HistoryPage> {
+        self.step(channel, now, |shard, step| shard.history(channel, query, step))
+    }
+
+    /// Returns the position behind the last event of a channel. Its history begins with this if there is none
+    /// yet, so a client that subscribes since this position misses nothing. `None` if the channel has no
+    /// history or, in a cluster, if this node does not know it.
+    pub fn position(&self, channel: &ChannelKey, now: Duration) -> Option<Position> {
+        self.step(channel, now, |shard, step| shard.position(channel, step))
+    }
+
     /// Closes all connections of a user: those that have signed in as the user, and those that are on a
     /// presence channel as the user.
     pub fn terminate(&self, app: AppIndex, user: &str, ack: Option<&DeliveryAck>) {
@@ -173,6 +192,15 @@ impl<S: OutputSink> Node<S> {
             totals += lock(slot).shard.totals();
         }
         totals
+    }
+
+    /// Returns what became of clients that named a position in a history.
+    pub fn recoveries(&self) -> Recoveries {
+        let mut recoveries = Recoveries::default();
+        for slot in &self.shards {
+            recoveries += lock(slot).shard.recoveries();
+        }
+        recoveries
     }
 
     /// Returns the size of all cached events and histories, in bytes.

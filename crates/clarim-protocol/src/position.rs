@@ -104,7 +104,8 @@ pub struct Start {
 }
 
 /// Why events cannot be recovered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum GapReason {
     /// They are older than the history reaches.
     Expired,
@@ -112,13 +113,18 @@ pub enum GapReason {
     Epoch,
     /// More events were missed than the history keeps.
     TooMany,
-    /// The client's position is invalid, or it lies in the future.
-    Unknown,
     /// The node had lost its connection to the bus.
     Bus,
+    /// The client's position is invalid, or it lies in the future.
+    #[serde(other)]
+    Unknown,
 }
 
 impl GapReason {
+    /// All reasons, in the order of their declaration.
+    pub const ALL: [Self; 5] =
+        [Self::Expired, Self::Epoch, Self::TooMany, Self::Bus, Self::Unknown];
+
     /// Returns the reason's name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {

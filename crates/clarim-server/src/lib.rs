@@ -38,11 +38,13 @@ mod sync;
 mod webhooks;
 
 pub use clarim_hub::app::{App, ClientEvents, HistoryRule, Limits, Origins, RateLimit};
-pub use clarim_protocol::rest::Event;
+pub use clarim_protocol::rest::{
+    Event, History, HistoryDirection, HistoryEvent, HistoryRequest, InvalidHistoryRequest,
+};
 pub use clarim_protocol::server::ClientEventData;
-pub use clarim_protocol::{ChannelName, SocketId};
+pub use clarim_protocol::{ChannelName, Position, SocketId};
 pub use events::{Events, ServerEvent};
-pub use http::{PublishError, Publisher};
+pub use http::{HistoryError, PublishError, Publisher};
 pub use observability::TARGET as TRAFFIC_TARGET;
 pub use runtime::{Ended, Liveness};
 pub use server::{BoundServer, HttpService, ServedApps, Server, StartError};

@@ -68,6 +68,7 @@ impl World {
             channel: Some(channel.to_owned()),
             socket_id: None,
             info: None,
+            idempotency_key: None,
         };
         self.0.publisher().publish("1", &event).await.unwrap();
     }

@@ -1,7 +1,7 @@
 //! Totals of a node. They are kept up to date, so reading them costs the same with one channel and with a
 //! million.
 
-use clarim_protocol::ChannelKind;
+use clarim_protocol::{ChannelKind, GapReason, Start};
 
 /// The current totals of a node or of one of its shards.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -27,5 +27,36 @@ impl std::ops::AddAssign for Totals {
         }
         self.subscriptions += other.subscriptions;
         self.members += other.members;
+    }
+}
+
+/// What became of clients that named a position in the history of a channel, since the node's start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recoveries {
+    /// Subscriptions that missed nothing.
+    pub recovered: u64,
+    /// Events that were replayed, those of a rewind too.
+    pub replayed: u64,
+    /// Subscriptions that got a gap, by [reason](GapReason::ALL).
+    pub gaps: [u64; GapReason::ALL.len()],
+}
+
+impl Recoveries {
+    pub(crate) fn count(&mut self, start: Option<&Start>, gap: Option<GapReason>) {
+        self.recovered += u64::from(start.is_some_and(|start| start.recovered));
+        self.replayed += start.map_or(0, |start| start.missed as u64);
+        if let Some(gap) = gap {
+            self.gaps[gap as usize] += 1;
+        }
+    }
+}
+
+impl std::ops::AddAssign for Recoveries {
+    fn add_assign(&mut self, other: Self) {
+        self.recovered += other.recovered;
+        self.replayed += other.replayed;
+        for (ours, theirs) in self.gaps.iter_mut().zip(other.gaps) {
+            *ours += theirs;
+        }
     }
 }

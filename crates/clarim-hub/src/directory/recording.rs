@@ -7,6 +7,7 @@ use clarim_protocol::{Epoch, Frame, GapReason, Position, server};
 
 use super::channel::{Channel, Channels, get_or_open};
 use super::clock::LogicalClock;
+use super::counts::Recoveries;
 use super::kept::{CachedEvent, History, Recovery, Retention};
 use super::requests::{Join, Keep, LogPlace, Publication};
 use super::step::Step;
@@ -44,6 +45,7 @@ pub(crate) struct Recorder<'a> {
     pub(super) retention: &'a mut Retention,
     /// The number of the last event that was to be cached.
     pub(super) last_number: &'a mut u64,
+    pub(super) recoveries: &'a mut Recoveries,
 }
 
 impl Recorder<'_> {
@@ -82,15 +84,37 @@ impl Recorder<'_> {
         }
         // A client that comes from another node may know the log better than this node.
         let max_ahead = if step.is_clustered() { MAX_AHEAD } else { 0 };
-        self.change(key, |channel| match &mut channel.history {
+        let recovery = self.change(key, |channel| match &mut channel.history {
             Some(history) => {
                 history.touch(rule, step.now);
                 Some(history.recover(join.since, join.socket_id, rule, &key.name, max_ahead))
             }
             // The log of the bus could not be read.
             None => join.since.map(|_| Recovery::gap(&key.name)),
-        })
-        .flatten()
+        });
+        let recovery = recovery.flatten()?;
+        self.recoveries.count(recovery.start.as_ref(), recovery.gap);
+        Some(recovery)
+    }
+
+    /// Reads the history of a channel. Without a cluster it begins with this, so that the position that is
+    /// read can be used. `None` if the channel has no history on this node.
+    pub(super) fn read<T>(
+        &mut self,
+        key: &ChannelKey,
+        step: &mut Step<'_>,
+        read: impl FnOnce(&History) -> T,
+    ) -> Option<T> {
+        let rule = step.app(key).history_of(&key.name)?;
+        if !step.is_clustered() {
+            self.begin(key, step);
+        }
+        let read = self.change(key, |channel| {
+            let history = channel.history.as_mut()?;
+            history.touch(rule, step.now);
+            Some(read(history))
+        });
+        read.flatten()
     }
 
     /// Begins the history of a channel, unless there is one.

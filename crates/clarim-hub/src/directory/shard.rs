@@ -8,14 +8,14 @@ use std::time::Duration;
 use clarim_cluster::timing::LINGER;
 use clarim_cluster::{ClusterMessage, NodeId};
 use clarim_protocol::user::{Member, UserId};
-use clarim_protocol::{GapReason, SocketId, server};
+use clarim_protocol::{GapReason, Position, SocketId, server};
 use hashbrown::HashSet;
 
 use super::channel::{
     Channel, ChannelState, Channels, ClusterChannel, PendingSubscription, get_or_open,
 };
-use super::counts::Totals;
-use super::kept::Retention;
+use super::counts::{Recoveries, Totals};
+use super::kept::{HistoryPage, HistoryQuery, Retention};
 use super::loss::Loss;
 use super::presence::PresenceFull;
 use super::recording::{self, Recorder};
@@ -45,6 +45,7 @@ pub(crate) struct Shard {
     totals: Totals,
     /// The number of the last event that was to be cached.
     last_number: u64,
+    recoveries: Recoveries,
 }
 
 impl Shard {
@@ -261,6 +262,21 @@ impl Shard {
         }
     }
 
+    /// Reads a part of the history of a channel, if it has one.
+    pub(crate) fn history(
+        &mut self,
+        key: &ChannelKey,
+        query: &HistoryQuery,
+        step: &mut Step<'_>,
+    ) -> Option<HistoryPage> {
+        self.recorder().read(key, step, |history| history.page(query))
+    }
+
+    /// Returns the position behind the last event of a channel, if it has a history.
+    pub(crate) fn position(&mut self, key: &ChannelKey, step: &mut Step<'_>) -> Option<Position> {
+        self.recorder().read(key, step, |history| history.position())
+    }
+
     /// Drops events while an app has too many.
     pub(crate) fn make_room(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
         while let Some(key) = self.recorder().drop_excess(key.app) {
@@ -270,8 +286,8 @@ impl Shard {
 
     /// Returns what is kept of the shard's channels. Call [`make_room`](Self::make_room) after an addition.
     pub(crate) fn recorder(&mut self) -> Recorder<'_> {
-        let Self { channels, retention, last_number, .. } = self;
-        Recorder { channels, retention, last_number }
+        let Self { channels, retention, last_number, recoveries, .. } = self;
+        Recorder { channels, retention, last_number, recoveries }
     }
 
     /// Does periodic work: drops expired events, ends grace times, sends postponed subscription counts and
@@ -343,6 +359,10 @@ impl Shard {
 
     pub(crate) fn totals(&self) -> Totals {
         self.totals
+    }
+
+    pub(crate) fn recoveries(&self) -> Recoveries {
+        self.recoveries
     }
 
     pub(crate) fn retained_bytes(&self) -> usize {

@@ -23,6 +23,9 @@ pub struct Event<'a> {
     /// The channel attributes to return, separated by commas.
     #[serde(default)]
     pub info: Option<String>,
+    /// A key that identifies the event: the server publishes it once, however often it is sent.
+    #[serde(default)]
+    pub idempotency_key: Option<String>,
 }
 
 /// The body of `POST /apps/{id}/batch_events`.
@@ -44,7 +47,7 @@ pub struct UserEvent<'a> {
 }
 
 /// The channel attributes that a request asks for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "a set of named flags")]
 pub struct Info {
     /// The number of users on a presence channel.
@@ -87,7 +90,7 @@ impl Info {
 /// The error of an unknown channel attribute.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "info has the unknown attribute {0:?}; known are user_count, subscription_count, cache and occupied"
+    "info has the unknown attribute {0:?}; known are user_count, subscription_count, cache, position and occupied"
 )]
 pub struct UnknownAttribute(String);
 

@@ -4,10 +4,12 @@
 
 mod bodies;
 mod error;
+mod history;
 mod query;
 mod signature;
 
 pub use bodies::{Batch, Event, Info, UnknownAttribute, UserEvent};
 pub use error::{SignatureError, TIMESTAMP_TOLERANCE};
+pub use history::{History, HistoryDirection, HistoryEvent, HistoryRequest, InvalidHistoryRequest};
 pub use query::Params;
 pub use signature::{SignedHead, SignedRequest, sign};

@@ -5,95 +5,178 @@ use clarim_protocol::rest::{Batch, Event, UserEvent};
 use clarim_protocol::{ChannelName, Position};
 use futures_util::future::join_all;
 use hyper::StatusCode;
-use hyper::header::HeaderValue;
 use serde_json::{Map, Value, json};
 
-use super::channels::{Directory, attributes, partial};
+use super::Http;
+use super::channels::{Directory, attributes};
+use super::idempotency::{self, Answer, Claim, KeyKind, Keyed};
 use super::publish::{CheckedEvent, PublishError, PublishScope, Published, Publisher};
-use super::response::{ApiError, ApiResponse, json, json_value};
+use super::response::{ApiError, ApiResponse};
 use super::signed::{ApiRequest, parse};
 
-/// Publishes one event to one or many channels.
-pub(crate) async fn event(
-    publisher: Publisher<'_>,
-    directory: Directory<'_>,
-    request: &ApiRequest,
-) -> Result<ApiResponse, ApiError> {
-    let event: Event<'_> = parse(&request.body)?;
-    let event = publisher.check(request.app, &event)?;
-    let Published { scope, mut placed } =
-        publish(publisher, std::slice::from_ref(&event), request).await?;
-    let Some(info) = event.info else {
-        return Ok(with_warning(json("{}"), scope));
-    };
-    // All at once, so that a silent node is waited for only once.
-    let mut found = join_all(event.channels.iter().map(|key| directory.channel(key))).await;
-    for (key, found) in event.channels.iter().zip(&mut found) {
-        found.value.position = take_position(&mut placed, key);
+/// An endpoint that publishes.
+#[derive(Debug, Clone, Hash)]
+pub(crate) enum Endpoint {
+    Event,
+    Batch,
+    /// To the connections of this user.
+    User(String),
+}
+
+/// The body of a request.
+enum Body<'a> {
+    Event(Event<'a>),
+    Batch(Batch<'a>),
+    User(UserEvent<'a>),
+}
+
+impl Endpoint {
+    fn parse<'a>(&self, body: &'a [u8]) -> Result<Body<'a>, ApiError> {
+        Ok(match self {
+            Self::Event => Body::Event(parse(body)?),
+            Self::Batch => Body::Batch(parse(body)?),
+            Self::User(_) => Body::User(parse(body)?),
+        })
     }
-    let is_partial = found.iter().any(|found| found.is_partial);
-    let channels: Map<String, Value> = event
-        .channels
-        .iter()
-        .zip(&found)
-        .map(|(key, found)| (key.name.as_str().to_owned(), attributes(key, &found.value, info)))
-        .collect();
-    let response = json_value(&json!({ "channels": channels }));
-    Ok(with_warning(partial(response, is_partial), scope))
+}
+
+impl Body<'_> {
+    fn has_key(&self) -> bool {
+        let has_key = |event: &Event<'_>| event.idempotency_key.is_some();
+        match self {
+            Self::Event(event) => has_key(event),
+            Self::Batch(batch) => batch.batch.iter().any(has_key),
+            Self::User(_) => false,
+        }
+    }
+}
+
+/// Publishes what is in the body of a request.
+pub(crate) async fn publish_request(
+    http: &Http,
+    request: &ApiRequest,
+    endpoint: Endpoint,
+) -> Result<ApiResponse, ApiError> {
+    let body = endpoint.parse(&request.body)?;
+    if idempotency::header(&request.headers)?.is_none() && !body.has_key() {
+        return Ok(answer(http, request, &endpoint, &body).await?.into());
+    }
+    // The request goes on when its client has gone: the key needs its answer.
+    let http = http.clone();
+    let request = request.clone();
+    let answered = tokio::spawn(async move { answer_once(&http, &request, &endpoint).await });
+    Ok(answered.await.map_err(|_| PublishError::ShuttingDown)??.into())
+}
+
+/// Publishes what is in the body of a request with a key, or returns the first answer.
+async fn answer_once(
+    http: &Http,
+    request: &ApiRequest,
+    endpoint: &Endpoint,
+) -> Result<Answer, ApiError> {
+    let keyed = idempotency::header(&request.headers)?.map(|text| {
+        let fingerprint = http.keys.fingerprint((endpoint, &request.body));
+        Keyed { kind: KeyKind::Request, app: request.app, text, fingerprint }
+    });
+    let claim = claim(http, keyed).await?;
+    if let Some(Claim::Repeat(answer)) = claim {
+        return Ok(answer);
+    }
+    let body = endpoint.parse(&request.body)?;
+    let answer = answer(http, request, endpoint, &body).await?;
+    if let Some(Claim::First(key)) = claim {
+        key.answer(answer.clone(), http.now());
+    }
+    Ok(answer)
+}
+
+async fn claim(http: &Http, keyed: Option<Keyed<'_>>) -> Result<Option<Claim>, PublishError> {
+    if keyed.is_none() {
+        return Ok(None);
+    }
+    Ok(http.keys.claim(&[keyed], http.now()).await?.pop())
+}
+
+async fn answer(
+    http: &Http,
+    request: &ApiRequest,
+    endpoint: &Endpoint,
+    body: &Body<'_>,
+) -> Result<Answer, ApiError> {
+    match (body, endpoint) {
+        (Body::Event(event), _) => publish_event(http, request, event).await,
+        (Body::Batch(batch), _) => publish_batch(http, request, &batch.batch).await,
+        (Body::User(event), Endpoint::User(user)) => {
+            publish_user_event(http, request, user, event).await
+        }
+        (Body::User(_), _) => Err(ApiError::not_found()),
+    }
+}
+
+/// Publishes one event to one or many channels.
+async fn publish_event(
+    http: &Http,
+    request: &ApiRequest,
+    event: &Event<'_>,
+) -> Result<Answer, ApiError> {
+    let event = http.publisher().check(request.app, event)?;
+    let claim = claim(http, http.keys.of_event(&event)).await?;
+    if let Some(Claim::Repeat(answer)) = claim {
+        return Ok(answer);
+    }
+    let mut published = publish(http.publisher(), &[&event], request).await?;
+    let answer = describe(http.directory(), &event, &mut published).await;
+    if let Some(Claim::First(key)) = claim {
+        key.answer(answer.clone(), http.now());
+    }
+    Ok(answer)
 }
 
 /// Publishes several events, each to its own channel. All are checked before the first is published.
-pub(crate) async fn batch(
-    publisher: Publisher<'_>,
-    directory: Directory<'_>,
+async fn publish_batch(
+    http: &Http,
     request: &ApiRequest,
-) -> Result<ApiResponse, ApiError> {
-    let Batch { batch } = parse(&request.body)?;
-    let max = publisher.app(request.app).limits.events_per_batch;
-    if batch.len() > max {
-        let count = batch.len();
-        let message = format!("Batch too large: it has {count} events, the maximum is {max}.");
-        return Err(ApiError::malformed(message));
-    }
-    let mut events = Vec::with_capacity(batch.len());
-    for (n, event) in batch.iter().enumerate() {
-        let checked = publisher.check(request.app, event).map_err(|error| {
-            let error = ApiError::from(error);
-            ApiError::new(error.status, format!("batch[{n}]: {}", error.message))
-        });
-        events.push(checked?);
-    }
-    let Published { scope, mut placed } = publish(publisher, &events, request).await?;
-    if events.iter().all(|event| event.info.is_none()) {
-        return Ok(with_warning(json("{}"), scope));
-    }
-    let places = events.iter().map(|event| {
-        let key = event.channels.first()?;
-        take_position(&mut placed, key)
-    });
-    let places: Vec<Option<Position>> = places.collect();
-    let found = join_all(events.iter().zip(places).map(async |(event, position)| {
-        match (event.info, event.channels.first()) {
-            (Some(info), Some(key)) => {
-                let mut found = directory.channel(key).await;
-                found.value.position = position;
-                (attributes(key, &found.value, info), found.is_partial)
+    batch: &[Event<'_>],
+) -> Result<Answer, ApiError> {
+    let events = check_batch(http.publisher(), request, batch)?;
+    let keyed: Vec<_> = events.iter().map(|event| http.keys.of_event(event)).collect();
+    let claims = http.keys.claim(&keyed, http.now()).await?;
+    let of_claims = events.iter().zip(&claims);
+    let new: Vec<&CheckedEvent<'_>> =
+        of_claims.filter(|(_, claim)| claim.is_to_publish()).map(|(event, _)| event).collect();
+    let published = if new.is_empty() {
+        Published { scope: PublishScope::AllNodes, placed: Vec::new() }
+    } else {
+        publish(http.publisher(), &new, request).await?
+    };
+    let scope = published.scope;
+    let mut described = describe_items(http.directory(), &new, published).await.into_iter();
+    let mut answers: Vec<Answer> = Vec::with_capacity(events.len());
+    for claim in claims {
+        let mut next = || described.next().unwrap_or_else(|| Answer::plain(scope));
+        let answer = match claim {
+            Claim::Unkeyed => next(),
+            Claim::First(key) => {
+                let answer = next();
+                key.answer(answer.clone(), http.now());
+                answer
             }
-            _ => (json!({}), false),
-        }
-    }));
-    let (infos, are_partial): (Vec<Value>, Vec<bool>) = found.await.into_iter().unzip();
-    let response = json_value(&json!({ "batch": infos }));
-    Ok(with_warning(partial(response, are_partial.contains(&true)), scope))
+            Claim::Repeat(answer) => answer,
+            Claim::SameAs(n) => answers[n].clone(),
+        };
+        answers.push(answer);
+    }
+    Ok(answer_of_batch(&events, &answers))
 }
 
 /// Publishes an event to the connections that have signed in as a user.
-pub(crate) async fn user_event(
-    publisher: Publisher<'_>,
+async fn publish_user_event(
+    http: &Http,
     request: &ApiRequest,
     user: &str,
-) -> Result<ApiResponse, ApiError> {
-    let event: UserEvent<'_> = parse(&request.body)?;
+    event: &UserEvent<'_>,
+) -> Result<Answer, ApiError> {
+    let publisher = http.publisher();
     let name =
         ChannelName::of_user(user).map_err(|error| ApiError::malformed(format!("{error}.")))?;
     publisher.check_content(request.app, &event.name, event.data)?;
@@ -103,10 +186,93 @@ pub(crate) async fn user_event(
         channels: vec![ChannelKey { app: request.app, name }],
         except: None,
         info: None,
+        idempotency_key: None,
     };
-    let Published { scope, .. } =
-        publish(publisher, std::slice::from_ref(&checked), request).await?;
-    Ok(with_warning(json("{}"), scope))
+    let Published { scope, .. } = publish(publisher, &[&checked], request).await?;
+    Ok(Answer::plain(scope))
+}
+
+/// Checks the events of a batch.
+fn check_batch<'e>(
+    publisher: Publisher<'_>,
+    request: &ApiRequest,
+    batch: &'e [Event<'_>],
+) -> Result<Vec<CheckedEvent<'e>>, ApiError> {
+    let max = publisher.app(request.app).limits.events_per_batch;
+    if batch.len() > max {
+        let count = batch.len();
+        let message = format!("Batch too large: it has {count} events, the maximum is {max}.");
+        return Err(ApiError::malformed(message));
+    }
+    let checked = batch.iter().enumerate().map(|(n, event)| {
+        publisher.check(request.app, event).map_err(|error| {
+            let error = ApiError::from(error);
+            ApiError::new(error.status, format!("batch[{n}]: {}", error.message))
+        })
+    });
+    checked.collect()
+}
+
+/// The answer to a published event: the attributes of its channels that were asked for.
+async fn describe(
+    directory: Directory<'_>,
+    event: &CheckedEvent<'_>,
+    published: &mut Published,
+) -> Answer {
+    let scope = published.scope;
+    let Some(info) = event.info else { return Answer::plain(scope) };
+    // All at once, so that a silent node is waited for only once.
+    let mut found = join_all(event.channels.iter().map(|key| directory.channel(key))).await;
+    for (key, found) in event.channels.iter().zip(&mut found) {
+        found.value.position = take_position(&mut published.placed, key);
+    }
+    let is_partial = found.iter().any(|found| found.is_partial);
+    let channels: Map<String, Value> = event
+        .channels
+        .iter()
+        .zip(&found)
+        .map(|(key, found)| (key.name.as_str().to_owned(), attributes(key, &found.value, info)))
+        .collect();
+    let body = json!({ "channels": channels }).to_string().into();
+    Answer { body, scope, is_partial }
+}
+
+/// The answers to the published events of a batch: the attributes of their channels.
+async fn describe_items(
+    directory: Directory<'_>,
+    events: &[&CheckedEvent<'_>],
+    published: Published,
+) -> Vec<Answer> {
+    let Published { scope, mut placed } = published;
+    let places = events.iter().map(|event| {
+        let key = event.channels.first()?;
+        take_position(&mut placed, key)
+    });
+    let places: Vec<Option<Position>> = places.collect();
+    let described = events.iter().zip(places).map(async |(event, position)| {
+        match (event.info, event.channels.first()) {
+            (Some(info), Some(key)) => {
+                let mut found = directory.channel(key).await;
+                found.value.position = position;
+                let body = attributes(key, &found.value, info).to_string().into();
+                Answer { body, scope, is_partial: found.is_partial }
+            }
+            _ => Answer::plain(scope),
+        }
+    });
+    join_all(described).await
+}
+
+fn answer_of_batch(events: &[CheckedEvent<'_>], answers: &[Answer]) -> Answer {
+    let scope = answers.iter().map(|answer| answer.scope).max();
+    let scope = scope.unwrap_or(PublishScope::AllNodes);
+    if events.iter().all(|event| event.info.is_none()) {
+        return Answer::plain(scope);
+    }
+    let is_partial = answers.iter().any(|answer| answer.is_partial);
+    let bodies: Vec<_> = answers.iter().map(|answer| &*answer.body).collect();
+    let body = [&b"{\"batch\":["[..], &bodies.join(&b","[..]), b"]}"].concat().into();
+    Answer { body, scope, is_partial }
 }
 
 /// Takes the position of the next event on a channel.
@@ -117,19 +283,10 @@ fn take_position(placed: &mut Vec<Placed>, key: &ChannelKey) -> Option<Position>
 
 async fn publish(
     publisher: Publisher<'_>,
-    events: &[CheckedEvent<'_>],
+    events: &[&CheckedEvent<'_>],
     request: &ApiRequest,
 ) -> Result<Published, ApiError> {
     Ok(publisher.publish(events, Some(&request.headers)).await?)
-}
-
-/// Adds a warning if clients of other nodes have not got the event.
-fn with_warning(mut response: ApiResponse, scope: PublishScope) -> ApiResponse {
-    if scope == PublishScope::ThisNode {
-        let warning = "local only: the bus is down, or not all nodes are back on it";
-        response.headers_mut().insert("clarim-warning", HeaderValue::from_static(warning));
-    }
-    response
 }
 
 impl From<PublishError> for ApiError {
@@ -138,7 +295,10 @@ impl From<PublishError> for ApiError {
             PublishError::UnknownApp { .. } => StatusCode::NOT_FOUND,
             PublishError::Invalid { .. } => StatusCode::BAD_REQUEST,
             PublishError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            PublishError::OverCapacity
+            PublishError::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            PublishError::KeyInProgress
+            | PublishError::ShuttingDown
+            | PublishError::OverCapacity
             | PublishError::BusDown { .. }
             | PublishError::NodesAway { .. }
             | PublishError::NotStored

@@ -8,6 +8,7 @@ mod events;
 mod extensions;
 mod fallback;
 mod handshake;
+mod idempotency;
 pub(crate) mod playground;
 mod publish;
 mod publisher;
@@ -35,13 +36,17 @@ use crate::sync::{Phase, ShutdownSignal};
 pub(crate) use body::BodyBudget;
 use body::BodyLimits;
 pub(crate) use channels::Directory;
+use channels::history;
+pub use channels::history::HistoryError;
 pub(crate) use client::Client;
 use client::guesses::Guesses;
 pub(crate) use connection::{
     BoxError, RequestBody, RequestHandler, Upgraded, serve_http1, serve_http2,
 };
+pub(crate) use events::Endpoint;
 pub(crate) use fallback::{Sessions, serve as serve_fallback};
 use handshake::Upgrade;
+pub(crate) use idempotency::IdempotencyKeys;
 pub use publish::PublishError;
 pub use publisher::Publisher;
 use response::{ApiError, ApiResponse, json};
@@ -68,6 +73,8 @@ pub(crate) struct Http {
     pub(crate) sessions: Sessions,
     /// Memory for the bodies of unknown senders.
     pub(crate) body_budget: Arc<BodyBudget>,
+    /// The idempotency keys of published events.
+    pub(crate) keys: Arc<IdempotencyKeys>,
     pub(crate) metrics_guesses: Arc<Guesses>,
     pub(crate) acceptor: Arc<Acceptor>,
     /// Present if the origins of connections are recorded.
@@ -87,9 +94,10 @@ impl Http {
             ["events" | "batch_events"] | ["users", _, "events" | "terminate_connections"] => {
                 Method::POST
             }
-            ["channels"] | ["channels", _] | ["channels", _, "users"] | ["connections"] => {
-                Method::GET
-            }
+            ["channels"]
+            | ["channels", _]
+            | ["channels", _, "users" | "history" | "position"]
+            | ["connections"] => Method::GET,
             _ => return Err(ApiError::not_found()),
         };
         if *request.method() != method {
@@ -98,14 +106,20 @@ impl Http {
         let request = ApiRequest::read(request, client, app, self.request_rules()).await?;
         let directory = self.directory();
         match path {
-            ["events"] => self.publish_event(&request).await,
-            ["batch_events"] => events::batch(self.publisher(), directory, &request).await,
+            ["events"] => self.publish(&request, Endpoint::Event).await,
+            ["batch_events"] => self.publish(&request, Endpoint::Batch).await,
             ["users", user, "events"] => {
-                events::user_event(self.publisher(), &request, &decode_segment(user)?).await
+                self.publish(&request, Endpoint::User(decode_segment(user)?)).await
             }
             ["users", user, _] => self.terminate(request.app, &decode_segment(user)?).await,
             ["channels"] => channels::list(&request, directory).await,
             ["channels", name] => channels::show(&request, &decode_segment(name)?, directory).await,
+            ["channels", name, "history"] => {
+                history::history(&request, &decode_segment(name)?, directory)
+            }
+            ["channels", name, "position"] => {
+                history::position(&request, &decode_segment(name)?, directory)
+            }
             ["channels", name, _] => {
                 channels::users(&request, &decode_segment(name)?, directory).await
             }
@@ -113,12 +127,13 @@ impl Http {
         }
     }
 
-    /// Publishes the event in the body of a request.
-    pub(crate) async fn publish_event(
+    /// Publishes what is in the body of a request.
+    pub(crate) async fn publish(
         &self,
         request: &ApiRequest,
+        endpoint: Endpoint,
     ) -> Result<ApiResponse, ApiError> {
-        events::event(self.publisher(), self.directory(), request).await
+        events::publish_request(self, request, endpoint).await
     }
 
     /// Closes all connections of a user.

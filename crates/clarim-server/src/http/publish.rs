@@ -39,6 +39,17 @@ pub enum PublishError {
         /// Maximum size, by the app's limits.
         max: usize,
     },
+    /// The idempotency key belongs to another event or request.
+    #[error(
+        "The idempotency key was used for another event or request within the last five minutes; nothing was published. Use a new key for each event."
+    )]
+    KeyReused,
+    /// The first request with the same idempotency key has not ended.
+    #[error("The first request with this idempotency key is still in progress. Try again.")]
+    KeyInProgress,
+    /// The server is shutting down.
+    #[error("The server is shutting down. Try again.")]
+    ShuttingDown,
     /// The workers or the bus have too much to do.
     #[error("The server is over capacity; nothing was published. Try again.")]
     OverCapacity,
@@ -78,6 +89,9 @@ impl PublishError {
             Self::UnknownApp { .. } => "unknown_app",
             Self::Invalid { .. } => "invalid_event",
             Self::TooLarge { .. } => "event_too_large",
+            Self::KeyReused => "idempotency_key_reused",
+            Self::KeyInProgress => "idempotency_key_in_progress",
+            Self::ShuttingDown => "shutting_down",
             Self::OverCapacity => "over_capacity",
             Self::BusDown { .. } => "bus_down",
             Self::NodesAway { .. } => "nodes_away",
@@ -89,7 +103,13 @@ impl PublishError {
     /// Whether the same event may be accepted later.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
-        !matches!(self, Self::UnknownApp { .. } | Self::Invalid { .. } | Self::TooLarge { .. })
+        !matches!(
+            self,
+            Self::UnknownApp { .. }
+                | Self::Invalid { .. }
+                | Self::TooLarge { .. }
+                | Self::KeyReused
+        )
     }
 
     pub(super) fn invalid(reason: impl Into<String>) -> Self {
@@ -98,7 +118,7 @@ impl PublishError {
 }
 
 /// The clients that have got an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum PublishScope {
     /// Those of all nodes.
     AllNodes,
@@ -131,6 +151,7 @@ pub(crate) struct CheckedEvent<'a> {
     pub(crate) channels: Vec<ChannelKey>,
     pub(crate) except: Option<SocketId>,
     pub(crate) info: Option<Info>,
+    pub(crate) idempotency_key: Option<&'a str>,
 }
 
 impl<'a> Publisher<'a> {
@@ -157,6 +178,7 @@ impl<'a> Publisher<'a> {
             channels: self.check_channels(app, event)?,
             except,
             info: info.map_err(|error| PublishError::invalid(format!("{error}.")))?,
+            idempotency_key: event.idempotency_key.as_deref().map(check_key).transpose()?,
         })
     }
 
@@ -234,7 +256,7 @@ impl<'a> Publisher<'a> {
     /// bus has accepted them. `headers` are those of the request, if there is one.
     pub(crate) async fn publish(
         &self,
-        events: &[CheckedEvent<'_>],
+        events: &[&CheckedEvent<'_>],
         headers: Option<&HeaderMap>,
     ) -> Result<Published, PublishError> {
         let begun = Instant::now();
@@ -298,7 +320,7 @@ impl<'a> Publisher<'a> {
 
     fn start_span(
         &self,
-        events: &[CheckedEvent<'_>],
+        events: &[&CheckedEvent<'_>],
         count: usize,
         headers: Option<&HeaderMap>,
     ) -> Option<Box<dyn PublishSpan + 'a>> {
@@ -307,5 +329,18 @@ impl<'a> Publisher<'a> {
         let app = &self.app(first.app).id;
         let publish = TracedPublish { app, channel: first.name.as_str(), count };
         tracer.start_publish(headers, publish)
+    }
+}
+
+/// Maximum length of an idempotency key, in bytes.
+pub(crate) const MAX_KEY_BYTES: usize = 128;
+
+/// Checks the length of an idempotency key.
+pub(crate) fn check_key(text: &str) -> Result<&str, PublishError> {
+    match text.len() {
+        1..=MAX_KEY_BYTES => Ok(text),
+        bytes => Err(PublishError::invalid(format!(
+            "idempotency_key has {bytes} bytes; it must have 1 to {MAX_KEY_BYTES}."
+        ))),
     }
 }

@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use clarim_hub::Node;
-use clarim_protocol::rest::Event;
+use clarim_hub::{AppIndex, Node};
+use clarim_protocol::Position;
+use clarim_protocol::rest::{Event, History, HistoryRequest};
 
-use super::publish::{self, PublishError};
+use super::channels::Directory;
+use super::channels::history::{self, HistoryError};
+use super::idempotency::{Answer, Claim, IdempotencyKeys};
+use super::publish::{self, CheckedEvent, PublishError};
 use crate::cluster::Cluster;
 use crate::runtime::{Counters, Sink};
 
@@ -17,26 +21,92 @@ pub struct Publisher {
     pub(crate) started: Instant,
     pub(crate) counters: Arc<Counters>,
     pub(crate) cluster: Option<Cluster>,
+    pub(crate) keys: Arc<IdempotencyKeys>,
 }
 
 impl Publisher {
     /// Publishes an event of the app with this id. The event is checked as `POST /apps/{id}/events` checks
     /// it. When this returns, the send queues of all subscribers have it.
     ///
+    /// With an idempotency key, the event is published even if this future is dropped, and the call needs a
+    /// tokio runtime.
+    ///
     /// # Errors
     /// If the app or the event is invalid, or the server can't publish at the moment.
     pub async fn publish(&self, app_id: &str, event: &Event<'_>) -> Result<(), PublishError> {
-        let app = self.node.apps().find_by_id(app_id).ok_or_else(|| PublishError::UnknownApp {
-            app_id: app_id.chars().take(64).collect(),
-        })?;
-        let publisher = publish::Publisher {
+        let app = self.app(app_id).map_err(|app_id| PublishError::UnknownApp { app_id })?;
+        let publisher = self.publisher();
+        let checked = publisher.check(app, event)?;
+        let Some(key) = self.keys.of_event(&checked) else {
+            publisher.publish(&[&checked], None).await?;
+            return Ok(());
+        };
+        let Some(Claim::First(key)) = self.keys.claim(&[Some(key)], publisher.now).await?.pop()
+        else {
+            return Ok(());
+        };
+        let this = self.clone();
+        let CheckedEvent { channels, except, .. } = checked;
+        let name = event.name.clone();
+        let data = event.data.to_owned();
+        let published = tokio::spawn(async move {
+            let event = CheckedEvent {
+                name: &name,
+                data: &data,
+                channels,
+                except,
+                info: None,
+                idempotency_key: None,
+            };
+            let published = this.publisher().publish(&[&event], None).await?;
+            key.answer(Answer::plain(published.scope), this.started.elapsed());
+            Ok(())
+        });
+        published.await.unwrap_or(Err(PublishError::ShuttingDown))
+    }
+
+    fn publisher(&self) -> publish::Publisher<'_> {
+        publish::Publisher {
             node: &self.node,
             now: self.started.elapsed(),
             counters: &self.counters,
             cluster: self.cluster.as_ref(),
-        };
-        let event = publisher.check(app, event)?;
-        publisher.publish(std::slice::from_ref(&event), None).await?;
-        Ok(())
+        }
+    }
+
+    /// Reads a page of the history of a channel, as `GET /apps/{id}/channels/{channel}/history` does.
+    ///
+    /// # Errors
+    /// If the app, the channel or the request is invalid, or the channel has no history.
+    pub async fn history(
+        &self,
+        app_id: &str,
+        channel: &str,
+        request: HistoryRequest,
+    ) -> Result<History, HistoryError> {
+        let app = self.app(app_id).map_err(|app_id| HistoryError::UnknownApp { app_id })?;
+        history::read(self.directory(), app, channel, request)
+    }
+
+    /// Returns the position behind the last event of a channel, as `GET
+    /// /apps/{id}/channels/{channel}/position` does. A client that subscribes since this position gets every
+    /// later event.
+    ///
+    /// # Errors
+    /// If the app or the channel is invalid, or the channel has no history.
+    pub async fn position(&self, app_id: &str, channel: &str) -> Result<Position, HistoryError> {
+        let app = self.app(app_id).map_err(|app_id| HistoryError::UnknownApp { app_id })?;
+        history::read_position(self.directory(), app, channel)
+    }
+
+    /// Finds an app. The error is the start of its id.
+    fn app(&self, app_id: &str) -> Result<AppIndex, String> {
+        let found = self.node.apps().find_by_id(app_id);
+        found.ok_or_else(|| app_id.chars().take(64).collect())
+    }
+
+    fn directory(&self) -> Directory<'_> {
+        let now = self.started.elapsed();
+        Directory { node: &self.node, now, cluster: self.cluster.as_ref() }
     }
 }

@@ -18,7 +18,7 @@ use super::response::ApiError;
 use crate::clock::since_1970;
 
 /// A request whose signature has been checked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ApiRequest {
     pub(crate) app: AppIndex,
     pub(crate) body: Bytes,

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use clarim_hub::{Rejected, Totals};
-use clarim_protocol::ChannelKind;
+use clarim_hub::{Recoveries, Rejected, Totals};
+use clarim_protocol::{ChannelKind, GapReason};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeCounterValue, MetricEncoder, NoLabelSet, text,
@@ -13,7 +13,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::cluster::Cluster;
-use crate::runtime::{Counters, Ended, ServerCounters};
+use crate::runtime::{Counters, Ended, KeyNumbers, ServerCounters};
 use crate::sync::{BUCKETS, Counter, Histogram};
 
 /// Content type of the response, which announces OpenMetrics.
@@ -26,6 +26,10 @@ pub(crate) struct Scrape {
     /// Open connections by app id.
     pub(crate) connections: Vec<(String, u32)>,
     pub(crate) totals: Totals,
+    pub(crate) recoveries: Recoveries,
+    /// Size of all histories and cached events.
+    pub(crate) retained_bytes: usize,
+    pub(crate) keys: KeyNumbers,
     /// Bytes in the inbox of each worker.
     pub(crate) inbox_bytes: Vec<usize>,
     pub(crate) cluster: Option<Cluster>,
@@ -69,6 +73,7 @@ impl Collector for Scrape {
         self.connections(&mut sheet)?;
         self.traffic(&mut sheet)?;
         self.publishes(&mut sheet)?;
+        self.histories(&mut sheet)?;
         self.workers(&mut sheet)?;
         if let Some(cluster) = &self.cluster {
             bus(cluster, &mut sheet)?;
@@ -157,6 +162,26 @@ impl Scrape {
         self.histogram(sheet, "clarim_delivery_lag_seconds", help, |counters| {
             &counters.delivery_times
         })
+    }
+
+    fn histories(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        let Recoveries { recovered, replayed, gaps } = self.recoveries;
+        let help = "Bytes of the histories and cached events of channels";
+        sheet.gauge("clarim_history_bytes", help, self.retained_bytes as u64)?;
+        let help = "Subscriptions that named a position in a history and missed nothing";
+        sheet.counter("clarim_history_recoveries", help, recovered)?;
+        let help = "Past events sent to new subscribers";
+        sheet.counter("clarim_history_events_replayed", help, replayed)?;
+        let gaps = GapReason::ALL.map(GapReason::as_str).into_iter().zip(gaps);
+        // Gaps of a lost bus concern all subscribers, and are not counted here.
+        let gaps = gaps.filter(|(reason, _)| *reason != GapReason::Bus.as_str());
+        let help = "Subscriptions that got clarim:gap instead of what they missed, by reason";
+        sheet.counters("clarim_history_gaps", help, "reason", gaps)?;
+        let help = "Repeated publish requests, recognized by their idempotency key";
+        sheet.counter("clarim_idempotency_repeats", help, self.keys.repeats)?;
+        let help =
+            "Idempotency keys forgotten in less than five minutes, since there were too many";
+        sheet.counter("clarim_idempotency_keys_forgotten", help, self.keys.forgotten)
     }
 
     fn histogram(

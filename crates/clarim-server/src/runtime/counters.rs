@@ -50,6 +50,15 @@ impl Counters {
     }
 }
 
+/// Numbers of idempotency keys.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct KeyNumbers {
+    /// Repeats that got the first answer.
+    pub(crate) repeats: u64,
+    /// Keys that were forgotten early, because there were too many.
+    pub(crate) forgotten: u64,
+}
+
 /// Time between two log lines about connections refused with one code.
 const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(1);
 

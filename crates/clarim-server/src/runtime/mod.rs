@@ -19,7 +19,7 @@ pub(crate) use accept::{
     ConnectionPermit, Handshake, HandshakeParams, HttpConnection, Incoming, NewConnection,
     OpenHttp, RequestInProgress, RequestPause, client_address,
 };
-pub(crate) use counters::{Counters, ServerCounters};
+pub(crate) use counters::{Counters, KeyNumbers, ServerCounters};
 #[cfg(feature = "autobahn")]
 pub(crate) use engine::Protocol;
 #[cfg(not(feature = "autobahn"))]

@@ -23,7 +23,7 @@ use clarim_hub::app::App;
 use crate::cluster::Cluster;
 use crate::config::ServerConfig;
 use crate::events::{EventSubscribers, Events};
-use crate::http::Publisher;
+use crate::http::{IdempotencyKeys, Publisher};
 use crate::net::{Certificate, Listeners};
 use crate::runtime::{Ended, Liveness, ServerCounters, Sink};
 use crate::sync::{Phase, ShutdownHandle};
@@ -45,6 +45,7 @@ pub struct Server {
     shutdown: ShutdownHandle,
     counters: Arc<ServerCounters>,
     cluster: Option<Cluster>,
+    keys: Arc<IdempotencyKeys>,
     started: Instant,
     liveness: Liveness,
     threads: Vec<Thread>,
@@ -144,6 +145,7 @@ impl Server {
             started: self.started,
             counters: self.counters.outside(),
             cluster: self.cluster.clone(),
+            keys: self.keys.clone(),
         }
     }
 

@@ -113,6 +113,7 @@ impl Parts {
             cluster,
             sessions: Sessions::default(),
             body_budget: Arc::default(),
+            keys: Arc::default(),
             metrics_guesses: Arc::default(),
             acceptor,
             origins: consumers.inspector.origins(),
@@ -144,7 +145,8 @@ impl Parts {
         });
         let liveness = threads.start_workers(&routes, inputs.collect(), tls)?;
         let drain: Duration = http.config.drain;
-        let upkeep = Upkeep { certificate, node: node.clone(), started: http.started, drain };
+        let keys = http.keys.clone();
+        let upkeep = Upkeep { certificate, node: node.clone(), keys, started: http.started, drain };
         threads.start_on(upkeep_runtime, "clarim-upkeep", Phase::Closed, |signal| {
             upkeep.run(signal)
         })?;
@@ -175,6 +177,7 @@ impl Parts {
             shutdown,
             counters: http.server_counters.clone(),
             cluster: http.cluster.clone(),
+            keys: http.keys.clone(),
             started: http.started,
             liveness,
             threads: threads.into_started(),

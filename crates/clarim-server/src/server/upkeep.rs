@@ -1,4 +1,5 @@
-//! The upkeep of what the workers share: sweeps of the directory, the certificate, the end of the drain.
+//! The upkeep of what the workers share: sweeps of the directory and of idempotency keys, the certificate,
+//! the end of the drain.
 
 use std::io;
 use std::sync::Arc;
@@ -6,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use clarim_hub::Node;
 
+use crate::http::IdempotencyKeys;
 use crate::net::Certificate;
 use crate::runtime::Sink;
 use crate::sync::{Phase, ShutdownSignal};
@@ -23,6 +25,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Upkeep {
     pub(super) certificate: Option<Arc<Certificate>>,
     pub(super) node: Arc<Node<Sink>>,
+    pub(super) keys: Arc<IdempotencyKeys>,
     pub(super) started: Instant,
     pub(super) drain: Duration,
 }
@@ -44,6 +47,7 @@ impl Upkeep {
         loop {
             tokio::time::sleep(SWEEP_INTERVAL).await;
             self.node.sweep(self.started.elapsed());
+            self.keys.sweep(self.started.elapsed());
         }
     }
 

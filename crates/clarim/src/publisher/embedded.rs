@@ -30,6 +30,7 @@ impl EmbeddedPublisher {
             channel: None,
             socket_id: publication.socket_id.map(|id| id.to_string()),
             info: None,
+            idempotency_key: None,
         };
         self.server.publish(&self.app_id, &event).await.map_err(|error| Error::Embedded {
             temporary: error.is_temporary(),

@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use clarim_protocol::rest::HistoryDirection;
 use clarim_protocol::{
     ChannelName, Epoch, Frame, GapReason, Position, Since, SocketId, Start, server,
 };
 
+use super::page::{HistoryEvent, HistoryPage, HistoryQuery};
 use crate::app::HistoryRule;
 
 /// Bytes per event beside its frame.
@@ -55,12 +57,14 @@ pub(crate) struct Recovery {
     pub(crate) start: Option<Start>,
     /// Past events, or a gap.
     pub(crate) frames: Vec<Frame>,
+    pub(crate) gap: Option<GapReason>,
 }
 
 impl Recovery {
     /// A gap on a channel whose history is not known.
     pub(crate) fn gap(channel: &ChannelName) -> Self {
-        Self { start: None, frames: vec![server::gap(channel, GapReason::Unknown, None)] }
+        let gap = GapReason::Unknown;
+        Self { start: None, frames: vec![server::gap(channel, gap, None)], gap: Some(gap) }
     }
 }
 
@@ -189,7 +193,7 @@ impl History {
                 let position = self.position();
                 let start = Start { position, recovered: false, missed: 0 };
                 let gap = server::gap(channel, reason, Some(position));
-                Recovery { start: Some(start), frames: vec![gap] }
+                Recovery { start: Some(start), frames: vec![gap], gap: Some(reason) }
             }
         }
     }
@@ -198,18 +202,53 @@ impl History {
         let &Since::Position { position, socket_id } = since else {
             return Err(GapReason::Unknown);
         };
+        self.check(position, max_ahead)?;
+        let frames = self.behind(position.offset, [Some(own), socket_id]);
+        let start = Start { position, recovered: true, missed: frames.len() };
+        Ok(Recovery { start: Some(start), frames, gap: None })
+    }
+
+    /// Checks that all events behind a position are kept. The position may be ahead of the history by
+    /// `max_ahead`.
+    fn check(&self, position: Position, max_ahead: u64) -> Result<(), GapReason> {
+        self.check_existed(position, max_ahead)?;
+        if position.offset < self.dropped { Err(self.reason) } else { Ok(()) }
+    }
+
+    /// Checks that this history has been at a position.
+    fn check_existed(&self, position: Position, max_ahead: u64) -> Result<(), GapReason> {
         if position.epoch != self.epoch {
             return Err(GapReason::Epoch);
         }
-        if position.offset > self.last + max_ahead {
-            return Err(GapReason::Unknown);
+        if position.offset > self.last + max_ahead { Err(GapReason::Unknown) } else { Ok(()) }
+    }
+
+    /// Returns a part of the events.
+    pub(crate) fn page(&self, query: &HistoryQuery) -> HistoryPage {
+        let position = self.position();
+        let (range, gap) = match (query.since, query.direction) {
+            (None, _) => (0..self.entries.len(), None),
+            (Some(since), HistoryDirection::Forward) => {
+                let first = self.entries.partition_point(|entry| entry.offset <= since.offset);
+                (first..self.entries.len(), self.check(since, 0).err())
+            }
+            (Some(since), HistoryDirection::Backward) => {
+                let end = self.entries.partition_point(|entry| entry.offset < since.offset);
+                (0..end, self.check_existed(since, 0).err())
+            }
+        };
+        if gap.is_some() {
+            return HistoryPage { position, events: Vec::new(), has_more: false, gap };
         }
-        if position.offset < self.dropped {
-            return Err(self.reason);
-        }
-        let frames = self.behind(position.offset, [Some(own), socket_id]);
-        let start = Start { position, recovered: true, missed: frames.len() };
-        Ok(Recovery { start: Some(start), frames })
+        let range = self
+            .entries
+            .range(range)
+            .map(|entry| HistoryEvent { offset: entry.offset, frame: entry.frame.clone() });
+        let (events, has_more) = match query.direction {
+            HistoryDirection::Forward => query.take(range),
+            HistoryDirection::Backward => query.take(range.rev()),
+        };
+        HistoryPage { position, events, has_more, gap: None }
     }
 
     fn rewind(&self, count: usize, own: SocketId) -> Recovery {
@@ -221,7 +260,7 @@ impl History {
         let frames = self.behind(offset, [Some(own), None]);
         let position = Position { epoch: self.epoch, offset };
         let start = Start { position, recovered: false, missed: frames.len() };
-        Recovery { start: Some(start), frames }
+        Recovery { start: Some(start), frames, gap: None }
     }
 
     /// Returns the events behind an offset that are meant for a client with these ids.

@@ -2,9 +2,11 @@
 
 mod cache;
 mod history;
+mod page;
 mod retention;
 
 pub use cache::CACHE_TTL;
 pub(super) use cache::CachedEvent;
 pub(super) use history::{History, Recovery};
+pub use page::{HistoryEvent, HistoryPage, HistoryQuery};
 pub(super) use retention::Retention;

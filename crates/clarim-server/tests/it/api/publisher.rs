@@ -14,6 +14,7 @@ fn request<'a>(data: &'a serde_json::value::RawValue, except: Option<&str>) -> E
         channel: None,
         socket_id: except.map(str::to_owned),
         info: None,
+        idempotency_key: None,
     }
 }
 

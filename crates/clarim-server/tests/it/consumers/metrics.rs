@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use clarim_hub::app::{Origins, RateLimit};
+use clarim_hub::app::{HistoryRule, Origins, RateLimit};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::raw::{CLOSE, Raw};
-use crate::support::{Harness, Setup, app, eventually, start, within};
+use crate::support::{Harness, Setup, app, app_with, eventually, start, within};
 
 pub(crate) const TOKEN: &str = "0123456789abcdef";
 
@@ -282,4 +282,33 @@ async fn version_memory_and_limits_of_the_process_are_reported() {
     assert_eq!(metrics.value("process_max_fds"), open_files.parse::<f64>().unwrap());
     let resident = metrics.value("process_resident_memory_bytes");
     assert!(resident > f64::from(1 << 20), "{resident}");
+}
+
+#[tokio::test]
+async fn histories_and_repeated_events_are_counted() {
+    let app = app_with(|app| app.history = vec![HistoryRule::new("news")]);
+    let server = Setup { metrics_token: Some(TOKEN), ..Setup::default() }.start(vec![app]);
+    let body = json!({ "name": "e", "channel": "news", "data": "{}", "idempotency_key": "a" });
+    for _ in 0..2 {
+        assert_eq!(server.api().post("/events", &body).await.status, 200);
+    }
+    let epoch = server.api().read("/channels/news/position", "").await["epoch"].clone();
+    for epoch in [epoch, "1".into()] {
+        let mut client = server.connect().await;
+        let data = json!({ "channel": "news", "since": { "epoch": epoch, "offset": 0 } });
+        client.send(&json!({ "event": "pusher:subscribe", "data": data })).await;
+        client.receive().await;
+    }
+    let metrics = Metrics::of(&server).await;
+    for (name, value) in [
+        ("clarim_history_recoveries_total", 1.0),
+        ("clarim_history_events_replayed_total", 1.0),
+        (r#"clarim_history_gaps_total{reason="epoch"}"#, 1.0),
+        (r#"clarim_history_gaps_total{reason="expired"}"#, 0.0),
+        ("clarim_idempotency_repeats_total", 1.0),
+        ("clarim_idempotency_keys_forgotten_total", 0.0),
+    ] {
+        assert_eq!(metrics.value(name), value, "{name}");
+    }
+    assert!(metrics.value("clarim_history_bytes") > 0.0);
 }

@@ -1,6 +1,8 @@
 //! The endpoints that query: `GET /apps/{id}/channels`, `channels/{channel}`, `channels/{channel}/users`,
 //! `connections`.
 
+pub(super) mod history;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
