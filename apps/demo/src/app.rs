@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use clarim::embedded::{App as ServerApp, Server, ServerConfig};
+use clarim::embedded::{App as ServerApp, HistoryRule, Server, ServerConfig};
 use clarim::notification::Notifications;
 use clarim::{Clarim, Connection};
 use sqlx::AnyPool;
@@ -42,7 +42,9 @@ fn broadcasting(settings: clarim::Settings) -> Result<Clarim> {
     }
     // A random secret is enough: signatures are made and checked only in this process.
     let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-    let app = ServerApp::new("demo", "demo-key", secret);
+    let mut app = ServerApp::new("demo", "demo-key", secret);
+    // Pages that reconnect get what they missed, and fetch again only after a gap.
+    app.history.push(HistoryRule::new("*"));
     let server = ServerConfig::default().drain(DRAIN);
     let server = Server::without_port(server, vec![app.clone()])
         .context("cannot start the embedded server")?;

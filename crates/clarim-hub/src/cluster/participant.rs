@@ -126,7 +126,7 @@ impl<S: OutputSink> Cluster<S> {
     /// Executes a command of the node.
     pub fn execute(&mut self, command: BusCommand, now: Duration, wire: &mut impl Wire) {
         match command {
-            BusCommand::Open(channel) => self.begin_opening(channel, now, wire),
+            BusCommand::Open(channel) => self.begin_opening(&channel, now, wire),
             BusCommand::Close(channel) => {
                 let subject = self.subject(&channel);
                 self.openings.remove(&channel);
@@ -305,18 +305,18 @@ impl<S: OutputSink> Cluster<S> {
         self.logs.end_overdue(now);
     }
 
-    fn begin_opening(&mut self, channel: ChannelKey, now: Duration, wire: &mut impl Wire) {
-        let subject = self.subject(&channel);
+    fn begin_opening(&mut self, channel: &ChannelKey, now: Duration, wire: &mut impl Wire) {
+        let subject = self.subject(channel);
         wire.subscribe(&subject);
-        let has_log = self.logs.open(&subject, &channel, now, wire);
+        let has_log = self.logs.open(&subject, channel, now, wire);
         self.subjects.add(subject, channel.clone());
         if self.state.is_up {
             self.openings.begin(channel.clone(), now + self.settings.deadline);
             if has_log {
-                self.openings.load(&channel);
+                self.openings.load(channel);
             }
         } else {
-            self.openings.open_now(&channel, now);
+            self.openings.open_now(channel, now);
         }
     }
 

@@ -34,7 +34,7 @@ async fn publish(server: &Harness, n: u32) -> Value {
     reply.json()["channels"]["private-orders"].clone()
 }
 
-/// Receives events with these numbers, each with a greater offset than the one before. Returns the last one's.
+/// Receives events with these numbers, whose offsets grow. Returns the last offset.
 async fn expect_events(client: &mut Client, numbers: std::ops::Range<u32>, after: u64) -> u64 {
     let mut last = after;
     for n in numbers {
@@ -126,7 +126,7 @@ async fn without_jetstream_nothing_is_published() {
 
 #[tokio::test]
 async fn without_the_bus_nothing_is_published_until_it_is_back() {
-    let mut server = redis();
+    let server = redis();
     let node = start(&Bus::parse(&server.url("redis")).unwrap());
     let mut client = node.connect().await;
     let begin = subscribe(&mut client, None).await;

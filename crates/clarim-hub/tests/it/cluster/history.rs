@@ -37,7 +37,7 @@ impl Client {
     fn connect(net: &mut Net, node: usize) -> Self {
         let app = view::app(net, node);
         let addr = net.places[node].world.connect(app, 0).unwrap();
-        let mut client = Self {
+        let client = Self {
             node,
             addr,
             position: None,
@@ -49,7 +49,7 @@ impl Client {
         client
     }
 
-    fn subscribe(&mut self, net: &mut Net) {
+    fn subscribe(&self, net: &mut Net) {
         let since =
             self.position.as_ref().map(|(epoch, offset)| json!({"epoch": epoch, "offset": offset}));
         let data = json!({"channel": "news", "since": since});
