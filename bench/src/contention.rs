@@ -90,7 +90,7 @@ impl Desk {
     fn connect(&mut self, nonce: u64) -> Result<ConnectionId> {
         let apps = self.worker.node().apps();
         apps.admit(self.app).map_err(|refusal| anyhow!("{}", refusal.message))?;
-        Ok(self.worker.open(self.app, nonce, NOW).0)
+        Ok(self.worker.open(self.app, None, nonce, NOW).0)
     }
 
     fn say(&mut self, connection: ConnectionId, event: &str, channel: &str) {

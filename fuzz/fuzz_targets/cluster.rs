@@ -168,7 +168,7 @@ impl World {
         let app = self.node.apps().find_by_key("key").expect("the one app");
         self.node.apps().admit(app).expect("no limit");
         let nonce = self.clients.len() as u64 + 1;
-        let (id, _) = self.worker.open(app, nonce, self.now);
+        let (id, _) = self.worker.open(app, None, nonce, self.now);
         self.clients.push(id);
         let seat = ConnectionAddr { worker: WorkerId(0), connection: id };
         let key = &self.node.apps().get(app).key;

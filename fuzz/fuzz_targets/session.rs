@@ -98,7 +98,7 @@ impl World {
             Action::Connect if self.clients.len() < 20 => {
                 node.apps().admit(app).expect("no limit");
                 let nonce = self.clients.len() as u64 + 1;
-                let (id, _) = self.worker.open(app, nonce, self.now);
+                let (id, _) = self.worker.open(app, None, nonce, self.now);
                 let seat = ConnectionAddr { worker: WorkerId(0), connection: id };
                 self.clients.push((id, seat.socket_id(nonce)));
             }

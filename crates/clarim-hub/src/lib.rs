@@ -23,6 +23,7 @@ mod debounce;
 mod directory;
 mod node;
 mod outputs;
+mod pages;
 mod rejected;
 mod sockets;
 mod worker;
@@ -38,7 +39,7 @@ pub use directory::{
 pub use node::Node;
 pub use outputs::{
     BusCommand, ChannelEvent, ConnectionEvent, Delivery, DeliveryAck, DeliveryAcks, Migration,
-    Occupant, Output, OutputSink, Placed, SyncKind, WorkerMessage,
+    Occupant, Output, OutputSink, Placed, Replayed, SyncKind, WorkerMessage,
 };
 pub use rejected::Rejected;
 pub use sockets::Sockets;

@@ -17,6 +17,7 @@ use crate::directory::{
 use crate::outputs::{
     DeliveryAck, DeliveryAcks, Occupant, Output, OutputSink, Outputs, WorkerMessage,
 };
+use crate::pages::Pages;
 
 /// Number of shards. Two threads seldom need the same one, and all can be swept each second.
 pub(crate) const SHARDS: usize = 64;
@@ -31,6 +32,7 @@ pub struct Node<S> {
     config: NodeConfig,
     clock: LogicalClock,
     shards: Box<[Mutex<ShardSlot>]>,
+    pages: Pages,
     hasher: foldhash::fast::RandomState,
     sink: S,
 }
@@ -50,6 +52,7 @@ impl<S: OutputSink> Node<S> {
             config,
             clock: LogicalClock::new(config.epoch),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            pages: Pages::default(),
             hasher: foldhash::fast::RandomState::default(),
             sink,
         }
@@ -183,6 +186,7 @@ impl<S: OutputSink> Node<S> {
         for shard in 0..SHARDS {
             self.step_in(shard, now, Shard::sweep);
         }
+        self.pages.sweep(now);
     }
 
     /// Returns the numbers of channels, subscriptions and members.
@@ -208,14 +212,18 @@ impl<S: OutputSink> Node<S> {
         self.shards.iter().map(|slot| lock(slot).shard.retained_bytes()).sum()
     }
 
-    /// Whether nothing is left of any connection or event.
+    /// Whether nothing is left of any connection, page or event.
     pub fn is_empty(&self) -> bool {
-        self.shards.iter().all(|slot| lock(slot).shard.is_empty())
+        self.pages.is_empty() && self.shards.iter().all(|slot| lock(slot).shard.is_empty())
     }
 
     /// Returns the clock that orders the cached events of all nodes.
     pub(crate) fn clock(&self) -> &LogicalClock {
         &self.clock
+    }
+
+    pub(crate) fn pages(&self) -> &Pages {
+        &self.pages
     }
 
     /// Whether this node has the channel.

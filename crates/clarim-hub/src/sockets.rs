@@ -16,7 +16,13 @@ pub trait Sockets {
         if !frame_only {
             self.send(connection, server::ping());
         }
-        self.send(connection, Frame::control_ping());
+        self.send(connection, Frame::control_ping(&[]));
+    }
+
+    /// Queues a request to acknowledge everything before it: a ping control frame, whose pong has the same
+    /// payload.
+    fn ask(&mut self, connection: ConnectionId, payload: &[u8]) {
+        self.send(connection, Frame::control_ping(payload));
     }
 
     /// Queues one frame for many connections. This is the hot path.

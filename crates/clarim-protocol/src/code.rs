@@ -34,6 +34,8 @@ impl Code {
 
     /// RFC 6455: normal closure.
     pub const NORMAL: Self = Self(1000);
+    /// RFC 6455: the page is closed or left.
+    pub const GOING_AWAY: Self = Self(1001);
     /// RFC 6455: a frame violates the standard.
     pub const PROTOCOL_ERROR: Self = Self(1002);
     /// RFC 6455: a text is not UTF-8.

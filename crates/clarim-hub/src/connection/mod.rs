@@ -68,7 +68,7 @@ pub(crate) struct Subscription {
 }
 
 /// A channel's index in its worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ChannelIndex(pub(crate) u32);
 
 /// A connection's position in a channel's list of subscribers.

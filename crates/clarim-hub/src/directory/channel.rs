@@ -187,7 +187,7 @@ impl Channel {
             subscriptions: self.count_here(),
             users: self.presence.as_ref().map_or(0, |presence| presence.len()),
             cached: self.fresh(now).map(|c| (c.frame.clone(), c.expires_at() - now)),
-            position: self.history.as_ref().map(|history| history.position()),
+            position: self.position(),
         }
     }
 
@@ -197,8 +197,16 @@ impl Channel {
         for (worker, _) in &self.subscribers {
             let channel = key.clone();
             let frame = frame.clone();
-            step.send(*worker, WorkerMessage::Deliver { channel, frame, except: None, ack: None });
+            let position = self.position();
+            let message =
+                WorkerMessage::Deliver { channel, frame, except: None, position, ack: None };
+            step.send(*worker, message);
         }
+    }
+
+    /// Returns the position behind the last event of the history, if there is one.
+    pub(super) fn position(&self) -> Option<Position> {
+        self.history.as_ref().map(|history| history.position())
     }
 
     /// Reports an event of this node without a cluster. In a cluster it is reported when the bus returns this

@@ -22,7 +22,7 @@ use super::recording::{self, Recorder};
 use super::requests::{Join, Joining, Keep, Leave, Publication};
 use super::step::Step;
 use crate::address::ChannelKey;
-use crate::outputs::{BusCommand, WorkerMessage};
+use crate::outputs::{BusCommand, Replayed, WorkerMessage};
 
 /// Channels with more subscribers than this send `subscription_count` only now and then.
 const COUNT_AT_ONCE: usize = 100;
@@ -80,6 +80,8 @@ impl Shard {
             Some(presence) if member.is_some() => presence.succeeded(&key.name, start),
             _ => server::subscription_succeeded(&key.name, start),
         };
+        let positions = start.map(|start| start.position).zip(channel.position());
+        let replayed = positions.map(|(from, to)| Box::new(Replayed { from, to }));
         let has_past = start.is_some_and(|start| start.recovered || start.missed > 0);
         let mut past = recovery.map(|recovery| recovery.frames).unwrap_or_default();
         if key.name.is_cache() && !has_past {
@@ -98,6 +100,7 @@ impl Shard {
             member: member.map(|member| Box::new(member.id.clone())),
             succeeded,
             past,
+            replayed,
         };
         step.send(addr.worker, joined);
         channel.report_occupancy(key, before, step);
@@ -251,11 +254,13 @@ impl Shard {
         }
         self.make_room(key, step);
         let Some(channel) = self.channels.get(key) else { return };
+        let position = channel.position();
         for (worker, _) in &channel.subscribers {
             let message = WorkerMessage::Deliver {
                 channel: key.clone(),
                 frame: frame.clone(),
                 except,
+                position,
                 ack: acks.here.cloned(),
             };
             step.send(*worker, message);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use clarim_protocol::user::UserId;
-use clarim_protocol::{Frame, SocketId};
+use clarim_protocol::{Frame, Position, SocketId};
 
 use super::ack::DeliveryAck;
 use crate::address::{AppIndex, ChannelKey, ConnectionId};
@@ -20,6 +20,8 @@ pub enum WorkerMessage {
         frame: Frame,
         /// A connection to skip.
         except: Option<SocketId>,
+        /// On a channel with history, the position behind this message.
+        position: Option<Position>,
         /// See [`DeliveryAck`].
         ack: Option<DeliveryAck>,
     },
@@ -38,6 +40,8 @@ pub enum WorkerMessage {
         succeeded: Frame,
         /// What follows at once: past events, the last event of a cache channel or `cache_miss`, a gap.
         past: Vec<Frame>,
+        /// On a channel with history, the positions around `past`.
+        replayed: Option<Box<Replayed>>,
     },
     /// Reject a connection that waited for a presence channel: the channel is full.
     Full {
@@ -59,6 +63,13 @@ pub enum WorkerMessage {
         /// The encoded frame.
         frame: Frame,
     },
+    /// Close a connection whose page has opened another one.
+    Replaced {
+        /// The connection.
+        connection: ConnectionId,
+        /// Its id: the slot may be in use by another connection.
+        socket_id: SocketId,
+    },
     /// Close all connections with subscriptions within 5 s, so that they are made again.
     Reconnect,
     /// Close all connections of a user.
@@ -72,6 +83,15 @@ pub enum WorkerMessage {
     },
 }
 
+/// The part of a channel's history that a new subscriber has missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replayed {
+    /// The position before the past events.
+    pub from: Position,
+    /// The position behind them.
+    pub to: Position,
+}
+
 impl WorkerMessage {
     /// Returns the bytes it keeps allocated, to bound inboxes.
     #[must_use]
@@ -82,7 +102,10 @@ impl WorkerMessage {
                 succeeded.bytes().len()
                     + past.iter().map(|frame| frame.bytes().len()).sum::<usize>()
             }
-            Self::Terminate { .. } | Self::Full { .. } | Self::Reconnect => 0,
+            Self::Terminate { .. }
+            | Self::Full { .. }
+            | Self::Replaced { .. }
+            | Self::Reconnect => 0,
         };
         size_of::<Self>() + frames
     }

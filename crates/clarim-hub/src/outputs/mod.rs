@@ -12,7 +12,7 @@ use std::vec::Drain;
 
 pub use ack::{Delivery, DeliveryAck, DeliveryAcks, Placed};
 pub use events::{ChannelEvent, ConnectionEvent, Migration, Occupant};
-pub use messages::{BusCommand, SyncKind, WorkerMessage};
+pub use messages::{BusCommand, Replayed, SyncKind, WorkerMessage};
 
 use crate::address::WorkerId;
 

@@ -7,6 +7,7 @@ use clarim_protocol::client::{ClientEvent, SignIn, Subscribe};
 use clarim_protocol::user::{Member, User};
 use clarim_protocol::{ChannelName, Code, server};
 
+use super::pages;
 use super::state::WorkerState;
 use crate::address::{ChannelKey, ConnectionId};
 use crate::app::{App, ClientEvents};
@@ -51,12 +52,16 @@ fn try_subscribe<S: OutputSink>(
     if connection.subscriptions.len() + pending.len() >= max {
         return Err(Rejection::limit(format!("A connection may have {max} subscriptions at most")));
     }
+    let from_page = match &request.since {
+        Some(_) => None,
+        None => pages::since(worker, id, &channel.name),
+    };
     let join = Join {
         addr: worker.addr(id),
         socket_id: connection.socket_id,
         channel: &channel,
         member: member.as_deref(),
-        since: request.since.as_ref(),
+        since: request.since.as_ref().or(from_page.as_ref()),
     };
     let joining = worker.node.step(&channel, now, |shard, step| shard.join(&join, step));
     if joining.map_err(|full| Rejection::presence_full(full.max))? == Joining::Pending {
@@ -76,6 +81,8 @@ pub(super) fn unsubscribe<S: OutputSink>(
     let Ok(name) = ChannelName::parse(channel, usize::MAX) else { return };
     let key = ChannelKey { app: connection.app, name };
     let socket_id = connection.socket_id;
+    pages::unsubscribed(worker, id, &key.name);
+    let connection = &mut worker.connections[id.0 as usize];
     if worker.pending.remove(id, &key) {
         return worker.cancel_pending(socket_id, key, now);
     }

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use clarim_protocol::client::{ClientFrame, decode};
 use clarim_protocol::user::UserId;
-use clarim_protocol::{Code, Frame, SocketId, server};
+use clarim_protocol::{Code, Frame, PageId, SocketId, server};
 
-use super::commands;
 use super::state::WorkerState;
+use super::{commands, pages};
 use crate::address::{AppIndex, ChannelKey, ConnectionId, WorkerId};
 use crate::app::App;
-use crate::connection::{Connection, End, Rate, Rejection, Silence, Subscription};
+use crate::connection::{ChannelIndex, Connection, End, Rate, Rejection, Silence, Subscription};
 use crate::directory::Leave;
 use crate::node::Node;
 use crate::outputs::{ConnectionEvent, Output, OutputSink, WorkerMessage};
@@ -60,12 +60,22 @@ impl<S: OutputSink> Worker<S> {
         &self.state.node
     }
 
-    /// Opens a connection that the [apps](crate::Apps::admit) have admitted. Returns its slot, and the
-    /// greeting to send first. `nonce` is a random number, which makes the socket id unguessable.
-    pub fn open(&mut self, app: AppIndex, nonce: u64, now: Duration) -> (ConnectionId, Frame) {
+    /// Opens a connection that the [apps](crate::Apps::admit) have admitted. `page`: the page id that it has
+    /// named. Returns its slot, and the greeting to send first. `nonce` is a random number, which makes the
+    /// socket id unguessable.
+    pub fn open(
+        &mut self,
+        app: AppIndex,
+        page: Option<&PageId>,
+        nonce: u64,
+        now: Duration,
+    ) -> (ConnectionId, Frame) {
         // Connections are file descriptors, of which there are far fewer than 2^32.
         let connection = ConnectionId(self.state.connections.vacant_key() as u32);
-        let socket_id = self.state.addr(connection).socket_id(nonce);
+        let socket_id = match page {
+            Some(page) => pages::open(&mut self.state, app, page, connection, nonce, now),
+            None => self.state.addr(connection).socket_id(nonce),
+        };
         self.state.connections.insert(Connection::new(app, socket_id, now));
         let timeout = self.state.node.app(app).activity_timeout.as_secs();
         (connection, server::connection_established(socket_id, timeout))
@@ -122,10 +132,15 @@ impl<S: OutputSink> Worker<S> {
         is_within_rate(state.node.app(connection.app), connection, id, now, sockets)
     }
 
-    /// Handles a pong control frame.
-    pub fn pong_frame(&mut self, id: ConnectionId, now: Duration) {
+    /// Handles a pong control frame, which may acknowledge what the client has received.
+    pub fn pong_frame(&mut self, id: ConnectionId, payload: &[u8], now: Duration) {
+        let is_acknowledgement = pages::acknowledge(&self.state, id, payload);
         if let Some(connection) = self.state.connections.get_mut(id.0 as usize) {
-            connection.keepalive.heard_pong_frame(now);
+            if is_acknowledgement {
+                connection.keepalive.heard(now);
+            } else {
+                connection.keepalive.heard_pong_frame(now);
+            }
         }
     }
 
@@ -133,11 +148,19 @@ impl<S: OutputSink> Worker<S> {
     pub fn process(&mut self, message: WorkerMessage, now: Duration, sockets: &mut impl Sockets) {
         let state = &mut self.state;
         match message {
-            WorkerMessage::Deliver { channel, frame, except, ack: _ack } => {
+            WorkerMessage::Deliver { channel, frame, except, position, ack: _ack } => {
                 let except = except.and_then(|socket_id| state.find(socket_id));
-                sockets.send_to_all(state.subscribers.of(&channel), except, frame);
+                sockets.send_to_all(state.subscribers.deliver(&channel, position), except, frame);
             }
-            WorkerMessage::Joined { connection, socket_id, channel, member, succeeded, past } => {
+            WorkerMessage::Joined {
+                connection,
+                socket_id,
+                channel,
+                member,
+                succeeded,
+                past,
+                replayed,
+            } => {
                 if !state.is_wanted(connection, socket_id, &channel) {
                     let worker = state.id;
                     let member = member.as_deref();
@@ -145,7 +168,10 @@ impl<S: OutputSink> Worker<S> {
                     state.node.step(&channel, now, |shard, step| shard.leave(&leave, step));
                     return;
                 }
-                subscribed(state, connection, socket_id, channel, member);
+                let channel = subscribed(state, connection, socket_id, channel, member);
+                if let Some(replayed) = replayed {
+                    pages::subscribed(state, connection, channel, *replayed);
+                }
                 sockets.send(connection, succeeded);
                 past.into_iter().for_each(|frame| sockets.send(connection, frame));
             }
@@ -156,8 +182,14 @@ impl<S: OutputSink> Worker<S> {
                 }
             }
             WorkerMessage::Send { connection, socket_id, frame } => {
-                if state.find(socket_id).is_some() {
+                if state.has(connection, socket_id) {
                     sockets.send(connection, frame);
+                }
+            }
+            WorkerMessage::Replaced { connection, socket_id } => {
+                if state.has(connection, socket_id) {
+                    let message = "Another connection of this page was opened";
+                    close_with_error(connection, Code::GENERIC, message, sockets);
                 }
             }
             WorkerMessage::Reconnect => state.reconnect_at = Some(now),
@@ -177,6 +209,7 @@ impl<S: OutputSink> Worker<S> {
     /// it so that each slot is checked about once a second.
     pub fn sweep(&mut self, slots: Range<usize>, now: Duration, sockets: &mut impl Sockets) {
         self.state.reconnect_at = self.state.reconnect_at.filter(|at| now < *at + RECONNECT_TIME);
+        pages::ask(&self.state, slots.clone(), sockets);
         for slot in slots {
             let Some(connection) = self.state.connections.get_mut(slot) else { continue };
             let app: &App = self.state.node.app(connection.app);
@@ -213,9 +246,11 @@ impl<S: OutputSink> Worker<S> {
 
     /// Removes a connection whose socket is closed.
     pub fn close(&mut self, id: ConnectionId, now: Duration) {
-        self.state.leave_all(id, End::Lost, now);
-        if let Some(connection) = self.state.connections.try_remove(id.0 as usize) {
-            self.state.node.apps().release(connection.app);
+        let state = &mut self.state;
+        state.leave_all(id, End::Lost, now);
+        if let Some(connection) = state.connections.try_remove(id.0 as usize) {
+            pages::close(state, connection.app, id, connection.socket_id, now);
+            state.node.apps().release(connection.app);
         }
     }
 
@@ -271,8 +306,8 @@ impl<S: OutputSink> Worker<S> {
     /// Whether the worker has no connections, and nothing is left of former ones.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let WorkerState { connections, subscribers, pending, .. } = &self.state;
-        connections.is_empty() && subscribers.is_empty() && pending.is_empty()
+        let WorkerState { connections, subscribers, pending, pages, .. } = &self.state;
+        connections.is_empty() && subscribers.is_empty() && pending.is_empty() && pages.is_empty()
     }
 
     /// Gives back memory that a larger number of connections needed.
@@ -307,14 +342,14 @@ fn is_within_rate(
     false
 }
 
-/// Records a subscription that the directory has made.
+/// Records a subscription that the directory has made. Returns its channel.
 fn subscribed<S: OutputSink>(
     state: &mut WorkerState<S>,
     connection: ConnectionId,
     socket_id: SocketId,
     channel: ChannelKey,
     member: Option<Box<UserId>>,
-) {
+) -> ChannelIndex {
     if state.node.app(channel.app).hooks.connections {
         let channel = channel.clone();
         let user = member.as_deref().cloned();
@@ -329,6 +364,7 @@ fn subscribed<S: OutputSink>(
         }
         connection.subscriptions.push(Subscription { position, member });
     }
+    position.channel
 }
 
 /// Sends an error to a connection and closes it.

@@ -2,6 +2,8 @@
 
 mod commands;
 mod inputs;
+mod page_table;
+mod pages;
 mod pending;
 mod state;
 mod subscribers;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use clarim_protocol::SocketId;
+use clarim_protocol::{Code, SocketId};
 use slab::Slab;
 
+use super::page_table::PageTable;
 use super::pending::PendingChannels;
 use super::subscribers::Subscribers;
 use crate::address::{ChannelKey, ConnectionAddr, ConnectionId, WorkerId};
@@ -22,6 +23,7 @@ pub(super) struct WorkerState<S> {
     pub(super) connections: Slab<Connection>,
     pub(super) subscribers: Subscribers,
     pub(super) pending: PendingChannels,
+    pub(super) pages: PageTable,
     /// When the last reconnect of all subscribers began.
     pub(super) reconnect_at: Option<Duration>,
 }
@@ -34,6 +36,7 @@ impl<S: OutputSink> WorkerState<S> {
             connections: Slab::new(),
             subscribers: Subscribers::default(),
             pending: PendingChannels::default(),
+            pages: PageTable::default(),
             reconnect_at: None,
         }
     }
@@ -44,9 +47,17 @@ impl<S: OutputSink> WorkerState<S> {
 
     /// Finds the connection with this id, if it belongs to this worker.
     pub(super) fn find(&self, socket_id: SocketId) -> Option<ConnectionId> {
-        let addr = ConnectionAddr::of(socket_id)?;
-        let connection = self.connections.get(addr.connection.0 as usize)?;
-        (connection.socket_id == socket_id).then_some(addr.connection)
+        let ConnectionAddr { connection, .. } = ConnectionAddr::of(socket_id)?;
+        if self.has(connection, socket_id) {
+            return Some(connection);
+        }
+        self.pages.find(socket_id)
+    }
+
+    /// Whether the connection in this slot has this id.
+    pub(super) fn has(&self, connection: ConnectionId, socket_id: SocketId) -> bool {
+        let found = self.connections.get(connection.0 as usize);
+        found.is_some_and(|connection| connection.socket_id == socket_id)
     }
 
     /// Ends a subscription that has been taken out of its connection.
@@ -118,6 +129,11 @@ impl<S: OutputSink> WorkerState<S> {
         }
         for channel in self.pending.remove_all(id) {
             self.cancel_pending(socket_id, channel, now);
+        }
+        if end == End::ByClient(Some(Code::GOING_AWAY))
+            && let Some(page) = self.pages.remove(id)
+        {
+            self.node.pages().forget(&page, self.addr(id));
         }
         let Some(user) = user else { return };
         if let Some(key) = ChannelKey::of_user(app, user.member.id.as_str()) {

@@ -1,5 +1,6 @@
 //! The channels of one worker: for each, a dense list of the worker's own subscribers.
 
+use clarim_protocol::Position as HistoryPosition;
 use hashbrown::HashMap;
 use slab::Slab;
 
@@ -11,6 +12,18 @@ use crate::connection::{ChannelIndex, Position};
 pub(crate) struct Subscribers {
     by_key: HashMap<ChannelKey, ChannelIndex, foldhash::fast::RandomState>,
     channels: Slab<Channel>,
+    /// What has been sent of channels with history, if a page follows them.
+    sent: HashMap<ChannelIndex, Sent, foldhash::fast::RandomState>,
+    /// Number of changes in `sent` so far.
+    changes: u64,
+}
+
+/// The last position that the subscribers of a channel have been sent.
+#[derive(Debug)]
+struct Sent {
+    position: HistoryPosition,
+    /// The number of its last change.
+    change: u64,
 }
 
 #[derive(Debug)]
@@ -30,6 +43,41 @@ impl Subscribers {
 
     pub(crate) fn of(&self, key: &ChannelKey) -> &[ConnectionId] {
         self.find(key).map_or(&[], |index| &self.channels[index.0 as usize].subscribers)
+    }
+
+    /// Returns the subscribers that get the next message of a channel. `position`: that behind the message.
+    pub(crate) fn deliver(
+        &mut self,
+        key: &ChannelKey,
+        position: Option<HistoryPosition>,
+    ) -> &[ConnectionId] {
+        let Some(index) = self.find(key) else { return &[] };
+        if let Some(position) = position
+            && !self.sent.is_empty()
+            && let Some(sent) = self.sent.get_mut(&index)
+            && sent.position != position
+        {
+            self.changes += 1;
+            *sent = Sent { position, change: self.changes };
+        }
+        &self.channels[index.0 as usize].subscribers
+    }
+
+    /// Begins to follow what is sent of a channel. `position`: that behind everything that has been sent.
+    pub(crate) fn follow(&mut self, index: ChannelIndex, position: HistoryPosition) {
+        self.sent.entry(index).or_insert(Sent { position, change: 0 });
+    }
+
+    /// Returns the position behind what has been sent of a channel, if a page follows the channel and it has
+    /// changed after a number of changes.
+    pub(crate) fn sent(&self, index: ChannelIndex, after: Option<u64>) -> Option<HistoryPosition> {
+        let is_new = |sent: &&Sent| after.is_none_or(|after| sent.change > after);
+        self.sent.get(&index).filter(is_new).map(|sent| sent.position)
+    }
+
+    /// Returns the number of changes in what has been sent of channels that pages follow.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     pub(crate) fn add(&mut self, key: ChannelKey, connection: ConnectionId) -> Position {
@@ -52,6 +100,9 @@ impl Subscribers {
         if channel.subscribers.is_empty() {
             let channel = self.channels.remove(position.channel.0 as usize);
             self.by_key.remove(&channel.key);
+            if !self.sent.is_empty() {
+                self.sent.remove(&position.channel);
+            }
             return None;
         }
         if channel.subscribers.len() < channel.subscribers.capacity() / 4 {
@@ -61,7 +112,7 @@ impl Subscribers {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.channels.is_empty() && self.by_key.is_empty()
+        self.channels.is_empty() && self.by_key.is_empty() && self.sent.is_empty()
     }
 
     /// Gives back memory that a larger number of channels needed.
@@ -71,6 +122,9 @@ impl Subscribers {
         }
         if self.channels.len() < self.channels.capacity() / 4 {
             self.channels.shrink_to_fit();
+        }
+        if self.sent.len() < self.sent.capacity() / 8 {
+            self.sent.shrink_to_fit();
         }
     }
 }

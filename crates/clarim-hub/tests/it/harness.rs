@@ -12,7 +12,7 @@ use clarim_hub::{
     Migration, Node, NodeConfig, Output, OutputSink, Refusal, Sockets, Worker, WorkerId,
     WorkerMessage,
 };
-use clarim_protocol::{ChannelName, Code, Frame, SocketId, server};
+use clarim_protocol::{ChannelName, Code, Frame, PageId, SocketId, server};
 use serde_json::value::RawValue;
 
 /// The outputs of a node: messages stay in the inboxes until the test takes them out.
@@ -164,11 +164,12 @@ impl Desk {
     pub(crate) fn connect(
         &mut self,
         app: AppIndex,
+        page: Option<&PageId>,
         nonce: u64,
         now: Duration,
     ) -> Result<ConnectionId, Refusal> {
         self.worker.node().apps().admit(app)?;
-        let (id, greeting) = self.worker.open(app, nonce, now);
+        let (id, greeting) = self.worker.open(app, page, nonce, now);
         let place = id.0 as usize;
         if self.recorder.sockets.len() <= place {
             self.recorder.sockets.resize_with(place + 1, || None);
@@ -186,8 +187,8 @@ impl Desk {
         self.settle(now);
     }
 
-    pub(crate) fn pong_frame(&mut self, id: ConnectionId, now: Duration) {
-        self.worker.pong_frame(id, now);
+    pub(crate) fn pong_frame(&mut self, id: ConnectionId, payload: &[u8], now: Duration) {
+        self.worker.pong_frame(id, payload, now);
     }
 
     pub(crate) fn ping_frame(&mut self, id: ConnectionId, now: Duration) {
@@ -282,9 +283,19 @@ impl World {
         app: AppIndex,
         worker: u16,
     ) -> Result<ConnectionAddr, Refusal> {
+        self.connect_page(app, worker, None)
+    }
+
+    /// A client connects that names a page id, perhaps.
+    pub(crate) fn connect_page(
+        &mut self,
+        app: AppIndex,
+        worker: u16,
+        page: Option<&PageId>,
+    ) -> Result<ConnectionAddr, Refusal> {
         self.nonce += 1;
         let desk = &mut self.desks[usize::from(worker)];
-        let connection = desk.connect(app, self.nonce, self.now)?;
+        let connection = desk.connect(app, page, self.nonce, self.now)?;
         Ok(ConnectionAddr { worker: WorkerId(worker), connection })
     }
 

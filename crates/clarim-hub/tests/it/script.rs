@@ -8,6 +8,8 @@
 //! backend: event E on private-x data '{"n":1}' except ana
 //! 30 s pass                        # also: `30 min pass`; everything is swept each second
 //! a stall of 200 s                 # swept once; `200 s pass unswept`: not at all
+//! ana connects as page p1          # also: `on worker 1`; a swept page may get a `page ping`
+//! ana acknowledges                 # its last page ping
 //! ana is closed 4201 Pong reply not received in time
 //! nothing else
 //! ```
@@ -83,12 +85,27 @@ struct Script {
     automatic: bool,
 }
 
+/// Where a client connects.
+struct Place<'a> {
+    app: &'a str,
+    worker: Option<u16>,
+    page: Option<&'a str>,
+}
+
+impl Default for Place<'_> {
+    fn default() -> Self {
+        Self { app: "one", worker: None, page: None }
+    }
+}
+
 struct Client {
     app: AppIndex,
     addr: Option<ConnectionAddr>,
     socket_id: SocketId,
     refusal: Option<Refusal>,
     got: VecDeque<Out>,
+    /// The payload of the last page ping.
+    asked: Vec<u8>,
 }
 
 impl Script {
@@ -121,10 +138,17 @@ impl Script {
             return self.send(name, &quoted(message));
         }
         match *words {
-            [name, "connects"] => self.connect(name, "one", None),
-            [name, "connects", "to", app] => self.connect(name, app, None),
+            [name, "connects"] => self.connect(name, &Place::default()),
+            [name, "connects", "to", app] => self.connect(name, &Place { app, ..Place::default() }),
             [name, "connects", "on", "worker", worker] => {
-                self.connect(name, "one", Some(number(worker)?))
+                self.connect(name, &Place { worker: Some(number(worker)?), ..Place::default() })
+            }
+            [name, "connects", "as", "page", page] => {
+                self.connect(name, &Place { page: Some(page), ..Place::default() })
+            }
+            [name, "connects", "as", "page", page, "on", "worker", worker] => {
+                let worker = Some(number(worker)?);
+                self.connect(name, &Place { page: Some(page), worker, ..Place::default() })
             }
             [name, "hangs", "up"] => self.hang_up(name),
             [name, "closes", "the", "tab"] => {
@@ -140,11 +164,11 @@ impl Script {
                 self.world.desk(addr).ping_frame(addr.connection, now);
                 Ok(())
             }
-            [name, "sends", "a", "pong", "frame"] => {
-                let addr = self.addr(name)?;
-                let now = self.world.now;
-                self.world.desk(addr).pong_frame(addr.connection, now);
-                Ok(())
+            [name, "sends", "a", "pong", "frame"] => self.pong(name, b""),
+            [name, "sends", "a", "pong", "frame", payload] => self.pong(name, payload.as_bytes()),
+            [name, "acknowledges"] => {
+                let payload = self.client(name)?.asked.clone();
+                self.pong(name, &payload)
             }
             [name, "joins", channel] => self.join(name, channel, None),
             [name, "joins", channel, "as", ..] => self.join(name, channel, Some(&rest(line, 4))),
@@ -177,17 +201,26 @@ impl Script {
         }
     }
 
-    fn connect(&mut self, name: &str, app: &str, worker: Option<u16>) -> Step {
-        let app = self.app(app)?;
-        let worker = worker.unwrap_or((self.clients.len() % 2) as u16);
+    fn pong(&mut self, name: &str, payload: &[u8]) -> Step {
+        let addr = self.addr(name)?;
+        let now = self.world.now;
+        self.world.desk(addr).pong_frame(addr.connection, payload, now);
+        Ok(())
+    }
+
+    fn connect(&mut self, name: &str, place: &Place<'_>) -> Step {
+        let app = self.app(place.app)?;
+        let worker = place.worker.unwrap_or((self.clients.len() % 2) as u16);
+        let page = place.page.map(|page| page.parse().unwrap());
         let mut client = Client {
             app,
             addr: None,
             socket_id: SocketId { nonce: 0, place: 0 },
             refusal: None,
             got: VecDeque::new(),
+            asked: Vec::new(),
         };
-        match self.world.connect(app, worker) {
+        match self.world.connect_page(app, worker, page.as_ref()) {
             Err(refusal) => client.refusal = Some(refusal),
             Ok(addr) => {
                 client.addr = Some(addr);
@@ -340,6 +373,13 @@ impl Script {
 
     fn expect_one_frame(&mut self, name: &str, expected: &str) -> Step {
         let got = self.client(name)?.got.pop_front();
+        if expected == "page ping"
+            && let Some(Out::Frame(frame)) = &got
+            && frame.bytes()[..2] == [0x89, 8]
+        {
+            self.client(name)?.asked = frame.payload().to_vec();
+            return Ok(());
+        }
         let as_expected = match &got {
             Some(Out::Frame(frame)) => match harness::text(frame) {
                 Some(text) => {

@@ -89,7 +89,7 @@ impl Crew {
     /// A new client, not subscribed yet.
     fn connect(&mut self) -> usize {
         let nonce = self.random.u64(..);
-        self.clients.push(self.desk.connect(self.app, nonce, NOW).unwrap());
+        self.clients.push(self.desk.connect(self.app, None, nonce, NOW).unwrap());
         self.stories.push(None);
         self.clients.len() - 1
     }

@@ -17,8 +17,8 @@ pub enum Message<'a> {
     Binary(&'a [u8]),
     /// A ping, whose payload the pong returns.
     Ping(&'a [u8]),
-    /// A pong.
-    Pong,
+    /// A pong, with the payload of the ping that it replies to.
+    Pong(&'a [u8]),
     /// A close frame, with its code.
     Close(Option<Code>),
 }
@@ -125,7 +125,7 @@ fn whole(opcode: Opcode, payload: &[u8]) -> Result<Message<'_>, Violation> {
         }
         Opcode::Binary => Ok(Message::Binary(payload)),
         Opcode::Ping => Ok(Message::Ping(payload)),
-        Opcode::Pong => Ok(Message::Pong),
+        Opcode::Pong => Ok(Message::Pong(payload)),
         Opcode::Close => close(payload),
         Opcode::Continuation => Err(Violation::Protocol("continuation of no message")),
     }

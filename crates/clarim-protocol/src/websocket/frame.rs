@@ -96,10 +96,12 @@ impl Frame {
         Self::from_bytes(builder.finish(Opcode::Binary))
     }
 
-    /// Makes a ping control frame without payload.
+    /// Makes a ping control frame. The pong that replies to it has the same payload, of 125 bytes at most.
     #[must_use]
-    pub fn control_ping() -> Self {
-        Self::from_bytes(FrameBuilder::with_capacity(0).finish(Opcode::Ping))
+    pub fn control_ping(payload: &[u8]) -> Self {
+        let mut builder = FrameBuilder::with_capacity(payload.len());
+        builder.payload().extend_from_slice(payload);
+        Self::from_bytes(builder.finish(Opcode::Ping))
     }
 
     /// Makes the reply to a ping control frame. `payload` is that of the ping, which has 125 bytes at most.

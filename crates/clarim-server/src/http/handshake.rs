@@ -56,8 +56,13 @@ pub(crate) fn handshake<B>(
         response.headers_mut().insert(SEC_WEBSOCKET_EXTENSIONS, accepted);
     }
     let app = admit(request.uri(), headers, key, apps);
-    let admission =
-        app.map(|app| HandshakeParams { app, deflate, origin: origin(), address: None });
+    let admission = app.map(|app| HandshakeParams {
+        app,
+        deflate,
+        origin: origin(),
+        address: None,
+        page: None,
+    });
     Ok(Upgrade { response, admission })
 }
 

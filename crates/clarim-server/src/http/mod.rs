@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use clarim_cluster::Query;
 use clarim_hub::{AppIndex, DeliveryAck, Node, Refusal};
-use clarim_protocol::Code;
+use clarim_protocol::{Code, PageId};
 use hyper::header::{AUTHORIZATION, HeaderMap, ORIGIN};
 use hyper::{Method, Request, StatusCode, Version};
 use tokio::sync::oneshot;
@@ -44,7 +44,7 @@ pub(crate) use connection::{
     BoxError, RequestBody, RequestHandler, Upgraded, serve_http1, serve_http2,
 };
 pub(crate) use events::Endpoint;
-pub(crate) use fallback::{Sessions, serve as serve_fallback};
+pub(crate) use fallback::{AppPath, Sessions, serve as serve_fallback};
 use handshake::Upgrade;
 pub(crate) use idempotency::IdempotencyKeys;
 pub use publish::PublishError;
@@ -150,12 +150,13 @@ impl Http {
         Ok(channels::partial(json("{}"), others.is_partial))
     }
 
-    /// Answers a handshake: `GET /app/{key}`.
+    /// Answers a handshake: `GET /app/{key}`, or `GET /app/~{page}/app/{key}` of a page.
     pub(crate) fn upgrade<B>(
         &self,
         request: &Request<B>,
         client: &Client,
         key: &str,
+        page: Option<PageId>,
     ) -> Result<Upgrade, ApiError> {
         if request.version() != Version::HTTP_11 {
             let message = "WebSockets need HTTP/1.1; a proxy may have sent another version.";
@@ -173,7 +174,7 @@ impl Http {
         }
         let address = client.address(request.headers());
         let admission = self.unless_draining(upgrade.admission);
-        let admission = admission.map(|params| HandshakeParams { address, ..params });
+        let admission = admission.map(|params| HandshakeParams { address, page, ..params });
         Ok(Upgrade { admission, ..upgrade })
     }
 

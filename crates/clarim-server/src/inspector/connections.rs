@@ -1,6 +1,6 @@
 //! `GET connections` and `POST connections/{id}/close`: the connections of this node.
 
-use clarim_hub::{ChannelKey, ConnectionAddr};
+use clarim_hub::ChannelKey;
 use clarim_protocol::rest::Params;
 use clarim_protocol::{ChannelName, SocketId};
 use hyper::StatusCode;
@@ -22,9 +22,7 @@ pub(super) async fn list(
     let params = Params::decode(query).map_err(|error| ApiError::malformed(error.to_string()))?;
     let page = match (params.get("id"), params.get("channel"), params.get("app")) {
         (Some(id), ..) => match parse_id(id) {
-            Ok((id, address)) => {
-                inspector.query(usize::from(address.worker.0), Selection::One(id)).await?
-            }
+            Ok(id) => find(inspector, id).await?,
             // A search for a text that is not an id finds nothing.
             Err(_) => ConnectionPage::default(),
         },
@@ -32,6 +30,18 @@ pub(super) async fn list(
         _ => return from(inspector, params.get("after").unwrap_or("0.0")).await,
     };
     Ok(inspector.respond(&page, None))
+}
+
+/// Finds a connection. A page keeps its socket id when it moves to another worker, so the id does not tell
+/// which worker has it.
+async fn find(inspector: &Inspector, id: SocketId) -> Result<ConnectionPage, ApiError> {
+    for worker in 0..inspector.workers.len() {
+        let page = inspector.query(worker, Selection::One(id)).await?;
+        if !page.rows.is_empty() {
+            return Ok(page);
+        }
+    }
+    Ok(ConnectionPage::default())
 }
 
 async fn subscribers_of(
@@ -78,16 +88,19 @@ async fn from(inspector: &Inspector, after: &str) -> Result<ApiResponse, ApiErro
 
 /// Closes a connection. Its client reconnects at once.
 pub(super) async fn close(inspector: &Inspector, id: &str) -> Result<(), ApiError> {
-    let (socket_id, address) = parse_id(id)?;
-    let worker = inspector.workers.get(usize::from(address.worker.0)).ok_or_else(not_found)?;
-    let (reply, replied) = oneshot::channel();
-    send(worker, WorkerQuery::Close { socket_id, reply })?;
-    if replied.await.unwrap_or(false) { Ok(()) } else { Err(not_found()) }
+    let socket_id = parse_id(id)?;
+    for worker in &inspector.workers {
+        let (reply, replied) = oneshot::channel();
+        send(worker, WorkerQuery::Close { socket_id, reply })?;
+        if replied.await.unwrap_or(false) {
+            return Ok(());
+        }
+    }
+    Err(not_found())
 }
 
-fn parse_id(text: &str) -> Result<(SocketId, ConnectionAddr), ApiError> {
-    let id: SocketId = text.parse().map_err(|_| not_found())?;
-    Ok((id, ConnectionAddr::of(id).ok_or_else(not_found)?))
+fn parse_id(text: &str) -> Result<SocketId, ApiError> {
+    text.parse().map_err(|_| not_found())
 }
 
 fn not_found() -> ApiError {

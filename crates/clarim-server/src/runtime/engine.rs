@@ -63,7 +63,7 @@ impl Protocol for Pusher {
                 Ok(text) => engine.receive_text(id, text),
                 Err(_) => engine.sockets.close(id, Code::INVALID_TEXT, "not UTF-8"),
             },
-            Message::Ping(_) | Message::Pong | Message::Close(_) => {}
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => {}
         }
     }
 }
@@ -135,7 +135,8 @@ impl<P: Protocol> Engine<P> {
         self.update_time();
         let Adopted { params, mut transport, answer, early, permit } = adopted;
         let nonce = fastrand::u64(1..10_u64.pow(13));
-        let (id, greeting) = self.hub.open(params.app, nonce, self.sockets.now);
+        let (id, greeting) =
+            self.hub.open(params.app, params.page.as_ref(), nonce, self.sockets.now);
         // Data may be waiting inside the TLS session, of which the kernel knows nothing.
         let read_now = !transport.short_read_is_empty();
         let greeting = if P::HAS_GREETING { &greeting.bytes()[..] } else { &[] };
@@ -380,7 +381,7 @@ impl<P: Protocol> Engine<P> {
                     pongs.reply(id, payload, &mut self.sockets);
                 }
             }
-            Message::Pong => self.hub.pong_frame(id, now),
+            Message::Pong(payload) => self.hub.pong_frame(id, payload, now),
             Message::Close(_) => {}
         }
     }

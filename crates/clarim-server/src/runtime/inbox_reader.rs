@@ -175,8 +175,8 @@ mod tests {
         let (near, far) = tokio::io::duplex(4 << 20);
         let app = node.apps().find_by_id("1").unwrap();
         let origin = OriginId::default();
-        let params = HandshakeParams { app, deflate: false, origin, address: None };
-        let handshake = Handshake { admission: Ok(params), early: bytes::Bytes::new() };
+        let params = HandshakeParams { app, deflate: false, origin, address: None, page: None };
+        let handshake = Handshake { admission: Ok(params.clone()), early: bytes::Bytes::new() };
         acceptor.hand_over_local(tokio::io::duplex(1).0, handshake);
         let permit = receiver.try_recv().unwrap().permit.admit(None).unwrap();
         node.apps().admit(app).unwrap();

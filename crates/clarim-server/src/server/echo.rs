@@ -20,7 +20,7 @@ impl Protocol for ServedProtocol {
         match message {
             Message::Text(text) => engine.send(id, Frame::text(text.as_bytes())),
             Message::Binary(bytes) => engine.send(id, Frame::binary(bytes)),
-            Message::Ping(_) | Message::Pong | Message::Close(_) => {}
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => {}
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use clarim_protocol::{InvalidPageId, PageId};
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{Method, Request, StatusCode, Version};
 
 use super::consumers::Consumers;
 use super::pusher::ROOT_APP;
 use crate::http::response::{ApiError, ApiResponse, text, with_type};
-use crate::http::{Client, Http, RequestBody, RequestHandler, playground, serve_fallback};
+use crate::http::{AppPath, Client, Http, RequestBody, RequestHandler, playground, serve_fallback};
 use crate::observability::{CONTENT_TYPE, Scrape};
 use crate::runtime::Admission;
 use crate::sync::{Phase, ShutdownSignal};
@@ -77,12 +78,20 @@ impl Routes {
         }
         let response = match segments[..] {
             ["app", key] => {
-                let upgrade = http.upgrade(&request, client, key)?;
+                let upgrade = http.upgrade(&request, client, key, None)?;
+                return Ok((upgrade.response, Some(upgrade.admission)));
+            }
+            ["app", page, "app", key] => {
+                let upgrade = http.upgrade(&request, client, key, Some(page_id(page)?))?;
                 return Ok((upgrade.response, Some(upgrade.admission)));
             }
             ["apps", app, ref rest @ ..] => http.api(request, client, app, rest).await,
             ["pusher", "app", key, ref rest @ ..] => {
-                serve_fallback(http, request, client, key, rest).await
+                serve_fallback(http, request, client, AppPath { key, page: None, rest }).await
+            }
+            ["pusher", page, "app", key, ref rest @ ..] => {
+                let page = Some(page_id(page)?);
+                serve_fallback(http, request, client, AppPath { key, page, rest }).await
             }
             ["up"] => http.liveness_probe(request.method()),
             ["ready"] => http.readiness_probe(request.method()),
@@ -94,7 +103,7 @@ impl Routes {
                 self.consumers.inspector.serve(http, request, client, rest).await
             }
             [""] if let Some(key) = ROOT_APP => {
-                let upgrade = http.upgrade(&request, client, key)?;
+                let upgrade = http.upgrade(&request, client, key, None)?;
                 return Ok((upgrade.response, Some(upgrade.admission)));
             }
             [""] if request.method() == Method::GET => {
@@ -130,4 +139,10 @@ impl Routes {
         // Writing to a string can't fail.
         Ok(with_type(StatusCode::OK, CONTENT_TYPE, scrape.render().unwrap_or_default()))
     }
+}
+
+/// The page id in a path segment.
+fn page_id(segment: &str) -> Result<PageId, ApiError> {
+    let id = segment.strip_prefix('~').ok_or_else(ApiError::not_found)?;
+    id.parse().map_err(|error: InvalidPageId| ApiError::malformed(error.to_string()))
 }

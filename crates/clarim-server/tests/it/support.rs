@@ -302,6 +302,11 @@ impl Client {
         }
     }
 
+    /// Waits for a ping, to which the WebSocket replies.
+    pub(crate) async fn pinged(&mut self) {
+        while !within(self.ws.next()).await.unwrap().unwrap().is_ping() {}
+    }
+
     /// The next frame, which must be a text, as [`normal`] JSON.
     pub(crate) async fn receive(&mut self) -> Value {
         let message = self.next().await.expect("a message, but the connection has ended");

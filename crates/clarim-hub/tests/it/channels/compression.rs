@@ -61,7 +61,7 @@ impl World {
             channel: ChannelKey { app, name },
         };
         for worker in &mut world.workers {
-            let (id, _) = worker.open(app, 1, NOW);
+            let (id, _) = worker.open(app, None, 1, NOW);
             let data = format!(r#"{{"channel":"{channel}"}}"#);
             let text = format!(r#"{{"event":"pusher:subscribe","data":{data}}}"#);
             worker.receive(id, &text, NOW, true, &mut Many::default());

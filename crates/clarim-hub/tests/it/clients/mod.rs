@@ -3,5 +3,6 @@
 mod client_events;
 mod keepalive;
 mod malformed;
+mod pages;
 mod rate;
 mod users;

@@ -2,3 +2,4 @@
 
 mod actions;
 mod model;
+mod pages;

@@ -61,11 +61,11 @@ fn whole_input(input: &[u8]) -> (Vec<String>, Option<Violation>) {
 fn a_single_frame_is_decoded_in_place_and_nothing_is_stored() {
     let mut decoder = Decoder::default();
     let mut bytes =
-        [masked(true, 1, b"ol\xc3\xa1"), masked(true, 9, b"hi"), masked(true, 10, b"")].concat();
+        [masked(true, 1, b"ol\xc3\xa1"), masked(true, 9, b"hi"), masked(true, 10, b"ho")].concat();
     let mut input = &mut bytes[..];
     assert_eq!(decoder.next(&mut input, 100, None), Ok(Some(Message::Text("olá"))));
     assert_eq!(decoder.next(&mut input, 100, None), Ok(Some(Message::Ping(b"hi"))));
-    assert_eq!(decoder.next(&mut input, 100, None), Ok(Some(Message::Pong)));
+    assert_eq!(decoder.next(&mut input, 100, None), Ok(Some(Message::Pong(b"ho"))));
     assert_eq!(decoder.next(&mut input, 100, None), Ok(None));
     assert!(decoder.is_idle());
 }

@@ -11,6 +11,8 @@
 //! | `POST …/xhr` | is answered once there are messages |
 //! | `POST …/xhr_send` | sends messages of the page, a JSON array of strings |
 //!
+//! With a page id, `/pusher` is followed by `/~{id}`.
+//!
 //! Lines to the page: `o` (open), `a["…"]` (messages), `h` (heartbeat), `c[4001,"…"]` (closed).
 
 mod order;
@@ -21,6 +23,7 @@ mod sessions;
 
 use bytes::Bytes;
 use clarim_hub::Refusal;
+use clarim_protocol::PageId;
 use clarim_protocol::rest::Params;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -46,19 +49,27 @@ const LINES: usize = 2;
 /// Bytes in one direction of the pipe between a session and the engine.
 const PIPE: usize = 16 << 10;
 
-/// Answers a request below `/pusher/app/{key}`.
+/// The path of a request below `/pusher/app/{key}`, or `/pusher/~{page}/app/{key}` of a page.
+#[derive(Debug)]
+pub(crate) struct AppPath<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) page: Option<PageId>,
+    pub(crate) rest: &'a [&'a str],
+}
+
+/// Answers a request of a page.
 pub(crate) async fn serve(
     http: &Http,
     request: Request<impl RequestBody>,
     client: &Client,
-    key: &str,
-    path: &[&str],
+    path: AppPath<'_>,
 ) -> Result<ApiResponse, ApiError> {
+    let AppPath { key, page, rest } = path;
     if !http.config.fallback {
         let message = "The HTTP fallback is disabled (FALLBACK).";
         return Err(ApiError::new(StatusCode::NOT_FOUND, message));
     }
-    let [number, session, action] = path else { return Err(ApiError::not_found()) };
+    let [number, session, action] = rest else { return Err(ApiError::not_found()) };
     let is_name = |text: &str| {
         (1..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
     };
@@ -76,7 +87,7 @@ pub(crate) async fn serve(
         (&Method::OPTIONS, _) => preflight(),
         (&Method::POST, Some(transport)) => {
             let (head, _) = request.into_parts();
-            let page = Page { http, head: &head, client, key, name };
+            let page = Page { http, head: &head, client, key, id: page, name };
             page.listen(transport).await
         }
         (&Method::POST, None) => send(http, request, client, &name).await?,
@@ -108,6 +119,7 @@ struct Page<'a> {
     head: &'a Parts,
     client: &'a Client,
     key: &'a str,
+    id: Option<PageId>,
     name: String,
 }
 
@@ -143,7 +155,7 @@ impl Page<'_> {
 
     /// Opens a session with its first request.
     fn open(&self, first: PageRequest) -> Result<Started, Refusal> {
-        let Self { http, head, client, key, name } = self;
+        let Self { http, head, client, key, id, name } = self;
         let admitted = admit(&head.uri, &head.headers, key, http.node.apps());
         let app = http.unless_draining(admitted)?;
         let address = client.address(&head.headers);
@@ -154,7 +166,8 @@ impl Page<'_> {
         let origin = http.origin_of(&head.headers);
         let (near, far) = tokio::io::duplex(PIPE);
         tokio::spawn(Session::new(far, requests, place).run(first));
-        let admission = Ok(HandshakeParams { app, deflate: false, origin, address });
+        let admission =
+            Ok(HandshakeParams { app, deflate: false, origin, address, page: id.clone() });
         http.acceptor.hand_over_local(near, Handshake { admission, early: Bytes::new() });
         Ok(Started::New)
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::SinkExt;
 use futures_util::stream::SplitSink;
 use tokio::io::DuplexStream;
-use tokio_websockets::{Error, Message, WebSocketStream};
+use tokio_websockets::{Error, Message, Payload, WebSocketStream};
 
 use crate::http::body::BudgetShare;
 
@@ -37,9 +37,14 @@ impl Outgoing {
         self.push(Message::ping(Bytes::new()));
     }
 
-    /// Queues messages.
-    pub(super) fn send(&mut self, messages: Vec<String>) {
-        messages.into_iter().for_each(|text| self.push(Message::text(text)));
+    /// Queues the reply to a ping control frame.
+    pub(super) fn pong(&mut self, payload: Payload) {
+        self.push(Message::pong(payload));
+    }
+
+    /// Queues a message.
+    pub(super) fn text(&mut self, message: String) {
+        self.push(Message::text(message));
     }
 
     fn push(&mut self, message: Message) {

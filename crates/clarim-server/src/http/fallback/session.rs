@@ -4,12 +4,13 @@ use std::future::pending;
 use std::time::Duration;
 
 use bytes::Bytes;
+use clarim_protocol::client::{self, ClientFrame};
 use futures_util::stream::SplitStream;
 use futures_util::{FutureExt, StreamExt};
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
-use tokio_websockets::{ClientBuilder, Limits, WebSocketStream};
+use tokio_websockets::{ClientBuilder, Limits, Payload, WebSocketStream};
 
 use super::order::Order;
 use super::outgoing::Outgoing;
@@ -25,13 +26,24 @@ const HEARTBEAT: Duration = Duration::from_secs(25);
 /// Timeout for the new stream.
 const TAKEOVER: Duration = Duration::from_secs(5);
 
+/// The message to which every client replies with `pusher:pong`.
+const PING: &str = r#"{"event":"pusher:ping","data":{}}"#;
+
 /// Size above which a line gets no more messages.
 const LINE: usize = 64 << 10;
 
-/// Messages of the server, or its close frame.
+/// Messages of the server, its request to acknowledge what was before, or its close frame.
 enum ServerOutput {
     Messages(Vec<String>),
+    Ask(Payload),
     Closed(u16, String),
+}
+
+/// A request of the server to acknowledge what was sent before it.
+struct Asked {
+    payload: Payload,
+    /// Number of the page's replies to `pusher:ping` until then.
+    pongs: usize,
 }
 
 /// A session of a page.
@@ -43,8 +55,11 @@ pub(super) struct Session {
     order: Order,
     /// Time of the next heartbeat if the page listens, or else the time when it is considered gone.
     due: Instant,
-    /// The server's close frame, which is still to be delivered.
+    /// What the server has sent behind messages, and is still to be delivered.
     last: Option<ServerOutput>,
+    /// Number of `pusher:ping` without a reply.
+    unanswered: usize,
+    asked: Option<Asked>,
     place: SessionPlace,
 }
 
@@ -65,6 +80,8 @@ impl Session {
             order: Order::default(),
             due: Instant::now() + GONE,
             last: None,
+            unanswered: 0,
+            asked: None,
             place,
         }
     }
@@ -135,8 +152,42 @@ impl Session {
 
     /// Sends messages to the engine. Fails if the page sends far more than it reads.
     fn send(&mut self, messages: Vec<String>) -> Result<(), ()> {
-        self.outgoing.send(messages);
+        for message in messages {
+            match self.acknowledgement(&message) {
+                Some(payload) => self.outgoing.pong(payload),
+                None => self.outgoing.text(message),
+            }
+        }
         if self.outgoing.is_full() { Err(()) } else { Ok(()) }
+    }
+
+    /// Takes a message of the page. If it is the reply to the `pusher:ping` behind everything that the server
+    /// has asked about, returns what acknowledges that.
+    fn acknowledgement(&mut self, message: &str) -> Option<Payload> {
+        let is_pong = message.contains("pusher:pong")
+            && matches!(client::decode(message), Ok(ClientFrame::Pong));
+        if !is_pong {
+            return None;
+        }
+        self.unanswered = self.unanswered.saturating_sub(1);
+        let asked = self.asked.as_mut()?;
+        asked.pongs = asked.pongs.saturating_sub(1);
+        self.asked.take_if(|asked| asked.pongs == 0).map(|asked| asked.payload)
+    }
+
+    /// Makes the page acknowledge what was sent so far. The WebSocket on this side would do so before the
+    /// page has it.
+    fn ask(&mut self, payload: Payload) -> Result<(), ()> {
+        let listener = self.listener.as_ref().ok_or(())?;
+        match listener.transport {
+            // The page polls again because it has got the last response.
+            Transport::Polling => self.outgoing.pong(payload),
+            Transport::Streaming => {
+                self.write_messages(&[PING.to_owned()])?;
+                self.asked = Some(Asked { payload, pongs: self.unanswered });
+            }
+        }
+        Ok(())
     }
 
     /// Sends a heartbeat. Fails if the page does not listen, or does not read.
@@ -148,16 +199,20 @@ impl Session {
 
     fn deliver(&mut self, output: ServerOutput) -> Result<(), ()> {
         match output {
-            ServerOutput::Messages(messages) => {
-                let line = serde_json::to_string(&messages).map_err(drop)?;
-                self.write(format!("a{line}\n").into())
-            }
+            ServerOutput::Messages(messages) => self.write_messages(&messages),
+            ServerOutput::Ask(payload) => self.ask(payload),
             ServerOutput::Closed(code, reason) => {
                 let closed = serde_json::json!([code, reason]);
                 self.write(format!("c{closed}\n").into())?;
                 Err(())
             }
         }
+    }
+
+    fn write_messages(&mut self, messages: &[String]) -> Result<(), ()> {
+        self.unanswered += messages.iter().filter(|message| *message == PING).count();
+        let line = serde_json::to_string(messages).map_err(drop)?;
+        self.write(format!("a{line}\n").into())
     }
 
     /// Writes a line to the listening request.
@@ -211,7 +266,9 @@ async fn next_output(
                 None => return ServerOutput::Messages(messages),
             },
         };
-        let closed = match next {
+        let end = match next {
+            // Nothing but a request to acknowledge is binary.
+            Some(Ok(message)) if message.is_binary() => ServerOutput::Ask(message.into_payload()),
             Some(Ok(message)) => match (message.as_text(), message.as_close()) {
                 (Some(text), _) => {
                     size += text.len();
@@ -227,9 +284,9 @@ async fn next_output(
             Some(Err(_)) | None => ServerOutput::Closed(1006, "The connection was lost".to_owned()),
         };
         if messages.is_empty() {
-            return closed;
+            return end;
         }
-        *last = Some(closed);
+        *last = Some(end);
         return ServerOutput::Messages(messages);
     }
 }

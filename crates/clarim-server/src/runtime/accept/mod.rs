@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clarim_hub::{AppIndex, Refusal, WorkerId};
+use clarim_protocol::PageId;
 use rustix::io::Errno;
 use tokio::io::DuplexStream;
 use tokio::io::unix::AsyncFd;
@@ -34,7 +35,7 @@ const NO_ROOM: &[u8] =
     Content-Length: 22\r\nRetry-After: 1\r\nConnection: close\r\n\r\nToo many connections.\n";
 
 /// The parameters that a WebSocket handshake has negotiated.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct HandshakeParams {
     pub(crate) app: AppIndex,
     /// Messages may be compressed, in both directions.
@@ -43,6 +44,8 @@ pub(crate) struct HandshakeParams {
     pub(crate) origin: OriginId,
     /// The client's address, if it is known.
     pub(crate) address: Option<IpAddr>,
+    /// The page that connects, if it has named its id.
+    pub(crate) page: Option<PageId>,
 }
 
 /// The result of a handshake. A refusal is sent over the WebSocket and not as an HTTP status, since browsers

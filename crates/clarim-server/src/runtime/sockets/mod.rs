@@ -417,8 +417,15 @@ impl Sockets for SocketTable {
             self.send(connection, server::ping());
         }
         if !is_session {
-            self.send(connection, Frame::control_ping());
+            self.send(connection, Frame::control_ping(&[]));
         }
+    }
+
+    fn ask(&mut self, connection: ConnectionId, payload: &[u8]) {
+        // Nothing else that is sent is binary.
+        let is_session = self.get(connection).is_some_and(Socket::is_session);
+        let ask = if is_session { Frame::binary } else { Frame::control_ping };
+        self.send(connection, ask(payload));
     }
 
     fn send_to_all(

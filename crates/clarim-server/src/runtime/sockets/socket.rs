@@ -133,11 +133,18 @@ mod tests {
         let limits = CapacityLimits { clients: 1, sockets: 1, addresses: AddressLimits::default() };
         let (acceptor, mut receivers) = Acceptor::new(1, Arc::new(Capacity::new(limits)));
         let app = Apps::new([App::new("1", "key", "secret")]).find_by_id("1").unwrap();
-        let params =
-            HandshakeParams { app, deflate: false, origin: Default::default(), address: None };
+        let params = HandshakeParams {
+            app,
+            deflate: false,
+            origin: Default::default(),
+            address: None,
+            page: None,
+        };
         let early = Bytes::new();
-        acceptor
-            .hand_over_local(tokio::io::duplex(1).0, Handshake { admission: Ok(params), early });
+        acceptor.hand_over_local(
+            tokio::io::duplex(1).0,
+            Handshake { admission: Ok(params.clone()), early },
+        );
         let permit = receivers[0].try_recv().unwrap().permit.admit(None).unwrap();
         let (near, far) = tokio::io::duplex(100);
         let [near, mut client] =

@@ -7,5 +7,6 @@ mod fallback;
 mod faults;
 mod limits;
 mod load;
+mod pages;
 mod slow;
 mod stubborn;

@@ -1,0 +1,134 @@
+//! Pages: opening, closing, and the acknowledgements of their connections.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use clarim_protocol::{ChannelName, PageId, Since, SocketId};
+
+use super::state::WorkerState;
+use crate::address::{AppIndex, ConnectionId};
+use crate::connection::ChannelIndex;
+use crate::outputs::{Output, OutputSink, Replayed, WorkerMessage};
+use crate::pages::{Acknowledged, Newcomer};
+use crate::sockets::Sockets;
+
+/// Gives a page to a new connection. Returns the connection's socket id: the page's, if it has one that no
+/// other connection uses.
+pub(super) fn open<S: OutputSink>(
+    worker: &mut WorkerState<S>,
+    app: AppIndex,
+    page: &PageId,
+    id: ConnectionId,
+    nonce: u64,
+    now: Duration,
+) -> SocketId {
+    let addr = worker.addr(id);
+    let socket_id = addr.socket_id(nonce);
+    let new = Newcomer { app, addr, socket_id, changes: worker.subscribers.changes() };
+    let back = worker.node.pages().open(page, new, now);
+    if let Some(replaced) = back.replaced {
+        let connection = replaced.addr.connection;
+        let message = WorkerMessage::Replaced { connection, socket_id: replaced.socket_id };
+        worker.node.output(Output::Worker(replaced.addr.worker, message));
+    }
+    worker.pages.insert(id, back.page);
+    if back.socket_id != socket_id {
+        worker.pages.add_alias(back.socket_id, id);
+    }
+    back.socket_id
+}
+
+/// Leaves the page of a connection whose socket is closed to its next connection.
+pub(super) fn close<S: OutputSink>(
+    worker: &mut WorkerState<S>,
+    app: AppIndex,
+    id: ConnectionId,
+    socket_id: SocketId,
+    now: Duration,
+) {
+    worker.pages.remove_alias(socket_id, id);
+    if let Some(page) = worker.pages.remove(id) {
+        worker.node.pages().close(&page, worker.addr(id), worker.node.app(app), now);
+    }
+}
+
+/// Returns the position from which the page of a connection needs the events of a channel.
+pub(super) fn since<S: OutputSink>(
+    worker: &WorkerState<S>,
+    id: ConnectionId,
+    channel: &ChannelName,
+) -> Option<Since> {
+    worker.pages.get(id)?.since(worker.addr(id), channel)
+}
+
+/// Records a subscription to a channel with history.
+pub(super) fn subscribed<S: OutputSink>(
+    worker: &mut WorkerState<S>,
+    id: ConnectionId,
+    channel: ChannelIndex,
+    replayed: Replayed,
+) {
+    let Some(page) = worker.pages.get(id) else { return };
+    let key = worker.subscribers.key(channel);
+    let max = worker.node.app(key.app).limits.channels_per_connection;
+    page.subscribed(worker.addr(id), &key.name, replayed, max);
+    worker.subscribers.follow(channel, replayed.to);
+}
+
+/// Forgets the position of a channel that the client has unsubscribed from.
+pub(super) fn unsubscribed<S: OutputSink>(
+    worker: &WorkerState<S>,
+    id: ConnectionId,
+    channel: &ChannelName,
+) {
+    if let Some(page) = worker.pages.get(id) {
+        page.unsubscribed(worker.addr(id), channel);
+    }
+}
+
+/// Asks the pages of the connections in `slots` to acknowledge what they have been sent.
+pub(super) fn ask<S: OutputSink>(
+    worker: &WorkerState<S>,
+    slots: Range<usize>,
+    sockets: &mut impl Sockets,
+) {
+    if worker.pages.is_empty() {
+        return;
+    }
+    for (id, page) in worker.pages.range(slots) {
+        let changes = worker.subscribers.changes();
+        let sent = |after| sent(worker, id, after);
+        if let Some(number) = page.ask(worker.addr(id), changes, sent) {
+            sockets.ask(id, &number.to_be_bytes());
+        }
+    }
+}
+
+/// Returns the positions up to which a connection has been sent everything: all, or those of channels that
+/// have changed after a number of changes.
+fn sent<S: OutputSink>(
+    worker: &WorkerState<S>,
+    id: ConnectionId,
+    after: Option<u64>,
+) -> Vec<Acknowledged> {
+    let connection = worker.connections.get(id.0 as usize);
+    let subscriptions = connection.map_or(&[][..], |connection| &connection.subscriptions);
+    let channels = subscriptions.iter().map(|subscription| subscription.position.channel);
+    channels
+        .filter_map(|channel| {
+            let position = worker.subscribers.sent(channel, after)?;
+            let channel = worker.subscribers.key(channel).name.clone();
+            Some(Acknowledged { channel, position })
+        })
+        .collect()
+}
+
+/// Handles the payload of a pong. Returns whether it replies to a request.
+pub(super) fn acknowledge<S: OutputSink>(
+    worker: &WorkerState<S>,
+    id: ConnectionId,
+    payload: &[u8],
+) -> bool {
+    let Ok(number) = payload.try_into().map(u64::from_be_bytes) else { return false };
+    worker.pages.get(id).is_some_and(|page| page.acknowledge(worker.addr(id), number))
+}
