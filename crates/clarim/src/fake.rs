@@ -2,9 +2,11 @@
 
 use std::any::Any;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use clarim_protocol::SocketId;
+use clarim_protocol::rest::{History, HistoryRequest};
+use clarim_protocol::{Epoch, Position, SocketId};
 use clarim_queue::BoxFuture;
 use serde_json::Value;
 
@@ -291,6 +293,9 @@ impl fmt::Debug for Fake {
 }
 
 /// For tests of queues: as a publisher it records publications, without their events.
+/// The position of every channel.
+const BEGINNING: Position = Position { epoch: Epoch(NonZeroU64::MIN), offset: 0 };
+
 impl Publisher for Fake {
     fn publish<'a>(&'a self, batch: &'a [Publication]) -> BoxFuture<'a, Result<(), Error>> {
         let record = |one: &Publication| {
@@ -305,5 +310,20 @@ impl Publisher for Fake {
             Ok(())
         };
         Box::pin(std::future::ready(batch.iter().try_for_each(record)))
+    }
+
+    /// Channels have no past.
+    fn history<'a>(
+        &'a self,
+        _: &'a str,
+        _: HistoryRequest,
+    ) -> BoxFuture<'a, Result<History, Error>> {
+        let Position { epoch, offset } = BEGINNING;
+        let history = History { epoch, offset, events: Vec::new(), has_more: false, gap: None };
+        Box::pin(std::future::ready(Ok(history)))
+    }
+
+    fn position<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Position, Error>> {
+        Box::pin(std::future::ready(Ok(BEGINNING)))
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use clarim_protocol::auth::AppKey;
-use clarim_queue::{JobReader, JobSource, Storage};
+use clarim_queue::{BoxFuture, JobReader, JobSource, Storage};
 
 use crate::broadcasting::broadcaster::Broadcaster;
 use crate::broadcasting::pending::{Anonymous, PendingBroadcast};
@@ -14,6 +14,7 @@ use crate::encryption::MasterKey;
 use crate::error::Error;
 use crate::events::event::Broadcast;
 use crate::fake::Fake;
+use crate::history::{self, PendingHistory, Position};
 use crate::jobs::job::BroadcastReader;
 use crate::jobs::memory::MemoryQueue;
 use crate::jobs::queue_trait::Queue;
@@ -24,8 +25,6 @@ use crate::notices::{channel::NotificationChannel, notifiable::Notifiable};
 use crate::notification::{message::Notification, send};
 use crate::publisher::publication::Publisher;
 use crate::settings::{Connection, Settings};
-#[cfg(feature = "notifications")]
-use clarim_queue::BoxFuture;
 
 /// The application's handle on broadcasting. Create one per application; clones are cheap and share
 /// everything.
@@ -255,6 +254,24 @@ impl Clarim {
         Anonymous::new(self.broadcaster.clone(), channel)
     }
 
+    /// Reads a page of the history of a channel; see [`history`](crate::history). Await the result.
+    pub fn history(&self, channel: impl IntoChannel) -> PendingHistory {
+        PendingHistory::new(self.publisher(), channel)
+    }
+
+    /// Returns the position behind the last event of a channel. A page that subscribes since this position
+    /// gets every later event; see [`history`](crate::history).
+    ///
+    /// # Errors
+    /// Returns an error if the channel's name is invalid, or the server can't be reached or has no history
+    /// rule for it.
+    pub fn position(
+        &self,
+        channel: impl IntoChannel,
+    ) -> BoxFuture<'static, Result<Position, Error>> {
+        history::position(self.publisher(), channel)
+    }
+
     /// Notifies a user; see [`notification`](crate::notification). Await the result.
     ///
     /// ```
@@ -298,26 +315,6 @@ impl Clarim {
     }
 
     /// Notifies several users. Each gets a notification with its own id.
-    ///
-    /// ```
-    /// # use clarim::Clarim;
-    /// # use clarim::notification::{Notifiable, Notification};
-    /// # struct User(u64);
-    /// # impl Notifiable for User {
-    /// #     fn notifiable_id(&self) -> String { self.0.to_string() }
-    /// # }
-    /// # #[derive(serde::Serialize)]
-    /// # struct Maintenance { at: String }
-    /// # impl Notification<User> for Maintenance {}
-    /// # tokio::runtime::Runtime::new()?.block_on(async {
-    /// # let (clarim, fake) = Clarim::fake();
-    /// let users = vec![User(7), User(8)];
-    /// clarim.notify_all(&users, Maintenance { at: "22:00".to_owned() }).await?;
-    /// # fake.assert_notified::<Maintenance>(&User(8), |_| true);
-    /// # Ok::<(), clarim::Error>(())
-    /// # })?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     ///
     /// # Errors
     /// Returns [`Error::Notification`] with the deliveries that failed. All others succeeded.

@@ -15,6 +15,7 @@ mod error;
 mod events;
 mod fake;
 mod handle;
+pub mod history;
 mod jobs;
 #[cfg(feature = "notifications")]
 mod notices;

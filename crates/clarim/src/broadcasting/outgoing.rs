@@ -110,7 +110,8 @@ fn publications(
             let event = name.to_owned();
             return Err(Error::TooLarge { event, bytes: data.len(), limit });
         }
-        Ok(Publication { socket_id, ..Publication::new(channels, name, data) })
+        let publication = Publication::new(channels, name, data).with_random_key();
+        Ok(Publication { socket_id, ..publication })
     };
     let mut publications = Vec::new();
     for part in open.chunks(MAX_CHANNELS) {

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use clarim_protocol::Position;
+use clarim_protocol::rest::{History, HistoryRequest};
 use clarim_queue::BoxFuture;
 
 use super::channel::NotificationChannel;
@@ -41,5 +43,17 @@ impl Publisher for NotificationRouter {
             Some(channel) => Box::pin(async move { channel.send(notice).await }),
             None => self.publisher.notify(notice),
         }
+    }
+
+    fn history<'a>(
+        &'a self,
+        channel: &'a str,
+        request: HistoryRequest,
+    ) -> BoxFuture<'a, Result<History, Error>> {
+        self.publisher.history(channel, request)
+    }
+
+    fn position<'a>(&'a self, channel: &'a str) -> BoxFuture<'a, Result<Position, Error>> {
+        self.publisher.position(channel)
     }
 }

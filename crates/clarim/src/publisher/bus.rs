@@ -38,7 +38,8 @@ impl BusSettings {
 /// Publishes to the bus of a cluster. Each node checks an event like its HTTP API does, and delivers it to
 /// its own clients. One connection carries all events, in order.
 ///
-/// An event counts as published once the bus has taken it, even if no node receives it.
+/// An event counts as published once the bus has taken it, even if no node receives it. Idempotency keys have
+/// no effect, and histories can't be read.
 pub struct BusPublisher {
     settings: BusSettings,
     app_id: String,
@@ -66,7 +67,7 @@ impl BusPublisher {
     }
 
     async fn send(&self, publication: &Publication) -> Result<(), Error> {
-        let Publication { channels, name, data, socket_id } = publication;
+        let Publication { channels, name, data, socket_id, .. } = publication;
         let data = serde_json::to_string(data)
             .map_err(|source| Error::Payload { event: name.clone(), source })?;
         let event = ExternalEvent { name, data: &data, except: socket_id.map(Into::into) };

@@ -1,6 +1,7 @@
 //! The publisher to an embedded server.
 
-use clarim_protocol::rest::Event;
+use clarim_protocol::Position;
+use clarim_protocol::rest::{Event, History, HistoryRequest};
 use clarim_queue::BoxFuture;
 use serde_json::value::to_raw_value;
 
@@ -30,7 +31,7 @@ impl EmbeddedPublisher {
             channel: None,
             socket_id: publication.socket_id.map(|id| id.to_string()),
             info: None,
-            idempotency_key: None,
+            idempotency_key: publication.idempotency_key.clone(),
         };
         self.server.publish(&self.app_id, &event).await.map_err(|error| Error::Embedded {
             temporary: error.is_temporary(),
@@ -48,4 +49,24 @@ impl Publisher for EmbeddedPublisher {
             Ok(())
         })
     }
+
+    fn history<'a>(
+        &'a self,
+        channel: &'a str,
+        request: HistoryRequest,
+    ) -> BoxFuture<'a, Result<History, Error>> {
+        Box::pin(async move {
+            self.server.history(&self.app_id, channel, request).await.map_err(history_error)
+        })
+    }
+
+    fn position<'a>(&'a self, channel: &'a str) -> BoxFuture<'a, Result<Position, Error>> {
+        Box::pin(
+            async move { self.server.position(&self.app_id, channel).await.map_err(history_error) },
+        )
+    }
+}
+
+fn history_error(error: clarim_server::HistoryError) -> Error {
+    Error::Embedded { temporary: error.is_temporary(), source: Box::new(error) }
 }

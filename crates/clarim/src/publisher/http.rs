@@ -6,17 +6,19 @@ use std::{fmt, io};
 
 use bytes::Bytes;
 use clarim_protocol::auth::AppKey;
-use clarim_protocol::{SocketId, rest};
+use clarim_protocol::rest::{self, History, HistoryRequest};
+use clarim_protocol::{Position, SocketId};
 use clarim_queue::BoxFuture;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::publication::{Publication, Publisher};
@@ -34,6 +36,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Maximum size of an answer's body, in bytes.
 const MAX_BODY: usize = 64 << 10;
+
+/// Maximum size of a page of a history, in bytes. Servers limit pages to about 1 MiB, or one event.
+const MAX_HISTORY: usize = 16 << 20;
 
 /// Maximum length of an answer in an error, in characters.
 const MAX_QUOTED: usize = 500;
@@ -63,15 +68,16 @@ pub struct HttpPublisherSettings {
 /// Publishes to a server over HTTP, with persistent connections.
 ///
 /// It retries twice after a refused connection, and after the time in `Retry-After` when the server answers
-/// 503, within the timeout. It retries nothing else, since the event may have been published.
+/// 503, within the timeout. It retries nothing else, since the event may have been published, and only
+/// Clarim's servers recognize the [idempotency key](Publication::idempotency_key) of a repeated event.
 #[derive(Debug)]
 pub struct HttpPublisher {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     app_key: AppKey,
     /// Scheme, host, port and prefix of the server's URLs.
     base: String,
-    /// The path that is signed.
-    path: String,
+    /// The path of the app's API, which is signed.
+    app_path: String,
     host: String,
     port: u16,
     timeout: Duration,
@@ -88,6 +94,18 @@ struct Body<'a> {
     channels: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     socket_id: Option<SocketId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<&'a str>,
+}
+
+/// A request to the app's API.
+struct Call<'a> {
+    method: Method,
+    path: String,
+    params: &'a [(&'a str, &'a str)],
+    body: Bytes,
+    /// Maximum size of the answer's body, in bytes.
+    max_answer: usize,
 }
 
 /// A failed request, and the delay after which it may be retried.
@@ -125,7 +143,7 @@ impl HttpPublisher {
             client,
             app_key,
             base: format!("{scheme}://{authority}{path}"),
-            path: format!("/apps/{app_id}/events"),
+            app_path: format!("/apps/{app_id}"),
             host,
             port,
             timeout,
@@ -133,28 +151,58 @@ impl HttpPublisher {
     }
 
     async fn send(&self, publication: &Publication) -> Result<(), Error> {
-        let Publication { channels, name, data, socket_id } = publication;
+        let Publication { channels, name, data, socket_id, idempotency_key } = publication;
         let (channel, channels) = match channels.as_slice() {
             [channel] => (Some(channel.as_str()), None),
             channels => (None, Some(channels)),
         };
-        let body = Body { name, data, channel, channels, socket_id: *socket_id };
+        let idempotency_key = idempotency_key.as_deref();
+        let body = Body { name, data, channel, channels, socket_id: *socket_id, idempotency_key };
         let body = serde_json::to_vec(&body)
             .map_err(|source| Error::Payload { event: name.clone(), source })?;
-        let sent = tokio::time::timeout(self.timeout, self.attempts(Bytes::from(body))).await;
-        sent.unwrap_or_else(|_| {
+        let path = format!("{}/events", self.app_path);
+        let body = Bytes::from(body);
+        let method = Method::POST;
+        self.call(&Call { method, path, params: &[], body, max_answer: MAX_BODY }).await?;
+        Ok(())
+    }
+
+    /// Reads from the app's API.
+    async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        params: &[(&str, &str)],
+    ) -> Result<T, Error> {
+        let path = format!("{}{path}", self.app_path);
+        let body = Bytes::new();
+        let call = Call { method: Method::GET, path, params, body, max_answer: MAX_HISTORY };
+        let answer = self.call(&call).await?;
+        serde_json::from_slice(&answer).map_err(|error| Error::Refused {
+            host: self.host.clone(),
+            port: self.port,
+            status: StatusCode::OK.as_u16(),
+            answer: format!("unreadable: {error}"),
+        })
+    }
+
+    async fn call(&self, call: &Call<'_>) -> Result<Bytes, Error> {
+        let answered = tokio::time::timeout(self.timeout, self.attempts(call)).await;
+        answered.unwrap_or_else(|_| {
             Err(Error::TimedOut { host: self.host.clone(), port: self.port, after: self.timeout })
         })
     }
 
-    async fn attempts(&self, body: Bytes) -> Result<(), Error> {
+    async fn attempts(&self, call: &Call<'_>) -> Result<Bytes, Error> {
         let deadline = Instant::now() + self.timeout;
         let mut attempt = 1;
         loop {
-            let Err(failure) = self.attempt(body.clone()).await else { return Ok(()) };
+            let failure = match self.attempt(call).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
             match failure.retry_after {
                 Some(wait) if attempt < ATTEMPTS && Instant::now() + wait < deadline => {
-                    tracing::debug!(error = %failure.error, attempt, "publishing failed; retrying");
+                    tracing::debug!(error = %failure.error, attempt, "request failed; retrying");
                     tokio::time::sleep(wait).await;
                     attempt += 1;
                 }
@@ -163,12 +211,15 @@ impl HttpPublisher {
         }
     }
 
-    async fn attempt(&self, body: Bytes) -> Result<(), Failure> {
+    async fn attempt(&self, call: &Call<'_>) -> Result<Bytes, Failure> {
+        let Call { method, path, params, body, max_answer } = call;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let query = rest::sign(&self.app_key, "POST", &self.path, &[], &body, now);
-        let request = Request::post(format!("{}{}?{query}", self.base, self.path))
+        let query = rest::sign(&self.app_key, method.as_str(), path, params, body, now);
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}?{query}", self.base))
             .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
+            .body(Full::new(body.clone()))
             .map_err(|error| self.unreachable(Box::new(error)))?;
         let answer = match self.client.request(request).await {
             Ok(answer) => answer,
@@ -179,9 +230,14 @@ impl HttpPublisher {
             }
         };
         let (head, body) = answer.into_parts();
-        let body = Limited::new(body, MAX_BODY).collect().await;
+        let body = Limited::new(body, *max_answer).collect().await;
         if head.status == StatusCode::OK {
-            return Ok(());
+            return match body {
+                Ok(body) => Ok(body.to_bytes()),
+                // It is published; nothing of the answer is needed.
+                Err(_) if *method == Method::POST => Ok(Bytes::new()),
+                Err(error) => Err(self.unreachable(error)),
+            };
         }
         let text = body.map(|body| body.to_bytes()).unwrap_or_default();
         let text: String = String::from_utf8_lossy(&text).trim().chars().take(MAX_QUOTED).collect();
@@ -212,6 +268,28 @@ impl Publisher for HttpPublisher {
             Ok(())
         })
     }
+
+    fn history<'a>(
+        &'a self,
+        channel: &'a str,
+        request: HistoryRequest,
+    ) -> BoxFuture<'a, Result<History, Error>> {
+        Box::pin(async move {
+            let params = request.params();
+            let params: Vec<(&str, &str)> =
+                params.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            self.get(&format!("{}/history", channel_path(channel)), &params).await
+        })
+    }
+
+    fn position<'a>(&'a self, channel: &'a str) -> BoxFuture<'a, Result<Position, Error>> {
+        Box::pin(async move { self.get(&format!("{}/position", channel_path(channel)), &[]).await })
+    }
+}
+
+/// The path of a channel. Of the characters of a name, only `#` needs an escape.
+fn channel_path(channel: &str) -> String {
+    format!("/channels/{}", channel.replace('#', "%23"))
 }
 
 fn tls(https: bool) -> Result<ClientConfig, Error> {

@@ -10,6 +10,7 @@ pub(crate) mod publication;
 
 #[cfg(feature = "bus")]
 pub use bus::{BusPublisher, BusSettings};
+pub use clarim_protocol::rest::{HistoryDirection, HistoryRequest};
 pub use clarim_queue::BoxFuture;
 #[cfg(feature = "embedded")]
 pub use embedded::EmbeddedPublisher;

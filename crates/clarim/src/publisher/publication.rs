@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use clarim_protocol::SocketId;
+use clarim_protocol::rest::{History, HistoryRequest};
+use clarim_protocol::{Position, SocketId};
 use clarim_queue::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -26,12 +27,28 @@ pub struct Publication {
     /// The connection that does not get the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub socket_id: Option<SocketId>,
+    /// A text of up to 128 bytes that identifies the publication. If a server of Clarim gets it again within
+    /// five minutes, over HTTP or in process, it publishes nothing. It is stored with a queued job, so all
+    /// attempts have the same key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
 }
 
 impl Publication {
-    /// A publication for all subscribers of these channels.
+    /// A publication for all subscribers of these channels, without an idempotency key.
     pub fn new(channels: Vec<String>, name: impl Into<String>, data: impl Into<String>) -> Self {
-        Self { channels, name: name.into(), data: data.into(), socket_id: None }
+        let name = name.into();
+        let data = data.into();
+        Self { channels, name, data, socket_id: None, idempotency_key: None }
+    }
+
+    /// Gives it a random idempotency key. Without random numbers of the operating system it has none.
+    pub(crate) fn with_random_key(mut self) -> Self {
+        let mut bytes = [0; 16];
+        let filled = getrandom::fill(&mut bytes);
+        self.idempotency_key =
+            filled.ok().map(|()| uuid::Builder::from_random_bytes(bytes).into_uuid().to_string());
+        self
     }
 }
 
@@ -72,4 +89,25 @@ pub trait Publisher: fmt::Debug + Send + Sync + 'static {
         let error = Error::undelivered(notice.via.clone(), missing, false);
         Box::pin(std::future::ready(Err(error)))
     }
+
+    /// Reads a page of the history of a channel. Default: an error.
+    fn history<'a>(
+        &'a self,
+        channel: &'a str,
+        request: HistoryRequest,
+    ) -> BoxFuture<'a, Result<History, Error>> {
+        let _ = (channel, request);
+        Box::pin(std::future::ready(Err(no_history())))
+    }
+
+    /// Returns the position behind the last event of a channel. Default: an error.
+    fn position<'a>(&'a self, channel: &'a str) -> BoxFuture<'a, Result<Position, Error>> {
+        let _ = channel;
+        Box::pin(std::future::ready(Err(no_history())))
+    }
+}
+
+fn no_history() -> Error {
+    let problem = "this connection reads no histories; use the connection to a server of Clarim over HTTP, or the embedded server";
+    Error::setting("BROADCAST_CONNECTION", problem)
 }

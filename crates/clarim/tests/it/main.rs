@@ -8,6 +8,7 @@ mod derive;
 mod examples;
 mod fake;
 mod faults;
+mod history;
 mod notifications;
 mod publishing;
 mod queue;

@@ -1,0 +1,4 @@
+//! Histories of channels, and events that are sent twice.
+
+mod idempotency;
+mod reading;
