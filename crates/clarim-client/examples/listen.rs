@@ -29,6 +29,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             Update::Joining(member) => println!("{} has come", member.id),
             Update::Leaving(member) => println!("{} has gone", member.id),
             Update::Event(event) => println!("{} {}", event.name, event.json),
+            Update::Gap { reason, .. } => println!("events were missed: {reason}"),
             Update::Refused(error) => return Err(error.into()),
             Update::Missed(count) => println!("{count} updates came too fast"),
             _ => {}

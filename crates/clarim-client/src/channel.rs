@@ -5,14 +5,13 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 
 use crate::error::Error;
 use crate::shared::{Commands, Shared};
 use crate::state::State;
-use crate::topic::{Event, Member, SubscriptionState, Topic, Update};
+use crate::topic::{Event, Feed, GapReason, Member, Position, Posted, SubscriptionState, Update};
 
 /// A handle of a subscribed channel. A clone is another handle with its own updates. When the last handle is
 /// dropped, the client unsubscribes.
@@ -25,8 +24,8 @@ use crate::topic::{Event, Member, SubscriptionState, Topic, Update};
 /// let mut news = client.channel("news");
 /// while let Some(update) = news.next().await {
 ///     match update {
-///         Update::Subscribed(_) => println!("subscribed; fetch the current state now"),
 ///         Update::Event(event) => println!("{}: {}", event.name, event.json),
+///         Update::Gap { reason, .. } => println!("events were missed ({reason}); fetch the current state"),
 ///         Update::Missed(count) => println!("{count} updates were lost"),
 ///         _ => {}
 ///     }
@@ -36,24 +35,20 @@ use crate::topic::{Event, Member, SubscriptionState, Topic, Update};
 /// ```
 #[derive(Debug)]
 pub struct Channel {
-    topic: Arc<Topic>,
+    feed: Feed,
     shared: Arc<Shared>,
     commands: Commands,
-    updates: broadcast::Receiver<Update>,
-    here: Vec<Member>,
 }
 
 impl Channel {
-    pub(crate) fn new(name: &str, shared: Arc<Shared>, commands: Commands) -> Self {
-        let topic = shared.want(name, &commands);
-        let (updates, here) = topic.listen();
-        Self { topic, shared, commands, updates, here }
+    pub(crate) fn new(feed: Feed, shared: Arc<Shared>, commands: Commands) -> Self {
+        Self { feed, shared, commands }
     }
 
     /// The channel's name, with its prefix.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.topic.name
+        &self.feed.topic.name
     }
 
     /// Waits until the server has accepted the subscription.
@@ -61,7 +56,7 @@ impl Channel {
     /// # Errors
     /// Returns an error if the server or the application refuses it, or if the client has been dropped.
     pub async fn subscribed(&self) -> Result<(), Error> {
-        let mut state = self.topic.state.subscribe();
+        let mut state = self.feed.topic.state.subscribe();
         let decided = state.wait_for(|state| !matches!(state, SubscriptionState::Pending));
         tokio::select! {
             decided = decided => match decided.as_deref() {
@@ -76,25 +71,33 @@ impl Channel {
     /// Members of a presence channel, after the last update that this handle has read.
     #[must_use]
     pub fn here(&self) -> &[Member] {
-        &self.here
+        &self.feed.here
+    }
+
+    /// The position in the channel's history after the last update that this handle has read. `None` on
+    /// channels without history. After [`Update::Missed`], it is also after the lost updates.
+    #[must_use]
+    pub fn position(&self) -> Option<&Position> {
+        self.feed.position.as_ref()
     }
 
     /// Waits for the next update. Returns `None` when the client has been dropped.
     pub async fn next(&mut self) -> Option<Update> {
         let received = tokio::select! {
             biased;
-            received = self.updates.recv() => received,
+            received = self.feed.updates.recv() => received,
             () = self.shared.gone() => return None,
         };
         match received {
-            Ok(update) => {
+            Ok(Posted { update, position }) => {
+                self.feed.position = position;
                 self.follow(&update);
                 Some(update)
             }
             Err(RecvError::Lagged(count)) => {
                 // Lost updates may have changed the members, so the list is read again.
-                let waiting = self.updates.len() as u64;
-                (self.updates, self.here) = self.topic.listen();
+                let waiting = self.feed.updates.len() as u64;
+                self.feed = self.feed.topic.listen();
                 Some(Update::Missed(count + waiting))
             }
             Err(RecvError::Closed) => None,
@@ -130,26 +133,35 @@ impl Channel {
         T: DeserializeOwned,
         F: FnMut(T) + Send + 'static,
     {
-        let mut channel = self.clone();
         let name = full_name(name, &self.shared.namespace);
+        self.for_each(move |update| match update {
+            Update::Event(event) if event.name == name => match event.data() {
+                Ok(data) => callback(data),
+                Err(error) => tracing::warn!(channel = event.channel, %error, "event ignored"),
+            },
+            _ => {}
+        })
+    }
+
+    /// Calls `callback` when events were missed and are not replayed, until the returned value is dropped.
+    /// Fetch the current state of the application then.
+    pub fn on_gap(&self, mut callback: impl FnMut(GapReason) + Send + 'static) -> Listening {
+        self.for_each(move |update| {
+            if let Update::Gap { reason } = update {
+                callback(reason);
+            }
+        })
+    }
+
+    fn for_each(&self, mut callback: impl FnMut(Update) + Send + 'static) -> Listening {
+        let mut channel = self.clone();
         Listening(tokio::spawn(async move {
             while let Some(update) = channel.next().await {
-                match update {
-                    Update::Event(event) if event.name == name => match event.data() {
-                        Ok(data) => callback(data),
-                        Err(error) => {
-                            tracing::warn!(channel = event.channel, %error, "event ignored")
-                        }
-                    },
-                    Update::Missed(count) => {
-                        tracing::warn!(
-                            channel = channel.name(),
-                            count,
-                            "updates lost: the listener is too slow"
-                        );
-                    }
-                    _ => {}
+                if let Update::Missed(count) = update {
+                    let channel = channel.name();
+                    tracing::warn!(channel, count, "updates lost: the listener is too slow");
                 }
+                callback(update);
             }
         }))
     }
@@ -163,42 +175,44 @@ impl Channel {
         let event = format!("client-{name}");
         let state = self.shared.state();
         if state != State::Connected
-            || !matches!(*self.topic.state.borrow(), SubscriptionState::Subscribed)
+            || !matches!(*self.feed.topic.state.borrow(), SubscriptionState::Subscribed)
         {
             return Err(Error::NotConnected { state });
         }
         let data = serde_json::to_value(data)
             .map_err(|source| Error::Data { event: event.clone(), source: Arc::new(source) })?;
-        let message = json!({ "event": event, "channel": self.topic.name, "data": data });
+        let message = json!({ "event": event, "channel": self.feed.topic.name, "data": data });
         self.shared.send(message.to_string(), &self.commands)
     }
 
     fn follow(&mut self, update: &Update) {
+        let here = &mut self.feed.here;
         match update {
-            Update::Subscribed(members) => self.here.clone_from(members),
+            Update::Subscribed(members) => here.clone_from(members),
             Update::Joining(member) => {
-                self.here.retain(|known| known.id != member.id);
-                self.here.push(member.clone());
+                here.retain(|known| known.id != member.id);
+                here.push(member.clone());
             }
-            Update::Leaving(member) => self.here.retain(|known| known.id != member.id),
-            Update::Event(_) | Update::Refused(_) | Update::Missed(_) => {}
+            Update::Leaving(member) => here.retain(|known| known.id != member.id),
+            Update::Event(_) | Update::Gap { .. } | Update::Refused(_) | Update::Missed(_) => {}
         }
     }
 }
 
 impl Clone for Channel {
     fn clone(&self) -> Self {
-        Self::new(&self.topic.name, self.shared.clone(), self.commands.clone())
+        let feed = self.shared.want(self.name(), &self.commands);
+        Self::new(feed, self.shared.clone(), self.commands.clone())
     }
 }
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        self.shared.unwant(&self.topic.name, &self.commands);
+        self.shared.unwant(self.name(), &self.commands);
     }
 }
 
-/// A listener from [`Channel::listen`]. Dropping it ends the listener.
+/// A listener from [`Channel::listen`] or [`Channel::on_gap`]. Dropping it ends the listener.
 #[derive(Debug)]
 #[must_use = "the listener ends when this is dropped"]
 pub struct Listening(JoinHandle<()>);

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::options::Options;
 use crate::shared::{Command, Commands, Shared, Status};
 use crate::state::State;
+use crate::topic::Position;
 
 /// A connection to a server, with its channels. It reconnects automatically. Clones are cheap; when the last
 /// clone is dropped, the connection is closed and all its channels end.
@@ -90,6 +91,32 @@ impl Client {
         self.open(ChannelKind::Presence, name)
     }
 
+    /// Subscribes to a channel, by its name with prefix, since a position. Events since then arrive first.
+    /// The backend reads the position before the state, and sends both.
+    ///
+    /// ```no_run
+    /// # use clarim_client::{Client, Options, Position};
+    /// # let client = Client::connect(Options::new("my-key"))?;
+    /// #[derive(serde::Deserialize)]
+    /// struct Page {
+    ///     orders: Vec<u64>,
+    ///     position: Position,
+    /// }
+    ///
+    /// # let answer = "";
+    /// let page: Page = serde_json::from_str(answer).expect("the backend sends both");
+    /// let orders = client.subscribe_since("private-orders", page.position)?;
+    /// # Ok::<(), clarim_client::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns an error if the channel has other handles: it is subscribed already, from another position.
+    pub fn subscribe_since(&self, channel: &str, position: Position) -> Result<Channel, Error> {
+        let commands = Commands(self.commands.downgrade());
+        let feed = self.shared.want_since(channel, position, &commands)?;
+        Ok(Channel::new(feed, self.shared.clone(), commands))
+    }
+
     /// Signs in as the authorizer's user, now and after each reconnection. Returns the user's channel, which
     /// receives events for the user on every connection.
     ///
@@ -151,7 +178,8 @@ impl Client {
 
     fn open(&self, kind: ChannelKind, name: &str) -> Channel {
         let commands = Commands(self.commands.downgrade());
-        Channel::new(&format!("{}{name}", kind.prefix()), self.shared.clone(), commands)
+        let feed = self.shared.want(&format!("{}{name}", kind.prefix()), &commands);
+        Channel::new(feed, self.shared.clone(), commands)
     }
 
     fn send(&self, command: Command) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use clarim_protocol::ChannelName;
+use clarim_protocol::{ChannelKind, ChannelName};
 use crypto_secretbox::aead::Aead;
 use crypto_secretbox::{KeyInit, XSalsa20Poly1305};
 use futures_util::stream::FuturesUnordered;
@@ -26,7 +26,7 @@ use crate::options::Options;
 use crate::shared::{Command, Shared, Status};
 use crate::state::State;
 use crate::topic::{Event, Topic};
-use crate::wire::{Greeting, Refusal, SubscriptionError, Wire, text};
+use crate::wire::{Greeting, Refusal, Signature, Subscription, SubscriptionError, Wire, text};
 
 type Socket = Box<WebSocketStream<MaybeTlsStream<TcpStream>>>;
 
@@ -59,6 +59,8 @@ pub(crate) struct Driver {
     /// Keys of encrypted channels, by channel.
     secrets: HashMap<String, [u8; 32]>,
     signs_in: bool,
+    /// Whether the current connection is signed in.
+    is_signed_in: bool,
     /// The last error of the server.
     refusal: Option<Refusal>,
 }
@@ -91,6 +93,7 @@ impl Driver {
             authorizing: FuturesUnordered::new(),
             secrets: HashMap::new(),
             signs_in: false,
+            is_signed_in: false,
             refusal: None,
         }
     }
@@ -148,6 +151,7 @@ impl Driver {
         });
         if state != State::Connected {
             self.authorizing.clear();
+            self.is_signed_in = false;
             for topic in self.shared.all_topics() {
                 topic.pending();
             }
@@ -227,10 +231,11 @@ impl Driver {
                     refusal.map_or((None, ""), |refusal| (refusal.code, &refusal.message));
                 tracing::warn!(code, message, "error from the server");
             }
-            ("pusher:signin_success", _) => self.signed_in(&wire),
+            ("pusher:signin_success", _) => self.signed_in(&wire).await,
             ("pusher_internal:subscription_succeeded", Some(topic)) => {
-                topic.subscribed(wire.members());
+                topic.subscribed(wire.members(), wire.start(), self.socket_id());
             }
+            ("clarim:gap", Some(topic)) => topic.gap(wire.gap(), self.socket_id()),
             ("pusher:subscription_error", Some(topic)) => {
                 let SubscriptionError { error, status } = wire.read().unwrap_or_default();
                 let reason = format!("{error} ({status})");
@@ -247,6 +252,9 @@ impl Driver {
                 }
             }
             (_, Some(topic)) => {
+                if wire.offset().is_some_and(|offset| !topic.is_new(offset)) {
+                    return;
+                }
                 let Some(json) = self.decrypted(&topic.name, wire.data()) else { return };
                 let user_id = wire.user_id.as_ref().map(text);
                 let channel = topic.name.clone();
@@ -270,34 +278,52 @@ impl Driver {
         }
     }
 
-    fn signed_in(&self, wire: &Wire) {
+    async fn signed_in(&mut self, wire: &Wire) {
         #[derive(Deserialize)]
         struct Success {
             user_data: String,
         }
+        let was_signed_in = std::mem::replace(&mut self.is_signed_in, true);
         let id = wire.read().ok().and_then(|Success { user_data }| {
             let user: Value = serde_json::from_str(&user_data).ok()?;
             Some(text(user.get("id")?))
         });
+        let channel = id.as_ref().map(|id| format!("{}{id}", ChannelKind::User.prefix()));
         let missing = || Error::authorization("the user", "the server's answer has no id");
         self.status.send_modify(|status| status.user = Some(id.ok_or_else(missing)));
+        // After a reconnection it is wanted already, but the server refuses it before the sign-in.
+        let channel = channel.filter(|_| !was_signed_in);
+        if let Some(topic) = channel.and_then(|channel| self.shared.topic(&channel)) {
+            self.send_subscription(&topic, None).await;
+        }
     }
 
     /// Subscribes to a channel. If it needs a signature, the authorizer is called first.
     async fn subscribe(&mut self, channel: String) {
+        let Some(topic) = self.shared.topic(&channel) else { return };
         // The server refuses invalid names.
-        if !ChannelName::parse(&channel, usize::MAX).is_ok_and(|name| name.needs_auth()) {
-            let data = json!({ "channel": channel });
-            return self.send(&json!({ "event": "pusher:subscribe", "data": data })).await;
-        }
-        if let Some(topic) = self.shared.topic(&channel) {
+        let name = ChannelName::parse(&channel, usize::MAX).ok();
+        let is_of_user = name.as_ref().is_some_and(|name| name.kind() == ChannelKind::User);
+        if name.is_some_and(|name| name.needs_auth()) {
             self.authorize(topic, 0);
+        } else if !is_of_user || self.is_signed_in || !self.signs_in {
+            self.send_subscription(&topic, None).await;
         }
+    }
+
+    async fn send_subscription(&mut self, topic: &Topic, authorization: Option<Signature>) {
+        let channel = &topic.name;
+        let data = Subscription { channel, authorization, since: topic.since() };
+        self.send(&json!({ "event": "pusher:subscribe", "data": data })).await;
+    }
+
+    fn socket_id(&self) -> Option<String> {
+        self.status.borrow().socket_id.clone()
     }
 
     /// Asks the authorizer, after a pause if it has failed.
     fn authorize(&self, topic: Arc<Topic>, failures: usize) {
-        let Some(socket_id) = self.status.borrow().socket_id.clone() else { return };
+        let Some(socket_id) = self.socket_id() else { return };
         let Options { authorizer, authorization_timeout: limit, .. } = self.options.clone();
         let pause = self.pause_after(failures);
         self.authorizing.push(Box::pin(async move {
@@ -315,7 +341,7 @@ impl Driver {
     }
 
     fn sign_in(&self, failures: usize) {
-        let Some(socket_id) = self.status.borrow().socket_id.clone() else { return };
+        let Some(socket_id) = self.socket_id() else { return };
         let Options { authorizer, authorization_timeout: limit, .. } = self.options.clone();
         let pause = self.pause_after(failures);
         self.authorizing.push(Box::pin(async move {
@@ -341,7 +367,7 @@ impl Driver {
 
     async fn authorized(&mut self, Authorized { socket_id, failures, answer }: Authorized) {
         // A signature is valid for one connection only.
-        if self.status.borrow().socket_id.as_ref() != Some(&socket_id) {
+        if self.socket_id() != Some(socket_id) {
             return;
         }
         match answer {
@@ -364,10 +390,9 @@ impl Driver {
                 }
                 let key = answer.and_then(|answer| Ok((secret(channel, &answer)?, answer)));
                 match key {
-                    Ok((secret, Authorization { auth, channel_data, .. })) => {
+                    Ok((secret, authorization)) => {
                         self.secrets.extend(secret.map(|key| (channel.clone(), key)));
-                        let data = json!({ "channel": channel, "auth": auth, "channel_data": channel_data });
-                        self.send(&json!({ "event": "pusher:subscribe", "data": data })).await;
+                        self.send_subscription(&topic, Some(authorization.into())).await;
                     }
                     Err(error) => {
                         tracing::warn!(channel, %error, "cannot subscribe");

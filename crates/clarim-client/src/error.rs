@@ -38,6 +38,15 @@ pub enum Error {
         /// The server's reason.
         reason: String,
     },
+    /// A subscription was to start at a position, but the channel is subscribed already. Drop its other
+    /// handles first.
+    #[error(
+        "{channel} is subscribed already: drop its other handles to subscribe since a position"
+    )]
+    AlreadySubscribed {
+        /// The channel.
+        channel: String,
+    },
     /// The application has denied the authorization.
     #[error("cannot authorize {subject}: {source}")]
     Authorization {
@@ -102,6 +111,7 @@ impl Error {
             Self::NotConnected { .. } => "not_connected",
             Self::Refused { .. } => "refused",
             Self::Subscription { .. } => "subscription_refused",
+            Self::AlreadySubscribed { .. } => "already_subscribed",
             Self::Authorization { .. } => "not_authorized",
             Self::Unavailable { .. } => "authorization_unavailable",
             Self::Data { .. } => "invalid_data",

@@ -20,4 +20,4 @@ pub use client::Client;
 pub use error::Error;
 pub use options::Options;
 pub use state::State;
-pub use topic::{Event, Member, Update};
+pub use topic::{Event, GapReason, Member, Position, Update};

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::Error;
 use crate::state::State;
-use crate::topic::Topic;
+use crate::topic::{Feed, Position, Topic};
 
 /// Maximum number of messages that wait for the driver.
 const MAX_UNSENT: usize = 1024;
@@ -47,11 +47,13 @@ pub(crate) struct Status {
     pub(crate) user: Option<Result<String, Error>>,
 }
 
+/// Wanted channels, with the number of their handles.
+type Topics = HashMap<String, (Arc<Topic>, usize)>;
+
 /// State that the client, its channels and its driver share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// Wanted channels, with the number of their handles.
-    topics: Mutex<HashMap<String, (Arc<Topic>, usize)>>,
+    topics: Mutex<Topics>,
     pub(crate) namespace: String,
     buffer: usize,
     /// Number of messages that wait for the driver.
@@ -66,18 +68,44 @@ impl Shared {
     }
 
     /// Adds a handle. The first one subscribes to the channel.
-    pub(crate) fn want(&self, name: &str, commands: &Commands) -> Arc<Topic> {
+    pub(crate) fn want(&self, name: &str, commands: &Commands) -> Feed {
         let mut topics = self.topics();
-        let (topic, handles) = topics
-            .entry(name.to_owned())
-            .or_insert_with(|| (Arc::new(Topic::new(name.to_owned(), self.buffer)), 0));
-        *handles += 1;
-        if *handles == 1 {
-            // Sent under the lock, so that it keeps its order with `Unwant`. Without a driver there is
-            // nothing to subscribe.
-            let _ = commands.send(Command::Want(name.to_owned()));
+        if let Some((topic, handles)) = topics.get_mut(name) {
+            *handles += 1;
+            return topic.listen();
         }
-        topic.clone()
+        self.subscribe(&mut topics, name, None, commands)
+    }
+
+    /// Adds the first handle of a channel, whose subscription starts at this position.
+    pub(crate) fn want_since(
+        &self,
+        name: &str,
+        position: Position,
+        commands: &Commands,
+    ) -> Result<Feed, Error> {
+        let mut topics = self.topics();
+        if topics.contains_key(name) {
+            return Err(Error::AlreadySubscribed { channel: name.to_owned() });
+        }
+        Ok(self.subscribe(&mut topics, name, Some(position), commands))
+    }
+
+    fn subscribe(
+        &self,
+        topics: &mut Topics,
+        name: &str,
+        since: Option<Position>,
+        commands: &Commands,
+    ) -> Feed {
+        let topic = Arc::new(Topic::new(name.to_owned(), self.buffer, since));
+        topics.insert(name.to_owned(), (topic.clone(), 1));
+        // Before the driver subscribes, so that the handle gets everything.
+        let feed = topic.listen();
+        // Sent under the lock, so that it keeps its order with `Unwant`. Without a driver there is nothing to
+        // subscribe.
+        let _ = commands.send(Command::Want(name.to_owned()));
+        feed
     }
 
     /// Removes a handle. The last one unsubscribes from the channel.
@@ -123,7 +151,7 @@ impl Shared {
         while status.changed().await.is_ok() {}
     }
 
-    fn topics(&self) -> MutexGuard<'_, HashMap<String, (Arc<Topic>, usize)>> {
+    fn topics(&self) -> MutexGuard<'_, Topics> {
         // Every step under this lock leaves the map whole, so poisoning can be ignored.
         self.topics.lock().unwrap_or_else(PoisonError::into_inner)
     }

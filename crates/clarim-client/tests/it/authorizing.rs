@@ -8,20 +8,16 @@ use axum::Router;
 use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use clarim_client::{
     Authorization, Authorizer, BoxFuture, Client, Error, HttpAuthorizer, KeyAuthorizer, Options,
     Update, UserAuthorization,
 };
 use clarim_protocol::auth::AppKey;
 use clarim_protocol::rest::Params;
-use crypto_secretbox::aead::Aead;
-use crypto_secretbox::{KeyInit, XSalsa20Poly1305};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::support::{World, event, next, subscribed, within};
+use crate::support::{WithKey, World, event, next, seal, subscribed, within};
 
 /// The application: authorizes clients that have the token, except for `private-closed`, and never answers
 /// for `private-slow`.
@@ -191,35 +187,13 @@ async fn a_refused_signature_is_an_error_of_the_channel() {
     subscribed(&news).await;
 }
 
-/// Authorizes with a key for encrypted channels.
-#[derive(Debug)]
-struct WithKey([u8; 32]);
-
-impl Authorizer for WithKey {
-    fn channel<'a>(
-        &'a self,
-        socket_id: &'a str,
-        channel: &'a str,
-    ) -> BoxFuture<'a, Result<Authorization, Error>> {
-        let auth = AppKey::new("key", "secret");
-        let auth = auth.sign_channel(socket_id.parse().unwrap(), channel, None);
-        let answer = json!({ "auth": auth, "shared_secret": STANDARD.encode(self.0) });
-        Box::pin(async move { Ok(serde_json::from_value(answer).unwrap()) })
-    }
-}
-
 #[tokio::test]
 async fn encrypted_events_are_decrypted_with_the_key_of_the_channel() {
     let world = World::start();
     let client = connect(&world, WithKey([7; 32]));
     let mut vault = client.encrypted_private("vault");
     subscribed(&vault).await;
-    let seal = |key: [u8; 32]| {
-        let cipher = XSalsa20Poly1305::new(&key.into());
-        let nonce = [1; 24];
-        let ciphertext = cipher.encrypt(&nonce.into(), br#"{"pin":"1234"}"#.as_slice()).unwrap();
-        json!({ "nonce": STANDARD.encode(nonce), "ciphertext": STANDARD.encode(ciphertext) })
-    };
+    let seal = |key| seal(key, &json!({ "pin": "1234" }));
     // Events that are encrypted with another key, or not at all, are ignored.
     world.publish("private-encrypted-vault", "forged", &seal([8; 32])).await;
     world.publish("private-encrypted-vault", "open", &json!({ "pin": "0000" })).await;

@@ -6,4 +6,5 @@ mod authorizing;
 mod channels;
 mod connection;
 mod example;
+mod history;
 mod support;

@@ -3,10 +3,18 @@
 use std::future::Future;
 use std::time::Duration;
 
-use clarim_client::{Channel, Client, KeyAuthorizer, Options, Update};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clarim_client::{
+    Authorization, Authorizer, BoxFuture, Channel, Client, Error, KeyAuthorizer, Options, Update,
+    UserAuthorization,
+};
+use clarim_protocol::auth::AppKey;
 use clarim_protocol::rest::Event;
 use clarim_server::config::ServerConfig;
-use clarim_server::{App, Server};
+use clarim_server::{App, HistoryRule, Server};
+use crypto_secretbox::aead::Aead;
+use crypto_secretbox::{KeyInit, XSalsa20Poly1305};
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 
@@ -36,10 +44,19 @@ impl World {
     }
 
     pub(crate) fn start_with(settings: ServerConfig) -> Self {
-        let host = "127.0.0.1".to_owned();
-        let drain = Duration::ZERO;
-        let settings = settings.host(host).drain(drain);
-        Self(Server::start(settings, vec![App::new("1", "key", "secret")], false).unwrap())
+        Self::serve(settings, App::new("1", "key", "secret"))
+    }
+
+    /// A server that keeps the events of some channels.
+    pub(crate) fn with_history(rules: Vec<HistoryRule>) -> Self {
+        let mut app = App::new("1", "key", "secret");
+        app.history = rules;
+        Self::serve(ServerConfig::default().port(0), app)
+    }
+
+    fn serve(settings: ServerConfig, app: App) -> Self {
+        let settings = settings.host("127.0.0.1".to_owned()).drain(Duration::ZERO);
+        Self(Server::start(settings, vec![app], false).unwrap())
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -60,13 +77,24 @@ impl World {
     }
 
     pub(crate) async fn publish_text(&self, channel: &str, name: &str, data: &str) {
+        self.publish_except(channel, name, data, None).await;
+    }
+
+    /// Publishes to all subscribers but one.
+    pub(crate) async fn publish_except(
+        &self,
+        channel: &str,
+        name: &str,
+        data: &str,
+        socket_id: Option<String>,
+    ) {
         let data = to_raw_value(data).unwrap();
         let event = Event {
             name: name.to_owned(),
             data: &data,
             channels: None,
             channel: Some(channel.to_owned()),
-            socket_id: None,
+            socket_id,
             info: None,
             idempotency_key: None,
         };
@@ -82,6 +110,44 @@ pub(crate) fn options(port: u16, user: &str) -> Options {
         .host("127.0.0.1", port)
         .authorizer(authorizer)
         .reconnect_after(Duration::from_millis(20), Duration::from_millis(200))
+}
+
+/// Authorizes all channels, with this key for encrypted ones.
+#[derive(Debug)]
+pub(crate) struct WithKey(pub(crate) [u8; 32]);
+
+impl Authorizer for WithKey {
+    fn channel<'a>(
+        &'a self,
+        socket_id: &'a str,
+        channel: &'a str,
+    ) -> BoxFuture<'a, Result<Authorization, Error>> {
+        Box::pin(async move {
+            if !channel.starts_with("private-encrypted-") {
+                let authorizer = KeyAuthorizer::new("key", "secret").user("ana", json!({}));
+                return authorizer.channel(socket_id, channel).await;
+            }
+            let auth = AppKey::new("key", "secret");
+            let auth = auth.sign_channel(socket_id.parse().unwrap(), channel, None);
+            let answer = json!({ "auth": auth, "shared_secret": STANDARD.encode(self.0) });
+            Ok(serde_json::from_value(answer).unwrap())
+        })
+    }
+
+    fn user<'a>(&'a self, socket_id: &'a str) -> BoxFuture<'a, Result<UserAuthorization, Error>> {
+        Box::pin(async move {
+            let authorizer = KeyAuthorizer::new("key", "secret").user("ana", json!({}));
+            Authorizer::user(&authorizer, socket_id).await
+        })
+    }
+}
+
+/// Data of an encrypted channel.
+pub(crate) fn seal(key: [u8; 32], data: &Value) -> Value {
+    let cipher = XSalsa20Poly1305::new(&key.into());
+    let nonce = [1; 24];
+    let ciphertext = cipher.encrypt(&nonce.into(), data.to_string().as_bytes()).unwrap();
+    json!({ "nonce": STANDARD.encode(nonce), "ciphertext": STANDARD.encode(ciphertext) })
 }
 
 pub(crate) async fn subscribed(channel: &Channel) {
