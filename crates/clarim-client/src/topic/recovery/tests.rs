@@ -34,7 +34,8 @@ fn a_subscription_names_the_position_and_the_connection_that_reached_it() {
 #[test]
 fn replayed_events_are_new_once() {
     let mut recovery = at_seven();
-    assert_eq!(recovery.started(start(at(7), true), None), None);
+    assert_eq!(recovery.started(start(at(7), true), Some("2.2".to_owned())), None);
+    assert_eq!(recovery.named().unwrap().socket_id.as_deref(), Some("2.2"));
     for (offset, arrival) in
         [(7, Arrival::Duplicate), (8, Arrival::New), (8, Arrival::Duplicate), (10, Arrival::New)]
     {
