@@ -13,7 +13,7 @@ export interface Position {
  * - `epoch`: the history began anew, for example because the server restarted without a store.
  * - `unknown`: the server doesn't know the position.
  * - `bus`: the node had lost the connection to the other nodes.
- * - `no_history`: the server keeps no history of this channel, and the connection was interrupted.
+ * - `no_history`: the server kept no history of this channel, and the connection was interrupted.
  */
 export type GapReason = 'expired' | 'too_many' | 'epoch' | 'unknown' | 'bus' | 'no_history';
 

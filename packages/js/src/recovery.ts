@@ -36,6 +36,21 @@ export interface Recovery {
 interface Start extends Partial<Position> {
 	/** Whether nothing is missing since the position that the client named. */
 	recovered?: boolean;
+	/** Number of past events that follow first. */
+	missed?: number;
+}
+
+/** The state of a channel's subscription, also while it is interrupted. */
+interface Subscription {
+	/** The last offset. Events up to it are duplicates. */
+	seen: number;
+	/** Number of replayed events that are still to come. */
+	replayed: number;
+	/**
+	 * Where the subscription starts, if the position was not recovered and the server's gap is still to come. Until
+	 * then the old position is named, so that the gap is not lost with the connection.
+	 */
+	afterGap?: Position;
 }
 
 /** The parts of pusher-js's connections that its types don't show. */
@@ -85,34 +100,61 @@ export function recover(client: Client, { storage, onGap }: RecoveryOptions = {}
 
 function install(pusher: Pusher): Installed {
 	const positions = new Map<string, Since>();
-	/** The channels that were subscribed before. */
-	const joined = new Set<string>();
+	const subscriptions = new Map<string, Subscription>();
 	const listeners = new Set<(gap: Gap) => void>();
-	/** The last offset of each channel in its current subscription. Events up to it are duplicates. */
-	const seen = new Map<string, number>();
 
 	const report = (channel: string, reason: GapReason): void => {
 		for (const listener of [...listeners]) if (listeners.has(listener)) listener({ channel, reason });
 	};
 
 	/** Everything after this position follows. */
-	const reach = (channel: string, epoch: string, offset: number): void => {
+	const reach = (channel: string, { epoch, offset = 0 }: Position): void => {
 		positions.set(channel, { epoch, offset, socket_id: pusher.connection.socket_id });
-		seen.set(channel, offset);
+		subscriptions.set(channel, { seen: offset, replayed: 0 });
 	};
 
 	/** Handles the start of a subscription. Returns whether events may be missing although the server says nothing. */
-	const start = (channel: string, { epoch, offset = 0, recovered }: Start): boolean => {
+	const start = (channel: string, { epoch, offset = 0, recovered, missed = 0 }: Start): boolean => {
 		const before = positions.get(channel);
-		const wasJoined = joined.has(channel) || before !== undefined;
-		joined.add(channel);
+		const isInterrupted = before !== undefined || subscriptions.has(channel);
+		const subscription: Subscription = { seen: offset, replayed: 0 };
+		subscriptions.set(channel, subscription);
 		// To the end, as the most recent.
 		positions.delete(channel);
-		if (!epoch) return wasJoined;
-		// The server may start before the position. It then replays events that were received.
-		const last = recovered && before?.epoch === epoch ? Math.max(before.offset, offset) : offset;
-		reach(channel, epoch, last);
+		if (!epoch) return isInterrupted;
+		if (!before) {
+			reach(channel, { epoch, offset });
+			// The history began during the interruption, so that there was no position to name.
+			return isInterrupted && !recovered;
+		}
+		positions.set(channel, before);
+		if (recovered && before.epoch === epoch) {
+			// The server may start before the position. It then replays events that were received.
+			subscription.seen = before.offset = Math.max(before.offset, offset);
+			subscription.replayed = missed;
+			if (!missed || !before.socket_id) before.socket_id = pusher.connection.socket_id;
+		} else {
+			subscription.afterGap = { epoch, offset };
+		}
 		return false;
+	};
+
+	/** Moves the position to an event. Returns whether the event is new. */
+	const take = (channel: string, offset: number): boolean => {
+		const afterGap = subscriptions.get(channel)?.afterGap;
+		if (afterGap) {
+			// The server did not announce the gap.
+			reach(channel, afterGap);
+			report(channel, 'unknown');
+		}
+		const position = positions.get(channel);
+		const subscription = subscriptions.get(channel);
+		if (!position || !subscription) return true;
+		// The replay leaves out events that excluded the former connection, also if it takes several connections.
+		if (subscription.replayed && !--subscription.replayed) position.socket_id = pusher.connection.socket_id;
+		if (offset <= subscription.seen) return false;
+		subscription.seen = position.offset = offset;
+		return true;
 	};
 
 	/** Passes a message on to pusher-js, unless it is a duplicate. */
@@ -125,22 +167,20 @@ function install(pusher: Pusher): Installed {
 			const isMissing = start(channel, parse(data) ?? {});
 			deliver();
 			// Unless it was left in the meantime.
-			if (isMissing && joined.has(channel)) report(channel, 'no_history');
+			if (isMissing && subscriptions.has(channel)) report(channel, 'no_history');
 		} else if (event === GAP) {
 			const gap = parse(data) ?? {};
-			if (gap.epoch) reach(channel, gap.epoch, gap.offset ?? 0);
+			const subscription = subscriptions.get(channel);
+			const position = gap.epoch ? gap : subscription?.afterGap;
+			if (position) reach(channel, position);
 			// The history may be another one, so that nothing is a duplicate.
-			else seen.delete(channel);
+			else if (subscription) subscription.seen = 0;
 			// pusher-js would try to decrypt it.
 			if (channel.startsWith('private-encrypted-')) pusher.channel(channel)?.emit(GAP, gap);
 			else deliver();
 			report(channel, gap.reason ?? 'bus');
 		} else {
-			const position = positions.get(channel);
-			if (position && typeof offset === 'number') {
-				if (offset <= (seen.get(channel) ?? 0)) return;
-				seen.set(channel, position.offset = offset);
-			}
+			if (typeof offset === 'number' && !take(channel, offset)) return;
 			deliver();
 		}
 	};
@@ -162,6 +202,10 @@ function install(pusher: Pusher): Installed {
 		setConnection.call(this, connection);
 	};
 	if (connections.connection) watch(connections.connection.transport);
+	// Without positions: their first interruption is a gap.
+	for (const { name, subscribed } of pusher.allChannels()) {
+		if (subscribed) subscriptions.set(name, { seen: 0, replayed: 0 });
+	}
 
 	const { send_event: send, unsubscribe } = pusher;
 	pusher.send_event = function (event, data, channel) {
@@ -173,8 +217,7 @@ function install(pusher: Pusher): Installed {
 		// A pending subscription is only marked as cancelled, and ends later.
 		if (pusher.channel(name)) return;
 		positions.delete(name);
-		joined.delete(name);
-		seen.delete(name);
+		subscriptions.delete(name);
 	};
 
 	return {

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import type { Gap } from '../src/index.js';
+import { recover, type Gap } from '../src/index.js';
 import { startWorld, until, type World } from './world.js';
 
 let world: World;
@@ -82,6 +82,73 @@ test('after a gap in a subscription the first events of another history arrive',
 	expect(gaps.map(({ reason }) => reason)).toEqual(['bus', 'epoch']);
 });
 
+test('a gap is not lost if the connection breaks before it arrives', async () => {
+	const { server, publish } = world;
+	const { recovery, gaps, subscribe } = world.client();
+	const { channel, heard } = subscribe('orders');
+	await until(() => channel.subscribed);
+	publish('orders', 1);
+	await until(() => heard.length === 1);
+	const position = recovery.position('orders');
+	server.state.kept = 2;
+	for (const n of [2, 3]) {
+		// Only `subscription_succeeded` arrives.
+		server.state.broken = 1;
+		server.cut();
+		for (let i = 0; i < 3; i += 1) publish('orders', 9);
+		await until(() => server.subscriptions.length === n * 2 - 1);
+		await until(() => gaps.length === n - 1);
+		publish('orders', n);
+		await until(() => heard.length === n);
+		const named = server.subscriptions.slice(-2).map(({ since }) => since);
+		expect(named[0]).toBeDefined();
+		expect(named[1]).toEqual(named[0]);
+		if (n === 2) expect(named[0]).toEqual(expect.objectContaining(position));
+	}
+	expect(heard).toEqual([1, 2, 3]);
+	expect(gaps.map(({ reason }) => reason)).toEqual(['expired', 'expired']);
+});
+
+test('an event instead of the announced gap is one', async () => {
+	const { server, publish } = world;
+	const { recovery, gaps, subscribe } = world.client();
+	server.state.isHeld = true;
+	const { heard } = subscribe('orders');
+	await until(() => server.subscriptions.length === 1);
+	// Too late for this subscription.
+	recovery.since('orders', server.position('orders'));
+	publish('orders', 1);
+	server.release();
+	publish('orders', 2);
+	await until(() => heard.length === 1);
+	expect(gaps).toEqual([{ channel: 'orders', reason: 'unknown' }]);
+	server.cut();
+	publish('orders', 3);
+	await until(() => heard.length === 2);
+	expect(heard).toEqual([2, 3]);
+	expect(gaps.length).toBe(1);
+});
+
+test('a history that begins during an interruption is a gap', async () => {
+	const { server, publish } = world;
+	const { recovery, gaps, subscribe } = world.client();
+	const { channel, heard } = subscribe('plain-orders');
+	await until(() => channel.subscribed);
+	server.cut();
+	server.state.plain = /^none/;
+	publish('plain-orders', 1);
+	await until(() => gaps.length === 1);
+	expect(gaps).toEqual([{ channel: 'plain-orders', reason: 'no_history' }]);
+	expect(recovery.position('plain-orders')).toEqual(server.position('plain-orders'));
+
+	// From now on it has a position.
+	server.cut();
+	publish('plain-orders', 2);
+	await until(() => heard.length === 1);
+	expect(heard).toEqual([2]);
+	expect(gaps.length).toBe(1);
+});
+
 test('without history an interruption is a gap, but the first subscription is not', async () => {
 	const { server, publish } = world;
 	const { pusher, gaps, subscribe } = world.client();
@@ -100,6 +167,20 @@ test('without history an interruption is a gap, but the first subscription is no
 	const again = subscribe('plain-orders');
 	await until(() => again.channel.subscribed);
 	expect(gaps.length).toBe(1);
+});
+
+test('the first interruption of a channel that was subscribed before the plug-in was added is a gap', async () => {
+	const client = world.pusher();
+	const channels = ['orders', 'plain-orders'].map((name) => client.subscribe(name));
+	await until(() => channels.every(({ subscribed }) => subscribed));
+	const gaps: Gap[] = [];
+	recover(client, { onGap: (gap) => gaps.push(gap) });
+	world.server.cut();
+	await until(() => gaps.length === 2);
+	expect(gaps.map(({ reason }) => reason)).toEqual(['no_history', 'no_history']);
+	world.server.cut();
+	await until(() => gaps.length === 3);
+	expect(gaps[2]!.channel).toBe('plain-orders');
 });
 
 test('a position for a channel without history is a gap', async () => {

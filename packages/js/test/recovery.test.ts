@@ -80,6 +80,57 @@ test('events that excluded the former connection are not replayed', async () => 
 	expect(heard).toEqual([2]);
 });
 
+test('a replay that is interrupted continues, without events that excluded the first connection', async () => {
+	const { server, publish } = world;
+	const { pusher, recovery, gaps, subscribe } = world.client();
+	const { channel, heard } = subscribe('orders');
+	await until(() => channel.subscribed);
+	const mine = pusher.connection.socket_id;
+	// `subscription_succeeded` and one event arrive.
+	server.state.broken = 2;
+	server.cut();
+	publish('orders', 1);
+	publish('orders', 2);
+	publish('orders', 3, { except: mine });
+	publish('orders', 4);
+	await until(() => heard.includes(4));
+	expect(heard).toEqual([1, 2, 4]);
+	const { epoch } = server.position('orders');
+	expect(server.subscriptions.slice(1).map(({ since }) => since))
+		.toEqual([{ epoch, offset: 0, socket_id: mine }, { epoch, offset: 1, socket_id: mine }]);
+
+	// After the replay it is the connection that made it.
+	const { socket_id: id } = pusher.connection;
+	server.cut();
+	publish('orders', 5, { except: id });
+	publish('orders', 6);
+	await until(() => heard.length === 4);
+	expect(heard).toEqual([1, 2, 4, 6]);
+	expect(recovery.position('orders')).toEqual({ epoch, offset: 6 });
+	expect(gaps).toEqual([]);
+});
+
+test('a new subscriber gets the last event of a cache channel, and the others from their position', async () => {
+	const { server, publish } = world;
+	publish('cache-orders', 1);
+	const { recovery, gaps, subscribe } = world.client();
+	const { heard } = subscribe('cache-orders');
+	await until(() => heard.length === 1);
+	expect(recovery.position('cache-orders')).toEqual(server.position('cache-orders'));
+	server.cut();
+	publish('cache-orders', 2);
+	await until(() => heard.length === 2);
+	expect(gaps).toEqual([]);
+
+	// After a gap as well.
+	server.state.replayed = 0;
+	server.cut();
+	publish('cache-orders', 3);
+	await until(() => heard.length === 3);
+	expect(heard).toEqual([1, 2, 3]);
+	expect(gaps).toEqual([{ channel: 'cache-orders', reason: 'too_many' }]);
+});
+
 test('disconnect() and connect() resume too', async () => {
 	const { publish } = world;
 	const { pusher, subscribe } = world.client();

@@ -42,6 +42,8 @@ export async function startServer() {
 		plain: /^plain/,
 		/** Whether subscriptions wait. */
 		isHeld: false,
+		/** Number of messages of a new subscription after which its connection breaks, once. */
+		broken: Infinity,
 	};
 	const held: (() => void)[] = [];
 	const urls: string[] = [];
@@ -74,6 +76,12 @@ export async function startServer() {
 		return missed.length > state.replayed ? 'too_many' : missed;
 	}
 
+	/** Closes a connection. pusher-js reconnects at once. */
+	function cut(socket: WebSocket): void {
+		socket.close(4200);
+		sockets.delete(socket);
+	}
+
 	function subscribe(socket: WebSocket, { channel, since, channel_data: member }: Message['data']): void {
 		const { id, channels } = sockets.get(socket)!;
 		channels.add(channel);
@@ -82,7 +90,7 @@ export async function startServer() {
 		const missed = typeof found === 'string'
 			? [] : found.filter(({ except }) => except === undefined || ![id, since?.socket_id].includes(except));
 		const user = JSON.parse(member ?? 'null') as { user_id: string; user_info: unknown } | null;
-		socket.send(message('pusher_internal:subscription_succeeded', channel, {
+		const first = [message('pusher_internal:subscription_succeeded', channel, {
 			...(user && { presence: { ids: [user.user_id], hash: { [user.user_id]: user.user_info }, count: 1 } }),
 			...(history && {
 				epoch: history.epoch,
@@ -90,10 +98,18 @@ export async function startServer() {
 				recovered: Boolean(since) && Array.isArray(found),
 				missed: missed.length,
 			}),
-		}));
-		if (typeof found === 'string') socket.send(message('clarim:gap', channel, { reason: found, ...positionOf(channel) }));
-		const last = channel.startsWith('cache-') && !missed.length ? history?.entries.at(-1) : undefined;
-		for (const { frame } of last ? [last] : missed) socket.send(frame);
+		}), ...missed.map(({ frame }) => frame)];
+		if (typeof found === 'string') first.push(message('clarim:gap', channel, { reason: found, ...positionOf(channel) }));
+		if (channel.startsWith('cache-') && !(since && Array.isArray(found))) {
+			// Without its offset.
+			const cached = history?.entries.at(-1)?.frame.replace(/,"offset":\d+\}$/, '}');
+			first.push(cached ?? JSON.stringify({ event: 'pusher:cache_miss', channel }));
+		}
+		for (const frame of first.slice(0, state.broken)) socket.send(frame);
+		if (first.length > state.broken) {
+			state.broken = Infinity;
+			cut(socket);
+		}
 	}
 
 	function receive(socket: WebSocket, { event, data }: Message): void {
@@ -167,8 +183,7 @@ export async function startServer() {
 		},
 		/** Closes all connections. pusher-js reconnects at once. */
 		cut(): void {
-			for (const socket of sockets.keys()) socket.close(4200);
-			sockets.clear();
+			for (const socket of [...sockets.keys()]) cut(socket);
 		},
 		close(): Promise<void> {
 			for (const socket of server.clients) socket.terminate();
