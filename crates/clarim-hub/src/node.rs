@@ -11,7 +11,7 @@ use clarim_protocol::{ChannelName, Frame, Position, SocketId};
 use crate::address::{AppIndex, ChannelKey, WorkerId};
 use crate::app::{App, Apps};
 use crate::directory::{
-    ChannelState, HistoryPage, HistoryQuery, Keep, LogicalClock, NodeConfig, Publication,
+    ChannelState, History, HistoryPage, HistoryQuery, Keep, LogicalClock, NodeConfig, Publication,
     Recoveries, Shard, Step, Totals,
 };
 use crate::outputs::{
@@ -138,14 +138,32 @@ impl<S: OutputSink> Node<S> {
         query: &HistoryQuery,
         now: Duration,
     ) -> Option<HistoryPage> {
-        self.step(channel, now, |shard, step| shard.history(channel, query, step))
+        self.read_history(channel, now, |history| history.page(query))
     }
 
     /// Returns the position behind the last event of a channel. Its history begins with this if there is none
     /// yet, so a client that subscribes since this position misses nothing. `None` if the channel has no
     /// history or, in a cluster, if this node does not know it.
     pub fn position(&self, channel: &ChannelKey, now: Duration) -> Option<Position> {
-        self.step(channel, now, |shard, step| shard.position(channel, step))
+        self.read_history(channel, now, |history| history.position())
+    }
+
+    /// Reads the history of a channel. A node of a cluster opens the channel first, which takes a moment.
+    fn read_history<T>(
+        &self,
+        channel: &ChannelKey,
+        now: Duration,
+        read: impl FnOnce(&History) -> T,
+    ) -> Option<T> {
+        self.step(channel, now, |shard, step| {
+            let found = shard.recorder().read(channel, step, read);
+            let has_rule = step.app(channel).history_of(&channel.name).is_some();
+            if found.is_none() && has_rule && step.is_clustered() {
+                shard.get_or_open(channel, step);
+                shard.remove_if_empty(channel, step);
+            }
+            found
+        })
     }
 
     /// Closes all connections of a user: those that have signed in as the user, and those that are on a

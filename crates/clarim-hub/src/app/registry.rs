@@ -1,6 +1,6 @@
 //! The registry of a node's apps, and their numbers of connections.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use clarim_protocol::Code;
@@ -24,6 +24,8 @@ pub struct Apps {
     /// Every app since the start, each at its own index for good: an index stays valid when apps change.
     places: boxcar::Vec<Place>,
     found: RwLock<Found>,
+    /// Number of changes of the apps, so far.
+    changes: AtomicU64,
     /// Held during a change of the apps.
     changing: Mutex<()>,
 }
@@ -71,10 +73,16 @@ impl Apps {
         let registry = Self {
             places: boxcar::Vec::new(),
             found: RwLock::default(),
+            changes: AtomicU64::new(0),
             changing: Mutex::default(),
         };
         registry.set(apps);
         registry
+    }
+
+    /// Returns the number of changes of the apps. As long as it is the same, so are all settings.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// Replaces the apps. An app with a known id keeps its connections, whatever else has changed.
@@ -105,6 +113,7 @@ impl Apps {
             place.is_removed.store(is_removed, Ordering::Relaxed);
         }
         *self.found.write().unwrap_or_else(PoisonError::into_inner) = found;
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
     /// Finds an app by the id in an HTTP path.

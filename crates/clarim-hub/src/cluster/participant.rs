@@ -107,7 +107,8 @@ impl<S: OutputSink> Cluster<S> {
         // Messages were missed in the meantime, here and on the other nodes.
         self.resync = Some(Resync::start(true));
         self.gap.end(self.settings.on_gap, &self.node);
-        self.logs.up(now, &mut self.flights, wire);
+        self.logs.up();
+        self.logs.catch_up(now, &mut self.flights, wire);
     }
 
     /// Handles the loss of the bus. The node keeps serving its own clients.
@@ -188,7 +189,7 @@ impl<S: OutputSink> Cluster<S> {
                 self.state.lost += 1;
                 self.logs.not_appended(ticket);
             }
-            Some(Flight::Read(log)) => self.logs.unread(&log),
+            Some(Flight::Read(log)) => self.logs.unread(&log, now),
             Some(Flight::Nothing) => self.state.lost += 1,
             None => {}
         }
@@ -198,7 +199,7 @@ impl<S: OutputSink> Cluster<S> {
     pub fn log_event(&mut self, event: LogEvent<'_>, now: Duration, wire: &mut impl Wire) {
         let Self { logs, flights, openings, .. } = self;
         match event {
-            LogEvent::Following(log) => logs.following(log, flights, wire),
+            LogEvent::Following(log) => logs.following(log, now, flights, wire),
             LogEvent::Entry(log, entry) => logs.entry(log, &entry, now, flights, wire),
             LogEvent::Appended { ticket, position, is_new } => {
                 flights.land(ticket, now);
@@ -284,8 +285,7 @@ impl<S: OutputSink> Cluster<S> {
         self.state.is_joined |= self.joining.is_over(self.members.count(), now);
         if now >= self.next_heartbeat {
             self.send_heartbeat(now, wire);
-            // Rules may have changed.
-            self.logs.follow_new(self.subjects.iter(), now, wire);
+            self.logs.follow_rules(self.subjects.iter(), wire);
         }
         // If the bus carries no messages at all, the other nodes may be alive: backends must not be notified.
         let is_reported = self.state.is_up && self.members.hears_itself(now);
@@ -302,13 +302,12 @@ impl<S: OutputSink> Cluster<S> {
             self.gap.proceed(&self.node, now);
             self.logs.catch_up(now, &mut self.flights, wire);
         }
-        self.logs.end_overdue(now);
     }
 
     fn begin_opening(&mut self, channel: &ChannelKey, now: Duration, wire: &mut impl Wire) {
         let subject = self.subject(channel);
         wire.subscribe(&subject);
-        let has_log = self.logs.open(&subject, channel, now, wire);
+        let has_log = self.logs.open(&subject, channel, wire);
         self.subjects.add(subject, channel.clone());
         if self.state.is_up {
             self.openings.begin(channel.clone(), now + self.settings.deadline);
@@ -393,6 +392,7 @@ impl<S: OutputSink> Cluster<S> {
         if sent > self.members.spared() + RETURN_TIMEOUT {
             inbound::deliver_own(&self.node, self.flights.take_overdue(sent), now);
             inbound::apply_own(&self.node, self.changes.take_overdue(sent), now);
+            self.logs.end_overdue(sent);
         }
     }
 

@@ -146,9 +146,11 @@ impl Channel {
         cached.into_iter().chain(history).min()
     }
 
-    /// Drops the cached event if it expires by `due`, otherwise the oldest events of the history.
+    /// Drops the oldest events of the history or, if there are none or it expires by `due`, the cached event.
     pub(super) fn evict(&mut self, due: Duration) {
-        if self.cached.take_if(|cached| cached.expires_at() <= due).is_none() {
+        let has_events = self.history.as_ref().is_some_and(|history| !history.is_empty());
+        let is_first = |cached: &mut CachedEvent| !has_events || cached.expires_at() <= due;
+        if self.cached.take_if(is_first).is_none() {
             self.history.iter_mut().for_each(|history| history.evict());
             // Offsets must not begin anew for subscribers.
             let is_unused = self.subscribers.is_empty() && self.cluster.is_none();
@@ -367,5 +369,26 @@ impl Channel {
     pub(crate) fn has_changed_occupancy(&self) -> bool {
         let is_announced = self.cluster.as_ref().is_some_and(|cluster| cluster.announced > 0);
         self.cluster.is_some() && is_announced == self.subscribers.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clarim_protocol::Epoch;
+
+    use super::*;
+
+    #[test]
+    fn a_cached_event_goes_if_the_history_has_none() {
+        let epoch = Epoch(std::num::NonZeroU64::MIN);
+        let now = Duration::from_secs(1);
+        let mut channel = Channel::new(None);
+        channel.add(WorkerId(0));
+        channel.cached = Some(CachedEvent { frame: Frame::text(b"{}"), at: now, number: 1 });
+        let history = History::new(Position { epoch, offset: 7 }, now);
+        channel.history = Some(Box::new(history));
+        channel.evict(now);
+        assert!(channel.cached.is_none(), "nothing else can make room");
+        assert!(channel.history.is_some(), "its subscribers know its offsets");
     }
 }

@@ -17,6 +17,7 @@ pub(crate) use channel::Channel;
 pub use channel::ChannelState;
 pub(crate) use clock::LogicalClock;
 pub use counts::{Recoveries, Totals};
+pub(crate) use kept::History;
 pub use kept::{CACHE_TTL, HistoryEvent, HistoryPage, HistoryQuery};
 pub(crate) use loss::Loss;
 pub(crate) use recording::Succession;

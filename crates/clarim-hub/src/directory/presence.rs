@@ -1,5 +1,7 @@
 //! The members of a presence channel: users, each counted once however many connections and nodes they use.
 
+use std::time::Duration;
+
 use clarim_cluster::NodeId;
 use clarim_protocol::user::{Member, UserId};
 use clarim_protocol::{ChannelName, Frame, Start, server};
@@ -20,8 +22,8 @@ struct Present {
     member: Member,
     /// Connections to this node.
     here: u32,
-    /// How many of those have broken: the user may come back without having left.
-    held: u32,
+    /// The times at which those of them leave that have broken, if the user is not back by then.
+    held: SmallVec<[Duration; 1]>,
     /// Other nodes to which the user is connected.
     elsewhere: SmallVec<[NodeId; 1]>,
 }
@@ -63,8 +65,8 @@ impl Presence {
     /// Counts a connection of `member` to this node.
     pub(crate) fn join(&mut self, member: &Member, max: usize) -> Result<Arrival, PresenceFull> {
         if let Some(present) = self.members.get_mut(member.id.as_str()) {
-            if present.held > 0 {
-                present.held -= 1;
+            if !present.held.is_empty() {
+                present.held.remove(0);
                 self.held -= 1;
                 return Ok(Arrival { first_here: false, first: false });
             }
@@ -74,7 +76,12 @@ impl Presence {
         if self.members.len() >= max {
             return Err(PresenceFull { max });
         }
-        self.add(Present { member: member.clone(), here: 1, held: 0, elsewhere: SmallVec::new() });
+        self.add(Present {
+            member: member.clone(),
+            here: 1,
+            held: SmallVec::new(),
+            elsewhere: SmallVec::new(),
+        });
         Ok(Arrival { first_here: true, first: true })
     }
 
@@ -88,19 +95,20 @@ impl Presence {
         Departure { last_here, gone: self.remove_if_gone(id.as_str()) }
     }
 
-    /// Holds the place of a connection that has broken. It counts until the user is back, or
+    /// Holds the place of a connection that has broken. It counts until the user is back, or until `due`: see
     /// [`end_hold`](Self::end_hold).
-    pub(crate) fn hold(&mut self, id: &UserId) {
+    pub(crate) fn hold(&mut self, id: &UserId, due: Duration) {
         if let Some(present) = self.members.get_mut(id.as_str()) {
-            present.held += 1;
+            present.held.push(due);
             self.held += 1;
         }
     }
 
-    /// Ends a [`hold`](Self::hold), unless the user is back.
-    pub(crate) fn end_hold(&mut self, id: &UserId) -> Option<Departure> {
-        let present = self.members.get_mut(id.as_str()).filter(|present| present.held > 0)?;
-        present.held -= 1;
+    /// Ends the [`hold`](Self::hold) until `due`, unless the user is back.
+    pub(crate) fn end_hold(&mut self, id: &UserId, due: Duration) -> Option<Departure> {
+        let present = self.members.get_mut(id.as_str())?;
+        let at = present.held.iter().position(|other| *other == due)?;
+        present.held.remove(at);
         self.held -= 1;
         Some(self.leave(id))
     }
@@ -119,7 +127,12 @@ impl Presence {
             }
             return ArrivalElsewhere { first_elsewhere, first: false };
         }
-        self.add(Present { member, here: 0, held: 0, elsewhere: SmallVec::from_slice(&[node]) });
+        self.add(Present {
+            member,
+            here: 0,
+            held: SmallVec::new(),
+            elsewhere: SmallVec::from_slice(&[node]),
+        });
         ArrivalElsewhere { first_elsewhere: true, first: true }
     }
 

@@ -86,6 +86,7 @@ impl Recorder<'_> {
         let max_ahead = if step.is_clustered() { MAX_AHEAD } else { 0 };
         let recovery = self.change(key, |channel| match &mut channel.history {
             Some(history) => {
+                history.set_alone(false, step.now);
                 history.touch(rule, step.now);
                 Some(history.recover(join.since, join.socket_id, rule, &key.name, max_ahead))
             }
@@ -99,7 +100,7 @@ impl Recorder<'_> {
 
     /// Reads the history of a channel. Without a cluster it begins with this, so that the position that is
     /// read can be used. `None` if the channel has no history on this node.
-    pub(super) fn read<T>(
+    pub(crate) fn read<T>(
         &mut self,
         key: &ChannelKey,
         step: &mut Step<'_>,
@@ -131,8 +132,11 @@ impl Recorder<'_> {
 
     /// Begins the history of a channel behind a position, instead of its present one.
     pub(crate) fn begin_at(&mut self, key: &ChannelKey, position: Position, now: Duration) {
-        let history = History::new(position, now);
-        self.change(key, |channel| channel.history = Some(Box::new(history)));
+        self.change(key, |channel| {
+            let mut history = History::new(position, now);
+            history.set_alone(channel.subscribers.is_empty() && channel.cluster.is_none(), now);
+            channel.history = Some(Box::new(history));
+        });
     }
 
     /// Tells the subscribers of a channel that they have missed events, and the position from which they get
@@ -176,9 +180,22 @@ impl Recorder<'_> {
         });
     }
 
-    /// Forgets the history of a channel that is closed.
+    /// Records that the last subscriber of a channel on this node has left.
+    pub(super) fn left(&mut self, key: &ChannelKey, now: Duration) {
+        self.change(key, |channel| {
+            let is_alone = channel.cluster.is_none();
+            channel.history.iter_mut().for_each(|history| history.set_alone(is_alone, now));
+        });
+    }
+
+    /// Forgets the history of a channel that is closed, or that has no rule any more.
     pub(super) fn end(&mut self, key: &ChannelKey) {
         self.change(key, |channel| channel.history = None);
+        if let Some(channel) = self.channels.get_mut(key).filter(|channel| channel.cached.is_none())
+            && let Some(due) = channel.due.take()
+        {
+            self.retention.remove(key, due);
+        }
     }
 
     /// Caches an event as the channel's last, unless there is a later one.

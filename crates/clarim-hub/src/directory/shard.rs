@@ -8,14 +8,14 @@ use std::time::Duration;
 use clarim_cluster::timing::LINGER;
 use clarim_cluster::{ClusterMessage, NodeId};
 use clarim_protocol::user::{Member, UserId};
-use clarim_protocol::{GapReason, Position, SocketId, server};
+use clarim_protocol::{GapReason, SocketId, server};
 use hashbrown::HashSet;
 
 use super::channel::{
     Channel, ChannelState, Channels, ClusterChannel, PendingSubscription, get_or_open,
 };
 use super::counts::{Recoveries, Totals};
-use super::kept::{HistoryPage, HistoryQuery, Retention};
+use super::kept::Retention;
 use super::loss::Loss;
 use super::presence::PresenceFull;
 use super::recording::{self, Recorder};
@@ -26,6 +26,9 @@ use crate::outputs::{BusCommand, Replayed, WorkerMessage};
 
 /// Channels with more subscribers than this send `subscription_count` only now and then.
 const COUNT_AT_ONCE: usize = 100;
+
+/// Maximum number of channels that lose events in one step.
+const MAX_EVICTIONS: usize = 1000;
 
 /// A shard of the directory.
 #[derive(Debug, Default)]
@@ -185,19 +188,18 @@ impl Shard {
         if !channel.remove(worker) {
             return;
         }
+        let mut is_vacated = false;
         self.totals.subscriptions -= 1;
         if channel.subscribers.is_empty() {
             *self.totals.channels_mut(key.name.kind()) -= 1;
-            if let Some(history) = &mut channel.history {
-                history.left(step.now);
-            }
+            is_vacated = true;
         }
         if let (Some(presence), Some(id)) = (&mut channel.presence, member) {
             let rule = step.app(key).history_of(&key.name).filter(|_| is_abrupt);
             match rule.map(|rule| rule.presence_grace).filter(|grace| !grace.is_zero()) {
                 Some(grace) => {
-                    presence.hold(id);
                     let due = step.now + grace;
+                    presence.hold(id, due);
                     let place = self.held.partition_point(|(other, ..)| *other <= due);
                     self.held.insert(place, (due, key.clone(), id.clone()));
                 }
@@ -209,15 +211,18 @@ impl Shard {
             }
         }
         channel.report_occupancy(key, before, step);
+        if is_vacated {
+            self.recorder().left(key, step.now);
+        }
         self.count_changed(key, step);
         self.remove_if_empty(key, step);
     }
 
     /// Ends the membership of a user whose connection has broken, unless the user is back.
-    fn end_hold(&mut self, key: &ChannelKey, id: &UserId, step: &mut Step<'_>) {
+    fn end_hold(&mut self, key: &ChannelKey, id: &UserId, due: Duration, step: &mut Step<'_>) {
         let Some(channel) = self.channels.get_mut(key) else { return };
-        let Some(departure) = channel.presence.as_mut().and_then(|presence| presence.end_hold(id))
-        else {
+        let presence = channel.presence.as_mut();
+        let Some(departure) = presence.and_then(|presence| presence.end_hold(id, due)) else {
             return;
         };
         self.totals.members -= usize::from(departure.last_here);
@@ -250,7 +255,10 @@ impl Shard {
         if let Keep::Numbered(number) = keep
             && key.name.is_cache()
         {
-            self.recorder().remember(key, frame, number, step);
+            // Without an offset: a new subscriber starts behind it.
+            let has_offset = frame.bytes().as_ptr() != publication.frame.bytes().as_ptr();
+            let cached = if has_offset { step.shared(publication.frame) } else { frame.clone() };
+            self.recorder().remember(key, &cached, number, step);
         }
         self.make_room(key, step);
         let Some(channel) = self.channels.get(key) else { return };
@@ -267,24 +275,10 @@ impl Shard {
         }
     }
 
-    /// Reads a part of the history of a channel, if it has one.
-    pub(crate) fn history(
-        &mut self,
-        key: &ChannelKey,
-        query: &HistoryQuery,
-        step: &mut Step<'_>,
-    ) -> Option<HistoryPage> {
-        self.recorder().read(key, step, |history| history.page(query))
-    }
-
-    /// Returns the position behind the last event of a channel, if it has a history.
-    pub(crate) fn position(&mut self, key: &ChannelKey, step: &mut Step<'_>) -> Option<Position> {
-        self.recorder().read(key, step, |history| history.position())
-    }
-
     /// Drops events while an app has too many.
     pub(crate) fn make_room(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
-        while let Some(key) = self.recorder().drop_excess(key.app) {
+        for _ in 0..MAX_EVICTIONS {
+            let Some(key) = self.recorder().drop_excess(key.app) else { return };
             self.remove_if_empty(&key, step);
         }
     }
@@ -302,8 +296,8 @@ impl Shard {
             self.remove_if_empty(&key, step);
         }
         self.retention.shrink();
-        while let Some((_, key, id)) = self.held.pop_front_if(|(due, ..)| *due <= step.now) {
-            self.end_hold(&key, &id, step);
+        while let Some((due, key, id)) = self.held.pop_front_if(|(due, ..)| *due <= step.now) {
+            self.end_hold(&key, &id, due, step);
         }
         let channels = &mut self.channels;
         self.uncounted.retain(|key| {

@@ -115,10 +115,10 @@ impl Http {
             ["channels"] => channels::list(&request, directory).await,
             ["channels", name] => channels::show(&request, &decode_segment(name)?, directory).await,
             ["channels", name, "history"] => {
-                history::history(&request, &decode_segment(name)?, directory)
+                history::history(&request, &decode_segment(name)?, directory).await
             }
             ["channels", name, "position"] => {
-                history::position(&request, &decode_segment(name)?, directory)
+                history::position(&request, &decode_segment(name)?, directory).await
             }
             ["channels", name, _] => {
                 channels::users(&request, &decode_segment(name)?, directory).await

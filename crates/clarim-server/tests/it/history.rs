@@ -78,6 +78,10 @@ async fn a_client_misses_nothing(bus: Bus) {
     expect_events(&mut ana, 40..41, last).await;
     // On a node that has just started, too.
     let c = start_again(&bus).await;
+    let reply = c.api().get("/channels/private-orders/position", &[]).await;
+    assert_eq!(reply.json()["epoch"], start["epoch"], "{}", reply.text);
+    let reply = c.api().get("/channels/private-orders/history", &[("limit", "1000")]).await;
+    assert_eq!(reply.json()["events"].as_array().unwrap().len(), 41, "{}", reply.text);
     let mut zoe = c.connect().await;
     let start = subscribe(&mut zoe, Some(&position)).await;
     assert_eq!((&start["recovered"], &start["missed"]), (&json!(true), &json!(21)), "{start}");

@@ -3,7 +3,7 @@
 //! All nodes deliver the events of a channel with history in the order of its log, also the node that
 //! publishes them. What a node has missed it reads from the log before it goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,11 +20,14 @@ use crate::directory::{Keep, LogPlace, Publication, Succession};
 use crate::node::Node;
 use crate::outputs::{DeliveryAck, DeliveryAcks, OutputSink};
 
-/// Time between two reads of a log of which this node has everything.
-const READ_INTERVAL: Duration = Duration::from_secs(30);
+/// Shortest time between two reads of a log of which this node has everything.
+const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Maximum number of logs that are read at once.
+/// Maximum number of reads that are on their way.
 const MAX_READS: usize = 256;
+
+/// Pause after a read that failed.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// The logs of a node's channels.
 #[derive(Debug)]
@@ -32,6 +35,17 @@ pub(in crate::cluster) struct Logs<S> {
     node: Arc<Node<S>>,
     id: NodeId,
     followed: HashMap<Box<str>, Followed, foldhash::fast::RandomState>,
+    /// Logs of which this node does not have everything, and that are not being read.
+    behind: VecDeque<Box<str>>,
+    /// The other logs, by the time at which they are looked at. A log ends if no node reads it or appends to
+    /// it for longer than it keeps entries, and the bus may lose an entry that no later one reveals.
+    looks: BTreeSet<(Duration, Box<str>)>,
+    /// Number of reads that are on their way.
+    reads: usize,
+    /// No log is read before this time, because a read has failed.
+    paused_until: Duration,
+    /// The version of the apps' settings by which logs are followed.
+    rules: u64,
     /// This node's own events that are not stored or not delivered here yet, by ticket.
     appends: BTreeMap<u64, Append>,
 }
@@ -44,9 +58,8 @@ struct Followed {
     /// Why the history begins anew with what is being read, if it does. Subscribers do not get what is read
     /// then, since they may have got it before.
     gap: Option<GapReason>,
-    /// When the log was last read. It ends if no node reads it or appends to it for longer than it keeps
-    /// entries, and the bus may lose the last entry, which no later one would reveal.
-    read_at: Duration,
+    /// The last entry that has arrived while the log was being read.
+    arrived: Option<Position>,
 }
 
 /// How much of a log this node has.
@@ -56,7 +69,7 @@ enum State {
     Unconfirmed,
     /// Everything until the loss of the bus, or nothing.
     Behind,
-    /// The rest is being read. Entries that arrive are part of what is read.
+    /// The rest is being read. Entries that arrive are read, too.
     Reading,
     /// Everything.
     Complete,
@@ -85,7 +98,17 @@ enum Rest {
 
 impl<S: OutputSink> Logs<S> {
     pub(in crate::cluster) fn new(node: Arc<Node<S>>, id: NodeId) -> Self {
-        Self { node, id, followed: HashMap::default(), appends: BTreeMap::new() }
+        Self {
+            node,
+            id,
+            followed: HashMap::default(),
+            behind: VecDeque::new(),
+            looks: BTreeSet::new(),
+            reads: 0,
+            paused_until: Duration::ZERO,
+            rules: 0,
+            appends: BTreeMap::new(),
+        }
     }
 
     /// Begins to follow the log of a channel, if the channel has a history. Returns whether it has.
@@ -93,7 +116,6 @@ impl<S: OutputSink> Logs<S> {
         &mut self,
         log: &str,
         channel: &ChannelKey,
-        now: Duration,
         wire: &mut impl Wire,
     ) -> bool {
         if self.rule(channel).is_none() {
@@ -103,7 +125,7 @@ impl<S: OutputSink> Logs<S> {
             channel: channel.clone(),
             state: State::Unconfirmed,
             gap: None,
-            read_at: now,
+            arrived: None,
         };
         self.followed.insert(log.into(), followed);
         wire.follow(log);
@@ -125,31 +147,32 @@ impl<S: OutputSink> Logs<S> {
     pub(in crate::cluster) fn following(
         &mut self,
         log: &str,
-        flights: &mut Flights,
-        wire: &mut impl Wire,
-    ) {
-        if self.followed.get(log).is_some_and(|log| log.state == State::Unconfirmed) {
-            self.read_on(log, flights, wire);
-        }
-    }
-
-    /// Reads the part of a log that this node does not have.
-    fn read_on(&mut self, log: &str, flights: &mut Flights, wire: &mut impl Wire) {
-        let known = self.followed.get(log).and_then(|log| self.known(&log.channel));
-        self.read(log, known.map_or(0, |position| position.offset), flights, wire);
-    }
-
-    /// Handles a new connection to the bus, which receives the entries of all logs. Some were missed.
-    pub(in crate::cluster) fn up(
-        &mut self,
         now: Duration,
         flights: &mut Flights,
         wire: &mut impl Wire,
     ) {
-        for followed in self.followed.values_mut() {
-            followed.state = State::Behind;
+        if self.followed.get(log).is_some_and(|log| log.state == State::Unconfirmed) {
+            self.fall_behind(log);
+            self.catch_up(now, flights, wire);
         }
-        self.catch_up(now, flights, wire);
+    }
+
+    /// Handles a new connection to the bus, which receives the entries of all logs. Some were missed.
+    pub(in crate::cluster) fn up(&mut self) {
+        self.behind.clear();
+        self.looks.clear();
+        for (log, followed) in &mut self.followed {
+            followed.state = State::Behind;
+            self.behind.push_back(log.clone());
+        }
+    }
+
+    /// Records that this node does not have everything of a log.
+    fn fall_behind(&mut self, log: &str) {
+        if let Some(followed) = self.followed.get_mut(log) {
+            followed.state = State::Behind;
+            self.behind.push_back(log.into());
+        }
     }
 
     /// Reads the logs of which this node does not have everything, and now and then the others.
@@ -159,36 +182,37 @@ impl<S: OutputSink> Logs<S> {
         flights: &mut Flights,
         wire: &mut impl Wire,
     ) {
-        let mut due = Vec::new();
-        for (log, followed) in &mut self.followed {
-            let is_due = match followed.state {
-                State::Behind => true,
-                State::Complete => followed.read_at + READ_INTERVAL <= now,
-                State::Unconfirmed | State::Reading => false,
+        while self.reads < MAX_READS && self.paused_until <= now {
+            let log = match self.behind.pop_front() {
+                Some(log) => log,
+                None => match self.looks.first().filter(|(due, _)| *due <= now) {
+                    Some(_) => self.looks.pop_first().map(|(_, log)| log).unwrap_or_default(),
+                    None => return,
+                },
             };
-            if is_due && due.len() < MAX_READS {
-                followed.read_at = now;
-                due.push(log.clone());
+            let Some(Followed { channel, state, .. }) = self.followed.get(&log) else { continue };
+            if matches!(state, State::Behind | State::Complete) {
+                let known = self.known(channel);
+                self.read(&log, known.map_or(0, |position| position.offset), flights, wire);
             }
-        }
-        for log in due {
-            self.read_on(&log, flights, wire);
         }
     }
 
-    /// Follows the logs of channels whose rules are new.
-    pub(in crate::cluster) fn follow_new<'s>(
+    /// Follows the logs of channels whose rules are new, and no longer those without a rule.
+    pub(in crate::cluster) fn follow_rules<'s>(
         &mut self,
         channels: impl Iterator<Item = (&'s str, &'s ChannelKey)>,
-        now: Duration,
         wire: &mut impl Wire,
     ) {
-        if self.node.apps().iter().all(|app| app.history.is_empty()) {
+        let rules = self.node.apps().changes();
+        if std::mem::replace(&mut self.rules, rules) == rules {
             return;
         }
         for (log, channel) in channels {
-            if !self.followed.contains_key(log) {
-                self.open(log, channel, now, wire);
+            match (self.rule(channel).is_some(), self.followed.contains_key(log)) {
+                (true, false) => drop(self.open(log, channel, wire)),
+                (false, true) => self.close(log, wire),
+                _ => {}
             }
         }
     }
@@ -202,12 +226,14 @@ impl<S: OutputSink> Logs<S> {
         flights: &mut Flights,
         wire: &mut impl Wire,
     ) {
-        let followed = self.followed.get(log).filter(|log| log.state == State::Complete);
-        let Some(Followed { channel, .. }) = followed else { return };
-        let channel = channel.clone();
+        let Some(followed) = self.followed.get_mut(log) else { return };
+        if followed.state != State::Complete {
+            followed.arrived = Some(entry.position);
+            return;
+        }
+        let channel = followed.channel.clone();
         if let Succession::Hole(after) = self.apply(&channel, entry, true, now) {
-            self.unread(log);
-            self.read(log, after, flights, wire);
+            self.read_more(log, after, flights, wire);
         }
     }
 
@@ -220,25 +246,25 @@ impl<S: OutputSink> Logs<S> {
         flights: &mut Flights,
         wire: &mut impl Wire,
     ) -> Option<ChannelKey> {
+        self.reads -= 1;
         let channel = self.followed.get(log)?.channel.clone();
-        let rest = self.apply_page(log, &channel, page, now);
-        if let Rest::Behind(after) = rest {
-            self.unread(log);
-            self.read(log, after, flights, wire);
+        if let Rest::Behind(after) = self.apply_page(log, &channel, page, now) {
+            self.read_more(log, after, flights, wire);
             return None;
         }
+        let interval = self.rule(&channel).map_or(LOOK_INTERVAL, |rule| rule.ttl / 2);
         let followed = self.followed.get_mut(log)?;
         followed.state = State::Complete;
-        let gap = followed.gap.take();
-        self.node.step(&channel, now, |shard, step| {
-            shard.recorder().skip_to(&channel, page.current);
-            if let Some(reason) = gap {
+        self.looks.insert((now + interval.max(LOOK_INTERVAL), log.into()));
+        if let Some(reason) = followed.gap.take() {
+            self.node.step(&channel, now, |shard, step| {
                 shard.recorder().announce_gap(&channel, reason, step);
-            }
-        });
+            });
+        }
         Some(channel)
     }
 
+    /// Applies the entries of a page. Returns what this node still does not have of the log.
     fn apply_page(
         &mut self,
         log: &str,
@@ -266,8 +292,17 @@ impl<S: OutputSink> Logs<S> {
         for entry in &page.entries {
             self.apply(channel, entry, is_new, now);
         }
-        match page.entries.last() {
-            Some(last) if last.position.offset < offset => Rest::Behind(last.position.offset),
+        if page.start >= offset {
+            // The log keeps nothing, but goes on behind this offset.
+            self.node.step(channel, now, |shard, _| {
+                shard.recorder().skip_to(channel, page.current);
+            });
+        }
+        let arrived = self.followed.get_mut(log).and_then(|log| log.arrived.take());
+        let arrived = arrived.filter(|arrived| arrived.epoch == epoch);
+        let last = arrived.map_or(offset, |arrived| arrived.offset.max(offset));
+        match self.known(channel).map(|known| known.offset) {
+            Some(known) if known < last => Rest::Behind(known),
             _ => Rest::Nothing,
         }
     }
@@ -285,15 +320,14 @@ impl<S: OutputSink> Logs<S> {
         let received = decode(message)
             .ok()
             .and_then(|Received { from, message }| message.map(|message| (from, message)));
-        let ack = match &received {
-            Some((from, ClusterMessage::Event { ticket, .. })) if *from == self.id => {
-                self.appends.get_mut(ticket).and_then(|append| append.delivered.take())
-            }
+        let own = match &received {
+            Some((from, ClusterMessage::Event { ticket, .. })) if *from == self.id => Some(*ticket),
             _ => None,
         };
-        self.trim();
+        let append = own.and_then(|ticket| self.appends.get(&ticket));
+        let ack = append.and_then(|append| append.delivered.clone());
         let place = LogPlace { position, previous };
-        self.node.step(channel, now, |shard, step| {
+        let succession = self.node.step(channel, now, |shard, step| {
             let succession = shard.recorder().succession(channel, place, step);
             if succession != Succession::Next {
                 return succession;
@@ -317,7 +351,23 @@ impl<S: OutputSink> Logs<S> {
                 shard.make_room(channel, step);
             }
             succession
-        })
+        });
+        // Behind a hole, it comes again with those before it.
+        if !matches!(succession, Succession::Hole(_))
+            && let Some(append) = own.and_then(|ticket| self.appends.get_mut(&ticket))
+        {
+            append.delivered = None;
+            self.trim();
+        }
+        succession
+    }
+
+    /// Reads the rest of a log that has more than this node knew. Entries that arrive wait for it.
+    fn read_more(&mut self, log: &str, after: u64, flights: &mut Flights, wire: &mut impl Wire) {
+        if let Some(followed) = self.followed.get_mut(log) {
+            followed.state = State::Behind;
+        }
+        self.read(log, after, flights, wire);
     }
 
     /// Reads a log behind an offset.
@@ -326,18 +376,23 @@ impl<S: OutputSink> Logs<S> {
         let app = self.node.app(followed.channel.app);
         // Without a rule, the channel has no history any more.
         let Some(rule) = app.history_of(&followed.channel.name) else { return };
-        // Entries that arrive while a log is being read are in one of its pages.
+        // A complete log is only looked at.
         if followed.state != State::Complete {
             followed.state = State::Reading;
         }
+        self.reads += 1;
         let ticket = flights.add(Flight::Read(log.into()));
         wire.read(log, rule, after, ticket);
     }
 
     /// Handles that a log could not be read. It is tried again.
-    pub(in crate::cluster) fn unread(&mut self, log: &str) {
-        if let Some(followed) = self.followed.get_mut(log) {
-            followed.state = State::Behind;
+    pub(in crate::cluster) fn unread(&mut self, log: &str, now: Duration) {
+        self.reads -= 1;
+        self.paused_until = now + RETRY_PAUSE;
+        match self.followed.get(log).map(|followed| followed.state) {
+            Some(State::Reading) => self.fall_behind(log),
+            Some(State::Complete) => drop(self.looks.insert((now + LOOK_INTERVAL, log.into()))),
+            Some(State::Unconfirmed | State::Behind) | None => {}
         }
     }
 
@@ -383,9 +438,10 @@ impl<S: OutputSink> Logs<S> {
         }
     }
 
-    /// Waits no longer for events that the log has, but that have not come back.
-    pub(in crate::cluster) fn end_overdue(&mut self, now: Duration) {
-        let is_overdue = |append: &&mut Append| append.at + RETURN_TIMEOUT < now;
+    /// Waits no longer for events that the log has not returned, though the bus has returned a message that
+    /// this node sent at `sent`, long after.
+    pub(in crate::cluster) fn end_overdue(&mut self, sent: Duration) {
+        let is_overdue = |append: &&mut Append| append.at + RETURN_TIMEOUT < sent;
         for append in self.appends.values_mut().take_while(is_overdue) {
             append.delivered = None;
         }

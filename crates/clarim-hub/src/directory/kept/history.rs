@@ -14,6 +14,9 @@ use crate::app::HistoryRule;
 /// Bytes per event beside its frame.
 const OVERHEAD: usize = 96;
 
+/// Bytes of a channel that is kept only for its history.
+const ALONE: usize = 512;
+
 /// Shortest time for which an event is kept.
 const MIN_TTL: Duration = Duration::from_secs(1);
 
@@ -29,6 +32,8 @@ pub(crate) struct History {
     reason: GapReason,
     entries: VecDeque<Entry>,
     bytes: usize,
+    /// Whether only the history keeps the channel. Names may be chosen by anyone, so it counts then.
+    is_alone: bool,
     /// Time for which an event is kept, by the rule in force when the history was last used.
     ttl: Duration,
     used: Duration,
@@ -79,6 +84,7 @@ impl History {
             reason: GapReason::Expired,
             entries: VecDeque::new(),
             bytes: 0,
+            is_alone: false,
             ttl: Duration::ZERO,
             used: now,
         }
@@ -89,9 +95,9 @@ impl History {
         Position { epoch: self.epoch, offset: self.last }
     }
 
-    /// Returns the bytes that its events take.
+    /// Returns the bytes that count against the limits of the shard.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + if self.is_alone { ALONE } else { 0 }
     }
 
     /// Whether it keeps no event.
@@ -109,8 +115,9 @@ impl History {
         self.entries.is_empty() && self.used + self.ttl <= now
     }
 
-    /// Records that the last subscriber on this node has left.
-    pub(crate) fn left(&mut self, now: Duration) {
+    /// Records whether the channel has subscribers, or another reason to stay.
+    pub(crate) fn set_alone(&mut self, is_alone: bool, now: Duration) {
+        self.is_alone = is_alone;
         self.used = now;
     }
 
@@ -204,6 +211,7 @@ impl History {
         };
         self.check(position, max_ahead)?;
         let frames = self.behind(position.offset, [Some(own), socket_id]);
+        let position = self.start(position.offset, &frames);
         let start = Start { position, recovered: true, missed: frames.len() };
         Ok(Recovery { start: Some(start), frames, gap: None })
     }
@@ -258,9 +266,16 @@ impl History {
             None => self.dropped,
         };
         let frames = self.behind(offset, [Some(own), None]);
-        let position = Position { epoch: self.epoch, offset };
+        let position = self.start(offset, &frames);
         let start = Start { position, recovered: false, missed: frames.len() };
         Recovery { start: Some(start), frames, gap: None }
+    }
+
+    /// Returns the position from which a subscription starts that gets these events behind an offset. Without
+    /// any, it is the newest one, since an old position may be forgotten soon.
+    fn start(&self, offset: u64, frames: &[Frame]) -> Position {
+        let offset = if frames.is_empty() { offset.max(self.last) } else { offset };
+        Position { epoch: self.epoch, offset }
     }
 
     /// Returns the events behind an offset that are meant for a client with these ids.

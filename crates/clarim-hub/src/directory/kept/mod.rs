@@ -7,6 +7,7 @@ mod retention;
 
 pub use cache::CACHE_TTL;
 pub(super) use cache::CachedEvent;
-pub(super) use history::{History, Recovery};
+pub(crate) use history::History;
+pub(super) use history::Recovery;
 pub use page::{HistoryEvent, HistoryPage, HistoryQuery};
 pub(super) use retention::Retention;

@@ -47,6 +47,16 @@ impl Retention {
         queue.insert(place, (due, key));
     }
 
+    /// Looks at the channel no longer at `due`.
+    pub(crate) fn remove(&mut self, key: &ChannelKey, due: Duration) {
+        let Some(Kept { queue, .. }) = self.apps.get_mut(&key.app) else { return };
+        let first = queue.partition_point(|(other, _)| *other < due);
+        let mut same = queue.range(first..).take_while(|(other, _)| *other == due);
+        if let Some(at) = same.position(|(_, other)| other == key) {
+            queue.remove(first + at);
+        }
+    }
+
     /// Returns the time at which the last channel of an app is looked at.
     pub(crate) fn last_due(&self, app: AppIndex) -> Duration {
         let kept = self.apps.get(&app);

@@ -177,7 +177,7 @@ fn a_cache_channel_with_history_repeats_its_last_event_only_to_new_subscribers()
         ben> {"event":"pusher:subscribe","data":{"channel":"cache-x"}}
         ben< {"event":"pusher_internal:subscription_succeeded","channel":"cache-x",
             "data":'{"epoch":"EPOCH","offset":1,"recovered":false,"missed":0}'}
-        ben< {"event":"E","channel":"cache-x","data":"1","offset":1}
+        ben< {"event":"E","channel":"cache-x","data":"1"}
         zoe connects
         zoe> {"event":"pusher:subscribe","data":{"channel":"cache-x","since":{"epoch":"EPOCH","offset":1}}}
         zoe< {"event":"pusher_internal:subscription_succeeded","channel":"cache-x",
@@ -235,7 +235,12 @@ fn a_member_whose_connection_breaks_stays_for_the_grace_time() {
         10 s pass
         ben connects
         ben joins presence-news as {"user_id":"b"}
-        30 s pass
+        # A second time: the first grace time does not end the second.
+        ben hangs up
+        14 s pass
+        ben connects
+        ben joins presence-news as {"user_id":"b"}
+        16 s pass
         channel presence-news has 2 subscriptions of 2 users: a b
         # A closed tab leaves at once.
         ben closes the tab

@@ -252,7 +252,7 @@ fn a_page_keeps_its_socket_id() {
         ben connects as page p1 on worker 1
         ben> {"event":"pusher:subscribe","data":{"channel":"private-news","auth":"{auth as ana}"}}
         ben< {"event":"pusher_internal:subscription_succeeded","channel":"private-news",
-            "data":'{"epoch":"EPOCH","offset":0,"recovered":true,"missed":0}'}
+            "data":'{"epoch":"EPOCH","offset":1,"recovered":true,"missed":0}'}
         backend: event E on private-news data "2" except ana
         backend: event E on private-news data "3" except zoe
         ben< {"event":"E","channel":"private-news","data":"3","offset":3}

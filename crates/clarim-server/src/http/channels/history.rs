@@ -1,15 +1,24 @@
 //! The endpoints that read what is kept of a channel: `GET /apps/{id}/channels/{channel}/history` and
 //! `…/position`.
 
+use std::time::Duration;
+
 use clarim_hub::{AppIndex, ChannelKey, HistoryPage, HistoryQuery, Node};
 use clarim_protocol::rest::{History, HistoryEvent, HistoryRequest, InvalidHistoryRequest};
 use clarim_protocol::{ChannelName, InvalidChannelName, Position};
 use hyper::StatusCode;
+use tokio::time::{Instant, sleep};
 
 use super::Directory;
 use crate::http::response::{ApiError, ApiResponse, json};
 use crate::http::signed::ApiRequest;
 use crate::runtime::Sink;
+
+/// Time for this node to open a channel.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Pause between two looks whether a channel is open.
+const OPEN_PAUSE: Duration = Duration::from_millis(10);
 
 /// Maximum size of the events of a page, in bytes.
 const PAGE_BYTES: usize = 1 << 20;
@@ -115,23 +124,38 @@ fn key_with_history(
     Ok(ChannelKey { app, name })
 }
 
+/// Reads as soon as this node can: in a cluster, it may have to open the channel.
+async fn when_open<T>(read: impl Fn() -> Result<T, HistoryError>) -> Result<T, HistoryError> {
+    let until = Instant::now() + OPEN_TIMEOUT;
+    loop {
+        match read() {
+            Err(error) if error.is_temporary() && Instant::now() < until => {
+                sleep(OPEN_PAUSE).await;
+            }
+            result => return result,
+        }
+    }
+}
+
 /// Answers a page of the history of a channel.
-pub(crate) fn history(
+pub(crate) async fn history(
     request: &ApiRequest,
     channel: &str,
     directory: Directory<'_>,
 ) -> Result<ApiResponse, ApiError> {
     let page = HistoryRequest::parse(|name| request.param(name)).map_err(HistoryError::from)?;
-    to_json(&read(directory, request.app, channel, page)?)
+    let read = || read(directory, request.app, channel, page);
+    to_json(&when_open(read).await?)
 }
 
 /// Answers the position behind the last event of a channel.
-pub(crate) fn position(
+pub(crate) async fn position(
     request: &ApiRequest,
     channel: &str,
     directory: Directory<'_>,
 ) -> Result<ApiResponse, ApiError> {
-    to_json(&read_position(directory, request.app, channel)?)
+    let read = || read_position(directory, request.app, channel);
+    to_json(&when_open(read).await?)
 }
 
 fn to_json(value: &impl serde::Serialize) -> Result<ApiResponse, ApiError> {
