@@ -110,10 +110,12 @@ impl LogEntry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogPage {
-    /// The log's current position: its newest entry, or a position that every later entry is after.
+    /// The log's current position: its newest entry, or a position that every later entry is after. Without
+    /// entries, a reader who goes on after it misses none, unless the page was limited to 0 entries.
     pub current: Position,
     /// The log keeps every entry after this offset. A reader that has seen less has missed entries for good,
-    /// or (on NATS) may have.
+    /// or (on NATS) may have. NATS knows it if the connection follows the log and has read it within its
+    /// `ttl`.
     pub start: u64,
     /// Entries in order. If the last one is before `current`, read on after it.
     pub entries: Vec<LogEntry>,

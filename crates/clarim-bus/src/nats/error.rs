@@ -26,6 +26,8 @@ pub(super) enum NatsError {
         "the NATS stream {stream} takes the subjects {subjects} of Clarim's logs; change its subjects"
     )]
     ForeignStream { stream: String, subjects: String },
+    #[error("NATS drops the entries of a log while they are read; try again")]
+    Dropping,
     #[error("NATS cannot read a log: {0}")]
     Read(#[source] async_nats::Error),
 }

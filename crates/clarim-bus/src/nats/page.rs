@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::pull::Config;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use futures_util::stream::StreamExt;
 
 use super::error::NatsError;
-use super::streams::{epoch, stream, subject};
+use super::streams::subject;
+use crate::commands::LogRead;
 use crate::log::{Log, LogEntry, LogPage, PageLimit, Position};
 
 /// Maximum number of entries that are asked for at once.
@@ -18,53 +18,130 @@ const BATCH: usize = 256;
 /// Time after which the server deletes a consumer whose reader is gone.
 const INACTIVE: Duration = Duration::from_secs(10);
 
-/// Reads a page. What the stream has is asked for before the entries are read, and what it has dropped
-/// afterwards: so nothing that is missing on the page goes unnoticed.
-pub(super) async fn page(
-    context: &Context,
-    log: &Log,
-    after: u64,
-    limit: PageLimit,
-) -> Result<LogPage, NatsError> {
-    let name = stream(context, log.retention()).await?;
-    let epoch = epoch(&name).ok_or(NatsError::NoLogs)?;
-    let stream = context.get_stream_no_info(&name).await.map_err(NatsError::read)?;
-    let subject = subject(log);
-    let last = stream.get_info().await.map_err(NatsError::read)?.state.last_sequence;
-    let mut entries = Vec::new();
-    if limit.entries > 0 && after < last {
-        entries = read(&stream, &subject, Position { epoch, offset: after }, limit).await?;
-    }
-    let offset = match stream.get_last_raw_message_by_subject(&subject).await {
-        Ok(newest) => newest.sequence,
-        // The log is empty: any later entry comes after what the stream has had.
-        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => last,
-        Err(error) => return Err(NatsError::read(error)),
-    };
-    let start = start(&stream, &subject, log).await?;
-    if let Some(first) = entries.first_mut() {
-        first.previous = after.max(start.min(first.position.offset - 1));
-    }
-    Ok(LogPage::new(Position { epoch, offset }, start, entries))
+/// Maximum number of times that a page is read whose entries leave the stream while it is read.
+const ATTEMPTS: usize = 3;
+
+/// A page, and what it has shown about the stream.
+pub(super) struct ReadPage {
+    pub(super) page: LogPage,
+    /// `None` if there is more to read.
+    pub(super) quiet: Option<Quiet>,
 }
 
-/// The offset after which every entry of the log is kept. Entries leave the stream from its beginning when
-/// they are too old, or because the log has too many.
-async fn start(stream: &Stream<()>, subject: &str, log: &Log) -> Result<u64, NatsError> {
+/// A range of offsets in which a log has had no entry.
+///
+/// Entries leave a stream without a trace when they are too old. Those of this range were of other logs: a
+/// reader who knows the log until the range has not missed them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Quiet {
+    epoch: u64,
+    after: u64,
+    until: u64,
+}
+
+impl Quiet {
+    /// Whether a reader who knows the log until `after` has missed no entry up to `start`.
+    fn covers(self, epoch: u64, after: u64, start: u64) -> bool {
+        self.epoch == epoch && self.after <= after && start <= self.until
+    }
+}
+
+/// What a stream has, and a log in it.
+struct StreamState {
+    last: u64,
+    /// The offset before the stream's first entry.
+    dropped: u64,
+    /// Number of entries of the log.
+    count: usize,
+}
+
+/// Reads a page. The newest entry is asked for before the entries are read, so that they reach it, and what
+/// the stream has dropped afterwards. So nothing that is missing on the page goes unnoticed.
+pub(super) async fn page(
+    stream: &Stream<()>,
+    epoch: u64,
+    read: &LogRead,
+    quiet: Option<Quiet>,
+) -> Result<ReadPage, NatsError> {
+    let after = read.after();
+    let limit = read.limit();
+    let subject = subject(read.log());
+    for _ in 0..ATTEMPTS {
+        let mut state = stream_state(stream, &subject).await?;
+        let newest = newest(stream, &subject).await?;
+        let last = state.last;
+        let mut entries = Vec::new();
+        if newest.is_none_or(|newest| newest > after) {
+            if newest.is_some() && limit.entries > 0 {
+                entries = entries_after(stream, &subject, Position { epoch, offset: after }, limit)
+                    .await?;
+                if entries.is_empty() {
+                    // The newest entry has left the stream.
+                    continue;
+                }
+            }
+            state = stream_state(stream, &subject).await?;
+        }
+        let mut start = start(stream, &subject, read.log(), &state).await?;
+        if quiet.is_some_and(|quiet| quiet.covers(epoch, after, start)) {
+            start = start.min(after);
+        }
+        if let Some(first) = entries.first_mut() {
+            first.previous = after.max(start.min(first.position.offset - 1));
+        }
+        let reached = entries.last().map_or(after, |entry| entry.position.offset);
+        let offset = match newest {
+            Some(newest) if newest <= after => newest,
+            Some(newest) => newest.max(reached),
+            // The log is empty: any later entry comes after what the stream has had.
+            None => last,
+        };
+        let is_complete = newest.is_none_or(|newest| newest <= reached);
+        let quiet = is_complete.then_some(Quiet { epoch, after: offset, until: last });
+        return Ok(ReadPage {
+            page: LogPage::new(Position { epoch, offset }, start, entries),
+            quiet,
+        });
+    }
+    Err(NatsError::Dropping)
+}
+
+async fn stream_state(stream: &Stream<()>, subject: &str) -> Result<StreamState, NatsError> {
     let mut info = stream.info_with_subjects(subject).await.map_err(NatsError::read)?;
-    let aged = info.info.state.first_sequence.saturating_sub(1);
+    let last = info.info.state.last_sequence;
+    let dropped = info.info.state.first_sequence.saturating_sub(1);
     let count = match info.next().await {
         Some(of_subject) => of_subject.map_err(NatsError::read)?.1,
         None => 0,
     };
-    if count < log.retention().messages as usize {
-        return Ok(aged);
-    }
-    let oldest = stream.get_first_raw_message_by_subject(subject, 1).await;
-    Ok(aged.max(oldest.map_err(NatsError::read)?.sequence - 1))
+    Ok(StreamState { last, dropped, count })
 }
 
-async fn read(
+/// The offset of the log's newest entry.
+async fn newest(stream: &Stream<()>, subject: &str) -> Result<Option<u64>, NatsError> {
+    match stream.get_last_raw_message_by_subject(subject).await {
+        Ok(newest) => Ok(Some(newest.sequence)),
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(NatsError::read(error)),
+    }
+}
+
+/// The offset after which every entry of the log is kept. Entries leave the stream from its beginning when
+/// they are too old, or because the log has too many.
+async fn start(
+    stream: &Stream<()>,
+    subject: &str,
+    log: &Log,
+    state: &StreamState,
+) -> Result<u64, NatsError> {
+    if state.count < log.retention().messages as usize {
+        return Ok(state.dropped);
+    }
+    let oldest = stream.get_first_raw_message_by_subject(subject, 1).await;
+    Ok(state.dropped.max(oldest.map_err(NatsError::read)?.sequence - 1))
+}
+
+async fn entries_after(
     stream: &Stream<()>,
     subject: &str,
     after: Position,

@@ -54,8 +54,6 @@ pub(crate) struct NatsSession {
     messages: SelectAll<BoxStream<'static, Incoming>>,
     /// The handle that ends the stream of each subject.
     subscriptions: HashMap<Arc<str>, AbortHandle>,
-    /// The handle that ends the stream of each log's entries.
-    followed: HashMap<Arc<str>, AbortHandle>,
     logs: Logs,
 }
 
@@ -101,7 +99,6 @@ impl NatsSession {
         let replies = client.subscribe(format!("{inbox}.*")).await.map_err(BusError::backend)?;
         Ok(Self {
             logs: Logs::new(client.clone()),
-            followed: HashMap::new(),
             client,
             client_events,
             events,
@@ -139,12 +136,7 @@ impl Session for NatsSession {
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let result = tokio::select! {
-                batch = commands.next_batch() => {
-                    match timeout(TIMEOUT, self.execute(batch)).await {
-                        Ok(result) => result,
-                        Err(_) => Err(BusError::Timeout(TIMEOUT)),
-                    }
-                }
+                batch = commands.next_batch() => in_time(self.execute(batch)).await,
                 Some(incoming) = self.messages.next(), if !self.messages.is_empty() => {
                     match incoming {
                         Incoming::Message { subject, payload } => {
@@ -153,7 +145,9 @@ impl Session for NatsSession {
                         Incoming::Entry { log, entry } => self.events.entry(log, entry),
                     }
                 }
-                Some(result) = self.logs.next_outcome() => result,
+                Some(outcome) = self.logs.next_outcome() => {
+                    in_time(self.logs.handle(outcome)).await
+                }
                 reply = self.replies.next() => match reply {
                     Some(reply) => {
                         self.handle_reply(&reply);
@@ -172,6 +166,11 @@ impl Session for NatsSession {
             }
         }
     }
+}
+
+/// Limits the time that sending takes.
+async fn in_time(sending: impl Future<Output = Result<(), BusError>>) -> Result<(), BusError> {
+    timeout(TIMEOUT, sending).await.unwrap_or(Err(BusError::Timeout(TIMEOUT)))
 }
 
 impl NatsSession {
@@ -203,11 +202,7 @@ impl NatsSession {
                     self.follow_log(&log).await?;
                     followed.push(log);
                 }
-                Command::Unfollow(log) => {
-                    if let Some(stream) = self.followed.remove(&log) {
-                        stream.abort();
-                    }
-                }
+                Command::Unfollow(log) => self.logs.unfollow(&log),
                 Command::Append(entry) => self.logs.append(entry).await,
                 Command::Read(read) => self.logs.read(read),
             }
@@ -255,7 +250,7 @@ impl NatsSession {
     }
 
     async fn follow_log(&mut self, log: &Arc<str>) -> Result<(), BusError> {
-        if self.followed.contains_key(log) {
+        if self.logs.is_followed(log) {
             return Ok(());
         }
         let stream =
@@ -267,7 +262,7 @@ impl NatsSession {
             ready(entry.map(|entry| Incoming::Entry { log: name.clone(), entry }))
         });
         self.messages.push(Abortable::new(stream, registration).boxed());
-        self.followed.insert(log.clone(), handle);
+        self.logs.follow(log.clone(), handle);
         Ok(())
     }
 

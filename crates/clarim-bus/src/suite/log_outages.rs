@@ -122,11 +122,14 @@ async fn lost_data_begins_another_epoch(bus: &Bus, broker: &mut impl LogBroker) 
     let mut follower = Probe::connect(bus).await;
     follower.follow(&log).await;
     let before = append_until_accepted(&mut appender, &log, "before").await;
+    assert_eq!(follower.entries(&log, 1).await[0].position, before);
     broker.lose_logs();
+    // If the broker was restarted, the follower may be the last one to connect again.
+    follower.unfollow(&log);
+    follower.follow(&log).await;
     let after = append_until_accepted(&mut appender, &log, "after").await;
     assert_ne!(before.epoch, after.epoch);
-    let entries = follower.entries(&log, 2).await;
-    assert_eq!((entries[0].position, entries[1].position), (before, after));
+    assert_eq!(follower.entries(&log, 1).await[0].position, after);
     let page = follower.read(&log, 0, ALL, 1).await;
     assert_eq!((payloads(&page.entries), page.current), (vec!["after".into()], after));
 }

@@ -21,7 +21,8 @@ pub(super) const ALL: PageLimit = PageLimit { entries: 20_000, bytes: 32 << 20 }
 pub enum LogBounds {
     /// All of them, exactly.
     All,
-    /// The number of messages. It may keep them for longer, and more bytes of them.
+    /// The number of messages. It may keep them for longer, and more bytes of them. Entries that several
+    /// connections append at once may arrive in another order, so that followers see a hole.
     Messages,
 }
 
@@ -33,14 +34,15 @@ pub async fn run_logs(bus: &Bus, bounds: LogBounds) {
     bus.check_logs(&log("check")).await.expect("the backend keeps logs");
     every_follower_receives_entries_with_their_positions(bus).await;
     an_empty_log_has_a_position(bus).await;
-    concurrent_appends_have_one_order(bus).await;
-    a_key_is_accepted_once(bus).await;
+    concurrent_appends_have_one_order(bus, bounds).await;
+    a_key_is_accepted_once(bus, bounds).await;
     a_log_keeps_the_newest_entries(bus).await;
     if bounds == LogBounds::All {
         entries_that_are_too_old_are_dropped(bus).await;
         a_log_keeps_a_number_of_bytes(bus).await;
     }
     pages_are_bounded(bus).await;
+    a_reader_skips_no_entry_that_is_appended_while_it_reads(bus).await;
     names_and_payloads_are_arbitrary(bus).await;
     nothing_is_received_after_unfollowing(bus).await;
     logs_and_subjects_of_one_name_are_separate(bus).await;
@@ -116,7 +118,22 @@ async fn an_empty_log_has_a_position(bus: &Bus) {
     }
 }
 
-async fn concurrent_appends_have_one_order(bus: &Bus) {
+/// Waits for entries that several connections append at once.
+async fn concurrent_entries(
+    follower: &mut Probe,
+    log: &Log,
+    count: usize,
+    bounds: LogBounds,
+) -> Vec<LogEntry> {
+    let mut entries = follower.entries(log, count).await;
+    if bounds == LogBounds::Messages {
+        entries.sort_by_key(|entry| entry.position.offset);
+    }
+    assert_contiguous(&entries, 0);
+    entries
+}
+
+async fn concurrent_appends_have_one_order(bus: &Bus, bounds: LogBounds) {
     let log = log("concurrent");
     let mut followers = [Probe::connect(bus).await, Probe::connect(bus).await];
     for follower in &mut followers {
@@ -137,9 +154,7 @@ async fn concurrent_appends_have_one_order(bus: &Bus) {
     }
     let mut orders = Vec::new();
     for follower in &mut followers {
-        let entries = follower.entries(&log, 1000).await;
-        assert_contiguous(&entries, 0);
-        orders.push(entries);
+        orders.push(concurrent_entries(follower, &log, 1000, bounds).await);
     }
     for appender in appenders {
         appender.await.expect("no appender failed");
@@ -155,7 +170,7 @@ async fn concurrent_appends_have_one_order(bus: &Bus) {
     }
 }
 
-async fn a_key_is_accepted_once(bus: &Bus) {
+async fn a_key_is_accepted_once(bus: &Bus, bounds: LogBounds) {
     let log = log("keys");
     let mut follower = Probe::connect(bus).await;
     follower.follow(&log).await;
@@ -180,8 +195,7 @@ async fn a_key_is_accepted_once(bus: &Bus) {
     assert_eq!((again.position, again.is_duplicate), (first.position, true));
     let other = super::logs::log("keys of another log");
     assert!(!appenders[0].append_one(&other, "other", Some(longest), 101).await.is_duplicate);
-    let entries = follower.entries(&log, 101).await;
-    assert_contiguous(&entries, 0);
+    let entries = concurrent_entries(&mut follower, &log, 101, bounds).await;
     assert!(follower.drain().await.is_empty(), "a duplicate is not delivered");
     let page = appenders[0].read(&log, 0, ALL, 102).await;
     assert!(page.entries == entries, "a duplicate is not stored");
@@ -272,6 +286,38 @@ async fn pages_are_bounded(bus: &Bus) {
     assert_contiguous(&entries, 0);
     let expected: Vec<String> = (0..257).map(|id| format!("{id:0100}")).collect();
     assert_eq!(payloads(&entries), expected);
+}
+
+async fn a_reader_skips_no_entry_that_is_appended_while_it_reads(bus: &Bus) {
+    let log = log("read");
+    let mut reader = Probe::connect(bus).await;
+    let mut writer = Probe::connect(bus).await;
+    let start = writer.append_one(&log, "first", None, 0).await.position.offset;
+    let appended = log.clone();
+    let mut writer = Some(tokio::spawn(async move {
+        let mut last = start;
+        for id in 1..200 {
+            // So that most reads find nothing, and an entry comes at any time of a read.
+            sleep(Duration::from_millis(1)).await;
+            last = writer.append_one(&appended, id.to_string(), None, id).await.position.offset;
+        }
+        last
+    }));
+    let mut after = start;
+    let mut count = 0;
+    let mut end = None;
+    while end != Some(after) {
+        if let Some(done) = writer.take_if(|writer| writer.is_finished()) {
+            end = Some(done.await.expect("every entry is appended"));
+        }
+        let page = reader.read(&log, after, ALL, 1).await;
+        let last = page.entries.last().map(|entry| entry.position.offset);
+        count += page.entries.len();
+        // As a reader who goes on after the last entry, or has everything until `current`.
+        after = last.unwrap_or_else(|| after.max(page.current.offset));
+        assert!(end.is_none_or(|end| after <= end), "{page:?}");
+    }
+    assert_eq!(count, 199, "every entry is read");
 }
 
 async fn names_and_payloads_are_arbitrary(bus: &Bus) {

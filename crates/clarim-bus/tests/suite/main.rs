@@ -5,5 +5,6 @@ mod backends;
 mod logs;
 mod nats_logs;
 mod outages;
+mod raw_nats;
 mod servers;
 mod urls;
