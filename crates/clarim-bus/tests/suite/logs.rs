@@ -134,10 +134,11 @@ impl PersistentRedis {
         Self { server, _folder: folder }
     }
 
-    fn ask(&self, command: &[&str]) {
+    fn ask(&self, command: &[&str]) -> String {
         let port = self.server.0.port.to_string();
-        let asked = Command::new("redis-cli").args(["-p", &port]).args(command).output();
-        assert!(asked.unwrap().status.success());
+        let asked = Command::new("redis-cli").args(["-p", &port]).args(command).output().unwrap();
+        assert!(asked.status.success());
+        String::from_utf8(asked.stdout).unwrap()
     }
 }
 
@@ -281,4 +282,22 @@ async fn redis_scripts_that_were_flushed_are_sent_again() {
         probe.append(&log, "next", None, id + 10);
         assert_eq!(probe.entries(&log, 2).await[0].payload, id.to_string());
     }
+}
+
+#[tokio::test]
+async fn redis_remembers_a_log_without_entries_for_a_few_minutes() {
+    let broker = PersistentRedis::start();
+    let mut probe = Probe::connect(&redis_bus(&broker.server.0)).await;
+    let log = Log::new("unused", Retention::new(100, Duration::from_secs(604_800), 1 << 20));
+    let expiry = || {
+        let millis = broker.ask(&["pttl", "{unused}:log:about"]);
+        Duration::from_millis(millis.trim().parse().unwrap())
+    };
+    for id in 0..2 {
+        probe.read(&log, 0, ALL, id).await;
+        assert!(expiry() <= Duration::from_secs(600), "{:?}", expiry());
+    }
+    let epoch = probe.append_one(&log, "entry", None, 2).await.position.epoch;
+    assert_eq!(probe.read(&log, 0, ALL, 3).await.current.epoch, epoch);
+    assert!(expiry() > log.retention().ttl, "{:?}", expiry());
 }

@@ -1,6 +1,12 @@
 -- Reads at most ARGV[8] entries and ARGV[9] bytes after the offset in ARGV[7].
 local limit, page_bytes = tonumber(ARGV[8]), tonumber(ARGV[9])
 
+if offset == 0 then
+  -- Clients choose what is read. What was never appended to is forgotten after five minutes, so that it does not
+  -- fill the server.
+  idle = math.min(tonumber(idle), 300000)
+end
+
 -- A server without free memory refuses this, but can still be read. What it cannot note must not be dropped.
 local noted = known and redis.pcall('SET', about, known, 'PX', idle)
 if not (noted and noted.err) then
