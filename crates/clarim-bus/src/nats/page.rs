@@ -93,11 +93,13 @@ pub(super) async fn page(
         let offset = match newest {
             Some(newest) if newest <= after => newest,
             Some(newest) => newest.max(reached),
-            // The log is empty: any later entry comes after what the stream has had.
-            None => last,
+            // The log is empty. A reader knows nothing beyond the page's start.
+            None => start.max(after.min(last)),
         };
         let is_complete = newest.is_none_or(|newest| newest <= reached);
-        let quiet = is_complete.then_some(Quiet { epoch, after: offset, until: last });
+        // An empty log has had nothing since `start`.
+        let from = newest.map_or(start, |_| offset);
+        let quiet = is_complete.then_some(Quiet { epoch, after: from, until: last });
         return Ok(ReadPage {
             page: LogPage::new(Position { epoch, offset }, start, entries),
             quiet,

@@ -128,6 +128,9 @@ async fn a_reader_who_has_everything_misses_nothing_when_entries_are_dropped() {
     drop_all(&mut client, dropped);
     let page = probe.read(&quiet, seen, ALL, 6).await;
     assert!(page.start <= seen && page.entries.is_empty(), "after {seen}: {page:?}");
+    assert_eq!(page.current.offset, seen, "there is nothing to read on: {page:?}");
+    let page = probe.read(&quiet, seen, ALL, 9).await;
+    assert!(page.start <= seen, "also for a reader who does not move on: {page:?}");
     // Entries that the reader could not read are missing.
     let known = page.current.offset.max(seen);
     let missed = probe.append_one(&quiet, "missed", None, 7).await.position;

@@ -2,9 +2,9 @@
 local limit, page_bytes = tonumber(ARGV[8]), tonumber(ARGV[9])
 
 if offset == 0 then
-  -- Clients choose what is read. What was never appended to is forgotten after five minutes, so that it does not
-  -- fill the server.
-  idle = math.min(tonumber(idle), 300000)
+  -- Clients choose what is read. What was never appended to is forgotten early, so that it does not fill the server,
+  -- but kept for readers who come once per half of its retention time.
+  idle = math.min(tonumber(idle), math.floor(ttl / 2) + 300000)
 end
 
 -- A server without free memory refuses this, but can still be read. What it cannot note must not be dropped.
