@@ -91,7 +91,8 @@ describe('webhooks on disk', () => {
   });
 
   test('only one server uses the directory', limit, async () => {
-    await access(path.join(state.path('state'), 'webhooks/queue.sqlite'));
+    const queue = path.join(state.path('state'), 'webhooks/queue.sqlite');
+    await until(() => access(queue).then(() => true, () => false), { what: 'the queue on disk' });
     const env = {
       CLARIM_WEBHOOK_STORE: 'disk', CLARIM_STATE_DIR: state.path('state'), REVERB_APP_WEBHOOKS: hooks.url,
       REVERB_APP_ID: '1', REVERB_APP_KEY: 'k', REVERB_APP_SECRET: 's',

@@ -77,7 +77,7 @@ pub(crate) const STEPS: [Step; 26] = {
         Step::new("sdk-rust", "build the client of the Rust SDK", Compute, |_| sdk_rust())
             .in_test(&[]),
         Step::new("e2e", "real clients against the real server", Clients, e2e::run)
-            .in_test(&["build", "demo-web", "sdk-rust"]),
+            .in_test(&["build", "demo-web", "sdk-rust", "unit"]),
         Step::new("js", "@clarim/js: types and unit tests", Tests, |_| {
             npm("packages/js", &["test"])
         })

@@ -206,6 +206,6 @@ mod tests {
             serde_json::to_string(&event).unwrap(),
             r#"{"offset":7,"event":"E","data":"{\"a\":\"\u00e1\/\"}"}"#
         );
-        assert_eq!(event.text(), r#"{"a":"\u00e1\/"}"#);
+        assert_eq!(event.text(), r#"{"a":"á/"}"#);
     }
 }

@@ -268,6 +268,12 @@ impl<'a> Publisher<'a> {
         if awaited > 0 {
             return Err(PublishError::NodesAway { nodes: awaited });
         }
+        // Otherwise the events on channels without history would go out, and go out again with a retry.
+        if self.cluster.is_some_and(|cluster| cluster.down_for().is_some())
+            && events.iter().flat_map(|event| &event.channels).any(|key| self.has_history(key))
+        {
+            return Err(PublishError::NotStored);
+        }
         if !self.node.sink().wait_for_room().await {
             return Err(PublishError::OverCapacity);
         }
@@ -306,6 +312,10 @@ impl<'a> Publisher<'a> {
             false if strict_cluster.is_some() => Err(PublishError::BusLost),
             false => Ok(Published { scope: PublishScope::ThisNode, placed }),
         }
+    }
+
+    fn has_history(&self, channel: &ChannelKey) -> bool {
+        self.app(channel.app).history_of(&channel.name).is_some()
     }
 
     fn observe(&self, channel: &ChannelKey, event: &CheckedEvent<'_>) {

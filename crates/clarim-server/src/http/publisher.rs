@@ -85,7 +85,7 @@ impl Publisher {
         request: HistoryRequest,
     ) -> Result<History, HistoryError> {
         let app = self.app(app_id).map_err(|app_id| HistoryError::UnknownApp { app_id })?;
-        history::read(self.directory(), app, channel, request)
+        history::when_open(|| history::read(self.directory(), app, channel, request)).await
     }
 
     /// Returns the position behind the last event of a channel, as `GET
@@ -96,7 +96,7 @@ impl Publisher {
     /// If the app or the channel is invalid, or the channel has no history.
     pub async fn position(&self, app_id: &str, channel: &str) -> Result<Position, HistoryError> {
         let app = self.app(app_id).map_err(|app_id| HistoryError::UnknownApp { app_id })?;
-        history::read_position(self.directory(), app, channel)
+        history::when_open(|| history::read_position(self.directory(), app, channel)).await
     }
 
     /// Finds an app. The error is the start of its id.

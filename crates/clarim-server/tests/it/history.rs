@@ -6,7 +6,7 @@ use clarim_server::config::Scaling;
 use clarim_testing::{nats_with_jetstream, redis};
 use serde_json::{Value, json};
 
-use crate::support::{Client, Harness, Setup, app_with, eventually};
+use crate::support::{Client, Harness, Setup, app_with, eventually, succeeded};
 
 fn start(bus: &Bus) -> Harness {
     let scaling = Some(Scaling::new(bus.clone()));
@@ -141,6 +141,15 @@ async fn without_the_bus_nothing_is_published_until_it_is_back() {
     let body = json!({ "name": "e", "channel": "private-orders", "data": "1" });
     let reply = node.api().post("/events", &body).await;
     assert_eq!(reply.status, 503, "{}", reply.text);
+    // Not on some of its channels only.
+    client.ask("public", None).await;
+    while node.request("GET", "/ready", b"").await.status == 200 {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let both = json!({ "name": "e", "channels": ["public", "private-orders"], "data": "1" });
+    assert_eq!(node.api().post("/events", &both).await.status, 503);
+    client.expect(succeeded("public")).await;
+    client.expect_nothing().await;
     server.thaw();
     loop {
         let reply = node.api().post("/events", &body).await;

@@ -125,7 +125,9 @@ fn key_with_history(
 }
 
 /// Reads as soon as this node can: in a cluster, it may have to open the channel.
-async fn when_open<T>(read: impl Fn() -> Result<T, HistoryError>) -> Result<T, HistoryError> {
+pub(crate) async fn when_open<T>(
+    read: impl Fn() -> Result<T, HistoryError>,
+) -> Result<T, HistoryError> {
     let until = Instant::now() + OPEN_TIMEOUT;
     loop {
         match read() {
