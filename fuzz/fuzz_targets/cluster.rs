@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use bytes::Bytes;
-use clarim_hub::app::App;
+use clarim_hub::app::{App, HistoryRule};
 use clarim_hub::cluster::{Cluster, ClusterSettings, OnGap, Wire};
 use clarim_hub::{
     Apps, BusCommand, ChannelKey, ConnectionAddr, ConnectionId, Node, NodeConfig, Output,
@@ -87,6 +87,12 @@ impl Wire for Bus {
     fn publish(&mut self, _: &str, _: Bytes, ticket: u64) {
         self.published.push(ticket);
     }
+    fn follow(&mut self, _: &str) {}
+    fn unfollow(&mut self, _: &str) {}
+    fn append(&mut self, _: &str, _: &HistoryRule, _: Bytes, ticket: u64) {
+        self.published.push(ticket);
+    }
+    fn read(&mut self, _: &str, _: &HistoryRule, _: u64, _: u64) {}
 }
 
 struct World {

@@ -252,15 +252,18 @@ impl Shard {
     pub(crate) fn deliver(&mut self, publication: Publication<'_>, step: &mut Step<'_>) {
         let Publication { channel: key, except, acks, keep, .. } = publication;
         let frame = &self.recorder().append(&publication, step);
+        let has_offset = frame.bytes().as_ptr() != publication.frame.bytes().as_ptr();
+        let is_cached = matches!(keep, Keep::Numbered(_)) && key.name.is_cache();
         if let Keep::Numbered(number) = keep
-            && key.name.is_cache()
+            && is_cached
         {
             // Without an offset: a new subscriber starts behind it.
-            let has_offset = frame.bytes().as_ptr() != publication.frame.bytes().as_ptr();
             let cached = if has_offset { step.shared(publication.frame) } else { frame.clone() };
             self.recorder().remember(key, &cached, number, step);
         }
-        self.make_room(key, step);
+        if has_offset || is_cached {
+            self.make_room(key, step);
+        }
         let Some(channel) = self.channels.get(key) else { return };
         let position = channel.position();
         for (worker, _) in &channel.subscribers {
