@@ -37,7 +37,7 @@ impl FromStr for PageId {
     }
 }
 
-/// Only the beginning is shown: whoever knows an id can take the page over.
+/// Shows only the beginning, because a client with the id can take the page over.
 impl fmt::Debug for PageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PageId({:.4}…)", self.0)

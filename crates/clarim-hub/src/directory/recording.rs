@@ -54,9 +54,7 @@ impl Recorder<'_> {
     pub(crate) fn append(&mut self, event: &Publication<'_>, step: &mut Step<'_>) -> Frame {
         let Publication { channel: key, frame, except, acks, keep, place } = *event;
         let Some(rule) = rule_of(key, keep, step) else { return step.shared(frame) };
-        if !step.is_clustered() {
-            self.begin(key, step);
-        }
+        self.begin(key, step);
         let placed = self.change(key, |channel| {
             let history = channel.history.as_mut()?;
             let offset = match place {
@@ -79,9 +77,7 @@ impl Recorder<'_> {
     pub(super) fn recover(&mut self, join: &Join<'_>, step: &mut Step<'_>) -> Option<Recovery> {
         let key = join.channel;
         let rule = step.app(key).history_of(&key.name)?;
-        if !step.is_clustered() {
-            self.begin(key, step);
-        }
+        self.begin(key, step);
         // A client that comes from another node may know the log better than this node.
         let max_ahead = if step.is_clustered() { MAX_AHEAD } else { 0 };
         let recovery = self.change(key, |channel| match &mut channel.history {
@@ -107,9 +103,7 @@ impl Recorder<'_> {
         read: impl FnOnce(&History) -> T,
     ) -> Option<T> {
         let rule = step.app(key).history_of(&key.name)?;
-        if !step.is_clustered() {
-            self.begin(key, step);
-        }
+        self.begin(key, step);
         let read = self.change(key, |channel| {
             let history = channel.history.as_mut()?;
             history.touch(rule, step.now);
@@ -118,9 +112,9 @@ impl Recorder<'_> {
         read.flatten()
     }
 
-    /// Begins the history of a channel, unless there is one.
+    /// Begins the history of a channel, unless there is one. In a cluster, it begins with the log of the bus.
     fn begin(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
-        if get_or_open(self.channels, key, step).history.is_none() {
+        if !step.is_clustered() && get_or_open(self.channels, key, step).history.is_none() {
             // Numbers begin with 1.
             let epoch = NonZeroU64::new(self.next_number(key, step)).unwrap_or(NonZeroU64::MIN);
             let position = Position { epoch: Epoch(epoch), offset: 0 };

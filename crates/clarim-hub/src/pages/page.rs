@@ -16,8 +16,8 @@ const REPLACE_PAUSE: Duration = Duration::from_secs(10);
 /// Bytes of a page that is kept, without its channels.
 const OVERHEAD: usize = 160;
 
-/// An app and a page id, as a keyed hash: ids are long, and there is no way back to them. Whoever does not
-/// know the keys finds no two ids with the same hash.
+/// A keyed hash of an app and a page id. It is shorter than the id, and the id cannot be derived from it.
+/// Without the keys, a client cannot find two ids with the same hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PageKey(pub(super) [u64; 2]);
 

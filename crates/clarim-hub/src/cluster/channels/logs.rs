@@ -88,14 +88,6 @@ struct Append {
     at: Duration,
 }
 
-/// The part of a log that is still to be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rest {
-    Nothing,
-    /// Entries behind this offset.
-    Behind(u64),
-}
-
 impl<S: OutputSink> Logs<S> {
     pub(in crate::cluster) fn new(node: Arc<Node<S>>, id: NodeId) -> Self {
         Self {
@@ -183,19 +175,19 @@ impl<S: OutputSink> Logs<S> {
         wire: &mut impl Wire,
     ) {
         while self.reads < MAX_READS && self.paused_until <= now {
-            let log = match self.behind.pop_front() {
-                Some(log) => log,
-                None => match self.looks.first().filter(|(due, _)| *due <= now) {
-                    Some(_) => self.looks.pop_first().map(|(_, log)| log).unwrap_or_default(),
-                    None => return,
-                },
-            };
+            let Some(log) = self.behind.pop_front().or_else(|| self.next_look(now)) else { return };
             let Some(Followed { channel, state, .. }) = self.followed.get(&log) else { continue };
             if matches!(state, State::Behind | State::Complete) {
                 let known = self.known(channel);
                 self.read(&log, known.map_or(0, |position| position.offset), flights, wire);
             }
         }
+    }
+
+    /// Takes a log that is to be looked at by now.
+    fn next_look(&mut self, now: Duration) -> Option<Box<str>> {
+        self.looks.first().filter(|(due, _)| *due <= now)?;
+        self.looks.pop_first().map(|(_, log)| log)
     }
 
     /// Follows the logs of channels whose rules are new, and no longer those without a rule.
@@ -248,7 +240,7 @@ impl<S: OutputSink> Logs<S> {
     ) -> Option<ChannelKey> {
         self.reads -= 1;
         let channel = self.followed.get(log)?.channel.clone();
-        if let Rest::Behind(after) = self.apply_page(log, &channel, page, now) {
+        if let Some(after) = self.apply_page(log, &channel, page, now) {
             self.read_more(log, after, flights, wire);
             return None;
         }
@@ -264,14 +256,14 @@ impl<S: OutputSink> Logs<S> {
         Some(channel)
     }
 
-    /// Applies the entries of a page. Returns what this node still does not have of the log.
+    /// Applies the entries of a page. Returns the offset behind which to read on, if the log has more.
     fn apply_page(
         &mut self,
         log: &str,
         channel: &ChannelKey,
         page: &LogPage,
         now: Duration,
-    ) -> Rest {
+    ) -> Option<u64> {
         let Position { epoch, offset } = page.current;
         let known = self.known(channel);
         let reason = match known.filter(|known| known.epoch == epoch) {
@@ -285,7 +277,7 @@ impl<S: OutputSink> Logs<S> {
             self.node.step(channel, now, |shard, _| shard.recorder().begin_at(channel, start, now));
             // The page begins behind an offset of another epoch.
             if known.is_some_and(|known| known.epoch != epoch && known.offset > page.start) {
-                return Rest::Behind(page.start);
+                return Some(page.start);
             }
         }
         let is_new = self.followed.get(log).is_some_and(|log| log.gap.is_none());
@@ -301,10 +293,7 @@ impl<S: OutputSink> Logs<S> {
         let arrived = self.followed.get_mut(log).and_then(|log| log.arrived.take());
         let arrived = arrived.filter(|arrived| arrived.epoch == epoch);
         let last = arrived.map_or(offset, |arrived| arrived.offset.max(offset));
-        match self.known(channel).map(|known| known.offset) {
-            Some(known) if known < last => Rest::Behind(known),
-            _ => Rest::Nothing,
-        }
+        self.known(channel).map(|known| known.offset).filter(|known| *known < last)
     }
 
     /// Applies an entry, if it is the next one. `is_new`: subscribers have not got it before.
