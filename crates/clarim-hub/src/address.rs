@@ -4,6 +4,8 @@ use std::fmt;
 
 use clarim_protocol::{ChannelName, SocketId};
 
+use crate::snapshot::SnapshotError;
+
 /// A worker of the node: one of its threads, which owns its connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerId(pub u16);
@@ -53,6 +55,13 @@ pub struct ChannelKey {
 }
 
 impl ChannelKey {
+    /// Returns the channel of this name in a snapshot.
+    pub(crate) fn restored(app: AppIndex, name: &str) -> Result<Self, SnapshotError> {
+        let name = ChannelName::parse(name, usize::MAX)
+            .map_err(|error| SnapshotError::invalid(error.to_string()))?;
+        Ok(Self { app, name })
+    }
+
     /// Returns the channel of a user of the app, if the id can be part of a channel name. Its entry in the
     /// directory holds the user's connections and watchers.
     pub(crate) fn of_user(app: AppIndex, user: &str) -> Option<Self> {

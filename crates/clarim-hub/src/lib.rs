@@ -25,6 +25,7 @@ mod node;
 mod outputs;
 mod pages;
 mod rejected;
+pub mod snapshot;
 mod sockets;
 mod worker;
 
@@ -43,4 +44,4 @@ pub use outputs::{
 };
 pub use rejected::Rejected;
 pub use sockets::Sockets;
-pub use worker::{ConnectionInfo, Worker};
+pub use worker::{ConnectionInfo, Worker, WorkerRestorer};

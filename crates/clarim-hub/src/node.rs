@@ -1,6 +1,7 @@
 //! A node: its apps, and the directory of channels and users in shards that all workers share.
 
 use std::hash::{BuildHasher, Hash};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,12 +13,13 @@ use crate::address::{AppIndex, ChannelKey, WorkerId};
 use crate::app::{App, Apps};
 use crate::directory::{
     ChannelState, History, HistoryPage, HistoryQuery, Keep, LogicalClock, NodeConfig, Publication,
-    Recoveries, Shard, Step, Totals,
+    Recoveries, Shard, Step, Totals, saved,
 };
 use crate::outputs::{
     DeliveryAck, DeliveryAcks, Occupant, Output, OutputSink, Outputs, WorkerMessage,
 };
 use crate::pages::Pages;
+use crate::snapshot::{NodeRecord, SavedChannel, SavedNode, SnapshotError};
 
 /// Number of shards. Two threads seldom need the same one, and all can be swept each second.
 pub(crate) const SHARDS: usize = 64;
@@ -233,6 +235,76 @@ impl<S: OutputSink> Node<S> {
     /// Whether nothing is left of any connection, page or event.
     pub fn is_empty(&self) -> bool {
         self.pages.is_empty() && self.shards.iter().all(|slot| lock(slot).shard.is_empty())
+    }
+
+    /// Returns the state that workers and channels share, for a snapshot. Until the snapshot is complete, no
+    /// thread may use the node, and nothing may wait in the inboxes of its workers or on the way to its bus.
+    /// `wall`: the time of day, since 1970.
+    pub fn save(&self, now: Duration, wall: Duration) -> SavedNode {
+        let mut saved = SavedNode {
+            workers: self.config.workers,
+            now: now.into(),
+            wall: wall.into(),
+            node_id: self.config.node_id,
+            clock: self.clock.read(now),
+            last_number: 0,
+            recoveries: self.recoveries().save(),
+        };
+        for slot in &self.shards {
+            saved::save_counts(&lock(slot).shard, &mut saved);
+        }
+        saved
+    }
+
+    /// Writes what the node holds beside its connections, for a snapshot.
+    ///
+    /// # Errors
+    /// Those of `write`.
+    pub fn save_contents(
+        &self,
+        write: &mut dyn FnMut(NodeRecord) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut write_channel = |saved| write(NodeRecord::Channel(Box::new(saved)));
+        for shard in 0..SHARDS {
+            // Nothing depends on the time.
+            self.step_in(shard, Duration::ZERO, |shard, step| {
+                saved::save(shard, step, &mut write_channel)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Begins to restore a new node from a snapshot. The node has no workers yet.
+    pub fn restore(&self, saved: &SavedNode, now: Duration) {
+        self.clock.observe(saved.clock, now);
+        for (n, slot) in self.shards.iter().enumerate() {
+            saved::restore_counts(&mut lock(slot).shard, saved, n == 0);
+        }
+    }
+
+    /// Restores a part of what the node held. Call it for all of them before the connections are restored:
+    /// see [`WorkerRestorer`](crate::WorkerRestorer).
+    ///
+    /// # Errors
+    /// If the record is not valid.
+    pub fn restore_record(&self, record: NodeRecord) -> Result<(), SnapshotError> {
+        match record {
+            NodeRecord::Channel(saved) => self.restore_channel(*saved),
+        }
+    }
+
+    fn restore_channel(&self, saved: SavedChannel) -> Result<(), SnapshotError> {
+        let Some(app) = self.apps.find_by_id(&saved.app) else { return Ok(()) };
+        let key = ChannelKey::restored(app, &saved.name)?;
+        let shard = &self.shards[self.shard_of(&key)];
+        saved::restore(&mut lock(shard).shard, key, saved)
+    }
+
+    /// Ends the restoration, after that of all connections.
+    pub fn finish_restore(&self, now: Duration) {
+        for shard in 0..SHARDS {
+            self.step_in(shard, now, saved::finish);
+        }
     }
 
     /// Returns the clock that orders the cached events of all nodes.

@@ -40,6 +40,12 @@ impl UserId {
         &self.text
     }
 
+    /// Returns a member with this id and no data, as `channel_data`.
+    #[must_use]
+    pub fn to_channel_data(&self) -> String {
+        channel_data(self, None)
+    }
+
     /// Appends the id as JSON, in its original form.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         if self.number {
@@ -96,16 +102,20 @@ impl Member {
     /// ```
     #[must_use]
     pub fn to_channel_data(&self) -> String {
-        let mut out = br#"{"user_id":"#.to_vec();
-        self.id.write_json(&mut out);
-        if let Some(info) = &self.info {
-            out.extend_from_slice(br#","user_info":"#);
-            out.extend_from_slice(info.get().as_bytes());
-        }
-        out.push(b'}');
-        // Everything written is UTF-8.
-        String::from_utf8(out).unwrap_or_default()
+        channel_data(&self.id, self.info.as_deref())
     }
+}
+
+fn channel_data(id: &UserId, info: Option<&RawValue>) -> String {
+    let mut out = br#"{"user_id":"#.to_vec();
+    id.write_json(&mut out);
+    if let Some(info) = info {
+        out.extend_from_slice(br#","user_info":"#);
+        out.extend_from_slice(info.get().as_bytes());
+    }
+    out.push(b'}');
+    // Everything written is UTF-8.
+    String::from_utf8(out).unwrap_or_default()
 }
 
 /// Maximum length of a watchlist. Further users are ignored.

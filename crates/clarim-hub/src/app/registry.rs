@@ -184,6 +184,11 @@ impl Apps {
             })
     }
 
+    /// Counts a restored connection of an app, which was admitted when it was opened.
+    pub(crate) fn readmit(&self, index: AppIndex) {
+        self.count(index).fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Undoes one [`admit`](Self::admit) of a connection that was not opened.
     pub fn release(&self, index: AppIndex) {
         self.count(index).fetch_sub(1, Ordering::Relaxed);

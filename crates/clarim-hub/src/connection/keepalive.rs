@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::app::App;
+use crate::snapshot::SavedKeepalive;
 
 /// The last sign of life of a connection. Times are in whole seconds, to keep idle connections small.
 #[derive(Debug)]
@@ -39,6 +40,18 @@ impl Keepalive {
             awaits_pong_frame: false,
             is_authorized: false,
         }
+    }
+
+    /// Returns what a snapshot keeps of it.
+    pub(crate) fn save(&self) -> SavedKeepalive {
+        let Self { since, is_pinged, prefers_frames, awaits_pong_frame, is_authorized } = *self;
+        SavedKeepalive { since, is_pinged, prefers_frames, awaits_pong_frame, is_authorized }
+    }
+
+    pub(crate) fn restored(saved: SavedKeepalive) -> Self {
+        let SavedKeepalive { since, is_pinged, prefers_frames, awaits_pong_frame, is_authorized } =
+            saved;
+        Self { since, is_pinged, prefers_frames, awaits_pong_frame, is_authorized }
     }
 
     /// Takes a sign of life.

@@ -14,8 +14,9 @@ pub(crate) use keepalive::{Keepalive, Silence};
 pub(crate) use rate_limit::Rate;
 pub(crate) use rejection::Rejection;
 
-use crate::address::AppIndex;
-use crate::app::RateLimit;
+use crate::address::{AppIndex, ConnectionAddr};
+use crate::app::{App, RateLimit};
+use crate::snapshot::SavedConnection;
 use keepalive::seconds;
 use rate_limit::RateWindow;
 
@@ -88,6 +89,34 @@ impl Connection {
             subscriptions: SmallVec::new(),
             user: None,
             rate: None,
+        }
+    }
+
+    /// Returns what a snapshot keeps of it, without its user and subscriptions.
+    pub(crate) fn save(&self, addr: ConnectionAddr, app: &App) -> SavedConnection {
+        SavedConnection {
+            worker: addr.worker.0,
+            slot: addr.connection.0,
+            app: app.id.clone(),
+            socket_id: self.socket_id,
+            opened: self.opened,
+            keepalive: self.keepalive.save(),
+            rate: self.rate.as_ref().map(|rate| rate.save()),
+            user: None,
+            subscriptions: Vec::new(),
+        }
+    }
+
+    /// Makes a connection as it was saved, without user and subscriptions.
+    pub(crate) fn restored(app: AppIndex, saved: &SavedConnection) -> Self {
+        Self {
+            app,
+            socket_id: saved.socket_id,
+            opened: saved.opened,
+            keepalive: Keepalive::restored(saved.keepalive),
+            subscriptions: SmallVec::new(),
+            user: None,
+            rate: saved.rate.map(|rate| Box::new(RateWindow::restored(rate))),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::app::RateLimit;
+use crate::snapshot::SavedRate;
 
 /// A message and the rate limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,15 @@ pub(crate) struct RateWindow {
 impl RateWindow {
     pub(crate) fn new(now: Duration) -> Self {
         Self { began: now, messages: 0 }
+    }
+
+    /// Returns what a snapshot keeps of it.
+    pub(crate) fn save(&self) -> SavedRate {
+        SavedRate { began: self.began.into(), messages: self.messages }
+    }
+
+    pub(crate) fn restored(saved: SavedRate) -> Self {
+        Self { began: saved.began.get(), messages: saved.messages }
     }
 
     /// Counts a message.

@@ -14,7 +14,9 @@ use super::presence::{Departure, Presence};
 use super::step::Step;
 use super::user::User;
 use crate::address::{ChannelKey, ConnectionAddr, WorkerId};
+use crate::app::App;
 use crate::outputs::{BusCommand, ChannelEvent, WorkerMessage};
+use crate::snapshot::{SavedChannel, SnapshotError};
 
 /// On large channels, the time between two `subscription_count` messages.
 const COUNT_PAUSE: Duration = Duration::from_secs(5);
@@ -86,6 +88,29 @@ pub struct ChannelState {
 impl Channel {
     pub(crate) fn new(cluster: Option<Box<ClusterChannel>>) -> Self {
         Self { cluster, ..Self::default() }
+    }
+
+    /// Returns what a snapshot keeps of it. Subscribers and users follow from the connections.
+    pub(super) fn save(&self, key: &ChannelKey, app: &App) -> SavedChannel {
+        let mut saved = SavedChannel::new(app.id.clone(), key.name.to_string());
+        saved.members = self.presence.as_ref().map(|p| p.save()).unwrap_or_default();
+        saved.cached = self.cached.as_ref().map(CachedEvent::save);
+        saved.history = self.history.as_ref().map(|history| history.save());
+        saved.counted_at = self.counted_at.map(Into::into);
+        saved
+    }
+
+    /// Makes a channel as it was saved, without subscribers.
+    pub(super) fn restored(saved: SavedChannel) -> Result<Self, SnapshotError> {
+        let members = saved.members;
+        let presence = (!members.is_empty()).then(|| Presence::restored(members)).transpose()?;
+        Ok(Self {
+            presence: presence.map(Box::new),
+            cached: saved.cached.as_ref().map(CachedEvent::restored),
+            history: saved.history.as_ref().map(|history| Box::new(History::restored(history))),
+            counted_at: saved.counted_at.map(|at| at.get()),
+            ..Self::default()
+        })
     }
 
     /// Counts a subscriber. Returns whether it is the channel's first on this node.

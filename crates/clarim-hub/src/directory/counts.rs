@@ -3,6 +3,8 @@
 
 use clarim_protocol::{ChannelKind, GapReason, Start};
 
+use crate::snapshot::SavedRecoveries;
+
 /// The current totals of a node or of one of its shards.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -42,12 +44,30 @@ pub struct Recoveries {
 }
 
 impl Recoveries {
+    /// Returns what a snapshot keeps of them.
+    pub(crate) fn save(&self) -> SavedRecoveries {
+        let Self { recovered, replayed, gaps } = *self;
+        let gaps = GapReason::ALL.into_iter().zip(gaps).filter(|(_, count)| *count > 0);
+        SavedRecoveries { recovered, replayed, gaps: gaps.collect() }
+    }
+
     pub(crate) fn count(&mut self, start: Option<&Start>, gap: Option<GapReason>) {
         self.recovered += u64::from(start.is_some_and(|start| start.recovered));
         self.replayed += start.map_or(0, |start| start.missed as u64);
         if let Some(gap) = gap {
             self.gaps[gap as usize] += 1;
         }
+    }
+}
+
+impl From<&SavedRecoveries> for Recoveries {
+    fn from(saved: &SavedRecoveries) -> Self {
+        let SavedRecoveries { recovered, replayed, gaps: saved } = saved;
+        let mut gaps = [0; GapReason::ALL.len()];
+        for (reason, count) in saved {
+            gaps[*reason as usize] += count;
+        }
+        Self { recovered: *recovered, replayed: *replayed, gaps }
     }
 }
 

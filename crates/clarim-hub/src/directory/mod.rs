@@ -22,6 +22,6 @@ pub use kept::{CACHE_TTL, HistoryEvent, HistoryPage, HistoryQuery};
 pub(crate) use loss::Loss;
 pub(crate) use recording::Succession;
 pub(crate) use requests::{Join, Joining, Keep, Leave, LogPlace, Publication};
-pub(crate) use shard::Shard;
+pub(crate) use shard::{Shard, saved};
 pub use step::NodeConfig;
 pub(crate) use step::Step;

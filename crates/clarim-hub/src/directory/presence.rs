@@ -9,6 +9,8 @@ use hashbrown::HashSet;
 use indexmap::IndexMap;
 use smallvec::SmallVec;
 
+use crate::snapshot::{SavedMember, SnapshotError};
+
 #[derive(Debug, Default)]
 pub(crate) struct Presence {
     /// By id. `user_info` is that of the user's first connection.
@@ -62,6 +64,58 @@ pub(crate) struct PresenceFull {
 }
 
 impl Presence {
+    /// Returns what a snapshot keeps of it. Live connections follow from the subscriptions.
+    pub(crate) fn save(&self) -> Vec<SavedMember> {
+        let members = self.members.values().map(|present| SavedMember {
+            data: present.member.to_channel_data(),
+            held: present.held.iter().map(|due| (*due).into()).collect(),
+            elsewhere: present.elsewhere.to_vec(),
+        });
+        members.collect()
+    }
+
+    /// Makes the members as they were saved. Live connections follow: see
+    /// [`restore_connection`](Self::restore_connection).
+    pub(crate) fn restored(saved: Vec<SavedMember>) -> Result<Self, SnapshotError> {
+        let mut presence = Self::default();
+        for SavedMember { data, held, elsewhere } in saved {
+            let invalid = |error| SnapshotError::invalid(format!("a member: {error}"));
+            let member = Member::parse(&data).map_err(invalid)?;
+            // There are no more holds than there were connections.
+            let here = held.len() as u32;
+            presence.held += here;
+            let held = held.into_iter().map(|due| due.get()).collect();
+            presence.add(Present { member, here, held, elsewhere: elsewhere.into() });
+        }
+        Ok(presence)
+    }
+
+    /// Counts a live connection of a restored member. Returns whether it is the first to this node; `None` if
+    /// there is no such member.
+    pub(crate) fn restore_connection(&mut self, id: &UserId) -> Option<bool> {
+        let present = self.members.get_mut(id.as_str())?;
+        present.here += 1;
+        Some(present.here == 1)
+    }
+
+    /// Removes the restored members that have no connection to any node.
+    pub(crate) fn remove_absent(&mut self) -> Vec<Member> {
+        let is_absent = |present: &Present| present.here == 0 && present.elsewhere.is_empty();
+        let absent: Vec<Box<str>> = self
+            .members
+            .iter()
+            .filter(|(_, present)| is_absent(present))
+            .map(|(id, _)| id.clone())
+            .collect();
+        absent.iter().filter_map(|id| self.remove_if_gone(id)).collect()
+    }
+
+    /// Returns the holds of connections that have broken.
+    pub(crate) fn holds(&self) -> impl Iterator<Item = (Duration, &UserId)> {
+        let members = self.members.values();
+        members.flat_map(|present| present.held.iter().map(|due| (*due, &present.member.id)))
+    }
+
     /// Counts a connection of `member` to this node.
     pub(crate) fn join(&mut self, member: &Member, max: usize) -> Result<Arrival, PresenceFull> {
         if let Some(present) = self.members.get_mut(member.id.as_str()) {

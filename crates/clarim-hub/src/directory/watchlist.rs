@@ -3,7 +3,7 @@
 use clarim_cluster::Change;
 use clarim_protocol::SocketId;
 
-use super::shard::Shard;
+use super::shard::{Shard, saved};
 use super::step::Step;
 use crate::address::{ChannelKey, ConnectionAddr};
 
@@ -15,6 +15,21 @@ pub(crate) fn sign_in(shard: &mut Shard, user: &ChannelKey, step: &mut Step<'_>)
         channel.publish_change(user, Change::Online(true), step);
     }
     channel.notify_watchers(user, was_online, step);
+}
+
+/// Counts a restored connection that has signed in as the user.
+pub(crate) fn restore_sign_in(shard: &mut Shard, user: &ChannelKey) {
+    saved::channel(shard, user).user.get_or_insert_default().sign_in();
+}
+
+/// Adds a watcher that is a restored connection.
+pub(crate) fn restore_watcher(
+    shard: &mut Shard,
+    user: &ChannelKey,
+    watcher: SocketId,
+    addr: ConnectionAddr,
+) {
+    saved::channel(shard, user).user.get_or_insert_default().watch(watcher, addr);
 }
 
 /// Undoes one `sign_in`.

@@ -17,6 +17,7 @@ use crate::directory::Leave;
 use crate::node::Node;
 use crate::outputs::{ConnectionEvent, Output, OutputSink, WorkerMessage};
 use crate::rejected::Rejected;
+use crate::snapshot::{SavedConnection, SavedWorker};
 use crate::sockets::Sockets;
 
 /// Time after which subscribers need not reconnect any more: longer than their turns are spread over.
@@ -53,6 +54,27 @@ impl<S: OutputSink> Worker<S> {
     /// Makes the worker `id` of `node`, without connections.
     pub fn new(id: WorkerId, node: Arc<Node<S>>) -> Self {
         Self { state: WorkerState::new(id, node) }
+    }
+
+    /// Makes a worker of its state.
+    pub(super) fn of(state: WorkerState<S>) -> Self {
+        Self { state }
+    }
+
+    /// Returns what the connections share, for a snapshot.
+    pub fn save(&self) -> SavedWorker {
+        SavedWorker { reconnect_at: self.state.reconnect_at.map(Into::into) }
+    }
+
+    /// Returns all connections, in the order of their slots.
+    pub fn connections(&self) -> impl Iterator<Item = ConnectionId> {
+        self.state.connections.iter().map(|(slot, _)| ConnectionId(slot as u32))
+    }
+
+    /// Returns a connection, for a snapshot.
+    #[must_use]
+    pub fn save_connection(&self, id: ConnectionId) -> Option<SavedConnection> {
+        self.state.save(id)
     }
 
     /// Returns its node.

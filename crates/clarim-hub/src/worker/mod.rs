@@ -5,7 +5,9 @@ mod inputs;
 mod page_table;
 mod pages;
 mod pending;
+mod restorer;
 mod state;
 mod subscribers;
 
 pub use inputs::{ConnectionInfo, Worker};
+pub use restorer::WorkerRestorer;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use clarim_protocol::user::UserId;
 use clarim_protocol::{Code, SocketId};
 use slab::Slab;
 
@@ -14,6 +15,7 @@ use crate::connection::{Connection, End, Subscription};
 use crate::directory::{Leave, watchlist};
 use crate::node::Node;
 use crate::outputs::{ConnectionEvent, Output, OutputSink};
+use crate::snapshot::{SavedConnection, SavedSubscription, SavedUser};
 
 /// The state of a worker.
 #[derive(Debug)]
@@ -43,6 +45,22 @@ impl<S: OutputSink> WorkerState<S> {
 
     pub(super) fn addr(&self, connection: ConnectionId) -> ConnectionAddr {
         ConnectionAddr { worker: self.id, connection }
+    }
+
+    /// Returns a connection, for a snapshot.
+    pub(super) fn save(&self, id: ConnectionId) -> Option<SavedConnection> {
+        let connection = self.connections.get(id.0 as usize)?;
+        let mut saved = connection.save(self.addr(id), self.node.app(connection.app));
+        saved.user = connection.user.as_ref().map(|user| SavedUser {
+            member: user.member.to_channel_data(),
+            watchlist: user.watchlist.iter().map(|user| user.to_string()).collect(),
+        });
+        let subscriptions = connection.subscriptions.iter().map(|subscription| SavedSubscription {
+            channel: self.subscribers.key(subscription.position.channel).name.to_string(),
+            user: subscription.member.as_deref().map(UserId::to_channel_data),
+        });
+        saved.subscriptions = subscriptions.collect();
+        Some(saved)
     }
 
     /// Finds the connection with this id, if it belongs to this worker.

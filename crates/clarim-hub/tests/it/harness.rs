@@ -1,5 +1,7 @@
 //! A node whose workers run when the test lets them, with sockets that only take note.
 
+pub(crate) mod handover;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -46,6 +48,17 @@ impl Outbound {
             bus: Mutex::default(),
             events: Mutex::default(),
             hooked: Mutex::default(),
+        }
+    }
+
+    /// The same outbound for a node that takes over, with other workers.
+    fn successor(&self, workers: u16) -> Self {
+        Self {
+            is_full: AtomicBool::new(self.is_full.load(Ordering::Relaxed)),
+            bus: Mutex::new(std::mem::take(&mut self.bus.lock().unwrap())),
+            events: Mutex::new(self.events.lock().unwrap().clone()),
+            hooked: Mutex::new(std::mem::take(&mut self.hooked.lock().unwrap())),
+            ..Self::new(workers, self.is_hesitant)
         }
     }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clarim_protocol::Frame;
 
+use crate::snapshot::SavedEvent;
+
 /// How long a cache channel keeps its last event.
 pub const CACHE_TTL: Duration = Duration::from_secs(30 * 60);
 
@@ -22,6 +24,17 @@ pub(crate) struct CachedEvent {
 impl CachedEvent {
     pub(crate) fn expires_at(&self) -> Duration {
         self.at + CACHE_TTL
+    }
+
+    /// Returns what a snapshot keeps of it.
+    pub(crate) fn save(&self) -> SavedEvent {
+        let payload = self.frame.bytes().slice_ref(self.frame.payload());
+        SavedEvent { payload, at: self.at.into(), number: self.number }
+    }
+
+    pub(crate) fn restored(saved: &SavedEvent) -> Self {
+        let SavedEvent { payload, at, number } = saved;
+        Self { frame: Frame::text(payload), at: at.get(), number: *number }
     }
 
     /// Returns the bytes that it takes.

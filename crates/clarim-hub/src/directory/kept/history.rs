@@ -10,6 +10,7 @@ use clarim_protocol::{
 
 use super::page::{HistoryEvent, HistoryPage, HistoryQuery};
 use crate::app::HistoryRule;
+use crate::snapshot::{SavedHistory, SavedHistoryEvent};
 
 /// Bytes per event beside its frame.
 const OVERHEAD: usize = 96;
@@ -87,6 +88,47 @@ impl History {
             is_alone: false,
             ttl: Duration::ZERO,
             used: now,
+        }
+    }
+
+    /// Returns what a snapshot keeps of it.
+    pub(crate) fn save(&self) -> SavedHistory {
+        let events = self.entries.iter().map(|entry| SavedHistoryEvent {
+            offset: entry.offset,
+            at: entry.at.into(),
+            except: entry.except,
+            payload: entry.frame.bytes().slice_ref(entry.frame.payload()),
+        });
+        SavedHistory {
+            epoch: self.epoch,
+            last: self.last,
+            dropped: self.dropped,
+            reason: self.reason,
+            is_alone: self.is_alone,
+            ttl: self.ttl.into(),
+            used: self.used.into(),
+            events: events.collect(),
+        }
+    }
+
+    pub(crate) fn restored(saved: &SavedHistory) -> Self {
+        let entries = saved.events.iter().map(|event| Entry {
+            offset: event.offset,
+            at: event.at.get(),
+            except: event.except,
+            frame: Frame::text(&event.payload),
+        });
+        let entries: VecDeque<Entry> = entries.collect();
+        Self {
+            epoch: saved.epoch,
+            last: saved.last,
+            dropped: saved.dropped,
+            reason: saved.reason,
+            bytes: entries.iter().map(Entry::cost).sum(),
+            entries,
+            is_alone: saved.is_alone,
+            ttl: saved.ttl.get(),
+            used: saved.used.get(),
         }
     }
 

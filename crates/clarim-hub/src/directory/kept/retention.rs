@@ -47,6 +47,20 @@ impl Retention {
         queue.insert(place, (due, key));
     }
 
+    /// Looks at a restored channel at `due`. Call [`sort`](Self::sort) after the last one.
+    pub(crate) fn restore(&mut self, key: ChannelKey, due: Duration, bytes: usize) {
+        let app = key.app;
+        self.apps.entry(app).or_default().queue.push_back((due, key));
+        self.resize(app, 0, bytes);
+    }
+
+    /// Puts the queues in order.
+    pub(crate) fn sort(&mut self) {
+        for kept in self.apps.values_mut() {
+            kept.queue.make_contiguous().sort_by_key(|(due, _)| *due);
+        }
+    }
+
     /// Looks at the channel no longer at `due`.
     pub(crate) fn remove(&mut self, key: &ChannelKey, due: Duration) {
         let Some(Kept { queue, .. }) = self.apps.get_mut(&key.app) else { return };

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::model::{Published, Truth, View, Watchlist};
-use crate::harness::{self, Out, World};
+use crate::harness::{self, Out, World, handover};
 
 const CHANNELS: [&str; 6] =
     ["news", "cache-rates", "private-doc", "presence-room", "presence-cache-hall", USER_CHANNEL];
@@ -31,6 +31,7 @@ enum Action {
     Pass { seconds: u64 },
     Run { worker: u16, entries: usize },
     RunAll,
+    HandOver { workers: u16 },
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -54,6 +55,7 @@ fn action() -> impl Strategy<Value = Action> {
         2 => prop_oneof![0..40u64, 1000..2000u64].prop_map(|seconds| Action::Pass { seconds }),
         8 => (0..4u16, 1..6usize).prop_map(|(worker, entries)| Action::Run { worker, entries }),
         2 => Just(Action::RunAll),
+        2 => (1..=4u16).prop_map(|workers| Action::HandOver { workers }),
     ]
 }
 
@@ -125,6 +127,7 @@ impl Model {
                 self.world.run(worker % self.world.desks.len() as u16, entries);
             }
             Action::RunAll => self.world.run_all(),
+            Action::HandOver { workers } => self.hand_over(workers),
         }
         self.listen();
         assert_eq!(self.errors, self.expected_errors, "errors after {action:?}");
@@ -233,6 +236,14 @@ impl Model {
         let auth = self.world.node.apps().get(self.app).key.sign_user(client.socket_id, &user_data);
         let data = json!({"auth": auth, "user_data": user_data});
         self.say(at, &json!({"event": "pusher:signin", "data": data}));
+    }
+
+    /// The node is saved, dropped and restored. No client must notice.
+    fn hand_over(&mut self, workers: u16) {
+        let addresses = handover::hand_over(&mut self.world, workers);
+        for client in &mut self.clients {
+            client.addr = addresses[&client.socket_id];
+        }
     }
 
     fn hang_up(&mut self, client: usize) {

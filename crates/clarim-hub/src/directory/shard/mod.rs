@@ -2,6 +2,8 @@
 //!
 //! Each method is one step under the shard's lock: it changes the state and collects the outputs.
 
+pub(crate) mod saved;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -11,17 +13,17 @@ use clarim_protocol::user::{Member, UserId};
 use clarim_protocol::{GapReason, SocketId, server};
 use hashbrown::HashSet;
 
-use super::channel::{
+use crate::address::ChannelKey;
+use crate::directory::channel::{
     Channel, ChannelState, Channels, ClusterChannel, PendingSubscription, get_or_open,
 };
-use super::counts::{Recoveries, Totals};
-use super::kept::Retention;
-use super::loss::Loss;
-use super::presence::PresenceFull;
-use super::recording::{self, Recorder};
-use super::requests::{Join, Joining, Keep, Leave, Publication};
-use super::step::Step;
-use crate::address::ChannelKey;
+use crate::directory::counts::{Recoveries, Totals};
+use crate::directory::kept::Retention;
+use crate::directory::loss::Loss;
+use crate::directory::presence::PresenceFull;
+use crate::directory::recording::{self, Recorder};
+use crate::directory::requests::{Join, Joining, Keep, Leave, Publication};
+use crate::directory::step::Step;
 use crate::outputs::{BusCommand, Replayed, WorkerMessage};
 
 /// Channels with more subscribers than this send `subscription_count` only now and then.

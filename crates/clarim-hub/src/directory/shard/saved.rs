@@ -1,0 +1,117 @@
+//! Saving and restoring the channels of a shard.
+
+use std::io;
+
+use clarim_protocol::user::{Member, UserId};
+
+use super::Shard;
+use crate::address::{ChannelKey, WorkerId};
+use crate::directory::channel::Channel;
+use crate::directory::counts::Recoveries;
+use crate::directory::step::Step;
+use crate::snapshot::{SavedChannel, SavedNode, SnapshotError};
+
+/// Writes what the channels hold beside subscribers and users.
+pub(crate) fn save(
+    shard: &Shard,
+    step: &Step<'_>,
+    write: &mut dyn FnMut(SavedChannel) -> io::Result<()>,
+) -> io::Result<()> {
+    for (key, channel) in &shard.channels {
+        let mut saved = channel.save(key, step.app(key));
+        saved.is_uncounted = shard.uncounted.contains(key);
+        if !saved.is_empty() {
+            write(saved)?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds what all shards share to a record.
+pub(crate) fn save_counts(shard: &Shard, saved: &mut SavedNode) {
+    saved.last_number = saved.last_number.max(shard.last_number);
+}
+
+/// Restores what all shards share. Counts of the whole node go to one of them.
+pub(crate) fn restore_counts(shard: &mut Shard, saved: &SavedNode, is_first: bool) {
+    shard.last_number = saved.last_number;
+    if is_first {
+        shard.recoveries += Recoveries::from(&saved.recoveries);
+    }
+}
+
+/// Restores a channel, still without subscribers.
+pub(crate) fn restore(
+    shard: &mut Shard,
+    key: ChannelKey,
+    saved: SavedChannel,
+) -> Result<(), SnapshotError> {
+    if shard.channels.contains_key(&key) {
+        return Err(SnapshotError::invalid(format!("channel {} comes twice", key.name)));
+    }
+    if saved.is_uncounted {
+        shard.uncounted.insert(key.clone());
+    }
+    let mut channel = Channel::restored(saved)?;
+    channel.due = channel.expiry();
+    if let Some(due) = channel.due {
+        shard.retention.restore(key.clone(), due, channel.retained_bytes(&key));
+    }
+    if let Some(presence) = &channel.presence {
+        let holds = presence.holds().map(|(due, id)| (due, key.clone(), id.clone()));
+        shard.held.extend(holds);
+        shard.totals.members += presence.here().count();
+    }
+    shard.channels.insert(key, channel);
+    Ok(())
+}
+
+/// Returns a restored channel. One that held nothing begins with this.
+pub(crate) fn channel<'s>(shard: &'s mut Shard, key: &ChannelKey) -> &'s mut Channel {
+    shard.channels.entry(key.clone()).or_default()
+}
+
+/// Counts a restored subscription. `user`: the connection's user on a presence channel.
+pub(crate) fn restore_subscription(
+    shard: &mut Shard,
+    key: &ChannelKey,
+    worker: WorkerId,
+    user: Option<&UserId>,
+) -> Result<(), SnapshotError> {
+    let channel = channel(shard, key);
+    let is_first = channel.add(worker);
+    let presence = channel.presence.as_mut();
+    let is_member = user.map(|id| presence.and_then(|presence| presence.restore_connection(id)));
+    shard.totals.subscriptions += 1;
+    if is_first {
+        *shard.totals.channels_mut(key.name.kind()) += 1;
+    }
+    match is_member {
+        None => {}
+        Some(Some(is_first_here)) => shard.totals.members += usize::from(is_first_here),
+        Some(None) => {
+            let message = format!("a subscriber of {} is not one of its members", key.name);
+            return Err(SnapshotError::invalid(message));
+        }
+    }
+    Ok(())
+}
+
+/// Puts the queues in order when everything is restored, and removes what nothing needs: its connections were
+/// not restored.
+pub(crate) fn finish(shard: &mut Shard, step: &mut Step<'_>) {
+    shard.retention.sort();
+    shard.held.make_contiguous().sort_by_key(|(due, ..)| *due);
+    let mut unused = Vec::new();
+    for (key, channel) in &mut shard.channels {
+        let presence = channel.presence.as_mut();
+        let absent: Vec<Member> = presence.map(|p| p.remove_absent()).unwrap_or_default();
+        for member in absent {
+            channel.notify_left(key, &member.id, step);
+        }
+        unused.extend(channel.is_empty().then(|| key.clone()));
+    }
+    for key in unused {
+        shard.remove_if_empty(&key, step);
+    }
+}
