@@ -93,21 +93,20 @@ pub(crate) fn read(reader: &mut Reader<'_>, at: &Source, server: &ServerConfig) 
     contradictions(reader, &limits, server);
     let history = history::read(reader, limits.channel_name_bytes);
     let [id, key, secret] = credentials?;
-    Some(App {
-        origins,
-        requires_origin,
-        authorization_timeout,
-        client_event_data,
-        ping_interval,
-        activity_timeout,
-        client_events,
-        client_events_on_public,
-        subscription_count,
-        rate_limit,
-        history,
-        limits,
-        ..App::new(id, key, secret)
-    })
+    let mut app = App::new(id, key, secret);
+    app.origins = origins;
+    app.requires_origin = requires_origin;
+    app.authorization_timeout = authorization_timeout;
+    app.client_event_data = client_event_data;
+    app.ping_interval = ping_interval;
+    app.activity_timeout = activity_timeout;
+    app.client_events = client_events;
+    app.client_events_on_public = client_events_on_public;
+    app.subscription_count = subscription_count;
+    app.rate_limit = rate_limit;
+    app.history = history;
+    app.limits = limits;
+    Some(app)
 }
 
 fn origins(reader: &mut Reader<'_>) -> Origins {
@@ -169,31 +168,30 @@ fn credential_problem(key: &Key, text: &str) -> Option<&'static str> {
 }
 
 fn rate_limit(reader: &mut Reader<'_>) -> Option<RateLimit> {
-    let rate_limit = RateLimit {
-        max_attempts: reader.count(&keys::APP_RATE_LIMIT_MAX_ATTEMPTS),
-        decay: reader.seconds(&keys::APP_RATE_LIMIT_DECAY_SECONDS),
-        terminate: reader.flag(&keys::APP_RATE_LIMIT_TERMINATE),
-    };
+    let max_attempts = reader.count(&keys::APP_RATE_LIMIT_MAX_ATTEMPTS);
+    let mut rate_limit =
+        RateLimit::new(max_attempts, reader.seconds(&keys::APP_RATE_LIMIT_DECAY_SECONDS));
+    rate_limit.terminate = reader.flag(&keys::APP_RATE_LIMIT_TERMINATE);
     reader.flag(&keys::APP_RATE_LIMITING_ENABLED).then_some(rate_limit)
 }
 
 fn limits(reader: &mut Reader<'_>) -> Limits {
     let name_bytes = reader.size(&keys::APP_MAX_NAME_LENGTH);
     let events_per_batch = reader.size(&keys::APP_MAX_EVENTS_PER_BATCH);
-    Limits {
-        connections: reader
-            .optional_number(&keys::APP_MAX_CONNECTIONS)
-            .and_then(|number| u32::try_from(number).ok()),
-        message_bytes: reader.size(&keys::APP_MAX_MESSAGE_SIZE),
-        channels_per_connection: reader.size(&keys::APP_MAX_CHANNELS_PER_CONNECTION),
-        channel_name_bytes: name_bytes,
-        event_name_bytes: name_bytes,
-        event_data_bytes: reader.size(&keys::APP_MAX_EVENT_SIZE),
-        presence_members: reader.size(&keys::APP_MAX_PRESENCE_MEMBERS),
-        presence_member_bytes: reader.size(&keys::APP_MAX_PRESENCE_MEMBER_SIZE),
-        channels_per_event: events_per_batch,
-        events_per_batch,
-    }
+    let mut limits = Limits::default();
+    limits.connections = reader
+        .optional_number(&keys::APP_MAX_CONNECTIONS)
+        .and_then(|number| u32::try_from(number).ok());
+    limits.message_bytes = reader.size(&keys::APP_MAX_MESSAGE_SIZE);
+    limits.channels_per_connection = reader.size(&keys::APP_MAX_CHANNELS_PER_CONNECTION);
+    limits.channel_name_bytes = name_bytes;
+    limits.event_name_bytes = name_bytes;
+    limits.event_data_bytes = reader.size(&keys::APP_MAX_EVENT_SIZE);
+    limits.presence_members = reader.size(&keys::APP_MAX_PRESENCE_MEMBERS);
+    limits.presence_member_bytes = reader.size(&keys::APP_MAX_PRESENCE_MEMBER_SIZE);
+    limits.channels_per_event = events_per_batch;
+    limits.events_per_batch = events_per_batch;
+    limits
 }
 
 /// Limits that can never be reached because another limit is lower. Defaults out of reach are not a problem.

@@ -12,6 +12,7 @@ use super::origins::Origins;
 /// One tenant of the server. Apps share a process and nothing else: channels, users, counts and limits of one
 /// are invisible to another.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct App {
     /// The id in the HTTP API's paths (`/apps/{id}/events`).
     pub id: String,
@@ -63,6 +64,7 @@ pub enum ClientEvents {
 /// reported for an app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "a set of named flags")]
+#[non_exhaustive]
 pub struct Hooks {
     /// A channel has got its first subscriber or lost its last.
     pub occupancy: bool,
@@ -97,6 +99,7 @@ impl Hooks {
 
 /// A limit of `max_attempts` messages of any kind per connection in each window of `decay`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RateLimit {
     /// Messages allowed in a window.
     pub max_attempts: u32,
@@ -106,8 +109,17 @@ pub struct RateLimit {
     pub terminate: bool,
 }
 
+impl RateLimit {
+    /// Makes a limit over which messages are answered with error 4301.
+    #[must_use]
+    pub const fn new(max_attempts: u32, decay: Duration) -> Self {
+        Self { max_attempts, decay, terminate: false }
+    }
+}
+
 /// The limits of an app. Sizes are in bytes, lengths in bytes of UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// Open connections of the app on this node; `None` for as many as the process can hold.
     pub connections: Option<u32>,
@@ -150,6 +162,12 @@ impl Default for Limits {
 
 impl App {
     /// Makes an app with default settings.
+    ///
+    /// ```
+    /// # use clarim_hub::app::App;
+    /// let mut app = App::new("1", "key", "secret");
+    /// app.limits.presence_members = 500;
+    /// ```
     #[must_use]
     pub fn new(id: impl Into<String>, key: impl Into<String>, secret: impl AsRef<str>) -> Self {
         Self {

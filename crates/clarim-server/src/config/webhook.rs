@@ -90,14 +90,13 @@ impl fmt::Debug for Webhook {
 /// The hooks of the hub that these endpoints need.
 pub(crate) fn hooks(webhooks: &[Webhook]) -> Hooks {
     let any = |name: &str| webhooks.iter().any(|hook| hook.events.iter().any(|it| it == name));
-    Hooks {
-        occupancy: any("channel_occupied") || any("channel_vacated"),
-        members: any("member_added") || any("member_removed"),
-        client_events: any("client_event"),
-        cache_misses: any("cache_miss"),
-        counts: any("subscription_count"),
-        connections: false,
-    }
+    let mut hooks = Hooks::default();
+    hooks.occupancy = any("channel_occupied") || any("channel_vacated");
+    hooks.members = any("member_added") || any("member_removed");
+    hooks.client_events = any("client_event");
+    hooks.cache_misses = any("cache_miss");
+    hooks.counts = any("subscription_count");
+    hooks
 }
 
 #[cfg(test)]

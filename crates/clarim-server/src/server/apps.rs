@@ -47,11 +47,12 @@ pub(super) fn with_hooks(
     webhooks: &HashMap<String, Vec<Webhook>>,
     has_events: bool,
 ) -> Vec<App> {
-    let set = |app: App| {
+    let set = |mut app: App| {
         // Without the feature nothing would be sent, and the hub need not report anything.
         let endpoints = webhooks.get(&app.id).filter(|_| cfg!(feature = "webhooks"));
         let hooks = endpoints.map_or(app.hooks, |all| hooks(all));
-        App { hooks: if has_events { Hooks::ALL } else { hooks }, ..app }
+        app.hooks = if has_events { Hooks::ALL } else { hooks };
+        app
     };
     apps.into_iter().map(set).collect()
 }

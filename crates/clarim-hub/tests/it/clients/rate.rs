@@ -9,7 +9,9 @@ use crate::script::play_with;
 fn two_in_ten_seconds(terminate: bool) -> impl FnOnce(&mut App) {
     move |app| {
         let decay = Duration::from_secs(10);
-        app.rate_limit = Some(RateLimit { max_attempts: 2, decay, terminate });
+        let mut limit = RateLimit::new(2, decay);
+        limit.terminate = terminate;
+        app.rate_limit = Some(limit);
     }
 }
 
@@ -85,7 +87,7 @@ fn a_rejected_message_still_counts_as_activity() {
     play_with(
         |app| {
             let decay = Duration::from_secs(600);
-            app.rate_limit = Some(RateLimit { max_attempts: 0, decay, terminate: false });
+            app.rate_limit = Some(RateLimit::new(0, decay));
         },
         r#"
         ana connects

@@ -15,7 +15,9 @@ use crate::cluster::view::{self, Client};
 use crate::harness::{self, Out};
 
 fn app() -> App {
-    App { ping_interval: Duration::from_secs(1_000_000), ..App::new("one", "key", "secret") }
+    let mut app = App::new("one", "key", "secret");
+    app.ping_interval = Duration::from_secs(1_000_000);
+    app
 }
 
 /// A node with a subscriber of "news" each.

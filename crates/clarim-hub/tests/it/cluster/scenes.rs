@@ -13,7 +13,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// An app that pings no client during a scene.
 pub(crate) fn app() -> App {
-    App { ping_interval: Duration::from_secs(1_000_000), ..App::new("one", "key", "secret") }
+    let mut app = App::new("one", "key", "secret");
+    app.ping_interval = Duration::from_secs(1_000_000);
+    app
 }
 
 fn net(nodes: usize) -> Net {

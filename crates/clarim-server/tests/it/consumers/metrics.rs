@@ -170,8 +170,7 @@ async fn refused_connections_are_counted_by_code() {
 #[tokio::test]
 async fn rejected_requests_are_counted_by_reason() {
     let mut app = app();
-    app.rate_limit =
-        Some(RateLimit { max_attempts: 5, decay: Duration::from_secs(600), terminate: false });
+    app.rate_limit = Some(RateLimit::new(5, Duration::from_secs(600)));
     let server = Setup { metrics_token: Some(TOKEN), ..Setup::default() }.start(vec![app]);
     let mut client = server.connect().await;
     client.subscribe("news").await;

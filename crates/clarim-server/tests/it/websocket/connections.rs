@@ -267,7 +267,7 @@ async fn an_unreadable_message_gets_an_error_and_the_connection_stays() {
 
 #[tokio::test]
 async fn the_rate_of_messages_can_be_limited() {
-    let limit = RateLimit { max_attempts: 3, decay: Duration::from_secs(3600), terminate: false };
+    let limit = RateLimit::new(3, Duration::from_secs(3600));
     let server = start_with(|app| app.rate_limit = Some(limit));
     let mut client = server.connect().await;
     for _ in 0..3 {
@@ -281,7 +281,8 @@ async fn the_rate_of_messages_can_be_limited() {
 
 #[tokio::test]
 async fn a_connection_over_the_rate_limit_can_be_closed() {
-    let limit = RateLimit { max_attempts: 3, decay: Duration::from_secs(3600), terminate: true };
+    let mut limit = RateLimit::new(3, Duration::from_secs(3600));
+    limit.terminate = true;
     let server = start_with(|app| app.rate_limit = Some(limit));
     let mut client = server.connect().await;
     for _ in 0..3 {
