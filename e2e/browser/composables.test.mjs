@@ -161,7 +161,7 @@ test('useWhisper', LIMIT, async () => {
 });
 
 test('useNotifications', LIMIT, async () => {
-	const stored = (id) => ({ id, type: 'InvoicePaid', message: `Invoice ${id}`, read_at: null });
+	const stored = (id) => ({ id, type: 'InvoicePaid', data: { message: `Invoice ${id}` }, read_at: null });
 	backend.stored.notifications = [stored('2'), stored('1')];
 	const page = await open('/Bell');
 	await shows(page, 'button', '2 unread,Invoice 2,Invoice 1');
@@ -170,10 +170,14 @@ test('useNotifications', LIMIT, async () => {
 	await shows(page, 'p', 'Invoice 3');
 	await page.click('text=Invoice 2');
 	await shows(page, 'li.read', 'Invoice 2');
+	await waitFor('the mark', () => backend.stored.read.length === 1);
+	backend.stored.notifications = ['3', '2', '1'].map((id) => ({ ...stored(id), read_at: id === '2' ? '2026-01-01' : null }));
+	const other = await page.context().newPage();
+	await other.goto(page.url());
+	await shows(other, 'button >> nth=0', '2 unread');
 	await page.click('text=2 unread');
-	await shows(page, 'button >> nth=0', '0 unread');
-	await waitFor('both marks', () => backend.stored.read.length === 2);
-	assert.deepEqual(backend.stored.read, [['2'], ['3', '1']]);
+	for (const tab of [page, other]) await shows(tab, 'button >> nth=0', '0 unread');
+	assert.deepEqual(backend.stored.read, [['2'], 'all']);
 });
 
 test('useModel', LIMIT, async () => {

@@ -42,7 +42,9 @@ function respond(sdk, url, { socket_id, channel_name }, user) {
     const { id, info, watchlist } = user;
     return [200, sdk.authenticateUser(socket_id, { id: String(id), user_info: info, watchlist })];
   }
-  if (url !== '/broadcasting/auth') return [404, {}];
+  // A route whose tokens expire: guests get 401, as from a backend with tokens.
+  if (url === '/broadcasting/auth?expires' && !user) return [401, { message: 'Unauthenticated.' }];
+  if (!url.startsWith('/broadcasting/auth')) return [404, {}];
   if (channel_name.includes('forbidden')) return [403, { message: 'Forbidden.' }];
   // The application signs with a wrong secret, which the server has to refuse.
   if (channel_name.includes('missigned')) return [200, { auth: `${sdk.config.token.key}:${'0'.repeat(64)}` }];

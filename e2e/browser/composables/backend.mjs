@@ -23,9 +23,16 @@ export async function startBackend(clarimPort, pages) {
 		'/broadcasting/user-auth': ({ user, body }) => [200, pusher.authenticateUser(
 			new URLSearchParams(body).get('socket_id'), { ...user, id: String(user.id) },
 		)],
-		'/notifications': () => [200, stored.notifications],
+		'/notifications': () => {
+			const unread = stored.notifications.filter((row) => !row.read_at).length;
+			return [200, { data: stored.notifications, unread }];
+		},
 		'/notifications/read': ({ body }) => {
-			stored.read.push(JSON.parse(body));
+			stored.read.push(JSON.parse(body).ids);
+			return [200, {}];
+		},
+		'/notifications/read-all': () => {
+			stored.read.push('all');
 			return [200, {}];
 		},
 		'/orders/7': () => [200, stored.order],

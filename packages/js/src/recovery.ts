@@ -1,13 +1,7 @@
 import type Pusher from 'pusher-js';
+import { pusherOf, type Client } from './client.js';
 import type { Gap, GapReason, Position } from './position.js';
 import { load, saveOnLeave, type Since } from './storage.js';
-
-/** An Echo instance on pusher-js. */
-export interface EchoClient {
-	connector: { pusher: Pusher };
-}
-
-export type Client = Pusher | EchoClient;
 
 export interface RecoveryOptions {
 	/**
@@ -90,7 +84,7 @@ const recoveries = new WeakMap<Pusher, Installed>();
  * recovery if the client has one.
  */
 export function recover(client: Client, { storage, onGap }: RecoveryOptions = {}): Recovery {
-	const pusher = 'connector' in client ? client.connector.pusher : client;
+	const pusher = pusherOf(client);
 	let recovery = recoveries.get(pusher);
 	if (!recovery) recoveries.set(pusher, recovery = install(pusher));
 	if (storage) recovery.store(typeof storage === 'string' ? storage : `clarim:${pusher.key}`);

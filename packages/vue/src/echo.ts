@@ -1,7 +1,8 @@
-import { recover } from '@clarim/js';
+import { authorize, recover, type AuthorizationOptions } from '@clarim/js';
 import Echo, { type Broadcaster, type EchoOptions } from 'laravel-echo';
 import Pusher from 'pusher-js';
 import { hasInjectionContext, inject, type App, type InjectionKey, type Plugin } from 'vue';
+import { followWatchlist } from './watchlist.js';
 
 /** Laravel Echo on pusher-js. */
 export type PusherEcho = Echo<'reverb'>;
@@ -22,16 +23,22 @@ export interface ServerAddress {
 	scheme?: 'http' | 'https';
 }
 
+interface Reliability {
+	/** Renewal of tokens, and authorization of many channels in one request: the options of `authorize`. */
+	authorization?: AuthorizationOptions;
+}
+
 /**
  * Options of `app.use(ClarimVue, options)`: an Echo instance, or the options to create one (all options of Echo
  * and pusher-js).
  */
-export type ClarimVueOptions =
+export type ClarimVueOptions = Reliability & (
 	| {
 		/** An instance, or a function that creates one on first use. Never called on the server. */
 		echo: AnyEcho | (() => AnyEcho);
 	}
-	| (ServerAddress & Partial<EchoOptions<'reverb'>>);
+	| (ServerAddress & Partial<EchoOptions<'reverb'>>)
+);
 
 type Source = () => PusherEcho;
 
@@ -49,14 +56,14 @@ function environment(): Record<string, string | undefined> {
 }
 
 /** Creates an Echo instance for a Reverb-compatible server from options and `VITE_REVERB_*`. */
-export function createEcho(options: ServerAddress & Partial<EchoOptions<'reverb'>> = {}): PusherEcho {
+export function createEcho(options: Reliability & ServerAddress & Partial<EchoOptions<'reverb'>> = {}): PusherEcho {
 	const env = environment();
-	const { key = env.VITE_REVERB_APP_KEY, host, port, scheme, ...more } = options;
+	const { key = env.VITE_REVERB_APP_KEY, host, port, scheme, authorization, ...more } = options;
 	if (!key) {
 		throw new Error('@clarim/vue: no app key. Set VITE_REVERB_APP_KEY, or app.use(ClarimVue, { key: … })');
 	}
 	const at = Number(port ?? env.VITE_REVERB_PORT) || undefined;
-	return recovering(new Echo({
+	return prepared(new Echo({
 		Pusher,
 		wsHost: host ?? env.VITE_REVERB_HOST ?? window.location.hostname,
 		wsPort: at ?? 80,
@@ -66,7 +73,7 @@ export function createEcho(options: ServerAddress & Partial<EchoOptions<'reverb'
 		...more,
 		broadcaster: 'reverb',
 		key,
-	} as EchoOptions<'reverb'>));
+	} as EchoOptions<'reverb'>), authorization);
 }
 
 /** Returns the global Echo that Laravel's `bootstrap.js` creates, or one from the environment. */
@@ -77,14 +84,17 @@ const byDefault: Source = once(() => {
 });
 
 function once(make: Source): Source & { made?: PusherEcho } {
-	const source: Source & { made?: PusherEcho } = () => (source.made ??= recovering(make()));
+	const source: Source & { made?: PusherEcho } = () => (source.made ??= prepared(make()));
 	return source;
 }
 
-/** Adds recovery of missed events. */
-function recovering(echo: PusherEcho): PusherEcho {
+/** Adds recovery of missed events, reliable authorization, and the state of the watchlist. */
+function prepared(echo: PusherEcho, authorization: AuthorizationOptions = {}): PusherEcho {
 	// Echo's null broadcaster has no client.
-	if (echo.connector.pusher) recover(echo);
+	if (!echo.connector.pusher) return echo;
+	recover(echo);
+	authorize(echo, authorization);
+	followWatchlist(echo.connector.pusher);
 	return echo;
 }
 
@@ -93,8 +103,8 @@ export const ClarimVue: Plugin<[options?: ClarimVueOptions]> = {
 	install(app: App, options: ClarimVueOptions = {}) {
 		const given = 'echo' in options ? options.echo : undefined;
 		const source = once(() => {
-			if (typeof given === 'function') return given() as PusherEcho;
-			return (given as PusherEcho | undefined) ?? createEcho(options as ServerAddress);
+			const echo = typeof given === 'function' ? given() : given;
+			return echo ? prepared(echo as PusherEcho, options.authorization) : createEcho(options as ServerAddress);
 		});
 		app.provide(SOURCE, source);
 		// On the server one process serves many applications, so there must be no shared state.

@@ -1,7 +1,7 @@
 // `export *`, because module augmentation of the interface works only with it.
 export * from './events.js';
 
-export type { Gap, GapReason, Position } from '@clarim/js';
+export type { AuthorizationOptions, BatchOptions, Gap, GapReason, Position } from '@clarim/js';
 export { ClarimVue, createEcho, useEcho } from './echo.js';
 export type {
 	AnyEcho, ClarimVueOptions, EncryptedChannel, PresenceChannel, PrivateChannel, PublicChannel, PusherEcho,
@@ -14,7 +14,10 @@ export type { ConnectionState } from './composables/connection.js';
 export { useModel } from './composables/model.js';
 export type { ModelEvent, ModelOptions } from './composables/model.js';
 export { useNotifications } from './composables/notifications.js';
-export type { Notification, NotificationOptions } from './composables/notifications.js';
+export type { NotificationOptions } from './composables/notifications.js';
+export type {
+	Notification, NotificationPage, NotificationRow, StoredNotifications,
+} from './notifications/row.js';
 export { usePresenceChannel } from './composables/presence.js';
 export type { AnyMember, PresenceHandlers } from './composables/presence.js';
 export { useSubscription } from './composables/subscription.js';

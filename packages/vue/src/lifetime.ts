@@ -2,8 +2,8 @@ import { getCurrentInstance, getCurrentScope, onMounted } from 'vue';
 
 /**
  * Runs `start` in the browser. In a component it runs when the component is mounted, so never on the server and
- * not before hydration is complete. In a scope without a component it runs immediately. Watchers of `start` end
- * with the component or the scope.
+ * not before hydration is complete. In a scope without a component, or after the component was mounted, it runs
+ * immediately. Watchers of `start` end with the component or the scope.
  */
 export function inBrowser(composable: string, start: () => void): void {
 	const scope = getCurrentScope();
@@ -16,6 +16,7 @@ export function inBrowser(composable: string, start: () => void): void {
 		// The hook runs in the component's scope; the caller may have its own scope inside it.
 		if (scope.active) scope.run(start);
 	};
-	if (getCurrentInstance()) onMounted(run);
+	const component = getCurrentInstance();
+	if (component && !component.isMounted) onMounted(run);
 	else if (typeof window !== 'undefined') run();
 }

@@ -2,8 +2,6 @@
 
 import type { EncryptedChannel, PresenceChannel, PrivateChannel, PublicChannel, PusherEcho } from './echo.js';
 import { bind, type Unbind } from './listeners.js';
-import { isTemporary, Retry } from './retry.js';
-import type { SubscriptionError } from './composables/subscription.js';
 
 export interface ChannelKinds {
 	public: PublicChannel;
@@ -32,8 +30,6 @@ interface Entry {
 	holders: number;
 	/** Whether the application subscribed to it itself; then we don't unsubscribe. */
 	borrowed: boolean;
-	/** Ends the retries. */
-	end: () => void;
 }
 
 /** A channel that is held until `release`. */
@@ -77,34 +73,11 @@ function find(echo: PusherEcho, kind: ChannelKind, shortName: string): Entry {
 		if (!subscription.subscribed && !subscription.subscriptionPending) known.channel.subscribe();
 		return known;
 	}
-	known?.end();
 	const borrowed = inEcho(echo, name) !== undefined;
 	const channel = open(echo, shortName) as PublicChannel;
-	const entry = { echo, name, channel, holders: 0, borrowed, end: retrying(echo, name, channel) };
+	const entry = { echo, name, channel, holders: 0, borrowed };
 	ofEcho.set(name, entry);
 	return entry;
-}
-
-/** Subscribes again when the backend could not authorize the subscription. Returns the function that ends it. */
-function retrying(echo: PusherEcho, name: string, channel: PublicChannel): () => void {
-	const retry = new Retry();
-	const again = (): void => {
-		const { subscription } = channel;
-		if (inEcho(echo, name) !== channel || subscription.subscribed || subscription.subscriptionPending) return;
-		channel.subscribe();
-	};
-	const unbinds: Unbind[] = [
-		bind(channel.subscription, 'pusher:subscription_succeeded', () => retry.reset()),
-		bind(channel.subscription, 'pusher:subscription_error', (error: SubscriptionError) => {
-			if (isTemporary(error)) retry.later(again);
-		}),
-		// pusher-js subscribes to all channels of a new connection.
-		bind(echo.connector.pusher?.connection, 'connected', () => retry.reset()),
-	];
-	return () => {
-		retry.reset();
-		for (const unbind of unbinds) unbind();
-	};
 }
 
 function leaveIfUnused(entry: Entry): void {
@@ -114,7 +87,6 @@ function leaveIfUnused(entry: Entry): void {
 		if (channel.subscription?.subscriptionPending) return whenSettled(entry, () => leaveIfUnused(entry));
 		echo.leaveChannel(name);
 	}
-	entry.end();
 	const ofEcho = entries.get(echo);
 	if (ofEcho?.get(name) === entry) ofEcho.delete(name);
 }

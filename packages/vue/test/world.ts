@@ -36,8 +36,8 @@ export async function startWorld() {
 	};
 
 	/** Opens a separate browser. */
-	const browser = (user?: User): PusherEcho => {
-		const echo = createEcho(options(user));
+	const browser = (user?: User, more: Parameters<typeof createEcho>[0] = {}): PusherEcho => {
+		const echo = createEcho({ ...options(user), ...more });
 		echoes.add(echo);
 		return echo;
 	};

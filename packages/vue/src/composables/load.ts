@@ -1,9 +1,8 @@
-import { computed, watch } from 'vue';
+import { computed, ref, watch } from 'vue';
 import type { ChannelRef } from './channel.js';
-import { useWebSocketStatus } from './connection.js';
 import type { PublicChannel } from '../echo.js';
 import { inBrowser } from '../lifetime.js';
-import { listenToGaps } from '../listeners.js';
+import { bind, listenToGaps } from '../listeners.js';
 import { useSubscription } from './subscription.js';
 
 /**
@@ -14,7 +13,7 @@ import { useSubscription } from './subscription.js';
  */
 export function loadWhenJoined(channel: ChannelRef<PublicChannel>, load: () => Promise<boolean>): void {
 	const { isSubscribed, error } = useSubscription(channel);
-	const { connectionState } = useWebSocketStatus();
+	const connectionState = ref('initialized');
 	const isHopeless = computed(() => error.value !== null
 		|| ['unavailable', 'failed', 'disconnected'].includes(connectionState.value)
 		|| (channel.value !== null && !channel.value.subscription));
@@ -23,6 +22,15 @@ export function loadWhenJoined(channel: ChannelRef<PublicChannel>, load: () => P
 	/** Whether the data was loaded after a subscription: pushed events, or a gap, tell all later changes. */
 	let isCurrent = false;
 	inBrowser('loadWhenJoined', () => {
+		watch(channel, (joined, _before, onCleanup) => {
+			// Echo's null broadcaster has no client.
+			const connection = joined?.pusher?.connection;
+			if (!connection) return;
+			connectionState.value = connection.state;
+			onCleanup(bind(connection, 'state_change', ({ current }: { current: string }) => {
+				connectionState.value = current;
+			}));
+		}, { immediate: true, flush: 'sync' });
 		const start = async (): Promise<void> => {
 			const [of, covered] = [channel.value, isSubscribed.value];
 			isTried = true;

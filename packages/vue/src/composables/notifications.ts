@@ -1,25 +1,20 @@
-import { computed, readonly, ref, shallowRef, watch, type ComputedRef, type Ref, type ShallowRef } from 'vue';
-import { usePrivateChannel, type ChannelName, type ChannelRef } from './channel.js';
-import type { PrivateChannel } from '../echo.js';
+import { computed, shallowRef, toValue, watch, type ComputedRef } from 'vue';
+import type { ChannelName, ChannelRef } from './channel.js';
+import { echoSource, type PrivateChannel } from '../echo.js';
 import { inBrowser } from '../lifetime.js';
-import { listen } from '../listeners.js';
-import { loadWhenJoined } from './load.js';
-
-/** A notification as pushed and as stored in the notification tables of Laravel and Clarim. */
-export type Notification<T extends object = Record<string, unknown>> = T & {
-	id: string;
-	type: string;
-	read_at?: string | null;
-};
+import type { Notification, NotificationPage, StoredNotifications } from '../notifications/row.js';
+import { holdStore, type NotificationStore } from '../notifications/store.js';
 
 export interface NotificationOptions<T extends object> {
 	/**
-	 * Loads the stored notifications from the backend, newest first. Called after the subscription, and when
-	 * notifications were missed that the server does not replay.
+	 * Loads the stored notifications from the backend, newest first: a list, or a page `{ data, unread }`. Called after
+	 * the subscription, and when notifications were missed that the server does not replay.
 	 */
-	load?: () => Promise<readonly Notification<T>[]>;
+	load?: () => Promise<StoredNotifications<T> | NotificationPage<T>>;
 	/** Marks notifications as read in the backend. If it fails, they become unread again. */
 	save?: (ids: string[]) => Promise<unknown>;
+	/** Marks all as read in the backend, also those that are not listed. Default: `save` with the listed ones. */
+	saveAll?: () => Promise<unknown>;
 	/** Called once per pushed notification, for example to show a toast. */
 	onNotification?: (notification: Notification<T>) => void;
 	/** Event name. Default: the one of Laravel's notifications. */
@@ -28,132 +23,54 @@ export interface NotificationOptions<T extends object> {
 	limit?: number;
 }
 
-/** Returns the notifications of a user (`App.Models.User.7`), stored and pushed, without duplicates. */
+/**
+ * Returns the notifications of a user (`App.Models.User.7`), stored and pushed, without duplicates. All components
+ * with the same name share one list, and `load` is called for the first of them. Other tabs of the browser show what
+ * is marked as read.
+ */
 export function useNotifications<T extends object = Record<string, unknown>>(
 	name: ChannelName, options: NotificationOptions<T> = {},
 ): {
 	channel: ChannelRef<PrivateChannel>;
 	/** Newest first. */
-	notifications: Readonly<ShallowRef<readonly Notification<T>[]>>;
+	notifications: ComputedRef<readonly Notification<T>[]>;
 	/** Number of unread notifications. */
 	unread: ComputedRef<number>;
 	/** Marks as read, first here and then in the backend (`save`). */
 	markRead: (ids: string | string[]) => Promise<void>;
 	markAllRead: () => Promise<void>;
-	/** Marks as read only here, for notifications that were read in another tab. */
+	/** Marks as read only here, for notifications that were read on another device. */
 	setRead: (ids: string[]) => void;
 	/** Loads again from the backend. */
 	reload: () => Promise<void>;
-	isLoading: Readonly<Ref<boolean>>;
-	/** Error of the last `load`. */
-	error: Readonly<ShallowRef<unknown>>;
+	isLoading: ComputedRef<boolean>;
+	/** Error of the last `load` or `save`, until the next load succeeds. */
+	error: ComputedRef<unknown>;
 } {
-	const { load, save, onNotification, event, limit = 100 } = options;
-	const notifications = shallowRef<readonly Notification<T>[]>([]);
-	const isLoading = ref(false);
-	const error = shallowRef<unknown>(null);
-	/** Version counter: a response is discarded after a change of user or a newer request. */
-	let asked = 0;
-
-	const keep = (all: readonly Notification<T>[]): void => {
-		notifications.value = all.slice(0, limit);
-	};
-
-	async function reload(): Promise<void> {
-		if (!load) return;
-		const mine = ++asked;
-		const before = new Set(notifications.value.map(({ id }) => id));
-		isLoading.value = true;
-		try {
-			const stored = await load();
-			if (mine !== asked) return;
-			keep(merge(stored, notifications.value, before));
-			error.value = null;
-		} catch (problem) {
-			if (mine === asked) error.value = problem;
-		} finally {
-			if (mine === asked) isLoading.value = false;
-		}
-	}
-
-	function push(notification: Notification<T>): void {
-		// The backend's response already contained it.
-		if (notifications.value.some(({ id }) => id === notification.id)) return;
-		keep([{ ...notification, read_at: notification.read_at ?? null }, ...notifications.value]);
-		onNotification?.(notification);
-	}
-
-	function set(ids: readonly string[], readAt: string | null): string[] {
-		const changed: string[] = [];
-		notifications.value = notifications.value.map((notification) => {
-			const { id, read_at: before } = notification;
-			if (!ids.includes(id) || Boolean(before) === Boolean(readAt)) return notification;
-			changed.push(id);
-			return { ...notification, read_at: readAt };
-		});
-		return changed;
-	}
-
-	const setRead = (ids: readonly string[]): string[] => set(ids, new Date().toISOString());
-
-	async function markRead(which: string | string[]): Promise<void> {
-		const changed = setRead([which].flat());
-		if (!save || changed.length === 0) return;
-		try {
-			await save(changed);
-		} catch (problem) {
-			set(changed, null);
-			throw problem;
-		}
-	}
-
-	const channel = usePrivateChannel(name);
-	loadWhenJoined(channel, async () => {
-		await reload();
-		return error.value === null;
-	});
+	const store = shallowRef<NotificationStore<T> | null>(null);
+	const echo = echoSource();
 	inBrowser('useNotifications', () => {
-		watch(channel, (joined, _before, onCleanup) => {
-			if (!joined) return;
-			const unbind = listen(joined, event ?? joined.notificationCreatedEvent, push);
+		watch(() => toValue(name), (now, _before, onCleanup) => {
+			if (!now) return;
+			// A copy, because two components may pass the same object.
+			const held = holdStore(echo(), now, options.event, { ...options });
+			store.value = held.store;
 			onCleanup(() => {
-				unbind();
-				asked += 1;
-				isLoading.value = false;
-				error.value = null;
-				notifications.value = [];
+				store.value = null;
+				held.release();
 			});
-		}, { immediate: true, flush: 'sync' });
+		}, { immediate: true });
 	});
 
 	return {
-		channel,
-		notifications,
-		unread: computed(() => notifications.value.filter(({ read_at: readAt }) => !readAt).length),
-		markRead,
-		markAllRead: () => markRead(notifications.value.map(({ id }) => id)),
-		setRead: (ids) => void setRead(ids),
-		reload,
-		isLoading: readonly(isLoading),
-		error,
+		channel: computed(() => store.value?.channel ?? null),
+		notifications: computed(() => store.value?.notifications.value ?? []),
+		unread: computed(() => store.value?.unread.value ?? 0),
+		markRead: async (ids) => store.value?.markRead(ids),
+		markAllRead: async () => store.value?.markAllRead(),
+		setRead: (ids) => store.value?.setRead(ids),
+		reload: async () => store.value?.reload(),
+		isLoading: computed(() => store.value?.isLoading.value ?? false),
+		error: computed(() => store.value?.error.value ?? null),
 	};
-}
-
-/**
- * Merges the backend's list with the notifications pushed during the request and with older ones below the list.
- */
-function merge<T extends object>(
-	stored: readonly Notification<T>[], here: readonly Notification<T>[], before: ReadonlySet<string>,
-): Notification<T>[] {
-	const known = new Map(here.map((notification) => [notification.id, notification]));
-	const ids = new Set(stored.map(({ id }) => id));
-	const others = here.filter(({ id }) => !ids.has(id));
-	return [
-		...others.filter(({ id }) => !before.has(id)),
-		// Keeps notifications read that were marked as read during the request.
-		...stored.map((notification) => ({
-			...notification, read_at: notification.read_at ?? known.get(notification.id)?.read_at ?? null,
-		})),
-		...others.filter(({ id }) => before.has(id)),
-	];
 }

@@ -1,3 +1,4 @@
+import { authorize } from '@clarim/js';
 import { readonly, ref, shallowRef, watch, type Ref, type ShallowRef } from 'vue';
 import type { ChannelRef } from './channel.js';
 import type { PublicChannel } from '../echo.js';
@@ -28,7 +29,12 @@ export interface Interruption {
  */
 export function useSubscription(
 	channel: ChannelRef<PublicChannel>, onResubscribed?: (interruption: Interruption) => void,
-): { isSubscribed: Readonly<Ref<boolean>>; error: Readonly<ShallowRef<SubscriptionError | null>> } {
+): {
+	isSubscribed: Readonly<Ref<boolean>>;
+	error: Readonly<ShallowRef<SubscriptionError | null>>;
+	/** Subscribes again after a rejection. If the backend could not be reached, this happens by itself. */
+	retry: () => void;
+} {
 	const isSubscribed = ref(false);
 	const error = shallowRef<SubscriptionError | null>(null);
 
@@ -71,5 +77,8 @@ export function useSubscription(
 		}, { immediate: true, flush: 'sync' });
 	});
 
-	return { isSubscribed: readonly(isSubscribed), error };
+	const retry = (): void => {
+		if (channel.value?.pusher) authorize(channel.value.pusher).retry(channel.value.name);
+	};
+	return { isSubscribed: readonly(isSubscribed), error, retry };
 }

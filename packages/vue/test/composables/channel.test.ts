@@ -227,24 +227,38 @@ describe('a pending subscription', () => {
 test('reports a rejection, and the next component tries again', async () => {
 	const echo = world.browser();
 	const subscribing = () => useSubscription(usePrivateChannel('forbidden'));
-	const { result: { error, isSubscribed } } = world.run(echo, subscribing);
+	const { result: { error, isSubscribed, retry } } = world.run(echo, subscribing);
 	await until(() => error.value);
 	expect(error.value).toMatchObject({ type: 'AuthError', status: 403 });
 	expect(isSubscribed.value).toBe(false);
 	world.run(echo, subscribing);
 	await until(() => world.auth.requests.length === 2);
+	retry();
+	await until(() => world.auth.requests.length === 3);
+});
+
+test('an expired token is renewed', async () => {
+	let user = 'null';
+	const echo = world.browser(undefined, {
+		channelAuthorization: {
+			transport: 'ajax', endpoint: `${world.auth.endpoint}?expires`, headersProvider: () => ({ 'X-User': user }),
+		},
+		authorization: { refresh: () => { user = '{"id": 7}'; } },
+	});
+	const { result: { isSubscribed, error } } = world.run(echo, () => useSubscription(usePrivateChannel('orders')));
+	await until(() => isSubscribed.value);
+	expect(error.value).toBeNull();
+	expect(world.auth.requests.length).toBe(2);
 });
 
 test.each([['an endpoint', 'ajax'], ['a handler of the application', 'handler']])(
 	'subscribes once %s is back that was away after a reconnect', async (_, kind) => {
 		const { config } = world.browser().connector.pusher;
-		const echo = world.browser();
+		const customHandler: typeof config.channelAuthorizer = (params, done) => config.channelAuthorizer(params, (error, data) => {
+			done(error && new Error('away'), data);
+		});
+		const echo = world.browser(undefined, kind === 'handler' ? { channelAuthorization: { customHandler } } : {});
 		await state(echo, 'connected');
-		if (kind === 'handler') {
-			echo.connector.pusher.config.channelAuthorizer = (params, done) => config.channelAuthorizer(params, (error, data) => {
-				done(error && new Error('away'), data);
-			});
-		}
 		const { result: { isSubscribed, error } } = world.run(echo, () => useSubscription(usePrivateChannel('orders')));
 		await until(() => isSubscribed.value);
 		world.auth.isAway = true;

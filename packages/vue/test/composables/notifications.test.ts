@@ -139,3 +139,99 @@ test('respects the limit and a custom event name', async () => {
 	}
 	await until(() => ids(result.notifications.value) === 'c,b');
 });
+
+test('reads the pages of the backend: rows with their payload in `data`, and the number of all unread ones', async () => {
+	const row = (id: string, read_at: string | null = null) => ({
+		id, type: TYPE, data: { message: id, id: 'of the payload', type: 'of the payload', read_at: 'of the payload' }, read_at,
+		created_at: '2026-01-01T00:00:00Z',
+	});
+	const saved: unknown[] = [];
+	const { result } = world.run(world.browser(), () => useNotifications<Invoice>('App.Models.User.1', {
+		load: async () => ({ data: [row('c'), row('b'), row('a', '2026-01-01T00:00:00Z')], unread: 7 }),
+		save: async (read) => { saved.push(read); },
+		saveAll: async () => { saved.push('all'); },
+	}));
+	await until(() => result.notifications.value.length === 3);
+	expect(result.notifications.value[0]).toEqual({
+		id: 'c', type: TYPE, message: 'c', read_at: null, created_at: '2026-01-01T00:00:00Z',
+	});
+	expect(result.unread.value).toBe(7);
+	await push('d');
+	await until(() => result.unread.value === 8);
+	await result.markRead(['c', 'd']);
+	expect(result.unread.value).toBe(6);
+	await result.markAllRead();
+	expect(result.unread.value).toBe(0);
+	expect(saved).toEqual([['d', 'c'], 'all']);
+});
+
+test('a payload may have a field `data`', async () => {
+	const flat = { id: 'a', type: TYPE, data: { total: 1 }, message: 'a' };
+	const { result } = world.run(world.browser(), () => useNotifications<Invoice & { data: object }>('App.Models.User.1', {
+		load: async () => [flat],
+	}));
+	await until(() => result.notifications.value.length === 1);
+	expect(result.notifications.value[0]).toEqual({ ...flat, read_at: null });
+});
+
+test('components share one list, which is loaded once', async () => {
+	const echo = world.browser();
+	const [toasts, saved] = [[] as string[], [] as string[][]];
+	let loads = 0;
+	const bell = world.run(echo, () => useNotifications<Invoice>('App.Models.User.1', {
+		load: async () => {
+			loads += 1;
+			return [stored('b'), stored('a')];
+		},
+		save: async (read) => { saved.push(read); },
+		onNotification: ({ message }) => toasts.push(`bell ${message}`),
+	}));
+	const page = world.run(echo, () => useNotifications<Invoice>('App.Models.User.1', {
+		onNotification: ({ message }) => toasts.push(`page ${message}`),
+	}));
+	await until(() => page.result.notifications.value.length === 2);
+	await page.result.markRead('a');
+	expect([bell, page].map(({ result }) => result.unread.value)).toEqual([1, 1]);
+	await push('c');
+	await until(() => bell.result.unread.value === 2);
+	expect(toasts).toEqual(['bell c', 'page c']);
+	page.unmount();
+	// The next page starts with what is known, and a page that replaces the last one too.
+	const next = world.run(echo, () => useNotifications<Invoice>('App.Models.User.1'));
+	expect(ids(next.result.notifications.value)).toBe('c,b,a');
+	bell.unmount();
+	next.unmount();
+	const last = world.run(echo, () => useNotifications<Invoice>('App.Models.User.1'));
+	expect(ids(last.result.notifications.value)).toBe('c,b,a');
+	expect([loads, saved]).toEqual([1, [['a']]]);
+	// Another Echo has a list of its own.
+	expect(world.run(world.browser(), () => useNotifications('App.Models.User.1')).result.notifications.value).toEqual([]);
+});
+
+test('a component that can load fills the list of one that cannot', async () => {
+	const echo = world.browser();
+	const { result } = world.run(echo, () => useNotifications<Invoice>('App.Models.User.1'));
+	await until(() => result.channel.value?.subscription.subscribed);
+	world.run(echo, () => useNotifications<Invoice>('App.Models.User.1', { load: async () => [stored('a')] }));
+	await until(() => result.notifications.value.length === 1);
+});
+
+test('other tabs show what was marked as read, and what could not be saved', async () => {
+	let fails = false;
+	const load = async () => ({ data: [stored('b'), stored('a')], unread: 5 });
+	const open = (echo = world.browser()) => world.run(echo, () => useNotifications<Invoice>('App.Models.User.1', {
+		load, saveAll: async () => { if (fails) throw new Error('503'); },
+	})).result;
+	const [here, there] = [open(), open()];
+	await until(() => here.unread.value === 5 && there.unread.value === 5);
+	await here.markRead('a');
+	await until(() => there.unread.value === 4);
+	fails = true;
+	await expect(here.markAllRead()).rejects.toThrow('503');
+	expect(here.error.value).toEqual(new Error('503'));
+	expect(here.unread.value).toBe(4);
+	await until(() => there.unread.value === 4);
+	fails = false;
+	await here.markAllRead();
+	await until(() => there.unread.value === 0);
+});

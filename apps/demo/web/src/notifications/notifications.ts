@@ -1,6 +1,6 @@
 // The user's stored and pushed notifications, shared by all pages and tabs.
 
-import { useNotifications, usePrivateChannel, useSubscription } from '@clarim/vue';
+import { useNotifications, usePrivateChannel, useSubscription, type NotificationRow } from '@clarim/vue';
 import { computed, inject, provide, type InjectionKey } from 'vue';
 import { useI18n } from 'vue-i18n';
 import { useRouter } from 'vue-router';
@@ -14,15 +14,6 @@ import { useDescription } from './description';
 /** One of the notifications declared in Rust, by `type`. */
 export type Told = Notifications[keyof Notifications] & { read_at?: string | null; created_at?: string };
 
-/** A row of the notifications table. */
-interface Stored {
-	id: string;
-	type: string;
-	data: object;
-	read_at: string | null;
-	created_at: string;
-}
-
 function create() {
 	const { t } = useI18n();
 	const router = useRouter();
@@ -31,11 +22,9 @@ function create() {
 	const name = `App.Models.User.${me().id}`;
 
 	const all = useNotifications<Told>(name, {
-		load: async () => {
-			const stored = await api<Stored[]>('GET', '/api/notifications');
-			return stored.map(({ data, ...rest }) => ({ ...data, ...rest }) as Told);
-		},
+		load: () => api<NotificationRow<Told>[]>('GET', '/api/notifications'),
 		save: (ids) => api('POST', '/api/notifications/read', { ids }),
+		saveAll: () => api('POST', '/api/notifications/read', { ids: null }),
 		onNotification(told) {
 			const { title, text, link } = describe(told);
 			toast({
@@ -54,7 +43,7 @@ function create() {
 	});
 
 	const ids = () => all.notifications.value.map(({ id }) => id);
-	// Actions of this user in another tab.
+	// Actions of this user on another device.
 	usePrivateChannel(name, {
 		NotificationsRead: (event) => all.setRead(event.ids ?? ids()),
 		ConversationRead: ({ conversation, seq }) => markedRead(conversation, seq),
@@ -63,10 +52,7 @@ function create() {
 	const failed = (error: unknown) =>
 		toast({ kind: 'error', title: t('notificationsPage.failed'), text: errorText(error) });
 	const markRead = (id: string) => all.markRead(id).catch(failed);
-	/** Includes notifications that are too old to be listed. */
-	const markAllRead = async () => {
-		await api('POST', '/api/notifications/read', { ids: null }).then(() => all.setRead(ids())).catch(failed);
-	};
+	const markAllRead = () => all.markAllRead().catch(failed);
 
 	const { notifications, unread, isLoading, error, reload } = all;
 	const { isSubscribed } = useSubscription(all.channel);
