@@ -509,8 +509,19 @@ async fn the_fake_records_notifications() {
 
 /// Status and body of the answer to a user.
 async fn ask(router: &axum::Router, method: &str, path: &str, user: &str) -> (u16, Value) {
+    send(router, method, path, user, String::new()).await
+}
+
+async fn send(
+    router: &axum::Router,
+    method: &str,
+    path: &str,
+    user: &str,
+    body: String,
+) -> (u16, Value) {
     let request = Request::builder().method(method).uri(path).header("x-user", user);
-    let request = request.body(Body::empty()).unwrap();
+    let request = request.header("content-type", "application/json");
+    let request = request.body(Body::from(body)).unwrap();
     let answer = router.clone().oneshot(request).await.unwrap();
     let status = answer.status().as_u16();
     let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
@@ -547,6 +558,18 @@ async fn a_page_lists_reads_and_deletes_its_notifications() {
     assert_eq!(ask(&router, "POST", &read, "7").await.0, 204);
     let (_, unread) = ask(&router, "GET", "/notifications?unread=true", "7").await;
     assert_eq!(unread["data"].as_array().unwrap().len(), 2);
+    // Several at once, among them one of another user.
+    clarim.notify(&User(8), paid(4)).await.unwrap();
+    let (_, of_another) = ask(&router, "GET", "/notifications", "8").await;
+    let ids = json!({ "ids": [id, last, of_another["data"][0]["id"]] });
+    let several = |ids: Value| send(&router, "POST", "/notifications/read", "7", ids.to_string());
+    assert_eq!(several(ids).await.0, 204);
+    let (_, list) = ask(&router, "GET", "/notifications", "7").await;
+    assert_eq!((&list["unread"], &list["data"][1]["id"]), (&json!(1), &json!(last)));
+    assert_ne!(list["data"][1]["read_at"], Value::Null);
+    assert_eq!(ask(&router, "GET", "/notifications", "8").await.1["unread"], 1);
+    assert_eq!(several(json!({ "ids": vec![id; 101] })).await.0, 413);
+    assert_eq!(several(json!([id])).await.0, 422);
     assert_eq!(ask(&router, "POST", "/notifications/read-all", "7").await.0, 204);
     let one = format!("/notifications/{id}");
     assert_eq!(ask(&router, "DELETE", &one, "guest").await.0, 401);

@@ -21,7 +21,7 @@ use crate::authorization::rules::{Authenticate, by_closure};
 use crate::error::Error;
 use crate::notices::notifiable::Notifiable;
 
-/// Maximum number of notifications in an answer.
+/// Maximum number of notifications in an answer, and of ids in a request.
 const MAX_LIMIT: u32 = 100;
 
 impl Notifications {
@@ -37,6 +37,7 @@ impl Notifications {
     /// | … `?limit=15` | maximum number, up to 100 |
     /// | … `?before={id}` | those older than this one |
     /// | `POST /notifications/{id}/read` | 204 |
+    /// | `POST /notifications/read` with `{"ids": […]}` | 204; at most 100, those of other users are left out |
     /// | `POST /notifications/read-all` | 204 |
     /// | `DELETE /notifications/{id}` | 204 |
     ///
@@ -70,6 +71,7 @@ impl Notifications {
         let api = Arc::new(Api { table: self, authenticate: by_closure(authenticate) });
         let list = api.clone();
         let read = api.clone();
+        let several = api.clone();
         let all = api.clone();
         let one = api;
         let list =
@@ -81,6 +83,17 @@ impl Notifications {
             let user = read.user(parts, state).await?;
             found(read.table.mark_as_read(&user, id).await?)
         };
+        let several =
+            async move |State(state): State<S>,
+                        parts: Parts,
+                        Json(ReadRequest { ids }): Json<ReadRequest>| {
+                let user = several.user(parts, state).await?;
+                if ids.len() > MAX_LIMIT as usize {
+                    return Err(Refusal::TooManyIds);
+                }
+                several.table.mark_several_as_read(&user, &ids).await?;
+                Ok::<_, Refusal>(StatusCode::NO_CONTENT)
+            };
         let all = async move |State(state): State<S>, parts: Parts| {
             let user = all.user(parts, state).await?;
             all.table.mark_all_as_read(&user).await?;
@@ -92,6 +105,7 @@ impl Notifications {
         };
         Router::new()
             .route("/notifications", get(list))
+            .route("/notifications/read", post(several))
             .route("/notifications/read-all", post(all))
             .route("/notifications/{id}", delete(one))
             .route("/notifications/{id}/read", post(read))
@@ -137,6 +151,12 @@ impl<U: Notifiable, S> Api<U, S> {
     }
 }
 
+/// A request to mark several notifications as read.
+#[derive(Deserialize)]
+struct ReadRequest {
+    ids: Vec<Uuid>,
+}
+
 fn found(found: bool) -> Result<StatusCode, Refusal> {
     if found { Ok(StatusCode::NO_CONTENT) } else { Err(Refusal::NotFound) }
 }
@@ -145,6 +165,7 @@ fn found(found: bool) -> Result<StatusCode, Refusal> {
 enum Refusal {
     Guest,
     NotFound,
+    TooManyIds,
     Failed(String),
 }
 
@@ -157,11 +178,14 @@ impl From<Error> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, message) = match self {
-            Self::Guest => (StatusCode::UNAUTHORIZED, "Unauthenticated."),
-            Self::NotFound => (StatusCode::NOT_FOUND, "Not found."),
+            Self::Guest => (StatusCode::UNAUTHORIZED, "Unauthenticated.".to_owned()),
+            Self::NotFound => (StatusCode::NOT_FOUND, "Not found.".to_owned()),
+            Self::TooManyIds => {
+                (StatusCode::PAYLOAD_TOO_LARGE, format!("Send at most {MAX_LIMIT} ids."))
+            }
             Self::Failed(error) => {
                 tracing::error!(error, "cannot answer a request for notifications");
-                (StatusCode::INTERNAL_SERVER_ERROR, "Server Error")
+                (StatusCode::INTERNAL_SERVER_ERROR, "Server Error".to_owned())
             }
         };
         (status, Json(json!({ "message": message }))).into_response()

@@ -260,6 +260,22 @@ impl Notifications {
         })
     }
 
+    /// Marks several notifications as read. Returns the number of those that the user has.
+    ///
+    /// # Errors
+    /// Returns an error if the database fails. Some may be marked then.
+    pub async fn mark_several_as_read(
+        &self,
+        of: &(impl Notifiable + ?Sized),
+        ids: &[Uuid],
+    ) -> Result<u64, Error> {
+        let mut found = 0;
+        for id in ids {
+            found += u64::from(self.mark_as_read(of, *id).await?);
+        }
+        Ok(found)
+    }
+
     /// Marks all of a user's notifications as read and returns the number of those that were not.
     ///
     /// # Errors
