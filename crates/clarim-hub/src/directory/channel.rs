@@ -28,6 +28,7 @@ pub(crate) struct PendingSubscription {
     pub(crate) socket_id: SocketId,
     pub(crate) member: Option<Member>,
     pub(crate) since: Option<Since>,
+    pub(crate) former: Box<[SocketId]>,
 }
 
 /// The cluster side of a channel.

@@ -84,7 +84,7 @@ impl Recorder<'_> {
             Some(history) => {
                 history.set_alone(false, step.now);
                 history.touch(rule, step.now);
-                Some(history.recover(join.since, join.socket_id, rule, &key.name, max_ahead))
+                Some(history.recover(join, rule, max_ahead))
             }
             // The log of the bus could not be read.
             None => join.since.map(|_| Recovery::gap(&key.name)),

@@ -16,6 +16,8 @@ pub(crate) struct Join<'a> {
     pub(crate) member: Option<&'a Member>,
     /// On channels with history: the position from which the client asks for what it missed.
     pub(crate) since: Option<&'a Since>,
+    /// The client's former ids. Events that excluded these are not for it.
+    pub(crate) former: &'a [SocketId],
 }
 
 /// The end of a subscription.

@@ -5,8 +5,12 @@
 //! connection of the page, on any worker, goes on from there. A page id is not a credential: a position is of
 //! use only once a subscription is authorized.
 
+mod live;
 mod page;
+mod positions;
 mod registry;
+mod twins;
 
-pub(crate) use page::{Acknowledged, Newcomer, Page};
+pub(crate) use page::{Newcomer, Page, PageSince};
+pub(crate) use positions::{Acknowledged, Positions};
 pub(crate) use registry::Pages;

@@ -3,29 +3,36 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use clarim_protocol::{ChannelName, Position, Since, SocketId};
+use clarim_protocol::{ChannelName, Since, SocketId};
 
+use super::live::Live;
+use super::positions::Positions;
+use super::twins::Twins;
 use crate::address::{AppIndex, ConnectionAddr};
 use crate::app::App;
 use crate::outputs::Replayed;
 
-/// Time after which a connection that has replaced another one may be replaced, too. Two tabs with the same
-/// id would otherwise close each other forever.
-const REPLACE_PAUSE: Duration = Duration::from_secs(10);
-
-/// Bytes of a page that is kept, without its channels.
-const OVERHEAD: usize = 160;
+/// Maximum number of former socket ids that are known.
+const MAX_FORMER: usize = 16;
 
 /// A keyed hash of an app and a page id. It is shorter than the id, and the id cannot be derived from it.
 /// Without the keys, a client cannot find two ids with the same hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct PageKey(pub(super) [u64; 2]);
+pub(super) struct PageKey(pub(super) u64);
 
 /// The time at which a kept page expires, and a number that tells it from others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Due {
     pub(super) seconds: u32,
     pub(super) number: u32,
+}
+
+/// The place of a kept page in the registry.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) due: Due,
+    /// The size of the page when it was kept.
+    pub(super) bytes: u32,
 }
 
 /// A connection that has been replaced.
@@ -46,6 +53,14 @@ pub(crate) struct Newcomer {
     pub(crate) changes: u64,
 }
 
+/// The position from which a page needs the events of a channel.
+#[derive(Debug)]
+pub(crate) struct PageSince {
+    pub(crate) since: Since,
+    /// The ids of former connections. Events that excluded these are not for the page.
+    pub(crate) former: Box<[SocketId]>,
+}
+
 /// A page. Shared by the registry and the worker of its connection.
 #[derive(Debug)]
 pub(crate) struct Page {
@@ -60,50 +75,27 @@ struct PageState {
     holder: Holder,
     /// That of its connection, or of the last one.
     socket_id: SocketId,
-    /// That of the connection before, if it had another one.
-    former: Option<Box<SocketId>>,
-    /// In the order of the last subscriptions.
-    channels: Vec<Acknowledged>,
+    positions: Positions,
+    past: Option<Box<Past>>,
+    /// Several tabs have the id. Then the positions are those that no tab is behind, and stay.
+    is_shared: bool,
+    /// Some of its channels are not known any more.
+    is_incomplete: bool,
 }
 
 #[derive(Debug)]
 enum Holder {
-    Connection(Box<Live>),
-    /// No connection: the registry keeps it until then.
-    Registry(Due),
+    Connection(Live),
+    /// No connection: the registry keeps it.
+    Registry(Place),
 }
 
-/// A live connection of a page.
-#[derive(Debug)]
-struct Live {
-    addr: ConnectionAddr,
-    /// When it replaced another live connection of the page.
-    replaced_at: Option<Duration>,
-    /// Of its worker's changes: the last that the page has been asked to acknowledge.
-    asked_until: u64,
-    /// It has got past events or a gap, which its worker does not count as changes.
-    is_behind: bool,
-    /// The request that it has not replied to.
-    asked: Option<Box<Asked>>,
-}
-
-#[derive(Debug)]
-struct Asked {
-    number: u64,
-    channels: Vec<Acknowledged>,
-}
-
-/// A channel with history, and the position behind the last event that the page has acknowledged.
-#[derive(Debug, Clone)]
-pub(crate) struct Acknowledged {
-    pub(crate) channel: ChannelName,
-    pub(crate) position: Position,
-}
-
-impl Acknowledged {
-    fn bytes(&self) -> usize {
-        size_of::<Self>() + self.channel.as_str().len()
-    }
+/// Former connections; most pages have none with another socket id.
+#[derive(Debug, Default)]
+struct Past {
+    /// The ids of former connections, if they were others.
+    former: Vec<SocketId>,
+    twins: Option<Twins>,
 }
 
 /// The state of a page before its new connection.
@@ -112,15 +104,30 @@ pub(super) enum Former {
     /// A live connection. `is_settled`: it may be closed.
     Connection { replaced: Replaced, is_settled: bool },
     /// No connection.
-    None(Due),
+    None(Place),
+}
+
+/// The value of a page when one of its connections has ended.
+#[derive(Debug)]
+pub(super) enum Worth {
+    /// It has another connection.
+    InUse,
+    /// It may come back for events within this time.
+    Keep(Duration),
+    Nothing,
 }
 
 impl Page {
-    /// Makes a page with its first connection.
-    pub(super) fn new(key: PageKey, new: Newcomer) -> Self {
-        let holder = Holder::Connection(Box::new(Live::new(new)));
-        let socket_id = new.socket_id;
-        let state = PageState { holder, socket_id, former: None, channels: Vec::new() };
+    /// Makes a page with its first connection. `is_incomplete`: it may have had others, which are not known.
+    pub(super) fn new(key: PageKey, new: Newcomer, is_incomplete: bool) -> Self {
+        let state = PageState {
+            holder: Holder::Connection(Live::new(new.addr, new.changes)),
+            socket_id: new.socket_id,
+            positions: Positions::default(),
+            past: None,
+            is_shared: false,
+            is_incomplete,
+        };
         Self { app: new.app, key, state: Mutex::new(state) }
     }
 
@@ -128,137 +135,177 @@ impl Page {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives the page to a new connection. It gets the page's socket id if that is unused.
-    pub(super) fn give_to(&self, new: Newcomer, now: Duration) -> Former {
+    /// Gives the page to a new connection. Returns its state before, and the connection's socket id: that of
+    /// the page if it is unused.
+    pub(super) fn give_to(&self, new: Newcomer, now: Duration) -> (Former, SocketId) {
         let state = &mut *self.state();
-        let mut live = Box::new(Live::new(new));
-        let former = match &state.holder {
-            Holder::Registry(due) => Former::None(*due),
+        let live = Holder::Connection(Live::new(new.addr, new.changes));
+        let former = match std::mem::replace(&mut state.holder, live) {
+            Holder::Registry(place) => Former::None(place),
             Holder::Connection(before) => {
-                let is_settled = before.replaced_at.is_none_or(|at| at + REPLACE_PAUSE <= now);
-                live.replaced_at = Some(now);
+                let is_settled = state.replace(before.addr, new.socket_id, now);
                 let socket_id = std::mem::replace(&mut state.socket_id, new.socket_id);
-                state.former = Some(Box::new(socket_id));
-                let replaced = Replaced { addr: before.addr, socket_id };
-                Former::Connection { replaced, is_settled }
+                Former::Connection {
+                    replaced: Replaced { addr: before.addr, socket_id },
+                    is_settled,
+                }
             }
         };
-        state.holder = Holder::Connection(live);
-        former
+        if state.is_shared {
+            // Another tab may have used it.
+            state.socket_id = new.socket_id;
+        }
+        state.forget_twins(now);
+        if let Some(twins) = state.past.as_mut().and_then(|past| past.twins.as_ref()) {
+            state.positions.lower(&twins.positions);
+        }
+        (former, state.socket_id)
     }
 
-    /// Returns for how long the page is worth keeping without a connection, if it is.
-    pub(super) fn worth_keeping(&self, app: &App) -> Option<Duration> {
-        let channels = &mut self.state().channels;
-        let ttl = |known: &Acknowledged| app.history_of(&known.channel).map(|rule| rule.ttl);
-        channels.retain(|known| ttl(known).is_some());
-        channels.shrink_to_fit();
-        channels.iter().filter_map(ttl).max()
+    /// Handles the end of a connection. `ttl` returns for how long the events of a channel are kept.
+    pub(super) fn ended(&self, addr: ConnectionAddr, app: &App) -> Worth {
+        let state = &mut *self.state();
+        if let Some(twins) = state.twins() {
+            twins.closed(addr);
+        }
+        let is_holder = state.live(addr).is_some();
+        let is_kept = matches!(state.holder, Holder::Registry(_));
+        if !(is_holder || is_kept && state.is_shared) {
+            return Worth::InUse;
+        }
+        let ttl = |channel: &ChannelName| app.history_of(channel).map(|rule| rule.ttl);
+        state.positions.retain(|channel| ttl(channel).is_some());
+        let longest = state.positions.iter().filter_map(|known| ttl(&known.channel)).max();
+        longest.map_or(Worth::Nothing, Worth::Keep)
     }
 
-    pub(super) fn keep(&self, due: Due) {
-        self.state().holder = Holder::Registry(due);
+    /// Lets the registry keep it. Returns its place before, if it was kept.
+    pub(super) fn keep(&self, place: Place) -> Option<Place> {
+        match std::mem::replace(&mut self.state().holder, Holder::Registry(place)) {
+            Holder::Registry(before) => Some(before),
+            Holder::Connection(_) => None,
+        }
     }
 
-    /// Whether the page is this connection's.
-    pub(super) fn is_held_by(&self, addr: ConnectionAddr) -> bool {
-        self.state().live(addr).is_some()
+    /// Handles that the page of a connection has been closed or left. Returns whether it can be forgotten:
+    /// another tab may have the same id.
+    pub(super) fn left(&self, addr: ConnectionAddr, now: Duration) -> bool {
+        let state = &mut *self.state();
+        state.forget_twins(now);
+        if state.twins().is_some() {
+            state.share();
+        }
+        !state.is_shared && state.live(addr).is_some()
     }
 
-    pub(super) fn socket_id(&self) -> SocketId {
-        self.state().socket_id
-    }
-
+    /// Returns its size, with its places in the registry.
     pub(super) fn bytes(&self) -> usize {
-        self.state().bytes()
+        // Its counts, and entries of a hash table and a tree, which are not full.
+        const OVERHEAD: usize = size_of::<Page>() + 2 * size_of::<usize>() + 16 + 28;
+        OVERHEAD + self.state().positions.bytes()
+    }
+
+    /// Returns the size that it had when it was kept.
+    pub(super) fn kept_bytes(&self) -> usize {
+        match self.state().holder {
+            Holder::Registry(place) => place.bytes as usize,
+            Holder::Connection(_) => 0,
+        }
     }
 
     /// Returns the position from which the page needs the events of a channel.
-    pub(crate) fn since(&self, addr: ConnectionAddr, channel: &ChannelName) -> Option<Since> {
+    pub(crate) fn since(&self, addr: ConnectionAddr, channel: &ChannelName) -> Option<PageSince> {
         let state = &mut *self.state();
-        state.live(addr)?;
-        let known = state.channels.iter().find(|known| known.channel == *channel)?;
-        let socket_id = state.former.as_deref().copied();
-        Some(Since::Position { position: known.position, socket_id })
+        let is_holder = state.live(addr).is_some();
+        let twins = state.twins().filter(|_| !is_holder);
+        let position = twins.and_then(|twins| twins.positions.get(channel));
+        let since = match position.or_else(|| state.positions.get(channel)) {
+            Some(position) => Since::Position { position, socket_id: None },
+            None if state.is_incomplete => Since::Invalid,
+            None => return None,
+        };
+        let former = state.past.as_ref().map_or(&[][..], |past| &past.former);
+        Some(PageSince { since, former: former.into() })
     }
 
     /// Records a subscription, which has been sent everything from one position to another. If the page knows
     /// the channel, its position stays until it acknowledges: a gap may be lost on its way, too. A page has
-    /// at most `max` channels; those that it has not subscribed to again are forgotten first.
+    /// at most twice `max` channels. Beyond that, all are forgotten that it has not subscribed to again;
+    /// `subscribed` returns the others.
     pub(crate) fn subscribed(
         &self,
         addr: ConnectionAddr,
         channel: &ChannelName,
         replayed: Replayed,
         max: usize,
+        subscribed: impl FnOnce() -> Positions,
     ) {
         let state = &mut *self.state();
-        if state.live(addr).is_none() {
+        let is_holder = state.live(addr).is_some();
+        if !is_holder && !state.is_shared {
+            if let Some(twins) = state.twins().filter(|twins| twins.contains(addr)) {
+                twins.positions.get_or_add(channel, replayed.from);
+            }
             return;
         }
-        let at = state.channels.iter().position(|known| known.channel == *channel);
-        let known = match at {
-            Some(at) => state.channels.remove(at),
-            None => Acknowledged { channel: channel.clone(), position: replayed.from },
-        };
-        let is_behind = known.position != replayed.to;
-        if state.channels.len() >= max.max(1) {
-            state.channels.remove(0);
-        }
-        state.channels.push(known);
+        let known = state.positions.get_or_add(channel, replayed.from);
         if let Some(live) = state.live(addr) {
-            live.is_behind |= is_behind;
+            live.is_behind |= known != replayed.to;
+        }
+        if state.positions.len() > max.max(1).saturating_mul(2) {
+            let subscribed = subscribed();
+            state.positions.retain(|known| known == channel || subscribed.get(known).is_some());
+            state.is_incomplete = true;
         }
     }
 
     /// Forgets the position of a channel that the page has unsubscribed from.
     pub(crate) fn unsubscribed(&self, addr: ConnectionAddr, channel: &ChannelName) {
         let state = &mut *self.state();
-        let Some(live) = state.live(addr) else { return };
-        // The page may subscribe again, from another position, before it acknowledges.
-        if let Some(asked) = &mut live.asked {
-            asked.channels.retain(|known| known.channel != *channel);
+        if state.is_shared {
+            return;
         }
-        state.channels.retain(|known| known.channel != *channel);
+        let Some(live) = state.live(addr) else { return };
+        live.unsubscribed(channel);
+        state.positions.remove(channel);
     }
 
     /// Asks the page to acknowledge what its connection has been sent. `sent` returns the positions that have
     /// changed since a number of changes of the worker, of which there are `changes` in all, or all
     /// positions. Returns the number to put into the ping; `None` if there is nothing to acknowledge, or if
-    /// the page has not acknowledged the last request yet.
+    /// the page may still reply to the last request.
     pub(crate) fn ask(
         &self,
         addr: ConnectionAddr,
         changes: u64,
-        sent: impl FnOnce(Option<u64>) -> Vec<Acknowledged>,
+        now: Duration,
+        sent: impl FnOnce(Option<u64>) -> Positions,
     ) -> Option<u64> {
         let state = &mut *self.state();
-        let live = state.live(addr).filter(|live| live.asked.is_none())?;
-        if live.asked_until == changes && !live.is_behind {
+        if state.is_shared {
             return None;
         }
-        let channels = sent((!live.is_behind).then_some(live.asked_until));
-        live.asked_until = changes;
-        live.is_behind = false;
-        if channels.is_empty() {
-            return None;
+        if let Some(live) = state.live(addr) {
+            return live.ask(changes, now, sent);
         }
-        live.asked = Some(Box::new(Asked { number: changes, channels }));
-        Some(changes)
+        // A reply of any number shows that it is another tab's.
+        state.twins().filter(|twins| twins.contains(addr)).map(|_| 0)
     }
 
     /// Handles the pong to a request. Pongs of other numbers change nothing. Returns whether it is one.
     pub(crate) fn acknowledge(&self, addr: ConnectionAddr, number: u64) -> bool {
         let state = &mut *self.state();
-        let Some(live) = state.live(addr) else { return false };
-        let Some(asked) = live.asked.take_if(|asked| asked.number == number) else { return false };
-        for acknowledged in asked.channels {
-            let known = state.channels.iter_mut().find(|it| it.channel == acknowledged.channel);
-            if let Some(known) = known {
-                known.position = acknowledged.position;
-            }
+        let Some(live) = state.live(addr) else { return state.replied(addr) };
+        let Some(positions) = live.acknowledge(number) else { return false };
+        if !state.is_shared {
+            state.positions.advance(&positions);
         }
         true
+    }
+
+    /// Handles a sign of life of a connection that may have been replaced.
+    pub(crate) fn replied(&self, addr: ConnectionAddr) {
+        self.state().replied(addr);
     }
 }
 
@@ -271,14 +318,59 @@ impl PageState {
         }
     }
 
-    fn bytes(&self) -> usize {
-        OVERHEAD + self.channels.iter().map(Acknowledged::bytes).sum::<usize>()
+    fn twins(&mut self) -> Option<&mut Twins> {
+        self.past.as_mut()?.twins.as_mut()
     }
-}
 
-impl Live {
-    fn new(new: Newcomer) -> Self {
-        let Newcomer { addr, changes, .. } = new;
-        Self { addr, replaced_at: None, asked_until: changes, is_behind: false, asked: None }
+    /// Replaces a connection that seems to be alive by one with another socket id. Returns whether the former
+    /// may be closed. Tabs with one id would close each other forever.
+    fn replace(&mut self, before: ConnectionAddr, socket_id: SocketId, now: Duration) -> bool {
+        if self.is_shared {
+            return false;
+        }
+        self.forget_twins(now);
+        let past = self.past.get_or_insert_default();
+        if past.former.len() == MAX_FORMER {
+            past.former.remove(0);
+        }
+        past.former.retain(|former| *former != socket_id);
+        past.former.push(self.socket_id);
+        match &mut past.twins {
+            Some(twins) => {
+                twins.add(before, &self.positions, now);
+                // If they are of different tabs, what excluded one of them is for the others.
+                past.former.clear();
+                false
+            }
+            None => {
+                past.twins = Some(Twins::new(before, self.positions.clone(), now));
+                true
+            }
+        }
+    }
+
+    /// Forgets the older connections, if none of them can be of another tab.
+    fn forget_twins(&mut self, now: Duration) {
+        if let Some(past) = &mut self.past {
+            past.twins.take_if(|twins| !twins.may_return(now));
+            self.past.take_if(|past| past.former.is_empty() && past.twins.is_none());
+        }
+    }
+
+    /// Handles a sign of life of a connection. If it was replaced, several tabs have the page's id.
+    fn replied(&mut self, addr: ConnectionAddr) -> bool {
+        if !self.twins().is_some_and(|twins| twins.contains(addr)) {
+            return false;
+        }
+        self.share();
+        true
+    }
+
+    /// Makes it a page of several tabs.
+    fn share(&mut self) {
+        let twins = self.past.take().and_then(|past| past.twins);
+        twins.into_iter().for_each(|twins| self.positions.lower(&twins.positions));
+        self.is_shared = true;
+        self.is_incomplete = true;
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clarim_protocol::{PageId, SocketId};
 use hashbrown::{HashMap, HashTable};
 
-use super::page::{Due, Former, Newcomer, Page, PageKey, Replaced};
+use super::page::{Due, Former, Newcomer, Page, PageKey, Place, Replaced, Worth};
 use crate::address::{AppIndex, ConnectionAddr};
 use crate::app::App;
 
@@ -20,12 +20,16 @@ const MAX_APP_BYTES: usize = 1 << 20;
 /// Maximum size of the kept pages of all apps in a shard. The largest app loses pages first.
 const MAX_BYTES: usize = 4 << 20;
 
+/// Size above which a page is large: about 60 channels. Large pages get at most half of the room, so that a
+/// few clients with many channels do not take the place of many others.
+const LARGE: u32 = 4 << 10;
+
 /// The pages of a node.
 #[derive(Debug)]
 pub(crate) struct Pages {
     /// A lock is held while a page is found, and while its connection changes.
     shards: Box<[Mutex<Shard>]>,
-    hashers: [RandomState; 2],
+    hasher: RandomState,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +44,15 @@ struct Shard {
 /// The kept pages of one app.
 #[derive(Debug, Default)]
 struct Kept {
+    small: Queue,
+    large: Queue,
+    /// Until then, a page that was forgotten for lack of room may come back.
+    forgotten_until: Duration,
+}
+
+/// Kept pages in the order in which they expire.
+#[derive(Debug, Default)]
+struct Queue {
     pages: BTreeMap<Due, Arc<Page>>,
     bytes: usize,
 }
@@ -57,48 +70,50 @@ pub(crate) struct Return {
 impl Default for Pages {
     fn default() -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, hashers: [RandomState::new(), RandomState::new()] }
+        Self { shards, hasher: RandomState::new() }
     }
 }
 
 impl Pages {
     /// Gives the page to a new connection.
     pub(crate) fn open(&self, id: &PageId, new: Newcomer, now: Duration) -> Return {
-        let key = PageKey(self.hashers.each_ref().map(|hasher| hasher.hash_one((new.app, id))));
+        let key = PageKey(self.hasher.hash_one((new.app, id)));
         let mut shard = self.shard(key);
-        let known = shard.pages.find(key.0[0], |page| page.key == key).cloned();
-        let Some(page) = known else {
-            let page = Arc::new(Page::new(key, new));
-            shard.pages.insert_unique(key.0[0], page.clone(), |page| page.key.0[0]);
+        let Some(page) = shard.find(key).cloned() else {
+            let kept = shard.kept.get(&new.app);
+            let is_incomplete = kept.is_some_and(|kept| now < kept.forgotten_until);
+            let page = Arc::new(Page::new(key, new, is_incomplete));
+            shard.insert(page.clone());
             return Return { page, socket_id: new.socket_id, replaced: None };
         };
-        let replaced = match page.give_to(new, now) {
-            Former::None(due) => {
-                shard.take(&page, due);
+        let (former, socket_id) = page.give_to(new, now);
+        let replaced = match former {
+            Former::None(place) => {
+                shard.take(&page, place);
                 None
             }
             Former::Connection { replaced, is_settled } => is_settled.then_some(replaced),
         };
-        Return { socket_id: page.socket_id(), page, replaced }
+        Return { socket_id, page, replaced }
     }
 
     /// Handles the end of a page's connection. The page is kept if it may come back for events.
     pub(crate) fn close(&self, page: &Arc<Page>, addr: ConnectionAddr, app: &App, now: Duration) {
         let mut shard = self.shard(page.key);
-        if !page.is_held_by(addr) {
-            return;
-        }
-        match page.worth_keeping(app) {
-            Some(ttl) => shard.keep(page, now + ttl),
-            None => shard.remove(page),
+        match page.ended(addr, app) {
+            Worth::InUse => {}
+            Worth::Keep(ttl) => shard.keep(page, now + ttl),
+            Worth::Nothing => shard.remove(page),
         }
     }
 
-    /// Forgets a page that has been closed or left.
-    pub(crate) fn forget(&self, page: &Page, addr: ConnectionAddr) {
-        let mut shard = self.shard(page.key);
-        if page.is_held_by(addr) {
-            shard.remove(page);
+    /// Handles the end of a page that has been closed or left. It is forgotten, unless another tab may have
+    /// the same id.
+    pub(crate) fn leave(&self, page: &Arc<Page>, addr: ConnectionAddr, app: &App, now: Duration) {
+        if page.left(addr, now) {
+            self.shard(page.key).remove(page);
+        } else {
+            self.close(page, addr, app, now);
         }
     }
 
@@ -118,8 +133,8 @@ impl Pages {
     }
 
     fn shard(&self, key: PageKey) -> MutexGuard<'_, Shard> {
-        // The table uses the other half.
-        lock(&self.shards[key.0[1] as usize % SHARDS])
+        // The table uses the highest and the lowest bits.
+        lock(&self.shards[(key.0 >> 40) as usize % SHARDS])
     }
 }
 
@@ -128,78 +143,129 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 }
 
 impl Shard {
+    fn find(&self, key: PageKey) -> Option<&Arc<Page>> {
+        self.pages.find(key.0, |page| page.key == key)
+    }
+
+    fn insert(&mut self, page: Arc<Page>) {
+        self.pages.insert_unique(page.key.0, page, |page| page.key.0);
+    }
+
     /// Keeps a page until `until`.
     fn keep(&mut self, page: &Arc<Page>, until: Duration) {
+        match self.find(page.key) {
+            Some(known) if !Arc::ptr_eq(known, page) => return,
+            Some(_) => {}
+            // One of its tabs was closed, and it was forgotten.
+            None => self.insert(page.clone()),
+        }
         let seconds = u32::try_from(until.as_secs()).unwrap_or(u32::MAX);
         let due = Due { seconds, number: self.next_number };
         self.next_number = self.next_number.wrapping_add(1);
-        page.keep(due);
-        let bytes = page.bytes();
-        let kept = self.kept.entry(page.app).or_default();
-        kept.pages.insert(due, page.clone());
-        kept.bytes += bytes;
-        self.bytes += bytes;
-        while let Some(page) = self.pop_excess(page.app) {
-            self.remove(&page);
+        let place = Place { due, bytes: u32::try_from(page.bytes()).unwrap_or(u32::MAX) };
+        if let Some(before) = page.keep(place) {
+            self.take(page, before);
         }
+        let queue = self.kept.entry(page.app).or_default().queue_of(place);
+        queue.pages.insert(due, page.clone());
+        queue.bytes += place.bytes as usize;
+        self.bytes += place.bytes as usize;
+        self.make_room(page.app);
     }
 
     /// Takes a kept page out, because it is back.
-    fn take(&mut self, page: &Page, due: Due) {
-        if let Some(kept) = self.kept.get_mut(&page.app)
-            && let Some(page) = kept.pages.remove(&due)
-        {
-            self.bytes -= kept.release(&page);
+    fn take(&mut self, page: &Page, place: Place) {
+        if let Some(kept) = self.kept.get_mut(&page.app) {
+            let queue = kept.queue_of(place);
+            if queue.pages.remove(&place.due).is_some() {
+                queue.bytes -= place.bytes as usize;
+                self.bytes -= place.bytes as usize;
+            }
         }
     }
 
-    /// Takes out the page that expires first, if its app has too many.
-    fn pop_excess(&mut self, app: AppIndex) -> Option<Arc<Page>> {
-        let is_over = self.kept.get(&app).is_some_and(|kept| kept.bytes > MAX_APP_BYTES);
-        let kept = if is_over {
-            self.kept.get_mut(&app)
-        } else if self.bytes > MAX_BYTES {
-            self.kept.values_mut().max_by_key(|kept| kept.bytes)
-        } else {
-            None
-        }?;
-        let (_, page) = kept.pages.pop_first()?;
-        self.bytes -= kept.release(&page);
-        Some(page)
+    /// Forgets the pages that expire first, while an app has too many.
+    fn make_room(&mut self, app: AppIndex) {
+        loop {
+            let is_over = self.kept.get(&app).is_some_and(|kept| kept.bytes() > MAX_APP_BYTES);
+            let kept = if is_over {
+                self.kept.get_mut(&app)
+            } else if self.bytes > MAX_BYTES {
+                self.kept.values_mut().max_by_key(|kept| kept.bytes())
+            } else {
+                None
+            };
+            let Some((due, page, bytes)) = kept.and_then(Kept::pop) else { return };
+            self.bytes -= bytes;
+            if let Some(kept) = self.kept.get_mut(&page.app) {
+                let until = Duration::from_secs(u64::from(due.seconds));
+                kept.forgotten_until = kept.forgotten_until.max(until);
+            }
+            self.remove(&page);
+        }
     }
 
     fn sweep(&mut self, now: Duration) {
         let mut expired = Vec::new();
         for kept in self.kept.values_mut() {
-            let is_due = |due: &Due| Duration::from_secs(u64::from(due.seconds)) <= now;
-            while let Some(first) = kept.pages.first_entry().filter(|first| is_due(first.key())) {
-                let page = first.remove();
-                self.bytes -= kept.release(&page);
-                expired.push(page);
+            for queue in [&mut kept.small, &mut kept.large] {
+                while let Some((page, bytes)) = queue.pop_due(now) {
+                    self.bytes -= bytes;
+                    expired.push(page);
+                }
             }
         }
-        self.kept.retain(|_, kept| !kept.pages.is_empty());
+        self.kept.retain(|_, kept| kept.bytes() > 0 || now < kept.forgotten_until);
         for page in expired {
             self.remove(&page);
         }
         if self.pages.len() < self.pages.capacity() / 8 {
-            self.pages.shrink_to(self.pages.len() * 2, |page| page.key.0[0]);
+            self.pages.shrink_to(self.pages.len() * 2, |page| page.key.0);
         }
     }
 
     /// Forgets a page.
     fn remove(&mut self, page: &Page) {
-        let is_it = |known: &Arc<Page>| known.key == page.key;
-        if let Ok(entry) = self.pages.find_entry(page.key.0[0], is_it) {
+        let is_it = |known: &Arc<Page>| std::ptr::eq(&raw const **known, page);
+        if let Ok(entry) = self.pages.find_entry(page.key.0, is_it) {
             entry.remove();
         }
     }
 }
 
 impl Kept {
-    /// Accounts for a page that has been taken out. Returns its bytes.
+    fn bytes(&self) -> usize {
+        self.small.bytes + self.large.bytes
+    }
+
+    fn queue_of(&mut self, place: Place) -> &mut Queue {
+        if place.bytes > LARGE { &mut self.large } else { &mut self.small }
+    }
+
+    /// Takes out a page to make room, with the time at which it expires and its size.
+    fn pop(&mut self) -> Option<(Due, Arc<Page>, usize)> {
+        let is_large = self.large.bytes > MAX_APP_BYTES / 2 || self.small.bytes == 0;
+        let queue = if is_large { &mut self.large } else { &mut self.small };
+        let (due, page) = queue.pages.pop_first()?;
+        let bytes = queue.release(&page);
+        Some((due, page, bytes))
+    }
+}
+
+impl Queue {
+    fn pop_due(&mut self, now: Duration) -> Option<(Arc<Page>, usize)> {
+        let first = self.pages.first_entry()?;
+        if Duration::from_secs(u64::from(first.key().seconds)) > now {
+            return None;
+        }
+        let page = first.remove();
+        let bytes = self.release(&page);
+        Some((page, bytes))
+    }
+
+    /// Accounts for a page that has been taken out. Returns its size.
     fn release(&mut self, page: &Page) -> usize {
-        let bytes = page.bytes();
+        let bytes = page.kept_bytes();
         self.bytes -= bytes;
         bytes
     }
@@ -209,7 +275,7 @@ impl Kept {
 mod tests {
     use clarim_protocol::{ChannelName, Epoch, Position};
 
-    use super::super::page::Acknowledged;
+    use super::super::positions::Positions;
     use super::*;
     use crate::address::{ConnectionId, WorkerId};
     use crate::app::{Apps, HistoryRule};
@@ -226,40 +292,81 @@ mod tests {
         Apps::new((0..9).map(app))
     }
 
-    /// Opens a connection of a page, which subscribes to a channel, and closes it.
-    fn visit(pages: &Pages, apps: &Apps, app: &str, id: &str) {
+    /// Opens a connection of a page, which subscribes to some channels, and closes it.
+    fn visit(pages: &Pages, apps: &Apps, app: &str, id: &str, channels: usize) -> Arc<Page> {
         let app = apps.find_by_id(app).unwrap();
         let addr = ConnectionAddr { worker: WorkerId(0), connection: ConnectionId(0) };
         let new = Newcomer { app, addr, socket_id: addr.socket_id(1), changes: 0 };
         let Return { page, .. } = pages.open(&id.parse().unwrap(), new, NOW);
-        let channel = ChannelName::parse("private-orders.7", 200).unwrap();
-        let position = Position { epoch: Epoch(std::num::NonZeroU64::MIN), offset: 1 };
-        page.subscribed(addr, &channel, Replayed { from: position, to: position }, 100);
+        for n in 0..channels {
+            let channel = ChannelName::parse(&format!("private-orders.{n}"), 200).unwrap();
+            let position = Position { epoch: Epoch(std::num::NonZeroU64::MIN), offset: 1 };
+            let replayed = Replayed { from: position, to: position };
+            page.subscribed(addr, &channel, replayed, 1000, Positions::default);
+        }
         pages.close(&page, addr, apps.get(app), NOW);
+        page
     }
 
     fn kept(pages: &Pages, apps: &Apps, app: &str) -> usize {
         let app = apps.find_by_id(app).unwrap();
-        let count = |shard| lock(shard).kept.get(&app).map_or(0, |kept| kept.pages.len());
-        pages.shards.iter().map(count).sum()
+        let count = |kept: &Kept| kept.small.pages.len() + kept.large.pages.len();
+        pages.shards.iter().map(|shard| lock(shard).kept.get(&app).map_or(0, count)).sum()
     }
 
     #[test]
     fn a_kept_page_takes_200_bytes() {
-        let table = size_of::<Arc<Page>>() * 8 / 5;
-        let queue = size_of::<(Due, Arc<Page>)>() * 8 / 5;
-        let counts = 2 * size_of::<usize>();
-        let page = counts + size_of::<Page>() + size_of::<Acknowledged>() + table + queue;
-        assert!(page <= 200, "{page}");
+        let page = visit(&Pages::default(), &apps(), "1", "x", 1);
+        assert!(page.bytes() <= 200 + "private-orders.0".len(), "{}", page.bytes());
+        let page = visit(&Pages::default(), &apps(), "1", "x", 4);
+        assert!(page.bytes() <= 440, "{}", page.bytes());
+    }
+
+    #[test]
+    fn pages_with_many_channels_do_not_take_the_place_of_others() {
+        let pages = Pages::default();
+        let apps = apps();
+        for n in 0..10_000 {
+            visit(&pages, &apps, "1", &format!("small-{n}"), 1);
+        }
+        for n in 0..2_000 {
+            visit(&pages, &apps, "1", &format!("large-{n}"), 100);
+        }
+        let small = |shard: &Mutex<Shard>| -> usize {
+            lock(shard).kept.values().map(|kept| kept.small.pages.len()).sum()
+        };
+        assert_eq!(pages.shards.iter().map(small).sum::<usize>(), 10_000);
+        let large = kept(&pages, &apps, "1") - 10_000;
+        assert!((500..1_700).contains(&large), "{large}");
+    }
+
+    #[test]
+    fn a_page_that_made_room_for_others_may_have_missed_something() {
+        let pages = Pages::default();
+        let apps = apps();
+        for n in 0..100_000 {
+            visit(&pages, &apps, "1", &n.to_string(), 1);
+        }
+        let app = apps.find_by_id("1").unwrap();
+        let addr = ConnectionAddr { worker: WorkerId(0), connection: ConnectionId(0) };
+        let new = Newcomer { app, addr, socket_id: addr.socket_id(1), changes: 0 };
+        let channel = ChannelName::parse("private-orders.0", 200).unwrap();
+        let since = |id: &str, now| {
+            let back = pages.open(&id.parse().unwrap(), new, now);
+            back.page.since(addr, &channel).map(|it| it.since)
+        };
+        assert_eq!(since("0", NOW), Some(clarim_protocol::Since::Invalid));
+        pages.sweep(NOW + Duration::from_secs(120));
+        assert_eq!(since("1", NOW + Duration::from_secs(120)), None);
     }
 
     #[test]
     fn an_app_with_too_many_pages_loses_those_that_expire_first() {
         let pages = Pages::default();
         let apps = apps();
-        visit(&pages, &apps, "2", "other");
+        visit(&pages, &apps, "2", "other", 1);
         for n in 0..100_000 {
-            visit(&pages, &apps, "1", &n.to_string());
+            visit(&pages, &apps, "1", &n.to_string(), 1);
         }
         let count = kept(&pages, &apps, "1");
         assert!((60_000..90_000).contains(&count), "{count}");
@@ -273,7 +380,7 @@ mod tests {
         let pages = Pages::default();
         let apps = apps();
         for n in 0..1_000 {
-            visit(&pages, &apps, "1", &n.to_string());
+            visit(&pages, &apps, "1", &n.to_string(), 1);
         }
         assert_eq!(kept(&pages, &apps, "1"), 1_000);
         pages.sweep(NOW + Duration::from_secs(119));

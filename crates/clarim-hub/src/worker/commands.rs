@@ -61,7 +61,8 @@ fn try_subscribe<S: OutputSink>(
         socket_id: connection.socket_id,
         channel: &channel,
         member: member.as_deref(),
-        since: request.since.as_ref().or(from_page.as_ref()),
+        since: request.since.as_ref().or_else(|| from_page.as_ref().map(|page| &page.since)),
+        former: from_page.as_ref().map_or(&[], |page| &page.former),
     };
     let joining = worker.node.step(&channel, now, |shard, step| shard.join(&join, step));
     if joining.map_err(|full| Rejection::presence_full(full.max))? == Joining::Pending {

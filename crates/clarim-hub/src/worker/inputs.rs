@@ -42,9 +42,10 @@ pub struct ConnectionInfo<'a> {
 ///
 /// Inputs are [`open`](Self::open), [`receive`](Self::receive), [`process`](Self::process),
 /// [`ping_frame`](Self::ping_frame), [`pong_frame`](Self::pong_frame), [`sweep`](Self::sweep),
-/// [`leave_all`](Self::leave_all) and [`close`](Self::close), with the node's time. Frames go to [`Sockets`],
-/// everything else to the node's [`OutputSink`]. After [`receive`](Self::receive), process the messages in
-/// the worker's own inbox before the next input: a subscription is made by such a message.
+/// [`close_reply`](Self::close_reply), [`leave_all`](Self::leave_all) and [`close`](Self::close), with the
+/// node's time. Frames go to [`Sockets`], everything else to the node's [`OutputSink`]. After
+/// [`receive`](Self::receive), process the messages in the worker's own inbox before the next input: a
+/// subscription is made by such a message.
 #[derive(Debug)]
 pub struct Worker<S> {
     state: WorkerState<S>,
@@ -166,6 +167,11 @@ impl<S: OutputSink> Worker<S> {
         }
     }
 
+    /// Handles the client's reply to a close frame.
+    pub fn close_reply(&mut self, id: ConnectionId) {
+        pages::replied(&self.state, id);
+    }
+
     /// Handles a message from the inbox.
     pub fn process(&mut self, message: WorkerMessage, now: Duration, sockets: &mut impl Sockets) {
         let state = &mut self.state;
@@ -231,7 +237,7 @@ impl<S: OutputSink> Worker<S> {
     /// it so that each slot is checked about once a second.
     pub fn sweep(&mut self, slots: Range<usize>, now: Duration, sockets: &mut impl Sockets) {
         self.state.reconnect_at = self.state.reconnect_at.filter(|at| now < *at + RECONNECT_TIME);
-        pages::ask(&self.state, slots.clone(), sockets);
+        pages::ask(&self.state, slots.clone(), now, sockets);
         for slot in slots {
             let Some(connection) = self.state.connections.get_mut(slot) else { continue };
             let app: &App = self.state.node.app(connection.app);

@@ -3,13 +3,13 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use clarim_protocol::{ChannelName, PageId, Since, SocketId};
+use clarim_protocol::{ChannelName, PageId, SocketId};
 
 use super::state::WorkerState;
 use crate::address::{AppIndex, ConnectionId};
 use crate::connection::ChannelIndex;
 use crate::outputs::{Output, OutputSink, Replayed, WorkerMessage};
-use crate::pages::{Acknowledged, Newcomer};
+use crate::pages::{Acknowledged, Newcomer, PageSince, Positions};
 use crate::sockets::Sockets;
 
 /// Gives a page to a new connection. Returns the connection's socket id: the page's, if it has one that no
@@ -57,7 +57,7 @@ pub(super) fn since<S: OutputSink>(
     worker: &WorkerState<S>,
     id: ConnectionId,
     channel: &ChannelName,
-) -> Option<Since> {
+) -> Option<PageSince> {
     worker.pages.get(id)?.since(worker.addr(id), channel)
 }
 
@@ -71,7 +71,8 @@ pub(super) fn subscribed<S: OutputSink>(
     let Some(page) = worker.pages.get(id) else { return };
     let key = worker.subscribers.key(channel);
     let max = worker.node.app(key.app).limits.channels_per_connection;
-    page.subscribed(worker.addr(id), &key.name, replayed, max);
+    let all = || sent(worker, id, None);
+    page.subscribed(worker.addr(id), &key.name, replayed, max, all);
     worker.subscribers.follow(channel, replayed.to);
 }
 
@@ -90,6 +91,7 @@ pub(super) fn unsubscribed<S: OutputSink>(
 pub(super) fn ask<S: OutputSink>(
     worker: &WorkerState<S>,
     slots: Range<usize>,
+    now: Duration,
     sockets: &mut impl Sockets,
 ) {
     if worker.pages.is_empty() {
@@ -98,7 +100,7 @@ pub(super) fn ask<S: OutputSink>(
     for (id, page) in worker.pages.range(slots) {
         let changes = worker.subscribers.changes();
         let sent = |after| sent(worker, id, after);
-        if let Some(number) = page.ask(worker.addr(id), changes, sent) {
+        if let Some(number) = page.ask(worker.addr(id), changes, now, sent) {
             sockets.ask(id, &number.to_be_bytes());
         }
     }
@@ -106,11 +108,7 @@ pub(super) fn ask<S: OutputSink>(
 
 /// Returns the positions up to which a connection has been sent everything: all, or those of channels that
 /// have changed after a number of changes.
-fn sent<S: OutputSink>(
-    worker: &WorkerState<S>,
-    id: ConnectionId,
-    after: Option<u64>,
-) -> Vec<Acknowledged> {
+fn sent<S: OutputSink>(worker: &WorkerState<S>, id: ConnectionId, after: Option<u64>) -> Positions {
     let connection = worker.connections.get(id.0 as usize);
     let subscriptions = connection.map_or(&[][..], |connection| &connection.subscriptions);
     let channels = subscriptions.iter().map(|subscription| subscription.position.channel);
@@ -131,4 +129,11 @@ pub(super) fn acknowledge<S: OutputSink>(
 ) -> bool {
     let Ok(number) = payload.try_into().map(u64::from_be_bytes) else { return false };
     worker.pages.get(id).is_some_and(|page| page.acknowledge(worker.addr(id), number))
+}
+
+/// Handles the reply to a close frame: the client is still there.
+pub(super) fn replied<S: OutputSink>(worker: &WorkerState<S>, id: ConnectionId) {
+    if let Some(page) = worker.pages.get(id) {
+        page.replied(worker.addr(id));
+    }
 }

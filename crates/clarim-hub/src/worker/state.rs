@@ -151,7 +151,7 @@ impl<S: OutputSink> WorkerState<S> {
         if end == End::ByClient(Some(Code::GOING_AWAY))
             && let Some(page) = self.pages.remove(id)
         {
-            self.node.pages().forget(&page, self.addr(id));
+            self.node.pages().leave(&page, self.addr(id), self.node.app(app), now);
         }
         let Some(user) = user else { return };
         if let Some(key) = ChannelKey::of_user(app, user.member.id.as_str()) {

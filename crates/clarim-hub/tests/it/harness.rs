@@ -231,6 +231,11 @@ impl Desk {
         self.hang_up(id, now);
     }
 
+    /// The client replies to the close frame.
+    pub(crate) fn close_reply(&mut self, id: ConnectionId) {
+        self.worker.close_reply(id);
+    }
+
     /// The socket has gone.
     pub(crate) fn hang_up(&mut self, id: ConnectionId, now: Duration) {
         self.worker.close(id, now);

@@ -10,6 +10,7 @@
 //! a stall of 200 s                 # swept once; `200 s pass unswept`: not at all
 //! ana connects as page p1          # also: `on worker 1`; a swept page may get a `page ping`
 //! ana acknowledges                 # its last page ping
+//! ana is dead                      # does not reply to a close frame
 //! ana is closed 4201 Pong reply not received in time
 //! nothing else
 //! ```
@@ -106,6 +107,8 @@ struct Client {
     got: VecDeque<Out>,
     /// The payload of the last page ping.
     asked: Vec<u8>,
+    /// Whether it replies to a close frame.
+    is_alive: bool,
 }
 
 impl Script {
@@ -170,6 +173,10 @@ impl Script {
                 let payload = self.client(name)?.asked.clone();
                 self.pong(name, &payload)
             }
+            [name, "is", "dead"] => {
+                self.client(name)?.is_alive = false;
+                Ok(())
+            }
             [name, "joins", channel] => self.join(name, channel, None),
             [name, "joins", channel, "as", ..] => self.join(name, channel, Some(&rest(line, 4))),
             [name, "signs", "in", "as", ..] => self.sign_in(name, &rest(line, 4)),
@@ -219,6 +226,7 @@ impl Script {
             refusal: None,
             got: VecDeque::new(),
             asked: Vec::new(),
+            is_alive: true,
         };
         match self.world.connect_page(app, worker, page.as_ref()) {
             Err(refusal) => client.refusal = Some(refusal),
@@ -348,6 +356,9 @@ impl Script {
             let Some(addr) = client.addr else { continue };
             client.got.extend(self.world.take(addr));
             if matches!(client.got.back(), Some(Out::Close(..))) {
+                if client.is_alive {
+                    self.world.desk(addr).close_reply(addr.connection);
+                }
                 self.world.hang_up(addr);
                 client.addr = None;
             }

@@ -367,6 +367,9 @@ impl<P: Protocol> Engine<P> {
 
     fn take_message(&mut self, id: ConnectionId, message: &Message<'_>, pongs: &mut Pongs) {
         if let Message::Close(code) = message {
+            if !self.sockets.is_open(id) {
+                self.hub.close_reply(id);
+            }
             return self.sockets.receive_close(id, *code);
         }
         // Messages behind the close frame of either side are ignored.

@@ -10,6 +10,7 @@ use clarim_protocol::{
 
 use super::page::{HistoryEvent, HistoryPage, HistoryQuery};
 use crate::app::HistoryRule;
+use crate::directory::Join;
 use crate::snapshot::{SavedHistory, SavedHistoryEvent};
 
 /// Bytes per event beside its frame.
@@ -227,32 +228,27 @@ impl History {
     /// Returns what a new subscriber gets first: what it has missed since its position, or without one the
     /// last events, if the rule has a rewind. Makes no partial replay. A position may be ahead of the history
     /// by `max_ahead`.
-    pub(crate) fn recover(
-        &self,
-        since: Option<&Since>,
-        socket_id: SocketId,
-        rule: &HistoryRule,
-        channel: &ChannelName,
-        max_ahead: u64,
-    ) -> Recovery {
-        let Some(since) = since else { return self.rewind(rule.rewind, socket_id) };
-        match self.since(since, socket_id, max_ahead) {
+    pub(crate) fn recover(&self, join: &Join<'_>, rule: &HistoryRule, max_ahead: u64) -> Recovery {
+        let Some(since) = join.since else { return self.rewind(rule.rewind, join.socket_id) };
+        match self.since(since, join, max_ahead) {
             Ok(recovery) => recovery,
             Err(reason) => {
                 let position = self.position();
                 let start = Start { position, recovered: false, missed: 0 };
-                let gap = server::gap(channel, reason, Some(position));
+                let gap = server::gap(&join.channel.name, reason, Some(position));
                 Recovery { start: Some(start), frames: vec![gap], gap: Some(reason) }
             }
         }
     }
 
-    fn since(&self, since: &Since, own: SocketId, max_ahead: u64) -> Result<Recovery, GapReason> {
+    fn since(&self, since: &Since, join: &Join<'_>, max_ahead: u64) -> Result<Recovery, GapReason> {
         let &Since::Position { position, socket_id } = since else {
             return Err(GapReason::Unknown);
         };
         self.check(position, max_ahead)?;
-        let frames = self.behind(position.offset, [Some(own), socket_id]);
+        let is_own =
+            |id| id == join.socket_id || Some(id) == socket_id || join.former.contains(&id);
+        let frames = self.behind(position.offset, is_own);
         let position = self.start(position.offset, &frames);
         let start = Start { position, recovered: true, missed: frames.len() };
         Ok(Recovery { start: Some(start), frames, gap: None })
@@ -307,7 +303,7 @@ impl History {
             Some(before) => self.entries.get(before).map_or(self.last, |entry| entry.offset),
             None => self.dropped,
         };
-        let frames = self.behind(offset, [Some(own), None]);
+        let frames = self.behind(offset, |id| id == own);
         let position = self.start(offset, &frames);
         let start = Start { position, recovered: false, missed: frames.len() };
         Recovery { start: Some(start), frames, gap: None }
@@ -320,12 +316,12 @@ impl History {
         Position { epoch: self.epoch, offset }
     }
 
-    /// Returns the events behind an offset that are meant for a client with these ids.
-    fn behind(&self, offset: u64, ids: [Option<SocketId>; 2]) -> Vec<Frame> {
+    /// Returns the events behind an offset that are meant for a client, by its ids.
+    fn behind(&self, offset: u64, is_own: impl Fn(SocketId) -> bool) -> Vec<Frame> {
         let first = self.entries.partition_point(|entry| entry.offset <= offset);
         let entries = self.entries.range(first..);
         entries
-            .filter(|entry| entry.except.is_none() || !ids.contains(&entry.except))
+            .filter(|entry| !entry.except.is_some_and(&is_own))
             .map(|entry| entry.frame.clone())
             .collect()
     }

@@ -66,7 +66,8 @@ impl Shard {
             let socket_id = join.socket_id;
             let member = join.member.cloned();
             let since = join.since.copied();
-            pending.push(PendingSubscription { addr, socket_id, member, since });
+            let former = join.former.into();
+            pending.push(PendingSubscription { addr, socket_id, member, since, former });
             return Ok(Joining::Pending);
         }
         self.join_open(join, step)?;
@@ -148,9 +149,10 @@ impl Shard {
         if cluster.has_unanswered() {
             channel.publish_state(key, false, step);
         }
-        for PendingSubscription { addr, socket_id, member, since } in pending {
+        for PendingSubscription { addr, socket_id, member, since, former } in pending {
             let member = member.as_ref();
-            let join = Join { addr, socket_id, channel: key, member, since: since.as_ref() };
+            let since = since.as_ref();
+            let join = Join { addr, socket_id, channel: key, member, since, former: &former };
             if let Err(full) = self.join_open(&join, step) {
                 let full = WorkerMessage::Full {
                     connection: addr.connection,

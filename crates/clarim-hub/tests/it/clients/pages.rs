@@ -87,7 +87,7 @@ fn other_pages_and_clients_without_a_page_get_nothing() {
 }
 
 #[test]
-fn a_page_without_a_pong_is_asked_once_and_gets_everything_again() {
+fn a_page_without_a_pong_gets_everything_again() {
     play(
         r#"
         ana connects as page p1
@@ -113,6 +113,31 @@ fn a_page_without_a_pong_is_asked_once_and_gets_everything_again() {
 }
 
 #[test]
+fn a_page_that_does_not_reply_is_asked_again() {
+    play(
+        r#"
+        ana connects as page p1
+        ana subscribes 0 false 0
+        event 1
+        ana gets 1
+        1 s pass
+        ana< page ping
+        event 2
+        ana gets 2
+        29 s pass
+        nothing else
+        1 s pass
+        ana< page ping
+        ana acknowledges
+        29 s pass
+        ana hangs up
+        ana connects as page p1
+        ana subscribes 2 true 0
+        "#,
+    );
+}
+
+#[test]
 fn an_acknowledgement_is_a_sign_of_life_and_no_preference_for_control_frames() {
     play(
         r#"
@@ -122,7 +147,7 @@ fn an_acknowledgement_is_a_sign_of_life_and_no_preference_for_control_frames() {
         ana gets 1
         1 s pass
         ana< page ping
-        30 s pass
+        29 s pass
         ana acknowledges
         59 s pass
         nothing else
@@ -269,48 +294,157 @@ fn a_page_keeps_its_socket_id() {
     );
 }
 
-#[test]
-fn of_two_live_connections_of_a_page_the_older_is_closed() {
-    let closed = |name: &str| {
-        format!(
+/// Replaces `NAME is replaced` by what a connection gets whose page has opened another one.
+fn with_replaced(transcript: &str) -> String {
+    let line = |line: &str| match line.trim().strip_suffix(" is replaced") {
+        Some(name) => format!(
             r#"{name}< {{"event":"pusher:error","data":{{"code":4200,"message":"Another connection of this page was opened"}}}}
             {name} is closed 4200 Another connection of this page was opened"#
-        )
+        ),
+        None => line.to_owned(),
     };
-    let transcript = [
+    transcript.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn of_two_live_connections_of_a_page_the_older_is_closed() {
+    play(&with_replaced(
+        r#"
+        ana connects as page p1 on worker 0
+        ana subscribes 0 false 0
+        ana is dead
+        event 1
+        ana gets 1
+        backend: event E on news data "2" except ana
+        ben connects as page p1 on worker 0
+        ana is replaced
+        # It has another socket id; what excluded the former one is not for it.
+        ben subscribes 0 true 1
+        ben gets 1
+        1 s pass
+        ben< page ping
+        ben acknowledges
+        backend: event E on news data "3" except ben
+        5 s pass
+        ben< page ping
+        ben acknowledges
+        ben is dead
+        backend: event E on news data "4" except ben
+        zoe connects as page p1 on worker 1
+        ben is replaced
+        zoe subscribes 4 true 0
+        zoe hangs up
+        joe connects as page p1 on worker 1
+        joe subscribes 4 true 0
+        "#,
+    ));
+}
+
+#[test]
+fn all_former_socket_ids_of_a_page_are_known() {
+    play(&with_replaced(
+        r#"
+        ana connects as page p1
+        ana subscribes 0 false 0
+        event 1
+        ana gets 1
+        ana is dead
+        backend: event E on news data "2" except ana
+        ben connects as page p1
+        ana is replaced
+        5 s pass
+        ben is dead
+        backend: event E on news data "3" except ben
+        zoe connects as page p1
+        ben is replaced
+        5 s pass
+        zoe hangs up
+        joe connects as page p1
+        joe subscribes 0 true 1
+        joe gets 1
+        "#,
+    ));
+}
+
+#[test]
+fn two_tabs_with_one_page_id_stay_open_and_miss_nothing() {
+    play(&with_replaced(
         r#"
         ana connects as page p1 on worker 0
         ana subscribes 0 false 0
         event 1
         ana gets 1
-        backend: event E on news data "2" except ana
-        ben connects as page p1 on worker 0
-        "#,
-        &closed("ana"),
-        r#"
-        # It has another socket id; what excluded the former one is not for it.
-        ben subscribes 0 true 1
-        ben gets 1
-        # A second tab: the two do not close each other forever.
-        zoe connects as page p1 on worker 1
-        zoe subscribes 0 true 2
-        zoe gets 1
-        zoe gets 2
-        # Only the newest is the page's connection.
-        event 3
-        ben gets 3
-        zoe gets 3
         1 s pass
+        ana< page ping
+        ana acknowledges
+        # The copy of a tab has its id. The first one replies to the close frame.
+        ben connects as page p1 on worker 1
+        ana is replaced
+        ben subscribes 1 true 0
+        event 2
+        ben gets 2
+        backend: event E on news data "3" except ben
+        60 s pass
+        ben< {"event":"pusher:ping","data":{}}
+        # What the other tab has acknowledged, or sent, does not count.
+        joe connects as page p1 on worker 0
+        joe subscribes 1 true 2
+        joe gets 2
+        joe gets 3
+        event 4
+        ben gets 4
+        joe gets 4
+        ben closes the tab
+        joe hangs up
+        event 5
+        zoe connects as page p1
+        zoe subscribes 1 true 4
+        zoe gets 2
+        zoe gets 3
+        zoe gets 4
+        zoe gets 5
+        # A channel that is not known for all tabs.
+        zoe> {"event":"pusher:subscribe","data":{"channel":"good-news"}}
+        zoe< {"event":"pusher_internal:subscription_succeeded","channel":"good-news",
+            "data":'{"epoch":"…","offset":0,"recovered":false,"missed":0}'}
+        zoe< {"event":"clarim:gap","channel":"good-news","data":'{"reason":"unknown","epoch":"…","offset":0}'}
+        "#,
+    ));
+}
+
+#[test]
+fn a_second_tab_is_noticed_by_its_pong() {
+    play(&with_replaced(
+        r#"
+        ana connects as page p1 on worker 0
+        ana subscribes 0 false 0
+        ana is dead
+        ben connects as page p1 on worker 1
+        ana is replaced
+        ben subscribes 0 true 0
+        event 1
+        ben gets 1
+        # Within five seconds, this may be the first tab. None is closed before that is known.
+        zoe connects as page p1 on worker 0
+        zoe subscribes 0 true 1
+        zoe gets 1
+        1 s pass
+        ben< page ping
         zoe< page ping
         zoe acknowledges
-        ben hangs up
+        ben acknowledges
+        event 2
+        ben gets 2
+        zoe gets 2
         10 s pass
+        ben hangs up
+        zoe hangs up
         joe connects as page p1
+        joe subscribes 0 true 2
+        joe gets 1
+        joe gets 2
         "#,
-        &closed("zoe"),
-        "joe subscribes 3 true 0",
-    ];
-    play(&transcript.join("\n"));
+    ));
 }
 
 #[test]
@@ -331,22 +465,25 @@ fn a_page_id_is_no_credential() {
 }
 
 #[test]
-fn a_page_has_no_more_channels_than_a_connection() {
+fn a_page_with_too_many_channels_forgets_those_that_it_has_left_and_tells() {
     let join = |n: u32| format!("ana joins {n}.news");
     let joins = |range: std::ops::Range<u32>| range.map(join).collect::<Vec<_>>().join("\n");
     let transcript = [
         "ana connects as page p1",
         &joins(0..3),
         "ana hangs up\nana connects as page p1",
-        &joins(3..5),
+        &joins(3..6),
+        "ana hangs up\nana connects as page p1",
+        &joins(5..7),
         "ana hangs up\nana connects as page p1",
         r#"
         backend: event E on 1.news data "1"
-        backend: event E on 2.news data "1"
-        ana joins 2.news
-        ana< {"event":"E","channel":"2.news","data":"1","offset":1}
+        backend: event E on 5.news data "1"
+        ana joins 5.news
+        ana< {"event":"E","channel":"5.news","data":"1","offset":1}
         # It had to make room.
         ana joins 1.news
+        ana< {"event":"clarim:gap","channel":"1.news","data":'{"reason":"unknown","epoch":"…","offset":1}'}
         "#,
     ];
     play_with(|app| app.limits.channels_per_connection = 3, &transcript.join("\n"));
