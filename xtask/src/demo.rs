@@ -27,7 +27,7 @@ pub(crate) fn build() -> Result<()> {
 }
 
 /// Packs a package. Returns the path of the tarball.
-fn pack(package: &str) -> Result<String> {
+pub(crate) fn pack(package: &str) -> Result<String> {
     let packed = root().join("target/packed");
     fs::create_dir_all(&packed)?;
     npm_ci(package)?;

@@ -9,7 +9,7 @@ use crate::run::{command, root};
 use crate::{build, setup};
 
 /// Tests that build something, which takes minutes of computing. They are steps of their own.
-const BUILDING: [&str; 2] = ["newcomer", "image"];
+const BUILDING: [&str; 3] = ["newcomer", "image", "packages"];
 /// Folders without tests.
 const OTHERS: [&str; 3] = ["node_modules", "sdk-rust", "artefacts"];
 
@@ -35,6 +35,11 @@ pub(crate) fn image(args: &[String]) -> Result<()> {
     }
     build::workspace()?;
     node("e2e/image", args)
+}
+
+/// The files of `dist/`.
+pub(crate) fn packages() -> Result<()> {
+    node("e2e/packages", &[])
 }
 
 fn node(folder: &str, args: &[String]) -> Result<()> {

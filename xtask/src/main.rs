@@ -4,6 +4,7 @@
 mod autobahn;
 mod build;
 mod demo;
+mod dist;
 mod e2e;
 mod features;
 mod fuzz;

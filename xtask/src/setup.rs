@@ -14,11 +14,14 @@ const CARGO_PROGRAMS: [(&str, &[&str]); 2] = [
 ];
 
 /// Programs, how to ask their version, and the Debian packages that bring them.
-const PROGRAMS: [(&str, &str, &str); 18] = [
+const PROGRAMS: [(&str, &str, &str); 23] = [
+    ("busybox", "--help", "busybox-static"),
+    ("bwrap", "--version", "bubblewrap"),
     ("caddy", "version", "caddy"),
     ("chromium-headless-shell", "--version", "chromium-headless-shell"),
     ("faketime", "--version", "faketime"),
     ("haproxy", "-v", "haproxy"),
+    ("mmdebstrap", "--version", "mmdebstrap"),
     ("musl-gcc", "--version", "musl-tools"),
     ("nats-server", "--version", "nats-server"),
     ("nginx", "-v", "nginx-light"),
@@ -30,8 +33,10 @@ const PROGRAMS: [(&str, &str, &str); 18] = [
     ("python3", "--version", "python3 python3-venv"),
     ("readelf", "--version", "binutils"),
     ("redis-server", "--version", "redis-server"),
+    ("rpmbuild", "--version", "rpm"),
     ("supervisord", "--version", "supervisor"),
     ("systemd-analyze", "--version", "systemd"),
+    ("umoci", "--version", "umoci"),
     ("valgrind", "--version", "valgrind"),
 ];
 
@@ -42,10 +47,14 @@ pub(crate) const IMAGE: &str = if cfg!(target_arch = "aarch64") {
     "x86_64-unknown-linux-musl"
 };
 
+/// An archive of the system in which packages are tested.
+const CLEAN_ROOT: &str = "target/clean-root.tar";
+
 /// Installs everything.
 pub(crate) fn all() -> Result<()> {
     programs()?;
     image_target();
+    clean_root();
     for folder in ["e2e", "packages/js", "packages/vue"] {
         npm_ci(folder)?;
     }
@@ -66,6 +75,24 @@ fn image_target() {
     }
     if let Err(error) = command("rustup", &["target", "add", IMAGE]).run() {
         println!("{error}: the container image will not be tested");
+    }
+}
+
+/// Downloads a system with nothing but Debian's essential packages, in which packages are installed.
+/// Without it, everything else is tested.
+fn clean_root() {
+    let file = root().join(CLEAN_ROOT);
+    if file.is_file() {
+        return;
+    }
+    let os = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let suite = os.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    let new = root().join("target/clean-root.new.tar").to_string_lossy().into_owned();
+    let args =
+        ["--quiet", "--variant=essential", "--include=passwd", suite.unwrap_or("stable"), &new];
+    let made = command("mmdebstrap", &args).run();
+    if let Err(error) = made.and_then(|()| Ok(fs::rename(&new, &file)?)) {
+        println!("{error}: the Debian and RPM packages will not be tested");
     }
 }
 

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::build::{self, sdk_rust, workspace};
 use crate::run::{cargo, cargo_command, command, npm, root};
-use crate::{autobahn, demo, e2e, features, fuzz, setup, tidy, types};
+use crate::{autobahn, demo, dist, e2e, features, fuzz, setup, tidy, types};
 
 /// The package that has the program `clarim`.
 pub(crate) const PROGRAM: &str = "clarim-cli";
@@ -62,7 +62,7 @@ impl Step {
 }
 
 /// Each lane runs its steps in this order: first what tests wait for, so that they wait while others compile.
-pub(crate) const STEPS: [Step; 26] = {
+pub(crate) const STEPS: [Step; 29] = {
     use Lane::{Alone, Clients, Compute, Tests};
     [
         Step::new("setup", "install what the tests need", Tests, |_| setup::all()).in_test(&[]),
@@ -104,6 +104,15 @@ pub(crate) const STEPS: [Step; 26] = {
         .in_test(&["setup", "build", "release"]),
         Step::new("image", "build and run the container image's program", Compute, e2e::image)
             .in_test(&["build", "release"]),
+        Step::new(
+            "packages",
+            "install each file of a release in a clean root",
+            Clients,
+            dist::test,
+        )
+        .in_test(&["setup", "build", "release", "demo-web"]),
+        Step::new("crates", "package each published crate", Compute, dist::crates)
+            .in_test(&["build"]),
         Step::new("fuzz", "fuzz each target for a short time", Compute, fuzz::run)
             .in_test(&["setup"]),
         // Its cases have limits of time, so that it does not run beside other tests. Nor does what it builds
@@ -123,6 +132,7 @@ pub(crate) const STEPS: [Step; 26] = {
         Step::new("types", "write the front end's types of the examples", Compute, |_| {
             types::write()
         }),
+        Step::new("dist", "build the files of a release, in dist/", Alone, dist::run),
         Step::new("demo", "build the demo and start it", Alone, |_| demo::run()),
         Step::new("bench", "measure beside the floor (minutes)", Alone, bench),
     ]
