@@ -89,7 +89,7 @@ impl Wire for Bus {
     }
     fn follow(&mut self, _: &str) {}
     fn unfollow(&mut self, _: &str) {}
-    fn append(&mut self, _: &str, _: &HistoryRule, _: Bytes, ticket: u64) {
+    fn append(&mut self, _: &str, _: &HistoryRule, _: Bytes, _: Option<&str>, ticket: u64) {
         self.published.push(ticket);
     }
     fn read(&mut self, _: &str, _: &HistoryRule, _: u64, _: u64) {}

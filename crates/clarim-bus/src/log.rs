@@ -9,7 +9,7 @@ use bytes::Bytes;
 pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(300);
 
 /// Maximum length of an [`IdempotencyKey`], in bytes.
-const MAX_KEY: usize = 128;
+const MAX_KEY: usize = 160;
 
 /// Time that a log outlives its last use, beside twice its `ttl`.
 const IDLE: Duration = Duration::from_secs(60);
@@ -139,7 +139,7 @@ pub struct PageLimit {
     pub bytes: u64,
 }
 
-/// A key under which a log accepts one entry within [`IDEMPOTENCY_WINDOW`]. At most 128 bytes.
+/// A key under which a log accepts one entry within [`IDEMPOTENCY_WINDOW`]. At most 160 bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey(Arc<str>);
 

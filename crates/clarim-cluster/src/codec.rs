@@ -133,6 +133,7 @@ mod tests {
     use clarim_protocol::SocketId;
 
     use super::*;
+    use crate::keys::{AnsweredKey, KeyClaim, KeyHash};
     use crate::message::{Change, ExternalEvent, Part, QueryReply, State, Trace};
     use crate::versions::Versions;
 
@@ -155,6 +156,8 @@ mod tests {
         };
         let except = Some("1.2".parse::<SocketId>().unwrap().into());
         let versions = Versions { oldest: Version(2), newest: Version(9) };
+        let key = KeyHash(u128::MAX);
+        let claim = KeyClaim { key, fingerprint: 7 };
         for message in [
             ClusterMessage::Event { payload: b"{}", except, kept: Some(1), trace: None, ticket: 9 },
             ClusterMessage::Event {
@@ -179,6 +182,10 @@ mod tests {
                 index: Some(3),
             },
             ClusterMessage::VersionDigests { app: "1", channels: vec![("a", 1), ("b", 1 << 50)] },
+            ClusterMessage::KeyClaims { ticket: 1, claims: vec![claim] },
+            ClusterMessage::KeyEnded { key, answer: Some(serde_bytes::Bytes::new(b"{}")) },
+            ClusterMessage::KeyEnded { key, answer: None },
+            ClusterMessage::AnsweredKeys(vec![AnsweredKey { claim, answer: b"{}" }]),
             ClusterMessage::RelayPublish {
                 app: "1",
                 channel: "cache-a",
@@ -227,7 +234,7 @@ mod tests {
 
     #[test]
     fn the_number_of_kinds_is_that_of_the_variants() {
-        let last = ClusterMessage::VersionDigests { app: "1", channels: Vec::new() };
+        let last = ClusterMessage::AnsweredKeys(Vec::new());
         assert_eq!(u32::from(encode(NodeId(1), &last)[10]), KINDS - 1);
     }
 

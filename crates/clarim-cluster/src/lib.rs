@@ -5,6 +5,7 @@
 //! - [`Membership`]: the other nodes, and which of them are alive.
 //! - [`Joining`]: a new node that does not know all others yet.
 //! - [`ClusterChannel`]: the state of each node on one channel.
+//! - [`Keys`]: the idempotency keys of all nodes.
 //! - [`Openings`] and [`Queries`]: new channels and queries that wait for replies of other nodes.
 //! - [`timing`]: every time window, and the relations between them.
 //!
@@ -14,6 +15,7 @@
 mod channel;
 mod codec;
 mod joining;
+mod keys;
 mod membership;
 pub mod message;
 mod node_id;
@@ -26,6 +28,7 @@ mod versions;
 pub use channel::{Assembled, ClusterChannel, PART_BYTES, Parts, PeerState};
 pub use codec::{InvalidMessage, Received, decode, encode};
 pub use joining::Joining;
+pub use keys::{AnsweredKey, KeyClaim, KeyHash, KeyOutcome, Keys, OnClaimed};
 pub use membership::{Health, Membership};
 pub use message::{
     Change, ClusterMessage, ExternalEvent, Part, Query, QueryReply, SenderId, State, Trace,

@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use clarim_protocol::SocketId;
 use serde::{Deserialize, Serialize};
 
+use crate::keys::{AnsweredKey, KeyClaim, KeyHash};
 use crate::node_id::NodeId;
 use crate::versions::{Version, Versions};
 
 /// Number of kinds of messages: the variants of [`ClusterMessage`].
-pub(crate) const KINDS: u32 = 17;
+pub(crate) const KINDS: u32 = 21;
 
 /// A message between nodes, or from an external publisher to the nodes. The comments begin with the
 /// subject on which it is sent.
@@ -133,6 +134,26 @@ pub enum ClusterMessage<'a> {
         #[serde(borrow)]
         channels: Vec<(&'a str, u64)>,
     },
+    /// All nodes: the sender wants to publish with these idempotency keys. Of several claims of a key, the
+    /// first in the order of the bus counts.
+    KeyClaims {
+        /// The sender's number for the claims.
+        ticket: u64,
+        /// The claims.
+        claims: Vec<KeyClaim>,
+    },
+    /// All nodes: the sender has published with a key, or has not.
+    KeyEnded {
+        /// The key.
+        key: KeyHash,
+        /// The answer; `None` if nothing was published.
+        #[serde(borrow)]
+        answer: Option<&'a serde_bytes::Bytes>,
+    },
+    /// All nodes: a request for the keys that the other nodes have published with.
+    KeysRequest,
+    /// Node: the keys that the sender has published with.
+    AnsweredKeys(#[serde(borrow)] Vec<AnsweredKey<'a>>),
 }
 
 impl ClusterMessage<'_> {
@@ -141,6 +162,10 @@ impl ClusterMessage<'_> {
     pub fn version(&self) -> Version {
         match self {
             Self::VersionDigests { .. } => Version::DIGESTS,
+            Self::KeyClaims { .. }
+            | Self::KeyEnded { .. }
+            | Self::KeysRequest
+            | Self::AnsweredKeys(_) => Version::KEYS,
             _ => Version::FIRST,
         }
     }

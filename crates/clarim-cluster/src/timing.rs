@@ -51,6 +51,13 @@ pub const RETURN_WINDOW: Duration = Duration::from_secs(10 * 60);
 /// once a second.
 pub const RESTORED_DEBOUNCE: Duration = Duration::from_secs(15);
 
+/// Time for which an idempotency key is remembered after its answer.
+pub const KEY_RETENTION: Duration = Duration::from_secs(300);
+
+/// Time after which an idempotency key is free again whose node has claimed it, and has neither published nor
+/// gone.
+pub const CLAIM_TIME: Duration = Duration::from_secs(30);
+
 // While a node holds back the webhook about a leave, it must still learn of joins on other nodes. It begins
 // to hold it back when the bus has returned the leave, which is later than the leave itself.
 const HELD: u128 = LEAVE_DEBOUNCE.as_millis() + JOIN_DEBOUNCE.as_millis();
@@ -71,5 +78,7 @@ const _: () = assert!(REQUEST_AGAIN.as_millis() < REFRESH.as_millis());
 // A node that returns publishes its states before the others have forgotten what was lost with it, also if
 // its first state is lost.
 const _: () = assert!(RETURN_WINDOW.as_millis() > 2 * REFRESH.as_millis());
+// Keys are looked at once per retention time.
+const _: () = assert!(CLAIM_TIME.as_millis() < KEY_RETENTION.as_millis());
 // A lease survives lost heartbeats.
 const _: () = assert!(HEARTBEATS_PER_LEASE >= 3);

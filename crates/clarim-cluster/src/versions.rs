@@ -32,8 +32,11 @@ impl Version {
     /// Adds [`VersionDigests`](crate::ClusterMessage::VersionDigests).
     pub const DIGESTS: Self = Self(3);
 
+    /// Adds [`KeyClaims`](crate::ClusterMessage::KeyClaims).
+    pub const KEYS: Self = Self(4);
+
     /// The newest version that this release speaks.
-    pub const NEWEST: Self = Self::DIGESTS;
+    pub const NEWEST: Self = Self::KEYS;
 }
 
 impl Default for Versions {

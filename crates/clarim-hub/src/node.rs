@@ -85,8 +85,22 @@ impl<S: OutputSink> Node<S> {
         acks: DeliveryAcks<'_>,
         now: Duration,
     ) {
+        self.publish_once(channel, frame, except, None, acks, now);
+    }
+
+    /// As [`publish`](Self::publish). In a cluster, the history of the channel takes only one event with this
+    /// idempotency key within five minutes.
+    pub fn publish_once(
+        &self,
+        channel: &ChannelKey,
+        frame: &Frame,
+        except: Option<SocketId>,
+        key: Option<&Arc<str>>,
+        acks: DeliveryAcks<'_>,
+        now: Duration,
+    ) {
         let keep = Keep::Last;
-        let publication = Publication { channel, frame, except, acks, keep, place: None };
+        let publication = Publication { channel, frame, except, acks, keep, key, place: None };
         self.step(channel, now, |shard, step| shard.publish(publication, step));
     }
 
@@ -101,7 +115,8 @@ impl<S: OutputSink> Node<S> {
         let acks = DeliveryAcks::default();
         let except = Some(from);
         let keep = Keep::No;
-        let publication = Publication { channel, frame, except, acks, keep, place: None };
+        let key = None;
+        let publication = Publication { channel, frame, except, acks, keep, key, place: None };
         self.step(channel, now, |shard, step| shard.publish(publication, step));
     }
 

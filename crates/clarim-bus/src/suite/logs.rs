@@ -189,7 +189,7 @@ async fn a_key_is_accepted_once(bus: &Bus, bounds: LogBounds) {
         assert_eq!(positions[0].position, positions[1].position, "key {id}");
         assert!(positions[0].is_duplicate != positions[1].is_duplicate, "key {id}");
     }
-    let longest = key(&"k".repeat(128));
+    let longest = key(&"k".repeat(160));
     let first = appenders[0].append_one(&log, "longest", Some(longest.clone()), 100).await;
     let again = appenders[1].append_one(&log, "again", Some(longest.clone()), 100).await;
     assert_eq!((again.position, again.is_duplicate), (first.position, true));

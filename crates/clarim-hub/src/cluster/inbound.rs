@@ -31,7 +31,8 @@ pub(super) fn apply<S: OutputSink>(
         let keep = kept.map_or(Keep::No, Keep::Numbered);
         let acks = DeliveryAcks { here: ack, bus: None };
         let except = except.map(Into::into);
-        let publication = Publication { channel, frame, except, acks, keep, place: None };
+        let publication =
+            Publication { channel, frame, except, acks, keep, key: None, place: None };
         node.step(channel, now, |shard, step| {
             // The channel may have been closed a moment ago.
             if shard.has(channel) {
@@ -53,7 +54,8 @@ pub(super) fn deliver_own<S: OutputSink>(
         let keep = kept.map_or(Keep::No, Keep::Numbered);
         let acks = DeliveryAcks { here: ack.as_ref(), bus: None };
         let frame = &frame;
-        let publication = Publication { channel: &channel, frame, except, acks, keep, place: None };
+        let publication =
+            Publication { channel: &channel, frame, except, acks, keep, key: None, place: None };
         node.step(&channel, now, |shard, step| shard.deliver(publication, step));
     }
 }
@@ -86,7 +88,7 @@ pub(super) fn deliver_external<S: OutputSink>(
     let acks = DeliveryAcks::default();
     let frame = &frame;
     let keep = Keep::No;
-    let publication = Publication { channel, frame, except, acks, keep, place: None };
+    let publication = Publication { channel, frame, except, acks, keep, key: None, place: None };
     node.step(channel, now, |shard, step| shard.deliver(publication, step));
     true
 }

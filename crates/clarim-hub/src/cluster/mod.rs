@@ -9,6 +9,7 @@ mod channels;
 mod digests;
 mod flights;
 mod inbound;
+mod keys;
 mod participant;
 mod refresh;
 mod replies;

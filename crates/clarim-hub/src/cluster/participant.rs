@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use clarim_cluster::timing::{HEARTBEATS_PER_LEASE, RETURN_TIMEOUT};
 use clarim_cluster::{
-    ClusterMessage, Gathered, Health, Joining, Membership, NodeId, OnGathered, Queries, Query,
-    Received, Trace, channel_subject, decode,
+    ClusterMessage, Gathered, Health, Joining, KeyClaim, KeyHash, Membership, NodeId, OnClaimed,
+    OnGathered, Queries, Query, Received, Trace, channel_subject, decode,
 };
 
 use super::channel_sync::Removal;
-use super::channels::{ChannelOpenings, Doubt, Logs, Subjects};
+use super::channels::{ChannelOpenings, Doubt, Logs, NewEntry, Subjects};
 use super::flights::{Changes, Flight, Flights, NodeSender, OwnChange, OwnEvent};
+use super::keys::{ClusterKeys, KeySender};
 use super::refresh::Refresh;
 use super::resync::{Gap, Resync};
 use super::wire::{ClusterSettings, ClusterState, LogEvent, Wire};
@@ -36,6 +38,7 @@ pub struct Cluster<S> {
     changes: Changes,
     members: Membership,
     queries: Queries,
+    keys: ClusterKeys,
     next_heartbeat: Duration,
     resync: Option<Resync>,
     gap: Gap,
@@ -58,6 +61,7 @@ impl<S: OutputSink> Cluster<S> {
             changes: Changes::default(),
             members: Membership::new(settings.versions, settings.lease),
             queries: Queries::default(),
+            keys: ClusterKeys::default(),
             next_heartbeat: Duration::ZERO,
             resync: None,
             gap: Gap::default(),
@@ -107,6 +111,8 @@ impl<S: OutputSink> Cluster<S> {
         // Messages were missed in the meantime, here and on the other nodes.
         self.resync = Some(Resync::start(true));
         self.gap.end(self.settings.on_gap, &self.node);
+        // Idempotency keys, too.
+        self.sender.send_to_all(&ClusterMessage::KeysRequest, &mut self.flights, wire);
         self.logs.up();
         self.logs.catch_up(now, &mut self.flights, wire);
     }
@@ -122,6 +128,7 @@ impl<S: OutputSink> Cluster<S> {
         inbound::apply_own(&self.node, self.changes.take_all(), now);
         self.openings.open_all(now);
         self.queries.end_all();
+        self.keys.expire(false, self.id, now);
     }
 
     /// Executes a command of the node.
@@ -139,10 +146,10 @@ impl<S: OutputSink> Cluster<S> {
                 self.deliver_through(last_event, now);
             }
             BusCommand::RequestBackup(channel) => self.request_backup(&channel, wire),
-            BusCommand::Event { channel, frame, except, kept, is_recorded, ack, here } => {
+            BusCommand::Event { channel, frame, except, kept, is_recorded, key, ack, here } => {
                 let event = OwnEvent { channel, frame, except, kept, ack: here };
                 if is_recorded {
-                    self.append_event(event, ack, now, wire);
+                    self.append_event(NewEntry { event, key, stored: ack }, now, wire);
                 } else {
                     self.publish_event(event, ack, now, wire);
                 }
@@ -250,6 +257,8 @@ impl<S: OutputSink> Cluster<S> {
                 self.heard_myself(Duration::from_micros(at), now);
             } else if let ClusterMessage::Event { ticket, .. } = message {
                 self.deliver_through(ticket, now);
+            } else if let ClusterMessage::KeyClaims { ticket, .. } = message {
+                self.keys.returned(ticket, self.id, now);
             } else if let ClusterMessage::StateChange { number, .. } = message
                 && let Some(channel) = self.subjects.channel(subject)
             {
@@ -276,6 +285,7 @@ impl<S: OutputSink> Cluster<S> {
     /// Does periodic work. Call it about every [`TICK`](clarim_cluster::timing::TICK).
     pub fn tick(&mut self, now: Duration, wire: &mut impl Wire) {
         self.queries.end_due(now);
+        self.keys.expire(self.state.is_up, self.id, now);
         self.openings.open_due(now);
         for Doubt { channel, then } in self.openings.take_doubts(now) {
             let node = self.node.clone();
@@ -350,18 +360,12 @@ impl<S: OutputSink> Cluster<S> {
     }
 
     /// Appends an event to the log of its channel. Subscribers get it when the log returns it.
-    fn append_event(
-        &mut self,
-        event: OwnEvent,
-        ack: Option<DeliveryAck>,
-        now: Duration,
-        wire: &mut impl Wire,
-    ) {
-        let log = self.subject(&event.channel);
+    fn append_event(&mut self, entry: NewEntry, now: Duration, wire: &mut impl Wire) {
+        let log = self.subject(&entry.event.channel);
         if self.state.is_up {
-            self.logs.append(&log, event, ack, now, &mut self.flights, wire);
+            self.logs.append(&log, entry, now, &mut self.flights, wire);
         } else {
-            ack.iter().for_each(DeliveryAck::not_stored);
+            entry.stored.iter().for_each(DeliveryAck::not_stored);
         }
     }
 
@@ -445,6 +449,7 @@ impl<S: OutputSink> Cluster<S> {
     fn remove_peer(&mut self, peer: NodeId, removal: Removal, now: Duration) {
         self.members.remove(peer);
         self.queries.remove_peer(peer);
+        self.keys.remove_peer(peer);
         inbound::remove_peer(&self.node, peer, removal, now);
         self.openings.remove_peer(peer, now);
     }
@@ -483,6 +488,7 @@ impl<S: OutputSink> Cluster<S> {
             ClusterMessage::VersionDigests { app, channels } => {
                 inbound::compare_versions(&self.node, app, from, channels, now);
             }
+            ClusterMessage::AnsweredKeys(_) => self.keys.message(from, message, now),
             reply => self.queries.replied(from, reply),
         }
     }
@@ -509,6 +515,14 @@ impl<S: OutputSink> Cluster<S> {
                     }
                 });
             }
+            ClusterMessage::KeyClaims { .. } | ClusterMessage::KeyEnded { .. } => {
+                self.keys.message(from, message, now);
+            }
+            ClusterMessage::KeysRequest => {
+                let part_bytes = self.node.config().part_bytes;
+                let (keys, sender) = self.key_sender(wire);
+                keys.send_to(from, part_bytes, now, sender);
+            }
             // One node relays the event for all: the one with the smallest id.
             ClusterMessage::RelayPublish { app, channel, event }
                 if self.members.ids().all(|peer| self.id < peer) =>
@@ -527,6 +541,40 @@ impl<S: OutputSink> Cluster<S> {
         let app = &self.node.apps().get(channel.app).id;
         let message = ClusterMessage::BackupSubscribe { app, channel: channel.name.as_str() };
         self.sender.send_to(backup, &message, &mut self.flights, wire);
+    }
+
+    /// Claims idempotency keys for this node, which then publishes with those that are new. `then` is called
+    /// when the bus has returned the claims, or does not in time.
+    pub fn claim(
+        &mut self,
+        claims: Vec<KeyClaim>,
+        now: Duration,
+        wire: &mut impl Wire,
+        then: OnClaimed,
+    ) {
+        let deadline = self.state.is_up.then_some(now + self.settings.deadline);
+        let (keys, sender) = self.key_sender(wire);
+        keys.claim(claims, deadline, now, sender, then);
+    }
+
+    /// Ends the claim of a key. `answer` is what repeats get, on all nodes; `None` if nothing was published.
+    pub fn end_claim(
+        &mut self,
+        key: KeyHash,
+        answer: Option<Bytes>,
+        now: Duration,
+        wire: &mut impl Wire,
+    ) {
+        let (keys, sender) = self.key_sender(wire);
+        keys.end(key, answer, now, sender);
+    }
+
+    fn key_sender<'a, W: Wire>(
+        &'a mut self,
+        wire: &'a mut W,
+    ) -> (&'a mut ClusterKeys, KeySender<'a, W>) {
+        let Self { id, keys, members, sender, flights, .. } = self;
+        (keys, KeySender { id: *id, members, sender, flights, wire })
     }
 
     /// Queries all other nodes. `then` is called when they have replied, at the deadline, or when the bus is

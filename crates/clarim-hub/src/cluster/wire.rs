@@ -29,10 +29,18 @@ pub trait Wire {
     /// Receives the entries of a log no longer.
     fn unfollow(&mut self, log: &str);
 
-    /// Appends an entry to a log, whose server keeps it by `rule`. Call
+    /// Appends an entry to a log, whose server keeps it by `rule`, unless the log has taken an entry with the
+    /// same idempotency key within the last five minutes. Call
     /// [`Cluster::log_event`](super::Cluster::log_event) or [`Cluster::lost`](super::Cluster::lost) with the
     /// ticket.
-    fn append(&mut self, log: &str, rule: &HistoryRule, entry: Bytes, ticket: u64);
+    fn append(
+        &mut self,
+        log: &str,
+        rule: &HistoryRule,
+        entry: Bytes,
+        key: Option<&str>,
+        ticket: u64,
+    );
 
     /// Reads a log behind an offset. Call [`Cluster::log_event`](super::Cluster::log_event) or
     /// [`Cluster::lost`](super::Cluster::lost) with the ticket.

@@ -52,7 +52,7 @@ impl Recorder<'_> {
     /// Appends an event to the history of its channel, if it has one. Returns the event as subscribers get
     /// it.
     pub(crate) fn append(&mut self, event: &Publication<'_>, step: &mut Step<'_>) -> Frame {
-        let Publication { channel: key, frame, except, acks, keep, place } = *event;
+        let Publication { channel: key, frame, except, acks, keep, place, .. } = *event;
         let Some(rule) = rule_of(key, keep, step) else { return step.shared(frame) };
         self.begin(key, step);
         let placed = self.change(key, |channel| {

@@ -1,5 +1,7 @@
 //! Requests to a shard: a subscription, an event.
 
+use std::sync::Arc;
+
 use clarim_protocol::user::{Member, UserId};
 use clarim_protocol::{Frame, Position, Since, SocketId};
 
@@ -48,6 +50,8 @@ pub(crate) struct Publication<'a> {
     pub(crate) except: Option<SocketId>,
     pub(crate) acks: DeliveryAcks<'a>,
     pub(crate) keep: Keep,
+    /// In a cluster: the idempotency key under which the history of the channel takes it once.
+    pub(crate) key: Option<&'a Arc<str>>,
     /// In a cluster: its place in the history of the channel.
     pub(crate) place: Option<LogPlace>,
 }

@@ -132,6 +132,8 @@ pub enum BusCommand {
         kept: Option<u64>,
         /// Whether the event belongs to the history of the channel, which the server of the bus keeps.
         is_recorded: bool,
+        /// The idempotency key under which the history takes the event once.
+        key: Option<Arc<str>>,
         /// Held until the bus has accepted the event: see [`DeliveryAck`].
         ack: Option<DeliveryAck>,
         /// Held until the event is delivered on this node.

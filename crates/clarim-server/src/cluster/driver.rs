@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use clarim_bus::{BusError, BusEvent, Connection, Log, PageLimit, Retention};
+use clarim_bus::{BusError, BusEvent, Connection, IdempotencyKey, Log, PageLimit, Retention};
 use clarim_cluster::timing::TICK;
 use clarim_cluster::{NodeId, Versions};
 use clarim_hub::app::HistoryRule;
@@ -15,7 +15,7 @@ use clarim_protocol::{Epoch, Position};
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::{BusTraffic, ClusterChannels, ClusterHost, ClusterQuery};
+use super::{BusTraffic, ClusterChannels, ClusterHost, ClusterQuery, ClusterRequest};
 use crate::config::Scaling;
 use crate::sync::{BacklogReceiver, Phase, ShutdownSignal};
 
@@ -123,7 +123,7 @@ impl<S: OutputSink + ClusterHost> Driver<S> {
                     }
                 }
                 event = self.bus.next(), if has_room => self.receive(event),
-                Some(query) = self.channels.queries.recv() => self.query(query),
+                Some(request) = self.channels.requests.recv() => self.answer(request),
                 _ = tick.tick() => self.tick(),
                 () = sleep(PAUSE), if !has_room => {}
             }
@@ -140,12 +140,23 @@ impl<S: OutputSink + ClusterHost> Driver<S> {
         self.cluster.execute(command, now, wire);
     }
 
-    fn query(&mut self, query: ClusterQuery) {
-        let ClusterQuery { app, query, reply } = query;
-        // The receiver of the reply may be gone.
-        let then = Box::new(move |gathered| drop(reply.send(gathered)));
+    fn answer(&mut self, request: ClusterRequest) {
+        let now = self.started.elapsed();
         let wire = &mut BusWire::new(&mut self.bus, &self.channels.traffic);
-        self.cluster.ask(&app, query, self.started.elapsed(), wire, then);
+        // The receiver of a reply may be gone.
+        match request {
+            ClusterRequest::Query(ClusterQuery { app, query, reply }) => {
+                let then = Box::new(move |gathered| drop(reply.send(gathered)));
+                self.cluster.ask(&app, query, now, wire, then);
+            }
+            ClusterRequest::Claim { claims, reply } => {
+                let then = Box::new(move |outcomes| drop(reply.send(outcomes)));
+                self.cluster.claim(claims, now, wire, then);
+            }
+            ClusterRequest::EndClaim { key, answer } => {
+                self.cluster.end_claim(key, answer, now, wire);
+            }
+        }
     }
 
     fn tick(&mut self) {
@@ -326,10 +337,19 @@ impl Wire for BusWire<'_> {
         self.bus.unfollow(log);
     }
 
-    fn append(&mut self, log: &str, rule: &HistoryRule, entry: Bytes, ticket: u64) {
+    fn append(
+        &mut self,
+        log: &str,
+        rule: &HistoryRule,
+        entry: Bytes,
+        key: Option<&str>,
+        ticket: u64,
+    ) {
         self.traffic.messages_out.add(1);
         self.traffic.bytes_out.add(entry.len() as u64);
-        self.bus.append(&log_of(log, rule), entry, None, ticket);
+        // The server has checked its length.
+        let key = key.and_then(|key| IdempotencyKey::new(key).ok());
+        self.bus.append(&log_of(log, rule), entry, key, ticket);
     }
 
     fn read(&mut self, log: &str, rule: &HistoryRule, after: u64, ticket: u64) {

@@ -6,7 +6,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clarim_cluster::{Gathered, NodeId, Query, Trace};
+use bytes::Bytes;
+use clarim_cluster::{Gathered, KeyClaim, KeyHash, KeyOutcome, NodeId, Query, Trace};
 use clarim_hub::DeliveryAck;
 use clarim_hub::cluster::ClusterState;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -31,7 +32,7 @@ pub(crate) const MAX_BACKLOG: usize = 64 << 20;
 /// A handle to the cluster. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub(crate) struct Cluster {
-    queries: mpsc::UnboundedSender<ClusterQuery>,
+    requests: mpsc::UnboundedSender<ClusterRequest>,
     state: watch::Receiver<ClusterState>,
     /// The id of this node.
     pub(crate) id: NodeId,
@@ -45,10 +46,26 @@ pub(crate) struct Cluster {
 /// The task's ends of the channels in a [`Cluster`].
 #[derive(Debug)]
 pub(crate) struct ClusterChannels {
-    queries: mpsc::UnboundedReceiver<ClusterQuery>,
+    requests: mpsc::UnboundedReceiver<ClusterRequest>,
     state: watch::Sender<ClusterState>,
     nodes: watch::Sender<Vec<NodeId>>,
     traffic: Arc<BusTraffic>,
+}
+
+/// A request to the cluster's thread.
+#[derive(Debug)]
+enum ClusterRequest {
+    Query(ClusterQuery),
+    /// See [`Cluster::claim`].
+    Claim {
+        claims: Vec<KeyClaim>,
+        reply: oneshot::Sender<Vec<KeyOutcome>>,
+    },
+    /// See [`Cluster::end_claim`].
+    EndClaim {
+        key: KeyHash,
+        answer: Option<Bytes>,
+    },
 }
 
 /// A query to all other nodes.
@@ -79,18 +96,18 @@ pub(crate) fn new_node_id() -> io::Result<NodeId> {
 impl Cluster {
     /// Makes the handle, and the channels for the [`ClusterTask`].
     pub(crate) fn new(scaling: &Scaling, id: NodeId, started: Instant) -> (Self, ClusterChannels) {
-        let (queries, query_receiver) = mpsc::unbounded_channel();
+        let (requests, request_receiver) = mpsc::unbounded_channel();
         let (state_sender, state) = watch::channel(ClusterState::default());
         let (nodes_sender, nodes) = watch::channel(Vec::new());
         let traffic = Arc::<BusTraffic>::default();
         let channels = ClusterChannels {
-            queries: query_receiver,
+            requests: request_receiver,
             state: state_sender,
             nodes: nodes_sender,
             traffic: traffic.clone(),
         };
         let is_strict = scaling.is_strict;
-        (Self { queries, state, id, nodes, traffic, is_strict, started }, channels)
+        (Self { requests, state, id, nodes, traffic, is_strict, started }, channels)
     }
 
     pub(crate) fn state(&self) -> ClusterState {
@@ -116,11 +133,26 @@ impl Cluster {
         (!state.is_up).then(|| self.started.elapsed().saturating_sub(state.since))
     }
 
+    /// Claims idempotency keys on all nodes.
+    pub(crate) async fn claim(&self, claims: Vec<KeyClaim>) -> Vec<KeyOutcome> {
+        let count = claims.len();
+        let (reply, replied) = oneshot::channel();
+        // Without a reply, the cluster's thread has ended.
+        let _ = self.requests.send(ClusterRequest::Claim { claims, reply });
+        replied.await.unwrap_or_else(|_| vec![KeyOutcome::First; count])
+    }
+
+    /// Ends the claim of a key. `answer` is what repeats get; `None` if nothing was published.
+    pub(crate) fn end_claim(&self, key: KeyHash, answer: Option<Bytes>) {
+        let _ = self.requests.send(ClusterRequest::EndClaim { key, answer });
+    }
+
     /// Queries all other nodes. Replies that arrive before the timeout are in the result.
     pub(crate) async fn query(&self, app: &str, query: Query<'static>) -> Gathered {
         let (reply, replied) = oneshot::channel();
         // Without a reply, the cluster's thread has ended.
-        let _ = self.queries.send(ClusterQuery { app: app.to_owned(), query, reply });
+        let query = ClusterQuery { app: app.to_owned(), query, reply };
+        let _ = self.requests.send(ClusterRequest::Query(query));
         replied.await.unwrap_or(Gathered { is_partial: true, ..Gathered::default() })
     }
 }

@@ -1,6 +1,8 @@
 //! The endpoints that publish: `POST /apps/{id}/events`, `batch_events`, `users/{user}/events`.
 
-use clarim_hub::{ChannelKey, Placed};
+use std::borrow::Cow;
+
+use clarim_hub::{AppIndex, ChannelKey, Placed};
 use clarim_protocol::rest::{Batch, Event, UserEvent};
 use clarim_protocol::{ChannelName, Position};
 use futures_util::future::join_all;
@@ -9,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::Http;
 use super::channels::{Directory, attributes};
-use super::idempotency::{self, Answer, Claim, KeyKind, Keyed};
+use super::idempotency::{self, Answer, Claim, IdempotencyKeys, KeyKind, Keyed};
 use super::publish::{CheckedEvent, PublishError, PublishScope, Published, Publisher};
 use super::response::{ApiError, ApiResponse};
 use super::signed::{ApiRequest, parse};
@@ -27,28 +29,74 @@ pub(crate) enum Endpoint {
 enum Body<'a> {
     Event(Event<'a>),
     Batch(Batch<'a>),
-    User(UserEvent<'a>),
+    User { user: &'a str, event: UserEvent<'a> },
 }
 
 impl Endpoint {
-    fn parse<'a>(&self, body: &'a [u8]) -> Result<Body<'a>, ApiError> {
+    fn parse<'a>(&'a self, body: &'a [u8]) -> Result<Body<'a>, ApiError> {
         Ok(match self {
             Self::Event => Body::Event(parse(body)?),
             Self::Batch => Body::Batch(parse(body)?),
-            Self::User(_) => Body::User(parse(body)?),
+            Self::User(user) => Body::User { user, event: parse(body)? },
         })
     }
 }
 
 impl Body<'_> {
-    fn has_key(&self) -> bool {
-        let has_key = |event: &Event<'_>| event.idempotency_key.is_some();
+    /// Checks all events, before the first is published.
+    fn check(
+        &self,
+        publisher: Publisher<'_>,
+        app: AppIndex,
+    ) -> Result<Vec<CheckedEvent<'_>>, ApiError> {
         match self {
-            Self::Event(event) => has_key(event),
-            Self::Batch(batch) => batch.batch.iter().any(has_key),
-            Self::User(_) => false,
+            Self::Event(event) => Ok(vec![publisher.check(app, event)?]),
+            Self::Batch(Batch { batch }) => check_batch(publisher, app, batch),
+            Self::User { user, event } => Ok(vec![check_user_event(publisher, app, user, event)?]),
         }
     }
+}
+
+/// Checks an event to the connections that have signed in as a user.
+fn check_user_event<'e>(
+    publisher: Publisher<'_>,
+    app: AppIndex,
+    user: &str,
+    event: &'e UserEvent<'_>,
+) -> Result<CheckedEvent<'e>, ApiError> {
+    let name =
+        ChannelName::of_user(user).map_err(|error| ApiError::malformed(format!("{error}.")))?;
+    publisher.check_content(app, &event.name, event.data)?;
+    Ok(CheckedEvent {
+        name: event.name.as_str().into(),
+        data: Cow::Borrowed(event.data),
+        channels: vec![ChannelKey { app, name }],
+        except: None,
+        info: None,
+        idempotency_key: None,
+        log_key: None,
+    })
+}
+
+/// Checks the events of a batch.
+fn check_batch<'e>(
+    publisher: Publisher<'_>,
+    app: AppIndex,
+    batch: &'e [Event<'_>],
+) -> Result<Vec<CheckedEvent<'e>>, ApiError> {
+    let max = publisher.app(app).limits.events_per_batch;
+    if batch.len() > max {
+        let count = batch.len();
+        let message = format!("Batch too large: it has {count} events, the maximum is {max}.");
+        return Err(ApiError::malformed(message));
+    }
+    let checked = batch.iter().enumerate().map(|(n, event)| {
+        publisher.check(app, event).map_err(|error| {
+            let error = ApiError::from(error);
+            ApiError::new(error.status, format!("batch[{n}]: {}", error.message))
+        })
+    });
+    checked.collect()
 }
 
 /// Publishes what is in the body of a request.
@@ -57,37 +105,50 @@ pub(crate) async fn publish_request(
     request: &ApiRequest,
     endpoint: Endpoint,
 ) -> Result<ApiResponse, ApiError> {
+    let header = idempotency::header(&request.headers)?;
     let body = endpoint.parse(&request.body)?;
-    if idempotency::header(&request.headers)?.is_none() && !body.has_key() {
-        return Ok(answer(http, request, &endpoint, &body).await?.into());
+    let mut events = body.check(http.publisher(), request.app)?;
+    if header.is_none() && events.iter().all(|event| event.idempotency_key.is_none()) {
+        return Ok(answer(http, request, &endpoint, &events).await?.into());
+    }
+    if let Some(key) = header.filter(|_| http.cluster.is_some()) {
+        for (n, event) in events.iter_mut().enumerate() {
+            event.log_key.get_or_insert_with(|| format!("r{n}:{key}").into());
+        }
     }
     // The request goes on when its client has gone: the key needs its answer.
     let http = http.clone();
     let request = request.clone();
-    let answered = tokio::spawn(async move { answer_once(&http, &request, &endpoint).await });
+    let events: Vec<_> = events.into_iter().map(CheckedEvent::into_owned).collect();
+    let answered =
+        tokio::spawn(async move { answer_once(&http, &request, &endpoint, &events).await });
     Ok(answered.await.map_err(|_| PublishError::ShuttingDown)??.into())
 }
 
-/// Publishes what is in the body of a request with a key, or returns the first answer.
+/// Publishes the events of a request with a key, or returns the first answer.
 async fn answer_once(
     http: &Http,
     request: &ApiRequest,
     endpoint: &Endpoint,
+    events: &[CheckedEvent<'_>],
 ) -> Result<Answer, ApiError> {
     let keyed = idempotency::header(&request.headers)?.map(|text| {
-        let fingerprint = http.keys.fingerprint((endpoint, &request.body));
-        Keyed { kind: KeyKind::Request, app: request.app, text, fingerprint }
+        let fingerprint = idempotency::fingerprint((endpoint, &request.body));
+        Keyed { kind: KeyKind::Request, app: app_id(http, request), text, fingerprint }
     });
     let claim = claim(http, keyed).await?;
     if let Some(Claim::Repeat(answer)) = claim {
         return Ok(answer);
     }
-    let body = endpoint.parse(&request.body)?;
-    let answer = answer(http, request, endpoint, &body).await?;
+    let answer = answer(http, request, endpoint, events).await?;
     if let Some(Claim::First(key)) = claim {
         key.answer(answer.clone(), http.now());
     }
     Ok(answer)
+}
+
+fn app_id<'a>(http: &'a Http, request: &ApiRequest) -> &'a str {
+    &http.node.apps().get(request.app).id
 }
 
 async fn claim(http: &Http, keyed: Option<Keyed<'_>>) -> Result<Option<Claim>, PublishError> {
@@ -101,15 +162,11 @@ async fn answer(
     http: &Http,
     request: &ApiRequest,
     endpoint: &Endpoint,
-    body: &Body<'_>,
+    events: &[CheckedEvent<'_>],
 ) -> Result<Answer, ApiError> {
-    match (body, endpoint) {
-        (Body::Event(event), _) => publish_event(http, request, event).await,
-        (Body::Batch(batch), _) => publish_batch(http, request, &batch.batch).await,
-        (Body::User(event), Endpoint::User(user)) => {
-            publish_user_event(http, request, user, event).await
-        }
-        (Body::User(_), _) => Err(ApiError::not_found()),
+    match (endpoint, events) {
+        (Endpoint::Event | Endpoint::User(_), [event]) => publish_event(http, request, event).await,
+        _ => publish_batch(http, request, events).await,
     }
 }
 
@@ -117,29 +174,30 @@ async fn answer(
 async fn publish_event(
     http: &Http,
     request: &ApiRequest,
-    event: &Event<'_>,
+    event: &CheckedEvent<'_>,
 ) -> Result<Answer, ApiError> {
-    let event = http.publisher().check(request.app, event)?;
-    let claim = claim(http, http.keys.of_event(&event)).await?;
+    let keyed = IdempotencyKeys::of_event(app_id(http, request), event);
+    let claim = claim(http, keyed).await?;
     if let Some(Claim::Repeat(answer)) = claim {
         return Ok(answer);
     }
-    let mut published = publish(http.publisher(), &[&event], request).await?;
-    let answer = describe(http.directory(), &event, &mut published).await;
+    let mut published = publish(http.publisher(), &[event], request).await?;
+    let answer = describe(http.directory(), event, &mut published).await;
     if let Some(Claim::First(key)) = claim {
         key.answer(answer.clone(), http.now());
     }
     Ok(answer)
 }
 
-/// Publishes several events, each to its own channel. All are checked before the first is published.
+/// Publishes several events, each to its own channel.
 async fn publish_batch(
     http: &Http,
     request: &ApiRequest,
-    batch: &[Event<'_>],
+    events: &[CheckedEvent<'_>],
 ) -> Result<Answer, ApiError> {
-    let events = check_batch(http.publisher(), request, batch)?;
-    let keyed: Vec<_> = events.iter().map(|event| http.keys.of_event(event)).collect();
+    let app = app_id(http, request);
+    let keyed = events.iter().map(|event| IdempotencyKeys::of_event(app, event));
+    let keyed: Vec<_> = keyed.collect();
     let claims = http.keys.claim(&keyed, http.now()).await?;
     let of_claims = events.iter().zip(&claims);
     let new: Vec<&CheckedEvent<'_>> =
@@ -166,51 +224,7 @@ async fn publish_batch(
         };
         answers.push(answer);
     }
-    Ok(answer_of_batch(&events, &answers))
-}
-
-/// Publishes an event to the connections that have signed in as a user.
-async fn publish_user_event(
-    http: &Http,
-    request: &ApiRequest,
-    user: &str,
-    event: &UserEvent<'_>,
-) -> Result<Answer, ApiError> {
-    let publisher = http.publisher();
-    let name =
-        ChannelName::of_user(user).map_err(|error| ApiError::malformed(format!("{error}.")))?;
-    publisher.check_content(request.app, &event.name, event.data)?;
-    let checked = CheckedEvent {
-        name: &event.name,
-        data: event.data,
-        channels: vec![ChannelKey { app: request.app, name }],
-        except: None,
-        info: None,
-        idempotency_key: None,
-    };
-    let Published { scope, .. } = publish(publisher, &[&checked], request).await?;
-    Ok(Answer::plain(scope))
-}
-
-/// Checks the events of a batch.
-fn check_batch<'e>(
-    publisher: Publisher<'_>,
-    request: &ApiRequest,
-    batch: &'e [Event<'_>],
-) -> Result<Vec<CheckedEvent<'e>>, ApiError> {
-    let max = publisher.app(request.app).limits.events_per_batch;
-    if batch.len() > max {
-        let count = batch.len();
-        let message = format!("Batch too large: it has {count} events, the maximum is {max}.");
-        return Err(ApiError::malformed(message));
-    }
-    let checked = batch.iter().enumerate().map(|(n, event)| {
-        publisher.check(request.app, event).map_err(|error| {
-            let error = ApiError::from(error);
-            ApiError::new(error.status, format!("batch[{n}]: {}", error.message))
-        })
-    });
-    checked.collect()
+    Ok(answer_of_batch(events, &answers))
 }
 
 /// The answer to a published event: the attributes of its channels that were asked for.

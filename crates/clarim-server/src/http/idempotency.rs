@@ -2,31 +2,38 @@
 //! repeats get the first answer.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use clarim_hub::AppIndex;
+use clarim_cluster::timing::KEY_RETENTION;
+use clarim_cluster::{KeyClaim, KeyHash, KeyOutcome};
 use hyper::header::{HeaderMap, HeaderValue};
+use sha2::{Digest, Sha256};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::publish::{CheckedEvent, MAX_KEY_BYTES, PublishError, PublishScope, check_key};
 use super::response::{ApiError, ApiResponse, json};
+use crate::cluster::Cluster;
 use crate::runtime::KeyNumbers;
 
 /// The header with the key of a whole request.
 const HEADER: &str = "idempotency-key";
-
-/// Time for which a key is remembered after its answer.
-const RETENTION: Duration = Duration::from_secs(300);
 
 /// Maximum size of all keys and answers of a node, in bytes: some 500,000 keys.
 const MAX_BYTES: usize = 64 << 20;
 
 /// Time that a repeat waits for the answer to the first request.
 const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// Pause between two claims of a key that is in progress on another node.
+const CLAIM_PAUSE: Duration = Duration::from_millis(50);
+
+/// Maximum size of an answer that the other nodes get, in bytes. Their repeats of a longer one are answered
+/// without attributes of channels.
+const MAX_SHARED_ANSWER: usize = 64 << 10;
 
 /// Bytes of a key with an answer that has no body of its own.
 const KEY_BYTES: usize = 128;
@@ -44,6 +51,26 @@ impl Answer {
     /// The answer without attributes of channels.
     pub(crate) fn plain(scope: PublishScope) -> Self {
         Self { body: Bytes::from_static(b"{}"), scope, is_partial: false }
+    }
+
+    /// The answer for other nodes.
+    fn encode(&self) -> Bytes {
+        let is_long = self.body.len() > MAX_SHARED_ANSWER;
+        let body = if is_long { &b"{}"[..] } else { &self.body };
+        let flags =
+            u8::from(self.scope == PublishScope::ThisNode) | (u8::from(self.is_partial) << 1);
+        [&[flags], body].concat().into()
+    }
+
+    /// The answer of another node.
+    fn decode(encoded: &Bytes) -> Self {
+        let flags = encoded.first().copied().unwrap_or_default();
+        let is_local = flags & 1 != 0;
+        Self {
+            body: encoded.slice(encoded.len().min(1)..),
+            scope: if is_local { PublishScope::ThisNode } else { PublishScope::AllNodes },
+            is_partial: flags & 2 != 0,
+        }
     }
 
     fn cost(&self) -> usize {
@@ -77,10 +104,33 @@ pub(crate) enum KeyKind {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Keyed<'a> {
     pub(crate) kind: KeyKind,
-    pub(crate) app: AppIndex,
+    /// The app's id.
+    pub(crate) app: &'a str,
     pub(crate) text: &'a str,
-    /// A hash of the event or request: the same for repeats.
+    /// A hash of the event or request: the same for repeats, on all nodes.
     pub(crate) fingerprint: u64,
+}
+
+impl Keyed<'_> {
+    fn claim(&self) -> KeyClaim {
+        let Self { kind, app, text, fingerprint } = *self;
+        let mut hash = Sha256::new();
+        hash.update([kind as u8]);
+        hash.update(app.len().to_le_bytes());
+        for part in [app, text] {
+            hash.update(part);
+        }
+        let digest: [u8; 32] = hash.finalize().into();
+        let (half, _) = digest.split_first_chunk().unwrap_or((&[0; 16], &[]));
+        KeyClaim { key: KeyHash(u128::from_le_bytes(*half)), fingerprint }
+    }
+}
+
+/// Returns a hash of what a key identifies. It is the same on all nodes of a release.
+pub(crate) fn fingerprint(content: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    content.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Returns the key of a whole request.
@@ -91,14 +141,11 @@ pub(crate) fn header(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     text.map(Some).ok_or_else(|| ApiError::malformed(message))
 }
 
-/// A key in the table. A hash, because the length of keys must not matter, and because a publisher must not
-/// be able to find two of them that collide.
-type KeyHash = (u64, u64);
-
 /// The keys of the last five minutes.
 #[derive(Debug, Default)]
 pub(crate) struct IdempotencyKeys {
-    hashers: (RandomState, RandomState),
+    /// The other nodes, if there may be any.
+    cluster: Option<Cluster>,
     /// Held for a look-up or a change only, never across a wait.
     table: Mutex<Table>,
 }
@@ -143,6 +190,33 @@ impl Claim {
     pub(crate) fn is_to_publish(&self) -> bool {
         matches!(self, Self::Unkeyed | Self::First(_))
     }
+
+    /// Whether the other nodes are to be asked.
+    fn is_unshared(&self) -> bool {
+        matches!(self, Self::First(key) if !key.is_shared)
+    }
+
+    fn key(&self) -> Option<KeyClaim> {
+        match self {
+            Self::First(ClaimedKey { key, fingerprint, .. }) => {
+                Some(KeyClaim { key: *key, fingerprint: *fingerprint })
+            }
+            _ => None,
+        }
+    }
+
+    fn set_shared(&mut self) {
+        if let Self::First(key) = self {
+            key.is_shared = true;
+        }
+    }
+
+    /// Replaces the claim by the answer of another node.
+    fn repeat(&mut self, answer: Answer, now: Duration) {
+        if let Self::First(key) = std::mem::replace(self, Self::Repeat(answer.clone())) {
+            key.answer(answer, now);
+        }
+    }
 }
 
 /// The result of an attempt to claim keys.
@@ -157,25 +231,39 @@ enum Attempt {
 pub(crate) struct ClaimedKey {
     keys: Arc<IdempotencyKeys>,
     key: KeyHash,
+    fingerprint: u64,
+    /// Whether the other nodes know the claim and not its end.
+    is_shared: bool,
     /// Dropped after the key was answered or freed.
     _ended: watch::Sender<()>,
 }
 
 impl ClaimedKey {
     /// Sets the answer that repeats get.
-    pub(crate) fn answer(self, answer: Answer, now: Duration) {
+    pub(crate) fn answer(mut self, answer: Answer, now: Duration) {
+        self.end(Some(&answer));
         let mut table = self.keys.lock();
         let Some(entry) = table.entries.get_mut(&self.key) else { return };
         let cost = answer.cost();
         entry.state = State::Answered(answer);
         table.bytes += cost;
-        table.answered.push_back((now + RETENTION, self.key));
+        table.answered.push_back((now + KEY_RETENTION, self.key));
         table.make_room();
+    }
+
+    /// Tells the other nodes of the end.
+    fn end(&mut self, answer: Option<&Answer>) {
+        if let Some(cluster) = &self.keys.cluster
+            && std::mem::take(&mut self.is_shared)
+        {
+            cluster.end_claim(self.key, answer.map(Answer::encode));
+        }
     }
 }
 
 impl Drop for ClaimedKey {
     fn drop(&mut self) {
+        self.end(None);
         let mut table = self.keys.lock();
         let is_open = |entry: &Entry| matches!(entry.state, State::InProgress(_));
         if table.entries.get(&self.key).is_some_and(is_open) {
@@ -185,18 +273,16 @@ impl Drop for ClaimedKey {
 }
 
 impl IdempotencyKeys {
-    /// Returns a hash of what a key identifies.
-    pub(crate) fn fingerprint(&self, content: impl Hash) -> u64 {
-        self.hashers.0.hash_one(content)
+    pub(crate) fn new(cluster: Option<Cluster>) -> Self {
+        Self { cluster, ..Self::default() }
     }
 
-    /// Returns the key of an event, if it has one.
-    pub(crate) fn of_event<'e>(&self, event: &'e CheckedEvent<'_>) -> Option<Keyed<'e>> {
-        let text = event.idempotency_key?;
+    /// Returns the key of an event of the app with this id, if it has one.
+    pub(crate) fn of_event<'e>(app: &'e str, event: &'e CheckedEvent<'_>) -> Option<Keyed<'e>> {
+        let text = event.idempotency_key.as_deref()?;
         let CheckedEvent { name, data, channels, except, info, .. } = event;
         let names: Vec<&str> = channels.iter().map(|key| key.name.as_str()).collect();
-        let fingerprint = self.fingerprint((name, data.get(), names, except, info));
-        let app = channels.first()?.app;
+        let fingerprint = fingerprint((name, data.get(), names, except, info));
         Some(Keyed { kind: KeyKind::Event, app, text, fingerprint })
     }
 
@@ -213,7 +299,7 @@ impl IdempotencyKeys {
         let deadline = Instant::now() + MAX_WAIT;
         loop {
             let mut in_progress = match self.try_claim(items, now)? {
-                Attempt::Claimed(claims) => return Ok(claims),
+                Attempt::Claimed(claims) => return self.share(claims, now, deadline).await,
                 Attempt::Wait(in_progress) => in_progress,
             };
             // Nothing is sent: the channel closes.
@@ -223,16 +309,51 @@ impl IdempotencyKeys {
         }
     }
 
+    /// Claims keys on the other nodes, too. Waits while one of them has one in progress.
+    async fn share(
+        &self,
+        mut claims: Vec<Claim>,
+        now: Duration,
+        deadline: Instant,
+    ) -> Result<Vec<Claim>, PublishError> {
+        let Some(cluster) = &self.cluster else { return Ok(claims) };
+        loop {
+            let mut open: Vec<&mut Claim> = claims.iter_mut().filter(|c| c.is_unshared()).collect();
+            if open.is_empty() {
+                return Ok(claims);
+            }
+            let wanted = open.iter().filter_map(|claim| claim.key()).collect();
+            let mut is_in_progress = false;
+            for (claim, outcome) in open.iter_mut().zip(cluster.claim(wanted).await) {
+                match outcome {
+                    KeyOutcome::First => claim.set_shared(),
+                    KeyOutcome::Repeat(answer) => {
+                        self.lock().numbers.repeats += 1;
+                        claim.repeat(Answer::decode(&answer), now);
+                    }
+                    KeyOutcome::Reused => return Err(PublishError::KeyReused),
+                    KeyOutcome::InProgress => is_in_progress = true,
+                }
+            }
+            if is_in_progress {
+                if Instant::now() >= deadline {
+                    return Err(PublishError::KeyInProgress);
+                }
+                sleep(CLAIM_PAUSE).await;
+            }
+        }
+    }
+
     fn try_claim(
         self: &Arc<Self>,
         items: &[Option<Keyed<'_>>],
         now: Duration,
     ) -> Result<Attempt, PublishError> {
-        let hashed = items.iter().map(|item| item.map(|item| (self.hash(item), item.fingerprint)));
-        let hashed: Vec<Option<(KeyHash, u64)>> = hashed.collect();
+        let hashed: Vec<Option<KeyClaim>> =
+            items.iter().map(|item| item.map(|item| item.claim())).collect();
         let mut table = self.lock();
         table.expire(now);
-        for (key, fingerprint) in hashed.iter().flatten() {
+        for KeyClaim { key, fingerprint } in hashed.iter().flatten() {
             let Some(entry) = table.entries.get(key) else { continue };
             if entry.fingerprint != *fingerprint {
                 return Err(PublishError::KeyReused);
@@ -246,7 +367,7 @@ impl IdempotencyKeys {
         let mut first: HashMap<KeyHash, (usize, u64)> = HashMap::new();
         let mut is_reused = false;
         for (n, item) in hashed.into_iter().enumerate() {
-            let Some((key, fingerprint)) = item else {
+            let Some(KeyClaim { key, fingerprint }) = item else {
                 claims.push(Claim::Unkeyed);
                 continue;
             };
@@ -269,7 +390,10 @@ impl IdempotencyKeys {
             let (ended, in_progress) = watch::channel(());
             let state = State::InProgress(in_progress);
             table.entries.insert(key, Entry { fingerprint, state });
-            claims.push(Claim::First(ClaimedKey { keys: self.clone(), key, _ended: ended }));
+            let keys = self.clone();
+            let is_shared = false;
+            let claimed = ClaimedKey { keys, key, fingerprint, is_shared, _ended: ended };
+            claims.push(Claim::First(claimed));
         }
         drop(table);
         if is_reused { Err(PublishError::KeyReused) } else { Ok(Attempt::Claimed(claims)) }
@@ -287,12 +411,6 @@ impl IdempotencyKeys {
 
     pub(crate) fn numbers(&self) -> KeyNumbers {
         self.lock().numbers
-    }
-
-    fn hash(&self, keyed: Keyed<'_>) -> KeyHash {
-        let Keyed { kind, app, text, .. } = keyed;
-        let identity = (kind, app, text);
-        (self.hashers.0.hash_one(identity), self.hashers.1.hash_one(identity))
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -326,17 +444,10 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use clarim_hub::Apps;
-    use clarim_hub::app::App;
-
     use super::*;
 
-    fn app() -> AppIndex {
-        Apps::new([App::new("1", "key", "secret")]).find_by_id("1").unwrap()
-    }
-
     fn key(text: &str, fingerprint: u64) -> Option<Keyed<'_>> {
-        Some(Keyed { kind: KeyKind::Event, app: app(), text, fingerprint })
+        Some(Keyed { kind: KeyKind::Event, app: "1", text, fingerprint })
     }
 
     async fn claim(keys: &Arc<IdempotencyKeys>, text: &str, now: u64) -> Claim {

@@ -1,5 +1,7 @@
 //! Publishing: checks events and hands them to the hub.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clarim_hub::app::App;
@@ -146,12 +148,29 @@ pub(crate) struct Publisher<'a> {
 /// An event that has passed every check.
 #[derive(Debug)]
 pub(crate) struct CheckedEvent<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) data: &'a RawValue,
+    pub(crate) name: Cow<'a, str>,
+    pub(crate) data: Cow<'a, RawValue>,
     pub(crate) channels: Vec<ChannelKey>,
     pub(crate) except: Option<SocketId>,
     pub(crate) info: Option<Info>,
-    pub(crate) idempotency_key: Option<&'a str>,
+    pub(crate) idempotency_key: Option<Cow<'a, str>>,
+    /// The key under which the history of each channel takes the event once, also if the answer is lost with
+    /// its node.
+    pub(crate) log_key: Option<Arc<str>>,
+}
+
+impl CheckedEvent<'_> {
+    pub(crate) fn into_owned(self) -> CheckedEvent<'static> {
+        CheckedEvent {
+            name: self.name.into_owned().into(),
+            data: Cow::Owned(self.data.into_owned()),
+            idempotency_key: self.idempotency_key.map(|key| key.into_owned().into()),
+            channels: self.channels,
+            except: self.except,
+            info: self.info,
+            log_key: self.log_key,
+        }
+    }
 }
 
 impl<'a> Publisher<'a> {
@@ -172,13 +191,15 @@ impl<'a> Publisher<'a> {
             })?),
         };
         let info = event.info.as_deref().map(Info::parse).transpose();
+        let key = event.idempotency_key.as_deref().map(check_key).transpose()?;
         Ok(CheckedEvent {
-            name: &event.name,
-            data: event.data,
+            name: event.name.as_str().into(),
+            data: Cow::Borrowed(event.data),
             channels: self.check_channels(app, event)?,
             except,
             info: info.map_err(|error| PublishError::invalid(format!("{error}.")))?,
-            idempotency_key: event.idempotency_key.as_deref().map(check_key).transpose()?,
+            idempotency_key: key.map(Cow::Borrowed),
+            log_key: key.filter(|_| self.cluster.is_some()).map(|key| format!("e{key}").into()),
         })
     }
 
@@ -292,8 +313,9 @@ impl<'a> Publisher<'a> {
         for event in events {
             for channel in &event.channels {
                 self.observe(channel, event);
-                let frame = server::event(event.name, &channel.name, event.data);
-                self.node.publish(channel, &frame, event.except, acks, self.now);
+                let frame = server::event(&event.name, &channel.name, &event.data);
+                let key = event.log_key.as_ref();
+                self.node.publish_once(channel, &frame, event.except, key, acks, self.now);
             }
         }
         drop(traced);
@@ -322,7 +344,7 @@ impl<'a> Publisher<'a> {
         let event = PublishedEvent {
             app: self.app(channel.app),
             channel: &channel.name,
-            name: event.name,
+            name: &event.name,
             data: event.data.get(),
         };
         self.node.sink().observers.notify(|observer| observer.published(event));

@@ -10,7 +10,7 @@ use clarim_protocol::rest::{Event, History, HistoryRequest};
 use super::channels::Directory;
 use super::channels::history::{self, HistoryError};
 use super::idempotency::{Answer, Claim, IdempotencyKeys};
-use super::publish::{self, CheckedEvent, PublishError};
+use super::publish::{self, PublishError};
 use crate::cluster::Cluster;
 use crate::runtime::{Counters, Sink};
 
@@ -37,7 +37,7 @@ impl Publisher {
         let app = self.app(app_id).map_err(|app_id| PublishError::UnknownApp { app_id })?;
         let publisher = self.publisher();
         let checked = publisher.check(app, event)?;
-        let Some(key) = self.keys.of_event(&checked) else {
+        let Some(key) = IdempotencyKeys::of_event(app_id, &checked) else {
             publisher.publish(&[&checked], None).await?;
             return Ok(());
         };
@@ -46,18 +46,8 @@ impl Publisher {
             return Ok(());
         };
         let this = self.clone();
-        let CheckedEvent { channels, except, .. } = checked;
-        let name = event.name.clone();
-        let data = event.data.to_owned();
+        let event = checked.into_owned();
         let published = tokio::spawn(async move {
-            let event = CheckedEvent {
-                name: &name,
-                data: &data,
-                channels,
-                except,
-                info: None,
-                idempotency_key: None,
-            };
             let published = this.publisher().publish(&[&event], None).await?;
             key.answer(Answer::plain(published.scope), this.started.elapsed());
             Ok(())

@@ -21,7 +21,7 @@ use super::{HttpService, Server, StartError};
 use crate::clock::since_1970;
 use crate::cluster::{Cluster, ClusterHost, ClusterTask, MAX_BACKLOG, new_node_id};
 use crate::config::{FOR_HTTP, ServerConfig};
-use crate::http::{Http, Sessions};
+use crate::http::{Http, IdempotencyKeys, Sessions};
 use crate::net::{Certificate, TlsAcceptor, platform::open_files};
 use crate::runtime::{
     Acceptor, AddressLimits, Capacity, CapacityLimits, Inboxes, NewConnection, ServerCounters,
@@ -103,6 +103,7 @@ impl Parts {
         let capacity = Arc::new(Capacity::new(capacity_limits(&config)));
         let (acceptor, connections) = Acceptor::new(workers, capacity);
         let server_counters = Arc::new(ServerCounters::new(workers));
+        let keys = Arc::new(IdempotencyKeys::new(cluster.clone()));
         let http = Http {
             node,
             config: Arc::new(config),
@@ -113,7 +114,7 @@ impl Parts {
             cluster,
             sessions: Sessions::default(),
             body_budget: Arc::default(),
-            keys: Arc::default(),
+            keys,
             metrics_guesses: Arc::default(),
             acceptor,
             origins: consumers.inspector.origins(),

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use clarim_bus::MemoryBus;
+use clarim_bus::{Bus, MemoryBus};
 use clarim_server::config::Scaling;
+use clarim_testing::redis;
 use serde_json::json;
 
 use crate::raw::{HANDSHAKE, Raw};
@@ -57,4 +58,57 @@ async fn a_draining_node_refuses_newcomers_of_a_proxy_before_the_upgrade() {
     proxied.send(format!("{HANDSHAKE}Clarim-Failover: true\r\n\r\n").as_bytes()).await;
     let head = proxied.head().await;
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+}
+
+/// A publisher that gets no response tries again at another node.
+async fn a_key_counts_on_all_nodes(bus: Bus) {
+    let start = || {
+        let scaling = Some(Scaling::new(bus.clone()));
+        Setup { scaling, ..Setup::default() }.start(vec![app()])
+    };
+    let a = start();
+    let b = start();
+    let mut client = a.connect().await;
+    client.subscribe("chat").await;
+    b.connect().await.subscribe("chat").await;
+    let event = |n: u32| {
+        json!({
+            "name": "e", "channel": "chat", "data": n.to_string(), "info": "subscription_count",
+            "idempotency_key": format!("key {n}"),
+        })
+    };
+    let heard = |n: u32| json!({ "event": "e", "channel": "chat", "data": { "$text": n } });
+    let first = a.api().post("/events", &event(0)).await;
+    assert_eq!(first.status, 200, "{}", first.text);
+    let mut newcomer = a.connect().await;
+    newcomer.subscribe("chat").await;
+    let repeat = b.api().post("/events", &event(0)).await;
+    assert_eq!((repeat.status, &repeat.text), (200, &first.text));
+    let mut other = event(0);
+    other["data"] = "1".into();
+    assert_eq!(b.api().post("/events", &other).await.status, 422);
+    client.expect(heard(0)).await;
+    // Several at the same time, in batches and alone.
+    for n in 1..20 {
+        let batch = json!({ "batch": [event(n)] });
+        let alone = async || a.api().post("/events", &event(n)).await;
+        let in_batch = async || b.api().post("/batch_events", &batch).await;
+        let (one, two) = tokio::join!(alone(), in_batch());
+        assert_eq!((one.status, two.status), (200, 200), "{} {}", one.text, two.text);
+        client.expect(heard(n)).await;
+        newcomer.expect(heard(n)).await;
+    }
+    client.expect_nothing().await;
+    newcomer.expect_nothing().await;
+}
+
+#[tokio::test]
+async fn keys_in_memory() {
+    a_key_counts_on_all_nodes(MemoryBus::new().into()).await;
+}
+
+#[tokio::test]
+async fn keys_on_redis() {
+    let server = redis();
+    a_key_counts_on_all_nodes(Bus::parse(&server.url("redis")).unwrap()).await;
 }

@@ -88,6 +88,50 @@ async fn a_client_misses_nothing(bus: Bus) {
     expect_events(&mut zoe, 20..41, last).await;
 }
 
+/// An event is sent again to another node, because its publisher does not know whether it was stored.
+async fn a_retry_at_another_node_gets_the_first_position(bus: Bus) {
+    let a = start(&bus);
+    let b = start_again(&bus).await;
+    let mut client = b.connect().await;
+    let begin = subscribe(&mut client, None).await;
+    let mut body = json!({
+        "name": "e", "channel": "private-orders", "data": "0", "info": "position",
+        "idempotency_key": "k".repeat(128),
+    });
+    let first = a.api().post("/events", &body).await;
+    assert_eq!(first.status, 200, "{}", first.text);
+    let last = expect_events(&mut client, 0..1, begin["offset"].as_u64().unwrap()).await;
+    // The first node has gone, with all that it knew.
+    a.end().await;
+    let repeat = b.api().post("/events", &body).await;
+    assert_eq!((repeat.status, &repeat.text), (200, &first.text));
+    body["idempotency_key"] = json!("other");
+    body["data"] = json!("1");
+    assert_eq!(b.api().post("/events", &body).await.status, 200);
+    expect_events(&mut client, 1..2, last).await;
+    client.expect_nothing().await;
+}
+
+#[tokio::test]
+async fn a_retry_in_memory() {
+    a_retry_at_another_node_gets_the_first_position(MemoryBus::new().into()).await;
+}
+
+#[tokio::test]
+async fn a_retry_on_redis() {
+    let server = redis();
+    let bus = Bus::parse(&server.url("redis")).unwrap();
+    a_retry_at_another_node_gets_the_first_position(bus).await;
+}
+
+#[tokio::test]
+async fn a_retry_on_nats() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = nats_with_jetstream(folder.path(), &[]);
+    let bus = Bus::parse(&server.url("nats")).unwrap();
+    a_retry_at_another_node_gets_the_first_position(bus).await;
+}
+
 async fn start_again(bus: &Bus) -> Harness {
     let server = start(bus);
     eventually(|| server.running().is_empty()).await;
@@ -138,7 +182,9 @@ async fn without_the_bus_nothing_is_published_until_it_is_back() {
     publish(&node, 0).await;
     let last = expect_events(&mut client, 0..1, offset).await;
     server.freeze();
-    let body = json!({ "name": "e", "channel": "private-orders", "data": "1" });
+    let body = json!({
+        "name": "e", "channel": "private-orders", "data": "1", "idempotency_key": "a",
+    });
     let reply = node.api().post("/events", &body).await;
     assert_eq!(reply.status, 503, "{}", reply.text);
     // Not on some of its channels only.
@@ -159,6 +205,7 @@ async fn without_the_bus_nothing_is_published_until_it_is_back() {
         assert_eq!(reply.status, 503, "{}", reply.text);
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    // The first try may have been stored, although that was not known.
-    expect_events(&mut client, 1..2, last).await;
+    // The first try may have been stored, although that was not known. The key prevents that there are two.
+    publish(&node, 2).await;
+    expect_events(&mut client, 1..3, last).await;
 }

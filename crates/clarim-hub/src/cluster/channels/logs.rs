@@ -75,6 +75,16 @@ enum State {
     Complete,
 }
 
+/// An event of this node for the log of its channel.
+#[derive(Debug)]
+pub(in crate::cluster) struct NewEntry {
+    pub(in crate::cluster) event: OwnEvent,
+    /// The idempotency key under which the log takes it once.
+    pub(in crate::cluster) key: Option<Arc<str>>,
+    /// Held until the log has it.
+    pub(in crate::cluster) stored: Option<DeliveryAck>,
+}
+
 /// An event of this node that is on its way to the log, and back.
 #[derive(Debug)]
 struct Append {
@@ -331,6 +341,7 @@ impl<S: OutputSink> Logs<S> {
                 except: except.map(Into::into),
                 acks: DeliveryAcks { here: ack.as_ref(), bus: None },
                 keep: kept.map_or(Keep::Last, Keep::Numbered),
+                key: None,
                 place: Some(place),
             };
             if is_new {
@@ -385,16 +396,16 @@ impl<S: OutputSink> Logs<S> {
         }
     }
 
-    /// Appends an event to the log of its channel. `stored` is held until the log has it.
+    /// Appends an event to the log of its channel.
     pub(in crate::cluster) fn append(
         &mut self,
         log: &str,
-        event: OwnEvent,
-        stored: Option<DeliveryAck>,
+        event: NewEntry,
         now: Duration,
         flights: &mut Flights,
         wire: &mut impl Wire,
     ) {
+        let NewEntry { event, key, stored } = event;
         let node = self.node.clone();
         let Some(rule) = node.app(event.channel.app).history_of(&event.channel.name) else {
             return stored.iter().for_each(DeliveryAck::not_stored);
@@ -404,7 +415,7 @@ impl<S: OutputSink> Logs<S> {
         let OwnEvent { channel, ack: delivered, .. } = event;
         let is_followed = self.followed.contains_key(log);
         self.appends.insert(ticket, Append { channel, stored, delivered, is_followed, at: now });
-        wire.append(log, rule, entry, ticket);
+        wire.append(log, rule, entry, key.as_deref(), ticket);
     }
 
     /// Handles that a log has an event. `is_new`: it was appended now.

@@ -4,6 +4,6 @@ mod logs;
 mod opening;
 mod subjects;
 
-pub(super) use logs::Logs;
+pub(super) use logs::{Logs, NewEntry};
 pub(super) use opening::{ChannelOpenings, Doubt};
 pub(super) use subjects::Subjects;

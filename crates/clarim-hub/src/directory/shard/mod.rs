@@ -237,7 +237,7 @@ impl Shard {
     /// Publishes an event of this node to the channel's subscribers, on this node and the others. In a
     /// cluster, all nodes deliver it in the order of the bus, this one too.
     pub(crate) fn publish(&mut self, publication: Publication<'_>, step: &mut Step<'_>) {
-        let Publication { channel: key, frame, except, acks, keep, .. } = publication;
+        let Publication { channel: key, frame, except, acks, keep, key: once, .. } = publication;
         let is_kept = keep != Keep::No && key.name.is_cache();
         let kept = is_kept.then(|| self.recorder().next_number(key, step));
         if step.is_clustered() {
@@ -245,8 +245,16 @@ impl Shard {
             let frame = frame.clone();
             let [ack, here] = [acks.bus.cloned(), acks.here.cloned()];
             let is_recorded = recording::rule_of(key, keep, step).is_some();
-            let event = BusCommand::Event { channel, frame, except, kept, is_recorded, ack, here };
-            return step.bus(event);
+            return step.bus(BusCommand::Event {
+                channel,
+                frame,
+                except,
+                kept,
+                is_recorded,
+                key: once.cloned(),
+                ack,
+                here,
+            });
         }
         let keep = kept.map_or(keep, Keep::Numbered);
         self.deliver(Publication { keep, ..publication }, step);

@@ -119,6 +119,11 @@ impl Client {
 
 /// Publishes on a node. The outcome is 1 if the event was stored, 2 if not; 0 until it is known.
 fn publish(net: &mut Net, node: usize, id: u64) -> Arc<AtomicU32> {
+    publish_once(net, node, id, None)
+}
+
+/// Publishes with an idempotency key.
+fn publish_once(net: &mut Net, node: usize, id: u64, once: Option<&str>) -> Arc<AtomicU32> {
     let outcome = Arc::<AtomicU32>::default();
     let shared = outcome.clone();
     let ack = DeliveryAck::new(move |Delivery { is_stored, placed, .. }| {
@@ -131,7 +136,9 @@ fn publish(net: &mut Net, node: usize, id: u64) -> Arc<AtomicU32> {
     let frame = harness::event("E", &key.name, &data);
     let now = net.now;
     let place = &mut net.places[node];
-    place.world.node.publish(&key, &frame, None, DeliveryAcks::of(&ack), now);
+    let once = once.map(Into::into);
+    let acks = DeliveryAcks::of(&ack);
+    place.world.node.publish_once(&key, &frame, None, once.as_ref(), acks, now);
     drop(ack);
     place.obey(now);
     outcome
@@ -255,6 +262,38 @@ fn an_event_that_is_not_stored_is_not_delivered() {
         client.hear(&mut net);
         assert_eq!(client.heard, [2]);
     }
+}
+
+#[test]
+fn an_event_that_may_not_be_stored_is_stored_once_if_it_is_tried_again_with_its_key() {
+    let mut net = Net::new(3, app(), true);
+    let mut clients = clients(&mut net);
+    let outcome = publish_once(&mut net, 0, 1, Some("a"));
+    net.run_bus(0, usize::MAX);
+    // The log has the event, but its node does not learn of it.
+    net.lose_appended(0);
+    net.cut(0);
+    net.settle();
+    assert_eq!(outcome.load(Ordering::Relaxed), 2);
+    // The same node, and another one.
+    net.mend(0);
+    net.settle();
+    for node in [0, 1] {
+        assert!(stored(&retried(&mut net, node)), "node {node}");
+    }
+    assert!(!stored(&publish_once(&mut net, 1, 2, Some("b"))), "not known yet");
+    net.settle();
+    for client in &mut clients {
+        client.hear(&mut net);
+        assert_eq!(client.heard, [1, 2]);
+        assert!(client.gaps.is_empty());
+    }
+}
+
+fn retried(net: &mut Net, node: usize) -> Arc<AtomicU32> {
+    let outcome = publish_once(net, node, 1, Some("a"));
+    net.settle();
+    outcome
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod backends;
 mod history;
+mod keys;
 mod net;
 mod order;
 mod outages;

@@ -81,7 +81,7 @@ enum Command {
     Publish(String, Bytes, u64),
     Follow(String),
     Unfollow(String),
-    Append(String, Bytes, u64),
+    Append(String, Bytes, Option<String>, u64),
     Read(String, u64, u64),
 }
 
@@ -96,7 +96,7 @@ enum News {
     Lost(u64),
     Following(String),
     Entry(String, LogEntry),
-    Appended(u64, Position),
+    Appended(u64, Position, bool),
     Page(u64, LogPage),
 }
 
@@ -106,14 +106,14 @@ pub(crate) struct Place {
     pub(crate) world: World,
     pub(crate) cluster: Cluster<Outbound>,
     pub(crate) is_frozen: bool,
-    line: Line,
+    pub(crate) line: Line,
     debounce: Debounce,
     /// The webhooks that the node has sent and that were not taken.
     webhooks: Vec<ChannelEvent>,
 }
 
 #[derive(Debug, Default)]
-struct Line {
+pub(crate) struct Line {
     release: Release,
     is_connected: bool,
     /// The subjects to subscribe to after a reconnect.
@@ -167,9 +167,10 @@ impl Wire for Line {
         }
     }
 
-    fn append(&mut self, log: &str, _: &HistoryRule, entry: Bytes, ticket: u64) {
+    fn append(&mut self, log: &str, _: &HistoryRule, entry: Bytes, key: Option<&str>, ticket: u64) {
         if self.is_connected {
-            self.commands.push_back(Command::Append(log.to_owned(), entry, ticket));
+            let key = key.map(str::to_owned);
+            self.commands.push_back(Command::Append(log.to_owned(), entry, key, ticket));
         } else {
             self.news.push_back(News::Lost(ticket));
         }
@@ -197,6 +198,8 @@ pub(crate) struct Net {
     followers: BTreeMap<String, BTreeSet<usize>>,
     /// The logs that the server of the bus keeps.
     logs: BTreeMap<String, Vec<LogEntry>>,
+    /// The positions to which idempotency keys have led, by log.
+    log_keys: BTreeMap<(String, String), Position>,
     /// The epoch of all logs.
     log_epoch: u64,
     /// Whether the server of the bus takes no entries.
@@ -225,6 +228,7 @@ impl Net {
             subscribers: BTreeMap::new(),
             followers: BTreeMap::new(),
             logs: BTreeMap::new(),
+            log_keys: BTreeMap::new(),
             log_epoch: 1,
             is_store_full: false,
             next_id: 1,
@@ -366,6 +370,15 @@ impl Net {
         next.and_then(|at| news.remove(at)).is_some()
     }
 
+    /// A node does not learn that the bus has stored its entries.
+    pub(crate) fn lose_appended(&mut self, node: usize) {
+        for news in &mut self.places[node].line.news {
+            if let News::Appended(ticket, ..) = news {
+                *news = News::Lost(*ticket);
+            }
+        }
+    }
+
     /// Returns the numbers of the events in the log of a channel.
     pub(crate) fn log_ids(&self, channel: &str) -> Vec<u64> {
         let logs = self.logs.iter().filter(|(log, _)| log.ends_with(channel));
@@ -394,6 +407,7 @@ impl Net {
     /// The server of the bus loses all logs, as when it is restarted without its data.
     pub(crate) fn flush_logs(&mut self) {
         self.logs.clear();
+        self.log_keys.clear();
         self.log_epoch += 1;
     }
 
@@ -426,10 +440,17 @@ impl Net {
                 Command::Unfollow(log) => {
                     self.followers.entry(log).or_default().remove(&node);
                 }
-                Command::Append(_, _, ticket) if self.is_store_full => {
+                Command::Append(.., ticket) if self.is_store_full => {
                     self.places[node].line.news.push_back(News::Lost(ticket));
                 }
-                Command::Append(log, message, ticket) => {
+                Command::Append(log, message, key, ticket) => {
+                    let key = key.map(|key| (log.clone(), key));
+                    let first = key.as_ref().and_then(|key| self.log_keys.get(key));
+                    if let Some(first) = first {
+                        let news = News::Appended(ticket, *first, false);
+                        self.places[node].line.news.push_back(news);
+                        continue;
+                    }
                     let entries = self.logs.entry(log.clone()).or_default();
                     let previous = entries.last().map_or(0, |last| last.position.offset);
                     let epoch = Epoch(NonZeroU64::new(self.log_epoch).unwrap());
@@ -440,7 +461,8 @@ impl Net {
                         let news = News::Entry(log.clone(), entry.clone());
                         self.places[*receiver].line.news.push_back(news);
                     }
-                    self.places[node].line.news.push_back(News::Appended(ticket, position));
+                    self.log_keys.extend(key.map(|key| (key, position)));
+                    self.places[node].line.news.push_back(News::Appended(ticket, position, true));
                 }
                 Command::Read(log, after, ticket) => {
                     let entries = self.logs.entry(log).or_default();
@@ -498,8 +520,7 @@ impl Net {
                 News::Entry(log, entry) => {
                     cluster.log_event(LogEvent::Entry(&log, entry), now, line);
                 }
-                News::Appended(ticket, position) => {
-                    let is_new = true;
+                News::Appended(ticket, position, is_new) => {
                     let event = LogEvent::Appended { ticket, position, is_new };
                     cluster.log_event(event, now, line);
                 }
