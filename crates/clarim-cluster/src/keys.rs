@@ -1,7 +1,7 @@
 //! Idempotency keys that all nodes know.
 //!
-//! A node claims a key before it publishes. All nodes receive the claims in the order of the bus, so they agree
-//! on the first one. Its node publishes, and sends the others its answer.
+//! A node claims a key before it publishes. All nodes receive the claims in the order of the bus, so they
+//! agree on the first one. Its node publishes, and sends the others its answer.
 
 use std::collections::VecDeque;
 use std::fmt;

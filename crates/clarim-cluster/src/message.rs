@@ -10,7 +10,7 @@ use crate::node_id::NodeId;
 use crate::versions::{Version, Versions};
 
 /// Number of kinds of messages: the variants of [`ClusterMessage`].
-pub(crate) const KINDS: u32 = 21;
+pub(crate) const KINDS: u32 = 22;
 
 /// A message between nodes, or from an external publisher to the nodes. The comments begin with the
 /// subject on which it is sent.
@@ -154,6 +154,9 @@ pub enum ClusterMessage<'a> {
     KeysRequest,
     /// Node: the keys that the sender has published with.
     AnsweredKeys(#[serde(borrow)] Vec<AnsweredKey<'a>>),
+    /// Channel: events of the sender may not have left it, because it was without the bus. All nodes: on any
+    /// of their channels.
+    EventsMissed,
 }
 
 impl ClusterMessage<'_> {

@@ -195,10 +195,11 @@ impl<S: OutputSink> Node<S> {
         }
     }
 
-    /// Makes all subscribers reconnect.
-    pub(crate) fn send_subscribers_away(&self) {
+    /// Makes all subscribers reconnect, or those of one channel.
+    pub(crate) fn send_subscribers_away(&self, channel: Option<&ChannelKey>) {
         for worker in 0..self.config.workers {
-            self.output(Output::Worker(WorkerId(worker), WorkerMessage::Reconnect));
+            let message = WorkerMessage::Reconnect { channel: channel.cloned() };
+            self.output(Output::Worker(WorkerId(worker), message));
         }
     }
 

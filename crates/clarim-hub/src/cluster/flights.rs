@@ -84,8 +84,13 @@ const MAX_EXPECTED: usize = 16 << 20;
 #[derive(Debug)]
 pub(super) enum Flight {
     Nothing,
-    Event(Option<DeliveryAck>),
+    Event {
+        channel: ChannelKey,
+        ack: Option<DeliveryAck>,
+    },
     SyncRequest(ChannelKey),
+    /// A notice to the other nodes that they may have missed events on this channel, or on all.
+    EventsMissed(Option<ChannelKey>),
     Append,
     /// A part of the log with this name.
     Read(Box<str>),
@@ -168,12 +173,13 @@ impl Flights {
         ack: Option<DeliveryAck>,
         previous: Option<u64>,
     ) -> Option<OwnEvent> {
+        let channel = event.channel.clone();
         let (expected, unexpected) = match previous {
             Some(previous) => (Some(Expected { event, previous }), None),
             None => (None, Some(event)),
         };
         self.expected_bytes += expected.as_ref().map_or(0, Expected::bytes);
-        self.add_entry(Flight::Event(ack), expected);
+        self.add_entry(Flight::Event { channel, ack }, expected);
         unexpected
     }
 

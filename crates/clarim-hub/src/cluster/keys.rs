@@ -14,7 +14,7 @@ use super::wire::Wire;
 #[derive(Debug, Default)]
 pub(super) struct ClusterKeys(Keys);
 
-/// What is needed to send messages about keys.
+/// The parts of the participant that send messages about keys.
 pub(super) struct KeySender<'a, W> {
     pub(super) id: NodeId,
     pub(super) members: &'a Membership,

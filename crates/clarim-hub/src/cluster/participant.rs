@@ -7,7 +7,7 @@ use bytes::Bytes;
 use clarim_cluster::timing::{HEARTBEATS_PER_LEASE, RETURN_TIMEOUT};
 use clarim_cluster::{
     ClusterMessage, Gathered, Health, Joining, KeyClaim, KeyHash, Membership, NodeId, OnClaimed,
-    OnGathered, Queries, Query, Received, Trace, channel_subject, decode,
+    OnGathered, Queries, Query, Received, Trace, channel_subject, decode, encode,
 };
 
 use super::channel_sync::Removal;
@@ -15,12 +15,15 @@ use super::channels::{ChannelOpenings, Doubt, Logs, NewEntry, Subjects};
 use super::flights::{Changes, Flight, Flights, NodeSender, OwnChange, OwnEvent};
 use super::keys::{ClusterKeys, KeySender};
 use super::refresh::Refresh;
-use super::resync::{Gap, Resync};
+use super::resync::{self, Gap, Resync, Unsent};
 use super::wire::{ClusterSettings, ClusterState, LogEvent, Wire};
 use super::{inbound, replies};
 use crate::address::ChannelKey;
 use crate::node::Node;
 use crate::outputs::{BusCommand, DeliveryAck, OutputSink, SyncKind};
+
+/// Maximum number of notices about missed events in one tick.
+const MAX_UNSENT_PER_TICK: usize = 256;
 
 /// A node's part in its cluster.
 #[derive(Debug)]
@@ -42,6 +45,7 @@ pub struct Cluster<S> {
     next_heartbeat: Duration,
     resync: Option<Resync>,
     gap: Gap,
+    unsent: Unsent,
     refresh: Refresh,
 }
 
@@ -65,6 +69,7 @@ impl<S: OutputSink> Cluster<S> {
             next_heartbeat: Duration::ZERO,
             resync: None,
             gap: Gap::default(),
+            unsent: Unsent::default(),
             refresh: Refresh::default(),
             settings,
         }
@@ -186,10 +191,15 @@ impl<S: OutputSink> Cluster<S> {
     /// Handles a message that the bus did not accept.
     pub fn lost(&mut self, ticket: u64, now: Duration) {
         match self.flights.land(ticket, now) {
-            Some(Flight::Event(ack)) => {
+            Some(Flight::Event { channel, ack }) => {
                 self.state.lost += 1;
+                self.unsent.add(Some(channel));
                 ack.iter().for_each(DeliveryAck::missed_the_bus);
                 self.deliver_through(ticket, now);
+            }
+            Some(Flight::EventsMissed(channel)) => {
+                self.state.lost += 1;
+                self.unsent.add(channel);
             }
             Some(Flight::SyncRequest(channel)) => self.openings.open(&channel, now),
             Some(Flight::Append) => {
@@ -310,7 +320,21 @@ impl<S: OutputSink> Cluster<S> {
                 sender.send_to(peer, message, flights, wire);
             });
             self.gap.proceed(&self.node, now);
+            self.tell_unsent(wire);
             self.logs.catch_up(now, &mut self.flights, wire);
+        }
+    }
+
+    /// Tells the other nodes of events that stayed on this one.
+    fn tell_unsent(&mut self, wire: &mut impl Wire) {
+        if !wire.has_room() {
+            return;
+        }
+        let message = encode(self.id, &ClusterMessage::EventsMissed);
+        for channel in self.unsent.take(MAX_UNSENT_PER_TICK) {
+            let subject = channel.as_ref().map(|channel| self.subject(channel));
+            let subject = subject.as_ref().unwrap_or(&self.sender.to_all);
+            wire.publish(subject, message.clone(), self.flights.add(Flight::EventsMissed(channel)));
         }
     }
 
@@ -415,7 +439,9 @@ impl<S: OutputSink> Cluster<S> {
             return self.remove_peer(from, Removal::Stopped, now);
         }
         self.renew_lease(from, now, wire);
-        if let &ClusterMessage::Heartbeat { versions, clock, nodes, .. } = message {
+        if let &ClusterMessage::Heartbeat { at, versions, clock, nodes } = message {
+            let is_older = Duration::from_micros(at) > now.saturating_sub(self.state.since);
+            self.gap.hear_node(is_older, self.settings.on_gap, &self.node);
             inbound::check_versions(&mut self.members, from, versions, self.settings.versions);
             self.node.clock().observe(clock, now);
             self.joining.claimed(nodes);
@@ -468,6 +494,9 @@ impl<S: OutputSink> Cluster<S> {
             self.state.invalid += u64::from(!is_valid);
             return;
         }
+        if matches!(message, ClusterMessage::EventsMissed) {
+            return resync::announce_gap(self.settings.on_gap, &self.node, channel, now);
+        }
         let is_complete = inbound::apply(&self.node, channel, from, message, ack, now);
         let (ClusterMessage::SyncRequest(state) | ClusterMessage::State(state)) = message else {
             return;
@@ -514,6 +543,9 @@ impl<S: OutputSink> Cluster<S> {
                         self.sender.send_to(from, &reply, &mut self.flights, wire);
                     }
                 });
+            }
+            ClusterMessage::EventsMissed => {
+                self.gap.begin_elsewhere(self.settings.on_gap, &self.node);
             }
             ClusterMessage::KeyClaims { .. } | ClusterMessage::KeyEnded { .. } => {
                 self.keys.message(from, message, now);

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use hashbrown::HashSet;
+
 use super::{OnGap, channel_sync};
+use crate::address::ChannelKey;
 use crate::node::{Node, SHARDS};
 use crate::outputs::OutputSink;
 
@@ -35,6 +38,8 @@ impl Resync {
 pub(super) struct Gap {
     /// Whether others may have published since the bus was lost.
     is_open: bool,
+    /// Whether this node knew no others when it lost the bus. Others may have come since.
+    was_alone: bool,
     /// Whether external publishers have used the bus.
     has_publishers: bool,
     /// The shard whose subscribers are notified next.
@@ -50,13 +55,32 @@ impl Gap {
     /// Handles the loss of the bus, which connected this node with this many others.
     pub(super) fn begin(&mut self, others: usize) {
         self.is_open |= others > 0 || self.has_publishers;
+        self.was_alone = !self.is_open;
+    }
+
+    /// Handles a sign of life of a node. `is_older`: it was there before the bus came back.
+    pub(super) fn hear_node<S: OutputSink>(
+        &mut self,
+        is_older: bool,
+        on_gap: OnGap,
+        node: &Node<S>,
+    ) {
+        if is_older && std::mem::take(&mut self.was_alone) {
+            self.begin_elsewhere(on_gap, node);
+        }
+    }
+
+    /// Handles that another node had events that may not have reached this one, on any channel.
+    pub(super) fn begin_elsewhere<S: OutputSink>(&mut self, on_gap: OnGap, node: &Node<S>) {
+        self.is_open = true;
+        self.end(on_gap, node);
     }
 
     /// Handles the return of the bus.
     pub(super) fn end<S: OutputSink>(&mut self, on_gap: OnGap, node: &Node<S>) {
         if std::mem::take(&mut self.is_open) {
             match on_gap {
-                OnGap::Reconnect => node.send_subscribers_away(),
+                OnGap::Reconnect => node.send_subscribers_away(None),
                 OnGap::Event => self.next_shard = Some(0),
             }
         }
@@ -68,5 +92,55 @@ impl Gap {
             node.step_in(shard, now, |shard, step| shard.announce_gap(step));
             self.next_shard = Some(shard + 1).filter(|next| *next < SHARDS);
         }
+    }
+}
+
+/// Tells the subscribers of a channel on this node that they may have missed events of another node.
+pub(super) fn announce_gap<S: OutputSink>(
+    on_gap: OnGap,
+    node: &Node<S>,
+    channel: &ChannelKey,
+    now: Duration,
+) {
+    match on_gap {
+        OnGap::Reconnect => node.send_subscribers_away(Some(channel)),
+        OnGap::Event => node.step(channel, now, |shard, step| {
+            shard.announce_gap_on(channel, step);
+        }),
+    }
+}
+
+/// Maximum number of channels that are remembered. With more of them, the other nodes announce a gap on all.
+const MAX_UNSENT: usize = 10_000;
+
+/// Channels with events of this node that may not have reached the others.
+#[derive(Debug, Default)]
+pub(super) struct Unsent {
+    channels: HashSet<ChannelKey, foldhash::fast::RandomState>,
+    /// Whether there are more.
+    is_incomplete: bool,
+}
+
+impl Unsent {
+    /// Records that the bus did not accept an event on this channel, or a message about it. `None`: on any
+    /// channel.
+    pub(super) fn add(&mut self, channel: Option<ChannelKey>) {
+        let channel = channel.filter(|_| self.channels.len() < MAX_UNSENT);
+        self.is_incomplete |= channel.is_none();
+        self.channels.extend(channel);
+    }
+
+    /// Takes the channels of which the other nodes get a notice, up to a number of them. `None` means all
+    /// channels.
+    pub(super) fn take(&mut self, max: usize) -> Vec<Option<ChannelKey>> {
+        if std::mem::take(&mut self.is_incomplete) {
+            self.channels = HashSet::default();
+            return vec![None];
+        }
+        let channels = self.channels.extract_if(|_| true).take(max).map(Some).collect();
+        if self.channels.is_empty() && self.channels.capacity() > 0 {
+            self.channels = HashSet::default();
+        }
+        channels
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clarim_cluster::{Change, ClusterMessage, State};
 use clarim_protocol::user::{Member, UserId};
-use clarim_protocol::{Frame, Position, Since, SocketId, server};
+use clarim_protocol::{Frame, GapReason, Position, Since, SocketId, server};
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
@@ -229,6 +229,14 @@ impl Channel {
             let message =
                 WorkerMessage::Deliver { channel, frame, except: None, position, ack: None };
             step.send(*worker, message);
+        }
+    }
+
+    /// Tells the subscribers on this node that they may have missed events. Those of a channel with history
+    /// get them.
+    pub(super) fn announce_gap(&self, key: &ChannelKey, step: &mut Step<'_>) {
+        if !self.subscribers.is_empty() && self.history.is_none() {
+            self.deliver(key, &server::gap(&key.name, GapReason::Bus, None), step);
         }
     }
 

@@ -70,8 +70,11 @@ pub enum WorkerMessage {
         /// Its id: the slot may be in use by another connection.
         socket_id: SocketId,
     },
-    /// Close all connections with subscriptions within 5 s, so that they are made again.
-    Reconnect,
+    /// Close the connections with a subscription within 5 s, so that they are made again.
+    Reconnect {
+        /// Only the subscribers of this channel.
+        channel: Option<ChannelKey>,
+    },
     /// Close all connections of a user.
     Terminate {
         /// The user's app.
@@ -105,7 +108,7 @@ impl WorkerMessage {
             Self::Terminate { .. }
             | Self::Full { .. }
             | Self::Replaced { .. }
-            | Self::Reconnect => 0,
+            | Self::Reconnect { .. } => 0,
         };
         size_of::<Self>() + frames
     }

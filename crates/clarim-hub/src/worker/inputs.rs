@@ -20,9 +20,6 @@ use crate::rejected::Rejected;
 use crate::snapshot::{SavedConnection, SavedWorker};
 use crate::sockets::Sockets;
 
-/// Time after which subscribers need not reconnect any more: longer than their turns are spread over.
-const RECONNECT_TIME: Duration = Duration::from_secs(30);
-
 /// A snapshot of a connection.
 #[derive(Debug)]
 pub struct ConnectionInfo<'a> {
@@ -64,7 +61,7 @@ impl<S: OutputSink> Worker<S> {
 
     /// Returns what the connections share, for a snapshot.
     pub fn save(&self) -> SavedWorker {
-        SavedWorker { reconnect_at: self.state.reconnect_at.map(Into::into) }
+        SavedWorker { reconnect_at: self.state.reconnects.last().map(Into::into) }
     }
 
     /// Returns all connections, in the order of their slots.
@@ -220,7 +217,7 @@ impl<S: OutputSink> Worker<S> {
                     close_with_error(connection, Code::GENERIC, message, sockets);
                 }
             }
-            WorkerMessage::Reconnect => state.reconnect_at = Some(now),
+            WorkerMessage::Reconnect { channel } => state.reconnects.begin(channel, now),
             WorkerMessage::Terminate { app, user, ack: _ack } => {
                 for (slot, connection) in &state.connections {
                     if connection.app == app && connection.is_of_user(&user) {
@@ -236,7 +233,7 @@ impl<S: OutputSink> Worker<S> {
     /// Checks the connections in `slots`: pings silent ones, closes dead ones and those of removed apps. Call
     /// it so that each slot is checked about once a second.
     pub fn sweep(&mut self, slots: Range<usize>, now: Duration, sockets: &mut impl Sockets) {
-        self.state.reconnect_at = self.state.reconnect_at.filter(|at| now < *at + RECONNECT_TIME);
+        self.state.reconnects.end_due(now);
         pages::ask(&self.state, slots.clone(), now, sockets);
         for slot in slots {
             let Some(connection) = self.state.connections.get_mut(slot) else { continue };
@@ -246,7 +243,7 @@ impl<S: OutputSink> Worker<S> {
                 close_with_error(id, Code::APP_DISABLED, "Application disabled", sockets);
                 continue;
             }
-            if self.state.reconnect_at.is_some_and(|at| connection.must_reconnect(at, now)) {
+            if self.state.reconnects.include(connection, &self.state.subscribers, now) {
                 let message = "Events may have been missed; reconnect";
                 close_with_error(id, Code::GENERIC, message, sockets);
                 continue;

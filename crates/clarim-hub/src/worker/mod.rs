@@ -5,6 +5,7 @@ mod inputs;
 mod page_table;
 mod pages;
 mod pending;
+mod reconnects;
 mod restorer;
 mod state;
 mod subscribers;

@@ -61,7 +61,7 @@ impl<S: OutputSink> WorkerRestorer<S> {
     /// Takes over what the connections of a worker share. Call it for each worker that was saved.
     pub fn add_worker(&mut self, saved: &SavedWorker) {
         let SavedWorker { reconnect_at } = saved;
-        self.state.reconnect_at = self.state.reconnect_at.max(reconnect_at.map(|at| at.get()));
+        self.state.reconnects.restore(reconnect_at.map(|at| at.get()));
     }
 
     /// Restores a connection of this worker. Returns its slot; `None` if its app does not exist any more, so

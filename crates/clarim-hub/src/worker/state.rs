@@ -9,6 +9,7 @@ use slab::Slab;
 
 use super::page_table::PageTable;
 use super::pending::PendingChannels;
+use super::reconnects::Reconnects;
 use super::subscribers::Subscribers;
 use crate::address::{ChannelKey, ConnectionAddr, ConnectionId, WorkerId};
 use crate::connection::{Connection, End, Subscription};
@@ -26,8 +27,7 @@ pub(super) struct WorkerState<S> {
     pub(super) subscribers: Subscribers,
     pub(super) pending: PendingChannels,
     pub(super) pages: PageTable,
-    /// When the last reconnect of all subscribers began.
-    pub(super) reconnect_at: Option<Duration>,
+    pub(super) reconnects: Reconnects,
 }
 
 impl<S: OutputSink> WorkerState<S> {
@@ -39,7 +39,7 @@ impl<S: OutputSink> WorkerState<S> {
             subscribers: Subscribers::default(),
             pending: PendingChannels::default(),
             pages: PageTable::default(),
-            reconnect_at: None,
+            reconnects: Reconnects::default(),
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clarim_cluster::timing::LINGER;
 use clarim_cluster::{ClusterMessage, NodeId};
 use clarim_protocol::user::{Member, UserId};
-use clarim_protocol::{GapReason, SocketId, server};
+use clarim_protocol::{SocketId, server};
 use hashbrown::HashSet;
 
 use crate::address::ChannelKey;
@@ -340,13 +340,14 @@ impl Shard {
         }
     }
 
-    /// Tells all subscribers that they may have missed events. Those of a channel with history get them.
+    /// Tells all subscribers that they may have missed events.
     pub(crate) fn announce_gap(&self, step: &mut Step<'_>) {
-        for (key, channel) in &self.channels {
-            if !channel.subscribers.is_empty() && channel.history.is_none() {
-                channel.deliver(key, &server::gap(&key.name, GapReason::Bus, None), step);
-            }
-        }
+        self.channels.iter().for_each(|(key, channel)| channel.announce_gap(key, step));
+    }
+
+    /// Tells the subscribers of one channel that they may have missed events.
+    pub(crate) fn announce_gap_on(&self, key: &ChannelKey, step: &mut Step<'_>) {
+        self.channels.get(key).into_iter().for_each(|channel| channel.announce_gap(key, step));
     }
 
     pub(crate) fn has(&self, key: &ChannelKey) -> bool {

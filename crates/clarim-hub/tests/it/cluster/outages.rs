@@ -53,6 +53,56 @@ fn subscribers_are_notified_that_they_may_have_missed_events() {
 }
 
 #[test]
+fn subscribers_on_other_nodes_are_notified_of_events_that_stayed_on_a_node() {
+    let mut net = Net::new(3, app(), true);
+    let mut clients = subscribers(&mut net);
+    let mut other = Client::connect(&mut net, 0);
+    other.subscribe(&mut net, "other", "");
+    net.settle();
+    net.cut(1);
+    net.pass(LEASE * 3);
+    view::publish(&mut net, 1, "news", None, 1);
+    // The first notice is lost.
+    net.mend(1);
+    net.run_node(1, usize::MAX);
+    net.tick(1);
+    net.cut(1);
+    net.pass(Duration::from_secs(1));
+    assert_eq!(gaps(&mut net, &mut clients[0]), 0);
+    net.mend(1);
+    net.pass(Duration::from_secs(10));
+    for node in [0, 2] {
+        assert_eq!(gaps(&mut net, &mut clients[node]), 1, "node {node}");
+    }
+    other.hear(&mut net);
+    assert_eq!(other.channels["other"].gaps, 0);
+}
+
+#[test]
+fn subscribers_of_a_channel_of_which_events_stayed_on_another_node_are_sent_away() {
+    let mut net = Net::new(0, app(), true);
+    net.on_gap = OnGap::Reconnect;
+    net.start();
+    net.start();
+    net.settle();
+    let clients = subscribers(&mut net);
+    let mut other = Client::connect(&mut net, 0);
+    other.subscribe(&mut net, "other", "");
+    net.settle();
+    net.cut(1);
+    net.pass(Duration::from_secs(1));
+    view::publish(&mut net, 1, "news", None, 1);
+    net.mend(1);
+    net.pass(Duration::from_secs(20));
+    let mut is_closed = |client: &Client| {
+        let out = net.places[0].world.take(client.addr);
+        out.iter().any(|out| matches!(out, Out::Close(Code::GENERIC, _)))
+    };
+    assert!(is_closed(&clients[0]));
+    assert!(!is_closed(&other));
+}
+
+#[test]
 fn a_node_without_others_has_missed_nothing() {
     let mut net = Net::new(1, app(), true);
     let mut clients = subscribers(&mut net);

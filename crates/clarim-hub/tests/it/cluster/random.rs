@@ -77,6 +77,15 @@ fn fault() -> impl Strategy<Value = Action> {
     .prop_map(Action::Fault)
 }
 
+fn cut() -> impl Strategy<Value = Action> {
+    let node = 0..NODES;
+    prop_oneof![
+        node.clone().prop_map(|node| Fault::Cut { node }),
+        node.prop_map(|node| Fault::Mend { node })
+    ]
+    .prop_map(Action::Fault)
+}
+
 /// Half of the time all nodes are of one release, and half of the time an upgrade is under way.
 fn releases() -> impl Strategy<Value = Vec<Release>> {
     let release = prop_oneof![Just(Release::First), Just(Release::Current), Just(Release::Next)];
@@ -131,9 +140,7 @@ impl Model {
         }
         for client in &mut self.clients {
             client.hear(&mut self.net);
-            for view in client.channels.values_mut().filter(|view| view.succeeded) {
-                view.since.get_or_insert(self.id);
-            }
+            client.channels.values_mut().for_each(|view| view.observe(self.id));
         }
     }
 
@@ -169,6 +176,7 @@ impl Model {
         self.net.pass_in_steps(LEASE * 12, TICK * 4);
         for client in &mut self.clients {
             client.hear(&mut self.net);
+            client.channels.values_mut().for_each(|view| view.observe(self.id));
         }
     }
 
@@ -297,6 +305,36 @@ proptest! {
             model.act(action);
         }
         model.heal();
+        model.assert_true();
+        model.end();
+    }
+
+    #[test]
+    fn clients_get_each_event_or_learn_that_they_may_have_missed_some(
+        counts in any::<bool>(),
+        actions in proptest::collection::vec(prop_oneof![9 => action(), 2 => cut()], 1..150),
+    ) {
+        let mut model = Model::new(counts, &[Release::Current; NODES]);
+        let mut published: Vec<(usize, &str, u64)> = Vec::new();
+        for action in &actions {
+            model.act(action);
+            if let Action::Publish { node, channel } = *action {
+                published.push((node, CHANNELS[channel], model.id));
+            }
+        }
+        model.heal();
+        for client in &model.clients {
+            for (name, view) in &client.channels {
+                let is_due = |(_, channel, id): &&(usize, &str, u64)| {
+                    channel == name && view.since.is_some_and(|since| *id > since)
+                };
+                for (node, _, id) in published.iter().filter(is_due) {
+                    let is_heard = view.order.contains(&(*node as u64, *id));
+                    let is_told = view.gap_at.is_some_and(|at| at >= *id);
+                    prop_assert!(is_heard || is_told, "{} of {} on {}", id, name, client.node);
+                }
+            }
+        }
         model.assert_true();
         model.end();
     }

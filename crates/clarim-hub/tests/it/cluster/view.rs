@@ -41,6 +41,9 @@ pub(crate) struct View {
     pub(crate) cache_miss: bool,
     /// Number of `clarim:gap` messages.
     pub(crate) gaps: usize,
+    /// Up to which number events were published when the last gap was known.
+    pub(crate) gap_at: Option<u64>,
+    is_gap_new: bool,
 }
 
 impl Client {
@@ -140,6 +143,16 @@ impl Client {
 }
 
 impl View {
+    /// Records up to which number events have been published.
+    pub(crate) fn observe(&mut self, published: u64) {
+        if self.succeeded {
+            self.since.get_or_insert(published);
+        }
+        if std::mem::take(&mut self.is_gap_new) {
+            self.gap_at = Some(published);
+        }
+    }
+
     fn hear(&mut self, event: &str, frame: &Value) {
         let user = || inner(frame)["user_id"].as_str().unwrap().to_owned();
         if event == "pusher_internal:subscription_succeeded" {
@@ -166,7 +179,10 @@ impl View {
                 self.count = inner(frame)["subscription_count"].as_u64().unwrap();
             }
             "pusher:cache_miss" => self.cache_miss = true,
-            "clarim:gap" => self.gaps += 1,
+            "clarim:gap" => {
+                self.gaps += 1;
+                self.is_gap_new = true;
+            }
             "E" | "client-e" => {
                 let data = inner(frame);
                 let node = data["node"].as_u64().unwrap();

@@ -1,23 +1,25 @@
 //! Idempotency keys: a key identifies an event or a request. What it identifies is published once, and
 //! repeats get the first answer.
 
+mod answer;
+
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use clarim_cluster::timing::KEY_RETENTION;
 use clarim_cluster::{KeyClaim, KeyHash, KeyOutcome};
-use hyper::header::{HeaderMap, HeaderValue};
+use hyper::header::HeaderMap;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::publish::{CheckedEvent, MAX_KEY_BYTES, PublishError, PublishScope, check_key};
-use super::response::{ApiError, ApiResponse, json};
+use super::publish::{CheckedEvent, MAX_KEY_BYTES, PublishError, check_key};
+use super::response::ApiError;
 use crate::cluster::Cluster;
 use crate::runtime::KeyNumbers;
+pub(crate) use answer::Answer;
 
 /// The header with the key of a whole request.
 const HEADER: &str = "idempotency-key";
@@ -30,68 +32,6 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// Pause between two claims of a key that is in progress on another node.
 const CLAIM_PAUSE: Duration = Duration::from_millis(50);
-
-/// Maximum size of an answer that the other nodes get, in bytes. Their repeats of a longer one are answered
-/// without attributes of channels.
-const MAX_SHARED_ANSWER: usize = 64 << 10;
-
-/// Bytes of a key with an answer that has no body of its own.
-const KEY_BYTES: usize = 128;
-
-/// An answer to a published event or request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Answer {
-    pub(crate) body: Bytes,
-    pub(crate) scope: PublishScope,
-    /// Some node has not replied.
-    pub(crate) is_partial: bool,
-}
-
-impl Answer {
-    /// The answer without attributes of channels.
-    pub(crate) fn plain(scope: PublishScope) -> Self {
-        Self { body: Bytes::from_static(b"{}"), scope, is_partial: false }
-    }
-
-    /// The answer for other nodes.
-    fn encode(&self) -> Bytes {
-        let is_long = self.body.len() > MAX_SHARED_ANSWER;
-        let body = if is_long { &b"{}"[..] } else { &self.body };
-        let flags =
-            u8::from(self.scope == PublishScope::ThisNode) | (u8::from(self.is_partial) << 1);
-        [&[flags], body].concat().into()
-    }
-
-    /// The answer of another node.
-    fn decode(encoded: &Bytes) -> Self {
-        let flags = encoded.first().copied().unwrap_or_default();
-        let is_local = flags & 1 != 0;
-        Self {
-            body: encoded.slice(encoded.len().min(1)..),
-            scope: if is_local { PublishScope::ThisNode } else { PublishScope::AllNodes },
-            is_partial: flags & 2 != 0,
-        }
-    }
-
-    fn cost(&self) -> usize {
-        KEY_BYTES + if self.body.len() > 2 { self.body.len() } else { 0 }
-    }
-}
-
-impl From<Answer> for ApiResponse {
-    fn from(answer: Answer) -> Self {
-        let mut response = json(answer.body);
-        let headers = response.headers_mut();
-        if answer.scope == PublishScope::ThisNode {
-            let warning = "local only: the bus is down, or not all nodes are back on it";
-            headers.insert("clarim-warning", HeaderValue::from_static(warning));
-        }
-        if answer.is_partial {
-            headers.insert("clarim-partial", HeaderValue::from_static("true"));
-        }
-        response
-    }
-}
 
 /// The kind of thing that a key identifies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -444,7 +384,10 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::http::publish::PublishScope;
 
     fn key(text: &str, fingerprint: u64) -> Option<Keyed<'_>> {
         Some(Keyed { kind: KeyKind::Event, app: "1", text, fingerprint })
