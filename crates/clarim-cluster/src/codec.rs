@@ -134,7 +134,7 @@ mod tests {
 
     use super::*;
     use crate::keys::{AnsweredKey, KeyClaim, KeyHash};
-    use crate::message::{Change, ExternalEvent, Part, QueryReply, State, Trace};
+    use crate::message::{Change, ExternalEvent, KeptEvent, Part, QueryReply, State, Trace};
     use crate::versions::Versions;
 
     fn received(message: ClusterMessage<'_>) -> Received<'_> {
@@ -156,6 +156,7 @@ mod tests {
         };
         let except = Some("1.2".parse::<SocketId>().unwrap().into());
         let versions = Versions { oldest: Version(2), newest: Version(9) };
+        let kept = KeptEvent { app: "1", channel: "a", at: 1 << 50, message: b"x" };
         let key = KeyHash(u128::MAX);
         let claim = KeyClaim { key, fingerprint: 7 };
         for message in [
@@ -173,6 +174,11 @@ mod tests {
             ClusterMessage::StateChange { number: 1, change: Change::Left("7") },
             ClusterMessage::ChannelClosed,
             ClusterMessage::EventsMissed,
+            ClusterMessage::HandingOver,
+            ClusterMessage::HandOverReady,
+            ClusterMessage::HandedOver { is_back: true },
+            ClusterMessage::KeptEvents(vec![kept]),
+            ClusterMessage::KeptEnd { count: 300, is_complete: false },
             ClusterMessage::LeaveSuppressed { user: Some("7"), to: Some(NodeId(9)) },
             ClusterMessage::BackupSubscribe { app: "1", channel: "presence-a" },
             ClusterMessage::Heartbeat { at: 300, versions, clock: 1 << 50, nodes: Some(2) },
@@ -235,7 +241,7 @@ mod tests {
 
     #[test]
     fn the_number_of_kinds_is_that_of_the_variants() {
-        let last = ClusterMessage::EventsMissed;
+        let last = ClusterMessage::KeptEnd { count: 0, is_complete: true };
         assert_eq!(u32::from(encode(NodeId(1), &last)[10]), KINDS - 1);
     }
 

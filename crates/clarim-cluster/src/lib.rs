@@ -31,7 +31,8 @@ pub use joining::Joining;
 pub use keys::{AnsweredKey, KeyClaim, KeyHash, KeyOutcome, Keys, OnClaimed};
 pub use membership::{Health, Membership};
 pub use message::{
-    Change, ClusterMessage, ExternalEvent, Part, Query, QueryReply, SenderId, State, Trace,
+    Change, ClusterMessage, ExternalEvent, KeptEvent, Part, Query, QueryReply, SenderId, State,
+    Trace,
 };
 pub use node_id::NodeId;
 pub use opening::Openings;

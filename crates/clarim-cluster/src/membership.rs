@@ -30,6 +30,8 @@ struct Peer {
     /// Whether it was heard from since the bus was last lost.
     is_back: bool,
     versions: Versions,
+    /// The end of its hand-over, at the latest.
+    spared_until: Duration,
 }
 
 /// Whether a node that is heard from had been known.
@@ -104,7 +106,8 @@ impl Membership {
             return if was_back { Health::Known } else { Health::Back };
         }
         let versions = Versions::UNSAID;
-        self.peers.insert(node, Peer { heard: now, is_back: true, versions });
+        let spared_until = Duration::ZERO;
+        self.peers.insert(node, Peer { heard: now, is_back: true, versions, spared_until });
         Health::New
     }
 
@@ -163,6 +166,11 @@ impl Membership {
         self.spared = now;
     }
 
+    /// Does not consider a node dead before this time.
+    pub fn spare_until(&mut self, node: NodeId, until: Duration) {
+        self.peers.get_mut(&node).into_iter().for_each(|peer| peer.spared_until = until);
+    }
+
     /// Returns since when silence is evidence.
     #[must_use]
     pub fn spared(&self) -> Duration {
@@ -181,7 +189,8 @@ impl Membership {
             return Vec::new();
         }
         let lease = self.lease;
-        let is_dead = |peer: &Peer| now.saturating_sub(peer.heard) >= lease;
+        let is_dead =
+            |peer: &Peer| now >= peer.spared_until && now.saturating_sub(peer.heard) >= lease;
         self.peers.iter().filter(|(_, peer)| is_dead(peer)).map(|(node, _)| *node).collect()
     }
 }

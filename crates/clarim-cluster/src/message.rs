@@ -10,7 +10,7 @@ use crate::node_id::NodeId;
 use crate::versions::{Version, Versions};
 
 /// Number of kinds of messages: the variants of [`ClusterMessage`].
-pub(crate) const KINDS: u32 = 22;
+pub(crate) const KINDS: u32 = 27;
 
 /// A message between nodes, or from an external publisher to the nodes. The comments begin with the
 /// subject on which it is sent.
@@ -157,6 +157,25 @@ pub enum ClusterMessage<'a> {
     /// Channel: events of the sender may not have left it, because it was without the bus. All nodes: on any
     /// of their channels.
     EventsMissed,
+    /// All nodes: the sender is about to be handed over to another program. The others keep the events that
+    /// they publish until it is back.
+    HandingOver,
+    /// Node: the sender keeps its events from now on.
+    HandOverReady,
+    /// All nodes: the sender is back, or was not handed over.
+    HandedOver {
+        /// Whether it needs what the others have kept.
+        is_back: bool,
+    },
+    /// Node: events that the sender has kept, in order.
+    KeptEvents(#[serde(borrow)] Vec<KeptEvent<'a>>),
+    /// Node: the sender has sent everything that it has kept.
+    KeptEnd {
+        /// The number of events.
+        count: u32,
+        /// Whether these are all that it has published.
+        is_complete: bool,
+    },
 }
 
 impl ClusterMessage<'_> {
@@ -168,10 +187,29 @@ impl ClusterMessage<'_> {
             Self::KeyClaims { .. }
             | Self::KeyEnded { .. }
             | Self::KeysRequest
-            | Self::AnsweredKeys(_) => Version::KEYS,
+            | Self::AnsweredKeys(_)
+            | Self::HandingOver
+            | Self::HandOverReady
+            | Self::HandedOver { .. }
+            | Self::KeptEvents(_)
+            | Self::KeptEnd { .. } => Version::KEYS,
             _ => Version::FIRST,
         }
     }
+}
+
+/// A message on a channel that a node has kept for another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptEvent<'a> {
+    /// The app's id.
+    pub app: &'a str,
+    /// The channel.
+    pub channel: &'a str,
+    /// The reading of the sender's logical clock when it published the message.
+    pub at: u64,
+    /// The message, encoded.
+    #[serde(borrow, with = "serde_bytes")]
+    pub message: &'a [u8],
 }
 
 /// The trace context of a sampled event, as defined by [W3C Trace Context].

@@ -124,6 +124,18 @@ impl<K: Clone + Eq + Hash> Openings<K> {
         })
     }
 
+    /// Begins again to wait for the other nodes, until `until` at the latest. Returns the channels.
+    pub fn restart(&mut self, until: Duration) -> Vec<K> {
+        let restarted = self.0.iter_mut().filter(|(_, opening)| !opening.is_synchronized);
+        restarted
+            .map(|(channel, opening)| {
+                let is_loading = opening.is_loading;
+                *opening = Opening { until, is_loading, ..Opening::default() };
+                channel.clone()
+            })
+            .collect()
+    }
+
     /// Removes a channel. Returns whether it was being opened.
     pub fn remove(&mut self, channel: &K) -> bool {
         let was_opening = self.0.remove(channel).is_some();

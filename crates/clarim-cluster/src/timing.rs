@@ -58,6 +58,16 @@ pub const KEY_RETENTION: Duration = Duration::from_secs(300);
 /// gone.
 pub const CLAIM_TIME: Duration = Duration::from_secs(30);
 
+/// Time that the other nodes have to say that they keep events for a node that is about to be handed over.
+pub const HAND_OVER_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Time in which a node that is handed over comes back. Until then, the other nodes keep what they publish,
+/// and do not consider it dead.
+pub const HAND_OVER_TIME: Duration = Duration::from_secs(10);
+
+/// Time in which a node that is back gets what the others have kept.
+pub const CATCH_UP_TIME: Duration = Duration::from_secs(2);
+
 // While a node holds back the webhook about a leave, it must still learn of joins on other nodes. It begins
 // to hold it back when the bus has returned the leave, which is later than the leave itself.
 const HELD: u128 = LEAVE_DEBOUNCE.as_millis() + JOIN_DEBOUNCE.as_millis();
@@ -80,5 +90,9 @@ const _: () = assert!(REQUEST_AGAIN.as_millis() < REFRESH.as_millis());
 const _: () = assert!(RETURN_WINDOW.as_millis() > 2 * REFRESH.as_millis());
 // Keys are looked at once per retention time.
 const _: () = assert!(CLAIM_TIME.as_millis() < KEY_RETENTION.as_millis());
+// The other nodes keep what a node has missed while it gets ready and asks for it.
+const _: () = assert!(
+    HAND_OVER_TIME.as_millis() > 2 * (HAND_OVER_PATIENCE.as_millis() + CATCH_UP_TIME.as_millis())
+);
 // A lease survives lost heartbeats.
 const _: () = assert!(HEARTBEATS_PER_LEASE >= 3);

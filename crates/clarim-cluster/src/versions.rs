@@ -32,7 +32,8 @@ impl Version {
     /// Adds [`VersionDigests`](crate::ClusterMessage::VersionDigests).
     pub const DIGESTS: Self = Self(3);
 
-    /// Adds [`KeyClaims`](crate::ClusterMessage::KeyClaims).
+    /// Adds [`KeyClaims`](crate::ClusterMessage::KeyClaims) and
+    /// [`HandingOver`](crate::ClusterMessage::HandingOver).
     pub const KEYS: Self = Self(4);
 
     /// The newest version that this release speaks.

@@ -164,7 +164,11 @@ pub(super) fn compare_versions<S: OutputSink>(
     }
 }
 
-fn find_channel<S: OutputSink>(node: &Node<S>, app: &str, channel: &str) -> Option<ChannelKey> {
+pub(super) fn find_channel<S: OutputSink>(
+    node: &Node<S>,
+    app: &str,
+    channel: &str,
+) -> Option<ChannelKey> {
     let app = node.apps().find_by_id(app)?;
     let name = ChannelName::parse(channel, node.app(app).limits.channel_name_bytes).ok()?;
     Some(ChannelKey { app, name })

@@ -8,6 +8,7 @@ mod channel_sync;
 mod channels;
 mod digests;
 mod flights;
+mod handover;
 mod inbound;
 mod keys;
 mod participant;
@@ -16,5 +17,6 @@ mod replies;
 mod resync;
 mod wire;
 
+pub use handover::SavedHandOver;
 pub use participant::Cluster;
 pub use wire::{ClusterSettings, ClusterState, LogEntry, LogEvent, LogPage, OnGap, Wire};

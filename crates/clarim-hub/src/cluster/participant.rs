@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use clarim_cluster::timing::{HEARTBEATS_PER_LEASE, RETURN_TIMEOUT};
+use clarim_cluster::timing::{HAND_OVER_TIME, HEARTBEATS_PER_LEASE, RETURN_TIMEOUT};
 use clarim_cluster::{
     ClusterMessage, Gathered, Health, Joining, KeyClaim, KeyHash, Membership, NodeId, OnClaimed,
     OnGathered, Queries, Query, Received, Trace, channel_subject, decode, encode,
@@ -13,10 +13,11 @@ use clarim_cluster::{
 use super::channel_sync::Removal;
 use super::channels::{ChannelOpenings, Doubt, Logs, NewEntry, Subjects};
 use super::flights::{Changes, Flight, Flights, NodeSender, OwnChange, OwnEvent};
+use super::handover::{CaughtUp, HandOver, Keepers, SavedHandOver};
 use super::keys::{ClusterKeys, KeySender};
 use super::refresh::Refresh;
 use super::resync::{self, Gap, Resync, Unsent};
-use super::wire::{ClusterSettings, ClusterState, LogEvent, Wire};
+use super::wire::{ClusterSettings, ClusterState, LogEvent, OnGap, Wire};
 use super::{inbound, replies};
 use crate::address::ChannelKey;
 use crate::node::Node;
@@ -46,6 +47,8 @@ pub struct Cluster<S> {
     resync: Option<Resync>,
     gap: Gap,
     unsent: Unsent,
+    keepers: Keepers,
+    hand_over: HandOver,
     refresh: Refresh,
 }
 
@@ -70,6 +73,8 @@ impl<S: OutputSink> Cluster<S> {
             resync: None,
             gap: Gap::default(),
             unsent: Unsent::default(),
+            keepers: Keepers::default(),
+            hand_over: HandOver::None,
             refresh: Refresh::default(),
             settings,
         }
@@ -111,11 +116,20 @@ impl<S: OutputSink> Cluster<S> {
     pub fn up(&mut self, now: Duration, wire: &mut impl Wire) {
         self.state.is_up = true;
         self.state.since = now;
-        self.members.await_return(now);
+        let has_publishers = self.gap.has_publishers();
+        if self.hand_over.catch_up(self.members.ids(), !has_publishers, now) {
+            // The other nodes were on the bus all the time.
+            self.members.spare(now);
+            self.state.is_joined = false;
+            let message = ClusterMessage::HandedOver { is_back: true };
+            self.sender.send_to_all(&message, &mut self.flights, wire);
+        } else {
+            self.members.await_return(now);
+            self.gap.end(self.settings.on_gap, &self.node);
+        }
         self.send_heartbeat(now, wire);
         // Messages were missed in the meantime, here and on the other nodes.
         self.resync = Some(Resync::start(true));
-        self.gap.end(self.settings.on_gap, &self.node);
         // Idempotency keys, too.
         self.sender.send_to_all(&ClusterMessage::KeysRequest, &mut self.flights, wire);
         self.logs.up();
@@ -128,6 +142,8 @@ impl<S: OutputSink> Cluster<S> {
         self.state.since = now;
         self.resync = None;
         self.gap.begin(self.members.count());
+        self.hand_over.abort();
+        self.proceed_hand_over(now);
         self.subjects.lose();
         inbound::deliver_own(&self.node, self.flights.take_all(), now);
         inbound::apply_own(&self.node, self.changes.take_all(), now);
@@ -240,8 +256,10 @@ impl<S: OutputSink> Cluster<S> {
         let channel = channel.clone();
         // Necessary even if nobody was subscribed before: two nodes may have subscribed at the same time.
         let is_requested = inbound::request_states(&self.node, &channel, now);
-        if is_first || !is_requested {
+        if !is_requested {
             self.openings.open(&channel, now);
+        } else if is_first {
+            self.openings.open_first(&channel, now);
         }
     }
 
@@ -250,37 +268,37 @@ impl<S: OutputSink> Cluster<S> {
     pub fn message(
         &mut self,
         subject: &str,
-        message: &[u8],
+        bytes: &[u8],
         start_delivery: impl FnOnce(&ChannelKey, Trace) -> Option<DeliveryAck>,
         now: Duration,
         wire: &mut impl Wire,
     ) {
-        let Ok(Received { from, message }) = decode(message) else {
+        let Ok(Received { from, message }) = decode(bytes) else {
             self.state.invalid += 1;
             return;
         };
         let Some(message) = message else {
             return self.skip(from, now, wire);
         };
-        if from == self.id {
-            if let ClusterMessage::Heartbeat { at, .. } = message {
-                self.heard_myself(Duration::from_micros(at), now);
-            } else if let ClusterMessage::Event { ticket, .. } = message {
-                self.deliver_through(ticket, now);
-            } else if let ClusterMessage::KeyClaims { ticket, .. } = message {
-                self.keys.returned(ticket, self.id, now);
-            } else if let ClusterMessage::StateChange { number, .. } = message
-                && let Some(channel) = self.subjects.channel(subject)
-            {
-                inbound::apply_own(&self.node, self.changes.take_through(channel, number), now);
-            }
+        if self.hand_over.is_under_way()
+            && let Some(channel) = self.subjects.channel(subject)
+            && !self.hand_over.hear(channel, from, &message, bytes)
+        {
             return;
+        }
+        if from == self.id {
+            let channel = match message {
+                ClusterMessage::StateChange { .. } => self.subjects.channel(subject).cloned(),
+                _ => None,
+            };
+            return self.returned(channel.as_ref(), &message, now);
         }
         self.meet(from, &message, now, wire);
         if subject == self.sender.to_all {
             self.message_to_all(from, &message, now, wire);
         } else if subject == self.sender.to_me {
             self.message_to_me(from, &message, now);
+            self.proceed_hand_over(now);
             self.openings.open_vacant(now);
         } else if let Some(channel) = self.subjects.channel(subject) {
             let channel = channel.clone();
@@ -295,6 +313,10 @@ impl<S: OutputSink> Cluster<S> {
     /// Does periodic work. Call it about every [`TICK`](clarim_cluster::timing::TICK).
     pub fn tick(&mut self, now: Duration, wire: &mut impl Wire) {
         self.queries.end_due(now);
+        self.proceed_hand_over(now);
+        if self.keepers.expire(now) {
+            self.release_openings(now);
+        }
         self.keys.expire(self.state.is_up, self.id, now);
         self.openings.open_due(now);
         for Doubt { channel, then } in self.openings.take_doubts(now) {
@@ -302,7 +324,8 @@ impl<S: OutputSink> Cluster<S> {
             let app = &node.apps().get(channel.app).id;
             self.ask(app, Query::Channel(channel.name.as_str().into()), now, wire, then);
         }
-        self.state.is_joined |= self.joining.is_over(self.members.count(), now);
+        let is_caught_up = !self.hand_over.is_catching_up();
+        self.state.is_joined |= is_caught_up && self.joining.is_over(self.members.count(), now);
         if now >= self.next_heartbeat {
             self.send_heartbeat(now, wire);
             self.logs.follow_rules(self.subjects.iter(), wire);
@@ -332,9 +355,121 @@ impl<S: OutputSink> Cluster<S> {
         }
         let message = encode(self.id, &ClusterMessage::EventsMissed);
         for channel in self.unsent.take(MAX_UNSENT_PER_TICK) {
+            match &channel {
+                Some(channel) => self.keepers.keep(channel, &message, u64::MAX),
+                None => self.keepers.give_up(),
+            }
             let subject = channel.as_ref().map(|channel| self.subject(channel));
             let subject = subject.as_ref().unwrap_or(&self.sender.to_all);
             wire.publish(subject, message.clone(), self.flights.add(Flight::EventsMissed(channel)));
+        }
+    }
+
+    /// Prepares that another program becomes this node: asks the other nodes to keep what they publish. Go
+    /// on as ever until [`is_ready_to_hand_over`](Self::is_ready_to_hand_over), which takes a second at
+    /// most. Then save the node, and end the connection to the bus. Not before [`ClusterState::is_joined`].
+    pub fn hand_over(&mut self, now: Duration, wire: &mut impl Wire) {
+        if self.state.is_up && !self.hand_over.is_catching_up() {
+            self.hand_over = HandOver::prepare(now);
+            self.sender.send_to_all(&ClusterMessage::HandingOver, &mut self.flights, wire);
+        }
+    }
+
+    /// Whether the other nodes keep what they publish, as far as they can.
+    pub fn is_ready_to_hand_over(&self, now: Duration) -> bool {
+        !self.state.is_up || self.hand_over.are_ready(self.members.ids(), now)
+    }
+
+    /// Goes on as before, because no other program becomes this node.
+    pub fn cancel_hand_over(&mut self, wire: &mut impl Wire) {
+        self.hand_over = HandOver::None;
+        let message = ClusterMessage::HandedOver { is_back: false };
+        self.sender.send_to_all(&message, &mut self.flights, wire);
+    }
+
+    /// Returns what a snapshot keeps of a hand-over that the other nodes have prepared.
+    #[must_use]
+    pub fn save_hand_over(&self) -> Option<SavedHandOver> {
+        self.hand_over.save()
+    }
+
+    /// Makes this node the successor of one that was handed over. When the bus is there, it gets what the
+    /// other nodes have kept, and [`ClusterState::is_joined`] is false until then.
+    pub fn restore_hand_over(&mut self, saved: Option<&SavedHandOver>) {
+        self.hand_over = HandOver::restored(saved);
+    }
+
+    /// Sends a node that is back what was kept for it.
+    fn end_keeping(&mut self, peer: NodeId, is_back: bool, now: Duration, wire: &mut impl Wire) {
+        let keeper = self.keepers.take(peer);
+        self.members.spare_until(peer, now);
+        if is_back {
+            let node = self.node.clone();
+            let app_id = |channel: &ChannelKey| node.apps().get(channel.app).id.as_str();
+            let Self { sender, flights, .. } = self;
+            let mut send = |message: ClusterMessage<'_>| {
+                // Without one of its parts, it is not complete.
+                if wire.has_room() {
+                    sender.send_to(peer, &message, flights, wire);
+                }
+            };
+            match &keeper {
+                Some(keeper) => keeper.messages(node.config().part_bytes, app_id, send),
+                None => send(ClusterMessage::KeptEnd { count: 0, is_complete: false }),
+            }
+        }
+        self.release_openings(now);
+    }
+
+    /// Opens channels again that had waited for nodes that are handed over.
+    fn release_openings(&mut self, now: Duration) {
+        if self.keepers.is_empty() {
+            for channel in self.openings.release(now + self.settings.deadline) {
+                inbound::request_states(&self.node, &channel, now);
+            }
+        }
+    }
+
+    /// Delivers what this node has missed while it was handed over, as soon as it has arrived.
+    fn proceed_hand_over(&mut self, now: Duration) {
+        let caught_up = self.hand_over.take_caught_up(self.state.is_up, now);
+        let Some(CaughtUp { events, is_complete }) = caught_up else { return };
+        for event in events {
+            let Ok(Received { from, message: Some(message) }) = decode(&event.message) else {
+                continue;
+            };
+            if from == self.id {
+                self.returned(Some(&event.channel), &message, now);
+            } else {
+                self.channel_message(&event.channel, from, &message, None, now);
+            }
+        }
+        self.state.is_joined = true;
+        if !is_complete {
+            // A hand-over disconnects nobody.
+            self.gap.begin_elsewhere(OnGap::Event, &self.node);
+        }
+    }
+
+    /// Handles a message of this node that the bus has returned, on this channel or on no channel.
+    fn returned(
+        &mut self,
+        channel: Option<&ChannelKey>,
+        message: &ClusterMessage<'_>,
+        now: Duration,
+    ) {
+        match (message, channel) {
+            (ClusterMessage::Heartbeat { at, .. }, _) => {
+                self.heard_myself(Duration::from_micros(*at), now);
+            }
+            (ClusterMessage::Event { ticket, .. }, _) => self.deliver_through(*ticket, now),
+            (ClusterMessage::KeyClaims { ticket, .. }, _) => {
+                self.keys.returned(*ticket, self.id, now);
+            }
+            (ClusterMessage::StateChange { number, .. }, Some(channel)) => {
+                inbound::apply_own(&self.node, self.changes.take_through(channel, *number), now);
+            }
+            _ => {}
         }
     }
 
@@ -373,6 +508,9 @@ impl<S: OutputSink> Cluster<S> {
         }
         let ticket = self.flights.next_ticket();
         let message = event.encode(self.id, ack.as_ref(), ticket);
+        if self.state.is_up && !self.keepers.is_empty() {
+            self.keepers.keep(&event.channel, &message, self.node.clock().read(now));
+        }
         let previous = self.subjects.expect_return(&subject, ticket);
         let unexpected = self.flights.add_event(event, ack, previous);
         inbound::deliver_own(&self.node, unexpected, now);
@@ -461,6 +599,7 @@ impl<S: OutputSink> Cluster<S> {
             // The node is new or was considered dead: its state is unknown here. It may wait to learn of this
             // node, to follow its clock and to serve its first client.
             Health::New => {
+                self.hand_over.remove_peer(node);
                 self.send_heartbeat(now, wire);
                 let request = ClusterMessage::ResyncRequest(node);
                 self.sender.send_to_all(&request, &mut self.flights, wire);
@@ -476,6 +615,7 @@ impl<S: OutputSink> Cluster<S> {
         self.members.remove(peer);
         self.queries.remove_peer(peer);
         self.keys.remove_peer(peer);
+        self.hand_over.remove_peer(peer);
         inbound::remove_peer(&self.node, peer, removal, now);
         self.openings.remove_peer(peer, now);
     }
@@ -518,6 +658,16 @@ impl<S: OutputSink> Cluster<S> {
                 inbound::compare_versions(&self.node, app, from, channels, now);
             }
             ClusterMessage::AnsweredKeys(_) => self.keys.message(from, message, now),
+            ClusterMessage::HandOverReady => self.hand_over.is_ready(from),
+            ClusterMessage::KeptEvents(events) => {
+                for event in events {
+                    let channel = inbound::find_channel(&self.node, event.app, event.channel);
+                    self.hand_over.kept(from, channel, event);
+                }
+            }
+            ClusterMessage::KeptEnd { count, is_complete } => {
+                self.hand_over.ended(from, *count, *is_complete);
+            }
             reply => self.queries.replied(from, reply),
         }
     }
@@ -544,6 +694,14 @@ impl<S: OutputSink> Cluster<S> {
                     }
                 });
             }
+            ClusterMessage::HandingOver => {
+                self.keepers.begin(from, now);
+                self.members.spare_until(from, now + HAND_OVER_TIME);
+                self.openings.hold();
+                let ready = ClusterMessage::HandOverReady;
+                self.sender.send_to(from, &ready, &mut self.flights, wire);
+            }
+            &ClusterMessage::HandedOver { is_back } => self.end_keeping(from, is_back, now, wire),
             ClusterMessage::EventsMissed => {
                 self.gap.begin_elsewhere(self.settings.on_gap, &self.node);
             }

@@ -52,6 +52,11 @@ impl Gap {
         self.has_publishers = true;
     }
 
+    /// Whether external publishers have used the bus.
+    pub(super) fn has_publishers(&self) -> bool {
+        self.has_publishers
+    }
+
     /// Handles the loss of the bus, which connected this node with this many others.
     pub(super) fn begin(&mut self, others: usize) {
         self.is_open |= others > 0 || self.has_publishers;
@@ -105,7 +110,8 @@ pub(super) fn announce_gap<S: OutputSink>(
     match on_gap {
         OnGap::Reconnect => node.send_subscribers_away(Some(channel)),
         OnGap::Event => node.step(channel, now, |shard, step| {
-            shard.announce_gap_on(channel, step);
+            let found = shard.channels.get(channel);
+            found.into_iter().for_each(|found| found.announce_gap(channel, step));
         }),
     }
 }

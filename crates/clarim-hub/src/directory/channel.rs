@@ -234,7 +234,7 @@ impl Channel {
 
     /// Tells the subscribers on this node that they may have missed events. Those of a channel with history
     /// get them.
-    pub(super) fn announce_gap(&self, key: &ChannelKey, step: &mut Step<'_>) {
+    pub(crate) fn announce_gap(&self, key: &ChannelKey, step: &mut Step<'_>) {
         if !self.subscribers.is_empty() && self.history.is_none() {
             self.deliver(key, &server::gap(&key.name, GapReason::Bus, None), step);
         }

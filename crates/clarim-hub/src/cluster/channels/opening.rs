@@ -14,6 +14,9 @@ use crate::outputs::OutputSink;
 pub(in crate::cluster) struct ChannelOpenings<S> {
     node: Arc<Node<S>>,
     waiting: Openings<ChannelKey>,
+    /// Whether a node that may have some of them is without the bus for a moment. No channel opens that
+    /// waits for the others.
+    is_held: bool,
     /// Waiting channels that no other node has.
     vacant: Arc<Mutex<Vec<ChannelKey>>>,
 }
@@ -26,7 +29,7 @@ pub(in crate::cluster) struct Doubt {
 
 impl<S: OutputSink> ChannelOpenings<S> {
     pub(in crate::cluster) fn new(node: Arc<Node<S>>) -> Self {
-        Self { node, waiting: Openings::default(), vacant: Arc::default() }
+        Self { node, waiting: Openings::default(), is_held: false, vacant: Arc::default() }
     }
 
     /// Begins to open a channel, until `until` at the latest.
@@ -74,8 +77,29 @@ impl<S: OutputSink> ChannelOpenings<S> {
         }
     }
 
+    /// Opens no channel that waits for other nodes, until [`release`](Self::release).
+    pub(in crate::cluster) fn hold(&mut self) {
+        self.is_held = true;
+    }
+
+    /// Opens channels again, until `until` at the latest. Returns those for which the other nodes are to be
+    /// asked again.
+    pub(in crate::cluster) fn release(&mut self, until: Duration) -> Vec<ChannelKey> {
+        if std::mem::take(&mut self.is_held) { self.waiting.restart(until) } else { Vec::new() }
+    }
+
+    /// Opens a channel of which nobody else was a subscriber.
+    pub(in crate::cluster) fn open_first(&mut self, channel: &ChannelKey, now: Duration) {
+        if !self.is_held {
+            self.open(channel, now);
+        }
+    }
+
     /// Opens the channels that have waited long enough, or that no other node has.
     pub(in crate::cluster) fn open_due(&mut self, now: Duration) {
+        if self.is_held {
+            return;
+        }
         for channel in self.waiting.take_due(now) {
             self.open_now(&channel, now);
         }
@@ -84,6 +108,9 @@ impl<S: OutputSink> ChannelOpenings<S> {
 
     /// Opens the channels that no other node has.
     pub(in crate::cluster) fn open_vacant(&mut self, now: Duration) {
+        if self.is_held {
+            return;
+        }
         let vacant = std::mem::take(&mut *lock(&self.vacant));
         for channel in vacant {
             self.open(&channel, now);
@@ -141,7 +168,7 @@ impl<S: OutputSink> ChannelOpenings<S> {
     }
 
     fn open_if_ready(&mut self, channel: &ChannelKey, now: Duration) {
-        if self.waiting.is_ready(channel) {
+        if !self.is_held && self.waiting.is_ready(channel) {
             self.open(channel, now);
         }
     }

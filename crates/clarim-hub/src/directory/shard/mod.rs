@@ -345,11 +345,6 @@ impl Shard {
         self.channels.iter().for_each(|(key, channel)| channel.announce_gap(key, step));
     }
 
-    /// Tells the subscribers of one channel that they may have missed events.
-    pub(crate) fn announce_gap_on(&self, key: &ChannelKey, step: &mut Step<'_>) {
-        self.channels.get(key).into_iter().for_each(|channel| channel.announce_gap(key, step));
-    }
-
     pub(crate) fn has(&self, key: &ChannelKey) -> bool {
         self.channels.contains_key(key)
     }

@@ -41,6 +41,11 @@ impl Release {
         }
     }
 
+    /// Whether a node of this release understands a message, by the version in it.
+    fn understands(self, message: &[u8]) -> bool {
+        self != Self::First || Version(message[1]) <= Version::FIRST
+    }
+
     /// The messages that a node of this release sends instead of `message`.
     fn messages(self, message: Bytes) -> Vec<Bytes> {
         const KIND: usize = 10;
@@ -343,6 +348,38 @@ impl Net {
         }
     }
 
+    /// A node asks the others to prepare its hand-over.
+    pub(crate) fn hand_over(&mut self, node: usize) {
+        let Place { cluster, line, .. } = &mut self.places[node];
+        cluster.hand_over(self.now, line);
+    }
+
+    /// Whether the others are ready.
+    pub(crate) fn is_ready(&self, node: usize) -> bool {
+        self.places[node].cluster.is_ready_to_hand_over(self.now)
+    }
+
+    pub(crate) fn cancel_hand_over(&mut self, node: usize) {
+        let Place { cluster, line, .. } = &mut self.places[node];
+        cluster.cancel_hand_over(line);
+    }
+
+    /// A node's program ends. What has come from the bus and was not read is lost.
+    pub(crate) fn leave_bus(&mut self, node: usize) {
+        self.forget(node);
+        let place = &mut self.places[node];
+        place.is_frozen = true;
+        place.line.is_connected = false;
+        assert!(place.line.commands.is_empty(), "it is at rest");
+        place.line.news.retain(|news| matches!(news, News::Published(..) | News::Appended(..)));
+    }
+
+    /// Its successor connects to the bus.
+    pub(crate) fn come_back(&mut self, node: usize) {
+        self.places[node].is_frozen = false;
+        self.mend(node);
+    }
+
     /// A node dies, with all its connections; another one starts in its place.
     pub(crate) fn replace(&mut self, node: usize) {
         self.replace_by(node, self.places[node].line.release);
@@ -509,6 +546,7 @@ impl Net {
                 News::Subscribed(subject, is_first) => {
                     cluster.subscribed(&subject, is_first, now);
                 }
+                News::Message(_, message) if !line.release.understands(&message) => {}
                 News::Message(subject, message) => {
                     cluster.message(&subject, &message, |_, _| None, now, line)
                 }

@@ -38,6 +38,7 @@ enum Fault {
     Freeze { node: usize },
     Thaw { node: usize },
     Drop { node: usize },
+    HandOver { node: usize, actions: usize },
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -86,6 +87,11 @@ fn cut() -> impl Strategy<Value = Action> {
     .prop_map(Action::Fault)
 }
 
+fn hand_over() -> impl Strategy<Value = Action> {
+    (0..NODES, 0..12usize)
+        .prop_map(|(node, actions)| Action::Fault(Fault::HandOver { node, actions }))
+}
+
 /// Half of the time all nodes are of one release, and half of the time an upgrade is under way.
 fn releases() -> impl Strategy<Value = Vec<Release>> {
     let release = prop_oneof![Just(Release::First), Just(Release::Current), Just(Release::Next)];
@@ -93,6 +99,8 @@ fn releases() -> impl Strategy<Value = Vec<Release>> {
 }
 
 struct Model {
+    /// A node that is being handed over, and for how many more actions it is away.
+    away: Option<(usize, usize)>,
     net: Net,
     clients: Vec<Client>,
     /// Of the next event.
@@ -107,7 +115,8 @@ impl Model {
         app.limits.presence_members = 3;
         (app.hooks.occupancy, app.hooks.members) = (true, true);
         app.ping_interval = Duration::from_secs(1_000_000);
-        Self { net: Net::of_releases(releases, app, counts), clients: Vec::new(), id: 0 }
+        let net = Net::of_releases(releases, app, counts);
+        Self { away: None, net, clients: Vec::new(), id: 0 }
     }
 
     fn act(&mut self, action: &Action) {
@@ -138,9 +147,72 @@ impl Model {
             Action::Pass { milliseconds } => net.pass(Duration::from_millis(milliseconds)),
             Action::Fault(ref fault) => self.fail(fault),
         }
+        self.hear();
+    }
+
+    fn hear(&mut self) {
         for client in &mut self.clients {
             client.hear(&mut self.net);
             client.channels.values_mut().for_each(|view| view.observe(self.id));
+        }
+    }
+
+    /// Acts on nodes that are there. Begins a hand-over, or ends it after some actions.
+    /// Returns the events that it has published itself.
+    fn act_around(&mut self, action: &Action) -> Vec<(usize, &'static str, u64)> {
+        let mut published = Vec::new();
+        match (self.away, action) {
+            (None, &Action::Fault(Fault::HandOver { node, actions })) => {
+                // What the others do when they are ready arrives twice, or is not read.
+                self.net.settle();
+                self.net.hand_over(node);
+                self.net.settle();
+                assert!(self.net.is_ready(node));
+                for other in (0..NODES).filter(|other| *other != node) {
+                    self.id += 1;
+                    let channel = CHANNELS[self.id as usize % 2];
+                    publish(&mut self.net, other, channel, None, self.id);
+                    published.push((other, channel, self.id));
+                    self.net.run_bus(other, usize::MAX);
+                }
+                self.net.run_node(node, actions % 3);
+                self.hear();
+                self.net.run_bus(node, usize::MAX);
+                self.net.leave_bus(node);
+                self.away = Some((node, actions));
+            }
+            (Some((node, 0)), _) => {
+                self.away = None;
+                self.net.come_back(node);
+            }
+            (Some((node, actions)), _) => {
+                self.away = Some((node, actions - 1));
+                if self.is_elsewhere(action, node) {
+                    self.act(action);
+                }
+            }
+            (None, action) => self.act(action),
+        }
+        published
+    }
+
+    /// Whether an action does nothing on this node, and takes no time.
+    fn is_elsewhere(&self, action: &Action, away: usize) -> bool {
+        let of_client = |client: usize| {
+            let at = client.checked_rem(self.clients.len());
+            at.is_some_and(|at| self.clients[at].node != away)
+        };
+        match *action {
+            Action::Connect { node }
+            | Action::Publish { node, .. }
+            | Action::RunBus { node, .. }
+            | Action::RunNode { node, .. }
+            | Action::Tick { node } => node != away,
+            Action::Subscribe { client, .. }
+            | Action::Unsubscribe { client, .. }
+            | Action::SignIn { client, .. }
+            | Action::HangUp { client } => of_client(client),
+            Action::Pass { .. } | Action::Fault(_) => false,
         }
     }
 
@@ -149,6 +221,8 @@ impl Model {
         match *fault {
             Fault::Cut { node } => net.cut(node),
             Fault::Mend { node } => net.mend(node),
+            // See `act_around`.
+            Fault::HandOver { .. } => {}
             Fault::Freeze { node } => net.places[node].is_frozen = true,
             Fault::Thaw { node } => net.places[node].is_frozen = false,
             Fault::Drop { node } => {
@@ -174,10 +248,7 @@ impl Model {
             self.net.places[node].is_frozen = false;
         }
         self.net.pass_in_steps(LEASE * 12, TICK * 4);
-        for client in &mut self.clients {
-            client.hear(&mut self.net);
-            client.channels.values_mut().for_each(|view| view.observe(self.id));
-        }
+        self.hear();
     }
 
     /// Asserts that all clients have received the events that they have in common in one order.
@@ -336,6 +407,43 @@ proptest! {
             }
         }
         model.assert_true();
+        model.end();
+    }
+
+    #[test]
+    fn no_event_is_lost_when_nodes_are_handed_over(
+        counts in any::<bool>(),
+        actions in proptest::collection::vec(prop_oneof![20 => action(), 1 => hand_over()], 1..150),
+    ) {
+        let mut model = Model::new(counts, &[Release::Current; NODES]);
+        let mut published: Vec<(usize, &str, u64)> = Vec::new();
+        for action in &actions {
+            let before = model.id;
+            published.extend(model.act_around(action));
+            if let Action::Publish { node, channel } = *action
+                && model.id > before
+            {
+                published.push((node, CHANNELS[channel], model.id));
+            }
+        }
+        if let Some((node, _)) = model.away.take() {
+            model.net.come_back(node);
+        }
+        model.heal();
+        for client in &model.clients {
+            for (name, view) in &client.channels {
+                prop_assert_eq!(view.gaps, 0);
+                for (node, _, id) in published.iter().filter(|(_, channel, id)| {
+                    channel == name && view.since.is_some_and(|since| *id > since)
+                }) {
+                    let is_heard = view.order.contains(&(*node as u64, *id));
+                    prop_assert!(is_heard, "{} of {} on {}", id, name, client.node);
+                }
+            }
+        }
+        model.assert_true();
+        model.assert_told_once();
+        model.assert_webhooks();
         model.end();
     }
 
