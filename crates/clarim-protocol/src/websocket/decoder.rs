@@ -3,6 +3,8 @@
 //! A complete frame in the input is unmasked and returned in place. Only incomplete frames are stored: an
 //! idle connection owns no buffer.
 
+mod replay;
+
 use super::builder::{COMPRESSED, Opcode};
 use super::deflate::{Inflater, longest_deflated};
 use super::violation::Violation;
@@ -108,6 +110,13 @@ impl Decoder {
             }
         }
         self.partial.get_or_insert_default().next(input, max, inflater)
+    }
+
+    /// Returns bytes that bring a new decoder into the state of this one. They contain no whole message, and
+    /// are empty if nothing is stored.
+    #[must_use]
+    pub fn replay(&self) -> Vec<u8> {
+        self.partial.as_ref().map_or_else(Vec::new, |partial| replay::replay(partial))
     }
 
     /// Whether nothing is stored between reads.

@@ -26,7 +26,9 @@ impl PartialEq for Frame {
 impl Eq for Frame {}
 
 impl Frame {
-    fn from_bytes(bytes: Bytes) -> Self {
+    /// Returns the frame with these [`bytes`](Self::bytes).
+    #[must_use]
+    pub fn from_bytes(bytes: Bytes) -> Self {
         Self { bytes, deflated: None }
     }
 

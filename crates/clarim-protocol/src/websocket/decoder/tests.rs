@@ -282,3 +282,37 @@ proptest! {
 fn whole_input_max(input: &[u8], max: usize) -> (Vec<String>, Option<Violation>) {
     decode(input, &[input.len().max(1)], max)
 }
+
+#[test]
+fn a_decoder_goes_on_from_the_replay_of_another_one() {
+    let long = "ã".repeat(200);
+    let mut input = Vec::new();
+    input.extend(masked(true, 1, b"whole"));
+    input.extend(masked(false, 1, b""));
+    input.extend(masked(false, 0, &long.as_bytes()[..301]));
+    input.extend(masked(true, 9, b"ping"));
+    input.extend(masked(true, 0, &long.as_bytes()[301..]));
+    input.extend(masked(false, 2, &[7; 300]));
+    input.extend(masked(true, 0, &[8; 10]));
+    input.extend(masked(true, 8, &[]));
+    let (expected, violation) = whole_input(&input);
+    assert_eq!((expected.len(), violation), (5, None));
+    for cut in 0..=input.len() {
+        let mut said = Vec::new();
+        let mut decode = |decoder: &mut Decoder, bytes: &[u8]| {
+            let mut bytes = bytes.to_vec();
+            let mut bytes = &mut bytes[..];
+            while let Some(message) = decoder.next(&mut bytes, 1000, None).unwrap() {
+                said.push(format!("{message:?}"));
+            }
+        };
+        let mut before = Decoder::default();
+        decode(&mut before, &input[..cut]);
+        let replay = before.replay();
+        let mut after = Decoder::default();
+        decode(&mut after, &replay);
+        assert_eq!(after.replay(), replay);
+        decode(&mut after, &input[cut..]);
+        assert_eq!(said, expected, "cut at {cut}");
+    }
+}
