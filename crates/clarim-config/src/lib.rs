@@ -28,7 +28,7 @@ pub use problem::{ConfigError, Problem};
 pub use report::Row;
 pub use source::Source;
 pub use sources::{
-    ConfigSources, CreateIfMissing, Credentials, Flags, prepare_state_dir, variable_name,
+    ConfigSources, CreateIfMissing, Credentials, Flags, HANDOVER, prepare_state_dir, variable_name,
 };
 pub use values::{
     AppConfig, AppRow, DatabaseUrl, LogConfig, LogFormat, LogLevel, PublicAddress, Scheme, read_row,

@@ -38,6 +38,9 @@ mod sync;
 mod webhooks;
 
 pub use clarim_hub::app::{App, ClientEvents, HistoryRule, Limits, Origins, RateLimit};
+pub use clarim_hub::snapshot::{
+    READABLE as READABLE_SNAPSHOTS, SnapshotError, VERSION as SNAPSHOT_VERSION,
+};
 pub use clarim_protocol::rest::{
     Event, History, HistoryDirection, HistoryEvent, HistoryRequest, InvalidHistoryRequest,
 };
@@ -47,7 +50,10 @@ pub use events::{Events, ServerEvent};
 pub use http::{HistoryError, PublishError, Publisher};
 pub use observability::TARGET as TRAFFIC_TARGET;
 pub use runtime::{Ended, Liveness};
-pub use server::{BoundServer, HttpService, ServedApps, Server, StartError};
+pub use server::{
+    BoundServer, Handover, HandoverError, HandoverHandle, HttpService, Inherited, ServedApps,
+    Server, StartError,
+};
 
 /// Tests the examples of the README.
 #[cfg(doctest)]

@@ -13,6 +13,6 @@ mod table;
 pub use dev_app::{CreateIfMissing, Credentials};
 pub use dotenv::variable_name;
 pub use flags::Flags;
-pub use reading::ConfigSources;
+pub use reading::{ConfigSources, HANDOVER};
 pub use state_dir::prepare as prepare_state_dir;
 pub(crate) use table::Item;

@@ -9,6 +9,9 @@ use super::{dotenv, env, file};
 use crate::keys;
 use crate::typed::Typed;
 
+/// The variable by which a server tells its successor that it hands over. It is not a setting.
+pub const HANDOVER: &str = "CLARIM_HANDOVER";
+
 /// Where settings are read.
 #[derive(Clone)]
 pub struct ConfigSources {
@@ -29,7 +32,8 @@ impl ConfigSources {
     #[must_use]
     pub fn of_process() -> Self {
         let text = |text: OsString| text.to_string_lossy().into_owned();
-        Self::new("", std::env::vars_os().map(|(name, value)| (text(name), text(value))))
+        let variables = std::env::vars_os().filter(|(name, _)| name != HANDOVER);
+        Self::new("", variables.map(|(name, value)| (text(name), text(value))))
     }
 
     /// Returns other sources. `directory` contains `.env` and `clarim.toml`; relative paths in the

@@ -50,6 +50,10 @@ pub struct ServerConfig {
     pub workers: NonZeroU16,
     /// Time over which clients are disconnected during a shutdown.
     pub drain: Duration,
+    /// Whether the next process listens at the same address as soon as this one has ended, as under
+    /// supervisord. On a single node, [`drain`](Self::drain) does not count then: all clients are
+    /// disconnected just before the end, with a code that makes them reconnect a second later.
+    pub restarts_in_place: bool,
     /// Size of a connection's send queue, in bytes, above which a client that reads nothing for 5 s is
     /// disconnected.
     pub outbox_bytes: usize,
@@ -104,6 +108,7 @@ impl Default for ServerConfig {
             tls: None,
             workers: NonZeroU16::MIN,
             drain: Duration::from_secs(5),
+            restarts_in_place: false,
             outbox_bytes: 1 << 20,
             outbox_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(10),
@@ -156,6 +161,7 @@ setters! {
     tls: impl Into<Option<Tls>>,
     workers: NonZeroU16,
     drain: Duration,
+    restarts_in_place: bool,
     outbox_bytes: usize,
     outbox_timeout: Duration,
     handshake_timeout: Duration,

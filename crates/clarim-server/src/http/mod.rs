@@ -32,7 +32,7 @@ use crate::config::ServerConfig;
 use crate::runtime::{
     Acceptor, Counters, HandshakeParams, OriginId, Origins, ServerCounters, Sink,
 };
-use crate::sync::{Phase, ShutdownSignal};
+use crate::sync::{Drain, PauseSignal, Phase, ShutdownSignal};
 pub(crate) use body::BodyBudget;
 use body::BodyLimits;
 pub(crate) use channels::Directory;
@@ -41,12 +41,12 @@ pub use channels::history::HistoryError;
 pub(crate) use client::Client;
 use client::guesses::Guesses;
 pub(crate) use connection::{
-    BoxError, RequestBody, RequestHandler, Upgraded, serve_http1, serve_http2,
+    BoxError, Http1End, RequestBody, RequestHandler, Upgraded, serve_http1, serve_http2,
 };
 pub(crate) use events::Endpoint;
 pub(crate) use fallback::{AppPath, Sessions, serve as serve_fallback};
 use handshake::Upgrade;
-pub(crate) use idempotency::IdempotencyKeys;
+pub(crate) use idempotency::{IdempotencyKeys, SavedKeys};
 pub use publish::PublishError;
 pub use publisher::Publisher;
 use response::{ApiError, ApiResponse, json};
@@ -64,6 +64,7 @@ pub(crate) struct Http {
     pub(crate) config: Arc<ServerConfig>,
     pub(crate) started: Instant,
     pub(crate) shutdown: ShutdownSignal,
+    pub(crate) pause: PauseSignal,
     pub(crate) server_counters: Arc<ServerCounters>,
     /// Counters of the thread that answers.
     pub(crate) counters: Arc<Counters>,
@@ -252,6 +253,15 @@ impl Http {
     }
 
     /// The node's time.
+    /// How clients are disconnected when the server shuts down.
+    pub(crate) fn drain(&self) -> Drain {
+        // The clients of a cluster reconnect to another node.
+        match self.config.restarts_in_place && self.cluster.is_none() {
+            true => Drain::in_place(),
+            false => Drain::over(self.config.drain),
+        }
+    }
+
     pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()
     }

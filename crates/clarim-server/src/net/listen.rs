@@ -65,6 +65,36 @@ impl Listeners {
         sockets.insert(0, first);
         Ok(Self { address, sockets })
     }
+
+    /// Takes over sockets that listen already.
+    pub(crate) fn inherited(sockets: Vec<TcpListener>) -> io::Result<Self> {
+        let first = sockets.first().ok_or(io::ErrorKind::NotFound)?;
+        let address = first.local_addr()?;
+        for socket in &sockets {
+            socket.set_nonblocking(true)?;
+            // Connections inherit these options. A service manager sets other ones, or none.
+            let socket = SockRef::from(socket);
+            socket.set_tcp_nodelay(true)?;
+            socket.set_send_buffer_size(SEND_BUFFER)?;
+        }
+        Ok(Self { address, sockets })
+    }
+
+    /// Spreads the sockets over the workers. Each worker gets one at least: workers may share a socket. All
+    /// sockets are used, because connections may wait in any of them.
+    pub(crate) fn spread(self, workers: NonZeroU16) -> io::Result<Vec<Vec<TcpListener>>> {
+        let workers = usize::from(workers.get());
+        let mut all: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+        let count = self.sockets.len();
+        for (worker, sockets) in all.iter_mut().enumerate().skip(count) {
+            let shared = self.sockets.get(worker % count.max(1)).map(TcpListener::try_clone);
+            sockets.extend(shared.transpose()?);
+        }
+        for (n, socket) in self.sockets.into_iter().enumerate() {
+            all[n % workers].push(socket);
+        }
+        Ok(all)
+    }
 }
 
 /// Registers a listener with the calling thread's runtime.

@@ -3,6 +3,7 @@
 mod addresses;
 #[cfg(any(feature = "otel", feature = "webhooks"))]
 pub(crate) mod client;
+mod descriptors;
 mod listen;
 mod local;
 mod outbox;
@@ -12,6 +13,7 @@ mod tls;
 mod transport;
 
 pub(crate) use addresses::is_public;
+pub(crate) use descriptors::{DescriptorSender, ReceivedDescriptors, receive};
 pub(crate) use listen::{Listeners, set_options, watch};
 pub(crate) use local::LocalStream;
 pub(crate) use outbox::{Outbox, Shared, Written};

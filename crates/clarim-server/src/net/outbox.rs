@@ -48,6 +48,21 @@ impl Outbox {
         self.frames.push(frame.clone());
     }
 
+    /// The frames that are not sent completely.
+    pub(crate) fn queued(&self) -> &[Shared] {
+        &self.frames
+    }
+
+    /// Bytes of the first frame that are sent.
+    pub(crate) fn sent(&self) -> usize {
+        self.sent
+    }
+
+    /// Takes note that bytes of the first frame are sent.
+    pub(crate) fn skip(&mut self, sent: usize) {
+        self.advance(sent);
+    }
+
     /// Number of frames that are not sent completely.
     pub(crate) fn frames(&self) -> usize {
         self.frames.len()

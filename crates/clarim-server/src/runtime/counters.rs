@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clarim_hub::{Refusal, Rejected, WorkerId};
+use serde::{Deserialize, Serialize};
 
 use super::observer::Ended;
 use crate::sync::{Counter, DropCounter, Histogram};
@@ -43,11 +44,48 @@ impl Counters {
         self.closed[cause as usize].add(1);
     }
 
+    /// Calls back with each counter that only grows.
+    fn each(&self, mut with: impl FnMut(String, &Counter)) {
+        let Self { opened, closed, rejected, requests, publish_times, delivery_times, .. } = self;
+        with("opened".to_owned(), opened);
+        for (ended, counter) in Ended::ALL.iter().zip(closed) {
+            with(format!("closed {ended:?}"), counter);
+        }
+        for (why, counter) in Rejected::ALL.iter().zip(rejected) {
+            with(format!("rejected {why:?}"), counter);
+        }
+        for (class, counter) in requests.iter().enumerate() {
+            with(format!("requests {class}"), counter);
+        }
+        for (name, times) in [("publish", publish_times), ("delivery", delivery_times)] {
+            for (n, counter) in times.buckets.iter().enumerate() {
+                with(format!("{name} bucket {n}"), counter);
+            }
+            with(format!("{name} sum"), &times.microseconds);
+        }
+        with("messages_received".to_owned(), &self.messages_received);
+        with("bytes_received".to_owned(), &self.bytes_received);
+        with("frames_sent".to_owned(), &self.frames_sent);
+        with("bytes_sent".to_owned(), &self.bytes_sent);
+        with("writes".to_owned(), &self.writes);
+        with("published_events".to_owned(), &self.published_events);
+    }
+
     /// Counts one publish request.
     pub(crate) fn count_publish(&self, events: usize, took: Duration) {
         self.published_events.add(events as u64);
         self.publish_times.add(took);
     }
+}
+
+/// The counters of a server in a snapshot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SavedCounters {
+    sums: BTreeMap<String, u64>,
+    /// Refused connections by close code.
+    refused: BTreeMap<u16, u64>,
+    /// HTTP requests answered with an error, by status.
+    failed: BTreeMap<u16, u64>,
 }
 
 /// Numbers of idempotency keys.
@@ -123,6 +161,35 @@ impl ServerCounters {
         by_number(&self.failed)
     }
 
+    /// Saves the sums over all threads, by the names of the counters.
+    pub(crate) fn save(&self) -> SavedCounters {
+        let all = self.workers.iter().chain([&self.outside]);
+        let mut sums = BTreeMap::new();
+        for counters in all {
+            counters.each(|name, counter| *sums.entry(name).or_default() += counter.get());
+        }
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        SavedCounters {
+            sums,
+            refused: refused.iter().map(|(code, refused)| (*code, refused.count)).collect(),
+            failed: failed.clone(),
+        }
+    }
+
+    /// Goes on from saved sums.
+    pub(crate) fn restore(&self, saved: &SavedCounters) {
+        self.outside.each(|name, counter| counter.add(saved.sums.get(&name).copied().unwrap_or(0)));
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        for (code, count) in &saved.refused {
+            refused.entry(*code).or_default().count += count;
+        }
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        for (status, count) in &saved.failed {
+            *failed.entry(*status).or_default() += count;
+        }
+    }
+
     /// Sums one counter over all threads.
     pub(crate) fn sum(&self, which: impl Fn(&Counters) -> &Counter) -> u64 {
         let all = self.workers.iter().chain([&self.outside]);
@@ -147,6 +214,18 @@ fn by_number(counts: &Mutex<BTreeMap<u16, u64>>) -> Vec<(String, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counters_go_on_after_a_hand_over() {
+        let before = ServerCounters::new(2);
+        before.of(WorkerId(1)).frames_sent.add(3);
+        before.outside().count_publish(2, Duration::from_millis(1));
+        before.count_failed(404);
+        let after = ServerCounters::new(1);
+        after.restore(&before.save());
+        assert_eq!(after.save(), before.save());
+        assert_eq!(after.sum(|counters| &counters.frames_sent), 3);
+    }
 
     #[test]
     fn counters_of_two_threads_share_no_cache_line() {

@@ -25,12 +25,19 @@ pub(super) struct InboxReader {
     /// When the first of the messages taken together arrived.
     arrived: Option<Instant>,
     latency: DeliveryLatency,
+    /// Number of messages taken so far.
+    count: u64,
 }
 
 impl InboxReader {
     pub(super) fn new(inbox: Arc<Inbox>) -> Self {
         let latency = DeliveryLatency::default();
-        Self { inbox, rest: VecDeque::new(), arrived: None, latency }
+        Self { inbox, rest: VecDeque::new(), arrived: None, latency, count: 0 }
+    }
+
+    /// Number of messages taken so far.
+    pub(super) fn count(&self) -> u64 {
+        self.count
     }
 
     /// Whether messages have been taken that are not processed yet.
@@ -58,6 +65,7 @@ impl InboxReader {
     ) {
         if self.rest.is_empty() {
             self.arrived = self.inbox.take(&mut self.rest);
+            self.count += self.rest.len() as u64;
         }
         let mut bytes = 0;
         while may_go_on(sockets)
@@ -159,7 +167,9 @@ mod tests {
         let node = Arc::new(Node::new(apps, NodeConfig::new(1), sink));
         let queue = QueueLimits { bytes: LIMIT, timeout: Duration::from_secs(30) };
         let settings = EngineSettings { started: Instant::now(), queue, compression: false };
-        let engine = Engine::new(WorkerId(0), &node, settings, Arc::<Counters>::default()).unwrap();
+        let hub = Worker::new(WorkerId(0), node.clone());
+        let inbox = node.sink().inboxes.of(WorkerId(0));
+        let engine = Engine::new(hub, inbox, settings, Arc::<Counters>::default()).unwrap();
         (node, engine)
     }
 

@@ -19,11 +19,12 @@ pub(crate) use accept::{
     ConnectionPermit, Handshake, HandshakeParams, HttpConnection, Incoming, NewConnection,
     OpenHttp, RequestInProgress, RequestPause, client_address,
 };
-pub(crate) use counters::{Counters, KeyNumbers, ServerCounters};
+pub(crate) use counters::{Counters, KeyNumbers, SavedCounters, ServerCounters};
 #[cfg(feature = "autobahn")]
 pub(crate) use engine::Protocol;
 #[cfg(not(feature = "autobahn"))]
 pub(crate) use engine::Pusher;
+pub(crate) use engine::handover;
 pub(crate) use engine::{Engine, SWEEP_INTERVAL};
 pub(crate) use inbox::{Inbox, Inboxes};
 pub(crate) use liveness::Heartbeat;
@@ -36,4 +37,4 @@ pub(crate) use origins::{OriginId, Origins};
 pub(crate) use query::{ConnectionPage, ConnectionRow, PAGE_SIZE, Selection, WorkerQuery};
 pub(crate) use settings::EngineSettings;
 pub(crate) use sink::Sink;
-pub(crate) use sockets::QueueLimits;
+pub(crate) use sockets::{QueueLimits, RestoredSocket, SavedSocket};

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use clarim_hub::snapshot::SnapshotError;
+
 use crate::config::ServerConfig;
 
 /// An error that keeps a server from starting.
@@ -45,6 +47,12 @@ pub enum StartError {
         /// The exporter's error.
         source: io::Error,
     },
+    /// What a predecessor has handed over can't be used.
+    #[error("cannot go on for the previous process: {source}")]
+    Handover {
+        /// The error in the snapshot.
+        source: SnapshotError,
+    },
     /// The operating system refuses a thread, a socket or random bytes.
     #[error("cannot start the server: {source}; check the limits of threads and open files")]
     System {
@@ -63,6 +71,7 @@ impl StartError {
             Self::MissingFeature { .. } => "missing_feature",
             Self::WebhookDirectory { .. } => "webhook_directory",
             Self::Traces { .. } => "traces",
+            Self::Handover { .. } => "handover",
             Self::System { .. } => "system",
         }
     }

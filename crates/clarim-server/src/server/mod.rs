@@ -3,6 +3,7 @@
 mod apps;
 mod consumers;
 mod error;
+mod handover;
 mod http_service;
 mod parts;
 #[cfg_attr(feature = "autobahn", path = "echo.rs")]
@@ -15,7 +16,7 @@ mod worker;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use clarim_hub::Node;
 use clarim_hub::app::App;
@@ -30,6 +31,8 @@ use crate::sync::{Phase, ShutdownHandle};
 pub use apps::ServedApps;
 use consumers::check_features;
 pub use error::StartError;
+pub use handover::{Handover, HandoverError, HandoverHandle, Inherited};
+use handover::{HandoverControl, Restoration};
 pub use http_service::HttpService;
 use parts::Parts;
 use threads::Thread;
@@ -48,6 +51,7 @@ pub struct Server {
     keys: Arc<IdempotencyKeys>,
     started: Instant,
     liveness: Liveness,
+    handover: HandoverControl,
     threads: Vec<Thread>,
 }
 
@@ -94,7 +98,19 @@ impl Server {
     pub fn bind(config: ServerConfig) -> Result<BoundServer, StartError> {
         let listeners = Listeners::bind(&config.host, config.port, config.workers)
             .map_err(|source| StartError::Listen { source })?;
-        Ok(BoundServer { config, listeners })
+        Ok(BoundServer { config, listeners, restoration: None })
+    }
+
+    /// Listens on a socket that another program has opened, such as the socket of a systemd unit. Clients
+    /// that connect while no server runs wait in its queue, so a restart refuses nobody.
+    ///
+    /// # Errors
+    /// If it is not a listening socket.
+    pub fn bind_to(config: ServerConfig, socket: TcpListener) -> Result<BoundServer, StartError> {
+        let listeners =
+            Listeners::inherited(vec![socket]).map_err(|source| StartError::Listen { source })?;
+        let config = ServerConfig { restarts_in_place: true, ..config };
+        Ok(BoundServer { config, listeners, restoration: None })
     }
 
     /// Serves `apps` without a port. Connections come by [`http_service`](Self::http_service) alone, and
@@ -104,24 +120,23 @@ impl Server {
     /// If the operating system refuses a thread.
     pub fn without_port(config: ServerConfig, apps: Vec<App>) -> Result<Self, StartError> {
         let config = ServerConfig { tls: None, ..config };
-        Self::start_on(Vec::new(), config, apps, false)
+        Self::start_on(None, config, apps, false, None)
     }
 
     fn start_on(
-        listeners: Vec<TcpListener>,
+        listeners: Option<Listeners>,
         config: ServerConfig,
         apps: Vec<App>,
         playground: bool,
+        restoration: Option<Restoration>,
     ) -> Result<Self, StartError> {
         check_features(&config)?;
         let certificate = config.tls.clone().map(|tls| Certificate::load(tls.cert, tls.key));
         let certificate = certificate.transpose().map_err(|source| StartError::Tls { source })?;
         let tls = certificate.as_ref().map(Certificate::acceptor).transpose();
         let tls = tls.map_err(|source| StartError::Tls { source })?;
-        let address = listeners.first().map(TcpListener::local_addr).transpose();
-        let address = address.map_err(StartError::system)?;
-        Parts::compose(config, apps, playground)?
-            .start(address, listeners, certificate, tls.as_ref())
+        Parts::compose(config, apps, playground, restoration)?
+            .start(listeners, certificate, tls.as_ref())
             .map_err(StartError::system)
     }
 
@@ -229,6 +244,24 @@ impl Server {
         async move { signal.reached(Phase::Closed).await }
     }
 
+    /// Returns a handle that hands this server over to a successor process. It may outlive this value.
+    #[must_use]
+    pub fn handover(&self) -> HandoverHandle {
+        HandoverHandle(self.handover.clone())
+    }
+
+    /// Checks what [`start`](Self::start) needs of the configuration, without starting anything.
+    ///
+    /// # Errors
+    /// If a TLS file can't be used, or the configuration needs a feature that is not built in.
+    pub fn check(config: &ServerConfig) -> Result<(), StartError> {
+        check_features(config)?;
+        let certificate = config.tls.clone().map(|tls| Certificate::load(tls.cert, tls.key));
+        let certificate = certificate.transpose().map_err(|source| StartError::Tls { source })?;
+        let tls = certificate.as_ref().map(Certificate::acceptor).transpose();
+        tls.map(drop).map_err(|source| StartError::Tls { source })
+    }
+
     /// Waits until a stopped server has drained, and its threads have ended.
     ///
     /// # Errors
@@ -249,6 +282,7 @@ impl Server {
 pub struct BoundServer {
     config: ServerConfig,
     listeners: Listeners,
+    restoration: Option<Restoration>,
 }
 
 impl BoundServer {
@@ -264,6 +298,13 @@ impl BoundServer {
     /// If a TLS file can't be used, the configuration needs a feature that is not built in, or the operating
     /// system refuses a thread.
     pub fn start(self, apps: Vec<App>, playground: bool) -> Result<Server, StartError> {
-        Server::start_on(self.listeners.sockets, self.config, apps, playground)
+        let Self { config, listeners, restoration } = self;
+        Server::start_on(Some(listeners), config, apps, playground, restoration)
+    }
+
+    /// When the predecessor stopped, if this server goes on for one.
+    #[must_use]
+    pub fn paused_since(&self) -> Option<SystemTime> {
+        Some(self.restoration.as_ref()?.paused_since())
     }
 }

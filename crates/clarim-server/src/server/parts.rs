@@ -1,9 +1,8 @@
 //! The composition of a server's parts, and the start of its threads.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clarim_cluster::{NodeId, Trace};
 use clarim_hub::app::App;
@@ -13,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::apps::{ServedApps, with_hooks};
 use super::consumers::{ConsumerThreads, Consumers};
+use super::handover::{HandoverControl, Restoration, Restored};
 use super::routes::Routes;
 use super::threads::{Threads, runtime};
 use super::upkeep::Upkeep;
@@ -22,12 +22,14 @@ use crate::clock::since_1970;
 use crate::cluster::{Cluster, ClusterHost, ClusterTask, MAX_BACKLOG, new_node_id};
 use crate::config::{FOR_HTTP, ServerConfig};
 use crate::http::{Http, IdempotencyKeys, Sessions};
-use crate::net::{Certificate, TlsAcceptor, platform::open_files};
+use crate::net::{Certificate, Listeners, TlsAcceptor, platform::open_files};
 use crate::runtime::{
     Acceptor, AddressLimits, Capacity, CapacityLimits, Inboxes, NewConnection, ServerCounters,
     Sink, WorkerQuery,
 };
-use crate::sync::{BacklogReceiver, BacklogSender, Phase, ShutdownHandle, ShutdownSignal, backlog};
+use crate::sync::{
+    BacklogReceiver, BacklogSender, PauseHandle, Phase, ShutdownHandle, ShutdownSignal, backlog,
+};
 
 /// Maximum number of queries that wait for one worker.
 const MAX_QUERIES: usize = 64;
@@ -39,6 +41,8 @@ pub(super) struct Parts {
     connections: Vec<UnboundedReceiver<NewConnection>>,
     queries: Vec<Receiver<WorkerQuery>>,
     consumer_threads: ConsumerThreads,
+    pause: PauseHandle,
+    restored: Option<Restored>,
     cluster: Option<ClusterTask<Sink>>,
     /// Dropped by the webhooks once they do not need the cluster any more.
     cluster_user: Option<oneshot::Sender<()>>,
@@ -64,9 +68,10 @@ impl Parts {
         config: ServerConfig,
         apps: Vec<App>,
         playground: bool,
+        restoration: Option<Restoration>,
     ) -> Result<Self, StartError> {
         let workers = config.workers.get();
-        let started = Instant::now();
+        let started = restoration.as_ref().map_or_else(Instant::now, Restoration::started);
         let setup = config.scaling.as_ref().map(|_| ClusterSetup::new()).transpose();
         let setup = setup.map_err(StartError::system)?;
         let id = setup.as_ref().map(|setup| setup.id);
@@ -81,7 +86,7 @@ impl Parts {
         let apps = Apps::new(with_hooks(apps, &config.webhooks, config.events));
         let compression = config.compression;
         let node_config = NodeConfig {
-            epoch: since_1970(),
+            epoch: since_1970().saturating_sub(started.elapsed()),
             node_id: id,
             compression,
             ..NodeConfig::new(workers)
@@ -104,6 +109,7 @@ impl Parts {
         let (acceptor, connections) = Acceptor::new(workers, capacity);
         let server_counters = Arc::new(ServerCounters::new(workers));
         let keys = Arc::new(IdempotencyKeys::new(cluster.clone()));
+        let (pause, pause_signal) = PauseHandle::new();
         let http = Http {
             node,
             config: Arc::new(config),
@@ -115,24 +121,34 @@ impl Parts {
             sessions: Sessions::default(),
             body_budget: Arc::default(),
             keys,
+            pause: pause_signal,
             metrics_guesses: Arc::default(),
             acceptor,
             origins: consumers.inspector.origins(),
         };
-        let routes = Routes { http, playground, consumers };
-        let cluster = task;
-        Ok(Self { routes, shutdown, connections, queries, consumer_threads, cluster, cluster_user })
+        let restored = restoration.map(|restoration| restoration.restore(&http)).transpose();
+        let restored = restored.map_err(|source| StartError::Handover { source })?;
+        Ok(Self {
+            routes: Routes { http, playground, consumers },
+            shutdown,
+            connections,
+            queries,
+            consumer_threads,
+            pause,
+            restored,
+            cluster: task,
+            cluster_user,
+        })
     }
 
     /// Starts the threads.
     pub(super) fn start(
         self,
-        address: Option<SocketAddr>,
-        listeners: Vec<TcpListener>,
+        listeners: Option<Listeners>,
         certificate: Option<Arc<Certificate>>,
         tls: Option<&TlsAcceptor>,
     ) -> io::Result<Server> {
-        let Self { routes, shutdown, connections, queries, consumer_threads, .. } = self;
+        let Self { routes, shutdown, connections, queries, consumer_threads, restored, .. } = self;
         let http = &routes.http;
         let node = http.node.clone();
         let subscribers = routes.consumers.subscribers.clone();
@@ -140,14 +156,27 @@ impl Parts {
             Threads::new(shutdown.clone(), http.shutdown.clone(), subscribers.clone());
         // All runtimes are made before the first thread starts; see the feature `descriptor-tables`.
         let upkeep_runtime = runtime()?;
-        let mut listeners = listeners.into_iter();
+        let address = listeners.as_ref().map(|listeners| listeners.address);
+        let listeners = listeners.map(|all| all.spread(http.config.workers)).transpose()?;
+        let mut listeners = listeners.unwrap_or_default().into_iter();
+        let Restored { workers: restored, webhooks: saved_webhooks } = restored.unwrap_or_default();
+        let mut restored = restored.into_iter();
+        let mut requests = Vec::new();
         let inputs = connections.into_iter().zip(queries).map(|(connections, queries)| {
-            WorkerInputs { listener: listeners.next(), connections, queries }
+            let (sender, receiver) = mpsc::unbounded_channel();
+            requests.push(sender);
+            WorkerInputs {
+                listeners: listeners.next().unwrap_or_default(),
+                connections,
+                queries,
+                requests: receiver,
+                restored: restored.next(),
+            }
         });
-        let liveness = threads.start_workers(&routes, inputs.collect(), tls)?;
-        let drain: Duration = http.config.drain;
-        let keys = http.keys.clone();
-        let upkeep = Upkeep { certificate, node: node.clone(), keys, started: http.started, drain };
+        let inputs = inputs.collect();
+        let liveness = threads.start_workers(&routes, inputs, tls)?;
+        let handover = HandoverControl::new(self.pause, requests, &routes);
+        let upkeep = Upkeep::new(certificate, http, handover.sweeping.clone());
         threads.start_on(upkeep_runtime, "clarim-upkeep", Phase::Closed, |signal| {
             upkeep.run(signal)
         })?;
@@ -155,7 +184,7 @@ impl Parts {
             let node = node.clone();
             let cluster = self.cluster_user;
             threads.start("clarim-webhooks", Phase::Draining, |signal: ShutdownSignal| {
-                webhooks.run(node, signal, cluster)
+                webhooks.run(node, signal, cluster, saved_webhooks)
             })?;
         }
         if let Some(cluster) = self.cluster {
@@ -181,6 +210,7 @@ impl Parts {
             keys: http.keys.clone(),
             started: http.started,
             liveness,
+            handover,
             threads: threads.into_started(),
             http: HttpService::new(routes),
         })

@@ -12,7 +12,7 @@ use crate::http::response::{ApiError, ApiResponse, text, with_type};
 use crate::http::{AppPath, Client, Http, RequestBody, RequestHandler, playground, serve_fallback};
 use crate::observability::{CONTENT_TYPE, Scrape};
 use crate::runtime::Admission;
-use crate::sync::{Phase, ShutdownSignal};
+use crate::sync::{PauseSignal, Phase, ShutdownSignal};
 
 /// Answers every request that reaches the server. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -50,6 +50,10 @@ impl RequestHandler for Routes {
 
     fn shutdown_signal(&self) -> ShutdownSignal {
         self.http.shutdown.clone()
+    }
+
+    fn pause_signal(&self) -> PauseSignal {
+        self.http.pause.clone()
     }
 
     fn handshake_timeout(&self) -> Duration {

@@ -1,6 +1,6 @@
 //! A worker's thread: one runtime for its sockets and its HTTP connections.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, TcpListener};
 use std::os::fd::{AsRawFd, RawFd};
@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clarim_hub::{Refusal, WorkerId};
+use clarim_hub::{Refusal, Worker, WorkerId};
 use clarim_protocol::{Frame, server};
 use mio::net::TcpStream as ClientSocket;
 use tokio::io::unix::AsyncFd;
@@ -17,18 +17,19 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::time::MissedTickBehavior;
 
+use super::handover::{ParkedHttp, RestoredWorker, WorkerHandover, WorkerRequest};
 use super::pusher::ServedProtocol;
 use super::routes::Routes;
-use crate::http::{Client, Http, Upgraded, serve_http1, serve_http2};
+use crate::http::{Client, Http, Http1End, Upgraded, serve_http1, serve_http2};
 use crate::net::{LocalStream, TlsAcceptor, Transport, into_transport, is_http2, platform, watch};
 use crate::runtime::{
     Adopted, ClientPermit, ConnectionPermit, Engine, EngineSettings, HandshakeParams, Heartbeat,
     Inbox, Incoming, Liveness, NewConnection, OpenHttp, QueueLimits, SWEEP_INTERVAL, WorkerQuery,
+    handover,
 };
-use crate::sync::{Phase, ShutdownSignal};
+use crate::sync::{Drain, Phase, ShutdownSignal};
 
-/// Time for a refused client to read the reason, for a client that is closed to close its side, and for a
-/// request in progress to be answered once everything else is done.
+/// Time for a refused client to read the reason, and for a client that is closed to close its side.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 // An idle worker makes a turn with each sweep, and several of them must fit between two checks of its
@@ -48,10 +49,13 @@ pub(super) struct WorkerTask {
 /// The inputs of one worker.
 #[derive(Debug)]
 pub(super) struct WorkerInputs {
-    /// Absent if connections come from another HTTP server alone.
-    pub(super) listener: Option<TcpListener>,
+    /// Empty if connections come from another HTTP server alone.
+    pub(super) listeners: Vec<TcpListener>,
     pub(super) connections: UnboundedReceiver<NewConnection>,
     pub(super) queries: Receiver<WorkerQuery>,
+    pub(super) requests: UnboundedReceiver<WorkerRequest>,
+    /// Present if the server goes on for another process.
+    pub(super) restored: Option<RestoredWorker>,
 }
 
 impl WorkerTask {
@@ -63,20 +67,16 @@ impl WorkerTask {
         #[cfg(feature = "descriptor-tables")]
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES)?;
         let Self { id, routes, inputs, tls, heartbeat } = self;
-        let WorkerInputs { listener, mut connections, mut queries } = inputs;
+        let WorkerInputs { listeners, mut connections, mut queries, requests, restored } = inputs;
         let http = &routes.http;
         let inbox = http.node.sink().inboxes.of(id);
         let _close_inbox = CloseInbox(inbox.clone());
         http.counters.thread.set(platform::thread_id());
-        let settings = EngineSettings {
-            started: http.started,
-            queue: QueueLimits {
-                bytes: http.config.outbox_bytes,
-                timeout: http.config.outbox_timeout,
-            },
-            compression: http.config.compression,
-        };
-        let engine = Engine::new(id, &http.node, settings, http.counters.clone())?;
+        let restored = restored.unwrap_or_else(|| RestoredWorker {
+            hub: Worker::new(id, http.node.clone()),
+            sockets: Vec::new(),
+        });
+        let engine = engine(http, inbox.clone(), restored)?;
         #[expect(
             deprecated,
             reason = "sound here: the engine's poll stays open as long as registered"
@@ -84,17 +84,11 @@ impl WorkerTask {
         let readiness = AsyncFd::with_interest(PollFd(engine.poll_fd()), Interest::READABLE)?;
         let engine = Rc::new(RefCell::new(engine));
         let shutdown = http.shutdown.clone();
-        let drain = http.config.drain;
-        if let Some(listener) = listener {
-            let listener = watch(listener)?;
-            let acceptor = http.acceptor.clone();
-            let mut closed = shutdown.clone();
-            tokio::task::spawn_local(async move {
-                tokio::select! {
-                    () = acceptor.run(id, listener) => {}
-                    () = closed.reached(Phase::Closed) => {}
-                }
-            });
+        let drain = http.drain();
+        let listeners: io::Result<Vec<_>> = listeners.into_iter().map(watch).collect();
+        let listeners = Rc::new(listeners?);
+        for n in 0..listeners.len() {
+            tokio::task::spawn_local(accept(id, listeners.clone(), n, http.clone()));
         }
         let queried = engine.clone();
         tokio::task::spawn_local(async move {
@@ -102,9 +96,23 @@ impl WorkerTask {
                 queried.borrow_mut().answer(query);
             }
         });
-        let reception = Rc::new(Reception { routes: Rc::new(routes), engine: engine.clone(), tls });
         // Each connection that is still HTTP holds a weak count of it.
         let http_connections: Rc<()> = Rc::default();
+        let handover = WorkerHandover {
+            engine: engine.clone(),
+            acceptor: http.acceptor.clone(),
+            origins: http.origins.clone(),
+            listeners: Rc::downgrade(&listeners),
+            http_connections: http_connections.clone(),
+            parked: Rc::default(),
+            is_frozen: Rc::default(),
+        };
+        drop(listeners);
+        let parked = handover.parked.clone();
+        let reception =
+            Rc::new(Reception { routes: Rc::new(routes), engine: engine.clone(), tls, parked });
+        let is_frozen = handover.is_frozen.clone();
+        tokio::task::spawn_local(handover.run(requests));
         let counted = http_connections.clone();
         tokio::task::spawn_local(async move {
             while let Some(connection) = connections.recv().await {
@@ -121,9 +129,25 @@ impl WorkerTask {
             readiness: &readiness,
             inbox: &inbox,
             http_connections: &http_connections,
+            is_frozen: &is_frozen,
         };
         turns.run(shutdown, drain, &heartbeat).await
     }
+}
+
+fn engine(
+    http: &Http,
+    inbox: Arc<Inbox>,
+    restored: RestoredWorker,
+) -> io::Result<Engine<ServedProtocol>> {
+    let RestoredWorker { hub, sockets } = restored;
+    let queue =
+        QueueLimits { bytes: http.config.outbox_bytes, timeout: http.config.outbox_timeout };
+    let compression = http.config.compression;
+    let settings = EngineSettings { started: http.started, queue, compression };
+    let mut engine = Engine::new(hub, inbox, settings, http.counters.clone())?;
+    handover::restore(&mut engine, sockets);
+    Ok(engine)
 }
 
 /// Closes the inbox of a worker, however it ends, so that nobody waits for its deliveries any more.
@@ -141,6 +165,8 @@ struct Turns<'a> {
     readiness: &'a AsyncFd<PollFd>,
     inbox: &'a Inbox,
     http_connections: &'a Rc<()>,
+    /// Whether the engine gets no turn, since it was saved.
+    is_frozen: &'a Cell<bool>,
 }
 
 impl Turns<'_> {
@@ -148,24 +174,28 @@ impl Turns<'_> {
     async fn run(
         self,
         mut shutdown: ShutdownSignal,
-        drain: Duration,
+        drain: Drain,
         heartbeat: &Heartbeat,
     ) -> io::Result<()> {
-        let Self { engine, readiness, inbox, http_connections } = self;
+        let Self { engine, readiness, inbox, http_connections, is_frozen } = self;
         let mut tick = tokio::time::interval(SWEEP_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut deadline = None;
         loop {
             heartbeat.beat();
+            if is_frozen.get() {
+                tick.tick().await;
+                continue;
+            }
             // Checked in each turn: under load there may be no pause in which to wait for it.
             if deadline.is_none() && shutdown.now() >= Phase::Draining {
-                deadline = Some(Instant::now() + drain + CLOSE_TIMEOUT);
+                deadline = Some(Instant::now() + drain.time + drain.patience);
                 engine.borrow_mut().drain(drain);
             }
             let has_more = engine.borrow_mut().turn()?;
             if let Some(deadline) = deadline
                 && shutdown.now() == Phase::Closed
-                && engine.borrow().is_drained()
+                && (engine.borrow().is_drained() || Instant::now() > deadline)
                 // Requests in progress are answered, but a silent connection delays nothing.
                 && (Rc::weak_count(http_connections) == 0 || Instant::now() > deadline)
             {
@@ -187,11 +217,30 @@ impl Turns<'_> {
     }
 }
 
+/// Accepts connections until the server has closed, with pauses for hand-overs.
+async fn accept(id: WorkerId, listeners: Rc<Vec<AsyncFd<TcpListener>>>, n: usize, http: Http) {
+    let Http { acceptor, shutdown: mut closed, mut pause, .. } = http;
+    loop {
+        tokio::select! {
+            biased;
+            () = closed.reached(Phase::Closed) => return,
+            () = pause.begun() => {}
+            () = acceptor.run(id, &listeners[n]) => return,
+        }
+        tokio::select! {
+            () = closed.reached(Phase::Closed) => return,
+            () = pause.ended() => {}
+        }
+    }
+}
+
 /// Serves connections until the engine has them.
 struct Reception {
     routes: Rc<Routes>,
     engine: Rc<RefCell<Engine<ServedProtocol>>>,
     tls: Option<TlsAcceptor>,
+    /// Connections that wait for a request while the server is about to hand over.
+    parked: Rc<RefCell<Vec<ParkedHttp>>>,
 }
 
 impl Reception {
@@ -199,8 +248,9 @@ impl Reception {
     async fn serve(&self, connection: NewConnection) {
         let NewConnection { incoming, permit } = connection;
         let (stream, handshake) = match incoming {
-            Incoming::Http { stream, peer, http } => {
-                return self.serve_http(stream, peer, &http, &permit).await;
+            Incoming::Http { stream, peer, early, http } => {
+                let accepted = AcceptedHttp { stream, peer, early };
+                return self.serve_http(accepted, &http, &permit).await;
             }
             Incoming::Local { stream, handshake } => {
                 let upgraded = Upgraded { stream, response: Vec::new(), handshake };
@@ -214,13 +264,8 @@ impl Reception {
     }
 
     /// Serves a connection of the server's own port. It may be closed while it waits for a request.
-    async fn serve_http(
-        &self,
-        stream: std::net::TcpStream,
-        peer: Option<IpAddr>,
-        http: &OpenHttp,
-        permit: &ConnectionPermit,
-    ) {
+    async fn serve_http(&self, accepted: AcceptedHttp, http: &OpenHttp, permit: &ConnectionPermit) {
+        let AcceptedHttp { stream, peer, early } = accepted;
         let Ok(stream) = TcpStream::from_std(stream) else { return };
         let connection = &http.connection;
         let client = Client { peer, connection: Some(connection.clone()) };
@@ -228,11 +273,15 @@ impl Reception {
             match &self.tls {
                 // Boxed, so that the task of a plain connection is not larger for it.
                 Some(tls) => Box::pin(self.serve_tls(tls, stream, client, permit)).await,
-                None => {
-                    if let Some(upgraded) = serve_http1(self.routes.clone(), stream, client).await {
+                None => match serve_http1(self.routes.clone(), stream, early, client).await {
+                    Http1End::Closed => {}
+                    Http1End::Upgraded(upgraded) => {
                         self.adopt(upgraded, permit, plain_transport).await;
                     }
-                }
+                    Http1End::Parked { stream, early } => {
+                        self.parked.borrow_mut().push(ParkedHttp { stream, peer, early });
+                    }
+                },
             }
         };
         tokio::select! {
@@ -255,7 +304,10 @@ impl Reception {
         if is_http2(&stream) {
             return serve_http2(self.routes.clone(), stream, client).await;
         }
-        if let Some(upgraded) = serve_http1(self.routes.clone(), stream, client).await {
+        // A connection that waits for a request is closed before a hand-over, as after a while without one.
+        if let Http1End::Upgraded(upgraded) =
+            serve_http1(self.routes.clone(), stream, Vec::new(), client).await
+        {
             self.adopt(upgraded, permit, into_transport).await;
         }
     }
@@ -293,6 +345,14 @@ impl Reception {
     fn http(&self) -> &Http {
         &self.routes.http
     }
+}
+
+/// An HTTP connection of the server's own port.
+struct AcceptedHttp {
+    stream: std::net::TcpStream,
+    peer: Option<IpAddr>,
+    /// What was read from it before a hand-over.
+    early: Vec<u8>,
 }
 
 /// Sends the reason as an error frame and as a close frame, and waits until the client has read it. Closing

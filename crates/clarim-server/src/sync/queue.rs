@@ -95,11 +95,6 @@ impl<T> ByteQueueReceiver<T> {
         self.0.poll_recv(context)
     }
 
-    /// Takes 1 to `limit` items. Returns `false` where [`take`](Self::take) returns `None`.
-    pub(crate) async fn take_many(&mut self, taken: &mut Vec<Queued<T>>, limit: usize) -> bool {
-        self.0.recv_many(taken, limit).await > 0
-    }
-
     /// Takes the next item if there is one now.
     pub(crate) fn take_now(&mut self) -> Option<Queued<T>> {
         self.0.try_recv().ok()
@@ -128,9 +123,8 @@ mod tests {
         assert!(!queue.put(3, 0), "the first item is still in use");
         drop(first);
         assert!(queue.put(3, 100));
-        let mut rest = Vec::new();
-        assert!(receiver.take_many(&mut rest, 10).await);
-        assert_eq!(rest.iter().map(|queued| queued.value).collect::<Vec<_>>(), [1, 2, 3]);
+        let rest = std::iter::from_fn(|| receiver.take_now());
+        assert_eq!(rest.map(|queued| queued.value).collect::<Vec<_>>(), [1, 2, 3]);
     }
 
     #[test]

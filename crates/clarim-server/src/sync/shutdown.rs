@@ -1,7 +1,9 @@
 //! The phases of a server's shutdown, which only go forward.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use clarim_protocol::Code;
 use tokio::sync::watch;
 
 /// How far the server has shut down.
@@ -15,6 +17,41 @@ pub(crate) enum Phase {
     Draining,
     /// The server no longer listens. Requests in progress are finished.
     Closed,
+}
+
+/// How the clients of a server that shuts down are disconnected.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Drain {
+    /// Time over which they are disconnected.
+    pub(crate) time: Duration,
+    /// The code that they get.
+    pub(crate) code: Code,
+    /// Time that the server still listens after the last client was disconnected.
+    pub(crate) grace: Duration,
+    /// Time for a client that is closed to close its side, and for a request in progress to be answered once
+    /// everything else is done.
+    pub(crate) patience: Duration,
+}
+
+impl Drain {
+    /// Clients reconnect at once, to another node or to this one, which still listens and makes them wait for
+    /// a second. By then a successor should listen, so the grace must be well below a second.
+    pub(crate) fn over(time: Duration) -> Self {
+        let grace = Duration::from_millis(500);
+        Self { time, code: Code::GENERIC, grace, patience: Duration::from_secs(5) }
+    }
+
+    /// All clients reconnect a second later. The next process has to listen by then, so nothing may delay the
+    /// end of this one: a client that finds nobody listening waits for fifteen seconds.
+    pub(crate) fn in_place() -> Self {
+        let patience = Duration::from_millis(100);
+        Self {
+            time: Duration::from_millis(200),
+            code: Code::OVER_CAPACITY,
+            grace: Duration::ZERO,
+            patience,
+        }
+    }
 }
 
 /// Moves the server to its later phases. Cloning is cheap.

@@ -1,12 +1,16 @@
 //! One endpoint: its queue and its requests.
 
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use clarim_hub::app::App;
+use tokio::sync::RwLock;
 
 use super::durable::DurableQueue;
+use super::saved::SavedWebhookEvent;
 use super::sender::Sender;
+use super::waiting::Waiting;
 use super::{WebhookCounters, WebhookEvent};
 use crate::config::Webhook;
 use crate::net::client::EgressPolicy;
@@ -17,6 +21,7 @@ use crate::sync::{ByteQueue, DropCounter, byte_queue};
 pub(super) struct Endpoint {
     webhook: Webhook,
     queue: ByteQueue<Arc<WebhookEvent>>,
+    waiting: Rc<Waiting>,
     counters: Arc<WebhookCounters>,
     drops: DropCounter,
 }
@@ -28,19 +33,31 @@ impl Endpoint {
         app: &App,
         counters: Arc<WebhookCounters>,
         policy: EgressPolicy,
+        sending: Arc<RwLock<()>>,
         durable: Option<DurableQueue>,
     ) -> io::Result<(Self, impl Future<Output = ()> + use<>)> {
         let (queue, receiver) = byte_queue(ByteQueue::<Arc<WebhookEvent>>::DEFAULT_BYTES);
-        let sender =
-            Sender::new(webhook.clone(), app, counters.clone(), policy, queue.downgrade())?;
+        let weak = queue.downgrade();
+        let sender = Sender::new(webhook.clone(), app, counters.clone(), policy, weak, sending)?;
+        let waiting = Rc::new(Waiting::new(receiver));
+        let sent = waiting.clone();
         let task = async move {
             match durable {
-                None => sender.send_all(receiver).await,
-                Some(durable) => durable.run(&sender, receiver).await,
+                None => sender.send_all(&sent).await,
+                Some(durable) => durable.run(&sender, &sent).await,
             }
         };
-        let endpoint = Self { webhook, queue, counters, drops: DropCounter::default() };
+        let endpoint = Self { webhook, queue, waiting, counters, drops: DropCounter::default() };
         Ok((endpoint, task))
+    }
+
+    /// Saves the events that are still to be sent, or stored.
+    pub(super) fn save(&self) -> Vec<SavedWebhookEvent> {
+        self.waiting.save().iter().map(|event| SavedWebhookEvent::of(event)).collect()
+    }
+
+    pub(super) fn url(&self) -> String {
+        self.webhook.url.to_string()
     }
 
     /// Queues an event that the endpoint wants, if there is room.

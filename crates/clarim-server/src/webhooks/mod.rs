@@ -8,16 +8,18 @@ mod delivery_log;
 mod durable;
 mod endpoint;
 mod payload;
+mod saved;
 mod sender;
 mod task;
+mod waiting;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 
 use clarim_hub::{AppIndex, ChannelEvent, Migration};
 use serde_json::value::RawValue;
-use tokio::sync::watch;
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock, mpsc, oneshot, watch};
 
 use crate::config::{ServerConfig, Webhook};
 use crate::net::client::EgressPolicy;
@@ -25,6 +27,7 @@ use crate::runtime::Observer;
 use crate::sync::{ByteQueue, Counter, DropCounter, byte_queue};
 pub(crate) use delivery_log::{DeliveryLog, Replay};
 use durable::WebhookDirectory;
+pub(crate) use saved::SavedWebhooks;
 pub(crate) use task::WebhookTask;
 
 /// The endpoints of each app, by the app's id.
@@ -38,7 +41,7 @@ enum Incoming {
 }
 
 /// The apps with endpoints, once they are known. Hub events of other apps are for event streams.
-type HookedApps = Arc<RwLock<Option<HashSet<AppIndex>>>>;
+type HookedApps = Arc<std::sync::RwLock<Option<HashSet<AppIndex>>>>;
 
 /// The way to the webhook thread.
 #[derive(Debug)]
@@ -47,6 +50,9 @@ pub(crate) struct Webhooks {
     endpoints: watch::Sender<EndpointsByApp>,
     hooked: HookedApps,
     pub(crate) counters: Arc<WebhookCounters>,
+    requests: mpsc::UnboundedSender<oneshot::Sender<SavedWebhooks>>,
+    /// Held for writing while nothing may be sent.
+    sending: Arc<RwLock<()>>,
 }
 
 /// Counters of webhook events and requests, and the log of deliveries.
@@ -110,19 +116,48 @@ impl Webhooks {
         let (endpoints, wanted) = watch::channel(config.webhooks.clone());
         let counters = Arc::<WebhookCounters>::default();
         let hooked = HookedApps::default();
-        let webhooks =
-            Self { incoming, endpoints, hooked: hooked.clone(), counters: counters.clone() };
+        let (requests, saves) = mpsc::unbounded_channel();
+        let sending = Arc::<RwLock<()>>::default();
+        let webhooks = Self {
+            incoming,
+            endpoints,
+            hooked: hooked.clone(),
+            counters: counters.clone(),
+            requests,
+            sending: sending.clone(),
+        };
         let is_clustered = config.scaling.is_some();
         let directory = config.webhook_dir.as_deref();
         let directory =
             directory.map(|path| WebhookDirectory::open(path, is_clustered)).transpose()?;
-        let task = WebhookTask { incoming: receiver, wanted, policy, counters, hooked, directory };
+        let task = WebhookTask {
+            incoming: receiver,
+            saves,
+            wanted,
+            policy,
+            counters,
+            hooked,
+            directory,
+            sending,
+        };
         Ok((Arc::new(webhooks), task))
     }
 
     /// Replaces the endpoints.
     pub(crate) fn set(&self, endpoints: EndpointsByApp) {
         self.endpoints.send_replace(endpoints);
+    }
+
+    /// Waits until no request is being sent. None is sent while the returned value is held.
+    pub(crate) async fn rest(&self) -> OwnedRwLockWriteGuard<()> {
+        self.sending.clone().write_owned().await
+    }
+
+    /// Saves what is still to be sent; `None` if the webhook thread has ended.
+    pub(crate) async fn save(&self) -> Option<SavedWebhooks> {
+        let (reply, saved) = oneshot::channel();
+        self.requests.send(reply).ok()?;
+        saved.await.ok()
     }
 
     fn is_hooked(&self, app: AppIndex) -> bool {

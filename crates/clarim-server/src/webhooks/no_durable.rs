@@ -8,14 +8,12 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use clarim_hub::{Apps, ChannelEvent};
 
-use super::WebhookEvent;
 use super::sender::Sender;
+use super::waiting::Waiting;
 use crate::config::Webhook;
-use crate::sync::ByteQueueReceiver;
 
 #[derive(Debug)]
 pub(super) enum WebhookDirectory {}
@@ -42,11 +40,7 @@ impl WebhookDirectory {
 }
 
 impl DurableQueue {
-    pub(super) async fn run(
-        &self,
-        _sender: &Sender,
-        _events: ByteQueueReceiver<Arc<WebhookEvent>>,
-    ) {
+    pub(super) async fn run(&self, _sender: &Sender, _waiting: &Waiting) {
         match *self {}
     }
 }

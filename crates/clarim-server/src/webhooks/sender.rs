@@ -11,12 +11,14 @@ use clarim_protocol::auth::AppKey;
 use http_body_util::Full;
 use hyper::Request;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
+use tokio::sync::RwLock;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::waiting::Waiting;
 use super::{WebhookCounters, WebhookEvent, payload};
 use crate::config::Webhook;
 use crate::net::client::{EgressPolicy, HttpClient, cause, client, hide_credentials};
-use crate::sync::{ByteQueueReceiver, Queued, WeakByteQueue};
+use crate::sync::WeakByteQueue;
 
 /// Maximum number of events in one request.
 pub(super) const BATCH: usize = 50;
@@ -52,6 +54,8 @@ pub(super) struct Sender {
     client: HttpClient,
     pub(super) counters: Arc<WebhookCounters>,
     queue: WeakByteQueue<Arc<WebhookEvent>>,
+    /// Held while something is sent that must not be sent twice.
+    pub(super) sending: Arc<RwLock<()>>,
 }
 
 impl Sender {
@@ -61,37 +65,45 @@ impl Sender {
         counters: Arc<WebhookCounters>,
         policy: EgressPolicy,
         queue: WeakByteQueue<Arc<WebhookEvent>>,
+        sending: Arc<RwLock<()>>,
     ) -> io::Result<Self> {
         let is_tls = webhook.url.scheme_str() == Some("https");
         let client = client(is_tls, REQUEST_TIMEOUT, policy)?;
         let app_id = app.id.clone();
-        Ok(Self { webhook, app: app_id, key: app.key.clone(), policy, client, counters, queue })
+        let key = app.key.clone();
+        Ok(Self { webhook, app: app_id, key, policy, client, counters, queue, sending })
     }
 
     /// Sends what comes, until no further event comes.
-    pub(super) async fn send_all(&self, mut events: ByteQueueReceiver<Arc<WebhookEvent>>) {
-        let mut batch = Vec::new();
-        while events.take_many(&mut batch, BATCH).await {
-            self.deliver(&batch).await;
-            batch.clear();
+    pub(super) async fn send_all(&self, waiting: &Waiting) {
+        while waiting.take(BATCH).await {
+            self.deliver(waiting).await;
         }
     }
 
     /// Sends a batch until it is accepted, or its retries are used up.
-    async fn deliver(&self, batch: &[Queued<Arc<WebhookEvent>>]) {
-        let events: Vec<_> = batch.iter().map(|queued| queued.value.clone()).collect();
+    async fn deliver(&self, waiting: &Waiting) {
+        let events = waiting.batch();
         let count = events.len() as u64;
         let body = Bytes::from(payload::request(events.iter().map(Arc::as_ref)));
         let id = self.begin(events, body.len());
         let begun = Instant::now();
         let mut delays = delays();
-        while let Err(reason) = self.attempt(id, &body).await {
+        loop {
+            let sending = self.sending.read().await;
+            let Err(reason) = self.attempt(id, &body).await else {
+                waiting.forget_batch();
+                return self.counters.sent.add(count);
+            };
+            drop(sending);
             match delays.next() {
                 Some(delay) if begun.elapsed() + delay <= GIVE_UP => sleep(delay).await,
-                _ => return self.give_up(id, count, &reason),
+                _ => {
+                    waiting.forget_batch();
+                    return self.give_up(id, count, &reason);
+                }
             }
         }
-        self.counters.sent.add(count);
     }
 
     /// Adds a request to the log of deliveries. Returns its id.

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use clarim_hub::{AppIndex, Apps, ChannelEvent, Debounce, DebounceAction, Node};
 use clarim_protocol::auth::AppKey;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{RwLock, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::durable::WebhookDirectory;
 use super::endpoint::Endpoint;
+use super::saved::{SavedQueue, SavedWebhookCounters, SavedWebhookEvent, SavedWebhooks};
 use super::{EndpointsByApp, HookedApps, Incoming, WebhookCounters, payload};
 use crate::config::Webhook;
 use crate::net::client::EgressPolicy;
@@ -26,12 +27,14 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct WebhookTask {
     pub(super) incoming: ByteQueueReceiver<Incoming>,
+    pub(super) saves: mpsc::UnboundedReceiver<oneshot::Sender<SavedWebhooks>>,
     pub(super) wanted: watch::Receiver<EndpointsByApp>,
     pub(super) policy: EgressPolicy,
     pub(super) counters: Arc<WebhookCounters>,
     pub(super) hooked: HookedApps,
     /// Present if webhooks are kept on disk.
     pub(super) directory: Option<WebhookDirectory>,
+    pub(super) sending: Arc<RwLock<()>>,
 }
 
 /// The endpoints of one app, and the configuration they were made of.
@@ -58,14 +61,19 @@ impl WebhookTask {
         node: Arc<Node<Sink>>,
         mut shutdown: ShutdownSignal,
         cluster: Option<oneshot::Sender<()>>,
+        saved: Option<SavedWebhooks>,
     ) -> io::Result<()> {
         let apps = node.apps();
         let mut sending = JoinSet::new();
         let mut endpoints = self.endpoints(apps, Endpoints::default(), &mut sending)?;
         let begun = Instant::now();
         let mut debounce = Debounce::new(cluster.is_some());
-        for leave in self.directory.iter_mut().flat_map(|directory| directory.leaves(apps)) {
-            debounce.restore(&leave, begun.elapsed());
+        match saved {
+            Some(saved) => self.restore(saved, apps, &endpoints),
+            None => {
+                let leaves = self.directory.iter_mut().flat_map(|it| it.leaves(apps));
+                leaves.for_each(|leave| debounce.restore(&leave, begun.elapsed()));
+            }
         }
         let mut warnings = interval(BETWEEN_WARNINGS);
         warnings.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -75,17 +83,20 @@ impl WebhookTask {
         while !is_closed || (cluster.is_some() && !debounce.is_empty()) {
             tokio::select! {
                 Some(queued) = self.incoming.take() => {
-                    let action = match queued.value {
-                        Incoming::Channel(event) => debounce.take(event, begun.elapsed()),
-                        Incoming::Migration(migration) => debounce.migrated(migration),
-                    };
-                    match action {
-                        DebounceAction::Send(event) => self.send(apps, &endpoints, event),
-                        DebounceAction::Suppress { occupant, to } => {
-                            node.publish_leave_suppressed(&occupant, to);
-                        }
-                        DebounceAction::Nothing => {}
+                    let now = begun.elapsed();
+                    self.take(queued.value, &node, &endpoints, &mut debounce, now);
+                }
+                Some(reply) = self.saves.recv() => {
+                    while let Some(queued) = self.incoming.take_now() {
+                        let now = begun.elapsed();
+                        self.take(queued.value, &node, &endpoints, &mut debounce, now);
                     }
+                    // Sent without further delay, as at the end of a server.
+                    for event in debounce.take_due(Duration::MAX) {
+                        self.send(apps, &endpoints, event);
+                    }
+                    // Without a receiver, the hand-over was given up.
+                    let _ = reply.send(self.save(apps, &endpoints));
                 }
                 () = sleep(debounce.next_due().unwrap_or_default().saturating_sub(begun.elapsed())),
                     if debounce.next_due().is_some() =>
@@ -120,6 +131,67 @@ impl WebhookTask {
         endpoints.log_drops();
         self.finish(endpoints, sending).await;
         Ok(())
+    }
+
+    fn take(
+        &mut self,
+        incoming: Incoming,
+        node: &Node<Sink>,
+        endpoints: &Endpoints,
+        debounce: &mut Debounce,
+        now: Duration,
+    ) {
+        let action = match incoming {
+            Incoming::Channel(event) => debounce.take(event, now),
+            Incoming::Migration(migration) => debounce.migrated(migration),
+        };
+        match action {
+            DebounceAction::Send(event) => self.send(node.apps(), endpoints, event),
+            DebounceAction::Suppress { occupant, to } => {
+                node.publish_leave_suppressed(&occupant, to);
+            }
+            DebounceAction::Nothing => {}
+        }
+    }
+
+    fn save(&self, apps: &Apps, endpoints: &Endpoints) -> SavedWebhooks {
+        let mut queues = Vec::new();
+        for (&index, app) in &endpoints.0 {
+            for (at, endpoint) in app.endpoints.iter().enumerate() {
+                let url = endpoint.url();
+                let twins = app.endpoints[..at].iter().filter(|it| it.url() == url).count();
+                let app = apps.get(index).id.clone();
+                queues.push(SavedQueue { app, url, twins, events: endpoint.save() });
+            }
+        }
+        SavedWebhooks { queues, counters: SavedWebhookCounters::of(&self.counters) }
+    }
+
+    /// Takes over the queues of a predecessor.
+    fn restore(&self, saved: SavedWebhooks, apps: &Apps, endpoints: &Endpoints) {
+        saved.counters.restore(&self.counters);
+        for SavedQueue { app, url, twins, events } in saved.queues {
+            let endpoints = apps.find_by_id(&app).and_then(|index| endpoints.0.get(&index));
+            let endpoints = endpoints.map_or(&[][..], |app| &app.endpoints);
+            let endpoint = endpoints.iter().filter(|it| it.url() == url).nth(twins);
+            let count = events.len() as u64;
+            match endpoint {
+                Some(endpoint) => {
+                    let events = events.into_iter().filter_map(SavedWebhookEvent::restore);
+                    events.for_each(|event| endpoint.take(&event));
+                }
+                None if count > 0 => {
+                    self.counters.queued.add(count);
+                    self.counters.given_up.add(count);
+                    tracing::warn!(
+                        app,
+                        count,
+                        "webhook events dropped: their endpoint was removed"
+                    );
+                }
+                None => {}
+            }
+        }
     }
 
     fn send(&mut self, apps: &Apps, endpoints: &Endpoints, event: ChannelEvent) {
@@ -171,11 +243,18 @@ impl WebhookTask {
             let mut endpoints = Vec::new();
             for (at, webhook) in webhooks.iter().enumerate() {
                 let counters = self.counters.clone();
+                let sending_lock = self.sending.clone();
                 let app = apps.get(index);
                 let twins = webhooks[..at].iter().filter(|it| it.url == webhook.url).count();
                 let durable = self.directory.as_ref().map(|it| it.queue(&app.id, webhook, twins));
-                let (endpoint, sender) =
-                    Endpoint::new(webhook.clone(), app, counters, self.policy, durable)?;
+                let (endpoint, sender) = Endpoint::new(
+                    webhook.clone(),
+                    app,
+                    counters,
+                    self.policy,
+                    sending_lock,
+                    durable,
+                )?;
                 endpoints.push(endpoint);
                 sending.spawn_local(sender);
             }

@@ -5,6 +5,8 @@
 mod api;
 mod cluster;
 mod consumers;
+#[cfg(target_os = "linux")]
+mod handover;
 mod history;
 mod raw;
 mod support;

@@ -85,7 +85,7 @@ impl Default for Setup {
 
 impl Setup {
     /// The only place that knows the server's own settings.
-    fn settings(self) -> ServerConfig {
+    pub(crate) fn settings(self) -> ServerConfig {
         ServerConfig::default()
             .host("127.0.0.1")
             .port(0)

@@ -30,6 +30,7 @@ pub(crate) async fn serve_http2<S>(
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let mut shutdown = handler.shutdown_signal();
+    let mut pause = handler.pause_signal();
     let requests = Rc::new(Requests::default());
     let timeout = handler.handshake_timeout();
     let service = {
@@ -63,6 +64,7 @@ pub(crate) async fn serve_http2<S>(
         tokio::select! {
             _ = connection.as_mut() => return,
             () = shutdown.reached(Phase::Draining) => break,
+            () = pause.begun() => break,
             () = tokio::time::sleep(tick) => {
                 // The client lets nothing through: its windows are closed.
                 if requests.waits_since().is_some_and(|since| since.elapsed() > timeout) {

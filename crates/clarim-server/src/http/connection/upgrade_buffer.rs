@@ -27,7 +27,7 @@ pub(super) struct UpgradeBuffer<S> {
     timeout: Duration,
     /// Present while the peer accepts nothing.
     stalled: Option<Pin<Box<Sleep>>>,
-    /// Bytes read while a response was streamed.
+    /// Bytes read before hyper asks for them.
     read_ahead: Vec<u8>,
 }
 
@@ -42,9 +42,20 @@ pub(super) struct BufferParts<S> {
 }
 
 impl<S> UpgradeBuffer<S> {
-    pub(super) fn new(stream: S, admission: Rc<OnceCell<Admission>>, timeout: Duration) -> Self {
+    /// `early`: what has been read from the stream before.
+    pub(super) fn new(
+        stream: S,
+        early: Vec<u8>,
+        admission: Rc<OnceCell<Admission>>,
+        timeout: Duration,
+    ) -> Self {
         let buffered = Vec::new();
-        Self { stream, admission, buffered, timeout, stalled: None, read_ahead: Vec::new() }
+        Self { stream, admission, buffered, timeout, stalled: None, read_ahead: early }
+    }
+
+    /// Whether the peer has to take something before more can be written.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled.is_some()
     }
 
     /// Takes it apart.

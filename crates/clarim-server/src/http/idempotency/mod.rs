@@ -2,9 +2,11 @@
 //! repeats get the first answer.
 
 mod answer;
+mod saved;
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use super::response::ApiError;
 use crate::cluster::Cluster;
 use crate::runtime::KeyNumbers;
 pub(crate) use answer::Answer;
+pub(crate) use saved::SavedKeys;
 
 /// The header with the key of a whole request.
 const HEADER: &str = "idempotency-key";
@@ -347,6 +350,16 @@ impl IdempotencyKeys {
             table.entries.shrink_to_fit();
             table.answered.shrink_to_fit();
         }
+    }
+
+    /// Saves all answered keys.
+    pub(crate) fn save(&self, now: Duration, write: saved::Write<'_>) -> io::Result<()> {
+        saved::save(&self.lock(), now, write)
+    }
+
+    /// Takes over saved keys.
+    pub(crate) fn restore(&self, saved: SavedKeys, now: Duration) {
+        saved::restore(&mut self.lock(), saved, now);
     }
 
     pub(crate) fn numbers(&self) -> KeyNumbers {

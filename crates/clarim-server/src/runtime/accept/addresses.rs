@@ -74,6 +74,12 @@ impl Addresses {
         is_left
     }
 
+    /// Counts a connection that was counted before.
+    pub(super) fn restore(&self, address: IpAddr) {
+        let mut counts = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry(network(address)).or_default() += 1;
+    }
+
     /// Releases a connection.
     pub(super) fn release(&self, address: IpAddr) {
         let address = network(address);

@@ -135,6 +135,28 @@ impl Drop for ConnectionPermit {
 #[derive(Debug)]
 pub(crate) struct ClientPermit(ConnectionPermit);
 
+impl ClientPermit {
+    /// Counts a client that was admitted before.
+    pub(super) fn restored(place: &Arc<Place>, address: Option<IpAddr>) -> Self {
+        let capacity = &place.capacity;
+        let address = address.filter(|_| capacity.addresses.counts_connections());
+        capacity.clients.fetch_add(1, Ordering::Relaxed);
+        let place = match address {
+            None => place.clone(),
+            Some(address) => {
+                capacity.addresses.restore(address);
+                Arc::new(Place { address: Some(address), ..place.copy() })
+            }
+        };
+        Self(ConnectionPermit::new(place))
+    }
+
+    /// The client's address, if connections are counted by address.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.0.0.address
+    }
+}
+
 impl Drop for ClientPermit {
     fn drop(&mut self) {
         let Place { capacity, address, .. } = &*self.0.0;

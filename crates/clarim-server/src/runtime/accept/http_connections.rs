@@ -59,7 +59,8 @@ impl HttpConnection {
         RequestPause(self.clone())
     }
 
-    fn is_waiting(&self) -> bool {
+    /// Whether no request is in progress.
+    pub(crate) fn is_waiting(&self) -> bool {
         self.requests.load(Ordering::Relaxed) == 0
     }
 

@@ -70,8 +70,8 @@ pub(crate) struct NewConnection {
 /// The kinds of new connections.
 #[derive(Debug)]
 pub(crate) enum Incoming {
-    /// Accepted at the server's own port.
-    Http { stream: TcpStream, peer: Option<IpAddr>, http: OpenHttp },
+    /// Accepted at the server's own port. `early`: what was read from it before it was handed over.
+    Http { stream: TcpStream, peer: Option<IpAddr>, early: Vec<u8>, http: OpenHttp },
     /// A WebSocket that was accepted by another HTTP server of this process.
     WebSocket { stream: TcpStream, handshake: Handshake },
     /// A WebSocket without a socket of its own, from within this process.
@@ -160,7 +160,20 @@ impl Acceptor {
         }
         let http = self.capacity.http.add();
         let worker = self.choose(me);
-        worker.send(&worker.socket, Incoming::Http { stream, peer, http });
+        worker.send(&worker.socket, Incoming::Http { stream, peer, early: Vec::new(), http });
+    }
+
+    /// Hands an HTTP connection to a worker that was accepted before a hand-over. `early`: what was read from
+    /// it.
+    pub(crate) fn restore_http(&self, stream: TcpStream, peer: Option<IpAddr>, early: Vec<u8>) {
+        let http = self.capacity.http.add();
+        let worker = self.any();
+        worker.send(&worker.socket, Incoming::Http { stream, peer, early, http });
+    }
+
+    /// Counts a client of a worker that was admitted before a hand-over.
+    pub(crate) fn restore_client(&self, worker: WorkerId, address: Option<IpAddr>) -> ClientPermit {
+        ClientPermit::restored(&self.workers[usize::from(worker.0)].socket, address)
     }
 
     /// Hands a WebSocket that was accepted by another HTTP server to a worker.
@@ -181,7 +194,7 @@ impl Acceptor {
     }
 
     /// Accepts connections for the worker `me` until dropped, or the runtime ends.
-    pub(crate) async fn run(&self, me: WorkerId, listener: AsyncFd<TcpListener>) {
+    pub(crate) async fn run(&self, me: WorkerId, listener: &AsyncFd<TcpListener>) {
         loop {
             let Ok(mut ready) = listener.readable().await else { return };
             match platform::accept(ready.get_inner()) {

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use clarim_hub::{AppIndex, ConnectionId};
+use serde::{Deserialize, Serialize};
 
 use super::Socket;
 use crate::net::Outbox;
@@ -61,6 +62,14 @@ impl Backlog {
     }
 }
 
+/// The progress of a blocked socket in a snapshot. Times are the node's, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SavedBacklog {
+    since: u64,
+    marked: u64,
+    progressed: u64,
+}
+
 /// The sockets that are blocked, or were when they were last written to. There are few of them, so the other
 /// sockets need no room for a time.
 #[derive(Debug, Default)]
@@ -76,6 +85,25 @@ impl Backlogs {
         } else if sent > 0 {
             backlog.progressed = now;
         }
+    }
+
+    pub(super) fn save(&self, id: ConnectionId) -> Option<SavedBacklog> {
+        let Backlog { since, marked, progressed } = self.0.get(&id)?;
+        Some(SavedBacklog {
+            since: millis(*since),
+            marked: *marked as u64,
+            progressed: millis(*progressed),
+        })
+    }
+
+    pub(super) fn restore(&mut self, id: ConnectionId, saved: SavedBacklog) {
+        let SavedBacklog { since, marked, progressed } = saved;
+        let backlog = Backlog {
+            since: Duration::from_millis(since),
+            marked: usize::try_from(marked).unwrap_or(usize::MAX),
+            progressed: Duration::from_millis(progressed),
+        };
+        self.0.insert(id, backlog);
     }
 
     /// Takes note that the socket has nothing to send, or is gone.
@@ -113,6 +141,10 @@ impl Backlogs {
         }
         slow
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 struct WaitingQueue<'a> {

@@ -2,6 +2,7 @@
 
 mod backlog;
 mod pongs;
+pub(crate) mod saved;
 mod socket;
 
 use std::collections::VecDeque;
@@ -22,6 +23,7 @@ use crate::net::{Shared, Transport, Written};
 use backlog::Backlogs;
 pub(crate) use backlog::QueueLimits;
 pub(crate) use pongs::Pongs;
+pub(crate) use saved::{RestoredSocket, SavedSocket};
 pub(crate) use socket::Socket;
 use socket::{State, Writing};
 
@@ -83,13 +85,17 @@ impl SocketTable {
         registry: &Registry,
         waker: impl FnOnce() -> Waker,
     ) -> io::Result<()> {
+        transport.register(registry, Token(id.0 as usize), waker)?;
+        self.put(id, Socket::new(transport, params.deflate, params.origin, permit));
+        Ok(())
+    }
+
+    fn put(&mut self, id: ConnectionId, socket: Socket) {
         let place = id.0 as usize;
-        transport.register(registry, Token(place), waker)?;
         if self.sockets.len() <= place {
             self.sockets.resize_with(place + 1, || None);
         }
-        self.sockets[place] = Some(Socket::new(transport, params, permit));
-        Ok(())
+        self.sockets[place] = Some(socket);
     }
 
     /// Closes the file descriptor, which also ends its registration.
@@ -118,6 +124,11 @@ impl SocketTable {
     /// Whether sockets wait to be written, or to be read again.
     pub(crate) fn has_work(&self) -> bool {
         !self.unsent.is_empty() || !self.resumed.is_empty()
+    }
+
+    /// Whether sockets wait to be written.
+    pub(crate) fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty()
     }
 
     /// Number of sockets written to so far.
@@ -288,11 +299,11 @@ impl SocketTable {
     }
 
     /// Closes a random share of the open sockets: one in `share`.
-    pub(crate) fn close_one_in(&mut self, share: u128, reason: &str) {
+    pub(crate) fn close_one_in(&mut self, share: u128, code: Code, reason: &str) {
         for place in 0..self.places() {
             let id = ConnectionId(place as u32);
             if self.is_open(id) && fastrand::u128(..share) == 0 {
-                self.close(id, Code::GENERIC, reason);
+                self.close(id, code, reason);
             }
         }
     }

@@ -4,8 +4,8 @@ use std::io;
 
 use clarim_protocol::websocket::Decoder;
 
-use crate::net::{Outbox, Transport};
-use crate::runtime::accept::{ClientPermit, HandshakeParams};
+use crate::net::{Outbox, Shared, Transport};
+use crate::runtime::accept::ClientPermit;
 use crate::runtime::origins::OriginId;
 
 /// One connection's socket. Kept small: most of them are idle.
@@ -25,7 +25,7 @@ pub(crate) struct Socket {
     /// Not read until its send queue is within the limit again.
     pub(super) is_paused: bool,
     pub(super) origin: OriginId,
-    pub(super) _permit: ClientPermit,
+    pub(super) permit: ClientPermit,
 }
 
 /// The progress of writing a send queue.
@@ -58,7 +58,8 @@ pub(super) enum State {
 impl Socket {
     pub(super) fn new(
         transport: Transport,
-        params: &HandshakeParams,
+        deflate: bool,
+        origin: OriginId,
         permit: ClientPermit,
     ) -> Self {
         Self {
@@ -67,17 +68,22 @@ impl Socket {
             outbox: Outbox::default(),
             state: State::Open,
             writing: Writing::Idle,
-            deflate: params.deflate,
+            deflate,
             unread: false,
             ignores_input: false,
             is_paused: false,
-            origin: params.origin,
-            _permit: permit,
+            origin,
+            permit,
         }
     }
 
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.transport.read(buffer)
+    }
+
+    /// The frames that are not sent completely.
+    pub(crate) fn queued_frames(&self) -> &[Shared] {
+        self.outbox.queued()
     }
 
     pub(crate) fn unsent(&self) -> usize {
@@ -118,7 +124,9 @@ mod tests {
     use super::super::{QueueLimits, SocketTable};
     use super::*;
     use crate::net::LocalStream;
-    use crate::runtime::{Acceptor, AddressLimits, Capacity, CapacityLimits, Handshake};
+    use crate::runtime::{
+        Acceptor, AddressLimits, Capacity, CapacityLimits, Handshake, HandshakeParams,
+    };
 
     #[test]
     fn the_flags_of_a_socket_fit_into_its_padding() {

@@ -22,7 +22,7 @@ use crate::observability::DebugOutput;
 use crate::runtime::{Observer, Observers, WorkerQuery};
 pub(super) use inspector::InspectorHandle;
 pub(super) use traces::{TraceHandle, TraceThread};
-pub(super) use webhooks::{WebhookHandle, WebhookThread};
+pub(super) use webhooks::{SavedWebhooks, WebhookHandle, WebhookThread, WebhooksAtRest};
 
 /// Refuses a configuration that needs a feature which is not built in.
 pub(super) fn check_features(config: &ServerConfig) -> Result<(), StartError> {

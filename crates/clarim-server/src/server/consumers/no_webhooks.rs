@@ -12,6 +12,7 @@ use std::io;
 use std::sync::Arc;
 
 use clarim_hub::Node;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::StartError;
@@ -23,6 +24,13 @@ use crate::sync::ShutdownSignal;
 #[derive(Debug, Clone)]
 pub(crate) struct WebhookHandle;
 
+/// Webhooks in a snapshot of another build.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SavedWebhooks {}
+
+#[derive(Debug)]
+pub(crate) struct WebhooksAtRest;
+
 #[derive(Debug)]
 pub(crate) enum WebhookThread {}
 
@@ -32,6 +40,14 @@ impl WebhookHandle {
     }
 
     pub(crate) fn observer(&self) -> Option<Arc<dyn Observer>> {
+        None
+    }
+
+    pub(crate) async fn rest(&self) -> WebhooksAtRest {
+        WebhooksAtRest
+    }
+
+    pub(crate) async fn save(&self) -> Option<SavedWebhooks> {
         None
     }
 
@@ -55,6 +71,7 @@ impl WebhookThread {
         _node: Arc<Node<Sink>>,
         _shutdown: ShutdownSignal,
         _cluster: Option<oneshot::Sender<()>>,
+        _saved: Option<SavedWebhooks>,
     ) -> io::Result<()> {
         match self {}
     }

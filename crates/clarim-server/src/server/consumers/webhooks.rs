@@ -6,14 +6,18 @@ use std::sync::Arc;
 
 use clarim_hub::Node;
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedRwLockWriteGuard, oneshot};
 
 use super::StartError;
 use crate::config::{ServerConfig, Webhook};
 use crate::observability::WebhookNumbers;
 use crate::runtime::{Observer, Sink};
 use crate::sync::ShutdownSignal;
+pub(crate) use crate::webhooks::SavedWebhooks;
 use crate::webhooks::{Replay, WebhookTask, Webhooks};
+
+/// While it is held, no request is sent.
+pub(crate) type WebhooksAtRest = OwnedRwLockWriteGuard<()>;
 
 /// The webhooks of a server. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -32,6 +36,16 @@ impl WebhookHandle {
 
     pub(crate) fn observer(&self) -> Option<Arc<dyn Observer>> {
         Some(self.0.clone())
+    }
+
+    /// Waits until no request is being sent. None is sent while the returned value is held.
+    pub(crate) async fn rest(&self) -> WebhooksAtRest {
+        self.0.rest().await
+    }
+
+    /// Saves what is still to be sent.
+    pub(crate) async fn save(&self) -> Option<SavedWebhooks> {
+        self.0.save().await
     }
 
     /// Replaces the endpoints of all apps.
@@ -68,7 +82,8 @@ impl WebhookThread {
         node: Arc<Node<Sink>>,
         shutdown: ShutdownSignal,
         cluster: Option<oneshot::Sender<()>>,
+        saved: Option<SavedWebhooks>,
     ) -> io::Result<()> {
-        self.0.run(node, shutdown, cluster).await
+        self.0.run(node, shutdown, cluster, saved).await
     }
 }

@@ -16,10 +16,11 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::clock::now_ms;
 use crate::config::Webhook;
-use crate::sync::{ByteQueueReceiver, DropCounter, Queued};
+use crate::sync::DropCounter;
 use crate::webhooks::WebhookEvent;
 use crate::webhooks::payload::{self, StoredRequest};
 use crate::webhooks::sender::{BATCH, REQUEST_TIMEOUT, Sender, delays};
+use crate::webhooks::waiting::Waiting;
 
 /// Age after which a request that its endpoint does not accept is dropped.
 const GIVE_UP: Duration = Duration::from_secs(3 * 86_400);
@@ -86,33 +87,30 @@ impl DurableQueue {
 
     /// Stores events, and sends what is stored. Ends when no further event comes and everything that the
     /// endpoint accepts is sent.
-    pub(in crate::webhooks) async fn run(
-        &self,
-        sender: &Sender,
-        events: ByteQueueReceiver<Arc<WebhookEvent>>,
-    ) {
+    pub(in crate::webhooks) async fn run(&self, sender: &Sender, waiting: &Waiting) {
         self.count().await;
         if self.waiting.get() > 0 {
             let url = sender.webhook.redacted_url();
             tracing::info!(url, requests = self.waiting.get(), "webhooks of an earlier run wait");
         }
-        tokio::join!(self.store_all(sender, events), self.send_all(sender));
+        tokio::join!(self.store_all(sender, waiting), self.send_all(sender));
     }
 
-    async fn store_all(&self, sender: &Sender, mut events: ByteQueueReceiver<Arc<WebhookEvent>>) {
-        let mut batch = Vec::new();
-        while events.take_many(&mut batch, BATCH).await {
+    async fn store_all(&self, sender: &Sender, waiting: &Waiting) {
+        while waiting.take(BATCH).await {
             if self.waiting.get() > 0 {
-                gather(&mut events, &mut batch).await;
+                gather(waiting).await;
             }
-            self.store(sender, &batch).await;
-            batch.clear();
+            // Stored events must not be saved in a snapshot as well.
+            let _sending = sender.sending.read().await;
+            self.store(sender, &waiting.batch()).await;
+            waiting.forget_batch();
         }
         self.is_closed.set(true);
         self.changed.notify_one();
     }
 
-    async fn store(&self, sender: &Sender, batch: &[Queued<Arc<WebhookEvent>>]) {
+    async fn store(&self, sender: &Sender, batch: &[Arc<WebhookEvent>]) {
         if self.waiting.get() >= MAX_WAITING {
             sender.counters.given_up.add(batch.len() as u64);
             if let Some(requests) = self.overflows.add() {
@@ -125,7 +123,7 @@ impl DurableQueue {
             }
             return;
         }
-        let payload = payload::request(batch.iter().map(|queued| queued.value.as_ref()));
+        let payload = payload::request(batch.iter().map(Arc::as_ref));
         let mut job = NewJob::new(&self.name, payload);
         job.order_keys = vec![self.name.clone()];
         // Meanwhile, events wait in memory.
@@ -139,9 +137,11 @@ impl DurableQueue {
 
     async fn send_all(&self, sender: &Sender) {
         loop {
+            let sending = sender.sending.read().await;
             match self.storage.reserve(&self.name, LEASE).await {
                 Ok(Some(job)) => {
                     let Some(delay) = self.send(sender, &job).await else { continue };
+                    drop(sending);
                     if self.is_closed.get() {
                         return;
                     }
@@ -149,10 +149,12 @@ impl DurableQueue {
                 }
                 Ok(None) if self.is_closed.get() => return,
                 Ok(None) => {
+                    drop(sending);
                     let _ = timeout(POLL, self.changed.notified()).await;
                     self.count().await;
                 }
                 Err(error) => {
+                    drop(sending);
                     self.report(&error);
                     if self.is_closed.get() {
                         return;
@@ -228,13 +230,9 @@ impl DurableQueue {
 }
 
 /// Fills a batch with what comes within [`GATHER`].
-async fn gather(
-    events: &mut ByteQueueReceiver<Arc<WebhookEvent>>,
-    batch: &mut Vec<Queued<Arc<WebhookEvent>>>,
-) {
+async fn gather(waiting: &Waiting) {
     let end = Instant::now() + GATHER;
-    while batch.len() < BATCH {
-        let Ok(Some(event)) = timeout_at(end, events.take()).await else { return };
-        batch.push(event);
+    while waiting.batch().len() < BATCH {
+        let Ok(true) = timeout_at(end, waiting.take(BATCH)).await else { return };
     }
 }

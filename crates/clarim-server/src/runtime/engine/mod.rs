@@ -5,27 +5,32 @@
 //! of the same thread get theirs in between. Events published there join the send queues that are not
 //! written yet.
 
+pub(crate) mod handover;
+mod protocol;
+
 use std::collections::HashMap;
-use std::fmt::Debug;
 use std::io::{self, IoSlice};
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clarim_hub::{ConnectionId, End, Node, Sockets, Worker, WorkerId};
+use clarim_hub::{ConnectionId, End, Sockets, Worker};
 use clarim_protocol::Code;
 use clarim_protocol::websocket::{Decoder, Inflater, Message};
 use mio::{Events, Poll};
 
 use super::accept::Adopted;
 use super::counters::Counters;
+use super::inbox::Inbox;
 use super::inbox_reader::InboxReader;
 use super::observer::{Closing, Ended, Observer};
 use super::query::WorkerQuery;
 use super::settings::EngineSettings;
 use super::sink::Sink;
 use super::sockets::{Pongs, SocketTable};
+use crate::sync::Drain;
+pub(crate) use protocol::{Protocol, Pusher};
 
 /// Maximum number of reads of one connection in one turn.
 const READS_PER_TURN: usize = 8;
@@ -39,34 +44,6 @@ const FLUSH_BUDGET: usize = 256;
 /// Time between two sweeps. A sweep covers a tenth of the connections, so each is swept once a second.
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 const SWEEPS_PER_ROUND: usize = 10;
-
-/// The handling of client messages by an engine.
-pub(crate) trait Protocol: Debug + Sized {
-    /// Whether a new connection is greeted with `connection_established`.
-    const HAS_GREETING: bool;
-
-    /// Handles a text message, or a binary one that is text.
-    fn receive(engine: &mut Engine<Self>, id: ConnectionId, message: &Message<'_>);
-}
-
-/// The Pusher protocol: messages go to the hub.
-#[derive(Debug)]
-pub(crate) enum Pusher {}
-
-impl Protocol for Pusher {
-    const HAS_GREETING: bool = true;
-
-    fn receive(engine: &mut Engine<Self>, id: ConnectionId, message: &Message<'_>) {
-        match message {
-            Message::Text(text) => engine.receive_text(id, text),
-            Message::Binary(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) => engine.receive_text(id, text),
-                Err(_) => engine.sockets.close(id, Code::INVALID_TEXT, "not UTF-8"),
-            },
-            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => {}
-        }
-    }
-}
 
 /// The engine of one worker.
 #[derive(Debug)]
@@ -91,23 +68,25 @@ pub(crate) struct Engine<P> {
     sweep: usize,
     connections: usize,
     counters: Arc<Counters>,
-    /// When the last connections are closed, if the engine drains.
-    drain: Option<Duration>,
+    /// When the last connections are closed, and with which code, if the engine drains.
+    drain: Option<(Duration, Code)>,
+    /// Nothing is read, since the connections are about to be handed over.
+    is_stopped: bool,
     protocol: PhantomData<P>,
 }
 
 impl<P: Protocol> Engine<P> {
     pub(crate) fn new(
-        id: WorkerId,
-        node: &Arc<Node<Sink>>,
+        hub: Worker<Sink>,
+        inbox: Arc<Inbox>,
         settings: EngineSettings,
         counters: Arc<Counters>,
     ) -> io::Result<Self> {
         let EngineSettings { started, queue, compression } = settings;
         Ok(Self {
-            hub: Worker::new(id, node.clone()),
+            hub,
             sockets: SocketTable::new(queue, compression, counters.clone()),
-            inbox: InboxReader::new(node.sink().inboxes.of(id)),
+            inbox: InboxReader::new(inbox),
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
             buffer: vec![0; READ_BUFFER].into(),
@@ -121,6 +100,7 @@ impl<P: Protocol> Engine<P> {
             connections: 0,
             counters,
             drain: None,
+            is_stopped: false,
             protocol: PhantomData,
         })
     }
@@ -170,10 +150,10 @@ impl<P: Protocol> Engine<P> {
         if !self.sockets.is_catching_up() {
             self.inbox.process(&mut self.hub, &mut self.sockets);
         }
-        if !self.is_behind() {
+        if !self.is_behind() && !self.is_stopped {
             self.read_sockets()?;
         }
-        if self.sockets.now >= self.next_sweep {
+        if self.sockets.now >= self.next_sweep && !self.is_stopped {
             self.next_sweep = self.sockets.now + SWEEP_INTERVAL;
             self.sweep();
         }
@@ -181,6 +161,9 @@ impl<P: Protocol> Engine<P> {
         self.sockets.flush(FLUSH_BUDGET);
         self.inbox.record_latency(&self.sockets);
         self.remove_closed();
+        if self.is_stopped {
+            return Ok(self.sockets.has_unsent() || self.is_behind());
+        }
         Ok(self.sockets.has_work() || !self.unread.is_empty() || self.unpolled || self.is_behind())
     }
 
@@ -197,10 +180,10 @@ impl<P: Protocol> Engine<P> {
         self.remove_closed();
     }
 
-    /// Begins to close all connections, spread over `time`.
-    pub(crate) fn drain(&mut self, time: Duration) {
+    /// Begins to close all connections, spread over the time of the drain.
+    pub(crate) fn drain(&mut self, Drain { time, code, .. }: Drain) {
         self.update_time();
-        self.drain = Some(self.sockets.now + time);
+        self.drain = Some((self.sockets.now + time, code));
     }
 
     /// Whether all connections are gone after [`drain`](Self::drain).
@@ -428,10 +411,10 @@ impl<P: Protocol> Engine<P> {
     /// While draining: closes a random share of the connections, so that their clients' return is spread over
     /// the whole time.
     fn close_some(&mut self) {
-        let Some(until) = self.drain else { return };
+        let Some((until, code)) = self.drain else { return };
         let left = until.saturating_sub(self.sockets.now);
         let sweeps = left.as_millis() / SWEEP_INTERVAL.as_millis() + 1;
-        self.sockets.close_one_in(sweeps, "The server is shutting down");
+        self.sockets.close_one_in(sweeps, code, "The server is shutting down");
     }
 
     /// Removes connections that are closing from their channels, and forgets those that are gone. The former
