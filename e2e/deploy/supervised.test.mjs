@@ -132,20 +132,33 @@ ${program}`);
     return { client, channel };
   }
 
-  for (const [name, end] of [
-    ['`clarim restart`', async () => run(binary, ['restart'], { env: environment(), cwd: dir.path('') })],
-    ['a crash', async () => process.kill(await pid(), 'SIGKILL')],
-  ]) {
-    test(`restarts the server after ${name}, and clients reconnect`, limit, async () => {
-      const { client, channel } = await subscribed();
-      const before = await pid();
-      const back = once(channel, 'pusher:subscription_succeeded');
-      await end();
-      await back;
-      assert.notEqual(await pid(), before);
-      client.disconnect();
+  test('restarts the server after a crash, and clients reconnect', limit, async () => {
+    const { client, channel } = await subscribed();
+    const before = await pid();
+    const back = once(channel, 'pusher:subscription_succeeded');
+    process.kill(before, 'SIGKILL');
+    await back;
+    assert.notEqual(await pid(), before);
+    client.disconnect();
+  });
+
+  test('a stop and a start leave no client in the pause of pusher-js', limit, async (t) => {
+    const clients = await Promise.all(Array.from({ length: 30 }, subscribed));
+    const before = await pid();
+    const offline = clients.map(async ({ client, channel }) => {
+      await once(client.connection, 'state_change', { where: ({ previous }) => previous === 'connected' });
+      const begin = Date.now();
+      await once(channel, 'pusher:subscription_succeeded');
+      return Date.now() - begin;
     });
-  }
+    await control('restart', 'clarim');
+    const times = (await Promise.all(offline)).sort((a, b) => a - b);
+    t.diagnostic(`offline for ${times[0]} to ${times.at(-1)} ms`);
+    assert.notEqual(await pid(), before);
+    // pusher-js waits 15 s after it has found nobody listening.
+    assert.ok(times.at(-1) < 12_000, `${times}`);
+    for (const { client } of clients) client.disconnect();
+  });
 
   test('stops the server gracefully', limit, async () => {
     const { client } = await subscribed();
@@ -157,11 +170,13 @@ ${program}`);
   });
 });
 
-test("systemd's own checks accept the unit", limit, async () => {
+test("systemd's own checks accept the units", limit, async () => {
   const dir = await folder();
   const unit = await deployed('systemd/clarim.service', { '/usr/local/bin/clarim': binary });
   await dir.write('clarim.service', unit);
-  const { stdout, stderr } = await run('systemd-analyze', ['verify', dir.path('clarim.service')]);
+  await dir.write('clarim.socket', await deployed('systemd/clarim.socket', {}));
+  const units = [dir.path('clarim.service'), dir.path('clarim.socket')];
+  const { stdout, stderr } = await run('systemd-analyze', ['verify', ...units]);
   assert.equal(stdout + stderr, '');
   // The exposure level times ten. The rest is due to network access and the right to listen on port 443.
   const security = ['security', '--offline=true', '--no-pager', '--threshold=15', dir.path('clarim.service')];

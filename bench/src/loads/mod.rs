@@ -22,6 +22,7 @@ use channels::Channels;
 use chat::Chat;
 use connections::{Churn, Idle};
 use crowd::Crowd;
+use crowd::upgrade::Upgrade;
 use fanout::{FanoutLoad, Publish};
 use inspector::Watched;
 use presence::Presence;
@@ -56,6 +57,8 @@ pub(crate) enum Load {
     Chat(Chat),
     /// Tail latency, without and with other load on the server.
     Tail(Tail),
+    /// Upgrades of the running server, while events go out to all connections.
+    Upgrade(Upgrade),
     /// The cost of open inspector pages for a server with many connections.
     Watched(Watched),
 }
@@ -97,6 +100,9 @@ impl Load {
             Self::Tail(Tail { subscribers, rate, .. }) => {
                 format!("tail, {rate}/s to {subscribers}")
             }
+            Self::Upgrade(Upgrade { connections, .. }) => {
+                format!("upgrade, {connections} connections")
+            }
             Self::Watched(Watched { connections, .. }) => {
                 format!("inspector, {connections} connections")
             }
@@ -119,6 +125,7 @@ impl Load {
             Self::Slow(_) => "slow",
             Self::Chat(_) => "chat",
             Self::Tail(_) => "tail",
+            Self::Upgrade(_) => "upgrade",
             Self::Watched(_) => "watched",
         }
     }
@@ -133,7 +140,8 @@ impl Load {
 
     /// Whether the floor server supports it. It has no presence channels and no inspector.
     pub(crate) fn has_floor(&self) -> bool {
-        !matches!(self, Self::Presence(_) | Self::Chat(_) | Self::Tail(_) | Self::Watched(_))
+        let without = matches!(self, Self::Presence(_) | Self::Chat(_) | Self::Tail(_));
+        !without && !matches!(self, Self::Upgrade(_) | Self::Watched(_))
     }
 
     pub(crate) fn run(&self, server: &Server) -> Result<Report> {
@@ -151,6 +159,7 @@ impl Load {
             Self::Slow(slow) => slow.run(server),
             Self::Chat(chat) => chat.run(server),
             Self::Tail(tail) => tail.run(server),
+            Self::Upgrade(upgrade) => upgrade.run(server),
             Self::Watched(watched) => watched.run(server),
         }
     }

@@ -114,6 +114,11 @@ impl Server {
         Ok(())
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// CPU time so far, of the process itself without its child processes.
     pub(crate) fn clock(&self) -> Result<Clock> {
         Clock::of(&self.child.id().to_string()).context("the server has exited")

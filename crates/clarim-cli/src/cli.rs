@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use clarim_config::keys;
 
-use crate::commands::{api, app_new, config_check, doctor, install, restart, tail};
+use crate::commands::{api, app_new, config_check, doctor, install, restart, stop, tail};
 use crate::error::CommandError;
 use crate::flags::{ApiFlags, DoctorFlags, RestartFlags, ServerFlags, TopFlags};
 use crate::{start, top};
@@ -26,8 +26,10 @@ struct Cli {
 enum Command {
     /// Start the server (the default command).
     Start(ServerFlags),
-    /// Drain the running server and let it exit, so that its supervisor restarts it.
+    /// Replace the program of the running server by the one on disk. Connections stay open.
     Restart(RestartFlags),
+    /// Drain the running server and let it exit. A supervisor may start it again.
+    Stop(RestartFlags),
     /// Check the settings.
     #[command(subcommand, after_long_help = keys::help())]
     Config(ConfigCommand),
@@ -98,6 +100,7 @@ pub(crate) fn run(out: &mut dyn Write) -> Result<ExitCode, CommandError> {
     match command.unwrap_or(Command::Start(start)) {
         Command::Start(flags) => return start::run(&flags.into(), out),
         Command::Restart(flags) => restart::run(&flags.into(), out)?,
+        Command::Stop(flags) => stop::run(&flags.into(), out)?,
         Command::Config(ConfigCommand::Check(flags)) => config_check::run(&flags.into(), out)?,
         Command::App(AppCommand::New) => app_new::run(out)?,
         Command::Send { channel, event, data, api } => {

@@ -19,10 +19,34 @@ pub(crate) enum CommandError {
     #[error("{} cannot be {access}: {source}", .path.display())]
     File { path: PathBuf, access: Access, source: io::Error },
     #[error(
-        "no Clarim server is running for port {port} from this directory (looked at {}); start one with \
-         `clarim start`, or choose another with --port", .file.display()
+        "no Clarim server is running on port {port} (looked for its run file in {}); start one with \
+         `clarim start`, or choose another with --port", listed(.directories)
     )]
-    NotRunning { port: u16, file: PathBuf },
+    NotRunning { port: u16, directories: Vec<PathBuf> },
+    #[error(
+        "the run file {} may only be read by the user of the server; run this command as that user or as \
+         root", .file.display()
+    )]
+    HiddenServer { file: PathBuf },
+    #[error(
+        "the server on port {port} is process {pid} of another user; run this command as that user or as \
+         root"
+    )]
+    NotPermitted { port: u16, pid: i32 },
+    #[error("another restart of the server on port {port} is under way; wait for its end")]
+    RestartUnderWay { port: u16 },
+    #[error("the server on port {port} was not restarted and goes on: {reason}")]
+    RestartFailed { port: u16, reason: String },
+    #[error(
+        "the server on port {port} does not say whether it was restarted; its log does. It may be stuck, or be \
+         under a heavy load"
+    )]
+    RestartSilent { port: u16 },
+    #[error(
+        "the server has ended during the restart; its supervisor starts it again, and clients reconnect. Its log \
+         says why"
+    )]
+    EndedInRestart,
     #[error("the server on port {port} (process {pid}) cannot be signalled: {source}")]
     Signal { port: u16, pid: i32, source: io::Error },
     #[error(
@@ -65,6 +89,11 @@ impl fmt::Display for Access {
             Self::Write => "written",
         })
     }
+}
+
+fn listed(directories: &[PathBuf]) -> String {
+    let texts: Vec<String> = directories.iter().map(|path| path.display().to_string()).collect();
+    texts.join(", ")
 }
 
 fn count(ConfigError(problems): &ConfigError) -> String {

@@ -41,7 +41,7 @@ impl From<ServerFlags> for Flags {
     }
 }
 
-/// Flags that name the server to restart.
+/// Flags that name a running server of this machine.
 #[derive(Debug, Args)]
 pub(crate) struct RestartFlags {
     /// Port the server listens on.

@@ -150,7 +150,7 @@ fn restart_signals_a_running_server_only() {
     let directory = directory();
     let err = failed(directory.path(), &["restart", "--port", "7002"], &APP);
     assert!(
-        err.starts_with("no Clarim server is running for port 7002 from this directory"),
+        err.starts_with("no Clarim server is running on port 7002 (looked for its run file in "),
         "{err}"
     );
     let mut server = Command::new("sleep").arg("60").spawn().unwrap();

@@ -6,4 +6,5 @@ pub(crate) mod config_check;
 pub(crate) mod doctor;
 pub(crate) mod install;
 pub(crate) mod restart;
+pub(crate) mod stop;
 pub(crate) mod tail;

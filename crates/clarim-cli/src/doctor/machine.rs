@@ -52,8 +52,8 @@ struct Files {
 
 impl Files {
     fn of(settings: &Config) -> Self {
-        let running = run_file::live(&settings.state_dir, settings.server.port).ok().flatten();
-        let of_server = running.and_then(|pid| Some((pid, allowed_to(pid)?)));
+        let running = run_file::find(&settings.state_dir, settings.server.port).ok();
+        let of_server = running.and_then(|it| Some((it.pid, allowed_to(it.pid)?)));
         let server = of_server.map(|(pid, _)| pid);
         // A server would raise its limit to the hard one.
         let allowed = of_server.map_or_else(open_files::hard_limit, |(_, allowed)| allowed);

@@ -43,6 +43,21 @@ impl ReloadSignal {
     }
 }
 
+/// SIGUSR2.
+pub(crate) struct RestartSignal(io::Result<Signal>);
+
+impl RestartSignal {
+    /// Listens from now on. Needs the context of a runtime.
+    pub(crate) fn listen() -> Self {
+        Self(signal(SignalKind::user_defined2()))
+    }
+
+    /// Returns at the next signal.
+    pub(crate) async fn next(&mut self) {
+        received(&mut self.0).await;
+    }
+}
+
 /// Returns at the next signal. Never returns if the signal can't be listened to.
 async fn received(signal: &mut io::Result<Signal>) {
     match signal {

@@ -11,6 +11,14 @@ pub(crate) fn notify_ready() {
     notify(NotifyState::Ready);
 }
 
+/// Reports that the program is about to be replaced. [`notify_ready`] ends this.
+pub(crate) fn notify_reloading() {
+    let Ok(now) = NotifyState::monotonic_usec_now() else { return };
+    if let Err(error) = sd_notify::notify(&[NotifyState::Reloading, now]) {
+        tracing::debug!(%error, "systemd could not be notified");
+    }
+}
+
 /// Reports that the server is shutting down.
 pub(crate) fn notify_stopping() {
     notify(NotifyState::Stopping);

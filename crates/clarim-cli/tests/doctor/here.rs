@@ -7,7 +7,10 @@ use crate::support::{APP, AS_APP, Diagnosis, Nginx, Server, UPGRADE, doctor, doc
 
 #[test]
 fn too_few_open_files() {
-    let server = Server::start(&[]);
+    // The doctor does not find this server, and so tells of its own limit.
+    let directory = TempDir::new().unwrap();
+    let runtime = directory.path().display().to_string();
+    let server = Server::start(&[("XDG_RUNTIME_DIR", runtime.as_str())]);
     let port = server.port.to_string();
     let more = [
         ("REVERB_SERVER_PORT", port.as_str()),
@@ -31,16 +34,16 @@ fn too_few_open_files() {
 #[test]
 fn too_few_open_files_of_the_running_server() {
     let directory = TempDir::new().unwrap();
-    let state = directory.path().display().to_string();
+    let runtime = directory.path().display().to_string();
     let started = |limit: u32| {
         // The server raises the soft limit to the hard one.
         let limits = format!("ulimit -Sn 200 && ulimit -Hn {limit}");
         let script = format!("{limits} && exec {} \"$@\"", env!("CARGO_BIN_EXE_clarim"));
         let environment =
-            [("CLARIM_STATE_DIR", state.as_str()), ("REVERB_APP_MAX_CONNECTIONS", "1000")];
+            [("XDG_RUNTIME_DIR", runtime.as_str()), ("REVERB_APP_MAX_CONNECTIONS", "1000")];
         let server = Server::start_by(&["sh", "-c", &script, "sh"], &environment);
         // The server writes it after it listens.
-        let run_file = directory.path().join(format!("server-{}.pid", server.port));
+        let run_file = directory.path().join(format!("clarim/server-{}.pid", server.port));
         let is_written = || std::fs::read(&run_file).is_ok_and(|pid| pid.ends_with(b"\n"));
         wait_until("the process id is known", 20, is_written);
         server
@@ -49,7 +52,7 @@ fn too_few_open_files_of_the_running_server() {
     let diagnose = |port: u16| {
         let port = port.to_string();
         let more = [
-            ("CLARIM_STATE_DIR", state.as_str()),
+            ("XDG_RUNTIME_DIR", runtime.as_str()),
             ("REVERB_SERVER_PORT", &port),
             ("REVERB_APP_MAX_CONNECTIONS", "1000"),
             ("CLARIM_WORKERS", "2"),

@@ -7,6 +7,8 @@ mod apps_database;
 mod apps_file;
 mod limits;
 mod mutations;
+#[cfg(target_os = "linux")]
+mod restart;
 mod server;
 
 use std::io::{Read, Write};
@@ -272,22 +274,6 @@ fn a_second_signal_ends_it_immediately() {
     let status = process.wait();
     assert_eq!(status.code(), Some(1));
     drop(clients);
-}
-
-#[test]
-fn restart_drains_the_running_server() {
-    let mut process = Process::start("", "", &[]);
-    let mut client = process.subscribe("news");
-    let port = process.port.to_string();
-    let restart = Command::new(env!("CARGO_BIN_EXE_clarim"))
-        .args(["restart", "--port", &port])
-        .current_dir(process.directory.path())
-        .env_clear()
-        .output()
-        .unwrap();
-    assert!(restart.status.success(), "{restart:?}");
-    assert_eq!(client.read_close(), 4200);
-    assert!(process.wait().success(), "a supervisor restarts it");
 }
 
 #[test]

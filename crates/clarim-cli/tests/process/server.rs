@@ -23,18 +23,66 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `clarim` with these arguments, through a shell that first runs `before`.
     pub(crate) fn start(before: &str, arguments: &str, environment: &[(&str, &str)]) -> Self {
-        let process = Self::spawn(before, &format!("{arguments} >out 2>err"), environment);
+        Self::spawn(before, &format!("{arguments} >out 2>err"), environment).listening()
+    }
+
+    fn listening(self) -> Self {
         // The file is there as soon as the shell has run.
-        let log = process.directory.path().join("err");
+        let log = self.directory.path().join("err");
         let listens = || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("listening"));
         eventually("it listens", listens);
-        process
+        self
+    }
+
+    /// Starts a copy of `clarim` in the server's directory.
+    pub(crate) fn start_copy() -> Self {
+        let directory = TempDir::new().unwrap();
+        let copy = directory.path().join("clarim");
+        std::fs::copy(env!("CARGO_BIN_EXE_clarim"), &copy).unwrap();
+        Self::run(directory, "", copy.to_str().unwrap(), ">out 2>err", &[]).listening()
+    }
+
+    /// Starts this program, which is `clarim`.
+    pub(crate) fn start_as(program: &std::path::Path) -> Self {
+        let directory = TempDir::new().unwrap();
+        Self::run(directory, "", program.to_str().unwrap(), ">out 2>err", &[]).listening()
+    }
+
+    /// Starts `clarim` as systemd does with the socket of a unit.
+    pub(crate) fn start_on(socket: &std::net::TcpListener) -> Self {
+        let stdin = Stdio::from(std::os::fd::OwnedFd::from(socket.try_clone().unwrap()));
+        let directory = TempDir::new().unwrap();
+        let before = "exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$;";
+        let binary = env!("CARGO_BIN_EXE_clarim");
+        let mut process = Self::run_with(stdin, directory, before, binary, ">out 2>err", &[]);
+        process.port = socket.local_addr().unwrap().port();
+        process.listening()
     }
 
     pub(crate) fn spawn(before: &str, arguments: &str, environment: &[(&str, &str)]) -> Self {
         let directory = TempDir::new().unwrap();
+        Self::run(directory, before, env!("CARGO_BIN_EXE_clarim"), arguments, environment)
+    }
+
+    fn run(
+        directory: TempDir,
+        before: &str,
+        binary: &str,
+        arguments: &str,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        Self::run_with(Stdio::null(), directory, before, binary, arguments, environment)
+    }
+
+    fn run_with(
+        stdin: Stdio,
+        directory: TempDir,
+        before: &str,
+        binary: &str,
+        arguments: &str,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let port = free_port();
-        let binary = env!("CARGO_BIN_EXE_clarim");
         let script = format!("{before} exec {binary} start --port {port} {arguments}");
         let child = Command::new("sh")
             .args(["-c", &script])
@@ -43,7 +91,7 @@ impl Process {
             .envs([("REVERB_APP_ID", "1"), ("REVERB_APP_KEY", "key")])
             .envs([("REVERB_APP_SECRET", "s3cret-of-the-app"), ("REVERB_SERVER_HOST", "127.0.0.1")])
             .envs(environment.iter().copied())
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .spawn()
             .unwrap();
         Self { child, directory, port }
@@ -121,13 +169,24 @@ impl Process {
         self.publish_as(("1", "key", "s3cret-of-the-app"), channel, data)
     }
 
-    pub(crate) fn publish_as(
+    /// Publishes to all subscribers but one.
+    pub(crate) fn publish_except(&self, channel: &str, data: &str, socket_id: &str) -> String {
+        let more = format!(r#","socket_id":"{socket_id}""#);
+        self.post(("1", "key", "s3cret-of-the-app"), channel, data, &more)
+    }
+
+    pub(crate) fn publish_as(&self, app: (&str, &str, &str), channel: &str, data: &str) -> String {
+        self.post(app, channel, data, "")
+    }
+
+    fn post(
         &self,
         (id, key, secret): (&str, &str, &str),
         channel: &str,
         data: &str,
+        more: &str,
     ) -> String {
-        let body = format!(r#"{{"name":"e","channel":"{channel}","data":"{data}"}}"#);
+        let body = format!(r#"{{"name":"e","channel":"{channel}","data":"{data}"{more}}}"#);
         let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
         let key = AppKey::new(key, secret);
         let path = format!("/apps/{id}/events");
@@ -165,6 +224,18 @@ impl Client {
         assert!(length < 126);
         self.stream.write_all(&[0x81, 0x80 | length, 0, 0, 0, 0]).unwrap();
         self.stream.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Sends the first bytes of a message.
+    pub(crate) fn send_begin(&mut self, text: &str, bytes: usize) {
+        let length = u8::try_from(text.len()).unwrap();
+        self.stream.write_all(&[0x81, 0x80 | length, 0, 0, 0, 0]).unwrap();
+        self.stream.write_all(&text.as_bytes()[..bytes]).unwrap();
+    }
+
+    /// Sends the rest of a message.
+    pub(crate) fn send_rest(&mut self, text: &str, bytes: usize) {
+        self.stream.write_all(&text.as_bytes()[bytes..]).unwrap();
     }
 
     /// Whether it gets this text before the connection ends.
