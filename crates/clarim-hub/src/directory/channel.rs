@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use super::kept::{CachedEvent, History};
 use super::loss::Loss;
 use super::presence::{Departure, Presence};
+use super::requests::Join;
 use super::step::Step;
 use super::user::User;
 use crate::address::{ChannelKey, ConnectionAddr, WorkerId};
@@ -29,6 +30,18 @@ pub(crate) struct PendingSubscription {
     pub(crate) member: Option<Member>,
     pub(crate) since: Option<Since>,
     pub(crate) former: Box<[SocketId]>,
+}
+
+impl PendingSubscription {
+    pub(super) fn new(join: &Join<'_>) -> Self {
+        Self {
+            addr: join.addr,
+            socket_id: join.socket_id,
+            member: join.member.cloned(),
+            since: join.since.copied(),
+            former: join.former.into(),
+        }
+    }
 }
 
 /// The cluster side of a channel.

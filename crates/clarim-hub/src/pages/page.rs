@@ -3,10 +3,10 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use clarim_protocol::{ChannelName, Since, SocketId};
+use clarim_protocol::{ChannelName, Position, Since, SocketId};
 
 use super::live::Live;
-use super::positions::Positions;
+use super::positions::{BEFORE_GAP, Positions};
 use super::twins::Twins;
 use crate::address::{AppIndex, ConnectionAddr};
 use crate::app::App;
@@ -220,6 +220,7 @@ impl Page {
         let twins = state.twins().filter(|_| !is_holder);
         let position = twins.and_then(|twins| twins.positions.get(channel));
         let since = match position.or_else(|| state.positions.get(channel)) {
+            Some(Position { offset: BEFORE_GAP, .. }) => Since::Invalid,
             Some(position) => Since::Position { position, socket_id: None },
             None if state.is_incomplete => Since::Invalid,
             None => return None,
@@ -241,14 +242,17 @@ impl Page {
         subscribed: impl FnOnce() -> Positions,
     ) {
         let state = &mut *self.state();
+        // It has got a gap if the channel was not known.
+        let offset = if state.is_incomplete { BEFORE_GAP } else { replayed.from.offset };
+        let from = Position { offset, ..replayed.from };
         let is_holder = state.live(addr).is_some();
         if !is_holder && !state.is_shared {
             if let Some(twins) = state.twins().filter(|twins| twins.contains(addr)) {
-                twins.positions.get_or_add(channel, replayed.from);
+                twins.positions.get_or_add(channel, from);
             }
             return;
         }
-        let known = state.positions.get_or_add(channel, replayed.from);
+        let known = state.positions.get_or_add(channel, from);
         if let Some(live) = state.live(addr) {
             live.is_behind |= known != replayed.to;
         }
@@ -301,6 +305,11 @@ impl Page {
             state.positions.advance(&positions);
         }
         true
+    }
+
+    /// Handles that another tab has the page's id, too.
+    pub(super) fn share(&self) {
+        self.state().share();
     }
 
     /// Handles a sign of life of a connection that may have been replaced.

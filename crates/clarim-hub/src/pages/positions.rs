@@ -10,6 +10,9 @@ pub(crate) struct Acknowledged {
     pub(crate) position: Position,
 }
 
+/// The offset of a page that has not acknowledged a gap yet. It gets the gap again.
+pub(super) const BEFORE_GAP: u64 = u64::MAX;
+
 /// Positions by channel, sorted by name. Most pages have few channels.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Positions {
@@ -86,7 +89,9 @@ impl Positions {
     pub(super) fn lower(&mut self, to: &Self) {
         for old in &to.list {
             let known = self.get_or_add(&old.channel, old.position);
-            let is_older = old.position.offset <= known.offset;
+            // No position is older than one before a gap.
+            let age = |position: Position| position.offset.wrapping_sub(BEFORE_GAP);
+            let is_older = age(old.position) <= age(known);
             if (is_older || old.position.epoch != known.epoch)
                 && let Ok(at) = self.find(&old.channel)
             {
@@ -142,6 +147,9 @@ mod tests {
         let mut known = positions(&[("a", 7), ("b", 1)]);
         known.lower(&positions(&[("a", 3), ("b", 5), ("c", 2)]));
         assert_eq!(shown(&known), [("a", 3), ("b", 1), ("c", 2)]);
+        known.lower(&positions(&[("a", BEFORE_GAP)]));
+        known.lower(&positions(&[("a", 1)]));
+        assert_eq!(shown(&known), [("a", BEFORE_GAP), ("b", 1), ("c", 2)]);
         let mut other = positions(&[("a", 9)]);
         other.list[0].position.epoch = Epoch(NonZeroU64::MAX);
         known.lower(&other);

@@ -62,12 +62,7 @@ impl Shard {
     ) -> Result<Joining, PresenceFull> {
         let channel = self.get_or_open(join.channel, step);
         if let Some(pending) = channel.cluster.as_mut().and_then(|cluster| cluster.pending()) {
-            let addr = join.addr;
-            let socket_id = join.socket_id;
-            let member = join.member.cloned();
-            let since = join.since.copied();
-            let former = join.former.into();
-            pending.push(PendingSubscription { addr, socket_id, member, since, former });
+            pending.push(PendingSubscription::new(join));
             return Ok(Joining::Pending);
         }
         self.join_open(join, step)?;

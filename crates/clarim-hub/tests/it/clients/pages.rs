@@ -448,6 +448,41 @@ fn a_second_tab_is_noticed_by_its_pong() {
 }
 
 #[test]
+fn a_page_that_is_back_and_not_known_learns_of_a_gap() {
+    play(
+        r#"
+        # It was here before a restart, or on another node, or was forgotten.
+        ana connects as page p1.2
+        ana subscribes 0 false 0
+        ana< {"event":"clarim:gap","channel":"news","data":'{"reason":"unknown","epoch":"EPOCH","offset":0}'}
+        # It may not have arrived.
+        ana hangs up
+        event 1
+        ana connects as page p1.3
+        ana subscribes 1 false 0
+        ana< {"event":"clarim:gap","channel":"news","data":'{"reason":"unknown","epoch":"EPOCH","offset":1}'}
+        event 2
+        ana gets 2
+        1 s pass
+        ana< page ping
+        ana acknowledges
+        ana hangs up
+        event 3
+        ana connects as page p1.4
+        ana subscribes 2 true 1
+        ana gets 3
+        # Another tab with the same id.
+        ben connects as page p1.1
+        ben subscribes 2 true 1
+        ben gets 3
+        event 4
+        ana gets 4
+        ben gets 4
+        "#,
+    );
+}
+
+#[test]
 fn a_page_id_is_no_credential() {
     play(
         r#"

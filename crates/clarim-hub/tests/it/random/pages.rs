@@ -89,7 +89,9 @@ struct Event {
 
 /// A page in a browser.
 struct Page {
-    id: PageId,
+    id: String,
+    /// Its connections so far.
+    connections: u32,
     addr: Option<ConnectionAddr>,
     /// Frames that the server has sent and that have not arrived.
     network: VecDeque<Frame>,
@@ -97,8 +99,6 @@ struct Page {
     views: BTreeMap<usize, View>,
     /// Grows with each reload.
     life: u64,
-    /// When its connection broke.
-    away_since: Option<Duration>,
 }
 
 #[derive(Debug, Default)]
@@ -131,12 +131,12 @@ impl Model {
         let mut world = World::new(vec![app], 2);
         let app = world.node.apps().find_by_id("one").unwrap();
         let pages = (0..PAGES).map(|n| Page {
-            id: format!("page-{n}").parse().unwrap(),
+            id: format!("page-{n}"),
+            connections: 0,
             addr: None,
             network: VecDeque::new(),
             views: BTreeMap::new(),
             life: 0,
-            away_since: None,
         });
         let events = vec![Vec::new(); CHANNELS.len()];
         let listener = world.connect(app, 0).unwrap();
@@ -167,6 +167,7 @@ impl Model {
                     self.world.desk(addr).close_tab(addr.connection, now);
                     let page = &mut self.pages[page];
                     page.life += 1;
+                    page.connections = 0;
                     page.network.clear();
                     page.views.clear();
                 }
@@ -203,11 +204,9 @@ impl Model {
         if page.addr.is_some() {
             return;
         }
-        if page.away_since.is_some_and(|at| at + TTL <= self.world.now) {
-            // It may be forgotten. After such a time, a page fetches the state anew.
-            page.views.values_mut().for_each(|view| view.heard = None);
-        }
-        let addr = self.world.connect_page(self.app, worker, Some(&page.id)).unwrap();
+        page.connections += 1;
+        let id: PageId = format!("{}.{}", page.id, page.connections).parse().unwrap();
+        let addr = self.world.connect_page(self.app, worker, Some(&id)).unwrap();
         page.addr = Some(addr);
         // The server notices a zombie now.
         self.world.run_all();
@@ -242,7 +241,6 @@ impl Model {
         }
         let page = &mut self.pages[at];
         page.network.clear();
-        page.away_since = Some(self.world.now);
         for view in page.views.values_mut() {
             (view.is_confirmed, view.is_requested) = (false, false);
         }
@@ -261,6 +259,7 @@ impl Model {
                 }
             }
             if is_closed {
+                self.world.desk(addr).close_reply(addr.connection);
                 self.cut(at, true);
             }
         }
