@@ -5,8 +5,12 @@ import { defineConfig } from 'vite';
 // The application, when the pages are served by `npm run dev`.
 const backend = { target: 'http://127.0.0.1:8000', changeOrigin: false };
 
+const design = '../../../crates/clarim-server/design';
+
 export default defineConfig({
 	plugins: [vue(), tailwindcss()],
+	// The mark and the theme script, which the server's own pages use too.
+	publicDir: design,
 	define: {
 		__VUE_OPTIONS_API__: 'false',
 		__VUE_PROD_DEVTOOLS__: 'false',
@@ -22,6 +26,7 @@ export default defineConfig({
 		assetsInlineLimit: 0,
 	},
 	server: {
+		fs: { allow: ['.', design] },
 		proxy: {
 			'/api': backend, '/broadcasting': backend, '/app': { ...backend, ws: true },
 		},

@@ -6,7 +6,7 @@ export type Theme = 'light' | 'dark' | 'system';
 const stored = local.get('theme');
 export const theme = ref<Theme>(stored === 'light' || stored === 'dark' ? stored : 'system');
 
-/** The theme choice; `public/theme.js` applies it. */
+/** The theme choice; `theme.js` in `design` applies it. */
 export function setTheme(chosen: Theme): void {
 	theme.value = chosen;
 	local.set('theme', chosen === 'system' ? null : chosen);

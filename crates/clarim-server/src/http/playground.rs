@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::response::{ApiError, ApiResponse, json_value, page_file};
 use super::signed::{ApiRequest, is_local_request, is_own_page, parse_owned};
-use super::{Endpoint, Http, RequestBody};
+use super::{Endpoint, Http, RequestBody, design};
 
 /// Allows the page's own files alone, and forbids frames.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -39,6 +39,9 @@ pub(crate) async fn serve(
         (&Method::GET, []) => Ok(file("text/html; charset=utf-8", PAGE)),
         (&Method::GET, ["playground.js"]) => Ok(file("text/javascript; charset=utf-8", SCRIPT)),
         (&Method::GET, ["playground.css"]) => Ok(file("text/css; charset=utf-8", STYLE)),
+        (&Method::GET, ["design", name]) => {
+            design::file(name, CONTENT_SECURITY_POLICY).ok_or_else(ApiError::not_found)
+        }
         (&Method::GET, ["config"]) => config(http),
         (&Method::POST, ["auth"]) => auth(http, request).await,
         (&Method::POST, ["events"]) => {

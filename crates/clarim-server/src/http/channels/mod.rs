@@ -1,7 +1,7 @@
 //! The endpoints that query: `GET /apps/{id}/channels`, `channels/{channel}`, `channels/{channel}/users`,
 //! `connections`.
 
-pub(super) mod history;
+pub(crate) mod history;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
