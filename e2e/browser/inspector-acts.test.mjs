@@ -55,13 +55,13 @@ test('a client whose connection is closed reconnects', LIMIT, async () => {
 	await page.keyboard.press('Enter');
 	const close = rows(page, 'connection-list').filter({ hasText: before }).getByRole('button');
 	// Without confirmation nothing is closed.
-	const question = answer(page, false);
 	await close.click();
-	assert.equal(await question, `Close connection ${before}?`);
+	assert.match(await text(id(page, 'sure-effect')), /reconnects at once/);
+	assert.equal(await answer(page, false), `Close connection ${before}?`);
 	const away = once(client.connection, 'state_change', { where: ({ previous }) => previous === 'connected' });
 	assert.equal(await Promise.race([away, delay(500)]), undefined);
-	answer(page, true);
 	await close.click();
+	await answer(page, true);
 	await away;
 	await state(client, 'connected');
 	assert.notEqual(client.connection.socket_id, before);
@@ -77,9 +77,8 @@ test('all tabs of a terminated user stay disconnected, and other users are not a
 	const removed = once(room, 'pusher:member_removed');
 	await tab(page, 'connections');
 	await id(page, 'user').fill('7');
-	const question = answer(page, true);
 	await id(page, 'terminate-form').getByRole('button').click();
-	assert.equal(await question, 'Close all connections of user 7?');
+	assert.equal(await answer(page, true), 'Close all connections of user 7?');
 	for (const client of tabs) await state(client, 'disconnected');
 	const [member] = await removed;
 	assert.equal(member.id, 7);
@@ -123,8 +122,8 @@ test('members of a presence channel are shown, and text of clients is never mark
 	await new Promise((resolve) => { socket.once('message', resolve); });
 	await tab(page, 'channels');
 	const row = rows(page, 'channel-list').filter({ hasText: 'presence-people' });
-	await waitFor('the counts', async () => /presence-people\s+4\s+3\s/.test(await text(row)));
-	await row.getByRole('button').click();
+	await waitFor('the counts', async () => /presence-people\s+4\s+3/.test(await text(row)));
+	await row.getByRole('link').click();
 	await waitFor('the members', async () => (await text(id(page, 'channel-note'))).startsWith('3 members'));
 	assert.deepEqual((await id(page, 'members').locator('li').allInnerTexts()).sort(), [EVIL, 'ana', 'rui'].sort());
 	await tab(page, 'connections');
@@ -136,7 +135,8 @@ test('members of a presence channel are shown, and text of clients is never mark
 	clients.pop().disconnect();
 	await waitFor('the member to disappear', async () => {
 		await tab(page, 'channels');
-		await row.getByRole('button').click();
+		await page.goto(`${w.server.url}/inspector#channels`);
+		await row.getByRole('link').click();
 		return await id(page, 'members').locator('li').count() === 2;
 	});
 	for (const client of clients) client.disconnect();
@@ -299,7 +299,7 @@ test('fifty watchers of the event log delay no delivery', { timeout: 300_000 }, 
 	end.isOver = true;
 	for (const answers of await watching) assert.ok(answers > 1, `a watcher got ${answers} responses`);
 	assert.ok(asked > 10, `the pages sent only ${asked} requests`);
-	for (const page of pages) await page.locator('#log .event').filter({ hasText: '"n": 149' }).first().waitFor();
+	for (const page of pages) await page.locator('#log .event').filter({ hasText: '{ "n": 149 }' }).first().waitFor();
 	await context.close();
 	const quiet = await median();
 	// The pages and this test use the cores too.

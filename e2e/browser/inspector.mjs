@@ -19,12 +19,10 @@ export async function enter(browser, server, options = {}) {
 	return page;
 }
 
-/** Answers the page's next confirmation dialog. Resolves with its text. */
-export function answer(page, isSure) {
-	return new Promise((resolve) => {
-		page.once('dialog', async (dialog) => {
-			await (isSure ? dialog.accept() : dialog.dismiss());
-			resolve(dialog.message());
-		});
-	});
+/** Answers the page's question. Resolves with its text. */
+export async function answer(page, isSure) {
+	const question = await text(id(page, 'sure-question'));
+	await id(page, isSure ? 'sure-yes' : 'sure-no').click();
+	await id(page, 'sure').waitFor({ state: 'hidden' });
+	return question;
 }

@@ -6,7 +6,7 @@ import { after, afterEach, before, test } from 'node:test';
 import WebSocket from 'ws';
 import { startServer } from '../support/server.mjs';
 import { accessible } from './demo/demo.mjs';
-import { TOKEN, enter, id, tab, text } from './inspector.mjs';
+import { TOKEN, answer, enter, id, tab, text } from './inspector.mjs';
 import { artefacts, Browser, waitFor } from './support.mjs';
 
 const LIMIT = { timeout: 300_000 };
@@ -14,7 +14,7 @@ let server;
 let browser;
 
 before(async () => {
-	const env = { CLARIM_INSPECTOR_TOKEN: TOKEN };
+	const env = { CLARIM_INSPECTOR_TOKEN: TOKEN, CLARIM_APP_HISTORY: 'kept-*:60:10m' };
 	[server, browser] = await Promise.all([startServer({ env }), Browser.launch()]);
 }, LIMIT);
 
@@ -85,7 +85,7 @@ test('figures and graphs are updated', LIMIT, async () => {
 	const figure = (name) => text(page.locator(`[data-figure=${name}] dd`));
 	const { socket } = await client('news', 'cache-rates');
 	await waitFor('the connection', async () => await figure('connections') === '1' && await figure('channels') === '2');
-	assert.equal(await page.locator('.graph canvas').count(), 3);
+	assert.equal(await page.locator('.graph canvas').count(), 4);
 	socket.close();
 	await waitFor('its end', async () => await figure('connections') === '0');
 });
@@ -98,9 +98,10 @@ test('a connection can be found, inspected and closed', LIMIT, async () => {
 	await page.keyboard.press('Enter');
 	const row = page.locator('#connection-list tbody tr');
 	await waitFor('the row', async () => (await text(row)).includes('news'));
-	page.on('dialog', (dialog) => dialog.accept());
 	const closed = new Promise((resolve) => { one.socket.addEventListener('close', ({ code }) => resolve(code)); });
 	await row.getByRole('button').click();
+	await accessible(page, 'the question');
+	await answer(page, true);
 	assert.equal(await closed, 4200);
 	await waitFor('the note', async () => (await text(id(page, 'note'))).includes('was closed'));
 });
@@ -109,9 +110,9 @@ test('channels link to their connections', LIMIT, async () => {
 	const page = await open();
 	const one = await client('orders.1');
 	await tab(page, 'channels');
-	await id(page, 'prefix').fill('orders.');
+	await id(page, 'channel-query').fill('orders.');
 	await page.keyboard.press('Enter');
-	await page.locator('#channel-list tbody tr').getByRole('button').click();
+	await page.locator('#channel-list tbody tr').getByRole('link').click();
 	await id(page, 'channel-connections').click();
 	await waitFor('the row', async () => (await text(id(page, 'connection-list'))).includes(one.id));
 	one.socket.close();
@@ -147,6 +148,127 @@ test('an event published from the page arrives, and text of clients is never mar
 	one.socket.close();
 });
 
+test('a channel is found by the name that Echo uses, and a search without a match says so', LIMIT, async () => {
+	const page = await open();
+	await tab(page, 'channels');
+	await page.getByText('No channel has subscribers.').waitFor();
+	const one = await client('invoices-private', 'presenceless');
+	const search = async (what) => {
+		await id(page, 'channel-query').fill(what);
+		await page.keyboard.press('Enter');
+	};
+	const names = () => page.locator('#channel-list tbody a').allInnerTexts();
+	await search('private');
+	await waitFor('the one', async () => (await names()).join() === 'invoices-private');
+	assert.equal(await text(id(page, 'channel-count')), '1 of 2 channels');
+	await search('nothing like it');
+	await page.getByText('No match. 2 channels have subscribers.').waitFor();
+	await accessible(page, 'no match');
+	one.socket.close();
+});
+
+test('tab, search, channel and filter are in the address, and the back button works', LIMIT, async () => {
+	const page = await open();
+	const one = await client('orders.1', 'orders.2');
+	await tab(page, 'channels');
+	await id(page, 'channel-query').fill('orders');
+	await page.keyboard.press('Enter');
+	await page.locator('#channel-list').getByRole('link', { name: 'orders.2' }).click();
+	const title = id(page, 'channel-title');
+	await waitFor('the channel', async () => await text(title) === 'orders.2');
+	assert.equal(new URL(page.url()).hash, '#channels?q=orders&channel=orders.2');
+	const box = await id(page, 'channel').boundingBox();
+	assert.ok(box.y >= 0 && box.y < page.viewportSize().height, 'it opens in view');
+	await page.reload();
+	await waitFor('the channel after a reload', async () => await text(title) === 'orders.2');
+	assert.equal(await id(page, 'channel-query').inputValue(), 'orders');
+	await tab(page, 'events');
+	await id(page, 'filter').fill('abc');
+	await waitFor('the filter', () => new URL(page.url()).hash === '#events?q=abc');
+	await page.goBack();
+	await waitFor('the channel again', async () => await title.isVisible() && await text(title) === 'orders.2');
+	await page.goBack();
+	await id(page, 'channel').waitFor({ state: 'hidden' });
+	assert.equal(await id(page, 'channel-query').inputValue(), 'orders');
+	await page.goBack();
+	await waitFor('no search', async () => await id(page, 'channel-query').inputValue() === '');
+	await page.goBack();
+	await id(page, 'overview').waitFor();
+	one.socket.close();
+});
+
+test('a channel shows its position and what is kept, as it was sent', LIMIT, async () => {
+	const page = await open();
+	const data = '{"zebra":1,"id":12345678901234567890,"a":"\\u00e9"}';
+	for (let n = 0; n < 70; n += 1) {
+		const body = JSON.stringify({ name: `n${n}`, channel: 'kept-1', data: n === 69 ? data : `{"n":${n}}` });
+		const answer = await fetch(`${server.url}/inspector/api/apps/${server.appId}/events`, { method: 'POST', headers: { authorization: `Bearer ${TOKEN}` }, body });
+		assert.equal(answer.status, 200);
+	}
+	await page.goto(`${server.url}/inspector#channels?channel=kept-1`);
+	await page.reload();
+	const kept = page.locator('#channel-history .event');
+	await waitFor('a page of events', async () => await kept.count() === 50);
+	assert.match(await text(id(page, 'channel-position')), /^Position: offset 70, epoch \S+$/);
+	assert.match(await text(kept.first()), /n69/);
+	await kept.first().locator('summary').click();
+	assert.equal(await text(kept.first().locator('pre')), data);
+	await page.getByRole('button', { name: 'Older events' }).click();
+	// The rule keeps sixty.
+	await waitFor('the rest', async () => await kept.count() === 60);
+	assert.match(await text(kept.last()), /n10/);
+	await accessible(page, 'a history');
+	// A channel without a rule says that it has no history.
+	await page.goto(`${server.url}/inspector#channels?channel=other`);
+	await page.getByText('No history: no history rule matches this channel.').waitFor();
+});
+
+test('events have milliseconds, and their data is as it was sent', LIMIT, async () => {
+	const page = await open();
+	await tab(page, 'events');
+	await id(page, 'stream-note').filter({ hasText: 'shown' }).waitFor();
+	const body = JSON.stringify({ name: 'exact', channel: 'news', data: '{"zebra":1.50,"10":12345678901234567890,"a":{"c":[],"b":null}}' });
+	await fetch(`${server.url}/inspector/api/apps/${server.appId}/events`, { method: 'POST', headers: { authorization: `Bearer ${TOKEN}` }, body });
+	const event = page.locator('#log .event').filter({ hasText: 'exact' });
+	await event.waitFor();
+	assert.match(await text(event.locator('time')), /^\d\d:\d\d:\d\d\.\d{3}$/);
+	assert.equal(await text(event.locator('.preview')), '{ "zebra": 1.50, "10": 12345678901234567890, "a": { "c": [], "b": null } }');
+	await event.locator('summary').click();
+	assert.equal(await text(event.locator('pre')), '{\n  "zebra": 1.50,\n  "10": 12345678901234567890,\n  "a": {\n    "c": [],\n    "b": null\n  }\n}');
+	// From an event to its channel.
+	await event.getByRole('link', { name: 'news' }).click();
+	await waitFor('the channel', async () => await text(id(page, 'channel-title')) === 'news');
+});
+
+test('graphs share a baseline and show values under the pointer', LIMIT, async () => {
+	const page = await open();
+	await waitFor('graphs', async () => await page.locator('.graph canvas').count() === 4);
+	const places = await page.locator('.graph canvas').evaluateAll((all) => all.map((one) => {
+		const { top, bottom } = one.getBoundingClientRect();
+		return `${Math.round(top)} ${Math.round(bottom)}`;
+	}));
+	assert.equal(new Set(places).size, 1, places.join(', '));
+	const tiles = await page.locator('#figures div').evaluateAll((all) => {
+		const tops = all.map((one) => Math.round(one.getBoundingClientRect().top));
+		return [...new Set(tops)].map((top) => tops.filter((other) => other === top).length);
+	});
+	assert.deepEqual(tiles, [5, 5], 'each row is full');
+	await waitFor('a value', async () => {
+		await page.locator('.graph .u-over').first().hover();
+		return /\d\d:\d\d:\d\d/.test(await text(page.locator('.graph .keys').first()));
+	});
+});
+
+test('on a phone every tab is in view', LIMIT, async () => {
+	for (const locale of ['en-GB', 'pt-BR']) {
+		const page = await open({ locale, viewport: { width: 360, height: 740 } });
+		for (const name of ['overview', 'channels', 'connections', 'events', 'webhooks']) {
+			const box = await id(page, `tab-${name}`).boundingBox();
+			assert.ok(box.x >= 0 && box.x + box.width <= 360, `${name}, ${locale}: ${JSON.stringify(box)}`);
+		}
+	}
+});
+
 test('all sections can be reached with the keyboard', LIMIT, async () => {
 	const page = await open();
 	await id(page, 'tab-overview').focus();
@@ -168,7 +290,7 @@ for (const colorScheme of ['light', 'dark']) {
 			const one = await client('news', 'orders.1234567890');
 			assert.equal(await page.getAttribute('html', 'lang'), locale === 'pt-BR' ? 'pt-BR' : 'en');
 			const graphs = page.locator('.graph canvas');
-			await waitFor('graphs', async () => await graphs.count() === 3);
+			await waitFor('graphs', async () => await graphs.count() === 4);
 			await waitFor('rates', async () => {
 				await publish('news');
 				return !(await text(page.locator('[data-figure=published] dd'))).startsWith('0');

@@ -10,24 +10,41 @@ export function element(name, properties = {}, ...content) {
 }
 
 export function button(text, act, className = '') {
-	const made = element('button', { type: 'button', className }, text);
+	const made = element('button', { type: 'button', className: `quiet ${className}` }, text);
 	made.addEventListener('click', act);
 	return made;
 }
 
+export const link = (text, href) => element('a', { href }, text);
+
 /** Replaces the content of `into` with a table; each cell is text, a number or an element. */
 export function table(into, heads, rows, empty) {
-	if (!rows.length) return into.replaceChildren(element('p', { className: 'note' }, empty));
+	if (!rows.length) return into.replaceChildren(element('p', { className: 'note empty' }, empty));
 	const cell = (value) => element('td', { className: typeof value === 'number' ? 'number' : '' },
 		value instanceof Node ? value : String(value ?? '–'));
 	const body = rows.map((row) => element('tr', {}, ...row.map(cell)));
-	const head = element('tr', {}, ...heads.map((text) => element('th', { scope: 'col' }, text)));
+	const head = element('tr', {}, ...heads.map((text) => (text ? element('th', { scope: 'col' }, text) : element('td'))));
 	const made = element('table', {}, element('thead', {}, head), element('tbody', {}, ...body));
 	const frame = element('div', { className: 'table' }, made);
 	// Makes the table scrollable with the keyboard.
 	frame.tabIndex = 0;
 	into.replaceChildren(frame);
 }
+
+/** Asks before something that has an effect on clients. */
+export function sure(question, effect, action) {
+	const dialog = id('sure');
+	id('sure-question').textContent = question;
+	id('sure-effect').textContent = effect;
+	id('sure-yes').textContent = action;
+	dialog.showModal();
+	return new Promise((resolve) => {
+		dialog.addEventListener('close', () => resolve(dialog.returnValue === 'yes'), { once: true });
+	});
+}
+
+/** JSON of several lines in one, with all its fields, numbers and escapes as they are. */
+export const inOneLine = (text) => text.replace(/\n\s*/g, ' ').trim();
 
 /** Formats seconds as a duration. */
 export function duration(seconds) {

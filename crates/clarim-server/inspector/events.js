@@ -1,11 +1,14 @@
 // The live log of events, and the form that publishes one.
 
 import { get, part, post } from './api.js';
-import { element, id } from './dom.js';
-import { number, t, time } from './words.js';
+import { element, id, inOneLine, link } from './dom.js';
+import { address, go } from './place.js';
+import { exactTime, number, t } from './words.js';
 
 /** Maximum number of events that the page keeps. */
-const KEPT = 500;
+const KEPT = 1_000;
+
+const COLOURS = { published: 'info', received: 'warn', connected: 'good', closed: 'bad' };
 
 let events = [];
 let next;
@@ -13,6 +16,14 @@ let missed = 0;
 let droppedBefore;
 let dropped = 0;
 let isPaused = false;
+
+/** Shows the place of this tab. */
+export function showPlace({ kind = '', q = '' }) {
+	id('kind').value = kind;
+	id('filter').value = q;
+	if (q && !id('event-channel').value) id('event-channel').value = q;
+	refill();
+}
 
 /** Fetches new events. */
 export async function poll() {
@@ -35,14 +46,21 @@ function isWanted(event) {
 }
 
 function entry(event) {
-	const head = [
-		element('time', {}, time(event.at)),
-		element('span', { className: 'kind' }, t(event.kind)),
-		element('span', { className: 'channel' }, event.channel ?? event.socket ?? ''),
+	const { kind, channel, socket, data } = event;
+	const head = element('p', { className: 'head' },
+		element('time', {}, exactTime(event.at)),
+		element('span', { className: `kind badge ${COLOURS[kind] ?? ''}` }, t(kind)),
 		element('strong', {}, event.event ?? ''),
-	];
-	const data = event.data ? [element('pre', {}, event.data)] : [];
-	return element('div', { className: 'event' }, ...head, ...data);
+		channel ? link(channel, address('channels', { channel })) : '',
+		socket ? link(socket, address('connections', { q: socket })) : '');
+	const made = element('div', { className: 'event' }, head);
+	// Made when it is opened, because most are not.
+	if (data) {
+		const details = element('details', {}, element('summary', {}, element('code', { className: 'preview' }, inOneLine(data).slice(0, 300))));
+		details.addEventListener('toggle', () => details.append(element('pre', { tabIndex: 0 }, data)), { once: true });
+		made.append(details);
+	}
+	return made;
 }
 
 /** Adds events to the log. */
@@ -86,7 +104,9 @@ async function publish() {
 
 export function listen() {
 	id('event-form').addEventListener('submit', (event) => { event.preventDefault(); publish(); });
-	for (const name of ['kind', 'filter']) id(name).addEventListener('input', refill);
+	for (const name of ['kind', 'filter']) {
+		id(name).addEventListener('input', () => go('events', { kind: id('kind').value, q: id('filter').value }, true));
+	}
 	id('clear').addEventListener('click', () => {
 		[events, missed] = [[], 0];
 		refill();

@@ -1,10 +1,11 @@
-// Channels, connections and webhook deliveries, loaded when their tab is opened.
+// Connections and webhook deliveries.
 
 import { get, part, post } from './api.js';
-import { button, duration, element, id, table } from './dom.js';
+import { button, duration, element, id, link, sure, table } from './dom.js';
+import { address, go } from './place.js';
 import { number, t, time } from './words.js';
 
-const app = () => id('app').value;
+export const app = () => id('app').value;
 
 /** Shows an error or a confirmation. */
 export function note(text, isBad = false) {
@@ -21,45 +22,16 @@ export async function attempt(act) {
 	}
 }
 
-let channels = [];
-let nextChannel;
-
-export const loadChannels = (goOn = false) => attempt(async () => {
-	const after = goOn ? nextChannel : undefined;
-	const found = await get(`apps/${part(app())}/channels`, { prefix: id('prefix').value, after });
-	channels = goOn ? [...channels, ...found.channels] : found.channels;
-	nextChannel = found.next;
-	showChannels(found);
-});
-
-function showChannels({ count, is_partial: isPartial }) {
-	const note = isPartial ? ` · ${t('partial')}` : '';
-	id('channel-count').textContent = t('countChannels', number(count)) + note;
-	id('more-channels').hidden = !nextChannel;
-	const rows = channels.map(({ name, subscriptions, users }) => [
-		name, subscriptions, name.startsWith('presence-') ? users : '–',
-		button(t('show'), () => showChannel(name)),
-	]);
-	table(id('channel-list'), [t('channel'), t('subscriptions'), t('users'), ''], rows, t('noChannels'));
-}
-
-const showChannel = (name) => attempt(async () => {
-	const isPresence = name.startsWith('presence-');
-	const { members, count } = isPresence
-		? await get(`apps/${part(app())}/channels/${part(name)}`) : { members: [], count: 0 };
-	id('channel').hidden = false;
-	id('channel-title').textContent = name;
-	id('channel-note').textContent = isPresence ? t('membersOf', number(count)) : t('noMembers');
-	id('members').replaceChildren(...members.map((member) => element('li', {}, member)));
-	const more = count - members.length;
-	if (more > 0) id('members').append(element('li', {}, t('andMore', number(more))));
-	id('channel-title').focus();
-});
-
 let connections = [];
 let nextConnection;
 
-export const loadConnections = (goOn = false) => attempt(async () => {
+/** Shows the place of the connections. */
+export function showConnections({ q = '' }) {
+	id('wanted').value = q;
+	loadConnections();
+}
+
+const loadConnections = (goOn = false) => attempt(async () => {
 	const wanted = id('wanted').value.trim();
 	let params = { after: goOn ? nextConnection : undefined };
 	if (/^\d+\.\d+$/.test(wanted)) params = { id: wanted };
@@ -67,32 +39,36 @@ export const loadConnections = (goOn = false) => attempt(async () => {
 	const found = await get('connections', params);
 	connections = goOn ? [...connections, ...found.connections] : found.connections;
 	nextConnection = found.next;
-	showConnections();
+	listConnections(wanted);
 });
 
-function showConnections() {
+function listConnections(wanted) {
 	id('more-connections').hidden = !nextConnection;
 	const rows = connections.map((it) => {
 		const more = it.channel_count - it.channels.length;
-		const names = [...it.channels, ...(more > 0 ? [t('andMore', number(more))] : [])].join(', ');
+		const names = element('span');
+		for (const name of it.channels) {
+			names.append(names.childNodes.length ? ', ' : '', link(name, address('channels', { channel: name })));
+		}
+		if (more > 0) names.append(', ', t('andMore', number(more)));
 		return [
-			it.id, it.app, duration(it.age), t('bytes', number(it.outbox)), it.origin, it.user, names || '–',
-			button(t('close'), () => close(it.id), 'danger'),
+			it.id, it.app, duration(it.age), t('bytes', number(it.outbox)), it.origin, it.user,
+			it.channels.length ? names : '–', button(t('close'), () => close(it.id), 'danger'),
 		];
 	});
 	const heads = ['connection', 'app', 'age', 'outbox', 'origin', 'user', 'subscriptions'].map((name) => t(name));
-	table(id('connection-list'), [...heads, ''], rows, t('noConnections'));
+	table(id('connection-list'), [...heads, ''], rows, t(wanted ? 'noConnectionFound' : 'noConnections'));
 }
 
 const close = (socket) => attempt(async () => {
-	if (!confirm(t('sureClose', socket))) return;
+	if (!await sure(t('sureClose', socket), t('closeEffect'), t('close'))) return;
 	await post(`connections/${part(socket)}/close`);
 	await loadConnections();
 	note(t('closing', socket));
 });
 
 const terminate = (user) => attempt(async () => {
-	if (!confirm(t('sureTerminate', user))) return;
+	if (!await sure(t('sureTerminate', user), t('terminateHint'), t('terminate'))) return;
 	await post(`apps/${part(app())}/users/${part(user)}/terminate`);
 	await loadConnections();
 	note(t('terminated', user));
@@ -123,14 +99,10 @@ const replay = (delivery) => attempt(async () => {
 
 export function listen() {
 	const on = (name, event, act) => id(name).addEventListener(event, (it) => { it.preventDefault(); act(); });
-	on('channel-search', 'submit', () => loadChannels());
-	on('more-channels', 'click', () => loadChannels(true));
-	on('channel-connections', 'click', () => {
-		id('wanted').value = id('channel-title').textContent;
-		id('tab-connections').click();
-		id('tab-connections').focus();
+	on('connection-search', 'submit', () => {
+		go('connections', { q: id('wanted').value.trim() });
+		loadConnections();
 	});
-	on('connection-search', 'submit', () => loadConnections());
 	on('more-connections', 'click', () => loadConnections(true));
 	on('terminate-form', 'submit', () => id('user').value && terminate(id('user').value));
 	on('refresh-webhooks', 'click', loadDeliveries);

@@ -1,54 +1,71 @@
 // Login, tabs and the polling timer.
 
 import { forgetToken, get, hasToken, setToken } from './api.js';
+import * as channels from './channels.js';
 import { element, id } from './dom.js';
 import * as events from './events.js';
 import * as lists from './lists.js';
 import * as overview from './overview.js';
+import { address, go, place } from './place.js';
 import { apply, speak, t } from './words.js';
 
 const EVERY = 1_000;
 const tabs = [...document.querySelectorAll('[role=tab]')];
-const chosen = () => tabs.find((tab) => tab.getAttribute('aria-selected') === 'true') ?? tabs[0];
-const current = () => chosen().getAttribute('aria-controls');
-const LOADS = {
-	channels: lists.loadChannels, connections: lists.loadConnections, webhooks: lists.loadDeliveries,
+const nameOf = (tab) => tab.getAttribute('aria-controls');
+const chosen = () => tabs.find((tab) => nameOf(tab) === place().tab) ?? tabs[0];
+const current = () => nameOf(chosen());
+/** How each tab shows its place. */
+const SHOW = {
+	overview: () => overview.draw(),
+	channels: channels.show,
+	connections: lists.showConnections,
+	events(params) {
+		events.showPlace(params);
+		tick();
+	},
+	webhooks: lists.loadDeliveries,
 };
 
 let isInside = false;
+/** The last place in each tab, to which its button goes back. */
+const lastPlaces = {};
 
-function choose(tab) {
+/** Shows what the address says. */
+function show() {
+	const tab = chosen();
 	for (const one of tabs) {
 		const isChosen = one === tab;
 		one.setAttribute('aria-selected', String(isChosen));
 		one.tabIndex = isChosen ? 0 : -1;
-		id(one.getAttribute('aria-controls')).hidden = !isChosen;
+		id(nameOf(one)).hidden = !isChosen;
 	}
 	lists.note('');
-	if (!isInside) return;
-	if (current() === 'overview') overview.draw();
-	LOADS[current()]?.();
-	if (current() === 'events') tick();
+	const { params } = place();
+	lastPlaces[nameOf(tab)] = params;
+	if (isInside) SHOW[nameOf(tab)](params);
 }
+
+const choose = (tab) => go(nameOf(tab), lastPlaces[nameOf(tab)]);
 
 function showApps(apps) {
 	const before = id('app').value;
 	const shown = [...id('app').options].map(({ value }) => value);
 	if (shown.join() === apps.map(({ app }) => app).join()) return;
 	id('app').replaceChildren(...apps.map(({ app }) => element('option', { value: app }, app)));
-	if (before) id('app').value = before;
+	const wanted = before || sessionStorage.getItem('clarim-inspector-app');
+	if (apps.some(({ app }) => app === wanted)) id('app').value = wanted;
 }
 
 function showState(word, isBad) {
 	id('state').textContent = t(word);
-	id('state').className = isBad ? 'bad' : 'good';
+	id('state').className = `badge ${isBad ? 'bad' : 'good'}`;
 }
 
 function enter() {
 	isInside = true;
 	id('entry').hidden = true;
 	id('inside').hidden = false;
-	choose(chosen());
+	show();
 }
 
 function askForToken(problem) {
@@ -56,6 +73,7 @@ function askForToken(problem) {
 	id('inside').hidden = true;
 	id('entry').hidden = false;
 	id('state').textContent = '';
+	id('state').className = '';
 	id('token-problem').textContent = problem;
 	id('token').focus();
 }
@@ -99,9 +117,14 @@ function listen() {
 	id('language').addEventListener('change', () => {
 		speak(id('language').value);
 		events.refill();
-		choose(chosen());
+		channels.forget();
+		show();
 	});
-	id('app').addEventListener('change', () => LOADS[current()]?.());
+	id('app').addEventListener('change', () => {
+		sessionStorage.setItem('clarim-inspector-app', id('app').value);
+		show();
+	});
+	for (const name of ['place', 'popstate', 'hashchange']) addEventListener(name, show);
 	for (const tab of tabs) tab.addEventListener('click', () => choose(tab));
 	id('tabs').addEventListener('keydown', ({ key }) => {
 		const at = tabs.indexOf(chosen());
@@ -111,15 +134,18 @@ function listen() {
 		tab.focus();
 		choose(tab);
 	});
+	for (const answer of ['yes', 'no']) id(`sure-${answer}`).addEventListener('click', () => id('sure').close(answer));
 	const redraw = () => isInside && current() === 'overview' && overview.draw();
 	matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redraw);
 	addEventListener('resize', redraw);
 }
 
 apply();
-tabs.forEach((tab, n) => tab.setAttribute('aria-selected', String(n === 0)));
+if (!place().tab) history.replaceState(null, '', address(nameOf(tabs[0])));
 listen();
 events.listen();
+channels.listen();
 lists.listen();
+show();
 tick();
 setInterval(tick, EVERY);

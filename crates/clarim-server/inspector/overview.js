@@ -7,14 +7,16 @@ import { number, t, time } from './words.js';
 const POINTS = 300;
 const SHORTEST = 60;
 
+/** Deliveries have a graph of their own: there are hundreds of them for one event. */
 const GRAPHS = [
-	{ title: 'graphConnections', series: ['connections'] },
-	{ title: 'graphMessages', series: ['received', 'published', 'sent'] },
-	{ title: 'graphLatency', series: ['mean', 'p99'] },
+	{ title: 'connections', series: ['connections'] },
+	{ title: 'graphMessages', series: ['published', 'received'] },
+	{ title: 'graphDeliveries', series: ['sent'] },
+	{ title: 'graphLatency', series: ['p50', 'p99'] },
 ];
 const times = [];
-const values = { connections: [], received: [], published: [], sent: [], mean: [], p99: [] };
-const COLOURS = ['--accent', '--good', '--bad'];
+const values = { connections: [], received: [], published: [], sent: [], p50: [], p99: [] };
+const COLOURS = ['--series-1', '--series-2'];
 
 let last;
 let plots = [];
@@ -42,17 +44,22 @@ export function take(facts, now) {
 
 function ratesOf(before, now, seconds) {
 	const publishes = now.publishes.buckets.map((count, n) => count - before.publishes.buckets[n]);
-	const count = publishes.reduce((sum, n) => sum + n, 0);
-	let [seen, at] = [0, 0];
-	while (at < publishes.length - 1 && (seen += publishes[at]) < count * 0.99) at += 1;
-	const end = now.publishes.ends[Math.min(at, now.publishes.ends.length - 1)];
 	return {
 		received: (now.received - before.received) / seconds,
 		published: (now.publishes.events - before.publishes.events) / seconds,
 		sent: (now.frames - before.frames) / seconds,
-		mean: count ? (now.publishes.microseconds - before.publishes.microseconds) / count / 1000 : null,
-		p99: count ? end / 1000 : null,
+		p50: percentile(publishes, now.publishes.ends, 0.5),
+		p99: percentile(publishes, now.publishes.ends, 0.99),
 	};
+}
+
+/** Returns the end of the bucket that this part of the requests does not exceed, in ms. */
+function percentile(buckets, ends, part) {
+	const count = buckets.reduce((sum, n) => sum + n, 0);
+	if (!count) return null;
+	let [seen, at] = [0, 0];
+	while (at < buckets.length - 1 && (seen += buckets[at]) < count * part) at += 1;
+	return ends[Math.min(at, ends.length - 1)] / 1000;
 }
 
 function showFigures(facts, connections, rates) {
@@ -82,35 +89,49 @@ function showNodes(cluster) {
 	table(id('nodes'), [t('node'), t('role'), t('bus')], rows, '');
 }
 
+/** Shows the values of a graph at one of its times, or now. */
+function showKeys(graph, series, at) {
+	const shown = (name) => {
+		const value = at == null ? values[name].at(-1) : values[name][at];
+		return value == null ? '–' : number(value);
+	};
+	const keys = series.map((name, n) => {
+		const key = element('span', { className: 'key' }, `━ ${t(name)} `, element('b', {}, shown(name)));
+		key.style.color = colour(COLOURS[n]);
+		return key;
+	});
+	const when = element('time', {}, at == null ? '' : time(times[at] * 1000));
+	graph.querySelector('.keys').replaceChildren(...keys, when);
+}
+
 /** Redraws the graphs after a change of language, theme or width. */
 export function draw() {
 	plots.forEach((plot) => plot.destroy());
 	id('graphs').replaceChildren();
 	const line = { stroke: colour('--line') };
-	const axis = () => ({ stroke: colour('--muted'), grid: line, ticks: line });
+	const axis = () => ({ stroke: colour('--soft'), grid: line, ticks: line });
 	// Adds all cards before the width of one is measured.
-	const cards = GRAPHS.map(({ title }) => element('div', { className: 'card graph' }, element('h2', {}, t(title))));
+	const cards = GRAPHS.map(({ title }) => element('div', { className: 'card graph' },
+		element('h2', {}, t(title)), element('p', { className: 'keys note' })));
 	id('graphs').append(...cards);
 	plots = GRAPHS.map(({ series }, at) => {
 		const graph = cards[at];
-		const keys = series.length > 1 && element('p', { className: 'note' });
-		if (keys) graph.append(keys);
-		const lines = series.map((name, n) => {
-			if (keys) {
-				const key = element('span', {}, `━ ${t(name)}  `);
-				key.style.color = colour(COLOURS[n]);
-				keys.append(key);
-			}
-			return { label: name, stroke: colour(COLOURS[n]), width: 2, spanGaps: true };
-		});
+		const lines = series.map((name, n) => (
+			{ label: name, stroke: colour(COLOURS[n]), width: 2, spanGaps: true, points: { show: times.length < 3 } }
+		));
 		const data = [times, ...series.map((name) => values[name])];
 		const recent = (_, first, end) => end == null ? [0, SHORTEST] : [Math.min(first, end - SHORTEST), end];
 		const range = (_, __, most) => [0, Math.max(1, (most ?? 0) * 1.1)];
+		const keys = (plot) => showKeys(graph, series, plot.cursor.left >= 0 ? plot.cursor.idx : null);
 		return new window.uPlot({
-			width: Math.max(200, graph.clientWidth - 34), height: 180,
-			cursor: { show: false }, legend: { show: false },
+			width: Math.max(200, graph.clientWidth - 42), height: 180,
+			cursor: { drag: { x: false, y: false }, y: false }, legend: { show: false },
+			hooks: { setCursor: [keys], setData: [keys], ready: [keys] },
 			scales: { x: { range: recent }, y: { range } },
-			axes: [{ ...axis(), space: 70, values: (_, ticks) => ticks.map((at) => time(at * 1000)) }, { ...axis(), size: 64, values: (_, ticks) => ticks.map(number) }],
+			axes: [
+				{ ...axis(), space: 90, values: (_, ticks) => ticks.map((at) => time(at * 1000)) },
+				{ ...axis(), size: 56, values: (_, ticks) => ticks.map(number) },
+			],
 			series: [{ label: t('time') }, ...lines],
 		}, data, graph);
 	});

@@ -1,5 +1,6 @@
 //! The files of the page. It loads nothing else, so it works without internet access.
 
+use crate::http::design;
 use crate::http::response::{ApiResponse, page_file};
 
 /// Allows the page's own files alone, and forbids frames.
@@ -26,7 +27,9 @@ files! {
     "dom.js": SCRIPT,
     "words.js": SCRIPT,
     "overview.js": SCRIPT,
+    "channels.js": SCRIPT,
     "lists.js": SCRIPT,
+    "place.js": SCRIPT,
     "events.js": SCRIPT,
     "vendor/uplot.js": SCRIPT,
     "vendor/uplot.css": STYLE,
@@ -34,6 +37,9 @@ files! {
 }
 
 pub(super) fn file(path: &[&str]) -> Option<ApiResponse> {
+    if let ["design", name] = path {
+        return design::file(name, CONTENT_SECURITY_POLICY);
+    }
     let name = if path.is_empty() { "index.html".to_owned() } else { path.join("/") };
     let (_, kind, content) = FILES.iter().find(|(known, ..)| *known == name)?;
     Some(page_file(kind, content, CONTENT_SECURITY_POLICY))
@@ -47,7 +53,7 @@ mod tests {
 
     #[test]
     fn the_page_has_less_than_150_kilobytes() {
-        let sizes = FILES.iter().map(|(_, _, content)| {
+        let sizes = FILES.iter().chain(design::FILES).map(|(_, _, content)| {
             let mut zip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
             zip.write_all(content.as_bytes()).unwrap();
             zip.finish().unwrap().len()
@@ -58,8 +64,8 @@ mod tests {
 
     #[test]
     fn scripts_never_insert_markup_or_load_from_elsewhere() {
-        let own =
-            FILES.iter().filter(|(name, kind, _)| *kind == SCRIPT && !name.contains("vendor"));
+        let all = FILES.iter().chain(design::FILES);
+        let own = all.filter(|(name, kind, _)| *kind == SCRIPT && !name.contains("vendor"));
         for (name, _, content) in own {
             for word in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("]
             {

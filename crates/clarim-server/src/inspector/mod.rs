@@ -158,6 +158,10 @@ impl Inspector {
             ["connections"] => connections::list(http, self, query).await,
             ["deliveries"] => Ok(deliveries::list(self)),
             ["apps", app, "channels"] => channels::list(http, find_app(http, app)?, query).await,
+            ["apps", app, "channels", name, "history"] => {
+                let name = decode_segment(name)?;
+                channels::kept(http, find_app(http, app)?, &name, query).await
+            }
             ["apps", app, "channels", name] => {
                 channels::show(http, find_app(http, app)?, &decode_segment(name)?).await
             }

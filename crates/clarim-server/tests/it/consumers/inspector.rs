@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use clarim_bus::MemoryBus;
+use clarim_server::HistoryRule;
 use clarim_server::config::{Scaling, Webhook};
 use futures_util::future::join_all;
 use http_body_util::Full;
@@ -173,8 +174,12 @@ async fn the_inspector_shows_counters_channels_members_and_connections() {
     let channels = get(&server, "apps/123456/channels").await;
     assert_eq!(channels["count"], 2);
     assert_eq!(channels["channels"][0], json!({ "name": "news", "subscriptions": 2, "users": 0 }));
-    let found = get(&server, "apps/123456/channels?prefix=presence-").await;
+    // By a part of the name, as users of Echo know it.
+    let found = get(&server, "apps/123456/channels?contains=room").await;
     assert_eq!(found["channels"][0]["users"], 1);
+    assert_eq!((&found["count"], &found["total"]), (&json!(1), &json!(2)));
+    let nothing = get(&server, "apps/123456/channels?contains=private").await;
+    assert_eq!((&nothing["count"], &nothing["total"]), (&json!(0), &json!(2)));
     let room = get(&server, "apps/123456/channels/presence-room").await;
     assert_eq!(room["members"], json!(["7"]));
 
@@ -188,6 +193,25 @@ async fn the_inspector_shows_counters_channels_members_and_connections() {
     let on = get(&server, "connections?app=123456&channel=news").await;
     assert_eq!(on["connections"].as_array().unwrap().len(), 2);
     assert_eq!(get(&server, "connections?id=nobody").await["connections"], json!([]));
+}
+
+#[tokio::test]
+async fn the_inspector_reads_the_history_of_a_channel() {
+    let mut app = app();
+    app.history = vec![HistoryRule::new("kept-*")];
+    let server = Setup { inspector_token: Some(TOKEN), ..Setup::default() }.start(vec![app]);
+    for n in 1..=3 {
+        server.publish("kept-1", "e", &json!({ "zebra": n, "a": 1 })).await;
+    }
+    let path = "apps/123456/channels/kept-1/history?direction=backward&limit=2";
+    let history = &get(&server, path).await["history"];
+    assert_eq!((&history["offset"], &history["has_more"]), (&json!(3), &json!(true)));
+    let offsets = history["events"].as_array().unwrap().iter().map(|event| &event["offset"]);
+    assert!(offsets.eq([&json!(3), &json!(2)]), "{history}");
+    let none = get(&server, "apps/123456/channels/other/history").await;
+    assert_eq!(none, json!({ "history": null }));
+    let wrong = "/inspector/api/apps/123456/channels/kept-1/history?limit=0";
+    assert_eq!(ask(&server, Some(TOKEN), "GET", wrong, &Value::Null).await.status, 400);
 }
 
 #[tokio::test]
