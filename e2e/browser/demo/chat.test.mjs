@@ -339,6 +339,60 @@ test('scrolling up loads the history without gaps', LIMIT, async () => {
 	assert.deepEqual(texts, Array.from({ length: 120 }, (_, n) => `n.º ${n + 1}`));
 });
 
+test('each conversation keeps what is being written in it, even over a reload', LIMIT, async () => {
+	const ana = await open('ana', 2);
+	await ana.locator('.composer').fill('para o Bruno, mais tarde');
+	await ana.locator('a[href="/chat/4"]').click();
+	await waitFor('an empty field', async () => await ana.locator('.composer').inputValue() === '');
+	await ana.locator('.composer').fill('para a Carla');
+	await waitFor('the draft in the list', async () =>
+		(await ana.locator('a[href="/chat/2"] .last-line').innerText()) === 'Rascunho: para o Bruno, mais tarde');
+	await ana.locator('a[href="/chat/2"]').click();
+	await waitFor('his text', async () => await ana.locator('.composer').inputValue() === 'para o Bruno, mais tarde');
+	await ana.reload();
+	await waitFor('his text', async () => await ana.locator('.composer').inputValue() === 'para o Bruno, mais tarde');
+	await ana.locator('.composer').press('Enter');
+	await ana.locator('.message:not([data-draft])').getByText('para o Bruno, mais tarde').waitFor();
+	await ana.reload();
+	await loaded(ana);
+	assert.equal(await ana.locator('.composer').inputValue(), '');
+	await ana.locator('a[href="/chat/4"]').click();
+	await waitFor('her text', async () => await ana.locator('.composer').inputValue() === 'para a Carla');
+});
+
+test('links and mentions are shown, and the window counts what is unread', LIMIT, async () => {
+	const [ana, carla] = [await logIn(browser, demo.url, 'ana'), await open('carla', 4)];
+	await ana.goto(`${demo.url}/dashboard`);
+	await connected(ana);
+	assert.equal(await ana.title(), 'Painel · Clarim');
+	await write(carla, 'Veja https://example.com/a?b=1. Você viu, @ana? E <b>isto</b>');
+	// The message and the mention.
+	await waitFor('the number', async () => /^\(2\) Painel · Clarim$/.test(await ana.title()));
+	await ana.goto(`${demo.url}/chat/4`);
+	const message = ana.locator('.message').last();
+	const link = message.getByRole('link', { name: 'https://example.com/a?b=1', exact: true });
+	assert.deepEqual([await link.getAttribute('href'), await link.getAttribute('target'), await link.getAttribute('rel')],
+		['https://example.com/a?b=1', '_blank', 'noopener noreferrer']);
+	assert.equal(await message.locator('.body strong').innerText(), '@ana');
+	assert.equal(await message.locator('.body').innerText(), 'Veja https://example.com/a?b=1. Você viu, @ana? E <b>isto</b>');
+	// A mention in the conversation that is open has no toast, and is read.
+	await write(carla, '@ana, de novo');
+	await ana.locator('.message').getByText('de novo').waitFor();
+	await waitFor('only the first mention', async () => await ana.title() === '(1) Conversas · Clarim');
+	assert.equal(await ana.locator('.toast').count(), 0);
+});
+
+test('the day of the messages stays in view', LIMIT, async () => {
+	const ana = await open('ana', 1);
+	await loaded(ana);
+	const log = ana.getByRole('log');
+	const edge = await log.evaluate((one) => one.getBoundingClientRect().top);
+	const day = ana.locator('.day').last();
+	await log.evaluate((element) => { element.scrollTop = element.scrollHeight; });
+	await waitFor('the day at the top', () => day.evaluate((one, top) => Math.abs(one.getBoundingClientRect().top - top) < 40, edge));
+	assert.equal((await day.innerText()).toLowerCase(), 'hoje');
+});
+
 test('only members may read a conversation, and others see why not', LIMIT, async () => {
 	browser.expect(/403/);
 	const ana = await logIn(browser, demo.url, 'ana');
@@ -376,6 +430,6 @@ test('markup in a message is shown as text', LIMIT, async () => {
 	for (const page of [ana, bruno]) {
 		await waitFor('the text', async () => (await shown(page)).at(-1)?.text === text);
 		assert.equal(await page.locator('.message img, .message script').count(), 0);
-		assert.equal(await page.title(), 'Conversas · Clarim');
+		assert.match(await page.title(), /Conversas · Clarim$/);
 	}
 });

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import { startDemo } from '../../support/demo.mjs';
-import { accessible, connected, fits, logIn, painted, request, shot, token } from './demo.mjs';
+import { accessible, connected, fits, logIn, painted, reconnected, request, shot, token } from './demo.mjs';
 import { Browser, waitFor } from '../support.mjs';
 
 const LIMIT = { timeout: 300_000 };
@@ -113,7 +113,7 @@ test('the chosen language and theme are kept', LIMIT, async () => {
 		if (again) await page.reload();
 		await page.getByRole('heading', { name: 'Chat' }).waitFor();
 		assert.deepEqual([await root.getAttribute('lang'), await root.getAttribute('data-theme')], ['en', 'dark']);
-		await waitFor('the title', async () => await page.title() === 'Chat · Clarim');
+		await waitFor('the title', async () => (await page.title()).endsWith('Chat · Clarim'));
 	}
 	await choose('System');
 	assert.equal(await root.getAttribute('data-theme'), 'light');
@@ -194,14 +194,124 @@ test('an expired session leads to the login and back', LIMIT, async () => {
 	await page.context().clearCookies();
 	await page.locator('.composer').fill('tarde demais');
 	await page.locator('.composer').press('Enter');
-	await page.waitForURL('**/login?expired');
+	await page.waitForURL('**/login?expired&next=*');
 	await page.getByRole('alert').getByText('A sessão expirou. Entre de novo.').waitFor();
 	await accessible(page, 'the expired session');
 	await page.getByRole('button', { name: 'Ana', exact: true }).click();
+	// Back to where she was, with the unsent message.
+	await page.waitForURL(`${demo.url}/chat/2`);
 	await connected(page);
-	// The unsent message was kept.
-	await page.goto(`${demo.url}/chat/2`);
 	await page.locator('.message:not([data-draft])').getByText('tarde demais').waitFor();
+});
+
+test('between phone and desktop, conversations and documents have room', LIMIT, async () => {
+	const page = await logIn(browser, demo.url, 'ana');
+	const width = (locator) => locator.evaluate((one) => one.getBoundingClientRect().width);
+	for (const size of [600, 767, 768, 900, 1023, 1024, 1100]) {
+		await page.setViewportSize({ width: size, height: 800 });
+		await page.goto(`${demo.url}/chat/1`);
+		await page.locator('.message').first().waitFor();
+		assert.ok(await width(page.getByRole('log')) >= 420, `${size} px: the conversation has ${await width(page.getByRole('log'))} px`);
+		await fits(page, `/chat/1, ${size} px`);
+		await page.goto(`${demo.url}/editor/1`);
+		await page.locator('.document-text').waitFor();
+		assert.ok(await width(page.locator('.document-text')) >= 420, `${size} px: the text has ${await width(page.locator('.document-text'))} px`);
+		await fits(page, `/editor/1, ${size} px`);
+		await accessible(page, `/editor/1, ${size} px`);
+		// The list is one click away.
+		if (size < 1024) await page.getByRole('link', { name: 'Documentos' }).click();
+		await page.locator('.document').first().waitFor();
+	}
+});
+
+test('each page shows at once that the browser is offline', LIMIT, async () => {
+	browser.expect(/ERR_INTERNET_DISCONNECTED|WebSocket connection/);
+	const page = await logIn(browser, demo.url, 'ana');
+	const NOTES = {
+		'/chat/1': 'Sem conexão. As mensagens', '/notifications': 'Sem conexão. As novas', '/dashboard': 'Sem conexão. Quando', '/editor/1': 'Sem conexão',
+	};
+	for (const [path, text] of Object.entries(NOTES)) {
+		await page.goto(demo.url + path);
+		await connected(page);
+		await settled(page);
+		await page.evaluate(() => {
+			addEventListener('offline', () => {
+				const began = performance.now();
+				const look = () => {
+					if (document.querySelector('.connection').textContent === 'Offline') window.took = performance.now() - began;
+					else setTimeout(look, 20);
+				};
+				look();
+			});
+		});
+		await page.context().setOffline(true);
+		const took = await waitFor(`${path}: offline`, () => page.evaluate(() => window.took));
+		// Users see it before they go on.
+		assert.ok(took < 2000, `${path}: after ${took} ms`);
+		await page.getByText(text).first().waitFor();
+		await page.context().setOffline(false);
+		await reconnected(page);
+	}
+});
+
+test('an offline event means nothing while the server answers', LIMIT, async () => {
+	const page = await logIn(browser, demo.url, 'ana');
+	const answers = [];
+	page.on('response', (answer) => { if (answer.url().endsWith('/api/time')) answers.push(answer.status()); });
+	await page.evaluate(() => {
+		Object.defineProperty(navigator, 'onLine', { get: () => false });
+		dispatchEvent(new Event('offline'));
+	});
+	await waitFor('the heartbeats', () => answers.length === 4);
+	assert.deepEqual(answers, [200, 200, 200, 200]);
+	assert.equal(await page.locator('.connection').innerText(), 'Online');
+});
+
+test('text has the direction of its language', LIMIT, async () => {
+	const page = await logIn(browser, demo.url, 'ana');
+	await page.goto(`${demo.url}/chat/4`);
+	await page.locator('.composer').fill('שלום עולם');
+	assert.equal(await page.locator('.composer').evaluate((one) => getComputedStyle(one).direction), 'rtl');
+	await page.locator('.composer').press('Enter');
+	const body = page.locator('.message:not([data-draft]) .body').getByText('שלום עולם');
+	await body.waitFor();
+	assert.equal(await body.evaluate((one) => getComputedStyle(one).direction), 'rtl');
+	const other = page.locator('.message .body').first();
+	assert.equal(await other.evaluate((one) => getComputedStyle(one).direction), 'ltr');
+});
+
+test('labels for screen readers are in the language of the page', LIMIT, async () => {
+	for (const [locale, other] of [['pt-BR', /\b(notifications?|close|main|message|open|dismiss|region|toolbar)\b/i], ['en-GB', /\b(avisos|fechar|mensagem|conversas?|abrir|notifica..es)\b/i]]) {
+		const page = await logIn(browser, demo.url, 'ana', { locale });
+		for (const path of ['/chat/1', '/notifications', '/dashboard', '/editor/1']) {
+			await page.goto(demo.url + path);
+			await connected(page);
+			await settled(page);
+			const labels = await page.evaluate(() => [...document.querySelectorAll('[aria-label], [title], [alt]')]
+				.flatMap((one) => ['aria-label', 'title', 'alt'].map((name) => one.getAttribute(name) ?? '')).filter(Boolean));
+			assert.ok(labels.length > 3, path);
+			assert.deepEqual(labels.filter((label) => other.test(label)), [], `${path}, ${locale}`);
+		}
+	}
+});
+
+test('a second person logs in beside the first', LIMIT, async () => {
+	const ana = await logIn(browser, demo.url, 'ana');
+	const guest = await ana.context().newPage();
+	// The login page of the same machine under its other name, as its link opens it.
+	const login = await browser.context({ locale: 'pt-BR' }).then((context) => context.newPage());
+	await login.goto(`${demo.url}/login`);
+	const link = login.locator('a.second');
+	await link.waitFor();
+	assert.equal(await link.innerText(), 'entrar como Bruno em outra janela');
+	await guest.goto(await link.getAttribute('href'));
+	await guest.locator('button[type=submit]:focus').waitFor();
+	await guest.keyboard.press('Enter');
+	await guest.waitForURL((url) => url.pathname !== '/login');
+	await connected(guest);
+	assert.equal((await request(guest, 'GET', '/api/session')).body.user.login, 'bruno');
+	await ana.reload();
+	assert.equal((await request(ana, 'GET', '/api/session')).body.user.login, 'ana', 'she is still logged in');
 });
 
 test('a refused message stays and can be sent again or discarded', LIMIT, async () => {

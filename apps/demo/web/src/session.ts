@@ -53,8 +53,10 @@ export function connect(): PusherEcho {
 	return echo;
 }
 
-/** Sends and receives JSON. */
-export async function api<T = void>(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown): Promise<T> {
+/** Sends and receives JSON. `keepalive`: the request outlives the page. */
+export async function api<T = void>(
+	method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown, keepalive = false,
+): Promise<T> {
 	const headers: Record<string, string> = { Accept: 'application/json' };
 	if (body !== undefined) headers['Content-Type'] = 'application/json';
 	if (session.value) headers['X-CSRF-TOKEN'] = session.value.csrf;
@@ -64,7 +66,7 @@ export async function api<T = void>(method: 'GET' | 'POST' | 'PUT' | 'DELETE', p
 	let response: Response;
 	try {
 		response = await fetch(path, {
-			method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal: AbortSignal.timeout(15_000),
+			method, headers, keepalive, body: body === undefined ? undefined : JSON.stringify(body), signal: AbortSignal.timeout(15_000),
 		});
 	} catch {
 		throw new ApiError(0, 'offline');
@@ -77,7 +79,11 @@ export async function api<T = void>(method: 'GET' | 'POST' | 'PUT' | 'DELETE', p
 	}
 	const { code = 'broken', field = null } = await response.json().catch(() => ({}));
 	// The session has expired.
-	if (session.value?.user && (response.status === 401 || response.status === 419)) location.assign('/login?expired');
+	if (session.value?.user && (response.status === 401 || response.status === 419)) {
+		const page = encodeURIComponent(location.pathname + location.search + location.hash);
+		// The first of several responses counts: the others may come when this is no longer the page.
+		if (location.pathname !== '/login') location.assign(`/login?expired&next=${page}`);
+	}
 	throw new ApiError(response.status, code, field);
 }
 

@@ -10,11 +10,14 @@ export const pt = {
 	},
 	login: {
 		title: 'Entrar',
-		lead: 'Quatro aplicações em tempo real. Abra duas janelas, entre com usuários diferentes e acompanhe um na janela do outro.',
+		lead: 'Chat, notificações, painel e editor em tempo real. O que uma pessoa faz aparece na hora na janela da outra.',
 		login: 'Usuário',
 		password: 'Senha',
 		submit: 'Entrar',
 		pick: 'Nesta demonstração, a senha de todos é “{password}”. Escolha um usuário:',
+		second: 'Para ver os dois lados:',
+		open: 'entrar como {name} em outra janela',
+		secondPrivate: 'Para ver os dois lados, entre como outra pessoa em uma janela anônima.',
 		expired: 'A sessão expirou. Entre de novo.',
 	},
 	errors: {
@@ -32,8 +35,9 @@ export const pt = {
 		invalid: 'A requisição não é válida.',
 	},
 	missing: { title: 'Página não encontrada', text: 'Este endereço não existe.', back: 'Voltar ao início' },
-	toast: { area: 'Avisos', close: 'Fechar' },
+	toast: { area: 'Avisos', viewport: 'Avisos ({hotkey})', close: 'Fechar' },
 	loading: 'Carregando…',
+	cancel: 'Cancelar',
 	online: 'online',
 };
 
@@ -47,11 +51,14 @@ export const en: typeof pt = {
 	},
 	login: {
 		title: 'Log in',
-		lead: 'Four real-time applications. Open two windows, log in as different users and watch each in the other window.',
+		lead: 'Chat, notifications, dashboard and editor in real time. What one person does appears instantly in the other’s window.',
 		login: 'User',
 		password: 'Password',
 		submit: 'Log in',
 		pick: 'In this demo, everyone’s password is “{password}”. Choose a user:',
+		second: 'To see both sides:',
+		open: 'log in as {name} in another window',
+		secondPrivate: 'To see both sides, log in as another person in a private window.',
 		expired: 'Your session has ended. Please log in again.',
 	},
 	errors: {
@@ -69,7 +76,8 @@ export const en: typeof pt = {
 		invalid: 'The request is not valid.',
 	},
 	missing: { title: 'Page not found', text: 'This address does not exist.', back: 'Back to the home page' },
-	toast: { area: 'Notifications', close: 'Close' },
+	toast: { area: 'Notifications', viewport: 'Notifications ({hotkey})', close: 'Close' },
 	loading: 'Loading…',
+	cancel: 'Cancel',
 	online: 'online',
 };

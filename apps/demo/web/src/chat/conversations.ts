@@ -20,6 +20,8 @@ export interface Thread extends Conversation {
 	/** Sorted by number without gaps, from the oldest loaded to the newest. */
 	messages: Message[];
 	drafts: Draft[];
+	/** What the user is writing. */
+	text: string;
 	isLoaded: boolean;
 	hasOlder: boolean;
 	isBusy: boolean;
@@ -88,7 +90,7 @@ async function askForConversations(): Promise<void> {
 				if (found.last_message) heard(known, found.last_message);
 			} else {
 				threads.set(found.id, {
-					...found, messages: [], drafts: storedDrafts(found.id), isLoaded: false, hasOlder: false, isBusy: false, error: null,
+					...found, messages: [], drafts: storedDrafts(found.id), text: tab.get(textKey(found.id)) ?? '', isLoaded: false, hasOlder: false, isBusy: false, error: null,
 				});
 			}
 		}
@@ -268,7 +270,13 @@ export async function flush(thread: Thread): Promise<void> {
 	}
 }
 
-// Unsent messages survive a reload of the page.
+// Unsent messages survive a reload of the page, and so does what is being written.
+const textKey = (id: number): string => `text.${me().id}.${id}`;
+
+export function keepText({ id, text }: Thread): void {
+	tab.set(textKey(id), text || null);
+}
+
 const key = (id: number): string => `drafts.${me().id}.${id}`;
 
 function keep({ id, drafts }: Thread): void {

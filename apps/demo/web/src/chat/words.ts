@@ -27,6 +27,7 @@ export const pt = {
 	back: 'Conversas',
 	too_long: 'A mensagem tem mais de {max} caracteres.',
 	nothing: 'Sem mensagens',
+	draft: 'Rascunho: {text}',
 };
 
 export const en: typeof pt = {
@@ -58,4 +59,5 @@ export const en: typeof pt = {
 	back: 'Conversations',
 	too_long: 'The message is longer than {max} characters.',
 	nothing: 'No messages',
+	draft: 'Draft: {text}',
 };

@@ -21,11 +21,21 @@ function create() {
 	const errorText = useErrorText();
 	const name = `App.Models.User.${me().id}`;
 
+	const isSeen = (told: Told): boolean => {
+		if (document.visibilityState !== 'visible') return false;
+		const { path } = router.currentRoute.value;
+		if (path === '/notifications') return true;
+		if (told.type !== 'App\\Notifications\\Mentioned' || path !== `/chat/${told.conversation}`) return false;
+		void markRead(told.id);
+		return true;
+	};
 	const all = useNotifications<Told>(name, {
 		load: () => api<NotificationRow<Told>[]>('GET', '/api/notifications'),
 		save: (ids) => api('POST', '/api/notifications/read', { ids }),
 		saveAll: () => api('POST', '/api/notifications/read', { ids: null }),
 		onNotification(told) {
+			// It is seen where the user is.
+			if (isSeen(told)) return;
 			const { title, text, link } = describe(told);
 			toast({
 				title,

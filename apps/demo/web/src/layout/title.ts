@@ -1,0 +1,4 @@
+import { ref } from 'vue';
+
+/** Number in the title of the window. */
+export const titleCount = ref(0);
