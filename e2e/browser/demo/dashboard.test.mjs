@@ -27,6 +27,8 @@ async function open(login, site = demo.url, options = {}) {
 	await page.goto(`${site}/dashboard`);
 	await page.locator('.metric').first().waitFor();
 	await connected(page);
+	// With a measurement per second, longer ranges show averages.
+	await page.getByRole('radio', { name: '5 min' }).or(page.getByRole('button', { name: '5 min' })).first().click();
 	return page;
 }
 
@@ -99,54 +101,83 @@ test('a user is notified once, on any page, when a limit is exceeded', LIMIT, as
 	await ana.locator('.notification').getByText('Memória acima do limite').waitFor();
 });
 
-test('the cost of push and polling is measured correctly', LIMIT, async () => {
+test('push and polling run side by side, and their cost is measured correctly', LIMIT, async () => {
 	const page = await logIn(browser, demo.url, 'ana');
 	const frames = [];
-	const asked = [];
+	const asked = { push: [], polling: [] };
 	page.on('websocket', (socket) => socket.on('framereceived', ({ payload }) => {
 		if (String(payload).includes('private-dashboard')) frames.push(String(payload));
 	}));
 	page.on('requestfinished', async (one) => {
-		if (one.url().includes('/api/metrics?after=')) asked.push(await one.sizes());
+		const [, by] = /\/api\/metrics\?after=.*&by=(\w+)/.exec(one.url()) ?? [];
+		if (by) asked[by].push(await one.sizes());
 	});
 	await page.goto(`${demo.url}/dashboard`);
 	await page.locator('.metric').first().waitFor();
-	await waitFor('five pushed', async () => await count(page, 'updates', 'push') >= 5 && await cell(page, 'delay', 'push') !== '—');
-	// Polling sends its first request at once.
-	const pushRequests = asked.length;
-	await page.getByRole('radio', { name: 'Polling' }).or(page.getByRole('button', { name: 'Polling' })).first().click();
-	const push = {
-		updates: await count(page, 'updates', 'push'), bytes: await count(page, 'bytes', 'push'),
-		requests: await count(page, 'requests', 'push'), delay: await cell(page, 'delay', 'push'),
-	};
-	const weight = frames.reduce((sum, frame) => sum + Buffer.byteLength(frame) + (Buffer.byteLength(frame) < 126 ? 2 : 4), 0);
-	const events = frames.filter((frame) => frame.includes(EVENT));
-	// The page and this test see a frame at different times.
-	assert.ok(Math.abs(events.length - push.updates) <= 1, `${push.updates} updates in ${events.length} events`);
-	assert.equal(push.requests, 1 + pushRequests, 'the authorization, and the request for earlier measurements');
-	// The frames, and two responses of 300 to 900 bytes.
-	assert.ok(push.bytes > weight - 300 && push.bytes < weight + 3000, `${push.bytes} of ${weight} in frames`);
-
 	await page.locator('select[name=period]').selectOption('2');
-	await waitFor('five polled', async () => await count(page, 'updates', 'polling') >= 5 && await cell(page, 'delay', 'polling') !== '—', 30_000);
-	const polls = await count(page, 'requests', 'polling');
+	for (const mode of ['push', 'polling']) {
+		await waitFor(`five by ${mode}`, async () => await count(page, 'updates', mode) >= 5 && await cell(page, 'delay', mode) !== '—', 60_000);
+	}
+	// Nothing arrives while the figures are read.
+	await page.getByRole('button', { name: 'Pausar atualizações' }).click();
+	await page.waitForLoadState('networkidle');
+	assert.match(await cell(page, 'latest', 'push'), /^\d\d:\d\d:\d\d$/);
 	// Each response counts with its size on the wire and 300 bytes for its header, as in the browser.
 	const bytesOf = (text) => Number(text.replaceAll('.', '').replace(',', '.').split(/\s/)[0]) * (text.endsWith('KiB') ? 1024 : 1);
-	const shownBytes = bytesOf(await cell(page, 'bytes', 'polling'));
-	const weights = asked.slice(pushRequests).map(({ responseBodySize }) => responseBodySize + 300);
-	const asPolled = weights.reduce((sum, one) => sum + one, 0);
+	const weightOf = (responses) => responses.map(({ responseBodySize }) => responseBodySize + 300);
+	const sum = (numbers) => numbers.reduce((all, one) => all + one, 0);
+
+	const weight = sum(frames.map((frame) => Buffer.byteLength(frame) + (Buffer.byteLength(frame) < 126 ? 2 : 4)));
+	const events = frames.filter((frame) => frame.includes(EVENT));
+	const updates = await count(page, 'updates', 'push');
+	// The page and this test see a frame at different times.
+	assert.ok(Math.abs(events.length - updates) <= 1, `${updates} updates in ${events.length} events`);
+	const requests = await count(page, 'requests', 'push');
+	assert.equal(requests, 1 + asked.push.length, 'the authorization, and the request for earlier measurements');
+	// The frames, and two responses of 300 to 900 bytes.
+	const pushed = bytesOf(await cell(page, 'bytes', 'push'));
+	assert.ok(pushed > weight - 400 && pushed < weight + 3000, `${pushed} of ${weight} in frames`);
+
+	const polls = await count(page, 'requests', 'polling');
+	assert.ok(Math.abs(asked.polling.length - polls) <= 1, `${polls} of ${asked.polling.length}`);
+	const weights = weightOf(asked.polling);
 	// The counts may differ by one response, and KiB are shown with one decimal.
 	const exact = Math.max(...weights) + 110;
-	assert.ok(Math.abs(shownBytes - asPolled) <= exact, `${shownBytes} of ${asPolled} bytes of ${weights.length} answers`);
-	assert.ok(shownBytes >= 5 * 300, 'at least five responses');
-	assert.ok(Math.abs(asked.length - pushRequests - polls) <= 1, `${polls} of ${asked.length - pushRequests}`);
+	const polled = bytesOf(await cell(page, 'bytes', 'polling'));
+	assert.ok(Math.abs(polled - sum(weights)) <= exact, `${polled} of ${sum(weights)} bytes of ${weights.length} answers`);
+	// How often it asked for nothing, of all requests.
+	assert.match(await cell(page, 'empty', 'polling'), new RegExp(`^\\d+ de ${polls}$`));
 	const milliseconds = (text) => Number(text.replaceAll('.', '').replace(',', '.').split(' ')[0]) * (text.endsWith(' s') ? 1000 : 1);
-	const polling = await cell(page, 'delay', 'polling');
-	assert.ok(milliseconds(polling) > milliseconds(push.delay), `push ${push.delay}, polling ${polling}`);
+	const delays = { push: await cell(page, 'delay', 'push'), polling: await cell(page, 'delay', 'polling') };
+	assert.ok(milliseconds(delays.polling) > milliseconds(delays.push), JSON.stringify(delays));
 	assert.match(await page.locator('.clock').innerText(), /Relógio do servidor: -?[\d.,]+ ms .*± [\d.,]+ ms/);
 	await page.locator('.comparison').scrollIntoViewIfNeeded();
 	await accessible(page, 'the comparison');
 	await shot(page, 'dashboard-comparison');
+	// "Zerar" begins again for both.
+	await page.getByRole('button', { name: 'Zerar' }).click();
+	for (const mode of ['push', 'polling']) assert.equal(await count(page, 'updates', mode), 0);
+});
+
+test('the chart shows value and time under the pointer, and its range can be chosen', LIMIT, async () => {
+	const page = await open('ana');
+	await change(page);
+	await page.getByRole('button', { name: 'Pausar atualizações' }).click();
+	const canvas = page.locator('[data-metric=memory] .u-over');
+	const hovered = page.locator('[data-metric=memory] .hovered');
+	const { width, height } = await canvas.boundingBox();
+	await canvas.hover({ position: { x: width - 2, y: height / 2 } });
+	await hovered.waitFor();
+	const [[time, value]] = await rows(page, 'memory');
+	assert.equal(await hovered.innerText(), `${time}: ${value}`);
+	await page.mouse.move(0, 0);
+	await hovered.waitFor({ state: 'detached' });
+	for (const [name, seconds] of [['24 h', 86_400], ['5 min', 300]]) {
+		const asked = page.waitForResponse(`**/api/metrics?range=${seconds}`);
+		await page.getByRole('radio', { name }).or(page.getByRole('button', { name })).first().click();
+		const { samples } = await (await asked).json();
+		assert.ok(samples.every(({ at }) => Date.now() - at < (seconds + 60) * 1000));
+	}
 });
 
 test('after a network failure the charts contain the missed measurements', LIMIT, async () => {
@@ -176,7 +207,7 @@ test('the page shows that it is loading, and that loading has failed', LIMIT, as
 	const page = await logIn(browser, demo.url, 'ana');
 	let answer;
 	const held = new Promise((resolve) => { answer = resolve; });
-	await page.route('**/api/metrics', async (route) => {
+	await page.route('**/api/metrics?range=*', async (route) => {
 		await held;
 		await route.fulfill({ status: 500, json: { code: 'broken' } });
 	});
@@ -186,7 +217,7 @@ test('the page shows that it is loading, and that loading has failed', LIMIT, as
 	answer();
 	await page.getByRole('alert').getByText('Não foi possível carregar').waitFor();
 	await accessible(page, 'the error');
-	await page.unroute('**/api/metrics');
+	await page.unroute('**/api/metrics?range=*');
 	await page.getByRole('button', { name: 'Tentar de novo' }).click();
 	await page.locator('.metric').first().waitFor();
 	// Invalid limits are refused with a message.

@@ -27,6 +27,9 @@ use crate::error::{ApiError, ApiResult};
 use crate::session::User;
 use store::{Limit, Metric, Sample};
 
+/// Maximum range of a chart, in seconds: as long as samples are kept.
+const MAX_RANGE: i64 = 24 * 60 * 60;
+
 /// New metrics, for every page that shows them.
 #[derive(Serialize, TS, Broadcast)]
 #[broadcast(private = "dashboard", now)]
@@ -140,7 +143,8 @@ async fn measure(app: &App, probe: &Probe) -> Result<()> {
     let server = app.clarim.server();
     let connections = server.map(|server| server.connections("demo").into());
     let at = now();
-    let activity = last.map_or(0.0, |(then, before)| per_minute(total - before, at - then));
+    let activity =
+        last.map_or(0.0, |(then, before)| per_minute((total - before).max(0), at - then));
     let cpu = rounded(cpu);
     let memory = rounded(memory);
     let activity = rounded(activity);
@@ -164,14 +168,19 @@ async fn notify(app: &App, sample: &Sample) -> Result<()> {
 struct Filter {
     /// Only samples after this time.
     after: Option<i64>,
+    /// Only samples of the last so many seconds, and averages where there are many.
+    range: Option<i64>,
 }
 
 async fn list(
     State(app): State<App>,
     _: User,
-    Query(Filter { after }): Query<Filter>,
+    Query(Filter { after, range }): Query<Filter>,
 ) -> ApiResult<Json<MetricsPage>> {
-    let samples = store::samples(&app.db, after.unwrap_or(0)).await?;
+    let samples = match range {
+        Some(range) => store::range(&app.db, range.clamp(60, MAX_RANGE)).await?,
+        None => store::samples(&app.db, after.unwrap_or(0)).await?,
+    };
     let every = u32::try_from(app.settings.metrics_every.as_secs())?;
     Ok(Json(MetricsPage { samples, every }))
 }

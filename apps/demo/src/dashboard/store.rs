@@ -8,6 +8,8 @@ use crate::database::now;
 
 /// Maximum number of samples in a response: an hour at 30 s.
 const PAGE: i64 = 120;
+/// Maximum number of points in a chart.
+const POINTS: i64 = 600;
 /// Retention of samples, in milliseconds.
 const KEPT: i64 = 24 * 60 * 60 * 1000;
 
@@ -78,6 +80,25 @@ pub(super) async fn samples(db: &AnyPool, after: i64) -> sqlx::Result<Vec<Sample
     .await?;
     samples.reverse();
     Ok(samples)
+}
+
+/// Samples of the last `seconds`, oldest first. If there are more than [`POINTS`], averages of equal periods.
+pub(super) async fn range(db: &AnyPool, seconds: i64) -> sqlx::Result<Vec<Sample>> {
+    let first = now() - seconds * 1000;
+    let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM metrics WHERE at > $1")
+        .bind(first)
+        .fetch_one(db)
+        .await?;
+    let period = if count > POINTS { seconds * 1000 / POINTS } else { 1 };
+    sqlx::query_as(
+        "SELECT MAX(at) AS at, AVG(cpu) AS cpu, AVG(memory) AS memory,
+                MAX(connections) AS connections, AVG(activity) AS activity
+         FROM metrics WHERE at > $1 GROUP BY at / $2 ORDER BY 1",
+    )
+    .bind(first)
+    .bind(period)
+    .fetch_all(db)
+    .await
 }
 
 /// Total number of messages and edits.

@@ -48,6 +48,30 @@ async fn samples_are_stored_and_broadcast() {
 }
 
 #[tokio::test]
+async fn a_range_has_averages_of_equal_periods() {
+    let app = TestApp::start().await;
+    let mut ana = app.user("ana").await;
+    // A day of samples, one each 30 s.
+    sqlx::query(
+        "WITH RECURSIVE n(n) AS (VALUES (0) UNION ALL SELECT n + 1 FROM n WHERE n < 2879)
+         INSERT INTO metrics (at, cpu, memory, connections, activity, total)
+         SELECT $1 - n * 30000, 10.0 + n % 2 * 20, 1.0, n, 0.0, 0 FROM n",
+    )
+    .bind(crate::database::now())
+    .execute(&app.app().db)
+    .await
+    .unwrap();
+    let (_, day) = ana.get("/api/metrics?range=86400").await;
+    let samples = day["samples"].as_array().unwrap();
+    assert!((500..=601).contains(&samples.len()), "{}", samples.len());
+    assert!(samples.is_sorted_by_key(|one| one["at"].as_i64()));
+    assert!(samples[1..499].iter().all(|one| (17.0..23.0).contains(&one["cpu"].as_f64().unwrap())));
+    let (_, minutes) = ana.get("/api/metrics?range=300").await;
+    let count = minutes["samples"].as_array().unwrap().len();
+    assert!((9..=10).contains(&count), "{count}");
+}
+
+#[tokio::test]
 async fn a_limit_notifies_once_until_the_value_was_below_it() {
     let app = TestApp::start().await;
     let mut ana = app.user("ana").await;

@@ -29,7 +29,8 @@ test('a tally counts only its active time', () => {
 	expect(tally.time(9000)).toBe(3000);
 	tally.start(10_000);
 	expect(tally.time(11_000)).toBe(4000);
-	expect(tally.perMinute(2, 11_000)).toBe(30);
+	expect(tally.perMinute(2, 11_000), 'only after a minute').toBeNull();
+	expect(tally.perMinute(2, 127_000)).toBe(1);
 	expect(new Tally().perMinute(2, 11_000)).toBeNull();
 });
 

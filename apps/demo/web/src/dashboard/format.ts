@@ -13,7 +13,7 @@ export function useFormat() {
 	const milliseconds = (value: number): string => (value < 10_000 ? `${number(value, 0)} ms` : `${number(value / 1000)} s`);
 	/** 14:05:30 */
 	const clock = (at: number): string =>
-		new Intl.DateTimeFormat(locale.value, { hour: '2-digit', minute: '2-digit', second: '2-digit' }).format(new Date(at));
+		new Intl.DateTimeFormat(locale.value, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' }).format(new Date(at));
 	const duration = (value: number): string => {
 		const seconds = Math.floor(value / 1000);
 		return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;

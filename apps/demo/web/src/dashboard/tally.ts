@@ -32,7 +32,8 @@ export class Tally {
 
 	perMinute(count: number, now: number): number | null {
 		const time = this.time(now);
-		return time < 1000 ? null : (count * 60_000) / time;
+		// A rate of the first seconds would mislead.
+		return time < 60_000 ? null : (count * 60_000) / time;
 	}
 
 	get median(): number | null {

@@ -1,48 +1,64 @@
-import { useEcho, usePrivateChannel, useSubscription, useWebSocketStatus } from '@clarim/vue';
+import { useEcho, usePrivateChannel, useSubscription } from '@clarim/vue';
 import { computed, nextTick, onMounted, onScopeDispose, ref, shallowReactive, shallowRef, watch } from 'vue';
 import type { Limit, Metric, MetricsPage, Sample } from '../events';
-import { api, ApiError } from '../session';
+import { useConnection } from '../layout/connection';
+import { api } from '../session';
 import { compareClocks, localTime, type Clock } from './clock';
 import { frameOf, frameSize, Tally } from './tally';
 
 export type Mode = 'push' | 'polling';
+export const MODES = ['push', 'polling'] as const satisfies Mode[];
 export const METRICS = ['cpu', 'memory', 'connections', 'activity'] as const satisfies Metric[];
 export const PERIODS = [2, 5, 10, 30];
+/** Ranges of the charts, in seconds. */
+export const RANGES = [300, 3600, 86_400] as const;
 const CHANNEL = 'dashboard';
-/** The backend's page size. */
-const SHOWN = 120;
 
-/** Receives samples by push or by polling, and measures the cost of each. */
+/** Receives samples by push, which the charts show, and beside it by polling. Measures the cost of each. */
 export function useMetrics() {
 	const samples = shallowRef<readonly Sample[]>([]);
+	/** Time of the last sample that each mode has brought. */
+	const latest = shallowReactive<Record<Mode, number | null>>({ push: null, polling: null });
 	const limits = shallowRef<Partial<Record<Metric, number>>>({});
 	/** Seconds between measurements. */
 	const every = ref(30);
 	const isLoaded = ref(false);
 	const error = ref<unknown>(null);
-	const mode = ref<Mode>('push');
 	const period = ref(5);
+	const range = ref<number>(RANGES[1]);
 	const isPaused = ref(false);
-	const isLost = ref(false);
 	const clock = shallowRef<Clock | null>(null);
 	const tallies = shallowReactive<Record<Mode, Tally>>({ push: new Tally(), polling: new Tally() });
 	/** Incremented when a tally changes. Tallies aren't reactive, because they change during rendering. */
 	const counted = ref(0);
-	/** Server time at which this mode was switched on; earlier samples don't count. */
+	/** Server time at which the measurement began; earlier samples don't count. */
 	let since = Infinity;
 
 	const serverTime = (): number => localTime() + (clock.value?.offset ?? 0);
+	const lastShown = (): number => samples.value.at(-1)?.at ?? 0;
 
-	function take(found: readonly Sample[], by: Mode | null): void {
-		const last = samples.value.at(-1)?.at ?? 0;
+	/** Adds samples to the charts. */
+	function show(found: readonly Sample[]): void {
+		const last = lastShown();
 		const fresh = found.filter(({ at }) => at > last);
 		if (!fresh.length) return;
-		samples.value = [...samples.value, ...fresh].slice(-SHOWN);
-		if (by) void shown(fresh.filter(({ at }) => at > since), tallies[by]);
+		const all = [...samples.value, ...fresh];
+		const first = all.at(-1)!.at - range.value * 1000;
+		samples.value = all.filter(({ at }) => at >= first);
+	}
+
+	/** Counts the samples that a mode has brought. */
+	function take(found: readonly Sample[], by: Mode): void {
+		const known = latest[by] ?? since;
+		const fresh = found.filter(({ at }) => at > Math.max(known, since));
+		if (by === 'push') show(found);
+		if (!fresh.length) return;
+		latest[by] = fresh.at(-1)!.at;
+		void drawn(fresh, tallies[by]);
 	}
 
 	/** Records the delay of samples after they have been drawn. */
-	async function shown(fresh: readonly Sample[], tally: Tally): Promise<void> {
+	async function drawn(fresh: readonly Sample[], tally: Tally): Promise<void> {
 		tally.updates += fresh.length;
 		counted.value += 1;
 		await nextTick();
@@ -55,30 +71,38 @@ export function useMetrics() {
 		}));
 	}
 
+	async function loadRange(): Promise<void> {
+		const page = await api<MetricsPage>('GET', `/api/metrics?range=${range.value}`);
+		every.value = page.every;
+		// Samples may have been pushed since the response was made.
+		const last = page.samples.at(-1)?.at ?? 0;
+		samples.value = [...page.samples, ...samples.value.filter(({ at }) => at > last)];
+	}
+
 	async function load(): Promise<void> {
 		try {
-			const [page, found] = await Promise.all([api<MetricsPage>('GET', '/api/metrics'), api<Limit[]>('GET', '/api/metrics/limits')]);
-			every.value = page.every;
+			const [found] = await Promise.all([api<Limit[]>('GET', '/api/metrics/limits'), loadRange()]);
 			limits.value = Object.fromEntries(found.map(({ metric, above }) => [metric, above]));
-			take(page.samples, null);
 			isLoaded.value = true;
 			error.value = null;
 		} catch (problem) {
 			error.value = problem;
 		}
 	}
+	watch(range, () => loadRange().catch(() => {
+		// The charts keep the samples that they have.
+	}));
 
-	/** Loads the samples after the last local one. */
+	/** Loads the samples after the last one that this mode knows. */
 	async function ask(by: Mode): Promise<boolean> {
 		const tally = tallies[by];
+		const after = by === 'push' ? lastShown() : latest.polling ?? Math.floor(since);
 		try {
-			const page = await api<MetricsPage>('GET', `/api/metrics?after=${samples.value.at(-1)?.at ?? 0}`);
-			isLost.value = false;
+			const page = await api<MetricsPage>('GET', `/api/metrics?after=${after}&by=${by}`);
 			if (!page.samples.length) tally.empty += 1;
 			if (!isPaused.value) take(page.samples, by);
 			return true;
-		} catch (problem) {
-			isLost.value = problem instanceof ApiError && problem.status === 0;
+		} catch {
 			return false;
 		}
 	}
@@ -91,12 +115,12 @@ export function useMetrics() {
 
 	// --- Push
 
-	const isPush = computed(() => isLoaded.value && mode.value === 'push' && !isPaused.value);
-	const channel = usePrivateChannel(() => (isPush.value ? CHANNEL : null), {
+	const isOn = computed(() => isLoaded.value && !isPaused.value);
+	const channel = usePrivateChannel(() => (isOn.value ? CHANNEL : null), {
 		MetricsUpdated: ({ sample }) => take([sample], 'push'),
 	}, { onMissed: () => void ask('push') });
 	const { isSubscribed } = useSubscription(channel);
-	const { isConnected } = useWebSocketStatus();
+	const { isConnected } = useConnection();
 	/** The channel whose earlier samples are loaded. */
 	let caughtUp: unknown = null;
 	watch(isSubscribed, async (subscribed) => {
@@ -110,7 +134,7 @@ export function useMetrics() {
 
 	const connection = useEcho()?.connector.pusher.connection;
 	const weigh = (message: { event: string; channel?: string; data?: unknown }) => {
-		if (message.channel === `private-${CHANNEL}` && isPush.value) tallies.push.bytes += frameSize(frameOf(message));
+		if (message.channel === `private-${CHANNEL}` && isOn.value) tallies.push.bytes += frameSize(frameOf(message));
 	};
 	connection?.bind('message', weigh);
 	onScopeDispose(() => connection?.unbind('message', weigh));
@@ -120,41 +144,42 @@ export function useMetrics() {
 	let timer: ReturnType<typeof setTimeout> | undefined;
 	const poll = async (): Promise<void> => {
 		clearTimeout(timer);
-		if (mode.value !== 'polling' || isPaused.value || !isLoaded.value) return;
+		if (!isOn.value) return;
 		timer = setTimeout(() => void poll(), period.value * 1000);
 		await ask('polling');
 	};
-	watch([mode, isPaused, period, isLoaded], () => void poll());
 	onScopeDispose(() => clearTimeout(timer));
 
 	// --- Requests as reported by the browser
 
 	const observer = new PerformanceObserver((list) => {
 		for (const entry of list.getEntries() as PerformanceResourceTiming[]) {
-			if (!entry.name.includes('/api/metrics?after=')) continue;
-			tallies[mode.value].requests += 1;
-			tallies[mode.value].bytes += entry.transferSize;
+			const by = MODES.find((mode) => entry.name.includes('/api/metrics?after=') && entry.name.endsWith(`&by=${mode}`));
+			if (!by) continue;
+			tallies[by].requests += 1;
+			tallies[by].bytes += entry.transferSize;
 			counted.value += 1;
 		}
 	});
 	observer.observe({ type: 'resource' });
 	onScopeDispose(() => observer.disconnect());
 
-	watch([mode, isPaused, isLoaded], () => {
-		const now = performance.now();
+	watch(isOn, (on) => {
 		since = serverTime();
-		for (const one of ['push', 'polling'] as const) {
-			if (one === mode.value && !isPaused.value && isLoaded.value) tallies[one].start(now);
-			else tallies[one].stop(now);
+		for (const one of MODES) {
+			if (on) tallies[one].start(performance.now());
+			else tallies[one].stop(performance.now());
 		}
 	}, { flush: 'sync' });
+	watch([isOn, period], () => void poll());
 
 	function reset(): void {
 		since = serverTime();
-		for (const one of ['push', 'polling'] as const) {
-			const isOn = tallies[one].isOn;
+		for (const one of MODES) {
+			const { isOn: wasOn } = tallies[one];
 			tallies[one] = new Tally();
-			if (isOn) tallies[one].start(performance.now());
+			latest[one] = null;
+			if (wasOn) tallies[one].start(performance.now());
 		}
 	}
 
@@ -165,8 +190,10 @@ export function useMetrics() {
 		await load();
 	});
 
-	const isOffline = computed(() => (mode.value === 'push' ? !isConnected.value : isLost.value));
-	return { samples, limits, every, isLoaded, error, mode, period, isPaused, isOffline, clock, tallies, counted, load, setLimit, reset };
+	const isOffline = computed(() => !isConnected.value);
+	return {
+		samples, latest, limits, every, isLoaded, error, period, range, isPaused, isOffline, clock, tallies, counted, load, setLimit, reset,
+	};
 }
 
 /** Size of a response of /broadcasting/auth; all have about the same length. */

@@ -1,6 +1,8 @@
 export const pt = {
 	lead: 'Medido no servidor a cada {seconds} s e mostrado na hora.',
-	mode: { label: 'Como os dados chegam', push: 'Push', polling: 'Polling' },
+	mode: { push: 'Push', polling: 'Polling' },
+	range: 'Período',
+	ranges: { 300: '5 min', 3600: '1 h', 86400: '24 h' },
 	every: 'Intervalo do polling',
 	seconds: '{count} s',
 	pause: 'Pausar atualizações',
@@ -25,6 +27,7 @@ export const pt = {
 	limit: {
 		label: 'Avisar acima de',
 		save: 'Salvar limite',
+		saveShort: 'Salvar',
 		remove: 'Remover limite',
 		over: 'Acima do limite',
 		saved: 'Limite salvo. Você será avisado em qualquer página.',
@@ -41,9 +44,10 @@ export const pt = {
 	},
 	comparison: {
 		title: 'Push e polling, medidos neste navegador',
-		lead: 'Troque o modo acima e deixe cada um rodar por alguns minutos. Cada coluna conta só o tempo em que o modo esteve ativo.',
+		lead: 'Esta página recebe as mesmas medições das duas formas ao mesmo tempo. As taxas aparecem depois de um minuto.',
 		what: 'Métrica',
-		active: 'medindo agora',
+		latest: 'Última medição recebida',
+		of: '{count} de {all}',
 		time: 'Tempo medido',
 		updates: 'Atualizações que chegaram',
 		requests: 'Requisições',
@@ -56,13 +60,15 @@ export const pt = {
 		reset: 'Zerar',
 		clock: 'Relógio do servidor: {offset} ms em relação ao deste computador (± {error} ms, pela melhor de {count} medições).',
 		noClock: 'Não foi possível comparar o relógio do servidor. Os atrasos não são medidos.',
-		note: 'Requisições e bytes são os que o navegador informa (Performance API: corpo e cabeçalhos recebidos). No push, contam os frames do canal e a autorização. A conexão WebSocket e os pings não contam, porque o chat precisa deles nos dois modos. O atraso termina quando o navegador desenha o valor.',
+		note: 'Requisições e bytes são os que o navegador informa (Performance API: corpo e cabeçalhos recebidos). No push, contam os frames do canal e a autorização. A conexão WebSocket e os pings não contam, porque o chat precisa deles de qualquer forma. O atraso termina quando o navegador desenha o valor.',
 	},
 };
 
 export const en: typeof pt = {
 	lead: 'Measured on the server every {seconds} s and shown immediately.',
-	mode: { label: 'How the data arrives', push: 'Push', polling: 'Polling' },
+	mode: { push: 'Push', polling: 'Polling' },
+	range: 'Range',
+	ranges: { 300: '5 min', 3600: '1 h', 86400: '24 h' },
 	every: 'Poll every',
 	seconds: '{count} s',
 	pause: 'Pause updates',
@@ -87,6 +93,7 @@ export const en: typeof pt = {
 	limit: {
 		label: 'Alert me above',
 		save: 'Save limit',
+		saveShort: 'Save',
 		remove: 'Remove limit',
 		over: 'Above the limit',
 		saved: 'Limit saved. You will be alerted on any page.',
@@ -103,9 +110,10 @@ export const en: typeof pt = {
 	},
 	comparison: {
 		title: 'Push and polling, measured in this browser',
-		lead: 'Switch the mode above and let each run for a few minutes. Each column counts only the time in which its mode was active.',
+		lead: 'This page receives the same measurements in both ways at the same time. Rates appear after a minute.',
 		what: 'Metric',
-		active: 'measuring now',
+		latest: 'Latest measurement received',
+		of: '{count} of {all}',
 		time: 'Time measured',
 		updates: 'Updates that arrived',
 		requests: 'Requests',
@@ -118,6 +126,6 @@ export const en: typeof pt = {
 		reset: 'Reset',
 		clock: 'The server’s clock: {offset} ms from this computer’s (± {error} ms, by the best of {count} measurements).',
 		noClock: 'The server’s clock could not be compared. Delays are not measured.',
-		note: 'Requests and bytes are those the browser reports (Performance API: received body and headers). With push, the channel’s frames and its authorization count. The WebSocket connection and its pings don’t count, because the chat needs them in both modes. The delay ends when the browser has drawn the value.',
+		note: 'Requests and bytes are those the browser reports (Performance API: received body and headers). With push, the channel’s frames and its authorization count. The WebSocket connection and its pings don’t count, because the chat needs them anyway. The delay ends when the browser has drawn the value.',
 	},
 };
