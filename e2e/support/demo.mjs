@@ -8,12 +8,12 @@ import { PATIENCE } from './events.mjs';
 import { built } from './server.mjs';
 
 const binary = path.resolve(process.env.DEMO_BIN ?? built('clarim-demo'));
-const OWN = /^(ADDRESS|APP_URL|BROADCAST_CONNECTION|DATABASE_URL|DB_URL|METRICS_SECONDS|QUEUE_CONNECTION|REDIS_URL|RUN|WEB_ROOT|(VITE_|CLARIM_)?REVERB_.*|CLARIM_.*)$/;
+const OWN = /^(ADDRESS|APP_URL|BROADCAST_CONNECTION|DATABASE_URL|DB_URL|METRICS_SECONDS|QUEUE_CONNECTION|REDIS_URL|RUN|SEED|WEB_ROOT|(VITE_|CLARIM_)?REVERB_.*|CLARIM_.*)$/;
 
-/** Starts one or all parts of the demo, without settings from the environment of the tests. */
+/** Starts one or all parts of the demo, without settings from the environment of the tests and without content. */
 export function startPart(dir, env) {
   const clean = Object.fromEntries(Object.entries(process.env).filter(([name]) => !OWN.test(name)));
-  return foreground(binary, [], { cwd: dir.path('.'), env: { ...clean, ...env } });
+  return foreground(binary, [], { cwd: dir.path('.'), env: { ...clean, SEED: 'empty', ...env } });
 }
 
 /** Waits until its pages are served. */

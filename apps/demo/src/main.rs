@@ -10,6 +10,7 @@ mod error;
 mod limits;
 mod notifications;
 mod parts;
+mod seed;
 mod session;
 mod settings;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use clarim::types::Types;
 use tracing_subscriber::EnvFilter;
 
 use app::App;
+use seed::Seed;
 use session::User;
 use settings::Settings;
 
@@ -45,5 +47,11 @@ async fn serve() -> Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let app = App::open(Settings::from_env()?).await?;
+    let seed = app.settings.seed;
+    if seed::fill(&app.db, seed).await?
+        && let Seed::Content(language) = seed
+    {
+        notifications::notify_all(&app, language).await?;
+    }
     parts::run(app).await
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use clarim::Connection;
 
+use crate::seed::{Language, Seed};
+
 /// Drain time of the embedded server.
 pub(crate) const DRAIN: Duration = Duration::from_secs(2);
 
@@ -30,6 +32,8 @@ pub(crate) struct Settings {
     /// `VITE_REVERB_HOST`, `…_PORT`, `…_SCHEME`: address of the Clarim server for pages. `None`: the page's
     /// own address.
     pub(crate) realtime: Option<RealtimeAddress>,
+    /// `SEED`: content of a new database.
+    pub(crate) seed: Seed,
     /// `METRICS_SECONDS`: interval of the dashboard's metrics.
     pub(crate) metrics_every: Duration,
 }
@@ -75,6 +79,7 @@ impl Settings {
             web_root: text("WEB_ROOT", concat!(env!("CARGO_MANIFEST_DIR"), "/web/dist")).into(),
             run: parts(&text("RUN", "web,worker,scheduler"))?,
             realtime: realtime(get, &clarim)?,
+            seed: seed(get)?,
             metrics_every: seconds("METRICS_SECONDS", &text("METRICS_SECONDS", "30"))?,
             clarim,
             database,
@@ -100,6 +105,21 @@ fn broadcasting(get: Get<'_>, database: &str) -> Result<clarim::Settings> {
         get(name).or_else(|| Some(default.to_owned()))
     };
     Ok(clarim::Settings::from_variables(with_defaults)?)
+}
+
+/// Without `SEED`, the content is in the language of the system.
+fn seed(get: Get<'_>) -> Result<Seed> {
+    let of_system = || ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find_map(get);
+    match get("SEED").as_deref() {
+        Some("empty") => Ok(Seed::Empty),
+        Some("en") => Ok(Seed::Content(Language::English)),
+        Some("pt-BR") => Ok(Seed::Content(Language::Portuguese)),
+        Some(other) => bail!("invalid SEED={other}; expected en, pt-BR or empty"),
+        None if of_system().is_some_and(|language| language.starts_with("pt")) => {
+            Ok(Seed::Content(Language::Portuguese))
+        }
+        None => Ok(Seed::Content(Language::English)),
+    }
 }
 
 fn seconds(name: &str, text: &str) -> Result<Duration> {
@@ -157,6 +177,9 @@ mod tests {
         assert_eq!(format!("{:?}", settings.clarim.queue), "Sqlite");
         assert_eq!(settings.url, "http://localhost:8000");
         assert_eq!(settings.realtime, None, "pages connect to their own address");
+        assert_eq!(settings.seed, Seed::Content(Language::English));
+        let settings = read(&[("LANG", "pt_BR.UTF-8")]).unwrap();
+        assert_eq!(settings.seed, Seed::Content(Language::Portuguese));
     }
 
     #[test]
@@ -187,6 +210,7 @@ mod tests {
         let problem = |variables: &[(&str, &str)]| read(variables).unwrap_err().to_string();
         assert!(problem(&[("ADDRESS", "8000")]).starts_with("invalid ADDRESS=8000; expected"));
         assert!(problem(&[("METRICS_SECONDS", "0")]).starts_with("invalid METRICS_SECONDS=0;"));
+        assert!(problem(&[("SEED", "fr")]).starts_with("invalid SEED=fr; expected en"));
         assert!(problem(&[("RUN", "all")]).starts_with("unknown part all in RUN;"));
         assert!(problem(&[("RUN", "worker")]).starts_with("RUN without web needs another"));
     }

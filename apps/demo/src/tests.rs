@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::limits::Limits;
+use crate::seed::{self, Seed};
 use crate::settings::Settings;
 use crate::{database, web};
 
@@ -40,6 +41,10 @@ pub(crate) struct Visitor<'a> {
 
 impl TestApp {
     pub(crate) async fn start() -> Self {
+        Self::start_with(Seed::Empty).await
+    }
+
+    pub(crate) async fn start_with(seed: Seed) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("demo.sqlite").display());
         let pages = folder.path().join("pages");
@@ -50,6 +55,7 @@ impl TestApp {
         });
         let settings = settings.unwrap();
         let db = database::open(&url).await.unwrap();
+        assert!(seed::fill(&db, seed).await.unwrap(), "it is new");
         let notifications = Notifications::connect(&url).await.unwrap();
         notifications.migrate().await.unwrap();
         // Stores notifications, and broadcasts into the fake.
@@ -147,6 +153,10 @@ impl Visitor<'_> {
 
     pub(crate) async fn put(&mut self, path: &str, body: Value) -> (StatusCode, Value) {
         self.send(Method::PUT, path, Some(body)).await
+    }
+
+    pub(crate) async fn delete(&mut self, path: &str) -> StatusCode {
+        self.send(Method::DELETE, path, None).await.0
     }
 
     /// The status of `/broadcasting/auth` for a channel.

@@ -9,7 +9,8 @@ mod tests;
 mod wire;
 
 use axum::extract::{Path, State};
-use axum::routing::{get, post};
+use axum::http::StatusCode;
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use clarim::authorization::{Channels, Member};
 use clarim::types::Types;
@@ -51,6 +52,11 @@ struct DocumentCreated {
     document: Document,
 }
 
+/// A document was renamed or deleted. Pages load the list again: not every user may know its title.
+#[derive(Serialize, TS, Broadcast)]
+#[broadcast(private = "documents")]
+struct DocumentsChanged {}
+
 /// The changes that a page does not have.
 #[derive(Serialize, TS)]
 struct DocumentState {
@@ -70,6 +76,7 @@ struct UpdateStored {
 
 pub(crate) fn types(types: Types) -> Types {
     let types = types.event::<DocumentUpdated>().event::<DocumentCreated>();
+    let types = types.event::<DocumentsChanged>();
     types.member::<Document>().member::<DocumentState>().member::<UpdateStored>()
 }
 
@@ -86,6 +93,7 @@ pub(crate) fn channels(channels: Channels<User, App>) -> Channels<User, App> {
 pub(crate) fn routes() -> Router<App> {
     Router::new()
         .route("/api/documents", get(list).post(create))
+        .route("/api/documents/{id}", put(rename).delete(delete))
         .route("/api/documents/{id}/sync", post(sync))
         .route("/api/documents/{id}/updates", post(update))
 }
@@ -104,6 +112,14 @@ async fn create(
     _: User,
     Json(NewDocument { title }): Json<NewDocument>,
 ) -> ApiResult<Json<Document>> {
+    let document = store::create(&app.db, checked(&title)?).await?;
+    let event = DocumentCreated { document: document.clone() };
+    app.clarim.broadcast(event).rescue().await.ok();
+    Ok(Json(document))
+}
+
+/// Returns a title without the spaces around it.
+fn checked(title: &str) -> ApiResult<&str> {
     let title = title.trim();
     if title.is_empty() {
         return Err(ApiError::Invalid("title", "empty"));
@@ -111,10 +127,30 @@ async fn create(
     if title.chars().count() > MAX_TITLE {
         return Err(ApiError::Invalid("title", "too_long"));
     }
-    let document = store::create(&app.db, title).await?;
-    let event = DocumentCreated { document: document.clone() };
-    app.clarim.broadcast(event).rescue().await.ok();
-    Ok(Json(document))
+    Ok(title)
+}
+
+async fn rename(
+    State(app): State<App>,
+    user: User,
+    Path(document): Path<i64>,
+    Json(NewDocument { title }): Json<NewDocument>,
+) -> ApiResult<StatusCode> {
+    check_member(&app, document, &user).await?;
+    store::rename(&app.db, document, checked(&title)?).await?;
+    app.clarim.broadcast(DocumentsChanged {}).rescue().await.ok();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn delete(
+    State(app): State<App>,
+    user: User,
+    Path(document): Path<i64>,
+) -> ApiResult<StatusCode> {
+    check_member(&app, document, &user).await?;
+    store::delete(&app.db, document).await?;
+    app.clarim.broadcast(DocumentsChanged {}).rescue().await.ok();
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Rejects users who are not editors, with the same error as for a document that does not exist.

@@ -66,6 +66,27 @@ pub(super) async fn create(db: &AnyPool, title: &str) -> sqlx::Result<Document> 
     Ok(Document { id, title: title.to_owned(), edited_at })
 }
 
+pub(super) async fn rename(db: &AnyPool, document: i64, title: &str) -> sqlx::Result<()> {
+    let query = sqlx::query("UPDATE documents SET title = $2 WHERE id = $1");
+    query.bind(document).bind(title.to_owned()).execute(db).await.map(drop)
+}
+
+/// Deletes a document with all its content.
+pub(super) async fn delete(db: &AnyPool, document: i64) -> sqlx::Result<()> {
+    let mut tx = db.begin().await?;
+    for statement in [
+        // Locks the document, so that no update comes in between.
+        "UPDATE documents SET last_seq = -1 WHERE id = $1",
+        "DELETE FROM document_updates WHERE document_id = $1",
+        "DELETE FROM rejected_updates WHERE document_id = $1",
+        "DELETE FROM document_members WHERE document_id = $1",
+        "DELETE FROM documents WHERE id = $1",
+    ] {
+        sqlx::query(statement).bind(document).execute(&mut *tx).await?;
+    }
+    tx.commit().await
+}
+
 /// What is stored of a document's content.
 struct Stored {
     /// A snapshot, if there is one, and the later updates.

@@ -1,5 +1,6 @@
 //! Notifications of one user: stored, and broadcast to every page of that user.
 
+mod first;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,8 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::session::User;
+
+pub(crate) use first::notify_all;
 
 const PAGE: u32 = 100;
 /// Maximum length of a greeting, in characters.

@@ -63,6 +63,11 @@ seq: number,
 update: string | null, };
 
 /**
+ * A document was renamed or deleted. Pages load the list again: not every user may know its title.
+ */
+export type DocumentsChanged = Record<symbol, never>;
+
+/**
  * A greeting from another user.
  */
 export type Greeting = { from: string, text: string, };
@@ -213,6 +218,7 @@ export interface Events {
   "ConversationRead": ConversationRead;
   "DocumentCreated": DocumentCreated;
   "DocumentUpdated": DocumentUpdated;
+  "DocumentsChanged": DocumentsChanged;
   "MessageSent": MessageSent;
   "MetricsUpdated": MetricsUpdated;
   "NotificationsRead": NotificationsRead;

@@ -214,3 +214,30 @@ async fn a_new_document_belongs_to_all_users() {
         assert_eq!((status.as_u16(), &body["code"]), (422, &json!(code)));
     }
 }
+
+#[tokio::test]
+async fn editors_can_rename_and_delete_a_document() {
+    let app = TestApp::start().await;
+    let mut ana = app.user("ana").await;
+    let mut bruno = app.user("bruno").await;
+    let path = "/api/documents/3";
+    let title = json!({ "title": " Rascunho 2 " });
+    assert_eq!(ana.put(path, title.clone()).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(ana.delete(path).await, StatusCode::FORBIDDEN);
+    assert_eq!(bruno.put(path, title).await.0, StatusCode::NO_CONTENT);
+    let long = json!({ "title": "a".repeat(81) });
+    assert_eq!(bruno.put(path, long).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+    let (_, all) = bruno.get("/api/documents").await;
+    assert!(all.as_array().unwrap().iter().any(|one| one["title"] == "Rascunho 2"), "{all}");
+
+    let update = json!({ "update": Page::new().types("a") });
+    assert_eq!(bruno.post("/api/documents/3/updates", update.clone()).await.0, StatusCode::OK);
+    assert_eq!(bruno.delete(path).await, StatusCode::NO_CONTENT);
+    let (_, all) = bruno.get("/api/documents").await;
+    assert!(all.as_array().unwrap().iter().all(|one| one["id"] != 3), "{all}");
+    let late = bruno.post("/api/documents/3/updates", update).await.0;
+    assert_eq!(late, StatusCode::FORBIDDEN, "as for a document that does not exist");
+    let changes = app.sent().await.sent();
+    let is_change = |sent: &&clarim::Sent| sent.name == "App\\Events\\DocumentsChanged";
+    assert_eq!(changes.iter().filter(is_change).count(), 2);
+}
