@@ -1,6 +1,7 @@
 // The demo's editor: documents that several users edit at once, and network failures.
 
 import assert from 'node:assert/strict';
+import { setTimeout as delay } from 'node:timers/promises';
 import { after, afterEach, before, test } from 'node:test';
 import { startDemo, startNetwork } from '../../support/demo.mjs';
 import { accessible, anotherTab, connected, disconnected, fits, logIn, painted, request, shot, text, toEnd, token } from './demo.mjs';
@@ -268,6 +269,114 @@ test('a new document appears in all lists, and a document of others is refused',
 	await ana.getByText('Sem acesso a este documento').waitFor();
 	await accessible(ana, 'the refusal');
 	await shot(ana, 'editor-forbidden');
+});
+
+test('redo puts the caret behind the text that it brings back', LIMIT, async () => {
+	const [, ana] = await newDocument('Refazer', 'ana');
+	await toEnd(ana);
+	// Undo takes back at once what was typed within half a second.
+	for (const word of ['um ', 'dois ', 'três']) {
+		await ana.keyboard.type(word);
+		await delay(700);
+	}
+	const undo = ana.getByRole('button', { name: 'Desfazer (só o que você fez)' });
+	const redo = ana.getByRole('button', { name: 'Refazer', exact: true });
+	for (const expected of ['um dois ', 'um ']) {
+		await undo.click();
+		await reads(ana, [expected]);
+	}
+	for (const expected of ['um dois ', 'um dois três']) {
+		await redo.click();
+		await reads(ana, [expected]);
+	}
+	await ana.keyboard.type('!');
+	await reads(ana, ['um dois três!']);
+});
+
+test('text typed right before a reload is kept', LIMIT, async () => {
+	const [id, ana] = await newDocument('Recarregar', 'ana');
+	await toEnd(ana);
+	await ana.evaluate(() => {
+		// Before anything else runs, as with a fast reader of the keys.
+		document.querySelector('.document-text').addEventListener('input', () => { if (document.body.textContent.includes('fim!')) location.reload(); });
+	});
+	await ana.keyboard.type('até o fim!');
+	await ana.waitForLoadState();
+	await reads(ana, ['até o fim!']);
+	const bruno = await open('bruno', id);
+	await reads(bruno, ['até o fim!']);
+});
+
+test('edits are sent while the storage is full or forbidden, even right before the page is closed', LIMIT, async () => {
+	for (const how of ['full', 'forbidden']) {
+		const ana = await logIn(browser, demo.url, 'ana');
+		const id = await create(ana, `Sem armazenamento: ${how}`);
+		await ana.context().addInitScript((kind) => {
+			const fail = () => { throw new DOMException(kind, kind === 'full' ? 'QuotaExceededError' : 'SecurityError'); };
+			if (kind === 'full') Storage.prototype.setItem = fail;
+			else Object.defineProperty(window, 'sessionStorage', { get: fail });
+		}, how);
+		await ana.goto(`${demo.url}/editor/${id}`);
+		await toEnd(ana);
+		await ana.keyboard.type('mesmo assim');
+		await saved(ana);
+		await ana.keyboard.type(', tudo');
+		await ana.close({ runBeforeUnload: true });
+		const bruno = await open('bruno', id);
+		await reads(bruno, ['mesmo assim, tudo']);
+		await bruno.context().close();
+	}
+});
+
+test('documents can be renamed and deleted, and everybody sees it', LIMIT, async () => {
+	const [id, ana, bruno] = await newDocument('Nome provisório', 'ana', 'bruno');
+	const title = ana.getByRole('textbox', { name: 'Título' });
+	await title.fill('Nome definitivo');
+	await title.press('Enter');
+	for (const page of [ana, bruno]) {
+		await page.locator(`a.document[href="/editor/${id}"]`).getByText('Nome definitivo').waitFor();
+		await page.getByRole('heading', { name: 'Nome definitivo' }).waitFor();
+	}
+	// From the list too, and Escape changes nothing.
+	const menu = async (item) => {
+		await ana.getByRole('button', { name: 'Opções de “Nome definitivo”' }).click();
+		await ana.getByRole('menuitem', { name: item }).click();
+	};
+	await menu('Renomear');
+	await ana.locator('[name=new-title]').fill('outro');
+	await ana.locator('[name=new-title]').press('Escape');
+	await ana.getByRole('heading', { name: 'Nome definitivo' }).waitFor();
+
+	await menu('Excluir');
+	const dialog = ana.getByRole('alertdialog', { name: 'Excluir “Nome definitivo”?' });
+	await dialog.waitFor();
+	await accessible(ana, 'the question');
+	await shot(ana, 'editor-delete');
+	await dialog.getByRole('button', { name: 'Cancelar' }).click();
+	await dialog.waitFor({ state: 'detached' });
+	await menu('Excluir');
+	await dialog.getByRole('button', { name: 'Excluir' }).click();
+	for (const page of [ana, bruno]) {
+		await page.waitForURL(`${demo.url}/editor`);
+		await page.getByText('O documento “Nome definitivo” foi excluído.').first().waitFor();
+		assert.equal(await page.locator(`a.document[href="/editor/${id}"]`).count(), 0);
+	}
+});
+
+test('each paragraph has the direction of its language', LIMIT, async () => {
+	const [, ana] = await newDocument('Direções', 'ana');
+	await toEnd(ana);
+	await ana.keyboard.type('Olá');
+	await ana.keyboard.press('Enter');
+	await ana.keyboard.type('שלום');
+	await reads(ana, ['Olá', 'שלום']);
+	const left = (n) => text(ana).locator('p').nth(n).evaluate((one) => {
+		const range = document.createRange();
+		range.selectNodeContents(one);
+		return range.getBoundingClientRect().left - one.getBoundingClientRect().left;
+	});
+	assert.ok(await left(0) < 5, 'from the left');
+	assert.ok(await left(1) > 100, 'from the right');
 });
 
 test('the page shows that a document is loading, and that loading has failed', LIMIT, async () => {

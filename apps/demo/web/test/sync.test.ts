@@ -243,6 +243,22 @@ test('unsent edits survive a reload', async () => {
 	expect(ana!.stored).toBeNull();
 });
 
+test('the last keys are kept and sent when the page is left, with or without storage', async () => {
+	const [ana, bruno] = await pages(2);
+	ana!.write('até o ');
+	await pass(300);
+	ana!.write('fim');
+	ana!.sync.leave();
+	expect(ana!.stored).not.toBeNull();
+	// The page is gone, its request is not.
+	ana!.sync.stop();
+	await pass(100);
+	expect(bruno!.text.toString()).toBe('até o fim');
+	ana!.load();
+	await pass(500);
+	expect(texts()).toEqual(['até o fim', 'até o fim']);
+});
+
 test('a backend that lost its data gets everything again', async () => {
 	const [ana] = await pages(1);
 	ana!.write('primeiro');

@@ -38,8 +38,20 @@ export function useDocuments() {
 		return document;
 	}
 
-	// Documents created in the meantime.
-	const channel = usePrivateChannel('documents', { DocumentCreated: ({ document }) => add(document) }, { onMissed: load });
+	async function rename(id: number, title: string): Promise<void> {
+		await api('PUT', `/api/documents/${id}`, { title });
+		all.value = all.value.map((one) => (one.id === id ? { ...one, title } : one));
+	}
+	async function remove(id: number): Promise<void> {
+		await api('DELETE', `/api/documents/${id}`);
+		all.value = all.value.filter((one) => one.id !== id);
+	}
+
+	// Changes of others.
+	const channel = usePrivateChannel('documents', {
+		DocumentCreated: ({ document }) => add(document),
+		DocumentsChanged: () => void load(),
+	}, { onMissed: load });
 	const { isSubscribed } = useSubscription(channel);
 	let isCurrent = false;
 	watch(isSubscribed, async (subscribed) => {
@@ -49,5 +61,5 @@ export function useDocuments() {
 	});
 	onMounted(load);
 
-	return { all, isLoaded, error, load, create, edited };
+	return { all, isLoaded, error, load, create, rename, remove, edited };
 }

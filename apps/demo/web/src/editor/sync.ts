@@ -8,8 +8,8 @@ import { decode, encode } from './base64';
 export interface Backend {
 	/** Loads the updates that this page lacks; `state` is its state vector. */
 	sync: (state: string) => Promise<DocumentState>;
-	/** Stores an update and broadcasts it to the others. */
-	save: (update: string) => Promise<UpdateStored>;
+	/** Stores an update and broadcasts it to the others. `isLast`: the request must outlive the page. */
+	save: (update: string, isLast?: boolean) => Promise<UpdateStored>;
 	/** Whether a retry may help. */
 	isTemporary: (error: unknown) => boolean;
 	/** Whether the backend lacks updates that this one depends on. */
@@ -106,6 +106,18 @@ export class DocumentSync {
 			this.#exchange = null;
 		});
 		return this.#exchange;
+	}
+
+	/**
+	 * Keeps and sends what has just been typed, because the page is going away. The request must outlive the page; its
+	 * response is not awaited.
+	 */
+	leave(): void {
+		if (!this.#unsent.length || this.#isStopped) return;
+		this.#keep();
+		this.backend.save(encode(Y.mergeUpdates(this.#unsent)), true).catch(() => {
+			// The next page sends it again from the storage.
+		});
 	}
 
 	/** Sends batched edits immediately. */

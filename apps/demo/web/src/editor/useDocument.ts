@@ -1,8 +1,9 @@
-import { usePresenceChannel, useSubscription, useWebSocketStatus, useWhisper } from '@clarim/vue';
+import { usePresenceChannel, useSubscription, useWhisper } from '@clarim/vue';
 import { computed, onBeforeUnmount, onMounted, onScopeDispose, shallowRef, watch } from 'vue';
 import { Awareness } from 'y-protocols/awareness';
 import * as Y from 'yjs';
 import type { DocumentState, UpdateStored, User } from '../events';
+import { useConnection } from '../layout/connection';
 import { api, ApiError, me } from '../session';
 import { session as tab } from '../storage';
 import { Cursors, type Whispered } from './cursors';
@@ -22,7 +23,7 @@ export function useDocument(id: number) {
 
 	const sync = new DocumentSync(doc, {
 		sync: (state) => api<DocumentState>('POST', `${path}/sync`, { state }),
-		save: (update) => api<UpdateStored>('POST', `${path}/updates`, { update }),
+		save: (update, isLast) => api<UpdateStored>('POST', `${path}/updates`, { update }, isLast),
 		isTemporary: (error) => !(error instanceof ApiError) || error.status === 0 || error.status >= 500,
 		isIncomplete: (error) => code(error) === 'incomplete',
 	}, {
@@ -39,7 +40,7 @@ export function useDocument(id: number) {
 		leaving: (user) => cursors.drop(user),
 	});
 	const { isSubscribed, error: refusal } = useSubscription(channel);
-	const { isConnected } = useWebSocketStatus();
+	const { isConnected } = useConnection();
 	// At most five per second; Pusher's limit is ten client events per connection.
 	const { whisper } = useWhisper<Whispered>(channel, 'cursor', {
 		throttle: 200,
@@ -50,6 +51,8 @@ export function useDocument(id: number) {
 	const cursors = new Cursors(awareness, whisper);
 
 	onMounted(() => sync.exchange());
+	const leave = () => sync.leave();
+	addEventListener('pagehide', leave);
 	// Later updates arrive over the channel; fetches earlier ones and sends local edits.
 	watch(isSubscribed, (subscribed) => {
 		if (!subscribed) return;
@@ -61,6 +64,7 @@ export function useDocument(id: number) {
 		if (isSubscribed.value) channel.value?.whisper('cursor', cursors.gone());
 	});
 	onScopeDispose(() => {
+		removeEventListener('pagehide', leave);
 		sync.stop();
 		awareness.destroy();
 		doc.destroy();
