@@ -341,9 +341,10 @@ async fn a_node_cut_off_from_redis() {
     scene.under_load(fault, |from, to| from != 2 && to != 2).await;
     scene.is_well().await;
     assert_eq!(scene.leaves(), [1, 1, 0]);
-    let [here, there, cut_off] = &mut scene.clients[..] else { panic!("three nodes") };
-    cut_off.until("the gap", |client| client.channels[ROOM].gaps == 1).await;
-    assert_eq!([here, there].map(|client| client.channels[ROOM].gaps), [0, 0]);
+    // It has missed events of the others, and they have missed its own.
+    for client in &mut scene.clients {
+        client.until("the gap", |client| client.channels[ROOM].gaps == 1).await;
+    }
 }
 
 #[tokio::test]

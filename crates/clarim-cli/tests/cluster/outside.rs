@@ -24,7 +24,7 @@ async fn invalid_and_newer_messages_are_counted_and_ignored() {
     let mut messages: Vec<Vec<u8>> =
         vec![b"".into(), b"hello".into(), vec![0xff; 100_000], good[..good.len() - 1].into()];
     // Each number of a message kind, followed by nothing or by garbage.
-    messages.extend((0..32).flat_map(|kind| {
+    messages.extend((0..64).flat_map(|kind| {
         let message = [&good[..10], &[kind]].concat();
         [[&message[..], &[0xff; 20]].concat(), message]
     }));

@@ -23,7 +23,8 @@ use crate::net::{Listeners, ReceivedDescriptors, receive};
 use crate::runtime::handover::EngineRecord;
 use crate::runtime::{RestoredSocket, SavedSocket, Sink};
 
-/// What a predecessor has handed over: the other end of [`Server::hand_over`].
+/// What a predecessor has handed over: the other end of
+/// [`HandoverHandle::hand_over`](super::HandoverHandle::hand_over).
 #[derive(Debug)]
 pub struct Inherited {
     kept: Vec<OwnedFd>,
