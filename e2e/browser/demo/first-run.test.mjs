@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import { startDemo } from '../../support/demo.mjs';
 import { accessible, connected, logIn, shot, text } from './demo.mjs';
-import { Browser, waitFor } from '../support.mjs';
+import { Browser, REFUSED, waitFor } from '../support.mjs';
 
 const LIMIT = { timeout: 300_000 };
 let browser;
@@ -45,6 +45,7 @@ for (const [seed, locale, words] of [
 			await accessible(page, 'a document');
 			await shot(page, `first-run-${seed}`);
 			// A restart adds nothing.
+			browser.expect(REFUSED);
 			await demo.stop();
 			await demo.start();
 			await open('/chat/1');
