@@ -9,7 +9,7 @@ use clarim_config::keys;
 
 use crate::commands::{api, app_new, config_check, doctor, install, restart, stop, tail};
 use crate::error::CommandError;
-use crate::flags::{ApiFlags, DoctorFlags, RestartFlags, ServerFlags, TopFlags};
+use crate::flags::{ApiFlags, DoctorFlags, RunningServerFlags, ServerFlags, TopFlags};
 use crate::{start, top};
 
 /// Real-time server for every Pusher client and SDK.
@@ -27,9 +27,9 @@ enum Command {
     /// Start the server (the default command).
     Start(ServerFlags),
     /// Replace the program of the running server by the one on disk. Connections stay open.
-    Restart(RestartFlags),
+    Restart(RunningServerFlags),
     /// Drain the running server and let it exit. A supervisor may start it again.
-    Stop(RestartFlags),
+    Stop(RunningServerFlags),
     /// Check the settings.
     #[command(subcommand, after_long_help = keys::help())]
     Config(ConfigCommand),

@@ -43,7 +43,7 @@ impl From<ServerFlags> for Flags {
 
 /// Flags that name a running server of this machine.
 #[derive(Debug, Args)]
-pub(crate) struct RestartFlags {
+pub(crate) struct RunningServerFlags {
     /// Port the server listens on.
     #[arg(long)]
     port: Option<String>,
@@ -52,8 +52,8 @@ pub(crate) struct RestartFlags {
     config: Option<PathBuf>,
 }
 
-impl From<RestartFlags> for Flags {
-    fn from(RestartFlags { port, config }: RestartFlags) -> Self {
+impl From<RunningServerFlags> for Flags {
+    fn from(RunningServerFlags { port, config }: RunningServerFlags) -> Self {
         Self { port, config, ..Self::default() }
     }
 }

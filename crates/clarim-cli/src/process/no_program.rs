@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 /// The program of this process.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Program;
 
 impl Program {

@@ -24,7 +24,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_REASON: usize = 4096;
 
 /// The program of this process: how it was started.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Program {
     /// The path as it was given: it may be a link that leads elsewhere by now.
     path: PathBuf,

@@ -8,24 +8,22 @@ use tokio::time::{MissedTickBehavior, interval};
 
 /// Reports that the server is listening.
 pub(crate) fn notify_ready() {
-    notify(NotifyState::Ready);
+    notify(&[NotifyState::Ready]);
 }
 
 /// Reports that the program is about to be replaced. [`notify_ready`] ends this.
 pub(crate) fn notify_reloading() {
     let Ok(now) = NotifyState::monotonic_usec_now() else { return };
-    if let Err(error) = sd_notify::notify(&[NotifyState::Reloading, now]) {
-        tracing::debug!(%error, "systemd could not be notified");
-    }
+    notify(&[NotifyState::Reloading, now]);
 }
 
 /// Reports that the server is shutting down.
 pub(crate) fn notify_stopping() {
-    notify(NotifyState::Stopping);
+    notify(&[NotifyState::Stopping]);
 }
 
-fn notify(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "systemd could not be notified");
     }
 }
@@ -45,7 +43,7 @@ pub(crate) async fn feed_watchdog(mut liveness: Liveness, timeout: Duration) {
         pause.tick().await;
         let stuck = liveness.stuck_worker();
         match stuck {
-            None => notify(NotifyState::Watchdog),
+            None => notify(&[NotifyState::Watchdog]),
             Some(worker) if stuck != reported => {
                 tracing::error!(worker, "worker is stuck; systemd will restart the server");
             }

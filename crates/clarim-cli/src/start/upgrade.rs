@@ -35,7 +35,7 @@ impl Upgrade {
     }
 
     async fn try_run(&self) -> Result<(), String> {
-        let program = Program::of_process();
+        let program = self.program.clone();
         let checked = tokio::task::spawn_blocking(move || program.check()).await;
         checked.map_err(|error| error.to_string())??;
         systemd::notify_reloading();

@@ -5,20 +5,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use clarim_cluster::timing::{PATIENCE, TICK};
-use clarim_hub::app::App;
 use clarim_hub::cluster::OnGap;
 use clarim_hub::{DeliveryAck, DeliveryAcks};
 use clarim_protocol::Code;
 
 use crate::cluster::net::{LEASE, Net};
+use crate::cluster::scenes::app;
 use crate::cluster::view::{self, Client};
 use crate::harness::{self, Out};
-
-fn app() -> App {
-    let mut app = App::new("one", "key", "secret");
-    app.ping_interval = Duration::from_secs(1_000_000);
-    app
-}
 
 /// A node with a subscriber of "news" each.
 fn subscribers(net: &mut Net) -> Vec<Client> {

@@ -9,7 +9,7 @@ use clarim_hub::{CACHE_TTL, ChannelEvent};
 use proptest::prelude::*;
 
 use crate::cluster::net::{LEASE, Net, Release};
-use crate::cluster::view::{Client, publish};
+use crate::cluster::view::{Client, View, publish};
 
 const CHANNELS: [&str; 4] = ["news", "private-doc", "presence-room", "presence-cache-hall"];
 const NODES: usize = 3;
@@ -103,7 +103,15 @@ struct Model {
     away: Option<(usize, usize)>,
     net: Net,
     clients: Vec<Client>,
-    /// Of the next event.
+    published: Vec<Published>,
+    /// Of the last event.
+    id: u64,
+}
+
+/// An event that a node has published.
+struct Published {
+    node: usize,
+    channel: &'static str,
     id: u64,
 }
 
@@ -116,7 +124,7 @@ impl Model {
         (app.hooks.occupancy, app.hooks.members) = (true, true);
         app.ping_interval = Duration::from_secs(1_000_000);
         let net = Net::of_releases(releases, app, counts);
-        Self { away: None, net, clients: Vec::new(), id: 0 }
+        Self { away: None, net, clients: Vec::new(), published: Vec::new(), id: 0 }
     }
 
     fn act(&mut self, action: &Action) {
@@ -137,10 +145,7 @@ impl Model {
                     self.clients.swap_remove(at).hang_up(net);
                 }
             }
-            Action::Publish { node, channel } => {
-                self.id += 1;
-                publish(net, node, CHANNELS[channel], None, self.id);
-            }
+            Action::Publish { node, channel } => self.publish(node, CHANNELS[channel]),
             Action::RunBus { node, commands } => net.run_bus(node, commands),
             Action::RunNode { node, news } => net.run_node(node, news),
             Action::Tick { node } => net.tick(node),
@@ -148,6 +153,20 @@ impl Model {
             Action::Fault(ref fault) => self.fail(fault),
         }
         self.hear();
+    }
+
+    fn publish(&mut self, node: usize, channel: &'static str) {
+        self.id += 1;
+        publish(&mut self.net, node, channel, None, self.id);
+        self.published.push(Published { node, channel, id: self.id });
+    }
+
+    /// Returns the events on a channel since a client has subscribed to it.
+    fn due<'a>(&'a self, channel: &'a str, view: &'a View) -> impl Iterator<Item = &'a Published> {
+        let is_due = move |it: &&Published| {
+            it.channel == channel && view.since.is_some_and(|since| it.id > since)
+        };
+        self.published.iter().filter(is_due)
     }
 
     fn hear(&mut self) {
@@ -158,9 +177,7 @@ impl Model {
     }
 
     /// Acts on nodes that are there. Begins a hand-over, or ends it after some actions.
-    /// Returns the events that it has published itself.
-    fn act_around(&mut self, action: &Action) -> Vec<(usize, &'static str, u64)> {
-        let mut published = Vec::new();
+    fn act_around(&mut self, action: &Action) {
         match (self.away, action) {
             (None, &Action::Fault(Fault::HandOver { node, actions })) => {
                 // What the others do when they are ready arrives twice, or is not read.
@@ -169,10 +186,7 @@ impl Model {
                 self.net.settle();
                 assert!(self.net.is_ready(node));
                 for other in (0..NODES).filter(|other| *other != node) {
-                    self.id += 1;
-                    let channel = CHANNELS[self.id as usize % 2];
-                    publish(&mut self.net, other, channel, None, self.id);
-                    published.push((other, channel, self.id));
+                    self.publish(other, CHANNELS[(self.id as usize + 1) % 2]);
                     self.net.run_bus(other, usize::MAX);
                 }
                 self.net.run_node(node, actions % 3);
@@ -193,7 +207,6 @@ impl Model {
             }
             (None, action) => self.act(action),
         }
-        published
     }
 
     /// Whether an action does nothing on this node, and takes no time.
@@ -386,20 +399,13 @@ proptest! {
         actions in proptest::collection::vec(prop_oneof![9 => action(), 2 => cut()], 1..150),
     ) {
         let mut model = Model::new(counts, &[Release::Current; NODES]);
-        let mut published: Vec<(usize, &str, u64)> = Vec::new();
         for action in &actions {
             model.act(action);
-            if let Action::Publish { node, channel } = *action {
-                published.push((node, CHANNELS[channel], model.id));
-            }
         }
         model.heal();
         for client in &model.clients {
             for (name, view) in &client.channels {
-                let is_due = |(_, channel, id): &&(usize, &str, u64)| {
-                    channel == name && view.since.is_some_and(|since| *id > since)
-                };
-                for (node, _, id) in published.iter().filter(is_due) {
+                for Published { node, id, .. } in model.due(name, view) {
                     let is_heard = view.order.contains(&(*node as u64, *id));
                     let is_told = view.gap_at.is_some_and(|at| at >= *id);
                     prop_assert!(is_heard || is_told, "{} of {} on {}", id, name, client.node);
@@ -416,15 +422,8 @@ proptest! {
         actions in proptest::collection::vec(prop_oneof![20 => action(), 1 => hand_over()], 1..150),
     ) {
         let mut model = Model::new(counts, &[Release::Current; NODES]);
-        let mut published: Vec<(usize, &str, u64)> = Vec::new();
         for action in &actions {
-            let before = model.id;
-            published.extend(model.act_around(action));
-            if let Action::Publish { node, channel } = *action
-                && model.id > before
-            {
-                published.push((node, CHANNELS[channel], model.id));
-            }
+            model.act_around(action);
         }
         if let Some((node, _)) = model.away.take() {
             model.net.come_back(node);
@@ -433,9 +432,7 @@ proptest! {
         for client in &model.clients {
             for (name, view) in &client.channels {
                 prop_assert_eq!(view.gaps, 0);
-                for (node, _, id) in published.iter().filter(|(_, channel, id)| {
-                    channel == name && view.since.is_some_and(|since| *id > since)
-                }) {
+                for Published { node, id, .. } in model.due(name, view) {
                     let is_heard = view.order.contains(&(*node as u64, *id));
                     prop_assert!(is_heard, "{} of {} on {}", id, name, client.node);
                 }
@@ -453,12 +450,8 @@ proptest! {
         actions in proptest::collection::vec(action(), 1..120),
     ) {
         let mut model = Model::new(counts, &releases);
-        let mut published: Vec<(usize, &str, u64)> = Vec::new();
         for action in &actions {
             model.act(action);
-            if let Action::Publish { node, channel } = *action {
-                published.push((node, CHANNELS[channel], model.id));
-            }
         }
         model.heal();
         // Every event published after the subscription has arrived, in order. Earlier events may have
@@ -466,14 +459,12 @@ proptest! {
         for client in &model.clients {
             for (name, view) in &client.channels {
                 for node in 0..NODES {
-                    let is_due = |(from, channel, _): &&(usize, &str, u64)| {
-                        *from == node && channel == name
-                    };
-                    let of_node = published.iter().filter(is_due);
+                    let is_of_node = |it: &&Published| it.node == node && it.channel == name;
+                    let of_node = model.published.iter().filter(is_of_node);
                     let events = view.events.get(&(node as u64)).cloned().unwrap_or_default();
                     let first = events.first().copied().unwrap_or(u64::MAX);
                     let since = view.since.map_or(u64::MAX, |since| since + 1).min(first);
-                    let ids = of_node.map(|(.., id)| *id);
+                    let ids = of_node.map(|it| it.id);
                     let due: Vec<u64> = ids.filter(|id| *id >= since).collect();
                     prop_assert_eq!(due, events, "{} on {}", name, client.node);
                 }
