@@ -55,7 +55,9 @@ fn node(folder: &str, args: &[String]) -> Result<()> {
     // Tests mostly wait.
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let concurrency = format!("--test-concurrency={}", 3 * cores);
-    command("node", &["--test", &concurrency]).args(&options).args(&files).run()
+    // It repeats what has failed at the end, where the suite's report shows it.
+    let reporter = "--test-reporter=spec";
+    command("node", &["--test", &concurrency, reporter]).args(&options).args(&files).run()
 }
 
 /// Adds the test files below a folder, with their sizes.
