@@ -8,7 +8,7 @@ use bytes::Bytes;
 use clarim_protocol::ChannelName;
 use clarim_protocol::auth::AppKey;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Request, StatusCode, Uri};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -17,6 +17,7 @@ use hyper_util::rt::TokioExecutor;
 use rustls::ClientConfig;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use crate::error::Error;
 
@@ -85,6 +86,7 @@ pub struct HttpAuthorizer {
     endpoint: Uri,
     user_endpoint: Option<Uri>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    token: Option<Token>,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
@@ -114,7 +116,7 @@ impl HttpAuthorizer {
             .enable_http1()
             .build();
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        Ok(Self { endpoint, user_endpoint: None, headers: Vec::new(), client })
+        Ok(Self { endpoint, user_endpoint: None, headers: Vec::new(), token: None, client })
     }
 
     /// Sets the URL for users who sign in.
@@ -140,19 +142,70 @@ impl HttpAuthorizer {
         Ok(self)
     }
 
+    /// Sends a bearer token that `fetch` returns. It is called for the first request, and again when the
+    /// application answers 401: the token has expired, and the request is repeated once with the new one.
+    ///
+    /// ```
+    /// use clarim_client::HttpAuthorizer;
+    ///
+    /// # async fn log_in() -> Result<String, std::io::Error> { Ok(String::new()) }
+    /// let authorizer = HttpAuthorizer::new("https://app.example/broadcasting/auth")?
+    ///     .token(|| async { log_in().await });
+    /// # Ok::<(), clarim_client::Error>(())
+    /// ```
+    #[must_use]
+    pub fn token<F, R, E>(self, fetch: F) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = Result<String, E>> + Send + 'static,
+        E: fmt::Display + 'static,
+    {
+        let fetch = Box::new(move || -> BoxFuture<'static, Result<String, String>> {
+            let fetched = fetch();
+            Box::pin(async move { fetched.await.map_err(|error| error.to_string()) })
+        });
+        Self { token: Some(Token { fetch, current: Mutex::default() }), ..self }
+    }
+
     async fn ask<T: for<'a> Deserialize<'a>>(
         &self,
         endpoint: &Uri,
         body: String,
         subject: &str,
     ) -> Result<T, Error> {
-        let refused = |cause: String| refused(subject, cause);
-        let unavailable = |cause: String| Error::unavailable(subject, cause);
+        let Some(token) = &self.token else {
+            return self.ask_with(None, endpoint, body, subject).await.map_err(|(_, error)| error);
+        };
+        let fetched = |cause| Error::unavailable(subject, format!("cannot get a token: {cause}"));
+        let first = token.other_than(None).await.map_err(fetched)?;
+        match self.ask_with(Some(&first), endpoint, body.clone(), subject).await {
+            Err((Some(StatusCode::UNAUTHORIZED), _)) => {
+                let next = token.other_than(Some(&first)).await.map_err(fetched)?;
+                let answer = self.ask_with(Some(&next), endpoint, body, subject).await;
+                answer.map_err(|(_, error)| error)
+            }
+            answer => answer.map_err(|(_, error)| error),
+        }
+    }
+
+    /// Makes one request. An error comes with the status of the answer.
+    async fn ask_with<T: for<'a> Deserialize<'a>>(
+        &self,
+        token: Option<&str>,
+        endpoint: &Uri,
+        body: String,
+        subject: &str,
+    ) -> Result<T, (Option<StatusCode>, Error)> {
+        let refused = |cause: String| (None, refused(subject, cause));
+        let unavailable = |cause: String| (None, Error::unavailable(subject, cause));
         let mut request = Request::post(endpoint)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(ACCEPT, "application/json");
         for (name, value) in &self.headers {
             request = request.header(name, value);
+        }
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         let request = request.body(Full::from(body)).map_err(|error| refused(error.to_string()))?;
         let answer = self.client.request(request).await;
@@ -161,12 +214,38 @@ impl HttpAuthorizer {
         let status = answer.status();
         if status != StatusCode::OK {
             let cause = format!("{endpoint} answered {status}");
-            return Err(if is_temporary(status) { unavailable(cause) } else { refused(cause) });
+            let (_, error) = if is_temporary(status) { unavailable(cause) } else { refused(cause) };
+            return Err((Some(status), error));
         }
         let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
         let body = body.map_err(|error| unavailable(format!("{endpoint}: {error}")))?.to_bytes();
         serde_json::from_slice(&body)
             .map_err(|error| refused(format!("invalid answer of {endpoint}: {error}")))
+    }
+}
+
+/// A bearer token that is fetched when it is needed.
+struct Token {
+    fetch: Box<dyn Fn() -> BoxFuture<'static, Result<String, String>> + Send + Sync>,
+    /// The lock is held while a token is fetched, so that several requests share it.
+    current: Mutex<Option<String>>,
+}
+
+impl Token {
+    /// The current token, or a new one if that is the expired one.
+    async fn other_than(&self, expired: Option<&str>) -> Result<String, String> {
+        let mut current = self.current.lock().await;
+        match current.as_deref() {
+            Some(token) if Some(token) != expired => Ok(token.to_owned()),
+            _ => Ok(current.insert((self.fetch)().await?).clone()),
+        }
+    }
+}
+
+/// Hides the token.
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token")
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 
 use crate::error::Error;
-use crate::shared::{Commands, Shared};
+use crate::shared::{Command, Commands, Shared};
 use crate::state::State;
 use crate::topic::{Event, Feed, GapReason, Member, Position, Posted, SubscriptionState, Update};
 
@@ -54,18 +54,30 @@ impl Channel {
     /// Waits until the server has accepted the subscription.
     ///
     /// # Errors
-    /// Returns an error if the server or the application refuses it, or if the client has been dropped.
+    /// Returns an error if the server or the application refuses it, if there is no connection (as
+    /// [`Client::connected`](crate::Client::connected)), if the server does not answer, or if the client has
+    /// been dropped. Without a connection, the client subscribes when it is connected.
     pub async fn subscribed(&self) -> Result<(), Error> {
+        // Earlier commands must take effect first, such as a reconnection.
+        self.commands.flush().await?;
         let mut state = self.feed.topic.state.subscribe();
         let decided = state.wait_for(|state| !matches!(state, SubscriptionState::Pending));
         tokio::select! {
+            biased;
             decided = decided => match decided.as_deref() {
                 Ok(SubscriptionState::Refused(error)) => Err(error.clone()),
                 Ok(_) => Ok(()),
                 Err(_) => Err(Error::Dropped),
             },
-            () = self.shared.gone() => Err(Error::Dropped),
+            error = self.shared.no_answer(self.name()) => Err(error),
         }
+    }
+
+    /// Subscribes again after a refusal, for example when the user has got access. Subscriptions that failed
+    /// with [`Error::Unavailable`] are retried automatically.
+    pub fn retry(&self) {
+        // Without a client there is nothing to retry.
+        let _ = self.commands.send(Command::Retry(self.name().to_owned()));
     }
 
     /// Members of a presence channel, after the last update that this handle has read.
@@ -173,11 +185,11 @@ impl Channel {
     /// serialized. A later refusal by the server is logged.
     pub fn whisper(&self, name: &str, data: &impl Serialize) -> Result<(), Error> {
         let event = format!("client-{name}");
-        let state = self.shared.state();
-        if state != State::Connected
-            || !matches!(*self.feed.topic.state.borrow(), SubscriptionState::Subscribed)
-        {
-            return Err(Error::NotConnected { state });
+        if self.shared.state() != State::Connected {
+            return Err(self.shared.no_connection());
+        }
+        if !self.feed.topic.is_subscribed() {
+            return Err(Error::NotSubscribed { channel: self.name().to_owned() });
         }
         let data = serde_json::to_value(data)
             .map_err(|source| Error::Data { event: event.clone(), source: Arc::new(source) })?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use clarim_protocol::ChannelKind;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 use crate::channel::Channel;
 use crate::driver::Driver;
@@ -46,10 +46,9 @@ impl Client {
     pub fn connect(options: Options) -> Result<Self, Error> {
         let url = options.url()?;
         let (commands, inbox) = mpsc::unbounded_channel();
-        let status =
-            Status { state: State::Initialized, socket_id: None, refusal: None, user: None };
+        let status = Status { state: State::Initialized, socket_id: None, cause: None, user: None };
         let (sender, status) = watch::channel(status);
-        let shared = Arc::new(Shared::new(options.namespace.clone(), options.buffer, status));
+        let shared = Arc::new(Shared::new(&options, status));
         let driver = Driver::new(options, url, shared.clone(), sender);
         tokio::spawn(driver.run(inbox));
         let client = Self { commands, shared };
@@ -121,37 +120,63 @@ impl Client {
     /// receives events for the user on every connection.
     ///
     /// # Errors
-    /// Returns an error if the application or the server refuses.
+    /// Returns an error if the application or the server refuses, if there is no connection (as
+    /// [`connected`](Self::connected)), or if the server does not answer. Without a connection, the client
+    /// signs in when it is connected.
     pub async fn sign_in(&self) -> Result<Channel, Error> {
         self.send(Command::SignIn);
+        self.flush().await?;
         let mut status = self.shared.status.clone();
-        let decided = |status: &Status| status.user.is_some() || status.refusal.is_some();
-        let decided = status.wait_for(decided).await.map_err(|_| Error::Dropped)?.clone();
-        match (decided.user, decided.refusal) {
-            (Some(user), _) => Ok(self.open(ChannelKind::User, &user?)),
-            (None, refusal) => Err(refusal.unwrap_or(Error::Dropped)),
-        }
+        let user = tokio::select! {
+            biased;
+            decided = status.wait_for(|status| status.user.is_some()) => {
+                decided.map_err(|_| Error::Dropped)?.user.clone()
+            }
+            error = self.shared.no_answer("the user") => return Err(error),
+        };
+        Ok(self.open(ChannelKind::User, &user.ok_or(Error::Dropped)??))
     }
 
     /// Waits until the client is connected.
     ///
     /// # Errors
-    /// Returns an error if the server has refused the client, or the client was disconnected.
+    /// Returns an error if the server has refused the client, the client was disconnected, or there has been
+    /// no connection for ten seconds. In the last case the client keeps trying; wait for
+    /// [`state_after`](Self::state_after).
     pub async fn connected(&self) -> Result<(), Error> {
         // Earlier commands must take effect first.
-        let (done, is_done) = oneshot::channel();
-        self.send(Command::Flush(done));
-        is_done.await.map_err(|_| Error::Dropped)?;
+        self.flush().await?;
         let mut status = self.shared.status.clone();
-        let decided = |status: &Status| {
-            matches!(status.state, State::Connected | State::Failed | State::Disconnected)
-        };
-        let decided = status.wait_for(decided).await.map_err(|_| Error::Dropped)?.clone();
-        match (decided.state, decided.refusal) {
-            (State::Connected, _) => Ok(()),
-            (_, Some(refusal)) => Err(refusal),
-            (state, None) => Err(Error::NotConnected { state }),
+        tokio::select! {
+            biased;
+            connected = status.wait_for(|status| status.state == State::Connected) => {
+                connected.map(drop).map_err(|_| Error::Dropped)
+            }
+            error = self.shared.down() => Err(error),
         }
+    }
+
+    /// Why there is no connection: the error of the last attempt, or of the lost connection. `None` while the
+    /// client is connected, and before its first attempt has ended.
+    ///
+    /// ```no_run
+    /// use clarim_client::{Client, Options};
+    ///
+    /// # async fn run() -> Result<(), clarim_client::Error> {
+    /// let client = Client::connect(Options::new("my-key"))?;
+    /// let mut state = client.state();
+    /// loop {
+    ///     state = client.state_after(state).await;
+    ///     match client.cause() {
+    ///         Some(cause) => println!("{state}: {cause}"),
+    ///         None => println!("{state}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn cause(&self) -> Option<Error> {
+        self.shared.status.borrow().cause.clone()
     }
 
     /// The state of the connection.
@@ -180,6 +205,10 @@ impl Client {
         let commands = Commands(self.commands.downgrade());
         let feed = self.shared.want(&format!("{}{name}", kind.prefix()), &commands);
         Channel::new(feed, self.shared.clone(), commands)
+    }
+
+    async fn flush(&self) -> Result<(), Error> {
+        Commands(self.commands.downgrade()).flush().await
     }
 
     fn send(&self, command: Command) {

@@ -5,21 +5,17 @@ use std::future::{Future, pending};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use clarim_protocol::{ChannelKind, ChannelName};
-use crypto_secretbox::aead::Aead;
-use crypto_secretbox::{KeyInit, XSalsa20Poly1305};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_websockets::{ClientBuilder, Limits, MaybeTlsStream, Message, WebSocketStream};
 
-use crate::authorizer::{Authorization, BoxFuture, UserAuthorization};
+use crate::authorizer::{BoxFuture, UserAuthorization};
 use crate::error::Error;
 use crate::machine::{Effect, Input, Machine};
 use crate::options::Options;
@@ -28,23 +24,16 @@ use crate::state::State;
 use crate::topic::{Event, Topic};
 use crate::wire::{Greeting, Refusal, Signature, Subscription, SubscriptionError, Wire, text};
 
+mod authorizing;
+mod encryption;
+
+use authorizing::{Answer, Authorized, ask_for_channel, ask_for_user};
+use encryption::{open, secret};
+
 type Socket = Box<WebSocketStream<MaybeTlsStream<TcpStream>>>;
 
 /// Timeout for sending a message, and for closing the connection.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// An authorizer's answer, with the connection that it is for.
-struct Authorized {
-    socket_id: String,
-    /// Number of failures before.
-    failures: usize,
-    answer: Answer,
-}
-
-enum Answer {
-    Channel(Arc<Topic>, Result<Authorization, Error>),
-    User(Result<UserAuthorization, Error>),
-}
 
 pub(crate) struct Driver {
     options: Options,
@@ -61,6 +50,8 @@ pub(crate) struct Driver {
     signs_in: bool,
     /// Whether the current connection is signed in.
     is_signed_in: bool,
+    /// Whether the server's answer to a sign-in is outstanding.
+    is_signing_in: bool,
     /// The last error of the server.
     refusal: Option<Refusal>,
 }
@@ -94,6 +85,7 @@ impl Driver {
             secrets: HashMap::new(),
             signs_in: false,
             is_signed_in: false,
+            is_signing_in: false,
             refusal: None,
         }
     }
@@ -120,11 +112,17 @@ impl Driver {
     }
 
     async fn take(&mut self, input: Input) {
+        let is_late = input == Input::DeadlinePassed;
         let effects = self.machine.take(input, self.started.elapsed());
         for effect in effects {
             match effect {
                 Effect::Dial => self.dialing = Some(dial(&self.url, &self.options)),
-                Effect::HangUp => self.hang_up().await,
+                Effect::HangUp => {
+                    if is_late {
+                        self.timed_out();
+                    }
+                    self.hang_up().await;
+                }
                 Effect::Ping => self.send(&json!({ "event": "pusher:ping", "data": {} })).await,
                 Effect::Subscribe(channel) => self.subscribe(channel).await,
                 Effect::Unsubscribe(channel) => {
@@ -139,23 +137,46 @@ impl Driver {
 
     fn changed(&mut self, state: State) {
         tracing::debug!(%state, "connection");
-        let refusal = self.refusal.take().filter(|_| state == State::Failed).map(|refusal| {
-            Error::Refused { code: refusal.code.unwrap_or_default(), message: refusal.message }
+        let refusal = self.refusal.take().map(|refusal| Error::Refused {
+            code: refusal.code.unwrap_or_default(),
+            message: refusal.message,
         });
         self.status.send_modify(|status| {
             status.state = state;
             if state != State::Connected {
                 status.socket_id = None;
             }
-            status.refusal = refusal;
+            status.cause = match state {
+                State::Failed => refusal,
+                State::Connecting | State::Unavailable => status.cause.take(),
+                _ => None,
+            };
         });
         if state != State::Connected {
             self.authorizing.clear();
             self.is_signed_in = false;
+            self.is_signing_in = false;
             for topic in self.shared.all_topics() {
                 topic.pending();
             }
         }
+    }
+
+    fn lost(&self, cause: Error) {
+        self.status.send_modify(|status| status.cause = Some(cause));
+    }
+
+    fn cannot_connect(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        Error::Connect { url: self.url.to_string(), source: source.into().into() }
+    }
+
+    /// The server did not answer an attempt, or a ping.
+    fn timed_out(&self) {
+        self.lost(if self.socket_id().is_some() {
+            Error::Lost { reason: "the server did not answer a ping".to_owned() }
+        } else {
+            self.cannot_connect("the server did not answer in time")
+        });
     }
 
     async fn command(&mut self, command: Command) {
@@ -170,8 +191,16 @@ impl Driver {
             }
             // The caller may have stopped waiting.
             Command::Flush(done) => drop(done.send(())),
+            Command::Retry(channel) => {
+                if self.shared.topic(&channel).is_some_and(|topic| topic.retry()) {
+                    self.subscribe(channel).await;
+                }
+            }
             Command::SignIn => {
                 self.signs_in = true;
+                // The caller waits for the answer to this sign-in.
+                self.status
+                    .send_modify(|status| status.user = status.user.take().filter(Result::is_ok));
                 self.sign_in(0);
             }
         }
@@ -184,21 +213,25 @@ impl Driver {
             Ok(socket) => self.socket = Some(socket),
             Err(error) => {
                 tracing::debug!(%error, url = %self.url, "cannot connect");
+                self.lost(self.cannot_connect(error));
                 self.take(Input::Closed { code: None }).await;
             }
         }
     }
 
     async fn message(&mut self, message: Option<Result<Message, tokio_websockets::Error>>) {
-        let code = match message {
+        let (code, reason) = match message {
             Some(Ok(message)) if message.is_close() => {
                 let close = message.as_close().map(|(code, reason)| (u16::from(code), reason));
                 if let Some((code, reason)) = close {
                     let earlier = self.refusal.take().map(|refusal| refusal.message);
                     let message = earlier.unwrap_or_else(|| reason.to_owned());
+                    let reason = format!("{message} (code {code})");
                     self.refusal = Some(Refusal { code: Some(code), message });
+                    (Some(code), reason)
+                } else {
+                    (None, "the server closed it".to_owned())
                 }
-                close.map(|(code, _)| code)
             }
             Some(Ok(message)) => {
                 self.take(Input::Received).await;
@@ -211,11 +244,15 @@ impl Driver {
             }
             Some(Err(error)) => {
                 tracing::debug!(%error, "connection lost");
-                None
+                (None, error.to_string())
             }
-            None => None,
+            None => (None, "the server closed it".to_owned()),
         };
         self.socket = None;
+        self.lost(match self.socket_id() {
+            Some(_) => Error::Lost { reason },
+            None => self.cannot_connect(reason),
+        });
         self.take(Input::Closed { code }).await;
     }
 
@@ -230,6 +267,7 @@ impl Driver {
                 let (code, message) =
                     refusal.map_or((None, ""), |refusal| (refusal.code, &refusal.message));
                 tracing::warn!(code, message, "error from the server");
+                self.sign_in_refused();
             }
             ("pusher:signin_success", _) => self.signed_in(&wire).await,
             ("pusher_internal:subscription_succeeded", Some(topic)) => {
@@ -278,12 +316,23 @@ impl Driver {
         }
     }
 
+    /// Takes an error without code, after which the connection stays open, as the answer to a sign-in. The
+    /// protocol has no other.
+    fn sign_in_refused(&mut self) {
+        let Some(Refusal { code: None, message }) = &self.refusal else { return };
+        if std::mem::take(&mut self.is_signing_in) {
+            let error = Error::authorization("the user", message.clone());
+            self.status.send_modify(|status| status.user = Some(Err(error)));
+        }
+    }
+
     async fn signed_in(&mut self, wire: &Wire) {
         #[derive(Deserialize)]
         struct Success {
             user_data: String,
         }
         let was_signed_in = std::mem::replace(&mut self.is_signed_in, true);
+        self.is_signing_in = false;
         let id = wire.read().ok().and_then(|Success { user_data }| {
             let user: Value = serde_json::from_str(&user_data).ok()?;
             Some(text(user.get("id")?))
@@ -321,48 +370,14 @@ impl Driver {
         self.status.borrow().socket_id.clone()
     }
 
-    /// Asks the authorizer, after a pause if it has failed.
     fn authorize(&self, topic: Arc<Topic>, failures: usize) {
         let Some(socket_id) = self.socket_id() else { return };
-        let Options { authorizer, authorization_timeout: limit, .. } = self.options.clone();
-        let pause = self.pause_after(failures);
-        self.authorizing.push(Box::pin(async move {
-            sleep(pause).await;
-            let asked = async {
-                match &authorizer {
-                    Some(authorizer) => authorizer.channel(&socket_id, &topic.name).await,
-                    None => Err(Error::authorization(&topic.name, "set Options::authorizer")),
-                }
-            };
-            let late = || Error::unavailable(&topic.name, format!("no answer within {limit:?}"));
-            let answer = timeout(limit, asked).await.unwrap_or_else(|_| Err(late()));
-            Authorized { socket_id, failures, answer: Answer::Channel(topic, answer) }
-        }));
+        self.authorizing.push(ask_for_channel(&self.options, socket_id, topic, failures));
     }
 
     fn sign_in(&self, failures: usize) {
         let Some(socket_id) = self.socket_id() else { return };
-        let Options { authorizer, authorization_timeout: limit, .. } = self.options.clone();
-        let pause = self.pause_after(failures);
-        self.authorizing.push(Box::pin(async move {
-            sleep(pause).await;
-            let asked = async {
-                match &authorizer {
-                    Some(authorizer) => authorizer.user(&socket_id).await,
-                    None => Err(Error::authorization("the user", "set Options::authorizer")),
-                }
-            };
-            let late = || Error::unavailable("the user", format!("no answer within {limit:?}"));
-            let answer = timeout(limit, asked).await.unwrap_or_else(|_| Err(late()));
-            Authorized { socket_id, failures, answer: Answer::User(answer) }
-        }));
-    }
-
-    fn pause_after(&self, failures: usize) -> Duration {
-        match failures {
-            0 => Duration::ZERO,
-            _ => self.options.timing.delay(failures),
-        }
+        self.authorizing.push(ask_for_user(&self.options, socket_id, failures));
     }
 
     async fn authorized(&mut self, Authorized { socket_id, failures, answer }: Authorized) {
@@ -372,6 +387,7 @@ impl Driver {
         }
         match answer {
             Answer::User(Ok(UserAuthorization { auth, user_data })) => {
+                self.is_signing_in = true;
                 let data = json!({ "auth": auth, "user_data": user_data });
                 self.send(&json!({ "event": "pusher:signin", "data": data })).await;
             }
@@ -383,8 +399,9 @@ impl Driver {
             }
             Answer::Channel(topic, answer) => {
                 let channel = &topic.name;
-                // The channel may have been left in the meantime, and joined again.
-                let is_wanted = |wanted: Arc<Topic>| Arc::ptr_eq(&wanted, &topic);
+                // The channel may have been left in the meantime, and joined again, or a retry was faster.
+                let is_wanted =
+                    |wanted: Arc<Topic>| Arc::ptr_eq(&wanted, &topic) && !topic.is_subscribed();
                 if !self.shared.topic(channel).is_some_and(is_wanted) {
                     return;
                 }
@@ -445,33 +462,6 @@ fn dial(
     let limits = Limits::default().max_payload_len(Some(options.max_message_bytes));
     let builder = ClientBuilder::from_uri(url.clone()).limits(limits);
     Box::pin(async move { Ok(Box::new(builder.connect().await?.0)) })
-}
-
-/// The key of an encrypted channel.
-fn secret(channel: &str, answer: &Authorization) -> Result<Option<[u8; 32]>, Error> {
-    let name = ChannelName::parse(channel, usize::MAX);
-    if !name.is_ok_and(|name| name.kind().is_encrypted()) {
-        return Ok(None);
-    }
-    let key = answer.shared_secret.as_deref().and_then(|text| STANDARD.decode(text).ok());
-    let key = key.and_then(|bytes| bytes.try_into().ok());
-    key.map(Some).ok_or_else(|| {
-        Error::authorization(channel, "the answer has no shared_secret of 32 bytes in base64")
-    })
-}
-
-/// Decrypts with NaCl's secretbox. <https://pusher.com/docs/channels/using_channels/encrypted-channels/>
-fn open(key: &[u8; 32], data: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Sealed {
-        nonce: String,
-        ciphertext: String,
-    }
-    let Sealed { nonce, ciphertext } = serde_json::from_str(data).ok()?;
-    let nonce: [u8; 24] = STANDARD.decode(nonce).ok()?.try_into().ok()?;
-    let ciphertext = STANDARD.decode(ciphertext).ok()?;
-    let cipher = XSalsa20Poly1305::new(key.into());
-    String::from_utf8(cipher.decrypt(&nonce.into(), ciphertext.as_slice()).ok()?).ok()
 }
 
 /// Waits for the future; without one, forever.

@@ -1,6 +1,7 @@
 //! Errors of the client.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::state::State;
 
@@ -16,11 +17,35 @@ pub enum Error {
         /// The problem, and what is expected.
         problem: String,
     },
-    /// The client is not connected. Try again when it is.
-    #[error("not connected: the client is {state}")]
+    /// The client is not connected. Unless it is disconnected, it keeps trying.
+    #[error("not connected: the client is {state}{}", because(.cause.as_deref()))]
     NotConnected {
         /// The state of the connection.
         state: State,
+        /// Why there is no connection, if an attempt has failed or the connection was lost.
+        cause: Option<Box<Self>>,
+    },
+    /// An attempt to connect has failed: an unknown host, a closed port, an untrusted certificate, a server
+    /// that does not speak the protocol at this path.
+    #[error("cannot connect to {url}: {source}")]
+    Connect {
+        /// The server's URL.
+        url: String,
+        /// The cause.
+        source: SharedError,
+    },
+    /// The connection was lost.
+    #[error("the connection was lost: {reason}")]
+    Lost {
+        /// The close code and message of the server, or the error of the network.
+        reason: String,
+    },
+    /// The channel is not subscribed at the moment. Wait for
+    /// [`Update::Subscribed`](crate::Update::Subscribed).
+    #[error("{channel} is not subscribed")]
+    NotSubscribed {
+        /// The channel.
+        channel: String,
     },
     /// The server has refused the client for good.
     #[error("the server refuses the connection: {message} (code {code})")]
@@ -37,6 +62,14 @@ pub enum Error {
         channel: String,
         /// The server's reason.
         reason: String,
+    },
+    /// The server did not answer a subscription or a sign-in. It may not support it.
+    #[error("{subject}: no answer from the server within {limit:?}")]
+    NoAnswer {
+        /// The channel, or the user that signs in.
+        subject: String,
+        /// The timeout for a connection, an authorization and the answer.
+        limit: Duration,
     },
     /// A subscription was to start at a position, but the channel is subscribed already. Drop its other
     /// handles first.
@@ -82,6 +115,10 @@ pub enum Error {
     Dropped,
 }
 
+fn because(cause: Option<&Error>) -> String {
+    cause.map_or_else(String::new, |cause| format!("; {cause}"))
+}
+
 impl Error {
     pub(crate) fn options(problem: impl Into<String>) -> Self {
         Self::Options { problem: problem.into() }
@@ -109,8 +146,12 @@ impl Error {
         match self {
             Self::Options { .. } => "invalid_options",
             Self::NotConnected { .. } => "not_connected",
+            Self::Connect { .. } => "cannot_connect",
+            Self::Lost { .. } => "connection_lost",
+            Self::NotSubscribed { .. } => "not_subscribed",
             Self::Refused { .. } => "refused",
             Self::Subscription { .. } => "subscription_refused",
+            Self::NoAnswer { .. } => "no_answer",
             Self::AlreadySubscribed { .. } => "already_subscribed",
             Self::Authorization { .. } => "not_authorized",
             Self::Unavailable { .. } => "authorization_unavailable",

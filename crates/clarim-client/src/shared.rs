@@ -3,15 +3,21 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use crate::error::Error;
+use crate::options::Options;
 use crate::state::State;
 use crate::topic::{Feed, Position, Topic};
 
 /// Maximum number of messages that wait for the driver.
 const MAX_UNSENT: usize = 1024;
+
+/// Timeout for a connection and an answer of the server, beside the time for an authorization.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A command for the driver.
 #[derive(Debug)]
@@ -21,6 +27,8 @@ pub(crate) enum Command {
     Want(String),
     Unwant(String),
     Send(String),
+    /// Subscribes again to a channel whose subscription was refused.
+    Retry(String),
     SignIn,
     /// Replies when all earlier commands have been executed.
     Flush(oneshot::Sender<()>),
@@ -35,6 +43,13 @@ impl Commands {
         let sender = self.0.upgrade().ok_or(Error::Dropped)?;
         sender.send(command).map_err(|_| Error::Dropped)
     }
+
+    /// Waits until all earlier commands have taken effect.
+    pub(crate) async fn flush(&self) -> Result<(), Error> {
+        let (done, is_done) = oneshot::channel();
+        self.send(Command::Flush(done))?;
+        is_done.await.map_err(|_| Error::Dropped)
+    }
 }
 
 /// The status of the connection.
@@ -42,9 +57,19 @@ impl Commands {
 pub(crate) struct Status {
     pub(crate) state: State,
     pub(crate) socket_id: Option<String>,
-    /// The error with which the server refused the client.
-    pub(crate) refusal: Option<Error>,
+    /// Why there is no connection.
+    pub(crate) cause: Option<Error>,
     pub(crate) user: Option<Result<String, Error>>,
+}
+
+impl Status {
+    /// The error for callers who need a connection.
+    fn error(&self) -> Error {
+        match (self.state, self.cause.clone()) {
+            (State::Failed, Some(refusal)) => refusal,
+            (state, cause) => Error::NotConnected { state, cause: cause.map(Box::new) },
+        }
+    }
 }
 
 /// Wanted channels, with the number of their handles.
@@ -56,15 +81,23 @@ pub(crate) struct Shared {
     topics: Mutex<Topics>,
     pub(crate) namespace: String,
     buffer: usize,
+    /// Timeout for a connection, an authorization and the server's answer together.
+    answer_timeout: Duration,
     /// Number of messages that wait for the driver.
     unsent: AtomicUsize,
     pub(crate) status: watch::Receiver<Status>,
 }
 
 impl Shared {
-    pub(crate) fn new(namespace: String, buffer: usize, status: watch::Receiver<Status>) -> Self {
-        let topics = Mutex::default();
-        Self { topics, namespace, buffer, unsent: AtomicUsize::new(0), status }
+    pub(crate) fn new(options: &Options, status: watch::Receiver<Status>) -> Self {
+        Self {
+            topics: Mutex::default(),
+            namespace: options.namespace.clone(),
+            buffer: options.buffer,
+            answer_timeout: options.authorization_timeout + ANSWER_TIMEOUT,
+            unsent: AtomicUsize::new(0),
+            status,
+        }
     }
 
     /// Adds a handle. The first one subscribes to the channel.
@@ -143,6 +176,26 @@ impl Shared {
 
     pub(crate) fn state(&self) -> State {
         self.status.borrow().state
+    }
+
+    /// The error for callers who need a connection.
+    pub(crate) fn no_connection(&self) -> Error {
+        self.status.borrow().error()
+    }
+
+    /// Waits until there is no connection, and none is to be expected in a moment.
+    pub(crate) async fn down(&self) -> Error {
+        let mut status = self.status.clone();
+        let down = status.wait_for(|status| status.state.is_down()).await;
+        down.map_or(Error::Dropped, |status| status.error())
+    }
+
+    /// Waits until no answer about a channel or the user is to be expected any more: there is no connection,
+    /// or the server does not answer. Some servers ignore what they do not know.
+    pub(crate) async fn no_answer(&self, subject: &str) -> Error {
+        let limit = self.answer_timeout;
+        let no_answer = |_| Error::NoAnswer { subject: subject.to_owned(), limit };
+        timeout(limit, self.down()).await.unwrap_or_else(no_answer)
     }
 
     /// Waits until the driver has ended.

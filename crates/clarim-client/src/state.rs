@@ -21,6 +21,13 @@ pub enum State {
     Disconnected,
 }
 
+impl State {
+    /// Whether there is no connection, and none is to be expected in a moment.
+    pub(crate) fn is_down(self) -> bool {
+        matches!(self, Self::Unavailable | Self::Failed | Self::Disconnected)
+    }
+}
+
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

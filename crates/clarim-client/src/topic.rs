@@ -144,12 +144,12 @@ impl Topic {
         let mut latest = self.latest();
         latest.members.clone_from(&present);
         let gap = latest.recovery.started(start, socket_id);
+        // Before the update: its reader may whisper.
+        self.state.send_replace(SubscriptionState::Subscribed);
         self.post(&latest, Update::Subscribed(present));
         if let Some(reason) = gap {
             self.post(&latest, Update::Gap { reason });
         }
-        drop(latest);
-        self.state.send_replace(SubscriptionState::Subscribed);
     }
 
     pub(crate) fn gap(&self, Gap { reason, position }: Gap, socket_id: Option<String>) {
@@ -188,8 +188,24 @@ impl Topic {
     }
 
     pub(crate) fn refused(&self, error: Error) {
-        self.post(&self.latest(), Update::Refused(error.clone()));
-        self.state.send_replace(SubscriptionState::Refused(error));
+        let latest = self.latest();
+        self.state.send_replace(SubscriptionState::Refused(error.clone()));
+        self.post(&latest, Update::Refused(error));
+    }
+
+    pub(crate) fn is_subscribed(&self) -> bool {
+        matches!(*self.state.borrow(), SubscriptionState::Subscribed)
+    }
+
+    /// Makes a refused subscription pending, to be tried again. Returns whether it was refused.
+    pub(crate) fn retry(&self) -> bool {
+        self.state.send_if_modified(|state| {
+            let was_refused = matches!(state, SubscriptionState::Refused(_));
+            if was_refused {
+                *state = SubscriptionState::Pending;
+            }
+            was_refused
+        })
     }
 
     /// The connection was lost.

@@ -185,6 +185,64 @@ async fn a_refused_signature_is_an_error_of_the_channel() {
     );
     let news = client.channel("news");
     subscribed(&news).await;
+    let error = within(client.sign_in()).await.unwrap_err();
+    assert!(matches!(error, Error::Authorization { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn an_expired_token_is_fetched_again() {
+    let auth = async |headers: HeaderMap| match headers.get("authorization") {
+        Some(token) if token == "Bearer 2" => (StatusCode::OK, r#"{"auth":"signed"}"#),
+        _ => (StatusCode::UNAUTHORIZED, ""),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/auth", listener.local_addr().unwrap());
+    let app = Router::new().route("/auth", post(auth));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let fetched = Arc::new(AtomicUsize::new(0));
+    let count = fetched.clone();
+    let authorizer = HttpAuthorizer::new(&url).unwrap().token(move || {
+        let number = count.fetch_add(1, Ordering::Relaxed) + 1;
+        async move { Ok::<_, Error>(number.to_string()) }
+    });
+    let (a, b) = tokio::join!(
+        authorizer.channel("1.1", "private-a"),
+        authorizer.channel("1.1", "private-b"),
+    );
+    assert_eq!([a.unwrap().auth, b.unwrap().auth], ["signed", "signed"]);
+    assert_eq!(fetched.load(Ordering::Relaxed), 2, "once for both requests");
+    let denied = HttpAuthorizer::new(&url).unwrap().token(|| async { Ok::<_, Error>("0".into()) });
+    let error = denied.channel("1.1", "private-a").await.unwrap_err();
+    assert!(matches!(error, Error::Authorization { .. }), "{error}");
+}
+
+/// Denies the first request.
+#[derive(Debug, Default)]
+struct Invited(AtomicUsize);
+
+impl Authorizer for Invited {
+    fn channel<'a>(
+        &'a self,
+        socket_id: &'a str,
+        channel: &'a str,
+    ) -> BoxFuture<'a, Result<Authorization, Error>> {
+        Box::pin(async move {
+            if self.0.fetch_add(1, Ordering::Relaxed) == 0 {
+                return Err(Error::authorization(channel, "not invited"));
+            }
+            KeyAuthorizer::new("key", "secret").channel(socket_id, channel).await
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_denied_subscription_is_tried_again_on_request() {
+    let world = World::start();
+    let client = connect(&world, Invited::default());
+    let room = client.private("room");
+    assert!(matches!(within(room.subscribed()).await, Err(Error::Authorization { .. })));
+    room.retry();
+    subscribed(&room).await;
 }
 
 #[tokio::test]

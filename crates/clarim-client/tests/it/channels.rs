@@ -108,13 +108,34 @@ async fn dropping_the_last_handle_unsubscribes() {
 }
 
 #[tokio::test]
+async fn a_reader_of_the_subscription_can_whisper() {
+    let world = World::start();
+    for n in 0..20 {
+        let client = world.connect("ana");
+        let mut room = client.join("room");
+        loop {
+            if let Update::Subscribed(_) = next(&mut room).await {
+                break;
+            }
+        }
+        room.whisper("typing", &n).unwrap();
+        // Not while it is refused, and the error names the channel.
+        let other = client.private("forbidden");
+        let error = other.whisper("typing", &n).unwrap_err();
+        assert!(
+            matches!(&error, Error::NotSubscribed { channel } if channel == "private-forbidden")
+        );
+    }
+}
+
+#[tokio::test]
 async fn client_events_reach_the_others_with_the_senders_id() {
     let world = World::start();
     let ana = world.connect("ana");
     let rui = world.connect("rui");
     let at_ana = ana.join("room");
     let mut at_rui = rui.join("room");
-    assert!(matches!(at_ana.whisper("typing", &1), Err(Error::NotConnected { .. })));
+    assert!(at_ana.whisper("typing", &1).is_err(), "not subscribed yet");
     subscribed(&at_rui).await;
     subscribed(&at_ana).await;
     at_ana.whisper("typing", &json!({ "in": 3 })).unwrap();

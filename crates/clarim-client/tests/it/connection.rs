@@ -91,6 +91,11 @@ async fn an_unknown_key_is_refused_for_good() {
     let error = within(client.connected()).await.unwrap_err();
     assert!(matches!(&error, Error::Refused { code: 4001, message } if message.contains("exist")));
     assert_eq!(client.state(), State::Failed);
+    let refused = |error| matches!(error, Error::Refused { code: 4001, .. });
+    assert!(refused(client.cause().unwrap()));
+    assert!(refused(within(client.channel("news").subscribed()).await.unwrap_err()));
+    assert!(refused(within(client.sign_in()).await.unwrap_err()));
+    assert!(refused(client.channel("news").whisper("x", &1).unwrap_err()));
 }
 
 #[tokio::test]
@@ -166,6 +171,82 @@ async fn a_client_keeps_trying_until_a_server_listens() {
     assert_eq!(within(client.state_after(State::Initialized)).await, State::Connecting);
     let _world = World::start_at(port);
     subscribed(&news).await;
+}
+
+/// The cause of a client that gets no connection.
+async fn cause(options: Options) -> String {
+    let client = Client::connect(options).unwrap();
+    loop {
+        if let Some(error) = client.cause() {
+            assert!(matches!(error, Error::Connect { .. }), "{error}");
+            return error.to_string();
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_cause_of_a_missing_connection_is_known() {
+    let (server, port) = Fake::start().await;
+    drop(server);
+    let closed = within(cause(options(port, "ana"))).await;
+    assert!(closed.contains(&port.to_string()) && closed.contains("refused"), "{closed}");
+    let unknown = within(cause(options(port, "ana").host("no-such-host.invalid", 80))).await;
+    assert!(unknown.contains("no-such-host.invalid"), "{unknown}");
+    let world = World::start();
+    let path = within(cause(world.options("ana").path("/elsewhere"))).await;
+    assert!(path.contains("404"), "{path}");
+    let folder = tempfile::tempdir().unwrap();
+    let (untrusted, _) = World::with_tls(folder.path());
+    let certificate = within(cause(untrusted.options("ana").tls(true))).await;
+    assert!(certificate.contains("UnknownIssuer"), "{certificate}");
+}
+
+#[tokio::test]
+async fn waiting_ends_when_there_is_no_connection() {
+    let (server, port) = Fake::start().await;
+    drop(server);
+    let client = Client::connect(options(port, "ana")).unwrap();
+    let news = client.channel("news");
+    let (connected, subscribed, signed_in) =
+        tokio::join!(client.connected(), news.subscribed(), client.sign_in());
+    for error in [connected.unwrap_err(), subscribed.unwrap_err(), signed_in.unwrap_err()] {
+        assert!(matches!(error, Error::NotConnected { state: State::Unavailable, .. }));
+        assert!(error.to_string().contains("refused"), "{error}");
+    }
+    client.disconnect();
+    let error = within(news.subscribed()).await.unwrap_err();
+    assert!(matches!(error, Error::NotConnected { state: State::Disconnected, cause: None }));
+}
+
+#[tokio::test]
+async fn waiting_ends_when_the_server_does_not_answer() {
+    let (server, port) = Fake::start().await;
+    let client = Client::connect(options(port, "ana")).unwrap();
+    let _peer = server.welcome().await;
+    within(client.connected()).await.unwrap();
+    let news = client.channel("news");
+    tokio::time::pause();
+    let (subscribed, signed_in) = tokio::join!(news.subscribed(), client.sign_in());
+    for (error, subject) in
+        [(subscribed.unwrap_err(), "news"), (signed_in.unwrap_err(), "the user")]
+    {
+        assert_eq!(error.to_string(), format!("{subject}: no answer from the server within 30s"));
+    }
+}
+
+#[tokio::test]
+async fn a_lost_connection_has_a_cause() {
+    let (server, port) = Fake::start().await;
+    let pause = Duration::from_secs(60);
+    let client = Client::connect(options(port, "ana").reconnect_after(pause, pause)).unwrap();
+    let mut peer = server.welcome().await;
+    within(client.connected()).await.unwrap();
+    assert!(client.cause().is_none());
+    close(&mut peer, 4100).await;
+    within(client.state_after(State::Connected)).await;
+    let error = client.cause().unwrap();
+    assert_eq!(error.to_string(), "the connection was lost: because (code 4100)");
 }
 
 #[tokio::test]

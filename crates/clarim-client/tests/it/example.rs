@@ -2,7 +2,6 @@
 
 use std::process::Stdio;
 
-use clarim_server::config::{ServerConfig, Tls};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
@@ -17,15 +16,9 @@ async fn listen_prints_the_events_of_a_channel() {
 #[tokio::test]
 async fn listen_connects_with_tls_to_a_server_with_a_trusted_certificate() {
     let folder = tempfile::tempdir().unwrap();
-    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let cert = folder.path().join("cert.pem");
-    let key = folder.path().join("key.pem");
-    std::fs::write(&cert, made.cert.pem()).unwrap();
-    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    let trusted = cert.to_str().unwrap().to_owned();
-    let tls = Some(Tls::new(cert, key));
-    let world = World::start_with(ServerConfig::default().tls(tls).port(0));
-    listens(&world, &[("REVERB_SCHEME", "https"), ("SSL_CERT_FILE", &trusted)]).await;
+    let (world, cert) = World::with_tls(folder.path());
+    let trusted = cert.to_str().unwrap();
+    listens(&world, &[("REVERB_SCHEME", "https"), ("SSL_CERT_FILE", trusted)]).await;
 }
 
 async fn listens(world: &World, more: &[(&str, &str)]) {

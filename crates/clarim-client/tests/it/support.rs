@@ -1,6 +1,7 @@
 //! A server for each test, and clients of it.
 
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine;
@@ -11,7 +12,7 @@ use clarim_client::{
 };
 use clarim_protocol::auth::AppKey;
 use clarim_protocol::rest::Event;
-use clarim_server::config::ServerConfig;
+use clarim_server::config::{ServerConfig, Tls};
 use clarim_server::{App, HistoryRule, Server};
 use crypto_secretbox::aead::Aead;
 use crypto_secretbox::{KeyInit, XSalsa20Poly1305};
@@ -45,6 +46,17 @@ impl World {
 
     pub(crate) fn start_with(settings: ServerConfig) -> Self {
         Self::serve(settings, App::new("1", "key", "secret"))
+    }
+
+    /// A server with a self-signed certificate, whose file is returned.
+    pub(crate) fn with_tls(folder: &Path) -> (Self, PathBuf) {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let cert = folder.join("cert.pem");
+        let key = folder.join("key.pem");
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let tls = Some(Tls::new(cert.clone(), key));
+        (Self::start_with(ServerConfig::default().tls(tls).port(0)), cert)
     }
 
     /// A server that keeps the events of some channels.

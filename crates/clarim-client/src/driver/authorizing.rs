@@ -1,0 +1,76 @@
+//! Subscriptions and sign-ins that need an authorizer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use crate::authorizer::{Authorization, BoxFuture, UserAuthorization};
+use crate::error::Error;
+use crate::options::Options;
+use crate::topic::Topic;
+
+/// An authorizer's answer, with the connection that it is for.
+pub(super) struct Authorized {
+    pub(super) socket_id: String,
+    /// Number of failures before.
+    pub(super) failures: usize,
+    pub(super) answer: Answer,
+}
+
+pub(super) enum Answer {
+    Channel(Arc<Topic>, Result<Authorization, Error>),
+    User(Result<UserAuthorization, Error>),
+}
+
+/// Asks the authorizer about a channel, after a pause if it has failed.
+pub(super) fn ask_for_channel(
+    options: &Options,
+    socket_id: String,
+    topic: Arc<Topic>,
+    failures: usize,
+) -> BoxFuture<'static, Authorized> {
+    let Options { authorizer, authorization_timeout: limit, .. } = options.clone();
+    let pause = pause_after(options, failures);
+    Box::pin(async move {
+        sleep(pause).await;
+        let asked = async {
+            match &authorizer {
+                Some(authorizer) => authorizer.channel(&socket_id, &topic.name).await,
+                None => Err(Error::authorization(&topic.name, "set Options::authorizer")),
+            }
+        };
+        let late = || Error::unavailable(&topic.name, format!("no answer within {limit:?}"));
+        let answer = timeout(limit, asked).await.unwrap_or_else(|_| Err(late()));
+        Authorized { socket_id, failures, answer: Answer::Channel(topic, answer) }
+    })
+}
+
+/// Asks the authorizer about the user, after a pause if it has failed.
+pub(super) fn ask_for_user(
+    options: &Options,
+    socket_id: String,
+    failures: usize,
+) -> BoxFuture<'static, Authorized> {
+    let Options { authorizer, authorization_timeout: limit, .. } = options.clone();
+    let pause = pause_after(options, failures);
+    Box::pin(async move {
+        sleep(pause).await;
+        let asked = async {
+            match &authorizer {
+                Some(authorizer) => authorizer.user(&socket_id).await,
+                None => Err(Error::authorization("the user", "set Options::authorizer")),
+            }
+        };
+        let late = || Error::unavailable("the user", format!("no answer within {limit:?}"));
+        let answer = timeout(limit, asked).await.unwrap_or_else(|_| Err(late()));
+        Authorized { socket_id, failures, answer: Answer::User(answer) }
+    })
+}
+
+fn pause_after(options: &Options, failures: usize) -> Duration {
+    match failures {
+        0 => Duration::ZERO,
+        _ => options.timing.delay(failures),
+    }
+}
