@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use clarim_protocol::rest::encode_segment;
+
 use crate::authorizer::Authorizer;
 use crate::error::Error;
 use crate::machine::Timing;
@@ -125,7 +127,8 @@ impl Options {
         };
         let version = env!("CARGO_PKG_VERSION");
         let query = format!("protocol=7&client=clarim-client&version={version}");
-        let url = format!("{scheme}://{host}:{port}{path}/app/{key}?{query}");
+        let segment = encode_segment(key);
+        let url = format!("{scheme}://{host}:{port}{path}/app/{segment}?{query}");
         url.parse().map_err(|_| {
             let expected = "expected a name or an IP address, without scheme, port or path";
             Error::options(format!(

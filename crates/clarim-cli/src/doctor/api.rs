@@ -20,7 +20,7 @@ pub(super) async fn send_signed(
     resource: &str,
     body: &str,
 ) -> Result<Response, Finding> {
-    let path = format!("{}/apps/{app}/{resource}", target.path);
+    let path = format!("{}/apps/{}/{resource}", target.path, rest::encode_segment(app));
     let now = unix_seconds();
     let query = rest::sign(key, method, &path, &[], body.as_bytes(), now);
     let request = request(method, &format!("{path}?{query}"))
@@ -35,7 +35,7 @@ pub(super) async fn send_signed(
 
 /// Checks that the channels can be listed, and that an event can be published.
 pub(super) async fn answers(target: &Target, app: &str, key: &AppKey) -> Finding {
-    let prefix = format!("{}/apps/{app}/", target.path);
+    let prefix = format!("{}/apps/{}/", target.path, rest::encode_segment(app));
     let response = match send_signed(target, app, key, "GET", "channels", "").await {
         Ok(response) if response.status.is_success() => {
             let body = r#"{"name":"look","channel":"clarim-doctor","data":"{ }"}"#;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use clarim_protocol::rest::encode_segment;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::ORIGIN;
@@ -51,6 +52,7 @@ impl Page<'_> {
 
 /// Connects as pusher-js does when it falls back to `xhr_streaming`.
 pub(super) async fn streams(target: &Target, key: &str, origin: Option<&str>) -> Finding {
+    let key = encode_segment(key);
     let page = |name: u64| {
         let session = format!("{}/pusher/app/{key}/1/doctor{name:016x}", target.path);
         Page { target, origin, session }

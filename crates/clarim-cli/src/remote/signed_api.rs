@@ -24,7 +24,7 @@ impl SignedApi {
     /// The API of the app `id` at `url`.
     pub(crate) fn new(url: &str, id: &str, key: AppKey) -> Self {
         let url = url.trim_end_matches('/').to_owned();
-        Self { url, key, path: format!("/apps/{id}/") }
+        Self { url, key, path: format!("/apps/{}/", rest::encode_segment(id)) }
     }
 
     pub(crate) fn connect(&self) -> std::io::Result<Remote> {

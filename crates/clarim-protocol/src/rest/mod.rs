@@ -11,5 +11,5 @@ mod signature;
 pub use bodies::{Batch, Event, Info, UnknownAttribute, UserEvent};
 pub use error::{SignatureError, TIMESTAMP_TOLERANCE};
 pub use history::{History, HistoryDirection, HistoryEvent, HistoryRequest, InvalidHistoryRequest};
-pub use query::Params;
+pub use query::{Params, encode_segment};
 pub use signature::{SignedHead, SignedRequest, sign};

@@ -70,14 +70,21 @@ impl<'a> Params<'a> {
 }
 
 fn decode_query_part(part: &str) -> Result<Cow<'_, str>, SignatureError> {
-    if !part.bytes().any(|byte| byte == b'%' || byte == b'+') {
-        return Ok(part.into());
+    if part.contains('+') {
+        return decode_path(&part.replace('+', " ")).map(Cow::into_owned).map(Cow::from);
     }
-    let mut bytes = Vec::with_capacity(part.len());
-    let mut rest = part.bytes();
+    decode_path(part)
+}
+
+/// Decodes the percent-encoded characters of a path.
+pub(super) fn decode_path(path: &str) -> Result<Cow<'_, str>, SignatureError> {
+    if !path.contains('%') {
+        return Ok(path.into());
+    }
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.bytes();
     while let Some(byte) = rest.next() {
         bytes.push(match byte {
-            b'+' => b' ',
             b'%' => {
                 let mut digit = || char::from(rest.next()?).to_digit(16);
                 let high = digit();
@@ -89,6 +96,18 @@ fn decode_query_part(part: &str) -> Result<Cow<'_, str>, SignatureError> {
         });
     }
     String::from_utf8(bytes).map(Cow::from).map_err(|_| SignatureError::Encoding)
+}
+
+/// Percent-encodes a segment of a path, such as an app's key or id, which may contain any character.
+///
+/// ```
+/// assert_eq!(clarim_protocol::rest::encode_segment("a+b/c="), "a%2Bb%2Fc%3D");
+/// ```
+#[must_use]
+pub fn encode_segment(segment: &str) -> String {
+    let mut out = String::with_capacity(segment.len());
+    encode_query_part(&mut out, segment);
+    out
 }
 
 pub(super) fn encode_query_part(out: &mut String, part: &str) {

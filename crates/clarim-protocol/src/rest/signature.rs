@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use md5::{Digest, Md5};
 
 use super::error::{SignatureError, TIMESTAMP_TOLERANCE};
-use super::query::{Params, encode_query_part};
+use super::query::{Params, decode_path, encode_query_part};
 use crate::auth::AppKey;
 
 /// The signed parts of a request. The signature covers the body by its hash, `body_md5`, so the body of a
@@ -67,13 +67,24 @@ impl<'a> SignedRequest<'a> {
             app.verify(&[method, b"\n", path, b"\n", canonical.as_bytes()], signature)
         };
         let without_prefix = self.path.strip_prefix(prefix).unwrap_or(self.path);
-        if verify(without_prefix) || (!prefix.is_empty() && verify(self.path)) {
+        if verify(without_prefix)
+            || (!prefix.is_empty() && verify(self.path))
+            || as_typed(without_prefix).is_some_and(|path| verify(&path))
+        {
             return Ok(());
         }
         Err(SignatureError::Wrong {
             expected: format!("{}\\n{without_prefix}\\n{canonical}", self.method),
         })
     }
+}
+
+/// The decoded path. SDKs sign it that leave the encoding to their HTTP library, such as PHP's. `None` if a
+/// slash is encoded, because the signature would be valid for another resource too.
+fn as_typed(path: &str) -> Option<String> {
+    let decoded = decode_path(path).ok()?;
+    let slashes = |path: &str| path.matches('/').count();
+    (decoded != path && slashes(&decoded) == slashes(path)).then(|| decoded.into_owned())
 }
 
 /// A request whose signature is valid, and whose body is still to be checked.
@@ -237,5 +248,21 @@ mod tests {
         let request = SignedRequest { method: "GET", path: "/p", query: &query };
         let params = request.verify(&app(), "", NOW).unwrap().with_body(b"").unwrap();
         assert_eq!(params.get("filter_by_prefix"), Some("presence-a&b=ü "));
+    }
+
+    #[test]
+    fn a_path_may_be_signed_before_it_is_encoded() {
+        let verify = |signed: &str, sent: &str| {
+            let query = sign(&app(), "GET", signed, &[], b"", NOW);
+            SignedRequest { method: "GET", path: sent, query: &query }
+                .verify(&app(), "", NOW)
+                .is_ok()
+        };
+        assert!(verify("/apps/a b/channels", "/apps/a%20b/channels"));
+        assert!(verify("/apps/a%20b/channels", "/apps/a%20b/channels"));
+        // Another resource has the same path when it is decoded.
+        assert!(!verify("/apps/1/channels/a/users", "/apps/1/channels/a%2Fusers"));
+        assert!(!verify("/apps/a b/channels", "/apps/a%20c/channels"));
+        assert!(!verify("/apps/a/channels", "/apps/a%2/channels"));
     }
 }

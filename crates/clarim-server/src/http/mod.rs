@@ -111,7 +111,8 @@ impl Http {
             ["events"] => self.publish(&request, Endpoint::Event).await,
             ["batch_events"] => self.publish(&request, Endpoint::Batch).await,
             ["users", user, "events"] => {
-                self.publish(&request, Endpoint::User(decode_segment(user)?)).await
+                let user = decode_segment(user)?.into_owned();
+                self.publish(&request, Endpoint::User(user)).await
             }
             ["users", user, _] => self.terminate(request.app, &decode_segment(user)?).await,
             ["channels"] => channels::list(&request, directory).await,
@@ -274,9 +275,8 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 /// Decodes a path segment.
-pub(crate) fn decode_segment(segment: &str) -> Result<String, ApiError> {
+pub(crate) fn decode_segment(segment: &str) -> Result<Cow<'_, str>, ApiError> {
     percent_encoding::percent_decode_str(segment)
         .decode_utf8()
-        .map(Cow::into_owned)
         .map_err(|_| ApiError::malformed("The path is not valid URL encoding."))
 }

@@ -1,5 +1,6 @@
 //! The routes of the HTTP server.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use clarim_protocol::{InvalidPageId, PageId};
@@ -9,10 +10,15 @@ use hyper::{Method, Request, StatusCode, Version};
 use super::consumers::Consumers;
 use super::pusher::ROOT_APP;
 use crate::http::response::{ApiError, ApiResponse, text, with_type};
-use crate::http::{AppPath, Client, Http, RequestBody, RequestHandler, playground, serve_fallback};
+use crate::http::{
+    AppPath, Client, Http, RequestBody, RequestHandler, decode_segment, playground, serve_fallback,
+};
 use crate::observability::{CONTENT_TYPE, Scrape};
 use crate::runtime::Admission;
 use crate::sync::{PauseSignal, Phase, ShutdownSignal};
+
+/// Maximum number of path segments in an app's id. It bounds the lookups for an unknown app.
+const MAX_ID_SEGMENTS: usize = 8;
 
 /// Answers every request that reaches the server. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -81,21 +87,35 @@ impl Routes {
             cluster.joined().await;
         }
         let response = match segments[..] {
-            ["app", key] => {
-                let upgrade = http.upgrade(&request, client, key, None)?;
+            // Clients write the key into the path as it is, with slashes.
+            ["app", page, "app", ref key @ ..] if page.starts_with('~') && !key.is_empty() => {
+                let key = decode_name(key)?;
+                let upgrade = http.upgrade(&request, client, &key, Some(page_id(page)?))?;
                 return Ok((upgrade.response, Some(upgrade.admission)));
             }
-            ["app", page, "app", key] => {
-                let upgrade = http.upgrade(&request, client, key, Some(page_id(page)?))?;
+            ["app", ref segments @ ..] if !segments.is_empty() => {
+                let key = decode_name(segments)?;
+                // An unknown key is refused over the WebSocket, but another path is not found.
+                if segments.len() > 1 && http.node.apps().find_by_key(&key).is_none() {
+                    return Err(ApiError::not_found());
+                }
+                let upgrade = http.upgrade(&request, client, &key, None)?;
                 return Ok((upgrade.response, Some(upgrade.admission)));
             }
-            ["apps", app, ref rest @ ..] => http.api(request, client, app, rest).await,
-            ["pusher", "app", key, ref rest @ ..] => {
-                serve_fallback(http, request, client, AppPath { key, page: None, rest }).await
+            ["apps", ref path @ ..] if !path.is_empty() => {
+                let (app, rest) = self.app_of_path(path)?;
+                http.api(request, client, &app, rest).await
             }
-            ["pusher", page, "app", key, ref rest @ ..] => {
+            ["pusher", "app", ref key @ .., number, session, action] if !key.is_empty() => {
+                let key = decode_name(key)?;
+                let path = AppPath { key: &key, page: None, rest: [number, session, action] };
+                serve_fallback(http, request, client, path).await
+            }
+            ["pusher", page, "app", ref key @ .., number, session, action] if !key.is_empty() => {
                 let page = Some(page_id(page)?);
-                serve_fallback(http, request, client, AppPath { key, page, rest }).await
+                let key = decode_name(key)?;
+                let path = AppPath { key: &key, page, rest: [number, session, action] };
+                serve_fallback(http, request, client, path).await
             }
             ["up"] => http.liveness_probe(request.method()),
             ["ready"] => http.readiness_probe(request.method()),
@@ -116,6 +136,22 @@ impl Routes {
             _ => Err(ApiError::not_found()),
         };
         Ok((response?, None))
+    }
+
+    /// Splits a path below `/apps` into the id of an app and the segments after it.
+    fn app_of_path<'a>(
+        &self,
+        path: &'a [&'a str],
+    ) -> Result<(Cow<'a, str>, &'a [&'a str]), ApiError> {
+        let apps = self.http.node.apps();
+        for segments in 1..=path.len().min(MAX_ID_SEGMENTS) {
+            let (id, rest) = path.split_at(segments);
+            let id = decode_name(id)?;
+            if apps.find_by_id(&id).is_some() {
+                return Ok((id, rest));
+            }
+        }
+        Ok((decode_name(&path[..1])?, &path[1..]))
     }
 
     /// The metrics, if there is a token for them and the request has it.
@@ -142,6 +178,14 @@ impl Routes {
         };
         // Writing to a string can't fail.
         Ok(with_type(StatusCode::OK, CONTENT_TYPE, scrape.render().unwrap_or_default()))
+    }
+}
+
+/// Decodes the key or id in some path segments. They are several if it contains slashes.
+fn decode_name<'a>(segments: &[&'a str]) -> Result<Cow<'a, str>, ApiError> {
+    match segments {
+        [segment] => decode_segment(segment),
+        segments => Ok(Cow::Owned(decode_segment(&segments.join("/"))?.into_owned())),
     }
 }
 

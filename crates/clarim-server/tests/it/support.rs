@@ -466,7 +466,7 @@ impl Api<'_> {
         params: &[(&str, &str)],
         body: &[u8],
     ) -> String {
-        let path = format!("/apps/{}{path}", self.id);
+        let path = format!("/apps/{}{path}", rest::encode_segment(self.id));
         let query = rest::sign(self.key, method, &path, params, body, unix_time());
         format!("{}{path}?{query}", self.harness.prefix)
     }

@@ -143,7 +143,7 @@ impl HttpPublisher {
             client,
             app_key,
             base: format!("{scheme}://{authority}{path}"),
-            app_path: format!("/apps/{app_id}"),
+            app_path: format!("/apps/{}", rest::encode_segment(&app_id)),
             host,
             port,
             timeout,

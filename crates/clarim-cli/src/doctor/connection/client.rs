@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use clarim_protocol::rest::encode_segment;
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::Full;
 use hyper::header::{CONNECTION, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
@@ -56,6 +57,7 @@ impl Client {
         origin: Option<&str>,
     ) -> Result<Self, Finding> {
         let nonce = BASE64.encode(fastrand::u128(..).to_be_bytes());
+        let key = encode_segment(key);
         let path = format!("{}/app/{key}?protocol=7&client=clarim-doctor&version=1", target.path);
         let mut request = request("GET", &path)
             .header(CONNECTION, "Upgrade")

@@ -54,7 +54,8 @@ const PIPE: usize = 16 << 10;
 pub(crate) struct AppPath<'a> {
     pub(crate) key: &'a str,
     pub(crate) page: Option<PageId>,
-    pub(crate) rest: &'a [&'a str],
+    /// Number, session and action.
+    pub(crate) rest: [&'a str; 3],
 }
 
 /// Answers a request of a page.
@@ -69,7 +70,7 @@ pub(crate) async fn serve(
         let message = "The HTTP fallback is disabled (FALLBACK).";
         return Err(ApiError::new(StatusCode::NOT_FOUND, message));
     }
-    let [number, session, action] = rest else { return Err(ApiError::not_found()) };
+    let [number, session, action] = rest;
     let is_name = |text: &str| {
         (1..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
     };
@@ -77,7 +78,7 @@ pub(crate) async fn serve(
         return Err(ApiError::not_found());
     }
     let name = format!("{key}/{number}/{session}");
-    let transport = match *action {
+    let transport = match action {
         "xhr_streaming" => Some(Transport::Streaming),
         "xhr" => Some(Transport::Polling),
         "xhr_send" => None,

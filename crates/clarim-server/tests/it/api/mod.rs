@@ -1,5 +1,7 @@
-//! The HTTP API, histories, idempotency keys, publishing from within the process, and TLS.
+//! The HTTP API, credentials with any characters, histories, idempotency keys, publishing from within the
+//! process, and TLS.
 
+mod credentials;
 mod history;
 mod http;
 mod idempotency;
