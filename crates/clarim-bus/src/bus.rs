@@ -33,10 +33,10 @@ impl Bus {
     /// | `redis-cluster://host:6379,host:6379` | `redis` | a Redis Cluster, with sharded pub/sub |
     /// | `nats://user:password@host:4222,host:4222` | `nats` | NATS |
     ///
-    /// TLS: `rediss://`, `rediss-sentinel://`, `rediss-cluster://`, and `tls://` for NATS. Sentinels with a
-    /// password of their own take it from `?sentinel_password=`, and the master's database from `?db=`. NATS
-    /// accepts a token in place of user and password, or `?credentials=FILE`. With TLS, `?ca=FILE` names a
-    /// PEM file of certificate authorities to trust in place of those of the system.
+    /// TLS: `rediss://`, `rediss-sentinel://`, `rediss-cluster://`, and `nats+tls://` or `tls://` for NATS.
+    /// Sentinels with a password of their own take it from `?sentinel_password=`, and the master's database
+    /// from `?db=`. NATS accepts a token in place of user and password, or `?credentials=FILE`. With TLS,
+    /// `?ca=FILE` names a PEM file of certificate authorities to trust in place of those of the system.
     ///
     /// # Errors
     /// What is wrong with the URL. The error contains no password.

@@ -12,7 +12,7 @@ pub enum InvalidBusUrl {
     /// The scheme belongs to no backend.
     #[error(
         "unknown scheme {scheme}://; expected redis://, rediss://, redis-cluster://, redis-sentinel://, \
-         nats:// or tls://"
+         nats:// or nats+tls://"
     )]
     UnknownScheme {
         /// The scheme.
@@ -147,6 +147,8 @@ pub(crate) struct Url<'a> {
 impl<'a> Url<'a> {
     pub(crate) fn parse(url: &'a str) -> Result<Self, InvalidBusUrl> {
         let (scheme, rest) = url.split_once("://").ok_or(InvalidBusUrl::NotAUrl)?;
+        // NATS itself calls it tls://, which other programs take for Redis.
+        let scheme = if scheme == "nats+tls" { "tls" } else { scheme };
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (login, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
         let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));

@@ -98,7 +98,7 @@ enum AppCommand {
 pub(crate) fn run(out: &mut dyn Write) -> Result<ExitCode, CommandError> {
     let Cli { command, start } = Cli::parse();
     match command.unwrap_or(Command::Start(start)) {
-        Command::Start(flags) => return start::run(&flags.into(), out),
+        Command::Start(flags) => return start::run(flags.into(), out),
         Command::Restart(flags) => restart::run(&flags.into(), out)?,
         Command::Stop(flags) => stop::run(&flags.into(), out)?,
         Command::Config(ConfigCommand::Check(flags)) => config_check::run(&flags.into(), out)?,

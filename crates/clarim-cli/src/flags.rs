@@ -29,16 +29,56 @@ pub(crate) struct ServerFlags {
     /// Print every message of clients and backends.
     #[arg(long)]
     debug: bool,
+    #[command(flatten)]
+    files: FileFlags,
+}
+
+impl From<ServerFlags> for ConfigInputs {
+    fn from(flags: ServerFlags) -> Self {
+        let ServerFlags { host, port, path, hostname, debug, files } = flags;
+        let mut inputs = files.inputs();
+        let Flags { config, env, .. } = inputs.flags;
+        inputs.flags = Flags { host, port, path, hostname, debug, config, env };
+        inputs
+    }
+}
+
+/// Flags that name the files of the settings.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct FileFlags {
+    /// Directory of .env and clarim.toml [default: CLARIM_DIRECTORY, or the working directory].
+    #[arg(long)]
+    directory: Option<PathBuf>,
+    /// Environment whose file .env.NAME is read in place of .env, if it exists [default: APP_ENV].
+    #[arg(long, value_name = "NAME")]
+    env: Option<String>,
     /// Path to the TOML file [default: clarim.toml, if it exists].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
-impl From<ServerFlags> for Flags {
-    fn from(flags: ServerFlags) -> Self {
-        let ServerFlags { host, port, path, hostname, debug, config } = flags;
-        Self { host, port, path, hostname, debug, config }
+impl FileFlags {
+    fn inputs(&self) -> ConfigInputs {
+        let Self { directory, env, config } = self.clone();
+        let sources = ConfigSources::of_process().with_databases(apps_database::url_problem);
+        let sources = match directory {
+            Some(directory) => sources.in_directory(directory),
+            None => sources,
+        };
+        ConfigInputs { flags: Flags { config, env, ..Flags::default() }, sources }
     }
+
+    fn check(&self) -> Result<Config, ConfigError> {
+        let ConfigInputs { flags, sources } = self.inputs();
+        Config::check(&flags, &sources)
+    }
+}
+
+/// Flags and sources of a command's settings.
+#[derive(Debug, Clone)]
+pub(crate) struct ConfigInputs {
+    pub(crate) flags: Flags,
+    pub(crate) sources: ConfigSources,
 }
 
 /// Flags that name a running server of this machine.
@@ -47,14 +87,15 @@ pub(crate) struct RunningServerFlags {
     /// Port the server listens on.
     #[arg(long)]
     port: Option<String>,
-    /// Path to the TOML file [default: clarim.toml, if it exists].
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    files: FileFlags,
 }
 
-impl From<RunningServerFlags> for Flags {
-    fn from(RunningServerFlags { port, config }: RunningServerFlags) -> Self {
-        Self { port, config, ..Self::default() }
+impl From<RunningServerFlags> for ConfigInputs {
+    fn from(RunningServerFlags { port, files }: RunningServerFlags) -> Self {
+        let mut inputs = files.inputs();
+        inputs.flags.port = port;
+        inputs
     }
 }
 
@@ -62,7 +103,7 @@ impl From<RunningServerFlags> for Flags {
 #[derive(Debug, Args)]
 pub(crate) struct AppFlags {
     /// Id of the app [default: first app of the settings].
-    #[arg(long)]
+    #[arg(long, visible_alias = "id")]
     pub(crate) app_id: Option<String>,
     /// Key of the app [default: from the settings].
     #[arg(long)]
@@ -70,15 +111,14 @@ pub(crate) struct AppFlags {
     /// Secret of the app [default: from the settings].
     #[arg(long)]
     pub(crate) secret: Option<String>,
-    /// Path to the TOML file [default: clarim.toml, if it exists].
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    files: FileFlags,
 }
 
 impl AppFlags {
     /// The settings with the named app, which may be in the database.
     pub(crate) fn settings(&self) -> Result<Config, ConfigError> {
-        let mut settings = check_file(self.config.as_ref())?;
+        let mut settings = self.files.check()?;
         if self.app(&settings).is_none()
             && let Some(table) = apps_database::read_table(&settings)?
         {
@@ -143,14 +183,13 @@ pub(crate) struct TopFlags {
     /// `INSPECTOR_TOKEN` of the server [default: from the settings].
     #[arg(long)]
     pub(crate) token: Option<String>,
-    /// Path to the TOML file [default: clarim.toml, if it exists].
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    files: FileFlags,
 }
 
 impl TopFlags {
     pub(crate) fn settings(&self) -> Result<Config, ConfigError> {
-        check_file(self.config.as_ref())
+        self.files.check()
     }
 }
 
@@ -182,14 +221,4 @@ pub(crate) struct DoctorFlags {
     /// Name that the page passes to Echo's `.listen('…')`.
     #[arg(long, requires = "event")]
     pub(crate) listen: Option<String>,
-}
-
-/// Sources of this process's settings, which may name a database of apps.
-pub(crate) fn sources() -> ConfigSources {
-    ConfigSources::of_process().with_databases(apps_database::url_problem)
-}
-
-fn check_file(config: Option<&PathBuf>) -> Result<Config, ConfigError> {
-    let flags = Flags { config: config.cloned(), ..Flags::default() };
-    Config::check(&flags, &sources())
 }

@@ -1,7 +1,26 @@
-//! Untrusted text for a terminal, which interprets control characters.
+//! Text for a terminal: whether it may have colours, and untrusted text, whose control characters a terminal
+//! would interpret.
 
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::time::UNIX_EPOCH;
+
+use anstream::stream::RawStream;
+use anstream::{AutoStream, ColorChoice};
+
+/// Whether an output may have colours: it is a terminal, and NO_COLOR, CLICOLOR and TERM do not forbid them.
+pub(crate) fn has_colours(output: &impl RawStream) -> bool {
+    AutoStream::choice(output) != ColorChoice::Never
+}
+
+/// The time of day in UTC, as in the log: `14:03:22.518Z`.
+pub(crate) fn now() -> String {
+    let since = UNIX_EPOCH.elapsed().unwrap_or_default();
+    let seconds = since.as_secs();
+    let hours = seconds / 3_600 % 24;
+    let minutes = seconds / 60 % 60;
+    format!("{hours:02}:{minutes:02}:{:02}.{:03}Z", seconds % 60, since.subsec_millis())
+}
 
 /// Returns one line of text in which control characters are escaped: `\u{1b}[2J` does not clear the screen.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {

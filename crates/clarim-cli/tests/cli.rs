@@ -69,6 +69,32 @@ fn config_check_shows_values_and_sources_without_secrets() {
 }
 
 #[test]
+fn settings_are_read_in_the_directory_that_is_named() {
+    let here = directory();
+    let there = directory();
+    fs::write(there.path().join(".env"), "REVERB_SERVER_PORT=7001\n").unwrap();
+    fs::write(there.path().join(".env.staging"), "REVERB_SERVER_PORT=7002\n").unwrap();
+    let there = there.path().to_str().unwrap();
+    let port = |arguments: &[&str], environment: &[(&str, &str)]| {
+        let environment = [&APP[..], environment].concat();
+        let out = ok(here.path(), &[&["config", "check"], arguments].concat(), &environment);
+        let line = out.lines().find(|line| line.contains("SERVER_PORT")).unwrap().to_owned();
+        line.split_whitespace().nth(1).unwrap().to_owned()
+    };
+    assert_eq!(port(&[], &[]), "8080");
+    assert_eq!(port(&["--directory", there], &[]), "7001");
+    assert_eq!(port(&[], &[("CLARIM_DIRECTORY", there)]), "7001");
+    assert_eq!(port(&["--directory", there, "--env", "staging"], &[]), "7002");
+    assert_eq!(port(&["--directory", there], &[("APP_ENV", "staging")]), "7002");
+    assert_eq!(port(&["--directory", "."], &[("CLARIM_DIRECTORY", there)]), "8080");
+    let err = failed(here.path(), &["start", "--host", "0.0.0.0"], &[]);
+    assert!(err.contains("--host: lets other machines connect, but no app is configured"), "{err}");
+    assert!(err.contains(&format!("{}/.env or ", here.path().display())), "{err}");
+    let err = failed(here.path(), &["start"], &[("APP_ENV", "production")]);
+    assert!(err.contains("APP_ENV: is production") && err.contains("clarim app new"), "{err}");
+}
+
+#[test]
 fn config_check_prints_every_problem() {
     let directory = directory();
     let problems = [("CLARIM_SERVER_PORT", "x"), ("CLARIM_PROT", "1"), APP[2]];

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clarim_server::App;
 use clarim_server::config::ServerConfig;
 
+use crate::deployment;
 use crate::keys;
 use crate::problem::ConfigError;
 use crate::report::{self, Row};
@@ -71,6 +72,9 @@ impl Config {
         let directory = &sources.directory;
         let has_database = typed.server.get(&keys::APPS_DATABASE_URL).is_some();
         let is_development = typed.problems.is_empty() && !has_database && !app::any(&typed);
+        if is_development && let Some(problem) = deployment::problem(&typed, &sources.environment) {
+            return Err(ConfigError(vec![problem]));
+        }
         let development = is_development
             .then(|| program::state_dir(&typed.server, directory).join(dev_app::FILE));
         if let Some(file) = &development {
@@ -79,7 +83,8 @@ impl Config {
         let mut chosen = app::choose(&mut typed);
         server::add_defaults(&mut typed.server, is_development);
         let Typed { server: values, mut problems, mut warnings, files, .. } = typed;
-        let reader = &mut Reader { values: &values, problems: &mut problems };
+        let reader =
+            &mut Reader { values: &values, problems: &mut problems, warnings: &mut warnings };
         let mut server = server::read(reader, directory);
         let public = program::public_address(reader);
         let log = program::log(reader);
@@ -87,8 +92,9 @@ impl Config {
         server.traces = traces::read(&sources.environment, &mut problems);
         app::duplicates(&chosen, &mut problems);
         let mut apps = Vec::new();
-        for (at, values) in &chosen {
-            let reader = &mut Reader { values, problems: &mut problems };
+        for (at, values) in &mut chosen {
+            app::add_defaults(values, &server);
+            let reader = &mut Reader { values, problems: &mut problems, warnings: &mut warnings };
             let hooks = webhooks::read(reader);
             if let Some(app) = app::read(reader, at, &server) {
                 if !hooks.is_empty() {

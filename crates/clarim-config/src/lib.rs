@@ -13,6 +13,7 @@
 //! ```
 
 mod config;
+mod deployment;
 pub mod keys;
 mod problem;
 mod report;

@@ -12,10 +12,12 @@ pub enum Source {
     Flag(&'static str),
     /// An environment variable of the process.
     Environment(String),
-    /// A variable in `.env`.
+    /// A variable in `.env`, or in the file of an environment such as `.env.production`.
     DotEnv {
         /// Its name.
         name: String,
+        /// Name of the file.
+        file: String,
         /// Line number.
         line: usize,
     },
@@ -27,6 +29,11 @@ pub enum Source {
         file: PathBuf,
         /// Line number.
         line: usize,
+    },
+    /// `config/reverb.php` of a Laravel application.
+    Laravel {
+        /// Path of the value in it, such as `apps.apps.0.allowed_origins`.
+        key: String,
     },
     /// A row of the database of apps.
     Row {
@@ -48,14 +55,21 @@ impl Source {
         match self {
             Self::Flag(flag) => (*flag).to_owned(),
             Self::Environment(name) => format!("environment{}", in_brackets(prefix(name))),
-            Self::DotEnv { name, line } => {
-                format!(".env line {line}{}", in_brackets(prefix(name)))
+            Self::DotEnv { name, file, line } => {
+                format!("{file} line {line}{}", in_brackets(prefix(name)))
             }
             Self::File { file, line, .. } => format!("{} line {line}", file.display()),
+            Self::Laravel { .. } => "config/reverb.php".to_owned(),
             Self::Row { .. } => "clarim_apps".to_owned(),
             Self::DevelopmentApp(file) => file.display().to_string(),
             Self::Default => "default".to_owned(),
         }
+    }
+
+    /// Whether it is a variable that may have been written for Reverb.
+    pub(crate) fn is_reverb(&self) -> bool {
+        let (Self::Environment(name) | Self::DotEnv { name, .. }) = self else { return false };
+        name.starts_with("REVERB_")
     }
 
     /// The name of another setting in the same source.
@@ -86,8 +100,9 @@ impl fmt::Display for Source {
         match self {
             Self::Flag(flag) => f.write_str(flag),
             Self::Environment(name) => write!(f, "{name} in the environment"),
-            Self::DotEnv { name, line } => write!(f, "{name} in .env line {line}"),
+            Self::DotEnv { name, file, line } => write!(f, "{name} in {file} line {line}"),
             Self::File { key, file, line } => write!(f, "{key} in {} line {line}", file.display()),
+            Self::Laravel { key } => write!(f, "{key} in config/reverb.php"),
             Self::Row { app, key } if key.is_empty() => write!(f, "app {app:?} in clarim_apps"),
             Self::Row { app, key } => write!(f, "{key} of app {app:?} in clarim_apps"),
             Self::DevelopmentApp(file) => write!(f, "the development app in {}", file.display()),

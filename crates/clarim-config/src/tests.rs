@@ -8,6 +8,9 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod laravel;
+mod laravel_config;
+
 /// A working directory with files, and variables.
 struct Case {
     directory: TempDir,
@@ -136,8 +139,7 @@ fn variables_of_reverb_without_meaning_are_ignored_silently() {
 fn misspelled_names_are_refused_and_other_variables_are_not() {
     for (name, what) in [
         ("CLARIM_SERVER_PROT", "is not a setting; did you mean CLARIM_SERVER_PORT?"),
-        ("REVERB_SERVER_PROT", "is not a setting; did you mean REVERB_SERVER_PORT?"),
-        ("REVERB_APP_SECRETS", "is not a setting; did you mean REVERB_APP_SECRET?"),
+        ("CLARIM_APP_SECRETS", "is not a setting; did you mean CLARIM_APP_SECRET?"),
         ("CLARIM_ZZZZZZZZZZZZZ", "is not a setting; `clarim config --help` lists all settings"),
     ] {
         let problem = format!("{name} in the environment: {what}");
@@ -145,6 +147,13 @@ fn misspelled_names_are_refused_and_other_variables_are_not() {
     }
     let warnings = case_with_app().var("REVERB_APP_KEY_2", "x").settings().warnings;
     assert_eq!(warnings, ["REVERB_APP_KEY_2 in the environment: not a setting of Clarim, ignored"]);
+    let warnings = case_with_app().var("REVERB_SERVER_PROT", "1").settings().warnings;
+    assert_eq!(
+        warnings,
+        [
+            "REVERB_SERVER_PROT in the environment: not a setting of Clarim, ignored; did you mean REVERB_SERVER_PORT?"
+        ]
+    );
 }
 
 #[test]
@@ -202,14 +211,14 @@ fn problems_of_the_toml_file_have_line_numbers() {
 fn all_problems_are_reported_at_once() {
     let case = case_with_app().var("CLARIM_SERVER_PORT", "80a").var("CLARIM_WORKERS", "0").file(
         ".env",
-        "\nREVERB_APP_ACTIVITY_TIMEOUT=0\nREVERB_LOG_LEVEL=loud\nCLARIM_DEBUG=maybe\n",
+        "\nREVERB_APP_ACTIVITY_TIMEOUT=0\nCLARIM_LOG_LEVEL=loud\nCLARIM_DEBUG=maybe\n",
     );
     let problems = case.problems();
     assert_eq!(
         problems,
         "CLARIM_SERVER_PORT in the environment: \"80a\" is not a number; expected a port number from 0 to 65535\n\
          CLARIM_WORKERS in the environment: 0 is out of range; expected a whole number of threads from 1 to 1024\n\
-         REVERB_LOG_LEVEL in .env line 3: \"loud\" is unknown; expected one of error, warn, info, debug, trace\n\
+         CLARIM_LOG_LEVEL in .env line 3: \"loud\" is unknown; expected one of error, warn, info, debug, trace\n\
          CLARIM_DEBUG in .env line 4: \"maybe\" is not a boolean; expected true or false\n\
          REVERB_APP_ACTIVITY_TIMEOUT in .env line 2: 0 is out of range; expected a whole number of seconds from 1 to 86400"
     );
@@ -226,15 +235,15 @@ fn contradictions_name_the_key_and_the_remedy() {
         ("REVERB_APP_MAX_CONNECTIONS", "-1", "\"-1\" is not a number"),
         (
             "REVERB_APP_MAX_EVENT_SIZE",
-            "200000",
-            "fit neither into a request (MAX_REQUEST_SIZE 100000)",
+            "250000",
+            "fit neither into a request (MAX_REQUEST_SIZE 240000)",
         ),
         ("REVERB_APP_MAX_PRESENCE_MEMBER_SIZE", "200000", "do not fit into a message"),
         ("REVERB_APP_ALLOWED_ORIGINS", " , ", "has no items"),
         ("REVERB_APP_ALLOWED_ORIGINS", "a.test,two words", r#""two words" is not a host"#),
         ("CLARIM_APP_CLIENT_EVENT_DATA", "text", "expected one of string, unchanged"),
         ("REVERB_SERVER_HOST", "http://x", "without scheme, port or path"),
-        ("REVERB_HOST", "x:80", "without scheme, port or path"),
+        ("CLARIM_HOST", "x:80", "without scheme, port or path"),
         ("REVERB_SERVER_PATH", "a b", "is not a path"),
     ] {
         let problems = case_with_app().var(name, value).problems();
@@ -249,7 +258,7 @@ fn contradictions_name_the_key_and_the_remedy() {
 }
 
 #[test]
-fn an_app_is_named_in_full_and_in_plain_letters() {
+fn an_app_is_named_in_full() {
     assert_eq!(
         case().file(".env", "REVERB_APP_KEY=k\n").problems(),
         "REVERB_APP_KEY in .env line 1: REVERB_APP_ID and REVERB_APP_SECRET are missing; an app \
@@ -261,11 +270,9 @@ fn an_app_is_named_in_full_and_in_plain_letters() {
          key and a secret (`clarim app new` generates them)"
     );
     for (key, secret, what) in [
-        ("\"key\"", "x", "REVERB_APP_KEY in the environment: contains a quote"),
-        ("k y", "x", "REVERB_APP_KEY in the environment: contains a space"),
-        ("a:b", "x", "REVERB_APP_KEY in the environment: is part of request paths"),
-        ("key", "hush! ", "REVERB_APP_SECRET in the environment: contains a space"),
-        ("key", "'hush!'", "REVERB_APP_SECRET in the environment: contains a quote"),
+        ("k\ny", "x", "REVERB_APP_KEY in the environment: contains a control character"),
+        ("ключ", "x", "REVERB_APP_KEY in the environment: is part of request paths"),
+        ("key", "hush!\n", "REVERB_APP_SECRET in the environment: contains a control character"),
     ] {
         let case = case().var("REVERB_APP_ID", "1").var("REVERB_APP_KEY", key);
         let problems = case.var("REVERB_APP_SECRET", secret).problems();
@@ -303,33 +310,6 @@ fn a_limit_of_connections_in_a_cluster_counts_per_node() {
     assert!(warnings[0].contains("APP_MAX_CONNECTIONS counts the connections of each node"));
     let unlimited = case_with_app().var("REVERB_SCALING_ENABLED", "true");
     assert!(unlimited.settings().warnings.is_empty());
-}
-
-#[test]
-fn a_broken_line_of_dot_env_is_a_problem_only_if_it_is_a_setting() {
-    let settings = case_with_app()
-        .file(".env", "A=1\nAPP_NAME=My App\n\nB=\"x\ny\"\nREVERB_SERVER_PORT=81\n")
-        .settings();
-    assert_eq!(settings.server.port, 81);
-    assert_eq!(settings.warnings.len(), 1);
-    assert!(settings.warnings[0].starts_with(".env line 2: "), "{:?}", settings.warnings);
-    let problems = case().file(".env", "A=1\n\nREVERB_APP_SECRET=hush! x\n").problems();
-    assert!(problems.starts_with(".env line 3: REVERB_APP_SECRET is not NAME=value"), "{problems}");
-    let problems = case().file(".env", "A=1\nB=\"open\nREVERB_APP_SECRET=hush!\n").problems();
-    assert!(problems.starts_with(".env line 2: REVERB_APP_SECRET is not NAME=value"), "{problems}");
-}
-
-#[test]
-fn a_dollar_in_dot_env_means_the_same_as_in_laravel() {
-    let settings = case()
-        .file(
-            ".env",
-            "NAME=x\nREVERB_APP_ID=\"a-${NAME}\"\nREVERB_APP_KEY=k\nREVERB_APP_SECRET=ab$NAME\n",
-        )
-        .settings();
-    assert_eq!(settings.apps[0].id, "a-x");
-    let twin = App::new("a-x", "k", "ab$NAME");
-    assert_eq!(settings.apps[0].key.sign(&[b"x"]), twin.key.sign(&[b"x"]));
 }
 
 #[test]

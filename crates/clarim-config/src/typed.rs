@@ -37,7 +37,8 @@ impl Values {
     /// Adds a value, unless a stronger source has set it: sources are read strongest first. Values that are
     /// null or empty for Laravel are ignored.
     pub(crate) fn add(&mut self, key: &'static Key, text: &str, source: Source) {
-        if !matches!(text.trim(), "" | "null" | "(null)" | "empty" | "(empty)") {
+        let word = text.trim().to_ascii_lowercase();
+        if !matches!(word.as_str(), "" | "null" | "(null)" | "empty" | "(empty)") {
             self.0.entry(key.name).or_insert_with(|| Value { text: text.to_owned(), source });
         }
     }
@@ -55,8 +56,12 @@ pub(crate) struct Typed {
     pub(crate) environment_app: Values,
     /// The apps of the TOML file, each with the place of its table.
     pub(crate) file_apps: Vec<(Source, Values)>,
+    /// The apps of Laravel's `config/reverb.php`, but for that of the environment.
+    pub(crate) laravel_apps: Vec<(Source, Values)>,
     /// Settings about the reading of settings.
     pub(crate) config: Values,
+    /// The environment of the Laravel application, such as `production`.
+    pub(crate) app_env: Option<String>,
     pub(crate) problems: Vec<Problem>,
     pub(crate) warnings: Vec<String>,
     /// Paths of the files that were looked for.

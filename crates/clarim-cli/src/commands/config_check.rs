@@ -2,14 +2,14 @@
 
 use std::io::Write;
 
-use clarim_config::{Config, Flags, Row};
+use clarim_config::{Config, Row};
 
 use crate::apps_database::{self, Table};
 use crate::error::CommandError;
-use crate::flags::sources;
+use crate::flags::ConfigInputs;
 
-pub(crate) fn run(flags: &Flags, out: &mut dyn Write) -> Result<(), CommandError> {
-    let settings = Config::check(flags, &sources())?;
+pub(crate) fn run(inputs: &ConfigInputs, out: &mut dyn Write) -> Result<(), CommandError> {
+    let settings = Config::check(&inputs.flags, &inputs.sources)?;
     let table = apps_database::read_table(&settings)?;
     table.as_ref().map_or(Ok(()), Table::check)?;
     let width = |of: fn(&Row) -> &str| {

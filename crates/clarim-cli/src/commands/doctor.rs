@@ -1,6 +1,6 @@
 //! `clarim doctor`: finds problems and their remedies.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use hyper::header::{HeaderName, HeaderValue};
 use crate::doctor::{AppCredentials, Checkup, Endpoint, EventNames, Finding, Level, Target};
 use crate::error::CommandError;
 use crate::flags::{AppFlags, DoctorFlags};
-use crate::printable::printable_lines;
+use crate::printable::{has_colours, printable_lines};
 use crate::remote::local_url;
 
 pub(crate) fn run(flags: DoctorFlags, out: &mut dyn Write) -> Result<ExitCode, CommandError> {
     let checkup = checkup(flags)?;
-    let is_terminal = io::stdout().is_terminal();
+    let is_coloured = has_colours(&io::stdout());
     writeln!(out, "\n  {}\n", checkup.target.shown())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut problems = 0;
@@ -24,7 +24,7 @@ pub(crate) fn run(flags: DoctorFlags, out: &mut dyn Write) -> Result<ExitCode, C
     runtime.block_on(checkup.run(&mut |finding| {
         problems += usize::from(finding.level == Level::Problem);
         if printed.is_ok() {
-            printed = print(out, &finding, is_terminal);
+            printed = print(out, &finding, is_coloured);
         }
     }));
     printed?;
@@ -37,13 +37,13 @@ pub(crate) fn run(flags: DoctorFlags, out: &mut dyn Write) -> Result<ExitCode, C
     Ok(if problems == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn print(out: &mut dyn Write, finding: &Finding, is_terminal: bool) -> io::Result<()> {
+fn print(out: &mut dyn Write, finding: &Finding, is_coloured: bool) -> io::Result<()> {
     let (label, color) = match finding.level {
         Level::Ok => ("ok", AnsiColor::Green),
         Level::Warning => ("warning", AnsiColor::Yellow),
         Level::Problem => ("PROBLEM", AnsiColor::Red),
     };
-    let style = if is_terminal { color.on_default() } else { Style::new() };
+    let style = if is_coloured { color.on_default() } else { Style::new() };
     let Finding { check, what, remedy, .. } = finding;
     // Both may contain what a server has answered.
     writeln!(out, "  {style}{label:<7}{style:#}  {check:<13}  {}", printable_lines(what))?;

@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use clarim_config::{Config, Flags};
+use clarim_config::Config;
 use rustix::process::Signal;
 
 use super::stop::Target;
 use crate::error::CommandError;
-use crate::flags::sources;
+use crate::flags::ConfigInputs;
 use crate::process::run_file::{self, LastHandover, RunningServer};
 
 /// Timeout for the restart: that of the check of the new program, and some time for the hand-over.
@@ -17,9 +17,9 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// Pause between two looks at the run file.
 const PAUSE: Duration = Duration::from_millis(20);
 
-pub(crate) fn run(flags: &Flags, out: &mut dyn Write) -> Result<(), CommandError> {
+pub(crate) fn run(inputs: &ConfigInputs, out: &mut dyn Write) -> Result<(), CommandError> {
     // Checked first, because with wrong settings the server would not start again.
-    let settings = Config::check(flags, &sources())?;
+    let settings = Config::check(&inputs.flags, &inputs.sources)?;
     let target = Target::find(&settings)?;
     let port = target.port;
     let Some(before) = target.server.status.handovers else {

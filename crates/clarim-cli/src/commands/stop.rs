@@ -2,16 +2,16 @@
 
 use std::io::Write;
 
-use clarim_config::{Config, Flags};
+use clarim_config::Config;
 use rustix::io::Errno;
 use rustix::process::{Signal, kill_process};
 
 use crate::error::CommandError;
-use crate::flags::sources;
+use crate::flags::ConfigInputs;
 use crate::process::run_file::{self, RunningServer};
 
-pub(crate) fn run(flags: &Flags, out: &mut dyn Write) -> Result<(), CommandError> {
-    let target = Target::find(&Config::check(flags, &sources())?)?;
+pub(crate) fn run(inputs: &ConfigInputs, out: &mut dyn Write) -> Result<(), CommandError> {
+    let target = Target::find(&Config::check(&inputs.flags, &inputs.sources)?)?;
     target.signal(Signal::TERM)?;
     writeln!(out, "The server on port {} is draining and will exit.", target.port)?;
     Ok(())

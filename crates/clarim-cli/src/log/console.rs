@@ -1,7 +1,8 @@
-//! The output of `--debug`: a title, dots, a subject, and the message below, with colours on a terminal.
+//! The output of `--debug`: time, title, dots, subject, app and size, and the message below, with colours
+//! on a terminal.
 
 use std::fmt::{self, Write as _};
-use std::io::{IsTerminal, Write as _};
+use std::io::Write as _;
 
 use anstyle::{AnsiColor, Style};
 use clarim_server::TRAFFIC_TARGET;
@@ -10,6 +11,8 @@ use tracing::{Event, Subscriber};
 use tracing_appender::non_blocking::NonBlocking;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
+
+use crate::printable::{has_colours, now};
 
 const WIDTH: usize = 78;
 
@@ -23,7 +26,7 @@ pub(crate) struct Console {
 impl Console {
     /// `output` writes to standard output.
     pub(crate) fn new(output: NonBlocking) -> Self {
-        Self { colour: std::io::stdout().is_terminal(), output }
+        Self { colour: has_colours(&std::io::stdout()), output }
     }
 }
 
@@ -32,7 +35,7 @@ impl<S: Subscriber> Layer<S> for Console {
         if event.metadata().target() != TRAFFIC_TARGET {
             return;
         }
-        let mut line = Line::default();
+        let mut line = Line { time: now(), ..Line::default() };
         event.record(&mut line);
         // A closed terminal must not stop the server.
         let _ = self.output.clone().write_all(line.render(self.colour).as_bytes());
@@ -41,8 +44,12 @@ impl<S: Subscriber> Layer<S> for Console {
 
 #[derive(Debug, Default)]
 struct Line {
+    time: String,
     title: String,
     subject: String,
+    app: String,
+    /// Size of the message in bytes.
+    size: String,
     payload: String,
 }
 
@@ -52,13 +59,22 @@ impl Line {
         let bold = style(Style::new().bold());
         let dim = style(Style::new().dimmed());
         let green = style(AnsiColor::Green.on_default());
-        let used = self.title.chars().count() + self.subject.chars().count() + 4;
-        let dots = ".".repeat(WIDTH.saturating_sub(used).max(3));
-        let Self { title, subject, .. } = self;
-        let mut out =
-            format!("  {bold}{title}{bold:#} {dim}{dots}{dim:#} {green}{subject}{green:#}\n");
+        let Self { time, title, subject, app, size, .. } = self;
+        let mut about = String::new();
+        // Writing to a String cannot fail.
+        if !app.is_empty() {
+            let _ = write!(about, "  app {app}");
+        }
+        if !size.is_empty() {
+            let _ = write!(about, "  {size} B");
+        }
+        let used: usize =
+            [time, title, subject, &about].iter().map(|text| text.chars().count()).sum();
+        let dots = ".".repeat(WIDTH.saturating_sub(used + 5).max(3));
+        let mut out = format!(
+            "  {dim}{time}{dim:#} {bold}{title}{bold:#} {dim}{dots}{dim:#} {green}{subject}{green:#}{dim}{about}{dim:#}\n"
+        );
         for (n, text) in self.payload.lines().enumerate() {
-            // Writing to a String cannot fail.
             let _ = writeln!(out, "    {dim}{:>3} ▕{dim:#} {text}", n + 1);
         }
         if !self.payload.is_empty() {
@@ -71,6 +87,8 @@ impl Line {
         match field.name() {
             "title" => self.title = value,
             "subject" => self.subject = value,
+            "app" => self.app = value,
+            "size" => self.size = value,
             "payload" => self.payload = value,
             _ => {}
         }
@@ -94,14 +112,18 @@ mod tests {
     #[test]
     fn a_line_has_two_columns_and_the_message_below() {
         let line = Line {
+            time: "12:00:00.000Z".to_owned(),
             title: "Message Received".to_owned(),
             subject: "1.2".to_owned(),
+            app: "7".to_owned(),
+            size: "3".to_owned(),
             payload: "{\n}".to_owned(),
         };
         let text = line.render(false);
         let (first, rest) = text.split_once('\n').unwrap();
         assert!(
-            first.starts_with("  Message Received ....") && first.ends_with("... 1.2"),
+            first.starts_with("  12:00:00.000Z Message Received ....")
+                && first.ends_with("... 1.2  app 7  3 B"),
             "{first}"
         );
         assert_eq!(first.len(), WIDTH);

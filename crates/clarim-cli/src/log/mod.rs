@@ -4,7 +4,7 @@
 
 mod console;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::{OnceLock, mpsc};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+use crate::printable::has_colours;
 use console::Console;
 
 /// Maximum number of lines that wait to be written. Further lines are dropped and counted.
@@ -66,7 +67,7 @@ pub(crate) fn start(config: LogConfig) -> Result<Log, TryInitError> {
         .with_targets([TRAFFIC_TARGET, "sqlx", "async_nats"].map(|name| (name, LevelFilter::OFF)));
     let lines = tracing_subscriber::fmt::layer().with_writer(errors).with_target(false);
     let lines = match format {
-        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
+        LogFormat::Text => lines.with_ansi(has_colours(&io::stderr())).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     let traffic = debug.then(|| {

@@ -15,7 +15,7 @@ pub(super) struct Banner<'a> {
     pub(super) address: SocketAddr,
     /// Maximum number of open files of the process.
     pub(super) open_files: u64,
-    pub(super) is_terminal: bool,
+    pub(super) is_coloured: bool,
 }
 
 /// Whether the playground is served. Everyone who opens it can publish, so it exists only in development
@@ -26,8 +26,8 @@ pub(super) fn has_playground(settings: &Config, address: SocketAddr) -> bool {
 
 impl fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { settings, address, open_files, is_terminal } = *self;
-        let style = |style: Style| if is_terminal { style } else { Style::new() };
+        let Self { settings, address, open_files, is_coloured } = *self;
+        let style = |style: Style| if is_coloured { style } else { Style::new() };
         let bold = style(Style::new().bold());
         let dim = style(Style::new().dimmed());
         let green = style(AnsiColor::Green.on_default().bold());
@@ -119,9 +119,9 @@ mod tests {
     use super::*;
     use clarim_config::{ConfigSources, Flags};
 
-    fn banner(settings: &Config, address: &str, open_files: u64, is_terminal: bool) -> String {
+    fn banner(settings: &Config, address: &str, open_files: u64, is_coloured: bool) -> String {
         let address = address.parse().unwrap();
-        Banner { settings, address, open_files, is_terminal }.to_string()
+        Banner { settings, address, open_files, is_coloured }.to_string()
     }
 
     fn settings(directory: &std::path::Path, environment: &[(&str, &str)]) -> Config {

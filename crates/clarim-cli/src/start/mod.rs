@@ -5,18 +5,19 @@ mod reload;
 mod served_apps;
 mod upgrade;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clarim_config::{Config, CreateIfMissing, Flags};
+use clarim_config::{Config, CreateIfMissing};
 use clarim_server::config::ServerConfig;
 use clarim_server::{BoundServer, HandoverHandle, Server, StartError};
 use futures_util::FutureExt;
 
 use crate::apps_database::{self, HOW_TO_ADD, INTERVAL, Table, Watcher};
 use crate::error::CommandError;
-use crate::flags::sources;
+use crate::flags::ConfigInputs;
 use crate::log;
+use crate::printable::has_colours;
 use crate::process::open_files;
 use crate::process::program::unblock_signals;
 use crate::process::run_file::RunFile;
@@ -30,15 +31,14 @@ use served_apps::AppSet;
 use upgrade::{Predecessor, Upgrade};
 
 /// Runs the server until SIGTERM or SIGINT, then drains it. A second signal ends it immediately.
-pub(crate) fn run(flags: &Flags, out: &mut dyn Write) -> Result<ExitCode, CommandError> {
+pub(crate) fn run(inputs: ConfigInputs, out: &mut dyn Write) -> Result<ExitCode, CommandError> {
     // Before anything else reads the standard input.
     let mut predecessor = match Start::of_process()? {
         Start::Fresh => None,
-        Start::Check => return check(flags, out),
+        Start::Check => return check(&inputs, out),
         Start::Successor => Some(Predecessor::of_process()?),
     };
-    let sources = sources();
-    let mut settings = Config::load(flags, &sources)?;
+    let mut settings = Config::load(&inputs.flags, &inputs.sources)?;
     let _log = log::start(settings.log).map_err(io::Error::other)?;
     settings.server.dropped_log_lines = log::dropped;
     for warning in &settings.warnings {
@@ -51,8 +51,8 @@ pub(crate) fn run(flags: &Flags, out: &mut dyn Write) -> Result<ExitCode, Comman
     settings.server.restarts_in_place = supervision::is_under_supervisord();
     let bound = bind(predecessor, &settings.server)?;
     let address = bound.address();
-    let is_terminal = io::stdout().is_terminal();
-    let banner = Banner { settings: &settings, address, open_files, is_terminal }.to_string();
+    let is_coloured = has_colours(&io::stdout());
+    let banner = Banner { settings: &settings, address, open_files, is_coloured }.to_string();
     let run_file = run_file.or_else(|| {
         let drains = !HandoverHandle::is_supported(&settings.server);
         let created = RunFile::create(&settings.state_dir, address.port(), drains);
@@ -71,8 +71,7 @@ pub(crate) fn run(flags: &Flags, out: &mut dyn Write) -> Result<ExitCode, Comman
     if let Some(watcher) = loaded.watcher {
         runtime.spawn(watcher.run(changes, ReloadSignal::listen()));
     }
-    let reload =
-        Reload::new(flags.clone(), sources, fixed, server.apps(), loaded.own, loaded.table);
+    let reload = Reload::new(inputs, fixed, server.apps(), loaded.own, loaded.table);
     runtime.spawn(reload.run(ReloadSignal::listen(), rows));
     drop(context);
     let mut upgrade = Upgrade::new(run_file, server.handover());
@@ -95,8 +94,8 @@ pub(crate) fn run(flags: &Flags, out: &mut dyn Write) -> Result<ExitCode, Comman
 }
 
 /// Checks that the server would start, for a running one that is to be replaced.
-fn check(flags: &Flags, out: &mut dyn Write) -> Result<ExitCode, CommandError> {
-    let mut settings = Config::load(flags, &sources())?;
+fn check(inputs: &ConfigInputs, out: &mut dyn Write) -> Result<ExitCode, CommandError> {
+    let mut settings = Config::load(&inputs.flags, &inputs.sources)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(load_apps(&mut settings))?;
     Server::check(&settings.server)?;

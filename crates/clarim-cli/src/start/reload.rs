@@ -4,13 +4,15 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use clarim_config::{AppRow, Config, ConfigSources, DatabaseUrl, Flags, Row};
+use clarim_config::{AppRow, Config, DatabaseUrl, Row};
 use clarim_server::ServedApps;
 use tokio::sync::mpsc::Receiver;
+use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::served_apps::AppSet;
 use crate::apps_database::{Change, INTERVAL, Table};
+use crate::flags::ConfigInputs;
 use crate::process::signals::ReloadSignal;
 
 const INVALID: &str = "invalid settings are ignored; the previous ones stay in force";
@@ -18,8 +20,7 @@ const AFTER_RESTART: &str = "this setting takes effect after a restart";
 
 /// The task that applies changes of apps.
 pub(super) struct Reload {
-    flags: Flags,
-    sources: ConfigSources,
+    inputs: ConfigInputs,
     fixed: FixedSettings,
     served: ServedApps,
     stamps: Vec<Stamp>,
@@ -33,15 +34,14 @@ type Stamp = Option<(SystemTime, u64)>;
 
 impl Reload {
     pub(super) fn new(
-        flags: Flags,
-        sources: ConfigSources,
+        inputs: ConfigInputs,
         fixed: FixedSettings,
         served: ServedApps,
         own: AppSet,
         table: Table,
     ) -> Self {
         let stamps = stamps(&fixed.files);
-        Self { flags, sources, fixed, served, stamps, own, table }
+        Self { inputs, fixed, served, stamps, own, table }
     }
 
     /// Reads the settings again when a file has changed or at SIGHUP, and applies rows of the database.
@@ -66,13 +66,17 @@ impl Reload {
                 }
             }
             self.stamps = stamps(&self.fixed.files);
-            self.read();
+            self.read().await;
         }
     }
 
-    fn read(&mut self) {
-        let settings = match Config::check(&self.flags, &self.sources) {
-            Ok(settings) => settings,
+    async fn read(&mut self) {
+        let ConfigInputs { flags, sources } = self.inputs.clone();
+        // In a Laravel application it runs PHP. Signals and the watchdog must not wait for that.
+        let checked = spawn_blocking(move || Config::check(&flags, &sources)).await;
+        let settings = match checked {
+            Ok(Ok(settings)) => settings,
+            Ok(Err(error)) => return tracing::error!("{INVALID}:\n{error}"),
             Err(error) => return tracing::error!("{INVALID}:\n{error}"),
         };
         if let Err(error) = self.table.check_beside(&settings.apps) {

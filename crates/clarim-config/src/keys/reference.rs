@@ -11,7 +11,16 @@ pub fn reference() -> String {
         "Set a setting with the prefix `CLARIM_` or `REVERB_` in the environment or in `.env`, or under its\n\
          TOML name in `clarim.toml`. The first of these sources that has a value wins: flag, `CLARIM_` in the\n\
          environment, `REVERB_` in the environment, `CLARIM_` in `.env`, `REVERB_` in `.env`, TOML file,\n\
-         default.\n",
+         default.\n\
+         \n\
+         `.env` is read by Laravel's rules. `--env NAME`, or `APP_ENV` in the environment, selects `.env.NAME` if\n\
+         that file exists. `--directory` or `CLARIM_DIRECTORY` names the directory of the files. Without an app,\n\
+         the server starts in development mode, but not on an address that other machines can reach, under a\n\
+         supervisor or with `APP_ENV=production`.\n\
+         \n\
+         In a Laravel application, `config/reverb.php` is evaluated by PHP and comes after the TOML file: allowed\n\
+         origins, further apps, TLS. It is not read if the apps are in `clarim.toml` or in a database. Without PHP, a\n\
+         warning names what may differ.\n",
     );
     for (place, title) in [
         (Place::Environment, "Environment only"),

@@ -151,8 +151,8 @@ keys! {
         "Scheme under which clients reach the server. Default: https if TLS_CERT is set, otherwise http.";
     PORT Server "public_port", number(PORT_NUMBER, 1, 65_535), "",
         "Port under which clients reach the server. Default: the port it listens on.";
-    MAX_REQUEST_SIZE Server "max_request_size", number("bytes", 1_000, GIB), "100000",
-        "Maximum size of an HTTP request body. Larger requests are answered with 413.";
+    MAX_REQUEST_SIZE Server "max_request_size", number("bytes", 1_000, GIB), "240000",
+        "Maximum size of an HTTP request body. Larger requests are answered with 413. The default fits an event of 100,000 bytes, even if all of them are quotes, which JSON doubles.";
     TLS_CERT Server "tls_cert", Kind::Text, "",
         "Path to the PEM certificate chain. Together with TLS_KEY it enables TLS.";
     TLS_KEY Server "tls_key", Kind::Text, "",
@@ -162,7 +162,7 @@ keys! {
     DRAIN_SECONDS Server "drain_seconds", number("seconds", 0, 3_600), "5",
         "Time over which clients are disconnected during a shutdown.";
     OUTBOX_SIZE Server "outbox_size", number("bytes", 4_096, GIB), "1048576",
-        "Size of a connection's send queue above which a client that reads nothing for 5 seconds is disconnected, and reconnects. A client that reads is not disconnected for a burst.";
+        "Size of a connection's send queue above which a client that reads nothing for 5 seconds is disconnected, and reconnects. A client that reads is not disconnected for a burst. Default: MAX_REQUEST_SIZE if that is larger than 1 MiB.";
     OUTBOX_TIMEOUT Server "outbox_timeout", number("seconds", 1, 3_600), "30",
         "Maximum time that a message waits in the send queue of a client that reads too slowly. Then the client is disconnected, and reconnects.";
     HANDSHAKE_TIMEOUT Server "handshake_timeout", number("seconds", 1, 3_600), "10",
@@ -191,11 +191,11 @@ keys! {
     STATE_DIR Server "state_dir", Kind::Text, ".clarim",
         "Path to the directory of the development app, the process id files and the webhooks on disk.";
     SCALING_ENABLED Server "scaling_enabled", Kind::Flag, "false",
-        "Whether other nodes serve the same apps. Nodes find each other over a bus: SCALING_URL or Redis.";
+        "Whether other nodes serve the same apps. Nodes find each other over a bus: SCALING_URL or Redis. Default: true if SCALING_URL is set.";
     SCALING_CHANNEL Server "scaling_channel", Kind::Text, "reverb",
         "Prefix of all subjects on the bus. Nodes with the same prefix form a cluster.";
     SCALING_URL Server "scaling_url", Kind::Secret, "",
-        "URL of the bus: `redis://`, `rediss://`, `redis-sentinel://`, `redis-cluster://`, `nats://` or `tls://` (NATS with TLS). With TLS, `?ca=FILE` names the certificate authority. Default: the Redis server of REDIS_URL, or of REDIS_HOST and the settings below it.";
+        "URL of the bus: `redis://`, `rediss://`, `redis-sentinel://`, `redis-cluster://`, `nats://` or `nats+tls://` (also `tls://`). With TLS, `?ca=FILE` names the certificate authority. Default: the Redis server of REDIS_URL, or of REDIS_HOST and the settings below it.";
     SCALING_LEASE Server "scaling_lease", number("seconds", 2, 3_600), "10",
         "Time without a heartbeat after which a node is considered dead and its members are removed.";
     SCALING_TIMEOUT Server "scaling_timeout", number("milliseconds", 10, 60_000), "1000",
@@ -209,7 +209,7 @@ keys! {
     REDIS_URL Server "redis_url", Kind::Secret, "",
         "URL of the Redis server that carries the bus. All REDIS_ settings also work without a prefix, as in Laravel.";
     REDIS_HOST Server "redis_host", Kind::Text, "127.0.0.1",
-        "Host of the Redis server. `tls://` in front of it enables TLS.";
+        "Host of the Redis server. `tls://` in front of it, or Laravel's `REDIS_SCHEME=tls`, enables TLS.";
     REDIS_PORT Server "redis_port", number(PORT_NUMBER, 1, 65_535), "6379",
         "Port of the Redis server.";
     REDIS_USERNAME Server "redis_username", Kind::Text, "",
@@ -270,7 +270,7 @@ keys! {
     APP_MAX_NAME_LENGTH App "max_name_length", number("bytes", 1, 65_535), "200",
         "Maximum length of a name: of a channel, including its prefix, and of an event.";
     APP_MAX_EVENT_SIZE App "max_event_size", number("bytes", 1, GIB), "100000",
-        "Maximum size of the data of an event, from a backend or a client.";
+        "Maximum size of the data of an event, from a backend or a client. Default: MAX_REQUEST_SIZE if that is set to more.";
     APP_MAX_PRESENCE_MEMBERS App "max_presence_members", number("users", 1, COUNT), "10000",
         "Maximum number of users on a presence channel.";
     APP_MAX_PRESENCE_MEMBER_SIZE App "max_presence_member_size", number("bytes", 1, GIB), "10000",
@@ -285,8 +285,21 @@ pub fn find(name: &str) -> Option<&'static Key> {
     ALL.iter().copied().find(|key| key.name == name)
 }
 
+/// Laravel's variable for the scheme of REDIS_HOST, which has no name of its own here.
+pub(crate) static REDIS_SCHEME: Key = Key {
+    name: "REDIS_SCHEME",
+    place: Place::Server,
+    toml: "",
+    kind: Kind::Choice(&["tcp", "redis", "tls", "rediss"]),
+    default: "tcp",
+    doc: "",
+};
+
 /// The setting of a variable without prefix: Laravel's own variables for Redis.
 pub(crate) fn find_bare(name: &str) -> Option<&'static Key> {
+    if name == REDIS_SCHEME.name {
+        return Some(&REDIS_SCHEME);
+    }
     name.starts_with("REDIS_").then(|| find(name)).flatten()
 }
 

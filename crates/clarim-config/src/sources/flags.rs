@@ -21,6 +21,8 @@ pub struct Flags {
     pub debug: bool,
     /// Path to the TOML file.
     pub config: Option<PathBuf>,
+    /// Name of the environment, whose `.env.NAME` is read in place of `.env` if it exists.
+    pub env: Option<String>,
 }
 
 impl Flags {

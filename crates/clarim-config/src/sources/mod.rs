@@ -1,11 +1,12 @@
-//! Reading of the sources: command-line flags, environment variables, `.env`, the TOML file and the
-//! development app.
+//! Reading of the sources: command-line flags, environment variables, `.env`, the TOML file, Laravel's
+//! configuration and the development app.
 
 pub(crate) mod dev_app;
 mod dotenv;
 mod env;
 mod file;
 mod flags;
+mod laravel;
 mod reading;
 mod state_dir;
 mod table;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::flags::Flags;
-use super::{dotenv, env, file};
+use super::{dotenv, env, file, laravel};
 use crate::keys;
 use crate::typed::Typed;
 
@@ -28,12 +28,20 @@ impl fmt::Debug for ConfigSources {
 }
 
 impl ConfigSources {
-    /// Returns the sources of this process: its environment variables and working directory.
+    /// Returns the sources of this process: its environment variables, and the directory that
+    /// `CLARIM_DIRECTORY` names, by default the working directory.
     #[must_use]
     pub fn of_process() -> Self {
         let text = |text: OsString| text.to_string_lossy().into_owned();
+        let directory = std::env::var_os(env::DIRECTORY).unwrap_or_default();
         let variables = std::env::vars_os().filter(|(name, _)| name != HANDOVER);
-        Self::new("", variables.map(|(name, value)| (text(name), text(value))))
+        Self::new(directory, variables.map(|(name, value)| (text(name), text(value))))
+    }
+
+    /// Returns these sources in another directory.
+    #[must_use]
+    pub fn in_directory(self, directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into(), ..self }
     }
 
     /// Returns other sources. `directory` contains `.env` and `clarim.toml`; relative paths in the
@@ -58,18 +66,44 @@ impl ConfigSources {
 
     /// Reads every source, strongest first.
     pub(crate) fn read(&self, flags: &Flags) -> Typed {
-        let mut typed = Typed::default();
+        let mut typed = Typed { app_env: flags.env.clone(), ..Typed::default() };
+        if !self.directory.as_os_str().is_empty() && !self.directory.is_dir() {
+            typed.add_problem(
+                self.directory.display(),
+                "is not a directory; name the one with .env",
+            );
+        }
         flags.add_to(&mut typed.server);
         env::read(&self.environment, &mut typed);
-        let dot_env = self.directory.join(".env");
-        dotenv::read(&dot_env, &mut typed);
+        let name = self.dot_env_name(flags, &mut typed);
+        dotenv::read(&self.directory, &name, &self.environment, &mut typed);
+        let dot_env = self.directory.join(name);
         let typed_config = typed.config.text(&keys::CONFIG).map(PathBuf::from);
         let config = flags.config.clone().or(typed_config);
         let name = config.as_deref().unwrap_or_else(|| Path::new(keys::CONFIG.default));
         let file = self.directory.join(name);
         file::read(&file, config.is_some(), &mut typed);
-        typed.files = vec![dot_env, file];
+        laravel::read(&self.directory, &self.environment, flags, &mut typed);
+        typed.files = vec![dot_env, file, self.directory.join(laravel::FILE)];
         typed
+    }
+
+    /// The name of the `.env` file. As in Laravel, the environment of `--env` or of `APP_ENV` may have a file
+    /// of its own.
+    fn dot_env_name(&self, flags: &Flags, typed: &mut Typed) -> String {
+        let file_of = |env: &str| format!(".env.{env}");
+        let exists = |name: &String| self.directory.join(name).is_file();
+        let named = flags.env.as_deref().map(file_of);
+        if let Some(name) = named.clone().filter(exists) {
+            return name;
+        }
+        let of_process = self.environment.iter().find(|(name, _)| name == "APP_ENV");
+        let chosen = of_process.map(|(_, env)| file_of(env)).filter(exists);
+        let chosen = chosen.unwrap_or_else(|| ".env".to_owned());
+        if let Some(named) = named {
+            typed.warnings.push(format!("--env: {named} does not exist, so {chosen} is read"));
+        }
+        chosen
     }
 }
 

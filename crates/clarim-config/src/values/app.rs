@@ -16,7 +16,9 @@ const CREDENTIALS: [&Key; 3] = [&keys::APP_ID, &keys::APP_KEY, &keys::APP_SECRET
 
 /// Whether any source configures an app, at least in part.
 pub(crate) fn any(typed: &Typed) -> bool {
-    !typed.file_apps.is_empty() || credential(&typed.environment_app).is_some()
+    !typed.file_apps.is_empty()
+        || !typed.laravel_apps.is_empty()
+        || credential(&typed.environment_app).is_some()
 }
 
 /// The source of an app's credentials.
@@ -24,19 +26,24 @@ fn credential(values: &Values) -> Option<&Source> {
     CREDENTIALS.iter().find_map(|key| values.get(key)).map(|value| &value.source)
 }
 
-/// The apps of the file if it has some, otherwise the app of the environment, each with its place. Both
-/// may name the same app, if its backend reads the same `.env`. Then the settings of the file win.
+/// The apps of the file if it has some, otherwise the app of the environment and those of Laravel, each with
+/// its place. File and environment may name the same app, if its backend reads the same `.env`. Then the
+/// settings of the file win.
 pub(crate) fn choose(typed: &mut Typed) -> Vec<(Source, Values)> {
     let environment = std::mem::take(&mut typed.environment_app);
     let apps = std::mem::take(&mut typed.file_apps);
+    let laravel = std::mem::take(&mut typed.laravel_apps);
     let Some((first, _)) = apps.first() else {
         let Some(source) = credential(&environment).cloned() else {
+            if !laravel.is_empty() {
+                return laravel;
+            }
             if typed.server.get(&keys::APPS_DATABASE_URL).is_some() {
                 typed.warnings.append(&mut unused(&environment, "database"));
             }
             return vec![(Source::Default, environment)];
         };
-        return vec![(source, environment)];
+        return [vec![(source, environment)], laravel].concat();
     };
     let is_same = |app: &Values| {
         CREDENTIALS
@@ -66,6 +73,16 @@ fn unused(environment: &Values, apps_are_in: &str) -> Vec<String> {
         .collect();
     unused.sort();
     unused
+}
+
+/// Adds the default that depends on the server: the size of events follows a limit of requests that was set,
+/// as in Reverb.
+pub(crate) fn add_defaults(values: &mut Values, server: &ServerConfig) {
+    let request = server.max_request_bytes.min(server.outbox_bytes);
+    let is_set = server.max_request_bytes != ServerConfig::default().max_request_bytes;
+    if is_set && request > Limits::default().event_data_bytes {
+        values.add(&keys::APP_MAX_EVENT_SIZE, &request.to_string(), Source::Default);
+    }
 }
 
 /// The app of these values; `None` without valid credentials.
@@ -152,17 +169,11 @@ fn credentials(reader: &mut Reader<'_>, at: &Source) -> Option<[String; 3]> {
 
 /// Why a text can't be an id, key or secret. The text itself is not shown.
 fn credential_problem(key: &Key, text: &str) -> Option<&'static str> {
-    if text.contains(['"', '\'', '`']) {
-        return Some(
-            "contains a quote; some programs treat quotes as part of the value, so write it without",
-        );
+    if text.contains(char::is_control) {
+        return Some("contains a control character, such as a line break; write it without");
     }
-    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Some("contains a space or a control character; write it without");
-    }
-    let is_plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b));
-    if *key != keys::APP_SECRET && !is_plain {
-        return Some("is part of request paths; use only letters, digits and - _ . ~");
+    if *key != keys::APP_SECRET && !text.is_ascii() {
+        return Some("is part of request paths and headers; use ASCII characters only");
     }
     None
 }
@@ -200,7 +211,9 @@ fn contradictions(reader: &mut Reader<'_>, limits: &Limits, server: &ServerConfi
     let member = limits.presence_member_bytes;
     let message = limits.message_bytes;
     let request = server.max_request_bytes;
-    if reader.values.get(&keys::APP_MAX_EVENT_SIZE).is_some() && event > request.max(message) {
+    let size = reader.values.get(&keys::APP_MAX_EVENT_SIZE);
+    let is_set = size.is_some_and(|size| size.source != Source::Default);
+    if is_set && event > request.max(message) {
         reader.wrong(
             &keys::APP_MAX_EVENT_SIZE,
             format_args!("{event} bytes fit neither into a request (MAX_REQUEST_SIZE {request}) nor into a message (APP_MAX_MESSAGE_SIZE {message}); raise one of them, or lower this limit"),

@@ -255,7 +255,10 @@ mod tests {
         let mut values = Values::default();
         let mut problems = Vec::new();
         values.add(&keys::APP_HISTORY, text, Source::Environment("H".to_owned()));
-        let rules = read(&mut Reader { values: &values, problems: &mut problems }, 200);
+        let mut warnings = Vec::new();
+        let reader =
+            &mut Reader { values: &values, problems: &mut problems, warnings: &mut warnings };
+        let rules = read(reader, 200);
         let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
         (rules, lines.join("\n"))
     }

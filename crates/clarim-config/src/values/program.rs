@@ -67,7 +67,12 @@ pub enum LogLevel {
 }
 
 pub(crate) fn public_address(reader: &mut Reader<'_>) -> PublicAddress {
-    let schemes = [("http", Scheme::Http), ("https", Scheme::Https)];
+    let schemes = [
+        ("http", Scheme::Http),
+        ("https", Scheme::Https),
+        ("ws", Scheme::Http),
+        ("wss", Scheme::Https),
+    ];
     PublicAddress {
         hostname: reader.host(&keys::HOST),
         scheme: reader.choice(&keys::SCHEME, &schemes),
@@ -88,6 +93,12 @@ fn log_level(reader: &mut Reader<'_>) -> LogLevel {
     let words = [
         ("error", LogLevel::Error),
         ("warn", LogLevel::Warn),
+        // Laravel's names.
+        ("emergency", LogLevel::Error),
+        ("alert", LogLevel::Error),
+        ("critical", LogLevel::Error),
+        ("warning", LogLevel::Warn),
+        ("notice", LogLevel::Info),
         ("info", LogLevel::Info),
         ("debug", LogLevel::Debug),
         ("trace", LogLevel::Trace),

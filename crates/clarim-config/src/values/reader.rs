@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::keys::{Key, Kind};
+use crate::keys::{self, Key, Kind};
 use crate::problem::Problem;
 use crate::source::Source;
 use crate::typed::Values;
@@ -12,13 +12,22 @@ use crate::typed::Values;
 pub(crate) struct Reader<'a> {
     pub(crate) values: &'a Values,
     pub(crate) problems: &'a mut Vec<Problem>,
+    pub(crate) warnings: &'a mut Vec<String>,
 }
+
+/// Settings that decide nothing about who may connect, and that real `.env` files set to something else with
+/// Reverb's prefix: Reverb ignores them.
+const HARMLESS: [&Key; 6] =
+    [&keys::HOST, &keys::PORT, &keys::SCHEME, &keys::LOG_LEVEL, &keys::LOG_FORMAT, &keys::DEBUG];
 
 impl Reader<'_> {
     /// Adds a problem of the value of `key`.
     pub(crate) fn wrong(&mut self, key: &Key, what: impl std::fmt::Display) {
         let at = match self.values.get(key).map(|value| &value.source) {
             Some(Source::Default) | None => format!("CLARIM_{} (default)", key.name),
+            Some(source) if source.is_reverb() && HARMLESS.contains(&key) => {
+                return self.warnings.push(format!("{source}: {what}; ignored"));
+            }
             Some(source) => source.to_string(),
         };
         self.problems.push(Problem::new(at, what));

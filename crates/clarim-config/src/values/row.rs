@@ -77,7 +77,10 @@ pub fn read_row(row: &AppRow, server: &ServerConfig) -> Result<AppConfig, Config
             problems.push(Problem::new(source("settings"), what));
         }
     }
-    let reader = &mut Reader { values: &values, problems: &mut problems };
+    app::add_defaults(&mut values, server);
+    // Only values of Reverb's variables lead to warnings.
+    let mut warnings = Vec::new();
+    let reader = &mut Reader { values: &values, problems: &mut problems, warnings: &mut warnings };
     let webhooks = webhooks::read(reader);
     let app = app::read(reader, &source(""), server);
     match app {

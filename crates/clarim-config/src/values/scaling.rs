@@ -40,20 +40,33 @@ struct Url {
 
 impl Url {
     fn read(reader: &mut Reader<'_>) -> Self {
-        [&keys::SCALING_URL, &keys::REDIS_URL]
-            .into_iter()
-            .find_map(|key| Some(Self { key, url: reader.text(key)? }))
-            .unwrap_or_else(|| Self { key: &keys::REDIS_HOST, url: url_of_parts(reader) })
+        if let Some(url) = reader.text(&keys::SCALING_URL) {
+            return Self { key: &keys::SCALING_URL, url };
+        }
+        match reader.text(&keys::REDIS_URL) {
+            Some(url) => Self { key: &keys::REDIS_URL, url: url_of_redis(&url) },
+            None => Self { key: &keys::REDIS_HOST, url: url_of_parts(reader) },
+        }
+    }
+}
+
+/// The URL with the scheme of Redis. For Laravel, `tls://` is Redis with TLS; for a bus it is NATS.
+fn url_of_redis(url: &str) -> String {
+    match url.split_once("://") {
+        Some(("tls", rest)) => format!("rediss://{rest}"),
+        Some(("tcp", rest)) => format!("redis://{rest}"),
+        _ => url.to_owned(),
     }
 }
 
 /// The URL of the Redis server that REDIS_HOST and the settings below it describe.
 fn url_of_parts(reader: &mut Reader<'_>) -> String {
     let host = reader.text(&keys::REDIS_HOST).unwrap_or_default();
+    let schemes = [("tcp", "redis"), ("redis", "redis"), ("tls", "rediss"), ("rediss", "rediss")];
     let (scheme, host) = match host.split_once("://") {
         Some(("tls" | "rediss", host)) => ("rediss", host.to_owned()),
         Some((_, host)) => ("redis", host.to_owned()),
-        None => ("redis", host),
+        None => (reader.choice(&keys::REDIS_SCHEME, &schemes), host),
     };
     let host =
         if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host };
@@ -82,10 +95,16 @@ mod tests {
     fn url_of(typed: &[(&'static Key, &str)]) -> String {
         let mut values = Values::default();
         let mut problems = Vec::new();
+        let mut warnings = Vec::new();
         for (key, text) in typed {
             values.add(key, text, Source::Default);
         }
-        let url = Url::read(&mut Reader { values: &values, problems: &mut problems }).url;
+        let url = Url::read(&mut Reader {
+            values: &values,
+            problems: &mut problems,
+            warnings: &mut warnings,
+        })
+        .url;
         assert_eq!(problems, []);
         url
     }
@@ -107,6 +126,12 @@ mod tests {
                 &[(&REDIS_HOST, "tls://r"), (&REDIS_PORT, "6380"), (&REDIS_USERNAME, "ana")],
                 "rediss://ana:@r:6380/0",
             ),
+            (&[(&REDIS_HOST, "r"), (&REDIS_SCHEME, "TLS")], "rediss://r:6379/0"),
+            (&[(&REDIS_HOST, "r"), (&REDIS_SCHEME, "tcp")], "redis://r:6379/0"),
+            (&[(&REDIS_URL, "tls://:p@r:6380/1")], "rediss://:p@r:6380/1"),
+            (&[(&REDIS_URL, "tcp://r")], "redis://r"),
+            (&[(&SCALING_URL, "tls://n")], "tls://n"),
+            (&[(&SCALING_URL, "nats+tls://n")], "nats+tls://n"),
             (&[(&REDIS_HOST, "::1")], "redis://[::1]:6379/0"),
             (&[(&REDIS_URL, "redis://a"), (&REDIS_HOST, "b")], "redis://a"),
             (&[(&REDIS_URL, "redis://a"), (&SCALING_URL, "nats://b")], "nats://b"),

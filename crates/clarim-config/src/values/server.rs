@@ -25,6 +25,20 @@ pub(crate) fn add_defaults(values: &mut Values, is_development: bool) {
     values.add(&keys::SERVER_HOST, host, Source::Default);
     values.add(&keys::SCHEME, scheme, Source::Default);
     values.add(&keys::WORKERS, &cores.to_string(), Source::Default);
+    if let Some(size) = number(values, &keys::MAX_REQUEST_SIZE)
+        && keys::OUTBOX_SIZE.default.parse().is_ok_and(|default: u64| size > default)
+    {
+        // A request is sent to subscribers as one event.
+        values.add(&keys::OUTBOX_SIZE, &size.to_string(), Source::Default);
+    }
+    if values.get(&keys::SCALING_URL).is_some() {
+        values.add(&keys::SCALING_ENABLED, "true", Source::Default);
+    }
+}
+
+/// The number that was set, if it is one.
+fn number(values: &Values, key: &Key) -> Option<u64> {
+    values.text(key)?.trim().parse().ok()
 }
 
 pub(crate) fn read(reader: &mut Reader<'_>, directory: &Path) -> ServerConfig {
