@@ -7,14 +7,51 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use clarim_config::keys;
 
+use crate::commands::api::Outgoing;
 use crate::commands::{api, app_new, config_check, doctor, install, restart, stop, tail};
 use crate::error::CommandError;
 use crate::flags::{ApiFlags, DoctorFlags, RunningServerFlags, ServerFlags, TopFlags};
 use crate::{start, top};
 
+const EXAMPLES: &str = "\
+Examples:
+  clarim                                  Try it: a server for this machine, with an app of its own
+  clarim install && clarim start          In the directory of a Laravel application
+  clarim start --directory /var/www/app   From anywhere, such as a supervisor
+
+Environment variables:
+  CLARIM_… and REVERB_…                   Settings; `clarim config --help` lists them
+  CLARIM_DIRECTORY                        Directory of .env and clarim.toml
+  APP_ENV                                 Its file .env.NAME is read in place of .env, if it exists
+  NO_COLOR                                No colours";
+
+const SEND_EXAMPLES: &str = "\
+Examples:
+  clarim send orders 'App\\Events\\OrderShipped' '{\"id\": 7}'   Echo: .listen('OrderShipped')
+  clarim send orders order.shipped '{\"id\": 7}'                Echo: .listen('.order.shipped')
+  clarim send orders order.shipped --url https://ws.example.com";
+
+const TAIL_EXAMPLES: &str = "\
+Examples:
+  clarim tail private-orders
+  clarim tail presence-room --json | jq .data";
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  clarim doctor
+  clarim doctor wss://ws.example.com --origin https://app.example.com
+  clarim doctor --auth https://app.example.com/broadcasting/auth --header 'Cookie: session=…'
+  clarim doctor --event order.shipped --listen order.shipped";
+
 /// Real-time server for every Pusher client and SDK.
 #[derive(Debug, Parser)]
-#[command(name = "clarim", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "clarim",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = EXAMPLES,
+    max_term_width = 100
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -37,6 +74,7 @@ enum Command {
     #[command(subcommand)]
     App(AppCommand),
     /// Publish an event through the HTTP API of a running server.
+    #[command(after_help = SEND_EXAMPLES)]
     Send {
         /// Name of the channel.
         channel: String,
@@ -45,6 +83,9 @@ enum Command {
         /// Data of the event: JSON or text.
         #[arg(default_value = "{}")]
         data: String,
+        /// Send the data as it is, even if it is not JSON.
+        #[arg(long)]
+        raw: bool,
         #[command(flatten)]
         api: ApiFlags,
     },
@@ -60,6 +101,7 @@ enum Command {
     Top(TopFlags),
     /// Print the events of a channel, one per line, until interrupted. On a presence channel it joins as the
     /// member clarim-tail.
+    #[command(after_help = TAIL_EXAMPLES)]
     Tail {
         /// Name of the channel, with its prefix.
         channel: String,
@@ -70,6 +112,7 @@ enum Command {
         api: ApiFlags,
     },
     /// Find problems between pages, server and backend, and how to solve them.
+    #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(DoctorFlags),
     /// Add the variables that Laravel needs to .env. Existing lines are kept.
     Install {
@@ -103,8 +146,9 @@ pub(crate) fn run(out: &mut dyn Write) -> Result<ExitCode, CommandError> {
         Command::Stop(flags) => stop::run(&flags.into(), out)?,
         Command::Config(ConfigCommand::Check(flags)) => config_check::run(&flags.into(), out)?,
         Command::App(AppCommand::New) => app_new::run(out)?,
-        Command::Send { channel, event, data, api } => {
-            api::send(&api, &channel, &event, &data, out)?;
+        Command::Send { channel, event, data, raw, api } => {
+            let outgoing = Outgoing { channel: &channel, event: &event, data: &data, is_raw: raw };
+            api::send(&api, &outgoing, out)?;
         }
         Command::Stats { json, api } => api::stats(&api, json, out)?,
         Command::Top(flags) => top::run(&flags)?,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clarim_config::ConfigError;
 use clarim_server::StartError;
@@ -67,12 +68,31 @@ pub(crate) enum CommandError {
     Remote(#[from] RemoteError),
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error("the data is not valid JSON: {0}; correct it, or send it as it is with --raw")]
+    Data(serde_json::Error),
+    #[error("clarim top needs a terminal; `clarim stats` prints to files and pipes")]
+    NoTerminal,
     #[error("{channel}: {reason}")]
     Subscription { channel: String, reason: String },
     #[error("{}{}", .0, port_hint(.0))]
     Start(#[from] StartError),
     #[error(transparent)]
     System(#[from] io::Error),
+}
+
+impl CommandError {
+    /// Whether the reader of the output has gone, such as `head`, which is not a failure.
+    pub(crate) fn is_closed_output(&self) -> bool {
+        matches!(self, Self::System(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// The exit code of the program: 2 for a wrong use, as for wrong arguments, otherwise 1.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NoTerminal => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
 }
 
 /// The access of a command to a file.

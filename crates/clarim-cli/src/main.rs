@@ -24,8 +24,11 @@ use std::process::ExitCode;
 #[expect(clippy::print_stderr, reason = "errors of a command are for people at a terminal")]
 fn main() -> ExitCode {
     cli::run(&mut io::stdout()).unwrap_or_else(|error| {
+        if error.is_closed_output() {
+            return ExitCode::SUCCESS;
+        }
         // It may contain a response of any server.
         eprintln!("{}", printable::printable_lines(&error.to_string()));
-        ExitCode::FAILURE
+        error.exit_code()
     })
 }

@@ -69,6 +69,35 @@ fn config_check_shows_values_and_sources_without_secrets() {
 }
 
 #[test]
+fn an_output_whose_reader_has_gone_is_no_failure() {
+    let directory = directory();
+    for arguments in
+        [&["config", "check"][..], &["config", "--help"], &["app", "new"], &["install"]]
+    {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_clarim"))
+            .args(arguments)
+            .current_dir(directory.path())
+            .env_clear()
+            .envs(APP)
+            .stdout(writer)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        assert_eq!(text(output.stderr), "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn top_needs_a_terminal() {
+    let directory = directory();
+    let output = clarim(directory.path(), &["top"], &APP);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(output.stderr).contains("needs a terminal"));
+}
+
+#[test]
 fn settings_are_read_in_the_directory_that_is_named() {
     let here = directory();
     let there = directory();
@@ -92,6 +121,20 @@ fn settings_are_read_in_the_directory_that_is_named() {
     assert!(err.contains(&format!("{}/.env or ", here.path().display())), "{err}");
     let err = failed(here.path(), &["start"], &[("APP_ENV", "production")]);
     assert!(err.contains("APP_ENV: is production") && err.contains("clarim app new"), "{err}");
+}
+
+#[test]
+fn help_has_examples() {
+    let directory = directory();
+    for (arguments, example) in [
+        (&["--help"][..], "clarim start --directory /var/www/app"),
+        (&["--help"], "NO_COLOR"),
+        (&["send", "--help"], ".listen('.order.shipped')"),
+        (&["tail", "--help"], "clarim tail presence-room --json"),
+        (&["doctor", "--help"], "clarim doctor wss://ws.example.com"),
+    ] {
+        assert!(ok(directory.path(), arguments, &[]).contains(example), "{arguments:?}");
+    }
 }
 
 #[test]
@@ -140,6 +183,8 @@ fn install_adds_only_what_is_missing() {
         out.contains("  + REVERB_APP_SECRET\n") && out.contains("    REVERB_APP_KEY\n"),
         "{out}"
     );
+    assert!(out.contains("Kept, because backend and pages may use these values already:"), "{out}");
+    assert!(out.contains("credentials are new and some were kept"), "{out}");
     assert!(out.contains("BROADCAST_CONNECTION is not reverb"), "{out}");
     assert!(out.contains("REVERB_APP_CLIENT_EVENTS_ON_PUBLIC_CHANNELS=true"), "{out}");
     let new = fs::read_to_string(&file).unwrap();

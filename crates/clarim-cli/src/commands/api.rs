@@ -3,29 +3,74 @@
 use std::io::Write;
 
 use clarim_protocol::ChannelKind;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
+use crate::doctor::echo_note;
 use crate::error::CommandError;
 use crate::flags::ApiFlags;
 use crate::printable::{printable, printable_lines};
 use crate::remote::{SignedApi, local_url};
 
-/// Publishes one event. Data that is not JSON is sent as text.
+/// An event to publish.
+pub(crate) struct Outgoing<'a> {
+    pub(crate) channel: &'a str,
+    pub(crate) event: &'a str,
+    /// JSON or text.
+    pub(crate) data: &'a str,
+    /// Whether the data is sent as it is.
+    pub(crate) is_raw: bool,
+}
+
+impl Outgoing<'_> {
+    /// The data to send. Text becomes a JSON string, because clients parse data as JSON.
+    fn data(&self) -> Result<String, CommandError> {
+        if self.is_raw {
+            return Ok(self.data.to_owned());
+        }
+        let looks_like_json = self.data.trim_start().starts_with(['{', '[', '"']);
+        match serde_json::from_str::<IgnoredAny>(self.data) {
+            Ok(_) => Ok(self.data.to_owned()),
+            Err(error) if looks_like_json => Err(CommandError::Data(error)),
+            Err(_) => Ok(Value::from(self.data).to_string()),
+        }
+    }
+}
+
+/// Publishes one event, and says how many subscribers it has reached.
 pub(crate) fn send(
     flags: &ApiFlags,
-    channel: &str,
-    event: &str,
-    data: &str,
+    outgoing: &Outgoing<'_>,
     out: &mut dyn Write,
 ) -> Result<(), CommandError> {
-    let data = match serde_json::from_str::<Value>(data) {
-        Ok(_) => data.to_owned(),
-        Err(_) => Value::from(data).to_string(),
-    };
-    let body = json!({ "name": event, "channel": channel, "data": data }).to_string();
+    let Outgoing { channel, event, .. } = *outgoing;
+    let data = outgoing.data()?;
+    let is_presence = channel.starts_with(ChannelKind::Presence.prefix());
+    let (info, unit) =
+        if is_presence { ("user_count", "user") } else { ("subscription_count", "subscriber") };
+    let mut body = json!({ "name": event, "channel": channel, "data": data, "info": info });
     let api = of_flags(flags)?;
-    api.post(&api.connect()?, "events", body)?;
-    writeln!(out, "Sent {} to {}.", printable(event), printable(channel))?;
+    let remote = api.connect()?;
+    let answer = match api.post(&remote, "events", body.to_string()) {
+        // Some servers count subscribers only if that is enabled.
+        Err(error) if error.is_refused() => {
+            if let Some(body) = body.as_object_mut() {
+                body.remove("info");
+            }
+            api.post(&remote, "events", body.to_string())
+        }
+        answer => answer,
+    }?;
+    let reached = match answer["channels"][channel][info].as_u64() {
+        Some(0) => format!(", which has no {unit}s"),
+        Some(1) => format!(": 1 {unit}"),
+        Some(count) => format!(": {count} {unit}s"),
+        None => String::new(),
+    };
+    writeln!(out, "Sent {} to {}{reached}.", printable(event), printable(channel))?;
+    if let Some(note) = echo_note(event) {
+        writeln!(out, "{}", printable(&note))?;
+    }
     Ok(())
 }
 

@@ -10,6 +10,9 @@ use tempfile::Builder;
 
 use crate::error::{Access, CommandError};
 
+/// The variables of an app's credentials.
+const CREDENTIALS: [&str; 3] = ["REVERB_APP_ID", "REVERB_APP_KEY", "REVERB_APP_SECRET"];
+
 /// The setting for client events on public channels, without its prefix.
 const WHISPERS: &str = "APP_CLIENT_EVENTS_ON_PUBLIC_CHANNELS";
 
@@ -24,23 +27,35 @@ pub(crate) fn run(directory: &Path, out: &mut dyn Write) -> Result<(), CommandEr
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(failed(Access::Read)(error)),
     };
-    let Edit { new, added, kept, broadcasts_elsewhere, may_whisper } =
+    let Edit { new, added, filled, kept, broadcasts_elsewhere, may_whisper } =
         edit(old.as_deref().unwrap_or_default(), &Credentials::random()?);
-    let was_public = !added.is_empty() && write(&file, &new).map_err(failed(Access::Write))?;
+    let is_changed = !added.is_empty() || !filled.is_empty();
+    let was_public = is_changed && write(&file, &new).map_err(failed(Access::Write))?;
     let file = file.display();
-    match (&old, added.is_empty()) {
-        (None, _) => writeln!(out, "Created {file}, readable only by you:")?,
-        (Some(_), true) => writeln!(out, "Nothing to add to {file}.")?,
-        (Some(_), false) => writeln!(out, "Added to {file}:")?,
+    match &old {
+        None => writeln!(out, "Created {file}, readable only by you:")?,
+        Some(_) if !is_changed => writeln!(out, "Nothing to add to {file}.")?,
+        Some(_) => writeln!(out, "Changed {file}:")?,
     }
-    for name in added {
+    for name in &added {
         writeln!(out, "  + {name}")?;
     }
-    if !kept.is_empty() {
-        writeln!(out, "Not changed:")?;
+    for name in &filled {
+        writeln!(out, "  = {name} (was empty)")?;
     }
-    for name in kept {
+    if !kept.is_empty() {
+        writeln!(out, "Kept, because backend and pages may use these values already:")?;
+    }
+    for name in &kept {
         writeln!(out, "    {name}")?;
+    }
+    let is_new = |name: &&str| added.contains(name) || filled.contains(name);
+    if CREDENTIALS.iter().any(is_new) && !CREDENTIALS.iter().all(is_new) {
+        writeln!(
+            out,
+            "Some of the app's credentials are new and some were kept. Give every backend and page of this app the \
+             values of this file."
+        )?;
     }
     if was_public {
         writeln!(
@@ -70,6 +85,8 @@ struct Edit {
     /// The complete new file.
     new: Vec<u8>,
     added: Vec<&'static str>,
+    /// Variables that were there without a value.
+    filled: Vec<&'static str>,
     kept: Vec<&'static str>,
     broadcasts_elsewhere: bool,
     /// The app was served by Reverb, whose pages may send client events on public channels.
@@ -77,40 +94,68 @@ struct Edit {
 }
 
 fn edit(old: &[u8], credentials: &Credentials) -> Edit {
-    let text = String::from_utf8_lossy(old);
-    let existing: Vec<_> = text.lines().filter_map(variable_name).collect();
+    let mut lines: Vec<Vec<u8>> =
+        old.split_inclusive(|&b| b == b'\n').map(<[u8]>::to_vec).collect();
+    let names: Vec<_> = lines.iter().map(|line| name_of(line)).collect();
+    // The last of several lines counts.
+    let line_of = |name: &str| names.iter().rposition(|it| it.as_deref() == Some(name));
+    let value_of = |name: &str| Some(value(lines.get(line_of(name)?)?));
+    let broadcasts_elsewhere = value_of("BROADCAST_CONNECTION")
+        .is_some_and(|value| !value.is_empty() && value != "reverb");
+    let has_key = value_of("REVERB_APP_KEY").is_some_and(|value| !value.is_empty());
+    let may_whisper = has_key && !names.iter().flatten().any(|name| name.ends_with(WHISPERS));
+    let line_end = if old.windows(2).any(|pair| pair == b"\r\n") { "\r\n" } else { "\n" };
     let mut added = Vec::new();
+    let mut filled = Vec::new();
     let mut kept = Vec::new();
-    let mut lines = Vec::new();
-    for (name, value) in variables(credentials) {
-        if existing.contains(&name) {
-            kept.push(name);
-        } else {
-            added.push(name);
-            lines.push(format!("{name}={value}"));
+    let mut block = Vec::new();
+    for (name, new) in variables(credentials) {
+        match line_of(name) {
+            None => {
+                added.push(name);
+                block.extend(format!("{name}={new}{line_end}").bytes());
+            }
+            Some(at) if value(&lines[at]).is_empty() => {
+                filled.push(name);
+                lines[at] = with_value(&lines[at], &new);
+            }
+            Some(_) => kept.push(name),
         }
     }
-    let line_end = if text.contains("\r\n") { "\r\n" } else { "\n" };
-    let mut new = old.to_vec();
-    if !lines.is_empty() {
-        if !old.is_empty() && !old.ends_with(b"\n") {
-            new.extend(line_end.bytes());
-        }
-        if !old.is_empty() {
-            new.extend(line_end.bytes());
-        }
-        for line in lines {
-            new.extend(line.bytes().chain(line_end.bytes()));
-        }
+    let mut new = lines.concat();
+    if !block.is_empty() && !old.is_empty() {
+        let ends = if old.ends_with(b"\n") { 1 } else { 2 };
+        new.extend(line_end.repeat(ends).bytes());
     }
-    let broadcasts_elsewhere = text
-        .lines()
-        .filter(|line| variable_name(line) == Some("BROADCAST_CONNECTION"))
-        .filter_map(|line| line.split_once('='))
-        .any(|(_, value)| value.trim().trim_matches(['"', '\'']) != "reverb");
-    let may_whisper = existing.contains(&"REVERB_APP_KEY")
-        && !existing.iter().any(|name| name.ends_with(WHISPERS));
-    Edit { new, added, kept, broadcasts_elsewhere, may_whisper }
+    new.extend(block);
+    Edit { new, added, filled, kept, broadcasts_elsewhere, may_whisper }
+}
+
+/// The name of the variable of a line, which may follow a byte order mark.
+fn name_of(line: &[u8]) -> Option<String> {
+    let line = String::from_utf8_lossy(line);
+    variable_name(line.trim_start_matches('\u{feff}')).map(str::to_owned)
+}
+
+/// The value of a line without quotes and comment. It is empty if it is `null` or `empty` for Laravel.
+fn value(line: &[u8]) -> String {
+    let line = String::from_utf8_lossy(line);
+    let value = line.split_once('=').map_or("", |(_, value)| value).trim();
+    let value = if value.starts_with('#') { "" } else { value };
+    let value = value.split(" #").next().unwrap_or_default().trim().trim_matches(['"', '\'']);
+    match value.to_ascii_lowercase().as_str() {
+        "null" | "(null)" | "empty" | "(empty)" => String::new(),
+        _ => value.to_owned(),
+    }
+}
+
+/// The line with a value in place of an empty one. A comment stays.
+fn with_value(line: &[u8], value: &str) -> Vec<u8> {
+    let at = line.iter().position(|&b| b == b'=').map_or(line.len(), |at| at + 1);
+    let (name, old) = line.split_at(at);
+    let end = old.iter().position(|&b| b == b'#' || b == b'\n' || b == b'\r').unwrap_or(old.len());
+    let space = if old.get(end) == Some(&b'#') { " " } else { "" };
+    [name, value.as_bytes(), space.as_bytes(), &old[end..]].concat()
 }
 
 /// The variables as Laravel's own installer writes them.
@@ -158,13 +203,41 @@ mod tests {
             &b""[..],
             b"APP_NAME='My App'",
             b"A=1\r\n\r\n# REVERB_APP_ID=no\r\nexport REVERB_PORT=9000\r\n",
-            b"BROADCAST_CONNECTION=log\nREVERB_APP_KEY=\nX=\xff\n",
+            b"BROADCAST_CONNECTION=log\nX=\xff\n",
+            b"\xef\xbb\xbfREVERB_APP_ID=7\r\nREVERB_APP_KEY=k\r\n",
         ] {
             let first = edit(old, &credentials);
             assert!(first.new.starts_with(old));
             let second = edit(&first.new, &Credentials::random().unwrap());
             assert_eq!((second.new, second.added.len()), (first.new, 0));
+            assert!(first.filled.is_empty() && second.filled.is_empty());
         }
+    }
+
+    #[test]
+    fn empty_values_are_filled_where_they_are() {
+        let credentials = Credentials::random().unwrap();
+        let Credentials { id, key, secret } = &credentials;
+        let old = b"REVERB_APP_ID=\r\nexport REVERB_APP_KEY=\"\" # the key\r\n\
+            REVERB_PORT=80\r\nREVERB_PORT=\r\nX=\xff\r\nREVERB_APP_SECRET=null";
+        let edit = edit(old, &credentials);
+        let lines = format!(
+            "REVERB_APP_ID={id}\r\nexport REVERB_APP_KEY={key} # the key\r\nREVERB_PORT=80\r\nREVERB_PORT=8080\r\n"
+        );
+        let mut new = lines.into_bytes();
+        new.extend(b"X=\xff\r\n");
+        new.extend(
+            format!("REVERB_APP_SECRET={secret}\r\n\r\nBROADCAST_CONNECTION=reverb\r\n").bytes(),
+        );
+        assert!(edit.new.starts_with(&new), "{}", String::from_utf8_lossy(&edit.new));
+        assert_eq!(
+            edit.filled,
+            ["REVERB_APP_ID", "REVERB_APP_KEY", "REVERB_APP_SECRET", "REVERB_PORT"]
+        );
+        assert!(!edit.may_whisper && !edit.broadcasts_elsewhere);
+        let bom = super::edit(b"\xef\xbb\xbfREVERB_APP_ID=\n", &credentials);
+        assert!(bom.new.starts_with(format!("\u{feff}REVERB_APP_ID={id}\n").as_bytes()));
+        assert!(!bom.added.contains(&"REVERB_APP_ID"));
     }
 
     #[test]

@@ -9,11 +9,13 @@ use super::api;
 use crate::doctor::{Client, ClientError, Target, parsed_data};
 use crate::error::CommandError;
 use crate::flags::ApiFlags;
-use crate::printable::{printable, printable_json};
+use crate::printable::{now, printable, printable_json};
 use crate::remote::SignedApi;
 
 /// The member that joins a presence channel.
 const MEMBER: &str = r#"{"user_id":"clarim-tail"}"#;
+
+const SUBSCRIBED: &str = "pusher_internal:subscription_succeeded";
 
 /// Maximum length of a channel name on servers of the protocol.
 const MAX_NAME: usize = 200;
@@ -54,18 +56,24 @@ async fn follow(
                 let reason = data.to_string();
                 return Err(CommandError::Subscription { channel: channel.to_owned(), reason });
             }
-            "pusher_internal:subscription_succeeded" => {}
+            event if is_json => {
+                // The name under which clients know it.
+                let event =
+                    if event == SUBSCRIBED { "pusher:subscription_succeeded" } else { event };
+                let line =
+                    json!({ "time": now(), "event": event, "channel": channel, "data": data });
+                writeln!(out, "{}", printable_json(&line.to_string()))?;
+            }
+            SUBSCRIBED => {
+                writeln!(out, "{} joined {}; Ctrl+C stops", now(), printable(channel))?;
+            }
             event => {
-                if is_json {
-                    let line = json!({ "event": event, "channel": channel, "data": data });
-                    writeln!(out, "{}", printable_json(&line.to_string()))?;
-                } else {
-                    writeln!(out, "{} {}", printable(event), printable(&data.to_string()))?;
-                }
-                // A reader of a pipe gets each line at once.
-                out.flush()?;
+                let data = data.to_string();
+                writeln!(out, "{} {} {}", now(), printable(event), printable(&data))?;
             }
         }
+        // A reader of a pipe gets each line at once.
+        out.flush()?;
     }
 }
 

@@ -18,3 +18,4 @@ pub(crate) use checkup::{AppCredentials, Checkup, EventNames, Signer};
 pub(crate) use connection::client::{Client, ClientError, parsed_data};
 pub(crate) use connection::target::{Target, TargetError};
 pub(crate) use finding::{Finding, Level};
+pub(crate) use names::echo_note;

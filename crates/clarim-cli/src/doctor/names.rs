@@ -13,6 +13,23 @@ fn received_by(listens: &str) -> String {
     }
 }
 
+/// What a page must listen to, if Echo's `.listen('…')` with the name of the event does not receive it.
+pub(crate) fn echo_note(event: &str) -> Option<String> {
+    let others = [NAMESPACE, "Illuminate\\", "client-", "pusher:"];
+    if others.iter().any(|prefix| event.starts_with(prefix)) {
+        return None;
+    }
+    Some(match event.strip_prefix('.') {
+        Some(name) => format!(
+            "Echo's .listen('{event}') receives {name}, without the dot: send it under this name."
+        ),
+        None => format!(
+            "Echo's .listen('{event}') receives {}: listen to '.{event}', or send the event under that name.",
+            received_by(event)
+        ),
+    })
+}
+
 /// Checks that a page that listens to `listens` receives `event`.
 pub(super) fn compare(event: &str, listens: &str) -> Finding {
     let expected = received_by(listens);
@@ -35,6 +52,20 @@ pub(super) fn compare(event: &str, listens: &str) -> Finding {
 mod tests {
     use super::*;
     use crate::doctor::finding::Level;
+
+    #[test]
+    fn names_that_echo_completes_are_explained() {
+        for event in ["App\\Events\\Sold", "client-typing", "pusher:ping"] {
+            assert_eq!(echo_note(event), None);
+        }
+        let note = echo_note("order.shipped").unwrap();
+        assert!(
+            note.contains(r"receives App\Events\order\shipped: listen to '.order.shipped'"),
+            "{note}"
+        );
+        let note = echo_note(".sold").unwrap();
+        assert!(note.contains("receives sold, without the dot"), "{note}");
+    }
 
     #[test]
     fn the_namespace_is_explained() {

@@ -61,6 +61,15 @@ enum RemoteErrorKind {
     Hint(&'static str),
 }
 
+impl RemoteError {
+    /// Whether the server refused the request for what is in it.
+    pub(crate) fn is_refused(&self) -> bool {
+        let RemoteErrorKind::Refused { status, .. } = &self.kind else { return false };
+        [StatusCode::BAD_REQUEST, StatusCode::FORBIDDEN, StatusCode::UNPROCESSABLE_ENTITY]
+            .contains(status)
+    }
+}
+
 impl Remote {
     pub(crate) fn new(url: &str, limits: Limits) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -3,6 +3,7 @@
 mod sample;
 mod view;
 
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -25,6 +26,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const LIMITS: Limits = Limits { timeout: Duration::from_secs(2), bytes: 16 << 20 };
 
 pub(crate) fn run(flags: &TopFlags) -> Result<(), CommandError> {
+    if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+        return Err(CommandError::NoTerminal);
+    }
     let mut inspector = Inspector::of_flags(flags)?;
     let mut picture = Picture { url: inspector.remote.url.clone(), ..Picture::default() };
     // Errors of the first update are printed before the screen is used.

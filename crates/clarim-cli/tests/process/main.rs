@@ -11,7 +11,7 @@ mod mutations;
 mod restart;
 mod server;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -37,14 +37,36 @@ fn send_and_stats_ask_the_running_server() {
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (output.status.success(), text(output.stdout), text(output.stderr))
     };
+    let (ok, sent, error) = run(&["send", "news", "greeting", r#"{"text":"olá"}"#]);
+    assert!(ok && error.is_empty(), "{error}");
     assert_eq!(
-        run(&["send", "news", "greeting", r#"{"text":"olá"}"#]),
-        (true, "Sent greeting to news.\n".to_owned(), String::new())
+        sent,
+        "Sent greeting to news: 1 subscriber.\n\
+         Echo's .listen('greeting') receives App\\Events\\greeting: listen to '.greeting', or send the event under \
+         that name.\n"
     );
     client.read_until(r#""event":"greeting","channel":"news","data":"{\"text\":\"olá\"}""#);
     // Data that is not JSON is sent as text.
     assert!(run(&["send", "news", "greeting", "olá"]).0);
     client.read_until(r#""data":"\"olá\"""#);
+    for (channel, event, said) in [
+        ("news", "App\\Events\\Sold", "Sent App\\Events\\Sold to news: 1 subscriber.\n"),
+        ("empty", "client-x", "Sent client-x to empty, which has no subscribers.\n"),
+        ("presence-x", "client-x", "Sent client-x to presence-x, which has no users.\n"),
+    ] {
+        assert_eq!(run(&["send", channel, event]), (true, said.to_owned(), String::new()));
+    }
+    for broken in [r#"{"a":"#, "[1", r#""x"#] {
+        let (ok, _, error) = run(&["send", "news", "greeting", broken]);
+        assert!(!ok && error.contains("not valid JSON") && error.contains("--raw"), "{error}");
+    }
+    assert!(run(&["send", "news", "greeting", r#"{"a":"#, "--raw"]).0);
+    client.read_until(r#""data":"{\"a\":""#);
+    // Each flag overrides the settings by itself.
+    let (ok, _, error) = run(&["stats", "--secret", "wrong"]);
+    assert!(!ok && error.contains("401"), "{error}");
+    let (ok, _, error) = run(&["stats", "--id", "2"]);
+    assert!(!ok && error.contains("no app with the id 2"), "{error}");
     let (ok, stats, _) = run(&["stats"]);
     assert!(ok);
     assert_eq!(stats, "connections  1\nchannels     1\n  news  1 subscriber\n");
@@ -57,6 +79,42 @@ fn send_and_stats_ask_the_running_server() {
 }
 
 #[test]
+fn credentials_may_have_any_characters() {
+    let directory = tempfile::tempdir().unwrap();
+    let id = "team/1 'x'+=";
+    let key = "a+b/c \\\"d'==";
+    let secret = "s/e+c r\\\"et==";
+    let dot_env = format!(
+        "DB_PASSWORD=ab'cd\nREVERB_APP_ID=\"{id}\"\nREVERB_APP_KEY=\"{key}\"\nREVERB_APP_SECRET=\"{secret}\"\n"
+    );
+    std::fs::write(directory.path().join(".env"), dot_env).unwrap();
+    let port = clarim_testing::free_port();
+    let clarim = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_clarim"));
+        command.args(arguments).args(["--directory", directory.path().to_str().unwrap()]);
+        command.env_clear().env("CLARIM_SERVER_PORT", port.to_string());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let mut server = clarim(&["start"]).spawn().unwrap();
+    eventually("it answers", || clarim(&["stats"]).output().unwrap().status.success());
+    let mut tail = clarim(&["tail", "private-orders"]).spawn().unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("joined private-orders"));
+    let sent = clarim(&["send", "private-orders", "client-x", "7"]).output().unwrap();
+    let said = String::from_utf8(sent.stdout).unwrap();
+    assert_eq!(said, "Sent client-x to private-orders: 1 subscriber.\n");
+    assert!(lines.next().unwrap().unwrap().ends_with("client-x 7"));
+    let doctor = clarim(&["doctor"]).output().unwrap();
+    let found = String::from_utf8(doctor.stdout).unwrap();
+    assert!(found.contains("api") && !found.contains("PROBLEM"), "{found}");
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
+#[test]
 fn top_shows_the_server_in_a_terminal() {
     let token = "inspector-0123456789";
     let process = Process::start("", "", &[("CLARIM_INSPECTOR_TOKEN", token)]);
@@ -65,11 +123,15 @@ fn top_shows_the_server_in_a_terminal() {
         let url = format!("http://127.0.0.1:{}", process.port);
         format!("{} top --url {url} --token {token}", env!("CARGO_BIN_EXE_clarim"))
     };
-    let output = Command::new("sh").args(["-c", &top("wrong-0123456789ab")]).output().unwrap();
-    let error = String::from_utf8(output.stderr).unwrap();
+    // It wants a terminal, which `script` is. What it shows moves the cursor between words.
+    let output = Command::new("script")
+        .args(["-qec", &top("wrong-0123456789ab"), "/dev/null"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stdout).unwrap();
     assert!(!output.status.success() && error.contains("--token"), "{error}");
 
-    // It wants a terminal, which `script` is. What it shows moves the cursor between words.
     let mut child = Command::new("script")
         .args([
             "-qec",
@@ -130,35 +192,26 @@ fn tail_prints_events() {
     };
     // A channel that needs a signature, and one that needs a member.
     for (channel, arguments, line) in [
-        ("private-orders", &["private-orders"][..], "e \"now\"\n"),
+        ("private-orders", &["private-orders"][..], " e \"now\""),
         (
             "presence-room",
             &["presence-room", "--json"],
-            "{\"channel\":\"presence-room\",\"data\":\"now\",\"event\":\"e\"}\n",
+            "{\"channel\":\"presence-room\",\"data\":\"now\",\"event\":\"e\",\"time\":",
         ),
     ] {
         let mut child = tail(arguments);
-        let mut output = child.stdout.take().unwrap();
-        let mut bytes = Vec::new();
-        // Until it has subscribed, nothing reaches it.
-        let printed = std::thread::scope(|scope| {
-            let reader = scope.spawn(move || {
-                while !bytes.ends_with(b"\n") {
-                    let mut byte = [0];
-                    output.read_exact(&mut byte).unwrap();
-                    bytes.push(byte[0]);
-                }
-                String::from_utf8(bytes).unwrap()
-            });
-            while !reader.is_finished() {
-                assert!(process.publish(channel, "now").starts_with("HTTP/1.1 200"));
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            reader.join().unwrap()
-        });
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let joined = lines.next().unwrap().unwrap();
+        let word = if arguments.len() == 1 { " joined " } else { "pusher:subscription_succeeded" };
+        assert!(joined.contains(word) && joined.contains(channel), "{joined}");
+        assert!(process.publish(channel, "now").starts_with("HTTP/1.1 200"));
+        let printed = lines.next().unwrap().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(printed, line);
+        assert!(printed.contains(line), "{printed}");
+        // The time of day in UTC.
+        let time = printed.find("Z").map(|end| &printed[end - 12..=end]).unwrap();
+        assert_eq!(time.matches([':', '.']).count(), 3, "{printed}");
     }
     let refused = tail(&["no such name!"]).wait_with_output().unwrap();
     assert!(!refused.status.success());
@@ -311,6 +364,8 @@ fn debug_shows_the_traffic_without_secrets() {
         "Message Handled",
         "Broadcasting To",
         "hello",
+        "app 1  ",
+        " B\n",
     ] {
         assert!(out.contains(shown), "{shown} is missing in {out}");
     }

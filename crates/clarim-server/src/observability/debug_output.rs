@@ -9,12 +9,12 @@ use crate::redact::{pretty, printable};
 use crate::runtime::{Closing, Observer, PublishedEvent};
 
 /// Target of the `tracing` events that report connections and messages, at debug level. Their fields are
-/// `title`, `subject` and, with several lines, `payload`.
+/// `title`, `subject`, where known `app` and `size` (in bytes), and with several lines `payload`.
 pub const TARGET: &str = "clarim::traffic";
 
 macro_rules! traffic {
-    ($title:literal, $subject:expr $(, $payload:expr)?) => {
-        tracing::debug!(target: TARGET, title = $title, subject = %$subject $(, payload = $payload)?)
+    ($title:literal, $subject:expr $(, $name:ident = $value:expr)*) => {
+        tracing::debug!(target: TARGET, title = $title, subject = %$subject $(, $name = $value)*)
     };
 }
 
@@ -28,12 +28,19 @@ pub(crate) struct DebugOutput;
 
 impl Observer for DebugOutput {
     fn connected(&self, app: &App, socket_id: SocketId) {
-        traffic!("Connection Established", format_args!("{socket_id} (app {})", app.id));
+        traffic!("Connection Established", socket_id, app = app.id);
     }
 
-    fn received(&self, _app: &App, socket_id: SocketId, text: &str) {
+    fn received(&self, app: &App, socket_id: SocketId, text: &str) {
         if is_enabled() {
-            traffic!("Message Received", socket_id, pretty(text));
+            let payload = pretty(text);
+            traffic!(
+                "Message Received",
+                socket_id,
+                app = app.id,
+                size = text.len(),
+                payload = payload
+            );
         }
     }
 
@@ -43,27 +50,32 @@ impl Observer for DebugOutput {
 
     fn published(&self, event: PublishedEvent<'_>) {
         if is_enabled() {
-            let PublishedEvent { channel, name, data, .. } = event;
+            let PublishedEvent { app, channel, name, data, .. } = event;
             let inner = serde_json::from_str::<String>(data).unwrap_or_else(|_| data.to_owned());
+            let payload = format!("{}\n{}", printable(name), pretty(&inner));
             traffic!(
                 "Broadcasting To",
                 channel.as_str(),
-                format!("{}\n{}", printable(name), pretty(&inner))
+                app = app.id,
+                size = inner.len(),
+                payload = payload
             );
         }
     }
 
-    fn closing(&self, _app: &App, socket_id: SocketId, closing: Closing) {
+    fn closing(&self, app: &App, socket_id: SocketId, closing: Closing) {
         match closing {
             Closing::Slow | Closing::ByClient(_) => {}
-            Closing::ByServer(Code::PONG_TIMEOUT) => traffic!("Connection Pruned", socket_id),
+            Closing::ByServer(Code::PONG_TIMEOUT) => {
+                traffic!("Connection Pruned", socket_id, app = app.id);
+            }
             Closing::ByServer(code) => {
-                traffic!("Connection Closing", format_args!("{socket_id} ({code})"));
+                traffic!("Connection Closing", format_args!("{socket_id} ({code})"), app = app.id);
             }
         }
     }
 
     fn closed(&self, app: &App, socket_id: SocketId) {
-        traffic!("Connection Closed", format_args!("{socket_id} (app {})", app.id));
+        traffic!("Connection Closed", socket_id, app = app.id);
     }
 }
