@@ -8,3 +8,4 @@ pub(crate) mod install;
 pub(crate) mod restart;
 pub(crate) mod stop;
 pub(crate) mod tail;
+mod target;

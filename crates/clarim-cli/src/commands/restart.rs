@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use clarim_config::Config;
 use rustix::process::Signal;
 
-use super::stop::Target;
+use super::target::Target;
 use crate::error::CommandError;
 use crate::flags::ConfigInputs;
 use crate::process::run_file::{self, LastHandover, RunningServer};
