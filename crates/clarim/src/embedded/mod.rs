@@ -71,6 +71,8 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(server: &Server) -> Route
     });
     Router::new()
         .route(&format!("{path}/app/{{key}}"), answer.clone())
+        .route(&format!("{path}/app/{{page}}/app/{{key}}"), answer.clone())
         .route(&format!("{path}/pusher/app/{{*rest}}"), answer.clone())
+        .route(&format!("{path}/pusher/{{page}}/app/{{*rest}}"), answer.clone())
         .route(&format!("{path}/apps/{{*rest}}"), answer)
 }

@@ -89,6 +89,24 @@ async fn a_page_without_websockets_is_served() {
 }
 
 #[tokio::test]
+async fn pages_with_an_id_are_served() {
+    let (clarim, router) = embedded(server_settings());
+    let port = serve(router).await;
+    let uri = format!("ws://127.0.0.1:{port}/app/~page-1/app/reverb-key?protocol=7");
+    let (mut ws, _) = ClientBuilder::new().uri(&uri).unwrap().connect().await.unwrap();
+    let greeting = timeout(TIMEOUT, ws.next()).await.unwrap().unwrap().unwrap();
+    assert!(greeting.as_text().unwrap().contains("pusher:connection_established"));
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let request =
+        "OPTIONS /pusher/~page-1/app/reverb-key/1/abcdefgh/xhr HTTP/1.1\r\nhost: x\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    timeout(TIMEOUT, stream.read_exact(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 204");
+    clarim.server().unwrap().stop();
+}
+
+#[tokio::test]
 async fn a_frame_right_after_the_handshake_is_not_lost() {
     let (clarim, router) = embedded(server_settings());
     let port = serve(router).await;
