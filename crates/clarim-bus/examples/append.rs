@@ -1,13 +1,15 @@
 //! Measures the logs of a bus: appends per second of one connection, and the time from an append to its
 //! delivery to another connection.
 //!
-//! cargo run --release -p clarim-bus --features redis,nats --example append -- redis://127.0.0.1:6379
+//! cargo run --release -p clarim-bus --features file,redis,nats --example append -- redis://127.0.0.1:6379
+//!
+//! An absolute path is that of a file, which should not be in memory (tmpfs).
 #![allow(clippy::print_stdout, reason = "the figures are what it is for")]
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use clarim_bus::{Bus, BusEvent, Connection, IdempotencyKey, Log, MemoryBus, Retention};
+use clarim_bus::{Bus, BusEvent, Connection, FileBus, IdempotencyKey, Log, MemoryBus, Retention};
 use tokio::time::sleep;
 
 const APPENDS: u64 = 100_000;
@@ -18,6 +20,10 @@ const WINDOW: u64 = 2_000;
 #[tokio::main]
 async fn main() {
     let bus = match std::env::args().nth(1) {
+        Some(path) if path.starts_with('/') => match FileBus::open(path.as_ref()) {
+            Ok(bus) => bus.into(),
+            Err(error) => panic!("{error}"),
+        },
         Some(url) => Bus::parse(&url).unwrap_or_else(|error| panic!("{error}")),
         None => MemoryBus::new().into(),
     };

@@ -27,7 +27,7 @@ pub enum BusError {
         limit: usize,
     },
     /// The backend keeps no logs.
-    #[error("the bus {kind} keeps no logs; use memory, Redis or NATS with JetStream")]
+    #[error("the bus {kind} keeps no logs; use memory, a file, Redis or NATS with JetStream")]
     NoLogs {
         /// The backend's name.
         kind: &'static str,

@@ -1,9 +1,9 @@
 //! The message bus between the nodes of a Clarim cluster.
 //!
-//! A bus carries opaque bytes on named subjects, and knows nothing about channels, presence or apps. Three
-//! backends are built in: [`MemoryBus`], Redis or Valkey (feature `redis`) and NATS (feature `nats`). Another
-//! one is a [`Backend`] and its [`Session`]; connecting again, subscribing again and the limits on memory are
-//! the same for all of them, in this crate.
+//! A bus carries opaque bytes on named subjects, and knows nothing about channels, presence or apps. Four
+//! backends are built in: [`MemoryBus`], `FileBus` (feature `file`), Redis or Valkey (feature `redis`) and
+//! NATS (feature `nats`). Another one is a [`Backend`] and its [`Session`]; connecting again, subscribing again
+//! and the limits on memory are the same for all of them, in this crate.
 //!
 //! ```
 //! use clarim_bus::{Bus, BusEvent, MemoryBus};
@@ -34,6 +34,8 @@ mod commands;
 mod connection;
 mod error;
 mod event;
+#[cfg(feature = "file")]
+mod file;
 mod log;
 mod memory;
 #[cfg(feature = "nats")]
@@ -51,6 +53,8 @@ pub use commands::{Command, Commands, LogRead, OutgoingEntry, OutgoingMessage};
 pub use connection::Connection;
 pub use error::BusError;
 pub use event::{BusEvent, EventSender, PublishId};
+#[cfg(feature = "file")]
+pub use file::{FileBus, FileBusError, FileSession, FoundFile};
 pub use log::{
     IDEMPOTENCY_WINDOW, IdempotencyKey, InvalidIdempotencyKey, Log, LogEntry, LogPage, PageLimit,
     Position, Retention,

@@ -67,8 +67,8 @@ impl Retention {
     }
 
     /// Time after which a log ends that is neither appended to nor read: a reader that was away for less than
-    /// `ttl` finds the same epoch, if others read the log once per `ttl`. In Redis, a log that was never
-    /// appended to ends after half its `ttl` and five minutes.
+    /// `ttl` finds the same epoch, if others read the log once per `ttl`. In Redis and in a file, a log that
+    /// was never appended to ends after half its `ttl` and five minutes.
     #[must_use]
     pub fn idle(&self) -> Duration {
         self.ttl.saturating_mul(2).saturating_add(IDLE)

@@ -11,7 +11,7 @@ use crate::backend::{Backend, Session};
 use crate::commands::{Command, Commands, LogRead, OutgoingEntry, OutgoingMessage};
 use crate::error::BusError;
 use crate::event::EventSender;
-use crate::log::Log;
+use crate::log::{Log, LogEntry};
 use logs::{Append, Logs};
 
 /// A bus between connections of one process. Clones are the same bus.
@@ -76,6 +76,12 @@ impl MemoryBus {
         self.lock().logs.clear();
     }
 
+    /// Delivers an entry of a log that is stored elsewhere.
+    #[cfg(feature = "file")]
+    pub(crate) fn deliver(&self, log: &str, entry: &LogEntry) {
+        self.lock().followers.deliver(log, entry);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -126,14 +132,26 @@ impl Session for MemorySession {
                         }
                     }
                 }
-                Some(error) = self.failed.recv() => return error,
+                error = self.failed() => return error,
             }
         }
     }
 }
 
 impl MemorySession {
-    fn execute(&self, command: Command) -> Result<(), BusError> {
+    /// Waits until a publisher reports that this session has too many unread messages. Cancel safe.
+    pub(crate) async fn failed(&mut self) -> BusError {
+        // This session has a sender, too.
+        self.failed.recv().await.unwrap_or(BusError::Closed)
+    }
+
+    /// Where to report that the session must end.
+    #[cfg(feature = "file")]
+    pub(crate) fn failures(&self) -> UnboundedSender<BusError> {
+        self.failures.clone()
+    }
+
+    pub(crate) fn execute(&self, command: Command) -> Result<(), BusError> {
         match command {
             Command::Subscribe(subject) => self.add(subject),
             Command::Unsubscribe(subject) => self.bus.lock().subscribers.remove(&subject, self.id),
@@ -179,9 +197,7 @@ impl MemorySession {
         match state.logs.append(log, outgoing.payload().clone(), outgoing.key()) {
             Append::Stored(entry) => {
                 // Under the lock, which gave it its offset: entries arrive in order.
-                state
-                    .followers
-                    .send(log.name(), |name, events| events.entry(name.clone(), entry.clone()));
+                state.followers.deliver(log.name(), &entry);
                 outgoing.appended(entry.position, false);
             }
             Append::Duplicate(first) => outgoing.appended(first, true),
@@ -217,6 +233,11 @@ impl Subscribers {
             subscribers.retain(|subscriber| subscriber.session != session);
             !subscribers.is_empty()
         });
+    }
+
+    /// Reports an entry to the followers of a log.
+    fn deliver(&self, log: &str, entry: &LogEntry) {
+        self.send(log, |name, events| events.entry(name.clone(), entry.clone()));
     }
 
     /// Reports an event to the subscribers of a subject. Returns to how many.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clarim_bus::suite::{self, Outcome, Probe, Reports};
-use clarim_bus::{Bus, BusEvent, MemoryBus};
+use clarim_bus::{Bus, BusEvent, FileBus, MemoryBus};
 use clarim_testing::{
     Guard, Operator, RedisCluster, Sentinels, nats, nats_cluster, redis, redis_with,
 };
@@ -14,6 +14,13 @@ use crate::servers::{bus, nats_bus, redis_bus};
 #[tokio::test]
 async fn memory() {
     suite::run(&MemoryBus::new().into(), Reports::Receivers).await;
+}
+
+#[tokio::test]
+async fn file() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = FileBus::open(&folder.path().join("history.db")).unwrap();
+    suite::run(&bus.into(), Reports::Receivers).await;
 }
 
 #[tokio::test]

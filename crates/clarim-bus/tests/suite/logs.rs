@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use clarim_bus::suite::{self, Appended, Broker, LogBounds, LogBroker, Probe};
 use clarim_bus::{
-    BusError, BusEvent, IdempotencyKey, Log, MemoryBus, PageLimit, Position, Retention,
+    BusError, BusEvent, FileBus, IdempotencyKey, Log, MemoryBus, PageLimit, Position, Retention,
 };
 use clarim_testing::{Guard, RedisCluster, Sentinels, redis, redis_with};
 use tempfile::TempDir;
@@ -21,6 +21,13 @@ fn log(name: &str) -> Log {
 #[tokio::test]
 async fn memory_logs() {
     suite::run_logs(&MemoryBus::new().into(), LogBounds::All).await;
+}
+
+#[tokio::test]
+async fn file_logs() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = FileBus::open(&folder.path().join("new/history.db")).unwrap();
+    suite::run_logs(&bus.into(), LogBounds::All).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,333 @@
+//! The thread that owns the file.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::clock::{Clock, time_of_day};
+use super::database::{Database, EndedLog, LastWriter, SavedKey};
+use super::error::FileBusError;
+use super::stored_log::StoredLog;
+use crate::commands::{LogRead, OutgoingEntry};
+use crate::error::BusError;
+use crate::log::{IDEMPOTENCY_WINDOW, Log, LogEntry, LogPage, Position};
+use crate::memory::MemoryBus;
+
+/// Time after which what was appended is on the disk, and between two looks for what has expired.
+const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Maximum number of requests that are carried out together.
+const BATCH: usize = 1_024;
+
+/// Number of logs that are removed before the next requests get their turn.
+const MAX_REMOVED: u32 = 64;
+
+/// Time after its last use for which a log stays in memory.
+const LOADED: Duration = Duration::from_secs(60);
+
+type Result<T> = std::result::Result<T, FileBusError>;
+
+/// A command on a log.
+#[derive(Debug)]
+pub(super) enum Request {
+    Append(OutgoingEntry),
+    Read {
+        read: LogRead,
+        /// Ends the session if its owner reads too slowly.
+        failures: UnboundedSender<BusError>,
+    },
+}
+
+/// The state in which a [`FileBus`](super::FileBus) has found its file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FoundFile {
+    /// The machine went down while the file was open, so the last entries may be missing. All logs have
+    /// another epoch.
+    pub is_incomplete: bool,
+    /// The time by which the system's clock is behind the last entry. Entries are kept for longer by as much
+    /// as the server was stopped, until the clock has caught up.
+    pub clock_behind: Duration,
+}
+
+/// Everything that only the thread uses.
+#[derive(Debug)]
+pub(super) struct Writer {
+    database: Database,
+    /// Delivers the entries.
+    bus: MemoryBus,
+    clock: Clock,
+    boot: String,
+    era: i64,
+    /// The logs that are in use, by name.
+    logs: HashMap<Arc<str>, StoredLog>,
+    /// Logs of which something may have to be stored.
+    used: Vec<Arc<str>>,
+    /// The period of the last keys.
+    period: u64,
+    /// Whether the disk lacks something.
+    is_unsynced: bool,
+}
+
+/// The outcome of an append.
+enum Append {
+    Stored(LogEntry),
+    Duplicate(Position),
+}
+
+impl Writer {
+    /// `boot` names the time since which the machine has been up; empty if it is not known.
+    pub(super) fn new(
+        database: Database,
+        bus: MemoryBus,
+        boot: String,
+    ) -> Result<(Self, FoundFile)> {
+        let last = database.last_writer()?;
+        let is_incomplete = last
+            .as_ref()
+            .is_some_and(|last| last.is_open && (last.boot != boot || boot.is_empty()));
+        let era = last.as_ref().map_or(0, |last| last.era) + i64::from(is_incomplete);
+        let last_at = last.map_or(Duration::ZERO, |last| last.at);
+        let (clock, clock_behind) = Clock::after(last_at, time_of_day());
+        let now = clock.now();
+        let writer = Self {
+            database,
+            bus,
+            clock,
+            boot,
+            era,
+            logs: HashMap::new(),
+            used: Vec::new(),
+            period: period(now),
+            is_unsynced: false,
+        };
+        writer.note(true)?;
+        writer.database.remove_keys(now.saturating_sub(IDEMPOTENCY_WINDOW))?;
+        Ok((writer, FoundFile { is_incomplete, clock_behind }))
+    }
+
+    fn note(&self, is_open: bool) -> Result<()> {
+        let at = self.clock.now();
+        let writer = LastWriter { boot: self.boot.clone(), is_open, era: self.era, at };
+        self.database.set_writer(&writer)
+    }
+
+    /// Runs until nobody can send a request any more.
+    pub(super) fn run(mut self, requests: &Receiver<Request>) {
+        let mut next_sync = Instant::now() + SYNC_INTERVAL;
+        loop {
+            let wait = next_sync.saturating_duration_since(Instant::now());
+            match requests.recv_timeout(wait) {
+                Ok(first) => {
+                    let more = requests.try_iter().take(BATCH - 1);
+                    let batch = std::iter::once(first).chain(more).collect();
+                    self.carry_out(batch);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if Instant::now() >= next_sync {
+                // What fails is tried again. If the disk is full, appends are refused until it is not.
+                let has_more = self.clean_up().unwrap_or(false);
+                let pause = if has_more { Duration::ZERO } else { SYNC_INTERVAL };
+                next_sync = Instant::now() + pause;
+            }
+        }
+        // Otherwise, the next process finds the file as after a crash.
+        self.used.extend(self.logs.keys().cloned());
+        let closed = self.change(|_| Ok(())).and_then(|()| self.note(false));
+        drop(closed);
+    }
+
+    fn carry_out(&mut self, batch: Vec<Request>) {
+        let mut appends = Vec::new();
+        let mut reads = Vec::new();
+        for request in batch {
+            match request {
+                Request::Append(entry) => appends.push(entry),
+                Request::Read { read, failures } => reads.push((read, failures)),
+            }
+        }
+        if !appends.is_empty() {
+            self.append_all(appends);
+        }
+        // Behind the appends: a page has every entry that was reported before.
+        for (read, failures) in reads {
+            match self.read(&read) {
+                Ok(page) => {
+                    if let Err(error) = read.page(page) {
+                        // The session may have ended.
+                        let _ = failures.send(error);
+                    }
+                }
+                Err(error) => read.refused(BusError::backend(error)),
+            }
+        }
+    }
+
+    fn append_all(&mut self, appends: Vec<OutgoingEntry>) {
+        let stored = self.change(|writer| {
+            appends.iter().map(|outgoing| writer.append(outgoing)).collect::<Result<Vec<_>>>()
+        });
+        match stored {
+            Ok(stored) => {
+                for (outgoing, append) in appends.into_iter().zip(stored) {
+                    match append {
+                        Append::Stored(entry) => {
+                            let position = entry.position;
+                            self.bus.deliver(outgoing.log().name(), &entry);
+                            outgoing.appended(position, false);
+                        }
+                        Append::Duplicate(first) => outgoing.appended(first, true),
+                    }
+                }
+            }
+            Err(error) => {
+                // What is not kept any more may make space for the next ones.
+                let _ = self.change(|writer| {
+                    appends.iter().try_for_each(|outgoing| writer.open(outgoing.log()).map(drop))
+                });
+                let error = Arc::new(error);
+                for outgoing in appends {
+                    outgoing.refused(BusError::backend(Arc::clone(&error)));
+                }
+            }
+        }
+    }
+
+    /// Makes a change in one transaction, together with the logs that it has used.
+    fn change<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.is_unsynced = true;
+        let period = period(self.clock.now());
+        let result = self.database.begin().and_then(|()| {
+            if period > self.period {
+                self.database.begin_period(period)?;
+            }
+            let result = change(self)?;
+            self.save_used()?;
+            self.database.commit()?;
+            self.period = period;
+            Ok(result)
+        });
+        if result.is_err() {
+            self.database.roll_back();
+            // They are as they were in the file.
+            self.logs.clear();
+            self.used.clear();
+        }
+        result
+    }
+
+    fn save_used(&mut self) -> Result<()> {
+        for name in self.used.drain(..) {
+            if let Some(log) = self.logs.get_mut(&name).filter(|log| log.is_dirty) {
+                self.database.save_log(log.save())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, outgoing: &OutgoingEntry) -> Result<Append> {
+        let now = self.clock.now();
+        let (payload, retention) = (outgoing.payload(), outgoing.log().retention());
+        let (stored, database) = self.open(outgoing.log())?;
+        let id = stored.id();
+        if let Some(key) = outgoing.key() {
+            let after = now.saturating_sub(IDEMPOTENCY_WINDOW);
+            if let Some(offset) = database.find_key(id, key, after)? {
+                return Ok(Append::Duplicate(Position { offset, ..stored.current() }));
+            }
+        }
+        let entry = stored.append(payload.len() as u64, retention, now);
+        database.add_entry(id, entry, payload)?;
+        if let Some(key) = outgoing.key() {
+            let key = SavedKey { log: id, key, offset: entry.offset, at: now };
+            database.add_key(period(now), &key)?;
+        }
+        let previous = entry.offset - 1;
+        Ok(Append::Stored(LogEntry::new(stored.current(), previous, payload.clone())))
+    }
+
+    fn read(&mut self, read: &LogRead) -> Result<LogPage> {
+        let now = self.clock.now();
+        let log = read.log();
+        if let Some(stored) = self.logs.get_mut(log.name()).filter(|log| !log.has_ended(now)) {
+            stored.touch(log.retention(), now);
+        } else {
+            self.change(|writer| writer.open(log).map(drop))?;
+        }
+        let Some(stored) = self.logs.get(log.name()) else {
+            return Ok(LogPage::new(Position { epoch: 0, offset: 0 }, 0, Vec::new()));
+        };
+        let after = read.after().max(stored.start());
+        let entries = match stored.count(after, read.limit()) {
+            0 => Vec::new(),
+            count => self.database.page(stored.id(), stored.current().epoch, after, count)?,
+        };
+        Ok(LogPage::new(stored.current(), stored.start(), entries))
+    }
+
+    /// Returns a log as it is now. It begins anew if it has ended.
+    fn open(&mut self, log: &Log) -> Result<(&mut StoredLog, &Database)> {
+        let now = self.clock.now();
+        let Self { logs, used, database, era, .. } = self;
+        used.push(log.name().clone());
+        let new = || Ok(StoredLog::new(database.add_log(log.name())?, *era));
+        let stored = match logs.entry(log.name().clone()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(vacant) => vacant.insert(match database.find_log(log.name())? {
+                Some(saved) => {
+                    let entries = database.entries(saved.id)?;
+                    StoredLog::load(saved, entries, *era)
+                }
+                None => new()?,
+            }),
+        };
+        if stored.has_ended(now) {
+            database.remove_log(stored.id())?;
+            *stored = new()?;
+        }
+        stored.touch(log.retention(), now);
+        Ok((stored, database))
+    }
+
+    /// Removes what has expired, and writes everything to the disk. Returns whether there is more to remove.
+    fn clean_up(&mut self) -> Result<bool> {
+        let now = self.clock.now();
+        let is_used = |log: &StoredLog| now < log.used_at + LOADED;
+        self.used.extend(self.logs.iter().filter(|(_, log)| log.is_dirty).map(|(n, _)| n.clone()));
+        let ended = self.database.ended_logs(now, MAX_REMOVED)?;
+        let has_more = ended.len() == MAX_REMOVED as usize;
+        if self.is_unsynced || !self.used.is_empty() || !ended.is_empty() {
+            self.change(|writer| writer.remove(ended, now))?;
+            self.database.sync()?;
+            self.database.give_back_space()?;
+            self.is_unsynced = false;
+        }
+        self.logs.retain(|_, log| is_used(log));
+        Ok(has_more)
+    }
+
+    fn remove(&mut self, ended: Vec<EndedLog>, now: Duration) -> Result<()> {
+        for EndedLog { id, name } in ended {
+            match self.logs.get_mut(&*name) {
+                // Its end has moved since it was stored.
+                Some(log) if !log.has_ended(now) => self.database.save_log(log.save())?,
+                _ => {
+                    self.database.remove_log(id)?;
+                    self.logs.remove(&*name);
+                }
+            }
+        }
+        self.database.set_time(now)
+    }
+}
+
+/// Numbers the periods after which keys are removed.
+fn period(now: Duration) -> u64 {
+    now.as_secs() / IDEMPOTENCY_WINDOW.as_secs()
+}
