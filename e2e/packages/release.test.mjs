@@ -57,6 +57,13 @@ describe('a release', () => {
       assert.doesNotMatch(stdout, /package\/(src|test)\//);
     }
   });
+
+  test('has the documentation site, in a folder of its version', limit, async () => {
+    const { stdout } = await run('tar', ['-tzf', file('clarim-site.tar.gz')]);
+    assert.match(stdout, /^\.\/index\.html$/m);
+    assert.match(stdout, /^\.\/versions\.json$/m);
+    assert.match(stdout, /^\.\/[^/]+\/pt-BR\/settings\.html$/m);
+  });
 });
 
 test('install.sh is POSIX shell', limit, async () => {

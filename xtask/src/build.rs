@@ -4,8 +4,8 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-use crate::run::{cargo, cargo_command, command, root};
-use crate::setup::{IMAGE, has_image_target};
+use crate::run::{cargo, cargo_command, command, npm, root};
+use crate::setup::{IMAGE, has_image_target, npm_ci};
 
 /// Builds everything that a test runs, in one selection of packages: cargo compiles the dependencies again
 /// for another selection, whose features differ.
@@ -28,6 +28,12 @@ pub(crate) const IS_BUILT: &str = "XTASK_IS_BUILT";
 pub(crate) fn sdk_rust() -> Result<()> {
     let manifest = ["--manifest-path", "e2e/sdk-rust/Cargo.toml", "--target-dir", "target"];
     cargo(&[&["build", "--locked"], &manifest[..]].concat())
+}
+
+/// Builds the documentation site, in `site/dist`.
+pub(crate) fn site() -> Result<()> {
+    npm_ci("site")?;
+    npm("site", &["run", "build"])
 }
 
 /// Builds the program of the container image with the Dockerfile's own command, as `target/shipped/clarim`.

@@ -55,7 +55,7 @@ pub(crate) fn all() -> Result<()> {
     programs()?;
     image_target();
     clean_root();
-    for folder in ["e2e", "packages/js", "packages/vue"] {
+    for folder in ["e2e", "packages/js", "packages/vue", "site"] {
         npm_ci(folder)?;
     }
     for (name, args) in CARGO_PROGRAMS {

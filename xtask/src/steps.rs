@@ -62,7 +62,7 @@ impl Step {
 }
 
 /// Each lane runs its steps in this order: first what tests wait for, so that they wait while others compile.
-pub(crate) const STEPS: [Step; 29] = {
+pub(crate) const STEPS: [Step; 30] = {
     use Lane::{Alone, Clients, Compute, Tests};
     [
         Step::new("setup", "install what the tests need", Tests, |_| setup::all()).in_test(&[]),
@@ -84,6 +84,8 @@ pub(crate) const STEPS: [Step; 29] = {
         .in_test(&["setup"]),
         Step::new("vue", "@clarim/vue: types and unit tests", Tests, |_| vue())
             .in_test(&["setup", "build"]),
+        Step::new("site", "build the documentation site and check its links", Compute, |_| site())
+            .in_test(&["setup"]),
         Step::new("doctest", "examples in the documentation", Compute, doctest).in_test(&["build"]),
         Step::new("types-check", "generated TypeScript is up to date", Compute, |_| types::check())
             .in_test(&["setup", "build"]),
@@ -110,7 +112,7 @@ pub(crate) const STEPS: [Step; 29] = {
             Clients,
             dist::test,
         )
-        .in_test(&["setup", "build", "release", "demo-web"]),
+        .in_test(&["setup", "build", "release", "demo-web", "site"]),
         Step::new("crates", "package each published crate", Compute, dist::crates)
             .in_test(&["build"]),
         Step::new("fuzz", "fuzz each target for a short time", Compute, fuzz::run)
@@ -183,6 +185,11 @@ fn doctest(args: &[String]) -> Result<()> {
 fn vue() -> Result<()> {
     workspace()?;
     npm("packages/vue", &["test"])
+}
+
+fn site() -> Result<()> {
+    build::site()?;
+    npm("site", &["test"])
 }
 
 fn demo_web() -> Result<()> {

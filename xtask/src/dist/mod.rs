@@ -67,7 +67,14 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     formula::write(&release, &platforms)?;
     copy_file(&root().join("packaging/install.sh"), &release.file("install.sh"))?;
     release.chart()?;
+    site(&release)?;
     checksums::write(&release)
+}
+
+/// The documentation site, as a web server serves it.
+fn site(release: &Release) -> Result<()> {
+    build::site()?;
+    release.tar(&root().join("site/dist"), &["."], &release.file("clarim-site.tar.gz"))
 }
 
 /// Packages the program, and installs each file in a clean root.

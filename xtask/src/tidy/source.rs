@@ -6,10 +6,11 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 /// Folders with files that are written by hand.
-const FOLDERS: [&str; 9] =
-    ["apps", "bench", "crates", "deploy", "docs", "e2e", "fuzz", "packages", "xtask"];
+const FOLDERS: [&str; 10] =
+    ["apps", "bench", "crates", "deploy", "docs", "e2e", "fuzz", "packages", "site", "xtask"];
 /// Folders with files of others, or of a build.
-const OTHERS: [&str; 6] = ["target", "node_modules", "dist", "artefacts", "corpus", "artifacts"];
+const OTHERS: [&str; 7] =
+    ["target", "node_modules", "dist", "staged", "artefacts", "corpus", "artifacts"];
 /// Endings of files that people read and write.
 const ENDINGS: [&str; 8] = ["rs", "md", "mjs", "js", "ts", "vue", "html", "css"];
 
