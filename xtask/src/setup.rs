@@ -14,11 +14,12 @@ const CARGO_PROGRAMS: [(&str, &[&str]); 2] = [
 ];
 
 /// Programs, how to ask their version, and the Debian packages that bring them.
-const PROGRAMS: [(&str, &str, &str); 23] = [
+const PROGRAMS: [(&str, &str, &str); 24] = [
     ("busybox", "--help", "busybox-static"),
     ("bwrap", "--version", "bubblewrap"),
     ("caddy", "version", "caddy"),
     ("chromium-headless-shell", "--version", "chromium-headless-shell"),
+    ("curl", "--version", "curl"),
     ("faketime", "--version", "faketime"),
     ("haproxy", "-v", "haproxy"),
     ("mmdebstrap", "--version", "mmdebstrap"),
