@@ -7,6 +7,7 @@
 //! - [`ClusterChannel`]: the state of each node on one channel.
 //! - [`Keys`]: the idempotency keys of all nodes.
 //! - [`Openings`] and [`Queries`]: new channels and queries that wait for replies of other nodes.
+//! - [`snapshot`]: records of all this, for a node that is handed over to another program.
 //! - [`timing`]: every time window, and the relations between them.
 //!
 //! Everything is pure: messages and the time go in. The hub applies the messages to its channels under their
@@ -21,6 +22,7 @@ pub mod message;
 mod node_id;
 mod opening;
 mod queries;
+pub mod snapshot;
 pub mod subject;
 pub mod timing;
 mod versions;

@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 
 use crate::message::ClusterMessage;
 use crate::node_id::NodeId;
+use crate::snapshot::{SavedMembership, SavedPeer};
 use crate::timing::LEASES_IN_SILENCE;
 use crate::versions::{Version, Versions};
 
@@ -57,6 +58,42 @@ impl Membership {
             heard_myself: never,
             checked: never,
             spared: never,
+        }
+    }
+
+    /// Returns what a snapshot keeps of it.
+    #[must_use]
+    pub fn save(&self) -> SavedMembership {
+        let peers = self.peers.iter().map(|(node, peer)| {
+            let &Peer { heard, is_back, versions, .. } = peer;
+            SavedPeer { node: *node, heard: heard.into(), is_back, versions }
+        });
+        let mut peers: Vec<SavedPeer> = peers.collect();
+        peers.sort_unstable_by_key(|peer| peer.node);
+        let heard_myself = self.heard_myself.into();
+        SavedMembership { peers, heard_myself, spared: self.spared.into() }
+    }
+
+    /// Makes the membership as it was saved. The leases are renewed when dead nodes are looked for next: no
+    /// heartbeat could be received while the program was replaced.
+    #[must_use]
+    pub fn restored(
+        own: Versions,
+        lease: Duration,
+        saved: &SavedMembership,
+        now: Duration,
+    ) -> Self {
+        let SavedMembership { peers, heard_myself, spared } = saved;
+        let peers = peers.iter().map(|saved| {
+            let &SavedPeer { node, heard, is_back, versions } = saved;
+            let spared_until = Duration::ZERO;
+            (node, Peer { heard: heard.get(), is_back, versions, spared_until })
+        });
+        Self {
+            peers: peers.collect(),
+            heard_myself: heard_myself.get().min(now),
+            spared: spared.get().min(now),
+            ..Self::new(own, lease)
         }
     }
 

@@ -79,6 +79,18 @@ impl OpenQuery {
 }
 
 impl Queries {
+    /// Makes queries whose tickets go on behind a number of earlier ones. Replies to those may still come.
+    #[must_use]
+    pub fn after(count: u64) -> Self {
+        Self { next_ticket: count, ..Self::default() }
+    }
+
+    /// Returns the number of queries so far.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.next_ticket
+    }
+
     /// Begins a query to `nodes`. Returns its ticket; `None` if there are none, and so it has ended.
     pub fn begin(&mut self, nodes: PeerSet, until: Duration, then: OnGathered) -> Option<u64> {
         let silent = nodes.into_iter().map(|node| (node, 0)).collect();

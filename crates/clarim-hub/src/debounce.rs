@@ -7,7 +7,10 @@ use clarim_cluster::NodeId;
 use clarim_cluster::timing::{JOIN_DEBOUNCE, LEAVE_DEBOUNCE, RESTORED_DEBOUNCE};
 use smallvec::SmallVec;
 
+use crate::address::ChannelKey;
+use crate::app::Apps;
 use crate::outputs::{ChannelEvent, Migration, Occupant};
+use crate::snapshot::{SavedDelay, SavedDelayKind, SnapshotError};
 
 /// The next action.
 #[derive(Debug, PartialEq, Eq)]
@@ -106,6 +109,63 @@ impl Debounce {
         DebounceAction::Nothing
     }
 
+    /// Returns the delayed events, for a snapshot.
+    #[must_use]
+    pub fn save(&self, apps: &Apps, now: Duration) -> Vec<SavedDelay> {
+        let queues = [
+            (SavedDelayKind::Join, &self.joins),
+            (SavedDelayKind::Leave, &self.leaves),
+            (SavedDelayKind::EarlierLeave, &self.restored),
+        ];
+        let timers = queues.into_iter().flat_map(|(kind, timers)| {
+            timers.iter().filter(|timer| self.is_held(timer)).map(move |timer| SavedDelay {
+                app: apps.get(timer.occupant.channel.app).id.clone(),
+                channel: timer.occupant.channel.name.to_string(),
+                user: timer.occupant.user.as_deref().map(ToOwned::to_owned),
+                kind,
+                due_in: timer.due.saturating_sub(now).into(),
+            })
+        });
+        timers.collect()
+    }
+
+    /// Delays an event that was delayed when a snapshot was made. Events must come in the order in which they
+    /// were saved.
+    ///
+    /// # Errors
+    /// If the record is not valid.
+    pub fn resume(
+        &mut self,
+        saved: &SavedDelay,
+        apps: &Apps,
+        now: Duration,
+    ) -> Result<(), SnapshotError> {
+        let SavedDelay { app, channel, user, kind, due_in } = saved;
+        let Some(app) = apps.find_by_id(app) else { return Ok(()) };
+        let channel = ChannelKey::restored(app, channel)?;
+        let occupant = Occupant { channel, user: user.as_deref().map(Into::into) };
+        let number = self.next_number();
+        let held = self.held.entry(occupant.clone()).or_default();
+        let timers = match kind {
+            SavedDelayKind::Join => &mut self.joins,
+            SavedDelayKind::Leave => &mut self.leaves,
+            SavedDelayKind::EarlierLeave => &mut self.restored,
+        };
+        timers.push_back(Timer { due: now + due_in.get(), number, occupant });
+        match kind {
+            SavedDelayKind::Join => held.joins.push(number),
+            SavedDelayKind::Leave | SavedDelayKind::EarlierLeave => held.leave = Some(number),
+        }
+        Ok(())
+    }
+
+    fn is_held(&self, timer: &Timer) -> bool {
+        let number = timer.number;
+        self.held
+            .get(&timer.occupant)
+            .is_some_and(|held| held.leave == Some(number) || held.joins.contains(&number))
+    }
+
     /// Delays the leave of an occupant that an earlier run has reported. It is not sent if the occupant comes
     /// back in time.
     pub fn restore(&mut self, leave: &ChannelEvent, now: Duration) {
@@ -187,14 +247,17 @@ impl Debounce {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::address::ChannelKey;
-    use crate::app::{App, Apps};
+    use crate::app::App;
     use clarim_protocol::ChannelName;
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    fn apps() -> Apps {
+        Apps::new([App::new("1", "key", "secret")])
+    }
+
     fn channel() -> ChannelKey {
-        let app = Apps::new([App::new("1", "key", "secret")]).find_by_id("1").unwrap();
+        let app = apps().find_by_id("1").unwrap();
         ChannelKey { app, name: ChannelName::parse("presence-room", 200).unwrap() }
     }
 
@@ -341,5 +404,32 @@ mod tests {
         assert_eq!(debounce.migrated(Migration::Here(occupant_of("ana"))), DebounceAction::Nothing);
         assert_eq!(debounce.take_due(SECOND), [added("ana")]);
         assert!(debounce.is_empty());
+    }
+    #[test]
+    fn delayed_events_outlive_a_hand_over() {
+        let mut before = Debounce::new(true);
+        before.restore(&removed("dora"), Duration::ZERO);
+        before.take(added("ana"), SECOND * 10);
+        before.take(removed("ana"), SECOND * 10);
+        before.take(removed("ben"), SECOND * 10);
+        before.take(added("ben"), SECOND * 10);
+        before.take(ChannelEvent::Vacated(channel()), SECOND * 11);
+        // The clock of the new process begins anew.
+        let mut after = Debounce::new(true);
+        for saved in before.save(&apps(), SECOND * 11) {
+            after.resume(&saved, &apps(), SECOND).unwrap();
+        }
+        assert_eq!(after.save(&apps(), SECOND), before.save(&apps(), SECOND * 11));
+        assert_eq!(after.take(added("dora"), SECOND), DebounceAction::Nothing, "she is back");
+        assert_eq!(after.take_due(SECOND), [added("ana")]);
+        assert_eq!(after.take_due(SECOND * 3), [removed("ana")], "ben is back");
+        assert_eq!(after.take_due(SECOND * 4), [ChannelEvent::Vacated(channel())]);
+        assert!(after.is_empty());
+        // Without the app, nobody is to be notified.
+        let mut without = Debounce::new(true);
+        for saved in before.save(&apps(), SECOND * 11) {
+            without.resume(&saved, &Apps::new([]), SECOND).unwrap();
+        }
+        assert!(without.is_empty());
     }
 }

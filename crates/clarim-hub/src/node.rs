@@ -265,6 +265,7 @@ impl<S: OutputSink> Node<S> {
             clock: self.clock.read(now),
             last_number: 0,
             recoveries: self.recoveries().save(),
+            pages: self.pages.save(&self.apps),
         };
         for slot in &self.shards {
             saved::save_counts(&lock(slot).shard, &mut saved);
@@ -287,12 +288,13 @@ impl<S: OutputSink> Node<S> {
                 saved::save(shard, step, &mut write_channel)
             })?;
         }
-        Ok(())
+        self.pages.save_all(&self.apps, &mut |page| write(NodeRecord::Page(Box::new(page))))
     }
 
     /// Begins to restore a new node from a snapshot. The node has no workers yet.
     pub fn restore(&self, saved: &SavedNode, now: Duration) {
         self.clock.observe(saved.clock, now);
+        self.pages.restore(&saved.pages, &self.apps);
         for (n, slot) in self.shards.iter().enumerate() {
             saved::restore_counts(&mut lock(slot).shard, saved, n == 0);
         }
@@ -303,17 +305,21 @@ impl<S: OutputSink> Node<S> {
     ///
     /// # Errors
     /// If the record is not valid.
-    pub fn restore_record(&self, record: NodeRecord) -> Result<(), SnapshotError> {
+    pub fn restore_record(&self, record: NodeRecord, now: Duration) -> Result<(), SnapshotError> {
         match record {
-            NodeRecord::Channel(saved) => self.restore_channel(*saved),
+            NodeRecord::Channel(saved) => self.restore_channel(*saved, now),
+            NodeRecord::Page(saved) => match self.apps.find_by_id(&saved.app) {
+                Some(app) => self.pages.restore_page(app, &saved),
+                None => Ok(()),
+            },
         }
     }
 
-    fn restore_channel(&self, saved: SavedChannel) -> Result<(), SnapshotError> {
+    fn restore_channel(&self, saved: SavedChannel, now: Duration) -> Result<(), SnapshotError> {
         let Some(app) = self.apps.find_by_id(&saved.app) else { return Ok(()) };
         let key = ChannelKey::restored(app, &saved.name)?;
-        let shard = &self.shards[self.shard_of(&key)];
-        saved::restore(&mut lock(shard).shard, key, saved)
+        let shard = self.shard_of(&key);
+        self.step_in(shard, now, |shard, step| saved::restore(shard, key, saved, step))
     }
 
     /// Ends the restoration, after that of all connections.
@@ -321,6 +327,7 @@ impl<S: OutputSink> Node<S> {
         for shard in 0..SHARDS {
             self.step_in(shard, now, saved::finish);
         }
+        self.pages.finish_restore();
     }
 
     /// Returns the clock that orders the cached events of all nodes.
@@ -330,6 +337,15 @@ impl<S: OutputSink> Node<S> {
 
     pub(crate) fn pages(&self) -> &Pages {
         &self.pages
+    }
+
+    /// Returns the channels that other nodes may have, too, and whether each is open.
+    pub(crate) fn cluster_channels(&self) -> Vec<(ChannelKey, bool)> {
+        let mut channels = Vec::new();
+        for slot in &self.shards {
+            channels.extend(saved::cluster_channels(&lock(slot).shard));
+        }
+        channels
     }
 
     /// Whether this node has the channel.

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use crate::message::{Change, ClusterMessage, Part, State};
 use crate::node_id::NodeId;
+use crate::snapshot::{SavedClusterChannel, SavedPeerState};
 use crate::timing::REQUEST_AGAIN;
 pub use parts::{Assembled, PART_BYTES, Parts};
 
@@ -53,6 +54,24 @@ pub struct PeerState {
     requested_at: Option<Duration>,
 }
 
+impl PeerState {
+    fn save(&self) -> SavedPeerState {
+        let &Self { node, number, subscriptions, online, heard_at, requested_at, .. } = self;
+        let heard_at = heard_at.into();
+        let requested_at = requested_at.map(Into::into);
+        SavedPeerState { node, number, subscriptions, online, heard_at, requested_at }
+    }
+
+    /// Makes the state as it was saved. A long state that had not arrived completely is requested again.
+    fn restored(saved: SavedPeerState) -> Self {
+        let SavedPeerState { node, number, subscriptions, online, heard_at, requested_at } = saved;
+        let heard_at = heard_at.get();
+        let requested_at = requested_at.map(|at| at.get());
+        let parts = Parts::default();
+        Self { node, number, subscriptions, online, parts, heard_at, requested_at }
+    }
+}
+
 impl<P> ClusterChannel<P> {
     /// A channel that is being opened. `number` is greater than any version that an earlier life of the
     /// channel on this node has had.
@@ -71,7 +90,44 @@ impl<P> ClusterChannel<P> {
         }
     }
 
-    /// Returns the waiting subscriptions; `None` if the channel is open.
+    /// Returns what a snapshot keeps of it, without the waiting subscriptions.
+    #[must_use]
+    pub fn save(&self) -> SavedClusterChannel {
+        SavedClusterChannel {
+            is_open: self.is_open(),
+            number: self.number,
+            next_publication: self.next_publication,
+            announced: self.announced,
+            confirmed: self.confirmed,
+            left_at: self.left_at.map(Into::into),
+            unanswered: self.unanswered.clone(),
+            peers: self.peers.iter().map(PeerState::save).collect(),
+        }
+    }
+
+    /// Makes the cluster side of a channel as it was saved.
+    #[must_use]
+    pub fn restored(saved: SavedClusterChannel) -> Self {
+        Self {
+            opening: (!saved.is_open).then(Vec::new),
+            number: saved.number,
+            next_publication: saved.next_publication,
+            announced: saved.announced,
+            confirmed: saved.confirmed,
+            left_at: saved.left_at.map(|at| at.get()),
+            unanswered: saved.unanswered,
+            peers: saved.peers.into_iter().map(PeerState::restored).collect(),
+            is_idle: false,
+        }
+    }
+
+    /// Returns the waiting subscriptions, none if the channel is open.
+    #[must_use]
+    pub fn waiting(&self) -> &[P] {
+        self.opening.as_deref().unwrap_or_default()
+    }
+
+    /// Returns the waiting subscriptions, to be changed; `None` if the channel is open.
     pub fn pending(&mut self) -> Option<&mut Vec<P>> {
         self.opening.as_mut()
     }

@@ -155,6 +155,16 @@ struct Entry {
 }
 
 impl Flights {
+    /// Makes flights whose tickets go on behind a number of earlier ones.
+    pub(super) fn after(tickets: u64) -> Self {
+        Self { before: tickets, ..Self::default() }
+    }
+
+    /// Whether no message is on its way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Returns the ticket of the message that is added next. The first one is 1.
     pub(super) fn next_ticket(&self) -> u64 {
         self.before + self.entries.len() as u64 + 1
@@ -281,6 +291,11 @@ struct PendingChange {
 }
 
 impl Changes {
+    /// Whether the bus is to return no change.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Adds the change after which the state has this version.
     pub(super) fn add(&mut self, change: OwnChange, number: u64, now: Duration) {
         let OwnChange { channel, message } = change;

@@ -17,6 +17,5 @@ mod replies;
 mod resync;
 mod wire;
 
-pub use handover::SavedHandOver;
 pub use participant::Cluster;
 pub use wire::{ClusterSettings, ClusterState, LogEntry, LogEvent, LogPage, OnGap, Wire};

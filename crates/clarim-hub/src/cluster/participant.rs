@@ -11,9 +11,9 @@ use clarim_cluster::{
 };
 
 use super::channel_sync::Removal;
-use super::channels::{ChannelOpenings, Doubt, Logs, NewEntry, Subjects};
+use super::channels::{ChannelOpenings, Doubt, LogGaps, Logs, NewEntry, Subjects};
 use super::flights::{Changes, Flight, Flights, NodeSender, OwnChange, OwnEvent};
-use super::handover::{CaughtUp, HandOver, Keepers, SavedHandOver};
+use super::handover::{Arrived, CaughtUp, HandOver, Keepers, MessageId};
 use super::keys::{ClusterKeys, KeySender};
 use super::refresh::Refresh;
 use super::resync::{self, Gap, Resync, Unsent};
@@ -22,6 +22,7 @@ use super::{inbound, replies};
 use crate::address::ChannelKey;
 use crate::node::Node;
 use crate::outputs::{BusCommand, DeliveryAck, OutputSink, SyncKind};
+use crate::snapshot::SavedCluster;
 
 /// Maximum number of notices about missed events in one tick.
 const MAX_UNSENT_PER_TICK: usize = 256;
@@ -80,6 +81,75 @@ impl<S: OutputSink> Cluster<S> {
         }
     }
 
+    /// Makes the participant of a [restored](Node::restore) node as it was saved. For the other nodes, it is
+    /// the same one. [`start`](Self::start) it as ever.
+    pub fn restored(
+        node: Arc<Node<S>>,
+        id: NodeId,
+        settings: ClusterSettings,
+        saved: &SavedCluster,
+        now: Duration,
+    ) -> Self {
+        let &SavedCluster { tickets, queries, is_joined, invalid, skipped, lost, .. } = saved;
+        let members = &saved.members;
+        let mut logs = Logs::new(node.clone(), id);
+        logs.restored_gaps = LogGaps::restored(&saved.log_gaps, node.apps());
+        let mut gap = Gap::restored(saved);
+        let hand_over = saved.hand_over.as_ref().map(HandOver::restored).unwrap_or_default();
+        let mut openings = ChannelOpenings::new(node.clone());
+        match hand_over.is_under_way() {
+            // The other nodes are asked again when what they have kept has arrived.
+            true => openings.hold(),
+            // The other nodes keep nothing.
+            false => gap.begin(members.count()),
+        }
+        let is_joined = is_joined && !hand_over.is_under_way();
+        Self {
+            openings,
+            logs,
+            state: ClusterState { is_joined, invalid, skipped, lost, ..ClusterState::default() },
+            members: Membership::restored(settings.versions, settings.lease, members, now),
+            flights: Flights::after(tickets),
+            queries: Queries::after(queries),
+            gap,
+            hand_over,
+            unsent: Unsent::restored(saved),
+            ..Self::new(node, id, settings)
+        }
+    }
+
+    /// Returns what a snapshot keeps of it. Nothing may be on its way: see [`is_at_rest`](Self::is_at_rest).
+    /// While the bus is up, the other nodes must have prepared the hand-over: see
+    /// [`is_ready_to_hand_over`](Self::is_ready_to_hand_over).
+    #[must_use]
+    pub fn save(&self) -> SavedCluster {
+        let ClusterState { is_joined, invalid, skipped, lost, .. } = self.state;
+        let mut saved = SavedCluster {
+            members: self.members.save(),
+            tickets: self.flights.next_ticket() - 1,
+            queries: self.queries.count(),
+            hand_over: self.hand_over.save(),
+            is_joined,
+            invalid,
+            skipped,
+            lost,
+            ..SavedCluster::default()
+        };
+        self.gap.save(&mut saved);
+        saved.has_unsent = self.unsent.has_some();
+        let apps = self.node.apps();
+        let gaps = self.logs.gaps().map(|(channel, gap)| LogGaps::save(channel, gap, apps));
+        saved.log_gaps = gaps.collect();
+        saved.log_gaps.sort_unstable_by(|one, other| one.channel.cmp(&other.channel));
+        saved
+    }
+
+    /// Whether the bus has accepted and returned everything that this node has sent.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.flights.is_empty() && self.changes.is_empty() && self.logs.is_at_rest()
+    }
+
     /// Returns a snapshot of the cluster.
     #[must_use]
     pub fn state(&self) -> ClusterState {
@@ -104,6 +174,16 @@ impl<S: OutputSink> Cluster<S> {
         self.joining = Joining::new(now + self.settings.deadline);
         wire.subscribe(&self.sender.to_all);
         wire.subscribe(&self.sender.to_me);
+        // Those of a restored node.
+        for (channel, is_open) in self.node.cluster_channels() {
+            let has_log = self.listen(&channel, wire);
+            if !is_open {
+                self.openings.begin(channel.clone(), now + self.settings.deadline);
+                if has_log {
+                    self.openings.load(&channel);
+                }
+            }
+        }
     }
 
     /// Announces that the node stops, so that the others need not wait for the end of its lease. Returns the
@@ -148,6 +228,7 @@ impl<S: OutputSink> Cluster<S> {
         inbound::deliver_own(&self.node, self.flights.take_all(), now);
         inbound::apply_own(&self.node, self.changes.take_all(), now);
         self.openings.open_all(now);
+        self.release_openings(now);
         self.queries.end_all();
         self.keys.expire(false, self.id, now);
     }
@@ -166,7 +247,7 @@ impl<S: OutputSink> Cluster<S> {
                 let last_event = self.subjects.remove(&subject);
                 self.deliver_through(last_event, now);
             }
-            BusCommand::RequestBackup(channel) => self.request_backup(&channel, wire),
+            BusCommand::RequestBackup(channel) => self.request_backup(&channel, now, wire),
             BusCommand::Event { channel, frame, except, kept, is_recorded, key, ack, here } => {
                 let event = OwnEvent { channel, frame, except, kept, ack: here };
                 if is_recorded {
@@ -183,6 +264,9 @@ impl<S: OutputSink> Cluster<S> {
                 // No other node receives anything.
                 if !self.state.is_up {
                     return inbound::apply_own(&self.node, self.changes.take_all(), now);
+                }
+                if kind != SyncKind::Version {
+                    self.keep(&channel, &message, now);
                 }
                 let is_opening = kind == SyncKind::Request && self.openings.is_opening(&channel);
                 let request = || Flight::SyncRequest(channel.clone());
@@ -282,7 +366,7 @@ impl<S: OutputSink> Cluster<S> {
         };
         if self.hand_over.is_under_way()
             && let Some(channel) = self.subjects.channel(subject)
-            && !self.hand_over.hear(channel, from, &message, bytes)
+            && !self.hand_over.hear(&self.arrived(channel, from, &message, bytes))
         {
             return;
         }
@@ -324,7 +408,7 @@ impl<S: OutputSink> Cluster<S> {
             let app = &node.apps().get(channel.app).id;
             self.ask(app, Query::Channel(channel.name.as_str().into()), now, wire, then);
         }
-        let is_caught_up = !self.hand_over.is_catching_up();
+        let is_caught_up = !self.hand_over.is_under_way();
         self.state.is_joined |= is_caught_up && self.joining.is_over(self.members.count(), now);
         if now >= self.next_heartbeat {
             self.send_heartbeat(now, wire);
@@ -387,18 +471,6 @@ impl<S: OutputSink> Cluster<S> {
         self.sender.send_to_all(&message, &mut self.flights, wire);
     }
 
-    /// Returns what a snapshot keeps of a hand-over that the other nodes have prepared.
-    #[must_use]
-    pub fn save_hand_over(&self) -> Option<SavedHandOver> {
-        self.hand_over.save()
-    }
-
-    /// Makes this node the successor of one that was handed over. When the bus is there, it gets what the
-    /// other nodes have kept, and [`ClusterState::is_joined`] is false until then.
-    pub fn restore_hand_over(&mut self, saved: Option<&SavedHandOver>) {
-        self.hand_over = HandOver::restored(saved);
-    }
-
     /// Sends a node that is back what was kept for it.
     fn end_keeping(&mut self, peer: NodeId, is_back: bool, now: Duration, wire: &mut impl Wire) {
         let keeper = self.keepers.take(peer);
@@ -421,30 +493,56 @@ impl<S: OutputSink> Cluster<S> {
         self.release_openings(now);
     }
 
-    /// Opens channels again that had waited for nodes that are handed over.
+    /// Keeps a message on a channel for the nodes that are handed over.
+    fn keep(&mut self, channel: &ChannelKey, message: &Bytes, now: Duration) {
+        if !self.keepers.is_empty() {
+            self.keepers.keep(channel, message, self.node.clock().read(now));
+        }
+    }
+
+    /// Opens channels again that had waited for nodes that are handed over, or for this one to catch up.
     fn release_openings(&mut self, now: Duration) {
         if self.keepers.is_empty() {
             for channel in self.openings.release(now + self.settings.deadline) {
-                inbound::request_states(&self.node, &channel, now);
+                if !inbound::request_states(&self.node, &channel, now) {
+                    self.openings.open(&channel, now);
+                }
             }
         }
+    }
+
+    /// A message that has just arrived on a channel.
+    fn arrived<'a>(
+        &self,
+        channel: &'a ChannelKey,
+        from: NodeId,
+        message: &'a ClusterMessage<'a>,
+        bytes: &'a [u8],
+    ) -> Arrived<'a> {
+        let app = &self.node.apps().get(channel.app).id;
+        let id = MessageId::new(from, app, channel.name.as_str(), bytes);
+        let is_unique = from != self.id && matches!(message, ClusterMessage::Event { .. });
+        Arrived { channel, from, id, bytes, is_unique }
     }
 
     /// Delivers what this node has missed while it was handed over, as soon as it has arrived.
     fn proceed_hand_over(&mut self, now: Duration) {
         let caught_up = self.hand_over.take_caught_up(self.state.is_up, now);
-        let Some(CaughtUp { events, is_complete }) = caught_up else { return };
-        for event in events {
-            let Ok(Received { from, message: Some(message) }) = decode(&event.message) else {
+        let Some(CaughtUp { messages, is_complete }) = caught_up else { return };
+        for pending in messages {
+            let Ok(Received { from, message: Some(message) }) = decode(&pending.message) else {
                 continue;
             };
             if from == self.id {
-                self.returned(Some(&event.channel), &message, now);
+                self.returned(Some(&pending.channel), &message, now);
+            } else if let ClusterMessage::BackupSubscribe { .. } = message {
+                self.message_to_me(from, &message, now);
             } else {
-                self.channel_message(&event.channel, from, &message, None, now);
+                self.channel_message(&pending.channel, from, &message, None, now);
             }
         }
         self.state.is_joined = true;
+        self.release_openings(now);
         if !is_complete {
             // A hand-over disconnects nobody.
             self.gap.begin_elsewhere(OnGap::Event, &self.node);
@@ -474,10 +572,7 @@ impl<S: OutputSink> Cluster<S> {
     }
 
     fn begin_opening(&mut self, channel: &ChannelKey, now: Duration, wire: &mut impl Wire) {
-        let subject = self.subject(channel);
-        wire.subscribe(&subject);
-        let has_log = self.logs.open(&subject, channel, wire);
-        self.subjects.add(subject, channel.clone());
+        let has_log = self.listen(channel, wire);
         if self.state.is_up {
             self.openings.begin(channel.clone(), now + self.settings.deadline);
             if has_log {
@@ -486,6 +581,15 @@ impl<S: OutputSink> Cluster<S> {
         } else {
             self.openings.open_now(channel, now);
         }
+    }
+
+    /// Subscribes to the subject of a channel, and to its log. Returns whether it has one.
+    fn listen(&mut self, channel: &ChannelKey, wire: &mut impl Wire) -> bool {
+        let subject = self.subject(channel);
+        wire.subscribe(&subject);
+        let has_log = self.logs.open(&subject, channel, wire);
+        self.subjects.add(subject, channel.clone());
+        has_log
     }
 
     /// Whether commands can be executed: not while the bus has too many events to return.
@@ -508,8 +612,8 @@ impl<S: OutputSink> Cluster<S> {
         }
         let ticket = self.flights.next_ticket();
         let message = event.encode(self.id, ack.as_ref(), ticket);
-        if self.state.is_up && !self.keepers.is_empty() {
-            self.keepers.keep(&event.channel, &message, self.node.clock().read(now));
+        if self.state.is_up {
+            self.keep(&event.channel, &message, now);
         }
         let previous = self.subjects.expect_return(&subject, ticket);
         let unexpected = self.flights.add_event(event, ack, previous);
@@ -661,8 +765,9 @@ impl<S: OutputSink> Cluster<S> {
             ClusterMessage::HandOverReady => self.hand_over.is_ready(from),
             ClusterMessage::KeptEvents(events) => {
                 for event in events {
+                    let id = MessageId::new(from, event.app, event.channel, event.message);
                     let channel = inbound::find_channel(&self.node, event.app, event.channel);
-                    self.hand_over.kept(from, channel, event);
+                    self.hand_over.kept(from, id, channel, event);
                 }
             }
             ClusterMessage::KeptEnd { count, is_complete } => {
@@ -725,11 +830,14 @@ impl<S: OutputSink> Cluster<S> {
     }
 
     /// Asks one of the other nodes to be a channel's backup.
-    fn request_backup(&mut self, channel: &ChannelKey, wire: &mut impl Wire) {
+    fn request_backup(&mut self, channel: &ChannelKey, now: Duration, wire: &mut impl Wire) {
         let backup = self.sender.choose(channel, self.members.ids());
         let Some(backup) = backup.filter(|_| self.state.is_up) else { return };
         let app = &self.node.apps().get(channel.app).id;
         let message = ClusterMessage::BackupSubscribe { app, channel: channel.name.as_str() };
+        if let Some(keeper) = self.keepers.of(backup) {
+            keeper.keep(channel, &encode(self.id, &message), self.node.clock().read(now));
+        }
         self.sender.send_to(backup, &message, &mut self.flights, wire);
     }
 

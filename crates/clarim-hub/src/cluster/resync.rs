@@ -8,6 +8,7 @@ use super::{OnGap, channel_sync};
 use crate::address::ChannelKey;
 use crate::node::{Node, SHARDS};
 use crate::outputs::OutputSink;
+use crate::snapshot::SavedCluster;
 
 /// A publication of all channels' states that is in progress.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +48,18 @@ pub(super) struct Gap {
 }
 
 impl Gap {
+    /// Adds what a snapshot keeps of it.
+    pub(super) fn save(&self, saved: &mut SavedCluster) {
+        saved.is_gap_open = self.is_open;
+        saved.was_alone = self.was_alone;
+        saved.has_publishers = self.has_publishers;
+    }
+
+    pub(super) fn restored(saved: &SavedCluster) -> Self {
+        let &SavedCluster { is_gap_open: is_open, was_alone, has_publishers, .. } = saved;
+        Self { is_open, was_alone, has_publishers, next_shard: None }
+    }
+
     /// Notes that an external publisher uses the bus.
     pub(super) fn meet_publisher(&mut self) {
         self.has_publishers = true;
@@ -128,6 +141,16 @@ pub(super) struct Unsent {
 }
 
 impl Unsent {
+    /// Whether there are any.
+    pub(super) fn has_some(&self) -> bool {
+        self.is_incomplete || !self.channels.is_empty()
+    }
+
+    /// Makes them as they were saved. The other nodes announce a gap on all channels.
+    pub(super) fn restored(saved: &SavedCluster) -> Self {
+        Self { is_incomplete: saved.has_unsent, ..Self::default() }
+    }
+
     /// Records that the bus did not accept an event on this channel, or a message about it. `None`: on any
     /// channel.
     pub(super) fn add(&mut self, channel: Option<ChannelKey>) {

@@ -104,6 +104,8 @@ impl Connection {
             rate: self.rate.as_ref().map(|rate| rate.save()),
             user: None,
             subscriptions: Vec::new(),
+            pending: Vec::new(),
+            page: None,
         }
     }
 

@@ -111,20 +111,42 @@ impl Channel {
         saved.cached = self.cached.as_ref().map(CachedEvent::save);
         saved.history = self.history.as_ref().map(|history| history.save());
         saved.counted_at = self.counted_at.map(Into::into);
+        saved.is_backup = self.is_backup;
+        saved.cluster = self.cluster.as_ref().map(|cluster| cluster.save());
+        saved.loss = self.loss.as_ref().map(|loss| loss.save());
         saved
     }
 
     /// Makes a channel as it was saved, without subscribers.
-    pub(super) fn restored(saved: SavedChannel) -> Result<Self, SnapshotError> {
+    pub(super) fn restored(saved: SavedChannel, step: &Step<'_>) -> Result<Self, SnapshotError> {
+        let is_clustered = step.is_clustered();
         let members = saved.members;
-        let presence = (!members.is_empty()).then(|| Presence::restored(members)).transpose()?;
+        let presence =
+            (!members.is_empty()).then(|| Presence::restored(members, is_clustered)).transpose()?;
+        let loss = saved.loss.filter(|_| is_clustered);
+        let empty = Self::restored_empty(step);
+        let cluster = saved.cluster.map(|cluster| Box::new(ClusterChannel::restored(cluster)));
         Ok(Self {
             presence: presence.map(Box::new),
-            cached: saved.cached.as_ref().map(CachedEvent::restored),
-            history: saved.history.as_ref().map(|history| Box::new(History::restored(history))),
+            cached: saved.cached.as_ref().map(CachedEvent::restored).transpose()?,
+            history: saved.history.as_ref().map(History::restored).transpose()?.map(Box::new),
             counted_at: saved.counted_at.map(|at| at.get()),
+            is_backup: saved.is_backup && is_clustered,
+            cluster: cluster.filter(|_| is_clustered).or(empty.cluster),
+            loss: loss.map(|loss| Box::new(Loss::restored(loss))),
             ..Self::default()
         })
+    }
+
+    /// Makes a channel that held nothing, without subscribers. On a node that was not in a cluster before, it
+    /// is open for those that it will have.
+    pub(super) fn restored_empty(step: &Step<'_>) -> Self {
+        let cluster = step.is_clustered().then(|| {
+            let mut cluster = ClusterChannel::new(step.clock.read(step.now));
+            cluster.open();
+            Box::new(cluster)
+        });
+        Self::new(cluster)
     }
 
     /// Counts a subscriber. Returns whether it is the channel's first on this node.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use clarim_cluster::NodeId;
 use hashbrown::HashMap;
 
+use crate::snapshot::SavedLoss;
+
 /// The reported losses of a channel, by the node that had what was lost.
 #[derive(Debug)]
 pub(crate) struct Loss {
@@ -19,6 +21,20 @@ pub(crate) struct Loss {
 impl Loss {
     pub(crate) fn new(until: Duration) -> Self {
         Self { until, users: HashMap::default(), vacated_by: None }
+    }
+
+    /// Returns what a snapshot keeps of it.
+    pub(crate) fn save(&self) -> SavedLoss {
+        let users = self.users.iter().map(|(id, node)| (id.to_string(), *node));
+        let mut users: Vec<(String, NodeId)> = users.collect();
+        users.sort_unstable();
+        SavedLoss { until: self.until.into(), users, vacated_by: self.vacated_by }
+    }
+
+    pub(crate) fn restored(saved: SavedLoss) -> Self {
+        let SavedLoss { until, users, vacated_by } = saved;
+        let users = users.into_iter().map(|(id, node)| (id.into(), node)).collect();
+        Self { until: until.get(), users, vacated_by }
     }
 
     /// Records that the leave of a user was reported.

@@ -20,6 +20,7 @@ pub use counts::{Recoveries, Totals};
 pub(crate) use kept::History;
 pub use kept::{CACHE_TTL, HistoryEvent, HistoryPage, HistoryQuery};
 pub(crate) use loss::Loss;
+pub(crate) use presence::PresenceFull;
 pub(crate) use recording::Succession;
 pub(crate) use requests::{Join, Joining, Keep, Leave, LogPlace, Publication};
 pub(crate) use shard::{Shard, saved};

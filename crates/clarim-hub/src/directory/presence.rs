@@ -75,8 +75,12 @@ impl Presence {
     }
 
     /// Makes the members as they were saved. Live connections follow: see
-    /// [`restore_connection`](Self::restore_connection).
-    pub(crate) fn restored(saved: Vec<SavedMember>) -> Result<Self, SnapshotError> {
+    /// [`restore_connection`](Self::restore_connection). A node that is not in a cluster any more knows no
+    /// other nodes.
+    pub(crate) fn restored(
+        saved: Vec<SavedMember>,
+        is_clustered: bool,
+    ) -> Result<Self, SnapshotError> {
         let mut presence = Self::default();
         for SavedMember { data, held, elsewhere } in saved {
             let invalid = |error| SnapshotError::invalid(format!("a member: {error}"));
@@ -85,7 +89,8 @@ impl Presence {
             let here = held.len() as u32;
             presence.held += here;
             let held = held.into_iter().map(|due| due.get()).collect();
-            presence.add(Present { member, here, held, elsewhere: elsewhere.into() });
+            let elsewhere = if is_clustered { elsewhere.into() } else { SmallVec::new() };
+            presence.add(Present { member, here, held, elsewhere });
         }
         Ok(presence)
     }

@@ -79,6 +79,7 @@ impl<'a> Step<'a> {
             let kind = match message {
                 ClusterMessage::SyncRequest(_) => SyncKind::Request,
                 &ClusterMessage::StateChange { number, .. } => SyncKind::Change { number },
+                ClusterMessage::VersionDigest(_) => SyncKind::Version,
                 _ => SyncKind::Other,
             };
             let message = encode(node, message);

@@ -18,8 +18,8 @@ pub(crate) fn sign_in(shard: &mut Shard, user: &ChannelKey, step: &mut Step<'_>)
 }
 
 /// Counts a restored connection that has signed in as the user.
-pub(crate) fn restore_sign_in(shard: &mut Shard, user: &ChannelKey) {
-    saved::channel(shard, user).user.get_or_insert_default().sign_in();
+pub(crate) fn restore_sign_in(shard: &mut Shard, user: &ChannelKey, step: &Step<'_>) {
+    saved::channel(shard, user, step).user.get_or_insert_default().sign_in();
 }
 
 /// Adds a watcher that is a restored connection.
@@ -28,8 +28,9 @@ pub(crate) fn restore_watcher(
     user: &ChannelKey,
     watcher: SocketId,
     addr: ConnectionAddr,
+    step: &Step<'_>,
 ) {
-    saved::channel(shard, user).user.get_or_insert_default().watch(watcher, addr);
+    saved::channel(shard, user, step).user.get_or_insert_default().watch(watcher, addr);
 }
 
 /// Undoes one `sign_in`.

@@ -163,6 +163,8 @@ pub enum SyncKind {
         /// The version of the state after the change.
         number: u64,
     },
+    /// The version of a state. Nothing is lost without it.
+    Version,
     /// Any other message.
     Other,
 }

@@ -6,6 +6,7 @@ use clarim_protocol::ChannelName;
 
 use super::positions::Positions;
 use crate::address::ConnectionAddr;
+use crate::snapshot::{SavedLive, SavedRequest, SnapshotError};
 
 /// Time after which a page that has not replied is asked again: as long as a message may wait for a slow
 /// client. The request or its reply may have been lost.
@@ -34,6 +35,33 @@ struct Asked {
 impl Live {
     pub(super) fn new(addr: ConnectionAddr, changes: u64) -> Self {
         Self { addr, is_behind: false, number: 0, asked_until: changes, asked: None }
+    }
+
+    /// Returns what a snapshot keeps of it. `changes`: the number of changes of its worker so far.
+    pub(super) fn save(&self, changes: u64) -> SavedLive {
+        let asked = self
+            .asked
+            .as_ref()
+            .map(|asked| SavedRequest { at: asked.at.into(), positions: asked.positions.save() });
+        let is_behind = self.is_behind || self.asked_until != changes;
+        SavedLive { is_behind, number: self.number, asked }
+    }
+
+    pub(super) fn restored(
+        addr: ConnectionAddr,
+        changes: u64,
+        saved: &SavedLive,
+    ) -> Result<Self, SnapshotError> {
+        let asked = saved.asked.as_ref().map(|asked| -> Result<_, SnapshotError> {
+            let positions = Positions::restored(&asked.positions)?;
+            Ok(Box::new(Asked { at: asked.at.get(), positions }))
+        });
+        Ok(Self {
+            is_behind: saved.is_behind,
+            number: saved.number,
+            asked: asked.transpose()?,
+            ..Self::new(addr, changes)
+        })
     }
 
     /// Makes a request, see `Page::ask`. Returns its number.

@@ -11,6 +11,7 @@ use super::twins::Twins;
 use crate::address::{AppIndex, ConnectionAddr};
 use crate::app::App;
 use crate::outputs::Replayed;
+use crate::snapshot::{SavedPage, SavedPageLink, SavedPageRole, SnapshotError};
 
 /// Maximum number of former socket ids that are known.
 const MAX_FORMER: usize = 16;
@@ -28,11 +29,16 @@ pub(super) struct Due {
 }
 
 /// The place of a kept page in the registry.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) due: Due,
     /// The size of the page when it was kept.
     pub(super) bytes: u32,
+}
+
+impl Place {
+    /// That of a restored page that has no place yet.
+    const NOWHERE: Self = Self { due: Due { seconds: 0, number: 0 }, bytes: 0 };
 }
 
 /// A connection that has been replaced.
@@ -129,6 +135,79 @@ impl Page {
             is_incomplete,
         };
         Self { app: new.app, key, state: Mutex::new(state) }
+    }
+
+    /// Returns what a snapshot keeps of it, without its connections.
+    pub(super) fn save(&self, app: &App) -> SavedPage {
+        let state = &*self.state();
+        let past = state.past.as_ref();
+        SavedPage {
+            app: app.id.clone(),
+            key: self.key.0,
+            expires: match &state.holder {
+                Holder::Connection(_) => None,
+                Holder::Registry(place) => Some(place.due.seconds),
+            },
+            socket_id: state.socket_id,
+            positions: state.positions.save(),
+            former: past.map(|past| past.former.clone()).unwrap_or_default(),
+            twins: past.and_then(|past| past.twins.as_ref()).map(Twins::save),
+            is_shared: state.is_shared,
+            is_incomplete: state.is_incomplete,
+        }
+    }
+
+    /// Makes a page as it was saved. The registry is to keep it, or its connections follow: see
+    /// [`attach`](Self::attach).
+    pub(super) fn restored(app: AppIndex, saved: &SavedPage) -> Result<Self, SnapshotError> {
+        let twins = saved.twins.as_ref().map(Twins::restored).transpose()?;
+        let former = saved.former.clone();
+        let has_past = twins.is_some() || !former.is_empty();
+        let state = PageState {
+            holder: Holder::Registry(Place::NOWHERE),
+            socket_id: saved.socket_id,
+            positions: Positions::restored(&saved.positions)?,
+            past: has_past.then(|| Box::new(Past { former, twins })),
+            is_shared: saved.is_shared,
+            is_incomplete: saved.is_incomplete,
+        };
+        Ok(Self { app, key: PageKey(saved.key), state: Mutex::new(state) })
+    }
+
+    /// Whether it is restored, and still has neither a connection nor a place in the registry.
+    pub(super) fn is_nowhere(&self) -> bool {
+        matches!(self.state().holder, Holder::Registry(Place::NOWHERE))
+    }
+
+    /// Returns its relation to one of its connections, for a snapshot. `changes`: the number of changes of
+    /// the connection's worker so far.
+    pub(crate) fn link(&self, addr: ConnectionAddr, changes: u64) -> SavedPageLink {
+        let state = &mut *self.state();
+        let live = state.live(addr).map(|live| SavedPageRole::Live(live.save(changes)));
+        let is_twin = state.twins().is_some_and(|twins| twins.contains(addr));
+        let other = if is_twin { SavedPageRole::Twin } else { SavedPageRole::Former };
+        SavedPageLink { key: self.key.0, role: live.unwrap_or(other) }
+    }
+
+    /// Relates a restored connection to it.
+    pub(crate) fn attach(
+        &self,
+        addr: ConnectionAddr,
+        changes: u64,
+        link: &SavedPageLink,
+    ) -> Result<(), SnapshotError> {
+        let state = &mut *self.state();
+        match &link.role {
+            SavedPageRole::Live(live) => match state.holder {
+                Holder::Registry(Place::NOWHERE) => {
+                    state.holder = Holder::Connection(Live::restored(addr, changes, live)?);
+                }
+                _ => return Err(SnapshotError::invalid("a page has two connections")),
+            },
+            SavedPageRole::Twin => state.twins().into_iter().for_each(|twins| twins.restore(addr)),
+            SavedPageRole::Former => {}
+        }
+        Ok(())
     }
 
     fn state(&self) -> MutexGuard<'_, PageState> {

@@ -3,6 +3,8 @@
 use clarim_protocol::{ChannelName, Position};
 use smallvec::SmallVec;
 
+use crate::snapshot::{SavedPosition, SnapshotError};
+
 /// A channel with history, and the position behind the last event that the page has acknowledged.
 #[derive(Debug, Clone)]
 pub(crate) struct Acknowledged {
@@ -32,6 +34,24 @@ fn order(known: &Acknowledged, channel: &ChannelName) -> std::cmp::Ordering {
 }
 
 impl Positions {
+    /// Returns what a snapshot keeps of them.
+    pub(super) fn save(&self) -> Vec<SavedPosition> {
+        let known = self.list.iter().map(|known| SavedPosition {
+            channel: known.channel.to_string(),
+            position: known.position,
+        });
+        known.collect()
+    }
+
+    pub(super) fn restored(saved: &[SavedPosition]) -> Result<Self, SnapshotError> {
+        let known = saved.iter().map(|saved| {
+            let channel = ChannelName::parse(&saved.channel, usize::MAX)
+                .map_err(|error| SnapshotError::invalid(error.to_string()))?;
+            Ok(Acknowledged { channel, position: saved.position })
+        });
+        known.collect()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.list.len()
     }

@@ -1,16 +1,19 @@
 //! The pages of a node: those with a live connection, and for a while those without.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use clarim_protocol::{PageId, SocketId};
 use hashbrown::{HashMap, HashTable};
+use siphasher::sip::SipHasher13;
 
 use super::page::{Due, Former, Newcomer, Page, PageKey, Place, Replaced, Worth};
 use crate::address::{AppIndex, ConnectionAddr};
-use crate::app::App;
+use crate::app::{App, Apps};
+use crate::snapshot::{SavedPage, SavedPageLink, SavedPages, SnapshotError};
 
 const SHARDS: usize = 16;
 
@@ -29,7 +32,8 @@ const LARGE: u32 = 4 << 10;
 pub(crate) struct Pages {
     /// A lock is held while a page is found, and while its connection changes.
     shards: Box<[Mutex<Shard>]>,
-    hasher: RandomState,
+    /// The keys of the hash of page ids. A snapshot contains them.
+    keys: OnceLock<[u64; 2]>,
 }
 
 #[derive(Debug, Default)]
@@ -70,14 +74,14 @@ pub(crate) struct Return {
 impl Default for Pages {
     fn default() -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, hasher: RandomState::new() }
+        Self { shards, keys: OnceLock::new() }
     }
 }
 
 impl Pages {
     /// Gives the page to a new connection.
-    pub(crate) fn open(&self, id: &PageId, new: Newcomer, now: Duration) -> Return {
-        let key = PageKey(self.hasher.hash_one((new.app, id.as_str())));
+    pub(crate) fn open(&self, app: &App, id: &PageId, new: Newcomer, now: Duration) -> Return {
+        let key = self.key(app, id);
         let mut shard = self.shard(key);
         let Some(page) = shard.find(key).cloned() else {
             let kept = shard.kept.get(&new.app);
@@ -98,6 +102,103 @@ impl Pages {
             Former::Connection { replaced, is_settled } => is_settled.then_some(replaced),
         };
         Return { socket_id, page, replaced }
+    }
+
+    /// Returns what pages share, for a snapshot.
+    pub(crate) fn save(&self, apps: &Apps) -> SavedPages {
+        let mut forgotten_until: BTreeMap<&str, Duration> = BTreeMap::new();
+        for shard in &self.shards {
+            for (app, kept) in &lock(shard).kept {
+                let until = forgotten_until.entry(&apps.get(*app).id).or_default();
+                *until = kept.forgotten_until.max(*until);
+            }
+        }
+        forgotten_until.retain(|_, until| !until.is_zero());
+        let forgotten_until = forgotten_until.into_iter();
+        let forgotten_until = forgotten_until.map(|(app, until)| (app.to_owned(), until.into()));
+        SavedPages { keys: self.keys(), forgotten_until: forgotten_until.collect() }
+    }
+
+    /// Writes all pages, for a snapshot.
+    pub(crate) fn save_all(
+        &self,
+        apps: &Apps,
+        write: &mut dyn FnMut(SavedPage) -> io::Result<()>,
+    ) -> io::Result<()> {
+        for shard in &self.shards {
+            let shard = lock(shard);
+            let kept = shard.kept.values().flat_map(|kept| [&kept.small, &kept.large]);
+            let kept = kept.flat_map(|queue| queue.pages.values());
+            let saved = kept.map(|page| page.save(apps.get(page.app)));
+            let live = shard.pages.iter().map(|page| page.save(apps.get(page.app)));
+            let live = live.filter(|page| page.expires.is_none());
+            saved.chain(live).try_for_each(&mut *write)?;
+        }
+        Ok(())
+    }
+
+    /// Restores what pages share, before any page.
+    pub(crate) fn restore(&self, saved: &SavedPages, apps: &Apps) {
+        // No page has been opened, so the keys are not set.
+        let _ = self.keys.set(saved.keys);
+        for (app, until) in &saved.forgotten_until {
+            let Some(app) = apps.find_by_id(app) else { continue };
+            for shard in &self.shards {
+                lock(shard).kept.entry(app).or_default().forgotten_until = until.get();
+            }
+        }
+    }
+
+    /// Restores a page. Its connections follow.
+    pub(crate) fn restore_page(
+        &self,
+        app: AppIndex,
+        saved: &SavedPage,
+    ) -> Result<(), SnapshotError> {
+        let page = Arc::new(Page::restored(app, saved)?);
+        let mut shard = self.shard(page.key);
+        if shard.find(page.key).is_some() {
+            return Err(SnapshotError::invalid("a page comes twice"));
+        }
+        shard.insert(page.clone());
+        if let Some(seconds) = saved.expires {
+            shard.keep(&page, Duration::from_secs(seconds.into()));
+        }
+        Ok(())
+    }
+
+    /// Finds the page of a restored connection.
+    pub(crate) fn find(&self, link: &SavedPageLink) -> Option<Arc<Page>> {
+        let key = PageKey(link.key);
+        self.shard(key).find(key).cloned()
+    }
+
+    /// Whether a page has not been forgotten.
+    pub(crate) fn has(&self, page: &Arc<Page>) -> bool {
+        self.shard(page.key).find(page.key).is_some_and(|known| Arc::ptr_eq(known, page))
+    }
+
+    /// Forgets the restored pages without a connection.
+    pub(crate) fn finish_restore(&self) {
+        for shard in &self.shards {
+            lock(shard).pages.retain(|page| !page.is_nowhere());
+        }
+    }
+
+    fn keys(&self) -> [u64; 2] {
+        // The standard library has random keys, but no way to save them.
+        let random = || [0, 1].map(|n| RandomState::new().hash_one(n));
+        *self.keys.get_or_init(random)
+    }
+
+    fn key(&self, app: &App, id: &PageId) -> PageKey {
+        let [one, two] = self.keys();
+        let mut hasher = SipHasher13::new_with_keys(one, two);
+        // A page id contains no zero.
+        hasher.write(app.id.as_bytes());
+        hasher.write(&[0]);
+        hasher.write(id.as_str().as_bytes());
+        PageKey(hasher.finish())
     }
 
     /// Handles the end of a page's connection. The page is kept if it may come back for events.
@@ -281,7 +382,7 @@ mod tests {
     use super::super::positions::Positions;
     use super::*;
     use crate::address::{ConnectionId, WorkerId};
-    use crate::app::{Apps, HistoryRule};
+    use crate::app::HistoryRule;
     use crate::outputs::Replayed;
 
     const NOW: Duration = Duration::from_secs(7);
@@ -300,7 +401,7 @@ mod tests {
         let app = apps.find_by_id(app).unwrap();
         let addr = ConnectionAddr { worker: WorkerId(0), connection: ConnectionId(0) };
         let new = Newcomer { app, addr, socket_id: addr.socket_id(1), changes: 0 };
-        let Return { page, .. } = pages.open(&id.parse().unwrap(), new, NOW);
+        let Return { page, .. } = pages.open(apps.get(app), &id.parse().unwrap(), new, NOW);
         for n in 0..channels {
             let channel = ChannelName::parse(&format!("private-orders.{n}"), 200).unwrap();
             let position = Position { epoch: Epoch(std::num::NonZeroU64::MIN), offset: 1 };
@@ -355,7 +456,7 @@ mod tests {
         let new = Newcomer { app, addr, socket_id: addr.socket_id(1), changes: 0 };
         let channel = ChannelName::parse("private-orders.0", 200).unwrap();
         let since = |id: &str, now| {
-            let back = pages.open(&id.parse().unwrap(), new, now);
+            let back = pages.open(apps.get(app), &id.parse().unwrap(), new, now);
             back.page.since(addr, &channel).map(|it| it.since)
         };
         assert_eq!(since("0", NOW), Some(clarim_protocol::Since::Invalid));

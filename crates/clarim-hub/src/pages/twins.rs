@@ -10,6 +10,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::positions::Positions;
 use crate::address::ConnectionAddr;
+use crate::snapshot::{SavedTwins, SnapshotError};
 
 /// Time for which a client whose connection was replaced may still come back. Clients come back at once.
 const RETURN_TIME: Duration = Duration::from_secs(5);
@@ -28,6 +29,21 @@ pub(super) struct Twins {
 impl Twins {
     pub(super) fn new(addr: ConnectionAddr, positions: Positions, now: Duration) -> Self {
         Self { open: smallvec![addr], replaced_at: now, positions }
+    }
+
+    /// Returns what a snapshot keeps of them, without the connections.
+    pub(super) fn save(&self) -> SavedTwins {
+        SavedTwins { replaced_at: self.replaced_at.into(), positions: self.positions.save() }
+    }
+
+    pub(super) fn restored(saved: &SavedTwins) -> Result<Self, SnapshotError> {
+        let positions = Positions::restored(&saved.positions)?;
+        Ok(Self { open: SmallVec::new(), replaced_at: saved.replaced_at.get(), positions })
+    }
+
+    /// Adds a restored connection.
+    pub(super) fn restore(&mut self, addr: ConnectionAddr) {
+        self.open.push(addr);
     }
 
     pub(super) fn add(&mut self, addr: ConnectionAddr, positions: &Positions, now: Duration) {

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use clarim_cluster::NodeId;
+use clarim_cluster::snapshot::{SavedClusterChannel, SavedTime};
 use clarim_protocol::{Epoch, GapReason, SocketId};
 use serde::{Deserialize, Serialize};
 
-use super::time::SavedTime;
+use super::cluster::SavedLoss;
 
 /// What a channel holds beside its subscribers. Channels that hold nothing have no record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,19 @@ pub struct SavedChannel {
     /// Whether its number of subscribers is still to be sent.
     #[serde(default)]
     pub(crate) is_uncounted: bool,
+    /// Whether its number of subscribers is still to be published to the other nodes.
+    #[serde(default)]
+    pub(crate) is_unannounced: bool,
+    /// Whether the node has it only as a backup for another node.
+    #[serde(default)]
+    pub(crate) is_backup: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cluster: Option<SavedClusterChannel>,
+    /// When it is closed, because nothing on the node needs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) closes_at: Option<SavedTime>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) loss: Option<SavedLoss>,
 }
 
 impl SavedChannel {
@@ -39,6 +53,11 @@ impl SavedChannel {
             history: None,
             counted_at: None,
             is_uncounted: false,
+            is_unannounced: false,
+            is_backup: false,
+            cluster: None,
+            closes_at: None,
+            loss: None,
         }
     }
 

@@ -1,9 +1,10 @@
 //! The records of a worker and its connections.
 
-use clarim_protocol::SocketId;
+use clarim_cluster::snapshot::SavedTime;
+use clarim_protocol::{Position, Since, SocketId};
 use serde::{Deserialize, Serialize};
 
-use super::time::SavedTime;
+use super::page::SavedPageLink;
 
 /// The state that the connections of a worker share.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,10 @@ pub struct SavedConnection {
     pub(crate) user: Option<SavedUser>,
     #[serde(default)]
     pub(crate) subscriptions: Vec<SavedSubscription>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) pending: Vec<SavedPending>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) page: Option<SavedPageLink>,
 }
 
 /// The last sign of life of a connection.
@@ -75,4 +80,46 @@ pub struct SavedSubscription {
     /// On a presence channel: the connection's user, as `channel_data` without `user_info`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) user: Option<String>,
+}
+
+/// A subscription that waits until its channel is open. Only in a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SavedPending {
+    pub(crate) channel: String,
+    /// On a presence channel: the member, as `channel_data`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) member: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) since: Option<SavedSince>,
+    /// Former ids of the client's page.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) former: Vec<SocketId>,
+}
+
+/// The position from which a client asks for what it missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SavedSince {
+    /// `None` if the client sent something else.
+    pub(crate) position: Option<Position>,
+    /// The client's former id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) socket_id: Option<SocketId>,
+}
+
+impl From<&Since> for SavedSince {
+    fn from(since: &Since) -> Self {
+        match *since {
+            Since::Position { position, socket_id } => Self { position: Some(position), socket_id },
+            Since::Invalid => Self { position: None, socket_id: None },
+        }
+    }
+}
+
+impl From<SavedSince> for Since {
+    fn from(saved: SavedSince) -> Self {
+        let SavedSince { position, socket_id } = saved;
+        position.map_or(Self::Invalid, |position| Self::Position { position, socket_id })
+    }
 }

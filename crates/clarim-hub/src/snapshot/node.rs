@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use clarim_cluster::NodeId;
+use clarim_cluster::snapshot::SavedTime;
 use clarim_protocol::GapReason;
 use serde::{Deserialize, Serialize};
 
 use super::channel::SavedChannel;
-use super::time::SavedTime;
+use super::page::{SavedPage, SavedPages};
 
 /// The state that workers and channels share. It comes before all other records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,7 @@ pub struct SavedNode {
     pub(crate) last_number: u64,
     #[serde(default)]
     pub(crate) recoveries: SavedRecoveries,
+    pub(crate) pages: SavedPages,
 }
 
 impl SavedNode {
@@ -55,4 +57,6 @@ pub struct SavedRecoveries {
 pub enum NodeRecord {
     /// A channel.
     Channel(Box<SavedChannel>),
+    /// A page.
+    Page(Box<SavedPage>),
 }

@@ -25,7 +25,7 @@ pub(super) fn open<S: OutputSink>(
     let addr = worker.addr(id);
     let socket_id = addr.socket_id(nonce);
     let new = Newcomer { app, addr, socket_id, changes: worker.subscribers.changes() };
-    let back = worker.node.pages().open(page, new, now);
+    let back = worker.node.pages().open(worker.node.app(app), page, new, now);
     if let Some(replaced) = back.replaced {
         let connection = replaced.addr.connection;
         let message = WorkerMessage::Replaced { connection, socket_id: replaced.socket_id };

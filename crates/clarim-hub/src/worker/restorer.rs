@@ -4,21 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clarim_protocol::user::{Member, User, UserId};
+use clarim_protocol::{Since, SocketId};
 use slab::Slab;
 
 use super::inputs::Worker;
 use super::state::WorkerState;
 use crate::address::{AppIndex, ChannelKey, ConnectionAddr, ConnectionId, WorkerId};
 use crate::connection::{Connection, Subscription};
-use crate::directory::{saved, watchlist};
+use crate::directory::{Join, Joining, PresenceFull, Shard, Step, saved, watchlist};
 use crate::node::Node;
-use crate::outputs::OutputSink;
+use crate::outputs::{Output, OutputSink, WorkerMessage};
 use crate::snapshot::{
-    SavedConnection, SavedNode, SavedSubscription, SavedUser, SavedWorker, SnapshotError,
+    SavedConnection, SavedNode, SavedPageLink, SavedPending, SavedSubscription, SavedUser,
+    SavedWorker, SnapshotError,
 };
 
-/// Connections keep slots below this number. A slot above it would cost memory for all below.
-const MAX_SLOT: u32 = 1 << 22;
+/// Connections keep slots below this number: a larger one costs memory for all slots before it.
+const MAX_SLOT: u32 = 1 << 20;
 
 /// A worker that is being restored from a snapshot.
 ///
@@ -31,6 +33,7 @@ pub struct WorkerRestorer<S> {
     is_same: bool,
     next_slot: u32,
     restored: Vec<Restored>,
+    now: Duration,
 }
 
 #[derive(Debug)]
@@ -44,16 +47,15 @@ impl<S: OutputSink> WorkerRestorer<S> {
     pub fn new(id: WorkerId, node: Arc<Node<S>>, saved: &SavedNode) -> Self {
         let is_same = node.config().workers == saved.workers;
         let state = WorkerState::new(id, node);
-        Self { state, is_same, next_slot: 0, restored: Vec::new() }
+        let now = saved.now.get();
+        Self { state, is_same, next_slot: 0, restored: Vec::new(), now }
     }
 
     /// Returns the worker that gets a connection, if there are this many now.
     #[must_use]
     pub fn worker_of(node: &SavedNode, connection: &SavedConnection, workers: u16) -> WorkerId {
-        if workers == node.workers {
-            return WorkerId(connection.worker);
-        }
-        let number = connection.slot.wrapping_add(connection.worker.into());
+        let spread = if workers == node.workers { 0 } else { connection.slot };
+        let number = spread.wrapping_add(connection.worker.into());
         // Less than the number of workers.
         WorkerId((number % u32::from(workers.max(1))) as u16)
     }
@@ -82,6 +84,12 @@ impl<S: OutputSink> WorkerRestorer<S> {
         connection.user = saved.user.as_ref().map(user).transpose()?.map(Box::new);
         if let Some(user) = &connection.user {
             self.sign_in(app, &connection, user, addr);
+        }
+        for pending in &saved.pending {
+            self.wait(app, addr, saved.socket_id, pending)?;
+        }
+        if let Some(link) = &saved.page {
+            self.attach_page(&connection, addr, link)?;
         }
         if ConnectionAddr::of(saved.socket_id) != Some(addr) {
             self.state.pages.add_alias(saved.socket_id, id);
@@ -116,12 +124,65 @@ impl<S: OutputSink> WorkerRestorer<S> {
         let key = ChannelKey::restored(app, &saved.channel)?;
         let member = saved.user.as_deref().map(user_id).transpose()?.map(Box::new);
         let worker = self.state.id;
-        // Nothing depends on the time.
-        self.state.node.step(&key, Duration::ZERO, |shard, _| {
-            saved::restore_subscription(shard, &key, worker, member.as_deref())
+        self.state.node.step(&key, self.now, |shard, step| {
+            saved::restore_subscription(shard, &key, worker, member.as_deref(), step)
         })?;
         let position = self.state.subscribers.add(key, id);
         Ok(Subscription { position, member })
+    }
+
+    /// Relates the connection to its page again, which follows the channels with history.
+    fn attach_page(
+        &mut self,
+        connection: &Connection,
+        addr: ConnectionAddr,
+        link: &SavedPageLink,
+    ) -> Result<(), SnapshotError> {
+        let WorkerState { node, subscribers, pages, .. } = &mut self.state;
+        let Some(page) = node.pages().find(link) else { return Ok(()) };
+        page.attach(addr, subscribers.changes(), link)?;
+        pages.insert(addr.connection, page);
+        for subscription in &connection.subscriptions {
+            let channel = subscription.position.channel;
+            // Everything up to this position has been sent.
+            if let Some(position) = node.channel(subscribers.key(channel), self.now).position {
+                subscribers.follow(channel, position);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets a subscription wait again until its channel is open.
+    fn wait(
+        &mut self,
+        app: AppIndex,
+        addr: ConnectionAddr,
+        socket_id: SocketId,
+        saved: &SavedPending,
+    ) -> Result<(), SnapshotError> {
+        let key = ChannelKey::restored(app, &saved.channel)?;
+        let member = saved.member.as_deref().map(member).transpose()?;
+        let since = saved.since.map(Since::from);
+        let join = Join {
+            addr,
+            socket_id,
+            channel: &key,
+            member: member.as_ref(),
+            since: since.as_ref(),
+            former: &saved.former,
+        };
+        let joining = self.state.node.step(&key, self.now, |shard, step| shard.join(&join, step));
+        match joining {
+            Ok(Joining::Pending) => self.state.pending.add(addr.connection, key),
+            // The node is not in a cluster any more: the worker finds the result in its inbox.
+            Ok(Joining::Done) => {}
+            Err(PresenceFull { max }) => {
+                let connection = addr.connection;
+                let message = WorkerMessage::Full { connection, socket_id, channel: key, max };
+                self.state.node.output(Output::Worker(addr.worker, message));
+            }
+        }
+        Ok(())
     }
 
     /// Counts the connection as one of its user's, and as a watcher of others.
@@ -129,12 +190,15 @@ impl<S: OutputSink> WorkerRestorer<S> {
         let node = &self.state.node;
         let socket_id = connection.socket_id;
         for key in user.watchlist.iter().filter_map(|user| ChannelKey::of_user(app, user)) {
-            node.step(&key, Duration::ZERO, |shard, _| {
-                watchlist::restore_watcher(shard, &key, socket_id, addr);
+            node.step(&key, self.now, |shard, step| {
+                watchlist::restore_watcher(shard, &key, socket_id, addr, step);
             });
         }
         if let Some(key) = ChannelKey::of_user(app, user.member.id.as_str()) {
-            node.step(&key, Duration::ZERO, |shard, _| watchlist::restore_sign_in(shard, &key));
+            let restore = |shard: &mut Shard, step: &mut Step<'_>| {
+                watchlist::restore_sign_in(shard, &key, step);
+            };
+            node.step(&key, self.now, restore);
         }
     }
 }

@@ -13,7 +13,7 @@ use super::reconnects::Reconnects;
 use super::subscribers::Subscribers;
 use crate::address::{ChannelKey, ConnectionAddr, ConnectionId, WorkerId};
 use crate::connection::{Connection, End, Subscription};
-use crate::directory::{Leave, watchlist};
+use crate::directory::{Leave, Shard, Step, saved, watchlist};
 use crate::node::Node;
 use crate::outputs::{ConnectionEvent, Output, OutputSink};
 use crate::snapshot::{SavedConnection, SavedSubscription, SavedUser};
@@ -50,8 +50,8 @@ impl<S: OutputSink> WorkerState<S> {
     /// Returns a connection, for a snapshot.
     pub(super) fn save(&self, id: ConnectionId) -> Option<SavedConnection> {
         let connection = self.connections.get(id.0 as usize)?;
-        let mut saved = connection.save(self.addr(id), self.node.app(connection.app));
-        saved.user = connection.user.as_ref().map(|user| SavedUser {
+        let mut record = connection.save(self.addr(id), self.node.app(connection.app));
+        record.user = connection.user.as_ref().map(|user| SavedUser {
             member: user.member.to_channel_data(),
             watchlist: user.watchlist.iter().map(|user| user.to_string()).collect(),
         });
@@ -59,8 +59,18 @@ impl<S: OutputSink> WorkerState<S> {
             channel: self.subscribers.key(subscription.position.channel).name.to_string(),
             user: subscription.member.as_deref().map(UserId::to_channel_data),
         });
-        saved.subscriptions = subscriptions.collect();
-        Some(saved)
+        record.subscriptions = subscriptions.collect();
+        // Nothing depends on the time.
+        let pending = self.pending.of(id).iter().filter_map(|key| {
+            let socket_id = connection.socket_id;
+            let save =
+                |shard: &mut Shard, _: &mut Step<'_>| saved::save_pending(shard, key, socket_id);
+            self.node.step(key, Duration::ZERO, save)
+        });
+        record.pending = pending.collect();
+        let page = self.pages.get(id).filter(|page| self.node.pages().has(page));
+        record.page = page.map(|page| page.link(self.addr(id), self.subscribers.changes()));
+        Some(record)
     }
 
     /// Finds the connection with this id, if it belongs to this worker.

@@ -296,6 +296,10 @@ impl World {
         Self { node, desks, now: Duration::from_secs(1000), nonce }
     }
 
+    pub(crate) fn workers(&self) -> impl Iterator<Item = &Worker<Outbound>> {
+        self.desks.iter().map(|desk| &desk.worker)
+    }
+
     pub(crate) fn connect(
         &mut self,
         app: AppIndex,

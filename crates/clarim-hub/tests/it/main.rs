@@ -10,4 +10,5 @@ mod channels;
 mod clients;
 mod cluster;
 mod random;
+mod snapshot;
 mod threads;

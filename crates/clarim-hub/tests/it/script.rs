@@ -28,6 +28,9 @@
 //! - A line that ends with `,`, `:` or `[` goes on in the next one.
 //!
 //! At the end all clients hang up, and nothing may be left of them.
+//!
+//! Each transcript is played twice. The second time, the node is handed over to another one after each line,
+//! which nobody may notice.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -39,7 +42,7 @@ use clarim_protocol::SocketId;
 use clarim_protocol::auth::AppKey;
 use serde_json::{Value, json};
 
-use crate::harness::{self, Out, World};
+use crate::harness::{self, Out, World, handover};
 
 type Step = Result<(), String>;
 
@@ -53,8 +56,16 @@ pub(crate) fn play_with(settings: impl FnOnce(&mut App), transcript: &str) {
     let mut one = App::new("one", "key-one", "secret-one");
     settings(&mut one);
     let two = App::new("two", "key-two", "secret-two");
-    let mut script =
-        Script { world: World::new(vec![one, two], 2), clients: BTreeMap::new(), automatic: true };
+    for hand_overs in [None, Some(0)] {
+        let world = World::new(vec![one.clone(), two.clone()], 2);
+        let keeps_workers = transcript.contains("workers wait");
+        let clients = BTreeMap::new();
+        let script = Script { world, clients, automatic: true, hand_overs, keeps_workers };
+        play_script(script, transcript);
+    }
+}
+
+fn play_script(mut script: Script, transcript: &str) {
     let mut line = String::new();
     for (number, part) in transcript.lines().enumerate() {
         line.push_str(part.trim());
@@ -84,6 +95,10 @@ struct Script {
     world: World,
     clients: BTreeMap<String, Client>,
     automatic: bool,
+    /// The number of hand-overs so far, if there are any.
+    hand_overs: Option<u16>,
+    /// Whether the transcript depends on the workers of its clients.
+    keeps_workers: bool,
 }
 
 /// Where a client connects.
@@ -129,6 +144,7 @@ impl Script {
                 self.act(line, &words)?;
                 if self.automatic {
                     self.world.run_all();
+                    self.hand_over();
                 }
                 self.listen();
                 Ok(())
@@ -205,6 +221,21 @@ impl Script {
                 self.backend(app.trim_end_matches(':'), &words[2..], line)
             }
             _ => Err("there is no such line".to_owned()),
+        }
+    }
+
+    /// Hands the node over, if this transcript has hand-overs. The number of workers changes now and then.
+    fn hand_over(&mut self) {
+        let Some(count) = &mut self.hand_overs else { return };
+        *count += 1;
+        // Long transcripts take their time.
+        if *count > 50 && *count % 100 != 0 {
+            return;
+        }
+        let workers = if self.keeps_workers { 2 } else { 2 + *count / 2 % 2 };
+        let addresses = handover::hand_over(&mut self.world, workers);
+        for client in self.clients.values_mut().filter(|client| client.addr.is_some()) {
+            client.addr = addresses.get(&client.socket_id).copied();
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use clarim_hub::snapshot::SavedDelay;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -12,6 +13,9 @@ use crate::config::Webhook;
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct SavedWebhooks {
     pub(super) queues: Vec<SavedQueue>,
+    /// Events that the debounce holds back.
+    #[serde(default)]
+    pub(super) delays: Vec<SavedDelay>,
     pub(super) counters: SavedWebhookCounters,
 }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use clarim_hub::snapshot::SavedDelay;
 use clarim_hub::{AppIndex, Apps, ChannelEvent, Debounce, DebounceAction, Node};
 use clarim_protocol::auth::AppKey;
 use tokio::sync::{RwLock, mpsc, oneshot, watch};
@@ -53,6 +54,12 @@ impl Endpoints {
     }
 }
 
+/// Waits for the end of a delay, and for the end of a hand-over: its snapshot has what is still delayed.
+async fn due(at: Option<Duration>, begun: Instant, sending: &RwLock<()>) {
+    sleep(at.unwrap_or_default().saturating_sub(begun.elapsed())).await;
+    drop(sending.read().await);
+}
+
 impl WebhookTask {
     /// Sends until the server has closed. `cluster`: present on a node of a cluster, which stays connected
     /// until this is dropped.
@@ -69,7 +76,14 @@ impl WebhookTask {
         let begun = Instant::now();
         let mut debounce = Debounce::new(cluster.is_some());
         match saved {
-            Some(saved) => self.restore(saved, apps, &endpoints),
+            Some(saved) => {
+                for delay in &saved.delays {
+                    if let Err(error) = debounce.resume(delay, apps, begun.elapsed()) {
+                        tracing::error!(%error, "a delayed webhook event is lost");
+                    }
+                }
+                self.restore(saved, apps, &endpoints);
+            }
             None => {
                 let leaves = self.directory.iter_mut().flat_map(|it| it.leaves(apps));
                 leaves.for_each(|leave| debounce.restore(&leave, begun.elapsed()));
@@ -78,6 +92,7 @@ impl WebhookTask {
         let mut warnings = interval(BETWEEN_WARNINGS);
         warnings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_closed = false;
+        let sending_lock = self.sending.clone();
         // The clients of a node that shuts down reconnect to another one. The node waits for that, as it
         // would while it serves.
         while !is_closed || (cluster.is_some() && !debounce.is_empty()) {
@@ -91,16 +106,11 @@ impl WebhookTask {
                         let now = begun.elapsed();
                         self.take(queued.value, &node, &endpoints, &mut debounce, now);
                     }
-                    // Sent without further delay, as at the end of a server.
-                    for event in debounce.take_due(Duration::MAX) {
-                        self.send(apps, &endpoints, event);
-                    }
+                    let delays = debounce.save(apps, begun.elapsed());
                     // Without a receiver, the hand-over was given up.
-                    let _ = reply.send(self.save(apps, &endpoints));
+                    let _ = reply.send(self.save(apps, &endpoints, delays));
                 }
-                () = sleep(debounce.next_due().unwrap_or_default().saturating_sub(begun.elapsed())),
-                    if debounce.next_due().is_some() =>
-                {
+                () = due(debounce.next_due(), begun, &sending_lock), if !debounce.is_empty() => {
                     for event in debounce.take_due(begun.elapsed()) {
                         self.send(apps, &endpoints, event);
                     }
@@ -154,7 +164,7 @@ impl WebhookTask {
         }
     }
 
-    fn save(&self, apps: &Apps, endpoints: &Endpoints) -> SavedWebhooks {
+    fn save(&self, apps: &Apps, endpoints: &Endpoints, delays: Vec<SavedDelay>) -> SavedWebhooks {
         let mut queues = Vec::new();
         for (&index, app) in &endpoints.0 {
             for (at, endpoint) in app.endpoints.iter().enumerate() {
@@ -164,7 +174,7 @@ impl WebhookTask {
                 queues.push(SavedQueue { app, url, twins, events: endpoint.save() });
             }
         }
-        SavedWebhooks { queues, counters: SavedWebhookCounters::of(&self.counters) }
+        SavedWebhooks { queues, delays, counters: SavedWebhookCounters::of(&self.counters) }
     }
 
     /// Takes over the queues of a predecessor.

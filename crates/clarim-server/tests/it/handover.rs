@@ -1,17 +1,36 @@
 //! Hand-overs, from one server to another one in the same process.
 
-use clarim_server::Inherited;
-use serde_json::json;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
-use crate::support::{Harness, Setup, app, event, start};
+use bytes::Bytes;
+use clarim_hub::app::{App, HistoryRule};
+use clarim_server::Inherited;
+use clarim_server::config::Webhook;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use crate::support::{Client, Harness, Setup, app, app_with, event, eventually, start, within};
 
 /// Hands a server over to one with this setup.
 async fn hand_over(server: &mut Harness, setup: Setup) {
+    hand_over_to(server, setup, app()).await;
+}
+
+/// Hands a server over to one with this setup and app.
+async fn hand_over_to(server: &mut Harness, setup: Setup, app: App) {
     let old = server.server.take().unwrap();
     let handover = old.handover().hand_over(Vec::new()).await.unwrap();
     let inherited = Inherited::receive(handover.stdin()).unwrap();
     let config = setup.settings();
-    let new = inherited.bind(config).unwrap().start(vec![app()], false).unwrap();
+    let new = inherited.bind(config).unwrap().start(vec![app], false).unwrap();
     handover.complete();
     assert_eq!(new.address(), Some(server.address));
     server.server = Some(new);
@@ -36,7 +55,7 @@ async fn connections_go_on_at_another_server() {
     assert_eq!(server.server.as_ref().unwrap().connections("123456"), 2);
     drop((one, two));
     while !server.server.as_ref().unwrap().is_empty() {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -55,4 +74,94 @@ async fn a_hand_over_that_is_given_up_changes_nothing() {
         client.expect(event("news", "e", &json!(n))).await;
         client.subscribe(&format!("more-{n}")).await;
     }
+}
+
+/// A client whose page names an id.
+async fn connect_page(server: &Harness) -> Client {
+    let mut client = server.open("/app/~page-1/app/reverb-key?protocol=7", &[]).await;
+    client.greeted().await;
+    client
+}
+
+/// Subscribes to `news`. Returns the data of the confirmation.
+async fn subscribe(client: &mut Client) -> Value {
+    client.ask("news", None).await;
+    client.receive().await["data"]["$text"].clone()
+}
+
+#[tokio::test]
+async fn pages_are_known_and_get_what_they_missed() {
+    let app = app_with(|app| app.history = vec![HistoryRule::new("*")]);
+    let mut server = Setup::default().start(vec![app.clone()]);
+    let mut page = connect_page(&server).await;
+    subscribe(&mut page).await;
+    server.publish("news", "e", &json!(1)).await;
+    assert_eq!(page.receive().await["offset"], 1);
+    page.pinged().await;
+    page.expect_nothing().await;
+    // The page is live during one hand-over, and without a connection during the other one.
+    hand_over_to(&mut server, Setup::default(), app.clone()).await;
+    server.publish("news", "e", &json!(2)).await;
+    assert_eq!(page.receive().await["offset"], 2);
+    let id = page.id.clone();
+    drop(page);
+    eventually(|| server.running().connections("123456") == 0).await;
+    hand_over_to(&mut server, Setup::default(), app).await;
+    server.publish("news", "e", &json!(3)).await;
+    let mut page = connect_page(&server).await;
+    assert_eq!(page.id, id);
+    let start = subscribe(&mut page).await;
+    assert_eq!((&start["recovered"], &start["missed"]), (&json!(true), &json!(2)));
+    assert_eq!(page.receive().await["offset"], 2);
+    assert_eq!(page.receive().await["offset"], 3);
+}
+
+/// An endpoint of webhooks. Returns its configuration and the events that it receives.
+async fn endpoint(names: &[&str]) -> (Webhook, mpsc::UnboundedReceiver<Value>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let (sender, events) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let sender = sender.clone();
+            let answer = service_fn(move |request: Request<Incoming>| {
+                let sender = sender.clone();
+                async move {
+                    let body = request.into_body().collect().await?.to_bytes();
+                    let body: Value = serde_json::from_slice(&body).unwrap();
+                    for event in body["events"].as_array().unwrap() {
+                        sender.send(event.clone()).unwrap();
+                    }
+                    Ok::<_, hyper::Error>(Response::new(Empty::<Bytes>::new()))
+                }
+            });
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
+        }
+    });
+    let mut webhook = Webhook::new(url.parse().unwrap());
+    webhook.events = names.iter().map(|&name| name.to_owned()).collect();
+    (webhook, events)
+}
+
+#[tokio::test]
+async fn delayed_webhooks_stay_delayed_and_are_sent_once() {
+    let (webhook, mut events) = endpoint(&["channel_occupied", "channel_vacated"]).await;
+    let webhooks = HashMap::from([("123456".to_owned(), vec![webhook])]);
+    let setup = Setup { webhooks, ..Setup::default() };
+    let mut server = setup.clone().start(vec![app()]);
+    let mut client = server.connect().await;
+    client.subscribe("news").await;
+    let occupied = within(events.recv()).await.unwrap();
+    assert_eq!(occupied, json!({ "name": "channel_occupied", "channel": "news" }));
+    let left = Instant::now();
+    client.send(&json!({ "event": "pusher:unsubscribe", "data": { "channel": "news" } })).await;
+    client.expect_nothing().await;
+    hand_over(&mut server, setup.clone()).await;
+    hand_over(&mut server, setup).await;
+    let vacated = within(events.recv()).await.unwrap();
+    assert_eq!(vacated, json!({ "name": "channel_vacated", "channel": "news" }));
+    assert!(left.elapsed() >= Duration::from_secs(3), "{:?}", left.elapsed());
+    client.subscribe("orders").await;
+    let next = within(events.recv()).await.unwrap();
+    assert_eq!(next, json!({ "name": "channel_occupied", "channel": "orders" }));
 }

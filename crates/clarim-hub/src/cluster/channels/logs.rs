@@ -12,6 +12,7 @@ use clarim_cluster::{ClusterMessage, NodeId, Received, decode};
 use clarim_protocol::{Frame, GapReason, Position};
 use hashbrown::HashMap;
 
+use super::log_gaps::LogGaps;
 use crate::address::ChannelKey;
 use crate::app::HistoryRule;
 use crate::cluster::flights::{Flight, Flights, OwnEvent};
@@ -48,6 +49,7 @@ pub(in crate::cluster) struct Logs<S> {
     rules: u64,
     /// This node's own events that are not stored or not delivered here yet, by ticket.
     appends: BTreeMap<u64, Append>,
+    pub(in crate::cluster) restored_gaps: LogGaps,
 }
 
 /// A log whose entries this node receives.
@@ -110,7 +112,18 @@ impl<S: OutputSink> Logs<S> {
             paused_until: Duration::ZERO,
             rules: 0,
             appends: BTreeMap::new(),
+            restored_gaps: LogGaps::default(),
         }
+    }
+
+    /// Returns the gaps of which subscribers are still to be notified.
+    pub(in crate::cluster) fn gaps(&self) -> impl Iterator<Item = (&ChannelKey, GapReason)> {
+        self.followed.values().filter_map(|followed| Some((&followed.channel, followed.gap?)))
+    }
+
+    /// Whether no event of this node is on its way to a log and back.
+    pub(in crate::cluster) fn is_at_rest(&self) -> bool {
+        self.appends.is_empty()
     }
 
     /// Begins to follow the log of a channel, if the channel has a history. Returns whether it has.
@@ -126,7 +139,7 @@ impl<S: OutputSink> Logs<S> {
         let followed = Followed {
             channel: channel.clone(),
             state: State::Unconfirmed,
-            gap: None,
+            gap: self.restored_gaps.take(channel),
             arrived: None,
         };
         self.followed.insert(log.into(), followed);

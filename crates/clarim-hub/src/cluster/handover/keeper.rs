@@ -1,4 +1,4 @@
-//! Events that are kept for nodes while they are handed over.
+//! Messages that are kept for nodes while they are handed over.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use hashbrown::HashMap;
 
 use crate::address::ChannelKey;
 
-/// Maximum size of the events that are kept for a node, in bytes, and of those that wait until it has got
+/// Maximum size of the messages that are kept for a node, in bytes, and of those that wait until it has got
 /// them.
 pub(super) const MAX_KEPT: usize = 8 << 20;
 
-/// Bytes of an event beside its message.
+/// Bytes of a message beside its content.
 pub(super) const EVENT_BYTES: usize = 64;
 
-/// An event that this node keeps for another one.
+/// A message that this node keeps for another one.
 #[derive(Debug)]
 struct Kept {
     channel: ChannelKey,
@@ -24,7 +24,7 @@ struct Kept {
     message: Bytes,
 }
 
-/// The events that are kept for a node.
+/// The messages that are kept for a node, in the order in which they were published.
 #[derive(Debug)]
 pub(in crate::cluster) struct Keeper {
     events: Vec<Kept>,
@@ -38,7 +38,7 @@ pub(in crate::cluster) struct Keeper {
 pub(in crate::cluster) struct Keepers(HashMap<NodeId, Keeper, foldhash::fast::RandomState>);
 
 impl Keepers {
-    /// Begins to keep events for a node.
+    /// Begins to keep messages for a node.
     pub(in crate::cluster) fn begin(&mut self, node: NodeId, now: Duration) {
         let until = now + HAND_OVER_TIME;
         let keeper = Keeper { events: Vec::new(), bytes: 0, is_complete: true, until };
@@ -51,15 +51,12 @@ impl Keepers {
 
     /// Keeps a message on a channel. `at` is the reading of the logical clock.
     pub(in crate::cluster) fn keep(&mut self, channel: &ChannelKey, message: &Bytes, at: u64) {
-        for keeper in self.0.values_mut() {
-            keeper.bytes += message.len() + EVENT_BYTES;
-            if keeper.bytes > MAX_KEPT {
-                keeper.give_up();
-            }
-            if keeper.is_complete {
-                keeper.events.push(Kept { channel: channel.clone(), at, message: message.clone() });
-            }
-        }
+        self.0.values_mut().for_each(|keeper| keeper.keep(channel, message, at));
+    }
+
+    /// Returns what is kept for a node, if it is being handed over.
+    pub(in crate::cluster) fn of(&mut self, node: NodeId) -> Option<&mut Keeper> {
+        self.0.get_mut(&node)
     }
 
     /// Handles a message that cannot be kept.
@@ -81,6 +78,17 @@ impl Keepers {
 }
 
 impl Keeper {
+    /// Keeps a message about a channel. `at` is the reading of the logical clock.
+    pub(in crate::cluster) fn keep(&mut self, channel: &ChannelKey, message: &Bytes, at: u64) {
+        self.bytes += message.len() + EVENT_BYTES;
+        if self.bytes > MAX_KEPT {
+            self.give_up();
+        }
+        if self.is_complete {
+            self.events.push(Kept { channel: channel.clone(), at, message: message.clone() });
+        }
+    }
+
     fn give_up(&mut self) {
         self.is_complete = false;
         self.events = Vec::new();

@@ -3,31 +3,68 @@
 
 mod keeper;
 
+use std::hash::Hasher;
 use std::time::Duration;
 
 use bytes::Bytes;
 use clarim_cluster::timing::{CATCH_UP_TIME, HAND_OVER_PATIENCE};
-use clarim_cluster::{ClusterMessage, KeptEvent, NodeId, PeerSet, Received, decode};
-use hashbrown::{HashMap, HashSet};
-use serde::{Deserialize, Serialize};
+use clarim_cluster::{KeptEvent, NodeId, PeerSet};
+use hashbrown::HashMap;
+use siphasher::sip::SipHasher13;
 
 use crate::address::ChannelKey;
+use crate::snapshot::SavedHandOver;
 pub(super) use keeper::Keepers;
 use keeper::{EVENT_BYTES, MAX_KEPT};
 
-/// What a snapshot keeps of a hand-over.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-#[non_exhaustive]
-pub struct SavedHandOver {
-    /// The nodes that keep what they publish.
-    pub(super) ready: Vec<NodeId>,
-    /// The events of these nodes that have arrived all the same, by their senders' tickets.
-    pub(super) heard: Vec<(NodeId, u64)>,
+/// A message by its sender, its channel and its content, as a hash. Both programs make the same one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct MessageId(u64);
+
+impl MessageId {
+    pub(super) fn new(from: NodeId, app: &str, channel: &str, message: &[u8]) -> Self {
+        let mut hasher = SipHasher13::new();
+        // Names contain no zero.
+        for part in [&from.0.to_le_bytes(), app.as_bytes(), &[0], channel.as_bytes(), &[0], message]
+        {
+            hasher.write(part);
+        }
+        Self(hasher.finish())
+    }
 }
 
-/// An event by its sender and the sender's ticket.
-type EventId = (NodeId, u64);
+/// Numbers of messages by their ids. A node may send the same bytes again.
+#[derive(Debug, Default)]
+struct Tally(HashMap<MessageId, u32, foldhash::fast::RandomState>);
+
+impl Tally {
+    fn add(&mut self, id: MessageId) {
+        *self.0.entry(id).or_default() += 1;
+    }
+
+    /// Returns whether there was one more.
+    fn take(&mut self, id: MessageId) -> bool {
+        let left = self.0.get_mut(&id).filter(|left| **left > 0);
+        left.map(|left| *left -= 1).is_some()
+    }
+
+    fn of(ids: impl IntoIterator<Item = MessageId>) -> Self {
+        let mut tally = Self::default();
+        ids.into_iter().for_each(|id| tally.add(id));
+        tally
+    }
+}
+
+/// A message on a channel that has just arrived.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrived<'a> {
+    pub(super) channel: &'a ChannelKey,
+    pub(super) from: NodeId,
+    pub(super) id: MessageId,
+    pub(super) bytes: &'a [u8],
+    /// Whether its sender never sends the same bytes again.
+    pub(super) is_unique: bool,
+}
 
 /// This node's own hand-over.
 #[derive(Debug, Default)]
@@ -44,38 +81,38 @@ pub(super) enum HandOver {
 #[derive(Debug)]
 pub(super) struct Prepared {
     ready: PeerSet,
-    heard: HashSet<EventId, foldhash::fast::RandomState>,
+    /// Messages that the other nodes may have kept, and that have arrived all the same.
+    heard: Tally,
     until: Duration,
 }
 
 /// The return from a hand-over.
 #[derive(Debug)]
 pub(super) struct CatchUp {
-    heard: HashSet<EventId, foldhash::fast::RandomState>,
-    /// The nodes whose events have not arrived, and how many have.
+    heard: Tally,
+    /// The nodes whose messages have not arrived, and how many have.
     awaited: HashMap<NodeId, u32, foldhash::fast::RandomState>,
-    kept: Vec<PendingEvent>,
+    kept: Vec<PendingMessage>,
     /// Messages that have arrived since the return. They are later than those that were kept.
-    live: Vec<PendingEvent>,
+    live: Vec<PendingMessage>,
     bytes: usize,
     is_complete: bool,
     until: Duration,
 }
 
-/// An event that is to be delivered.
+/// A message that is to be handled.
 #[derive(Debug)]
-pub(super) struct PendingEvent {
+pub(super) struct PendingMessage {
     pub(super) channel: ChannelKey,
     pub(super) message: Bytes,
-    from: NodeId,
-    ticket: u64,
+    id: MessageId,
     at: u64,
 }
 
 /// What this node has missed, in order.
 #[derive(Debug, Default)]
 pub(super) struct CaughtUp {
-    pub(super) events: Vec<PendingEvent>,
+    pub(super) messages: Vec<PendingMessage>,
     /// Whether there is nothing else.
     pub(super) is_complete: bool,
 }
@@ -84,24 +121,23 @@ impl HandOver {
     /// Begins to prepare a hand-over.
     pub(super) fn prepare(now: Duration) -> Self {
         let until = now + HAND_OVER_PATIENCE;
-        Self::Prepared(Prepared { ready: PeerSet::default(), heard: HashSet::default(), until })
+        Self::Prepared(Prepared { ready: PeerSet::default(), heard: Tally::default(), until })
     }
 
     /// Makes a hand-over as it was saved.
-    pub(super) fn restored(saved: Option<&SavedHandOver>) -> Self {
-        let Some(SavedHandOver { ready, heard }) = saved else { return Self::None };
+    pub(super) fn restored(saved: &SavedHandOver) -> Self {
+        let SavedHandOver { ready, heard } = saved;
         let ready = ready.iter().copied().collect();
-        let heard = heard.iter().copied().collect();
+        let heard = Tally::of(heard.iter().copied().map(MessageId));
         Self::Prepared(Prepared { ready, heard, until: Duration::ZERO })
     }
 
     /// Returns what a snapshot keeps of it.
     pub(super) fn save(&self) -> Option<SavedHandOver> {
         let Self::Prepared(Prepared { ready, heard, .. }) = self else { return None };
-        let mut saved = SavedHandOver {
-            ready: ready.iter().copied().collect(),
-            heard: heard.iter().copied().collect(),
-        };
+        let heard = heard.0.iter().flat_map(|(id, count)| (0..*count).map(|_| id.0));
+        let mut saved =
+            SavedHandOver { ready: ready.iter().copied().collect(), heard: heard.collect() };
         saved.ready.sort_unstable();
         saved.heard.sort_unstable();
         Some(saved)
@@ -173,53 +209,44 @@ impl HandOver {
 
     /// Handles a message on a channel that has just arrived. Returns whether it is to be handled now, and not
     /// behind those that this node has missed.
-    pub(super) fn hear(
-        &mut self,
-        channel: &ChannelKey,
-        from: NodeId,
-        message: &ClusterMessage<'_>,
-        bytes: &[u8],
-    ) -> bool {
-        let ticket = match message {
-            ClusterMessage::Event { ticket, .. } => *ticket,
-            _ => 0,
-        };
+    pub(super) fn hear(&mut self, arrived: &Arrived<'_>) -> bool {
+        let &Arrived { channel, from, id, bytes, is_unique } = arrived;
         match self {
             Self::None => true,
             Self::Prepared(prepared) => {
-                prepared.heard.insert((from, ticket));
+                // Before a node is ready, it has kept nothing. Another one like it may be kept, though.
+                if is_unique || prepared.ready.contains(&from) {
+                    prepared.heard.add(id);
+                }
                 true
             }
             Self::CatchingUp(catch_up) => {
                 let message = Bytes::copy_from_slice(bytes);
-                let event = PendingEvent { channel: channel.clone(), message, from, ticket, at: 0 };
-                catch_up.bytes += event.message.len() + EVENT_BYTES;
-                catch_up.live.push(event);
+                catch_up.bytes += message.len() + EVENT_BYTES;
+                let channel = channel.clone();
+                catch_up.live.push(PendingMessage { channel, message, id, at: 0 });
                 false
             }
         }
     }
 
-    /// Handles an event that another node has kept. `channel` is `None` if this node does not have it.
+    /// Handles a message that another node has kept. `channel` is `None` if its app does not exist here.
     pub(super) fn kept(
         &mut self,
         from: NodeId,
+        id: MessageId,
         channel: Option<ChannelKey>,
         event: &KeptEvent<'_>,
     ) {
         let Self::CatchingUp(catch_up) = self else { return };
         let Some(count) = catch_up.awaited.get_mut(&from) else { return };
         *count += 1;
-        let ticket = match decode(event.message) {
-            Ok(Received { message: Some(ClusterMessage::Event { ticket, .. }), .. }) => ticket,
-            _ => 0,
-        };
         if let Some(channel) = channel
-            && (ticket == 0 || !catch_up.heard.contains(&(from, ticket)))
+            && !catch_up.heard.take(id)
         {
             let message = Bytes::copy_from_slice(event.message);
             catch_up.bytes += message.len() + EVENT_BYTES;
-            catch_up.kept.push(PendingEvent { channel, message, from, ticket, at: event.at });
+            catch_up.kept.push(PendingMessage { channel, message, id, at: event.at });
         }
     }
 
@@ -250,13 +277,15 @@ impl HandOver {
         let Self::CatchingUp(catch_up) = std::mem::take(self) else { return None };
         let CatchUp { mut kept, live, awaited, is_complete, .. } = catch_up;
         let is_complete = is_complete && awaited.is_empty();
-        let arrived: HashSet<EventId, foldhash::fast::RandomState> =
-            live.iter().map(|event| (event.from, event.ticket)).collect();
-        kept.retain(|event| event.ticket == 0 || !arrived.contains(&(event.from, event.ticket)));
+        // A node has kept the last messages while the first ones arrived here again.
+        let mut arrived = Tally::of(live.iter().map(|message| message.id));
+        kept.reverse();
+        kept.retain(|message| !arrived.take(message.id));
+        kept.reverse();
         // The clocks of all nodes follow the fastest one, so an event that was answered before another one
         // was published comes first. Those of one node keep their order.
-        kept.sort_by_key(|event| event.at);
+        kept.sort_by_key(|message| message.at);
         kept.extend(live);
-        Some(CaughtUp { events: kept, is_complete })
+        Some(CaughtUp { messages: kept, is_complete })
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use clarim_protocol::Frame;
 
-use crate::snapshot::SavedEvent;
+use crate::directory::clock::LogicalClock;
+use crate::snapshot::{SavedEvent, SnapshotError};
 
 /// How long a cache channel keeps its last event.
 pub const CACHE_TTL: Duration = Duration::from_secs(30 * 60);
@@ -32,9 +33,12 @@ impl CachedEvent {
         SavedEvent { payload, at: self.at.into(), number: self.number }
     }
 
-    pub(crate) fn restored(saved: &SavedEvent) -> Self {
-        let SavedEvent { payload, at, number } = saved;
-        Self { frame: Frame::text(payload), at: at.get(), number: *number }
+    pub(crate) fn restored(saved: &SavedEvent) -> Result<Self, SnapshotError> {
+        let &SavedEvent { ref payload, at, number } = saved;
+        if !LogicalClock::is_credible(number) {
+            return Err(SnapshotError::invalid("a cached event has an impossible number"));
+        }
+        Ok(Self { frame: Frame::text(payload), at: at.get(), number })
     }
 
     /// Returns the bytes that it takes.

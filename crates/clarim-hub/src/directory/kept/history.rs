@@ -11,13 +11,16 @@ use clarim_protocol::{
 use super::page::{HistoryEvent, HistoryPage, HistoryQuery};
 use crate::app::HistoryRule;
 use crate::directory::Join;
-use crate::snapshot::{SavedHistory, SavedHistoryEvent};
+use crate::snapshot::{SavedHistory, SavedHistoryEvent, SnapshotError};
 
 /// Bytes per event beside its frame.
 const OVERHEAD: usize = 96;
 
 /// Bytes of a channel that is kept only for its history.
 const ALONE: usize = 512;
+
+/// No history comes this far.
+const MAX_OFFSET: u64 = 1 << 62;
 
 /// Shortest time for which an event is kept.
 const MIN_TTL: Duration = Duration::from_secs(1);
@@ -112,7 +115,12 @@ impl History {
         }
     }
 
-    pub(crate) fn restored(saved: &SavedHistory) -> Self {
+    pub(crate) fn restored(saved: &SavedHistory) -> Result<Self, SnapshotError> {
+        let offsets = saved.events.iter().map(|event| event.offset);
+        let offsets = std::iter::once(saved.dropped).chain(offsets);
+        if !offsets.clone().is_sorted() || offsets.max() > Some(saved.last.min(MAX_OFFSET)) {
+            return Err(SnapshotError::invalid("a history has offsets that are not in order"));
+        }
         let entries = saved.events.iter().map(|event| Entry {
             offset: event.offset,
             at: event.at.get(),
@@ -120,7 +128,7 @@ impl History {
             frame: Frame::text(&event.payload),
         });
         let entries: VecDeque<Entry> = entries.collect();
-        Self {
+        Ok(Self {
             epoch: saved.epoch,
             last: saved.last,
             dropped: saved.dropped,
@@ -130,7 +138,7 @@ impl History {
             is_alone: saved.is_alone,
             ttl: saved.ttl.get(),
             used: saved.used.get(),
-        }
+        })
     }
 
     /// Returns the position behind the last event.

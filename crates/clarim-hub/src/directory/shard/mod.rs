@@ -187,11 +187,10 @@ impl Shard {
         if !channel.remove(worker) {
             return;
         }
-        let mut is_vacated = false;
+        let is_vacated = channel.subscribers.is_empty();
         self.totals.subscriptions -= 1;
-        if channel.subscribers.is_empty() {
+        if is_vacated {
             *self.totals.channels_mut(key.name.kind()) -= 1;
-            is_vacated = true;
         }
         if let (Some(presence), Some(id)) = (&mut channel.presence, member) {
             let rule = step.app(key).history_of(&key.name).filter(|_| is_abrupt);

@@ -1,15 +1,19 @@
 //! Saving and restoring the channels of a shard.
 
 use std::io;
+use std::time::Duration;
 
+use clarim_protocol::SocketId;
 use clarim_protocol::user::{Member, UserId};
+use hashbrown::HashMap;
 
 use super::Shard;
 use crate::address::{ChannelKey, WorkerId};
 use crate::directory::channel::Channel;
+use crate::directory::clock::LogicalClock;
 use crate::directory::counts::Recoveries;
 use crate::directory::step::Step;
-use crate::snapshot::{SavedChannel, SavedNode, SnapshotError};
+use crate::snapshot::{SavedChannel, SavedNode, SavedPending, SnapshotError};
 
 /// Writes what the channels hold beside subscribers and users.
 pub(crate) fn save(
@@ -17,9 +21,13 @@ pub(crate) fn save(
     step: &Step<'_>,
     write: &mut dyn FnMut(SavedChannel) -> io::Result<()>,
 ) -> io::Result<()> {
+    let closing = shard.idle.iter().map(|(due, key)| (key, *due));
+    let closing: HashMap<&ChannelKey, Duration, foldhash::fast::RandomState> = closing.collect();
     for (key, channel) in &shard.channels {
         let mut saved = channel.save(key, step.app(key));
         saved.is_uncounted = shard.uncounted.contains(key);
+        saved.is_unannounced = shard.unannounced.contains(key);
+        saved.closes_at = closing.get(key).map(|due| (*due).into());
         if !saved.is_empty() {
             write(saved)?;
         }
@@ -34,7 +42,9 @@ pub(crate) fn save_counts(shard: &Shard, saved: &mut SavedNode) {
 
 /// Restores what all shards share. Counts of the whole node go to one of them.
 pub(crate) fn restore_counts(shard: &mut Shard, saved: &SavedNode, is_first: bool) {
-    shard.last_number = saved.last_number;
+    if LogicalClock::is_credible(saved.last_number) {
+        shard.last_number = saved.last_number;
+    }
     if is_first {
         shard.recoveries += Recoveries::from(&saved.recoveries);
     }
@@ -45,6 +55,7 @@ pub(crate) fn restore(
     shard: &mut Shard,
     key: ChannelKey,
     saved: SavedChannel,
+    step: &Step<'_>,
 ) -> Result<(), SnapshotError> {
     if shard.channels.contains_key(&key) {
         return Err(SnapshotError::invalid(format!("channel {} comes twice", key.name)));
@@ -52,7 +63,18 @@ pub(crate) fn restore(
     if saved.is_uncounted {
         shard.uncounted.insert(key.clone());
     }
-    let mut channel = Channel::restored(saved)?;
+    if saved.is_unannounced && step.is_clustered() {
+        shard.unannounced.insert(key.clone());
+    }
+    let closes_at = saved.closes_at;
+    let mut channel = Channel::restored(saved, step)?;
+    if let (Some(cluster), Some(due)) = (&mut channel.cluster, closes_at) {
+        cluster.is_idle = true;
+        shard.idle.push_back((due.get(), key.clone()));
+    }
+    if let Some(loss) = &channel.loss {
+        shard.losses.push_back((loss.until, key.clone()));
+    }
     channel.due = channel.expiry();
     if let Some(due) = channel.due {
         shard.retention.restore(key.clone(), due, channel.retained_bytes(&key));
@@ -66,9 +88,35 @@ pub(crate) fn restore(
     Ok(())
 }
 
+/// Returns the channels that other nodes may have, too, and whether each is open.
+pub(crate) fn cluster_channels(shard: &Shard) -> impl Iterator<Item = (ChannelKey, bool)> {
+    let channels = shard.channels.iter();
+    channels.filter_map(|(key, channel)| Some((key.clone(), channel.cluster.as_ref()?.is_open())))
+}
+
 /// Returns a restored channel. One that held nothing begins with this.
-pub(crate) fn channel<'s>(shard: &'s mut Shard, key: &ChannelKey) -> &'s mut Channel {
-    shard.channels.entry(key.clone()).or_default()
+pub(crate) fn channel<'s>(
+    shard: &'s mut Shard,
+    key: &ChannelKey,
+    step: &Step<'_>,
+) -> &'s mut Channel {
+    shard.channels.entry(key.clone()).or_insert_with(|| Channel::restored_empty(step))
+}
+
+/// Returns a pending subscription of a connection.
+pub(crate) fn save_pending(
+    shard: &Shard,
+    key: &ChannelKey,
+    socket_id: SocketId,
+) -> Option<SavedPending> {
+    let waiting = shard.channels.get(key)?.cluster.as_ref()?.waiting();
+    let pending = waiting.iter().find(|pending| pending.socket_id == socket_id)?;
+    Some(SavedPending {
+        channel: key.name.to_string(),
+        member: pending.member.as_ref().map(Member::to_channel_data),
+        since: pending.since.as_ref().map(Into::into),
+        former: pending.former.to_vec(),
+    })
 }
 
 /// Counts a restored subscription. `user`: the connection's user on a presence channel.
@@ -77,8 +125,9 @@ pub(crate) fn restore_subscription(
     key: &ChannelKey,
     worker: WorkerId,
     user: Option<&UserId>,
+    step: &Step<'_>,
 ) -> Result<(), SnapshotError> {
-    let channel = channel(shard, key);
+    let channel = channel(shard, key, step);
     let is_first = channel.add(worker);
     let presence = channel.presence.as_mut();
     let is_member = user.map(|id| presence.and_then(|presence| presence.restore_connection(id)));
@@ -102,6 +151,9 @@ pub(crate) fn restore_subscription(
 pub(crate) fn finish(shard: &mut Shard, step: &mut Step<'_>) {
     shard.retention.sort();
     shard.held.make_contiguous().sort_by_key(|(due, ..)| *due);
+    for queue in [&mut shard.idle, &mut shard.losses] {
+        queue.make_contiguous().sort_by_key(|(due, _)| *due);
+    }
     let mut unused = Vec::new();
     for (key, channel) in &mut shard.channels {
         let presence = channel.presence.as_mut();

@@ -172,3 +172,83 @@ fn a_node_goes_on_if_it_is_not_handed_over() {
     assert!(late.channels["presence-other"].succeeded);
     assert_eq!(heard(&mut net, &mut clients[0]), (vec![(1, 1)], 0));
 }
+
+#[test]
+fn backends_learn_nothing_of_hand_overs() {
+    let mut app = app();
+    (app.hooks.occupancy, app.hooks.members) = (true, true);
+    let mut net = Net::new(3, app, true);
+    let mut clients = subscribers(&mut net);
+    net.pass(LEASE);
+    net.webhooks.clear();
+    for round in 0..9 {
+        let node = round % 3;
+        net.hand_over(node);
+        net.settle();
+        net.leave_bus(node);
+        net.pass(MOMENT);
+        net.come_back(node);
+        net.pass(MOMENT);
+    }
+    net.pass(LEASE * 4);
+    assert_eq!(net.webhooks, [], "nothing has happened");
+    let leaving = clients.pop().unwrap();
+    leaving.hang_up(&mut net);
+    net.pass(LEASE);
+    assert_eq!(net.webhooks.len(), 1, "{:?}", net.webhooks);
+    for client in &mut clients {
+        client.hear(&mut net);
+        let view = &client.channels["presence-room"];
+        assert_eq!((view.members.len(), view.leaves), (2, 1));
+    }
+}
+
+/// A change that the node has missed decides who reports to the backend.
+#[test]
+fn changes_of_other_nodes_in_the_meantime_count_for_webhooks() {
+    let mut app = app();
+    (app.hooks.occupancy, app.hooks.members) = (true, true);
+    let mut net = Net::new(2, app, true);
+    let mut ana = Client::connect(&mut net, 0);
+    let mut ben = Client::connect(&mut net, 1);
+    ana.subscribe(&mut net, "private-doc", "");
+    net.pass(LEASE);
+    ben.subscribe(&mut net, "private-doc", "");
+    net.pass(LEASE);
+    ben.unsubscribe(&mut net, "private-doc");
+    net.pass(MOMENT);
+    net.hand_over(0);
+    net.settle();
+    net.leave_bus(0);
+    // Ben is back, and Ana leaves before the node knows it.
+    ben.subscribe(&mut net, "private-doc", "");
+    net.pass(MOMENT);
+    net.come_back(0);
+    ana.unsubscribe(&mut net, "private-doc");
+    net.pass(LEASE);
+    let events: Vec<String> = net.webhooks.iter().map(|event| format!("{event:?}")).collect();
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert!(events[0].starts_with("Occupied"), "{events:?}");
+}
+
+#[test]
+fn a_subscription_that_waits_for_other_nodes_is_made_after_the_hand_over() {
+    let mut net = Net::new(2, app(), true);
+    let mut ana = Client::connect(&mut net, 0);
+    ana.subscribe(&mut net, "presence-room", "ana");
+    net.pass(LEASE);
+    net.hand_over(1);
+    net.settle();
+    let mut ben = Client::connect(&mut net, 1);
+    ben.subscribe(&mut net, "presence-room", "ben");
+    // The bus has the request, and the node not the answer.
+    net.leave_bus(1);
+    ben.hear(&mut net);
+    assert!(!ben.channels["presence-room"].succeeded);
+    net.come_back(1);
+    net.pass(LEASE);
+    for client in [&mut ana, &mut ben] {
+        client.hear(&mut net);
+        assert_eq!(client.channels["presence-room"].members.len(), 2);
+    }
+}

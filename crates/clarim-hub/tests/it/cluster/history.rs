@@ -327,6 +327,7 @@ fn every_client_hears_each_event_once_and_in_order_through_any_faults() {
                 }
                 10 => drop(net.drop_next_entry(node)),
                 11 => net.pass(Duration::from_millis(random.u64(..3000))),
+                12 => net.try_hand_over(node),
                 _ => {
                     net.run_bus(node, random.usize(..4));
                     net.run_node(node, random.usize(..4));

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clarim_cluster::NodeId;
-use clarim_cluster::timing::TICK;
+use clarim_cluster::timing::{HAND_OVER_PATIENCE, TICK};
 use clarim_cluster::{ClusterMessage, Gathered, PART_BYTES, Query, Version, Versions};
 use clarim_hub::app::{App, HistoryRule};
 use clarim_hub::cluster::{Cluster, ClusterSettings, LogEntry, LogEvent, LogPage, OnGap, Wire};
+use clarim_hub::snapshot::SavedDelay;
 use clarim_hub::{ChannelEvent, Debounce, DebounceAction, NodeConfig};
 use clarim_protocol::{Epoch, Position};
 
+use crate::harness::handover::{self, Record};
 use crate::harness::{Hooked, Outbound, World};
 
 pub(crate) const LEASE: Duration = Duration::from_secs(10);
@@ -291,14 +293,7 @@ impl Net {
         let config = NodeConfig { node_id: Some(id), part_bytes, epoch, ..NodeConfig::new(1) };
         let mut world = World::in_cluster(config, vec![self.app.clone()]);
         world.now = self.now;
-        let settings = ClusterSettings {
-            prefix: "test".to_owned(),
-            lease: LEASE,
-            deadline: Duration::from_secs(1),
-            is_ordered: true,
-            on_gap: self.on_gap,
-            versions: release.versions(),
-        };
+        let settings = self.settings(release);
         let mut cluster = Cluster::new(world.node.clone(), id, settings);
         let mut line = Line { release, ..Line::default() };
         cluster.start(self.now, &mut line);
@@ -364,25 +359,60 @@ impl Net {
         cluster.cancel_hand_over(line);
     }
 
-    /// A node's program ends. What has come from the bus and was not read is lost.
-    pub(crate) fn leave_bus(&mut self, node: usize) {
-        self.forget(node);
-        let place = &mut self.places[node];
-        place.is_frozen = true;
-        place.line.is_connected = false;
-        assert!(place.line.commands.is_empty(), "it is at rest");
-        place.line.news.retain(|news| matches!(news, News::Published(..) | News::Appended(..)));
+    /// A node is handed over, unless the bus does not answer.
+    pub(crate) fn try_hand_over(&mut self, node: usize) {
+        self.hand_over(node);
+        self.pass(HAND_OVER_PATIENCE);
+        if self.try_leave_bus(node) {
+            self.come_back(node);
+        }
     }
 
-    /// Its successor connects to the bus.
+    /// A node's program ends, as soon as nothing is on its way. What has come from the bus and was not read
+    /// is lost. Its successor has everything but the connection to the bus.
+    pub(crate) fn leave_bus(&mut self, node: usize) {
+        assert!(self.try_leave_bus(node), "the bus has an answer");
+    }
+
+    /// As `leave_bus`. Returns whether the bus has accepted and returned everything. If not, the node goes
+    /// on.
+    pub(crate) fn try_leave_bus(&mut self, node: usize) -> bool {
+        while !self.places[node].cluster.is_at_rest() {
+            self.run_bus(node, usize::MAX);
+            if self.places[node].line.news.is_empty() {
+                self.cancel_hand_over(node);
+                return false;
+            }
+            self.run_node(node, 1);
+        }
+        self.forget(node);
+        let settings = self.settings(self.places[node].line.release);
+        self.places[node].succeed(settings, self.now);
+        self.take_webhooks(node);
+        true
+    }
+
+    /// The successor of a node connects to the bus. Before that, it does nothing.
     pub(crate) fn come_back(&mut self, node: usize) {
         self.places[node].is_frozen = false;
         self.mend(node);
+        self.run_node(node, usize::MAX);
     }
 
     /// A node dies, with all its connections; another one starts in its place.
     pub(crate) fn replace(&mut self, node: usize) {
         self.replace_by(node, self.places[node].line.release);
+    }
+
+    fn settings(&self, release: Release) -> ClusterSettings {
+        ClusterSettings {
+            prefix: "test".to_owned(),
+            lease: LEASE,
+            deadline: Duration::from_secs(1),
+            is_ordered: true,
+            on_gap: self.on_gap,
+            versions: release.versions(),
+        }
     }
 
     /// As `replace`, by a node of another release.
@@ -625,6 +655,38 @@ impl Net {
 }
 
 impl Place {
+    /// Another program becomes this node.
+    fn succeed(&mut self, settings: ClusterSettings, now: Duration) {
+        self.world.now = now;
+        self.obey(now);
+        let recode = |record| match handover::recode(record) {
+            Record::Cluster(saved) => saved,
+            _ => unreachable!("the same record"),
+        };
+        let saved = recode(Record::Cluster(self.cluster.save()));
+        let delays = self.delays(now);
+        handover::hand_over(&mut self.world, 1);
+        let node = &self.world.node;
+        let id = node.config().node_id.unwrap();
+        self.cluster = Cluster::restored(node.clone(), id, settings, &saved, now);
+        self.debounce = Debounce::new(true);
+        for delay in &delays {
+            let Record::Delay(delay) = handover::recode(Record::Delay(delay.clone())) else {
+                unreachable!("the same record")
+            };
+            self.debounce.resume(&delay, node.apps(), now).unwrap();
+        }
+        assert_eq!(self.delays(now), delays);
+        self.line = Line { release: self.line.release, ..Line::default() };
+        self.cluster.start(now, &mut self.line);
+        self.is_frozen = true;
+    }
+
+    /// The webhooks that are delayed.
+    pub(crate) fn delays(&self, now: Duration) -> Vec<SavedDelay> {
+        self.debounce.save(self.world.node.apps(), now)
+    }
+
     /// Executes the node's commands for the bus, and runs its workers.
     pub(crate) fn obey(&mut self, now: Duration) {
         loop {

@@ -438,8 +438,9 @@ proptest! {
                 }
             }
         }
-        // Webhooks are not compared: a server of a cluster does not hand over yet, see docs/deploy.md.
         model.assert_true();
+        model.assert_told_once();
+        model.assert_webhooks();
         model.end();
     }
 

@@ -5,8 +5,8 @@ use std::mem;
 use std::sync::Arc;
 
 use clarim_hub::snapshot::{
-    NodeRecord, SavedConnection, SavedNode, SavedWorker, SnapshotError, SnapshotReader,
-    SnapshotWriter,
+    NodeRecord, SavedCluster, SavedConnection, SavedDelay, SavedNode, SavedWorker, SnapshotError,
+    SnapshotReader, SnapshotWriter,
 };
 use clarim_hub::{
     Apps, ConnectionAddr, Node, NodeConfig, OutputSink, Worker, WorkerId, WorkerRestorer,
@@ -23,6 +23,8 @@ pub(crate) enum Record {
     Contents(NodeRecord),
     Worker(SavedWorker),
     Connection(Box<SavedConnection>),
+    Cluster(SavedCluster),
+    Delay(SavedDelay),
 }
 
 /// Returns everything that a node and its workers hold.
@@ -60,6 +62,13 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Record>, SnapshotError> {
     Ok(records)
 }
 
+/// Returns a record as it comes out of the bytes.
+pub(crate) fn recode(record: Record) -> Record {
+    let decoded = decode(&encode(std::slice::from_ref(&record))).unwrap();
+    assert_eq!(decoded, [record], "the format loses something");
+    decoded.into_iter().next().unwrap()
+}
+
 /// A restored node, its workers, and the new addresses of its connections.
 pub(crate) struct Restored<S> {
     pub(crate) node: Arc<Node<S>>,
@@ -84,8 +93,8 @@ pub(crate) fn restore<S: OutputSink>(
     let mut addresses = HashMap::new();
     for record in records {
         match record {
-            Record::Node(_) => {}
-            Record::Contents(record) => node.restore_record(record)?,
+            Record::Node(_) | Record::Cluster(_) | Record::Delay(_) => {}
+            Record::Contents(record) => node.restore_record(record, now)?,
             Record::Worker(worker) => restorers.iter_mut().for_each(|to| to.add_worker(&worker)),
             Record::Connection(connection) => {
                 let worker = WorkerRestorer::<S>::worker_of(&saved, &connection, config.workers);
@@ -124,7 +133,7 @@ pub(crate) fn hand_over(world: &mut World, workers: u16) -> HashMap<SocketId, Co
     let node = world.node.clone();
     let config = NodeConfig { workers, ..node.config() };
     let is_moved = workers != node.config().workers;
-    let before = save(&node, world.desks.iter().map(|desk| &desk.worker), world.now);
+    let before = save(&node, world.workers(), world.now);
     let read = decode(&encode(&before)).unwrap();
     assert_eq!(read, before, "the format loses something");
     let apps = Apps::new(node.apps().iter().cloned());

@@ -9,7 +9,7 @@ use clarim_protocol::{Frame, PageId};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::harness::{self, Out, World};
+use crate::harness::{self, Out, World, handover};
 
 const CHANNELS: [&str; 3] = ["a", "b", "c"];
 const PAGES: usize = 3;
@@ -56,6 +56,9 @@ enum Action {
         worker: u16,
         entries: usize,
     },
+    HandOver {
+        workers: u16,
+    },
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -77,6 +80,7 @@ fn action() -> impl Strategy<Value = Action> {
         5 => prop_oneof![4 => 1..3u64, 1 => 10..30u64]
             .prop_map(|seconds| Action::Pass { seconds }),
         3 => (worker, 1..6usize).prop_map(|(worker, entries)| Action::Run { worker, entries }),
+        2 => (2..4u16).prop_map(|workers| Action::HandOver { workers }),
     ]
 }
 
@@ -180,8 +184,25 @@ impl Model {
                 }
             }
             Action::Run { worker, entries } => self.world.run(worker, entries),
+            Action::HandOver { workers } => self.hand_over(workers),
         }
         self.transmit();
+    }
+
+    /// The node is saved, dropped and restored. No page must notice.
+    fn hand_over(&mut self, workers: u16) {
+        // Those that are closed by now are gone.
+        self.world.run_all();
+        self.transmit();
+        let Self { world, pages, zombies, listener, .. } = self;
+        let pages = pages.iter_mut().filter_map(|page| page.addr.as_mut());
+        let all: Vec<&mut ConnectionAddr> = pages.chain(zombies).chain([listener]).collect();
+        let ids = all.iter().map(|addr| world.desk(**addr).socket_id(addr.connection));
+        let ids: Vec<_> = ids.collect();
+        let addresses = handover::hand_over(world, workers);
+        for (addr, id) in all.into_iter().zip(ids) {
+            *addr = addresses[&id];
+        }
     }
 
     fn publish(&mut self, channel: usize, except: Option<usize>) {

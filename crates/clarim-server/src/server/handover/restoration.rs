@@ -166,7 +166,7 @@ impl Restoration {
         let mut webhooks = None;
         while let Some(record) = self.reader.read()? {
             match record {
-                Record::Contents(record) => node.restore_record(record)?,
+                Record::Contents(record) => node.restore_record(record, now)?,
                 Record::Counters(saved) => http.server_counters.restore(&saved),
                 Record::Keys(saved) => http.keys.restore(saved, now),
                 Record::Webhooks(saved) => webhooks = Some(saved),
