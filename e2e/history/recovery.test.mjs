@@ -69,6 +69,8 @@ const CAUSES = {
   expired: {
     name: 'private-short.1',
     async happens(name) {
+      // Without a subscriber, the whole history would end, some time after its last event.
+      await world.page({ wsPort: world.server.port }).follow(name);
       await world.publish(name, 2);
       // Its time is 1 s.
       await delay(1_500);

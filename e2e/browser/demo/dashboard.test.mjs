@@ -168,8 +168,10 @@ test('the chart shows value and time under the pointer, and its range can be cho
 	const { width, height } = await canvas.boundingBox();
 	await canvas.hover({ position: { x: width - 2, y: height / 2 } });
 	await hovered.waitFor();
-	const [[time, value]] = await rows(page, 'memory');
-	assert.equal(await hovered.innerText(), `${time}: ${value}`);
+	// On a narrow chart, the newest measurements have the same place.
+	const newest = (await rows(page, 'memory')).slice(0, 5).map(([time, value]) => `${time}: ${value}`);
+	const text = await hovered.innerText();
+	assert.ok(newest.includes(text), `${text} is not one of ${newest.join(', ')}`);
 	await page.mouse.move(0, 0);
 	await hovered.waitFor({ state: 'detached' });
 	for (const [name, seconds] of [['24 h', 86_400], ['5 min', 300]]) {
@@ -195,9 +197,10 @@ test('after a network failure the charts contain the missed measurements', LIMIT
 	await connected(page);
 	await waitFor('the same in both', async () => {
 		const [hers, his] = await Promise.all([rows(page, 'memory'), rows(witness, 'memory')]);
-		// One of the pages may be one measurement ahead.
-		return hers.slice(1, 8).every((row) => his.some((other) => other[0] === row[0] && other[1] === row[1]))
-			&& his.slice(1, 8).every((row) => hers.some((other) => other[0] === row[0]));
+		// One of the pages may be ahead.
+		const from = (all, others) => all.slice(all.findIndex(([time]) => others.some((other) => other[0] === time)));
+		const [hersCommon, hisCommon] = [from(hers, his), from(his, hers)].map((all) => JSON.stringify(all.slice(0, 8)));
+		return hersCommon === hisCommon && hersCommon.length > '[]'.length;
 	});
 	network.stop();
 });
