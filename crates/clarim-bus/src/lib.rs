@@ -2,8 +2,8 @@
 //!
 //! A bus carries opaque bytes on named subjects, and knows nothing about channels, presence or apps. Four
 //! backends are built in: [`MemoryBus`], `FileBus` (feature `file`), Redis or Valkey (feature `redis`) and
-//! NATS (feature `nats`). Another one is a [`Backend`] and its [`Session`]; connecting again, subscribing again
-//! and the limits on memory are the same for all of them, in this crate.
+//! NATS (feature `nats`). Another one is a [`Backend`] and its [`Session`]; connecting again, subscribing
+//! again and the limits on memory are the same for all of them, in this crate.
 //!
 //! ```
 //! use clarim_bus::{Bus, BusEvent, MemoryBus};

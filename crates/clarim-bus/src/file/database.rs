@@ -22,8 +22,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pages that are given back to the file system at a time.
 const MAX_FREED: u32 = 1_000;
 
-/// With `synchronous=NORMAL`, which comes later, a commit hands its data to the kernel, and a checkpoint writes
-/// it to the disk.
+/// With `synchronous=NORMAL`, which comes later, a commit hands its data to the kernel, and a checkpoint
+/// writes it to the disk.
 const SETTINGS: &str = "
     PRAGMA auto_vacuum = INCREMENTAL;
     PRAGMA journal_mode = WAL;
@@ -83,7 +83,7 @@ pub(super) struct Database {
     path: PathBuf,
 }
 
-/// What the last process that had the file open has left.
+/// The traces of the last process that had the file open.
 #[derive(Debug)]
 pub(super) struct LastWriter {
     /// The boot of the machine in which it ran.

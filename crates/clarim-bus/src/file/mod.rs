@@ -169,7 +169,7 @@ impl FileSession {
 }
 
 impl File {
-    /// What cannot be sent is reported as lost by its drop.
+    /// Sends a request. If that is impossible, its drop reports it as lost.
     fn send(&self, request: Request) {
         if let Some(requests) = &self.requests {
             let _ = requests.send(request);

@@ -72,7 +72,7 @@ impl StoredLog {
         self.ends_at.is_some_and(|end| end <= now)
     }
 
-    /// What is to be stored.
+    /// Returns the data to store.
     pub(super) fn save(&mut self) -> &SavedLog {
         self.saved.ends_at = self.ends_at.unwrap_or_default();
         self.is_dirty = false;

@@ -32,7 +32,7 @@ impl Folder {
         self.0.path().join("history.db")
     }
 
-    /// What a process finds that starts after this one was killed.
+    /// The files that a process finds after this one was killed.
     fn after_a_crash(&self) -> Self {
         let copy = Self::new();
         for entry in fs::read_dir(self.0.path()).unwrap() {

@@ -187,7 +187,7 @@ impl Writer {
                 }
             }
             Err(error) => {
-                // What is not kept any more may make space for the next ones.
+                // Removing expired entries may make space for the next ones.
                 let _ = self.change(|writer| {
                     appends.iter().try_for_each(|outgoing| writer.open(outgoing.log()).map(drop))
                 });
@@ -233,7 +233,8 @@ impl Writer {
 
     fn append(&mut self, outgoing: &OutgoingEntry) -> Result<Append> {
         let now = self.clock.now();
-        let (payload, retention) = (outgoing.payload(), outgoing.log().retention());
+        let payload = outgoing.payload();
+        let retention = outgoing.log().retention();
         let (stored, database) = self.open(outgoing.log())?;
         let id = stored.id();
         if let Some(key) = outgoing.key() {
