@@ -17,5 +17,7 @@ pub(crate) use descriptors::{DescriptorSender, ReceivedDescriptors, receive};
 pub(crate) use listen::{Listeners, set_options, watch};
 pub(crate) use local::LocalStream;
 pub(crate) use outbox::{Outbox, Shared, Written};
-pub(crate) use tls::{Certificate, TlsAcceptor, into_transport, is_http2};
+pub(crate) use tls::{
+    Certificate, SecureStream, TlsAcceptor, TlsSession, TlsStream, is_http2, take_decrypted,
+};
 pub(crate) use transport::Transport;

@@ -8,16 +8,16 @@
     reason = "the signatures are those of the module that this one replaces"
 )]
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use mio::net::TcpStream as ClientSocket;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-
-use super::transport::Transport;
 
 #[derive(Debug)]
 pub(crate) enum Certificate {}
@@ -55,8 +55,51 @@ pub(crate) fn is_http2(stream: &TlsStream) -> bool {
     match *stream {}
 }
 
-pub(crate) fn into_transport(stream: TlsStream) -> io::Result<Transport> {
-    match stream {}
+pub(crate) fn take_decrypted(stream: &mut TlsStream) -> io::Result<Vec<u8>> {
+    match *stream {}
+}
+
+#[derive(Debug)]
+pub(crate) enum SecureStream {}
+
+impl SecureStream {
+    pub(crate) fn new(stream: TlsStream) -> io::Result<Self> {
+        match stream {}
+    }
+
+    pub(crate) fn resume(_socket: ClientSocket, session: TlsSession) -> Self {
+        match session {}
+    }
+
+    pub(crate) fn parts(&self) -> Option<(&ClientSocket, &TlsSession)> {
+        match *self {}
+    }
+
+    pub(crate) fn socket(&mut self) -> &mut ClientSocket {
+        match *self {}
+    }
+
+    pub(crate) fn read(&mut self, _buffer: &mut [u8]) -> io::Result<usize> {
+        match *self {}
+    }
+
+    pub(crate) fn write(&mut self, _buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        match *self {}
+    }
+
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        match *self {}
+    }
+}
+
+/// A snapshot with one is refused.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum TlsSession {}
+
+impl TlsSession {
+    pub(crate) fn has_unsent(&self) -> bool {
+        match *self {}
+    }
 }
 
 impl AsyncRead for TlsStream {

@@ -1,6 +1,5 @@
 //! A connected client's byte stream, plain or encrypted, without waiting.
 
-use std::fmt::Debug;
 use std::io::{self, IoSlice, Read};
 use std::task::Waker;
 
@@ -9,26 +8,38 @@ use mio::{Interest, Registry, Token};
 
 use super::local::LocalStream;
 use super::platform;
+use super::tls::{SecureStream, TlsSession};
 
 /// The stream of a socket. Reads and writes return `WouldBlock` instead of waiting.
 #[derive(Debug)]
 pub(crate) enum Transport {
     Plain(TcpStream),
-    Secure(Box<dyn SecureStream>),
+    Secure(SecureStream),
     Local(Box<LocalStream>),
 }
 
-/// A stream that encrypts what is written to it. It may hold bytes of its own in both directions.
-pub(crate) trait SecureStream: Debug {
-    /// The socket below.
-    fn socket(&mut self) -> &mut TcpStream;
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
-    fn write(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize>;
-    /// Sends the bytes that a write has left in the stream.
-    fn flush(&mut self) -> io::Result<()>;
-}
-
 impl Transport {
+    /// Goes on with a socket of another program.
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(unreachable_code, reason = "without TLS there is no session")
+    )]
+    pub(crate) fn restore(socket: TcpStream, session: Option<TlsSession>) -> Self {
+        match session {
+            None => Self::Plain(socket),
+            Some(session) => Self::Secure(SecureStream::resume(socket, session)),
+        }
+    }
+
+    /// The socket and the TLS session, if the stream can be handed over.
+    pub(crate) fn parts(&self) -> Option<(&TcpStream, Option<&TlsSession>)> {
+        match self {
+            Self::Plain(socket) => Some((socket, None)),
+            Self::Secure(stream) => stream.parts().map(|(socket, session)| (socket, Some(session))),
+            Self::Local(_) => None,
+        }
+    }
+
     /// Makes the registry, or for a stream without a socket the waker, report that it can be read or written.
     pub(crate) fn register(
         &mut self,

@@ -21,7 +21,10 @@ use super::handover::{ParkedHttp, RestoredWorker, WorkerHandover, WorkerRequest}
 use super::pusher::ServedProtocol;
 use super::routes::Routes;
 use crate::http::{Client, Http, Http1End, Upgraded, serve_http1, serve_http2};
-use crate::net::{LocalStream, TlsAcceptor, Transport, into_transport, is_http2, platform, watch};
+use crate::net::{
+    LocalStream, SecureStream, TlsAcceptor, TlsStream, Transport, is_http2, platform,
+    take_decrypted, watch,
+};
 use crate::runtime::{
     Adopted, ClientPermit, ConnectionPermit, Engine, EngineSettings, HandshakeParams, Heartbeat,
     Inbox, Incoming, Liveness, NewConnection, OpenHttp, QueueLimits, SWEEP_INTERVAL, WorkerQuery,
@@ -305,10 +308,13 @@ impl Reception {
             return serve_http2(self.routes.clone(), stream, client).await;
         }
         // A connection that waits for a request is closed before a hand-over, as after a while without one.
-        if let Http1End::Upgraded(upgraded) =
+        if let Http1End::Upgraded(mut upgraded) =
             serve_http1(self.routes.clone(), stream, Vec::new(), client).await
         {
-            self.adopt(upgraded, permit, into_transport).await;
+            let Ok(decrypted) = take_decrypted(&mut upgraded.stream) else { return };
+            let early = &mut upgraded.handshake.early;
+            *early = [&early[..], &decrypted].concat().into();
+            self.adopt(upgraded, permit, secure_transport).await;
         }
     }
 
@@ -380,6 +386,10 @@ struct Admitted {
 
 fn local_transport(stream: DuplexStream) -> io::Result<Transport> {
     Ok(Transport::Local(Box::new(LocalStream::new(stream))))
+}
+
+fn secure_transport(stream: TlsStream) -> io::Result<Transport> {
+    SecureStream::new(stream).map(Transport::Secure)
 }
 
 fn plain_transport(stream: TcpStream) -> io::Result<Transport> {

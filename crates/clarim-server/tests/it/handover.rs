@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
+use crate::api::tls::Secure;
 use crate::support::{Client, Harness, Setup, app, app_with, event, eventually, start, within};
 
 /// Hands a server over to one with this setup.
@@ -164,4 +165,30 @@ async fn delayed_webhooks_stay_delayed_and_are_sent_once() {
     client.subscribe("orders").await;
     let next = within(events.recv()).await.unwrap();
     assert_eq!(next, json!({ "name": "channel_occupied", "channel": "orders" }));
+}
+
+#[tokio::test]
+async fn connections_over_tls_go_on_too() {
+    let mut server = Secure::start("handover");
+    let mut one = server.connect().await;
+    let mut two = server.connect().await;
+    let mut old = server.connect_with_tls12().await;
+    one.subscribe("private-x").await;
+    two.subscribe("private-x").await;
+    for workers in [2, 5, 1] {
+        let setup = server.setup(workers);
+        hand_over(&mut server.harness, setup).await;
+        let mut connection = server.http().await;
+        for n in 0..3 {
+            server.publish(&mut connection, &json!({ "n": n }).to_string()).await;
+            one.expect(event("private-x", "e", &json!({ "n": n }))).await;
+            two.expect(event("private-x", "e", &json!({ "n": n }))).await;
+        }
+        let data = json!({ "text": "x".repeat(50_000) });
+        one.whisper("private-x", "client-x", &data).await;
+        let data = data.to_string();
+        two.expect(json!({ "event": "client-x", "channel": "private-x", "data": data })).await;
+    }
+    // Of TLS 1.2, nothing is handed over.
+    assert_eq!(old.expect_close(4200).await, "The server is being restarted");
 }

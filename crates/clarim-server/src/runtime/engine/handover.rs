@@ -24,7 +24,7 @@ pub(crate) enum EngineRecord {
     /// A frame that is in send queues.
     Frame(Bytes),
     /// A connection. The frames of its send queue come before it.
-    Connection { hub: Box<SavedConnection>, socket: SavedSocket },
+    Connection { hub: Box<SavedConnection>, socket: Box<SavedSocket> },
 }
 
 /// The way of an engine's records into a snapshot.
@@ -37,7 +37,7 @@ pub(crate) struct EngineSaver<'a> {
 /// Disconnects the clients that cannot be handed over, with a code that makes them reconnect at once.
 pub(crate) fn send_others_away<P: Protocol>(engine: &mut Engine<P>) {
     engine.update_time();
-    saved::close_all_but_plain(&mut engine.sockets, "The server is being restarted");
+    saved::close_others(&mut engine.sockets, "The server is being restarted");
     engine.remove_closed();
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn resume<P: Protocol>(engine: &mut Engine<P>) {
 
 /// Whether clients that cannot be handed over still have to be sent something.
 pub(crate) fn has_farewells<P: Protocol>(engine: &Engine<P>) -> bool {
-    saved::has_unsent_but_plain(&engine.sockets)
+    saved::have_others_unsent(&engine.sockets)
 }
 
 /// Processes the inbox without writing. Returns the number of messages taken so far. If the numbers of all
@@ -69,7 +69,7 @@ pub(crate) fn settle<P: Protocol>(engine: &mut Engine<P>) -> u64 {
 
 /// Ends the connections that cannot be handed over.
 pub(crate) fn give_up_others<P: Protocol>(engine: &mut Engine<P>) {
-    saved::give_up_all_but_plain(&mut engine.sockets);
+    saved::give_up_others(&mut engine.sockets);
     engine.remove_closed();
 }
 
@@ -97,7 +97,7 @@ pub(crate) fn save<P: Protocol>(engine: &Engine<P>, saver: &mut EngineSaver<'_>)
         };
         socket.input.extend_from_slice(unhandled);
         socket.origin = engine.sockets.get(id).and_then(|it| (saver.origin)(it.origin()));
-        (saver.write)(EngineRecord::Connection { hub: Box::new(hub), socket })?;
+        (saver.write)(EngineRecord::Connection { hub: Box::new(hub), socket: Box::new(socket) })?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::SocketTable;
 use super::backlog::SavedBacklog;
 use super::socket::{Socket, State, Writing};
-use crate::net::{DescriptorSender, Shared, Transport};
+use crate::net::{DescriptorSender, Shared, TlsSession, Transport};
 use crate::runtime::accept::ClientPermit;
 use crate::runtime::origins::OriginId;
 
@@ -23,6 +23,8 @@ use crate::runtime::origins::OriginId;
 pub(crate) struct SavedSocket {
     /// The number of its descriptor.
     pub(crate) descriptor: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tls: Option<TlsSession>,
     #[serde(default)]
     deflate: bool,
     #[serde(default)]
@@ -79,9 +81,10 @@ pub(crate) fn save(
     number: impl Fn(&Shared) -> u32,
 ) -> io::Result<Option<SavedSocket>> {
     let Some(socket) = table.get(id) else { return Ok(None) };
-    let Transport::Plain(stream) = &socket.transport else { return Ok(None) };
+    let Some((stream, tls)) = socket.transport.parts() else { return Ok(None) };
     Ok(Some(SavedSocket {
         descriptor: descriptors.add(stream.as_fd())?,
+        tls: tls.cloned(),
         deflate: socket.deflate,
         ignores_input: socket.ignores_input,
         state: match socket.state {
@@ -109,7 +112,9 @@ pub(crate) fn restore(
     let mut stream = TcpStream::from_std(stream);
     let interest = mio::Interest::READABLE | mio::Interest::WRITABLE;
     registry.register(&mut stream, Token(id.0 as usize), interest)?;
-    let mut socket = Socket::new(Transport::Plain(stream), saved.deflate, origin, permit);
+    let has_unsent = saved.tls.as_ref().is_some_and(TlsSession::has_unsent);
+    let transport = Transport::restore(stream, saved.tls);
+    let mut socket = Socket::new(transport, saved.deflate, origin, permit);
     socket.ignores_input = saved.ignores_input;
     socket.state = match saved.state {
         SavedState::Open => State::Open,
@@ -121,7 +126,7 @@ pub(crate) fn restore(
     if let Some(backlog) = saved.backlog {
         table.backlogs.restore(id, backlog);
     }
-    if socket.outbox.unsent() > 0 {
+    if socket.outbox.unsent() > 0 || has_unsent {
         // Tried at once: the client may have read in the meantime.
         socket.writing = Writing::Resumed;
         table.unsent.push_back(id);
@@ -133,26 +138,26 @@ pub(crate) fn restore(
 }
 
 /// Closes all clients that cannot be handed over, with a code that makes them reconnect.
-pub(crate) fn close_all_but_plain(table: &mut SocketTable, reason: &str) {
+pub(crate) fn close_others(table: &mut SocketTable, reason: &str) {
     for id in others(table) {
         table.close(id, Code::GENERIC, reason);
     }
 }
 
 /// Whether something is still to be sent to clients that cannot be handed over.
-pub(crate) fn has_unsent_but_plain(table: &SocketTable) -> bool {
+pub(crate) fn have_others_unsent(table: &SocketTable) -> bool {
     others(table).into_iter().any(|id| table.get(id).is_some_and(|it| it.unsent() > 0))
 }
 
 /// Ends the connections that cannot be handed over.
-pub(crate) fn give_up_all_but_plain(table: &mut SocketTable) {
+pub(crate) fn give_up_others(table: &mut SocketTable) {
     let others = others(table);
     table.gone.extend(others);
 }
 
+/// The clients that cannot be handed over.
 fn others(table: &SocketTable) -> Vec<ConnectionId> {
-    let is_other = |id: &ConnectionId| {
-        table.get(*id).is_some_and(|it| !matches!(it.transport, Transport::Plain(_)))
-    };
+    let is_other =
+        |id: &ConnectionId| table.get(*id).is_some_and(|it| it.transport.parts().is_none());
     (0..table.places()).map(|place| ConnectionId(place as u32)).filter(is_other).collect()
 }

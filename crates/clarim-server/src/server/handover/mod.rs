@@ -110,7 +110,7 @@ impl Handover {
 /// Hands a server over to a successor process, which goes on with its connections: nobody is disconnected.
 /// Cloning is cheap.
 ///
-/// Fallback sessions, and connections whose TLS ends in this process, cannot be handed over. They are
+/// Fallback sessions, and connections with TLS 1.2 of this server, cannot be handed over. They are
 /// disconnected with a code that makes clients reconnect at once. Requests in progress are answered first.
 /// Connections of an HTTP server of the application stay with it until they have become WebSockets.
 ///

@@ -178,7 +178,7 @@ impl Restoration {
                 Record::Engine(EngineRecord::Frame(frame)) => workers.frames.push(frame),
                 Record::Engine(EngineRecord::Connection { hub, socket }) => {
                     let descriptor = self.descriptors.take(socket.descriptor)?;
-                    workers.add(&hub, socket, descriptor.into())?;
+                    workers.add(&hub, *socket, descriptor.into())?;
                 }
                 Record::Server(_) | Record::Listener(_) | Record::Node(_) => {}
             }

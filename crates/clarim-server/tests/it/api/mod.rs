@@ -6,4 +6,4 @@ mod history;
 mod http;
 mod idempotency;
 mod publisher;
-mod tls;
+pub(crate) mod tls;

@@ -1,27 +1,22 @@
-//! TLS of the server: certificate and key from files, reloaded when they change.
+//! The server's certificate and key, reloaded when the files change.
 
 use std::fs::File;
-use std::io::{self, BufReader, IoSlice, Read, Write};
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-use mio::net::TcpStream as ClientSocket;
+use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{ServerConfig, ServerConnection};
-use tokio::net::TcpStream;
 
-use super::transport::{SecureStream, Transport};
+use super::TlsAcceptor;
 
 /// Time between two checks of the files.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
-
-/// A TLS connection whose handshake is done.
-pub(crate) type TlsStream = tokio_rustls::server::TlsStream<TcpStream>;
 
 /// The certificate in use.
 #[derive(Debug)]
@@ -60,7 +55,9 @@ impl Certificate {
             .with_no_client_auth()
             .with_cert_resolver(self.clone());
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(TlsAcceptor(Arc::new(config).into()))
+        // For `into_transport`.
+        config.enable_secret_extraction = true;
+        Ok(TlsAcceptor::new(config))
     }
 
     /// Reloads the files whenever they change, forever. If they can't be used, the old certificate stays.
@@ -90,82 +87,6 @@ impl Certificate {
 impl ResolvesServerCert for Certificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.current.read().unwrap_or_else(PoisonError::into_inner).certified.clone())
-    }
-}
-
-/// Accepts TLS connections. Cloning is cheap.
-#[derive(Clone)]
-pub(crate) struct TlsAcceptor(tokio_rustls::TlsAcceptor);
-
-impl std::fmt::Debug for TlsAcceptor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TlsAcceptor").finish_non_exhaustive()
-    }
-}
-
-impl TlsAcceptor {
-    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream> {
-        self.0.accept(stream).await
-    }
-}
-
-/// Whether client and server have agreed on HTTP/2.
-pub(crate) fn is_http2(stream: &TlsStream) -> bool {
-    stream.get_ref().1.alpn_protocol() == Some(b"h2")
-}
-
-/// Takes a connection out of the runtime.
-pub(crate) fn into_transport(stream: TlsStream) -> io::Result<Transport> {
-    let (socket, session) = stream.into_inner();
-    let socket = ClientSocket::from_std(socket.into_std()?);
-    Ok(Transport::Secure(Box::new(TlsTransport { socket, session })))
-}
-
-/// A TLS connection that is read and written without waiting.
-#[derive(Debug)]
-struct TlsTransport {
-    socket: ClientSocket,
-    session: ServerConnection,
-}
-
-impl SecureStream for TlsTransport {
-    fn socket(&mut self) -> &mut ClientSocket {
-        &mut self.socket
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match self.session.reader().read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // A stream may end without TLS's close_notify.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
-                done => return done,
-            }
-            if self.session.read_tls(&mut self.socket)? == 0 {
-                return Ok(0);
-            }
-            let processed = self.session.process_new_packets();
-            // An alert, or the answer to a key update, may be due.
-            let _ = self.flush();
-            processed.map_err(io::Error::other)?;
-        }
-    }
-
-    fn write(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.flush()?;
-        let taken = self.session.writer().write_vectored(buffers)?;
-        match self.flush() {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-            _ if taken == 0 => Err(io::ErrorKind::WouldBlock.into()),
-            _ => Ok(taken),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        while self.session.wants_write() {
-            self.session.write_tls(&mut self.socket)?;
-        }
-        Ok(())
     }
 }
 
