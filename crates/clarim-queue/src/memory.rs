@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::attempt::{Outcome, attempt};
-use crate::error::{Error, JobError};
+use crate::error::Error;
 use crate::job::Job;
 use crate::storage::Unique;
 
@@ -212,7 +212,7 @@ async fn run_lane(mut lane: UnboundedReceiver<WaitingJob>) {
 async fn run(job: &mut dyn Job) {
     for number in 1.. {
         // A job that always panics must not block the queue: nobody can remove it from memory.
-        match attempt(job, number, JobError::permanent).await {
+        match attempt(job, number, 1).await {
             Outcome::Done => return,
             Outcome::Failed { error } => {
                 tracing::error!(job = job.name(), attempt = number, %error, "job failed");

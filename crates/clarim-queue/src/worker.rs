@@ -11,12 +11,19 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::attempt::{Outcome, attempt};
 use crate::error::{Error, JobError};
-use crate::job::JobReader;
+use crate::job::{Job, JobReader};
 use crate::report::{JobState, Report};
 use crate::storage::{ReservedJob, Storage};
 
 /// Delay before a storage that failed is used again.
 const STORAGE_RETRY: Duration = Duration::from_secs(1);
+
+/// The attempt from which on a panic is permanent.
+const LAST_PANIC: u32 = 3;
+
+/// Number of attempts beyond its last one that a job gets whose worker died. A worker may die without a fault
+/// of the job, for example in a deployment.
+const CRASHES: u32 = 3;
 
 /// An application that has a stored queue; see [`Worker::new`].
 pub trait JobSource {
@@ -41,7 +48,7 @@ pub trait JobSource {
 ///
 /// **Crashes.** A worker reserves a job for the time of its [`lease`](Self::lease) and renews the lease while
 /// the job runs. If the worker dies, the lease expires and another worker runs the job again: each job runs
-/// at least once.
+/// at least once. A job whose workers die again and again fails after three attempts beyond its last one.
 pub struct Worker {
     runner: Arc<Runner>,
     queues: Vec<String>,
@@ -239,7 +246,10 @@ impl Runner {
         report(JobState::Running);
         let attempted = async {
             match &mut job {
-                Ok(job) => attempt(&mut **job, reserved.attempt, JobError::temporary).await,
+                Ok(job) if is_exhausted(&**job, reserved.attempt) => Outcome::Failed {
+                    error: JobError::permanent("its workers died during its last attempts"),
+                },
+                Ok(job) => attempt(&mut **job, reserved.attempt, LAST_PANIC).await,
                 Err(error) => Outcome::Failed { error: JobError::permanent(error.to_string()) },
             }
         };
@@ -320,6 +330,11 @@ impl Runner {
             }
         }
     }
+}
+
+/// Whether the last attempts had no outcome, because their workers died.
+fn is_exhausted(job: &dyn Job, attempt: u32) -> bool {
+    attempt > CRASHES && job.retry_after(attempt - CRASHES).is_none()
 }
 
 async fn is_ready(mut future: Pin<&mut impl Future<Output = ()>>) -> bool {

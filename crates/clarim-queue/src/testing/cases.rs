@@ -177,6 +177,35 @@ pub async fn a_panic_is_a_failed_attempt(store: &dyn TestStore) {
     assert_eq!(app.failed().await[0].error, "the job panicked: a bug");
 }
 
+pub async fn a_job_that_always_panics_fails_after_three_attempts(store: &dyn TestStore) {
+    let app = Fixture::new(store);
+    app.answer(|name| if name == "bad" { panic!("a bug") } else { Ok(()) });
+    app.push(TestJob::new("a", "bad")).await;
+    app.push(TestJob::new("a", "behind")).await;
+    app.worker().run_until(app.wait_done(1)).await;
+    assert_eq!(app.started(), ["bad", "bad", "bad", "behind"]);
+    assert_eq!(app.failed().await[0].error, "the job panicked: a bug");
+}
+
+pub async fn a_job_that_kills_its_workers_fails_after_its_last_attempt(store: &dyn TestStore) {
+    let app = Fixture::new(store);
+    app.push(TestJob::new("a", "bad").tries(2)).await;
+    app.push(TestJob::new("a", "behind")).await;
+    for attempt in 1..=4 {
+        // A worker that dies: it neither renews its lease nor stores an outcome.
+        let reserved = loop {
+            let job = app.storage.reserve("default", SHORT).await.unwrap();
+            if let Some(job) = job {
+                break job;
+            }
+        };
+        assert_eq!(reserved.attempt, attempt);
+    }
+    app.worker().run_until(app.wait_done(1)).await;
+    assert_eq!(app.started(), ["behind"]);
+    assert_eq!(app.failed().await[0].error, "its workers died during its last attempts");
+}
+
 pub async fn finished_parts_of_a_job_are_not_repeated(store: &dyn TestStore) {
     let app = Fixture::new(store);
     let attempts = AtomicUsize::new(0);

@@ -57,6 +57,8 @@ macro_rules! storage_suite {
             a_permanent_error_fails_at_once
             an_unreadable_payload_fails_and_the_worker_goes_on
             a_panic_is_a_failed_attempt
+            a_job_that_always_panics_fails_after_three_attempts
+            a_job_that_kills_its_workers_fails_after_its_last_attempt
             finished_parts_of_a_job_are_not_repeated
             a_unique_job_is_dropped_while_an_identical_one_waits
             uniqueness_ends_after_its_time

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, as tests, fail by panicking")]
 
+mod blocked;
 mod memory;
 mod property;
 mod stores;

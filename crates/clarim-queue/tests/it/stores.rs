@@ -44,6 +44,12 @@ impl Store {
     }
 }
 
+impl Store {
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+}
+
 impl TestStore for Store {
     fn connect(&self) -> Arc<dyn Storage> {
         match self.kind {

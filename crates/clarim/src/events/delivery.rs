@@ -24,7 +24,8 @@ pub struct Delivery {
     pub queue: Option<String>,
     /// The name of the queue's connection; `None` is the default connection.
     pub connection: Option<String>,
-    /// Maximum number of attempts while errors are temporary; `None` is unlimited.
+    /// Maximum number of attempts while errors are temporary; `None` is unlimited. After the last one, the
+    /// job is among the failed jobs, and no longer holds up its channels.
     pub tries: Option<u32>,
     /// Delays before each further attempt; the last one repeats.
     pub backoff: Vec<Duration>,
@@ -45,7 +46,7 @@ impl Default for Delivery {
             now: false,
             queue: None,
             connection: None,
-            tries: None,
+            tries: Some(Self::TRIES),
             backoff: [1, 5, 10].map(Duration::from_secs).to_vec(),
             timeout: Duration::from_secs(60),
             delay: None,
@@ -56,8 +57,11 @@ impl Default for Delivery {
 }
 
 impl Delivery {
-    /// Delivery through the default queue, retried after 1, 5, 10, 10, … seconds, with a timeout of one
-    /// minute.
+    /// The default number of attempts. With the default delays, they take a quarter of an hour.
+    pub const TRIES: u32 = 100;
+
+    /// Delivery through the default queue, retried after 1, 5, 10, 10, … seconds, at most 99 times, with a
+    /// timeout of one minute.
     #[must_use]
     pub fn queued() -> Self {
         Self::default()
@@ -85,6 +89,12 @@ impl Delivery {
     #[must_use]
     pub fn tries(self, tries: u32) -> Self {
         Self { tries: Some(tries), ..self }
+    }
+
+    /// Removes the limit of attempts. While the errors are temporary, the job holds up its channels.
+    #[must_use]
+    pub fn unlimited_tries(self) -> Self {
+        Self { tries: None, ..self }
     }
 
     /// Sets the delays before each further attempt; the last one repeats.
