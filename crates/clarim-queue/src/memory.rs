@@ -142,6 +142,12 @@ impl MemoryQueue {
         Ok(())
     }
 
+    /// Number of jobs that are waiting or running.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        *self.shared.waiting.borrow()
+    }
+
     /// Waits until no job is waiting or running.
     pub async fn idle(&self) {
         let mut waiting = self.shared.waiting.subscribe();
@@ -153,6 +159,15 @@ impl MemoryQueue {
     #[must_use]
     pub fn lock(&self, name: &str, time: Duration) -> bool {
         self.shared.locks.acquire(name, time).is_some()
+    }
+
+    /// Holds the named lock for this time from now. Returns `false` if it has expired.
+    #[must_use]
+    pub fn extend_lock(&self, name: &str, time: Duration) -> bool {
+        let now = Instant::now();
+        let mut locks = lock(&self.shared.locks.0);
+        let held = locks.get_mut(name).filter(|lock| lock.until > now);
+        held.map(|lock| lock.until = now + time).is_some()
     }
 
     /// Releases the named lock. Locks belong to the process, whichever part of it acquired them.

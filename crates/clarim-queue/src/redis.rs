@@ -43,6 +43,7 @@ script!(FAILED, "redis/failed.lua");
 script!(FORGET, "redis/forget.lua");
 script!(SIZES, "redis/sizes.lua");
 script!(LOCK, "redis/lock.lua");
+script!(EXTEND_LOCK, "redis/extend_lock.lua");
 script!(UNLOCK, "redis/unlock.lua");
 
 impl RedisStorage {
@@ -186,6 +187,15 @@ impl Storage for RedisStorage {
         time: Duration,
     ) -> BoxFuture<'a, Result<bool, Error>> {
         self.changed(&LOCK, arguments([name, owner, &time_of(time)]))
+    }
+
+    fn extend_lock<'a>(
+        &'a self,
+        name: &'a str,
+        owner: &'a str,
+        time: Duration,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        self.changed(&EXTEND_LOCK, arguments([name, owner, &time_of(time)]))
     }
 
     fn unlock<'a>(&'a self, name: &'a str, owner: &'a str) -> BoxFuture<'a, Result<(), Error>> {

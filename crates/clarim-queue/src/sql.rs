@@ -366,6 +366,20 @@ impl Storage for SqlStorage {
         self.change_one(self.lock_query(name, owner, time))
     }
 
+    fn extend_lock<'a>(
+        &'a self,
+        name: &'a str,
+        owner: &'a str,
+        time: Duration,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        let now = self.dialect.now;
+        let text = format!(
+            "UPDATE clarim_locks SET until = {now} + $3
+             WHERE name = $1 AND owner = $2 AND until > {now}"
+        );
+        self.change_one(query(text).bind(name).bind(owner).bind(millis(time)))
+    }
+
     fn unlock<'a>(&'a self, name: &'a str, owner: &'a str) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move { self.change(unlock_query(name, owner)).await.map(drop) })
     }

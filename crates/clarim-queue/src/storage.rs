@@ -71,6 +71,14 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
         time: Duration,
     ) -> BoxFuture<'a, Result<bool, Error>>;
 
+    /// Holds the named lock for this time from now. Returns `false` if this owner no longer holds it.
+    fn extend_lock<'a>(
+        &'a self,
+        name: &'a str,
+        owner: &'a str,
+        time: Duration,
+    ) -> BoxFuture<'a, Result<bool, Error>>;
+
     /// Releases the named lock if this owner still holds it.
     fn unlock<'a>(&'a self, name: &'a str, owner: &'a str) -> BoxFuture<'a, Result<(), Error>>;
 }

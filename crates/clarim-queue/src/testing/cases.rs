@@ -355,8 +355,14 @@ pub async fn a_lock_has_one_owner_until_it_expires_or_is_released(store: &dyn Te
     storage.unlock("nightly", "here").await.unwrap();
     let started = Instant::now();
     assert!(storage.lock("nightly", "there", SHORT).await.unwrap());
+    assert!(!storage.extend_lock("nightly", "here", long).await.unwrap(), "of another owner");
     while !storage.lock("nightly", "here", long).await.unwrap() {}
     assert!(started.elapsed() >= SHORT - Duration::from_millis(2));
+    assert!(!storage.extend_lock("nightly", "there", long).await.unwrap(), "it is lost");
+    assert!(storage.lock("weekly", "here", SHORT * 100).await.unwrap());
+    assert!(storage.extend_lock("weekly", "here", SHORT).await.unwrap());
+    while !storage.lock("weekly", "there", long).await.unwrap() {}
+    storage.unlock("weekly", "there").await.unwrap();
 }
 
 pub async fn sizes_count_jobs_by_state(store: &dyn TestStore) {

@@ -107,6 +107,15 @@ impl Storage for OneJob {
         ready(true)
     }
 
+    fn extend_lock<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: Duration,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        ready(true)
+    }
+
     fn unlock<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<(), Error>> {
         ready(())
     }

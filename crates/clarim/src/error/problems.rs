@@ -136,6 +136,14 @@ pub enum ScheduleProblem {
         /// The task.
         task: String,
     },
+    /// A task runs on one node, and the lock of the schedule is not shared with other nodes.
+    #[error(
+        "{task:?} runs on one node, but the locks of a queue in memory are not shared; use a stored queue (QUEUE_CONNECTION=sqlite, postgres or redis)"
+    )]
+    LocalLock {
+        /// The task.
+        task: String,
+    },
     /// A period is too short, too long, or not in whole seconds.
     #[error("{period:?}: a period is whole seconds, from one second to a century")]
     Period {

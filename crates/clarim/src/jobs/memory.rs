@@ -48,6 +48,22 @@ impl Queue for MemoryQueue {
         Box::pin(self.queue.idle())
     }
 
+    fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+
+    fn has_shared_locks(&self) -> bool {
+        false
+    }
+
+    fn extend_lock<'a>(
+        &'a self,
+        name: &'a str,
+        time: Duration,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async move { Ok(self.queue.extend_lock(name, time)) })
+    }
+
     fn lock<'a>(&'a self, name: &'a str, time: Duration) -> BoxFuture<'a, Result<bool, Error>> {
         Box::pin(async move { Ok(self.queue.lock(name, time)) })
     }

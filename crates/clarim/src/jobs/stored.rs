@@ -47,6 +47,14 @@ impl Queue for StoredQueue {
         Box::pin(async move { Ok(self.storage.lock(name, &self.owner, time).await?) })
     }
 
+    fn extend_lock<'a>(
+        &'a self,
+        name: &'a str,
+        time: Duration,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async move { Ok(self.storage.extend_lock(name, &self.owner, time).await?) })
+    }
+
     fn unlock<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move { Ok(self.storage.unlock(name, &self.owner).await?) })
     }

@@ -236,7 +236,9 @@ impl Schedule {
         })
     }
 
-    /// Skips a run of the task while its previous run in this process goes on.
+    /// Skips a run of the task while its previous run goes on: in this process, and with a
+    /// [`lock`](Self::lock) of a stored queue also on other nodes. If a node dies, its run counts as ended
+    /// after a minute.
     #[must_use]
     pub fn without_overlapping(self) -> Self {
         self.last_task("without_overlapping", |task| {
@@ -270,9 +272,9 @@ impl Schedule {
         self
     }
 
-    /// Sets the queue whose locks the nodes share, for tasks that run [`on_one_node`](Self::on_one_node). The
-    /// locks of a stored queue are shared by all processes that use it; those of a queue in memory are not
-    /// shared.
+    /// Sets the queue whose locks the nodes share, for tasks that run [`on_one_node`](Self::on_one_node) or
+    /// [`without_overlapping`](Self::without_overlapping). The locks of a stored queue are shared by all
+    /// processes that use it. Those of a queue in memory are not, so tasks on one node are refused with it.
     ///
     /// ```
     /// use clarim::Clarim;
@@ -368,7 +370,15 @@ impl Schedule {
         clock: impl Fn() -> DateTime<Utc>,
         stop: impl Future<Output = ()>,
     ) -> Result<(), Error> {
-        let timetable = Timetable::new(self.times()?, self.zone, clock());
+        let times = self.times()?;
+        // Only here, so that tests with `Clarim::fake` can list the tasks.
+        if self.lock.as_ref().is_some_and(|lock| !lock.has_shared_locks())
+            && let Some(task) = self.tasks.iter().find(|task| task.on_one_node)
+        {
+            let task = task.name.clone();
+            return Err(Error::Schedule { problems: vec![ScheduleProblem::LocalLock { task }] });
+        }
+        let timetable = Timetable::new(times, self.zone, clock());
         run::run(self.tasks, self.lock, timetable, clock, stop).await;
         Ok(())
     }

@@ -24,6 +24,9 @@ const MAX_CLOCK_DIFFERENCE: TimeDelta = TimeDelta::hours(1);
 /// Time for which the lock of a task's last time is held.
 const LAST_LOCK: TimeDelta = TimeDelta::days(366);
 
+/// Time after which the run of a node that died counts as ended.
+const RUN_LEASE: Duration = Duration::from_secs(60);
+
 /// A task with what its runs share.
 struct Runner {
     name: String,
@@ -32,6 +35,13 @@ struct Runner {
     permit: Option<Semaphore>,
     /// The lock of a task that runs on one node.
     lock: Option<Arc<dyn Queue>>,
+    run_lock: Option<RunLock>,
+}
+
+/// The lock of a task whose runs may not overlap on any node.
+struct RunLock {
+    queue: Arc<dyn Queue>,
+    name: String,
 }
 
 /// Runs the tasks at their times until `stop` is ready, and waits for running tasks.
@@ -65,11 +75,14 @@ pub(crate) async fn run(
 
 impl Runner {
     fn new(task: Task, lock: Option<&Arc<dyn Queue>>) -> Self {
+        let shared = lock.filter(|lock| task.without_overlapping && lock.has_shared_locks());
+        let name = format!("schedule:{}:running", task.name);
         Self {
             name: task.name,
             work: task.work,
             permit: task.without_overlapping.then(|| Semaphore::new(1)),
             lock: lock.filter(|_| task.on_one_node).cloned(),
+            run_lock: shared.map(|queue| RunLock { queue: queue.clone(), name }),
         }
     }
 
@@ -83,9 +96,22 @@ impl Runner {
             }
             permit => permit,
         };
-        if !self.acquire_lock(due, &at).await {
+        if let Some(RunLock { queue, name }) = &self.run_lock
+            && !self.acquire(queue, name, RUN_LEASE, &at).await
+        {
             return;
         }
+        if self.is_on_this_node(due, &at).await {
+            tokio::select! {
+                () = self.attempt(&at) => {}
+                () = self.renew() => {}
+            }
+        }
+        self.release().await;
+    }
+
+    async fn attempt(&self, at: &str) {
+        let task = &self.name;
         let started = Instant::now();
         tracing::debug!(task, at, "task started");
         let result = self.work().await;
@@ -96,13 +122,44 @@ impl Runner {
         }
     }
 
-    /// Whether this node runs the task.
-    async fn acquire_lock(&self, due: Due, at: &str) -> bool {
-        let Some(lock) = &self.lock else { return true };
-        let task = &self.name;
+    /// Renews the lock of a run until it is cancelled.
+    async fn renew(&self) {
+        while let Some(RunLock { queue, name }) = &self.run_lock {
+            tokio::time::sleep(RUN_LEASE / 3).await;
+            let task = &self.name;
+            match queue.extend_lock(name, RUN_LEASE).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    tracing::error!(task, "lost the lock of a running task: it may overlap");
+                    break;
+                }
+                Err(error) => {
+                    tracing::warn!(task, %error, "cannot renew the lock of a running task")
+                }
+            }
+        }
+        std::future::pending().await
+    }
+
+    async fn release(&self) {
+        let Some(RunLock { queue, name }) = &self.run_lock else { return };
+        if let Err(error) = queue.unlock(name).await {
+            tracing::warn!(task = self.name, %error, "cannot release the lock of a task");
+        }
+    }
+
+    /// Whether this node runs the task, if it runs on one node.
+    async fn is_on_this_node(&self, due: Due, at: &str) -> bool {
+        let Some(queue) = &self.lock else { return true };
         let until = due.next.map_or(due.at + LAST_LOCK, |next| next + MAX_CLOCK_DIFFERENCE);
         let time = (until - due.at).to_std().unwrap_or_default();
-        match lock.lock(&format!("schedule:{task}:{at}"), time).await {
+        self.acquire(queue, &format!("schedule:{}:{at}", self.name), time, at).await
+    }
+
+    /// Acquires a lock, which another node may hold.
+    async fn acquire(&self, queue: &Arc<dyn Queue>, name: &str, time: Duration, at: &str) -> bool {
+        let task = &self.name;
+        match queue.lock(name, time).await {
             Ok(true) => true,
             Ok(false) => {
                 tracing::debug!(task, at, "task skipped: another node runs it");

@@ -169,7 +169,7 @@ async fn without_overlapping_skips_a_run_while_the_previous_one_goes_on() {
 #[tokio::test(start_paused = true)]
 async fn on_one_node_each_time_runs_once_though_clocks_differ() {
     let log = Log::new();
-    let lock: Arc<dyn Queue> = Arc::new(MemoryQueue::new(Arc::new(NullPublisher)));
+    let lock: Arc<dyn Queue> = Arc::new(SharedLocks::new());
     let node = |ahead| {
         let one = log.clone();
         let all = log.clone();
@@ -191,6 +191,75 @@ async fn on_one_node_each_time_runs_once_though_clocks_differ() {
     assert_eq!(ran, [("one", 23), ("one", 83), ("one", 143)]);
 }
 
+/// Locks that nodes share, as those of a stored queue.
+#[derive(Debug)]
+struct SharedLocks(MemoryQueue);
+
+impl SharedLocks {
+    fn new() -> Self {
+        Self(MemoryQueue::new(Arc::new(NullPublisher)))
+    }
+}
+
+impl Queue for SharedLocks {
+    fn push(&self, job: Job) -> BoxFuture<'_, Result<(), Error>> {
+        self.0.push(job)
+    }
+
+    fn lock<'a>(&'a self, name: &'a str, time: Duration) -> BoxFuture<'a, Result<bool, Error>> {
+        self.0.lock(name, time)
+    }
+
+    fn extend_lock<'a>(
+        &'a self,
+        name: &'a str,
+        time: Duration,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        self.0.extend_lock(name, time)
+    }
+
+    fn unlock<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        self.0.unlock(name)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_overlapping_skips_a_run_while_another_node_runs_it() {
+    let log = Log::new();
+    let lock: Arc<dyn Queue> = Arc::new(SharedLocks::new());
+    let node = |ahead, name: &'static str| {
+        let task = log.clone();
+        Schedule::new()
+            .lock(lock.clone())
+            .call("long", move || {
+                let added = task.added(name);
+                async move {
+                    added.await;
+                    // Longer than the lease of its lock.
+                    sleep(seconds(150)).await;
+                }
+            })
+            .every_minute()
+            .without_overlapping()
+            .run_by(clock(TimeDelta::seconds(ahead)), sleep(seconds(235)))
+    };
+    let (a, b) = tokio::join!(node(5, "first"), node(0, "second"));
+    a.and(b).unwrap();
+    assert_eq!(log.taken(), [("first", 25), ("first", 205)]);
+}
+
+#[tokio::test]
+async fn on_one_node_with_locks_that_are_not_shared_is_refused() {
+    let schedule = Schedule::new()
+        .lock(Arc::new(MemoryQueue::new(Arc::new(NullPublisher))))
+        .call("one", || async {})
+        .every_minute()
+        .on_one_node();
+    assert!(schedule.due(SystemTime::now(), SystemTime::now()).is_ok(), "a test may list it");
+    let error = schedule.run(std::future::pending()).await.unwrap_err().to_string();
+    assert!(error.contains("locks of a queue in memory are not shared"), "{error}");
+}
+
 /// A queue whose storage fails. It records the locks that it was asked for.
 #[derive(Debug, Default)]
 struct Broken(Mutex<Vec<(String, Duration)>>);
@@ -204,6 +273,10 @@ impl Queue for Broken {
         self.0.lock().unwrap().push((name.to_owned(), time));
         let error = clarim_queue::Error::storage("redis", "down");
         Box::pin(ready(Err(error.into())))
+    }
+
+    fn extend_lock<'a>(&'a self, _: &'a str, _: Duration) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(ready(Ok(false)))
     }
 
     fn unlock<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), Error>> {
