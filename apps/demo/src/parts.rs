@@ -18,6 +18,9 @@ use crate::{dashboard, web};
 /// Polling interval of an idle worker, about the delay of a queued event.
 const POLL: Duration = Duration::from_millis(20);
 
+/// Maximum time for the events of a queue in memory, at the end of the process.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+
 /// Runs the parts until the process receives SIGINT or SIGTERM, or a part fails.
 pub(crate) async fn run(app: App) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
@@ -54,8 +57,7 @@ pub(crate) async fn run(app: App) -> Result<()> {
         Ok(())
     };
     tokio::try_join!(on_signal, web, worker, scheduler)?;
-    app.clarim.idle().await;
-    Ok(())
+    Ok(app.clarim.idle_within(SHUTDOWN).await?)
 }
 
 /// The scheduled tasks. The queue's locks let only one of several nodes run each of them.

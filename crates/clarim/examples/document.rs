@@ -34,7 +34,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .merge(clarim.routes());
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("http://{}", listener.local_addr()?);
-    axum::serve(listener, app).await?;
+    let stop = clarim.drained(async { tokio::signal::ctrl_c().await.unwrap_or_default() });
+    axum::serve(listener, app).with_graceful_shutdown(stop).await?;
     Ok(())
 }
 

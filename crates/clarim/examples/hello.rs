@@ -27,10 +27,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route("/", get(|| async { Html(PAGE) }))
         .route("/hello", post(hello))
         .merge(clarim.routes())
-        .with_state(clarim);
+        .with_state(clarim.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("http://{}", listener.local_addr()?);
-    clarim::embedded::serve(listener, app, std::future::pending()).await;
+    let stop = clarim.drained(async { tokio::signal::ctrl_c().await.unwrap_or_default() });
+    clarim::embedded::serve(listener, app, stop).await;
     Ok(())
 }
 

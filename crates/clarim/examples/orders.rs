@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "the example prints its address")]
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -60,8 +61,8 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         .with_state(clarim.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("http://{}", listener.local_addr()?);
-    axum::serve(listener, app).with_graceful_shutdown(interrupted()).await?;
-    clarim.idle().await;
+    axum::serve(listener, app).with_graceful_shutdown(clarim.drained(interrupted())).await?;
+    clarim.idle_within(Duration::from_secs(5)).await?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clarim_protocol::auth::AppKey;
 use clarim_queue::{BoxFuture, JobReader, JobSource, Storage};
@@ -16,9 +17,7 @@ use crate::events::event::Broadcast;
 use crate::fake::Fake;
 use crate::history::{self, PendingHistory, Position};
 use crate::jobs::job::BroadcastReader;
-use crate::jobs::memory::MemoryQueue;
 use crate::jobs::queue_trait::Queue;
-use crate::jobs::stored::StoredQueue;
 #[cfg(feature = "notifications")]
 use crate::notices::{channel::NotificationChannel, notifiable::Notifiable};
 #[cfg(feature = "notifications")]
@@ -367,10 +366,22 @@ impl Clarim {
         self.with_notification_channel(crate::notices::channel::Via::Database.name(), table)
     }
 
-    /// Waits until no queued broadcast is left that would be lost with this process. Await it before the
-    /// process ends.
+    /// Waits until no queued broadcast is left that would be lost with this process. While the server is
+    /// unreachable, this takes as long as the broadcasts are retried; before the process ends, use
+    /// [`idle_within`](Self::idle_within).
     pub async fn idle(&self) {
         self.broadcaster.queue.idle().await;
+    }
+
+    /// Waits like [`idle`](Self::idle), at most for this time. Await it before the process ends, with less
+    /// time than the supervisor allows for a shutdown.
+    ///
+    /// # Errors
+    /// Returns [`Error::NotIdle`] with the number of broadcasts that are lost with this process.
+    pub async fn idle_within(&self, limit: Duration) -> Result<(), Error> {
+        let queue = &self.broadcaster.queue;
+        let idle = tokio::time::timeout(limit, queue.idle()).await;
+        idle.map_err(|_| Error::NotIdle { jobs: queue.waiting(), limit })
     }
 
     /// The queue. Its locks are shared by all processes that have the same queue.
@@ -471,24 +482,10 @@ impl Builder {
     }
 
     fn with(self, publisher: Arc<dyn Publisher>) -> Clarim {
-        #[cfg(feature = "notifications")]
-        let notifications = Arc::new(crate::notices::router::NotificationRouter::new(publisher));
-        #[cfg(feature = "notifications")]
-        let publisher: Arc<dyn Publisher> = notifications.clone();
-        let queue = self.queue.unwrap_or_else(|| match self.settings.queue.storage() {
-            Some(storage) => Arc::new(StoredQueue::new(storage)),
-            None => Arc::new(MemoryQueue::new(publisher.clone())),
-        });
-        let broadcaster = Broadcaster {
-            settings: self.settings,
-            publisher,
-            queue,
-            fake: self.fake,
-            #[cfg(feature = "notifications")]
-            notifications,
-            #[cfg(feature = "embedded")]
-            server: self.server,
-        };
+        let queue = self.queue;
+        let broadcaster = Broadcaster::new(self.settings, publisher, queue, self.fake);
+        #[cfg(feature = "embedded")]
+        let broadcaster = Broadcaster { server: self.server, ..broadcaster };
         Clarim { broadcaster: Arc::new(broadcaster) }
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::fake::Fake;
+use crate::jobs::memory::MemoryQueue;
 use crate::jobs::queue_trait::Queue;
+use crate::jobs::stored::StoredQueue;
 use crate::publisher::publication::Publisher;
 use crate::settings::Settings;
 
@@ -17,4 +19,33 @@ pub(crate) struct Broadcaster {
     pub(crate) notifications: Arc<crate::notices::router::NotificationRouter>,
     #[cfg(feature = "embedded")]
     pub(crate) server: Option<clarim_server::Server>,
+}
+
+impl Broadcaster {
+    /// The state of a handle without an embedded server. Without a `queue`, it is that of the settings.
+    pub(crate) fn new(
+        settings: Settings,
+        publisher: Arc<dyn Publisher>,
+        queue: Option<Arc<dyn Queue>>,
+        fake: Option<Fake>,
+    ) -> Self {
+        #[cfg(feature = "notifications")]
+        let notifications = Arc::new(crate::notices::router::NotificationRouter::new(publisher));
+        #[cfg(feature = "notifications")]
+        let publisher: Arc<dyn Publisher> = notifications.clone();
+        let queue = queue.unwrap_or_else(|| match settings.queue.storage() {
+            Some(storage) => Arc::new(StoredQueue::new(storage)),
+            None => Arc::new(MemoryQueue::new(publisher.clone())),
+        });
+        Self {
+            settings,
+            publisher,
+            queue,
+            fake,
+            #[cfg(feature = "notifications")]
+            notifications,
+            #[cfg(feature = "embedded")]
+            server: None,
+        }
+    }
 }

@@ -133,6 +133,16 @@ pub enum Error {
         /// The timeout of the [`Delivery`](crate::Delivery).
         limit: Duration,
     },
+    /// Queued broadcasts were not delivered before the process had to end. They are lost with it.
+    #[error(
+        "{jobs} queued broadcasts were not delivered within {limit:?} and are lost with this process; a stored queue keeps them (QUEUE_CONNECTION=sqlite)"
+    )]
+    NotIdle {
+        /// Number of broadcasts.
+        jobs: usize,
+        /// The time that was waited.
+        limit: Duration,
+    },
     /// The rules for channels are invalid or contradict each other.
     #[error("channels: {}", joined(problems))]
     Authorization {
@@ -238,6 +248,7 @@ impl Error {
             Self::Bus { .. } => "bus_unavailable",
             Self::Queue(error) => error.code(),
             Self::AttemptTimedOut { .. } => "attempt_timed_out",
+            Self::NotIdle { .. } => "queue_not_idle",
             Self::Authorization { .. } => "invalid_channel_rules",
             #[cfg(feature = "schedule")]
             Self::Schedule { .. } => "invalid_schedule",

@@ -21,8 +21,7 @@
 //!         .call("warm the cache", || async { /* … */ }).cron("*/5 8-18 * * MON-FRI")
 //!         .broadcast(&clarim, || Ticked).every(Duration::from_secs(30));
 //!     schedule.run(async { tokio::signal::ctrl_c().await.unwrap_or_default() }).await?;
-//!     clarim.idle().await;
-//!     Ok(())
+//!     clarim.idle_within(Duration::from_secs(5)).await
 //! }
 //! ```
 //!

@@ -59,6 +59,22 @@ async fn temporary_failures_are_retried_with_backoff_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn waiting_for_an_idle_queue_has_a_limit() {
+    let limit = Duration::from_secs(5);
+    let (flaky, clarim) = flaky((0..200).map(|_| down()).collect());
+    for name in ["a", "b"] {
+        clarim.on("news").name(name.to_owned()).send().await.unwrap();
+    }
+    let error = clarim.idle_within(limit).await.unwrap_err();
+    assert!(matches!(error, Error::NotIdle { jobs: 2, .. }), "{error}");
+    // By default an event is given up after a hundred attempts.
+    clarim.idle().await;
+    assert_eq!(flaky.asked_at.lock().unwrap().len(), 200);
+    assert!(names(&flaky).is_empty());
+    clarim.idle_within(limit).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_next_event_follows_a_permanent_failure_or_the_last_attempt() {
     let refused = Error::Refused {
         host: "h".to_owned(),
