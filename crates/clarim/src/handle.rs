@@ -214,6 +214,11 @@ impl Clarim {
 
     #[cfg(feature = "config")]
     fn embedded_from_env(settings: Settings) -> Result<Self, Error> {
+        // Another process of the application has the server, on the port that this one would listen on.
+        #[cfg(feature = "cli")]
+        if crate::variables::is_queue_command() {
+            return Self::new(crate::embedded::over_http_from_env(settings)?);
+        }
         let (server, app) = crate::embedded::server_from_env()?;
         Ok(Self::with_server(settings, server, &app))
     }

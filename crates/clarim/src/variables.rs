@@ -67,3 +67,9 @@ impl fmt::Debug for Variables<'_> {
         f.debug_struct("Variables").field("prefixes", &self.prefixes).finish_non_exhaustive()
     }
 }
+
+/// Whether the process was started with the command `queue …`.
+#[cfg(feature = "cli")]
+pub(crate) fn is_queue_command() -> bool {
+    std::env::args_os().nth(1).is_some_and(|first| first == "queue")
+}

@@ -146,6 +146,12 @@ impl Server {
         self.address
     }
 
+    /// Whether the server is a node of a cluster, so that its events reach the clients of other nodes.
+    #[must_use]
+    pub fn is_clustered(&self) -> bool {
+        self.cluster.is_some()
+    }
+
     /// Returns a service that answers this server's requests in another HTTP server of this process.
     #[must_use]
     pub fn http_service(&self) -> HttpService {

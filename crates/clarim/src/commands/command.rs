@@ -13,6 +13,7 @@ use super::signals::Signals;
 use crate::error::Error;
 use crate::handle::Clarim;
 use crate::jobs::job::Job;
+use crate::variables::is_queue_command;
 
 /// Runs the command `queue …` if the process was started with it, and returns its exit code. Returns `None`
 /// if the first argument is not `queue`.
@@ -22,8 +23,7 @@ pub async fn run(clarim: &Clarim) -> Option<ExitCode> {
         #[command(subcommand, about = "Run queued jobs, and manage failed ones")]
         Queue(Command),
     }
-    let is_queue = std::env::args_os().nth(1).is_some_and(|first| first == "queue");
-    if !is_queue {
+    if !is_queue_command() {
         return None;
     }
     let Line::Queue(command) = Line::parse();
@@ -156,6 +156,13 @@ impl Command {
 
 impl Work {
     async fn run(&self, clarim: &Clarim) -> Result<ExitCode, Error> {
+        #[cfg(feature = "embedded")]
+        if clarim.server().is_some_and(|server| !server.is_clustered()) {
+            return Err(Error::setting(
+                "queue work",
+                "the server in this process has no clients, so its events would reach nobody; run clarim::queue::Worker in the application's process, or publish to the application over HTTP here: Clarim::new(Settings::http(…).port(…))",
+            ));
+        }
         let failed = |error: std::io::Error| {
             Error::setting("queue work", format!("cannot listen for signals: {error}"))
         };
@@ -241,4 +248,30 @@ fn print(text: &str) {
 
 fn print_error(text: &str) {
     let _ = writeln!(anstream::stderr(), "error: {text}");
+}
+
+#[cfg(all(test, feature = "embedded", feature = "sqlite"))]
+mod tests {
+    use super::*;
+    use crate::embedded::{App, Server, ServerConfig};
+    use crate::jobs::connection::QueueConnection;
+    use crate::settings::Settings;
+
+    #[tokio::test]
+    async fn a_worker_whose_server_has_no_clients_is_refused() {
+        #[derive(Parser)]
+        enum Line {
+            #[command(subcommand)]
+            Queue(Command),
+        }
+        let app = App::new("1", "key", "secret");
+        let server = Server::without_port(ServerConfig::default(), vec![app.clone()]).unwrap();
+        let queue = QueueConnection::Sqlite("sqlite::memory:".to_owned());
+        let clarim = Clarim::with_server(Settings::default().queue(queue), server, &app);
+        let Line::Queue(Command::Work(work)) = Line::parse_from(["app", "queue", "work"]) else {
+            panic!("another command");
+        };
+        let error = work.run(&clarim).await.unwrap_err().to_string();
+        assert!(error.contains("has no clients"), "{error}");
+    }
 }

@@ -61,6 +61,34 @@ pub(crate) fn server_from_env() -> Result<(Server, App), Error> {
     Ok((server, app))
 }
 
+/// The settings to publish over HTTP to the server that another process has started with this environment.
+#[cfg(all(feature = "config", feature = "cli"))]
+pub(crate) fn over_http_from_env(
+    settings: crate::settings::Settings,
+) -> Result<crate::settings::Settings, Error> {
+    use clarim_config::{Config, ConfigSources, Flags};
+    let found = Config::load(&Flags::default(), &ConfigSources::of_process()).map_err(failed)?;
+    let app = first_app(&found.apps)?;
+    let server = found.server;
+    // An address of all interfaces is not one to connect to.
+    let host = match server.host.as_str() {
+        "0.0.0.0" => "127.0.0.1".to_owned(),
+        "::" => "::1".to_owned(),
+        host => host.to_owned(),
+    };
+    Ok(crate::settings::Settings {
+        connection: crate::settings::Connection::Http,
+        app_id: app.id.clone(),
+        app_key: Some(app.key.clone()),
+        max_data_bytes: app.limits.event_data_bytes,
+        host,
+        port: server.port,
+        https: server.tls.is_some(),
+        path: server.path,
+        ..settings
+    })
+}
+
 /// The server's routes for the application's router.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>(server: &Server) -> Router<S> {
     let service = server.http_service();

@@ -98,6 +98,29 @@ async fn orders_ships_with_an_embedded_server_from_its_environment() {
     orders_ships("embedded", port, port, &variables).await;
 }
 
+/// Its own server would have no clients, and the port of the application is taken.
+#[tokio::test]
+async fn a_worker_process_publishes_to_the_embedded_server_of_the_application() {
+    let files = tempfile::tempdir().unwrap();
+    let queue = format!("sqlite:{}", files.path().join("queue.sqlite").display());
+    let port = clarim_testing::free_port();
+    let more = [
+        ("REVERB_SERVER_HOST", "127.0.0.1".to_owned()),
+        ("REVERB_SERVER_PORT", port.to_string()),
+        ("QUEUE_CONNECTION", "sqlite".to_owned()),
+        ("DATABASE_URL", queue),
+    ];
+    let variables = [&variables("embedded", port), &more[..]].concat();
+    let (_child, address) = run("orders", &variables).await;
+    let mut client = Client::connect(port).await;
+    client.subscribe("private-orders.101").await;
+    request(&address, "POST /orders/101/ship").await;
+    let mut worker = Command::new(clarim_testing::example("orders"));
+    worker.args(["queue", "work", "--once"]).envs(variables).stdout(Stdio::null());
+    assert!(worker.kill_on_drop(true).status().await.unwrap().success());
+    assert_eq!(client.event().await.0, "App\\Events\\OrderShipped");
+}
+
 #[tokio::test]
 async fn orders_ships_over_https_to_a_server_with_a_trusted_certificate() {
     let folder = tempfile::tempdir().unwrap();
