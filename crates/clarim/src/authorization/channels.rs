@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::routing::get;
+use axum::routing::{get, post};
 use clarim_protocol::ChannelKind;
 
 use super::callback::{Answer, Callback};
@@ -183,9 +183,10 @@ where
         self
     }
 
-    /// Creates the routes `GET|POST /broadcasting/auth` and `/broadcasting/user-auth`, to be merged into the
-    /// application's router. `authenticate` returns the user of a request, or `None` for a guest; a `Result`
-    /// of it, or a future of either.
+    /// Creates the routes `GET|POST /broadcasting/auth` and `/broadcasting/user-auth`, and
+    /// `POST /broadcasting/auth/batch` for up to 100 channels at once (`authorize` of `@clarim/js`), to be
+    /// merged into the application's router. `authenticate` returns the user of a request, or `None` for a
+    /// guest; a `Result` of it, or a future of either.
     ///
     /// # Errors
     /// Returns [`Error::Authorization`] with all problems: invalid patterns, patterns that never match,
@@ -240,9 +241,14 @@ where
             master_key: settings.master_key.clone(),
         });
         let for_users = authorizer.clone();
+        let for_batches = authorizer.clone();
         let auth = move |State(state): State<S>, request: Request| {
             let authorizer = authorizer.clone();
             async move { authorizer.channel(state, request).await }
+        };
+        let batch = move |State(state): State<S>, request: Request| {
+            let authorizer = for_batches.clone();
+            async move { authorizer.batch(state, request).await }
         };
         let user_auth = move |State(state): State<S>, request: Request| {
             let authorizer = for_users.clone();
@@ -250,6 +256,7 @@ where
         };
         Ok(Router::new()
             .route("/broadcasting/auth", get(auth.clone()).post(auth))
+            .route("/broadcasting/auth/batch", post(batch))
             .route("/broadcasting/user-auth", get(user_auth.clone()).post(user_auth)))
     }
 

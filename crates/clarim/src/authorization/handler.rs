@@ -5,6 +5,7 @@ use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
+use bytes::Bytes;
 use clarim_protocol::auth::AppKey;
 use clarim_protocol::rest::Params;
 use clarim_protocol::{ChannelName, SocketId};
@@ -21,6 +22,10 @@ use crate::encryption::MasterKey;
 /// Maximum size of a request's body, in bytes. Socket id and channel name need far less.
 const MAX_BODY: usize = 16 << 10;
 
+/// Maximum number of channels in a batch, and maximum size of its body, in bytes.
+const MAX_BATCH: usize = 100;
+const MAX_BATCH_BODY: usize = 64 << 10;
+
 /// Answers the requests.
 pub(crate) struct Authorizer<U, S> {
     pub(crate) rules: Rules<U, S>,
@@ -36,6 +41,20 @@ struct AuthRequest {
     socket_id: String,
     #[serde(default)]
     channel_name: String,
+}
+
+/// A request for many channels.
+#[derive(Deserialize)]
+struct BatchRequest {
+    socket_id: String,
+    channel_names: Vec<String>,
+}
+
+/// The answer for one channel of a batch.
+#[derive(Serialize)]
+struct BatchAnswer {
+    status: u16,
+    data: serde_json::Value,
 }
 
 /// An answer, as pusher-js expects it.
@@ -80,6 +99,23 @@ impl Denial {
     fn malformed(status: StatusCode, reason: impl Into<String>) -> Self {
         Self { status, reason: reason.into(), is_public: true }
     }
+
+    fn log(&self, channel: &str, pattern: &str) {
+        let Self { status, reason, .. } = self;
+        let code = status.as_u16();
+        // The channel's name comes from the client and may be long.
+        let channel: String = channel.chars().take(MAX_NAME_BYTES).collect();
+        if status.is_server_error() {
+            tracing::error!(pattern, channel, reason, status = code, "authorization failed");
+        } else {
+            tracing::info!(pattern, channel, reason, status = code, "authorization denied");
+        }
+    }
+
+    /// The body of the answer.
+    fn message(&self) -> serde_json::Value {
+        json!({ "message": if self.is_public { self.reason.as_str() } else { "" } })
+    }
 }
 
 impl<U, S> Authorizer<U, S>
@@ -93,28 +129,60 @@ where
             Ok(read) => read,
             Err(denial) => return answer_denial(&denial, "", ""),
         };
-        let channel = body.channel_name.clone();
-        let found = self.find_rule(&channel);
+        match self.decide(head, &body.socket_id, &body.channel_name, state).await {
+            Ok(response) => answer(StatusCode::OK, &response),
+            Err(denial) => answer(denial.status, &denial.message()),
+        }
+    }
+
+    /// `/broadcasting/auth/batch`: many channels, each with its own answer.
+    pub(crate) async fn batch(&self, state: S, request: Request) -> Response {
+        let (head, BatchRequest { socket_id, channel_names }) = match read_batch(request).await {
+            Ok(read) => read,
+            Err(denial) => return answer_denial(&denial, "", ""),
+        };
+        let mut answers = serde_json::Map::new();
+        for channel in channel_names {
+            let decided = self.decide(head.clone(), &socket_id, &channel, state.clone()).await;
+            let (status, data) = match &decided {
+                Ok(response) => (StatusCode::OK, json!(response)),
+                Err(denial) => (denial.status, denial.message()),
+            };
+            answers.insert(channel, json!(BatchAnswer { status: status.as_u16(), data }));
+        }
+        answer(StatusCode::OK, &answers)
+    }
+
+    /// Decides about one channel. A denial is logged.
+    async fn decide(
+        &self,
+        head: Parts,
+        socket_id: &str,
+        channel: &str,
+        state: S,
+    ) -> Result<AuthResponse, Denial> {
+        let found = self.find_rule(channel);
         let pattern =
             found.as_ref().map_or_else(|_| String::new(), |found| found.rule.pattern.to_string());
         let result = async {
-            let socket_id = body.socket_id()?;
+            let socket_id = parse_socket_id(socket_id)?;
             let Match { rule, name, values } = found?;
             let user = self.authenticate(head, rule.guard.as_deref(), state.clone()).await?;
             let decision = guarded((rule.check)(user, values, &state)).await?;
             self.authorize(socket_id, &name, decision)
         };
-        match result.await {
-            Ok(response) => answer(StatusCode::OK, &response),
-            Err(denial) => answer_denial(&denial, &channel, &pattern),
+        let decided = result.await;
+        if let Err(denial) = &decided {
+            denial.log(channel, &pattern);
         }
+        decided
     }
 
     /// `/broadcasting/user-auth`
     pub(crate) async fn user(&self, state: S, request: Request) -> Response {
         let result = async {
             let (head, body) = AuthRequest::read(request).await?;
-            let socket_id = body.socket_id()?;
+            let socket_id = parse_socket_id(&body.socket_id)?;
             let sign_in = self.rules.sign_in.as_ref();
             let sign_in =
                 sign_in.ok_or_else(|| Denial::forbidden("Channels::sign_in is not set"))?;
@@ -189,17 +257,16 @@ impl AuthRequest {
     async fn read(request: Request) -> Result<(Parts, Self), Denial> {
         let (head, body) = request.into_parts();
         let body = if head.method == Method::POST {
-            let body = to_bytes(body, MAX_BODY).await.map_err(|_| {
-                let reason = format!("the body is over {MAX_BODY} bytes or incomplete");
-                Denial::malformed(StatusCode::PAYLOAD_TOO_LARGE, reason)
-            })?;
-            let content_type = head.headers.get(header::CONTENT_TYPE);
-            let content_type = content_type.and_then(|value| value.to_str().ok());
-            if content_type.is_some_and(|value| value.contains("json")) {
-                serde_json::from_slice(&body).map_err(|error| unreadable(&error))?
-            } else {
-                let text = std::str::from_utf8(&body).map_err(|error| unreadable(&error))?;
-                Self::decode(text)?
+            let form = BodyForm::of(&head)?;
+            let body = read_body(body, MAX_BODY).await?;
+            match form {
+                BodyForm::Json => {
+                    serde_json::from_slice(&body).map_err(|error| unreadable(&error))?
+                }
+                BodyForm::Urlencoded => {
+                    let text = std::str::from_utf8(&body).map_err(|error| unreadable(&error))?;
+                    Self::decode(text)?
+                }
             }
         } else {
             Self::decode(head.uri.query().unwrap_or_default())?
@@ -212,10 +279,57 @@ impl AuthRequest {
         let field = |name| fields.get(name).unwrap_or_default().to_owned();
         Ok(Self { socket_id: field("socket_id"), channel_name: field("channel_name") })
     }
+}
 
-    fn socket_id(&self) -> Result<SocketId, Denial> {
-        self.socket_id.parse().map_err(|error| unreadable(&error))
+/// The forms of a request's body.
+enum BodyForm {
+    Json,
+    Urlencoded,
+}
+
+impl BodyForm {
+    /// The form that the content type names. Without one, it is that of pusher-js.
+    fn of(head: &Parts) -> Result<Self, Denial> {
+        let Some(value) = head.headers.get(header::CONTENT_TYPE) else {
+            return Ok(Self::Urlencoded);
+        };
+        let name = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+        match name.trim().to_ascii_lowercase().as_str() {
+            "application/x-www-form-urlencoded" => Ok(Self::Urlencoded),
+            name if name.ends_with("json") => Ok(Self::Json),
+            _ => Err(Denial::malformed(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "send the fields as application/x-www-form-urlencoded or as application/json",
+            )),
+        }
     }
+}
+
+async fn read_body(body: Body, limit: usize) -> Result<Bytes, Denial> {
+    to_bytes(body, limit).await.map_err(|_| {
+        let reason = format!("the body is over {limit} bytes or incomplete");
+        Denial::malformed(StatusCode::PAYLOAD_TOO_LARGE, reason)
+    })
+}
+
+async fn read_batch(request: Request) -> Result<(Parts, BatchRequest), Denial> {
+    let (head, body) = request.into_parts();
+    if !matches!(BodyForm::of(&head)?, BodyForm::Json) {
+        let reason = "send a batch as application/json";
+        return Err(Denial::malformed(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason));
+    }
+    let body = read_body(body, MAX_BATCH_BODY).await?;
+    let batch: BatchRequest = serde_json::from_slice(&body).map_err(|error| unreadable(&error))?;
+    let count = batch.channel_names.len();
+    if count > MAX_BATCH {
+        let reason = format!("{count} channels in a batch; send at most {MAX_BATCH}");
+        return Err(Denial::malformed(StatusCode::UNPROCESSABLE_ENTITY, reason));
+    }
+    Ok((head, batch))
+}
+
+fn parse_socket_id(text: &str) -> Result<SocketId, Denial> {
+    text.parse().map_err(|error| unreadable(&error))
 }
 
 fn unreadable(error: &dyn std::error::Error) -> Denial {
@@ -237,16 +351,8 @@ async fn guarded<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<
 }
 
 fn answer_denial(denial: &Denial, channel: &str, pattern: &str) -> Response {
-    let Denial { status, reason, is_public } = denial;
-    let code = status.as_u16();
-    // The channel's name comes from the client and may be long.
-    let channel: String = channel.chars().take(MAX_NAME_BYTES).collect();
-    if status.is_server_error() {
-        tracing::error!(pattern, channel, reason, status = code, "authorization failed");
-    } else {
-        tracing::info!(pattern, channel, reason, status = code, "authorization denied");
-    }
-    answer(*status, &json!({ "message": if *is_public { reason } else { "" } }))
+    denial.log(channel, pattern);
+    answer(denial.status, &denial.message())
 }
 
 fn answer(status: StatusCode, body: &impl Serialize) -> Response {

@@ -365,3 +365,54 @@ async fn a_page_is_authorized_and_receives_events_of_the_application() {
     assert_eq!(own.event().await.2, json!({ "text": "to all" }));
     assert_eq!(say("x", "").await.unwrap().status(), StatusCode::UNPROCESSABLE_ENTITY);
 }
+
+#[tokio::test]
+async fn other_forms_of_a_body_are_refused_with_those_that_are_read() {
+    for content_type in ["multipart/form-data; boundary=x", "text/plain"] {
+        let request = Request::post("/broadcasting/auth").header("x-user", "7");
+        let request = request.header(header::CONTENT_TYPE, content_type);
+        let (status, body) = ask(&app(), request.body(Body::from("--x--")).unwrap()).await;
+        assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        assert!(
+            body.contains("application/x-www-form-urlencoded or as application/json"),
+            "{body}"
+        );
+    }
+    // Without a content type it is a form.
+    let body = Body::from("socket_id=1.2&channel_name=private-open");
+    let request = Request::post("/broadcasting/auth").header("x-user", "7").body(body).unwrap();
+    assert_eq!(ask(&app(), request).await.0, StatusCode::OK);
+}
+
+async fn ask_for_batch(body: Value) -> (StatusCode, Value) {
+    let request = Request::post("/broadcasting/auth/batch").header("x-user", "7");
+    let request = request.header(header::CONTENT_TYPE, "application/json");
+    let (status, body) = ask(&app(), request.body(Body::from(body.to_string())).unwrap()).await;
+    (status, serde_json::from_str(&body).unwrap())
+}
+
+#[tokio::test]
+async fn many_channels_are_authorized_at_once_each_with_its_own_answer() {
+    let names =
+        ["private-users.7", "presence-rooms.3", "private-users.8", "private-broken", "news"];
+    let (status, answers) =
+        ask_for_batch(json!({ "socket_id": "1.2", "channel_names": names })).await;
+    assert_eq!(status, StatusCode::OK);
+    let statuses: Vec<_> = names.iter().map(|name| &answers[*name]["status"]).collect();
+    assert_eq!(statuses, [200, 200, 403, 500, 403]);
+    let auth = key().sign_channel(socket(), names[0], None);
+    assert_eq!(answers[names[0]]["data"], json!({ "auth": auth }));
+    assert!(answers[names[1]]["data"]["channel_data"].is_string());
+    assert_eq!(answers[names[2]]["data"], json!({ "message": "" }));
+}
+
+#[tokio::test]
+async fn a_batch_has_a_limit() {
+    let batch = |count: usize| {
+        let names: Vec<String> = (0..count).map(|n| format!("private-users.{n}")).collect();
+        json!({ "socket_id": "1.2", "channel_names": names })
+    };
+    assert_eq!(ask_for_batch(batch(100)).await.1.as_object().unwrap().len(), 100);
+    assert_eq!(ask_for_batch(batch(101)).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(ask_for_batch(json!([])).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+}
