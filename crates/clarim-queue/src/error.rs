@@ -33,6 +33,13 @@ impl Error {
         Self::Storage { store, source: source.into() }
     }
 
+    /// Wraps the error of a database driver, with the address of the server. The URL may contain a password.
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+    pub(crate) fn storage_at(store: &'static str, url: &str, source: impl Into<BoxError>) -> Self {
+        let address = address_of(url).to_owned();
+        Self::storage(store, At { address, source: source.into() })
+    }
+
     /// A stable identifier for programs: `queue_storage_failed` or `queue_full`.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -41,6 +48,24 @@ impl Error {
             Self::Full { .. } => "queue_full",
         }
     }
+}
+
+/// The error of a server, with its address.
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+#[derive(Debug, thiserror::Error)]
+#[error("{address}: {source}")]
+struct At {
+    address: String,
+    source: BoxError,
+}
+
+/// What follows the scheme and the credentials of a URL, without its query.
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+fn address_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    // A password may contain any character, so the last at sign counts.
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    rest.split('?').next().unwrap_or_default()
 }
 
 /// The reason why an attempt at a job failed. It reads like its cause.
@@ -83,5 +108,22 @@ impl fmt::Display for JobError {
 impl StdError for JobError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.cause.source()
+    }
+}
+
+#[cfg(all(test, any(feature = "sqlite", feature = "postgres", feature = "redis")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_the_server_without_its_password() {
+        for (url, address) in [
+            ("redis://:p@ss/w@10.0.0.1:6379/2", "10.0.0.1:6379/2"),
+            ("postgres://u:p@db/app?sslmode=require", "db/app"),
+            ("sqlite:queue.sqlite?mode=rwc", "sqlite:queue.sqlite"),
+        ] {
+            let error = Error::storage_at("any", url, "down").to_string();
+            assert!(error.contains(&format!("any failed: {address}: down")), "{error}");
+        }
     }
 }

@@ -77,7 +77,9 @@ impl RedisStorage {
                 }
                 invocation.invoke_async(&mut connection.clone()).await
             };
-            answer.await.map_err(|error: redis::RedisError| Error::storage("redis", error))
+            answer
+                .await
+                .map_err(|error: redis::RedisError| Error::storage_at("redis", &self.url, error))
         })
     }
 

@@ -267,9 +267,9 @@ impl SqlStorage {
         &'a self,
         query: impl Future<Output = sqlx::Result<T>> + Send + 'a,
     ) -> BoxFuture<'a, Result<T, Error>> {
-        Box::pin(
-            async move { query.await.map_err(|error| Error::storage(self.dialect.name, error)) },
-        )
+        Box::pin(async move {
+            query.await.map_err(|error| Error::storage_at(self.dialect.name, &self.url, error))
+        })
     }
 
     /// Runs a statement and returns the number of rows that it changed.

@@ -23,6 +23,8 @@ mod notices;
 pub mod notification;
 pub mod publisher;
 pub mod queue;
+#[cfg(any(feature = "redis", feature = "bus"))]
+mod redis_url;
 #[cfg(feature = "schedule")]
 pub mod schedule;
 mod settings;

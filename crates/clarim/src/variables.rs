@@ -36,7 +36,7 @@ impl Variables<'_> {
 
     /// The first URL that is set, which must begin with one of these schemes. It may contain a password, so
     /// errors don't show it.
-    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn url(
         &self,
         names: &[&'static str],

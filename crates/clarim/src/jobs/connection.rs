@@ -59,8 +59,12 @@ impl QueueConnection {
                 .map(Self::Postgres),
             #[cfg(feature = "redis")]
             "redis" => {
-                let default = Some("redis://127.0.0.1:6379");
-                variables.url(&["REDIS_URL"], &["redis:", "rediss:"], default).map(Self::Redis)
+                let (name, url) = crate::redis_url::read(variables)?;
+                if !["redis:", "rediss:"].iter().any(|scheme| url.starts_with(scheme)) {
+                    let problem = "for this QUEUE_CONNECTION it must begin with redis: or rediss:";
+                    return Err(Error::setting(name, problem));
+                }
+                Ok(Self::Redis(url))
             }
             known if ["sqlite", "postgres", "pgsql", "redis"].contains(&known) => {
                 let feature = if known == "pgsql" { "postgres" } else { known };

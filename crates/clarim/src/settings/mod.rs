@@ -195,13 +195,14 @@ impl Settings {
     /// | `REVERB_PORT` | the server's port | 8080; with https 443 |
     /// | `REVERB_SCHEME` | `http` or `https` | `http` |
     /// | `REVERB_SERVER_PATH` | prefix of the server's paths | none |
-    /// | `CLARIM_SCALING_URL`, or `REDIS_URL` | with `redis`, `nats`: the nodes' bus | this machine's Redis |
+    /// | `CLARIM_SCALING_URL`, or `REDIS_URL` | with `redis`, `nats`: the nodes' bus | as below |
     /// | `REVERB_SCALING_CHANNEL` | with `redis`, `nats`: prefix of names on the bus | `reverb` |
     /// | `PUSHER_ENCRYPTION_MASTER_KEY_BASE64` | master key of encrypted channels | none |
     /// | `QUEUE_CONNECTION` | the queue: `memory`, `sqlite`, `postgres`, `redis` | `memory` |
     /// | `DATABASE_URL`, or `DB_URL` | for `sqlite`: a file | `sqlite:queue.sqlite` |
     /// | | for `postgres`: `postgres://user:password@host/database` | required |
-    /// | `REDIS_URL` | for `redis`: `redis://:password@host:port/database` | `redis://127.0.0.1:6379` |
+    /// | `REDIS_URL` | for `redis`: `redis://:password@host:port/database` | the parts below |
+    /// | `REDIS_HOST`, `_PORT`, `_SCHEME`, `_USERNAME`, `_PASSWORD`, `_DB` | its parts | `127.0.0.1`, … |
     ///
     /// The default of `BROADCAST_CONNECTION` is `reverb` if `REVERB_APP_KEY` is set, and otherwise `log`.
     /// `CLARIM_…` takes precedence over `REVERB_…`. `CLARIM_QUEUE_CONNECTION`, `CLARIM_DATABASE_URL` and
@@ -312,10 +313,10 @@ fn over_http(variables: &Variables<'_>, default: Settings) -> Result<Settings, E
 #[cfg(feature = "bus")]
 fn over_bus(variables: &Variables<'_>, _connection: &str) -> Result<Settings, Error> {
     let shared = Variables { get: variables.get, prefixes: &["CLARIM_", ""] };
-    let (name, url) = variables
-        .find("SCALING_URL")
-        .or_else(|| shared.find("REDIS_URL"))
-        .unwrap_or_else(|| ("REDIS_URL".to_owned(), "redis://127.0.0.1:6379".to_owned()));
+    let (name, url) = match variables.find("SCALING_URL") {
+        Some(typed) => typed,
+        None => crate::redis_url::read(&shared)?,
+    };
     let address =
         clarim_bus::Bus::parse(&url).map_err(|error| Error::setting(name, error.to_string()))?;
     let prefix = variables.text("SCALING_CHANNEL").unwrap_or_else(|| "reverb".to_owned());

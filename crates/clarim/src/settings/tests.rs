@@ -61,8 +61,11 @@ fn a_queue_has_a_url_that_fits_and_is_not_shown() {
     let default = QueueConnection::Sqlite("sqlite:queue.sqlite".to_owned());
     assert_eq!(queue(&[("QUEUE_CONNECTION", "sqlite")]).unwrap(), default);
     let both = [("QUEUE_CONNECTION", "database"), ("CLARIM_QUEUE_CONNECTION", "redis")];
-    let default = QueueConnection::Redis("redis://127.0.0.1:6379".to_owned());
+    let default = QueueConnection::Redis("redis://127.0.0.1:6379/0".to_owned());
     assert_eq!(queue(&both).unwrap(), default, "CLARIM_ takes precedence");
+    let parts = [("QUEUE_CONNECTION", "redis"), ("REDIS_HOST", "r"), ("REDIS_PASSWORD", "p")];
+    let named = QueueConnection::Redis("redis://:p@r:6379/0".to_owned());
+    assert_eq!(queue(&parts).unwrap(), named);
     assert_eq!(
         queue(&[("QUEUE_CONNECTION", "sqlite"), ("DATABASE_URL", url)]).unwrap_err(),
         "DATABASE_URL: for this QUEUE_CONNECTION it must begin with sqlite:"
