@@ -54,7 +54,7 @@ pub(crate) fn run(inputs: ConfigInputs, out: &mut dyn Write) -> Result<ExitCode,
     let is_coloured = has_colours(&io::stdout());
     let banner = Banner { settings: &settings, address, open_files, is_coloured }.to_string();
     let run_file = run_file.or_else(|| {
-        let drains = !HandoverHandle::is_supported(&settings.server);
+        let drains = !HandoverHandle::is_supported();
         let created = RunFile::create(&settings.state_dir, address.port(), drains);
         let warn = "`clarim restart` will not find this server";
         created.inspect_err(|error| tracing::warn!(%error, "{warn}")).ok()

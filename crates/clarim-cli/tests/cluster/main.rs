@@ -4,6 +4,8 @@
 mod api;
 mod client;
 mod faults;
+mod handover;
 mod node;
 mod outside;
+mod scene;
 mod together;

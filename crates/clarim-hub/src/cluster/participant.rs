@@ -467,8 +467,10 @@ impl<S: OutputSink> Cluster<S> {
     /// Goes on as before, because no other program becomes this node.
     pub fn cancel_hand_over(&mut self, wire: &mut impl Wire) {
         self.hand_over = HandOver::None;
-        let message = ClusterMessage::HandedOver { is_back: false };
-        self.sender.send_to_all(&message, &mut self.flights, wire);
+        if self.state.is_up {
+            let message = ClusterMessage::HandedOver { is_back: false };
+            self.sender.send_to_all(&message, &mut self.flights, wire);
+        }
     }
 
     /// Sends a node that is back what was kept for it.

@@ -10,11 +10,15 @@ use clarim_cluster::timing::TICK;
 use clarim_cluster::{NodeId, Versions};
 use clarim_hub::app::HistoryRule;
 use clarim_hub::cluster::{ClusterSettings, ClusterState, LogEntry, LogEvent, LogPage, Wire};
+use clarim_hub::snapshot::SavedCluster;
 use clarim_hub::{BusCommand, ChannelKey, Node, OutputSink, cluster};
 use clarim_protocol::{Epoch, Position};
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
+use super::handover::{
+    CONNECT_TIMEOUT, ClusterAtRest, HandOverRequest, HandOverState, SavedTraffic,
+};
 use super::{BusTraffic, ClusterChannels, ClusterHost, ClusterQuery, ClusterRequest};
 use crate::config::Scaling;
 use crate::sync::{BacklogReceiver, Phase, ShutdownSignal};
@@ -34,6 +38,13 @@ const PAGE: PageLimit = PageLimit { entries: 256, bytes: 1 << 20 };
 /// Pause between two checks whether the workers' inboxes have room again.
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// The state that another program has handed over.
+#[derive(Debug)]
+pub(crate) struct SavedClusterState {
+    pub(crate) cluster: SavedCluster,
+    pub(crate) traffic: SavedTraffic,
+}
+
 /// The work of the cluster's thread. Made on another thread than it runs on.
 #[derive(Debug)]
 pub(crate) struct ClusterTask<S> {
@@ -41,6 +52,8 @@ pub(crate) struct ClusterTask<S> {
     pub(crate) id: NodeId,
     pub(crate) node: Arc<Node<S>>,
     pub(crate) channels: ClusterChannels,
+    /// Present if the node was handed over by another program.
+    pub(crate) saved: Option<SavedClusterState>,
     /// The node's commands for the bus.
     pub(crate) commands: BacklogReceiver<BusCommand>,
     /// The node's zero of time.
@@ -53,7 +66,9 @@ pub(crate) struct ClusterTask<S> {
 impl<S: OutputSink + ClusterHost> ClusterTask<S> {
     /// Connects to the bus and takes part in the cluster until the server has closed.
     pub(crate) async fn run(self) {
-        let Self { scaling, id, node, channels, commands, started, mut shutdown, users } = self;
+        let Self { scaling, id, node, channels, saved, commands, started, .. } = self;
+        let mut shutdown = self.shutdown;
+        let users = self.users;
         let settings = ClusterSettings {
             prefix: scaling.prefix,
             lease: scaling.lease,
@@ -62,18 +77,31 @@ impl<S: OutputSink + ClusterHost> ClusterTask<S> {
             on_gap: scaling.on_gap,
             versions: Versions::OWN,
         };
+        let now = started.elapsed();
+        let connect_until = saved.as_ref().map(|_| now + CONNECT_TIMEOUT);
+        let cluster = match &saved {
+            None => cluster::Cluster::new(node.clone(), id, settings),
+            Some(SavedClusterState { cluster, traffic }) => {
+                traffic.restore(&channels.traffic);
+                cluster::Cluster::restored(node.clone(), id, settings, cluster, now)
+            }
+        };
         let mut driver = Driver {
             bus: scaling.bus.connect(),
-            cluster: cluster::Cluster::new(node.clone(), id, settings),
+            cluster,
             node,
             commands,
             started,
             channels,
+            hand_over: HandOverState::None,
+            handled: 0,
+            connect_until,
             logged_losses: LoggedLosses::default(),
             refusal_logged_at: None,
         };
         let wire = &mut BusWire::new(&mut driver.bus, &driver.channels.traffic);
-        driver.cluster.start(started.elapsed(), wire);
+        driver.cluster.start(now, wire);
+        driver.report();
         let ended = async {
             shutdown.reached(Phase::Closed).await;
             // Nothing is sent: the sender is dropped.
@@ -83,7 +111,10 @@ impl<S: OutputSink + ClusterHost> ClusterTask<S> {
             () = driver.drive() => {}
             () = ended => {}
         }
-        let _ = timeout(LEAVE_TIMEOUT, driver.leave()).await;
+        // The successor of a node that was handed over does not leave.
+        if !matches!(driver.hand_over, HandOverState::Stopped) {
+            let _ = timeout(LEAVE_TIMEOUT, driver.leave()).await;
+        }
     }
 }
 
@@ -94,6 +125,11 @@ struct Driver<S> {
     commands: BacklogReceiver<BusCommand>,
     started: Instant,
     channels: ClusterChannels,
+    hand_over: HandOverState,
+    /// Number of commands and bus events handled.
+    handled: u64,
+    /// On a node that was handed over and is not connected yet: when it stops waiting for the bus.
+    connect_until: Option<Duration>,
     logged_losses: LoggedLosses,
     refusal_logged_at: Option<Duration>,
 }
@@ -110,6 +146,11 @@ impl<S: OutputSink + ClusterHost> Driver<S> {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            if let HandOverState::Stopped = self.hand_over {
+                let Some(request) = self.channels.hand_overs.recv().await else { return };
+                self.take_hand_over(request);
+                continue;
+            }
             // While the workers can't keep up, messages wait in the bus. While the bus can't keep up,
             // commands wait, and in the end publishers.
             let has_room = self.node.sink().workers_have_room();
@@ -124,17 +165,64 @@ impl<S: OutputSink + ClusterHost> Driver<S> {
                 }
                 event = self.bus.next(), if has_room => self.receive(event),
                 Some(request) = self.channels.requests.recv() => self.answer(request),
+                Some(request) = self.channels.hand_overs.recv() => self.take_hand_over(request),
                 _ = tick.tick() => self.tick(),
                 () = sleep(PAUSE), if !has_room => {}
             }
+            self.proceed_hand_over();
         }
     }
 
+    fn take_hand_over(&mut self, request: HandOverRequest) {
+        let now = self.started.elapsed();
+        let wire = &mut BusWire::new(&mut self.bus, &self.channels.traffic);
+        match request {
+            HandOverRequest::Prepare(reply) if !self.cluster.state().is_joined => {
+                // The receiver may be gone.
+                let _ = reply.send(false);
+            }
+            HandOverRequest::Prepare(reply) => {
+                self.cluster.hand_over(now, wire);
+                self.hand_over = HandOverState::Preparing(reply);
+            }
+            HandOverRequest::Rest(reply) => self.hand_over = HandOverState::Resting(reply),
+            HandOverRequest::Resume => {
+                if !matches!(self.hand_over, HandOverState::None) {
+                    self.cluster.cancel_hand_over(wire);
+                }
+                self.hand_over = HandOverState::None;
+            }
+        }
+        self.proceed_hand_over();
+    }
+
+    fn proceed_hand_over(&mut self) {
+        let is_ready = || self.cluster.is_ready_to_hand_over(self.started.elapsed());
+        self.hand_over = match std::mem::take(&mut self.hand_over) {
+            HandOverState::Preparing(reply) if is_ready() => {
+                let _ = reply.send(true);
+                HandOverState::Prepared
+            }
+            HandOverState::Resting(reply)
+                if self.commands.is_empty() && self.cluster.is_at_rest() =>
+            {
+                if is_ready() {
+                    let saved = self.cluster.save();
+                    let traffic = SavedTraffic::of(&self.channels.traffic);
+                    let _ = reply.send(ClusterAtRest { saved, traffic, handled: self.handled });
+                }
+                HandOverState::Stopped
+            }
+            state => state,
+        };
+    }
+
     fn bus_has_room(&self) -> bool {
-        self.bus.has_room() && self.cluster.has_room()
+        self.connect_until.is_none() && self.bus.has_room() && self.cluster.has_room()
     }
 
     fn execute(&mut self, command: BusCommand) {
+        self.handled += 1;
         let now = self.started.elapsed();
         let wire = &mut BusWire::new(&mut self.bus, &self.channels.traffic);
         self.cluster.execute(command, now, wire);
@@ -160,8 +248,16 @@ impl<S: OutputSink + ClusterHost> Driver<S> {
     }
 
     fn tick(&mut self) {
+        let now = self.started.elapsed();
+        if self.connect_until.take_if(|until| now >= *until).is_some() {
+            tracing::warn!(
+                code = "bus_not_connected",
+                "no connection to the bus since the restart; this node serves only its own clients until it is there"
+            );
+            self.cluster.down(now);
+        }
         let wire = &mut BusWire::new(&mut self.bus, &self.channels.traffic);
-        self.cluster.tick(self.started.elapsed(), wire);
+        self.cluster.tick(now, wire);
         self.report();
         self.log_losses();
     }
@@ -184,6 +280,7 @@ impl<S: OutputSink + ClusterHost> Driver<S> {
     }
 
     fn receive(&mut self, event: BusEvent) {
+        self.handled += 1;
         let now = self.started.elapsed();
         let traffic = &self.channels.traffic;
         let wire = &mut BusWire::new(&mut self.bus, traffic);
@@ -207,6 +304,7 @@ impl<S: OutputSink + ClusterHost> Driver<S> {
             }
             BusEvent::Connected => {
                 tracing::info!("connected to the bus");
+                self.connect_until = None;
                 self.cluster.up(now, wire);
                 self.report();
             }

@@ -1,6 +1,7 @@
 //! This server's part in a cluster: its connection to the bus, and queries to all nodes.
 
 mod driver;
+mod handover;
 
 use std::io;
 use std::sync::Arc;
@@ -14,7 +15,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::Scaling;
 use crate::sync::Counter;
-pub(crate) use driver::ClusterTask;
+pub(crate) use driver::{ClusterTask, SavedClusterState};
+use handover::HandOverRequest;
+pub(crate) use handover::{ClusterAtRest, ClusterHandover, SavedTraffic};
 
 /// The parts of the server that a cluster's thread uses.
 pub(crate) trait ClusterHost {
@@ -37,6 +40,7 @@ pub(crate) struct Cluster {
     /// The id of this node.
     pub(crate) id: NodeId,
     nodes: watch::Receiver<Vec<NodeId>>,
+    pub(crate) handover: ClusterHandover,
     pub(crate) traffic: Arc<BusTraffic>,
     /// Whether publishing fails if an event reaches this node's clients alone.
     pub(crate) is_strict: bool,
@@ -47,6 +51,7 @@ pub(crate) struct Cluster {
 #[derive(Debug)]
 pub(crate) struct ClusterChannels {
     requests: mpsc::UnboundedReceiver<ClusterRequest>,
+    hand_overs: mpsc::UnboundedReceiver<HandOverRequest>,
     state: watch::Sender<ClusterState>,
     nodes: watch::Sender<Vec<NodeId>>,
     traffic: Arc<BusTraffic>,
@@ -99,15 +104,17 @@ impl Cluster {
         let (requests, request_receiver) = mpsc::unbounded_channel();
         let (state_sender, state) = watch::channel(ClusterState::default());
         let (nodes_sender, nodes) = watch::channel(Vec::new());
+        let (handover, hand_overs) = ClusterHandover::new();
         let traffic = Arc::<BusTraffic>::default();
         let channels = ClusterChannels {
             requests: request_receiver,
+            hand_overs,
             state: state_sender,
             nodes: nodes_sender,
             traffic: traffic.clone(),
         };
         let is_strict = scaling.is_strict;
-        (Self { requests, state, id, nodes, traffic, is_strict, started }, channels)
+        (Self { requests, state, id, nodes, handover, traffic, is_strict, started }, channels)
     }
 
     pub(crate) fn state(&self) -> ClusterState {

@@ -20,7 +20,7 @@ use super::worker::WorkerInputs;
 use super::{HttpService, Server, StartError};
 use crate::clock::since_1970;
 use crate::cluster::{Cluster, ClusterHost, ClusterTask, MAX_BACKLOG, new_node_id};
-use crate::config::{FOR_HTTP, ServerConfig};
+use crate::config::{FOR_HTTP, Scaling, ServerConfig};
 use crate::http::{Http, IdempotencyKeys, Sessions};
 use crate::net::{Certificate, Listeners, TlsAcceptor, platform::open_files};
 use crate::runtime::{
@@ -55,10 +55,37 @@ struct ClusterSetup {
     commands: BacklogReceiver<BusCommand>,
 }
 
+/// The part of a node in a cluster. Empty on a single node.
+#[derive(Default)]
+struct ClusterParts {
+    handle: Option<Cluster>,
+    task: Option<ClusterTask<Sink>>,
+    user: Option<oneshot::Sender<()>>,
+}
+
 impl ClusterSetup {
-    fn new() -> io::Result<Self> {
+    /// `id`: that of the node that is handed over.
+    fn new(id: Option<NodeId>) -> io::Result<Self> {
         let (sender, commands) = backlog(MAX_BACKLOG);
-        Ok(Self { id: new_node_id()?, sender, commands })
+        let id = id.map_or_else(new_node_id, Ok)?;
+        Ok(Self { id, sender, commands })
+    }
+
+    fn parts(
+        self,
+        scaling: Scaling,
+        node: &Arc<Node<Sink>>,
+        started: Instant,
+        shutdown: ShutdownSignal,
+    ) -> ClusterParts {
+        let Self { id, commands, .. } = self;
+        let (cluster, channels) = Cluster::new(&scaling, id, started);
+        let (user, users) = oneshot::channel();
+        let node = node.clone();
+        let saved = None;
+        let task =
+            ClusterTask { scaling, id, node, channels, saved, commands, started, shutdown, users };
+        ClusterParts { handle: Some(cluster), task: Some(task), user: Some(user) }
     }
 }
 
@@ -72,7 +99,8 @@ impl Parts {
     ) -> Result<Self, StartError> {
         let workers = config.workers.get();
         let started = restoration.as_ref().map_or_else(Instant::now, Restoration::started);
-        let setup = config.scaling.as_ref().map(|_| ClusterSetup::new()).transpose();
+        let id = restoration.as_ref().and_then(|restoration| restoration.node.node_id);
+        let setup = config.scaling.as_ref().map(|_| ClusterSetup::new(id)).transpose();
         let setup = setup.map_err(StartError::system)?;
         let id = setup.as_ref().map(|setup| setup.id);
         let (query_senders, queries) = (0..workers).map(|_| mpsc::channel(MAX_QUERIES)).unzip();
@@ -93,18 +121,10 @@ impl Parts {
         };
         let node = Arc::new(Node::new(apps, node_config, sink));
         let (shutdown, signal) = ShutdownHandle::new();
-        let (cluster, task, cluster_user) = match config.scaling.clone().zip(setup) {
-            None => (None, None, None),
-            Some((scaling, ClusterSetup { id, commands, .. })) => {
-                let (cluster, channels) = Cluster::new(&scaling, id, started);
-                let (user, users) = oneshot::channel();
-                let node = node.clone();
-                let shutdown = signal.clone();
-                let task =
-                    ClusterTask { scaling, id, node, channels, commands, started, shutdown, users };
-                (Some(cluster), Some(task), Some(user))
-            }
-        };
+        let scaling = config.scaling.clone().zip(setup);
+        let ClusterParts { handle: cluster, mut task, user: cluster_user } = scaling
+            .map(|(scaling, setup)| setup.parts(scaling, &node, started, signal.clone()))
+            .unwrap_or_default();
         let capacity = Arc::new(Capacity::new(capacity_limits(&config)));
         let (acceptor, connections) = Acceptor::new(workers, capacity);
         let server_counters = Arc::new(ServerCounters::new(workers));
@@ -127,7 +147,10 @@ impl Parts {
             origins: consumers.inspector.origins(),
         };
         let restored = restoration.map(|restoration| restoration.restore(&http)).transpose();
-        let restored = restored.map_err(|source| StartError::Handover { source })?;
+        let mut restored = restored.map_err(|source| StartError::Handover { source })?;
+        if let (Some(task), Some(restored)) = (&mut task, &mut restored) {
+            task.saved = restored.cluster.take();
+        }
         Ok(Self {
             routes: Routes { http, playground, consumers },
             shutdown,
@@ -159,7 +182,8 @@ impl Parts {
         let address = listeners.as_ref().map(|listeners| listeners.address);
         let listeners = listeners.map(|all| all.spread(http.config.workers)).transpose()?;
         let mut listeners = listeners.unwrap_or_default().into_iter();
-        let Restored { workers: restored, webhooks: saved_webhooks } = restored.unwrap_or_default();
+        let Restored { workers: restored, webhooks: saved_webhooks, .. } =
+            restored.unwrap_or_default();
         let mut restored = restored.into_iter();
         let mut requests = Vec::new();
         let inputs = connections.into_iter().zip(queries).map(|(connections, queries)| {

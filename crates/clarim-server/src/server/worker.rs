@@ -75,17 +75,13 @@ impl WorkerTask {
         let inbox = http.node.sink().inboxes.of(id);
         let _close_inbox = CloseInbox(inbox.clone());
         http.counters.thread.set(platform::thread_id());
-        let restored = restored.unwrap_or_else(|| RestoredWorker {
-            hub: Worker::new(id, http.node.clone()),
-            sockets: Vec::new(),
-        });
-        let engine = engine(http, inbox.clone(), restored)?;
+        let engine = engine(http, id, inbox.clone(), restored)?;
         #[expect(
             deprecated,
             reason = "sound here: the engine's poll stays open as long as registered"
         )]
-        let readiness = AsyncFd::with_interest(PollFd(engine.poll_fd()), Interest::READABLE)?;
-        let engine = Rc::new(RefCell::new(engine));
+        let readiness =
+            AsyncFd::with_interest(PollFd(engine.borrow().poll_fd()), Interest::READABLE)?;
         let shutdown = http.shutdown.clone();
         let drain = http.drain();
         let listeners: io::Result<Vec<_>> = listeners.into_iter().map(watch).collect();
@@ -140,16 +136,31 @@ impl WorkerTask {
 
 fn engine(
     http: &Http,
+    id: WorkerId,
     inbox: Arc<Inbox>,
-    restored: RestoredWorker,
-) -> io::Result<Engine<ServedProtocol>> {
-    let RestoredWorker { hub, sockets } = restored;
+    restored: Option<RestoredWorker>,
+) -> io::Result<Rc<RefCell<Engine<ServedProtocol>>>> {
     let queue =
         QueueLimits { bytes: http.config.outbox_bytes, timeout: http.config.outbox_timeout };
     let compression = http.config.compression;
     let settings = EngineSettings { started: http.started, queue, compression };
-    let mut engine = Engine::new(hub, inbox, settings, http.counters.clone())?;
+    let counters = http.counters.clone();
+    let Some(RestoredWorker { hub, sockets }) = restored else {
+        let hub = Worker::new(id, http.node.clone());
+        return Ok(Rc::new(RefCell::new(Engine::new(hub, inbox, settings, counters)?)));
+    };
+    let mut engine = Engine::new(hub, inbox, settings, counters)?;
     handover::restore(&mut engine, sockets);
+    let engine = Rc::new(RefCell::new(engine));
+    if let Some(cluster) = http.cluster.clone() {
+        // Clients wait as new ones do, until the node knows what happened on the other nodes.
+        handover::stop(&mut engine.borrow_mut());
+        let stopped = engine.clone();
+        tokio::task::spawn_local(async move {
+            cluster.joined().await;
+            handover::resume(&mut stopped.borrow_mut());
+        });
+    }
     Ok(engine)
 }
 

@@ -62,6 +62,10 @@ impl<T> BacklogReceiver<T> {
         Some(self.taken(weighed))
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.receiver.is_empty()
+    }
+
     pub(crate) fn try_recv(&mut self) -> Option<T> {
         let weighed = self.receiver.try_recv().ok()?;
         Some(self.taken(weighed))

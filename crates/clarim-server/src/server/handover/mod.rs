@@ -18,9 +18,10 @@ use std::time::{Duration, Instant};
 use clarim_hub::Node;
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
 
-use super::consumers::{WebhookHandle, WebhooksAtRest};
+use super::consumers::{SavedWebhooks, WebhookHandle, WebhooksAtRest};
 use super::routes::Routes;
 use crate::clock::{now_ms, since_1970};
+use crate::cluster::{ClusterAtRest, ClusterHandover};
 use crate::config::ServerConfig;
 use crate::http::IdempotencyKeys;
 use crate::runtime::{ServerCounters, Sink};
@@ -51,6 +52,14 @@ pub enum HandoverError {
         "this system cannot hand over connections, only Linux can; restart the server, which drains it"
     )]
     Unsupported,
+    /// The node has not joined its cluster.
+    #[error("this node has not joined its cluster yet; try again in a few seconds")]
+    NotJoined,
+    /// The bus has not returned what this node has published.
+    #[error(
+        "the bus has not returned everything that this node published; check the bus, and try again"
+    )]
+    Bus,
     /// A thread of the server has ended.
     #[error("a thread of the server has ended; restart the server, which drains it")]
     ThreadEnded,
@@ -72,6 +81,8 @@ impl HandoverError {
             Self::UnderWay => "handover_under_way",
             Self::ShuttingDown => "shutting_down",
             Self::Unsupported => "handover_unsupported",
+            Self::NotJoined => "not_joined",
+            Self::Bus => "bus_not_at_rest",
             Self::ThreadEnded => "thread_ended",
             Self::Snapshot { .. } => "snapshot",
         }
@@ -132,13 +143,11 @@ impl Handover {
 pub struct HandoverHandle(pub(super) HandoverControl);
 
 impl HandoverHandle {
-    /// Whether a server with this configuration can hand over on this system.
+    /// Whether a server can hand over on this system.
     #[must_use]
-    pub fn is_supported(config: &ServerConfig) -> bool {
+    pub fn is_supported() -> bool {
         // With a table of descriptors for each worker, no thread has those of all.
-        cfg!(target_os = "linux")
-            && !cfg!(feature = "descriptor-tables")
-            && config.scaling.is_none()
+        cfg!(target_os = "linux") && !cfg!(feature = "descriptor-tables")
     }
 
     /// Stops the server and writes its snapshot. The successor gets the result's [`stdin`](Handover::stdin)
@@ -161,6 +170,7 @@ pub(super) struct HandoverControl {
     node: Arc<Node<Sink>>,
     counters: Arc<ServerCounters>,
     keys: Arc<IdempotencyKeys>,
+    cluster: Option<ClusterHandover>,
     config: Arc<ServerConfig>,
     started: Instant,
     shutdown: ShutdownSignal,
@@ -192,6 +202,9 @@ impl Drop for Stopped {
             // A worker that has ended needs nothing.
             let _ = worker.send(WorkerRequest::Resume);
         }
+        if let Some(cluster) = &control.cluster {
+            cluster.resume();
+        }
         control.pause.set(false);
     }
 }
@@ -201,7 +214,7 @@ async fn hand_over(
     control: HandoverControl,
     kept: Vec<OwnedFd>,
 ) -> Result<Handover, HandoverError> {
-    if !HandoverHandle::is_supported(&control.config) {
+    if !HandoverHandle::is_supported() {
         return Err(HandoverError::Unsupported);
     }
     let under_way = control.under_way.clone().try_lock_owned();
@@ -214,6 +227,12 @@ async fn hand_over(
     let mut stopped =
         Stopped { control, _under_way: under_way, sweeping: None, _webhooks: webhooks };
     let control = stopped.control.clone();
+    // What the other nodes publish from now on is not lost. The server still serves.
+    if let Some(cluster) = &control.cluster
+        && !cluster.prepare().await
+    {
+        return Err(HandoverError::NotJoined);
+    }
     let began_ms = now_ms();
     control.pause.set(true);
     let until = Instant::now() + REQUESTS_TIMEOUT;
@@ -221,14 +240,20 @@ async fn hand_over(
     let until = Instant::now() + FAREWELL_TIMEOUT;
     control.ask_all(|reply| WorkerRequest::Stop { until, reply }).await?;
     stopped.sweeping = Some(control.sweeping.clone().lock_owned().await);
-    control.settle().await?;
-    let snapshot = control.write(began_ms).await?;
+    let settled = control.settle().await?;
+    let snapshot = control.write(began_ms, settled).await?;
     let SnapshotSink { writer, descriptors } = snapshot;
     let buffered = writer.finish()?;
     let file = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
     let first: Vec<OwnedFd> = [file.into()].into_iter().chain(kept).collect();
     let stdin = descriptors.finish(&first)?;
     Ok(Handover { stdin, stopped: Some(stopped) })
+}
+
+/// The state of the threads without connections, when there is nothing left to process.
+struct Settled {
+    webhooks: Option<SavedWebhooks>,
+    cluster: Option<ClusterAtRest>,
 }
 
 impl HandoverControl {
@@ -245,6 +270,7 @@ impl HandoverControl {
             node: http.node.clone(),
             counters: http.server_counters.clone(),
             keys: http.keys.clone(),
+            cluster: http.cluster.as_ref().map(|cluster| cluster.handover.clone()),
             config: http.config.clone(),
             started: http.started,
             shutdown: http.shutdown.clone(),
@@ -271,19 +297,25 @@ impl HandoverControl {
         Ok(all)
     }
 
-    /// Lets the workers process what they have for each other, until there is nothing left.
-    async fn settle(&self) -> Result<(), HandoverError> {
+    /// Lets the threads process what they have for each other, until there is nothing left.
+    async fn settle(&self) -> Result<Settled, HandoverError> {
         let mut before = None;
         loop {
-            let counts = self.ask_all(WorkerRequest::Settle).await?;
+            let webhooks = self.webhooks.save().await;
+            let cluster = match &self.cluster {
+                Some(cluster) => Some(cluster.rest().await.ok_or(HandoverError::Bus)?),
+                None => None,
+            };
+            let mut counts = self.ask_all(WorkerRequest::Settle).await?;
+            counts.extend(cluster.as_ref().map(|cluster| cluster.handled));
             if before.as_ref() == Some(&counts) {
-                return Ok(());
+                return Ok(Settled { webhooks, cluster });
             }
             before = Some(counts);
         }
     }
 
-    async fn write(&self, began_ms: u64) -> Result<SnapshotSink, HandoverError> {
+    async fn write(&self, began_ms: u64, settled: Settled) -> Result<SnapshotSink, HandoverError> {
         let file = memory_file()?;
         let mut sink = SnapshotSink::begin(file)?;
         let config = &self.config;
@@ -299,8 +331,13 @@ impl HandoverControl {
         self.node.save_contents(&mut |record| sink.write(&Record::Contents(record)))?;
         sink.write(&Record::Counters(self.counters.save()))?;
         self.keys.save(now, &mut |key| sink.write(&Record::Keys(key)))?;
-        if let Some(saved) = self.webhooks.save().await {
+        let Settled { webhooks, cluster } = settled;
+        if let Some(saved) = webhooks {
             sink.write(&Record::Webhooks(saved))?;
+        }
+        if let Some(ClusterAtRest { saved, traffic, .. }) = cluster {
+            sink.write(&Record::Cluster(saved))?;
+            sink.write(&Record::BusTraffic(traffic))?;
         }
         self.write_workers(sink, worker::Part::Connections).await
     }

@@ -17,6 +17,7 @@ use super::super::consumers::SavedWebhooks;
 use super::super::{BoundServer, Server, StartError};
 use super::snapshot::{Record, SavedHttp, SavedServer};
 use crate::clock::since_1970;
+use crate::cluster::{SavedClusterState, SavedTraffic};
 use crate::config::ServerConfig;
 use crate::http::Http;
 use crate::net::{Listeners, ReceivedDescriptors, receive};
@@ -141,6 +142,8 @@ pub(in crate::server) struct RestoredWorker {
 pub(in crate::server) struct Restored {
     pub(in crate::server) workers: Vec<RestoredWorker>,
     pub(in crate::server) webhooks: Option<SavedWebhooks>,
+    /// Present if the predecessor was in a cluster.
+    pub(in crate::server) cluster: Option<SavedClusterState>,
 }
 
 impl Restoration {
@@ -164,12 +167,16 @@ impl Restoration {
         node.restore(&self.node, now);
         let mut workers = Workers::new(http, &self.node);
         let mut webhooks = None;
+        let mut cluster = None;
+        let mut traffic = SavedTraffic::default();
         while let Some(record) = self.reader.read()? {
             match record {
                 Record::Contents(record) => node.restore_record(record, now)?,
                 Record::Counters(saved) => http.server_counters.restore(&saved),
                 Record::Keys(saved) => http.keys.restore(saved, now),
                 Record::Webhooks(saved) => webhooks = Some(saved),
+                Record::Cluster(saved) => cluster = Some(saved),
+                Record::BusTraffic(saved) => traffic = saved,
                 Record::Http(SavedHttp { descriptor, peer, early }) => {
                     let stream = TcpStream::from(self.descriptors.take(descriptor)?);
                     http.acceptor.restore_http(stream, peer, early);
@@ -185,7 +192,8 @@ impl Restoration {
         }
         let workers = workers.finish();
         node.finish_restore(now);
-        Ok(Restored { workers, webhooks })
+        let cluster = cluster.map(|cluster| SavedClusterState { cluster, traffic });
+        Ok(Restored { workers, webhooks, cluster })
     }
 }
 

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::{self, BufWriter};
 use std::net::IpAddr;
 
-use clarim_hub::snapshot::{NodeRecord, SavedNode, SnapshotWriter};
+use clarim_hub::snapshot::{NodeRecord, SavedCluster, SavedNode, SnapshotWriter};
 use serde::{Deserialize, Serialize};
 
 use super::super::consumers::SavedWebhooks;
+use crate::cluster::SavedTraffic;
 use crate::http::SavedKeys;
 use crate::net::DescriptorSender;
 use crate::runtime::{SavedCounters, handover::EngineRecord};
@@ -22,6 +23,8 @@ pub(super) enum Record {
     Counters(SavedCounters),
     Keys(SavedKeys),
     Webhooks(SavedWebhooks),
+    Cluster(SavedCluster),
+    BusTraffic(SavedTraffic),
     Http(SavedHttp),
     Engine(EngineRecord),
 }
