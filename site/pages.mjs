@@ -11,7 +11,7 @@ const GROUPS = [
   {
     en: 'Getting started',
     'pt-BR': 'Primeiros passos',
-    pages: ['README.md', 'docs/quickstart.md', 'docs/migration.md', 'docs/tutorial.md', 'apps/demo/README.md'],
+    pages: ['README.md', 'docs/install.md', 'docs/quickstart.md', 'docs/migration.md', 'docs/tutorial.md', 'apps/demo/README.md'],
   },
   {
     en: 'Front end',

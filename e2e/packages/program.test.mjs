@@ -7,6 +7,7 @@ import { after, before, describe, test } from 'node:test';
 import {
   busyboxRoot, developmentApp, file, firstEvent, inside, limit, needsRoot, runInside, serve, startInside, target, version,
 } from './installed.mjs';
+import { until } from '../support/events.mjs';
 import { freePort } from '../support/ports.mjs';
 import { folder, foreground, run } from '../support/programs.mjs';
 
@@ -20,8 +21,23 @@ async function newcomer(t, root, command, { binds, since = Date.now(), home = 'r
     const app = await developmentApp(root.path(home))
       .catch((error) => { throw new Error(`${error.message}\n${server.output()}`); });
     t.diagnostic(`nothing to first event: ${await firstEvent(server, { port, since, ...app })} s`);
+    await hearsItself(root, ['env', `CLARIM_SERVER_PORT=${port}`, ...command], binds);
   } finally {
     await server.stop();
+  }
+}
+
+/** The README's second line. The event is sent again, because the first may precede the subscription. */
+async function hearsItself(root, command, binds) {
+  const tail = startInside(root.path(''), [...command, 'tail', 'news'], binds);
+  try {
+    await until(async () => {
+      await runInside(root.path(''), [...command, 'send', 'news', 'hello', '{}'], binds);
+      return tail.output().includes('hello {}');
+    }, { what: '`clarim tail` prints what `clarim send` sends' })
+      .catch((error) => { throw new Error(`${error.message}\n${tail.output()}`); });
+  } finally {
+    await tail.stop();
   }
 }
 

