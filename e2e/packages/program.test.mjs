@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { copyFile, mkdir, readFile, readdir, rm } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { after, before, describe, test } from 'node:test';
 import {
   busyboxRoot, developmentApp, file, firstEvent, inside, limit, needsRoot, runInside, serve, startInside, target, version,
@@ -155,7 +155,8 @@ test('the image serves clients as an unprivileged user, and is healthy', { ...li
     const since = Date.now();
     await mkdir(dir.path('layout'));
     await run('tar', ['-xf', file('clarim-image.tar'), '-C', dir.path('layout')]);
-    await run('umoci', ['unpack', '--image', `${dir.path('layout')}:${version}`, dir.path('bundle')]);
+    const settings = await chooseOurs(dir.path('layout'));
+    await run('umoci', ['unpack', '--image', `${dir.path('layout')}:ours`, dir.path('bundle')]);
     const { process: { args, cwd, env, user } } = JSON.parse(await readFile(dir.path('bundle/config.json'), 'utf8'));
     assert.notEqual(user.uid, 0);
     const port = await freePort();
@@ -168,7 +169,7 @@ test('the image serves clients as an unprivileged user, and is healthy', { ...li
     const server = foreground(...chroot(args));
     try {
       t.diagnostic(`nothing to first event: ${await firstEvent(server, { port, since, ...app })} s`);
-      const [, ...health] = (await config(dir.path('layout'))).Healthcheck.Test;
+      const [, ...health] = settings.Healthcheck.Test;
       assert.equal(JSON.parse((await run(...chroot(health))).stdout).channels?.length ?? 0, 0);
     } finally {
       await server.stop();
@@ -178,10 +179,14 @@ test('the image serves clients as an unprivileged user, and is healthy', { ...li
   }
 });
 
-/** The settings of the first image in a layout. */
-async function config(layout) {
+/** Tags the image for this machine in a layout as `ours`, as a container engine chooses it. Returns its settings. */
+async function chooseOurs(layout) {
   const blob = async ({ digest }) => JSON.parse(await readFile(`${layout}/blobs/${digest.replace(':', '/')}`, 'utf8'));
-  const index = await blob(JSON.parse(await readFile(`${layout}/index.json`, 'utf8')).manifests[0]);
-  const manifest = await blob(index.manifests[0]);
-  return (await blob(manifest.config)).config;
+  const [tagged] = JSON.parse(await readFile(`${layout}/index.json`, 'utf8')).manifests;
+  assert.equal(tagged.annotations['org.opencontainers.image.ref.name'], version);
+  const { manifests } = await blob(tagged);
+  const ours = manifests.find(({ platform }) => platform.architecture === { x64: 'amd64', arm64: 'arm64' }[process.arch]);
+  ours.annotations = { 'org.opencontainers.image.ref.name': 'ours' };
+  await writeFile(`${layout}/index.json`, JSON.stringify({ schemaVersion: 2, manifests: [ours] }));
+  return (await blob((await blob(ours)).config)).config;
 }
