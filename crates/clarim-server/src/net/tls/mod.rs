@@ -20,6 +20,7 @@ use mio::net::TcpStream as ClientSocket;
 use rustls::{KeyLog, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream as RustlsStream;
+use zeroize::Zeroize as _;
 
 use buffered::BufferedTls;
 pub(crate) use certificate::Certificate;
@@ -62,6 +63,14 @@ impl Secrets {
             "CLIENT_TRAFFIC_SECRET_0" => Some(&self.of_client),
             "SERVER_TRAFFIC_SECRET_0" => Some(&self.of_server),
             _ => None,
+        }
+    }
+}
+
+impl Drop for Secrets {
+    fn drop(&mut self) {
+        for secret in [&self.of_client, &self.of_server] {
+            lock(secret).zeroize();
         }
     }
 }

@@ -65,8 +65,12 @@ impl From<TlsError> for io::Error {
 /// Returns the size of the record at the beginning of `bytes`, with its header, if it is known.
 ///
 /// # Errors
-/// The record is larger than any may be.
+/// No record begins like that, or it is larger than any may be.
 pub(super) fn record_len(bytes: &[u8]) -> Result<Option<usize>, TlsError> {
+    // Types of records are 20 to 24. Plain HTTP, for example, begins with a letter.
+    if bytes.first().is_some_and(|first| !(20..=24).contains(first)) {
+        return Err(TlsError::UnexpectedMessage);
+    }
     let Some(&[_, _, _, high, low]) = bytes.first_chunk::<HEADER>() else { return Ok(None) };
     match usize::from(u16::from_be_bytes([high, low])) {
         sealed if sealed > MAX_SEALED => Err(TlsError::RecordOverflow),

@@ -38,6 +38,9 @@ pub(crate) struct TlsSession {
     /// The client will send nothing more.
     #[serde(default)]
     pub(super) is_ended: bool,
+    /// The client wants this side to update its keys.
+    #[serde(default)]
+    is_update_due: bool,
     /// Number of records without content, in a row.
     #[serde(default)]
     empty: u8,
@@ -53,7 +56,8 @@ impl fmt::Debug for TlsSession {
 impl TlsSession {
     /// `incoming`: what has been read of a record.
     pub(super) fn new(sent: TrafficKeys, received: TrafficKeys, incoming: Vec<u8>) -> Self {
-        Self { sent, received, incoming, unsent: Vec::new(), is_ended: false, empty: 0 }
+        let unsent = Vec::new();
+        Self { sent, received, incoming, unsent, is_ended: false, is_update_due: false, empty: 0 }
     }
 
     /// Whether bytes wait that the socket has not taken.
@@ -117,7 +121,13 @@ impl TlsSession {
         };
         self.received.update()?;
         // One response is enough for several requests.
-        if requested == 1 && self.unsent.is_empty() {
+        self.is_update_due |= requested == 1;
+        Ok(())
+    }
+
+    /// Makes the response to a request for new keys. Call it when nothing else waits to be sent.
+    pub(super) fn respond(&mut self) -> Result<(), TlsError> {
+        if std::mem::take(&mut self.is_update_due) {
             let mut records = Vec::new();
             self.update_sent(&mut records)?;
             self.unsent = records;
@@ -226,7 +236,7 @@ impl TlsTransport {
             buffer[..begun].copy_from_slice(&self.session.incoming);
             let decrypted = self.session.decrypt(buffer, begun + read);
             let filled = decrypted.map_err(|error| self.fail(error))?;
-            // The response to a key update. If the socket is full, the next write sends it.
+            // A response to a key update may be due. If the socket is full, the next write sends it.
             let _ = self.flush();
             if filled > 0 {
                 return Ok(filled);
@@ -255,13 +265,18 @@ impl TlsTransport {
     }
 
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        while !self.session.unsent.is_empty() {
-            let sent = self.socket.write(&self.session.unsent)?;
-            self.session.unsent.drain(..sent);
+        loop {
+            while !self.session.unsent.is_empty() {
+                let sent = self.socket.write(&self.session.unsent)?;
+                self.session.unsent.drain(..sent);
+            }
+            // An idle connection owns no buffer.
+            self.session.unsent = Vec::new();
+            self.session.respond()?;
+            if !self.session.has_unsent() {
+                return Ok(());
+            }
         }
-        // An idle connection owns no buffer.
-        self.session.unsent = Vec::new();
-        Ok(())
     }
 
     pub(super) fn parts(&self) -> (&TcpStream, &TlsSession) {

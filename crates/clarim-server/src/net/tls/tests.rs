@@ -78,6 +78,7 @@ impl Pair {
         let mut rest = &mut buffers[..];
         let mut found = Vec::new();
         while !rest.is_empty() {
+            self.server.respond().unwrap();
             let mut records = std::mem::take(&mut self.server.unsent);
             let taken = self.server.encrypt(rest, &mut records).unwrap();
             IoSlice::advance_slices(&mut rest, taken);
@@ -165,10 +166,12 @@ fn both_sides_may_update_their_keys() {
             pair.client.refresh_traffic_keys().unwrap();
             let records = pair.records_of_client(&[n]);
             assert_eq!(pair.decrypt(&records, 3).unwrap(), [n]);
-            // The client wants the server to update its keys, too.
-            assert!(pair.server.has_unsent());
+            // The client wants the server to update its keys, too. It does so once.
             pair.hand_over();
+            pair.server.respond().unwrap();
+            assert!(pair.server.has_unsent());
             assert_eq!(pair.deliver(&[&[n]]), [n]);
+            assert!(!pair.server.has_unsent());
         }
         // In tests, keys are used up after fewer records.
         for n in 0..250_u8 {

@@ -474,5 +474,9 @@ async fn plain_http_on_the_tls_port_does_no_harm() {
         let answer = client.rest().await;
         assert!(!answer.starts_with(b"HTTP"), "{}", String::from_utf8_lossy(&answer));
     }
+    // Refused at once: the client does not have to end its request.
+    let mut client = Raw::connect(&server.harness).await;
+    client.send(b"GET / HTTP/1.1\r\n").await;
+    client.rest().await;
     server.connect().await.expect_nothing().await;
 }
