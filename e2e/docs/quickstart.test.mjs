@@ -93,7 +93,7 @@ test('Django', limit, async () => {
   await prints(page, 'order 7 shipped');
 });
 
-test("Laravel's variables and class name reach Echo", limit, async () => {
+test("Laravel's variables and class name reach Echo", limit, async (t) => {
   const variables = await readFile(path.join(folder, '.env'), 'utf8');
   const { default: Echo } = await import('laravel-echo');
   const { default: Pusher } = await import('pusher-js');
@@ -106,13 +106,13 @@ test("Laravel's variables and class name reach Echo", limit, async () => {
     authorize: (socketId, callback) => callback(null, laravel.authorizeChannel(socketId, channel.name)),
   });
   const echo = new Echo({ broadcaster: 'reverb', Pusher, key, wsHost: host, wsPort: port, forceTLS: false, enabledTransports: ['ws'], authorizer, withoutInterceptors: true });
+  t.after(() => echo.disconnect());
   const printed = [];
   const listen = section('quickstart.md', 'Laravel').blocks.find(({ language }) => language === 'js').code;
   new Function('Echo', 'console', listen)(echo, { log: (value) => printed.push(value) });
-  await occupied('private-orders.7');
+  await until(() => echo.connector.pusher.channel('private-orders.7').subscribed, { what: 'the subscription' });
   await laravel.trigger('private-orders.7', 'App\\Events\\OrderShipped', { order: 7 });
   await until(() => printed.includes(7), { what: 'the event' });
-  echo.disconnect();
 });
 
 test('Rust', limit, async (t) => {
