@@ -57,7 +57,9 @@ fn node(folder: &str, args: &[String]) -> Result<()> {
     let concurrency = format!("--test-concurrency={}", 3 * cores);
     // It repeats what has failed at the end, where the suite's report shows it.
     let reporter = "--test-reporter=spec";
-    command("node", &["--test", &concurrency, reporter]).args(&options).args(&files).run()
+    // A file whose failed test has left something open would run forever.
+    let timeout = "--test-timeout=1500000";
+    command("node", &["--test", &concurrency, reporter, timeout]).args(&options).args(&files).run()
 }
 
 /// Adds the test files below a folder, with their sizes.
