@@ -33,15 +33,11 @@ pub(super) fn ask_for_channel(
     let Options { authorizer, authorization_timeout: limit, .. } = options.clone();
     let pause = pause_after(options, failures);
     Box::pin(async move {
-        sleep(pause).await;
         let asked = async {
-            match &authorizer {
-                Some(authorizer) => authorizer.channel(&socket_id, &topic.name).await,
-                None => Err(Error::authorization(&topic.name, "set Options::authorizer")),
-            }
+            let authorizer = required(authorizer.as_ref(), &topic.name)?;
+            authorizer.channel(&socket_id, &topic.name).await
         };
-        let late = || Error::unavailable(&topic.name, format!("no answer within {limit:?}"));
-        let answer = timeout(limit, asked).await.unwrap_or_else(|_| Err(late()));
+        let answer = answer_after(pause, limit, &topic.name, asked).await;
         Authorized { socket_id, failures, answer: Answer::Channel(topic, answer) }
     })
 }
@@ -55,17 +51,26 @@ pub(super) fn ask_for_user(
     let Options { authorizer, authorization_timeout: limit, .. } = options.clone();
     let pause = pause_after(options, failures);
     Box::pin(async move {
-        sleep(pause).await;
-        let asked = async {
-            match &authorizer {
-                Some(authorizer) => authorizer.user(&socket_id).await,
-                None => Err(Error::authorization("the user", "set Options::authorizer")),
-            }
-        };
-        let late = || Error::unavailable("the user", format!("no answer within {limit:?}"));
-        let answer = timeout(limit, asked).await.unwrap_or_else(|_| Err(late()));
+        let asked = async { required(authorizer.as_ref(), "the user")?.user(&socket_id).await };
+        let answer = answer_after(pause, limit, "the user", asked).await;
         Authorized { socket_id, failures, answer: Answer::User(answer) }
     })
+}
+
+fn required<A>(authorizer: Option<A>, subject: &str) -> Result<A, Error> {
+    authorizer.ok_or_else(|| Error::authorization(subject, "set Options::authorizer"))
+}
+
+/// Waits for the pause, then for the answer, which has a limit.
+async fn answer_after<T>(
+    pause: Duration,
+    limit: Duration,
+    subject: &str,
+    asked: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    sleep(pause).await;
+    let late = || Error::unavailable(subject, format!("no answer within {limit:?}"));
+    timeout(limit, asked).await.unwrap_or_else(|_| Err(late()))
 }
 
 fn pause_after(options: &Options, failures: usize) -> Duration {
