@@ -1,7 +1,7 @@
 // Waits for events and conditions instead of fixed times.
 
 /** Timeout in ms, generous enough for a busy machine. */
-export const PATIENCE = 30_000;
+export const PATIENCE = 90_000;
 
 /**
  * Resolves with the arguments of the next `event` for which `where` is true. The target is anything with

@@ -8,8 +8,8 @@ use anyhow::{Result, ensure};
 use crate::run::{command, root};
 use crate::{build, setup};
 
-/// Tests that build something, which takes minutes of computing. They are steps of their own.
-const BUILDING: [&str; 3] = ["newcomer", "image", "packages"];
+/// Folders whose tests are steps of their own: they compute, while the others mostly wait.
+const COMPUTING: [&str; 4] = ["browser", "newcomer", "image", "packages"];
 /// Folders without tests.
 const OTHERS: [&str; 3] = ["node_modules", "sdk-rust", "artefacts"];
 
@@ -18,13 +18,20 @@ const OTHERS: [&str; 3] = ["node_modules", "sdk-rust", "artefacts"];
 pub(crate) fn run(args: &[String]) -> Result<()> {
     build::workspace()?;
     build::sdk_rust()?;
-    node("e2e", args)
+    // They mostly wait.
+    node("e2e", 3 * cores(), args)
+}
+
+/// Chromium draws without a graphics card, which takes a core for each file.
+pub(crate) fn browser(args: &[String]) -> Result<()> {
+    build::workspace()?;
+    node("e2e/browser", cores(), args)
 }
 
 /// The commands of the README and the tutorial, which build what they start.
 pub(crate) fn newcomer(args: &[String]) -> Result<()> {
     build::workspace()?;
-    node("e2e/newcomer", args)
+    node("e2e/newcomer", cores(), args)
 }
 
 /// The commands of deploy/docker/Dockerfile.
@@ -34,15 +41,20 @@ pub(crate) fn image(args: &[String]) -> Result<()> {
         return Ok(());
     }
     build::workspace()?;
-    node("e2e/image", args)
+    node("e2e/image", cores(), args)
 }
 
 /// The files of `dist/`.
 pub(crate) fn packages() -> Result<()> {
-    node("e2e/packages", &[])
+    node("e2e/packages", cores(), &[])
 }
 
-fn node(folder: &str, args: &[String]) -> Result<()> {
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
+/// Runs the test files of a folder, some of them at the same time.
+fn node(folder: &str, concurrency: usize, args: &[String]) -> Result<()> {
     let (options, filters): (Vec<&String>, Vec<&String>) =
         args.iter().partition(|arg| arg.starts_with('-'));
     let mut files = Vec::new();
@@ -52,9 +64,7 @@ fn node(folder: &str, args: &[String]) -> Result<()> {
     // Long files first, so that none of them is the last.
     files.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
     let files: Vec<&String> = files.iter().map(|(file, _)| file).collect();
-    // Tests mostly wait.
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    let concurrency = format!("--test-concurrency={}", 3 * cores);
+    let concurrency = format!("--test-concurrency={concurrency}");
     // It repeats what has failed at the end, where the suite's report shows it.
     let reporter = "--test-reporter=spec";
     // A file whose failed test has left something open would run forever.
@@ -69,7 +79,7 @@ fn collect(folder: &Path, files: &mut Vec<(String, u64)>) -> Result<()> {
         let path = entry.path();
         let name = entry.file_name();
         let is = |others: &[&str]| others.iter().any(|other| name == **other);
-        if path.is_dir() && !is(&BUILDING) && !is(&OTHERS) {
+        if path.is_dir() && !is(&COMPUTING) && !is(&OTHERS) {
             collect(&path, files)?;
         } else if path.to_string_lossy().ends_with(".test.mjs") {
             let name = path.strip_prefix(root()).unwrap_or(&path).to_string_lossy().into_owned();

@@ -62,7 +62,7 @@ impl Step {
 }
 
 /// Each lane runs its steps in this order: first what tests wait for, so that they wait while others compile.
-pub(crate) const STEPS: [Step; 30] = {
+pub(crate) const STEPS: [Step; 31] = {
     use Lane::{Alone, Clients, Compute, Tests};
     [
         Step::new("setup", "install what the tests need", Tests, |_| setup::all()).in_test(&[]),
@@ -76,8 +76,10 @@ pub(crate) const STEPS: [Step; 30] = {
             .in_test(&["setup"]),
         Step::new("sdk-rust", "build the client of the Rust SDK", Compute, |_| sdk_rust())
             .in_test(&[]),
-        Step::new("e2e", "real clients against the real server", Clients, e2e::run)
+        Step::new("e2e", "real clients against the real server", Tests, e2e::run)
             .in_test(&["build", "demo-web", "sdk-rust", "unit"]),
+        Step::new("browser", "pages in Chromium", Clients, e2e::browser)
+            .in_test(&["build", "demo-web", "unit"]),
         Step::new("js", "@clarim/js: types and unit tests", Tests, |_| {
             npm("packages/js", &["test"])
         })
@@ -120,14 +122,14 @@ pub(crate) const STEPS: [Step; 30] = {
         // Its cases have limits of time, so that it does not run beside other tests. Nor does what it builds
         // wait for cargo in another step, and the same goes for the newcomer's builds.
         Step::new("autobahn", "Autobahn's WebSocket suite", Clients, |_| autobahn::run())
-            .in_test(&["unit", "e2e", "clippy", "doc", "doctest"]),
+            .in_test(&["unit", "e2e", "browser", "clippy", "doc", "doctest"]),
         Step::new(
             "newcomer",
             "what the README and the tutorial tell to type",
             Clients,
             e2e::newcomer,
         )
-        .in_test(&["e2e", "clippy", "doc", "doctest"]),
+        .in_test(&["e2e", "browser", "clippy", "doc", "doctest"]),
         Step::new("features", "check each feature by itself", Compute, features::check),
         Step::new("smoke", "a short run of each benchmark", Alone, smoke)
             .in_test(&["build", "release"]),

@@ -72,6 +72,8 @@ function show(more) {
 }
 
 function showNote() {
+	// Events are recorded from the first request on.
+	if (next === undefined) return;
 	const values = { shown: number(id('log').childElementCount), dropped: number(dropped + missed) };
 	id('stream-note').textContent = t('streamNote', values);
 }

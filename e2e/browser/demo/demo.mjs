@@ -33,9 +33,7 @@ export async function anotherTab(page, path) {
 export const connection = (page) => page.locator('.connection').innerText();
 
 /** "Online" also means that the user's channel is subscribed and its notifications are loaded. */
-/** After an outage, pusher-js waits up to 15 s between attempts, and some of them take 10 s to fail. */
-export const connected = (page) =>
-	waitFor('the connection', async () => await connection(page) === 'Online', 90_000);
+export const connected = (page) => waitFor('the connection', async () => await connection(page) === 'Online');
 
 /** pusher-js waits up to 15 s for its next attempt, unless the browser fires `online`. */
 export async function reconnected(page) {

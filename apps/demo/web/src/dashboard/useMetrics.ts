@@ -13,6 +13,8 @@ export const PERIODS = [2, 5, 10, 30];
 /** Ranges of the charts, in seconds. */
 export const RANGES = [300, 3600, 86_400] as const;
 const CHANNEL = 'dashboard';
+/** Milliseconds between attempts to load missed samples. */
+const RETRY = 2000;
 
 /** Receives samples by push, which the charts show, and beside it by polling. Measures the cost of each. */
 export function useMetrics() {
@@ -37,12 +39,12 @@ export function useMetrics() {
 	const serverTime = (): number => localTime() + (clock.value?.offset ?? 0);
 	const lastShown = (): number => samples.value.at(-1)?.at ?? 0;
 
-	/** Adds samples to the charts. */
+	/** Adds samples to the charts. Later ones may have been pushed while these were requested. */
 	function show(found: readonly Sample[]): void {
-		const last = lastShown();
-		const fresh = found.filter(({ at }) => at > last);
+		const shown = new Set(samples.value.map(({ at }) => at));
+		const fresh = found.filter(({ at }) => !shown.has(at));
 		if (!fresh.length) return;
-		const all = [...samples.value, ...fresh];
+		const all = [...samples.value, ...fresh].sort((a, b) => a.at - b.at);
 		const first = all.at(-1)!.at - range.value * 1000;
 		samples.value = all.filter(({ at }) => at >= first);
 	}
@@ -93,10 +95,9 @@ export function useMetrics() {
 		// The charts keep the samples that they have.
 	}));
 
-	/** Loads the samples after the last one that this mode knows. */
-	async function ask(by: Mode): Promise<boolean> {
+	/** Loads the samples after a time. */
+	async function ask(by: Mode, after: number): Promise<boolean> {
 		const tally = tallies[by];
-		const after = by === 'push' ? lastShown() : latest.polling ?? Math.floor(since);
 		try {
 			const page = await api<MetricsPage>('GET', `/api/metrics?after=${after}&by=${by}`);
 			if (!page.samples.length) tally.empty += 1;
@@ -118,18 +119,29 @@ export function useMetrics() {
 	const isOn = computed(() => isLoaded.value && !isPaused.value);
 	const channel = usePrivateChannel(() => (isOn.value ? CHANNEL : null), {
 		MetricsUpdated: ({ sample }) => take([sample], 'push'),
-	}, { onMissed: () => void ask('push') });
+	}, { onMissed: () => void catchUp() });
 	const { isSubscribed } = useSubscription(channel);
 	const { isConnected } = useConnection();
 	/** The channel whose earlier samples are loaded. */
 	let caughtUp: unknown = null;
-	watch(isSubscribed, async (subscribed) => {
+	/** Loads what was not pushed. Samples that are pushed meanwhile don't change what is missing. */
+	async function catchUp(): Promise<void> {
+		const joined = channel.value;
+		const after = lastShown();
+		while (channel.value === joined) {
+			if (await ask('push', after)) {
+				caughtUp = joined;
+				return;
+			}
+			await new Promise((resolve) => { setTimeout(resolve, RETRY); });
+		}
+	}
+	watch(isSubscribed, (subscribed) => {
 		if (!subscribed) return;
 		tallies.push.requests += 1;
 		tallies.push.bytes += authorizationSize();
 		// Earlier samples are not pushed, but those of an interruption are.
-		const joined = channel.value;
-		if (caughtUp !== joined && await ask('push')) caughtUp = joined;
+		if (caughtUp !== channel.value) void catchUp();
 	});
 
 	const connection = useEcho()?.connector.pusher.connection;
@@ -146,7 +158,7 @@ export function useMetrics() {
 		clearTimeout(timer);
 		if (!isOn.value) return;
 		timer = setTimeout(() => void poll(), period.value * 1000);
-		await ask('polling');
+		await ask('polling', latest.polling ?? Math.floor(since));
 	};
 	onScopeDispose(() => clearTimeout(timer));
 
