@@ -124,7 +124,7 @@ export function useMetrics() {
 	const { isConnected } = useConnection();
 	/** The channel whose earlier samples are loaded. */
 	let caughtUp: unknown = null;
-	/** Loads what was not pushed. Samples that are pushed meanwhile don't change what is missing. */
+	/** Loads the samples after the last one that is shown. Samples that are pushed while it asks change nothing. */
 	async function catchUp(): Promise<void> {
 		const joined = channel.value;
 		const after = lastShown();
