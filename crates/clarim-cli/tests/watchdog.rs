@@ -1,4 +1,4 @@
-//! Notifications to the watchdog of systemd, with a worker that is stuck.
+//! Notifications to systemd and its watchdog: over a restart, and with a worker that is stuck.
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -12,10 +12,15 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+const BINARY: &str = env!("CARGO_BIN_EXE_clarim");
+
 const LIMIT: Duration = Duration::from_secs(1);
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Watched {
     child: Child,
+    port: u16,
     socket: UnixDatagram,
     _directory: TempDir,
 }
@@ -25,8 +30,11 @@ impl Watched {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_clarim"))
-            .args(["start", "--host", "127.0.0.1", "--port", &free_port().to_string()])
+        let port = free_port();
+        // As systemd, which names the process that it watches.
+        let start = "WATCHDOG_PID=$$ exec \"$0\" start --host 127.0.0.1 --port \"$1\"";
+        let child = Command::new("sh")
+            .args(["-c", start, BINARY, &port.to_string()])
             .current_dir(directory.path())
             .env_clear()
             .envs([("REVERB_APP_ID", "1"), ("REVERB_APP_KEY", "key"), ("CLARIM_WORKERS", "3")])
@@ -38,7 +46,7 @@ impl Watched {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        Self { child, socket, _directory: directory }
+        Self { child, port, socket, _directory: directory }
     }
 
     /// The next notification within this time.
@@ -72,9 +80,41 @@ impl Drop for Watched {
 }
 
 #[test]
+fn a_restart_is_a_reload_and_the_watchdog_is_fed_on() {
+    let watched = Watched::start();
+    assert_eq!(watched.next(PATIENCE).unwrap(), "READY=1\n");
+    for _ in 0..3 {
+        watched.feeds_the_watchdog();
+        let begun = monotonic();
+        let restart = Command::new(BINARY)
+            .args(["restart", "--port", &watched.port.to_string()])
+            .env_clear()
+            .output()
+            .unwrap();
+        assert!(restart.status.success(), "{restart:?}");
+        let mut heard = Vec::new();
+        while heard.last().is_none_or(|last| last != "READY=1\n") {
+            let next = watched.next(PATIENCE).unwrap();
+            heard.extend(Some(next).filter(|next| next != "WATCHDOG=1\n"));
+        }
+        let [reloading, _ready] = &heard[..] else { panic!("{heard:?}") };
+        let at = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap().trim();
+        let at = Duration::from_micros(at.parse().unwrap());
+        assert!(begun <= at && at <= monotonic(), "{begun:?}, {at:?}");
+        watched.feeds_the_watchdog();
+    }
+}
+
+/// The time of the clock that systemd compares with.
+fn monotonic() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::try_from(now).unwrap()
+}
+
+#[test]
 fn the_watchdog_is_fed_only_while_every_worker_runs() {
     let watched = Watched::start();
-    assert_eq!(watched.next(Duration::from_secs(20)).unwrap(), "READY=1\n");
+    assert_eq!(watched.next(PATIENCE).unwrap(), "READY=1\n");
     for _ in 0..3 {
         watched.feeds_the_watchdog();
     }

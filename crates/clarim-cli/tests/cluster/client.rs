@@ -32,6 +32,9 @@ pub(crate) struct View {
     pub(crate) events: BTreeMap<u64, Vec<u64>>,
     /// Numbers of all events, in the order of arrival.
     pub(crate) order: Vec<u64>,
+    /// The epoch at the subscription, and the offsets of all events, on a channel with history.
+    pub(crate) epoch: String,
+    pub(crate) offsets: Vec<u64>,
     /// Number of `clarim:gap` messages.
     pub(crate) gaps: u64,
     /// Numbers of whispers, in the order of arrival.
@@ -149,6 +152,7 @@ impl Client {
                 let channel = frame["channel"].as_str().unwrap_or_default();
                 if let Some(view) = self.channels.get_mut(channel) {
                     view.hear(event, &data);
+                    view.offsets.extend(frame["offset"].as_u64());
                 }
             }
         }
@@ -172,6 +176,7 @@ impl View {
             "pusher_internal:subscription_succeeded" => {
                 assert!(!self.succeeded, "succeeded twice");
                 self.succeeded = true;
+                self.epoch = data["epoch"].as_str().unwrap_or_default().to_owned();
                 let ids = data["presence"]["ids"].as_array();
                 self.members =
                     ids.into_iter().flatten().map(|id| id.as_str().unwrap().into()).collect();

@@ -2,11 +2,12 @@
 
 use std::process::Command;
 
-use clarim_testing::{nats, redis};
+use clarim_testing::{nats, nats_with_jetstream, redis};
 
 use crate::client::Client;
-use crate::node::{LEASE, Node};
+use crate::node::{LEASE, Node, eventually};
 use crate::scene::{ROOM, Scene, every_pair};
+use crate::webhooks::Webhooks;
 
 /// Runs `clarim restart` for a node.
 async fn restart(node: &Node) {
@@ -23,12 +24,18 @@ async fn restart(node: &Node) {
     assert!(output.status.success() && text.contains("kept its connections"), "{output:?}");
 }
 
-/// Restarts each node under publishes on all of them. No client notices anything.
-async fn restarted_under_load(nodes: Vec<Node>) {
-    let mut scene = Scene::of(nodes).await;
-    let count = scene.nodes.len();
+/// Restarts each node of this many twice under publishes on all of them. Neither clients nor backends notice
+/// anything.
+async fn restarted_under_load(url: &str, count: usize) {
+    let hooks = Webhooks::start();
+    let start = |_| Node::start(url, &[&hooks.setting()]);
+    let mut scene = Scene::of((0..count).map(start).collect()).await;
     // A channel of one node alone.
     let mut alone = Client::on(&scene.nodes[0], "alone", "").await;
+    let joins = (0..count).map(|n| format!("member_added {ROOM} u{n}"));
+    let channels = ["alone", ROOM].map(|channel| format!("channel_occupied {channel}"));
+    let mut expected: Vec<String> = channels.into_iter().chain(joins).collect();
+    eventually("the backend knows all", async || hooks.events() == expected).await;
     for round in 0..2 * count {
         let fault = async |nodes: &[Node]| restart(&nodes[round % count]).await;
         scene.under_load(fault, every_pair).await;
@@ -46,16 +53,97 @@ async fn restarted_under_load(nodes: Vec<Node>) {
     }
     scene.is_well().await;
     assert_eq!(scene.leaves(), vec![0; count], "no member was removed");
+    assert_eq!(hooks.events(), expected, "nothing was reported again");
+    drop(alone);
+    expected.insert(2, "channel_vacated alone".to_owned());
+    eventually("the backend knows what changes", async || hooks.events() == expected).await;
 }
 
 #[tokio::test]
 async fn nodes_on_redis_are_restarted_under_load() {
-    let server = redis();
-    restarted_under_load((0..3).map(|_| Node::start(&server.url("redis"), &[])).collect()).await;
+    restarted_under_load(&redis().url("redis"), 3).await;
 }
 
 #[tokio::test]
 async fn nodes_on_nats_are_restarted_under_load() {
-    let server = nats(&[]);
-    restarted_under_load((0..2).map(|_| Node::start(&server.url("nats"), &[])).collect()).await;
+    restarted_under_load(&nats(&[]).url("nats"), 2).await;
+}
+
+/// Restarts each node under publishes on a channel with history, which goes on.
+async fn histories_go_on(url: &str) {
+    let history = format!("CLARIM_APP_HISTORY={ROOM}:10000:10m");
+    let mut scene = Scene::of((0..3).map(|_| Node::start(url, &[&history])).collect()).await;
+    let path = |of: &str| format!("/apps/1/channels/{ROOM}/{of}");
+    let begin = scene.nodes[0].ask(&path("position"), &[]).await.json();
+    for n in 0..3 {
+        let fault = async |nodes: &[Node]| restart(&nodes[n]).await;
+        scene.under_load(fault, every_pair).await;
+    }
+    let all = scene.clients[0].channels[ROOM].offsets.clone();
+    assert!(all.is_sorted_by(|a, b| a < b), "{all:?}");
+    for client in &scene.clients {
+        let view = &client.channels[ROOM];
+        assert_eq!(begin["epoch"], view.epoch);
+        assert_eq!((view.gaps, &view.offsets), (0, &all), "all have the same events");
+    }
+    // A reader that was away since the beginning gets all of them from any node.
+    for node in &scene.nodes {
+        let end = node.ask(&path("position"), &[]).await.json();
+        assert_eq!(end["epoch"], begin["epoch"]);
+        let mut since = begin["offset"].as_u64().unwrap();
+        let mut read = Vec::new();
+        while Some(since) != end["offset"].as_u64() {
+            let since_text = since.to_string();
+            let epoch = begin["epoch"].as_str().unwrap();
+            let parameters = [("epoch", epoch), ("limit", "1000"), ("since", &since_text)];
+            let page = node.ask(&path("history"), &parameters).await.json();
+            assert!(page["gap"].is_null(), "{page}");
+            let offsets = page["events"].as_array().unwrap().iter();
+            read.extend(offsets.map(|event| event["offset"].as_u64().unwrap()));
+            since = *read.last().unwrap();
+        }
+        assert_eq!(read, all);
+    }
+    scene.is_well().await;
+    for client in &scene.clients {
+        let view = &client.channels[ROOM];
+        assert!(view.gaps == 0 && view.offsets.is_sorted_by(|a, b| a < b), "{view:?}");
+    }
+}
+
+#[tokio::test]
+async fn histories_on_redis_go_on() {
+    histories_go_on(&redis().url("redis")).await;
+}
+
+#[tokio::test]
+async fn histories_on_nats_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    histories_go_on(&nats_with_jetstream(folder.path(), &[]).url("nats")).await;
+}
+
+/// Two nodes of three don't hear each other while both are restarted. Clients learn it if they may have
+/// missed something, and notice nothing else.
+#[tokio::test]
+async fn two_nodes_are_restarted_at_once() {
+    let server = redis();
+    let nodes = (0..3).map(|_| Node::start(&server.url("redis"), &[])).collect();
+    let mut scene = Scene::of(nodes).await;
+    for _ in 0..3 {
+        let fault = async |nodes: &[Node]| {
+            tokio::join!(restart(&nodes[0]), restart(&nodes[1]));
+        };
+        scene.under_load(fault, |_, to| to == 2).await;
+        assert_eq!(scene.leaves(), vec![0; 3], "no member was removed");
+        let whole: Vec<Vec<u64>> =
+            scene.nodes.iter().map(|node| scene.clients[2].events(ROOM, node)).collect();
+        for client in &scene.clients {
+            let heard: Vec<Vec<u64>> =
+                scene.nodes.iter().map(|node| client.events(ROOM, node)).collect();
+            let view = &client.channels[ROOM];
+            assert!(heard == whole || view.gaps > 0, "missed without a gap");
+        }
+        assert_eq!(scene.clients[2].channels[ROOM].gaps, 0);
+    }
+    scene.is_well().await;
 }

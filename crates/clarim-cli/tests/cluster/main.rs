@@ -9,3 +9,4 @@ mod node;
 mod outside;
 mod scene;
 mod together;
+mod webhooks;

@@ -10,40 +10,40 @@ use tempfile::TempDir;
 
 use super::server::{Client, Process, eventually};
 
-const ONE: (&str, &str, &str) = ("1", "key", "s3cret-of-the-app");
-const TWO: (&str, &str, &str) = ("2", "two", "s3cret-of-two");
-const FOUR: (&str, &str, &str) = ("4", "four", "s3cret-of-four");
+pub(super) const ONE: (&str, &str, &str) = ("1", "key", "s3cret-of-the-app");
+pub(super) const TWO: (&str, &str, &str) = ("2", "two", "s3cret-of-two");
+pub(super) const FOUR: (&str, &str, &str) = ("4", "four", "s3cret-of-four");
 
 /// A database, and how to write to it.
-enum Database {
+pub(super) enum Database {
     Sqlite(TempDir),
     Postgres(Box<Postgres>),
 }
 
 impl Database {
-    fn sqlite() -> Self {
+    pub(super) fn sqlite() -> Self {
         Self::Sqlite(TempDir::new().unwrap())
     }
 
-    fn postgres() -> Self {
+    pub(super) fn postgres() -> Self {
         Self::Postgres(Box::new(Postgres::start()))
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         match self {
             Self::Sqlite(folder) => format!("sqlite:{}", folder.path().join("apps.db").display()),
             Self::Postgres(server) => server.url("postgres"),
         }
     }
 
-    fn run(&self, statement: &str) {
+    pub(super) fn run(&self, statement: &str) {
         match self {
             Self::Sqlite(folder) => sqlite(&folder.path().join("apps.db"), statement),
             Self::Postgres(server) => server.run("postgres", statement),
         }
     }
 
-    fn insert(&self, (id, key, secret): (&str, &str, &str), settings: &str) {
+    pub(super) fn insert(&self, (id, key, secret): (&str, &str, &str), settings: &str) {
         self.run(&format!(
             "INSERT INTO clarim_apps (id, key, secret, settings)
              VALUES ('{id}', '{key}', '{secret}', '{settings}')"
@@ -51,7 +51,7 @@ impl Database {
     }
 
     /// A server with this database and without files.
-    fn start(&self) -> Process {
+    pub(super) fn start(&self) -> Process {
         Process::start(
             "unset REVERB_APP_ID REVERB_APP_KEY REVERB_APP_SECRET;",
             "",
@@ -70,7 +70,7 @@ fn sqlite(file: &Path, statement: &str) {
 }
 
 /// Connects with this key, or returns the code of the refusal.
-fn lets_in(process: &Process, key: &str) -> Result<Client, u16> {
+pub(super) fn lets_in(process: &Process, key: &str) -> Result<Client, u16> {
     let mut client = process.connect_as(key);
     while !contains(&client, "connection_established") {
         if contains(&client, "pusher:error") {

@@ -6,7 +6,8 @@ use rustix::process::Signal;
 
 use super::server::{Process, eventually};
 
-const ONE: &str = "[[apps]]\nid = \"1\"\nkey = \"key\"\nsecret = \"s3cret-of-the-app\"\n";
+pub(super) const ONE: &str =
+    "[[apps]]\nid = \"1\"\nkey = \"key\"\nsecret = \"s3cret-of-the-app\"\n";
 const TWO: &str = "[[apps]]\nid = \"2\"\nkey = \"two\"\nsecret = \"s3cret-of-two\"\n";
 const THREE: &str = "[[apps]]\nid = \"3\"\nkey = \"three\"\nsecret = \"s3cret-of-three\"\n";
 
@@ -16,7 +17,7 @@ fn with_file(apps: &str) -> Process {
 
 impl Process {
     /// Replaces the file atomically, as editors do.
-    fn rewrite(&self, apps: &str) {
+    pub(super) fn rewrite(&self, apps: &str) {
         let [new, file] = ["new", "clarim.toml"].map(|name| self.directory.path().join(name));
         std::fs::write(&new, apps).unwrap();
         std::fs::rename(new, file).unwrap();

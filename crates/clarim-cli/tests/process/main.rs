@@ -5,6 +5,8 @@
 #[cfg(feature = "sql")]
 mod apps_database;
 mod apps_file;
+#[cfg(all(target_os = "linux", feature = "sql"))]
+mod apps_upgrade;
 mod limits;
 mod mutations;
 #[cfg(target_os = "linux")]

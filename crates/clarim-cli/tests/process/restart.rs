@@ -25,7 +25,7 @@ fn command(name: &str, process: &Process) -> Output {
         .unwrap()
 }
 
-fn restart(process: &Process) {
+pub(super) fn restart(process: &Process) {
     let output = command("restart", process);
     assert!(output.status.success(), "{output:?}\n{}", process.read("err"));
     let text = String::from_utf8(output.stdout).unwrap();
@@ -115,6 +115,37 @@ fn a_program_that_does_not_start_changes_nothing() {
     restart(&process);
     assert!(process.publish("news", "finally").starts_with("HTTP/1.1 200"));
     client.read_until("finally");
+}
+
+#[test]
+fn a_restart_during_another_one_is_refused() {
+    let process = Process::start_copy();
+    let mut client = process.subscribe("news");
+    let copy = process.directory.path().join("clarim");
+    // A new program that takes its time.
+    let next = process.directory.path().join("next");
+    let text = format!(
+        "#!/bin/sh\ntouch begun\nwhile [ ! -e go ]; do sleep 0.02; done\nexec {BINARY} \"$@\"\n"
+    );
+    fs::write(&next, text).unwrap();
+    fs::set_permissions(&next, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(next, copy).unwrap();
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| restart(&process));
+        eventually("it is checked", || process.directory.path().join("begun").exists());
+        let text = failed_restart(&process);
+        assert!(text.contains("another restart of the server"), "{text}");
+        // Nor does a signal begin another one.
+        process.signal(Signal::USR2);
+        assert!(process.publish("news", "meanwhile").starts_with("HTTP/1.1 200"));
+        client.read_until("meanwhile");
+        fs::write(process.directory.path().join("go"), "").unwrap();
+        first.join().unwrap();
+    });
+    assert!(process.publish("news", "afterwards").starts_with("HTTP/1.1 200"));
+    client.read_until("afterwards");
+    let log = process.read("err");
+    assert_eq!(log.matches("restarting with the program on disk").count(), 1, "{log}");
 }
 
 #[test]
