@@ -1,8 +1,6 @@
 // laravel-echo, unmodified, as a Laravel application configures it for Reverb.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import Echo from 'laravel-echo';
-import Pusher from 'pusher-js';
 import { inbox, once, state, until } from './support/events.mjs';
 import { world } from './support/clients.mjs';
 
@@ -16,27 +14,8 @@ describe('laravel-echo', () => {
   before(async () => { w = await world(); });
   after(() => w.close());
 
-  function start({ user, ...more } = {}) {
-    const headers = user ? { 'X-User': JSON.stringify(user) } : {};
-    return w.keep(new Echo({
-      broadcaster: 'reverb',
-      Pusher,
-      key: w.server.key,
-      wsHost: '127.0.0.1',
-      wsPort: w.server.port,
-      wssPort: w.server.port,
-      forceTLS: false,
-      enabledTransports: ['ws', 'wss'],
-      authEndpoint: w.auth.endpoint,
-      auth: { headers: { ...headers } },
-      userAuthentication: { endpoint: w.auth.userEndpoint, headers: { ...headers } },
-      withoutInterceptors: true,
-      ...more,
-    }));
-  }
-
   async function connected(more) {
-    const echo = start(more);
+    const echo = w.echo(more);
     await state(echo.connector.pusher, 'connected');
     return echo;
   }
@@ -54,7 +33,7 @@ describe('laravel-echo', () => {
 
   describe('connection', () => {
     test('connectionStatus and socketId', limit, async () => {
-      const echo = start();
+      const echo = w.echo();
       assert.equal(echo.connectionStatus(), 'connecting');
       assert.equal(echo.socketId(), undefined);
       await state(echo.connector.pusher, 'connected');
@@ -65,7 +44,7 @@ describe('laravel-echo', () => {
     });
 
     test('onConnectionChange, and its removal', limit, async () => {
-      const echo = start();
+      const echo = w.echo();
       const statuses = inbox();
       const stop = echo.connector.onConnectionChange(statuses);
       assert.equal(await statuses.take(), 'connected');
@@ -89,7 +68,7 @@ describe('laravel-echo', () => {
     });
 
     test('status of an unknown key is disconnected', limit, async () => {
-      const echo = start({ key: 'no-such-key' });
+      const echo = w.echo({ key: 'no-such-key' });
       await state(echo.connector.pusher, 'disconnected');
       assert.equal(echo.connectionStatus(), 'disconnected');
     });

@@ -161,6 +161,64 @@ describe('clarim restart', () => {
   });
 });
 
+describe('laravel-echo', () => {
+  let w;
+  before(async () => { w = await world({ env: { CLARIM_WORKERS: '2' } }); });
+  after(() => w.close());
+
+  /** A page of an application that uses all kinds of channels, and notes everything. */
+  async function page(id) {
+    const echo = w.echo({ user: { id, info: { id, name: `User ${id}` } } });
+    const heard = { ticks: [], whispers: [], notifications: [], people: [], changes: [] };
+    const subscribed = (channel) => new Promise((resolve) => { channel.subscribed(resolve); });
+    const note = (kind, channel) => ({ n }) => heard[kind].push(`${channel} ${n}`);
+    const news = echo.channel('news').listen('.tick', note('ticks', 'news'));
+    const orders = echo.private('orders').listen('.tick', note('ticks', 'orders')).listenForWhisper('typing', note('whispers', 'orders'));
+    const user = echo.private(`App.Models.User.${id}`).notification(note('notifications', 'user'));
+    const room = echo.join('room').here((users) => heard.people.push(...users.map((one) => one.id).sort()))
+      .joining((one) => heard.people.push(one.id)).leaving((one) => heard.people.push(-one.id)).listen('.tick', note('ticks', 'room'));
+    await Promise.all([news, orders, user, room].map(subscribed));
+    echo.connector.onConnectionChange((status) => heard.changes.push(status));
+    return { echo, heard, orders, socketId: echo.socketId() };
+  }
+
+  test('keeps all its channels over restarts', limit, async () => {
+    const [ana, ben] = [await page(1), await page(2)];
+    await until(() => ana.heard.people.length === 2, { what: 'both are there' });
+    const channels = ['news', 'private-orders', 'presence-room'];
+    const expected = { ticks: [], whispers: [], notifications: [], people: [1, 2], changes: [] };
+    const ofBen = [];
+    for (let n = 1; n <= 4; n += 1) {
+      for (const channel of channels) {
+        await w.sdk.trigger(channel, 'tick', { n });
+        expected.ticks.push(`${channel.split('-').at(-1)} ${n}`);
+      }
+      // As broadcast(…)->toOthers() does, with the header that Echo gives to Axios.
+      await w.sdk.trigger('news', 'tick', { n: -n }, { socket_id: ana.echo.socketId() });
+      ofBen.push(...expected.ticks.slice(-3), `news -${n}`);
+      await w.sdk.trigger('private-App.Models.User.1', 'Illuminate\\Notifications\\Events\\BroadcastNotificationCreated', { n });
+      expected.notifications.push(`user ${n}`);
+      ben.orders.whisper('typing', { n });
+      expected.whispers.push(`orders ${n}`);
+      await until(() => ana.heard.whispers.length === n, { what: 'the whisper' });
+      await restart(w.server.port);
+    }
+    await until(() => ben.heard.ticks.length === ofBen.length, { what: 'all events' });
+    assert.deepEqual(ana.heard, expected);
+    assert.deepEqual(ben.heard, { ticks: ofBen, whispers: [], notifications: [], people: [1, 2], changes: [] });
+    for (const { echo, socketId } of [ana, ben]) {
+      assert.equal(echo.connectionStatus(), 'connected');
+      assert.equal(echo.socketId(), socketId);
+    }
+    // New channels, and leaving, work on the old connection.
+    const later = new Promise((resolve) => { ana.echo.private('later').listen('.tick', resolve).subscribed(() => w.sdk.trigger('private-later', 'tick', { n: 5 })); });
+    assert.deepEqual(await later, { n: 5 });
+    ben.echo.leave('room');
+    await until(() => ana.heard.people.at(-1) === -2, { what: 'Ben has left' });
+    assert.deepEqual(ana.heard.people, [1, 2, -2]);
+  });
+});
+
 describe('a supervised server behind nginx', () => {
   let dir, supervisor, control, w, nginx, port, program;
 

@@ -1,4 +1,5 @@
 // Clients and server SDK, configured as in an application, for one server and one auth server.
+import Echo from 'laravel-echo';
 import Sdk from 'pusher';
 import Pusher from 'pusher-js';
 import { startAuth } from './auth.mjs';
@@ -46,6 +47,25 @@ export async function world({ env } = {}) {
       const client = this.client(more);
       await state(client, 'connected');
       return client;
+    },
+    /** A Laravel Echo, configured as a Laravel application does it for Reverb. */
+    echo({ user, ...more } = {}) {
+      const headers = user ? { 'X-User': JSON.stringify(user) } : {};
+      return this.keep(new Echo({
+        broadcaster: 'reverb',
+        Pusher,
+        key: server.key,
+        wsHost: '127.0.0.1',
+        wsPort: server.port,
+        wssPort: server.port,
+        forceTLS: false,
+        enabledTransports: ['ws', 'wss'],
+        authEndpoint: auth.endpoint,
+        auth: { headers: { ...headers } },
+        userAuthentication: { endpoint: auth.userEndpoint, headers: { ...headers } },
+        withoutInterceptors: true,
+        ...more,
+      }));
     },
     /** Anything with `disconnect`, to be closed with the rest. */
     keep(client) {
