@@ -7,7 +7,7 @@ import { WebSocket } from 'ws';
 import { once, until } from '../support/events.mjs';
 import { openSession, subscribeSession } from '../support/fallback.mjs';
 import { world } from '../support/clients.mjs';
-import { certificate, deployed, folder, foreground, haproxyWith } from '../support/programs.mjs';
+import { caddyWith, certificate, folder, foreground, haproxyWith } from '../support/programs.mjs';
 import { freePort } from '../support/ports.mjs';
 import { app, startServer } from '../support/server.mjs';
 
@@ -19,14 +19,9 @@ const PROXIES = {
     // Shortened for the test. It only has to be longer than the client's timeout.
     'timeout tunnel 75s': 'timeout tunnel 3s',
   }),
-  async Caddy(dir, port, nodes, { cert, key }) {
-    const site = await deployed('caddy/Caddyfile', {
-      'app.com {': `https://localhost:${port} {\n\ttls ${cert} ${key}`,
-      '127.0.0.1:8080': nodes.map((node) => `127.0.0.1:${node.port}`).join(' '),
-    });
-    await dir.write('Caddyfile', `{\n\tadmin off\n\tauto_https disable_redirects\n}\n${site}`);
-    const env = { ...process.env, HOME: dir.path(''), XDG_DATA_HOME: dir.path('data'), XDG_CONFIG_HOME: dir.path('config') };
-    return foreground('caddy', ['run', '--config', dir.path('Caddyfile'), '--adapter', 'caddyfile'], { env });
+  Caddy(dir, port, nodes, { cert, key }) {
+    const changes = { '{$CLARIM_SITE:app.com} {': `{$CLARIM_SITE} {\n\ttls ${cert} ${key}` };
+    return caddyWith(dir, `https://localhost:${port}`, nodes.map((node) => `127.0.0.1:${node.port}`), changes);
   },
 };
 

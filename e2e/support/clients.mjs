@@ -79,3 +79,31 @@ export async function world({ env } = {}) {
     },
   };
 }
+
+/** Measures the next loss of a client's connection. Resolves with milliseconds. */
+export function nextOffline({ connection }, channel) {
+  return new Promise((resolve) => {
+    let begin;
+    const lost = ({ previous } = {}) => {
+      // Before pusher-js waits, its state does not change.
+      if (previous === undefined || previous === 'connected') begin ??= Date.now();
+    };
+    connection.bind('connecting_in', lost);
+    connection.bind('state_change', lost);
+    const back = () => {
+      if (begin === undefined) return;
+      connection.unbind('connecting_in', lost);
+      connection.unbind('state_change', lost);
+      channel.unbind('pusher:subscription_succeeded', back);
+      resolve(Date.now() - begin);
+    };
+    channel.bind('pusher:subscription_succeeded', back);
+  });
+}
+
+/** The times in order, and as a text. */
+export function summary(times) {
+  const all = times.toSorted((a, b) => a - b);
+  const at = (share) => all[Math.ceil(all.length * share) - 1];
+  return { longest: all.at(-1), text: `${all.length} clients offline: median ${at(0.5)} ms, p99 ${at(0.99)} ms, longest ${all.at(-1)} ms` };
+}

@@ -53,6 +53,7 @@ export function foreground(program, args, options = {}) {
   process.once('exit', end);
   return {
     output: () => output,
+    signal: (name) => child.kill(name),
     async stop() {
       child.kill('SIGTERM');
       const late = setTimeout(end, 15_000);
@@ -80,6 +81,17 @@ export async function haproxyWith(dir, port, nodes, { cert, key }, changes = {})
     ...changes,
   }));
   return foreground('haproxy', ['-db', '-f', dir.path('haproxy.cfg')]);
+}
+
+/** Caddy with its file from deploy/, for this site and these addresses of nodes. */
+export async function caddyWith(dir, site, nodes, changes = {}) {
+  const file = await deployed('caddy/Caddyfile', changes);
+  await dir.write('Caddyfile', `{\n\tadmin off\n\tauto_https disable_redirects\n}\n${file}`);
+  const env = {
+    ...process.env, HOME: dir.path(''), XDG_DATA_HOME: dir.path('data'), XDG_CONFIG_HOME: dir.path('config'),
+    CLARIM_SITE: site, CLARIM_NODES: nodes.join(' '),
+  };
+  return foreground('caddy', ['run', '--config', dir.path('Caddyfile'), '--adapter', 'caddyfile'], { env });
 }
 
 /** nginx with one site and all its files in `dir`. */

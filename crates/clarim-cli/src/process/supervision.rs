@@ -4,10 +4,10 @@ use std::net::TcpListener;
 
 use listenfd::ListenFd;
 
-/// Whether the next process listens at the same address as soon as this one has ended, under supervisord.
-pub(crate) fn is_under_supervisord() -> bool {
-    // supervisord sets it for its programs.
-    std::env::var_os("SUPERVISOR_ENABLED").is_some()
+/// Whether the next process listens at the same address as soon as this one has ended: under supervisord, and
+/// in a systemd service that notifies.
+pub(crate) fn restarts_in_place() -> bool {
+    ["SUPERVISOR_ENABLED", "NOTIFY_SOCKET"].iter().any(|name| std::env::var_os(name).is_some())
 }
 
 /// Takes the listening socket that systemd has passed to this process, if it has.

@@ -48,7 +48,7 @@ pub(crate) fn run(inputs: ConfigInputs, out: &mut dyn Write) -> Result<ExitCode,
     let loaded = runtime.block_on(load_apps(&mut settings))?;
     let open_files = open_files::raise_limit();
     let run_file = predecessor.as_mut().and_then(Predecessor::take_run_file);
-    settings.server.restarts_in_place = supervision::is_under_supervisord();
+    settings.server.restarts_in_place = supervision::restarts_in_place();
     let bound = bind(predecessor, &settings.server)?;
     let address = bound.address();
     let is_coloured = has_colours(&io::stdout());

@@ -137,8 +137,8 @@ fn a_restart_during_another_one_is_refused() {
         assert!(text.contains("another restart of the server"), "{text}");
         // Nor does a signal begin another one.
         process.signal(Signal::USR2);
-        assert!(process.publish("news", "meanwhile").starts_with("HTTP/1.1 200"));
-        client.read_until("meanwhile");
+        assert!(process.publish("news", "still").starts_with("HTTP/1.1 200"));
+        client.read_until("still");
         fs::write(process.directory.path().join("go"), "").unwrap();
         first.join().unwrap();
     });

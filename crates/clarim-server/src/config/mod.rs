@@ -51,7 +51,7 @@ pub struct ServerConfig {
     /// Time over which clients are disconnected during a shutdown.
     pub drain: Duration,
     /// Whether the next process listens at the same address as soon as this one has ended, as under
-    /// supervisord. On a single node, [`drain`](Self::drain) does not count then: all clients are
+    /// supervisord and systemd. On a single node, [`drain`](Self::drain) does not count then: all clients are
     /// disconnected just before the end, with a code that makes them reconnect a second later.
     pub restarts_in_place: bool,
     /// Size of a connection's send queue, in bytes, above which a client that reads nothing for 5 s is
