@@ -5,7 +5,7 @@ use std::fmt;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// The reason why a queue did not do what it was asked for. Trying again later may help in every case.
+/// The reason why a queue did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -25,6 +25,12 @@ pub enum Error {
         /// The maximum number of waiting jobs.
         limit: usize,
     },
+    /// The queue can't store jobs in this transaction.
+    #[error("cannot queue in this transaction: {problem}")]
+    Transaction {
+        /// The problem, and what to do.
+        problem: String,
+    },
 }
 
 impl Error {
@@ -40,12 +46,19 @@ impl Error {
         Self::storage(store, At { address, source: source.into() })
     }
 
-    /// A stable identifier for programs: `queue_storage_failed` or `queue_full`.
+    /// Whether trying again later may help.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        !matches!(self, Self::Transaction { .. })
+    }
+
+    /// A stable identifier for programs: `queue_storage_failed`, `queue_full` or `queue_transaction`.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
             Self::Storage { .. } => "queue_storage_failed",
             Self::Full { .. } => "queue_full",
+            Self::Transaction { .. } => "queue_transaction",
         }
     }
 }

@@ -13,6 +13,9 @@ mod sql;
 mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod transaction;
+mod wakeups;
 mod worker;
 
 pub use error::{Error, JobError};
@@ -25,4 +28,7 @@ pub use report::{JobState, Report};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use sql::SqlStorage;
 pub use storage::{FailedJob, NewJob, QueueSize, ReservedJob, Storage, Unique};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use transaction::SqlTransaction;
+pub use wakeups::{WakeupSender, Wakeups};
 pub use worker::{JobSource, Worker};

@@ -5,6 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::Error;
 use crate::future::BoxFuture;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+use crate::transaction::SqlTransaction;
+use crate::wakeups::Wakeups;
 
 /// A place that keeps jobs: SQLite, PostgreSQL, Redis, or your own. The [`Worker`](crate::Worker) works with
 /// any of them.
@@ -15,6 +18,26 @@ use crate::future::BoxFuture;
 pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Stores a job. Returns `false` if the job is unique and an identical one is waiting.
     fn push<'a>(&'a self, job: &'a NewJob) -> BoxFuture<'a, Result<bool, Error>>;
+
+    /// Stores a job in a transaction of the application: it is in the queue exactly if the transaction
+    /// commits. Returns `false` if the job is unique and an identical one is waiting. Default: an error.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    fn push_in<'a>(
+        &'a self,
+        job: &'a NewJob,
+        transaction: SqlTransaction<'a>,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        let _ = (job, transaction);
+        let problem =
+            "the queue is not in a SQL database; use a queue in the transaction's database";
+        let error = Error::Transaction { problem: problem.to_owned() };
+        Box::pin(std::future::ready(Err(error)))
+    }
+
+    /// Wake-ups for a worker, which otherwise polls. Called within a tokio runtime. Default: none.
+    fn wakeups(&self) -> Wakeups {
+        Wakeups::never()
+    }
 
     /// Reserves the job of this queue that has been due longest among those that are first in the order of
     /// all their keys. When the lease expires, other workers may reserve the job.

@@ -112,6 +112,7 @@ impl Worker {
     }
 
     /// Sets the interval at which an empty storage is polled; it is also the shortest delay before a retry.
+    /// A SQL storage also wakes the worker when a transaction with new jobs commits, in any process.
     /// Default: 100 ms.
     #[must_use]
     pub fn poll(self, interval: Duration) -> Self {
@@ -167,7 +168,9 @@ impl Worker {
         let mut stopped = false;
         let mut running = JoinSet::new();
         let mut left = self.limit;
+        let mut wakeups = self.runner.storage.wakeups();
         loop {
+            wakeups.mark_seen();
             let mut empty = false;
             let mut wait = self.poll;
             while !stopped && left != Some(0) && running.len() < self.concurrency {
@@ -209,6 +212,7 @@ impl Worker {
                 biased;
                 () = &mut stop, if !stopped => stopped = true,
                 Some(_) = running.join_next() => {}
+                () = wakeups.next(), if !ends => {}
                 () = sleep(wait), if !ends => {}
             }
         }

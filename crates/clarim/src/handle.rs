@@ -21,7 +21,7 @@ use crate::jobs::queue_trait::Queue;
 #[cfg(feature = "notifications")]
 use crate::notices::{channel::NotificationChannel, notifiable::Notifiable};
 #[cfg(feature = "notifications")]
-use crate::notification::{message::Notification, send};
+use crate::notification::{message::Notification, send::PendingNotification};
 use crate::publisher::publication::Publisher;
 use crate::settings::{Connection, Settings};
 
@@ -310,7 +310,7 @@ impl Clarim {
     /// # Errors
     /// Returns [`Error::Notification`] with the deliveries that failed. All others succeeded.
     #[cfg(feature = "notifications")]
-    pub fn notify<N, T>(&self, to: &N, notification: T) -> BoxFuture<'static, Result<(), Error>>
+    pub fn notify<N, T>(&self, to: &N, notification: T) -> PendingNotification
     where
         N: Notifiable + ?Sized,
         T: Notification<N>,
@@ -318,7 +318,7 @@ impl Clarim {
         self.notify_all([to], notification)
     }
 
-    /// Notifies several users. Each gets a notification with its own id.
+    /// Notifies several users. Each gets a notification with its own id. Await the result.
     ///
     /// # Errors
     /// Returns [`Error::Notification`] with the deliveries that failed. All others succeeded.
@@ -327,12 +327,12 @@ impl Clarim {
         &self,
         to: impl IntoIterator<Item = &'a N>,
         notification: T,
-    ) -> BoxFuture<'static, Result<(), Error>>
+    ) -> PendingNotification
     where
         N: Notifiable + ?Sized + 'a,
         T: Notification<N>,
     {
-        send::notify_all(self.broadcaster.clone(), to, notification)
+        PendingNotification::new(self.broadcaster.clone(), to, notification)
     }
 
     /// Adds a notification channel under this name, for [`Via::channel`](crate::notification::Via::channel).

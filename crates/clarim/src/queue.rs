@@ -35,6 +35,76 @@
 //!
 //! Events of one channel keep their order: their jobs have the channels as order keys. See [`Worker`] for
 //! what it guarantees, and the crate [`clarim_queue`] for the storages.
+//!
+//! # Broadcasts in a transaction
+//!
+//! [`in_tx`](crate::PendingBroadcast::in_tx) puts an event into a transaction of the application (a
+//! *transactional outbox*): it is delivered exactly if the transaction commits, even if the process is killed
+//! right after. Before the commit, no worker sees it. The queue must be in the same SQLite file or PostgreSQL
+//! database, and the transaction one of sqlx 0.9:
+//!
+#![cfg_attr(feature = "postgres", doc = "```no_run")]
+#![cfg_attr(not(feature = "postgres"), doc = "```ignore")]
+//! use clarim::{Broadcast, Clarim};
+//! use serde::Serialize;
+//! use sqlx::PgPool;
+//!
+//! #[derive(Serialize, Broadcast)]
+//! #[broadcast(private = "orders.{order}")]
+//! struct OrderShipped {
+//!     order: i64,
+//! }
+//!
+//! type BoxError = Box<dyn std::error::Error>;
+//!
+//! // QUEUE_CONNECTION=postgres, DATABASE_URL=postgres://…
+//! async fn ship(db: &PgPool, clarim: &Clarim, order: i64) -> Result<(), BoxError> {
+//!     let mut tx = db.begin().await?;
+//!     let update = "UPDATE orders SET shipped = true WHERE id = $1";
+//!     sqlx::query(update).bind(order).execute(&mut *tx).await?;
+//!     clarim.broadcast(OrderShipped { order }).in_tx(&mut tx).await?;
+//!     tx.commit().await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! `clarim.notify(…).in_tx(&mut tx)` does the same for a notification. Events of one transaction keep their
+//! order. Those of transactions that overlap in time are delivered in either order.
+//!
+//! A commit wakes the workers: PostgreSQL notifies them (`LISTEN`, on one more connection per worker), and
+//! for SQLite they read its counter of commits a hundred times per second. Both work across processes. If a
+//! notification is lost, for example behind PgBouncer in transaction mode, the worker finds the job when it
+//! next polls.
+//!
+//! # Broadcasts from SQL
+//!
+//! Triggers, and applications in other languages, publish with `clarim_publish`, in their own transactions.
+//! It takes a channel with its prefix, the event's name and the payload as JSON. Echo listens with a dot
+//! before the name: `.listen('.order.shipped', …)`. PostgreSQL has a function:
+//!
+//! ```sql
+//! SELECT clarim_publish('private-orders.7', 'order.shipped', '{"order": 7}');
+//!
+//! CREATE FUNCTION order_shipped() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+//! BEGIN
+//!     PERFORM clarim_publish('private-orders.' || NEW.id, 'order.shipped', to_jsonb(NEW));
+//!     RETURN NULL;
+//! END $$;
+//! CREATE TRIGGER order_shipped AFTER UPDATE ON orders
+//! FOR EACH ROW EXECUTE FUNCTION order_shipped();
+//! ```
+//!
+//! SQLite has a view of that name, which takes rows:
+//!
+//! ```sql
+//! INSERT INTO clarim_publish (channel, event, payload)
+//! VALUES ('private-orders.7', 'order.shipped', json_object('order', 7));
+//! ```
+//!
+//! Both are created with the tables, when a worker or an application first uses the queue of a
+//! [`QueueConnection`], and updated by newer versions. The events are in the queue `default`, with the
+//! default [`Delivery`](crate::Delivery). Encrypted channels are refused, since the database has no key.
+//! Events that the server refuses are among the failed jobs.
 
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -46,9 +116,9 @@ pub use crate::jobs::queue_trait::Queue;
 pub use crate::jobs::stored::StoredQueue;
 #[cfg(feature = "redis")]
 pub use clarim_queue::RedisStorage;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-pub use clarim_queue::SqlStorage;
 pub use clarim_queue::{
     Error as QueueError, FailedJob, JobState, NewJob, QueueSize, Report, ReservedJob, Storage,
-    Unique, Worker,
+    Unique, WakeupSender, Wakeups, Worker,
 };
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use clarim_queue::{SqlStorage, SqlTransaction};

@@ -1,6 +1,6 @@
 //! The tables, and the differences between the two databases.
 
-use sqlx::{Any, AssertSqlSafe, Executor, Row, Transaction};
+use super::connection::{Connection, Value};
 
 /// The differences between the two databases.
 #[derive(Debug)]
@@ -15,12 +15,15 @@ pub(super) struct Dialect {
     pub(super) skip_taken: &'static str,
     pub(super) begin: &'static str,
     /// Runs before the tables are created. Serializes processes that do so at the same time, and silences
-    /// notices about existing tables.
+    /// notices about existing tables. Changes of tables wait for open transactions of the application, and
+    /// those that come later wait for the changes, so there is a limit.
     pub(super) prepare: &'static str,
     /// An index that finds equal values only, if there is one.
     pub(super) equal: &'static str,
-    /// The columns of a table, named in the first parameter.
-    pub(super) columns: &'static str,
+    /// Finds the column `waits_for`.
+    waits_for: &'static str,
+    /// Functions, views and triggers for other programs.
+    objects: &'static [&'static str],
     /// Maximum number of connections. SQLite has one writer at a time, so more would wait for each other.
     pub(super) connections: u32,
 }
@@ -35,7 +38,8 @@ pub(super) const SQLITE: Dialect = Dialect {
     begin: "BEGIN IMMEDIATE",
     prepare: "SELECT 1",
     equal: "",
-    columns: "SELECT name FROM pragma_table_info($1)",
+    waits_for: "SELECT CAST(1 AS BIGINT) FROM pragma_table_info('clarim_jobs') WHERE name = 'waits_for'",
+    objects: &SQLITE_OBJECTS,
     connections: 1,
 };
 
@@ -49,18 +53,78 @@ pub(super) const POSTGRES: Dialect = Dialect {
     // An update of the key would exclude workers that refer to the row as a predecessor.
     skip_taken: "FOR NO KEY UPDATE SKIP LOCKED",
     begin: "BEGIN",
-    prepare: "SELECT set_config('client_min_messages', 'warning', true), pg_advisory_xact_lock(7161915121)",
+    prepare: "SELECT set_config('client_min_messages', 'warning', true),
+              set_config('lock_timeout', '5s', true), pg_advisory_xact_lock(7161915121)",
     // An index in order would be chosen to find the predecessor of a job, and read all jobs in between.
     equal: "USING hash",
-    columns: "SELECT CAST(column_name AS TEXT) FROM information_schema.columns
-              WHERE table_schema = current_schema() AND table_name = $1",
+    waits_for: "SELECT CAST(1 AS BIGINT) FROM information_schema.columns
+                WHERE table_schema = current_schema() AND table_name = 'clarim_jobs'
+                AND column_name = 'waits_for'",
+    objects: &POSTGRES_OBJECTS,
     connections: 5,
 };
 
+/// The objects in the database: those of the queue, and those of the application.
+pub(super) struct Schema<'a> {
+    pub(super) dialect: &'a Dialect,
+    pub(super) additions: &'a [Addition],
+}
+
+/// Statements of an application, which run once for each version.
+#[derive(Debug)]
+pub(super) struct Addition {
+    pub(super) name: &'static str,
+    pub(super) version: i64,
+    pub(super) statements: Vec<String>,
+}
+
+/// The name and the version of the queue's own objects in `clarim_schema`.
+const OWN: &str = "queue";
+const VERSION: i64 = 1;
+
+impl Schema<'_> {
+    /// Whether the database has all objects in these versions or newer ones. The check takes no lock that
+    /// anything waits for. Must not be called in a transaction of PostgreSQL, which ends with the error about
+    /// a missing table.
+    pub(super) async fn is_current(&self, connection: &mut dyn Connection) -> sqlx::Result<bool> {
+        for (name, version) in self.versions() {
+            let statement = "SELECT version FROM clarim_schema WHERE name = $1".to_owned();
+            let name = vec![Value::Text(Some(name.to_owned()))];
+            match connection.fetch(statement, name).await {
+                Ok(found) if found >= Some(version) => {}
+                // The table is missing too.
+                Ok(_) | Err(sqlx::Error::Database(_)) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Creates what is missing, in the transaction of this connection.
+    pub(super) async fn create(&self, connection: &mut dyn Connection) -> sqlx::Result<()> {
+        connection.execute(self.dialect.prepare.to_owned()).await?;
+        self.dialect.create(connection).await?;
+        for statement in self.additions.iter().flat_map(|addition| &addition.statements) {
+            connection.execute(statement.clone()).await?;
+        }
+        for (name, version) in self.versions() {
+            let statement = "INSERT INTO clarim_schema (name, version) VALUES ($1, $2)
+                 ON CONFLICT (name) DO UPDATE SET version = excluded.version
+                 WHERE clarim_schema.version < excluded.version";
+            let values = vec![Value::Text(Some(name.to_owned())), Value::Number(version)];
+            connection.fetch(statement.to_owned(), values).await?;
+        }
+        Ok(())
+    }
+
+    fn versions(&self) -> impl Iterator<Item = (&'static str, i64)> {
+        let additions = self.additions.iter().map(|addition| (addition.name, addition.version));
+        std::iter::once((OWN, VERSION)).chain(additions)
+    }
+}
+
 impl Dialect {
-    /// Creates missing tables, columns and indexes.
-    pub(super) async fn create(&self, transaction: &mut Transaction<'_, Any>) -> sqlx::Result<()> {
-        transaction.execute(self.prepare).await?;
+    async fn create(&self, connection: &mut dyn Connection) -> sqlx::Result<()> {
         let serial = self.serial;
         let jobs = format!(
             "CREATE TABLE IF NOT EXISTS clarim_jobs (id {serial}, queue TEXT NOT NULL,
@@ -68,23 +132,21 @@ impl Dialect {
              reserved BIGINT NOT NULL DEFAULT 0, available_at BIGINT NOT NULL,
              created_at BIGINT NOT NULL, unique_key TEXT)"
         );
-        transaction.execute(AssertSqlSafe(jobs)).await?;
-        let columns = sqlx::query(self.columns).bind("clarim_jobs");
-        let columns = columns.fetch_all(&mut **transaction).await?;
-        let names = columns.iter().map(|column| column.try_get::<String, _>(0));
-        if !names.collect::<sqlx::Result<Vec<_>>>()?.iter().any(|name| name == "waits_for") {
+        connection.execute(jobs).await?;
+        if connection.fetch(self.waits_for.to_owned(), Vec::new()).await?.is_none() {
             // The tables of version 0.1.0 do not have it.
-            transaction.execute(WAITS_FOR).await?;
-        }
-        for statement in TABLES {
-            transaction.execute(statement).await?;
+            connection.execute(WAITS_FOR.to_owned()).await?;
         }
         let equal = self.equal;
         let index = format!(
             "CREATE INDEX IF NOT EXISTS clarim_job_channels_by_job
              ON clarim_job_channels {equal} (job)"
         );
-        transaction.execute(AssertSqlSafe(index)).await?;
+        for statement in
+            TABLES.into_iter().chain([index.as_str()]).chain(self.objects.iter().copied())
+        {
+            connection.execute(statement.to_owned()).await?;
+        }
         Ok(())
     }
 }
@@ -94,7 +156,7 @@ impl Dialect {
 const WAITS_FOR: &str = "ALTER TABLE clarim_jobs ADD COLUMN waits_for BIGINT
      REFERENCES clarim_jobs (id) ON DELETE SET NULL";
 
-const TABLES: [&str; 7] = [
+const TABLES: [&str; 8] = [
     "DROP INDEX IF EXISTS clarim_jobs_due",
     "CREATE INDEX IF NOT EXISTS clarim_jobs_ready ON clarim_jobs (queue, available_at, id)
      WHERE waits_for IS NULL",
@@ -108,4 +170,49 @@ const TABLES: [&str; 7] = [
      payload TEXT NOT NULL, error TEXT NOT NULL, failed_at BIGINT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS clarim_locks (name TEXT PRIMARY KEY, owner TEXT NOT NULL,
      until BIGINT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS clarim_schema (name TEXT PRIMARY KEY, version BIGINT NOT NULL)",
+];
+
+/// The channel of notifications about new jobs.
+#[cfg(feature = "postgres")]
+pub(super) const NOTIFICATIONS: &str = "clarim_jobs";
+
+/// `clarim_push` stores a job with one order key. The triggers notify workers when a transaction with jobs
+/// commits, however they were inserted.
+#[cfg(feature = "postgres")]
+const POSTGRES_OBJECTS: [&str; 4] = [
+    "CREATE OR REPLACE FUNCTION clarim_push(queue TEXT, payload TEXT, order_key TEXT) RETURNS VOID
+     LANGUAGE sql SET search_path FROM CURRENT AS $$
+         WITH due(at) AS (
+             SELECT CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT)
+         ), job AS (
+             INSERT INTO clarim_jobs (queue, payload, available_at, created_at)
+             SELECT $1, $2, at, at FROM due RETURNING id
+         )
+         INSERT INTO clarim_job_channels (queue, channel, job) SELECT $1, $3, id FROM job
+     $$",
+    "CREATE OR REPLACE FUNCTION clarim_notify() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+     BEGIN
+         PERFORM pg_notify('clarim_jobs', '');
+         RETURN NULL;
+     END
+     $$",
+    "DROP TRIGGER IF EXISTS clarim_jobs_inserted ON clarim_jobs",
+    "CREATE TRIGGER clarim_jobs_inserted AFTER INSERT ON clarim_jobs
+     FOR EACH STATEMENT EXECUTE FUNCTION clarim_notify()",
+];
+
+/// A row that is inserted into the view `clarim_push` becomes a job with one order key. The program that does
+/// so may have an older SQLite, so the trigger avoids recent functions.
+#[cfg(feature = "sqlite")]
+const SQLITE_OBJECTS: [&str; 3] = [
+    "DROP VIEW IF EXISTS clarim_push",
+    "CREATE VIEW clarim_push AS SELECT '' AS queue, '' AS payload, '' AS order_key WHERE 0",
+    "CREATE TRIGGER clarim_push_inserted INSTEAD OF INSERT ON clarim_push BEGIN
+         INSERT INTO clarim_jobs (queue, payload, available_at, created_at)
+         SELECT NEW.queue, NEW.payload, at, at FROM (
+             SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AS at);
+         INSERT INTO clarim_job_channels (queue, channel, job)
+         VALUES (NEW.queue, NEW.order_key, last_insert_rowid());
+     END",
 ];

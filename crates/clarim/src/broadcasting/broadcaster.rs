@@ -6,6 +6,7 @@ use crate::fake::Fake;
 use crate::jobs::memory::MemoryQueue;
 use crate::jobs::queue_trait::Queue;
 use crate::jobs::stored::StoredQueue;
+use crate::jobs::target::Target;
 use crate::publisher::publication::Publisher;
 use crate::settings::Settings;
 
@@ -47,5 +48,25 @@ impl Broadcaster {
             #[cfg(feature = "embedded")]
             server: None,
         }
+    }
+    /// The application's queue.
+    pub(crate) fn queue(&self) -> Target<'_> {
+        Target::Queue(&*self.queue)
+    }
+
+    /// A transaction of the application. A fake stores nothing, so it needs none.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn transaction<'t>(
+        &'t self,
+        transaction: clarim_queue::SqlTransaction<'t>,
+    ) -> Result<Target<'t>, crate::error::Error> {
+        if self.fake.is_some() {
+            return Ok(self.queue());
+        }
+        let Some(storage) = self.queue.storage() else {
+            let problem = "the queue is in memory; broadcasts in a transaction need sqlite or postgres, and the transaction's database";
+            return Err(crate::error::Error::setting("QUEUE_CONNECTION", problem));
+        };
+        Ok(Target::Transaction { storage, transaction })
     }
 }

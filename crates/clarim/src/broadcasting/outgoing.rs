@@ -12,6 +12,7 @@ use crate::events::delivery::Delivery;
 use crate::events::name::EventName;
 use crate::fake::Sent;
 use crate::jobs::job::Job;
+use crate::jobs::target::Target;
 use crate::publisher::publication::{MAX_CHANNELS, Notice, Publication};
 use crate::socket_id::SocketId;
 
@@ -29,6 +30,15 @@ pub(crate) struct Options {
     pub(crate) rescue: bool,
 }
 
+impl Options {
+    /// The options of a broadcast in a transaction, which is always queued. A failed statement may have ended
+    /// the transaction, so its error must not be hidden.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn in_transaction(self) -> Self {
+        Self { now: Some(false), rescue: false, ..self }
+    }
+}
+
 /// An event with everything that is needed to send it.
 pub(crate) struct Outgoing {
     pub(crate) channels: EventChannels,
@@ -41,15 +51,16 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Sends the event, or queues it. `event` is the typed event, for a fake.
+    /// Sends the event, or puts it into the target. `event` is the typed event, for a fake.
     pub(crate) async fn send(
         self,
         to: &Broadcaster,
+        target: &mut Target<'_>,
         event: impl FnOnce() -> Option<Box<dyn Any + Send>>,
     ) -> Result<(), Error> {
         let rescue = self.options.rescue;
         let name = self.name.full(&to.settings.namespace);
-        match self.deliver(to, &name, event).await {
+        match self.deliver(to, &name, target, event).await {
             Err(error) if rescue => {
                 tracing::error!(event = name, %error, "broadcast failed");
                 Ok(())
@@ -62,6 +73,7 @@ impl Outgoing {
         self,
         to: &Broadcaster,
         name: &str,
+        target: &mut Target<'_>,
         event: impl FnOnce() -> Option<Box<dyn Any + Send>>,
     ) -> Result<(), Error> {
         let Self { channels, data, delivery, options, notice, .. } = self;
@@ -81,7 +93,7 @@ impl Outgoing {
         } else if now {
             job.attempt(&*to.publisher).await
         } else {
-            to.queue.push(job).await
+            target.push(job).await
         }
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use clarim_queue::BoxFuture;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+use clarim_queue::SqlTransaction;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -14,6 +16,7 @@ use crate::error::Error;
 use crate::events::delivery::Delivery;
 use crate::events::event::Broadcast;
 use crate::events::name::EventName;
+use crate::jobs::target::Target;
 use crate::socket_id::SocketId;
 
 /// An event that is broadcast when it is awaited.
@@ -59,6 +62,48 @@ impl<E: Broadcast + Send + 'static> PendingBroadcast<E> {
     }
 
     options!();
+
+    /// Queues the event in a transaction of the application: it is delivered exactly if the transaction
+    /// commits. Await the result before the commit. See
+    /// [broadcasts in a transaction](crate::queue#broadcasts-in-a-transaction).
+    ///
+    /// The event goes through the queue, even if its type says otherwise, and errors are returned in spite
+    /// of [`rescue`](Self::rescue), since PostgreSQL commits nothing after a failed statement.
+    ///
+    /// # Errors
+    /// Returns an error if the queue is not in the database of the transaction, or the event can't be queued.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub fn in_tx<'t>(
+        self,
+        transaction: impl Into<SqlTransaction<'t>>,
+    ) -> BoxFuture<'t, Result<(), Error>> {
+        let transaction = transaction.into();
+        let Self { broadcaster, event, options } = self;
+        Box::pin(async move {
+            let mut target = broadcaster.transaction(transaction)?;
+            send(&broadcaster, &mut target, event, options.in_transaction()).await
+        })
+    }
+}
+
+async fn send<E: Broadcast + Send + 'static>(
+    broadcaster: &Broadcaster,
+    target: &mut Target<'_>,
+    event: E,
+    options: Options,
+) -> Result<(), Error> {
+    if !event.broadcast_when() {
+        return Ok(());
+    }
+    let outgoing = Outgoing {
+        channels: event.broadcast_on(),
+        name: event.broadcast_as(),
+        data: event.broadcast_with(),
+        delivery: event.delivery(),
+        options,
+        notice: None,
+    };
+    outgoing.send(broadcaster, target, || Some(Box::new(event))).await
 }
 
 impl<E: Broadcast + Send + 'static> IntoFuture for PendingBroadcast<E> {
@@ -67,20 +112,7 @@ impl<E: Broadcast + Send + 'static> IntoFuture for PendingBroadcast<E> {
 
     fn into_future(self) -> Self::IntoFuture {
         let Self { broadcaster, event, options } = self;
-        Box::pin(async move {
-            if !event.broadcast_when() {
-                return Ok(());
-            }
-            let outgoing = Outgoing {
-                channels: event.broadcast_on(),
-                name: event.broadcast_as(),
-                data: event.broadcast_with(),
-                delivery: event.delivery(),
-                options,
-                notice: None,
-            };
-            outgoing.send(&broadcaster, || Some(Box::new(event))).await
-        })
+        Box::pin(async move { send(&broadcaster, &mut broadcaster.queue(), event, options).await })
     }
 }
 
@@ -152,7 +184,27 @@ impl Anonymous {
     pub async fn send(self) -> Result<(), Error> {
         let Self { broadcaster, channels, name, data, delivery, options } = self;
         let outgoing = Outgoing { channels, name, data, delivery, options, notice: None };
-        outgoing.send(&broadcaster, || None).await
+        outgoing.send(&broadcaster, &mut broadcaster.queue(), || None).await
+    }
+
+    /// Queues the event in a transaction of the application, like [`PendingBroadcast::in_tx`].
+    ///
+    /// # Errors
+    /// Returns an error if a channel's name is invalid, the queue is not in the database of the transaction,
+    /// or the event can't be queued.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub fn in_tx<'t>(
+        self,
+        transaction: impl Into<SqlTransaction<'t>>,
+    ) -> BoxFuture<'t, Result<(), Error>> {
+        let transaction = transaction.into();
+        let Self { broadcaster, channels, name, data, delivery, options } = self;
+        Box::pin(async move {
+            let options = options.in_transaction();
+            let outgoing = Outgoing { channels, name, data, delivery, options, notice: None };
+            let mut target = broadcaster.transaction(transaction)?;
+            outgoing.send(&broadcaster, &mut target, || None).await
+        })
     }
 }
 

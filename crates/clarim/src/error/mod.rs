@@ -216,8 +216,8 @@ impl Error {
             | Self::TimedOut { .. }
             | Self::Encryption { .. }
             | Self::Bus { .. }
-            | Self::Queue(_)
             | Self::AttemptTimedOut { .. } => true,
+            Self::Queue(error) => error.is_temporary(),
             Self::Refused { status, answer, .. } => is_temporary_refusal(*status, answer),
             Self::Embedded { temporary, .. }
             | Self::Undelivered { temporary, .. }

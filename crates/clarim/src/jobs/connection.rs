@@ -34,9 +34,17 @@ impl QueueConnection {
         match self {
             Self::Memory => None,
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(url) => Some(Arc::new(clarim_queue::SqlStorage::sqlite(url))),
+            Self::Sqlite(url) => {
+                use super::publish_sql::{NAME, VERSION, sqlite};
+                let storage = clarim_queue::SqlStorage::sqlite(url);
+                Some(Arc::new(storage.with_objects(NAME, VERSION, sqlite())))
+            }
             #[cfg(feature = "postgres")]
-            Self::Postgres(url) => Some(Arc::new(clarim_queue::SqlStorage::postgres(url))),
+            Self::Postgres(url) => {
+                use super::publish_sql::{NAME, VERSION, postgres};
+                let storage = clarim_queue::SqlStorage::postgres(url);
+                Some(Arc::new(storage.with_objects(NAME, VERSION, postgres())))
+            }
             #[cfg(feature = "redis")]
             Self::Redis(url) => Some(Arc::new(clarim_queue::RedisStorage::new(url))),
         }

@@ -3,5 +3,8 @@
 pub(crate) mod connection;
 pub(crate) mod job;
 pub(crate) mod memory;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod publish_sql;
 pub(crate) mod queue_trait;
 pub(crate) mod stored;
+pub(crate) mod target;

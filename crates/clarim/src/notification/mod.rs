@@ -74,6 +74,7 @@ pub use crate::notices::channel::{NotificationChannel, Via};
 pub use crate::notices::notifiable::Notifiable;
 pub use crate::publisher::publication::Notice;
 pub use message::{BROADCAST_NOTIFICATION_CREATED, Notification};
+pub use send::PendingNotification;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use store::{
     row::{Page, StoredNotification},

@@ -1,5 +1,7 @@
 //! Sending of notifications.
 
+use std::any::Any;
+use std::fmt;
 use std::sync::Arc;
 
 use clarim_queue::BoxFuture;
@@ -12,39 +14,95 @@ use crate::broadcasting::outgoing::{Options, Outgoing};
 use crate::error::{Error, NotificationFailure};
 use crate::events::delivery::Delivery;
 use crate::jobs::job::Job;
+use crate::jobs::target::Target;
 use crate::notices::channel::Via;
 use crate::notices::notifiable::{Notifiable, Recipient};
 use crate::publisher::publication::Notice;
 
-/// Prepares the notification for all users at once, so that the future does not borrow them, and sends it
-/// when the future is awaited.
-pub(crate) fn notify_all<'a, N, T>(
+/// A notification that is sent when it is awaited.
+#[must_use = "nobody is notified before this is awaited"]
+pub struct PendingNotification {
     broadcaster: Arc<Broadcaster>,
-    to: impl IntoIterator<Item = &'a N>,
-    notification: T,
-) -> BoxFuture<'static, Result<(), Error>>
-where
-    N: Notifiable + ?Sized + 'a,
-    T: Notification<N>,
-{
-    let prepared: Vec<Prepared> =
-        to.into_iter().map(|one| Prepared::new(one, &notification)).collect();
-    let name = notification.notification_type().into_owned();
-    let notification = Arc::new(notification);
-    Box::pin(async move {
+    name: String,
+    notification: Arc<dyn Any + Send + Sync>,
+    /// Prepared at once, so that the future does not borrow the users.
+    prepared: Vec<Prepared>,
+}
+
+impl PendingNotification {
+    pub(crate) fn new<'a, N, T>(
+        broadcaster: Arc<Broadcaster>,
+        to: impl IntoIterator<Item = &'a N>,
+        notification: T,
+    ) -> Self
+    where
+        N: Notifiable + ?Sized + 'a,
+        T: Notification<N>,
+    {
+        let prepared = to.into_iter().map(|one| Prepared::new(one, &notification)).collect();
+        let name = notification.notification_type().into_owned();
+        Self { broadcaster, name, notification: Arc::new(notification), prepared }
+    }
+
+    /// Queues the notification in a transaction of the application: it is sent exactly if the transaction
+    /// commits. Await the result before the commit. All of it is queued, as with a
+    /// [delay](Notification::delay): the worker writes the row too. See
+    /// [broadcasts in a transaction](crate::queue#broadcasts-in-a-transaction).
+    ///
+    /// # Errors
+    /// Returns an error if the queue is not in the database of the transaction, or
+    /// [`Error::Notification`] if something can't be queued.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub fn in_tx<'t>(
+        mut self,
+        transaction: impl Into<clarim_queue::SqlTransaction<'t>>,
+    ) -> BoxFuture<'t, Result<(), Error>> {
+        let transaction = transaction.into();
+        self.prepared.iter_mut().for_each(Prepared::queue_all);
+        Box::pin(async move {
+            let broadcaster = self.broadcaster.clone();
+            let mut target = broadcaster.transaction(transaction)?;
+            self.send(&mut target).await
+        })
+    }
+
+    async fn send(self, target: &mut Target<'_>) -> Result<(), Error> {
+        let Self { broadcaster, name, notification, prepared } = self;
         let mut failures = Vec::new();
         for one in prepared {
             if let Some(fake) = &broadcaster.fake {
                 fake.record_notified(one.to.clone(), notification.clone());
             }
-            one.send(&broadcaster, &mut failures).await;
+            one.send(&broadcaster, target, &mut failures).await;
         }
         if failures.is_empty() {
             Ok(())
         } else {
             Err(Error::Notification { notification: name, failures })
         }
-    })
+    }
+}
+
+impl IntoFuture for PendingNotification {
+    type Output = Result<(), Error>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let broadcaster = self.broadcaster.clone();
+            self.send(&mut broadcaster.queue()).await
+        })
+    }
+}
+
+impl fmt::Debug for PendingNotification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let to: Vec<String> = self.prepared.iter().map(|one| one.to.to_string()).collect();
+        f.debug_struct("PendingNotification")
+            .field("notification", &self.name)
+            .field("to", &to)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A notification for one user, ready to be sent.
@@ -75,7 +133,7 @@ impl Prepared {
         let recipient = Recipient::of(to);
         let mut delivery = notification.delivery();
         if let Some(delay) = notification.delay(to) {
-            delivery = Delivery { now: false, ..delivery.delay(delay) };
+            delivery = delivery.delay(delay);
         }
         let mut channels = notification.via(to);
         // The row must be there when a page gets the broadcast.
@@ -90,22 +148,43 @@ impl Prepared {
             };
             steps.push(Step { via: via.name().to_owned(), action });
         }
-        if delivery.delay.is_some() {
-            join_row_and_broadcast(&mut steps);
+        let is_delayed = delivery.delay.is_some();
+        let mut prepared = Self { to: recipient, steps, delivery };
+        if is_delayed {
+            prepared.queue_all();
         }
-        Self { to: recipient, steps, delivery }
+        prepared
     }
 
-    async fn send(self, broadcaster: &Broadcaster, failures: &mut Vec<NotificationFailure>) {
+    /// Queues everything, not the broadcast alone.
+    fn queue_all(&mut self) {
+        self.delivery.now = false;
+        self.delivery.delay.get_or_insert_default();
+        for step in &mut self.steps {
+            if let Ok(Action::Broadcast(outgoing)) = &mut step.action {
+                outgoing.delivery = self.delivery.clone();
+            }
+        }
+        join_row_and_broadcast(&mut self.steps);
+    }
+
+    async fn send(
+        self,
+        broadcaster: &Broadcaster,
+        target: &mut Target<'_>,
+        failures: &mut Vec<NotificationFailure>,
+    ) {
         for Step { via, action } in self.steps {
             let sent = match action {
-                Ok(Action::Broadcast(outgoing)) => outgoing.send(broadcaster, || None).await,
+                Ok(Action::Broadcast(outgoing)) => {
+                    outgoing.send(broadcaster, target, || None).await
+                }
                 Ok(Action::Notice(_)) if broadcaster.fake.is_some() => Ok(()),
                 Ok(Action::Notice(notice)) => {
                     let mut job = Job::of_notice(notice, self.delivery.clone());
                     match self.delivery.delay {
                         None => job.attempt(&*broadcaster.publisher).await,
-                        Some(_) => broadcaster.queue.push(job).await,
+                        Some(_) => target.push(job).await,
                     }
                 }
                 Err(error) => Err(error),

@@ -89,6 +89,11 @@ impl TestApp {
         self.recorder.published.lock().unwrap().iter().map(|one| one.name.clone()).collect()
     }
 
+    /// The publications that succeeded, in order.
+    pub(crate) fn published(&self) -> Vec<Publication> {
+        self.recorder.published.lock().unwrap().clone()
+    }
+
     /// Runs all jobs and their retries.
     async fn drain(&self) {
         let work = self.worker().run_until(async {

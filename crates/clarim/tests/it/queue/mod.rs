@@ -5,3 +5,5 @@ mod crash;
 mod jobs;
 mod memory;
 pub(crate) mod stores;
+mod transactions;
+mod wakeups;

@@ -43,6 +43,14 @@ impl Store {
         Self { kind, url, _files: files }
     }
 
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// The environment variables of an application that uses the store.
     pub(crate) fn variables(&self) -> [(&'static str, String); 2] {
         let (name, variable) = match self.kind {
@@ -75,13 +83,19 @@ fn start<T: Send + Sync + 'static>(server: impl FnOnce() -> T + Send + 'static) 
     started.recv().unwrap()
 }
 
-/// Runs each of these tests with each store. Those with PostgreSQL are one test, since its server is slow to
-/// start.
+/// Runs each of these tests with each store, or with each SQL database. Those with PostgreSQL are one test,
+/// since its server is slow to start.
 macro_rules! with_each_store {
+    (sql: $($name:ident),* $(,)?) => {
+        crate::queue::stores::with_each_store!(@ sqlite Sqlite: $($name)*);
+        crate::queue::stores::with_each_store!(@ postgres: $($name)*);
+    };
     ($($name:ident),* $(,)?) => {
         crate::queue::stores::with_each_store!(@ sqlite Sqlite: $($name)*);
         crate::queue::stores::with_each_store!(@ redis Redis: $($name)*);
-
+        crate::queue::stores::with_each_store!(@ postgres: $($name)*);
+    };
+    (@ postgres: $($name:ident)*) => {
         #[tokio::test]
         async fn postgres() {
             use crate::queue::stores::{Kind, Store};

@@ -5,30 +5,43 @@
 //! The number of attempts grows with each reservation and so identifies the owner.
 
 use std::fmt;
+#[cfg(feature = "postgres")]
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use sqlx::any::{AnyArguments, AnyPoolOptions, AnyRow};
 use sqlx::query::Query;
-use sqlx::{Any, AnyPool, AssertSqlSafe, Row, Transaction};
+use sqlx::{Any, AnyPool, AssertSqlSafe, Connection, Row, Transaction};
 use tokio::sync::OnceCell;
 
 use crate::error::Error;
 use crate::future::BoxFuture;
-use crate::storage::{FailedJob, NewJob, QueueSize, ReservedJob, Storage, Unique, millis};
+use crate::storage::{FailedJob, NewJob, QueueSize, ReservedJob, Storage, millis};
+use crate::transaction::{Opened, SqlTransaction};
+use crate::wakeups::Wakeups;
 
+mod connection;
+mod insert;
+mod same_database;
 mod schema;
+mod wakeups;
 
-use schema::Dialect;
+use insert::{acquire_lock, insert};
 #[cfg(feature = "postgres")]
 use schema::POSTGRES;
 #[cfg(feature = "sqlite")]
 use schema::SQLITE;
+use schema::{Addition, Dialect, Schema};
 
 /// A queue in tables whose names begin with `clarim_`. It connects on first use, and creates missing tables.
 pub struct SqlStorage {
     dialect: Dialect,
     url: String,
+    additions: Vec<Addition>,
     pool: OnceCell<AnyPool>,
+    /// Identifies the table of jobs, set with the pool.
+    #[cfg(feature = "postgres")]
+    identity: OnceLock<i64>,
 }
 
 /// The last earlier job that shares an order key with `job`. The subquery for each key looks at one row of an
@@ -52,14 +65,43 @@ impl SqlStorage {
         if !url.contains("mode=") && !url.contains(":memory:") {
             url.push_str(if url.contains('?') { "&mode=rwc" } else { "?mode=rwc" });
         }
-        Self { dialect: SQLITE, url, pool: OnceCell::new() }
+        Self::new(SQLITE, url)
     }
 
     /// A queue in the PostgreSQL database of a URL like `postgres://user:password@host/database`.
     #[cfg(feature = "postgres")]
     #[must_use]
     pub fn postgres(url: impl Into<String>) -> Self {
-        Self { dialect: POSTGRES, url: url.into(), pool: OnceCell::new() }
+        Self::new(POSTGRES, url.into())
+    }
+
+    fn new(dialect: Dialect, url: String) -> Self {
+        Self {
+            dialect,
+            url,
+            additions: Vec::new(),
+            pool: OnceCell::new(),
+            #[cfg(feature = "postgres")]
+            identity: OnceLock::new(),
+        }
+    }
+
+    /// Adds statements that run after the tables are created, such as those that create functions. They run
+    /// when the database has an older version of this name, or none, and must not fail for an older one.
+    #[must_use]
+    pub fn with_objects(
+        mut self,
+        name: &'static str,
+        version: u32,
+        statements: impl IntoIterator<Item = String>,
+    ) -> Self {
+        let statements = statements.into_iter().collect();
+        self.additions.push(Addition { name, version: version.into(), statements });
+        self
+    }
+
+    fn schema(&self) -> Schema<'_> {
+        Schema { dialect: &self.dialect, additions: &self.additions }
     }
 
     async fn pool(&self) -> sqlx::Result<&AnyPool> {
@@ -83,9 +125,20 @@ impl SqlStorage {
             // With WAL, readers and the writer don't block each other. The mode is stored in the file.
             sqlx::query("PRAGMA journal_mode = WAL").execute(&pool).await?;
         }
-        let mut transaction = pool.begin_with(self.dialect.begin).await?;
-        self.dialect.create(&mut transaction).await?;
-        transaction.commit().await?;
+        let mut connection = pool.acquire().await?;
+        if !self.schema().is_current(&mut *connection).await? {
+            let mut transaction = connection.begin_with(self.dialect.begin).await?;
+            self.schema().create(&mut *transaction).await?;
+            transaction.commit().await?;
+        }
+        #[cfg(feature = "postgres")]
+        if self.dialect.name == POSTGRES.name
+            // A database that tells nobody its identifier is not checked.
+            && let Ok(Some(identity)) = same_database::identity(&mut *connection).await
+        {
+            let _ = self.identity.set(identity);
+        }
+        drop(connection);
         Ok(pool)
     }
 
@@ -93,58 +146,50 @@ impl SqlStorage {
         self.pool().await?.begin_with(self.dialect.begin).await
     }
 
-    /// Acquires a lock that is free or expired.
-    fn lock_query<'q>(&self, name: &'q str, owner: &'q str, time: Duration) -> AnyQuery<'q> {
-        let now = self.dialect.now;
-        query(format!(
-            "INSERT INTO clarim_locks (name, owner, until) VALUES ($1, $2, {now} + $3)
-             ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until
-             WHERE clarim_locks.until <= {now}"
-        ))
-        .bind(name)
-        .bind(owner)
-        .bind(millis(time))
+    async fn insert(&self, job: &NewJob) -> sqlx::Result<bool> {
+        let mut transaction = self.begin().await?;
+        let inserted = insert(&self.dialect, &mut *transaction, job).await?;
+        transaction.commit().await?;
+        Ok(inserted)
     }
 
-    async fn insert(&self, job: &NewJob) -> sqlx::Result<bool> {
-        let now = self.dialect.now;
-        let mut transaction = self.begin().await?;
-        let insert = format!(
-            "INSERT INTO clarim_jobs (queue, payload, available_at, created_at, unique_key)
-             VALUES ($1, $2, {now} + $3, {now}, $4) RETURNING id"
-        );
-        let unique_key = job.unique.as_ref().map(|unique| unique_lock(&unique.key));
-        let row = query(insert)
-            .bind(&job.queue)
-            .bind(&job.payload)
-            .bind(millis(job.delay))
-            .bind(unique_key.clone())
-            .fetch_one(&mut *transaction)
-            .await?;
-        let id: i64 = row.try_get(0)?;
-        if let (Some(name), Some(Unique { time, .. })) = (&unique_key, &job.unique) {
-            let owner = id.to_string();
-            let taken = self.lock_query(name, &owner, *time).execute(&mut *transaction).await?;
-            if taken.rows_affected() == 0 {
-                transaction.rollback().await?;
-                return Ok(false);
+    /// Inserts a job into a transaction of the application.
+    async fn insert_in(
+        &self,
+        job: &NewJob,
+        transaction: SqlTransaction<'_>,
+    ) -> Result<bool, Error> {
+        let Dialect { name, .. } = self.dialect;
+        let database = transaction.database();
+        if database != name {
+            let problem = format!("the queue is in {name}, the transaction in {database}");
+            return Err(same_database::other(&problem));
+        }
+        let failed = |error| Error::storage_at(name, &self.url, error);
+        match transaction.0 {
+            #[cfg(feature = "sqlite")]
+            Opened::Sqlite(connection) => {
+                same_database::check_file(connection, &self.url).await?;
+                match insert(&self.dialect, connection, job).await {
+                    Err(error) if same_database::is_missing_table(&error) => {}
+                    inserted => return inserted.map_err(failed),
+                }
+                // The queue's own connection would wait for the application's transaction.
+                self.schema().create(connection).await.map_err(failed)?;
+                insert(&self.dialect, connection, job).await.map_err(failed)
+            }
+            #[cfg(feature = "postgres")]
+            Opened::Postgres(connection) => {
+                self.pool().await.map_err(failed)?;
+                if let Some(own) = self.identity.get()
+                    && same_database::identity(connection).await.map_err(failed)? != Some(*own)
+                {
+                    let problem = "the transaction's database has another queue, or none";
+                    return Err(same_database::other(problem));
+                }
+                insert(&self.dialect, connection, job).await.map_err(failed)
             }
         }
-        if !job.order_keys.is_empty() {
-            let texts = self.dialect.texts;
-            let keys = serde_json::Value::from(job.order_keys.as_slice()).to_string();
-            query(format!(
-                "INSERT INTO clarim_job_channels (job, queue, channel)
-                 SELECT $1, $2, value FROM {texts}"
-            ))
-            .bind(id)
-            .bind(&job.queue)
-            .bind(keys)
-            .execute(&mut *transaction)
-            .await?;
-        }
-        transaction.commit().await?;
-        Ok(true)
     }
 
     async fn take(&self, queue: &str, lease: Duration) -> sqlx::Result<Option<ReservedJob>> {
@@ -288,6 +333,33 @@ impl Storage for SqlStorage {
         self.boxed(self.insert(job))
     }
 
+    fn push_in<'a>(
+        &'a self,
+        job: &'a NewJob,
+        transaction: SqlTransaction<'a>,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(self.insert_in(job, transaction))
+    }
+
+    fn wakeups(&self) -> Wakeups {
+        let (sender, wakeups) = Wakeups::channel();
+        match self.dialect.name {
+            #[cfg(feature = "postgres")]
+            name if name == POSTGRES.name => {
+                tokio::spawn(wakeups::listen(self.url.clone(), sender));
+            }
+            // The databases of other connections are others.
+            _ if self.url.contains(":memory:") || self.url.contains("mode=memory") => {}
+            #[cfg(feature = "sqlite")]
+            _ => {
+                tokio::spawn(wakeups::watch(self.url.clone(), sender));
+            }
+            #[cfg(not(feature = "sqlite"))]
+            _ => {}
+        }
+        wakeups
+    }
+
     fn reserve<'a>(
         &'a self,
         queue: &'a str,
@@ -363,7 +435,8 @@ impl Storage for SqlStorage {
         owner: &'a str,
         time: Duration,
     ) -> BoxFuture<'a, Result<bool, Error>> {
-        self.change_one(self.lock_query(name, owner, time))
+        let acquire = query(acquire_lock(&self.dialect));
+        self.change_one(acquire.bind(name).bind(owner).bind(millis(time)))
     }
 
     fn extend_lock<'a>(
@@ -407,11 +480,6 @@ fn owned<'q>(text: String, job: &ReservedJob) -> AnyQuery<'q> {
 fn unlock_query<'q>(name: &str, owner: &str) -> AnyQuery<'q> {
     let text = "DELETE FROM clarim_locks WHERE name = $1 AND owner = $2";
     sqlx::query(text).bind(name.to_owned()).bind(owner.to_owned())
-}
-
-/// The name of the lock that makes a job unique.
-fn unique_lock(text: &str) -> String {
-    format!("unique:{text}")
 }
 
 fn failed_job(row: &AnyRow) -> sqlx::Result<FailedJob> {
