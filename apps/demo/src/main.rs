@@ -9,6 +9,7 @@ mod editor;
 mod error;
 mod limits;
 mod notifications;
+mod orders;
 mod parts;
 mod seed;
 mod session;

@@ -1,5 +1,5 @@
-//! The application's own metrics, measured by the scheduler and pushed to every page that shows them. For
-//! comparison, pages can poll them instead.
+//! Figures of the shop and of the server, measured by the scheduler and pushed to every page that shows
+//! them. For comparison, pages can poll them instead.
 
 mod store;
 #[cfg(test)]
@@ -24,6 +24,7 @@ use ts_rs::TS;
 use crate::app::App;
 use crate::database::now;
 use crate::error::{ApiError, ApiResult};
+use crate::orders;
 use crate::session::User;
 use store::{Limit, Metric, Sample};
 
@@ -86,7 +87,15 @@ pub(crate) fn schedule(schedule: Schedule, app: &App) -> Result<Schedule> {
     let app = app.clone();
     let probe = Arc::new(Probe::new()?);
     let every = app.settings.metrics_every;
+    let db = app.db.clone();
     Ok(schedule
+        .call("place and ship orders", move || {
+            let db = db.clone();
+            async move { orders::trade(&db).await }
+        })
+        .every(every)
+        .on_one_node()
+        .without_overlapping()
         .call("measure", move || {
             let app = app.clone();
             let probe = probe.clone();
@@ -148,7 +157,18 @@ async fn measure(app: &App, probe: &Probe) -> Result<()> {
     let cpu = rounded(cpu);
     let memory = rounded(memory);
     let activity = rounded(activity);
-    let sample = Sample { at, cpu, memory, connections, activity };
+    let orders::Figures { sales_today, active_users, pending_orders } =
+        orders::figures(&app.db, at).await?;
+    let sample = Sample {
+        at,
+        sales_today,
+        active_users,
+        pending_orders,
+        cpu,
+        memory,
+        connections,
+        activity,
+    };
     store::add(&app.db, &sample, total).await?;
     let notified = notify(app, &sample).await;
     app.clarim.broadcast(MetricsUpdated { sample }).await?;

@@ -18,6 +18,12 @@ const KEPT: i64 = 24 * 60 * 60 * 1000;
 pub(crate) struct Sample {
     /// Time of the measurement, in milliseconds since 1970.
     pub(super) at: i64,
+    /// Sum of today's orders, in reais.
+    pub(super) sales_today: f64,
+    /// Users with a request in the last five minutes.
+    pub(super) active_users: i64,
+    /// Orders that are not shipped yet.
+    pub(super) pending_orders: i64,
     /// CPU usage of the machine, in percent.
     pub(super) cpu: f64,
     /// Memory of the process, in MiB.
@@ -32,6 +38,9 @@ pub(crate) struct Sample {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Metric {
+    SalesToday,
+    ActiveUsers,
+    PendingOrders,
     Cpu,
     Memory,
     Connections,
@@ -39,10 +48,21 @@ pub(crate) enum Metric {
 }
 
 impl Metric {
-    const ALL: [Self; 4] = [Self::Cpu, Self::Memory, Self::Connections, Self::Activity];
+    const ALL: [Self; 7] = [
+        Self::SalesToday,
+        Self::ActiveUsers,
+        Self::PendingOrders,
+        Self::Cpu,
+        Self::Memory,
+        Self::Connections,
+        Self::Activity,
+    ];
 
     fn name(self) -> &'static str {
         match self {
+            Self::SalesToday => "sales_today",
+            Self::ActiveUsers => "active_users",
+            Self::PendingOrders => "pending_orders",
             Self::Cpu => "cpu",
             Self::Memory => "memory",
             Self::Connections => "connections",
@@ -51,11 +71,15 @@ impl Metric {
     }
 
     fn of(self, sample: &Sample) -> Option<f64> {
+        #[expect(clippy::cast_precision_loss, reason = "no count is anywhere near 2^52")]
+        let counted = |count: i64| count as f64;
         match self {
+            Self::SalesToday => Some(sample.sales_today),
+            Self::ActiveUsers => Some(counted(sample.active_users)),
+            Self::PendingOrders => Some(counted(sample.pending_orders)),
             Self::Cpu => Some(sample.cpu),
             Self::Memory => Some(sample.memory),
-            #[expect(clippy::cast_precision_loss, reason = "far below 2^52 connections")]
-            Self::Connections => sample.connections.map(|count| count as f64),
+            Self::Connections => sample.connections.map(counted),
             Self::Activity => Some(sample.activity),
         }
     }
@@ -71,8 +95,8 @@ pub(crate) struct Limit {
 /// The newest samples after this time, oldest first.
 pub(super) async fn samples(db: &AnyPool, after: i64) -> sqlx::Result<Vec<Sample>> {
     let mut samples: Vec<Sample> = sqlx::query_as(
-        "SELECT at, cpu, memory, connections, activity FROM metrics WHERE at > $1
-         ORDER BY at DESC LIMIT $2",
+        "SELECT at, sales_today, active_users, pending_orders, cpu, memory, connections, activity
+         FROM metrics WHERE at > $1 ORDER BY at DESC LIMIT $2",
     )
     .bind(after)
     .bind(PAGE)
@@ -91,7 +115,8 @@ pub(super) async fn range(db: &AnyPool, seconds: i64) -> sqlx::Result<Vec<Sample
         .await?;
     let period = if count > POINTS { seconds * 1000 / POINTS } else { 1 };
     sqlx::query_as(
-        "SELECT MAX(at) AS at, AVG(cpu) AS cpu, AVG(memory) AS memory,
+        "SELECT MAX(at) AS at, AVG(sales_today) AS sales_today, MAX(active_users) AS active_users,
+                MAX(pending_orders) AS pending_orders, AVG(cpu) AS cpu, AVG(memory) AS memory,
                 MAX(connections) AS connections, AVG(activity) AS activity
          FROM metrics WHERE at > $1 GROUP BY at / $2 ORDER BY 1",
     )
@@ -119,10 +144,14 @@ pub(super) async fn last(db: &AnyPool) -> sqlx::Result<Option<(i64, i64)>> {
 
 pub(super) async fn add(db: &AnyPool, sample: &Sample, total: i64) -> sqlx::Result<()> {
     sqlx::query(
-        "INSERT INTO metrics (at, cpu, memory, connections, activity, total)
-         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (at) DO NOTHING",
+        "INSERT INTO metrics (at, sales_today, active_users, pending_orders, cpu, memory, connections,
+                              activity, total)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (at) DO NOTHING",
     )
     .bind(sample.at)
+    .bind(sample.sales_today)
+    .bind(sample.active_users)
+    .bind(sample.pending_orders)
     .bind(sample.cpu)
     .bind(sample.memory)
     .bind(sample.connections)

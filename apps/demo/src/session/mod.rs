@@ -19,7 +19,7 @@ use tower_sessions::{Expiry, Session, SessionManagerLayer};
 use ts_rs::TS;
 
 use crate::app::App;
-use crate::database::USERS;
+use crate::database::{USERS, now};
 use crate::error::{ApiError, ApiResult};
 
 pub(crate) use csrf::protect;
@@ -33,6 +33,9 @@ pub(crate) struct User {
     pub(crate) name: String,
 }
 
+/// Milliseconds after which a user's next request is recorded.
+const ACTIVITY: i64 = 60_000;
+
 impl Notifiable for User {
     fn notifiable_id(&self) -> String {
         self.id.to_string()
@@ -44,6 +47,18 @@ impl User {
         let query = sqlx::query_as("SELECT id, login, name FROM users WHERE id = $1");
         query.bind(id).fetch_optional(db).await
     }
+
+    /// Records that the user is active, for the dashboard.
+    async fn touch(&self, db: &AnyPool) -> sqlx::Result<()> {
+        let now = now();
+        let query = sqlx::query_scalar("SELECT active_at FROM users WHERE id = $1");
+        let recorded: i64 = query.bind(self.id).fetch_one(db).await?;
+        if now - recorded < ACTIVITY {
+            return Ok(());
+        }
+        let query = sqlx::query("UPDATE users SET active_at = $1 WHERE id = $2");
+        query.bind(now).bind(self.id).execute(db).await.map(drop)
+    }
 }
 
 const USER: &str = "user";
@@ -54,7 +69,9 @@ impl FromRequestParts<App> for User {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> ApiResult<Self> {
         let session = parts.extensions.get::<Session>().ok_or(ApiError::Unauthenticated)?;
         let id: i64 = session.get(USER).await?.ok_or(ApiError::Unauthenticated)?;
-        Self::find(&app.db, id).await?.ok_or(ApiError::Unauthenticated)
+        let user = Self::find(&app.db, id).await?.ok_or(ApiError::Unauthenticated)?;
+        user.touch(&app.db).await?;
+        Ok(user)
     }
 }
 

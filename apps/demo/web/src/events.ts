@@ -121,7 +121,7 @@ export type MessageSent = { message: Message, };
 /**
  * A metric that can have a limit.
  */
-export type Metric = "cpu" | "memory" | "connections" | "activity";
+export type Metric = "sales_today" | "active_users" | "pending_orders" | "cpu" | "memory" | "connections" | "activity";
 
 /**
  * Samples, oldest first.
@@ -154,6 +154,18 @@ export type Sample = {
  * Time of the measurement, in milliseconds since 1970.
  */
 at: number, 
+/**
+ * Sum of today's orders, in reais.
+ */
+sales_today: number, 
+/**
+ * Users with a request in the last five minutes.
+ */
+active_users: number, 
+/**
+ * Orders that are not shipped yet.
+ */
+pending_orders: number, 
 /**
  * CPU usage of the machine, in percent.
  */

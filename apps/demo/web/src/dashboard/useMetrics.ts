@@ -8,7 +8,10 @@ import { frameOf, frameSize, Tally } from './tally';
 
 export type Mode = 'push' | 'polling';
 export const MODES = ['push', 'polling'] as const satisfies Mode[];
-export const METRICS = ['cpu', 'memory', 'connections', 'activity'] as const satisfies Metric[];
+export const GROUPS = {
+	shop: ['sales_today', 'active_users', 'pending_orders'],
+	server: ['cpu', 'memory', 'connections', 'activity'],
+} as const satisfies Record<string, Metric[]>;
 export const PERIODS = [2, 5, 10, 30];
 /** Ranges of the charts, in seconds. */
 export const RANGES = [300, 3600, 86_400] as const;
