@@ -316,6 +316,25 @@ for (const colorScheme of ['light', 'dark']) {
 	}
 }
 
+test('alerts show what was refused, and link to the tab that tells more', LIMIT, async () => {
+	const page = await open();
+	assert.ok(await id(page, 'alerts').isHidden(), 'nothing has gone wrong since the page was opened');
+	const one = await client();
+	const subscription = { channel: 'private-orders', auth: `${server.key}:wrong` };
+	one.socket.send(JSON.stringify({ event: 'pusher:subscribe', data: subscription }));
+	const stranger = new WebSocket(`${server.url.replace('http', 'ws')}/app/unknown-key?protocol=7`);
+	await new Promise((resolve) => { stranger.addEventListener('close', resolve); });
+	const list = id(page, 'alert-list');
+	await list.getByText('Rejected client requests, invalid signature: 1').waitFor();
+	await list.getByText('Refused connections, code 4001: 1').waitFor();
+	await accessible(page, 'alerts');
+	await page.screenshot({ path: join(artefacts, 'inspector-alerts.png'), fullPage: true });
+	await id(page, 'language').selectOption('pt-BR');
+	await list.getByText('Pedidos de clientes rejeitados, assinatura inválida: 1').click();
+	await id(page, 'events').waitFor();
+	one.socket.close();
+});
+
 test('is in Portuguese, and in English if chosen', LIMIT, async () => {
 	const page = await open({ locale: 'pt-BR' });
 	assert.equal(await page.title(), 'Clarim: inspetor');

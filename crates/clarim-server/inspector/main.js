@@ -1,5 +1,6 @@
 // Login, tabs and the polling timer.
 
+import * as alerts from './alerts.js';
 import { forgetToken, get, hasToken, setToken } from './api.js';
 import * as channels from './channels.js';
 import { element, id } from './dom.js';
@@ -89,6 +90,7 @@ async function tick() {
 		showApps(facts.apps);
 		if (!isInside) enter();
 		overview.take(facts, Date.now());
+		alerts.take(facts, Date.now());
 		if (current() === 'events') await events.poll();
 		showState('live', false);
 	} catch (error) {
@@ -116,6 +118,7 @@ function listen() {
 	});
 	id('language').addEventListener('change', () => {
 		speak(id('language').value);
+		alerts.show();
 		events.refill();
 		channels.forget();
 		show();

@@ -23,6 +23,7 @@ files! {
     "index.html": HTML,
     "style.css": STYLE,
     "main.js": SCRIPT,
+    "alerts.js": SCRIPT,
     "api.js": SCRIPT,
     "dom.js": SCRIPT,
     "words.js": SCRIPT,

@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use clarim_hub::Rejected;
 use clarim_protocol::ChannelKind;
 use serde_json::{Map, Value, json};
 
@@ -11,7 +12,7 @@ use super::Inspector;
 use crate::cluster::Cluster;
 use crate::http::Http;
 use crate::http::response::{ApiResponse, json};
-use crate::runtime::{Counters, ServerCounters};
+use crate::runtime::{Counters, Ended, ServerCounters};
 use crate::sync::{BUCKETS, Counter};
 
 /// Maximum age of a response. The page asks once a second.
@@ -49,6 +50,12 @@ fn describe(http: &Http, inspector: &Inspector) -> Value {
         .zip(totals.channels)
         .map(|(kind, count)| (kind.to_owned(), count.into()))
         .collect();
+    let rejected: Map<String, Value> = Rejected::ALL
+        .map(|why| (why.name().to_owned(), sum_rejected(counters, why).into()))
+        .into_iter()
+        .collect();
+    let refused: Map<String, Value> =
+        counters.refused().into_iter().map(|(code, count)| (code, count.into())).collect();
     let webhooks = inspector.webhooks.summary();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -65,11 +72,18 @@ fn describe(http: &Http, inspector: &Inspector) -> Value {
         "outbox_bytes": sum(|counters| &counters.outbox_bytes),
         "inbox_bytes": http.node.sink().inboxes.bytes().iter().sum::<usize>(),
         "publishes": publishes(counters),
+        "problems": {
+            "slow": counters.closed(Ended::Slow), "refused": refused, "rejected": rejected,
+        },
         "webhooks": {
             "sent": webhooks.sent, "failed": webhooks.failed, "dropped": webhooks.dropped,
         },
         "cluster": http.cluster.as_ref().map(nodes),
     })
+}
+
+fn sum_rejected(counters: &ServerCounters, why: Rejected) -> u64 {
+    counters.sum(|counters| &counters.rejected[why as usize])
 }
 
 /// The histogram of publish requests.

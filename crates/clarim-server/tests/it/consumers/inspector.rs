@@ -167,9 +167,16 @@ async fn the_inspector_shows_counters_channels_members_and_connections() {
     let mut rui = server.connect().await;
     rui.subscribe("news").await;
 
+    let subscription = json!({ "channel": "private-orders", "auth": "reverb-key:wrong" });
+    rui.send(&json!({ "event": "pusher:subscribe", "data": subscription })).await;
+    rui.expect_refusal("private-orders", None).await;
+
     let overview = get(&server, "overview").await;
     assert_eq!(overview["apps"], json!([{ "app": "123456", "connections": 2 }]));
     assert_eq!((&overview["subscriptions"], &overview["members"]), (&json!(3), &json!(1)));
+
+    let problems = &overview["problems"];
+    assert_eq!((&problems["slow"], &problems["rejected"]["auth"]), (&json!(0), &json!(1)));
 
     let channels = get(&server, "apps/123456/channels").await;
     assert_eq!(channels["count"], 2);
