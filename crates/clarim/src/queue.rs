@@ -72,9 +72,9 @@
 //! order. Those of transactions that overlap in time are delivered in either order.
 //!
 //! A commit wakes the workers: PostgreSQL notifies them (`LISTEN`, on one more connection per worker), and
-//! for SQLite they read its counter of commits a hundred times per second. Both work across processes. If a
-//! notification is lost, for example behind PgBouncer in transaction mode, the worker finds the job when it
-//! next polls.
+//! for SQLite they read its counter of commits a hundred times per second. Both work across processes. If
+//! there is no notification, for example behind PgBouncer in transaction mode, the worker finds the job when
+//! it next polls.
 //!
 //! # Broadcasts from SQL
 //!
@@ -104,7 +104,8 @@
 //! Both are created with the tables, when a worker or an application first uses the queue of a
 //! [`QueueConnection`], and updated by newer versions. The events are in the queue `default`, with the
 //! default [`Delivery`](crate::Delivery). Encrypted channels are refused, since the database has no key.
-//! Events that the server refuses are among the failed jobs.
+//! Events that the server refuses are among the failed jobs. A role of PostgreSQL other than the tables'
+//! owner needs `INSERT` and `SELECT` on `clarim_jobs`, and `INSERT` on `clarim_job_channels`.
 
 #[cfg(feature = "cli")]
 pub mod cli;

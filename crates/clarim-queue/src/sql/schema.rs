@@ -177,8 +177,10 @@ const TABLES: [&str; 8] = [
 #[cfg(feature = "postgres")]
 pub(super) const NOTIFICATIONS: &str = "clarim_jobs";
 
-/// `clarim_push` stores a job with one order key. The triggers notify workers when a transaction with jobs
-/// commits, however they were inserted.
+/// `clarim_push` stores a job with one order key. The trigger notifies workers when a transaction with jobs
+/// commits, however they were inserted. PostgreSQL lets one transaction with a notification commit at a time,
+/// which would make the commits of the whole application wait for each other. So the trigger, which runs at
+/// the commit, leaves the notification out if another transaction is just committing with one.
 #[cfg(feature = "postgres")]
 const POSTGRES_OBJECTS: [&str; 4] = [
     "CREATE OR REPLACE FUNCTION clarim_push(queue TEXT, payload TEXT, order_key TEXT) RETURNS VOID
@@ -193,13 +195,15 @@ const POSTGRES_OBJECTS: [&str; 4] = [
      $$",
     "CREATE OR REPLACE FUNCTION clarim_notify() RETURNS TRIGGER LANGUAGE plpgsql AS $$
      BEGIN
-         PERFORM pg_notify('clarim_jobs', '');
+         IF pg_try_advisory_xact_lock(7161915122) THEN
+             PERFORM pg_notify('clarim_jobs', '');
+         END IF;
          RETURN NULL;
      END
      $$",
     "DROP TRIGGER IF EXISTS clarim_jobs_inserted ON clarim_jobs",
-    "CREATE TRIGGER clarim_jobs_inserted AFTER INSERT ON clarim_jobs
-     FOR EACH STATEMENT EXECUTE FUNCTION clarim_notify()",
+    "CREATE CONSTRAINT TRIGGER clarim_jobs_inserted AFTER INSERT ON clarim_jobs
+     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION clarim_notify()",
 ];
 
 /// A row that is inserted into the view `clarim_push` becomes a job with one order key. The program that does

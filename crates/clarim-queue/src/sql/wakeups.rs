@@ -1,5 +1,7 @@
 //! Wake-ups of workers when a transaction with jobs commits, from any process.
 
+#[cfg(feature = "postgres")]
+use std::pin::pin;
 use std::time::Duration;
 
 use crate::wakeups::WakeupSender;
@@ -15,12 +17,23 @@ pub(super) async fn listen(url: String, wakeups: WakeupSender) {
 
 #[cfg(feature = "postgres")]
 async fn postgres(url: &str, wakeups: &WakeupSender) -> sqlx::Result<()> {
+    /// Time in which a transaction commits that left its notification to another one.
+    const NEXT_COMMIT: Duration = Duration::from_millis(20);
+
     let mut listener = sqlx::postgres::PgListener::connect(url).await?;
     listener.listen(super::schema::NOTIFICATIONS).await?;
     loop {
         // Also after a reconnection, since notifications may be missing.
         wakeups.wake();
-        listener.try_recv().await?;
+        let mut received = pin!(listener.try_recv());
+        tokio::select! {
+            received = &mut received => {
+                received?;
+                continue;
+            }
+            () = tokio::time::sleep(NEXT_COMMIT) => wakeups.wake(),
+        }
+        received.await?;
     }
 }
 
