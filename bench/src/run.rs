@@ -4,10 +4,34 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+use clarim_testing::{Program, nats, redis};
 
 use crate::loads::Load;
 use crate::servers::peers::{Peer, Peers};
 use crate::servers::server::{Cores, Server};
+
+/// The bus of a cluster.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Bus {
+    Redis,
+    Nats,
+}
+
+impl Bus {
+    /// Starts its server, and returns its URL too.
+    fn start(self) -> (Program, String) {
+        let (program, scheme) = match self {
+            Self::Redis => (redis(), "redis"),
+            Self::Nats => (nats(&[]), "nats"),
+        };
+        let url = program.url(scheme);
+        (program, url)
+    }
+}
+
+/// Number of nodes of a cluster.
+const NODES: u16 = 3;
 
 /// The load and the server.
 #[derive(Debug, clap::Args)]
@@ -38,7 +62,10 @@ pub(crate) struct Options {
     file: PathBuf,
     #[command(flatten)]
     cores: Cores,
-    /// Port for the server to listen on.
+    /// Start three nodes over this bus, which is started too. Only the load `upgrade` uses all of them.
+    #[arg(long)]
+    cluster: Option<Bus>,
+    /// Port for the server to listen on. The nodes of a cluster have the next ones.
     #[arg(long, default_value_t = 19_000)]
     port: u16,
     /// Print JSON.
@@ -49,9 +76,14 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let peer = options.peer()?;
+    let mut peer = options.peer()?;
     ensure!(!peer.floor || options.load.has_floor(), "the floor server does not support this load");
-    let server = Server::start(&peer, options.port, options.cores)?;
+    let bus = options.cluster.map(Bus::start);
+    let nodes = bus.as_ref().map_or(1, |_| NODES);
+    if let Some((_, url)) = &bus {
+        peer.env.insert("CLARIM_SCALING_URL".to_owned(), url.clone());
+    }
+    let server = Server::start_cluster(&peer, options.port, options.cores, nodes)?;
     let report = options.load.run(&server)?;
     if options.json {
         println!("{}", serde_json::to_string_pretty(&report)?);

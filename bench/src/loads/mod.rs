@@ -10,6 +10,7 @@ mod inspector;
 pub(crate) mod presence;
 pub(crate) mod slow;
 pub(crate) mod tail;
+pub(crate) mod upgrade;
 pub(crate) mod whispers;
 
 use anyhow::Result;
@@ -22,12 +23,12 @@ use channels::Channels;
 use chat::Chat;
 use connections::{Churn, Idle};
 use crowd::Crowd;
-use crowd::upgrade::Upgrade;
 use fanout::{FanoutLoad, Publish};
 use inspector::Watched;
 use presence::Presence;
 use slow::Slow;
 use tail::Tail;
+use upgrade::Upgrade;
 use whispers::Whispers;
 
 /// A load.
@@ -100,9 +101,7 @@ impl Load {
             Self::Tail(Tail { subscribers, rate, .. }) => {
                 format!("tail, {rate}/s to {subscribers}")
             }
-            Self::Upgrade(Upgrade { connections, .. }) => {
-                format!("upgrade, {connections} connections")
-            }
+            Self::Upgrade(upgrade) => format!("upgrade, {} connections", upgrade.connections),
             Self::Watched(Watched { connections, .. }) => {
                 format!("inspector, {connections} connections")
             }

@@ -1,5 +1,6 @@
 //! The server under test: a child process on a core of its own.
 
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -53,6 +54,8 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) struct Server {
     child: Child,
     pub(crate) target: Target,
+    /// The other nodes of its cluster.
+    others: Vec<Self>,
 }
 
 impl Server {
@@ -79,10 +82,44 @@ impl Server {
             key,
             scrape: peer.scrape.clone(),
         };
-        let mut server = Self { child, target };
+        let mut server = Self { child, target, others: Vec::new() };
         pin(cores.client_core)?;
         server.wait(&peer.name)?;
         Ok(server)
+    }
+
+    /// Starts a cluster of this many nodes, on consecutive ports and one core. Their bus is set in the
+    /// environment of `peer`.
+    pub(crate) fn start_cluster(peer: &Peer, port: u16, cores: Cores, nodes: u16) -> Result<Self> {
+        let mut first = Self::start(peer, port, cores)?;
+        for n in 1..nodes {
+            first.others.push(Self::start(peer, port + n, cores)?);
+        }
+        if !first.others.is_empty() {
+            (0..nodes).try_for_each(|n| first.node(n.into()).wait_for_bus())?;
+        }
+        Ok(first)
+    }
+
+    /// One of the nodes of its cluster, in turn. Without a cluster it is the server itself.
+    pub(crate) fn node(&self, n: usize) -> &Self {
+        let place = n % (self.others.len() + 1);
+        place.checked_sub(1).map_or(self, |place| &self.others[place])
+    }
+
+    /// Waits until it has joined its cluster.
+    fn wait_for_bus(&self) -> Result<()> {
+        let deadline = Instant::now() + START_LIMIT;
+        let mut answer = String::new();
+        while !answer.starts_with("HTTP/1.1 200") {
+            ensure!(Instant::now() < deadline, "a node has not joined its cluster: {answer}");
+            std::thread::sleep(Duration::from_millis(200));
+            answer.clear();
+            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.target.port))?;
+            stream.write_all(b"GET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+            stream.read_to_string(&mut answer)?;
+        }
+        Ok(())
     }
 
     fn wait(&mut self, name: &str) -> Result<()> {

@@ -12,6 +12,7 @@ use crate::servers::server::Target;
 use crate::simulation::account::{Account, Stream, sequence, split};
 use crate::simulation::client::{Client, Received};
 use crate::simulation::members::User;
+use crate::simulation::slot::Slot;
 use crate::wire::deliveries::Verdict;
 use crate::wire::event_loop::{AFTERMATH, LIMIT, MAX_LATENCY, PUBLISHERS, QUIET, TIMER, Timer};
 use crate::wire::frames::{Arrival, data};
@@ -25,16 +26,6 @@ const LOOK: Duration = Duration::from_millis(5);
 pub(crate) struct ClientId {
     place: usize,
     number: usize,
-}
-
-/// A client's place in the loop.
-#[derive(Debug)]
-struct Slot {
-    number: usize,
-    client: Client,
-    /// For a client that leaves: how many events of its streams it must receive first.
-    leaving: Option<Vec<(Stream, u64)>>,
-    gone: bool,
 }
 
 /// Numbers of what has happened.
@@ -192,6 +183,18 @@ impl Simulation {
         if let Some(client_state) = self.client(client) {
             client_state.stalled = true;
         }
+    }
+
+    /// Makes a client read again, beginning with what has arrived in the meantime.
+    pub(crate) fn resume(&mut self, client: ClientId) -> Result<()> {
+        let client_state = self.client(client).context("the client has left")?;
+        client_state.stalled = false;
+        self.read(client.place, false)
+    }
+
+    /// Lets later clients connect to another node of the cluster.
+    pub(crate) fn aim_at(&mut self, target: &Target) {
+        self.target = target.clone();
     }
 
     /// Drops all connections at once.
@@ -399,19 +402,24 @@ impl Simulation {
             }
             return Ok(());
         }
-        let Some(Some(slot)) = self.slots.get_mut(token) else { return Ok(()) };
+        self.read(token, event.is_read_closed())
+    }
+
+    /// Reads and handles what a client has received. `ended`: whether its stream has ended.
+    fn read(&mut self, place: usize, ended: bool) -> Result<()> {
+        let Some(Some(slot)) = self.slots.get_mut(place) else { return Ok(()) };
         slot.client.send();
         if slot.client.stalled {
             return Ok(());
         }
-        slot.client.read(&mut self.buffer, event.is_read_closed(), &mut self.received)?;
+        slot.client.read(&mut self.buffer, ended, &mut self.received)?;
         let now = self.started.elapsed();
         let mut received = std::mem::take(&mut self.received);
         let result =
-            received.drain(..).try_for_each(|received| self.handle_received(token, received, now));
+            received.drain(..).try_for_each(|received| self.handle_received(place, received, now));
         self.received = received;
         result?;
-        let Some(Some(slot)) = self.slots.get_mut(token) else { return Ok(()) };
+        let Some(Some(slot)) = self.slots.get_mut(place) else { return Ok(()) };
         slot.go_if_ready()
     }
 
@@ -454,38 +462,5 @@ impl Simulation {
             self.repeated_members += slot.repeated_members();
             self.free.push(place);
         }
-    }
-}
-
-impl Slot {
-    /// Closes the connection if the client leaves and has received everything.
-    fn go_if_ready(&mut self) -> Result<()> {
-        let accounts = &self.client.accounts;
-        let has = |(stream, due): &(Stream, u64)| {
-            accounts.get(stream).is_none_or(|account| account.has_reached(*due))
-        };
-        if !self.gone && self.leaving.as_ref().is_some_and(|all| all.iter().all(has)) {
-            self.gone = true;
-            self.client.close()?;
-        }
-        Ok(())
-    }
-
-    fn verdict(&self, streams: &[(u64, u64)]) -> Verdict {
-        let mut verdict = Verdict::default();
-        if self.client.stalled {
-            return verdict;
-        }
-        for (stream, account) in &self.client.accounts {
-            let published = streams[*stream as usize].0;
-            let mut recorded = self.leaving.iter().flatten().filter(|(s, _)| s == stream);
-            let due = recorded.next().map_or(published, |(_, due)| *due);
-            verdict.add(account.verdict(due, published));
-        }
-        verdict
-    }
-
-    fn repeated_members(&self) -> u64 {
-        self.client.channels.iter().map(|channel| channel.members.repeated_members).sum()
     }
 }

@@ -6,3 +6,4 @@ pub(crate) mod engine;
 pub(crate) mod members;
 pub(crate) mod rooms;
 pub(crate) mod schedule;
+mod slot;

@@ -172,6 +172,23 @@ fn slow_readers_are_not_checked_with_the_others() {
     assert_eq!(slow(128).unwrap(), (CLEAN, 2.0));
 }
 
+#[test]
+fn slow_readers_that_read_again_are_checked() {
+    let resumed = |fault| {
+        let load = Slow { subscribers: 2, percent: 50.0, size: 128, rate: 50, seconds: 1 };
+        let (mut simulation, slow) = load.connect(&start(fault)).unwrap();
+        load.publish(&mut simulation, || Ok(())).unwrap();
+        for client in &slow {
+            simulation.resume(*client).unwrap();
+        }
+        assert!(simulation.settle().unwrap());
+        assert_eq!(simulation.counts.delivered, 100 + u64::from(fault == Fault::Double));
+        simulation.verdict().unwrap()
+    };
+    assert_eq!(resumed(Fault::None), CLEAN);
+    assert_eq!(resumed(Fault::Double), Verdict { doubled: 1, ..CLEAN });
+}
+
 /// Twelve megabytes per client, more than the kernel buffers for a slow one.
 #[test]
 fn a_server_that_waits_for_slow_readers_is_detected() {

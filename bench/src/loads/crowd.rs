@@ -1,7 +1,5 @@
 //! More connections than one process may have open files, and events to all of them.
 
-pub(super) mod upgrade;
-
 use std::fs;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
