@@ -54,6 +54,9 @@ async function checkFiles(root) {
   assert.equal(await mode(settings), '640');
   assert.equal(await mode('etc/clarim/clarim.env'), '640');
   assert.equal(await mode('var/lib/clarim'), '750');
+  for (const name of ['man/man1/clarim-restart.1.gz', 'bash-completion/completions/clarim', 'fish/vendor_completions.d/clarim.fish']) {
+    assert.equal(await mode(`usr/share/${name}`), '644');
+  }
   const { stdout: user } = await runInside(root.path(''), ['id', '-u', 'clarim']);
   assert.equal((await stat(root.path('var/lib/clarim'))).uid, Number(user));
   assert.equal((await stat(root.path(settings))).uid, 0);

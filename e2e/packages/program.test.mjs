@@ -66,7 +66,8 @@ describe('without a package manager', () => {
     await run('cp', [file(archive), root.path('root/clarim.tar.gz')]);
     await runInside(root.path(''), ['tar', '-xzf', 'clarim.tar.gz']);
     const unpacked = `/root/clarim-${target}`;
-    for (const name of ['LICENSE-MIT', 'LICENSE-APACHE', 'README.md', 'deploy/nginx/clarim.conf']) {
+    for (const name of ['LICENSE-MIT', 'LICENSE-APACHE', 'README.md', 'deploy/nginx/clarim.conf',
+      'completions/_clarim', 'man/clarim-start.1']) {
       assert.ok(existsSync(root.path(`${unpacked}/${name}`)), name);
     }
     await newcomer(t, root, [`${unpacked}/clarim`], { since });

@@ -8,6 +8,10 @@ class Clarim < Formula
 
   def install
     bin.install "clarim"
+    man1.install Dir["man/*"]
+    bash_completion.install "completions/clarim.bash" => "clarim"
+    zsh_completion.install "completions/_clarim"
+    fish_completion.install "completions/clarim.fish"
   end
 
   service do

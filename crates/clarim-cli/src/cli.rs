@@ -4,11 +4,14 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use clarim_config::keys;
 
 use crate::commands::api::Outgoing;
-use crate::commands::{api, app_new, config_check, doctor, install, restart, stop, tail};
+use crate::commands::{
+    api, app_new, completions, config_check, doctor, install, man, restart, stop, tail,
+};
 use crate::error::CommandError;
 use crate::flags::{ApiFlags, DoctorFlags, RunningServerFlags, ServerFlags, TopFlags};
 use crate::{start, top};
@@ -35,6 +38,12 @@ const TAIL_EXAMPLES: &str = "\
 Examples:
   clarim tail private-orders
   clarim tail presence-room --json | jq .data";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  clarim completions bash > ~/.local/share/bash-completion/completions/clarim
+  clarim completions fish > ~/.config/fish/completions/clarim.fish
+  clarim completions zsh > ~/.zfunc/_clarim     With ~/.zfunc in fpath, before compinit";
 
 const DOCTOR_EXAMPLES: &str = "\
 Examples:
@@ -120,6 +129,17 @@ enum Command {
         #[arg(default_value = ".")]
         directory: PathBuf,
     },
+    /// Print the script with which a shell completes commands and flags.
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions {
+        /// Name of the shell.
+        shell: Shell,
+    },
+    /// Write the manual pages: clarim.1, and one for each command.
+    Man {
+        /// Directory of the pages, which is created.
+        directory: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -155,6 +175,8 @@ pub(crate) fn run(out: &mut dyn Write) -> Result<ExitCode, CommandError> {
         Command::Tail { channel, json, api } => tail::run(&api, &channel, json, out)?,
         Command::Doctor(flags) => return doctor::run(flags, out),
         Command::Install { directory } => install::run(&directory, out)?,
+        Command::Completions { shell } => completions::run(Cli::command(), shell, out)?,
+        Command::Man { directory } => man::run(Cli::command(), &directory)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -138,6 +138,28 @@ fn help_has_examples() {
 }
 
 #[test]
+fn completions_and_manual_pages_name_commands_and_flags() {
+    let directory = directory();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = ok(directory.path(), &["completions", shell], &[]);
+        assert!(script.contains("doctor") && script.contains("hostname"), "{shell}");
+    }
+    ok(directory.path(), &["man", "pages"], &[]);
+    for (page, text) in [
+        ("clarim.1", "clarim start \\-\\-directory"),
+        ("clarim-config.1", "MAX_REQUEST_SIZE"),
+        ("clarim-app-new.1", "clarim\\-app\\-new"),
+        ("clarim-send.1", "\\-\\-raw"),
+    ] {
+        let page = fs::read_to_string(directory.path().join("pages").join(page)).unwrap();
+        assert!(page.contains(text), "{page}");
+    }
+    assert!(
+        failed(directory.path(), &["man", "pages/clarim.1/x"], &[]).contains("cannot be written")
+    );
+}
+
+#[test]
 fn config_check_prints_every_problem() {
     let directory = directory();
     let problems = [("CLARIM_SERVER_PORT", "x"), ("CLARIM_PROT", "1"), APP[2]];

@@ -51,6 +51,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         release.binaries.display()
     );
     release.clear()?;
+    release.write_manual()?;
     for platform in &platforms {
         println!("{}", platform.target);
         tarball::write(&release, platform)?;

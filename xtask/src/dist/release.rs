@@ -1,5 +1,6 @@
 //! What the files of a release have in common.
 
+use std::env::consts::ARCH;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -58,6 +59,10 @@ pub(crate) const PLATFORMS: [Platform; 4] = [
         linux: None,
     },
 ];
+
+/// Shells, and the names under which they find the completions of a program.
+const COMPLETIONS: [[&str; 2]; 3] =
+    [["bash", "clarim.bash"], ["zsh", "_clarim"], ["fish", "clarim.fish"]];
 
 /// Where releases are published.
 pub(crate) const REPOSITORY: &str = "https://github.com/clarim/clarim";
@@ -119,6 +124,31 @@ impl Release {
 
     pub(crate) fn binary(&self, platform: &Platform) -> PathBuf {
         self.binaries.join(platform.target).join("clarim")
+    }
+
+    /// Writes the completions and manual pages that the program prints: those of this machine's platform, since
+    /// they are the same on each.
+    pub(crate) fn write_manual(&self) -> Result<()> {
+        let program = self.binaries.join(format!("{ARCH}-unknown-linux-musl/clarim"));
+        let program = path(&program);
+        let completions = self.completions();
+        fs::create_dir_all(&completions)?;
+        for [shell, name] in COMPLETIONS {
+            let script = command(&program, &["completions", shell]).stdout();
+            let script = script.with_context(|| format!("{program} does not run here"))?;
+            fs::write(completions.join(name), script)?;
+        }
+        command(&program, &["man", &path(&self.man())]).run()
+    }
+
+    /// Folder of the completions.
+    pub(crate) fn completions(&self) -> PathBuf {
+        self.work.join("manual/completions")
+    }
+
+    /// Folder of the manual pages.
+    pub(crate) fn man(&self) -> PathBuf {
+        self.work.join("manual/man")
     }
 
     /// A command whose output depends on no clock.

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::release::{Platform, Release, copy, copy_file};
+use super::release::{Platform, Release, copy, copy_file, path};
 
 /// Files beside the program.
 const BESIDE: [&str; 6] =
@@ -20,6 +20,9 @@ pub(crate) fn write(release: &Release, platform: &Platform) -> Result<()> {
     copy_file(&release.binary(platform), &folder.join("clarim"))?;
     for name in BESIDE {
         copy(name, &folder)?;
+    }
+    for generated in [release.completions(), release.man()] {
+        copy(&path(&generated), &folder)?;
     }
     release.tar(&work, &[&top], &release.file(&name(platform)))
 }

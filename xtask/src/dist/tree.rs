@@ -36,6 +36,21 @@ pub(crate) fn write(release: &Release, platform: &Platform) -> Result<PathBuf> {
         copy_file(&root().join("LICENSE-MIT"), &file)?;
         fs::write(&file, text)?;
     }
+    let completions = release.completions();
+    for [from, to] in [
+        ["clarim.bash", "bash-completion/completions/clarim"],
+        ["_clarim", "zsh/vendor-completions/_clarim"],
+        ["clarim.fish", "fish/vendor_completions.d/clarim.fish"],
+    ] {
+        copy_file(&completions.join(from), &tree.join("usr/share").join(to))?;
+    }
+    let pages = tree.join("usr/share/man/man1");
+    for page in fs::read_dir(release.man())? {
+        let page = page?;
+        let copy = pages.join(page.file_name());
+        copy_file(&page.path(), &copy)?;
+        command("gzip", &["-9n", &path(&copy)]).run()?;
+    }
     command("chmod", &["-R", "u=rwX,go=rX", &path(&tree)]).run()?;
     // It may hold secrets.
     fs::set_permissions(tree.join("etc/clarim/clarim.toml"), fs::Permissions::from_mode(0o640))?;
