@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::ErrorCode;
 
@@ -43,6 +44,17 @@ pub enum FileBusError {
     Full {
         /// The file.
         path: PathBuf,
+    },
+    /// The disk does not reply.
+    #[error(
+        "no reply from the disk of {path} within {timeout:?}; check the disk and its load",
+        path = path.display()
+    )]
+    Stalled {
+        /// The file.
+        path: PathBuf,
+        /// The time that was waited.
+        timeout: Duration,
     },
     /// The file cannot be opened, read or written.
     #[error(

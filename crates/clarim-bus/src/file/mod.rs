@@ -3,27 +3,35 @@
 mod clock;
 mod database;
 mod error;
+mod session;
 mod stored_log;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 use std::fmt;
-use std::path::Path;
-use std::sync::mpsc::{self, Sender};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
+use std::time::Duration;
 
-use crate::backend::{Backend, Session};
-use crate::commands::{Command, Commands};
+use tokio::sync::oneshot;
+
+use crate::backend::Backend;
 use crate::error::BusError;
 use crate::event::EventSender;
 use crate::log::Log;
-use crate::memory::{MemoryBus, MemorySession};
+use crate::memory::MemoryBus;
 use database::Database;
 pub use error::FileBusError;
+pub use session::FileSession;
 pub use writer::FoundFile;
 use writer::{Request, Writer};
+
+/// Time for the last writes when the file is closed. Without them, it is found as after a crash.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A bus between connections of one process whose logs survive the process. Clones are the same bus.
 ///
@@ -31,6 +39,8 @@ use writer::{Request, Writer};
 /// it about a second later: if the machine goes down before, the last entries may be missing, and then all
 /// logs get another epoch when the file is opened again. Dropping the last clone and the last connection
 /// writes everything to the disk.
+///
+/// If the disk does not reply for some seconds, connections are lost until it does, as with a server.
 ///
 /// Messages on subjects are those of a [`MemoryBus`]. Logs keep exactly what their
 /// [`Retention`](crate::Retention) says, in the file, too, whose unused space is given back.
@@ -60,16 +70,13 @@ pub struct FileBus {
 
 /// The way to the thread that owns the file, which ends with it.
 struct File {
+    path: PathBuf,
     requests: Option<Sender<Request>>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    /// Closed when the thread has ended.
+    ended: Mutex<Receiver<()>>,
+    /// Whether the last session has found that the thread does not reply.
+    is_stalled: AtomicBool,
     found: FoundFile,
-}
-
-/// A connection to a [`FileBus`].
-#[derive(Debug)]
-pub struct FileSession {
-    messages: MemorySession,
-    file: Arc<File>,
 }
 
 impl FileBus {
@@ -90,12 +97,23 @@ impl FileBus {
         let messages = MemoryBus::new();
         let (writer, found) = Writer::new(database, messages.clone(), boot)?;
         let (requests, receiver) = mpsc::channel();
-        let writer = thread::Builder::new()
+        let (end, ended) = mpsc::channel();
+        thread::Builder::new()
             .name("clarim-history".to_owned())
-            .spawn(move || writer.run(&receiver))
+            .spawn(move || {
+                // Dropped behind the file.
+                let _end = end;
+                writer.run(&receiver);
+            })
             .map_err(|source| FileBusError::unusable(path, source))?;
-        let writer = Mutex::new(Some(writer));
-        Ok(Self { messages, file: Arc::new(File { requests: Some(requests), writer, found }) })
+        let file = File {
+            path: path.to_owned(),
+            requests: Some(requests),
+            ended: Mutex::new(ended),
+            is_stalled: AtomicBool::new(false),
+            found,
+        };
+        Ok(Self { messages, file: Arc::new(file) })
     }
 
     /// The state in which the file was found.
@@ -120,8 +138,12 @@ impl Backend for FileBus {
     }
 
     async fn connect(&self, events: EventSender) -> Result<FileSession, BusError> {
+        if self.file.is_stalled.load(Ordering::Relaxed) {
+            self.file.reply().await?;
+            self.file.is_stalled.store(false, Ordering::Relaxed);
+        }
         let messages = self.messages.connect(events).await?;
-        Ok(FileSession { messages, file: Arc::clone(&self.file) })
+        Ok(FileSession::new(messages, Arc::clone(&self.file)))
     }
 
     async fn check_logs(&self, _log: &Log) -> Result<(), BusError> {
@@ -129,51 +151,17 @@ impl Backend for FileBus {
     }
 }
 
-impl Session for FileSession {
-    async fn subscribe(&mut self, subjects: Vec<Arc<str>>) -> Result<(), BusError> {
-        self.messages.subscribe(subjects).await
-    }
-
-    async fn follow(&mut self, logs: Vec<Arc<str>>) -> Result<(), BusError> {
-        self.messages.follow(logs).await
-    }
-
-    async fn run(mut self, commands: &mut Commands) -> BusError {
-        loop {
-            tokio::select! {
-                batch = commands.next_batch() => {
-                    for command in batch {
-                        if let Err(error) = self.execute(command) {
-                            return error;
-                        }
-                    }
-                }
-                error = self.messages.failed() => return error,
-            }
-        }
-    }
-}
-
-impl FileSession {
-    fn execute(&self, command: Command) -> Result<(), BusError> {
-        match command {
-            Command::Append(entry) => self.file.send(Request::Append(entry)),
-            Command::Read(read) => {
-                let failures = self.messages.failures();
-                self.file.send(Request::Read { read, failures });
-            }
-            command => return self.messages.execute(command),
-        }
-        Ok(())
-    }
-}
-
 impl File {
-    /// Sends a request. If that is impossible, its drop reports it as lost.
-    fn send(&self, request: Request) {
-        if let Some(requests) = &self.requests {
-            let _ = requests.send(request);
-        }
+    /// Sends a request. Returns whether it will be carried out.
+    fn send(&self, request: Request) -> bool {
+        self.requests.as_ref().is_some_and(|requests| requests.send(request).is_ok())
+    }
+
+    /// Waits until everything that was requested so far has been carried out.
+    async fn reply(&self) -> Result<(), BusError> {
+        let (reply, replied) = oneshot::channel();
+        self.send(Request::Reply(reply));
+        replied.await.map_err(|_| BusError::Closed)
     }
 }
 
@@ -186,8 +174,8 @@ impl fmt::Debug for File {
 impl Drop for File {
     fn drop(&mut self) {
         self.requests = None;
-        let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        // It writes what is left.
-        drop(writer.map(JoinHandle::join));
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // It writes what is left. Nothing is sent: the other end is dropped.
+        let _ = ended.recv_timeout(CLOSE_TIMEOUT);
     }
 }

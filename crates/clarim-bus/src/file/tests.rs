@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -9,6 +10,7 @@ use tempfile::TempDir;
 use super::clock::Clock;
 use super::database::{Database, LastWriter};
 use super::stored_log::StoredLog;
+use super::writer::Request;
 use super::{FileBus, FileBusError};
 use crate::bus::Bus;
 use crate::error::BusError;
@@ -178,6 +180,51 @@ async fn a_full_disk_refuses_entries_until_there_is_space() {
         }
     };
     assert_eq!(next.offset, page.current.offset + 1, "no offset is lost or given twice");
+}
+
+/// Lets the disk hang until the result is dropped.
+fn hang(bus: &FileBus) -> SyncSender<()> {
+    let (resume, until) = sync_channel(0);
+    assert!(bus.file.send(Request::Hang(until)));
+    resume.send(()).unwrap();
+    resume
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_is_a_lost_connection() {
+    let folder = Folder::new();
+    let bus = open(&folder.path());
+    let mut probe = connect(&bus).await;
+    probe.subscribe("news").await;
+    probe.append_one(&log(), "0", None, 0).await;
+    let resume = hang(&bus);
+    probe.append(&log(), "1", key("1"), 1);
+    probe.request_page(&log(), 0, ALL, 2);
+    probe.publish("news", "message", 3);
+    probe.expect_messages("news", &["message"]).await;
+    for id in [1, 2] {
+        assert!(matches!(probe.appended(id).await, Appended::Lost), "{id}");
+    }
+    let reason = probe.disconnected().await;
+    assert!(reason.starts_with("no reply from the disk of "), "{reason}");
+    probe.append(&log(), "4", key("4"), 4);
+    assert!(matches!(probe.appended(4).await, Appended::Lost), "nothing waits for the disk");
+    drop(resume);
+    probe.connected().await;
+    let page = probe.read(&log(), 0, ALL, 5).await;
+    assert_eq!(numbers(&page), [0, 1], "the disk may take what was lost");
+    let repeated = probe.append_one(&log(), "1", key("1"), 6).await;
+    assert_eq!((repeated.position, repeated.is_duplicate), (page.current, true));
+}
+
+#[tokio::test]
+async fn closing_the_file_does_not_wait_for_a_disk_that_hangs() {
+    let folder = Folder::new();
+    let bus = open(&folder.path());
+    let resume = hang(&bus);
+    drop(bus);
+    drop(resume);
+    drop(reopen(&folder.path(), "this boot").await);
 }
 
 #[tokio::test]

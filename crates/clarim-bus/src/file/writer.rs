@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 
 use super::clock::{Clock, time_of_day};
 use super::database::{Database, EndedLog, LastWriter, SavedKey};
 use super::error::FileBusError;
 use super::stored_log::StoredLog;
-use crate::commands::{LogRead, OutgoingEntry};
 use crate::error::BusError;
-use crate::log::{IDEMPOTENCY_WINDOW, Log, LogEntry, LogPage, Position};
+use crate::log::{IDEMPOTENCY_WINDOW, IdempotencyKey, Log, LogEntry, LogPage, PageLimit, Position};
 use crate::memory::MemoryBus;
 
 /// Time after which what was appended is on the disk, and between two looks for what has expired.
@@ -31,15 +32,58 @@ const LOADED: Duration = Duration::from_secs(60);
 
 type Result<T> = std::result::Result<T, FileBusError>;
 
-/// A command on a log.
+/// A request of a session.
 #[derive(Debug)]
 pub(super) enum Request {
-    Append(OutgoingEntry),
+    Append(NewEntry),
     Read {
-        read: LogRead,
-        /// Ends the session if its owner reads too slowly.
-        failures: UnboundedSender<BusError>,
+        log: Log,
+        after: u64,
+        limit: PageLimit,
+        wanted: Wanted,
     },
+    /// Reply when everything before is done.
+    Reply(oneshot::Sender<()>),
+    /// Take a message, and hang until the other end is dropped, as a disk may.
+    #[cfg(test)]
+    Hang(Receiver<()>),
+}
+
+/// An entry that is to be appended.
+#[derive(Debug)]
+pub(super) struct NewEntry {
+    pub(super) log: Log,
+    pub(super) payload: Bytes,
+    pub(super) key: Option<IdempotencyKey>,
+    pub(super) wanted: Wanted,
+}
+
+/// The reply that a session waits for. The session may have ended.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) number: u64,
+    pub(super) reply: UnboundedSender<Reply>,
+}
+
+impl Wanted {
+    fn finish(self, outcome: Outcome) {
+        let _ = self.reply.send(Reply { number: self.number, outcome });
+    }
+}
+
+/// The reply to a request.
+#[derive(Debug)]
+pub(super) struct Reply {
+    /// The number of the request.
+    pub(super) number: u64,
+    pub(super) outcome: Outcome,
+}
+
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Appended { position: Position, is_duplicate: bool },
+    Page(LogPage),
+    Refused(BusError),
 }
 
 /// The state in which a [`FileBus`](super::FileBus) has found its file.
@@ -145,55 +189,59 @@ impl Writer {
 
     fn carry_out(&mut self, batch: Vec<Request>) {
         let mut appends = Vec::new();
-        let mut reads = Vec::new();
+        let mut others = Vec::new();
         for request in batch {
             match request {
                 Request::Append(entry) => appends.push(entry),
-                Request::Read { read, failures } => reads.push((read, failures)),
+                request => others.push(request),
             }
         }
         if !appends.is_empty() {
             self.append_all(appends);
         }
         // Behind the appends: a page has every entry that was reported before.
-        for (read, failures) in reads {
-            match self.read(&read) {
-                Ok(page) => {
-                    if let Err(error) = read.page(page) {
-                        // The session may have ended.
-                        let _ = failures.send(error);
-                    }
+        for request in others {
+            match request {
+                Request::Append(_) => {}
+                Request::Read { log, after, limit, wanted } => {
+                    let page = self.read(&log, after, limit);
+                    let refused = |error| Outcome::Refused(BusError::backend(error));
+                    wanted.finish(page.map_or_else(refused, Outcome::Page));
                 }
-                Err(error) => read.refused(BusError::backend(error)),
+                // The session may not be wanted any more.
+                Request::Reply(reply) => drop(reply.send(())),
+                #[cfg(test)]
+                Request::Hang(until) => until.iter().for_each(drop),
             }
         }
     }
 
-    fn append_all(&mut self, appends: Vec<OutgoingEntry>) {
+    fn append_all(&mut self, appends: Vec<NewEntry>) {
         let stored = self.change(|writer| {
-            appends.iter().map(|outgoing| writer.append(outgoing)).collect::<Result<Vec<_>>>()
+            appends.iter().map(|entry| writer.append(entry)).collect::<Result<Vec<_>>>()
         });
         match stored {
             Ok(stored) => {
-                for (outgoing, append) in appends.into_iter().zip(stored) {
-                    match append {
+                for (NewEntry { log, wanted, .. }, append) in appends.into_iter().zip(stored) {
+                    let (position, is_duplicate) = match append {
                         Append::Stored(entry) => {
-                            let position = entry.position;
-                            self.bus.deliver(outgoing.log().name(), &entry);
-                            outgoing.appended(position, false);
+                            self.bus.deliver(log.name(), &entry);
+                            (entry.position, false)
                         }
-                        Append::Duplicate(first) => outgoing.appended(first, true),
-                    }
+                        Append::Duplicate(first) => (first, true),
+                    };
+                    wanted.finish(Outcome::Appended { position, is_duplicate });
                 }
             }
             Err(error) => {
                 // Removing expired entries may make space for the next ones.
                 let _ = self.change(|writer| {
-                    appends.iter().try_for_each(|outgoing| writer.open(outgoing.log()).map(drop))
+                    appends.iter().try_for_each(|entry| writer.open(&entry.log).map(drop))
                 });
                 let error = Arc::new(error);
-                for outgoing in appends {
-                    outgoing.refused(BusError::backend(Arc::clone(&error)));
+                for entry in appends {
+                    let error = BusError::backend(Arc::clone(&error));
+                    entry.wanted.finish(Outcome::Refused(error));
                 }
             }
         }
@@ -231,21 +279,20 @@ impl Writer {
         Ok(())
     }
 
-    fn append(&mut self, outgoing: &OutgoingEntry) -> Result<Append> {
+    fn append(&mut self, new: &NewEntry) -> Result<Append> {
         let now = self.clock.now();
-        let payload = outgoing.payload();
-        let retention = outgoing.log().retention();
-        let (stored, database) = self.open(outgoing.log())?;
+        let NewEntry { log, payload, key, .. } = new;
+        let (stored, database) = self.open(log)?;
         let id = stored.id();
-        if let Some(key) = outgoing.key() {
+        if let Some(key) = key {
             let after = now.saturating_sub(IDEMPOTENCY_WINDOW);
             if let Some(offset) = database.find_key(id, key, after)? {
                 return Ok(Append::Duplicate(Position { offset, ..stored.current() }));
             }
         }
-        let entry = stored.append(payload.len() as u64, retention, now);
+        let entry = stored.append(payload.len() as u64, log.retention(), now);
         database.add_entry(id, entry, payload)?;
-        if let Some(key) = outgoing.key() {
+        if let Some(key) = key {
             let key = SavedKey { log: id, key, offset: entry.offset, at: now };
             database.add_key(period(now), &key)?;
         }
@@ -253,9 +300,8 @@ impl Writer {
         Ok(Append::Stored(LogEntry::new(stored.current(), previous, payload.clone())))
     }
 
-    fn read(&mut self, read: &LogRead) -> Result<LogPage> {
+    fn read(&mut self, log: &Log, after: u64, limit: PageLimit) -> Result<LogPage> {
         let now = self.clock.now();
-        let log = read.log();
         if let Some(stored) = self.logs.get_mut(log.name()).filter(|log| !log.has_ended(now)) {
             stored.touch(log.retention(), now);
         } else {
@@ -264,8 +310,8 @@ impl Writer {
         let Some(stored) = self.logs.get(log.name()) else {
             return Ok(LogPage::new(Position { epoch: 0, offset: 0 }, 0, Vec::new()));
         };
-        let after = read.after().max(stored.start());
-        let entries = match stored.count(after, read.limit()) {
+        let after = after.max(stored.start());
+        let entries = match stored.count(after, limit) {
             0 => Vec::new(),
             count => self.database.page(stored.id(), stored.current().epoch, after, count)?,
         };

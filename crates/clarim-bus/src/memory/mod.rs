@@ -145,12 +145,6 @@ impl MemorySession {
         self.failed.recv().await.unwrap_or(BusError::Closed)
     }
 
-    /// Where to report that the session must end.
-    #[cfg(feature = "file")]
-    pub(crate) fn failures(&self) -> UnboundedSender<BusError> {
-        self.failures.clone()
-    }
-
     pub(crate) fn execute(&self, command: Command) -> Result<(), BusError> {
         match command {
             Command::Subscribe(subject) => self.add(subject),
