@@ -11,6 +11,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Value};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::task::unconstrained;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::client::{connect, request};
@@ -219,8 +220,12 @@ impl RedisSession {
 }
 
 /// Polls a request once, so that it is sent before any later one, and returns the rest of it.
+///
+/// Tokio lets a task that has done much in one turn wait at whatever it polls next. The request would then
+/// not be sent, and a later one could come first.
 async fn start(mut request: Request) -> Request {
-    match poll_fn(|cx| Poll::Ready(request.as_mut().poll(cx))).await {
+    let first_poll = poll_fn(|cx| Poll::Ready(request.as_mut().poll(cx)));
+    match unconstrained(first_poll).await {
         Poll::Ready(result) => Box::pin(std::future::ready(result)),
         Poll::Pending => request,
     }
@@ -231,5 +236,33 @@ fn is_master(role: &[Value]) -> bool {
         Some(Value::BulkString(role)) => role == b"master",
         Some(Value::SimpleString(role)) => role == "master",
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+    use tokio::task::coop::{consume_budget, has_budget_remaining};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn requests_are_sent_in_order_by_a_task_that_has_used_up_its_turn() {
+        let (sender, mut sent) = mpsc::channel(10);
+        let send = |number: u32| -> Request {
+            let sender = sender.clone();
+            Box::pin(async move {
+                sender.send(number).await.unwrap();
+                std::future::pending().await
+            })
+        };
+        while has_budget_remaining() {
+            consume_budget().await;
+        }
+        let mut polled = send(1);
+        assert!(poll_fn(|cx| Poll::Ready(polled.as_mut().poll(cx))).await.is_pending());
+        assert!(sent.try_recv().is_err(), "a poll alone would not do");
+        let _started = start(send(2)).await;
+        assert_eq!(sent.try_recv(), Ok(2));
     }
 }
