@@ -51,7 +51,7 @@ async function reads(page, expected) {
 	await waitFor(`the text ${expected}`, async () => {
 		seen = await paragraphs(page);
 		return seen.join('\n') === expected.join('\n');
-	}, 15_000).catch((error) => { throw new Error(`${error.message}, but saw ${JSON.stringify(seen)}`, { cause: error }); });
+	}).catch((error) => { throw new Error(`${error.message}, but saw ${JSON.stringify(seen)}`, { cause: error }); });
 }
 
 const saved = (page) => page.locator('.save-state[data-state=saved]').waitFor();
@@ -156,7 +156,8 @@ test('offline deletions are merged, undo affects own changes only, and a reload 
 	await bruno.keyboard.press('Enter');
 	await bruno.keyboard.type('quatro');
 	await ana.keyboard.press('Control+Home');
-	await ana.keyboard.type('zero ');
+	// In one edit, which is undone as a whole.
+	await ana.keyboard.insertText('zero ');
 	await saved(ana);
 	// The page may be reloaded, because unsent changes are in the session storage.
 	await waitFor('the unsent changes to be kept', () => bruno.evaluate(() => Object.keys(sessionStorage).some((key) => key.startsWith('document.'))));
@@ -274,9 +275,10 @@ test('a new document appears in all lists, and a document of others is refused',
 test('redo puts the caret behind the text that it brings back', LIMIT, async () => {
 	const [, ana] = await newDocument('Refazer', 'ana');
 	await toEnd(ana);
-	// Undo takes back at once what was typed within half a second.
-	for (const word of ['um ', 'dois ', 'três']) {
-		await ana.keyboard.type(word);
+	// Undo takes back at once what was inserted within half a second.
+	for (const [word, all] of [['um ', 'um '], ['dois ', 'um dois '], ['três', 'um dois três']]) {
+		await ana.keyboard.insertText(word);
+		await reads(ana, [all]);
 		await delay(700);
 	}
 	const undo = ana.getByRole('button', { name: 'Desfazer (só o que você fez)' });
