@@ -37,7 +37,7 @@ pub use message::{
     Trace,
 };
 pub use node_id::NodeId;
-pub use opening::Openings;
+pub use opening::{Openings, Reply};
 pub use queries::{ChannelCounts, Gathered, OnGathered, PeerSet, Queries};
 pub use subject::{channel_subject, node_subject, nodes_subject};
 pub use versions::{Version, Versions};

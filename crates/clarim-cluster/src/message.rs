@@ -265,10 +265,11 @@ pub struct State<'a> {
     /// The last event of a cache channel, with its number.
     #[serde(borrow)]
     pub cached: Option<(u64, &'a serde_bytes::Bytes)>,
-    /// The nodes whose [`ClusterMessage::SyncRequest`] this answers. Empty while the sender itself is
-    /// opening the channel.
+    /// The nodes whose [`ClusterMessage::SyncRequest`] this answers.
     pub answers: Vec<NodeId>,
     /// Number of other nodes with the channel that the sender knows: the number of answers to a request.
+    /// `u32::MAX` in an answer while the sender itself is opening the channel: nodes of the first release
+    /// then wait for another answer.
     pub nodes: u32,
     /// Whether more parts follow.
     pub more: bool,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
+use crate::message::State;
 use crate::node_id::NodeId;
 use crate::timing::PATIENCE;
 
@@ -24,7 +25,11 @@ struct Opening {
     /// The number of nodes that will reply, according to one of them. Needed because not every bus counts
     /// receivers.
     claimed: Option<usize>,
+    /// The nodes whose state is known.
     replied: SmallVec<[NodeId; 4]>,
+    /// Those of them that have received the request. The others subscribed after it, so the bus has not
+    /// counted them.
+    acknowledged: SmallVec<[NodeId; 4]>,
     /// When the bus's count is no longer trusted: not only nodes may be subscribed.
     doubted_at: Option<Duration>,
     /// When the channel opens regardless of replies.
@@ -33,6 +38,32 @@ struct Opening {
     is_synchronized: bool,
     /// Whether the channel's history is still being read.
     is_loading: bool,
+}
+
+/// Whether the state that a node has sent replies to this node's request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// It does not reply to this node's request. The node may have subscribed after it.
+    Unasked,
+    /// It replies, but the node does not know yet how many others do.
+    Incomplete,
+    /// It replies, and so many nodes do, this one included.
+    Complete {
+        /// The number of nodes.
+        nodes: u32,
+    },
+}
+
+impl Reply {
+    /// Returns whether the state replies to the request of `node`.
+    #[must_use]
+    pub fn of(state: &State<'_>, node: NodeId) -> Self {
+        match (state.answers.contains(&node), state.nodes) {
+            (false, _) => Self::Unasked,
+            (true, u32::MAX) => Self::Incomplete,
+            (true, nodes) => Self::Complete { nodes },
+        }
+    }
 }
 
 impl<K> Default for Openings<K> {
@@ -104,14 +135,16 @@ impl<K: Clone + Eq + Hash> Openings<K> {
         self.0.get(channel).is_some_and(|opening| opening.replied.is_empty())
     }
 
-    /// Records a node's reply. `claimed` is the number of replies that it expects. Returns whether the
-    /// channel is being opened.
-    pub fn replied(&mut self, channel: &K, node: NodeId, claimed: Option<u32>) -> bool {
+    /// Records that a node has sent its state. Returns whether the channel is being opened.
+    pub fn replied(&mut self, channel: &K, node: NodeId, reply: Reply) -> bool {
         let Some(opening) = self.0.get_mut(channel) else { return false };
-        if !opening.replied.contains(&node) {
-            opening.replied.push(node);
+        add(&mut opening.replied, node);
+        if reply != Reply::Unasked {
+            add(&mut opening.acknowledged, node);
         }
-        opening.claimed = opening.claimed.max(claimed.map(|nodes| nodes as usize));
+        if let Reply::Complete { nodes } = reply {
+            opening.claimed = opening.claimed.max(Some(nodes as usize));
+        }
         true
     }
 
@@ -119,8 +152,11 @@ impl<K: Clone + Eq + Hash> Openings<K> {
     #[must_use]
     pub fn is_ready(&self, channel: &K) -> bool {
         self.0.get(channel).is_some_and(|opening| {
-            let expected = opening.counted.or(opening.claimed);
-            expected.is_some_and(|expected| opening.replied.len() >= expected)
+            let has_all = |nodes: &[NodeId], expected| nodes.len() >= expected;
+            match opening.counted {
+                Some(counted) => has_all(&opening.acknowledged, counted),
+                None => opening.claimed.is_some_and(|claimed| has_all(&opening.replied, claimed)),
+            }
         })
     }
 
@@ -157,14 +193,64 @@ impl<K: Clone + Eq + Hash> Openings<K> {
 
     /// Stops waiting for a node that has gone. Returns the channels that may have waited for it.
     pub fn remove_peer(&mut self, node: NodeId) -> Vec<K> {
-        let waiting = self.0.iter_mut().filter(|(_, opening)| !opening.replied.contains(&node));
+        let is_missing = |opening: &Opening| !opening.acknowledged.contains(&node);
+        let waiting = self.0.iter_mut().filter(|(_, opening)| is_missing(opening));
         waiting
             .map(|(channel, opening)| {
-                for expected in [&mut opening.counted, &mut opening.claimed] {
-                    *expected = expected.map(|nodes| nodes.saturating_sub(1));
+                opening.counted = opening.counted.map(|nodes| nodes.saturating_sub(1));
+                if !opening.replied.contains(&node) {
+                    opening.claimed = opening.claimed.map(|nodes| nodes.saturating_sub(1));
                 }
                 channel.clone()
             })
             .collect()
+    }
+}
+
+fn add(nodes: &mut SmallVec<[NodeId; 4]>, node: NodeId) {
+    if !nodes.contains(&node) {
+        nodes.push(node);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::ZERO;
+    const UNTIL: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_node_that_came_later_is_not_one_of_the_receivers() {
+        let mut openings = Openings::default();
+        openings.begin("a", UNTIL);
+        openings.set_counted(&"a", Some(1), NOW);
+        openings.replied(&"a", NodeId(2), Reply::Unasked);
+        assert!(!openings.is_ready(&"a"), "the receiver has not sent its state");
+        openings.replied(&"a", NodeId(1), Reply::Incomplete);
+        assert!(openings.is_ready(&"a"));
+    }
+
+    #[test]
+    fn without_a_count_a_node_that_knows_all_others_says_how_many_reply() {
+        let mut openings = Openings::default();
+        openings.begin("a", UNTIL);
+        openings.replied(&"a", NodeId(1), Reply::Incomplete);
+        assert!(!openings.is_ready(&"a"));
+        openings.replied(&"a", NodeId(2), Reply::Complete { nodes: 3 });
+        assert!(!openings.is_ready(&"a"));
+        openings.replied(&"a", NodeId(3), Reply::Unasked);
+        assert!(openings.is_ready(&"a"));
+    }
+
+    #[test]
+    fn a_receiver_that_has_gone_is_not_waited_for() {
+        let mut openings = Openings::default();
+        openings.begin("a", UNTIL);
+        openings.set_counted(&"a", Some(2), NOW);
+        openings.replied(&"a", NodeId(1), Reply::Incomplete);
+        assert!(!openings.is_ready(&"a"));
+        assert_eq!(openings.remove_peer(NodeId(2)), ["a"]);
+        assert!(openings.is_ready(&"a"));
     }
 }

@@ -173,9 +173,9 @@ impl<P> ClusterChannel<P> {
         if is_missed { self.request_state(node, now) } else { None }
     }
 
-    /// Makes the whole state into messages, each with about `part_bytes` of members. If this node knows all
-    /// the others' states, they answer the requests that have come. `is_request`: the other nodes answer with
-    /// theirs.
+    /// Makes the whole state into messages, each with about `part_bytes` of members. They answer the requests
+    /// that have come; those that come while the channel is being opened, again when this node knows all the
+    /// others' states. `is_request`: the other nodes answer with theirs.
     pub fn state<'a>(
         &mut self,
         state: State<'a>,
@@ -189,9 +189,11 @@ impl<P> ClusterChannel<P> {
             self.announced = state.subscriptions;
             self.number += 1;
         }
-        let answers =
-            if self.is_open() { std::mem::take(&mut self.unanswered) } else { Vec::new() };
-        let nodes = u32::try_from(self.peers.len()).unwrap_or(u32::MAX);
+        let (answers, nodes) = match self.is_open() {
+            true => (std::mem::take(&mut self.unanswered), self.peers.len()),
+            false => (self.unanswered.clone(), usize::MAX),
+        };
+        let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
         let mut state = State { number: self.number, answers, nodes, ..state };
         let mut bytes = 0;
         let mut members = members.peekable();

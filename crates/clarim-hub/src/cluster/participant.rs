@@ -7,7 +7,7 @@ use bytes::Bytes;
 use clarim_cluster::timing::{HAND_OVER_TIME, HEARTBEATS_PER_LEASE, RETURN_TIMEOUT};
 use clarim_cluster::{
     ClusterMessage, Gathered, Health, Joining, KeyClaim, KeyHash, Membership, NodeId, OnClaimed,
-    OnGathered, Queries, Query, Received, Trace, channel_subject, decode, encode,
+    OnGathered, Queries, Query, Received, Reply, Trace, channel_subject, decode, encode,
 };
 
 use super::channel_sync::Removal;
@@ -747,9 +747,9 @@ impl<S: OutputSink> Cluster<S> {
         let (ClusterMessage::SyncRequest(state) | ClusterMessage::State(state)) = message else {
             return;
         };
-        let claimed = state.answers.contains(&self.id).then_some(state.nodes);
+        let reply = Reply::of(state, self.id);
         if is_complete {
-            self.openings.replied(channel, from, claimed, now);
+            self.openings.replied(channel, from, reply, now);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use clarim_cluster::{Gathered, NodeId, OnGathered, Openings};
+use clarim_cluster::{Gathered, NodeId, OnGathered, Openings, Reply};
 
 use crate::address::ChannelKey;
 use crate::node::Node;
@@ -128,15 +128,15 @@ impl<S: OutputSink> ChannelOpenings<S> {
         self.open_if_ready(channel, now);
     }
 
-    /// Handles a node's reply. `claimed` is the number of replies that it expects.
+    /// Handles the state of a node.
     pub(in crate::cluster) fn replied(
         &mut self,
         channel: &ChannelKey,
         node: NodeId,
-        claimed: Option<u32>,
+        reply: Reply,
         now: Duration,
     ) {
-        if self.waiting.replied(channel, node, claimed) {
+        if self.waiting.replied(channel, node, reply) {
             self.open_if_ready(channel, now);
         }
     }
