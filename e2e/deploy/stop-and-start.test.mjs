@@ -107,9 +107,10 @@ describe('compose', () => {
     const clients = await subscribed(w, { wsPort: port });
     const times = [];
     let isOver = false;
-    const following = clients.map(async ({ client, channel }) => {
+    const follow = async ({ client, channel }) => {
       while (!isOver) times.push(await nextOffline(client, channel));
-    });
+    };
+    clients.forEach(follow);
     for (const node of nodes) {
       await node.restart();
       await isReady(node);

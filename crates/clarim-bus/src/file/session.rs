@@ -128,7 +128,7 @@ impl FileSession {
         Ok(())
     }
 
-    /// Ends the session if the disk hangs: otherwise, whoever waits for it would wait as long.
+    /// Ends the session if the disk hangs, so that its commands are reported as lost and do not wait.
     fn check(&self) -> Result<(), BusError> {
         if self.waiting.is_empty() || self.replied_at.elapsed() < REPLY_TIMEOUT {
             return Ok(());
