@@ -1,6 +1,7 @@
 //! Nodes under load, and clients that notice what is lost, doubled or out of order.
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::time::Duration;
 
 use clarim_testing::Program;
@@ -77,12 +78,12 @@ impl Scene {
 
     /// Publishes on all nodes until `fault` returns. Each client must receive all events published before
     /// and after it, once and in order. Events published during the fault may be missing, but not on the
-    /// publishing node, and not between nodes for which `is_whole` is true.
+    /// publishing node, and not between nodes for which `is_whole` is true. Returns the numbers of all.
     pub(crate) async fn under_load(
         &mut self,
         fault: impl AsyncFnOnce(&[Node]),
         is_whole: impl Fn(usize, usize) -> bool,
-    ) {
+    ) -> Range<u64> {
         let Self { nodes, clients, n } = self;
         let published = Cell::new(*n);
         let is_done = Cell::new(false);
@@ -130,6 +131,7 @@ impl Scene {
                 client.until("all that is due", |client| got(client) == expected).await;
             }
         }
+        first..*n as u64
     }
 
     pub(crate) fn leaves(&self) -> Vec<usize> {
