@@ -8,7 +8,7 @@ import { startAuth } from '../support/auth.mjs';
 import { inbox, once, state, until } from '../support/events.mjs';
 import { openSession, subscribeSession } from '../support/fallback.mjs';
 import { env as counted, metric, metrics } from '../support/metrics.mjs';
-import { deployed, folder, foreground, nginxWith } from '../support/programs.mjs';
+import { folder, foreground, nginxWith } from '../support/programs.mjs';
 import { freePort } from '../support/ports.mjs';
 import { app, startServer } from '../support/server.mjs';
 
@@ -31,14 +31,11 @@ describe('three nodes behind nginx', () => {
     };
     nodes = await Promise.all([1, 2, 3].map(() => startServer({ env })));
     port = await freePort();
-    const site = await deployed('nginx/clarim.conf', {
-      'server 127.0.0.1:8080 ': nodes.map((node) => `server 127.0.0.1:${node.port} `).join('max_fails=1 fail_timeout=2s;\n    '),
+    nginx = await nginxWith(dir, nodes, {
       'listen 443 ssl;': `listen 127.0.0.1:${port};`,
-      'server_name app.com;': 'server_name localhost;',
       'ssl_certificate     /etc/ssl/certs/app.com.pem;': '',
       'ssl_certificate_key /etc/ssl/private/app.com.key;': '',
     });
-    nginx = await nginxWith(dir, site);
     for (const node of nodes) await ready(node);
     sdk = new Sdk({ ...app, host: '127.0.0.1', port: String(port), useTLS: false });
     await until(() => sdk.get({ path: '/channels' }).then(({ status }) => status === 200, () => false), { what: 'nginx answers' });

@@ -1,6 +1,8 @@
 // A rolling restart of three nodes behind each proxy of deploy/, while numbered events go out: what every
 // client receives, the presence lists and the webhooks are compared with the truth.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import http from 'node:http';
 import { after, before, describe, test } from 'node:test';
 import Pusher from 'pusher-js';
 import Sdk from 'pusher';
@@ -8,7 +10,7 @@ import { startAuth } from '../support/auth.mjs';
 import { endpoint } from '../support/endpoint.mjs';
 import { state, until } from '../support/events.mjs';
 import { env as counted, metrics } from '../support/metrics.mjs';
-import { certificate, deployed, folder, foreground, haproxyWith, nginxWith } from '../support/programs.mjs';
+import { certificate, folder, foreground, haproxyWith, nginxWith } from '../support/programs.mjs';
 import { freePort } from '../support/ports.mjs';
 import { app, startServer } from '../support/server.mjs';
 
@@ -19,16 +21,11 @@ const PAUSE = 5;
 
 /** Each proxy with its shipped file, and these nodes in it. */
 const PROXIES = {
-  async nginx(dir, port, nodes, { cert, key }) {
-    const [line] = (await deployed('nginx/clarim.conf', {})).match(/server 127\.0\.0\.1:8080[^;]*;/);
-    return nginxWith(dir, await deployed('nginx/clarim.conf', {
-      [line]: nodes.map((node) => line.replace('8080', node.port)).join('\n    '),
-      'listen 443 ssl;': `listen 127.0.0.1:${port} ssl;`,
-      'server_name app.com;': 'server_name localhost;',
-      '/etc/ssl/certs/app.com.pem': cert,
-      '/etc/ssl/private/app.com.key': key,
-    }));
-  },
+  nginx: (dir, port, nodes, { cert, key }) => nginxWith(dir, nodes, {
+    'listen 443 ssl;': `listen 127.0.0.1:${port} ssl;`,
+    '/etc/ssl/certs/app.com.pem': cert,
+    '/etc/ssl/private/app.com.key': key,
+  }),
   HAProxy: haproxyWith,
 };
 
@@ -182,3 +179,27 @@ for (const [name, start] of Object.entries(PROXIES)) {
     });
   });
 }
+
+test('nginx asks nodes again that have just refused, if there are no others', limit, async () => {
+  const dir = await folder();
+  const nodes = await Promise.all([1, 2, 3].map(async () => ({ port: await freePort(), server: http.createServer() })));
+  const port = await freePort();
+  const nginx = await nginxWith(dir, nodes, {
+    'listen 443 ssl;': `listen 127.0.0.1:${port};`,
+    'ssl_certificate     /etc/ssl/certs/app.com.pem;': '',
+    'ssl_certificate_key /etc/ssl/private/app.com.key;': '',
+  });
+  const ask = () => fetch(`http://127.0.0.1:${port}/app/key`).then(({ status }) => status, () => 0);
+  try {
+    await until(async () => await ask() === 502, { what: 'nginx has asked all nodes' });
+    for (const { port: own, server } of nodes) {
+      server.on('request', (request, response) => { response.end(); });
+      await once(server.listen(own, '127.0.0.1'), 'listening');
+    }
+    assert.equal(await ask(), 200);
+  } finally {
+    for (const { server } of nodes) server.close();
+    await nginx.stop();
+    await dir.remove();
+  }
+});

@@ -258,13 +258,11 @@ ${conf}`);
     await until(() => fetch(`${w.server.url}/up`).then(({ ok }) => ok, () => false), { what: 'the server is up' });
     port = await freePort();
     const { cert, key } = await certificate(dir);
-    nginx = await nginxWith(dir, await deployed('nginx/clarim.conf', {
-      'server 127.0.0.1:8080 ': `server 127.0.0.1:${w.server.port} `,
+    nginx = await nginxWith(dir, [w.server], {
       'listen 443 ssl;': `listen 127.0.0.1:${port} ssl;`,
-      'server_name app.com;': 'server_name localhost;',
       '/etc/ssl/certs/app.com.pem': cert,
       '/etc/ssl/private/app.com.key': key,
-    }));
+    });
     process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';
     const up = () => fetch(`https://localhost:${port}/app/x`).then(({ status }) => status === 426, () => false);
     await until(up, { what: 'nginx answers' });

@@ -94,9 +94,15 @@ export async function caddyWith(dir, site, nodes, changes = {}) {
   return foreground('caddy', ['run', '--config', dir.path('Caddyfile'), '--adapter', 'caddyfile'], { env });
 }
 
-/** nginx with one site and all its files in `dir`. */
-export async function nginxWith(dir, site) {
-  await dir.write('site.conf', site);
+/**
+ * nginx with its file from deploy/, in front of these nodes, and all other files in `dir`. `changes` are
+ * further replacements in the file.
+ */
+export async function nginxWith(dir, nodes, changes) {
+  const site = await deployed('nginx/clarim.conf', { 'server_name app.com;': 'server_name localhost;', ...changes });
+  // The lines of the example node are repeated for every node.
+  const lines = / *server 127\.0\.0\.1:8080 [^;]*;/g;
+  await dir.write('site.conf', site.replace(lines, (line) => nodes.map(({ port }) => line.replace('8080', port)).join('\n')));
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
   await dir.write('nginx.conf', `daemon off; pid ${dir.path('pid')}; error_log stderr;
     events { worker_connections 1000; }
