@@ -1,7 +1,7 @@
 //! `clarim restart`, `clarim stop` and SIGUSR2.
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -73,7 +73,7 @@ fn restart_keeps_connections_and_the_process() {
     }
     idle.write_all(b"P/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
-    std::io::Read::read_to_string(&mut idle, &mut answer).unwrap();
+    io::Read::read_to_string(&mut idle, &mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     // The socket id still names the connection.
     let channels = process.publish_except("news", "not to itself", &id);
@@ -209,6 +209,35 @@ fn a_signal_during_a_restart_is_not_lost() {
     process.signal(Signal::TERM);
     assert_eq!(client.read_close(), 4200);
     assert!(process.wait().success());
+}
+
+/// Nothing of a hand-over is on disk.
+#[test]
+fn a_full_disk_keeps_no_server_from_restarting() {
+    // The server has a small disk of its own for all that it writes.
+    let mount = "mkdir disk; exec unshare --map-root-user --mount \
+                 sh -c 'mount -t tmpfs -o size=64k none disk && cd disk && \"$@\"' sh";
+    let disk = "../disk";
+    let settings = [
+        ("CLARIM_STATE_DIR", disk),
+        ("XDG_RUNTIME_DIR", disk),
+        ("TMPDIR", disk),
+        ("CLARIM_WEBHOOK_STORE", "disk"),
+        ("REVERB_APP_WEBHOOKS", "http://127.0.0.1:1/"),
+    ];
+    let process = Process::start(mount, "", &settings);
+    let mut client = process.subscribe("news");
+    let mut full = fs::File::create(format!("/proc/{}/cwd/full", process.id())).unwrap();
+    let error = io::copy(&mut io::repeat(0), &mut full).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    for round in 1..3 {
+        process.signal(Signal::USR2);
+        let count = || process.read("err").matches("connections were handed over").count();
+        eventually("it has restarted", || count() == round);
+        let event = format!("after {round}");
+        assert!(process.publish("news", &event).starts_with("HTTP/1.1 200"));
+        client.read_until(&event);
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use clarim_hub::Node;
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::consumers::{SavedWebhooks, WebhookHandle, WebhooksAtRest};
 use super::routes::Routes;
@@ -33,6 +34,9 @@ pub(super) use worker::{ParkedHttp, WorkerHandover, WorkerRequest};
 
 /// Time for requests in progress to be answered. Those that take longer are cut off.
 const REQUESTS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Time for the webhook requests that are being sent or stored. An attempt takes 10 s at most.
+const WEBHOOKS_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Time for the last bytes to clients that cannot be handed over.
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(300);
@@ -60,6 +64,9 @@ pub enum HandoverError {
         "the bus has not returned everything that this node published; check the bus, and try again"
     )]
     Bus,
+    /// The storage of the webhooks does not respond.
+    #[error("the storage of the webhooks does not respond; check its disk, and try again")]
+    Webhooks,
     /// A thread of the server has ended.
     #[error("a thread of the server has ended; restart the server, which drains it")]
     ThreadEnded,
@@ -83,6 +90,7 @@ impl HandoverError {
             Self::Unsupported => "handover_unsupported",
             Self::NotJoined => "not_joined",
             Self::Bus => "bus_not_at_rest",
+            Self::Webhooks => "webhooks_not_at_rest",
             Self::ThreadEnded => "thread_ended",
             Self::Snapshot { .. } => "snapshot",
         }
@@ -223,7 +231,8 @@ async fn hand_over(
         return Err(HandoverError::ShuttingDown);
     }
     // A webhook that is being sent must not be sent twice. The server still serves.
-    let webhooks = control.webhooks.rest().await;
+    let webhooks = timeout(WEBHOOKS_TIMEOUT, control.webhooks.rest()).await;
+    let webhooks = webhooks.map_err(|_| HandoverError::Webhooks)?;
     let mut stopped =
         Stopped { control, _under_way: under_way, sweeping: None, _webhooks: webhooks };
     let control = stopped.control.clone();

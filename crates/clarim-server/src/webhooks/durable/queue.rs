@@ -101,16 +101,28 @@ impl DurableQueue {
             if self.waiting.get() > 0 {
                 gather(waiting).await;
             }
-            // Stored events must not be saved in a snapshot as well.
-            let _sending = sender.sending.read().await;
-            self.store(sender, &waiting.batch()).await;
-            waiting.forget_batch();
+            self.store(sender, waiting).await;
         }
         self.is_closed.set(true);
         self.changed.notify_one();
     }
 
-    async fn store(&self, sender: &Sender, batch: &[Arc<WebhookEvent>]) {
+    /// Stores the batch, and forgets it. Until then, its events wait in memory.
+    async fn store(&self, sender: &Sender, waiting: &Waiting) {
+        loop {
+            // Stored events must not be saved in a snapshot as well.
+            let sending = sender.sending.read().await;
+            match self.push(sender, &waiting.batch()).await {
+                Ok(()) => return waiting.forget_batch(),
+                Err(error) => self.report(&error),
+            }
+            // A hand-over need not wait for the disk.
+            drop(sending);
+            sleep(AFTER_ERROR).await;
+        }
+    }
+
+    async fn push(&self, sender: &Sender, batch: &[Arc<WebhookEvent>]) -> Result<(), Error> {
         if self.waiting.get() >= MAX_WAITING {
             sender.counters.given_up.add(batch.len() as u64);
             if let Some(requests) = self.overflows.add() {
@@ -121,18 +133,15 @@ impl DurableQueue {
                     "webhook requests dropped: {MAX_WAITING} are already waiting"
                 );
             }
-            return;
+            return Ok(());
         }
         let payload = payload::request(batch.iter().map(Arc::as_ref));
         let mut job = NewJob::new(&self.name, payload);
         job.order_keys = vec![self.name.clone()];
-        // Meanwhile, events wait in memory.
-        while let Err(error) = self.storage.push(&job).await {
-            self.report(&error);
-            sleep(AFTER_ERROR).await;
-        }
+        self.storage.push(&job).await?;
         self.waiting.set(self.waiting.get() + 1);
         self.changed.notify_one();
+        Ok(())
     }
 
     async fn send_all(&self, sender: &Sender) {
