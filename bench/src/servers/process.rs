@@ -72,9 +72,19 @@ fn total(process: &str) -> Result<Duration> {
 
 /// Bytes of resident memory. The kernel's exact sum over all pages, where it has one.
 pub(crate) fn memory(process: u32) -> Result<u64> {
+    of_kernel(process, "Rss:", "VmRSS:")
+}
+
+/// Bytes of resident memory without the pages of files, such as the program's code.
+pub(crate) fn anonymous_memory(process: u32) -> Result<u64> {
+    of_kernel(process, "Anonymous:", "RssAnon:")
+}
+
+/// A size that the kernel knows exactly by the first name, where it does, and otherwise by the second.
+fn of_kernel(process: u32, exact: &str, status: &str) -> Result<u64> {
     let (text, name) = match fs::read_to_string(format!("/proc/{process}/smaps_rollup")) {
-        Ok(text) => (text, "Rss:"),
-        Err(_) => (fs::read_to_string(format!("/proc/{process}/status"))?, "VmRSS:"),
+        Ok(text) => (text, exact),
+        Err(_) => (fs::read_to_string(format!("/proc/{process}/status"))?, status),
     };
     let kilobytes =
         text.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix("kB"));

@@ -11,7 +11,7 @@ use clarim_protocol::auth::AppKey;
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
 use super::peers::Peer;
-use super::process::{Clock, memory, pin};
+use super::process::{Clock, anonymous_memory, memory, pin};
 
 /// Timeout until a server listens.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -164,6 +164,11 @@ impl Server {
     /// Bytes of resident memory.
     pub(crate) fn memory(&self) -> Result<u64> {
         memory(self.child.id()).context("the server has exited")
+    }
+
+    /// Bytes of resident memory without the pages of files, such as the program's code.
+    pub(crate) fn anonymous_memory(&self) -> Result<u64> {
+        anonymous_memory(self.child.id()).context("the server has exited")
     }
 
     /// Bytes of resident memory once they no longer change, while `listen` keeps the clients alive for the

@@ -124,9 +124,12 @@ impl<'a> Load<'a> {
         self.begin();
         self.publish_some()?;
         let undisturbed = self.slowest();
-        self.settle()?;
+        // Slow readers take memory, with and without upgrades.
+        self.stall()?;
+        self.resume()?;
         std::thread::sleep(Duration::from_secs(2));
         let memory = server.memory()?;
+        let anonymous = server.anonymous_memory()?;
         let member_events = self.simulation.counts.members;
         let start = Start::now(server)?;
         let mut pauses = Vec::new();
@@ -144,10 +147,7 @@ impl<'a> Load<'a> {
             pauses.push(pause(restart)?);
             self.publish_some()?;
             slowest = slowest.max(self.slowest());
-            for client in &self.slow {
-                self.simulation.resume(*client)?;
-            }
-            self.settle()?;
+            self.resume()?;
         }
         let phase = start.phase(server)?;
         let mut report = phase.judge(self.simulation.verdict()?, Pace::Open)?;
@@ -163,6 +163,9 @@ impl<'a> Load<'a> {
         report.set("memory before, MB", memory as f64 / 1e6);
         std::thread::sleep(Duration::from_secs(2));
         report.set("memory after, MB", server.memory()? as f64 / 1e6);
+        // Without the program's code, of which an upgrade uses more.
+        report.set("anonymous memory before, MB", anonymous as f64 / 1e6);
+        report.set("anonymous memory after, MB", server.anonymous_memory()? as f64 / 1e6);
         Ok(report)
     }
 
@@ -205,6 +208,14 @@ impl<'a> Load<'a> {
         }
         let asked = self.simulation.counts.asked;
         self.simulation.until(|c| c.answered == asked)
+    }
+
+    /// The slow readers read again, and get everything.
+    fn resume(&mut self) -> Result<()> {
+        for client in &self.slow {
+            self.simulation.resume(*client)?;
+        }
+        self.settle()
     }
 
     /// Subscribes a client to a channel of its own, which the server reports at the time of the upgrade.
