@@ -42,6 +42,7 @@ before(async () => {
 			alias: {
 				// With the compiler, as the templates are strings.
 				vue: 'vue/dist/vue.esm-bundler.js',
+				'@clarim/js/echo': fileURLToPath(new URL('../../packages/js/src/echo/index.ts', import.meta.url)),
 				'@clarim/js': fileURLToPath(new URL('../../packages/js/src/index.ts', import.meta.url)),
 				'@clarim/vue': fileURLToPath(new URL('../../packages/vue/src/index.ts', import.meta.url)),
 			},

@@ -3,7 +3,12 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
 	// Its source, so that nothing has to be built before.
-	resolve: { alias: { '@clarim/js': fileURLToPath(new URL('../js/src/index.ts', import.meta.url)) } },
+	resolve: {
+		alias: {
+			'@clarim/js/echo': fileURLToPath(new URL('../js/src/echo/index.ts', import.meta.url)),
+			'@clarim/js': fileURLToPath(new URL('../js/src/index.ts', import.meta.url)),
+		},
+	},
 	test: {
 		include: ['test/**/*.test.ts'],
 		environment: 'happy-dom',

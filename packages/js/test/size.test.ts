@@ -1,21 +1,22 @@
 import { join } from 'node:path';
-import { gzipSync } from 'node:zlib';
-import { build } from 'vite';
 import { expect, test } from 'vitest';
+import { bundled, compressed } from './size.js';
+
+const root = join(import.meta.dirname, '..');
 
 /** Bytes of the package in a page, minified and compressed, without pusher-js. */
 const LIMIT = 3072;
+/** The same with the parts that @clarim/vue and @clarim/react need. */
+const ECHO_LIMIT = 7168;
 
 test(`adds at most ${LIMIT} bytes to a page`, async () => {
-	const root = join(import.meta.dirname, '..');
-	const built = await build({
-		root,
-		configFile: false,
-		logLevel: 'error',
-		build: { write: false, target: 'es2022', rolldownOptions: { input: join(root, 'src/index.ts'), preserveEntrySignatures: 'strict' } },
-	});
-	const chunks = [built].flat().flatMap((one) => ('output' in one ? one.output : []));
-	const code = chunks.map((chunk) => ('code' in chunk ? chunk.code : '')).join('');
+	const code = await bundled(root, join(root, 'src/index.ts'));
 	for (const name of ['authorize', 'pageId', 'pagePaths', 'recover']) expect(code).toContain(name);
-	expect(gzipSync(code, { level: 9 }).length).toBeLessThanOrEqual(LIMIT);
+	expect(compressed(code)).toBeLessThanOrEqual(LIMIT);
+});
+
+test(`adds at most ${ECHO_LIMIT} bytes with the parts of the packages for frameworks`, async () => {
+	const code = await bundled(root, join(root, 'src/echo/index.ts'), ['laravel-echo', 'pusher-js']);
+	for (const name of ['createEcho', 'holdStore', 'UserSession']) expect(code).toContain(name);
+	expect(compressed(code)).toBeLessThanOrEqual(ECHO_LIMIT);
 });

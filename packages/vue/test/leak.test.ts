@@ -33,7 +33,7 @@ function whisperTimers(): Set<unknown> {
 	const [set, clear] = [globalThis.setTimeout, globalThis.clearTimeout];
 	const pending = new Set<unknown>();
 	vi.spyOn(globalThis, 'setTimeout').mockImplementation(((work: () => void, after?: number) => {
-		const isWhispers = new Error().stack?.includes('composables/whisper') ?? false;
+		const isWhispers = new Error().stack?.includes('channel/whisper') ?? false;
 		const timer = set(() => {
 			pending.delete(timer);
 			work();

@@ -89,11 +89,12 @@ function typeErrors(files: Record<string, string>): string {
 				target: 'es2022', module: 'esnext', moduleResolution: 'bundler', lib: ['es2023', 'dom', 'dom.iterable'],
 				strict: true, noEmit: true, skipLibCheck: true, types: [],
 				paths: {
+					'@clarim/js/echo': [join(packageFolder, '../js/src/echo/index.ts')],
 					'@clarim/js': [join(packageFolder, '../js/src/index.ts')],
 					'@clarim/vue': [join(packageFolder, 'src/index.ts')],
 				},
 			},
-			include: ['src', join(packageFolder, 'src/env.d.ts')],
+			include: ['src', join(packageFolder, '../js/src/echo/env.d.ts')],
 		}));
 		const check = join(packageFolder, 'node_modules/.bin/vue-tsc');
 		const { stdout, stderr, error } = spawnSync(check, ['--noEmit', '--pretty', 'false'], { cwd: folder, encoding: 'utf8' });
@@ -123,7 +124,7 @@ describe.each(READMES)('the setup of %s', (file) => {
 		expect(more).toEqual([]);
 		const pairs = variables!.trim().split('\n').map((line) => line.split('=') as [string, string]);
 		for (const [name, value] of pairs) vi.stubEnv(name, value);
-		const needed = new Set(read('src/echo.ts').match(/(?<=env\.)VITE_\w+/g));
+		const needed = new Set(read('../js/src/echo/echo.ts').match(/(?<=env\.)VITE_\w+/g));
 		expect(pairs.map(([name]) => name).sort()).toEqual([...needed].sort());
 		const { VITE_REVERB_HOST, VITE_REVERB_PORT } = Object.fromEntries(pairs);
 		const { pusher } = everything.createEcho({ enabledTransports: [] }).connector;

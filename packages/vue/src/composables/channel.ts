@@ -1,10 +1,12 @@
 import type { Gap } from '@clarim/js';
+import {
+	hold, listenToEach, listenToGaps, type ChannelKind, type ChannelKinds, type EncryptedChannel, type PrivateChannel,
+	type PublicChannel, type Unbind,
+} from '@clarim/js/echo';
 import { shallowRef, toValue, watch, type MaybeRefOrGetter, type ShallowRef } from 'vue';
-import { echoSource, type EncryptedChannel, type PrivateChannel, type PublicChannel } from '../echo.js';
+import { echoSource } from '../echo.js';
 import type { DeclaredEvents, EventHandlers } from '../events.js';
 import { inBrowser } from '../lifetime.js';
-import { listenToEach, listenToGaps, type Unbind } from '../listeners.js';
-import { hold, type ChannelKind, type ChannelKinds } from '../subscriptions.js';
 
 /** A channel name without its prefix. With `null` (for example before the login) there is no subscription. */
 export type ChannelName = MaybeRefOrGetter<string | null | undefined | false | 0>;

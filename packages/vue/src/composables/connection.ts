@@ -1,11 +1,7 @@
+import { bind, type ConnectionState } from '@clarim/js/echo';
 import { computed, onScopeDispose, readonly, ref, type ComputedRef, type Ref } from 'vue';
 import { echoSource } from '../echo.js';
 import { inBrowser } from '../lifetime.js';
-import { bind } from '../listeners.js';
-
-/** Connection states, as named by pusher-js. */
-export type ConnectionState =
-	| 'initialized' | 'connecting' | 'connected' | 'unavailable' | 'failed' | 'disconnected';
 
 /** Returns the connection state, for an indicator. */
 export function useWebSocketStatus(): {

@@ -1,27 +1,11 @@
+import {
+	holdStore, NO_NOTIFICATIONS, type Notification, type NotificationOptions, type NotificationState,
+	type NotificationStore, type PrivateChannel,
+} from '@clarim/js/echo';
 import { computed, shallowRef, toValue, watch, type ComputedRef } from 'vue';
 import type { ChannelName, ChannelRef } from './channel.js';
-import { echoSource, type PrivateChannel } from '../echo.js';
+import { echoSource } from '../echo.js';
 import { inBrowser } from '../lifetime.js';
-import type { Notification, NotificationPage, StoredNotifications } from '../notifications/row.js';
-import { holdStore, type NotificationStore } from '../notifications/store.js';
-
-export interface NotificationOptions<T extends object> {
-	/**
-	 * Loads the stored notifications from the backend, newest first: a list, or a page `{ data, unread }`. Called after
-	 * the subscription, and when notifications were missed that the server does not replay.
-	 */
-	load?: () => Promise<StoredNotifications<T> | NotificationPage<T>>;
-	/** Marks notifications as read in the backend. If it fails, they become unread again. */
-	save?: (ids: string[]) => Promise<unknown>;
-	/** Marks all as read in the backend, also those that are not listed. Default: `save` with the listed ones. */
-	saveAll?: () => Promise<unknown>;
-	/** Called once per pushed notification, for example to show a toast. */
-	onNotification?: (notification: Notification<T>) => void;
-	/** Event name. Default: the one of Laravel's notifications. */
-	event?: string;
-	/** Maximum number of notifications to keep. Default: 100. */
-	limit?: number;
-}
 
 /**
  * Returns the notifications of a user (`App.Models.User.7`), stored and pushed, without duplicates. All components
@@ -47,30 +31,38 @@ export function useNotifications<T extends object = Record<string, unknown>>(
 	/** Error of the last `load` or `save`, until the next load succeeds. */
 	error: ComputedRef<unknown>;
 } {
-	const store = shallowRef<NotificationStore<T> | null>(null);
+	let store: NotificationStore<T> | null = null;
+	const state = shallowRef<NotificationState<T>>(NO_NOTIFICATIONS);
 	const echo = echoSource();
 	inBrowser('useNotifications', () => {
 		watch(() => toValue(name), (now, _before, onCleanup) => {
 			if (!now) return;
 			// A copy, because two components may pass the same object.
 			const held = holdStore(echo(), now, options.event, { ...options });
-			store.value = held.store;
+			const show = (): void => {
+				state.value = held.store.state.get();
+			};
+			store = held.store;
+			show();
+			const unbind = store.state.subscribe(show);
 			onCleanup(() => {
-				store.value = null;
+				unbind();
+				store = null;
+				state.value = NO_NOTIFICATIONS;
 				held.release();
 			});
 		}, { immediate: true });
 	});
 
 	return {
-		channel: computed(() => store.value?.channel ?? null),
-		notifications: computed(() => store.value?.notifications.value ?? []),
-		unread: computed(() => store.value?.unread.value ?? 0),
-		markRead: async (ids) => store.value?.markRead(ids),
-		markAllRead: async () => store.value?.markAllRead(),
-		setRead: (ids) => store.value?.setRead(ids),
-		reload: async () => store.value?.reload(),
-		isLoading: computed(() => store.value?.isLoading.value ?? false),
-		error: computed(() => store.value?.error.value ?? null),
+		channel: computed(() => state.value.channel),
+		notifications: computed(() => state.value.notifications),
+		unread: computed(() => state.value.unread),
+		markRead: async (ids) => store?.markRead(ids),
+		markAllRead: async () => store?.markAllRead(),
+		setRead: (ids) => store?.setRead(ids),
+		reload: async () => store?.reload(),
+		isLoading: computed(() => state.value.isLoading),
+		error: computed(() => state.value.error),
 	};
 }

@@ -1,4 +1,4 @@
-// Types of the parts of ../../../e2e/support that these tests use.
+// Types of the parts of ../../../../e2e/support that these tests use.
 
 declare module '*/support/clients.mjs' {
 	interface Answer { json(): Promise<{ channels: Record<string, object> }> }

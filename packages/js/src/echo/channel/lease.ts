@@ -1,7 +1,7 @@
 // Reference counts of channels: subscribes for the first holder, unsubscribes after the last one.
 
-import type { EncryptedChannel, PresenceChannel, PrivateChannel, PublicChannel, PusherEcho } from './echo.js';
-import { bind, type Unbind } from './listeners.js';
+import type { EncryptedChannel, PresenceChannel, PrivateChannel, PublicChannel, PusherEcho } from '../echo.js';
+import { bind, type Unbind } from '../listeners.js';
 
 export interface ChannelKinds {
 	public: PublicChannel;

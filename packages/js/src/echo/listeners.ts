@@ -1,4 +1,5 @@
-import { recover, type Gap } from '@clarim/js';
+import type { Gap } from '../position.js';
+import { recover } from '../recovery.js';
 import type { PublicChannel } from './echo.js';
 
 /** Removes a listener. */
@@ -69,3 +70,8 @@ export function listenToEach(channel: Listenable, handlers: object): Unbind[] {
 		.filter(([, callback]) => typeof callback === 'function')
 		.map(([event, callback]) => listen(channel, event, callback as Callback));
 }
+
+/** Combines the functions that remove listeners. */
+export const all = (unbinds: readonly Unbind[]): Unbind => () => {
+	for (const unbind of unbinds) unbind();
+};

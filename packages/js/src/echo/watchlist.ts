@@ -1,30 +1,30 @@
 // The users of the watchlist who are online. The server reports changes only, so the state outlives components.
 
 import type Pusher from 'pusher-js';
-import { shallowRef, type ShallowRef } from 'vue';
+import { Store, type Readable } from './store.js';
 
 interface Watched {
 	user_ids: string[];
 }
 
-const online = new WeakMap<Pusher, ShallowRef<ReadonlySet<string>>>();
+const online = new WeakMap<Pusher, Store<ReadonlySet<string>>>();
 
 /** Returns the ids of users who are online. Called when the client is created, before the first report. */
-export function followWatchlist(pusher: Pusher): Readonly<ShallowRef<ReadonlySet<string>>> {
+export function followWatchlist(pusher: Pusher): Readable<ReadonlySet<string>> {
 	const known = online.get(pusher);
 	if (known) return known;
-	const users = shallowRef<ReadonlySet<string>>(new Set());
+	const users = new Store<ReadonlySet<string>>(new Set());
 	online.set(pusher, users);
 	const { watchlist } = pusher.user;
 	watchlist.bind('online', ({ user_ids: ids }: Watched) => {
-		users.value = new Set([...users.value, ...ids]);
+		users.set(new Set([...users.get(), ...ids]));
 	});
 	watchlist.bind('offline', ({ user_ids: ids }: Watched) => {
-		users.value = new Set([...users.value].filter((id) => !ids.includes(id)));
+		users.set(new Set([...users.get()].filter((id) => !ids.includes(id))));
 	});
 	// The next sign-in reports all who are online, maybe to another user.
 	pusher.connection.bind('state_change', ({ previous }: { previous: string }) => {
-		if (previous === 'connected') users.value = new Set();
+		if (previous === 'connected') users.set(new Set());
 	});
 	return users;
 }
