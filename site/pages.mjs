@@ -16,7 +16,7 @@ const GROUPS = [
   {
     en: 'Front end',
     'pt-BR': 'Front-end',
-    pages: ['packages/vue/README.md', 'packages/js/README.md'],
+    pages: ['packages/vue/README.md', 'packages/react/README.md', 'packages/js/README.md'],
   },
   {
     en: 'Operation',
@@ -45,6 +45,7 @@ const ROUTES = {
   'apps/demo/README.md': 'demo',
   'packages/js/README.md': 'packages/js',
   'packages/vue/README.md': 'packages/vue',
+  'packages/react/README.md': 'packages/react',
 };
 
 /** Pages whose first heading is not their name in the navigation. */

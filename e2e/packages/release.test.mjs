@@ -63,7 +63,7 @@ describe('a release', () => {
   });
 
   test('has packages for pages without sources and tests', limit, async () => {
-    for (const name of ['js', 'vue']) {
+    for (const name of ['js', 'vue', 'react']) {
       const { stdout } = await run('tar', ['-tzf', file(`npm/clarim-${name}-${version}.tgz`)]);
       for (const part of ['package/dist/index.js', 'package/dist/index.d.ts', 'package/LICENSE-MIT']) assert.ok(stdout.includes(part), part);
       assert.doesNotMatch(stdout, /package\/(src|test)\//);

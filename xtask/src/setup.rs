@@ -48,6 +48,16 @@ pub(crate) const IMAGE: &str = if cfg!(target_arch = "aarch64") {
     "x86_64-unknown-linux-musl"
 };
 
+/// Folders whose npm packages the tests need.
+const NPM_FOLDERS: [&str; 6] = [
+    "e2e",
+    "packages/js",
+    "packages/vue",
+    "packages/react",
+    "packages/react/test/react-18",
+    "site",
+];
+
 /// An archive of the system in which packages are tested.
 const CLEAN_ROOT: &str = "target/clean-root.tar";
 
@@ -56,7 +66,7 @@ pub(crate) fn all() -> Result<()> {
     programs()?;
     image_target();
     clean_root();
-    for folder in ["e2e", "packages/js", "packages/vue", "site"] {
+    for folder in NPM_FOLDERS {
         npm_ci(folder)?;
     }
     for (name, args) in CARGO_PROGRAMS {

@@ -62,7 +62,7 @@ impl Step {
 }
 
 /// Each lane runs its steps in this order: first what tests wait for, so that they wait while others compile.
-pub(crate) const STEPS: [Step; 31] = {
+pub(crate) const STEPS: [Step; 32] = {
     use Lane::{Alone, Clients, Compute, Tests};
     [
         Step::new("setup", "install what the tests need", Tests, |_| setup::all()).in_test(&[]),
@@ -84,8 +84,12 @@ pub(crate) const STEPS: [Step; 31] = {
             npm("packages/js", &["test"])
         })
         .in_test(&["setup"]),
-        Step::new("vue", "@clarim/vue: types and unit tests", Tests, |_| vue())
+        Step::new("vue", "@clarim/vue: types and unit tests", Tests, |_| on_server("packages/vue"))
             .in_test(&["setup", "build"]),
+        Step::new("react", "@clarim/react: types and unit tests", Tests, |_| {
+            on_server("packages/react")
+        })
+        .in_test(&["setup", "build"]),
         Step::new("site", "build the documentation site and check its links", Compute, |_| site())
             .in_test(&["setup"]),
         Step::new("doctest", "examples in the documentation", Compute, doctest).in_test(&["build"]),
@@ -184,9 +188,10 @@ fn doctest(args: &[String]) -> Result<()> {
     cargo_command(&["test", "--quiet", "--workspace", "--doc"]).args(args).run()
 }
 
-fn vue() -> Result<()> {
+/// Tests a front-end package against the server.
+fn on_server(package: &str) -> Result<()> {
     workspace()?;
-    npm("packages/vue", &["test"])
+    npm(package, &["test"])
 }
 
 fn site() -> Result<()> {

@@ -37,7 +37,7 @@ pub(crate) fn write(release: &Release, platforms: &[&Platform]) -> Result<()> {
         copy(&format!("packaging/npm/{file}"), &folder)?;
     }
     pack(&package, &folder, &to)?;
-    for package in ["packages/js", "packages/vue"] {
+    for package in ["packages/js", "packages/vue", "packages/react"] {
         let name = format!("clarim-{}-{}.tgz", &package["packages/".len()..], release.version);
         let packed = root().join("target/packed").join(&name);
         // In a suite, the demo's pages have been built with it.
