@@ -1,7 +1,10 @@
 // What is special about React: renders, effects and providers.
 
-import { createElement, StrictMode, useLayoutEffect, version, type ReactNode } from 'react';
-import { version as versionOfDom } from 'react-dom';
+import * as React from 'react';
+import { createElement, StrictMode, useLayoutEffect, version, type FunctionComponent, type ReactNode } from 'react';
+import { flushSync, version as versionOfDom } from 'react-dom';
+import { hydrateRoot } from 'react-dom/client';
+import { renderToString } from 'react-dom/server';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import {
 	ClarimProvider, useChannel, useEcho, useEncryptedChannel, useModel, useNotifications, usePresenceChannel,
@@ -85,6 +88,8 @@ describe('handlers', () => {
 		expect(heard).toEqual(['1 to 1', '1 to 1']);
 		view.change({ id: 2, emit: true });
 		expect(heard.length).toBe(2);
+		// The channel is subscribed before the hook for the user signs the former one out, and again afterwards.
+		await until(() => view.now.user && view.now.channel?.name === 'private-orders.2' && view.now.channel.subscription.subscribed);
 	});
 });
 
@@ -120,6 +125,30 @@ test('a whole list of components is consistent in each render', async () => {
 	echo.disconnect();
 	await until(() => view.now === 'disconnected');
 	for (const one of seen) expect(one).not.toContain(',');
+});
+
+test('hydration starts with the values of the server, and ends with those of the page', async () => {
+	const echo = world.browser();
+	const first = world.mount(echo, null, () => useNotifications('App.Models.User.1', { load: async () => [{ id: 'a', type: 'T' }] }));
+	await until(() => first.now.notifications.length === 1);
+	const seen: string[] = [];
+	const Page = (): ReactNode => {
+		const { isConnected } = useWebSocketStatus();
+		const { isSubscribed } = useSubscription(usePrivateChannel('App.Models.User.1'));
+		const { unread } = useNotifications('App.Models.User.1');
+		const text = JSON.stringify([isConnected, isSubscribed, unread, useEcho() !== null]);
+		seen.push(text);
+		return createElement('p', null, text);
+	};
+	const tree = createElement(ClarimProvider, { options: { echo } }, createElement(Page));
+	const page = document.createElement('div');
+	page.innerHTML = renderToString(tree);
+	const mismatches: unknown[] = [];
+	const root = hydrateRoot(page, tree, { onRecoverableError: (error) => mismatches.push(error) });
+	world.keep(() => flushSync(() => root.unmount()));
+	await until(() => page.textContent === '[true,true,1,true]');
+	expect(seen.slice(0, 2)).toEqual(['[false,false,0,false]', '[false,false,0,false]']);
+	expect(mismatches).toEqual([]);
 });
 
 test('a value set with setModel is kept until an event', async () => {
@@ -161,6 +190,27 @@ describe('the provider', () => {
 		unmount();
 		await Promise.resolve();
 		expect(echo.connector.pusher.connection.state).toBe('connected');
+	});
+
+	test.runIf('Activity' in React)('disconnects while it is hidden, and connects again', async () => {
+		const { Activity } = React as unknown as { Activity: FunctionComponent<{ mode: string; children: ReactNode }> };
+		let echo: PusherEcho | null = null;
+		const Orders = (): ReactNode => {
+			echo = useEcho();
+			useChannel('orders');
+			return null;
+		};
+		const page = (mode: string): ReactNode => createElement(Activity, {
+			mode, children: createElement(ClarimProvider, { options: world.options() }, createElement(Orders)),
+		});
+		const { render } = world.show(page('visible'));
+		await world.occupied('orders');
+		render(page('hidden'));
+		await world.occupied();
+		await state(echo!, 'disconnected');
+		render(page('visible'));
+		await world.occupied('orders');
+		await state(echo!, 'connected');
 	});
 
 	test('may be missing: the hooks use the Echo of Laravel\'s bootstrap.js', async () => {
