@@ -46,8 +46,8 @@ describe('the image', () => {
     assert.doesNotMatch(stdout, /INTERP|NEEDED/, 'no loader and no library');
     assert.match(of('FROM').at(-1), /distroless\/static.*:nonroot$/);
     const { size } = await stat(target);
-    // With its symbols, which name the functions in backtraces; snapshots for hand-overs are 1.6 MB of it.
-    assert.ok(size < 26 * 2 ** 20, `${size} bytes`);
+    // With its symbols, which name the functions in backtraces.
+    assert.ok(size < 21 * 2 ** 20, `${size} bytes`);
   });
 
   // Only root may change the root directory and the user.

@@ -21,8 +21,8 @@ describe('a release', () => {
   test('has small programs', limit, async () => {
     const { stdout } = await run('tar', ['-tvzf', file(`clarim-${target}.tar.gz`), `clarim-${target}/clarim`]);
     const size = Number(stdout.split(/\s+/)[2]);
-    assert.ok(size < 21 * 2 ** 20, `${size} bytes`);
-    assert.ok((await stat(file(`clarim-${target}.tar.gz`))).size < 10 * 2 ** 20);
+    assert.ok(size < 18 * 2 ** 20, `${size} bytes`);
+    assert.ok((await stat(file(`clarim-${target}.tar.gz`))).size < 9 * 2 ** 20);
   });
 
   test('names what the program is made of', limit, async () => {
