@@ -233,7 +233,7 @@ fn a_full_disk_keeps_no_server_from_restarting() {
     for round in 1..3 {
         process.signal(Signal::USR2);
         let count = || process.read("err").matches("connections were handed over").count();
-        eventually("it has restarted", || count() == round);
+        eventually(&format!("restart {round}"), || count() == round);
         let event = format!("after {round}");
         assert!(process.publish("news", &event).starts_with("HTTP/1.1 200"));
         client.read_until(&event);

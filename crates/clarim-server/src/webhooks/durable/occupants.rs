@@ -23,7 +23,8 @@ type Entry = (String, String, Option<String>);
 #[derive(Debug)]
 pub(super) struct Occupants {
     path: PathBuf,
-    file: File,
+    /// Absent if it must be written anew, because the disk was full.
+    file: Option<File>,
     lines: usize,
     reported: HashSet<Entry>,
 }
@@ -44,7 +45,12 @@ impl Occupants {
                 None => tracing::warn!(file = %path.display(), "ignoring a truncated line"),
             }
         }
-        let file = write(&path, &reported)?;
+        let file = match write(&path, &reported) {
+            Ok(file) => Some(file),
+            // The old file has everything.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => None,
+            Err(error) => return Err(error),
+        };
         Ok(Self { path, file, lines: reported.len(), reported })
     }
 
@@ -76,13 +82,15 @@ impl Occupants {
         if !is_new {
             return Ok(());
         }
-        if self.lines > 2 * self.reported.len() + SLACK {
-            self.file = write(&self.path, &self.reported)?;
-            self.lines = self.reported.len();
-            return Ok(());
+        let has_room = self.lines <= 2 * self.reported.len() + SLACK;
+        if let Some(file) = self.file.as_mut().filter(|_| has_room) {
+            self.lines += 1;
+            // Otherwise the line may be cut.
+            return file.write_all(line.as_bytes()).inspect_err(|_| self.file = None);
         }
-        self.lines += 1;
-        self.file.write_all(line.as_bytes())
+        self.file = Some(write(&self.path, &self.reported)?);
+        self.lines = self.reported.len();
+        Ok(())
     }
 }
 
@@ -151,7 +159,7 @@ mod tests {
             journal.record(&apps, &event).unwrap();
         }
         // A crash in the middle of a line.
-        journal.file.write_all(b"[\"+\",\"1\",\"presence-room\",\"ca").unwrap();
+        journal.file.as_mut().unwrap().write_all(b"[\"+\",\"1\",\"presence-room\",\"ca").unwrap();
         drop(journal);
         for _ in 0..2 {
             let leaves = Occupants::open(path.clone()).unwrap().leaves(&apps);
