@@ -388,7 +388,7 @@ test('the page shows that a document is loading, and that loading has failed', L
 	const held = new Promise((resolve) => { answer = resolve; });
 	await page.route('**/sync', async (route) => {
 		await held;
-		// Of which the page does not think that another attempt will help.
+		// With this status, the page does not try again by itself.
 		await route.fulfill({ status: 400, json: { code: 'broken' } });
 	});
 	await page.goto(`${demo.url}/editor/1`);
