@@ -161,7 +161,8 @@ test('pages show that they are loading, and that loading has failed', LIMIT, asy
 		await shot(page, `${name}-error`);
 		await page.unroute(request_);
 		// It is gone if a subscription that came late has loaded the list.
-		await alert.getByRole('button', { name: 'Tentar de novo' }).click({ timeout: 10_000 }).catch(() => {});
+		const again = alert.getByRole('button', { name: 'Tentar de novo' });
+		await Promise.race([again.click(), alert.waitFor({ state: 'detached' })]);
 		await settled(page);
 		await waitFor('no error', async () => await alert.count() === 0);
 	}
