@@ -1,4 +1,4 @@
-//! More connections than one process may have open files, and events to all of them.
+//! More connections than one process may have open files: events to all, and upgrades of the server.
 
 use std::fs;
 use std::sync::atomic::Ordering;
@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use mio::{Events, Poll, Token};
 
+use super::upgrade;
 use crate::reports::report::{Pace, Report, Start};
 use crate::servers::process::memory;
 use crate::servers::server::Server;
@@ -19,6 +20,9 @@ use crate::wire::publisher::Publisher;
 
 /// Time without any delivery after which the missing ones count as lost.
 const QUIET: Duration = Duration::from_secs(60);
+
+/// Events before the first upgrade, and after each one.
+const EVENTS: u32 = 10;
 
 /// Options of the load.
 #[derive(Debug, Clone, Args)]
@@ -34,6 +38,12 @@ pub(crate) struct Crowd {
     /// Seconds until all must be connected.
     #[arg(long, default_value_t = 1_800)]
     pub(crate) patience: u64,
+    /// Number of upgrades of the server, one after the other, while events go out.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) upgrades: usize,
+    /// Events per second during the upgrades.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) rate: u32,
 }
 
 impl Crowd {
@@ -53,7 +63,9 @@ impl Crowd {
         std::thread::sleep(Duration::from_secs(self.seconds));
         let idle = start.phase(server)?;
         let start = Start::now(server)?;
-        let times = self.events_to_all(crowd)?;
+        let mut announcer = Announcer::connect(crowd, self.connections)?;
+        let times = (0..self.events).map(|_| announcer.publish_to_all());
+        let times = times.collect::<Result<Vec<Duration>>>()?;
         let events = start.phase(server)?;
 
         let mut report = events.judge(Verdict::default(), Pace::Closed)?;
@@ -68,37 +80,122 @@ impl Crowd {
         for (n, time) in times.iter().enumerate() {
             report.set(&format!("event {} has reached all after, s", n + 1), time.as_secs_f64());
         }
+        if self.upgrades > 0 {
+            self.upgrade(server, &mut announcer, &mut report)?;
+        }
         Ok(report)
     }
 
-    fn events_to_all(&self, crowd: &Connections<'_>) -> Result<Vec<Duration>> {
-        let mut poll = Poll::new()?;
-        let mut events = Events::with_capacity(8);
-        let mut publisher = Publisher::connect(crowd.target, poll.registry(), Token(0))?;
-        let mut times = Vec::new();
-        for n in 0..self.events {
-            let at = Instant::now();
-            publisher.publish(CHANNEL, &data(n, crowd.started.elapsed(), 128))?;
-            crowd.published.fetch_add(1, Ordering::Relaxed);
-            let expected = (n + 1) * self.connections as u64;
-            let mut last = (0, Instant::now());
-            while crowd.delivered.load(Ordering::Relaxed) < expected {
-                poll.poll(&mut events, Some(Duration::from_millis(1)))?;
-                publisher.send()?;
-                publisher.receive()?;
-                crowd.check()?;
-                let delivered = crowd.delivered.load(Ordering::Relaxed);
-                if delivered > last.0 {
-                    last = (delivered, Instant::now());
-                }
-                ensure!(
-                    last.1.elapsed() < QUIET,
-                    "invalid measurement: {delivered} of {expected} deliveries arrived"
-                );
-            }
-            times.push(at.elapsed());
+    /// Upgrades the server, and reports how long that took.
+    fn upgrade(
+        &self,
+        server: &Server,
+        announcer: &mut Announcer<'_>,
+        report: &mut Report,
+    ) -> Result<()> {
+        announcer.publish_at(self.rate, |published| Ok(published < EVENTS))?;
+        let undisturbed = announcer.slowest();
+        let memory = server.anonymous_memory()?;
+        let mut pauses = Vec::new();
+        for _ in 0..self.upgrades {
+            let mut restart = upgrade::restart(server)?;
+            announcer.publish_at(self.rate, |_| Ok(restart.try_wait()?.is_none()))?;
+            pauses.push(upgrade::pause(restart)?);
+            announcer.publish_at(self.rate, |published| Ok(published < EVENTS))?;
         }
-        Ok(times)
+        let slowest = announcer.slowest();
+        upgrade::report_pauses(&mut pauses, report);
+        report.set("slowest delivery, ms", slowest);
+        report.set("slowest delivery before, ms", undisturbed);
+        report.set("anonymous memory before, MB", memory as f64 / 1e6);
+        std::thread::sleep(Duration::from_secs(2));
+        report.set("anonymous memory after, MB", server.anonymous_memory()? as f64 / 1e6);
+        Ok(())
+    }
+}
+
+/// Publishes events to all connections.
+struct Announcer<'a> {
+    crowd: &'a Connections<'a>,
+    connections: u64,
+    poll: Poll,
+    events: Events,
+    publisher: Publisher,
+    published: u64,
+}
+
+impl<'a> Announcer<'a> {
+    fn connect(crowd: &'a Connections<'a>, connections: usize) -> Result<Self> {
+        let poll = Poll::new()?;
+        let publisher = Publisher::connect(crowd.target, poll.registry(), Token(0))?;
+        let events = Events::with_capacity(8);
+        Ok(Self { crowd, connections: connections as u64, poll, events, publisher, published: 0 })
+    }
+
+    /// Publishes an event. Returns the time until it has reached all.
+    fn publish_to_all(&mut self) -> Result<Duration> {
+        let at = Instant::now();
+        self.publish(self.crowd.started.elapsed())?;
+        self.wait_for_all()?;
+        Ok(at.elapsed())
+    }
+
+    /// Publishes events at a fixed rate for as long as `goes_on`, which gets their number. They have reached
+    /// all when it returns.
+    fn publish_at(
+        &mut self,
+        rate: u32,
+        mut goes_on: impl FnMut(u32) -> Result<bool>,
+    ) -> Result<()> {
+        let start = self.crowd.started.elapsed();
+        let mut published = 0;
+        while goes_on(published)? {
+            let due = start + Duration::from_secs(1) * published / rate.max(1);
+            if self.crowd.started.elapsed() >= due {
+                self.publish(due)?;
+                published += 1;
+            }
+            self.turn()?;
+        }
+        self.wait_for_all()
+    }
+
+    fn publish(&mut self, due: Duration) -> Result<()> {
+        self.publisher.publish(CHANNEL, &data(self.published, due, 128))?;
+        self.published += 1;
+        self.crowd.published.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn wait_for_all(&mut self) -> Result<()> {
+        let expected = self.published * self.connections;
+        let mut last = (0, Instant::now());
+        loop {
+            let delivered = self.crowd.delivered.load(Ordering::Relaxed);
+            if delivered >= expected && self.publisher.pending == 0 {
+                return Ok(());
+            }
+            self.turn()?;
+            if delivered > last.0 {
+                last = (delivered, Instant::now());
+            }
+            ensure!(
+                last.1.elapsed() < QUIET,
+                "invalid measurement: {delivered} of {expected} deliveries arrived"
+            );
+        }
+    }
+
+    fn turn(&mut self) -> Result<()> {
+        self.poll.poll(&mut self.events, Some(Duration::from_millis(1)))?;
+        self.publisher.send()?;
+        self.publisher.receive()?;
+        self.crowd.check()
+    }
+
+    /// The longest time from when an event was due until a client had it, in milliseconds. Starts anew.
+    fn slowest(&self) -> f64 {
+        self.crowd.slowest.swap(0, Ordering::Relaxed) as f64 / 1e3
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct Crowd<'a> {
     connected: AtomicUsize,
     pub(crate) published: AtomicU64,
     pub(crate) delivered: AtomicU64,
+    /// The longest time from when an event was due until a client had it, in microseconds.
+    pub(crate) slowest: AtomicU64,
     over: AtomicBool,
     failure: Mutex<Option<anyhow::Error>>,
 }
@@ -52,6 +54,7 @@ pub(crate) fn gather<R>(
         connected: AtomicUsize::new(0),
         published: AtomicU64::new(0),
         delivered: AtomicU64::new(0),
+        slowest: AtomicU64::new(0),
         over: AtomicBool::new(false),
         failure: Mutex::new(None),
     };
@@ -122,9 +125,15 @@ impl Crowd<'_> {
             result => result.context("poll")?,
         }
         let mut count = 0;
+        let mut first_due = Duration::MAX;
         for event in &*events {
-            clients.receive(event, |_| count += 1)?;
+            clients.receive(event, |arrival| {
+                count += 1;
+                first_due = first_due.min(arrival.scheduled);
+            })?;
         }
+        let waited = self.started.elapsed().saturating_sub(first_due).as_micros() as u64;
+        self.slowest.fetch_max(waited, Ordering::Relaxed);
         self.delivered.fetch_add(count, Ordering::Relaxed);
         Ok(())
     }

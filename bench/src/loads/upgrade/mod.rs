@@ -153,11 +153,7 @@ impl<'a> Load<'a> {
         let mut report = phase.judge(self.simulation.verdict()?, Pace::Open)?;
         let changes = self.simulation.counts.members - member_events;
         ensure!(changes == 0, "invalid measurement: {changes} member events");
-        pauses.sort_unstable();
-        let [first, .., last] = &pauses[..] else { return Ok(report) };
-        report.set("pause, at least, ms", *first as f64);
-        report.set("pause, median, ms", pauses[pauses.len() / 2] as f64);
-        report.set("pause, at most, ms", *last as f64);
+        report_pauses(&mut pauses, &mut report);
         report.set("slowest delivery, ms", slowest);
         report.set("slowest delivery before, ms", undisturbed);
         report.set("memory before, MB", memory as f64 / 1e6);
@@ -250,7 +246,7 @@ fn room_name(room: usize) -> String {
 }
 
 /// Runs `clarim restart` of the server's own program.
-fn restart(server: &Server) -> Result<Child> {
+pub(super) fn restart(server: &Server) -> Result<Child> {
     let program = fs::read_link(format!("/proc/{}/exe", server.id()))?;
     Command::new(&program)
         .args(["restart", "--port", &server.target.port.to_string()])
@@ -260,10 +256,19 @@ fn restart(server: &Server) -> Result<Child> {
 }
 
 /// The pause that a restart has reported, in milliseconds.
-fn pause(restart: Child) -> Result<u64> {
+pub(super) fn pause(restart: Child) -> Result<u64> {
     let output = restart.wait_with_output()?;
     ensure!(output.status.success(), "invalid measurement: a restart has failed");
     let text = String::from_utf8(output.stdout)?;
     let pause = text.split("pause: ").nth(1).and_then(|rest| rest.split(' ').next());
     Ok(pause.context("the restart reports no pause")?.parse()?)
+}
+
+/// Reports the pauses of all upgrades, in milliseconds.
+pub(super) fn report_pauses(pauses: &mut [u64], report: &mut Report) {
+    pauses.sort_unstable();
+    let Some(last) = pauses.last() else { return };
+    report.set("pause, at least, ms", pauses[0] as f64);
+    report.set("pause, median, ms", pauses[pauses.len() / 2] as f64);
+    report.set("pause, at most, ms", *last as f64);
 }

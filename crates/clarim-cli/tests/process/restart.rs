@@ -177,6 +177,19 @@ fn a_changed_number_of_workers_and_removed_apps_take_effect() {
 }
 
 #[test]
+fn a_server_at_its_capacity_restarts() {
+    let process = Process::start("ulimit -n 300;", "", &[("CLARIM_WORKERS", "2")]);
+    eventually("it has a banner", || process.read("out").contains("Capacity    200 connections"));
+    let mut clients: Vec<Client> = (0..200).map(|_| process.subscribe("news")).collect();
+    for round in 0..2 {
+        restart(&process);
+        let text = format!("to all {round}");
+        assert!(process.publish("news", &text).starts_with("HTTP/1.1 200"));
+        clients.iter_mut().for_each(|client| client.read_until(&text));
+    }
+}
+
+#[test]
 fn a_deployment_may_exchange_the_directory_of_the_program() {
     let releases = TempDir::new().unwrap();
     let current = releases.path().join("current");

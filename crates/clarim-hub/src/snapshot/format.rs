@@ -10,6 +10,9 @@ use super::version::{READABLE, VERSION};
 
 const MAGIC: [u8; 8] = *b"CLARIMSN";
 
+/// Bytes of a record's length.
+const LENGTH: usize = size_of::<u32>();
+
 /// The length that ends a snapshot.
 const END: u32 = 0;
 
@@ -21,11 +24,32 @@ struct Header {
     program: String,
 }
 
+/// Records that are collected in memory, for [`SnapshotWriter::append`].
+#[derive(Debug, Default)]
+pub struct Records(Vec<u8>);
+
+impl Records {
+    /// Adds a record.
+    ///
+    /// # Errors
+    /// If it is longer than 4 GiB.
+    pub fn add(&mut self, record: &(impl Serialize + ?Sized)) -> io::Result<()> {
+        let start = self.0.len();
+        self.0.extend_from_slice(&[0; LENGTH]);
+        let mut serializer = rmp_serde::Serializer::new(&mut self.0).with_struct_map();
+        record.serialize(&mut serializer).map_err(io::Error::other)?;
+        let length = u32::try_from(self.0.len() - start - LENGTH)
+            .map_err(|_| io::Error::other("a record of a snapshot is longer than 4 GiB"))?;
+        self.0[start..start + LENGTH].copy_from_slice(&length.to_be_bytes());
+        Ok(())
+    }
+}
+
 /// Writes a snapshot record by record. Give it a buffered writer.
 #[derive(Debug)]
 pub struct SnapshotWriter<W> {
     to: W,
-    record: Vec<u8>,
+    record: Records,
 }
 
 impl<W: Write> SnapshotWriter<W> {
@@ -35,7 +59,7 @@ impl<W: Write> SnapshotWriter<W> {
     /// If it cannot be written.
     pub fn begin(mut to: W, program: &str) -> io::Result<Self> {
         to.write_all(&MAGIC)?;
-        let mut writer = Self { to, record: Vec::new() };
+        let mut writer = Self { to, record: Records::default() };
         writer.write(&Header { version: VERSION, program: program.to_owned() })?;
         Ok(writer)
     }
@@ -45,13 +69,17 @@ impl<W: Write> SnapshotWriter<W> {
     /// # Errors
     /// If it cannot be written.
     pub fn write(&mut self, record: &(impl Serialize + ?Sized)) -> io::Result<()> {
-        self.record.clear();
-        let mut serializer = rmp_serde::Serializer::new(&mut self.record).with_struct_map();
-        record.serialize(&mut serializer).map_err(io::Error::other)?;
-        let length = u32::try_from(self.record.len())
-            .map_err(|_| io::Error::other("a record of a snapshot is longer than 4 GiB"))?;
-        self.to.write_all(&length.to_be_bytes())?;
-        self.to.write_all(&self.record)
+        self.record.0.clear();
+        self.record.add(record)?;
+        self.to.write_all(&self.record.0)
+    }
+
+    /// Writes records that were collected.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn append(&mut self, records: &Records) -> io::Result<()> {
+        self.to.write_all(&records.0)
     }
 
     /// Ends the snapshot. Without its end, it cannot be read.
@@ -149,7 +177,7 @@ mod tests {
     use super::*;
 
     fn snapshot(version: u16) -> Vec<u8> {
-        let mut writer = SnapshotWriter { to: MAGIC.to_vec(), record: Vec::new() };
+        let mut writer = SnapshotWriter { to: MAGIC.to_vec(), record: Records::default() };
         writer.write(&Header { version, program: "9.9.9".to_owned() }).unwrap();
         writer.write("one").unwrap();
         writer.write("two").unwrap();

@@ -36,7 +36,7 @@ pub use connection::{
 };
 pub use delay::{SavedDelay, SavedDelayKind};
 pub use error::SnapshotError;
-pub use format::{SnapshotReader, SnapshotWriter};
+pub use format::{Records, SnapshotReader, SnapshotWriter};
 pub use node::{NodeRecord, SavedNode, SavedRecoveries};
 pub use page::{
     SavedLive, SavedPage, SavedPageLink, SavedPageRole, SavedPages, SavedPosition, SavedRequest,

@@ -13,7 +13,10 @@ mod tls;
 mod transport;
 
 pub(crate) use addresses::is_public;
-pub(crate) use descriptors::{DescriptorSender, ReceivedDescriptors, receive};
+pub(crate) use descriptors::{
+    DescriptorSender, Descriptors, ForThread, InPassage, Passage, PassageEntrance, PassageExit,
+    ReceivedDescriptors, SentDescriptors, passage, receive,
+};
 pub(crate) use listen::{Listeners, set_options, watch};
 pub(crate) use local::LocalStream;
 pub(crate) use outbox::{Outbox, Shared, Written};

@@ -22,7 +22,7 @@ use crate::clock::since_1970;
 use crate::cluster::{Cluster, ClusterHost, ClusterTask, MAX_BACKLOG, new_node_id};
 use crate::config::{FOR_HTTP, Scaling, ServerConfig};
 use crate::http::{Http, IdempotencyKeys, Sessions};
-use crate::net::{Certificate, Listeners, TlsAcceptor, platform::open_files};
+use crate::net::{Certificate, Listeners, Passage, TlsAcceptor, passage, platform::open_files};
 use crate::runtime::{
     Acceptor, AddressLimits, Capacity, CapacityLimits, Inboxes, NewConnection, ServerCounters,
     Sink, WorkerQuery,
@@ -186,6 +186,8 @@ impl Parts {
             restored.unwrap_or_default();
         let mut restored = restored.into_iter();
         let mut requests = Vec::new();
+        let Passage { entrance, exit } = passage()?;
+        let entrance = Arc::new(entrance);
         let inputs = connections.into_iter().zip(queries).map(|(connections, queries)| {
             let (sender, receiver) = mpsc::unbounded_channel();
             requests.push(sender);
@@ -194,12 +196,13 @@ impl Parts {
                 connections,
                 queries,
                 requests: receiver,
+                passage: entrance.clone(),
                 restored: restored.next(),
             }
         });
         let inputs = inputs.collect();
         let liveness = threads.start_workers(&routes, inputs, tls)?;
-        let handover = HandoverControl::new(self.pause, requests, &routes);
+        let handover = HandoverControl::new(self.pause, requests, exit, &routes);
         let upkeep = Upkeep::new(certificate, http, handover.sweeping.clone());
         threads.start_on(upkeep_runtime, "clarim-upkeep", Phase::Closed, |signal| {
             upkeep.run(signal)

@@ -17,13 +17,13 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::time::MissedTickBehavior;
 
-use super::handover::{ParkedHttp, RestoredWorker, WorkerHandover, WorkerRequest};
+use super::handover::{ParkedHttp, RestoredWorker, SavedHttp, WorkerHandover, WorkerRequest};
 use super::pusher::ServedProtocol;
 use super::routes::Routes;
 use crate::http::{Client, Http, Http1End, Upgraded, serve_http1, serve_http2};
 use crate::net::{
-    LocalStream, SecureStream, TlsAcceptor, TlsStream, Transport, is_http2, platform,
-    take_decrypted, watch,
+    LocalStream, PassageEntrance, SecureStream, TlsAcceptor, TlsStream, Transport, is_http2,
+    platform, take_decrypted, watch,
 };
 use crate::runtime::{
     Adopted, ClientPermit, ConnectionPermit, Engine, EngineSettings, HandshakeParams, Heartbeat,
@@ -57,6 +57,8 @@ pub(super) struct WorkerInputs {
     pub(super) connections: UnboundedReceiver<NewConnection>,
     pub(super) queries: Receiver<WorkerQuery>,
     pub(super) requests: UnboundedReceiver<WorkerRequest>,
+    /// The way of descriptors that are handed over.
+    pub(super) passage: Arc<PassageEntrance>,
     /// Present if the server goes on for another process.
     pub(super) restored: Option<RestoredWorker>,
 }
@@ -70,7 +72,7 @@ impl WorkerTask {
         #[cfg(feature = "descriptor-tables")]
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES)?;
         let Self { id, routes, inputs, tls, heartbeat } = self;
-        let WorkerInputs { listeners, mut connections, mut queries, requests, restored } = inputs;
+        let WorkerInputs { listeners, mut connections, mut queries, restored, .. } = inputs;
         let http = &routes.http;
         let inbox = http.node.sink().inboxes.of(id);
         let _close_inbox = CloseInbox(inbox.clone());
@@ -98,6 +100,8 @@ impl WorkerTask {
         // Each connection that is still HTTP holds a weak count of it.
         let http_connections: Rc<()> = Rc::default();
         let handover = WorkerHandover {
+            id,
+            passage: inputs.passage,
             engine: engine.clone(),
             acceptor: http.acceptor.clone(),
             origins: http.origins.clone(),
@@ -111,7 +115,7 @@ impl WorkerTask {
         let reception =
             Rc::new(Reception { routes: Rc::new(routes), engine: engine.clone(), tls, parked });
         let is_frozen = handover.is_frozen.clone();
-        tokio::task::spawn_local(handover.run(requests));
+        tokio::task::spawn_local(handover.run(inputs.requests));
         let counted = http_connections.clone();
         tokio::task::spawn_local(async move {
             while let Some(connection) = connections.recv().await {
@@ -145,12 +149,16 @@ fn engine(
     let compression = http.config.compression;
     let settings = EngineSettings { started: http.started, queue, compression };
     let counters = http.counters.clone();
-    let Some(RestoredWorker { hub, sockets }) = restored else {
+    let Some(RestoredWorker { hub, sockets, http: requesting, mut descriptors }) = restored else {
         let hub = Worker::new(id, http.node.clone());
         return Ok(Rc::new(RefCell::new(Engine::new(hub, inbox, settings, counters)?)));
     };
     let mut engine = Engine::new(hub, inbox, settings, counters)?;
-    handover::restore(&mut engine, sockets);
+    for SavedHttp { descriptor, peer, early } in requesting {
+        let stream = descriptors.take(descriptor)?.into();
+        http.acceptor.restore_http(id, stream, peer, early);
+    }
+    handover::restore(&mut engine, sockets, &mut descriptors);
     let engine = Rc::new(RefCell::new(engine));
     if let Some(cluster) = http.cluster.clone() {
         // Clients wait as new ones do, until the node knows what happened on the other nodes.

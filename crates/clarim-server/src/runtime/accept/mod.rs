@@ -163,11 +163,17 @@ impl Acceptor {
         worker.send(&worker.socket, Incoming::Http { stream, peer, early: Vec::new(), http });
     }
 
-    /// Hands an HTTP connection to a worker that was accepted before a hand-over. `early`: what was read from
-    /// it.
-    pub(crate) fn restore_http(&self, stream: TcpStream, peer: Option<IpAddr>, early: Vec<u8>) {
+    /// Hands an HTTP connection of the worker `me` to a worker that was accepted before a hand-over. `early`:
+    /// what was read from it.
+    pub(crate) fn restore_http(
+        &self,
+        me: WorkerId,
+        stream: TcpStream,
+        peer: Option<IpAddr>,
+        early: Vec<u8>,
+    ) {
         let http = self.capacity.http.add();
-        let worker = self.any();
+        let worker = self.choose(me);
         worker.send(&worker.socket, Incoming::Http { stream, peer, early, http });
     }
 

@@ -11,7 +11,7 @@ use clarim_protocol::Frame;
 use serde::{Deserialize, Serialize};
 
 use super::{Engine, Protocol};
-use crate::net::{DescriptorSender, Shared};
+use crate::net::{DescriptorSender, Descriptors, Shared};
 use crate::runtime::observer::Ended;
 use crate::runtime::origins::OriginId;
 use crate::runtime::sockets::saved::{self, RestoredSocket, SavedSocket};
@@ -103,7 +103,11 @@ pub(crate) fn save<P: Protocol>(engine: &Engine<P>, saver: &mut EngineSaver<'_>)
 }
 
 /// Takes over the sockets of restored connections.
-pub(crate) fn restore<P: Protocol>(engine: &mut Engine<P>, restored: Vec<RestoredSocket>) {
+pub(crate) fn restore<P: Protocol>(
+    engine: &mut Engine<P>,
+    restored: Vec<RestoredSocket>,
+    descriptors: &mut Descriptors,
+) {
     engine.update_time();
     let mut frames: HashMap<*const u8, Shared> = HashMap::new();
     for mut socket in restored {
@@ -116,7 +120,10 @@ pub(crate) fn restore<P: Protocol>(engine: &mut Engine<P>, restored: Vec<Restore
         let queue: Vec<Shared> = queue.collect();
         let registry = engine.poll.registry();
         engine.connections += 1;
-        if let Err(error) = saved::restore(&mut engine.sockets, socket, &queue, registry) {
+        let is_restored = descriptors.take(socket.saved.descriptor).and_then(|stream| {
+            saved::restore(&mut engine.sockets, socket, stream.into(), &queue, registry)
+        });
+        if let Err(error) = is_restored {
             tracing::error!(%error, "a connection that was handed over is lost");
             engine.connections -= 1;
             engine.counters.count_end(Ended::Lost);

@@ -23,8 +23,9 @@ use crate::runtime::origins::OriginId;
 pub(crate) struct SavedSocket {
     /// The number of its descriptor.
     pub(crate) descriptor: u32,
+    /// Boxed: most have none, and it is large.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    tls: Option<TlsSession>,
+    tls: Option<Box<TlsSession>>,
     #[serde(default)]
     deflate: bool,
     #[serde(default)]
@@ -65,7 +66,6 @@ enum SavedState {
 #[derive(Debug)]
 pub(crate) struct RestoredSocket {
     pub(crate) id: ConnectionId,
-    pub(crate) stream: StdStream,
     pub(crate) saved: SavedSocket,
     /// The frames of its send queue.
     pub(crate) frames: Vec<Bytes>,
@@ -83,8 +83,8 @@ pub(crate) fn save(
     let Some(socket) = table.get(id) else { return Ok(None) };
     let Some((stream, tls)) = socket.transport.parts() else { return Ok(None) };
     Ok(Some(SavedSocket {
-        descriptor: descriptors.add(stream.as_fd())?,
-        tls: tls.cloned(),
+        descriptor: descriptors.add(stream.as_fd().try_clone_to_owned()?)?,
+        tls: tls.cloned().map(Box::new),
         deflate: socket.deflate,
         ignores_input: socket.ignores_input,
         state: match socket.state {
@@ -105,15 +105,16 @@ pub(crate) fn save(
 pub(crate) fn restore(
     table: &mut SocketTable,
     restored: RestoredSocket,
+    stream: StdStream,
     queue: &[Shared],
     registry: &Registry,
 ) -> io::Result<()> {
-    let RestoredSocket { id, stream, saved, origin, permit, .. } = restored;
+    let RestoredSocket { id, saved, origin, permit, .. } = restored;
     let mut stream = TcpStream::from_std(stream);
     let interest = mio::Interest::READABLE | mio::Interest::WRITABLE;
     registry.register(&mut stream, Token(id.0 as usize), interest)?;
-    let has_unsent = saved.tls.as_ref().is_some_and(TlsSession::has_unsent);
-    let transport = Transport::restore(stream, saved.tls);
+    let has_unsent = saved.tls.as_ref().is_some_and(|session| session.has_unsent());
+    let transport = Transport::restore(stream, saved.tls.map(|session| *session));
     let mut socket = Socket::new(transport, saved.deflate, origin, permit);
     socket.ignores_input = saved.ignores_input;
     socket.state = match saved.state {

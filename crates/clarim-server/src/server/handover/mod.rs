@@ -25,11 +25,13 @@ use crate::clock::{now_ms, since_1970};
 use crate::cluster::{ClusterAtRest, ClusterHandover};
 use crate::config::ServerConfig;
 use crate::http::IdempotencyKeys;
+use crate::net::PassageExit;
 use crate::runtime::{ServerCounters, Sink};
 use crate::sync::{PauseHandle, Phase, ShutdownSignal};
 pub use restoration::Inherited;
 pub(super) use restoration::{Restoration, Restored, RestoredWorker};
-use snapshot::{Record, SavedServer, SnapshotSink};
+pub(super) use snapshot::SavedHttp;
+use snapshot::{Record, SavedServer, SnapshotFile};
 pub(super) use worker::{ParkedHttp, WorkerHandover, WorkerRequest};
 
 /// Time for requests in progress to be answered. Those that take longer are cut off.
@@ -154,8 +156,7 @@ impl HandoverHandle {
     /// Whether a server can hand over on this system.
     #[must_use]
     pub fn is_supported() -> bool {
-        // With a table of descriptors for each worker, no thread has those of all.
-        cfg!(target_os = "linux") && !cfg!(feature = "descriptor-tables")
+        cfg!(target_os = "linux")
     }
 
     /// Stops the server and writes its snapshot. The successor gets the result's [`stdin`](Handover::stdin)
@@ -174,6 +175,8 @@ impl HandoverHandle {
 pub(super) struct HandoverControl {
     pause: PauseHandle,
     workers: Vec<mpsc::UnboundedSender<WorkerRequest>>,
+    /// The way of the workers' descriptors.
+    passage: Arc<PassageExit>,
     webhooks: WebhookHandle,
     node: Arc<Node<Sink>>,
     counters: Arc<ServerCounters>,
@@ -251,11 +254,11 @@ async fn hand_over(
     stopped.sweeping = Some(control.sweeping.clone().lock_owned().await);
     let settled = control.settle().await?;
     let snapshot = control.write(began_ms, settled).await?;
-    let SnapshotSink { writer, descriptors } = snapshot;
+    let SnapshotFile { writer, descriptors } = snapshot;
     let buffered = writer.finish()?;
     let file = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
     let first: Vec<OwnedFd> = [file.into()].into_iter().chain(kept).collect();
-    let stdin = descriptors.finish(&first)?;
+    let stdin = descriptors.for_process(&first)?;
     Ok(Handover { stdin, stopped: Some(stopped) })
 }
 
@@ -269,12 +272,14 @@ impl HandoverControl {
     pub(super) fn new(
         pause: PauseHandle,
         workers: Vec<mpsc::UnboundedSender<WorkerRequest>>,
+        passage: PassageExit,
         routes: &Routes,
     ) -> Self {
         let http = &routes.http;
         Self {
             pause,
             workers,
+            passage: Arc::new(passage),
             webhooks: routes.consumers.webhooks.clone(),
             node: http.node.clone(),
             counters: http.server_counters.clone(),
@@ -324,46 +329,50 @@ impl HandoverControl {
         }
     }
 
-    async fn write(&self, began_ms: u64, settled: Settled) -> Result<SnapshotSink, HandoverError> {
+    async fn write(&self, began_ms: u64, settled: Settled) -> Result<SnapshotFile, HandoverError> {
         let file = memory_file()?;
-        let mut sink = SnapshotSink::begin(file)?;
+        let mut snapshot = SnapshotFile::begin(file)?;
         let config = &self.config;
-        sink.write(&Record::Server(SavedServer {
+        snapshot.write(&Record::Server(SavedServer {
             host: config.host.clone(),
             port: config.port,
             restarts_in_place: config.restarts_in_place,
             began_ms,
         }))?;
-        let mut sink = self.write_workers(sink, worker::Part::Listeners).await?;
+        self.write_workers(&mut snapshot, worker::Part::Listeners).await?;
         let now = self.started.elapsed();
-        sink.write(&Record::Node(self.node.save(now, since_1970())))?;
-        self.node.save_contents(&mut |record| sink.write(&Record::Contents(record)))?;
-        sink.write(&Record::Counters(self.counters.save()))?;
-        self.keys.save(now, &mut |key| sink.write(&Record::Keys(key)))?;
+        snapshot.write(&Record::Node(self.node.save(now, since_1970())))?;
+        self.node.save_contents(&mut |record| snapshot.write(&Record::Contents(record)))?;
+        snapshot.write(&Record::Counters(self.counters.save()))?;
+        self.keys.save(now, &mut |key| snapshot.write(&Record::Keys(key)))?;
         let Settled { webhooks, cluster } = settled;
         if let Some(saved) = webhooks {
-            sink.write(&Record::Webhooks(saved))?;
+            snapshot.write(&Record::Webhooks(saved))?;
         }
         if let Some(ClusterAtRest { saved, traffic, .. }) = cluster {
-            sink.write(&Record::Cluster(saved))?;
-            sink.write(&Record::BusTraffic(traffic))?;
+            snapshot.write(&Record::Cluster(saved))?;
+            snapshot.write(&Record::BusTraffic(traffic))?;
         }
-        self.write_workers(sink, worker::Part::Connections).await
+        self.write_workers(&mut snapshot, worker::Part::Connections).await?;
+        Ok(snapshot)
     }
 
-    /// Lets one worker after the other write a part of the snapshot.
+    /// Lets one worker after the other save a part of the snapshot.
     async fn write_workers(
         &self,
-        mut sink: SnapshotSink,
+        snapshot: &mut SnapshotFile,
         part: worker::Part,
-    ) -> Result<SnapshotSink, HandoverError> {
+    ) -> Result<(), HandoverError> {
         for worker in &self.workers {
+            self.passage.clear();
             let (reply, replied) = oneshot::channel();
-            let request = WorkerRequest::Save { sink: Box::new(sink), part, reply };
+            let request = WorkerRequest::Save { part, first: snapshot.descriptors.next, reply };
             worker.send(request).map_err(|_| HandoverError::ThreadEnded)?;
-            sink = *replied.await.map_err(|_| HandoverError::ThreadEnded)??;
+            let saved = replied.await.map_err(|_| HandoverError::ThreadEnded)??;
+            snapshot.writer.append(&saved.records)?;
+            snapshot.descriptors.append(self.passage.take(&saved.descriptors)?);
         }
-        Ok(sink)
+        Ok(())
     }
 }
 

@@ -20,7 +20,7 @@ use crate::clock::since_1970;
 use crate::cluster::{SavedClusterState, SavedTraffic};
 use crate::config::ServerConfig;
 use crate::http::Http;
-use crate::net::{Listeners, ReceivedDescriptors, receive};
+use crate::net::{Descriptors, ForThread, Listeners, ReceivedDescriptors, receive};
 use crate::runtime::handover::EngineRecord;
 use crate::runtime::{RestoredSocket, SavedSocket, Sink};
 
@@ -43,21 +43,21 @@ impl Inherited {
     pub fn receive(socket: impl AsFd) -> Result<Self, StartError> {
         let failed = |source: io::Error| StartError::Handover { source: source.into() };
         let received = receive(socket.as_fd()).map_err(failed)?;
-        let ReceivedDescriptors { first, all } = received;
+        let ReceivedDescriptors { first, others } = received;
         let mut first = first.into_iter();
         let snapshot = first.next().ok_or_else(|| failed(io::ErrorKind::UnexpectedEof.into()))?;
         let mut snapshot = File::from(snapshot);
         snapshot.rewind().map_err(failed)?;
-        Self::read(snapshot, first.collect(), all).map_err(|source| StartError::Handover { source })
+        Self::read(snapshot, first.collect(), others)
+            .map_err(|source| StartError::Handover { source })
     }
 
     fn read(
         snapshot: File,
         kept: Vec<OwnedFd>,
-        descriptors: Vec<OwnedFd>,
+        mut descriptors: Descriptors,
     ) -> Result<Self, SnapshotError> {
         let mut reader = SnapshotReader::begin(BufReader::with_capacity(64 << 10, snapshot))?;
-        let mut descriptors = Descriptors(descriptors.into_iter().map(Some).collect());
         let mut server = None;
         let mut listeners = Vec::new();
         let node = loop {
@@ -110,17 +110,6 @@ impl Inherited {
     }
 }
 
-/// The descriptors of a snapshot by their numbers.
-#[derive(Debug)]
-struct Descriptors(Vec<Option<OwnedFd>>);
-
-impl Descriptors {
-    fn take(&mut self, number: u32) -> Result<OwnedFd, SnapshotError> {
-        let descriptor = self.0.get_mut(number as usize).and_then(Option::take);
-        descriptor.ok_or(SnapshotError::Truncated)
-    }
-}
-
 /// The rest of a snapshot, from which a server is restored.
 #[derive(Debug)]
 pub(in crate::server) struct Restoration {
@@ -135,6 +124,9 @@ pub(in crate::server) struct Restoration {
 pub(in crate::server) struct RestoredWorker {
     pub(in crate::server) hub: Worker<Sink>,
     pub(in crate::server) sockets: Vec<RestoredSocket>,
+    pub(in crate::server) http: Vec<SavedHttp>,
+    /// The descriptors of both.
+    pub(in crate::server) descriptors: Descriptors,
 }
 
 /// The restored parts of a server.
@@ -177,32 +169,39 @@ impl Restoration {
                 Record::Webhooks(saved) => webhooks = Some(saved),
                 Record::Cluster(saved) => cluster = Some(saved),
                 Record::BusTraffic(saved) => traffic = saved,
-                Record::Http(SavedHttp { descriptor, peer, early }) => {
-                    let stream = TcpStream::from(self.descriptors.take(descriptor)?);
-                    http.acceptor.restore_http(stream, peer, early);
+                Record::Http(saved) => {
+                    let descriptor = self.descriptors.take(saved.descriptor)?;
+                    workers.add_http(saved, descriptor)?;
                 }
                 Record::Engine(EngineRecord::Worker(saved)) => workers.begin(&saved),
                 Record::Engine(EngineRecord::Frame(frame)) => workers.frames.push(frame),
                 Record::Engine(EngineRecord::Connection { hub, socket }) => {
                     let descriptor = self.descriptors.take(socket.descriptor)?;
-                    workers.add(&hub, *socket, descriptor.into())?;
+                    workers.add(&hub, *socket, descriptor)?;
                 }
                 Record::Server(_) | Record::Listener(_) | Record::Node(_) => {}
             }
         }
-        let workers = workers.finish();
+        let workers = workers.finish()?;
         node.finish_restore(now);
         let cluster = cluster.map(|cluster| SavedClusterState { cluster, traffic });
         Ok(Restored { workers, webhooks, cluster })
     }
 }
 
+/// A worker that is being restored.
+struct RestoringWorker {
+    hub: WorkerRestorer<Sink>,
+    sockets: Vec<RestoredSocket>,
+    http: Vec<SavedHttp>,
+    descriptors: ForThread,
+}
+
 /// The workers that are being restored.
 struct Workers<'a> {
     http: &'a Http,
     node: &'a SavedNode,
-    restorers: Vec<WorkerRestorer<Sink>>,
-    sockets: Vec<Vec<RestoredSocket>>,
+    workers: Vec<RestoringWorker>,
     /// The frames of the current saved worker.
     frames: Vec<Bytes>,
 }
@@ -210,58 +209,67 @@ struct Workers<'a> {
 impl<'a> Workers<'a> {
     fn new(http: &'a Http, node: &'a SavedNode) -> Self {
         let count = http.config.workers.get();
-        let restorer = |id| WorkerRestorer::new(WorkerId(id), http.node.clone(), node);
-        Self {
-            http,
-            node,
-            restorers: (0..count).map(restorer).collect(),
-            sockets: (0..count).map(|_| Vec::new()).collect(),
-            frames: Vec::new(),
-        }
+        let worker = |id| RestoringWorker {
+            hub: WorkerRestorer::new(WorkerId(id), http.node.clone(), node),
+            sockets: Vec::new(),
+            http: Vec::new(),
+            descriptors: ForThread::default(),
+        };
+        Self { http, node, workers: (0..count).map(worker).collect(), frames: Vec::new() }
     }
 
     fn begin(&mut self, saved: &SavedWorker) {
         self.frames.clear();
-        self.restorers.iter_mut().for_each(|restorer| restorer.add_worker(saved));
+        self.workers.iter_mut().for_each(|worker| worker.hub.add_worker(saved));
+    }
+
+    /// Adds an HTTP connection, to any worker.
+    fn add_http(&mut self, mut http: SavedHttp, stream: OwnedFd) -> Result<(), SnapshotError> {
+        let at = http.descriptor as usize % self.workers.len().max(1);
+        let Some(worker) = self.workers.get_mut(at) else { return Ok(()) };
+        http.descriptor = worker.descriptors.add(stream)?;
+        worker.http.push(http);
+        Ok(())
     }
 
     fn add(
         &mut self,
         hub: &SavedConnection,
-        saved: SavedSocket,
-        stream: TcpStream,
+        mut saved: SavedSocket,
+        stream: OwnedFd,
     ) -> Result<(), SnapshotError> {
         let count = self.http.config.workers.get();
-        let worker = WorkerRestorer::<Sink>::worker_of(self.node, hub, count);
-        let at = usize::from(worker.0);
-        let Some(restorer) = self.restorers.get_mut(at) else {
+        let worker_id = WorkerRestorer::<Sink>::worker_of(self.node, hub, count);
+        let Some(worker) = self.workers.get_mut(usize::from(worker_id.0)) else {
             return Err(SnapshotError::Truncated);
         };
-        let Some(id) = restorer.add(hub)? else {
+        let Some(id) = worker.hub.add(hub)? else {
             // The app was removed. The kernel's buffer has room, unless the client is slow.
             let frame = Frame::close(Code::APP_DISABLED, "Application disabled");
-            let _ = (&stream).write_all(frame.bytes());
+            let _ = TcpStream::from(stream).write_all(frame.bytes());
             return Ok(());
         };
+        saved.descriptor = worker.descriptors.add(stream)?;
         let frame = |number: &u32| self.frames.get(*number as usize).cloned();
         let frames: Option<Vec<Bytes>> = saved.frames.iter().map(frame).collect();
         let origins = self.http.origins.as_ref();
         let origin = origins.zip(saved.origin.as_ref()).map(|(origins, text)| origins.id(text));
-        self.sockets[at].push(RestoredSocket {
+        worker.sockets.push(RestoredSocket {
             id,
-            stream,
             frames: frames.ok_or(SnapshotError::Truncated)?,
             origin: origin.unwrap_or_default(),
-            permit: self.http.acceptor.restore_client(worker, saved.address),
+            permit: self.http.acceptor.restore_client(worker_id, saved.address),
             saved,
         });
         Ok(())
     }
 
-    fn finish(self) -> Vec<RestoredWorker> {
-        let workers = self.restorers.into_iter().zip(self.sockets);
-        workers
-            .map(|(restorer, sockets)| RestoredWorker { hub: restorer.finish(), sockets })
-            .collect()
+    fn finish(self) -> Result<Vec<RestoredWorker>, SnapshotError> {
+        let finish = |worker: RestoringWorker| {
+            let RestoringWorker { hub, sockets, http, descriptors } = worker;
+            let descriptors = descriptors.finish()?;
+            Ok(RestoredWorker { hub: hub.finish(), sockets, http, descriptors })
+        };
+        self.workers.into_iter().map(finish).collect()
     }
 }

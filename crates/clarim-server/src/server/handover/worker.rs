@@ -8,12 +8,14 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clarim_hub::WorkerId;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::pusher::ServedProtocol;
-use super::snapshot::{Record, SavedHttp, SavedListener, SnapshotSink};
+use super::snapshot::{Record, SavedHttp, SavedListener, SavedPart, SnapshotPart};
+use crate::net::PassageEntrance;
 use crate::runtime::handover::{self, EngineSaver};
 use crate::runtime::{Acceptor, Engine, Origins};
 
@@ -29,17 +31,14 @@ pub(in crate::server) enum WorkerRequest {
     Stop { until: Instant, reply: oneshot::Sender<()> },
     /// Processes the inbox. The reply is the number of messages so far.
     Settle(oneshot::Sender<u64>),
-    /// Writes a part of the snapshot. After that, the worker does nothing.
-    Save {
-        sink: Box<SnapshotSink>,
-        part: Part,
-        reply: oneshot::Sender<io::Result<Box<SnapshotSink>>>,
-    },
+    /// Saves a part of the snapshot, with descriptors from the number `first` on. After that, the worker does
+    /// nothing.
+    Save { part: Part, first: u32, reply: oneshot::Sender<io::Result<SavedPart>> },
     /// Goes on as before.
     Resume,
 }
 
-/// The parts of a snapshot that workers write.
+/// The parts of a snapshot that workers save.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::server) enum Part {
     Listeners,
@@ -55,8 +54,11 @@ pub(in crate::server) struct ParkedHttp {
 }
 
 /// What a worker needs for a hand-over.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(in crate::server) struct WorkerHandover {
+    pub(in crate::server) id: WorkerId,
+    /// The way of saved descriptors.
+    pub(in crate::server) passage: Arc<PassageEntrance>,
     pub(in crate::server) engine: Rc<RefCell<Engine<ServedProtocol>>>,
     pub(in crate::server) acceptor: Arc<Acceptor>,
     pub(in crate::server) origins: Option<Arc<Origins>>,
@@ -100,44 +102,52 @@ impl WorkerHandover {
             WorkerRequest::Settle(reply) => {
                 let _ = reply.send(handover::settle(&mut self.engine.borrow_mut()));
             }
-            WorkerRequest::Save { mut sink, part, reply } => {
-                let saved = match part {
-                    Part::Listeners => self.save_listeners(&mut sink),
-                    Part::Connections => self.save_connections(&mut sink),
-                };
-                let _ = reply.send(saved.map(|()| sink));
+            WorkerRequest::Save { part, first, reply } => {
+                let _ = reply.send(self.save(part, first));
             }
             WorkerRequest::Resume => {
                 self.is_frozen.set(false);
                 handover::resume(&mut self.engine.borrow_mut());
                 for ParkedHttp { stream, peer, early } in self.parked.take() {
                     let Ok(stream) = stream.into_std() else { continue };
-                    self.acceptor.restore_http(stream, peer, early);
+                    self.acceptor.restore_http(self.id, stream, peer, early);
                 }
             }
         }
     }
 
-    fn save_listeners(&self, sink: &mut SnapshotSink) -> io::Result<()> {
+    fn save(&self, part: Part, first: u32) -> io::Result<SavedPart> {
+        let mut snapshot = SnapshotPart::starting_at(first);
+        match part {
+            Part::Listeners => self.save_listeners(&mut snapshot)?,
+            Part::Connections => self.save_connections(&mut snapshot)?,
+        }
+        let SnapshotPart { records, descriptors } = snapshot;
+        let descriptors = self.passage.put(&descriptors.finish()?)?;
+        Ok(SavedPart { records, descriptors })
+    }
+
+    fn save_listeners(&self, snapshot: &mut SnapshotPart) -> io::Result<()> {
         let Some(listeners) = self.listeners.upgrade() else { return Ok(()) };
         for listener in &*listeners {
-            let descriptor = sink.descriptors.add(listener.get_ref().as_fd())?;
-            sink.write(&Record::Listener(SavedListener { descriptor }))?;
+            let listener = listener.get_ref().as_fd().try_clone_to_owned()?;
+            let descriptor = snapshot.descriptors.add(listener)?;
+            snapshot.write(&Record::Listener(SavedListener { descriptor }))?;
         }
         Ok(())
     }
 
-    fn save_connections(&self, sink: &mut SnapshotSink) -> io::Result<()> {
+    fn save_connections(&self, snapshot: &mut SnapshotPart) -> io::Result<()> {
         self.is_frozen.set(true);
         for ParkedHttp { stream, peer, early } in &*self.parked.borrow() {
-            let descriptor = sink.descriptors.add(stream.as_fd())?;
+            let descriptor = snapshot.descriptors.add(stream.as_fd().try_clone_to_owned()?)?;
             let peer = *peer;
-            sink.write(&Record::Http(SavedHttp { descriptor, peer, early: early.clone() }))?;
+            snapshot.write(&Record::Http(SavedHttp { descriptor, peer, early: early.clone() }))?;
         }
-        let SnapshotSink { writer, descriptors } = sink;
+        let SnapshotPart { records, descriptors } = snapshot;
         let origins = self.origins.as_deref();
         let mut saver = EngineSaver {
-            write: &mut |record| writer.write(&Record::Engine(record)),
+            write: &mut |record| records.add(&Record::Engine(record)),
             descriptors,
             origin: &|id| Some(origins?.text(id)?.to_string()),
         };
