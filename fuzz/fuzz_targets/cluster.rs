@@ -11,7 +11,7 @@ use bytes::Bytes;
 use clarim_hub::app::{App, HistoryRule};
 use clarim_hub::cluster::{Cluster, ClusterSettings, OnGap, Wire};
 use clarim_hub::{
-    Apps, BusCommand, ChannelKey, ConnectionAddr, ConnectionId, Node, NodeConfig, Output,
+    Apps, BusCommand, ChannelKey, ConnectionAddr, ConnectionId, Node, NodeBus, NodeConfig, Output,
     OutputSink, Sockets, Worker, WorkerId, WorkerMessage,
 };
 use clarim_cluster::{NodeId, Versions, channel_subject, node_subject, nodes_subject};
@@ -110,7 +110,7 @@ impl World {
         app.subscription_count = true;
         app.hooks.occupancy = true;
         app.hooks.members = true;
-        let config = NodeConfig { node_id: Some(ME), ..NodeConfig::new(1) };
+        let config = NodeConfig { bus: NodeBus::Cluster(ME), ..NodeConfig::new(1) };
         let node = Arc::new(Node::new(Apps::new([app]), config, Inbox::default()));
         let settings = ClusterSettings {
             prefix: "p".to_owned(),

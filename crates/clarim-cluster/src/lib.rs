@@ -39,5 +39,5 @@ pub use message::{
 pub use node_id::NodeId;
 pub use opening::{Openings, Reply};
 pub use queries::{ChannelCounts, Gathered, OnGathered, PeerSet, Queries};
-pub use subject::{channel_subject, node_subject, nodes_subject};
+pub use subject::{channel_of, channel_subject, node_subject, nodes_subject};
 pub use versions::{Version, Versions};

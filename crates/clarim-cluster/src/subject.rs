@@ -27,3 +27,10 @@ pub fn node_subject(prefix: &str, node: NodeId) -> String {
 pub fn channel_subject(prefix: &str, app: &str, channel: &ChannelName) -> String {
     format!("{prefix}:channel:{app}:{channel}")
 }
+
+/// The app and the channel of a channel's subject.
+#[must_use]
+pub fn channel_of<'s>(prefix: &str, subject: &'s str) -> Option<(&'s str, &'s str)> {
+    // No channel name has a colon.
+    subject.strip_prefix(prefix)?.strip_prefix(":channel:")?.rsplit_once(':')
+}

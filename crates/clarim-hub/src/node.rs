@@ -88,7 +88,7 @@ impl<S: OutputSink> Node<S> {
         self.publish_once(channel, frame, except, None, acks, now);
     }
 
-    /// As [`publish`](Self::publish). In a cluster, the history of the channel takes only one event with this
+    /// As [`publish`](Self::publish). With a bus, the history of the channel takes only one event with this
     /// idempotency key within five minutes.
     pub fn publish_once(
         &self,
@@ -148,7 +148,7 @@ impl<S: OutputSink> Node<S> {
     }
 
     /// Reads a part of the history of a channel, which begins with this if there is none yet. `None` if the
-    /// channel has no history or, in a cluster, if this node does not know it.
+    /// channel has no history or, with a bus, if this node does not know it.
     pub fn history(
         &self,
         channel: &ChannelKey,
@@ -160,12 +160,12 @@ impl<S: OutputSink> Node<S> {
 
     /// Returns the position behind the last event of a channel. Its history begins with this if there is none
     /// yet, so a client that subscribes since this position misses nothing. `None` if the channel has no
-    /// history or, in a cluster, if this node does not know it.
+    /// history or, with a bus, if this node does not know it.
     pub fn position(&self, channel: &ChannelKey, now: Duration) -> Option<Position> {
         self.read_history(channel, now, |history| history.position())
     }
 
-    /// Reads the history of a channel. A node of a cluster opens the channel first, which takes a moment.
+    /// Reads the history of a channel. A node with a bus opens the channel first, which takes a moment.
     fn read_history<T>(
         &self,
         channel: &ChannelKey,
@@ -175,7 +175,7 @@ impl<S: OutputSink> Node<S> {
         self.step(channel, now, |shard, step| {
             let found = shard.recorder().read(channel, step, read);
             let has_rule = step.app(channel).history_of(&channel.name).is_some();
-            if found.is_none() && has_rule && step.is_clustered() {
+            if found.is_none() && has_rule && step.has_logs() {
                 shard.get_or_open(channel, step);
                 shard.remove_if_empty(channel, step);
             }
@@ -261,7 +261,7 @@ impl<S: OutputSink> Node<S> {
             workers: self.config.workers,
             now: now.into(),
             wall: wall.into(),
-            node_id: self.config.node_id,
+            node_id: self.config.bus.id(),
             clock: self.clock.read(now),
             last_number: 0,
             recoveries: self.recoveries().save(),
@@ -339,7 +339,7 @@ impl<S: OutputSink> Node<S> {
         &self.pages
     }
 
-    /// Returns the channels that other nodes may have, too, and whether each is open.
+    /// Returns the channels on the bus, and whether each is open.
     pub(crate) fn cluster_channels(&self) -> Vec<(ChannelKey, bool)> {
         let mut channels = Vec::new();
         for slot in &self.shards {

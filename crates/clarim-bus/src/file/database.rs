@@ -256,6 +256,13 @@ impl Database {
         self.execute("DELETE FROM entries WHERE log = ?1 AND offset <= ?2", (id, number(start)))
     }
 
+    /// All logs.
+    pub(super) fn all_logs(&self) -> Result<Vec<NamedLog>> {
+        self.list("SELECT id, name FROM logs", [], |row| {
+            Ok(NamedLog { id: row.get(0)?, name: row.get(1)? })
+        })
+    }
+
     pub(super) fn remove_log(&self, id: i64) -> Result<()> {
         self.execute("DELETE FROM entries WHERE log = ?1", [id])?;
         self.execute("DELETE FROM even_keys WHERE log = ?1", [id])?;
@@ -264,10 +271,10 @@ impl Database {
     }
 
     /// Some of the logs that have ended.
-    pub(super) fn ended_logs(&self, now: Duration, limit: u32) -> Result<Vec<EndedLog>> {
+    pub(super) fn ended_logs(&self, now: Duration, limit: u32) -> Result<Vec<NamedLog>> {
         let sql = "SELECT id, name FROM logs WHERE ends_at <= ?1 LIMIT ?2";
         self.list(sql, (number(now.as_millis() as u64), limit), |row| {
-            Ok(EndedLog { id: row.get(0)?, name: row.get(1)? })
+            Ok(NamedLog { id: row.get(0)?, name: row.get(1)? })
         })
     }
 
@@ -382,9 +389,9 @@ impl Database {
     }
 }
 
-/// A log that nobody has used for too long.
+/// A log that may have to be removed.
 #[derive(Debug)]
-pub(super) struct EndedLog {
+pub(super) struct NamedLog {
     pub(super) id: i64,
     pub(super) name: String,
 }

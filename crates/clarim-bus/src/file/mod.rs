@@ -28,7 +28,7 @@ use database::Database;
 pub use error::FileBusError;
 pub use session::FileSession;
 pub use writer::FoundFile;
-use writer::{Request, Writer};
+use writer::{Opening, Request, Writer};
 
 /// Time for the last writes when the file is closed. Without them, it is found as after a crash.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,6 +39,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// it about a second later: if the machine goes down before, the last entries may be missing, and then all
 /// logs get another epoch when the file is opened again. Dropping the last clone and the last connection
 /// writes everything to the disk.
+///
+/// While the disk is full, entries are refused. An existing file can be opened and read then, too.
 ///
 /// If the disk does not reply for some seconds, connections are lost until it does, as with a server.
 ///
@@ -85,17 +87,21 @@ impl FileBus {
     /// # Errors
     /// Why the file cannot be used, and what to do.
     pub fn open(path: &Path) -> Result<Self, FileBusError> {
-        Self::open_in(path, boot())
+        Self::start(path, Database::open(path)?, Opening { boot: boot(), lacks_entries: false })
     }
 
-    /// Opens a file on a machine that has been up since this boot.
-    fn open_in(path: &Path, boot: String) -> Result<Self, FileBusError> {
-        Self::start(path, Database::open(path)?, boot)
+    /// Opens a file as [`open`](Self::open) does, or creates it. It lacks entries that were published
+    /// elsewhere since it was last open, so all logs get another epoch.
+    ///
+    /// # Errors
+    /// Why the file cannot be used, and what to do.
+    pub fn open_incomplete(path: &Path) -> Result<Self, FileBusError> {
+        Self::start(path, Database::open(path)?, Opening { boot: boot(), lacks_entries: true })
     }
 
-    fn start(path: &Path, database: Database, boot: String) -> Result<Self, FileBusError> {
+    fn start(path: &Path, database: Database, opening: Opening) -> Result<Self, FileBusError> {
         let messages = MemoryBus::new();
-        let (writer, found) = Writer::new(database, messages.clone(), boot)?;
+        let (writer, found) = Writer::new(database, messages.clone(), opening)?;
         let (requests, receiver) = mpsc::channel();
         let (end, ended) = mpsc::channel();
         thread::Builder::new()
@@ -114,6 +120,12 @@ impl FileBus {
             found,
         };
         Ok(Self { messages, file: Arc::new(file) })
+    }
+
+    /// Removes the logs whose names `is_kept` does not accept, before everything that is requested later. They
+    /// begin anew when they are used again.
+    pub fn retain_logs(&self, is_kept: impl Fn(&str) -> bool + Send + 'static) {
+        self.file.send(Request::Retain(Box::new(is_kept)));
     }
 
     /// The state in which the file was found.

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::clock::Clock;
 use super::database::{Database, LastWriter};
 use super::stored_log::StoredLog;
-use super::writer::Request;
+use super::writer::{Opening, Request};
 use super::{FileBus, FileBusError};
 use crate::bus::Bus;
 use crate::error::BusError;
@@ -45,8 +45,17 @@ impl Folder {
     }
 }
 
+fn opening(boot: &str) -> Opening {
+    Opening { boot: boot.to_owned(), lacks_entries: false }
+}
+
+/// Opens a file on a machine that has been up since this boot.
+fn open_in(path: &Path, boot: &str) -> Result<FileBus, FileBusError> {
+    FileBus::start(path, Database::open(path)?, opening(boot))
+}
+
 fn open(path: &Path) -> FileBus {
-    FileBus::open_in(path, "this boot".to_owned()).unwrap()
+    open_in(path, "this boot").unwrap()
 }
 
 fn log() -> Log {
@@ -100,7 +109,7 @@ async fn a_restart_keeps_positions_entries_and_keys() {
 /// Opens a file that is being closed.
 async fn reopen(path: &Path, boot: &str) -> FileBus {
     loop {
-        match FileBus::open_in(path, boot.to_owned()) {
+        match open_in(path, boot) {
             Err(FileBusError::InUse { .. }) => tokio::time::sleep(Duration::from_millis(20)).await,
             opened => return opened.unwrap(),
         }
@@ -125,7 +134,7 @@ async fn a_machine_that_went_down_begins_other_epochs() {
     let bus = open(&folder.path());
     let last = append(&bus, 0..50).await;
     let copy = folder.after_a_crash();
-    let found = FileBus::open_in(&copy.path(), "another boot".to_owned()).unwrap();
+    let found = open_in(&copy.path(), "another boot").unwrap();
     assert!(found.found().is_incomplete);
     let page = read(&found).await;
     assert_ne!(page.current.epoch, last.epoch);
@@ -134,10 +143,10 @@ async fn a_machine_that_went_down_begins_other_epochs() {
     assert_eq!(new, Position { offset: last.offset + 1, ..page.current });
     // The epoch stays from now on.
     let copy = copy.after_a_crash();
-    let again = FileBus::open_in(&copy.path(), "another boot".to_owned()).unwrap();
+    let again = open_in(&copy.path(), "another boot").unwrap();
     assert_eq!(read(&again).await.current, new);
     // A system that does not name its boot.
-    let unknown = FileBus::open_in(&folder.after_a_crash().path(), String::new()).unwrap();
+    let unknown = open_in(&folder.after_a_crash().path(), "").unwrap();
     assert!(unknown.found().is_incomplete);
 }
 
@@ -146,7 +155,7 @@ async fn a_full_disk_refuses_entries_until_there_is_space() {
     let folder = Folder::new();
     let database = Database::open(&folder.path()).unwrap();
     database.limit_pages(100);
-    let bus = FileBus::start(&folder.path(), database, String::new()).unwrap();
+    let bus = FileBus::start(&folder.path(), database, opening("")).unwrap();
     let mut probe = connect(&bus).await;
     probe.subscribe("news").await;
     probe.follow(&log()).await;
@@ -180,6 +189,44 @@ async fn a_full_disk_refuses_entries_until_there_is_space() {
         }
     };
     assert_eq!(next.offset, page.current.offset + 1, "no offset is lost or given twice");
+}
+
+#[tokio::test]
+async fn a_file_that_lacks_entries_begins_other_epochs() {
+    let folder = Folder::new();
+    let bus = open(&folder.path());
+    let last = append(&bus, 0..5).await;
+    drop(bus);
+    drop(reopen(&folder.path(), "this boot").await);
+    let bus = FileBus::open_incomplete(&folder.path()).unwrap();
+    assert!(bus.found().is_incomplete);
+    assert_ne!(read(&bus).await.current.epoch, last.epoch);
+    let new = Folder::new();
+    assert!(!FileBus::open_incomplete(&new.path()).unwrap().found().is_incomplete);
+}
+
+#[tokio::test]
+async fn logs_that_are_not_kept_begin_anew() {
+    let folder = Folder::new();
+    let bus = open(&folder.path());
+    let mut probe = connect(&bus).await;
+    let other = Log::new("other", RETENTION);
+    let kept = probe.append_one(&other, "kept", key("1"), 1).await.position;
+    let last = append(&bus, 0..5).await;
+    bus.retain_logs(|name| name == "other");
+    let page = read(&bus).await;
+    assert_ne!(page.current.epoch, last.epoch);
+    assert_eq!((page.current.offset, numbers(&page)), (0, Vec::new()));
+    let again = probe.append_one(&log(), "5", key("4"), 2).await;
+    assert!(!again.is_duplicate, "the keys are gone, too");
+    let page = probe.read(&other, 0, ALL, 3).await;
+    assert_eq!((page.current, page.entries.len()), (kept, 1));
+    // Those that are not used are removed from the file.
+    bus.retain_logs(|_| false);
+    drop((probe, bus));
+    drop(reopen(&folder.path(), "this boot").await);
+    let bus = open(&folder.path());
+    assert_ne!(read(&bus).await.current.epoch, again.position.epoch);
 }
 
 /// Lets the disk hang until the result is dropped.

@@ -1,7 +1,8 @@
 //! The thread that owns the file.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use super::clock::{Clock, time_of_day};
-use super::database::{Database, EndedLog, LastWriter, SavedKey};
+use super::database::{Database, LastWriter, NamedLog, SavedKey, SavedLog};
 use super::error::FileBusError;
 use super::stored_log::StoredLog;
 use crate::error::BusError;
@@ -32,8 +33,10 @@ const LOADED: Duration = Duration::from_secs(60);
 
 type Result<T> = std::result::Result<T, FileBusError>;
 
-/// A request of a session.
-#[derive(Debug)]
+/// Accepts names of logs.
+pub(super) type NameFilter = Box<dyn Fn(&str) -> bool + Send>;
+
+/// A request to the thread.
 pub(super) enum Request {
     Append(NewEntry),
     Read {
@@ -42,11 +45,19 @@ pub(super) enum Request {
         limit: PageLimit,
         wanted: Wanted,
     },
+    /// Remove the logs whose names are not accepted.
+    Retain(NameFilter),
     /// Reply when everything before is done.
     Reply(oneshot::Sender<()>),
     /// Take a message, and hang until the other end is dropped, as a disk may.
     #[cfg(test)]
     Hang(Receiver<()>),
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").finish_non_exhaustive()
+    }
 }
 
 /// An entry that is to be appended.
@@ -90,12 +101,21 @@ pub(super) enum Outcome {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FoundFile {
-    /// The machine went down while the file was open, so the last entries may be missing. All logs have
-    /// another epoch.
+    /// The machine went down while the file was open, or entries were published elsewhere, so entries may be
+    /// missing. All logs have another epoch.
     pub is_incomplete: bool,
     /// The time by which the system's clock is behind the last entry. Entries are kept for longer by as much
     /// as the server was stopped, until the clock has caught up.
     pub clock_behind: Duration,
+}
+
+/// What is known of a file before it is opened.
+#[derive(Debug)]
+pub(super) struct Opening {
+    /// Names the time since which the machine has been up; empty if it is not known.
+    pub(super) boot: String,
+    /// Whether entries were published elsewhere since it was last open.
+    pub(super) lacks_entries: bool,
 }
 
 /// Everything that only the thread uses.
@@ -107,10 +127,14 @@ pub(super) struct Writer {
     clock: Clock,
     boot: String,
     era: i64,
+    /// Whether the file names this process. While the disk is full, it can be read without that.
+    is_noted: bool,
     /// The logs that are in use, by name.
     logs: HashMap<Arc<str>, StoredLog>,
     /// Logs of which something may have to be stored.
     used: Vec<Arc<str>>,
+    /// Logs that are to be removed, whether they have ended or not.
+    unwanted: HashSet<i64>,
     /// The period of the last keys.
     period: u64,
     /// Whether the disk lacks something.
@@ -124,34 +148,49 @@ enum Append {
 }
 
 impl Writer {
-    /// `boot` names the time since which the machine has been up; empty if it is not known.
     pub(super) fn new(
         database: Database,
         bus: MemoryBus,
-        boot: String,
+        opening: Opening,
     ) -> Result<(Self, FoundFile)> {
+        let Opening { boot, lacks_entries } = opening;
         let last = database.last_writer()?;
-        let is_incomplete = last
-            .as_ref()
-            .is_some_and(|last| last.is_open && (last.boot != boot || boot.is_empty()));
+        let went_down =
+            |last: &LastWriter| last.is_open && (last.boot != boot || boot.is_empty());
+        let is_incomplete = last.as_ref().is_some_and(|last| lacks_entries || went_down(last));
         let era = last.as_ref().map_or(0, |last| last.era) + i64::from(is_incomplete);
         let last_at = last.map_or(Duration::ZERO, |last| last.at);
         let (clock, clock_behind) = Clock::after(last_at, time_of_day());
         let now = clock.now();
-        let writer = Self {
+        let mut writer = Self {
             database,
             bus,
             clock,
             boot,
             era,
+            is_noted: false,
             logs: HashMap::new(),
             used: Vec::new(),
+            unwanted: HashSet::new(),
             period: period(now),
             is_unsynced: false,
         };
-        writer.note(true)?;
-        writer.database.remove_keys(now.saturating_sub(IDEMPOTENCY_WINDOW))?;
+        match writer.begin_writing() {
+            // What is there can be read.
+            Ok(()) | Err(FileBusError::Full { .. }) => {}
+            Err(error) => return Err(error),
+        }
         Ok((writer, FoundFile { is_incomplete, clock_behind }))
+    }
+
+    /// Notes who writes the file, before anything else is written.
+    fn begin_writing(&mut self) -> Result<()> {
+        if !self.is_noted {
+            self.note(true)?;
+            self.database.remove_keys(self.clock.now().saturating_sub(IDEMPOTENCY_WINDOW))?;
+            self.is_noted = true;
+        }
+        Ok(())
     }
 
     fn note(&self, is_open: bool) -> Result<()> {
@@ -183,7 +222,10 @@ impl Writer {
         }
         // Otherwise, the next process finds the file as after a crash.
         self.used.extend(self.logs.keys().cloned());
-        let closed = self.change(|_| Ok(())).and_then(|()| self.note(false));
+        let closed = self.change(|writer| {
+            writer.unwanted.iter().try_for_each(|id| writer.database.remove_log(*id))
+        });
+        let closed = closed.and_then(|()| self.note(false));
         drop(closed);
     }
 
@@ -208,6 +250,7 @@ impl Writer {
                     let refused = |error| Outcome::Refused(BusError::backend(error));
                     wanted.finish(page.map_or_else(refused, Outcome::Page));
                 }
+                Request::Retain(is_kept) => self.find_unwanted(&is_kept),
                 // The session may not be wanted any more.
                 Request::Reply(reply) => drop(reply.send(())),
                 #[cfg(test)]
@@ -251,7 +294,8 @@ impl Writer {
     fn change<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.is_unsynced = true;
         let period = period(self.clock.now());
-        let result = self.database.begin().and_then(|()| {
+        let begun = self.begin_writing().and_then(|()| self.database.begin());
+        let result = begun.and_then(|()| {
             if period > self.period {
                 self.database.begin_period(period)?;
             }
@@ -304,8 +348,8 @@ impl Writer {
         let now = self.clock.now();
         if let Some(stored) = self.logs.get_mut(log.name()).filter(|log| !log.has_ended(now)) {
             stored.touch(log.retention(), now);
-        } else {
-            self.change(|writer| writer.open(log).map(drop))?;
+        } else if let Err(error) = self.change(|writer| writer.open(log).map(drop)) {
+            self.load(log, error)?;
         }
         let Some(stored) = self.logs.get(log.name()) else {
             return Ok(LogPage::new(Position { epoch: 0, offset: 0 }, 0, Vec::new()));
@@ -318,10 +362,24 @@ impl Writer {
         Ok(LogPage::new(stored.current(), stored.start(), entries))
     }
 
+    /// Loads a log that is as it was stored, though nothing can be written because of an error.
+    fn load(&mut self, log: &Log, error: FileBusError) -> Result<()> {
+        let now = self.clock.now();
+        let is_usable = |saved: &SavedLog| {
+            saved.era == self.era && saved.ends_at > now && !self.unwanted.contains(&saved.id)
+        };
+        let saved = self.database.find_log(log.name())?.filter(is_usable).ok_or(error)?;
+        let entries = self.database.entries(saved.id)?;
+        let mut stored = StoredLog::load(saved, entries, self.era);
+        stored.touch(log.retention(), now);
+        self.logs.insert(log.name().clone(), stored);
+        Ok(())
+    }
+
     /// Returns a log as it is now. It begins anew if it has ended.
     fn open(&mut self, log: &Log) -> Result<(&mut StoredLog, &Database)> {
         let now = self.clock.now();
-        let Self { logs, used, database, era, .. } = self;
+        let Self { logs, used, unwanted, database, era, .. } = self;
         used.push(log.name().clone());
         let new = || Ok(StoredLog::new(database.add_log(log.name())?, *era));
         let stored = match logs.entry(log.name().clone()) {
@@ -334,12 +392,23 @@ impl Writer {
                 None => new()?,
             }),
         };
-        if stored.has_ended(now) {
+        if stored.has_ended(now) || unwanted.contains(&stored.id()) {
             database.remove_log(stored.id())?;
             *stored = new()?;
         }
         stored.touch(log.retention(), now);
         Ok((stored, database))
+    }
+
+    /// Finds the logs whose names are not accepted. They are not used any more.
+    fn find_unwanted(&mut self, is_kept: &NameFilter) {
+        // A file that cannot be read has no log that could be used.
+        for NamedLog { id, name } in self.database.all_logs().unwrap_or_default() {
+            if !is_kept(&name) {
+                self.logs.remove(&*name);
+                self.unwanted.insert(id);
+            }
+        }
     }
 
     /// Removes what has expired, and writes everything to the disk. Returns whether there is more to remove.
@@ -348,9 +417,16 @@ impl Writer {
         let is_used = |log: &StoredLog| now < log.used_at + LOADED;
         self.used.extend(self.logs.iter().filter(|(_, log)| log.is_dirty).map(|(n, _)| n.clone()));
         let ended = self.database.ended_logs(now, MAX_REMOVED)?;
-        let has_more = ended.len() == MAX_REMOVED as usize;
-        if self.is_unsynced || !self.used.is_empty() || !ended.is_empty() {
-            self.change(|writer| writer.remove(ended, now))?;
+        let unwanted = self.unwanted.iter().copied().take(MAX_REMOVED as usize);
+        let unwanted: Vec<i64> = unwanted.collect();
+        let has_more = [ended.len(), unwanted.len()].contains(&(MAX_REMOVED as usize));
+        let has_removed = !ended.is_empty() || !unwanted.is_empty();
+        if self.is_unsynced || !self.used.is_empty() || has_removed {
+            self.change(|writer| {
+                unwanted.iter().try_for_each(|id| writer.database.remove_log(*id))?;
+                writer.remove(ended, now)
+            })?;
+            self.unwanted.retain(|id| !unwanted.contains(id));
             self.database.sync()?;
             self.database.give_back_space()?;
             self.is_unsynced = false;
@@ -359,8 +435,8 @@ impl Writer {
         Ok(has_more)
     }
 
-    fn remove(&mut self, ended: Vec<EndedLog>, now: Duration) -> Result<()> {
-        for EndedLog { id, name } in ended {
+    fn remove(&mut self, ended: Vec<NamedLog>, now: Duration) -> Result<()> {
+        for NamedLog { id, name } in ended {
             match self.logs.get_mut(&*name) {
                 // Its end has moved since it was stored.
                 Some(log) if !log.has_ended(now) => self.database.save_log(log.save())?,

@@ -81,7 +81,7 @@ impl Apps {
     }
 
     /// Returns the number of changes of the apps. As long as it is the same, so are all settings.
-    pub(crate) fn changes(&self) -> u64 {
+    pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
     }
 

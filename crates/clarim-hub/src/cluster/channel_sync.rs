@@ -55,13 +55,13 @@ pub(super) fn apply(
         ClusterMessage::VersionDigest(number) => {
             compare_version(shard, key, from, *number, step);
         }
-        ClusterMessage::StateRequest(node) if step.config.node_id == Some(*node) => {
+        ClusterMessage::StateRequest(node) if step.config.bus.id() == Some(*node) => {
             publish_state(shard, key, false, step);
         }
         ClusterMessage::LeaveSuppressed { user, to } => {
             let hooks = step.app(key).hooks;
             let is_wanted = if user.is_some() { hooks.members } else { hooks.occupancy };
-            if is_wanted && (to.is_none() || *to == step.config.node_id) {
+            if is_wanted && (to.is_none() || *to == step.config.bus.id()) {
                 let occupant = Occupant { channel: key.clone(), user: user.map(Into::into) };
                 step.outputs.push(Output::Migration(Migration::Here(occupant)));
             }
@@ -237,7 +237,7 @@ fn report_loss(
 ) -> Loss {
     let mut loss = Loss::new(step.now + RETURN_WINDOW);
     let Some(channel) = shard.channels.get_mut(key) else { return loss };
-    let node = step.config.node_id;
+    let node = step.config.bus.id();
     if !channel.cluster.as_ref().is_some_and(|cluster| cluster.is_first(node)) {
         return loss;
     }

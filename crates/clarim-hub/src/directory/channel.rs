@@ -71,19 +71,15 @@ pub(crate) struct Channel {
 /// Channels by name.
 pub(crate) type Channels = HashMap<ChannelKey, Channel, foldhash::fast::RandomState>;
 
-/// Returns a channel, creating it if necessary. In a cluster, opening it begins.
+/// Returns a channel, creating it if necessary. With a bus, opening it begins.
 pub(super) fn get_or_open<'c>(
     channels: &'c mut Channels,
     key: &ChannelKey,
     step: &mut Step<'_>,
 ) -> &'c mut Channel {
-    channels.entry(key.clone()).or_insert_with(|| {
-        let cluster = step.is_clustered().then(|| {
-            step.bus(BusCommand::Open(key.clone()));
-            Box::new(ClusterChannel::new(step.clock.read(step.now)))
-        });
-        Channel::new(cluster)
-    })
+    let channel = channels.entry(key.clone()).or_default();
+    channel.open_on_bus(key, step);
+    channel
 }
 
 /// A channel's public state.
@@ -117,19 +113,34 @@ impl Channel {
         saved
     }
 
+    /// Begins to open the channel on the bus, unless it has done so or needs no bus. A channel may get a
+    /// history rule when it has subscribers.
+    pub(super) fn open_on_bus(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
+        if self.cluster.is_none() && step.is_on_bus(key) {
+            step.bus(BusCommand::Open(key.clone()));
+            self.cluster = Some(Box::new(ClusterChannel::new(step.clock.read(step.now))));
+        }
+    }
+
     /// Makes a channel as it was saved, without subscribers.
-    pub(super) fn restored(saved: SavedChannel, step: &Step<'_>) -> Result<Self, SnapshotError> {
+    pub(super) fn restored(
+        key: &ChannelKey,
+        saved: SavedChannel,
+        step: &Step<'_>,
+    ) -> Result<Self, SnapshotError> {
         let is_clustered = step.is_clustered();
         let members = saved.members;
         let presence =
             (!members.is_empty()).then(|| Presence::restored(members, is_clustered)).transpose()?;
         let loss = saved.loss.filter(|_| is_clustered);
-        let empty = Self::restored_empty(step);
+        let history = saved.history.as_ref().map(History::restored).transpose()?;
+        let is_open = is_clustered || history.is_some();
+        let empty = Self::restored_empty(key, is_open, step);
         let cluster = saved.cluster.map(|cluster| Box::new(ClusterChannel::restored(cluster)));
         Ok(Self {
             presence: presence.map(Box::new),
             cached: saved.cached.as_ref().map(CachedEvent::restored).transpose()?,
-            history: saved.history.as_ref().map(History::restored).transpose()?.map(Box::new),
+            history: history.map(Box::new),
             counted_at: saved.counted_at.map(|at| at.get()),
             is_backup: saved.is_backup && is_clustered,
             cluster: cluster.filter(|_| is_clustered).or(empty.cluster),
@@ -138,12 +149,14 @@ impl Channel {
         })
     }
 
-    /// Makes a channel that held nothing, without subscribers. On a node that was not in a cluster before, it
-    /// is open for those that it will have.
-    pub(super) fn restored_empty(step: &Step<'_>) -> Self {
-        let cluster = step.is_clustered().then(|| {
+    /// Makes a channel that held nothing, without subscribers. `is_open`: it is open on the bus, too, for
+    /// those that it will have.
+    pub(super) fn restored_empty(key: &ChannelKey, is_open: bool, step: &Step<'_>) -> Self {
+        let cluster = step.is_on_bus(key).then(|| {
             let mut cluster = ClusterChannel::new(step.clock.read(step.now));
-            cluster.open();
+            if is_open {
+                cluster.open();
+            }
             Box::new(cluster)
         });
         Self::new(cluster)
@@ -280,7 +293,7 @@ impl Channel {
         self.history.as_ref().map(|history| history.position())
     }
 
-    /// Reports an event of this node without a cluster. In a cluster it is reported when the bus returns this
+    /// Reports an event of this node without other nodes. In a cluster it is reported when the bus returns this
     /// node's own message: see [`apply_own_change`](crate::cluster::Cluster).
     fn report_local(
         &self,
@@ -288,7 +301,7 @@ impl Channel {
         event: impl FnOnce() -> ChannelEvent,
         step: &mut Step<'_>,
     ) {
-        if is_wanted && self.cluster.is_none() {
+        if is_wanted && !step.is_clustered() {
             step.report(event());
         }
     }
@@ -356,7 +369,7 @@ impl Channel {
         let count = self.count_everywhere();
         self.deliver(key, &server::subscription_count(&key.name, count), step);
         let is_first =
-            self.cluster.as_ref().is_none_or(|cluster| cluster.is_first(step.config.node_id));
+            self.cluster.as_ref().is_none_or(|cluster| cluster.is_first(step.config.bus.id()));
         if step.app(key).hooks.counts && is_first {
             step.report(ChannelEvent::Count(key.clone(), count));
         }
@@ -367,6 +380,7 @@ impl Channel {
         let is_alone = |cluster: &ClusterChannel| cluster.is_open() && cluster.is_alone();
         if step.app(key).hooks.report_occupants(&key.name)
             && !self.subscribers.is_empty()
+            && step.is_clustered()
             && self.cluster.as_ref().is_some_and(|cluster| is_alone(cluster))
         {
             step.bus(BusCommand::RequestBackup(key.clone()));

@@ -59,12 +59,12 @@ impl Recorder<'_> {
             let history = channel.history.as_mut()?;
             let offset = match place {
                 Some(place) => place.position.offset,
-                // Only the log of the bus gives offsets in a cluster.
-                None if step.is_clustered() => return None,
+                // If the bus keeps histories, only its log gives offsets.
+                None if step.has_logs() => return None,
                 None => history.position().offset + 1,
             };
             let frame = history.append(frame, except, offset, rule, step.now);
-            // In a cluster, publishers learn the place when the event is stored.
+            // With a bus, publishers learn the place when the event is stored.
             if place.is_none() {
                 acks.here.iter().for_each(|ack| ack.place(key, history.position()));
             }
@@ -94,7 +94,7 @@ impl Recorder<'_> {
         Some(recovery)
     }
 
-    /// Reads the history of a channel. Without a cluster it begins with this, so that the position that is
+    /// Reads the history of a channel. Without a bus it begins with this, so that the position that is
     /// read can be used. `None` if the channel has no history on this node.
     pub(crate) fn read<T>(
         &mut self,
@@ -112,9 +112,9 @@ impl Recorder<'_> {
         read.flatten()
     }
 
-    /// Begins the history of a channel, unless there is one. In a cluster, it begins with the log of the bus.
+    /// Begins the history of a channel, unless there is one. With a bus, it begins with the log.
     fn begin(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
-        if !step.is_clustered() && get_or_open(self.channels, key, step).history.is_none() {
+        if !step.has_logs() && get_or_open(self.channels, key, step).history.is_none() {
             // Numbers begin with 1.
             let epoch = NonZeroU64::new(self.next_number(key, step)).unwrap_or(NonZeroU64::MIN);
             let position = Position { epoch: Epoch(epoch), offset: 0 };
@@ -212,7 +212,7 @@ impl Recorder<'_> {
     /// Returns a number for an event that is to be cached: greater than all that are known here.
     pub(super) fn next_number(&mut self, key: &ChannelKey, step: &Step<'_>) -> u64 {
         let last = self.last_kept(key).max(*self.last_number);
-        *self.last_number = step.clock.number(step.config.node_id, step.now).max(last + 1);
+        *self.last_number = step.clock.number(step.config.bus.id(), step.now).max(last + 1);
         *self.last_number
     }
 
@@ -228,7 +228,7 @@ impl Recorder<'_> {
         let now = step.now;
         self.look_at(&key, due, |channel| {
             channel.cached.take_if(|cached| cached.expires_at() <= now);
-            // In a cluster, the history ends with the channel.
+            // With a bus, the history ends with the channel.
             let is_used = !channel.subscribers.is_empty() || channel.cluster.is_some();
             if let (Some(history), Some(rule)) = (&mut channel.history, rule) {
                 if is_used { history.touch(rule, now) } else { history.trim(rule, now) }

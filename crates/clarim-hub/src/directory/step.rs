@@ -10,6 +10,29 @@ use crate::address::{ChannelKey, WorkerId};
 use crate::app::{App, Apps};
 use crate::outputs::{BusCommand, ChannelEvent, Output, Outputs, SyncKind, WorkerMessage};
 
+/// The bus of a node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NodeBus {
+    /// There is none: histories are in memory.
+    #[default]
+    None,
+    /// It keeps the histories of channels, and connects no other nodes. The node's id marks its own events.
+    Logs(NodeId),
+    /// It connects the nodes of a cluster, and keeps their histories. The node has this id.
+    Cluster(NodeId),
+}
+
+impl NodeBus {
+    /// The node's id on the bus.
+    #[must_use]
+    pub fn id(self) -> Option<NodeId> {
+        match self {
+            Self::None => None,
+            Self::Logs(id) | Self::Cluster(id) => Some(id),
+        }
+    }
+}
+
 /// The configuration of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodeConfig {
@@ -18,8 +41,8 @@ pub struct NodeConfig {
     /// Time of day at the node's start, since 1970. The logical clock, which orders cached events, begins
     /// with it.
     pub epoch: Duration,
-    /// The node's id in its cluster; `None` without a cluster.
-    pub node_id: Option<NodeId>,
+    /// The node's bus.
+    pub bus: NodeBus,
     /// Whether clients can negotiate compression. If so, frames for many connections have room for their
     /// compressed form, which the first worker that needs it fills in for all.
     pub compression: bool,
@@ -28,11 +51,11 @@ pub struct NodeConfig {
 }
 
 impl NodeConfig {
-    /// A node without cluster and compression, whose time begins in 1970.
+    /// A node without bus and compression, whose time begins in 1970.
     #[must_use]
     pub const fn new(workers: u16) -> Self {
         let epoch = Duration::ZERO;
-        Self { workers, epoch, node_id: None, compression: false, part_bytes: PART_BYTES }
+        Self { workers, epoch, bus: NodeBus::None, compression: false, part_bytes: PART_BYTES }
     }
 }
 
@@ -52,8 +75,23 @@ impl<'a> Step<'a> {
         self.apps.get(key.app)
     }
 
+    /// Whether there may be other nodes.
     pub(crate) fn is_clustered(&self) -> bool {
-        self.config.node_id.is_some()
+        matches!(self.config.bus, NodeBus::Cluster(_))
+    }
+
+    /// Whether the bus keeps the histories of channels.
+    pub(crate) fn has_logs(&self) -> bool {
+        self.config.bus != NodeBus::None
+    }
+
+    /// Whether a channel is on the bus: it may be on other nodes, or the bus keeps its history.
+    pub(crate) fn is_on_bus(&self, key: &ChannelKey) -> bool {
+        match self.config.bus {
+            NodeBus::None => false,
+            NodeBus::Logs(_) => self.app(key).history_of(&key.name).is_some(),
+            NodeBus::Cluster(_) => true,
+        }
     }
 
     /// Prepares a frame for delivery to many connections.
@@ -75,7 +113,7 @@ impl<'a> Step<'a> {
 
     /// Sends a message about the channel to the other nodes.
     pub(crate) fn publish_sync(&mut self, key: &ChannelKey, message: &ClusterMessage<'_>) {
-        if let Some(node) = self.config.node_id {
+        if let NodeBus::Cluster(node) = self.config.bus {
             let kind = match message {
                 ClusterMessage::SyncRequest(_) => SyncKind::Request,
                 &ClusterMessage::StateChange { number, .. } => SyncKind::Change { number },

@@ -292,7 +292,7 @@ impl World {
     fn of(node: Arc<Node<Outbound>>, workers: u16) -> Self {
         let desks = (0..workers).map(|id| Desk::new(WorkerId(id), node.clone())).collect();
         // Of no other node.
-        let nonce = node.config().node_id.map_or(1, |id| id.0 << 32);
+        let nonce = node.config().bus.id().map_or(1, |id| id.0 << 32);
         Self { node, desks, now: Duration::from_secs(1000), nonce }
     }
 

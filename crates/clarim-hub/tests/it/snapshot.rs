@@ -5,7 +5,7 @@ use std::time::Duration;
 use clarim_cluster::NodeId;
 use clarim_hub::app::{App, HistoryRule, RateLimit};
 use clarim_hub::snapshot::{SavedWorker, SnapshotError, SnapshotReader, SnapshotWriter};
-use clarim_hub::{Apps, ConnectionId, DeliveryAcks, Node, NodeConfig, Output, OutputSink};
+use clarim_hub::{Apps, ConnectionId, DeliveryAcks, Node, NodeBus, NodeConfig, Output, OutputSink};
 use clarim_protocol::PageId;
 use proptest::prelude::*;
 use serde_json::json;
@@ -188,7 +188,7 @@ fn version_1_stays_readable() {
     assert_eq!(users, ["0", "1", "3"], "two of them are held");
     assert!(node.channel(&harness::key(one, "cache-x"), now).cached.is_some());
     assert_eq!(workers.iter().map(|worker| worker.connections().count()).sum::<usize>(), 3);
-    let config = NodeConfig { node_id: Some(NodeId(1)), ..NodeConfig::new(1) };
+    let config = NodeConfig { bus: NodeBus::Cluster(NodeId(1)), ..NodeConfig::new(1) };
     restore(Apps::new([app("one")]), config, Nobody, of_cluster).unwrap();
 }
 

@@ -19,7 +19,9 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use super::handover::{
     CONNECT_TIMEOUT, ClusterAtRest, HandOverRequest, HandOverState, SavedTraffic,
 };
-use super::{BusTraffic, ClusterChannels, ClusterHost, ClusterQuery, ClusterRequest};
+use super::{
+    BusTraffic, ClusterChannels, ClusterHost, ClusterQuery, ClusterRequest, HistoryFile,
+};
 use crate::config::Scaling;
 use crate::sync::{BacklogReceiver, Phase, ShutdownSignal};
 
@@ -49,6 +51,8 @@ pub(crate) struct SavedClusterState {
 #[derive(Debug)]
 pub(crate) struct ClusterTask<S> {
     pub(crate) scaling: Scaling,
+    /// On a single node: the bus, which connects no other nodes.
+    pub(crate) file: Option<HistoryFile>,
     pub(crate) id: NodeId,
     pub(crate) node: Arc<Node<S>>,
     pub(crate) channels: ClusterChannels,
@@ -63,10 +67,10 @@ pub(crate) struct ClusterTask<S> {
     pub(crate) users: oneshot::Receiver<()>,
 }
 
-impl<S: OutputSink + ClusterHost> ClusterTask<S> {
+impl<S: OutputSink + ClusterHost + Send + Sync + 'static> ClusterTask<S> {
     /// Connects to the bus and takes part in the cluster until the server has closed.
     pub(crate) async fn run(self) {
-        let Self { scaling, id, node, channels, saved, commands, started, .. } = self;
+        let Self { scaling, file, id, node, channels, saved, commands, started, .. } = self;
         let mut shutdown = self.shutdown;
         let users = self.users;
         let settings = ClusterSettings {
@@ -88,6 +92,8 @@ impl<S: OutputSink + ClusterHost> ClusterTask<S> {
         };
         let mut driver = Driver {
             bus: scaling.bus.connect(),
+            file,
+            rules: 0,
             cluster,
             node,
             commands,
@@ -99,6 +105,7 @@ impl<S: OutputSink + ClusterHost> ClusterTask<S> {
             logged_losses: LoggedLosses::default(),
             refusal_logged_at: None,
         };
+        driver.end_unruled();
         let wire = &mut BusWire::new(&mut driver.bus, &driver.channels.traffic);
         driver.cluster.start(now, wire);
         driver.report();
@@ -120,6 +127,9 @@ impl<S: OutputSink + ClusterHost> ClusterTask<S> {
 
 struct Driver<S> {
     bus: Connection,
+    file: Option<HistoryFile>,
+    /// The version of the apps' settings with which the file agrees.
+    rules: u64,
     cluster: cluster::Cluster<S>,
     node: Arc<Node<S>>,
     commands: BacklogReceiver<BusCommand>,
@@ -141,7 +151,7 @@ struct LoggedLosses {
     at: Duration,
 }
 
-impl<S: OutputSink + ClusterHost> Driver<S> {
+impl<S: OutputSink + ClusterHost + Send + Sync + 'static> Driver<S> {
     async fn drive(&mut self) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -247,7 +257,17 @@ impl<S: OutputSink + ClusterHost> Driver<S> {
         }
     }
 
+    /// Ends the histories of channels that have no rule any more.
+    fn end_unruled(&mut self) {
+        let Some(file) = &self.file else { return };
+        let rules = self.node.apps().changes();
+        if std::mem::replace(&mut self.rules, rules) != rules {
+            file.end_unruled(self.node.clone());
+        }
+    }
+
     fn tick(&mut self) {
+        self.end_unruled();
         let now = self.started.elapsed();
         if self.connect_until.take_if(|until| now >= *until).is_some() {
             tracing::warn!(
@@ -268,7 +288,8 @@ impl<S: OutputSink + ClusterHost> Driver<S> {
         let state = self.cluster.state();
         let now = self.started.elapsed();
         let LoggedLosses { count, at } = self.logged_losses;
-        if state.is_up && state.lost > count && now > at + LOSSES_PAUSE {
+        // A file has said why.
+        if self.file.is_none() && state.is_up && state.lost > count && now > at + LOSSES_PAUSE {
             self.logged_losses = LoggedLosses { count: state.lost, at: now };
             let lost = state.lost - count;
             tracing::warn!(
@@ -303,17 +324,19 @@ impl<S: OutputSink + ClusterHost> Driver<S> {
                 self.cluster.subscribed(&subject, is_first, now);
             }
             BusEvent::Connected => {
-                tracing::info!("connected to the bus");
+                if self.file.is_none() {
+                    tracing::info!("connected to the bus");
+                }
                 self.connect_until = None;
                 self.cluster.up(now, wire);
                 self.report();
             }
             BusEvent::Disconnected(error) => {
-                tracing::warn!(
-                    code = error.code(),
-                    reason = %error,
-                    "lost the connection to the bus; this node serves only its own clients until it is back"
-                );
+                let effect = match self.file {
+                    Some(_) => "the histories cannot be used; publishers to channels with history get 503 until they can",
+                    None => "lost the connection to the bus; this node serves only its own clients until it is back",
+                };
+                tracing::warn!(code = error.code(), reason = %error, "{effect}");
                 traffic.losses.add(1);
                 self.cluster.down(now);
                 self.report();
@@ -353,11 +376,11 @@ impl<S: OutputSink + ClusterHost> Driver<S> {
         let now = self.started.elapsed();
         if self.refusal_logged_at.is_none_or(|at| now > at + LOSSES_PAUSE) {
             self.refusal_logged_at = Some(now);
-            tracing::warn!(
-                code = error.code(),
-                reason = %error,
-                "the server of the bus refused to keep or to read the history of a channel; publishers get 503"
-            );
+            let refused = match self.file {
+                Some(_) => "the history of a channel cannot be kept or read; publishers get 503",
+                None => "the server of the bus refused to keep or to read the history of a channel; publishers get 503",
+            };
+            tracing::warn!(code = error.code(), reason = %error, "{refused}");
         }
     }
 

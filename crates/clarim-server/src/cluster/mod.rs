@@ -1,7 +1,10 @@
-//! This server's part in a cluster: its connection to the bus, and queries to all nodes.
+//! This server's part in a cluster: its connection to the bus, and queries to all nodes. A single node whose
+//! histories are in a file is a cluster of one, for the channels with history.
 
 mod driver;
 mod handover;
+#[cfg_attr(not(feature = "durable-history"), path = "no_history_file.rs")]
+mod history_file;
 
 use std::io;
 use std::sync::Arc;
@@ -18,6 +21,10 @@ use crate::sync::Counter;
 pub(crate) use driver::{ClusterTask, SavedClusterState};
 use handover::HandOverRequest;
 pub(crate) use handover::{ClusterAtRest, ClusterHandover, SavedTraffic};
+pub(crate) use history_file::HistoryFile;
+
+/// Prefix of the logs in a file of histories.
+pub(crate) const HISTORY_PREFIX: &str = "clarim";
 
 /// The parts of the server that a cluster's thread uses.
 pub(crate) trait ClusterHost {

@@ -78,6 +78,9 @@ pub struct ServerConfig {
     pub inspector_token: Option<Token>,
     /// The cluster this server belongs to; `None` for a single node.
     pub scaling: Option<Scaling>,
+    /// The file that keeps the histories of channels, so that they survive a restart and a crash. Each server
+    /// needs one of its own. `None` keeps them in memory or, in a cluster, on the bus.
+    pub history_path: Option<PathBuf>,
     /// Webhook endpoints of each app, by the app's id. The [`App::hooks`](clarim_hub::app::App::hooks) of
     /// apps that have some are set to match.
     pub webhooks: HashMap<String, Vec<Webhook>>,
@@ -120,6 +123,7 @@ impl Default for ServerConfig {
             metrics_token: None,
             inspector_token: None,
             scaling: None,
+            history_path: None,
             webhooks: HashMap::new(),
             webhook_private_addresses: true,
             webhook_dir: None,
@@ -173,6 +177,7 @@ setters! {
     metrics_token: impl Into<Option<Token>>,
     inspector_token: impl Into<Option<Token>>,
     scaling: impl Into<Option<Scaling>>,
+    history_path: impl Into<Option<PathBuf>>,
     webhooks: HashMap<String, Vec<Webhook>>,
     webhook_private_addresses: bool,
     webhook_dir: impl Into<Option<PathBuf>>,

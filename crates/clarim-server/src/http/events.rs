@@ -111,7 +111,7 @@ pub(crate) async fn publish_request(
     if header.is_none() && events.iter().all(|event| event.idempotency_key.is_none()) {
         return Ok(answer(http, request, &endpoint, &events).await?.into());
     }
-    if let Some(key) = header.filter(|_| http.cluster.is_some()) {
+    if let Some(key) = header.filter(|_| http.logs.is_some()) {
         for (n, event) in events.iter_mut().enumerate() {
             event.log_key.get_or_insert_with(|| format!("r{n}:{key}").into());
         }

@@ -71,6 +71,8 @@ pub(crate) struct Http {
     pub(crate) counters: Arc<Counters>,
     /// The other nodes, if there may be any.
     pub(crate) cluster: Option<Cluster>,
+    /// The thread that keeps histories: that of the cluster, or of a file.
+    pub(crate) logs: Option<Cluster>,
     /// HTTP fallback sessions of clients without a WebSocket.
     pub(crate) sessions: Sessions,
     /// Memory for the bodies of unknown senders.
@@ -230,6 +232,7 @@ impl Http {
             now: self.now(),
             counters: &self.counters,
             cluster: self.cluster.as_ref(),
+            logs: self.logs.as_ref(),
         }
     }
 

@@ -143,6 +143,8 @@ pub(crate) struct Publisher<'a> {
     pub(crate) now: Duration,
     pub(crate) counters: &'a Counters,
     pub(crate) cluster: Option<&'a Cluster>,
+    /// The thread that keeps histories: that of the cluster, or of a file.
+    pub(crate) logs: Option<&'a Cluster>,
 }
 
 /// An event that has passed every check.
@@ -199,7 +201,7 @@ impl<'a> Publisher<'a> {
             except,
             info: info.map_err(|error| PublishError::invalid(format!("{error}.")))?,
             idempotency_key: key.map(Cow::Borrowed),
-            log_key: key.filter(|_| self.cluster.is_some()).map(|key| format!("e{key}").into()),
+            log_key: key.filter(|_| self.logs.is_some()).map(|key| format!("e{key}").into()),
         })
     }
 
@@ -290,7 +292,7 @@ impl<'a> Publisher<'a> {
             return Err(PublishError::NodesAway { nodes: awaited });
         }
         // Otherwise the events on channels without history would go out, and go out again with a retry.
-        if self.cluster.is_some_and(|cluster| cluster.down_for().is_some())
+        if self.logs.is_some_and(|logs| logs.down_for().is_some())
             && events.iter().flat_map(|event| &event.channels).any(|key| self.has_history(key))
         {
             return Err(PublishError::NotStored);
@@ -305,7 +307,7 @@ impl<'a> Publisher<'a> {
         });
         let count = events.iter().map(|event| event.channels.len()).sum();
         let span = self.start_span(events, count, headers);
-        let traced = span.as_ref().map(|span| span.acks(&ack, self.cluster.is_some()));
+        let traced = span.as_ref().map(|span| span.acks(&ack, self.logs.is_some()));
         let acks = match &traced {
             Some((here, bus)) => DeliveryAcks { here: Some(here), bus: Some(bus) },
             None => DeliveryAcks::of(&ack),

@@ -21,6 +21,7 @@ pub struct Publisher {
     pub(crate) started: Instant,
     pub(crate) counters: Arc<Counters>,
     pub(crate) cluster: Option<Cluster>,
+    pub(crate) logs: Option<Cluster>,
     pub(crate) keys: Arc<IdempotencyKeys>,
 }
 
@@ -61,6 +62,7 @@ impl Publisher {
             now: self.started.elapsed(),
             counters: &self.counters,
             cluster: self.cluster.as_ref(),
+            logs: self.logs.as_ref(),
         }
     }
 

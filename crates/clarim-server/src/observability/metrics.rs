@@ -33,6 +33,7 @@ pub(crate) struct Scrape {
     /// Bytes in the inbox of each worker.
     pub(crate) inbox_bytes: Vec<usize>,
     pub(crate) cluster: Option<Cluster>,
+    pub(crate) logs: Option<Cluster>,
     pub(crate) webhooks: WebhookNumbers,
     /// Present if there are traces.
     pub(crate) traces: Option<TraceNumbers>,
@@ -77,6 +78,8 @@ impl Collector for Scrape {
         self.workers(&mut sheet)?;
         if let Some(cluster) = &self.cluster {
             bus(cluster, &mut sheet)?;
+        } else if let Some(logs) = &self.logs {
+            history_file(logs, &mut sheet)?;
         }
         let webhooks = &self.webhooks;
         let events = [("sent", webhooks.sent), ("dropped", webhooks.dropped)];
@@ -257,6 +260,15 @@ fn bus(cluster: &Cluster, sheet: &mut Sheet<'_>) -> fmt::Result {
     sheet.counter("clarim_bus_messages_skipped", help, state.skipped)?;
     let help = "Cluster protocol version in use, the newest that all nodes support";
     sheet.gauge("clarim_bus_protocol_version", help, state.version.into())
+}
+
+/// The file of the histories.
+fn history_file(logs: &Cluster, sheet: &mut Sheet<'_>) -> fmt::Result {
+    let state = logs.state();
+    let help = "Whether the disk of the file of histories replies";
+    sheet.gauge("clarim_history_file_up", help, u64::from(state.is_up))?;
+    let help = "Events that the file of histories could not take; their publishers got 503";
+    sheet.counter("clarim_history_file_refused", help, state.lost)
 }
 
 /// CPU time of a thread of this process; 0 where the system does not report it.

@@ -1,5 +1,6 @@
 //! Why a server did not start.
 
+use std::error::Error;
 use std::io;
 
 use clarim_hub::snapshot::SnapshotError;
@@ -41,6 +42,17 @@ pub enum StartError {
         /// The system's error.
         source: io::Error,
     },
+    /// The file of the histories can't be used.
+    #[error("cannot keep histories: {source}")]
+    HistoryFile {
+        /// Why, with the path and what to do.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The bus of a cluster and a file are to keep the histories.
+    #[error(
+        "a cluster keeps histories on its bus, not in a file; remove the path of the histories, or the cluster"
+    )]
+    HistoryStores,
     /// The exporter of traces can't be used.
     #[error("cannot export traces: {source}; check the URL and the variables OTEL_*")]
     Traces {
@@ -70,6 +82,8 @@ impl StartError {
             Self::Tls { .. } => "tls",
             Self::MissingFeature { .. } => "missing_feature",
             Self::WebhookDirectory { .. } => "webhook_directory",
+            Self::HistoryFile { .. } => "history_file",
+            Self::HistoryStores => "history_stores",
             Self::Traces { .. } => "traces",
             Self::Handover { .. } => "handover",
             Self::System { .. } => "system",

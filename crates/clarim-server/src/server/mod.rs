@@ -48,6 +48,7 @@ pub struct Server {
     shutdown: ShutdownHandle,
     counters: Arc<ServerCounters>,
     cluster: Option<Cluster>,
+    logs: Option<Cluster>,
     keys: Arc<IdempotencyKeys>,
     started: Instant,
     liveness: Liveness,
@@ -165,6 +166,7 @@ impl Server {
             node: self.node.clone(),
             started: self.started,
             counters: self.counters.outside(),
+            logs: self.logs.clone(),
             cluster: self.cluster.clone(),
             keys: self.keys.clone(),
         }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use clarim_cluster::{NodeId, Trace};
 use clarim_hub::app::App;
-use clarim_hub::{Apps, BusCommand, DeliveryAck, Node, NodeConfig};
+use clarim_hub::{Apps, BusCommand, DeliveryAck, Node, NodeBus, NodeConfig};
 use tokio::sync::mpsc::{self, Receiver, UnboundedReceiver};
 use tokio::sync::oneshot;
 
@@ -19,7 +19,9 @@ use super::upkeep::Upkeep;
 use super::worker::WorkerInputs;
 use super::{HttpService, Server, StartError};
 use crate::clock::since_1970;
-use crate::cluster::{Cluster, ClusterHost, ClusterTask, MAX_BACKLOG, new_node_id};
+use crate::cluster::{
+    Cluster, ClusterHost, ClusterTask, HISTORY_PREFIX, HistoryFile, MAX_BACKLOG, new_node_id,
+};
 use crate::config::{FOR_HTTP, Scaling, ServerConfig};
 use crate::http::{Http, IdempotencyKeys, Sessions};
 use crate::net::{Certificate, Listeners, Passage, TlsAcceptor, passage, platform::open_files};
@@ -51,41 +53,89 @@ pub(super) struct Parts {
 /// The part of a node in a cluster, before the node exists.
 struct ClusterSetup {
     id: NodeId,
+    scaling: Scaling,
+    /// On a single node: the file of its histories, which is the bus.
+    file: Option<HistoryFile>,
+    /// Whether the node that is handed over was on the same bus.
+    is_same: bool,
     sender: BacklogSender<BusCommand>,
     commands: BacklogReceiver<BusCommand>,
 }
 
-/// The part of a node in a cluster. Empty on a single node.
+/// The part of a node in a cluster, or in a file of histories. Empty on a node without both.
 #[derive(Default)]
 struct ClusterParts {
-    handle: Option<Cluster>,
+    /// The handle to a cluster.
+    cluster: Option<Cluster>,
+    /// The handle to the thread that keeps histories.
+    logs: Option<Cluster>,
     task: Option<ClusterTask<Sink>>,
     user: Option<oneshot::Sender<()>>,
 }
 
 impl ClusterSetup {
-    /// `id`: that of the node that is handed over.
-    fn new(id: Option<NodeId>) -> io::Result<Self> {
+    /// `predecessor`: the node that is handed over.
+    fn of(
+        config: &ServerConfig,
+        predecessor: Option<&Restoration>,
+    ) -> Result<Option<Self>, StartError> {
+        let is_same = predecessor.is_some_and(|predecessor| {
+            predecessor.node.node_id.is_some() && predecessor.history_path == config.history_path
+        });
+        let (scaling, file) = match (&config.scaling, &config.history_path) {
+            (None, None) => return Ok(None),
+            (Some(_), Some(_)) => return Err(StartError::HistoryStores),
+            (Some(scaling), None) => (scaling.clone(), None),
+            (None, Some(path)) => {
+                // The node has gone on without the file.
+                let lacks_events = predecessor.is_some() && !is_same;
+                let file = HistoryFile::open(path, lacks_events)
+                    .map_err(|source| StartError::HistoryFile { source })?;
+                (Scaling::new(file.bus()).prefix(HISTORY_PREFIX), Some(file))
+            }
+        };
         let (sender, commands) = backlog(MAX_BACKLOG);
-        let id = id.map_or_else(new_node_id, Ok)?;
-        Ok(Self { id, sender, commands })
+        let id = predecessor.filter(|_| is_same).and_then(|predecessor| predecessor.node.node_id);
+        let id = id.map_or_else(new_node_id, Ok).map_err(StartError::system)?;
+        Ok(Some(Self { id, scaling, file, is_same, sender, commands }))
+    }
+
+    fn bus(&self) -> NodeBus {
+        match self.file {
+            Some(_) => NodeBus::Logs(self.id),
+            None => NodeBus::Cluster(self.id),
+        }
     }
 
     fn parts(
         self,
-        scaling: Scaling,
         node: &Arc<Node<Sink>>,
         started: Instant,
         shutdown: ShutdownSignal,
     ) -> ClusterParts {
-        let Self { id, commands, .. } = self;
-        let (cluster, channels) = Cluster::new(&scaling, id, started);
+        let Self { id, scaling, file, commands, .. } = self;
+        let (logs, channels) = Cluster::new(&scaling, id, started);
         let (user, users) = oneshot::channel();
         let node = node.clone();
-        let saved = None;
-        let task =
-            ClusterTask { scaling, id, node, channels, saved, commands, started, shutdown, users };
-        ClusterParts { handle: Some(cluster), task: Some(task), user: Some(user) }
+        let is_clustered = file.is_none();
+        let task = ClusterTask {
+            scaling,
+            file,
+            id,
+            node,
+            channels,
+            saved: None,
+            commands,
+            started,
+            shutdown,
+            users,
+        };
+        ClusterParts {
+            cluster: is_clustered.then(|| logs.clone()),
+            logs: Some(logs),
+            task: Some(task),
+            user: is_clustered.then_some(user),
+        }
     }
 }
 
@@ -99,12 +149,12 @@ impl Parts {
     ) -> Result<Self, StartError> {
         let workers = config.workers.get();
         let started = restoration.as_ref().map_or_else(Instant::now, Restoration::started);
-        let id = restoration.as_ref().and_then(|restoration| restoration.node.node_id);
-        let setup = config.scaling.as_ref().map(|_| ClusterSetup::new(id)).transpose();
-        let setup = setup.map_err(StartError::system)?;
-        let id = setup.as_ref().map(|setup| setup.id);
+        let setup = ClusterSetup::of(&config, restoration.as_ref())?;
+        let is_same_bus = setup.as_ref().is_some_and(|setup| setup.is_same);
+        let bus = setup.as_ref().map(ClusterSetup::bus).unwrap_or_default();
         let (query_senders, queries) = (0..workers).map(|_| mpsc::channel(MAX_QUERIES)).unzip();
-        let (consumers, consumer_threads) = Consumers::new(&config, id, playground, query_senders)?;
+        let (consumers, consumer_threads) =
+            Consumers::new(&config, bus.id(), playground, query_senders)?;
         let sink = Sink {
             inboxes: Inboxes::new(workers),
             observers: consumers.observers(),
@@ -115,15 +165,14 @@ impl Parts {
         let compression = config.compression;
         let node_config = NodeConfig {
             epoch: since_1970().saturating_sub(started.elapsed()),
-            node_id: id,
+            bus,
             compression,
             ..NodeConfig::new(workers)
         };
         let node = Arc::new(Node::new(apps, node_config, sink));
         let (shutdown, signal) = ShutdownHandle::new();
-        let scaling = config.scaling.clone().zip(setup);
-        let ClusterParts { handle: cluster, mut task, user: cluster_user } = scaling
-            .map(|(scaling, setup)| setup.parts(scaling, &node, started, signal.clone()))
+        let ClusterParts { cluster, logs, mut task, user: cluster_user } = setup
+            .map(|setup| setup.parts(&node, started, signal.clone()))
             .unwrap_or_default();
         let capacity = Arc::new(Capacity::new(capacity_limits(&config)));
         let (acceptor, connections) = Acceptor::new(workers, capacity);
@@ -138,6 +187,7 @@ impl Parts {
             counters: server_counters.outside(),
             server_counters,
             cluster,
+            logs,
             sessions: Sessions::default(),
             body_budget: Arc::default(),
             keys,
@@ -149,7 +199,7 @@ impl Parts {
         let restored = restoration.map(|restoration| restoration.restore(&http)).transpose();
         let mut restored = restored.map_err(|source| StartError::Handover { source })?;
         if let (Some(task), Some(restored)) = (&mut task, &mut restored) {
-            task.saved = restored.cluster.take();
+            task.saved = restored.cluster.take().filter(|_| is_same_bus);
         }
         Ok(Self {
             routes: Routes { http, playground, consumers },
@@ -234,6 +284,7 @@ impl Parts {
             shutdown,
             counters: http.server_counters.clone(),
             cluster: http.cluster.clone(),
+            logs: http.logs.clone(),
             keys: http.keys.clone(),
             started: http.started,
             liveness,

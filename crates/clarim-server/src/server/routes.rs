@@ -83,7 +83,7 @@ impl Routes {
             // A path that begins with the same letters as the prefix, "/wsup" for "/ws".
             None => return Err(ApiError::not_found()),
         };
-        if let (["app" | "apps" | "pusher", ..], Some(cluster)) = (&segments[..], &http.cluster) {
+        if let (["app" | "apps" | "pusher", ..], Some(cluster)) = (&segments[..], &http.logs) {
             cluster.joined().await;
         }
         let response = match segments[..] {
@@ -172,6 +172,7 @@ impl Routes {
             keys: http.keys.numbers(),
             inbox_bytes: http.node.sink().inboxes.bytes(),
             cluster: http.cluster.clone(),
+            logs: http.logs.clone(),
             webhooks: self.consumers.webhooks.numbers(),
             traces: self.consumers.traces.numbers(),
             dropped_log_lines: (http.config.dropped_log_lines)(),

@@ -160,8 +160,9 @@ fn engine(
     }
     handover::restore(&mut engine, sockets, &mut descriptors);
     let engine = Rc::new(RefCell::new(engine));
-    if let Some(cluster) = http.cluster.clone() {
-        // Clients wait as new ones do, until the node knows what happened on the other nodes.
+    if let Some(cluster) = http.logs.clone() {
+        // Clients wait as new ones do, until the node knows what happened on the other nodes, and can read
+        // histories.
         handover::stop(&mut engine.borrow_mut());
         let stopped = engine.clone();
         tokio::task::spawn_local(async move {

@@ -229,16 +229,20 @@ impl Shard {
     }
 
     /// Publishes an event of this node to the channel's subscribers, on this node and the others. In a
-    /// cluster, all nodes deliver it in the order of the bus, this one too.
+    /// cluster, all nodes deliver it in the order of the bus, this one too. An event that the bus keeps is
+    /// delivered when the bus has it.
     pub(crate) fn publish(&mut self, publication: Publication<'_>, step: &mut Step<'_>) {
         let Publication { channel: key, frame, except, acks, keep, key: once, .. } = publication;
         let is_kept = keep != Keep::No && key.name.is_cache();
         let kept = is_kept.then(|| self.recorder().next_number(key, step));
-        if step.is_clustered() {
+        let is_recorded = step.has_logs() && recording::rule_of(key, keep, step).is_some();
+        if step.is_clustered() || is_recorded {
+            if let Some(channel) = self.channels.get_mut(key) {
+                channel.open_on_bus(key, step);
+            }
             let channel = key.clone();
             let frame = frame.clone();
             let [ack, here] = [acks.bus.cloned(), acks.here.cloned()];
-            let is_recorded = recording::rule_of(key, keep, step).is_some();
             return step.bus(BusCommand::Event {
                 channel,
                 frame,
@@ -270,7 +274,17 @@ impl Shard {
         if has_offset || is_cached {
             self.make_room(key, step);
         }
-        let Some(channel) = self.channels.get(key) else { return };
+        let Some(mut channel) = self.channels.get(key) else { return };
+        if channel.history.is_some() && !has_offset && step.app(key).history_of(&key.name).is_none()
+        {
+            // It lacks this event, also if the channel has a rule again.
+            self.recorder().end(key);
+            self.remove_if_empty(key, step);
+            match self.channels.get(key) {
+                Some(remaining) => channel = remaining,
+                None => return,
+            }
+        }
         let position = channel.position();
         for (worker, _) in &channel.subscribers {
             let message = WorkerMessage::Deliver {
@@ -384,12 +398,12 @@ impl Shard {
             && self.losses.is_empty()
     }
 
-    /// Returns the channel, creating it if necessary. In a cluster, opening it begins.
+    /// Returns the channel, creating it if necessary. With a bus, opening it begins.
     pub(crate) fn get_or_open(&mut self, key: &ChannelKey, step: &mut Step<'_>) -> &mut Channel {
         get_or_open(&mut self.channels, key, step)
     }
 
-    /// Removes the channel if nothing on this node needs it; in a cluster, after [`LINGER`].
+    /// Removes the channel if nothing on this node needs it; one on a bus, after [`LINGER`].
     pub(crate) fn remove_if_empty(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
         let Some(channel) = self.channels.get_mut(key).filter(|channel| channel.is_empty()) else {
             return;
@@ -478,7 +492,7 @@ impl Shard {
         if !app.subscription_count || key.name.is_presence() {
             return;
         }
-        if channel.cluster.is_some() {
+        if step.is_clustered() {
             self.unannounced.insert(key.clone());
         }
         if channel.count_everywhere() <= COUNT_AT_ONCE || !channel.is_count_paused(step.now) {

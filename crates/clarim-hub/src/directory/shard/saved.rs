@@ -67,7 +67,7 @@ pub(crate) fn restore(
         shard.unannounced.insert(key.clone());
     }
     let closes_at = saved.closes_at;
-    let mut channel = Channel::restored(saved, step)?;
+    let mut channel = Channel::restored(&key, saved, step)?;
     if let (Some(cluster), Some(due)) = (&mut channel.cluster, closes_at) {
         cluster.is_idle = true;
         shard.idle.push_back((due.get(), key.clone()));
@@ -88,7 +88,7 @@ pub(crate) fn restore(
     Ok(())
 }
 
-/// Returns the channels that other nodes may have, too, and whether each is open.
+/// Returns the channels on the bus, and whether each is open.
 pub(crate) fn cluster_channels(shard: &Shard) -> impl Iterator<Item = (ChannelKey, bool)> {
     let channels = shard.channels.iter();
     channels.filter_map(|(key, channel)| Some((key.clone(), channel.cluster.as_ref()?.is_open())))
@@ -100,7 +100,7 @@ pub(crate) fn channel<'s>(
     key: &ChannelKey,
     step: &Step<'_>,
 ) -> &'s mut Channel {
-    shard.channels.entry(key.clone()).or_insert_with(|| Channel::restored_empty(step))
+    shard.channels.entry(key.clone()).or_insert_with(|| Channel::restored_empty(key, true, step))
 }
 
 /// Returns a pending subscription of a connection.

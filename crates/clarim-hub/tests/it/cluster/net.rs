@@ -12,7 +12,7 @@ use clarim_cluster::{ClusterMessage, Gathered, PART_BYTES, Query, Version, Versi
 use clarim_hub::app::{App, HistoryRule};
 use clarim_hub::cluster::{Cluster, ClusterSettings, LogEntry, LogEvent, LogPage, OnGap, Wire};
 use clarim_hub::snapshot::SavedDelay;
-use clarim_hub::{ChannelEvent, Debounce, DebounceAction, NodeConfig};
+use clarim_hub::{ChannelEvent, Debounce, DebounceAction, NodeBus, NodeConfig};
 use clarim_protocol::{Epoch, Position};
 
 use crate::harness::handover::{self, Record};
@@ -290,7 +290,7 @@ impl Net {
         // Nodes of the first release notice no lost parts.
         let part_bytes = if release == Release::First { PART_BYTES } else { self.part_bytes };
         let epoch = self.epoch;
-        let config = NodeConfig { node_id: Some(id), part_bytes, epoch, ..NodeConfig::new(1) };
+        let config = NodeConfig { bus: NodeBus::Cluster(id), part_bytes, epoch, ..NodeConfig::new(1) };
         let mut world = World::in_cluster(config, vec![self.app.clone()]);
         world.now = self.now;
         let settings = self.settings(release);
@@ -667,7 +667,7 @@ impl Place {
         let delays = self.delays(now);
         handover::hand_over(&mut self.world, 1);
         let node = &self.world.node;
-        let id = node.config().node_id.unwrap();
+        let id = node.config().bus.id().unwrap();
         self.cluster = Cluster::restored(node.clone(), id, settings, &saved, now);
         self.debounce = Debounce::new(true);
         for delay in &delays {

@@ -31,6 +31,7 @@ pub(super) fn check_features(config: &ServerConfig) -> Result<(), StartError> {
         ("tls", config.tls.is_some(), cfg!(feature = "tls")),
         ("webhooks", has_webhooks, cfg!(feature = "webhooks")),
         ("durable-webhooks", config.webhook_dir.is_some(), cfg!(feature = "durable-webhooks")),
+        ("durable-history", config.history_path.is_some(), cfg!(feature = "durable-history")),
         ("otel", config.traces.is_some(), cfg!(feature = "otel")),
         ("inspector", config.inspector_token.is_some(), cfg!(feature = "inspector")),
     ];

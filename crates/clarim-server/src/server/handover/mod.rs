@@ -63,7 +63,7 @@ pub enum HandoverError {
     NotJoined,
     /// The bus has not returned what this node has published.
     #[error(
-        "the bus has not returned everything that this node published; check the bus, and try again"
+        "the bus has not returned everything that this node published; check the bus, or the disk of the histories, and try again"
     )]
     Bus,
     /// The storage of the webhooks does not respond.
@@ -284,7 +284,7 @@ impl HandoverControl {
             node: http.node.clone(),
             counters: http.server_counters.clone(),
             keys: http.keys.clone(),
-            cluster: http.cluster.as_ref().map(|cluster| cluster.handover.clone()),
+            cluster: http.logs.as_ref().map(|cluster| cluster.handover.clone()),
             config: http.config.clone(),
             started: http.started,
             shutdown: http.shutdown.clone(),
@@ -337,6 +337,7 @@ impl HandoverControl {
             host: config.host.clone(),
             port: config.port,
             restarts_in_place: config.restarts_in_place,
+            history_path: config.history_path.clone(),
             began_ms,
         }))?;
         self.write_workers(&mut snapshot, worker::Part::Listeners).await?;

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Seek, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -71,7 +72,9 @@ impl Inherited {
             }
         };
         let server = server.ok_or(SnapshotError::Truncated)?;
-        let restoration = Restoration { reader, descriptors, node, began_ms: server.began_ms };
+        let history_path = server.history_path.clone();
+        let began_ms = server.began_ms;
+        let restoration = Restoration { reader, descriptors, node, history_path, began_ms };
         Ok(Self { kept, listeners, server, restoration })
     }
 
@@ -116,6 +119,8 @@ pub(in crate::server) struct Restoration {
     reader: SnapshotReader<BufReader<File>>,
     descriptors: Descriptors,
     pub(in crate::server) node: SavedNode,
+    /// The file of the predecessor's histories.
+    pub(in crate::server) history_path: Option<PathBuf>,
     began_ms: u64,
 }
 

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter};
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use clarim_hub::snapshot::{NodeRecord, Records, SavedCluster, SavedNode, SnapshotWriter};
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,9 @@ pub(super) struct SavedServer {
     pub(super) port: u16,
     #[serde(default)]
     pub(super) restarts_in_place: bool,
+    /// The file of the histories.
+    #[serde(default)]
+    pub(super) history_path: Option<PathBuf>,
     /// When the server began to stop, in milliseconds since 1970.
     pub(super) began_ms: u64,
 }
