@@ -19,6 +19,9 @@ use crate::values::{
 
 const LIMIT_PER_NODE: &str = "APP_MAX_CONNECTIONS counts the connections of each node, not of the cluster. Divide the limit by the number of nodes";
 
+const NO_HISTORY: &str =
+    "HISTORY_PATH keeps nothing, because no app has history rules. Add some with APP_HISTORY, or remove HISTORY_PATH";
+
 /// The configuration of a server program.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -108,6 +111,11 @@ impl Config {
         }
         if server.scaling.is_some() && apps.iter().any(|app| app.limits.connections.is_some()) {
             warnings.push(LIMIT_PER_NODE.to_owned());
+        }
+        // Rules may come from the database, or with a reload.
+        let has_rules = apps_database.is_some() || apps.iter().any(|app| !app.history.is_empty());
+        if server.history_path.is_some() && !has_rules {
+            warnings.push(NO_HISTORY.to_owned());
         }
         chosen.retain(|(at, _)| *at != Source::Default);
         let rows = report::rows(&values, &chosen);

@@ -90,6 +90,30 @@ fn defaults_are_those_of_the_hub_and_of_reverb() {
 }
 
 #[test]
+fn a_file_keeps_the_histories_of_a_single_node() {
+    let case = case_with_app().var("CLARIM_HISTORY_PATH", "history.db");
+    let settings = case.settings();
+    let path = case.directory.path().join("history.db");
+    assert_eq!(settings.server.history_path, Some(path));
+    let [warning] = &settings.warnings[..] else { panic!("{:?}", settings.warnings) };
+    assert!(warning.contains("no app has history rules. Add some with APP_HISTORY"), "{warning}");
+    let case = case.var("CLARIM_APP_HISTORY", "news:100:60s");
+    assert!(case.settings().warnings.is_empty());
+    let problems = case.var("CLARIM_SCALING_URL", "nats://127.0.0.1").problems();
+    assert!(problems.contains("CLARIM_HISTORY_PATH in the environment: is for a single node"));
+    assert_eq!(problems.lines().count(), 1, "{problems}");
+    for (path, told) in [
+        ("missing/history.db", "is in missing, which is not a directory; create it"),
+        ("there", "is the directory there; name a file in it"),
+    ] {
+        let case = case_with_app().var("CLARIM_HISTORY_PATH", path);
+        fs::create_dir(case.directory.path().join("there")).unwrap();
+        let problems = case.problems();
+        assert!(problems.contains(told), "{problems}");
+    }
+}
+
+#[test]
 fn the_dot_env_of_the_tutorial_is_sufficient() {
     let settings = case()
         .file(

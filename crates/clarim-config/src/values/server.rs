@@ -43,6 +43,8 @@ fn number(values: &Values, key: &Key) -> Option<u64> {
 
 pub(crate) fn read(reader: &mut Reader<'_>, directory: &Path) -> ServerConfig {
     let defaults = ServerConfig::default();
+    let scaling = scaling::read(reader);
+    let history_path = history_path(reader, directory, scaling.is_some());
     ServerConfig::default()
         .host(reader.host(&keys::SERVER_HOST).unwrap_or(defaults.host))
         .port(reader.small(&keys::SERVER_PORT).unwrap_or(defaults.port))
@@ -60,7 +62,8 @@ pub(crate) fn read(reader: &mut Reader<'_>, directory: &Path) -> ServerConfig {
         .compression(reader.flag(&keys::COMPRESSION))
         .metrics_token(token(reader, &keys::METRICS_TOKEN))
         .inspector_token(token(reader, &keys::INSPECTOR_TOKEN))
-        .scaling(scaling::read(reader))
+        .scaling(scaling)
+        .history_path(history_path)
         .webhook_private_addresses(reader.flag(&keys::WEBHOOK_PRIVATE_ADDRESSES))
         .webhook_dir(webhook_dir(reader, directory))
 }
@@ -68,6 +71,29 @@ pub(crate) fn read(reader: &mut Reader<'_>, directory: &Path) -> ServerConfig {
 fn webhook_dir(reader: &mut Reader<'_>, directory: &Path) -> Option<PathBuf> {
     let is_on_disk = reader.choice(&keys::WEBHOOK_STORE, &[("memory", false), ("disk", true)]);
     is_on_disk.then(|| state_dir(reader.values, directory).join("webhooks"))
+}
+
+/// The file of the histories.
+fn history_path(
+    reader: &mut Reader<'_>,
+    directory: &Path,
+    is_clustered: bool,
+) -> Option<PathBuf> {
+    let key = &keys::HISTORY_PATH;
+    let path = directory.join(reader.text(key)?);
+    if is_clustered {
+        let what = "is for a single node, but SCALING_ENABLED is set, and a cluster keeps histories on its bus; remove one of the two";
+        reader.wrong(key, what);
+    }
+    if path.is_dir() {
+        let shown = path.display();
+        let what = format_args!("is the directory {shown}; name a file in it, as in history.db");
+        reader.wrong(key, what);
+    } else if let Some(folder) = path.parent().filter(|folder| !folder.is_dir()) {
+        let folder = folder.display();
+        reader.wrong(key, format_args!("is in {folder}, which is not a directory; create it"));
+    }
+    Some(path)
 }
 
 /// An optional limit.
