@@ -19,9 +19,9 @@ async function plugin() {
   return import(`data:text/javascript,${encodeURIComponent(code)}`);
 }
 
-/** A server with these history rules. `close` ends everything. */
-export async function historyWorld(rules) {
-  const real = await world({ env: { CLARIM_APP_HISTORY: rules } });
+/** A server with these history rules and variables. `close` ends everything. */
+export async function historyWorld(rules, env) {
+  const real = await world({ env: { CLARIM_APP_HISTORY: rules, ...env } });
   const network = await startNetwork(real.server.port);
   const { recover, pagePaths } = await plugin();
 

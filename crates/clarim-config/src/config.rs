@@ -19,8 +19,7 @@ use crate::values::{
 
 const LIMIT_PER_NODE: &str = "APP_MAX_CONNECTIONS counts the connections of each node, not of the cluster. Divide the limit by the number of nodes";
 
-const NO_HISTORY: &str =
-    "HISTORY_PATH keeps nothing, because no app has history rules. Add some with APP_HISTORY, or remove HISTORY_PATH";
+const NO_HISTORY: &str = "HISTORY_PATH keeps nothing, because no app has history rules. Add some with APP_HISTORY, or remove HISTORY_PATH";
 
 /// The configuration of a server program.
 #[derive(Debug)]

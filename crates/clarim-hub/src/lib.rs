@@ -34,8 +34,8 @@ pub use app::{Apps, Refusal};
 pub use connection::End;
 pub use debounce::{Debounce, DebounceAction};
 pub use directory::{
-    CACHE_TTL, ChannelState, HistoryEvent, HistoryPage, HistoryQuery, NodeBus, NodeConfig, Recoveries,
-    Totals,
+    CACHE_TTL, ChannelState, HistoryEvent, HistoryPage, HistoryQuery, NodeBus, NodeConfig,
+    Recoveries, Totals,
 };
 pub use node::Node;
 pub use outputs::{

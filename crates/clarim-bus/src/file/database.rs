@@ -25,7 +25,6 @@ const MAX_FREED: u32 = 1_000;
 /// With `synchronous=NORMAL`, which comes later, a commit hands its data to the kernel, and a checkpoint
 /// writes it to the disk.
 const SETTINGS: &str = "
-    PRAGMA auto_vacuum = INCREMENTAL;
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
     PRAGMA wal_autocheckpoint = 0;
@@ -138,6 +137,10 @@ impl Database {
         let tables: i64 = connection.query_row(tables, [], |row| row.get(0)).map_err(failed)?;
         if tables > 0 && (id, version) != (APPLICATION_ID, VERSION) {
             return Err(FileBusError::foreign(path));
+        }
+        // Writes nothing to a file that is there: the disk may be full.
+        if tables == 0 {
+            connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL").map_err(failed)?;
         }
         connection.execute_batch(SETTINGS).map_err(failed)?;
         connection.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;

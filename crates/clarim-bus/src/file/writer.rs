@@ -155,8 +155,7 @@ impl Writer {
     ) -> Result<(Self, FoundFile)> {
         let Opening { boot, lacks_entries } = opening;
         let last = database.last_writer()?;
-        let went_down =
-            |last: &LastWriter| last.is_open && (last.boot != boot || boot.is_empty());
+        let went_down = |last: &LastWriter| last.is_open && (last.boot != boot || boot.is_empty());
         let is_incomplete = last.as_ref().is_some_and(|last| lacks_entries || went_down(last));
         let era = last.as_ref().map_or(0, |last| last.era) + i64::from(is_incomplete);
         let last_at = last.map_or(Duration::ZERO, |last| last.at);

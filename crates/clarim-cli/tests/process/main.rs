@@ -7,6 +7,8 @@ mod apps_database;
 mod apps_file;
 #[cfg(all(target_os = "linux", feature = "sql"))]
 mod apps_upgrade;
+#[cfg(target_os = "linux")]
+mod history_file;
 mod limits;
 mod mutations;
 #[cfg(target_os = "linux")]

@@ -10,6 +10,7 @@ use std::process::{Command, Output};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::history_file::subscribe;
 use crate::server::{Client, Process, eventually};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_clarim");
@@ -229,7 +230,7 @@ fn a_signal_during_a_restart_is_not_lost() {
 fn a_full_disk_keeps_no_server_from_restarting() {
     // The server has a small disk of its own for all that it writes.
     let mount = "mkdir disk; exec unshare --map-root-user --mount \
-                 sh -c 'mount -t tmpfs -o size=64k none disk && cd disk && \"$@\"' sh";
+                 sh -c 'mount -t tmpfs -o size=1m none disk && cd disk && \"$@\"' sh";
     let disk = "../disk";
     let settings = [
         ("CLARIM_STATE_DIR", disk),
@@ -237,20 +238,45 @@ fn a_full_disk_keeps_no_server_from_restarting() {
         ("TMPDIR", disk),
         ("CLARIM_WEBHOOK_STORE", "disk"),
         ("REVERB_APP_WEBHOOKS", "http://127.0.0.1:1/"),
+        ("CLARIM_HISTORY_PATH", "../disk/history.db"),
+        ("CLARIM_APP_HISTORY", "kept:100:600s"),
     ];
     let process = Process::start(mount, "", &settings);
     let mut client = process.subscribe("news");
+    let start = subscribe(&process, None).position;
     let mut full = fs::File::create(format!("/proc/{}/cwd/full", process.id())).unwrap();
     let error = io::copy(&mut io::repeat(0), &mut full).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    let mut kept = 0;
     for round in 1..3 {
+        // There may be a little room in the file.
+        loop {
+            let answer = process.publish("kept", &format!("{:1000}", kept + 1));
+            if answer.starts_with("HTTP/1.1 503") {
+                assert!(
+                    answer.contains("The history of a channel could not take the event"),
+                    "{answer}"
+                );
+                break;
+            }
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            kept += 1;
+        }
         process.signal(Signal::USR2);
         let count = || process.read("err").matches("connections were handed over").count();
         eventually(&format!("restart {round}"), || count() == round);
         let event = format!("after {round}");
         assert!(process.publish("news", &event).starts_with("HTTP/1.1 200"));
         client.read_until(&event);
+        // What was accepted is there.
+        let mut back = subscribe(&process, Some(&start));
+        assert_eq!((&back.position, back.is_recovered, back.missed), (&start, true, kept));
+        (1..=kept).for_each(|n| back.client.read_until(&format!("{n:1000}")));
     }
+    full.set_len(0).unwrap();
+    let mut back = subscribe(&process, Some(&start));
+    eventually("it is kept", || process.publish("kept", "after").starts_with("HTTP/1.1 200"));
+    back.client.read_until("after");
 }
 
 #[test]

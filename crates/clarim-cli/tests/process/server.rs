@@ -175,6 +175,12 @@ impl Process {
         self.post(("1", "key", "s3cret-of-the-app"), channel, data, &more)
     }
 
+    /// Publishes with an idempotency key.
+    pub(crate) fn publish_once(&self, channel: &str, data: &str, key: &str) -> String {
+        let more = format!(r#","idempotency_key":"{key}""#);
+        self.post(("1", "key", "s3cret-of-the-app"), channel, data, &more)
+    }
+
     pub(crate) fn publish_as(&self, app: (&str, &str, &str), channel: &str, data: &str) -> String {
         self.post(app, channel, data, "")
     }

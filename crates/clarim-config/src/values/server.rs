@@ -74,11 +74,7 @@ fn webhook_dir(reader: &mut Reader<'_>, directory: &Path) -> Option<PathBuf> {
 }
 
 /// The file of the histories.
-fn history_path(
-    reader: &mut Reader<'_>,
-    directory: &Path,
-    is_clustered: bool,
-) -> Option<PathBuf> {
+fn history_path(reader: &mut Reader<'_>, directory: &Path, is_clustered: bool) -> Option<PathBuf> {
     let key = &keys::HISTORY_PATH;
     let path = directory.join(reader.text(key)?);
     if is_clustered {

@@ -24,5 +24,5 @@ pub(crate) use presence::PresenceFull;
 pub(crate) use recording::Succession;
 pub(crate) use requests::{Join, Joining, Keep, Leave, LogPlace, Publication};
 pub(crate) use shard::{Shard, saved};
-pub use step::{NodeBus, NodeConfig};
 pub(crate) use step::Step;
+pub use step::{NodeBus, NodeConfig};

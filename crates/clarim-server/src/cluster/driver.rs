@@ -19,9 +19,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use super::handover::{
     CONNECT_TIMEOUT, ClusterAtRest, HandOverRequest, HandOverState, SavedTraffic,
 };
-use super::{
-    BusTraffic, ClusterChannels, ClusterHost, ClusterQuery, ClusterRequest, HistoryFile,
-};
+use super::{BusTraffic, ClusterChannels, ClusterHost, ClusterQuery, ClusterRequest, HistoryFile};
 use crate::config::Scaling;
 use crate::sync::{BacklogReceiver, Phase, ShutdownSignal};
 
@@ -261,8 +259,9 @@ impl<S: OutputSink + ClusterHost + Send + Sync + 'static> Driver<S> {
     fn end_unruled(&mut self) {
         let Some(file) = &self.file else { return };
         let rules = self.node.apps().changes();
-        if std::mem::replace(&mut self.rules, rules) != rules {
-            file.end_unruled(self.node.clone());
+        let before = std::mem::replace(&mut self.rules, rules);
+        if before != rules {
+            file.end_unruled(self.node.clone(), before + 1);
         }
     }
 
@@ -333,8 +332,12 @@ impl<S: OutputSink + ClusterHost + Send + Sync + 'static> Driver<S> {
             }
             BusEvent::Disconnected(error) => {
                 let effect = match self.file {
-                    Some(_) => "the histories cannot be used; publishers to channels with history get 503 until they can",
-                    None => "lost the connection to the bus; this node serves only its own clients until it is back",
+                    Some(_) => {
+                        "the histories cannot be used; publishers to channels with history get 503 until they can"
+                    }
+                    None => {
+                        "lost the connection to the bus; this node serves only its own clients until it is back"
+                    }
                 };
                 tracing::warn!(code = error.code(), reason = %error, "{effect}");
                 traffic.losses.add(1);
@@ -378,7 +381,9 @@ impl<S: OutputSink + ClusterHost + Send + Sync + 'static> Driver<S> {
             self.refusal_logged_at = Some(now);
             let refused = match self.file {
                 Some(_) => "the history of a channel cannot be kept or read; publishers get 503",
-                None => "the server of the bus refused to keep or to read the history of a channel; publishers get 503",
+                None => {
+                    "the server of the bus refused to keep or to read the history of a channel; publishers get 503"
+                }
             };
             tracing::warn!(code = error.code(), reason = %error, "{refused}");
         }

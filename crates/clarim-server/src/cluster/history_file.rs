@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clarim_bus::{Bus, FileBus};
 use clarim_cluster::channel_of;
-use clarim_hub::Node;
+use clarim_hub::{Node, OutputSink};
 use clarim_protocol::ChannelName;
 
 use super::HISTORY_PREFIX;
@@ -40,16 +40,17 @@ impl HistoryFile {
     }
 
     /// Ends the histories of channels that have no rule. They lack what is published until they have one
-    /// again.
-    pub(crate) fn end_unruled<S: Send + Sync + 'static>(&self, node: Arc<Node<S>>)
+    /// again. `rules`: the version of the apps' settings that is new. If there is a later one, all histories
+    /// end, because each channel may have been without a rule in between.
+    pub(crate) fn end_unruled<S>(&self, node: Arc<Node<S>>, rules: u64)
     where
-        S: clarim_hub::OutputSink,
+        S: OutputSink + Send + Sync + 'static,
     {
-        self.0.retain_logs(move |log| has_rule(&node, log));
+        self.0.retain_logs(move |log| node.apps().changes() == rules && has_rule(&node, log));
     }
 }
 
-fn has_rule<S: clarim_hub::OutputSink>(node: &Node<S>, log: &str) -> bool {
+fn has_rule<S: OutputSink>(node: &Node<S>, log: &str) -> bool {
     let found = channel_of(HISTORY_PREFIX, log).and_then(|(app, channel)| {
         let app = node.apps().find_by_id(app)?;
         let channel = ChannelName::parse(channel, usize::MAX).ok()?;

@@ -22,7 +22,7 @@ impl HistoryFile {
         match *self {}
     }
 
-    pub(crate) fn end_unruled<S>(&self, _node: Arc<Node<S>>) {
+    pub(crate) fn end_unruled<S>(&self, _node: Arc<Node<S>>, _rules: u64) {
         match *self {}
     }
 }

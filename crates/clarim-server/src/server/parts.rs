@@ -171,9 +171,8 @@ impl Parts {
         };
         let node = Arc::new(Node::new(apps, node_config, sink));
         let (shutdown, signal) = ShutdownHandle::new();
-        let ClusterParts { cluster, logs, mut task, user: cluster_user } = setup
-            .map(|setup| setup.parts(&node, started, signal.clone()))
-            .unwrap_or_default();
+        let ClusterParts { cluster, logs, mut task, user: cluster_user } =
+            setup.map(|setup| setup.parts(&node, started, signal.clone())).unwrap_or_default();
         let capacity = Arc::new(Capacity::new(capacity_limits(&config)));
         let (acceptor, connections) = Acceptor::new(workers, capacity);
         let server_counters = Arc::new(ServerCounters::new(workers));

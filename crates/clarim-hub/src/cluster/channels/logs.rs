@@ -224,9 +224,14 @@ impl<S: OutputSink> Logs<S> {
             return;
         }
         for (log, channel) in channels {
-            match (self.rule(channel).is_some(), self.followed.contains_key(log)) {
-                (true, false) => drop(self.open(log, channel, wire)),
-                (false, true) => self.close(log, wire),
+            let state = self.followed.get(log).map(|followed| followed.state);
+            match (self.rule(channel).is_some(), state) {
+                (true, None) => drop(self.open(log, channel, wire)),
+                (false, Some(_)) => self.close(log, wire),
+                // The rule was away only for a moment, but the history has ended.
+                (true, Some(State::Complete)) if self.known(channel).is_none() => {
+                    self.fall_behind(log);
+                }
                 _ => {}
             }
         }

@@ -290,7 +290,8 @@ impl Net {
         // Nodes of the first release notice no lost parts.
         let part_bytes = if release == Release::First { PART_BYTES } else { self.part_bytes };
         let epoch = self.epoch;
-        let config = NodeConfig { bus: NodeBus::Cluster(id), part_bytes, epoch, ..NodeConfig::new(1) };
+        let config =
+            NodeConfig { bus: NodeBus::Cluster(id), part_bytes, epoch, ..NodeConfig::new(1) };
         let mut world = World::in_cluster(config, vec![self.app.clone()]);
         world.now = self.now;
         let settings = self.settings(release);
