@@ -122,8 +122,8 @@ impl FileBus {
         Ok(Self { messages, file: Arc::new(file) })
     }
 
-    /// Removes the logs whose names `is_kept` does not accept, before everything that is requested later. They
-    /// begin anew when they are used again.
+    /// Removes the logs whose names `is_kept` does not accept, before everything that is requested later.
+    /// They begin anew when they are used again.
     pub fn retain_logs(&self, is_kept: impl Fn(&str) -> bool + Send + 'static) {
         self.file.send(Request::Retain(Box::new(is_kept)));
     }

@@ -109,7 +109,7 @@ pub struct FoundFile {
     pub clock_behind: Duration,
 }
 
-/// What is known of a file before it is opened.
+/// Facts about a file that it does not contain.
 #[derive(Debug)]
 pub(super) struct Opening {
     /// Names the time since which the machine has been up; empty if it is not known.
@@ -175,7 +175,7 @@ impl Writer {
             is_unsynced: false,
         };
         match writer.begin_writing() {
-            // What is there can be read.
+            // Its logs can be read.
             Ok(()) | Err(FileBusError::Full { .. }) => {}
             Err(error) => return Err(error),
         }

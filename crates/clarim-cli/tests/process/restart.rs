@@ -268,7 +268,7 @@ fn a_full_disk_keeps_no_server_from_restarting() {
         let event = format!("after {round}");
         assert!(process.publish("news", &event).starts_with("HTTP/1.1 200"));
         client.read_until(&event);
-        // What was accepted is there.
+        // All events that were accepted are there.
         let mut back = subscribe(&process, Some(&start));
         assert_eq!((&back.position, back.is_recovered, back.missed), (&start, true, kept));
         (1..=kept).for_each(|n| back.client.read_until(&format!("{n:1000}")));

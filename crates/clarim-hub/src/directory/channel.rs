@@ -293,25 +293,12 @@ impl Channel {
         self.history.as_ref().map(|history| history.position())
     }
 
-    /// Reports an event of this node without other nodes. In a cluster it is reported when the bus returns this
-    /// node's own message: see [`apply_own_change`](crate::cluster::Cluster).
-    fn report_local(
-        &self,
-        is_wanted: bool,
-        event: impl FnOnce() -> ChannelEvent,
-        step: &mut Step<'_>,
-    ) {
-        if is_wanted && !step.is_clustered() {
-            step.report(event());
-        }
-    }
-
     /// Reports that the channel is occupied or vacated. `before` is the former number of subscribers.
     pub(crate) fn report_occupancy(&self, key: &ChannelKey, before: usize, step: &mut Step<'_>) {
         let is_wanted = step.app(key).hooks.occupancy;
         match (before, self.count_here()) {
-            (0, 1..) => self.report_local(is_wanted, || ChannelEvent::Occupied(key.clone()), step),
-            (1.., 0) => self.report_local(is_wanted, || ChannelEvent::Vacated(key.clone()), step),
+            (0, 1..) => step.report_local(is_wanted, || ChannelEvent::Occupied(key.clone())),
+            (1.., 0) => step.report_local(is_wanted, || ChannelEvent::Vacated(key.clone())),
             _ => {}
         }
     }
@@ -321,7 +308,7 @@ impl Channel {
         self.deliver(key, &server::member_added(&key.name, member), step);
         let is_wanted = step.app(key).hooks.members;
         let event = || ChannelEvent::MemberAdded(key.clone(), member.id.as_str().into());
-        self.report_local(is_wanted, event, step);
+        step.report_local(is_wanted, event);
     }
 
     /// Notifies the subscribers and the backend that a user has left.
@@ -329,7 +316,7 @@ impl Channel {
         self.deliver(key, &server::member_removed(&key.name, id), step);
         let is_wanted = step.app(key).hooks.members;
         let event = || ChannelEvent::MemberRemoved(key.clone(), id.as_str().into());
-        self.report_local(is_wanted, event, step);
+        step.report_local(is_wanted, event);
     }
 
     /// Handles that a connection of a user has left, or is no longer held.

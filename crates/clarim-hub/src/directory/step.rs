@@ -111,6 +111,14 @@ impl<'a> Step<'a> {
         self.outputs.push(Output::ChannelEvent(event));
     }
 
+    /// Reports an event of this node, unless there may be other nodes. Then it is reported when the bus
+    /// returns this node's own message: see [`apply_own_change`](crate::cluster::Cluster).
+    pub(crate) fn report_local(&mut self, is_wanted: bool, event: impl FnOnce() -> ChannelEvent) {
+        if is_wanted && !self.is_clustered() {
+            self.report(event());
+        }
+    }
+
     /// Sends a message about the channel to the other nodes.
     pub(crate) fn publish_sync(&mut self, key: &ChannelKey, message: &ClusterMessage<'_>) {
         if let NodeBus::Cluster(node) = self.config.bus {

@@ -331,16 +331,8 @@ impl<S: OutputSink + ClusterHost + Send + Sync + 'static> Driver<S> {
                 self.report();
             }
             BusEvent::Disconnected(error) => {
-                let effect = match self.file {
-                    Some(_) => {
-                        "the histories cannot be used; publishers to channels with history get 503 until they can"
-                    }
-                    None => {
-                        "lost the connection to the bus; this node serves only its own clients until it is back"
-                    }
-                };
-                tracing::warn!(code = error.code(), reason = %error, "{effect}");
                 traffic.losses.add(1);
+                self.log_disconnection(&error);
                 self.cluster.down(now);
                 self.report();
             }
@@ -374,17 +366,22 @@ impl<S: OutputSink + ClusterHost + Send + Sync + 'static> Driver<S> {
         }
     }
 
-    /// Logs that the server of the bus keeps no history, at most once a second.
+    fn log_disconnection(&self, error: &BusError) {
+        let effect = match self.file {
+            Some(_) => "the histories cannot be used; publishers to their channels get 503",
+            None => {
+                "lost the connection to the bus; this node serves only its own clients until it is back"
+            }
+        };
+        tracing::warn!(code = error.code(), reason = %error, "{effect}");
+    }
+
+    /// Logs that a history cannot be used, at most once a second.
     fn log_refusal(&mut self, error: &BusError) {
         let now = self.started.elapsed();
         if self.refusal_logged_at.is_none_or(|at| now > at + LOSSES_PAUSE) {
             self.refusal_logged_at = Some(now);
-            let refused = match self.file {
-                Some(_) => "the history of a channel cannot be kept or read; publishers get 503",
-                None => {
-                    "the server of the bus refused to keep or to read the history of a channel; publishers get 503"
-                }
-            };
+            let refused = "the history of a channel cannot be kept or read; publishers get 503";
             tracing::warn!(code = error.code(), reason = %error, "{refused}");
         }
     }

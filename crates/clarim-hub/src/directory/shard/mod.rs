@@ -228,9 +228,8 @@ impl Shard {
         self.remove_if_empty(key, step);
     }
 
-    /// Publishes an event of this node to the channel's subscribers, on this node and the others. In a
-    /// cluster, all nodes deliver it in the order of the bus, this one too. An event that the bus keeps is
-    /// delivered when the bus has it.
+    /// Publishes an event of this node to the channel's subscribers, on this node and the others. If it goes
+    /// over the bus, all nodes deliver it in the order of the bus, this one too.
     pub(crate) fn publish(&mut self, publication: Publication<'_>, step: &mut Step<'_>) {
         let Publication { channel: key, frame, except, acks, keep, key: once, .. } = publication;
         let is_kept = keep != Keep::No && key.name.is_cache();
@@ -274,17 +273,10 @@ impl Shard {
         if has_offset || is_cached {
             self.make_room(key, step);
         }
-        let Some(mut channel) = self.channels.get(key) else { return };
-        if channel.history.is_some() && !has_offset && step.app(key).history_of(&key.name).is_none()
-        {
-            // It lacks this event, also if the channel has a rule again.
-            self.recorder().end(key);
+        if !has_offset && self.recorder().end_unruled(key, step) {
             self.remove_if_empty(key, step);
-            match self.channels.get(key) {
-                Some(remaining) => channel = remaining,
-                None => return,
-            }
         }
+        let Some(channel) = self.channels.get(key) else { return };
         let position = channel.position();
         for (worker, _) in &channel.subscribers {
             let message = WorkerMessage::Deliver {
