@@ -179,6 +179,7 @@ mod tests {
             ClusterMessage::HandedOver { is_back: true },
             ClusterMessage::KeptEvents(vec![kept]),
             ClusterMessage::KeptEnd { count: 300, is_complete: false },
+            ClusterMessage::Backup { app: "1", channel: "presence-a", message: b"x" },
             ClusterMessage::LeaveSuppressed { user: Some("7"), to: Some(NodeId(9)) },
             ClusterMessage::BackupSubscribe { app: "1", channel: "presence-a" },
             ClusterMessage::Heartbeat { at: 300, versions, clock: 1 << 50, nodes: Some(2) },
@@ -241,7 +242,7 @@ mod tests {
 
     #[test]
     fn the_number_of_kinds_is_that_of_the_variants() {
-        let last = ClusterMessage::KeptEnd { count: 0, is_complete: true };
+        let last = ClusterMessage::Backup { app: "", channel: "", message: b"" };
         assert_eq!(u32::from(encode(NodeId(1), &last)[10]), KINDS - 1);
     }
 

@@ -4,7 +4,8 @@
 //! - [`Versions`]: which protocol versions a node speaks, and which one its cluster uses.
 //! - [`Membership`]: the other nodes, and which of them are alive.
 //! - [`Joining`]: a new node that does not know all others yet.
-//! - [`ClusterChannel`]: the state of each node on one channel.
+//! - [`ClusterChannel`]: the state of each node on one channel. [`Shadow`]: that of a node which is alone on
+//!   a channel, at its backup.
 //! - [`Keys`]: the idempotency keys of all nodes.
 //! - [`Openings`] and [`Queries`]: new channels and queries that wait for replies of other nodes.
 //! - [`snapshot`]: records of all this, for a node that is handed over to another program.
@@ -27,7 +28,7 @@ pub mod subject;
 pub mod timing;
 mod versions;
 
-pub use channel::{Assembled, ClusterChannel, PART_BYTES, Parts, PeerState};
+pub use channel::{Assembled, ClusterChannel, PART_BYTES, Parts, PeerState, Shadow};
 pub use codec::{InvalidMessage, Received, decode, encode};
 pub use joining::Joining;
 pub use keys::{AnsweredKey, KeyClaim, KeyHash, KeyOutcome, Keys, OnClaimed};
@@ -36,7 +37,7 @@ pub use message::{
     Change, ClusterMessage, ExternalEvent, KeptEvent, Part, Query, QueryReply, SenderId, State,
     Trace,
 };
-pub use node_id::NodeId;
+pub use node_id::{Departure, NodeId};
 pub use opening::{Openings, Reply};
 pub use queries::{ChannelCounts, Gathered, OnGathered, PeerSet, Queries};
 pub use subject::{channel_of, channel_subject, node_subject, nodes_subject};

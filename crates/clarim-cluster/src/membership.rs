@@ -26,8 +26,10 @@ pub struct Membership {
 
 #[derive(Debug)]
 struct Peer {
-    /// When it was last heard from.
+    /// The beginning of its lease: when it was last heard from, or later.
     heard: Duration,
+    /// When its last message was received.
+    last_message: Duration,
     /// Whether it was heard from since the bus was last lost.
     is_back: bool,
     versions: Versions,
@@ -87,7 +89,8 @@ impl Membership {
         let peers = peers.iter().map(|saved| {
             let &SavedPeer { node, heard, is_back, versions } = saved;
             let spared_until = Duration::ZERO;
-            (node, Peer { heard: heard.get(), is_back, versions, spared_until })
+            let heard = heard.get();
+            (node, Peer { heard, last_message: heard, is_back, versions, spared_until })
         });
         Self {
             peers: peers.collect(),
@@ -138,13 +141,14 @@ impl Membership {
     /// Renews the lease of a node.
     pub fn heard(&mut self, node: NodeId, now: Duration) -> Health {
         if let Some(peer) = self.peers.get_mut(&node) {
-            peer.heard = now;
+            (peer.heard, peer.last_message) = (now, now);
             let was_back = std::mem::replace(&mut peer.is_back, true);
             return if was_back { Health::Known } else { Health::Back };
         }
         let versions = Versions::UNSAID;
         let spared_until = Duration::ZERO;
-        self.peers.insert(node, Peer { heard: now, is_back: true, versions, spared_until });
+        let peer = Peer { heard: now, last_message: now, is_back: true, versions, spared_until };
+        self.peers.insert(node, peer);
         Health::New
     }
 
@@ -183,9 +187,9 @@ impl Membership {
         now.saturating_sub(self.heard_myself) <= self.lease / 2
     }
 
-    /// Removes a node.
-    pub fn remove(&mut self, node: NodeId) {
-        self.peers.remove(&node);
+    /// Removes a node. Returns when it was last heard from.
+    pub fn remove(&mut self, node: NodeId) -> Duration {
+        self.peers.remove(&node).map_or(Duration::ZERO, |peer| peer.last_message)
     }
 
     /// Renews all leases after a reconnect, with one lease more: the other nodes may reconnect later.

@@ -10,7 +10,7 @@ use crate::node_id::NodeId;
 use crate::versions::{Version, Versions};
 
 /// Number of kinds of messages: the variants of [`ClusterMessage`].
-pub(crate) const KINDS: u32 = 27;
+pub(crate) const KINDS: u32 = 28;
 
 /// A message between nodes, or from an external publisher to the nodes. The comments begin with the
 /// subject on which it is sent.
@@ -62,7 +62,8 @@ pub enum ClusterMessage<'a> {
         to: Option<NodeId>,
     },
     /// Node: a request to open this channel as a backup. No other node has it: if the sender died, none could
-    /// report to the app's backend who has left.
+    /// report to the app's backend who has left. Used while a node does not understand
+    /// [`Backup`](Self::Backup).
     BackupSubscribe {
         /// The app's id.
         app: &'a str,
@@ -176,6 +177,18 @@ pub enum ClusterMessage<'a> {
         /// Whether these are all that it has published.
         is_complete: bool,
     },
+    /// Node: a message of the sender about its state on a channel that no other node has. The receiver is its
+    /// backup: if the sender dies, it reports to the app's backend who has left. `ChannelClosed` ends the
+    /// backup, because the sender has closed the channel or another node has it, too.
+    Backup {
+        /// The app's id.
+        app: &'a str,
+        /// The channel.
+        channel: &'a str,
+        /// The message, encoded.
+        #[serde(with = "serde_bytes")]
+        message: &'a [u8],
+    },
 }
 
 impl ClusterMessage<'_> {
@@ -184,6 +197,7 @@ impl ClusterMessage<'_> {
     pub fn version(&self) -> Version {
         match self {
             Self::VersionDigests { .. } => Version::DIGESTS,
+            Self::Backup { .. } => Version::BACKUPS,
             Self::KeyClaims { .. }
             | Self::KeyEnded { .. }
             | Self::KeysRequest

@@ -10,3 +10,12 @@ impl NodeId {
     /// The id used by publishers that are not nodes.
     pub const OUTSIDE: Self = Self(0);
 }
+
+/// How a node has gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Departure {
+    /// It has stopped.
+    Stopped,
+    /// Its lease has ended. It may return.
+    Lost,
+}

@@ -36,8 +36,11 @@ impl Version {
     /// [`HandingOver`](crate::ClusterMessage::HandingOver).
     pub const KEYS: Self = Self(4);
 
+    /// Adds [`Backup`](crate::ClusterMessage::Backup).
+    pub const BACKUPS: Self = Self(5);
+
     /// The newest version that this release speaks.
-    pub const NEWEST: Self = Self::KEYS;
+    pub const NEWEST: Self = Self::BACKUPS;
 }
 
 impl Default for Versions {

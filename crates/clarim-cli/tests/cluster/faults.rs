@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 use clarim_testing::{Program, RedisCluster, Sentinels, nats, redis};
 use futures_util::future::join_all;
 use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use crate::client::Client;
 use crate::node::{LEASE, Node, eventually};
 use crate::scene::{ROOM, Scene, every_pair};
+use crate::webhooks::Webhooks;
 
 /// Events may be lost between all nodes.
 fn no_pair(_: usize, _: usize) -> bool {
@@ -164,6 +167,72 @@ async fn a_node_killed() {
     }
     assert!(begun.get().elapsed() < Duration::from_secs(15), "{:?}", begun.get().elapsed());
     scene.is_well().await;
+}
+
+/// Returns the number of nodes that are subscribed to a channel on Redis.
+async fn subscribed(server: &Program, channel: &str) -> u64 {
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port)).await.unwrap();
+    let subject = format!("reverb:channel:1:{channel}");
+    stream.write_all(format!("PUBSUB NUMSUB {subject}\r\n").as_bytes()).await.unwrap();
+    let mut lines = BufReader::new(stream).lines();
+    loop {
+        let line = lines.next_line().await.unwrap().unwrap();
+        if let Some(count) = line.strip_prefix(':') {
+            return count.parse().unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_clients_of_a_killed_node_that_was_alone_on_their_channels_have_left() {
+    let server = redis();
+    let hooks = Webhooks::start();
+    let url = server.url("redis");
+    let nodes: Vec<Node> = (0..3).map(|_| Node::start(&url, &[&hooks.setting()])).collect();
+    for node in &nodes {
+        node.is_ready(2).await;
+    }
+    let [mut victim, second, third] = <[Node; 3]>::try_from(nodes).unwrap();
+    let mut zoe = Client::on(&victim, "presence-zoe", "zoe").await;
+    let _yan = Client::on(&victim, "presence-zoe", "yan").await;
+    let _doc = Client::on(&victim, "private-doc", "").await;
+    let shared = Client::on(&victim, "presence-shared", "zoe").await;
+    let mut ben = Client::on(&second, "presence-shared", "ben").await;
+    let mut expected = vec![
+        "channel_occupied presence-shared",
+        "channel_occupied presence-zoe",
+        "channel_occupied private-doc",
+        "member_added presence-shared ben",
+        "member_added presence-shared zoe",
+        "member_added presence-zoe yan",
+        "member_added presence-zoe zoe",
+    ];
+    eventually("the backend knows all", async || hooks.events() == expected).await;
+    // Another node knows who is there, and gets no events.
+    for (channel, nodes) in [("presence-zoe", 1), ("private-doc", 1), ("presence-shared", 2)] {
+        assert_eq!(subscribed(&server, channel).await, nodes, "{channel}");
+    }
+    assert_eq!(third.publish("presence-zoe", 1).await.status, 200);
+    zoe.until("the event", |client| client.channels["presence-zoe"].order == [1]).await;
+    victim.program.kill();
+    drop(shared);
+    for node in [&second, &third] {
+        node.is_ready(1).await;
+    }
+    let left = [
+        "channel_vacated presence-zoe",
+        "channel_vacated private-doc",
+        "member_removed presence-shared zoe",
+        "member_removed presence-zoe yan",
+        "member_removed presence-zoe zoe",
+    ];
+    expected.extend(left);
+    expected.sort_unstable();
+    eventually("the backend knows who has left", async || hooks.events() == expected).await;
+    ben.until("she has gone", |client| client.members("presence-shared") == ["ben"]).await;
+    // Nothing comes twice.
+    ben.listen(LEASE * 2).await;
+    assert_eq!(hooks.events(), expected);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The cluster side of a channel: the states of the other nodes, and the version of this node's state.
 
 mod parts;
+mod shadow;
 
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::node_id::NodeId;
 use crate::snapshot::{SavedClusterChannel, SavedPeerState};
 use crate::timing::REQUEST_AGAIN;
 pub use parts::{Assembled, PART_BYTES, Parts};
+pub use shadow::Shadow;
 
 /// The cluster side of a channel. In a cluster, every channel of a node has one. `P` is a subscription that
 /// waits until the channel is open.
@@ -29,6 +31,8 @@ pub struct ClusterChannel<P> {
     pub confirmed: u32,
     /// When this node last reported a leave to the app's backend.
     pub left_at: Option<Duration>,
+    /// While this node is alone on the channel: the node that has a [`Shadow`] of it.
+    pub backup: Option<NodeId>,
     /// Nodes whose request for the state has not been answered yet.
     unanswered: Vec<NodeId>,
     peers: SmallVec<[PeerState; 2]>,
@@ -49,6 +53,8 @@ pub struct PeerState {
     pub online: bool,
     /// The parts of a long state whose last part has not arrived.
     pub parts: Parts,
+    /// When it was first heard of on the channel.
+    since: Duration,
     /// When the node last confirmed that it has the channel.
     heard_at: Duration,
     requested_at: Option<Duration>,
@@ -56,19 +62,22 @@ pub struct PeerState {
 
 impl PeerState {
     fn save(&self) -> SavedPeerState {
-        let &Self { node, number, subscriptions, online, heard_at, requested_at, .. } = self;
+        let &Self { node, number, subscriptions, online, since, heard_at, requested_at, .. } = self;
+        let since = since.into();
         let heard_at = heard_at.into();
         let requested_at = requested_at.map(Into::into);
-        SavedPeerState { node, number, subscriptions, online, heard_at, requested_at }
+        SavedPeerState { node, number, subscriptions, online, since, heard_at, requested_at }
     }
 
     /// Makes the state as it was saved. A long state that had not arrived completely is requested again.
     fn restored(saved: SavedPeerState) -> Self {
-        let SavedPeerState { node, number, subscriptions, online, heard_at, requested_at } = saved;
+        let SavedPeerState { node, number, subscriptions, online, since, heard_at, requested_at } =
+            saved;
+        let since = since.get();
         let heard_at = heard_at.get();
         let requested_at = requested_at.map(|at| at.get());
         let parts = Parts::default();
-        Self { node, number, subscriptions, online, parts, heard_at, requested_at }
+        Self { node, number, subscriptions, online, parts, since, heard_at, requested_at }
     }
 }
 
@@ -84,6 +93,7 @@ impl<P> ClusterChannel<P> {
             announced: 0,
             confirmed: 0,
             left_at: None,
+            backup: None,
             unanswered: Vec::new(),
             peers: SmallVec::new(),
             is_idle: false,
@@ -100,6 +110,7 @@ impl<P> ClusterChannel<P> {
             announced: self.announced,
             confirmed: self.confirmed,
             left_at: self.left_at.map(Into::into),
+            backup: self.backup,
             unanswered: self.unanswered.clone(),
             peers: self.peers.iter().map(PeerState::save).collect(),
         }
@@ -115,6 +126,7 @@ impl<P> ClusterChannel<P> {
             announced: saved.announced,
             confirmed: saved.confirmed,
             left_at: saved.left_at.map(|at| at.get()),
+            backup: saved.backup,
             unanswered: saved.unanswered,
             peers: saved.peers.into_iter().map(PeerState::restored).collect(),
             is_idle: false,
@@ -261,6 +273,14 @@ impl<P> ClusterChannel<P> {
         self.peers.iter().all(|peer| node < Some(peer.node))
     }
 
+    /// Whether this node has the smallest id of the nodes that may know the state of a node which has gone.
+    /// The others joined the channel after it was last heard from, at `heard_at`.
+    #[must_use]
+    pub fn is_first_witness(&self, node: Option<NodeId>, heard_at: Duration) -> bool {
+        let mut witnesses = self.peers.iter().filter(|peer| peer.since <= heard_at);
+        witnesses.all(|peer| node < Some(peer.node))
+    }
+
     /// Returns the number of subscriptions on the other nodes.
     #[must_use]
     pub fn subscriptions_elsewhere(&self) -> usize {
@@ -279,6 +299,12 @@ impl<P> ClusterChannel<P> {
         self.peers.iter().any(|peer| peer.node == node)
     }
 
+    /// Whether the state of another node is known.
+    #[must_use]
+    pub fn knows_state_of(&self, node: NodeId) -> bool {
+        self.peers.iter().any(|peer| peer.node == node && peer.number.is_some())
+    }
+
     /// Returns the record of a node from which a message has come.
     pub fn heard(&mut self, node: NodeId, now: Duration) -> &mut PeerState {
         let at = self.peers.iter().position(|peer| peer.node == node).unwrap_or_else(|| {
@@ -288,6 +314,7 @@ impl<P> ClusterChannel<P> {
                 subscriptions: 0,
                 online: false,
                 parts: Parts::default(),
+                since: now,
                 heard_at: now,
                 requested_at: None,
             });

@@ -7,6 +7,6 @@ mod channel;
 mod membership;
 mod time;
 
-pub use channel::{SavedClusterChannel, SavedPeerState};
+pub use channel::{SavedClusterChannel, SavedPeerState, SavedShadow};
 pub use membership::{SavedMembership, SavedPeer};
 pub use time::SavedTime;

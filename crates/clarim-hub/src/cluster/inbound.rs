@@ -9,7 +9,7 @@ use clarim_cluster::{
 use clarim_protocol::{ChannelName, Frame, server};
 use serde_json::value::RawValue;
 
-use super::channel_sync::{self, Removal};
+use super::channel_sync::{self, Gone, backups};
 use super::flights::{OwnChange, OwnEvent};
 use crate::address::ChannelKey;
 use crate::directory::{Keep, Publication};
@@ -119,6 +119,30 @@ pub(super) fn begin_backup<S: OutputSink>(
     true
 }
 
+/// Applies a message of a node for which this one is a backup. Returns whether it is valid.
+pub(super) fn back_up<S: OutputSink>(
+    node: &Node<S>,
+    from: NodeId,
+    app: &str,
+    channel: &str,
+    message: &[u8],
+    now: Duration,
+) -> bool {
+    let Some(channel) = find_channel(node, app, channel) else { return false };
+    let Ok(Received { message: Some(message), .. }) = decode(message) else { return false };
+    node.step(&channel, now, |shard, step| {
+        backups::apply(shard, &channel, from, &message, step);
+    });
+    true
+}
+
+/// Forgets what this node knows of another one as its backup.
+pub(super) fn end_backups<S: OutputSink>(node: &Node<S>, of: NodeId, now: Duration) {
+    for shard in 0..SHARDS {
+        node.step_in(shard, now, |shard, _| shard.shadows.remove_node(of));
+    }
+}
+
 /// Requests the states of the other nodes on a channel. Returns whether nodes synchronize its state at all.
 pub(super) fn request_states<S: OutputSink>(
     node: &Node<S>,
@@ -135,15 +159,10 @@ pub(super) fn request_states<S: OutputSink>(
 }
 
 /// Removes a node that has gone, and everything it had.
-pub(super) fn remove_peer<S: OutputSink>(
-    node: &Node<S>,
-    peer: NodeId,
-    removal: Removal,
-    now: Duration,
-) {
+pub(super) fn remove_peer<S: OutputSink>(node: &Node<S>, gone: Gone, now: Duration) {
     for shard in 0..SHARDS {
         node.step_in(shard, now, |shard, step| {
-            channel_sync::remove_peer(shard, peer, removal, step);
+            channel_sync::remove_peer(shard, gone, step);
         });
     }
 }

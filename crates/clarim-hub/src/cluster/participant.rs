@@ -7,10 +7,10 @@ use bytes::Bytes;
 use clarim_cluster::timing::{HAND_OVER_TIME, HEARTBEATS_PER_LEASE, RETURN_TIMEOUT};
 use clarim_cluster::{
     ClusterMessage, Gathered, Health, Joining, KeyClaim, KeyHash, Membership, NodeId, OnClaimed,
-    OnGathered, Queries, Query, Received, Reply, Trace, channel_subject, decode, encode,
+    OnGathered, Queries, Query, Received, Reply, Trace, Version, channel_subject, decode, encode,
 };
 
-use super::channel_sync::Removal;
+use super::channel_sync::{Gone, Removal, backups};
 use super::channels::{ChannelOpenings, Doubt, LogGaps, Logs, NewEntry, Subjects};
 use super::flights::{Changes, Flight, Flights, NodeSender, OwnChange, OwnEvent};
 use super::handover::{Arrived, CaughtUp, HandOver, Keepers, MessageId};
@@ -248,6 +248,13 @@ impl<S: OutputSink> Cluster<S> {
                 self.deliver_through(last_event, now);
             }
             BusCommand::RequestBackup(channel) => self.request_backup(&channel, now, wire),
+            BusCommand::Backup { channel, backup, message } => {
+                let node = self.node.clone();
+                let app = &node.apps().get(channel.app).id;
+                let name = channel.name.as_str();
+                let message = ClusterMessage::Backup { app, channel: name, message: &message };
+                self.send_to_backup(backup, &channel, &message, now, wire);
+            }
             BusCommand::Event { channel, frame, except, kept, is_recorded, key, ack, here } => {
                 let event = OwnEvent { channel, frame, except, kept, ack: here };
                 if is_recorded {
@@ -365,8 +372,8 @@ impl<S: OutputSink> Cluster<S> {
             return self.skip(from, now, wire);
         };
         if self.hand_over.is_under_way()
-            && let Some(channel) = self.subjects.channel(subject)
-            && !self.hand_over.hear(&self.arrived(channel, from, &message, bytes))
+            && let Some(channel) = self.channel_of(subject, &message)
+            && !self.hand_over.hear(&self.arrived(&channel, from, &message, bytes))
         {
             return;
         }
@@ -513,6 +520,16 @@ impl<S: OutputSink> Cluster<S> {
         }
     }
 
+    /// Returns the channel that a message is about.
+    fn channel_of(&self, subject: &str, message: &ClusterMessage<'_>) -> Option<ChannelKey> {
+        match message {
+            ClusterMessage::Backup { app, channel, .. } => {
+                inbound::find_channel(&self.node, app, channel)
+            }
+            _ => self.subjects.channel(subject).cloned(),
+        }
+    }
+
     /// A message that has just arrived on a channel.
     fn arrived<'a>(
         &self,
@@ -537,7 +554,9 @@ impl<S: OutputSink> Cluster<S> {
             };
             if from == self.id {
                 self.returned(Some(&pending.channel), &message, now);
-            } else if let ClusterMessage::BackupSubscribe { .. } = message {
+            } else if let ClusterMessage::BackupSubscribe { .. } | ClusterMessage::Backup { .. } =
+                message
+            {
                 self.message_to_me(from, &message, now);
             } else {
                 self.channel_message(&pending.channel, from, &message, None, now);
@@ -581,7 +600,7 @@ impl<S: OutputSink> Cluster<S> {
                 self.openings.load(channel);
             }
         } else {
-            self.openings.open_now(channel, now);
+            self.openings.open_without_bus(channel, now);
         }
     }
 
@@ -718,11 +737,11 @@ impl<S: OutputSink> Cluster<S> {
 
     /// Removes a node and everything it had.
     fn remove_peer(&mut self, peer: NodeId, removal: Removal, now: Duration) {
-        self.members.remove(peer);
+        let heard_at = self.members.remove(peer);
         self.queries.remove_peer(peer);
         self.keys.remove_peer(peer);
         self.hand_over.remove_peer(peer);
-        inbound::remove_peer(&self.node, peer, removal, now);
+        inbound::remove_peer(&self.node, Gone { node: peer, removal, heard_at }, now);
         self.openings.remove_peer(peer, now);
     }
 
@@ -760,6 +779,10 @@ impl<S: OutputSink> Cluster<S> {
                 let is_valid = inbound::begin_backup(&self.node, app, channel, now);
                 self.state.invalid += u64::from(!is_valid);
             }
+            ClusterMessage::Backup { app, channel, message } => {
+                let is_valid = inbound::back_up(&self.node, from, app, channel, message, now);
+                self.state.invalid += u64::from(!is_valid);
+            }
             ClusterMessage::VersionDigests { app, channels } => {
                 inbound::compare_versions(&self.node, app, from, channels, now);
             }
@@ -789,6 +812,8 @@ impl<S: OutputSink> Cluster<S> {
     ) {
         match message {
             ClusterMessage::ResyncRequest(node) if *node == self.id => {
+                // It had considered this node dead, so it has other backups now.
+                inbound::end_backups(&self.node, from, now);
                 let is_request = self.resync.is_some_and(|resync| resync.is_request);
                 self.resync = Some(Resync::start(is_request));
             }
@@ -835,12 +860,33 @@ impl<S: OutputSink> Cluster<S> {
     fn request_backup(&mut self, channel: &ChannelKey, now: Duration, wire: &mut impl Wire) {
         let backup = self.sender.choose(channel, self.members.ids());
         let Some(backup) = backup.filter(|_| self.state.is_up) else { return };
-        let app = &self.node.apps().get(channel.app).id;
-        let message = ClusterMessage::BackupSubscribe { app, channel: channel.name.as_str() };
-        if let Some(keeper) = self.keepers.of(backup) {
-            keeper.keep(channel, &encode(self.id, &message), self.node.clock().read(now));
+        if self.members.version() >= Version::BACKUPS {
+            return self.node.step(channel, now, |shard, step| {
+                backups::begin(shard, channel, backup, step);
+            });
         }
-        self.sender.send_to(backup, &message, &mut self.flights, wire);
+        let node = self.node.clone();
+        let app = &node.apps().get(channel.app).id;
+        let message = ClusterMessage::BackupSubscribe { app, channel: channel.name.as_str() };
+        self.send_to_backup(backup, channel, &message, now, wire);
+    }
+
+    /// Sends a message to a channel's backup, and keeps it while that node is handed over.
+    fn send_to_backup(
+        &mut self,
+        backup: NodeId,
+        channel: &ChannelKey,
+        message: &ClusterMessage<'_>,
+        now: Duration,
+        wire: &mut impl Wire,
+    ) {
+        if !self.state.is_up {
+            return;
+        }
+        if let Some(keeper) = self.keepers.of(backup) {
+            keeper.keep(channel, &encode(self.id, message), self.node.clock().read(now));
+        }
+        self.sender.send_to(backup, message, &mut self.flights, wire);
     }
 
     /// Claims idempotency keys for this node, which then publishes with those that are new. `then` is called

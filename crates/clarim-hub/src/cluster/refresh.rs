@@ -5,7 +5,7 @@ use std::time::Duration;
 use clarim_cluster::timing::{FORGET, REFRESH, TICK};
 use clarim_cluster::{ClusterMessage, Membership, NodeId, Version};
 
-use super::channel_sync;
+use super::channel_sync::{self, Round};
 use super::digests::Digests;
 use crate::node::{Node, SHARDS};
 use crate::outputs::OutputSink;
@@ -49,11 +49,13 @@ impl Refresh {
         let spared = members.spared();
         let since = if now > spared + FORGET { now - FORGET } else { Duration::ZERO };
         let is_understood = members.version() >= Version::DIGESTS;
-        let is_digested = is_understood && self.round % OPEN_ROUND != OPEN_ROUND - 1;
-        let digests = is_digested.then_some(&mut self.digests);
-        node.step_in(self.shard, now, |shard, step| {
-            channel_sync::refresh(shard, since, digests, step);
-        });
+        let round = Round {
+            since,
+            digests: &mut self.digests,
+            is_open: !is_understood || self.round % OPEN_ROUND == OPEN_ROUND - 1,
+            has_shadows: members.version() >= Version::BACKUPS,
+        };
+        node.step_in(self.shard, now, |shard, step| channel_sync::refresh(shard, round, step));
         self.shard = (self.shard + 1) % SHARDS;
         self.round += u64::from(self.shard == 0);
         self.due = now + REFRESH / SHARDS as u32;

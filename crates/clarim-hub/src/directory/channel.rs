@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clarim_cluster::{Change, ClusterMessage, State};
+use clarim_cluster::{Change, ClusterMessage, NodeId, State};
 use clarim_protocol::user::{Member, UserId};
 use clarim_protocol::{Frame, GapReason, Position, Since, SocketId, server};
 use hashbrown::HashMap;
@@ -60,8 +60,9 @@ pub(crate) struct Channel {
     /// When [`Retention`](super::kept::Retention) looks at the channel, if it is in its queue.
     pub(super) due: Option<Duration>,
     counted_at: Option<Duration>,
-    /// Whether this node has the channel only as a backup for another node, which has subscribers:
-    /// see [`ClusterMessage::BackupSubscribe`](clarim_cluster::ClusterMessage::BackupSubscribe).
+    /// Whether this node has the channel only as a backup for another node, which has subscribers (see
+    /// [`BackupSubscribe`](ClusterMessage::BackupSubscribe)), or is opening it because a node has gone of
+    /// which it has a [`Shadow`](clarim_cluster::Shadow).
     pub(crate) is_backup: bool,
     pub(crate) cluster: Option<Box<ClusterChannel>>,
     /// Users and subscribers that this node has reported as gone, while a lost node may return.
@@ -364,7 +365,9 @@ impl Channel {
 
     /// Requests a backup node if this node alone has the channel and the app's backend is notified of leaves.
     pub(crate) fn request_backup(&self, key: &ChannelKey, step: &mut Step<'_>) {
-        let is_alone = |cluster: &ClusterChannel| cluster.is_open() && cluster.is_alone();
+        let is_alone = |cluster: &ClusterChannel| {
+            cluster.is_open() && cluster.is_alone() && cluster.backup.is_none()
+        };
         if step.app(key).hooks.report_occupants(&key.name)
             && !self.subscribers.is_empty()
             && step.is_clustered()
@@ -382,7 +385,9 @@ impl Channel {
         step: &mut Step<'_>,
     ) {
         if let Some(cluster) = &mut self.cluster {
-            step.publish_sync(key, &cluster.change(change));
+            let message = cluster.change(change);
+            step.publish_sync(key, &message);
+            step.back_up(key, cluster.backup, &message);
         }
     }
 
@@ -405,7 +410,9 @@ impl Channel {
             && cluster.announced != here
         {
             cluster.announced = here;
-            step.publish_sync(key, &cluster.change(Change::Subscriptions(here)));
+            let message = cluster.change(Change::Subscriptions(here));
+            step.publish_sync(key, &message);
+            step.back_up(key, cluster.backup, &message);
         }
     }
 
@@ -415,6 +422,36 @@ impl Channel {
         key: &ChannelKey,
         is_request: bool,
         step: &mut Step<'_>,
+    ) {
+        let backup = self.cluster.as_ref().and_then(|cluster| cluster.backup);
+        self.make_state(is_request, step, |step, message| {
+            step.publish_sync(key, message);
+            step.back_up(key, backup, message);
+        });
+    }
+
+    /// Lets a node be the channel's backup, as this node alone has it.
+    pub(crate) fn begin_backup(&mut self, key: &ChannelKey, backup: NodeId, step: &mut Step<'_>) {
+        let has_subscribers = !self.subscribers.is_empty();
+        let cluster = self.cluster.as_mut().filter(|it| it.is_alone() && has_subscribers);
+        if let Some(cluster) = cluster {
+            cluster.backup = Some(backup);
+            self.make_state(false, step, |step, message| step.back_up(key, Some(backup), message));
+        }
+    }
+
+    /// Ends the backup, if there is one: this node does not need it any more.
+    pub(crate) fn end_backup(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
+        let backup = self.cluster.as_mut().and_then(|cluster| cluster.backup.take());
+        step.back_up(key, backup, &ClusterMessage::ChannelClosed);
+    }
+
+    /// Makes this node's whole state into messages.
+    fn make_state(
+        &mut self,
+        is_request: bool,
+        step: &mut Step<'_>,
+        mut publish: impl FnMut(&mut Step<'_>, &ClusterMessage<'_>),
     ) {
         let subscriptions = u32::try_from(self.count_here()).unwrap_or(u32::MAX);
         let online = self.user.as_ref().is_some_and(|user| user.is_here());
@@ -430,7 +467,7 @@ impl Channel {
         if let Some(cluster) = &mut self.cluster {
             let members = members.iter().map(String::as_str);
             let part_bytes = step.config.part_bytes;
-            let publish = |message: &ClusterMessage<'_>| step.publish_sync(key, message);
+            let publish = |message: &ClusterMessage<'_>| publish(step, message);
             cluster.state(state, members, part_bytes, is_request, publish);
         }
     }

@@ -8,6 +8,7 @@ mod loss;
 mod presence;
 mod recording;
 mod requests;
+mod shadows;
 mod shard;
 mod step;
 mod user;

@@ -132,4 +132,17 @@ impl<'a> Step<'a> {
             self.bus(BusCommand::Sync { channel: key.clone(), message, kind });
         }
     }
+
+    /// Sends a message about the channel to its backup, if it has one.
+    pub(crate) fn back_up(
+        &mut self,
+        key: &ChannelKey,
+        backup: Option<NodeId>,
+        message: &ClusterMessage<'_>,
+    ) {
+        if let (Some(node), Some(backup)) = (self.config.bus.id(), backup) {
+            let message = encode(node, message);
+            self.bus(BusCommand::Backup { channel: key.clone(), backup, message });
+        }
+    }
 }

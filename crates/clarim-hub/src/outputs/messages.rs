@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use clarim_cluster::NodeId;
 use clarim_protocol::user::UserId;
 use clarim_protocol::{Frame, Position, SocketId};
 
@@ -121,8 +122,17 @@ pub enum BusCommand {
     Open(ChannelKey),
     /// Unsubscribe from it.
     Close(ChannelKey),
-    /// Ask another node to subscribe too: this node is the only one that has the channel.
+    /// Choose another node as a backup: this node is the only one that has the channel.
     RequestBackup(ChannelKey),
+    /// Send a message about the channel's state to its backup.
+    Backup {
+        /// The channel.
+        channel: ChannelKey,
+        /// The node.
+        backup: NodeId,
+        /// The message, encoded.
+        message: Bytes,
+    },
     /// Send an event to the other nodes, and deliver it on this one at its place in the order of the bus.
     Event {
         /// The channel.
@@ -175,7 +185,7 @@ impl BusCommand {
     pub fn weight(&self) -> usize {
         let bytes = match self {
             Self::Event { frame, .. } => frame.bytes().len(),
-            Self::Sync { message, .. } => message.len(),
+            Self::Sync { message, .. } | Self::Backup { message, .. } => message.len(),
             Self::Open(_) | Self::Close(_) | Self::RequestBackup(_) => 0,
         };
         size_of::<Self>() + bytes

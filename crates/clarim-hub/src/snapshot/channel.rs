@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use clarim_cluster::NodeId;
-use clarim_cluster::snapshot::{SavedClusterChannel, SavedTime};
+use clarim_cluster::snapshot::{SavedClusterChannel, SavedShadow, SavedTime};
 use clarim_protocol::{Epoch, GapReason, SocketId};
 use serde::{Deserialize, Serialize};
 
 use super::cluster::SavedLoss;
 
-/// What a channel holds beside its subscribers. Channels that hold nothing have no record.
+/// What a channel holds beside its subscribers, and its shadows. Channels that hold nothing have no record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SavedChannel {
@@ -41,6 +41,9 @@ pub struct SavedChannel {
     pub(crate) closes_at: Option<SavedTime>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) loss: Option<SavedLoss>,
+    /// The states of other nodes for which the node is a backup.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) shadows: Vec<SavedShadow>,
 }
 
 impl SavedChannel {
@@ -58,6 +61,7 @@ impl SavedChannel {
             cluster: None,
             closes_at: None,
             loss: None,
+            shadows: Vec::new(),
         }
     }
 

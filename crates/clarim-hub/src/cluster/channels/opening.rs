@@ -6,6 +6,7 @@ use std::time::Duration;
 use clarim_cluster::{Gathered, NodeId, OnGathered, Openings, Reply};
 
 use crate::address::ChannelKey;
+use crate::cluster::channel_sync::backups;
 use crate::node::Node;
 use crate::outputs::OutputSink;
 
@@ -66,14 +67,19 @@ impl<S: OutputSink> ChannelOpenings<S> {
     }
 
     /// Opens a channel without waiting.
-    pub(in crate::cluster) fn open_now(&self, channel: &ChannelKey, now: Duration) {
-        self.node.step(channel, now, |shard, step| shard.open(channel, step));
+    fn open_now(&self, channel: &ChannelKey, now: Duration) {
+        self.node.step(channel, now, |shard, step| backups::open(shard, channel, step));
     }
 
-    /// Opens all channels.
+    /// Opens a channel without the bus.
+    pub(in crate::cluster) fn open_without_bus(&self, channel: &ChannelKey, now: Duration) {
+        self.node.step(channel, now, |shard, step| backups::open_without_bus(shard, channel, step));
+    }
+
+    /// Opens all channels, because the bus was lost.
     pub(in crate::cluster) fn open_all(&mut self, now: Duration) {
         for channel in self.waiting.take_all() {
-            self.open_now(&channel, now);
+            self.open_without_bus(&channel, now);
         }
     }
 

@@ -23,6 +23,7 @@ use crate::directory::loss::Loss;
 use crate::directory::presence::PresenceFull;
 use crate::directory::recording::{self, Recorder};
 use crate::directory::requests::{Join, Joining, Keep, Leave, Publication};
+use crate::directory::shadows::Shadows;
 use crate::directory::step::Step;
 use crate::outputs::{BusCommand, Replayed, WorkerMessage};
 
@@ -47,6 +48,8 @@ pub(crate) struct Shard {
     idle: VecDeque<(Duration, ChannelKey)>,
     /// Channels with a [`Loss`], and when it is forgotten.
     losses: VecDeque<(Duration, ChannelKey)>,
+    /// The states of other nodes for which this one is a backup.
+    pub(crate) shadows: Shadows,
     totals: Totals,
     /// The number of the last event that was to be cached.
     last_number: u64,
@@ -388,6 +391,7 @@ impl Shard {
             && self.unannounced.is_empty()
             && self.idle.is_empty()
             && self.losses.is_empty()
+            && self.shadows.is_empty()
     }
 
     /// Returns the channel, creating it if necessary. With a bus, opening it begins.
@@ -419,6 +423,7 @@ impl Shard {
             return;
         }
         if channel.cluster.is_some() {
+            channel.end_backup(key, step);
             step.publish_sync(key, &ClusterMessage::ChannelClosed);
             step.bus(BusCommand::Close(key.clone()));
             self.recorder().end(key);

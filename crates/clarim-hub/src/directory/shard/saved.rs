@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use clarim_cluster::Shadow;
 use clarim_protocol::SocketId;
 use clarim_protocol::user::{Member, UserId};
 use hashbrown::HashMap;
@@ -28,9 +29,16 @@ pub(crate) fn save(
         saved.is_uncounted = shard.uncounted.contains(key);
         saved.is_unannounced = shard.unannounced.contains(key);
         saved.closes_at = closing.get(key).map(|due| (*due).into());
+        saved.shadows = shard.shadows.of(key).iter().map(Shadow::save).collect();
         if !saved.is_empty() {
             write(saved)?;
         }
+    }
+    for (key, shadow) in shard.shadows.iter().filter(|(key, _)| !shard.channels.contains_key(*key))
+    {
+        let mut saved = SavedChannel::new(step.app(key).id.clone(), key.name.to_string());
+        saved.shadows.push(shadow.save());
+        write(saved)?;
     }
     Ok(())
 }
@@ -54,9 +62,16 @@ pub(crate) fn restore_counts(shard: &mut Shard, saved: &SavedNode, is_first: boo
 pub(crate) fn restore(
     shard: &mut Shard,
     key: ChannelKey,
-    saved: SavedChannel,
+    mut saved: SavedChannel,
     step: &Step<'_>,
 ) -> Result<(), SnapshotError> {
+    let shadows = std::mem::take(&mut saved.shadows);
+    for shadow in shadows.into_iter().filter(|_| step.is_clustered()) {
+        shard.shadows.insert(key.clone(), Shadow::restored(shadow));
+    }
+    if saved.is_empty() {
+        return Ok(());
+    }
     if shard.channels.contains_key(&key) {
         return Err(SnapshotError::invalid(format!("channel {} comes twice", key.name)));
     }

@@ -12,14 +12,14 @@ use crate::cluster::scenes::app;
 use crate::cluster::view::Client;
 
 /// An app whose backend is notified of joins and leaves.
-fn told_app() -> App {
+pub(crate) fn told_app() -> App {
     let mut app = app();
     (app.hooks.occupancy, app.hooks.members) = (true, true);
     app
 }
 
 /// Takes what the nodes have reported since the last call, sorted.
-fn take_reported(net: &Net) -> Vec<String> {
+pub(crate) fn take_reported(net: &Net) -> Vec<String> {
     let events = net
         .places
         .iter()
@@ -139,10 +139,10 @@ fn members_that_were_alone_on_a_dead_node_are_reported_to_the_backend() {
         ana.subscribe(&mut net, "presence-room", "ana");
         net.settle();
         let guards = |net: &Net| -> Vec<usize> {
-            let has = |at: &usize| net.places[*at].cluster.state().channels > 0;
-            (1..net.places.len()).filter(has).collect()
+            let knows = |at: &usize| !net.places[*at].world.node.is_empty();
+            (1..net.places.len()).filter(knows).collect()
         };
-        // Another node has the channel too; if it dies, one more.
+        // Another node knows who is there; if it dies, one more.
         let [guard] = guards(&net)[..] else { panic!("{:?}", guards(&net)) };
         net.replace(guard);
         net.pass(LEASE * 2);

@@ -1,6 +1,7 @@
 //! Several nodes on one bus, in virtual time, with faults of nodes and bus.
 
 mod backends;
+mod backups;
 mod handover;
 mod history;
 mod keys;

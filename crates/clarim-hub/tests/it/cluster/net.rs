@@ -28,6 +28,8 @@ const SMALL_PART: usize = 20;
 pub(crate) enum Release {
     /// The first one: its messages have no appended fields.
     First,
+    /// The one before this: its backups subscribe to the channels.
+    Former,
     #[default]
     Current,
     /// The next one: each of its messages has one more field, and it sends one more kind of message.
@@ -38,6 +40,7 @@ impl Release {
     fn versions(self) -> Versions {
         match self {
             Self::First => Versions::UNSAID,
+            Self::Former => Versions { newest: Version::KEYS, ..Versions::OWN },
             Self::Current => Versions::OWN,
             Self::Next => Versions { newest: Version(Version::NEWEST.0 + 1), ..Versions::OWN },
         }
@@ -45,7 +48,11 @@ impl Release {
 
     /// Whether a node of this release understands a message, by the version in it.
     fn understands(self, message: &[u8]) -> bool {
-        self != Self::First || Version(message[1]) <= Version::FIRST
+        let version = Version(message[1]);
+        match self {
+            Self::First | Self::Former => version <= self.versions().newest,
+            Self::Current | Self::Next => true,
+        }
     }
 
     /// The messages that a node of this release sends instead of `message`.
@@ -55,7 +62,7 @@ impl Release {
         match self {
             // Nodes of the first release do not need the ticket of an event, as they do not wait for it.
             Self::First if message[KIND] != EVENT => vec![without_appended_fields(&message)],
-            Self::First | Self::Current => vec![message],
+            Self::First | Self::Former | Self::Current => vec![message],
             Self::Next => {
                 let header = &message[..KIND];
                 let kind = [header, &[40, 1, 2, 3]].concat();
@@ -221,6 +228,8 @@ pub(crate) struct Net {
     counts: bool,
     /// Messages that nodes have sent.
     pub(crate) sent: usize,
+    /// Messages that the bus has delivered to nodes.
+    pub(crate) delivered: usize,
     /// The webhooks that the backend has received, in order.
     pub(crate) webhooks: Vec<ChannelEvent>,
 }
@@ -244,6 +253,7 @@ impl Net {
             foreign: 0,
             counts,
             sent: 0,
+            delivered: 0,
             webhooks: Vec::new(),
         };
         for _ in 0..nodes {
@@ -369,6 +379,14 @@ impl Net {
         }
     }
 
+    /// A node announces that it stops, and dies.
+    pub(crate) fn say_goodbye(&mut self, node: usize) {
+        let Place { cluster, line, .. } = &mut self.places[node];
+        cluster.say_goodbye(line);
+        self.run_bus(node, usize::MAX);
+        self.replace(node);
+    }
+
     /// A node's program ends, as soon as nothing is on its way. What has come from the bus and was not read
     /// is lost. Its successor has everything but the connection to the bus.
     pub(crate) fn leave_bus(&mut self, node: usize) {
@@ -467,6 +485,13 @@ impl Net {
         news.make_contiguous().sort_by_key(|news| !is_confirmation(news));
     }
 
+    /// Returns the number of nodes that are subscribed to a channel.
+    pub(crate) fn nodes_on(&self, channel: &str) -> usize {
+        let suffix = format!(":{channel}");
+        let found = self.subscribers.iter().find(|(subject, _)| subject.ends_with(&suffix));
+        found.map_or(0, |(_, nodes)| nodes.len())
+    }
+
     /// Returns the number of a node's commands that the bus has not run.
     pub(crate) fn commands(&self, node: usize) -> usize {
         self.places[node].line.commands.len()
@@ -547,17 +572,23 @@ impl Net {
                     self.places[node].line.news.push_back(News::Page(ticket, page));
                 }
                 Command::Publish(subject, message, ticket) => {
-                    self.sent += 1;
-                    let receivers = self.subscribers.get(&subject).cloned().unwrap_or_default();
-                    for &receiver in &receivers {
-                        let news = News::Message(subject.clone(), message.clone());
-                        self.places[receiver].line.news.push_back(news);
-                    }
-                    let news = News::Published(ticket, receivers.len() as u32 + self.foreign);
-                    self.places[node].line.news.push_back(news);
+                    self.deliver(node, &subject, &message, ticket);
                 }
             }
         }
+    }
+
+    /// Delivers a message of a node to all subscribers of its subject.
+    fn deliver(&mut self, node: usize, subject: &str, message: &Bytes, ticket: u64) {
+        self.sent += 1;
+        let receivers = self.subscribers.get(subject).cloned().unwrap_or_default();
+        self.delivered += receivers.len();
+        for &receiver in &receivers {
+            let news = News::Message(subject.to_owned(), message.clone());
+            self.places[receiver].line.news.push_back(news);
+        }
+        let news = News::Published(ticket, receivers.len() as u32 + self.foreign);
+        self.places[node].line.news.push_back(news);
     }
 
     /// Delivers some events of the bus to a node.

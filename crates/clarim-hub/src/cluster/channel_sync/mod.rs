@@ -3,10 +3,13 @@
 //!
 //! Everything here runs under the lock of the channel's shard, so local and remote changes have one order.
 
+pub(super) mod backups;
+mod losses;
+
 use std::ops::Range;
 use std::time::Duration;
 
-use clarim_cluster::timing::{MIGRATION_WINDOW, RETURN_WINDOW};
+use clarim_cluster::timing::MIGRATION_WINDOW;
 use clarim_cluster::{Assembled, Change, ClusterMessage, NodeId, State};
 use clarim_protocol::Frame;
 use clarim_protocol::user::Member;
@@ -14,11 +17,13 @@ use clarim_protocol::user::Member;
 use super::digests::Digests;
 use crate::address::ChannelKey;
 use crate::app::App;
-use crate::directory::{Channel, Loss, Shard, Step};
+use crate::directory::{Channel, Shard, Step};
 use crate::outputs::{ChannelEvent, Migration, Occupant, Output};
+pub(super) use losses::{Gone, Removal};
+use losses::{Occupants, report_left, report_loss, report_return, settle_loss};
 
 /// Whether nodes synchronize the channel's state, and do not only exchange its events.
-pub(super) fn is_shared(key: &ChannelKey, app: &App) -> bool {
+pub(in crate::cluster) fn is_shared(key: &ChannelKey, app: &App) -> bool {
     key.name.kind().is_synchronized()
         || key.name.is_cache()
         || app.subscription_count
@@ -27,7 +32,7 @@ pub(super) fn is_shared(key: &ChannelKey, app: &App) -> bool {
 
 /// Applies a message of another node, except for events. Returns whether it leaves nothing to wait for: a
 /// part of a state is followed by others, and a state with a lost part is requested again.
-pub(super) fn apply(
+pub(in crate::cluster) fn apply(
     shard: &mut Shard,
     key: &ChannelKey,
     from: NodeId,
@@ -36,6 +41,15 @@ pub(super) fn apply(
 ) -> bool {
     if !shard.has(key) {
         return true;
+    }
+    if matches!(
+        message,
+        ClusterMessage::SyncRequest(_)
+            | ClusterMessage::State(_)
+            | ClusterMessage::StateChange { .. }
+    ) {
+        // Before the answer: of this node's death, only one other node reports.
+        backups::end(shard, key, step);
     }
     match message {
         ClusterMessage::SyncRequest(state) => {
@@ -77,7 +91,7 @@ pub(super) fn apply(
 /// All nodes receive the messages on a channel in one order. So this is the moment to decide which node
 /// reports to the backend: the one whose user joined when no other node had the user, or left when no other
 /// node had the user any more.
-pub(super) fn apply_own_change(
+pub(in crate::cluster) fn apply_own_change(
     shard: &mut Shard,
     key: &ChannelKey,
     change: &Change<'_>,
@@ -115,7 +129,7 @@ pub(super) fn apply_own_change(
 }
 
 /// Publishes what this node has on the channel. `is_request`: the other nodes answer with theirs.
-pub(super) fn publish_state(
+pub(in crate::cluster) fn publish_state(
     shard: &mut Shard,
     key: &ChannelKey,
     is_request: bool,
@@ -128,7 +142,7 @@ pub(super) fn publish_state(
 
 /// Publishes what this node has on each of the shard's channels. `is_request`: the other nodes answer with
 /// theirs.
-pub(super) fn publish_all(shard: &mut Shard, is_request: bool, step: &mut Step<'_>) {
+pub(in crate::cluster) fn publish_all(shard: &mut Shard, is_request: bool, step: &mut Step<'_>) {
     for (key, channel) in &mut shard.channels {
         let is_open = channel.cluster.as_ref().is_some_and(|cluster| cluster.is_open());
         if is_open && is_shared(key, step.app(key)) {
@@ -136,61 +150,75 @@ pub(super) fn publish_all(shard: &mut Shard, is_request: bool, step: &mut Step<'
             channel.request_backup(key, step);
         }
     }
+    if is_request {
+        backups::request_states(shard, step);
+    }
 }
 
 /// Requests the state of a node if a change was missed.
-pub(super) fn compare_version(
+pub(in crate::cluster) fn compare_version(
     shard: &mut Shard,
     key: &ChannelKey,
     from: NodeId,
     version: u64,
     step: &mut Step<'_>,
 ) {
+    if !shard.has(key) {
+        return backups::compare_version(shard, key, from, version, step);
+    }
+    backups::end(shard, key, step);
     let cluster = shard.channels.get_mut(key).and_then(|channel| channel.cluster.as_mut());
     if let Some(request) = cluster.and_then(|cluster| cluster.compare(from, version, step.now)) {
         step.publish_sync(key, &request);
     }
 }
 
+/// How the versions of states are published.
+#[derive(Debug)]
+pub(in crate::cluster) struct Round<'d> {
+    /// Nodes that have been silent on a channel since then have closed it.
+    pub(in crate::cluster) since: Duration,
+    /// Collects the versions for nodes that are known on a channel.
+    pub(in crate::cluster) digests: &'d mut Digests,
+    /// Whether versions are published on the channels all the same.
+    pub(in crate::cluster) is_open: bool,
+    /// Whether all nodes understand [`ClusterMessage::Backup`].
+    pub(in crate::cluster) has_shadows: bool,
+}
+
 /// Publishes the versions of this node's states, so that other nodes notice missed changes, or adds them to
-/// `digests` where the other nodes are known. Removes nodes that have been silent on a channel since `since`:
-/// they have closed it.
-pub(super) fn refresh(
-    shard: &mut Shard,
-    since: Duration,
-    mut digests: Option<&mut Digests>,
-    step: &mut Step<'_>,
-) {
+/// digests where the other nodes are known. Removes nodes that have closed a channel.
+pub(in crate::cluster) fn refresh(shard: &mut Shard, round: Round<'_>, step: &mut Step<'_>) {
+    let Round { since, digests, is_open, has_shadows } = round;
+    shard.shadows.remove_silent(since);
     let mut silent: Vec<(ChannelKey, NodeId)> = Vec::new();
+    let mut kept: Vec<ChannelKey> = Vec::new();
     for (key, channel) in &shard.channels {
         let cluster = channel.cluster.as_ref().filter(|cluster| cluster.is_open());
         let Some(cluster) = cluster.filter(|_| is_shared(key, step.app(key))) else { continue };
-        match &mut digests {
-            Some(digests) if !cluster.is_alone() => {
-                cluster.peers().for_each(|peer| digests.add(peer, key, cluster.version()));
-            }
-            _ => step.publish_sync(key, &ClusterMessage::VersionDigest(cluster.version())),
+        let version = cluster.version();
+        if is_open || (cluster.is_alone() && cluster.backup.is_none()) {
+            step.publish_sync(key, &ClusterMessage::VersionDigest(version));
+        } else {
+            cluster.peers().for_each(|peer| digests.add(peer, key, version));
         }
+        cluster.backup.iter().for_each(|backup| digests.add(*backup, key, version));
         silent.extend(cluster.silent_since(since).map(|node| (key.clone(), node)));
+        kept.extend((channel.is_backup && has_shadows).then(|| key.clone()));
+    }
+    // The other node then chooses a backup that is not subscribed.
+    for key in kept {
+        backups::stop_keeping(shard, &key, step);
     }
     for (key, node) in silent {
         remove_peer_on(shard, &key, node, step);
     }
 }
 
-/// Why a node is removed, and whether backends are notified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Removal {
-    /// It has stopped. Leaves are reported.
-    Stopped,
-    /// Its lease has ended. Leaves are reported, and taken back if the node returns.
-    Lost,
-    /// The bus carries no messages, so the node may be alive. Nothing is reported.
-    Unreported,
-}
-
 /// Removes a node that has gone, and everything it had.
-pub(super) fn remove_peer(shard: &mut Shard, node: NodeId, removal: Removal, step: &mut Step<'_>) {
+pub(in crate::cluster) fn remove_peer(shard: &mut Shard, gone: Gone, step: &mut Step<'_>) {
+    let Gone { node, removal, .. } = gone;
+    backups::remove_peer(shard, node, removal, step);
     let has_peer =
         |channel: &Channel| channel.cluster.as_ref().is_some_and(|cluster| cluster.has_peer(node));
     let channels = shard.channels.iter().filter(|(_, channel)| has_peer(channel));
@@ -199,96 +227,11 @@ pub(super) fn remove_peer(shard: &mut Shard, node: NodeId, removal: Removal, ste
         let before = Occupants::of(shard, &key);
         remove_peer_on(shard, &key, node, step);
         if removal != Removal::Unreported {
-            let loss = report_loss(shard, &key, node, before, step);
+            let loss = report_loss(shard, &key, gone, before, step);
             if removal == Removal::Lost {
                 shard.expect_return(&key, loss);
             }
         }
-    }
-}
-
-/// The users and the number of subscribers of a channel on all nodes.
-struct Occupants {
-    users: Vec<Box<str>>,
-    subscribers: usize,
-}
-
-impl Occupants {
-    fn of(shard: &Shard, key: &ChannelKey) -> Self {
-        let Some(channel) = shard.channels.get(key) else {
-            return Self { users: Vec::new(), subscribers: 0 };
-        };
-        let ids = channel.presence.iter().flat_map(|presence| presence.ids());
-        Self {
-            users: ids.map(|id| id.as_str().into()).collect(),
-            subscribers: channel.count_everywhere(),
-        }
-    }
-}
-
-/// Reports the leaves of a dead node's users, if this node is the first of the others. Returns its
-/// reports.
-fn report_loss(
-    shard: &mut Shard,
-    key: &ChannelKey,
-    from: NodeId,
-    before: Occupants,
-    step: &mut Step<'_>,
-) -> Loss {
-    let mut loss = Loss::new(step.now + RETURN_WINDOW);
-    let Some(channel) = shard.channels.get_mut(key) else { return loss };
-    let node = step.config.bus.id();
-    if !channel.cluster.as_ref().is_some_and(|cluster| cluster.is_first(node)) {
-        return loss;
-    }
-    let hooks = step.app(key).hooks;
-    for id in before.users.into_iter().filter(|_| hooks.members) {
-        if !channel.presence.as_ref().is_some_and(|presence| presence.has(&id)) {
-            report_left(channel, ChannelEvent::MemberRemoved(key.clone(), id.clone()), step);
-            loss.add_user(id, from);
-        }
-    }
-    if hooks.occupancy && before.subscribers > 0 && channel.count_everywhere() == 0 {
-        report_left(channel, ChannelEvent::Vacated(key.clone()), step);
-        loss.vacate(from);
-    }
-    loss
-}
-
-/// Reports the return of users and subscribers that had been reported as gone with this node. Those that are
-/// now on another node are reported by that node.
-fn report_return(
-    channel: &mut Channel,
-    key: &ChannelKey,
-    from: NodeId,
-    state: &State<'_>,
-    members: &[Member],
-    step: &mut Step<'_>,
-) {
-    let Some(loss) = &mut channel.loss else { return };
-    if state.subscriptions > 0 && loss.occupy() == Some(from) {
-        step.report(ChannelEvent::Occupied(key.clone()));
-    }
-    for id in members.iter().map(|member| member.id.as_str()) {
-        if loss.take_user(id) == Some(from) {
-            step.report(ChannelEvent::MemberAdded(key.clone(), id.into()));
-        }
-    }
-}
-
-/// Takes a change into account that its own node reports to the backend.
-fn settle_loss(channel: &mut Channel, change: &Change<'_>) {
-    let Some(loss) = &mut channel.loss else { return };
-    match change {
-        Change::Joined(data) => {
-            if let Ok(member) = Member::parse(data) {
-                loss.take_user(member.id.as_str());
-            }
-        }
-        Change::Subscriptions(1..) => {
-            loss.occupy();
-        }
-        _ => {}
     }
 }
 
@@ -464,14 +407,6 @@ fn member_left_elsewhere(
     let gone = channel.presence.as_mut().and_then(|there| there.left_elsewhere(node, id));
     if let Some(member) = gone {
         channel.notify_left(key, &member.id, step);
-    }
-}
-
-/// Reports a leave to the app's backend, and remembers when that was.
-fn report_left(channel: &mut Channel, event: ChannelEvent, step: &mut Step<'_>) {
-    step.report(event);
-    if let Some(cluster) = &mut channel.cluster {
-        cluster.left_at = Some(step.now);
     }
 }
 

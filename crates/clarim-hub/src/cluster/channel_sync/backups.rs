@@ -1,0 +1,159 @@
+//! Backups: if a node is alone on a channel, another one knows its state, and reports the leaves to the app's
+//! backend if the node dies. The backup is not subscribed to the channel, so events cost it nothing.
+//!
+//! Everything here runs under the lock of the channel's shard.
+
+use clarim_cluster::{ClusterMessage, Departure, NodeId};
+
+use super::losses::{self, Occupants, Removal};
+use crate::address::ChannelKey;
+use crate::directory::{Shard, Step};
+
+/// Lets a node be the backup of a channel that this node alone has.
+pub(in crate::cluster) fn begin(
+    shard: &mut Shard,
+    key: &ChannelKey,
+    backup: NodeId,
+    step: &mut Step<'_>,
+) {
+    if let Some(channel) = shard.channels.get_mut(key) {
+        channel.begin_backup(key, backup, step);
+    }
+}
+
+/// Ends the backup of a channel that another node has, too: that node will know this node's state.
+pub(in crate::cluster) fn end(shard: &mut Shard, key: &ChannelKey, step: &mut Step<'_>) {
+    if let Some(channel) = shard.channels.get_mut(key) {
+        channel.end_backup(key, step);
+    }
+}
+
+/// Applies a message of a node for which this one is a backup.
+pub(in crate::cluster) fn apply(
+    shard: &mut Shard,
+    key: &ChannelKey,
+    from: NodeId,
+    message: &ClusterMessage<'_>,
+    step: &mut Step<'_>,
+) {
+    if matches!(message, ClusterMessage::ChannelClosed) {
+        return shard.shadows.remove(key, from);
+    }
+    if !step.app(key).hooks.report_occupants(&key.name) {
+        return;
+    }
+    if shard.shadows.find_or_add(key, from, step.now).apply(message, step.now) {
+        step.publish_sync(key, &ClusterMessage::StateRequest(from));
+    }
+    // The node is not alone on the channel, and does not know it.
+    let is_state = matches!(message, ClusterMessage::SyncRequest(_) | ClusterMessage::State(_));
+    if is_state
+        && let Some(channel) = shard.channels.get_mut(key)
+        && channel.cluster.as_ref().is_some_and(|cluster| cluster.is_open())
+    {
+        channel.publish_state(key, false, step);
+    }
+}
+
+/// Requests the state of a node for which this one is a backup if a change was missed.
+pub(in crate::cluster) fn compare_version(
+    shard: &mut Shard,
+    key: &ChannelKey,
+    from: NodeId,
+    version: u64,
+    step: &mut Step<'_>,
+) {
+    let is_missed = match shard.shadows.find(key, from) {
+        Some(shadow) => shadow.compare(version, step.now),
+        None => step.app(key).hooks.report_occupants(&key.name),
+    };
+    if is_missed {
+        step.publish_sync(key, &ClusterMessage::StateRequest(from));
+    }
+}
+
+/// Requests the states of all nodes for which this one is a backup.
+pub(in crate::cluster) fn request_states(shard: &Shard, step: &mut Step<'_>) {
+    for (key, shadow) in shard.shadows.iter() {
+        step.publish_sync(key, &ClusterMessage::StateRequest(shadow.node));
+    }
+}
+
+/// Handles that a node has gone: chooses other backups, and begins to report who has left with it.
+pub(in crate::cluster) fn remove_peer(
+    shard: &mut Shard,
+    node: NodeId,
+    removal: Removal,
+    step: &mut Step<'_>,
+) {
+    for (key, channel) in &mut shard.channels {
+        let cluster = channel.cluster.as_mut();
+        if cluster.is_some_and(|cluster| cluster.backup.take_if(|it| *it == node).is_some()) {
+            channel.request_backup(key, step);
+        }
+    }
+    let departure = match removal {
+        Removal::Stopped => Departure::Stopped,
+        Removal::Lost => Departure::Lost,
+        Removal::Unreported => return shard.shadows.remove_node(node),
+    };
+    for key in shard.shadows.depart(node, departure) {
+        let is_known = shard.channels.get(&key).is_some_and(|channel| {
+            channel.cluster.as_ref().is_some_and(|cluster| cluster.knows_state_of(node))
+        });
+        // This node is on the channel itself.
+        if is_known || !step.app(&key).hooks.report_occupants(&key.name) {
+            shard.shadows.remove(&key, node);
+            continue;
+        }
+        let channel = shard.get_or_open(&key, step);
+        if channel.cluster.as_ref().is_none_or(|cluster| cluster.is_open()) {
+            report_departed(shard, &key, step);
+        } else {
+            channel.is_backup = true;
+        }
+    }
+}
+
+/// Reports who has left with nodes that have gone. The channel is open, so it is known who is elsewhere.
+pub(in crate::cluster) fn report_departed(
+    shard: &mut Shard,
+    key: &ChannelKey,
+    step: &mut Step<'_>,
+) {
+    for shadow in shard.shadows.take_departed(key) {
+        let node = shadow.node;
+        let departure = shadow.departure;
+        let subscribers = shadow.subscriptions() as usize;
+        let before = Occupants { users: shadow.into_users(), subscribers };
+        let loss = losses::report_absent(shard, key, node, before, step);
+        if departure == Some(Departure::Lost) {
+            shard.expect_return(key, loss);
+        }
+        stop_keeping(shard, key, step);
+    }
+}
+
+/// Closes a channel that this node has only as a backup.
+pub(in crate::cluster) fn stop_keeping(shard: &mut Shard, key: &ChannelKey, step: &mut Step<'_>) {
+    if let Some(channel) = shard.channels.get_mut(key) {
+        channel.is_backup = false;
+    }
+    shard.remove_if_empty(key, step);
+}
+
+/// Opens a channel without the bus, so that it is not known who is elsewhere.
+pub(in crate::cluster) fn open_without_bus(
+    shard: &mut Shard,
+    key: &ChannelKey,
+    step: &mut Step<'_>,
+) {
+    shard.shadows.take_departed(key);
+    shard.open(key, step);
+}
+
+/// Opens a channel whose state on the other nodes is known.
+pub(in crate::cluster) fn open(shard: &mut Shard, key: &ChannelKey, step: &mut Step<'_>) {
+    shard.open(key, step);
+    report_departed(shard, key, step);
+}
