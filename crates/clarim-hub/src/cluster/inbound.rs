@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::channel_sync::{self, Gone, backups};
 use super::flights::{OwnChange, OwnEvent};
 use crate::address::ChannelKey;
-use crate::directory::{Keep, Publication};
+use crate::directory::{Keep, Publication, backup};
 use crate::node::{Node, SHARDS};
 use crate::outputs::{DeliveryAck, DeliveryAcks, OutputSink};
 
@@ -115,7 +115,7 @@ pub(super) fn begin_backup<S: OutputSink>(
     now: Duration,
 ) -> bool {
     let Some(channel) = find_channel(node, app, channel) else { return false };
-    node.step(&channel, now, |shard, step| shard.begin_backup(&channel, step));
+    node.step(&channel, now, |shard, step| backup::start(shard, &channel, step));
     true
 }
 

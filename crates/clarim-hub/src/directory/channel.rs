@@ -410,9 +410,7 @@ impl Channel {
             && cluster.announced != here
         {
             cluster.announced = here;
-            let message = cluster.change(Change::Subscriptions(here));
-            step.publish_sync(key, &message);
-            step.back_up(key, cluster.backup, &message);
+            self.publish_change(key, Change::Subscriptions(here), step);
         }
     }
 

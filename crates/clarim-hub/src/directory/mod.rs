@@ -24,6 +24,6 @@ pub(crate) use loss::Loss;
 pub(crate) use presence::PresenceFull;
 pub(crate) use recording::Succession;
 pub(crate) use requests::{Join, Joining, Keep, Leave, LogPlace, Publication};
-pub(crate) use shard::{Shard, saved};
+pub(crate) use shard::{Shard, backup, saved};
 pub(crate) use step::Step;
 pub use step::{NodeBus, NodeConfig};

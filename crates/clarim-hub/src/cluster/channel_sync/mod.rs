@@ -17,7 +17,7 @@ use clarim_protocol::user::Member;
 use super::digests::Digests;
 use crate::address::ChannelKey;
 use crate::app::App;
-use crate::directory::{Channel, Shard, Step};
+use crate::directory::{Channel, Shard, Step, backup};
 use crate::outputs::{ChannelEvent, Migration, Occupant, Output};
 pub(super) use losses::{Gone, Removal};
 use losses::{Occupants, report_left, report_loss, report_return, settle_loss};
@@ -242,7 +242,7 @@ fn remove_peer_on(shard: &mut Shard, key: &ChannelKey, node: NodeId, step: &mut 
         cluster.remove_peer(node);
     }
     channel.request_backup(key, step);
-    shard.end_backup(key, step);
+    backup::stop_if_over(shard, key, step);
 }
 
 /// Applies a state, or a part of it. Returns whether the node's whole state is known now.
@@ -373,7 +373,7 @@ fn count_changed_elsewhere(
         report_migration(channel, key, None, node, step);
     }
     shard.count_changed(key, step);
-    shard.end_backup(key, step);
+    backup::stop_if_over(shard, key, step);
 }
 
 fn member_joined_elsewhere(

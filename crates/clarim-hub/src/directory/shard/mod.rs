@@ -2,6 +2,7 @@
 //!
 //! Each method is one step under the shard's lock: it changes the state and collects the outputs.
 
+pub(crate) mod backup;
 pub(crate) mod saved;
 
 use std::collections::VecDeque;
@@ -15,7 +16,7 @@ use hashbrown::HashSet;
 
 use crate::address::ChannelKey;
 use crate::directory::channel::{
-    Channel, ChannelState, Channels, ClusterChannel, PendingSubscription, get_or_open,
+    Channel, ChannelState, Channels, PendingSubscription, get_or_open,
 };
 use crate::directory::counts::{Recoveries, Totals};
 use crate::directory::kept::Retention;
@@ -161,7 +162,7 @@ impl Shard {
                 step.send(addr.worker, full);
             }
         }
-        self.end_backup(key, step);
+        backup::stop_if_over(self, key, step);
         self.remove_if_empty(key, step);
     }
 
@@ -429,26 +430,6 @@ impl Shard {
             self.recorder().end(key);
         }
         self.channels.remove(key);
-    }
-
-    /// Keeps the channel as a backup while another node has subscribers.
-    pub(crate) fn begin_backup(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
-        self.get_or_open(key, step).is_backup = true;
-        self.end_backup(key, step);
-    }
-
-    /// Stops being a backup if no other node has subscribers any more. While the channel is being opened,
-    /// that is not known.
-    pub(crate) fn end_backup(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
-        let Some(channel) = self.channels.get_mut(key).filter(|channel| channel.is_backup) else {
-            return;
-        };
-        let is_over =
-            |cluster: &ClusterChannel| cluster.is_open() && cluster.subscriptions_elsewhere() == 0;
-        if channel.cluster.as_ref().is_none_or(|cluster| is_over(cluster)) {
-            channel.is_backup = false;
-            self.remove_if_empty(key, step);
-        }
     }
 
     /// Remembers what was reported as gone with a lost node, and keeps the channel until the node returns or
