@@ -93,6 +93,8 @@ impl Crowd {
         announcer: &mut Announcer<'_>,
         report: &mut Report,
     ) -> Result<()> {
+        // Forgets the events before.
+        announcer.slowest();
         announcer.publish_at(self.rate, |published| Ok(published < EVENTS))?;
         let undisturbed = announcer.slowest();
         let memory = server.anonymous_memory()?;

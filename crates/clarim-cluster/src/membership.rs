@@ -67,8 +67,9 @@ impl Membership {
     #[must_use]
     pub fn save(&self) -> SavedMembership {
         let peers = self.peers.iter().map(|(node, peer)| {
-            let &Peer { heard, is_back, versions, .. } = peer;
-            SavedPeer { node: *node, heard: heard.into(), is_back, versions }
+            let &Peer { heard, last_message, is_back, versions, .. } = peer;
+            let last_message = Some(last_message.into());
+            SavedPeer { node: *node, heard: heard.into(), last_message, is_back, versions }
         });
         let mut peers: Vec<SavedPeer> = peers.collect();
         peers.sort_unstable_by_key(|peer| peer.node);
@@ -87,10 +88,11 @@ impl Membership {
     ) -> Self {
         let SavedMembership { peers, heard_myself, spared } = saved;
         let peers = peers.iter().map(|saved| {
-            let &SavedPeer { node, heard, is_back, versions } = saved;
+            let &SavedPeer { node, heard, last_message, is_back, versions } = saved;
             let spared_until = Duration::ZERO;
             let heard = heard.get();
-            (node, Peer { heard, last_message: heard, is_back, versions, spared_until })
+            let last_message = last_message.map_or(heard, |at| at.get());
+            (node, Peer { heard, last_message, is_back, versions, spared_until })
         });
         Self {
             peers: peers.collect(),

@@ -31,6 +31,9 @@ impl SavedMembership {
 pub struct SavedPeer {
     pub(crate) node: NodeId,
     pub(crate) heard: SavedTime,
+    /// When its last message was received.
+    #[serde(default)]
+    pub(crate) last_message: Option<SavedTime>,
     /// Whether it was heard from since the bus was last lost.
     pub(crate) is_back: bool,
     pub(crate) versions: Versions,

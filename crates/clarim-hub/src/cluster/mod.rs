@@ -15,6 +15,7 @@ mod participant;
 mod refresh;
 mod replies;
 mod resync;
+mod takeover;
 mod wire;
 
 pub use participant::Cluster;

@@ -17,6 +17,7 @@ use super::handover::{Arrived, CaughtUp, HandOver, Keepers, MessageId};
 use super::keys::{ClusterKeys, KeySender};
 use super::refresh::Refresh;
 use super::resync::{self, Gap, Resync, Unsent};
+use super::takeover::Takeover;
 use super::wire::{ClusterSettings, ClusterState, LogEvent, OnGap, Wire};
 use super::{inbound, replies};
 use crate::address::ChannelKey;
@@ -46,6 +47,7 @@ pub struct Cluster<S> {
     keys: ClusterKeys,
     next_heartbeat: Duration,
     resync: Option<Resync>,
+    takeover: Takeover,
     gap: Gap,
     unsent: Unsent,
     keepers: Keepers,
@@ -72,6 +74,7 @@ impl<S: OutputSink> Cluster<S> {
             keys: ClusterKeys::default(),
             next_heartbeat: Duration::ZERO,
             resync: None,
+            takeover: Takeover::default(),
             gap: Gap::default(),
             unsent: Unsent::default(),
             keepers: Keepers::default(),
@@ -104,8 +107,11 @@ impl<S: OutputSink> Cluster<S> {
             false => gap.begin(members.count()),
         }
         let is_joined = is_joined && !hand_over.is_under_way();
+        let mut takeover = Takeover::default();
+        takeover.begin();
         Self {
             openings,
+            takeover,
             logs,
             state: ClusterState { is_joined, invalid, skipped, lost, ..ClusterState::default() },
             members: Membership::restored(settings.versions, settings.lease, members, now),
@@ -308,7 +314,7 @@ impl<S: OutputSink> Cluster<S> {
                 self.state.lost += 1;
                 self.unsent.add(channel);
             }
-            Some(Flight::SyncRequest(channel)) => self.openings.open(&channel, now),
+            Some(Flight::SyncRequest(channel)) => self.openings.not_asked(&channel, now),
             Some(Flight::Append) => {
                 self.state.lost += 1;
                 self.logs.not_appended(ticket);
@@ -409,7 +415,8 @@ impl<S: OutputSink> Cluster<S> {
             self.release_openings(now);
         }
         self.keys.expire(self.state.is_up, self.id, now);
-        self.openings.open_due(now);
+        let unsure = self.openings.open_due(now, now + self.settings.deadline);
+        self.ask_again(unsure, now);
         for Doubt { channel, then } in self.openings.take_doubts(now) {
             let node = self.node.clone();
             let app = &node.apps().get(channel.app).id;
@@ -428,6 +435,7 @@ impl<S: OutputSink> Cluster<S> {
             self.remove_peer(node, removal, now);
         }
         if self.state.is_up {
+            self.takeover.proceed(&self.node, now);
             self.resync = self.resync.and_then(|resync| resync.proceed(&self.node, now));
             let Self { refresh, node, members, sender, flights, .. } = self;
             refresh.proceed(node, members, now, |peer, message| {
@@ -512,10 +520,16 @@ impl<S: OutputSink> Cluster<S> {
     /// Opens channels again that had waited for nodes that are handed over, or for this one to catch up.
     fn release_openings(&mut self, now: Duration) {
         if self.keepers.is_empty() {
-            for channel in self.openings.release(now + self.settings.deadline) {
-                if !inbound::request_states(&self.node, &channel, now) {
-                    self.openings.open(&channel, now);
-                }
+            let channels = self.openings.release(now + self.settings.deadline);
+            self.ask_again(channels, now);
+        }
+    }
+
+    /// Asks the other nodes again for their states of channels.
+    fn ask_again(&mut self, channels: Vec<ChannelKey>, now: Duration) {
+        for channel in channels {
+            if !inbound::request_states(&self.node, &channel, now) {
+                self.openings.open(&channel, now);
             }
         }
     }
@@ -742,6 +756,7 @@ impl<S: OutputSink> Cluster<S> {
         self.keys.remove_peer(peer);
         self.hand_over.remove_peer(peer);
         inbound::remove_peer(&self.node, Gone { node: peer, removal, heard_at }, now);
+        self.takeover.begin();
         self.openings.remove_peer(peer, now);
     }
 

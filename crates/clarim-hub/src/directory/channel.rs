@@ -431,7 +431,8 @@ impl Channel {
     /// Lets a node be the channel's backup, as this node alone has it.
     pub(crate) fn begin_backup(&mut self, key: &ChannelKey, backup: NodeId, step: &mut Step<'_>) {
         let has_subscribers = !self.subscribers.is_empty();
-        let cluster = self.cluster.as_mut().filter(|it| it.is_alone() && has_subscribers);
+        let needs_one = |cluster: &ClusterChannel| cluster.is_alone() && cluster.backup.is_none();
+        let cluster = self.cluster.as_mut().filter(|it| needs_one(it) && has_subscribers);
         if let Some(cluster) = cluster {
             cluster.backup = Some(backup);
             self.make_state(false, step, |step, message| step.back_up(key, Some(backup), message));

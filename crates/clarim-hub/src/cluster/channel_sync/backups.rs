@@ -106,13 +106,58 @@ pub(in crate::cluster) fn remove_peer(
             shard.shadows.remove(&key, node);
             continue;
         }
-        let channel = shard.get_or_open(&key, step);
-        if channel.cluster.as_ref().is_none_or(|cluster| cluster.is_open()) {
+        if is_open(shard, &key) {
             report_departed(shard, &key, step);
         } else {
-            channel.is_backup = true;
+            shard.shadows.open_later(key);
         }
     }
+}
+
+fn is_open(shard: &Shard, key: &ChannelKey) -> bool {
+    let channel = shard.channels.get(key);
+    channel.is_some_and(|channel| channel.cluster.as_ref().is_none_or(|cluster| cluster.is_open()))
+}
+
+/// Opens at most `max` of the channels whose nodes have gone, to learn who is on other nodes now. Returns
+/// their number.
+pub(in crate::cluster) fn open_departed(
+    shard: &mut Shard,
+    max: usize,
+    step: &mut Step<'_>,
+) -> usize {
+    let mut count = 0;
+    while count < max
+        && let Some(key) = shard.shadows.take_unopened()
+    {
+        // If it is open, this node has asked the others already.
+        if !is_open(shard, &key) {
+            shard.get_or_open(&key, step).is_backup = true;
+            count += 1;
+        }
+    }
+    count
+}
+
+/// Opens a channel for the clients that have waited long enough, although some nodes have not replied.
+/// Returns whether they are to be asked again, since it is not known yet who has left with a node.
+pub(in crate::cluster) fn open_overdue(
+    shard: &mut Shard,
+    key: &ChannelKey,
+    step: &mut Step<'_>,
+) -> bool {
+    if !shard.shadows.has_departed(key) {
+        shard.open(key, step);
+        return false;
+    }
+    let cluster = shard.channels.get(key).and_then(|channel| channel.cluster.as_ref());
+    if cluster.is_some_and(|cluster| cluster.has_pending()) {
+        shard.open(key, step);
+    }
+    if let Some(channel) = shard.channels.get_mut(key) {
+        channel.is_backup = true;
+    }
+    true
 }
 
 /// Reports who has left with nodes that have gone. The channel is open, so it is known who is elsewhere.

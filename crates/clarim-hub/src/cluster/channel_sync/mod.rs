@@ -204,7 +204,8 @@ pub(in crate::cluster) fn refresh(shard: &mut Shard, round: Round<'_>, step: &mu
         }
         cluster.backup.iter().for_each(|backup| digests.add(*backup, key, version));
         silent.extend(cluster.silent_since(since).map(|node| (key.clone(), node)));
-        kept.extend((channel.is_backup && has_shadows).then(|| key.clone()));
+        let is_needless = channel.is_backup && has_shadows && !shard.shadows.has_departed(key);
+        kept.extend(is_needless.then(|| key.clone()));
     }
     // The other node then chooses a backup that is not subscribed.
     for key in kept {

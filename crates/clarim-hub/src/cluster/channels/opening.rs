@@ -7,6 +7,7 @@ use clarim_cluster::{Gathered, NodeId, OnGathered, Openings, Reply};
 
 use crate::address::ChannelKey;
 use crate::cluster::channel_sync::backups;
+use crate::directory::{Shard, Step};
 use crate::node::Node;
 use crate::outputs::OutputSink;
 
@@ -101,15 +102,34 @@ impl<S: OutputSink> ChannelOpenings<S> {
         }
     }
 
-    /// Opens the channels that have waited long enough, or that no other node has.
-    pub(in crate::cluster) fn open_due(&mut self, now: Duration) {
+    /// Opens the channels that have waited long enough, or that no other node has. Returns those for which
+    /// the other nodes are to be asked again, until `until`.
+    pub(in crate::cluster) fn open_due(
+        &mut self,
+        now: Duration,
+        until: Duration,
+    ) -> Vec<ChannelKey> {
         if self.is_held {
-            return;
+            return Vec::new();
         }
-        for channel in self.waiting.take_due(now) {
-            self.open_now(&channel, now);
+        let mut due = self.waiting.take_due(now);
+        due.retain(|channel| {
+            self.node.step(channel, now, |shard, step| backups::open_overdue(shard, channel, step))
+        });
+        for channel in &due {
+            self.waiting.begin(channel.clone(), until);
         }
         self.open_vacant(now);
+        due
+    }
+
+    /// Handles that the other nodes could not be asked.
+    pub(in crate::cluster) fn not_asked(&mut self, channel: &ChannelKey, now: Duration) {
+        let is_due = |shard: &mut Shard, _: &mut Step<'_>| !shard.shadows.has_departed(channel);
+        // Otherwise they are asked again.
+        if self.node.step(channel, now, is_due) {
+            self.open(channel, now);
+        }
     }
 
     /// Opens the channels that no other node has.

@@ -213,6 +213,7 @@ impl Drop for Stopped {
             // A worker that has ended needs nothing.
             let _ = worker.send(WorkerRequest::Resume);
         }
+        control.passage.clear();
         if let Some(cluster) = &control.cluster {
             cluster.resume();
         }
@@ -370,8 +371,8 @@ impl HandoverControl {
             let request = WorkerRequest::Save { part, first: snapshot.descriptors.next, reply };
             worker.send(request).map_err(|_| HandoverError::ThreadEnded)?;
             let saved = replied.await.map_err(|_| HandoverError::ThreadEnded)??;
-            snapshot.writer.append(&saved.records)?;
             snapshot.descriptors.append(self.passage.take(&saved.descriptors)?);
+            snapshot.writer.append(&saved.records)?;
         }
         Ok(())
     }

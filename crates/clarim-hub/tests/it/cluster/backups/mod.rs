@@ -5,7 +5,7 @@ mod random;
 use std::time::Duration;
 
 use clarim_cluster::Version;
-use clarim_cluster::timing::FORGET;
+use clarim_cluster::timing::{FORGET, RETURN_WINDOW, TICK};
 
 use crate::cluster::backends::{take_reported, told_app};
 use crate::cluster::net::{LEASE, Net, Release};
@@ -96,6 +96,50 @@ fn users_who_are_on_another_node_before_the_lease_ends_have_not_left() {
         net.pass(LEASE * 2);
         assert_eq!(take_reported(&net), ["carla off presence-room"]);
     }
+}
+
+#[test]
+fn a_backup_waits_for_nodes_that_reply_late() {
+    for counts in [true, false] {
+        let mut net = Net::new(3, told_app(), counts);
+        let _on_dead = [member(&mut net, 0, "ana"), member(&mut net, 0, "carla")];
+        let backup = backups(&net, &[0])[0];
+        let other = 3 - backup;
+        net.replace(0);
+        net.pass(LEASE / 2);
+        let _ana = member(&mut net, other, "ana");
+        take_reported(&net);
+        net.places[other].is_frozen = true;
+        net.pass(LEASE - Duration::from_secs(1));
+        assert_eq!(take_reported(&net), NOTHING, "nobody knows who is on the frozen node");
+        net.places[other].is_frozen = false;
+        net.pass(LEASE);
+        assert_eq!(take_reported(&net), ["carla off presence-room"]);
+        net.pass_in_steps(RETURN_WINDOW + FORGET, Duration::from_secs(1));
+        assert_eq!(subscribed(&net), [other], "the backup has closed the channel");
+    }
+}
+
+#[test]
+fn a_backup_takes_over_many_channels_bit_by_bit() {
+    let mut net = Net::new(2, told_app(), true);
+    let mut ana = Client::connect(&mut net, 0);
+    for n in 0..300 {
+        ana.subscribe(&mut net, &format!("presence-{n}"), "ana");
+    }
+    net.settle();
+    take_reported(&net);
+    net.replace(0);
+    let mut most = 0;
+    let mut before = 0;
+    for _ in 0..(LEASE * 2).as_millis() / TICK.as_millis() {
+        net.pass(TICK);
+        let channels = net.places[1].cluster.state().channels;
+        most = most.max(channels.saturating_sub(before));
+        before = channels;
+    }
+    assert!((1..=64).contains(&most), "{most} channels at once");
+    assert_eq!(take_reported(&net).len(), 600, "each room is vacated, and Ana has left it");
 }
 
 #[test]
@@ -243,6 +287,7 @@ fn a_node_that_stops_leaves_at_once() {
     take_reported(&net);
     net.say_goodbye(0);
     net.settle();
+    net.pass(TICK);
     assert_eq!(take_reported(&net), ["ana off presence-room", "presence-room vacated"]);
 }
 
