@@ -102,6 +102,11 @@ fn a_file_keeps_the_histories_of_a_single_node() {
     let problems = case.var("CLARIM_SCALING_URL", "nats://127.0.0.1").problems();
     assert!(problems.contains("CLARIM_HISTORY_PATH in the environment: is for a single node"));
     assert_eq!(problems.lines().count(), 1, "{problems}");
+    // In the current directory.
+    let case = case_with_app().var("CLARIM_HISTORY_PATH", "history.db");
+    let sources = ConfigSources::new("", case.environment.clone()).with_databases(|_| None);
+    let settings = Config::load(&case.flags, &sources).unwrap();
+    assert_eq!(settings.server.history_path, Some("history.db".into()));
     for (path, told) in [
         ("missing/history.db", "is in missing, which is not a directory; create it"),
         ("there", "is the directory there; name a file in it"),

@@ -85,11 +85,16 @@ fn history_path(reader: &mut Reader<'_>, directory: &Path, is_clustered: bool) -
         let shown = path.display();
         let what = format_args!("is the directory {shown}; name a file in it, as in history.db");
         reader.wrong(key, what);
-    } else if let Some(folder) = path.parent().filter(|folder| !folder.is_dir()) {
+    } else if let Some(folder) = path.parent().filter(|folder| !is_folder(folder)) {
         let folder = folder.display();
         reader.wrong(key, format_args!("is in {folder}, which is not a directory; create it"));
     }
     Some(path)
+}
+
+/// A bare name has an empty parent: the current directory.
+fn is_folder(path: &Path) -> bool {
+    path.as_os_str().is_empty() || path.is_dir()
 }
 
 /// An optional limit.
