@@ -94,7 +94,7 @@ impl FileBus {
     /// elsewhere since it was last open, so all logs get another epoch.
     ///
     /// # Errors
-    /// Why the file cannot be used, and what to do.
+    /// Why the file cannot be used, and what to do. A full disk is an error here, too.
     pub fn open_incomplete(path: &Path) -> Result<Self, FileBusError> {
         Self::start(path, Database::open(path)?, Opening { boot: boot(), lacks_entries: true })
     }

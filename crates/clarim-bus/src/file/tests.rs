@@ -6,11 +6,12 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::sync::mpsc::unbounded_channel;
 
 use super::clock::Clock;
 use super::database::{Database, LastWriter};
 use super::stored_log::StoredLog;
-use super::writer::{Opening, Request};
+use super::writer::{NewEntry, Opening, Outcome, Request, Wanted};
 use super::{FileBus, FileBusError};
 use crate::bus::Bus;
 use crate::error::BusError;
@@ -227,6 +228,34 @@ async fn logs_that_are_not_kept_begin_anew() {
     drop(reopen(&folder.path(), "this boot").await);
     let bus = open(&folder.path());
     assert_ne!(read(&bus).await.current.epoch, again.position.epoch);
+}
+
+#[tokio::test]
+async fn entries_behind_the_removal_of_logs_are_kept() {
+    let folder = Folder::new();
+    let bus = open(&folder.path());
+    let last = append(&bus, 0..5).await;
+    let (reply, mut replies) = unbounded_channel();
+    let append = |number: u64| {
+        let wanted = Wanted { number, reply: reply.clone() };
+        let payload = number.to_string().into();
+        let entry = NewEntry { log: log(), payload, key: None, wanted };
+        assert!(bus.file.send(Request::Append(entry)));
+    };
+    // What comes until the disk goes on is carried out together.
+    let resume = hang(&bus);
+    append(5);
+    bus.retain_logs(|_| false);
+    append(6);
+    drop(resume);
+    for number in [5, 6] {
+        let reply = replies.recv().await.unwrap();
+        let is_stored = matches!(reply.outcome, Outcome::Appended { is_duplicate: false, .. });
+        assert!(reply.number == number && is_stored, "{reply:?}");
+    }
+    let page = read(&bus).await;
+    assert_ne!(page.current.epoch, last.epoch);
+    assert_eq!(numbers(&page), [6]);
 }
 
 /// Lets the disk hang until the result is dropped.

@@ -175,8 +175,9 @@ impl Writer {
             is_unsynced: false,
         };
         match writer.begin_writing() {
-            // Its logs can be read.
-            Ok(()) | Err(FileBusError::Full { .. }) => {}
+            Ok(()) => {}
+            // Its logs can be read. The next process must learn from the file that it lacks entries.
+            Err(FileBusError::Full { .. }) if !lacks_entries => {}
             Err(error) => return Err(error),
         }
         Ok((writer, FoundFile { is_incomplete, clock_behind }))
@@ -205,9 +206,7 @@ impl Writer {
             let wait = next_sync.saturating_duration_since(Instant::now());
             match requests.recv_timeout(wait) {
                 Ok(first) => {
-                    let more = requests.try_iter().take(BATCH - 1);
-                    let batch = std::iter::once(first).chain(more).collect();
-                    self.carry_out(batch);
+                    self.carry_out(batch(first, requests));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -447,6 +446,17 @@ impl Writer {
         }
         self.database.set_time(now)
     }
+}
+
+/// Takes the requests that can be carried out together. The logs that are removed have no entries of those
+/// that come later.
+fn batch(first: Request, requests: &Receiver<Request>) -> Vec<Request> {
+    let mut batch = vec![first];
+    while batch.len() < BATCH && !matches!(batch.last(), Some(Request::Retain(_))) {
+        let Ok(next) = requests.try_recv() else { break };
+        batch.push(next);
+    }
+    batch
 }
 
 /// Numbers the periods after which keys are removed.
