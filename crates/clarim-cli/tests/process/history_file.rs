@@ -174,19 +174,11 @@ fn a_rule_that_is_removed_and_added_again_begins_another_history() {
         let ruled = format!("{ONE}history = ['{RULE}']\n");
         let process =
             Process::start(&format!("cat > clarim.toml <<'E'\n{ruled}E\n"), "", environment);
-        let reload = |text: &str| {
-            let count = || process.read("err").matches("apps reloaded").count();
-            let before = count();
-            process.rewrite(text);
-            process.signal(Signal::HUP);
-            eventually("they are read", || count() > before);
-        };
         let old = subscribe(&process, None).position;
         publish(&process, 0..5);
-        reload(ONE);
-        let stored = process.publish("kept", "event 5.");
-        assert!(stored.starts_with("HTTP/1.1 200"), "{stored}");
-        reload(&ruled);
+        reload(&process, ONE);
+        publish(&process, 5..6);
+        reload(&process, &ruled);
         let mut back = begin(&process, Some(&old));
         back.read_or_end(r#"reason\":\"epoch"#).unwrap();
         let start = String::from_utf8_lossy(&back.unread).into_owned();
@@ -195,6 +187,32 @@ fn a_rule_that_is_removed_and_added_again_begins_another_history() {
         assert_ne!(value(&mut back, "epoch"), old.epoch);
         publish(&process, 6..7);
         expect(&mut back, 6..7);
+    }
+}
+
+/// Reads apps anew.
+fn reload(process: &Process, apps: &str) {
+    let count = || process.read("err").matches("apps reloaded").count();
+    let before = count();
+    process.rewrite(apps);
+    process.signal(Signal::HUP);
+    eventually("they are read", || count() > before);
+}
+
+#[test]
+fn subscribers_get_the_first_event_by_a_new_rule() {
+    let folder = Folder::new();
+    let path = folder.path();
+    let environment = [("CLARIM_HISTORY_PATH", path.to_str().unwrap())];
+    let process = Process::start(&format!("cat > clarim.toml <<'E'\n{ONE}E\n"), "", &environment);
+    let ruled = format!("{ONE}history = ['{RULE}']\n");
+    let mut client = process.subscribe("kept");
+    for round in 0..5 {
+        publish(&process, round * 10..round * 10 + 2);
+        reload(&process, &ruled);
+        publish(&process, round * 10 + 2..round * 10 + 5);
+        expect(&mut client, round * 10..round * 10 + 5);
+        reload(&process, ONE);
     }
 }
 

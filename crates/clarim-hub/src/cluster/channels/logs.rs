@@ -17,7 +17,7 @@ use crate::address::ChannelKey;
 use crate::app::HistoryRule;
 use crate::cluster::flights::{Flight, Flights, OwnEvent};
 use crate::cluster::wire::{LogEntry, LogPage, Wire};
-use crate::directory::{Keep, LogPlace, Publication, Succession};
+use crate::directory::{Keep, LogPlace, NodeBus, Publication, Succession};
 use crate::node::Node;
 use crate::outputs::{DeliveryAck, DeliveryAcks, OutputSink};
 
@@ -93,12 +93,16 @@ struct Append {
     channel: ChannelKey,
     /// Held until the log has the event.
     stored: Option<DeliveryAck>,
-    /// Held until the event is delivered here.
-    delivered: Option<DeliveryAck>,
+    /// Present until the event is delivered here.
+    undelivered: Option<Undelivered>,
     /// Whether this node followed the log when it appended the event.
     is_followed: bool,
     at: Duration,
 }
+
+/// Held until an event is delivered here.
+#[derive(Debug)]
+struct Undelivered(Option<DeliveryAck>);
 
 impl<S: OutputSink> Logs<S> {
     pub(in crate::cluster) fn new(node: Arc<Node<S>>, id: NodeId) -> Self {
@@ -153,7 +157,7 @@ impl<S: OutputSink> Logs<S> {
         wire.unfollow(log);
         // Nobody is subscribed, but publishers wait.
         for append in self.appends.values_mut().filter(|append| append.channel == channel) {
-            append.delivered = None;
+            append.undelivered = None;
         }
         self.trim();
     }
@@ -252,7 +256,7 @@ impl<S: OutputSink> Logs<S> {
             return;
         }
         let channel = followed.channel.clone();
-        if let Succession::Hole(after) = self.apply(&channel, entry, true, now) {
+        if let Succession::Hole(after) = self.apply(log, &channel, entry, now) {
             self.read_more(log, after, flights, wire);
         }
     }
@@ -308,9 +312,8 @@ impl<S: OutputSink> Logs<S> {
                 return Some(page.start);
             }
         }
-        let is_new = self.followed.get(log).is_some_and(|log| log.gap.is_none());
         for entry in &page.entries {
-            self.apply(channel, entry, is_new, now);
+            self.apply(log, channel, entry, now);
         }
         if page.start >= offset {
             // The log keeps nothing, but goes on behind this offset.
@@ -324,12 +327,12 @@ impl<S: OutputSink> Logs<S> {
         self.known(channel).map(|known| known.offset).filter(|known| *known < last)
     }
 
-    /// Applies an entry, if it is the next one. `is_new`: subscribers have not got it before.
+    /// Applies an entry, if it is the next one.
     fn apply(
         &mut self,
+        log: &str,
         channel: &ChannelKey,
         entry: &LogEntry,
-        is_new: bool,
         now: Duration,
     ) -> Succession {
         let &LogEntry { position, previous, ref message } = entry;
@@ -342,8 +345,13 @@ impl<S: OutputSink> Logs<S> {
             _ => None,
         };
         let append = own.and_then(|ticket| self.appends.get(&ticket));
-        let ack = append.and_then(|append| append.delivered.clone());
+        let undelivered = append.and_then(|append| append.undelivered.as_ref());
+        // In a cluster, subscribers may have got it on another node.
+        let is_single = matches!(self.node.config().bus, NodeBus::Logs(_));
+        let is_unheard = is_single && undelivered.is_some();
+        let ack = undelivered.and_then(|Undelivered(ack)| ack.clone());
         let place = LogPlace { position, previous };
+        let Some(Followed { gap, .. }) = self.followed.get_mut(log) else { return Succession::Old };
         let succession = self.node.step(channel, now, |shard, step| {
             let succession = shard.recorder().succession(channel, place, step);
             if succession != Succession::Next {
@@ -362,7 +370,11 @@ impl<S: OutputSink> Logs<S> {
                 key: None,
                 place: Some(place),
             };
-            if is_new {
+            // It has reached nobody, and neither have those behind it.
+            if let Some(reason) = gap.take_if(|_| is_unheard) {
+                shard.recorder().announce_gap(channel, reason, step);
+            }
+            if gap.is_none() {
                 shard.deliver(publication, step);
             } else {
                 shard.recorder().append(&publication, step);
@@ -374,7 +386,7 @@ impl<S: OutputSink> Logs<S> {
         if !matches!(succession, Succession::Hole(_))
             && let Some(append) = own.and_then(|ticket| self.appends.get_mut(&ticket))
         {
-            append.delivered = None;
+            append.undelivered = None;
             self.trim();
         }
         succession
@@ -430,9 +442,10 @@ impl<S: OutputSink> Logs<S> {
         };
         let ticket = flights.add(Flight::Append);
         let entry = event.encode(self.id, stored.as_ref(), ticket);
-        let OwnEvent { channel, ack: delivered, .. } = event;
+        let OwnEvent { channel, ack, .. } = event;
+        let undelivered = Some(Undelivered(ack));
         let is_followed = self.followed.contains_key(log);
-        self.appends.insert(ticket, Append { channel, stored, delivered, is_followed, at: now });
+        self.appends.insert(ticket, Append { channel, stored, undelivered, is_followed, at: now });
         wire.append(log, rule, entry, key.as_deref(), ticket);
     }
 
@@ -444,7 +457,7 @@ impl<S: OutputSink> Logs<S> {
         }
         // This node gets the entry only if it follows the log.
         if !is_new || !append.is_followed {
-            append.delivered = None;
+            append.undelivered = None;
         }
         self.trim();
     }
@@ -452,7 +465,9 @@ impl<S: OutputSink> Logs<S> {
     /// Handles that a log does not have an event, or that this is not known.
     pub(in crate::cluster) fn not_appended(&mut self, ticket: u64) {
         if let Some(append) = self.appends.remove(&ticket) {
-            append.stored.iter().chain(&append.delivered).for_each(DeliveryAck::not_stored);
+            let Append { stored, undelivered, .. } = append;
+            let delivered = undelivered.and_then(|Undelivered(ack)| ack);
+            stored.iter().chain(&delivered).for_each(DeliveryAck::not_stored);
         }
     }
 
@@ -461,13 +476,13 @@ impl<S: OutputSink> Logs<S> {
     pub(in crate::cluster) fn end_overdue(&mut self, sent: Duration) {
         let is_overdue = |append: &&mut Append| append.at + RETURN_TIMEOUT < sent;
         for append in self.appends.values_mut().take_while(is_overdue) {
-            append.delivered = None;
+            append.undelivered = None;
         }
         self.trim();
     }
 
     fn trim(&mut self) {
-        let is_done = |append: &Append| append.stored.is_none() && append.delivered.is_none();
+        let is_done = |append: &Append| append.stored.is_none() && append.undelivered.is_none();
         while let Some(first) = self.appends.first_entry().filter(|first| is_done(first.get())) {
             first.remove();
         }
