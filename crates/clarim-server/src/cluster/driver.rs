@@ -230,6 +230,7 @@ impl<S: OutputSink + ClusterHost + Send + Sync + 'static> Driver<S> {
     }
 
     fn execute(&mut self, command: BusCommand) {
+        self.end_unruled();
         self.handled += 1;
         let now = self.started.elapsed();
         let wire = &mut BusWire::new(&mut self.bus, &self.channels.traffic);
@@ -255,7 +256,7 @@ impl<S: OutputSink + ClusterHost + Send + Sync + 'static> Driver<S> {
         }
     }
 
-    /// Ends the histories of channels that have no rule any more.
+    /// Ends the histories of channels that have no rule any more, before they get events by a later one.
     fn end_unruled(&mut self) {
         let Some(file) = &self.file else { return };
         let rules = self.node.apps().changes();
