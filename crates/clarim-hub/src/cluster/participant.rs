@@ -317,6 +317,7 @@ impl<S: OutputSink> Cluster<S> {
             Some(Flight::SyncRequest(channel)) => self.openings.not_asked(&channel, now),
             Some(Flight::Append) => {
                 self.state.lost += 1;
+                self.state.refused += 1;
                 self.logs.not_appended(ticket);
             }
             Some(Flight::Read(log)) => self.logs.unread(&log, now),
@@ -426,8 +427,8 @@ impl<S: OutputSink> Cluster<S> {
         self.state.is_joined |= is_caught_up && self.joining.is_over(self.members.count(), now);
         if now >= self.next_heartbeat {
             self.send_heartbeat(now, wire);
-            self.logs.follow_rules(self.subjects.iter(), wire);
         }
+        self.logs.follow_rules(self.subjects.iter(), wire);
         // If the bus carries no messages at all, the other nodes may be alive: backends must not be notified.
         let is_reported = self.state.is_up && self.members.hears_itself(now);
         let removal = if is_reported { Removal::Lost } else { Removal::Unreported };
@@ -664,8 +665,11 @@ impl<S: OutputSink> Cluster<S> {
     fn append_event(&mut self, entry: NewEntry, now: Duration, wire: &mut impl Wire) {
         let log = self.subject(&entry.event.channel);
         if self.state.is_up {
+            // The rule of its channel may be new.
+            self.logs.follow_rules(self.subjects.iter(), wire);
             self.logs.append(&log, entry, now, &mut self.flights, wire);
         } else {
+            self.state.refused += 1;
             entry.stored.iter().for_each(DeliveryAck::not_stored);
         }
     }

@@ -106,6 +106,8 @@ pub struct ClusterState {
     pub skipped: u64,
     /// Messages that the bus did not accept.
     pub lost: u64,
+    /// Events that the logs did not take; their publishers were told so.
+    pub refused: u64,
     /// Number of channel subjects that are subscribed to.
     pub channels: usize,
 }

@@ -268,7 +268,7 @@ fn history_file(logs: &Cluster, sheet: &mut Sheet<'_>) -> fmt::Result {
     let help = "Whether the disk of the file of histories replies";
     sheet.gauge("clarim_history_file_up", help, u64::from(state.is_up))?;
     let help = "Events that the file of histories could not take; their publishers got 503";
-    sheet.counter("clarim_history_file_refused", help, state.lost)
+    sheet.counter("clarim_history_file_refused", help, state.refused)
 }
 
 /// CPU time of a thread of this process; 0 where the system does not report it.
