@@ -192,17 +192,6 @@ impl Recorder<'_> {
         }
     }
 
-    /// Ends the history of a channel that has no rule any more, because it lacks an event. Returns whether it
-    /// had one. A later rule begins another one.
-    pub(super) fn end_unruled(&mut self, key: &ChannelKey, step: &Step<'_>) -> bool {
-        let has_history = self.channels.get(key).is_some_and(|channel| channel.history.is_some());
-        let is_over = has_history && step.app(key).history_of(&key.name).is_none();
-        if is_over {
-            self.end(key);
-        }
-        is_over
-    }
-
     /// Caches an event as the channel's last, unless there is a later one.
     pub(crate) fn remember(
         &mut self,

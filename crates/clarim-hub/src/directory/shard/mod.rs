@@ -240,7 +240,10 @@ impl Shard {
         let kept = is_kept.then(|| self.recorder().next_number(key, step));
         let is_recorded = step.has_logs() && recording::rule_of(key, keep, step).is_some();
         if step.is_clustered() || is_recorded {
-            if let Some(channel) = self.channels.get_mut(key) {
+            // In a cluster, it is open.
+            if !step.is_clustered()
+                && let Some(channel) = self.channels.get_mut(key)
+            {
                 channel.open_on_bus(key, step);
             }
             let channel = key.clone();
@@ -277,10 +280,14 @@ impl Shard {
         if has_offset || is_cached {
             self.make_room(key, step);
         }
-        if !has_offset && self.recorder().end_unruled(key, step) {
+        let Some(mut channel) = self.channels.get(key) else { return };
+        if channel.history.is_some() && step.app(key).history_of(&key.name).is_none() {
+            // It lacks this event, so a later rule begins another one.
+            self.recorder().end(key);
             self.remove_if_empty(key, step);
+            let Some(rest) = self.channels.get(key) else { return };
+            channel = rest;
         }
-        let Some(channel) = self.channels.get(key) else { return };
         let position = channel.position();
         for (worker, _) in &channel.subscribers {
             let message = WorkerMessage::Deliver {
