@@ -43,7 +43,7 @@ struct Place {
 
 type Names = HashMap<String, AppIndex, foldhash::fast::RandomState>;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 struct Found {
     by_id: Names,
     by_key: Names,
@@ -92,6 +92,7 @@ impl Apps {
         let known: Names =
             self.places.iter().map(|(n, place)| (place.app().id.clone(), at(n))).collect();
         let mut found = Found::default();
+        let mut is_changed = false;
         for app in apps {
             let id = app.id.clone();
             let key = app.key.key().to_owned();
@@ -100,6 +101,7 @@ impl Apps {
                     let place = self.place(index);
                     if *place.app() != app {
                         place.current.store(place.versions.push(app), Ordering::Release);
+                        is_changed = true;
                     }
                     index
                 }
@@ -112,8 +114,13 @@ impl Apps {
             let is_removed = found.by_id.get(&place.app().id) != Some(&at(n));
             place.is_removed.store(is_removed, Ordering::Relaxed);
         }
-        *self.found.write().unwrap_or_else(PoisonError::into_inner) = found;
-        self.changes.fetch_add(1, Ordering::Release);
+        let mut current = self.found.write().unwrap_or_else(PoisonError::into_inner);
+        is_changed |= *current != found;
+        *current = found;
+        drop(current);
+        if is_changed {
+            self.changes.fetch_add(1, Ordering::Release);
+        }
     }
 
     /// Finds an app by the id in an HTTP path.
@@ -239,8 +246,13 @@ mod tests {
             apps.set([app("1", "one")]);
         }
         assert_eq!((apps.places.count(), apps.places[0].versions.count()), (1, 1));
+        assert_eq!(apps.changes(), 1);
         // Another secret for the same key is a change.
         apps.set([App::new("1", "one", "another secret")]);
-        assert_eq!(apps.places[0].versions.count(), 2);
+        assert_eq!((apps.places[0].versions.count(), apps.changes()), (2, 2));
+        // So are its removal and its return.
+        apps.set([]);
+        apps.set([App::new("1", "one", "another secret")]);
+        assert_eq!((apps.places[0].versions.count(), apps.changes()), (2, 4));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use clarim_bus::{Bus, FileBus};
 use clarim_cluster::channel_of;
@@ -10,6 +10,8 @@ use clarim_hub::{Node, OutputSink};
 use clarim_protocol::ChannelName;
 
 use super::HISTORY_PREFIX;
+
+const ALL_ENDED: &str = "the settings of apps have changed several times at once, so all histories begin anew, and clients that missed events get a gap";
 
 /// The open file. No other process can open it.
 #[derive(Debug, Clone)]
@@ -46,7 +48,14 @@ impl HistoryFile {
     where
         S: OutputSink + Send + Sync + 'static,
     {
-        self.0.retain_logs(move |log| node.apps().changes() == rules && has_rule(&node, log));
+        let warning = Once::new();
+        self.0.retain_logs(move |log| {
+            let is_last = node.apps().changes() == rules;
+            if !is_last {
+                warning.call_once(|| tracing::warn!(code = "histories_ended", "{ALL_ENDED}"));
+            }
+            is_last && has_rule(&node, log)
+        });
     }
 }
 
