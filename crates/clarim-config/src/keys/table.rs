@@ -180,7 +180,7 @@ keys! {
     WEBHOOK_STORE Server "webhook_store", Kind::Choice(&["memory", "disk"]), "memory",
         "Place where webhooks wait for their endpoint. `disk` keeps them in the directory `webhooks` of STATE_DIR: they survive a crash, and an endpoint that is down for up to three days. See [Webhooks on disk](deploy.md#webhooks-on-disk). `memory` keeps up to 16 MiB per endpoint, for five minutes.";
     HISTORY_PATH Server "history_path", Kind::Text, "",
-        "Path to a file that keeps the histories of channels, so that they survive a restart and a crash. It is created; its directory must exist. For a single node: a cluster keeps them on its bus. See [Stores](history.md#stores). Default: in memory.";
+        "Path to a file that keeps the histories of channels, so that they survive a restart and a crash. It is created; its directory must exist. For a single node: a cluster keeps them on its bus. Delete the file if the server ran without it in between. See [Stores](history.md#stores). Default: in memory.";
     METRICS_TOKEN Server "metrics_token", Kind::Secret, "",
         "Bearer token for `/metrics`, which has the format of Prometheus (`Authorization: Bearer TOKEN`). At least 16 characters. Without a token `/metrics` does not exist.";
     INSPECTOR_TOKEN Server "inspector_token", Kind::Secret, "",
