@@ -242,7 +242,7 @@ async fn entries_behind_the_removal_of_logs_are_kept() {
         let entry = NewEntry { log: log(), payload, key: None, wanted };
         assert!(bus.file.send(Request::Append(entry)));
     };
-    // What comes until the disk goes on is carried out together.
+    // Requests that come until the disk goes on are carried out together.
     let resume = hang(&bus);
     append(5);
     bus.retain_logs(|_| false);

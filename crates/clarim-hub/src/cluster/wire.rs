@@ -106,7 +106,7 @@ pub struct ClusterState {
     pub skipped: u64,
     /// Messages that the bus did not accept.
     pub lost: u64,
-    /// Events that the logs did not take; their publishers were told so.
+    /// Events that the logs did not take, so that their publishers have to send them again.
     pub refused: u64,
     /// Number of channel subjects that are subscribed to.
     pub channels: usize,

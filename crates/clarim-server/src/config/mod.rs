@@ -79,7 +79,8 @@ pub struct ServerConfig {
     /// The cluster this server belongs to; `None` for a single node.
     pub scaling: Option<Scaling>,
     /// The file that keeps the histories of channels, so that they survive a restart and a crash. Each server
-    /// needs one of its own. It is created with its directory. `None` keeps them in memory or, in a cluster, on the bus.
+    /// needs one of its own. It is created with its directory. `None` keeps them in memory or, in a cluster,
+    /// on the bus.
     pub history_path: Option<PathBuf>,
     /// Webhook endpoints of each app, by the app's id. The [`App::hooks`](clarim_hub::app::App::hooks) of
     /// apps that have some are set to match.

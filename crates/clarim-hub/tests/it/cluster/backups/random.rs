@@ -239,8 +239,8 @@ impl Model {
                 false => self.told.remove(&occupant),
             };
             if self.is_bus_well {
-                // An arrival may be reported twice: that of a user who moves quickly, or of a dead node's user
-                // who is on another one before the lease ends.
+                // An arrival may be reported twice: that of a user who moves quickly, or of a dead node's
+                // user who is on another one before the lease ends.
                 assert!(is_news || is_there, "left twice: {event:?}");
                 assert!(is_there || !truth.contains(&occupant), "has not left: {event:?}");
             }
