@@ -153,8 +153,9 @@ impl Parts {
         let is_same_bus = setup.as_ref().is_some_and(|setup| setup.is_same);
         let bus = setup.as_ref().map(ClusterSetup::bus).unwrap_or_default();
         let (query_senders, queries) = (0..workers).map(|_| mpsc::channel(MAX_QUERIES)).unzip();
-        let (consumers, consumer_threads) =
-            Consumers::new(&config, bus.id(), playground, query_senders)?;
+        // Traces name the nodes of a cluster.
+        let id = setup.as_ref().filter(|setup| setup.file.is_none()).map(|setup| setup.id);
+        let (consumers, consumer_threads) = Consumers::new(&config, id, playground, query_senders)?;
         let sink = Sink {
             inboxes: Inboxes::new(workers),
             observers: consumers.observers(),
