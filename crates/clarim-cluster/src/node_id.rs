@@ -16,6 +16,6 @@ impl NodeId {
 pub enum Departure {
     /// It has stopped.
     Stopped,
-    /// Its lease has ended. It may return.
+    /// Its lease has ended. What is reported about it is taken back if it returns.
     Lost,
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use clarim_cluster::timing::{HAND_OVER_TIME, HEARTBEATS_PER_LEASE, RETURN_TIMEOUT};
 use clarim_cluster::{
-    ClusterMessage, Gathered, Health, Joining, KeyClaim, KeyHash, Membership, NodeId, OnClaimed,
-    OnGathered, Queries, Query, Received, Reply, Trace, Version, channel_subject, decode, encode,
+    ClusterMessage, Departure, Gathered, Health, Joining, KeyClaim, KeyHash, Membership, NodeId,
+    OnClaimed, OnGathered, Queries, Query, Received, Reply, Trace, Version, channel_subject,
+    decode, encode,
 };
 
-use super::channel_sync::{Gone, Removal, backups};
+use super::channel_sync::{Gone, backups};
 use super::channels::{ChannelOpenings, Doubt, LogGaps, Logs, NewEntry, Subjects};
 use super::flights::{Changes, Flight, Flights, NodeSender, OwnChange, OwnEvent};
 use super::handover::{Arrived, CaughtUp, HandOver, Keepers, MessageId};
@@ -431,9 +432,9 @@ impl<S: OutputSink> Cluster<S> {
         self.logs.follow_rules(self.subjects.iter(), wire);
         // If the bus carries no messages at all, the other nodes may be alive: backends must not be notified.
         let is_reported = self.state.is_up && self.members.hears_itself(now);
-        let removal = if is_reported { Removal::Lost } else { Removal::Unreported };
+        let departure = is_reported.then_some(Departure::Lost);
         for node in self.members.take_dead(now) {
-            self.remove_peer(node, removal, now);
+            self.remove_peer(node, departure, now);
         }
         if self.state.is_up {
             self.takeover.proceed(&self.node, now);
@@ -717,7 +718,7 @@ impl<S: OutputSink> Cluster<S> {
             return self.gap.meet_publisher();
         }
         if matches!(message, ClusterMessage::Goodbye) {
-            return self.remove_peer(from, Removal::Stopped, now);
+            return self.remove_peer(from, Some(Departure::Stopped), now);
         }
         self.renew_lease(from, now, wire);
         if let &ClusterMessage::Heartbeat { at, versions, clock, nodes } = message {
@@ -754,12 +755,12 @@ impl<S: OutputSink> Cluster<S> {
     }
 
     /// Removes a node and everything it had.
-    fn remove_peer(&mut self, peer: NodeId, removal: Removal, now: Duration) {
+    fn remove_peer(&mut self, peer: NodeId, departure: Option<Departure>, now: Duration) {
         let heard_at = self.members.remove(peer);
         self.queries.remove_peer(peer);
         self.keys.remove_peer(peer);
         self.hand_over.remove_peer(peer);
-        inbound::remove_peer(&self.node, Gone { node: peer, removal, heard_at }, now);
+        inbound::remove_peer(&self.node, Gone { node: peer, departure, heard_at }, now);
         self.takeover.begin();
         self.openings.remove_peer(peer, now);
     }

@@ -5,7 +5,7 @@
 
 use clarim_cluster::{ClusterMessage, Departure, NodeId};
 
-use super::losses::{self, Occupants, Removal};
+use super::losses::{self, Occupants};
 use crate::address::ChannelKey;
 use crate::directory::{Shard, Step};
 
@@ -83,7 +83,7 @@ pub(in crate::cluster) fn request_states(shard: &Shard, step: &mut Step<'_>) {
 pub(in crate::cluster) fn remove_peer(
     shard: &mut Shard,
     node: NodeId,
-    removal: Removal,
+    departure: Option<Departure>,
     step: &mut Step<'_>,
 ) {
     for (key, channel) in &mut shard.channels {
@@ -92,11 +92,7 @@ pub(in crate::cluster) fn remove_peer(
             channel.request_backup(key, step);
         }
     }
-    let departure = match removal {
-        Removal::Stopped => Departure::Stopped,
-        Removal::Lost => Departure::Lost,
-        Removal::Unreported => return shard.shadows.remove_node(node),
-    };
+    let Some(departure) = departure else { return shard.shadows.remove_node(node) };
     for key in shard.shadows.depart(node, departure) {
         let is_known = shard.channels.get(&key).is_some_and(|channel| {
             channel.cluster.as_ref().is_some_and(|cluster| cluster.knows_state_of(node))
@@ -168,12 +164,10 @@ pub(in crate::cluster) fn report_departed(
 ) {
     for shadow in shard.shadows.take_departed(key) {
         let node = shadow.node;
-        let departure = shadow.departure;
         let subscribers = shadow.subscriptions() as usize;
-        let before = Occupants { users: shadow.into_users(), subscribers };
-        let loss = losses::report_absent(shard, key, node, before, step);
-        if departure == Some(Departure::Lost) {
-            shard.expect_return(key, loss);
+        if let Some(departure) = shadow.departure {
+            let before = Occupants { users: shadow.into_users(), subscribers };
+            losses::report_absent(shard, key, node, departure, before, step);
         }
         stop_keeping(shard, key, step);
     }

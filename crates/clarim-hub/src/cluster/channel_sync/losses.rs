@@ -6,29 +6,19 @@
 use std::time::Duration;
 
 use clarim_cluster::timing::RETURN_WINDOW;
-use clarim_cluster::{Change, NodeId, State};
+use clarim_cluster::{Change, Departure, NodeId, State};
 use clarim_protocol::user::Member;
 
 use crate::address::ChannelKey;
 use crate::directory::{Channel, Loss, Shard, Step};
 use crate::outputs::ChannelEvent;
 
-/// Why a node is removed, and whether backends are notified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cluster) enum Removal {
-    /// It has stopped. Leaves are reported.
-    Stopped,
-    /// Its lease has ended. Leaves are reported, and taken back if the node returns.
-    Lost,
-    /// The bus carries no messages, so the node may be alive. Nothing is reported.
-    Unreported,
-}
-
 /// A node that has gone.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::cluster) struct Gone {
     pub(in crate::cluster) node: NodeId,
-    pub(in crate::cluster) removal: Removal,
+    /// `None` if the bus carries no messages, so that the node may be alive. Then nothing is reported.
+    pub(in crate::cluster) departure: Option<Departure>,
     /// When it was last heard from.
     pub(in crate::cluster) heard_at: Duration,
 }
@@ -52,33 +42,34 @@ impl Occupants {
     }
 }
 
-/// Reports the leaves of a dead node's users, if this node is the first of those that know them. Returns its
-/// reports.
+/// Reports the leaves of a dead node's users, if this node is the first of those that know them.
 pub(super) fn report_loss(
     shard: &mut Shard,
     key: &ChannelKey,
     gone: Gone,
     before: Occupants,
     step: &mut Step<'_>,
-) -> Loss {
+) {
+    let Some(departure) = gone.departure else { return };
     let node = step.config.bus.id();
     let cluster = shard.channels.get(key).and_then(|channel| channel.cluster.as_ref());
-    match cluster.is_some_and(|cluster| cluster.is_first_witness(node, gone.heard_at)) {
-        true => report_absent(shard, key, gone.node, before, step),
-        false => Loss::new(step.now + RETURN_WINDOW),
+    if cluster.is_some_and(|cluster| cluster.is_first_witness(node, gone.heard_at)) {
+        report_absent(shard, key, gone.node, departure, before, step);
     }
 }
 
-/// Reports those users and subscribers of a node that has gone who are on no other node. Returns the reports.
+/// Reports those users and subscribers of a node that has gone who are on no other node. The reports are
+/// taken back if a lost node returns.
 pub(super) fn report_absent(
     shard: &mut Shard,
     key: &ChannelKey,
     from: NodeId,
+    departure: Departure,
     before: Occupants,
     step: &mut Step<'_>,
-) -> Loss {
+) {
     let mut loss = Loss::new(step.now + RETURN_WINDOW);
-    let Some(channel) = shard.channels.get_mut(key) else { return loss };
+    let Some(channel) = shard.channels.get_mut(key) else { return };
     let hooks = step.app(key).hooks;
     for id in before.users.into_iter().filter(|_| hooks.members) {
         if !channel.presence.as_ref().is_some_and(|presence| presence.has(&id)) {
@@ -90,7 +81,9 @@ pub(super) fn report_absent(
         report_left(channel, ChannelEvent::Vacated(key.clone()), step);
         loss.vacate(from);
     }
-    loss
+    if departure == Departure::Lost {
+        shard.expect_return(key, loss);
+    }
 }
 
 /// Reports the return of users and subscribers that had been reported as gone with this node. Those that are

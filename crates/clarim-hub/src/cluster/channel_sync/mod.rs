@@ -19,7 +19,7 @@ use crate::address::ChannelKey;
 use crate::app::App;
 use crate::directory::{Channel, Shard, Step, backup};
 use crate::outputs::{ChannelEvent, Migration, Occupant, Output};
-pub(super) use losses::{Gone, Removal};
+pub(super) use losses::Gone;
 use losses::{Occupants, report_left, report_loss, report_return, settle_loss};
 
 /// Whether nodes synchronize the channel's state, and do not only exchange its events.
@@ -218,8 +218,8 @@ pub(in crate::cluster) fn refresh(shard: &mut Shard, round: Round<'_>, step: &mu
 
 /// Removes a node that has gone, and everything it had.
 pub(in crate::cluster) fn remove_peer(shard: &mut Shard, gone: Gone, step: &mut Step<'_>) {
-    let Gone { node, removal, .. } = gone;
-    backups::remove_peer(shard, node, removal, step);
+    let Gone { node, departure, .. } = gone;
+    backups::remove_peer(shard, node, departure, step);
     let has_peer =
         |channel: &Channel| channel.cluster.as_ref().is_some_and(|cluster| cluster.has_peer(node));
     let channels = shard.channels.iter().filter(|(_, channel)| has_peer(channel));
@@ -227,12 +227,7 @@ pub(in crate::cluster) fn remove_peer(shard: &mut Shard, gone: Gone, step: &mut 
     for key in keys {
         let before = Occupants::of(shard, &key);
         remove_peer_on(shard, &key, node, step);
-        if removal != Removal::Unreported {
-            let loss = report_loss(shard, &key, gone, before, step);
-            if removal == Removal::Lost {
-                shard.expect_return(&key, loss);
-            }
-        }
+        report_loss(shard, &key, gone, before, step);
     }
 }
 
