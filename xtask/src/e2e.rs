@@ -67,9 +67,15 @@ fn node(folder: &str, concurrency: usize, args: &[String]) -> Result<()> {
     let concurrency = format!("--test-concurrency={concurrency}");
     // It repeats what has failed at the end, where the suite's report shows it.
     let reporter = "--test-reporter=spec";
-    // A file whose failed test has left something open would run forever.
-    let timeout = "--test-timeout=1500000";
-    command("node", &["--test", &concurrency, reporter, timeout]).args(&options).args(&files).run()
+    // Of a file, which takes three minutes at most on two busy cores.
+    let timeout = "--test-timeout=900000";
+    // A file whose failed test has left something open would run until then. And Node would wait for the
+    // programs that a file has left when its time was over.
+    let exit = "--test-force-exit";
+    command("node", &["--test", &concurrency, reporter, timeout, exit])
+        .args(&options)
+        .args(&files)
+        .run()
 }
 
 /// Adds the test files below a folder, with their sizes.

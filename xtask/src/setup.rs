@@ -14,7 +14,7 @@ const CARGO_PROGRAMS: [(&str, &[&str]); 2] = [
 ];
 
 /// Programs, how to ask their version, and the Debian packages that bring them.
-const PROGRAMS: [(&str, &str, &str); 24] = [
+const PROGRAMS: [(&str, &str, &str); 25] = [
     ("busybox", "--help", "busybox-static"),
     ("bwrap", "--version", "bubblewrap"),
     ("caddy", "version", "caddy"),
@@ -29,6 +29,7 @@ const PROGRAMS: [(&str, &str, &str); 24] = [
     ("node", "--version", "nodejs npm"),
     ("openssl", "version", "openssl"),
     ("patch", "--version", "patch"),
+    ("pkill", "--version", "procps"),
     ("prometheus", "--version", "prometheus"),
     ("psql", "--version", "postgresql"),
     ("python3", "--version", "python3 python3-venv"),

@@ -12,6 +12,10 @@ use crate::steps::{Lane, Step};
 
 /// Lines of a failed step's output that are shown. The file has all.
 const SHOWN: usize = 200;
+/// The longest step takes a third of this on two busy cores, so a step that reaches it hangs.
+const STEP_LIMIT: Duration = Duration::from_secs(30 * 60);
+/// For a step whose commands were ended, to report it.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// Steps that run as far as possible at the same time.
 pub(crate) struct Suite {
@@ -27,7 +31,7 @@ struct Entry {
 
 enum State {
     Waiting,
-    Running { child: Child, since: Instant },
+    Running { child: Child, since: Instant, is_asked_to_end: bool },
     Passed(Duration),
     Failed(Duration),
 }
@@ -78,6 +82,7 @@ impl Suite {
         let program = std::env::current_exe()?;
         let program = program.to_str().context("the path of xtask is not UTF-8")?.to_owned();
         loop {
+            self.end_hanging()?;
             self.reap()?;
             if !self.has_failed() {
                 for at in 0..self.entries.len() {
@@ -86,7 +91,7 @@ impl Suite {
                     }
                 }
             }
-            if !self.entries.iter().any(|entry| matches!(entry.state, State::Running { .. })) {
+            if !self.entries.iter().any(Entry::is_running) {
                 break;
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -97,9 +102,7 @@ impl Suite {
     fn may_start(&self, at: usize) -> bool {
         let step = self.entries[at].step;
         let running = |lane: Lane| {
-            self.entries.iter().any(|entry| {
-                entry.step.lane == lane && matches!(entry.state, State::Running { .. })
-            })
+            self.entries.iter().any(|entry| entry.step.lane == lane && entry.is_running())
         };
         // Steps that were left out count as passed.
         let is_ready = step.after.iter().all(|name| {
@@ -129,14 +132,15 @@ impl Suite {
         let command =
             self.env.iter().fold(command, |command, (name, value)| command.env(name, value));
         let child = command.output_to(&entry.log())?.spawn()?;
-        entry.state = State::Running { child, since: Instant::now() };
+        entry.state = State::Running { child, since: Instant::now(), is_asked_to_end: false };
         Ok(())
     }
 
-    /// Looks which steps have ended.
+    /// Looks which steps have ended, and shows the output of those that have failed: what still runs may
+    /// take long.
     fn reap(&mut self) -> Result<()> {
         for entry in &mut self.entries {
-            let State::Running { child, since } = &mut entry.state else { continue };
+            let State::Running { child, since, .. } = &mut entry.state else { continue };
             let Some(status) = child.try_wait()? else { continue };
             let time = since.elapsed();
             let name = entry.step.name;
@@ -146,6 +150,27 @@ impl Suite {
             } else {
                 println!("{:>5} s {name:<12} FAILED", time.as_secs());
                 entry.state = State::Failed(time);
+                entry.show_end_of_log()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the commands of steps that have reached the limit, which the steps then report.
+    fn end_hanging(&mut self) -> Result<()> {
+        for entry in &mut self.entries {
+            let State::Running { child, since, is_asked_to_end } = &mut entry.state else {
+                continue;
+            };
+            if since.elapsed() >= STEP_LIMIT + GRACE {
+                child.kill()?;
+            } else if since.elapsed() >= STEP_LIMIT && !*is_asked_to_end {
+                let minutes = STEP_LIMIT.as_secs() / 60;
+                println!("{:<12} has not ended in {minutes} minutes. What runs:", entry.step.name);
+                command("ps", &["-axo", "pid,ppid,etime,args"]).run()?;
+                // Node's test runner tells which tests had not ended.
+                command("pkill", &["-TERM", "-P", &child.id().to_string()]).succeeds();
+                *is_asked_to_end = true;
             }
         }
         Ok(())
@@ -155,18 +180,10 @@ impl Suite {
         self.entries.iter().any(|entry| matches!(entry.state, State::Failed(_)))
     }
 
-    /// Shows the output of what has failed, then the times.
+    /// Shows the times, and what has failed once more.
     fn report(&self, total: Duration) -> Result<bool> {
         let mut passed = 0;
         let mut failed = 0;
-        for entry in self.entries.iter().filter(|entry| matches!(entry.state, State::Failed(_))) {
-            let text = std::fs::read(entry.log())?;
-            let text = String::from_utf8_lossy(&text);
-            let lines: Vec<&str> = text.lines().collect();
-            let end = lines.len().saturating_sub(SHOWN);
-            println!("\n=== {} failed: {}\n", entry.step.name, entry.log().display());
-            println!("{}", lines[end..].join("\n"));
-        }
         println!();
         for entry in &self.entries {
             let time = match &entry.state {
@@ -194,7 +211,21 @@ impl Entry {
         root().join("target/log").join(self.step.name).with_extension("log")
     }
 
+    fn show_end_of_log(&self) -> Result<()> {
+        let text = std::fs::read(self.log())?;
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().collect();
+        let end = lines.len().saturating_sub(SHOWN);
+        println!("\n=== {} failed: {}\n", self.step.name, self.log().display());
+        println!("{}\n", lines[end..].join("\n"));
+        Ok(())
+    }
+
+    const fn is_running(&self) -> bool {
+        matches!(self.state, State::Running { .. })
+    }
+
     const fn is_open(&self) -> bool {
-        matches!(self.state, State::Waiting | State::Running { .. })
+        matches!(self.state, State::Waiting) || self.is_running()
     }
 }
