@@ -19,7 +19,7 @@ describe('an axum application', () => {
     app = await startExample('orders', server);
   }, { timeout: 300_000 });
   after(async () => {
-    app?.stop();
+    await app?.stop();
     await server?.dispose();
   });
 

@@ -16,7 +16,7 @@ describe('notifications', () => {
     app = await startExample('invoice', server);
   }, { timeout: 300_000 });
   after(async () => {
-    app?.stop();
+    await app?.stop();
     await server?.dispose();
   });
 

@@ -1,14 +1,13 @@
 // Examples of the crate `clarim`: axum applications that publish to a server, with Echo as in their pages.
-import { spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
 import Echo from 'laravel-echo';
 import Pusher from 'pusher-js';
-import { inbox, state } from './events.mjs';
+import { inbox, state, until } from './events.mjs';
+import { foreground } from './programs.mjs';
 import { built } from './server.mjs';
 
 /** The example, which publishes to this server. `stop` ends it and its clients. */
 export async function startExample(name, server) {
-  const app = spawn(built(`examples/${name}`), {
+  const app = foreground(built(`examples/${name}`), [], {
     env: {
       ...process.env,
       BROADCAST_CONNECTION: 'reverb',
@@ -19,15 +18,14 @@ export async function startExample(name, server) {
       REVERB_PORT: String(server.port),
       REVERB_SCHEME: 'http',
     },
-    stdio: ['ignore', 'pipe', 'inherit'],
   });
-  process.once('exit', () => app.kill('SIGKILL'));
   const clients = [];
-  let url;
-  for await (const line of createInterface({ input: app.stdout })) {
-    url = line;
-    break;
-  }
+  const address = () => /^(http:\/\/.*)\n/m.exec(app.output())?.[1];
+  await until(address, { what: `the address of the example ${name}` }).catch(async (error) => {
+    await app.stop();
+    throw new Error(app.output(), { cause: error });
+  });
+  const url = address();
   return {
     url,
     async connected(user) {
@@ -47,9 +45,9 @@ export async function startExample(name, server) {
       await state(echo.connector.pusher, 'connected');
       return echo;
     },
-    stop() {
+    async stop() {
       for (const client of clients) client.disconnect();
-      app.kill('SIGKILL');
+      await app.stop();
     },
   };
 }
