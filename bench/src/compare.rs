@@ -12,6 +12,7 @@ use crate::loads::chat::Chat;
 use crate::loads::connections::{Churn, Idle};
 use crate::loads::fanout::{FanoutLoad, Publish};
 use crate::loads::presence::Presence;
+use crate::loads::recovery::Recovery;
 use crate::loads::slow::Slow;
 use crate::loads::tail::Tail;
 use crate::loads::whispers::Whispers;
@@ -51,8 +52,8 @@ pub(crate) struct Options {
     markdown: Option<PathBuf>,
 }
 
-/// Note on a load that the floor server does not support.
-const NO_FLOOR: &str = "The floor server has no presence channels, so it does not run this load.";
+/// Note on a load that not all servers support.
+const NOT_ALL: &str = "Servers without what this load needs are left out.";
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut peers = Peers::read(&options.file)?.peer;
@@ -63,9 +64,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut results = Vec::new();
     let loads = if options.scale { scale() } else { loads(options.quick) };
     for load in loads.iter().filter(|load| load.name().contains(&options.only)) {
-        let able: Vec<&Peer> = peers.iter().filter(|p| load.has_floor() || !p.floor).collect();
+        let able: Vec<&Peer> = peers.iter().filter(|peer| load.suits(peer)).collect();
         if able.is_empty() {
-            println!("\n### {}\n\n{NO_FLOOR}", load.name());
+            println!("\n### {}\n\n{NOT_ALL}", load.name());
             continue;
         }
         let mut of_load: Vec<Outcome> = able.iter().map(|peer| outcome(load, peer)).collect();
@@ -79,7 +80,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
         println!("{}", table(&of_load));
         if able.len() < peers.len() {
-            println!("\n{NO_FLOOR}");
+            println!("\n{NOT_ALL}");
         }
         results.push(of_load);
         // Written after each load, because a later one may fail after hours.
@@ -103,7 +104,7 @@ impl Options {
                 text.push_str(&table(of_load));
                 text.push('\n');
                 if of_load.len() < machine.servers.len() {
-                    text.push_str(&format!("\n{NO_FLOOR}\n"));
+                    text.push_str(&format!("\n{NOT_ALL}\n"));
                 }
             }
             replace(file, &text)?;
@@ -145,6 +146,7 @@ fn loads(quick: bool) -> Vec<Load> {
             slow(200, 1),
             chat(1),
             tail(200, 1),
+            recovery(200),
         ];
     }
     vec![
@@ -163,6 +165,7 @@ fn loads(quick: bool) -> Vec<Load> {
         slow(1_000, 30),
         chat(20),
         tail(1_000, 30),
+        recovery(10_000),
     ]
 }
 
@@ -227,6 +230,18 @@ fn tail(subscribers: usize, seconds: u32) -> Load {
         connections: 200.0,
         members: subscribers,
         changes: 10.0,
+    })
+}
+
+fn recovery(clients: usize) -> Load {
+    Load::Recovery(Recovery {
+        clients,
+        channels: clients / 100,
+        missed: 20,
+        returns: 10_000.0,
+        subscribers: clients / 10,
+        rate: 20.0,
+        seconds: 5,
     })
 }
 

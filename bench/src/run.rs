@@ -77,7 +77,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut peer = options.peer()?;
-    ensure!(!peer.floor || options.load.has_floor(), "the floor server does not support this load");
+    ensure!(options.load.suits(&peer), "{} does not support this load", peer.name);
     let bus = options.cluster.map(Bus::start);
     let nodes = bus.as_ref().map_or(1, |_| NODES);
     if let Some((_, url)) = &bus {
@@ -120,6 +120,7 @@ impl Options {
             env,
             version: Vec::new(),
             floor: false,
+            history: true,
             scrape: self.scrape.clone(),
             app_id: self.app_id.clone(),
             key: self.key.clone(),

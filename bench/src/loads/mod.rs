@@ -8,6 +8,7 @@ mod crowd;
 pub(crate) mod fanout;
 mod inspector;
 pub(crate) mod presence;
+pub(crate) mod recovery;
 pub(crate) mod slow;
 pub(crate) mod tail;
 pub(crate) mod upgrade;
@@ -17,6 +18,7 @@ use anyhow::Result;
 use clap::Subcommand;
 
 use crate::reports::report::Report;
+use crate::servers::peers::Peer;
 use crate::servers::server::Server;
 use batch::Batch;
 use channels::Channels;
@@ -26,6 +28,7 @@ use crowd::Crowd;
 use fanout::{FanoutLoad, Publish};
 use inspector::Watched;
 use presence::Presence;
+use recovery::Recovery;
 use slow::Slow;
 use tail::Tail;
 use upgrade::Upgrade;
@@ -58,6 +61,8 @@ pub(crate) enum Load {
     Chat(Chat),
     /// Tail latency, without and with other load on the server.
     Tail(Tail),
+    /// Clients that come back at once, after missing events of channels with history.
+    Recovery(Recovery),
     /// Upgrades of the running server, while events go out to all connections.
     Upgrade(Upgrade),
     /// The cost of open inspector pages for a server with many connections.
@@ -101,6 +106,9 @@ impl Load {
             Self::Tail(Tail { subscribers, rate, .. }) => {
                 format!("tail, {rate}/s to {subscribers}")
             }
+            Self::Recovery(Recovery { clients, missed, .. }) => {
+                format!("recovery, {clients} clients, {missed} events each")
+            }
             Self::Upgrade(upgrade) => format!("upgrade, {} connections", upgrade.connections),
             Self::Watched(Watched { connections, .. }) => {
                 format!("inspector, {connections} connections")
@@ -124,6 +132,7 @@ impl Load {
             Self::Slow(_) => "slow",
             Self::Chat(_) => "chat",
             Self::Tail(_) => "tail",
+            Self::Recovery(_) => "recovery",
             Self::Upgrade(_) => "upgrade",
             Self::Watched(_) => "watched",
         }
@@ -137,10 +146,17 @@ impl Load {
         }
     }
 
-    /// Whether the floor server supports it. It has no presence channels and no inspector.
-    pub(crate) fn has_floor(&self) -> bool {
-        let without = matches!(self, Self::Presence(_) | Self::Chat(_) | Self::Tail(_));
-        !without && !matches!(self, Self::Upgrade(_) | Self::Watched(_))
+    /// Whether this server supports it. The floor server has no presence channels and no inspector.
+    pub(crate) fn suits(&self, peer: &Peer) -> bool {
+        match self {
+            Self::Recovery(_) => peer.history,
+            Self::Presence(_)
+            | Self::Chat(_)
+            | Self::Tail(_)
+            | Self::Upgrade(_)
+            | Self::Watched(_) => !peer.floor,
+            _ => true,
+        }
     }
 
     pub(crate) fn run(&self, server: &Server) -> Result<Report> {
@@ -158,6 +174,7 @@ impl Load {
             Self::Slow(slow) => slow.run(server),
             Self::Chat(chat) => chat.run(server),
             Self::Tail(tail) => tail.run(server),
+            Self::Recovery(recovery) => recovery.run(server),
             Self::Upgrade(upgrade) => upgrade.run(server),
             Self::Watched(watched) => watched.run(server),
         }

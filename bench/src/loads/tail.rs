@@ -53,9 +53,9 @@ const METRICS_TOKEN: &str = "bench-metrics-token";
 /// Latencies in milliseconds.
 #[derive(Debug)]
 pub(crate) struct Times {
-    p99: f64,
+    pub(super) p99: f64,
     p999: f64,
-    late: f64,
+    pub(super) late: f64,
 }
 
 impl Tail {
@@ -164,7 +164,7 @@ impl Tail {
 }
 
 impl Times {
-    fn of(simulation: &Simulation) -> Self {
+    pub(super) fn of(simulation: &Simulation) -> Self {
         let at = |quantile| simulation.latency.value_at_quantile(quantile) as f64 / 1e3;
         Self { p99: at(0.99), p999: at(0.999), late: simulation.late.as_secs_f64() * 1e3 }
     }

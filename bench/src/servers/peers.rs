@@ -37,6 +37,9 @@ pub(crate) struct Peer {
     /// Whether it is the floor server, which does not support every load.
     #[serde(default)]
     pub(crate) floor: bool,
+    /// Whether its channels `bench-history-*` keep their events.
+    #[serde(default)]
+    pub(crate) history: bool,
     /// Path of its metrics, requested with `bench-metrics-token` as bearer token.
     #[serde(default = "Peer::default_scrape")]
     pub(crate) scrape: String,

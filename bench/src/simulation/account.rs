@@ -37,9 +37,14 @@ impl Account {
         Self { from, until: u64::MAX, ..Self::default() }
     }
 
+    /// For a client that was away and names its position: it must receive everything from `from` on.
+    pub(crate) fn returning(from: u64) -> Self {
+        Self { from, until: from, ..Self::default() }
+    }
+
     /// The subscription has succeeded.
     pub(crate) fn admitted(&mut self, until: u64) {
-        self.until = until;
+        self.until = self.until.min(until);
     }
 
     pub(crate) fn note(&mut self, number: u64) {
@@ -108,6 +113,19 @@ mod tests {
         assert_eq!(verdict(&[0, 1, 2, 3, 4]), Verdict::default());
         assert_eq!(verdict(&[0, 1, 2, 4]), Verdict { lost: 1, ..Verdict::default() });
         assert_eq!(verdict(&[0, 1]), Verdict { lost: 1, ..Verdict::default() });
+    }
+
+    #[test]
+    fn a_client_that_was_away_receives_what_it_missed() {
+        let verdict = |numbers: &[u64]| {
+            let mut account = Account::returning(10);
+            account.admitted(12);
+            numbers.iter().for_each(|number| account.note(*number));
+            account.verdict(13, 13)
+        };
+        assert_eq!(verdict(&[10, 11, 12]), Verdict::default());
+        assert_eq!(verdict(&[11, 12]), Verdict { lost: 1, ..Verdict::default() });
+        assert_eq!(verdict(&[]), Verdict { lost: 3, ..Verdict::default() });
     }
 
     #[test]

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clarim_protocol::SocketId;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::servers::server::Target;
@@ -31,11 +31,22 @@ pub(crate) enum Received {
     Closed(Option<u16>),
 }
 
+/// A position in a channel's history.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub(crate) struct Position {
+    epoch: String,
+    offset: u64,
+}
+
 /// One subscription.
 #[derive(Debug)]
 pub(crate) struct Channel {
     pub(crate) name: String,
     user: Option<User>,
+    /// The position that the client names.
+    since: Option<Position>,
+    /// The position at which the subscription succeeded, if the channel has a history.
+    pub(crate) position: Option<Position>,
     pub(crate) streams: Vec<Stream>,
     pub(crate) joined: bool,
     pub(crate) members: Members,
@@ -105,10 +116,13 @@ impl Client {
         &mut self,
         name: String,
         user: Option<User>,
+        since: Option<Position>,
         streams: Vec<Stream>,
     ) -> Result<()> {
         let members = Members::default();
-        self.channels.push(Channel { name, user, streams, joined: false, members });
+        let joined = false;
+        let position = None;
+        self.channels.push(Channel { name, user, since, position, streams, joined, members });
         if self.socket_id.is_some() {
             self.subscribe(self.channels.len() - 1)?;
         }
@@ -116,7 +130,7 @@ impl Client {
     }
 
     fn subscribe(&mut self, place: usize) -> Result<()> {
-        let Channel { name, user, .. } = &self.channels[place];
+        let Channel { name, user, since, .. } = &self.channels[place];
         let id = self.socket_id.context("the client is not connected yet")?;
         let mut data = serde_json::json!({ "channel": name });
         let user_data = user.map(channel_data);
@@ -125,6 +139,9 @@ impl Client {
         }
         if let Some(user_data) = user_data {
             data["channel_data"] = user_data.into();
+        }
+        if let Some(since) = since {
+            data["since"] = serde_json::to_value(since)?;
         }
         let text = serde_json::json!({ "event": "pusher:subscribe", "data": data });
         self.send_frame(1, text.to_string().as_bytes())
@@ -255,6 +272,7 @@ impl Client {
                 let (place, channel) = self.channel(message.channel.as_deref())?;
                 ensure!(!channel.joined, "invalid measurement: a subscription succeeded twice");
                 channel.joined = true;
+                channel.position = serde_json::from_str(&data).ok();
                 if channel.user.is_some() {
                     channel.members.take_list(&data)?;
                 }

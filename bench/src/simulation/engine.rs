@@ -10,7 +10,7 @@ use mio::{Events, Poll, Token};
 
 use crate::servers::server::Target;
 use crate::simulation::account::{Account, Stream, sequence, split};
-use crate::simulation::client::{Client, Received};
+use crate::simulation::client::{Client, Position, Received};
 use crate::simulation::members::User;
 use crate::simulation::slot::Slot;
 use crate::wire::deliveries::Verdict;
@@ -63,6 +63,10 @@ pub(crate) struct Simulation {
     started: Instant,
     /// Delivery times in microseconds.
     pub(crate) latency: Histogram<u64>,
+    /// Streams from this one on are of events that clients have missed, which have no delivery times.
+    pub(crate) first_missed: Stream,
+    /// When the last event of these streams arrived.
+    pub(crate) caught_up: Duration,
     /// The most by which something was done too late.
     pub(crate) late: Duration,
     pub(crate) counts: Counts,
@@ -102,6 +106,8 @@ impl Simulation {
             size,
             started: Instant::now(),
             latency: Histogram::new_with_bounds(1, MAX_LATENCY, 3)?,
+            first_missed: Stream::MAX,
+            caught_up: Duration::ZERO,
             late: Duration::ZERO,
             counts: Counts::default(),
             verdict: Verdict::default(),
@@ -146,7 +152,26 @@ impl Simulation {
         for (stream, from) in streams.iter().zip(floors) {
             client_state.accounts.insert(*stream, Account::asking(from));
         }
-        client_state.join(channel, user, streams)
+        client_state.join(channel, user, None, streams)
+    }
+
+    /// Subscribes a client that was away. It names its position, and receives the stream from event `from` on.
+    pub(crate) fn join_since(
+        &mut self,
+        client: ClientId,
+        channel: String,
+        since: Position,
+        stream: Stream,
+        from: u64,
+    ) -> Result<()> {
+        let client_state = self.client(client).context("the client has left")?;
+        client_state.accounts.insert(stream, Account::returning(from));
+        client_state.join(channel, None, Some(since), vec![stream])
+    }
+
+    /// The position at which the client's first subscription succeeded.
+    pub(crate) fn position(&mut self, client: ClientId) -> Option<Position> {
+        self.client(client)?.channels.first()?.position.clone()
     }
 
     /// Whether a client is subscribed to all its channels and does not leave.
@@ -195,6 +220,13 @@ impl Simulation {
     /// Lets later clients connect to another node of the cluster.
     pub(crate) fn aim_at(&mut self, target: &Target) {
         self.target = target.clone();
+    }
+
+    /// Drops a connection.
+    pub(crate) fn drop_client(&mut self, client: ClientId) {
+        if self.slot(client).is_some() {
+            self.remove(client.place);
+        }
     }
 
     /// Drops all connections at once.
@@ -444,8 +476,12 @@ impl Simulation {
                     Some(account) => account.note(number),
                     None => self.verdict.foreign += 1,
                 }
-                let micros = now.saturating_sub(scheduled).as_micros();
-                self.latency.saturating_record(u64::try_from(micros).unwrap_or(u64::MAX));
+                if stream >= self.first_missed {
+                    self.caught_up = now;
+                } else {
+                    let micros = now.saturating_sub(scheduled).as_micros();
+                    self.latency.saturating_record(u64::try_from(micros).unwrap_or(u64::MAX));
+                }
             }
             Received::Closed(_) if slot.gone => self.remove(place),
             Received::Closed(code) => {

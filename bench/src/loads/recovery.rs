@@ -1,0 +1,158 @@
+//! Clients of channels with history that lose their connections, and come back after missing events.
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+use super::tail::Times;
+use crate::reports::report::{Pace, Report, Start};
+use crate::servers::server::Server;
+use crate::simulation::account::Stream;
+use crate::simulation::client::Position;
+use crate::simulation::engine::{ClientId, Simulation};
+use crate::simulation::schedule::Schedule;
+
+/// Channel of the subscribers that stay, without history.
+const WATCHED: &str = "bench";
+/// The other streams are of the channels with history.
+const WATCHED_STREAM: Stream = 0;
+/// Handshakes in flight while all clients connect for the first time.
+const AT_ONCE: u64 = 100;
+
+/// Options of the load.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Recovery {
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) clients: usize,
+    /// Channels with history. Each client subscribes to one of them.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) channels: usize,
+    /// Events that each client misses.
+    #[arg(long, default_value_t = 20)]
+    pub(crate) missed: u64,
+    /// Clients that come back per second.
+    #[arg(long, default_value_t = 10_000.0)]
+    pub(crate) returns: f64,
+    /// Subscribers of another channel, which stay.
+    #[arg(long, default_value_t = 1_000)]
+    pub(crate) subscribers: usize,
+    /// Events per second to them.
+    #[arg(long, default_value_t = 20.0)]
+    pub(crate) rate: f64,
+    /// Seconds without clients that come back, and then with them.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) seconds: u32,
+}
+
+/// A client that was subscribed to a channel with history.
+struct Former {
+    /// Index of the channel.
+    channel: usize,
+    position: Position,
+}
+
+impl Former {
+    fn stream(&self) -> Result<Stream> {
+        Ok(WATCHED_STREAM + 1 + Stream::try_from(self.channel)?)
+    }
+}
+
+impl Recovery {
+    pub(super) fn run(&self, server: &Server) -> Result<Report> {
+        ensure!(self.clients > 0, "--clients must be at least 1");
+        ensure!(self.channels > 0, "--channels must be at least 1");
+        ensure!(self.subscribers > 0, "--subscribers must be at least 1");
+        let streams = 1 + self.channels;
+        let mut simulation = Simulation::new(&server.target, 1, streams, 128)?;
+        simulation.first_missed = WATCHED_STREAM + 1;
+        for n in 0..self.subscribers as u64 {
+            simulation.until(|c| n - c.joined < AT_ONCE)?;
+            let client = simulation.open(None)?;
+            simulation.join(client, WATCHED.to_owned(), None, vec![WATCHED_STREAM])?;
+        }
+        simulation.until(|c| c.joined == self.subscribers as u64)?;
+        let clients = self.connect(&mut simulation)?;
+        let quiet = self.storm(&mut simulation, &[])?;
+        let formers = self.interrupt(&mut simulation, &clients)?;
+        let start = Start::now(server)?;
+        let storm = self.storm(&mut simulation, &formers)?;
+        let phase = start.phase(server)?;
+
+        let mut report = phase.judge(simulation.verdict()?, Pace::Open)?;
+        report.set("all caught up, ms", simulation.caught_up.as_secs_f64() * 1e3);
+        report.set("CPU per client, µs", phase.each(self.clients as u64));
+        for (name, times) in [("quiet", &quiet), ("storm", &storm)] {
+            report.set(&format!("{name}, p99, ms"), times.p99);
+            report.set(&format!("{name}, late at most, ms"), times.late);
+        }
+        report.set("p99, storm ÷ quiet", storm.p99 / quiet.p99);
+        Ok(report)
+    }
+
+    /// Connects the clients, and subscribes each to a channel with history.
+    fn connect(&self, simulation: &mut Simulation) -> Result<Vec<ClientId>> {
+        let others = simulation.counts.joined;
+        let mut clients = Vec::with_capacity(self.clients);
+        for n in 0..self.clients {
+            simulation.until(|c| n as u64 + others - c.joined < AT_ONCE)?;
+            let client = simulation.open(None)?;
+            simulation.join(client, channel(n % self.channels), None, Vec::new())?;
+            clients.push(client);
+        }
+        simulation.until(|c| c.joined == others + self.clients as u64)?;
+        Ok(clients)
+    }
+
+    /// Drops the connections of these clients, and publishes what they miss.
+    fn interrupt(&self, simulation: &mut Simulation, clients: &[ClientId]) -> Result<Vec<Former>> {
+        let mut formers = Vec::with_capacity(clients.len());
+        for (n, client) in clients.iter().enumerate() {
+            let position = simulation.position(*client).context(
+                "a channel has no history; the server needs CLARIM_APP_HISTORY=bench-history-*",
+            )?;
+            formers.push(Former { channel: n % self.channels, position });
+            simulation.drop_client(*client);
+        }
+        for former in &formers[..self.channels.min(formers.len())] {
+            for _ in 0..self.missed {
+                let now = simulation.now();
+                simulation.publish(former.stream()?, &channel(former.channel), now)?;
+                simulation.until(|c| c.asked == c.answered)?;
+            }
+        }
+        Ok(formers)
+    }
+
+    /// Publishes to the subscribers that stay, while these clients come back.
+    fn storm(&self, simulation: &mut Simulation, formers: &[Former]) -> Result<Times> {
+        simulation.restart();
+        let mut formers = formers.iter();
+        for (what, due) in Schedule::new(self.seconds, &[self.rate, self.returns]) {
+            match what {
+                0 => {
+                    simulation.wait_until(due)?;
+                    simulation.publish(WATCHED_STREAM, WATCHED, due)?;
+                }
+                _ => {
+                    let Some(former) = formers.next() else { continue };
+                    simulation.wait_until(due)?;
+                    let client = simulation.open(None)?;
+                    let Former { channel: n, position } = former;
+                    simulation.join_since(
+                        client,
+                        channel(*n),
+                        position.clone(),
+                        former.stream()?,
+                        0,
+                    )?;
+                }
+            }
+        }
+        ensure!(formers.len() == 0, "too few --seconds for all clients to come back");
+        simulation.settle()?;
+        Ok(Times::of(simulation))
+    }
+}
+
+fn channel(n: usize) -> String {
+    format!("bench-history-{n}")
+}
