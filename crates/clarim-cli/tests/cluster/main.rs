@@ -5,6 +5,7 @@ mod api;
 mod client;
 mod faults;
 mod handover;
+mod history;
 mod node;
 mod outside;
 mod scene;

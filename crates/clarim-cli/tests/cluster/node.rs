@@ -1,5 +1,6 @@
 //! Nodes: processes of `clarim start`.
 
+use std::io;
 use std::time::Duration;
 
 use clarim_protocol::auth::AppKey;
@@ -127,9 +128,7 @@ impl Node {
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Reply {
-        let body = body.to_string();
-        let query = rest::sign(&key(), "POST", path, &[], body.as_bytes(), now());
-        self.request("POST", &format!("{path}?{query}"), "", &body).await
+        answered(post(self.program.port, path, body)).await
     }
 
     /// A signed request to the API, with parameters.
@@ -143,23 +142,42 @@ impl Node {
     }
 
     async fn request(&self, method: &str, target: &str, head: &str, body: &str) -> Reply {
-        let whole = async {
-            let mut stream = TcpStream::connect(("127.0.0.1", self.program.port)).await.unwrap();
-            let length = body.len();
-            let request = format!(
-                "{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{head}\
-                 Content-Length: {length}\r\n\r\n{body}"
-            );
-            stream.write_all(request.as_bytes()).await.unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.unwrap();
-            answer
-        };
-        let answer = timeout(Duration::from_secs(90), whole).await.expect("an answer");
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Reply { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+        answered(request(self.program.port, method, target, head, body)).await
     }
+}
+
+async fn answered(request: impl Future<Output = io::Result<Reply>>) -> Reply {
+    timeout(Duration::from_secs(90), request).await.expect("an answer").unwrap()
+}
+
+/// Sends a signed request to the node on this port, which may be down.
+pub(crate) async fn post(port: u16, path: &str, body: &Value) -> io::Result<Reply> {
+    let body = body.to_string();
+    let query = rest::sign(&key(), "POST", path, &[], body.as_bytes(), now());
+    request(port, "POST", &format!("{path}?{query}"), "", &body).await
+}
+
+async fn request(
+    port: u16,
+    method: &str,
+    target: &str,
+    head: &str,
+    body: &str,
+) -> io::Result<Reply> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    let length = body.len();
+    let request = format!(
+        "{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{head}\
+         Content-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    // The node may have ended in the middle of it.
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = status.ok_or(io::ErrorKind::InvalidData)?;
+    Ok(Reply { status, head: head.to_ascii_lowercase(), body: body.to_owned() })
 }
 
 fn now() -> u64 {
