@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::commands::Commands;
 use crate::error::BusError;
 use crate::event::EventSender;
-use crate::log::Log;
+use crate::log::{Log, LogSupport};
 
 /// A message broker that carries a bus: how to connect to it.
 ///
@@ -191,11 +191,11 @@ pub trait Backend: Send + Sync + 'static {
     /// [`Command::Follow`]: crate::Command::Follow
     ///
     /// # Errors
-    /// Why it keeps none, and the cure.
-    fn check_logs(&self, log: &Log) -> impl Future<Output = Result<(), BusError>> + Send {
+    /// Why the broker could not be asked.
+    fn check_logs(&self, log: &Log) -> impl Future<Output = Result<LogSupport, BusError>> + Send {
         let _ = log;
         let kind = self.kind();
-        async move { Err(BusError::NoLogs { kind }) }
+        async move { Ok(LogSupport::Missing(BusError::NoLogs { kind })) }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::backend::Backend;
 use crate::connection::Connection;
 use crate::error::BusError;
 use crate::event::BusEvent;
-use crate::log::Log;
+use crate::log::{Log, LogSupport};
 use crate::supervisor;
 use crate::url::{InvalidBusUrl, Url};
 
@@ -90,20 +90,22 @@ impl Bus {
         self.0.subjects(pattern).await
     }
 
-    /// Checks that the server keeps logs, by an empty entry in this one. Not for a log that is in use.
+    /// Checks whether the server keeps logs, by an empty entry in this one. Not for a log that is in use.
     ///
     /// # Errors
-    /// Why it does not, and what to do.
-    pub async fn check_logs(&self, log: &Log) -> Result<(), BusError> {
-        self.0.check_logs(log).await?;
+    /// Why the server could not be asked.
+    pub async fn check_logs(&self, log: &Log) -> Result<LogSupport, BusError> {
+        let support = self.0.check_logs(log).await?;
+        if matches!(support, LogSupport::Missing(_)) {
+            return Ok(support);
+        }
         let mut connection = self.connect();
         loop {
             match connection.next().await {
                 BusEvent::Connected => connection.append(log, Bytes::new(), None, 0),
-                BusEvent::Appended { .. } => return Ok(()),
-                BusEvent::Refused { error, .. } | BusEvent::Disconnected(error) => {
-                    return Err(error);
-                }
+                BusEvent::Appended { .. } => return Ok(support),
+                BusEvent::Refused { error, .. } => return Ok(LogSupport::Missing(error)),
+                BusEvent::Disconnected(error) => return Err(error),
                 _ => {}
             }
         }
@@ -130,7 +132,7 @@ trait AnyBackend: Send + Sync {
 
     fn subjects<'a>(&'a self, pattern: &'a str) -> Answer<'a, Option<Vec<String>>>;
 
-    fn check_logs<'a>(&'a self, log: &'a Log) -> Answer<'a, ()>;
+    fn check_logs<'a>(&'a self, log: &'a Log) -> Answer<'a, LogSupport>;
 }
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, BusError>> + Send + 'a>>;
@@ -148,7 +150,7 @@ impl<B: Backend> AnyBackend for B {
         Box::pin(Backend::subjects(self, pattern))
     }
 
-    fn check_logs<'a>(&'a self, log: &'a Log) -> Answer<'a, ()> {
+    fn check_logs<'a>(&'a self, log: &'a Log) -> Answer<'a, LogSupport> {
         Box::pin(Backend::check_logs(self, log))
     }
 }

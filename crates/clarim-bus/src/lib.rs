@@ -56,8 +56,8 @@ pub use event::{BusEvent, EventSender, PublishId};
 #[cfg(feature = "file")]
 pub use file::{FileBus, FileBusError, FileSession, FoundFile};
 pub use log::{
-    IDEMPOTENCY_WINDOW, IdempotencyKey, InvalidIdempotencyKey, Log, LogEntry, LogPage, PageLimit,
-    Position, Retention,
+    IDEMPOTENCY_WINDOW, IdempotencyKey, InvalidIdempotencyKey, Log, LogEntry, LogPage, LogSupport,
+    PageLimit, Position, Retention,
 };
 pub use memory::{MemoryBus, MemorySession};
 pub use url::InvalidBusUrl;

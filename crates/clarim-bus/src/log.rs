@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::error::BusError;
+
 /// Time for which the server remembers an [`IdempotencyKey`].
 pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(300);
 
@@ -73,6 +75,21 @@ impl Retention {
     pub fn idle(&self) -> Duration {
         self.ttl.saturating_mul(2).saturating_add(IDLE)
     }
+}
+
+/// What a broker does with logs.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LogSupport {
+    /// It keeps them.
+    Kept,
+    /// It keeps them, but drops any of them when its memory is full.
+    Evicted {
+        /// The broker's name for it, such as `allkeys-lru`.
+        policy: String,
+    },
+    /// It keeps none: the reason, and the cure.
+    Missing(BusError),
 }
 
 /// A place in a log.

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clarim_config::ConfigError;
 use clarim_server::StartError;
 
-use crate::doctor::{ClientError, TargetError};
+use crate::doctor::{ClientError, Finding, TargetError};
 use crate::remote::RemoteError;
 
 /// The error of a command. Its `Display` output is for people, and contains the causes.
@@ -74,6 +74,8 @@ pub(crate) enum CommandError {
     NoTerminal,
     #[error("{channel}: {reason}")]
     Subscription { channel: String, reason: String },
+    #[error("{} → {}", .0.what, .0.remedy)]
+    History(Finding),
     #[error("{}{}", .0, port_hint(.0))]
     Start(#[from] StartError),
     #[error(transparent)]

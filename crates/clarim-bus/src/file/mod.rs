@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use crate::backend::Backend;
 use crate::error::BusError;
 use crate::event::EventSender;
-use crate::log::Log;
+use crate::log::{Log, LogSupport};
 use crate::memory::MemoryBus;
 use database::Database;
 pub use error::FileBusError;
@@ -158,8 +158,8 @@ impl Backend for FileBus {
         Ok(FileSession::new(messages, Arc::clone(&self.file)))
     }
 
-    async fn check_logs(&self, _log: &Log) -> Result<(), BusError> {
-        Ok(())
+    async fn check_logs(&self, _log: &Log) -> Result<LogSupport, BusError> {
+        Ok(LogSupport::Kept)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::backend::{Backend, Session};
 use crate::commands::{Command, Commands, LogRead, OutgoingEntry, OutgoingMessage};
 use crate::error::BusError;
 use crate::event::EventSender;
-use crate::log::{Log, LogEntry};
+use crate::log::{Log, LogEntry, LogSupport};
 use logs::{Append, Logs};
 
 /// A bus between connections of one process. Clones are the same bus.
@@ -102,8 +102,8 @@ impl Backend for MemoryBus {
         Ok(MemorySession { id, bus: self.clone(), events, failures, failed })
     }
 
-    async fn check_logs(&self, _log: &Log) -> Result<(), BusError> {
-        Ok(())
+    async fn check_logs(&self, _log: &Log) -> Result<LogSupport, BusError> {
+        Ok(LogSupport::Kept)
     }
 }
 

@@ -11,7 +11,7 @@ use super::session::{CHECK_INTERVAL, NatsSession, TIMEOUT};
 use crate::backend::Backend;
 use crate::error::BusError;
 use crate::event::EventSender;
-use crate::log::Log;
+use crate::log::{Log, LogSupport};
 
 /// Maximum number of messages of one subject that wait in the client library.
 const SUBSCRIPTION_CAPACITY: usize = 64 << 10;
@@ -80,7 +80,7 @@ impl Backend for Servers {
     }
 
     /// Nothing more than an entry in the log, which the caller appends.
-    async fn check_logs(&self, _log: &Log) -> Result<(), BusError> {
-        Ok(())
+    async fn check_logs(&self, _log: &Log) -> Result<LogSupport, BusError> {
+        Ok(LogSupport::Kept)
     }
 }

@@ -18,7 +18,7 @@ use super::topology::{self, Topology};
 use crate::backend::Backend;
 use crate::error::BusError;
 use crate::event::EventSender;
-use crate::log::Log;
+use crate::log::{Log, LogSupport};
 use crate::url::Authority;
 
 /// The servers of a Redis bus.
@@ -75,13 +75,29 @@ impl Backend for Servers {
         Ok(Some(subjects.into_iter().collect()))
     }
 
-    async fn check_logs(&self, _log: &Log) -> Result<(), BusError> {
+    async fn check_logs(&self, _log: &Log) -> Result<LogSupport, BusError> {
+        let mut support = LogSupport::Kept;
         for server in &self.topology().await?.servers {
             let mut connection = connect(server, AsyncConnectionConfig::new()).await?;
-            Scripts::load(&mut connection).await?.check_version()?;
+            if let Err(error) = Scripts::load(&mut connection).await?.check_version() {
+                return Ok(LogSupport::Missing(error));
+            }
+            // A user who may not ask has no logs either, which the entry of the caller shows.
+            let request = redis::cmd("INFO").arg("memory").to_owned();
+            let memory: Result<String, _> = request.query_async(&mut connection).await;
+            if let Some(policy) = eviction(&memory.unwrap_or_default()) {
+                support = LogSupport::Evicted { policy: policy.to_owned() };
+            }
         }
-        Ok(())
+        Ok(support)
     }
+}
+
+/// How a server makes room when its memory is full, if it removes keys. All keys of logs have a time to live.
+fn eviction(memory: &str) -> Option<&str> {
+    let value = |name: &str| memory.lines().find_map(|line| line.strip_prefix(name));
+    let is_limited = value("maxmemory:").is_some_and(|bytes| bytes != "0");
+    value("maxmemory_policy:").filter(|policy| is_limited && *policy != "noeviction")
 }
 
 impl Servers {

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::probe::{Appended, Probe};
 use crate::bus::Bus;
-use crate::log::{IdempotencyKey, Log, LogEntry, PageLimit, Retention};
+use crate::log::{IdempotencyKey, Log, LogEntry, LogSupport, PageLimit, Retention};
 
 /// How long and how much a log of these tests keeps.
 pub(super) const RETENTION: Retention =
@@ -31,7 +31,8 @@ pub enum LogBounds {
 /// # Panics
 /// If the backend breaks a guarantee.
 pub async fn run_logs(bus: &Bus, bounds: LogBounds) {
-    bus.check_logs(&log("check")).await.expect("the backend keeps logs");
+    let support = bus.check_logs(&log("check")).await.expect("the broker replies");
+    assert!(matches!(support, LogSupport::Kept), "{support:?}");
     every_follower_receives_entries_with_their_positions(bus).await;
     an_empty_log_has_a_position(bus).await;
     concurrent_appends_have_one_order(bus, bounds).await;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use clarim_bus::suite::{self, Appended, Broker, LogBounds, LogBroker, Probe};
 use clarim_bus::{
-    BusError, BusEvent, FileBus, IdempotencyKey, Log, MemoryBus, PageLimit, Position, Retention,
+    BusError, BusEvent, FileBus, IdempotencyKey, Log, LogSupport, MemoryBus, PageLimit, Position,
+    Retention,
 };
 use clarim_testing::{Guard, RedisCluster, Sentinels, redis, redis_with};
 use tempfile::TempDir;
@@ -96,7 +97,9 @@ async fn redis_cluster_logs_with_a_restricted_user() {
 async fn a_redis_user_without_the_rights_has_a_bus_but_no_logs() {
     let server = redis_with(crate::backends::USER);
     let bus = bus(&format!("redis://bus:secret@127.0.0.1:{}", server.port));
-    let error = bus.check_logs(&log("check")).await.unwrap_err();
+    let LogSupport::Missing(error) = bus.check_logs(&log("check")).await.unwrap() else {
+        panic!("it keeps logs")
+    };
     assert!(error.to_string().contains("no permissions"), "{error}");
     let mut probe = Probe::connect(&bus).await;
     probe.subscribe("news").await;
@@ -104,6 +107,22 @@ async fn a_redis_user_without_the_rights_has_a_bus_but_no_logs() {
     assert!(matches!(probe.appended(1).await, Appended::Refused(BusError::Backend(_))));
     probe.publish("news", "message", 2);
     probe.expect_messages("news", &["message"]).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_removes_keys_keeps_logs_as_long_as_it_has_memory() {
+    for (memory, policy, is_kept) in
+        [("0", "allkeys-lru", true), ("9mb", "noeviction", true), ("9mb", "volatile-ttl", false)]
+    {
+        let server = redis_with(&["--maxmemory", memory, "--maxmemory-policy", policy]);
+        let support = redis_bus(&server).check_logs(&log("check")).await.unwrap();
+        let is_right = match &support {
+            LogSupport::Kept => is_kept,
+            LogSupport::Evicted { policy: found } => !is_kept && found == policy,
+            _ => false,
+        };
+        assert!(is_right, "{policy}: {support:?}");
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clarim_bus::suite::{self, Appended, Broker, LogBounds, LogBroker, Probe};
-use clarim_bus::{BusEvent, Log, PageLimit, Position, Retention};
+use clarim_bus::{BusEvent, Log, LogSupport, PageLimit, Position, Retention};
 use clarim_testing::{nats, nats_with_jetstream};
 use tempfile::TempDir;
 
@@ -81,7 +81,9 @@ async fn nats_without_jetstream_says_how_to_start_it() {
     let server = nats(&[]);
     let bus = nats_bus(&server);
     let log = log("check");
-    let error = bus.check_logs(&log).await.unwrap_err();
+    let LogSupport::Missing(error) = bus.check_logs(&log).await.unwrap() else {
+        panic!("it keeps logs")
+    };
     assert!(error.to_string().contains("nats-server -js"), "{error}");
     let mut probe = Probe::connect(&bus).await;
     probe.subscribe("news").await;

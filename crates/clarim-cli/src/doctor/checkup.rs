@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use clarim_config::Config;
 use clarim_protocol::auth::AppKey;
+use clarim_server::HistoryRule;
 
 use super::authorization::{self, Endpoint};
 use super::connection::exchange;
 use super::connection::target::Target;
 use super::finding::{Finding, Level};
-use super::{api, fallback, machine, names, websocket};
+use super::{api, fallback, history, machine, names, websocket};
 
 /// The subject of a checkup.
 #[derive(Debug)]
@@ -89,6 +90,12 @@ impl Checkup {
         }
     }
 
+    /// A history rule of the app, as far as the settings have one.
+    fn history_rule(&self, key: &AppKey) -> Option<&HistoryRule> {
+        let apps = &self.settings.as_ref()?.apps;
+        apps.iter().find(|app| app.key.key() == key.key())?.history.first()
+    }
+
     fn origin(&self) -> Option<&str> {
         self.origin.as_deref()
     }
@@ -134,6 +141,10 @@ impl Checkup {
             {
                 report(machine::bus(settings).await);
             }
+        }
+        if connects && let Some(rule) = self.history_rule(key) {
+            let page_ids = history::page_ids(&self.target, self.origin(), signer, rule).await;
+            page_ids.into_iter().for_each(&mut *report);
         }
         if let Some(endpoint) = &self.endpoint {
             report(authorization::answers(endpoint, key).await);

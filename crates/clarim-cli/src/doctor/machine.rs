@@ -12,6 +12,7 @@ use rustix::process::Pid;
 use tokio::time::timeout;
 
 use super::finding::{Finding, TIMEOUT};
+use super::history;
 use crate::process::open_files;
 use crate::process::run_file;
 
@@ -24,6 +25,7 @@ pub(super) async fn check(settings: &Config) -> Vec<Finding> {
     findings.extend(client_events(&settings.apps));
     if settings.server.scaling.is_some() {
         findings.push(bus(settings).await);
+        findings.extend(history::store(settings).await);
     }
     findings
 }

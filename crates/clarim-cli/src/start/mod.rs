@@ -14,6 +14,7 @@ use clarim_server::{BoundServer, HandoverHandle, Server, StartError};
 use futures_util::FutureExt;
 
 use crate::apps_database::{self, HOW_TO_ADD, INTERVAL, Table, Watcher};
+use crate::doctor::{self, Finding, Level};
 use crate::error::CommandError;
 use crate::flags::ConfigInputs;
 use crate::log;
@@ -46,6 +47,9 @@ pub(crate) fn run(inputs: ConfigInputs, out: &mut dyn Write) -> Result<ExitCode,
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let loaded = runtime.block_on(load_apps(&mut settings))?;
+    if predecessor.is_none() {
+        runtime.block_on(check_history(&settings))?;
+    }
     let open_files = open_files::raise_limit();
     let run_file = predecessor.as_mut().and_then(Predecessor::take_run_file);
     settings.server.restarts_in_place = supervision::restarts_in_place();
@@ -98,9 +102,22 @@ fn check(inputs: &ConfigInputs, out: &mut dyn Write) -> Result<ExitCode, Command
     let mut settings = Config::load(&inputs.flags, &inputs.sources)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(load_apps(&mut settings))?;
+    runtime.block_on(check_history(&settings))?;
     Server::check(&settings.server)?;
     writeln!(out, "{}", serde_json::to_string(&CheckReport::own()).map_err(io::Error::from)?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses history rules if the bus keeps no events. A bus that does not reply may do so later.
+async fn check_history(settings: &Config) -> Result<(), CommandError> {
+    match doctor::history_store(settings).await {
+        Some(finding) if finding.level == Level::Problem => Err(CommandError::History(finding)),
+        Some(Finding { level: Level::Warning, what, remedy, .. }) => {
+            tracing::warn!("{what}; {remedy}");
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Listens: where the predecessor did, on a socket that a service manager has opened, or at the configured

@@ -173,10 +173,10 @@ async fn a_node_is_killed() {
 async fn nodes_are_started_anew_one_after_the_other() {
     let server = redis();
     let fault = async |nodes: &mut Vec<Node>| {
-        for n in 0..nodes.len() {
-            nodes[n].program.interrupt();
-            nodes[n].program.restart();
-            nodes[n].is_ready(2).await;
+        for node in nodes {
+            node.program.interrupt();
+            node.program.restart();
+            node.is_ready(2).await;
         }
     };
     through(three_nodes(&server.url("redis")), fault, Hear::All).await;

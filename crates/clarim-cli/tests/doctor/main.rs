@@ -3,6 +3,7 @@
 
 mod fallback;
 mod here;
+mod history;
 mod proxy;
 mod server;
 mod support;

@@ -481,7 +481,7 @@ impl Wire for BusWire<'_> {
     }
 }
 
-fn log_of(name: &str, rule: &HistoryRule) -> Log {
+pub(super) fn log_of(name: &str, rule: &HistoryRule) -> Log {
     let messages = u32::try_from(rule.messages).unwrap_or(u32::MAX);
     Log::new(name, Retention::new(messages, rule.ttl, rule.bytes as u64))
 }

@@ -11,17 +11,29 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use clarim_bus::LogSupport;
 use clarim_cluster::{Gathered, KeyClaim, KeyHash, KeyOutcome, NodeId, Query, Trace};
 use clarim_hub::DeliveryAck;
+use clarim_hub::app::HistoryRule;
 use clarim_hub::cluster::ClusterState;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::Scaling;
 use crate::sync::Counter;
+use driver::log_of;
 pub(crate) use driver::{ClusterTask, SavedClusterState};
 use handover::HandOverRequest;
 pub(crate) use handover::{ClusterAtRest, ClusterHandover, SavedTraffic};
 pub(crate) use history_file::HistoryFile;
+
+/// Timeout of [`history_support`].
+const ASKING: Duration = Duration::from_secs(5);
+
+/// Whether the bus keeps the events of channels with this rule. `None`: it does not reply.
+pub(crate) async fn history_support(scaling: &Scaling, rule: &HistoryRule) -> Option<LogSupport> {
+    let log = log_of(&format!("{}:check", scaling.prefix), rule);
+    tokio::time::timeout(ASKING, scaling.bus.check_logs(&log)).await.ok()?.ok()
+}
 
 /// Prefix of the logs in a file of histories.
 pub(crate) const HISTORY_PREFIX: &str = "clarim";

@@ -18,10 +18,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use clarim_bus::LogSupport;
 use clarim_hub::Node;
 use clarim_hub::app::App;
 
-use crate::cluster::Cluster;
+use crate::cluster::{self, Cluster};
 use crate::config::ServerConfig;
 use crate::events::{EventSubscribers, Events};
 use crate::http::{IdempotencyKeys, Publisher};
@@ -268,6 +269,16 @@ impl Server {
         let certificate = certificate.transpose().map_err(|source| StartError::Tls { source })?;
         let tls = certificate.as_ref().map(Certificate::acceptor).transpose();
         tls.map(drop).map_err(|source| StartError::Tls { source })
+    }
+
+    /// Asks the bus of a cluster whether it keeps the histories of these apps. `None` if they have no
+    /// history rule, if there is no cluster, or if the bus does not reply within five seconds.
+    ///
+    /// A server on a bus that keeps none starts, but refuses events of channels with history.
+    pub async fn history_support(config: &ServerConfig, apps: &[App]) -> Option<LogSupport> {
+        let scaling = config.scaling.as_ref()?;
+        let rule = apps.iter().find_map(|app| app.history.first())?;
+        cluster::history_support(scaling, rule).await
     }
 
     /// Waits until a stopped server has drained, and its threads have ended.
