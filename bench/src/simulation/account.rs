@@ -37,9 +37,9 @@ impl Account {
         Self { from, until: u64::MAX, ..Self::default() }
     }
 
-    /// For a client that was away and names its position: it must receive everything from `from` on.
-    pub(crate) fn returning(from: u64) -> Self {
-        Self { from, until: from, ..Self::default() }
+    /// For a client that was away, and names a position before the stream: it must receive everything.
+    pub(crate) fn returning() -> Self {
+        Self::default()
     }
 
     /// The subscription has succeeded.
@@ -118,13 +118,13 @@ mod tests {
     #[test]
     fn a_client_that_was_away_receives_what_it_missed() {
         let verdict = |numbers: &[u64]| {
-            let mut account = Account::returning(10);
-            account.admitted(12);
+            let mut account = Account::returning();
+            account.admitted(2);
             numbers.iter().for_each(|number| account.note(*number));
-            account.verdict(13, 13)
+            account.verdict(3, 3)
         };
-        assert_eq!(verdict(&[10, 11, 12]), Verdict::default());
-        assert_eq!(verdict(&[11, 12]), Verdict { lost: 1, ..Verdict::default() });
+        assert_eq!(verdict(&[0, 1, 2]), Verdict::default());
+        assert_eq!(verdict(&[1, 2]), Verdict { lost: 1, ..Verdict::default() });
         assert_eq!(verdict(&[]), Verdict { lost: 3, ..Verdict::default() });
     }
 

@@ -155,23 +155,17 @@ impl Simulation {
         client_state.join(channel, user, None, streams)
     }
 
-    /// Subscribes a client that was away. It names its position, and receives the stream from event `from` on.
+    /// Subscribes a client that was away since this position, and receives all events of the stream.
     pub(crate) fn join_since(
         &mut self,
         client: ClientId,
         channel: String,
         since: Position,
         stream: Stream,
-        from: u64,
     ) -> Result<()> {
         let client_state = self.client(client).context("the client has left")?;
-        client_state.accounts.insert(stream, Account::returning(from));
+        client_state.accounts.insert(stream, Account::returning());
         client_state.join(channel, None, Some(since), vec![stream])
-    }
-
-    /// The position at which the client's first subscription succeeded.
-    pub(crate) fn position(&mut self, client: ClientId) -> Option<Position> {
-        self.client(client)?.channels.first()?.position.clone()
     }
 
     /// Whether a client is subscribed to all its channels and does not leave.
@@ -222,11 +216,11 @@ impl Simulation {
         self.target = target.clone();
     }
 
-    /// Drops a connection.
-    pub(crate) fn drop_client(&mut self, client: ClientId) {
-        if self.slot(client).is_some() {
-            self.remove(client.place);
-        }
+    /// Drops a connection, and returns the position at which its first subscription succeeded.
+    pub(crate) fn interrupt(&mut self, client: ClientId) -> Option<Position> {
+        let position = self.client(client)?.channels.first()?.position.clone();
+        self.remove(client.place);
+        position
     }
 
     /// Drops all connections at once.

@@ -77,7 +77,7 @@ impl Retention {
     }
 }
 
-/// What a broker does with logs.
+/// Support of a broker for logs.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum LogSupport {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use super::slow::{RECEIVE_BUFFER, is_slow};
+use super::disturbed::slow::{RECEIVE_BUFFER, is_slow};
 use crate::reports::report::{Pace, Report, Start};
 use crate::servers::server::Server;
 use crate::simulation::engine::{ClientId, Simulation};

@@ -143,7 +143,7 @@ impl Checkup {
             }
         }
         if connects && let Some(rule) = self.history_rule(key) {
-            let page_ids = history::page_ids(&self.target, self.origin(), signer, rule).await;
+            let page_ids = history::page_ids(&self.target, self.origin(), key, rule).await;
             page_ids.into_iter().for_each(&mut *report);
         }
         if let Some(endpoint) = &self.endpoint {

@@ -2,12 +2,12 @@
 
 use clarim_bus::LogSupport;
 use clarim_config::Config;
-use clarim_protocol::SocketId;
+use clarim_protocol::auth::AppKey;
+use clarim_protocol::{ChannelName, SocketId};
 use clarim_server::{HistoryRule, Server};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::checkup::Signer;
 use super::connection::client::{Client, ClientError, parsed_data};
 use super::connection::target::Target;
 use super::finding::{Finding, SLOW};
@@ -37,7 +37,7 @@ pub(crate) async fn store(settings: &Config) -> Option<Finding> {
 pub(super) async fn page_ids(
     target: &Target,
     origin: Option<&str>,
-    signer: &Signer,
+    key: &AppKey,
     rule: &HistoryRule,
 ) -> Option<Finding> {
     let id = fastrand::u64(..);
@@ -45,8 +45,9 @@ pub(super) async fn page_ids(
     let path = format!("{}/app/~doctor{id:016x}.2", target.path);
     let of_page = Target { path, ..target.clone() };
     let channel = rule.pattern().replace('*', &format!("clarim-doctor-{id:016x}"));
-    let gap = match Client::connect(&of_page, signer.key.key(), origin).await {
-        Ok(client) => gap_of(client, signer, &channel).await,
+    let channel = ChannelName::parse(&channel, 200).ok()?;
+    let gap = match Client::connect(&of_page, key.key(), origin).await {
+        Ok(client) => gap_of(client, key, &channel).await,
         Err(finding) => Err(ClientError::Refused(finding)),
     };
     let warning = |what: String| {
@@ -72,13 +73,16 @@ enum Gap {
 }
 
 /// Whether a client gets a gap when it subscribes to a channel.
-async fn gap_of(mut client: Client, signer: &Signer, channel: &str) -> Result<Gap, ClientError> {
+async fn gap_of(
+    mut client: Client,
+    key: &AppKey,
+    channel: &ChannelName,
+) -> Result<Gap, ClientError> {
     let socket_id = parsed_data(&client.first["data"])["socket_id"].clone();
     let socket_id: SocketId = serde_json::from_value(socket_id)?;
-    let member =
-        channel.starts_with("presence-").then(|| json!({ "user_id": "doctor" }).to_string());
-    let auth = signer.key.sign_channel(socket_id, channel, member.as_deref());
-    let data = json!({ "channel": channel, "auth": auth, "channel_data": member });
+    let member = channel.is_presence().then(|| json!({ "user_id": "doctor" }).to_string());
+    let auth = key.sign_channel(socket_id, channel.as_str(), member.as_deref());
+    let data = json!({ "channel": channel.as_str(), "auth": auth, "channel_data": member });
     client.send(&json!({ "event": "pusher:subscribe", "data": data })).await?;
     let succeeded = client.receive_soon().await?;
     if parsed_data(&succeeded["data"])["epoch"] == Value::Null {

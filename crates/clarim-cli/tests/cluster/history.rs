@@ -21,7 +21,7 @@ const SUBSCRIBERS: usize = 6;
 /// Number of events before a fault, and again when it is over.
 const STRETCH: u64 = 50;
 
-/// What a subscriber has heard.
+/// Everything that a subscriber has heard.
 #[derive(Debug, Default, Clone)]
 struct Record {
     events: Vec<u64>,
@@ -82,7 +82,7 @@ async fn publish(ports: &[u16], n: u64) {
     }
 }
 
-/// What subscribers hear of a fault.
+/// The effect of a fault on subscribers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Hear {
     /// All events.

@@ -57,13 +57,19 @@ fn a_redis_that_drops_histories() {
 
 #[test]
 fn proxies_and_page_ids() {
-    let server = Server::start(&[RULE]);
+    for pattern in ["presence-orders.*:10:1m", "private-orders.*:10:1m"] {
+        page_ids_through_proxies(("CLARIM_APP_HISTORY", pattern));
+    }
+}
+
+fn page_ids_through_proxies(rule: (&str, &str)) {
+    let server = Server::start(&[rule]);
     let address = format!("http://127.0.0.1:{}", server.port);
     let whole = format!("location / {{ proxy_pass {address}; {UPGRADE} }}");
     let diagnose = |more: &str| -> Diagnosis {
         let nginx = Nginx::start(&format!("{whole} {more}"), "");
         let url = nginx.url();
-        doctor(&[&[&*url], &AS_APP[..]].concat(), &[&APP[..], &[RULE]].concat())
+        doctor(&[&[&*url], &AS_APP[..]].concat(), &[&APP[..], &[rule]].concat())
     };
     let forwarded = diagnose("");
     forwarded.is_without_problems();

@@ -57,7 +57,7 @@ impl Former {
 }
 
 impl Recovery {
-    pub(super) fn run(&self, server: &Server) -> Result<Report> {
+    pub(crate) fn run(&self, server: &Server) -> Result<Report> {
         ensure!(self.clients > 0, "--clients must be at least 1");
         ensure!(self.channels > 0, "--channels must be at least 1");
         ensure!(self.subscribers > 0, "--subscribers must be at least 1");
@@ -106,11 +106,10 @@ impl Recovery {
     fn interrupt(&self, simulation: &mut Simulation, clients: &[ClientId]) -> Result<Vec<Former>> {
         let mut formers = Vec::with_capacity(clients.len());
         for (n, client) in clients.iter().enumerate() {
-            let position = simulation.position(*client).context(
+            let position = simulation.interrupt(*client).context(
                 "a channel has no history; the server needs CLARIM_APP_HISTORY=bench-history-*",
             )?;
             formers.push(Former { channel: n % self.channels, position });
-            simulation.drop_client(*client);
         }
         for former in &formers[..self.channels.min(formers.len())] {
             for _ in 0..self.missed {
@@ -142,7 +141,6 @@ impl Recovery {
                         channel(*n),
                         position.clone(),
                         former.stream()?,
-                        0,
                     )?;
                 }
             }

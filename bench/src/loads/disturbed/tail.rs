@@ -53,13 +53,13 @@ const METRICS_TOKEN: &str = "bench-metrics-token";
 /// Latencies in milliseconds.
 #[derive(Debug)]
 pub(crate) struct Times {
-    pub(super) p99: f64,
+    pub(crate) p99: f64,
     p999: f64,
-    pub(super) late: f64,
+    pub(crate) late: f64,
 }
 
 impl Tail {
-    pub(super) fn run(&self, server: &Server) -> Result<Report> {
+    pub(crate) fn run(&self, server: &Server) -> Result<Report> {
         let (mut simulation, slow) = self.connect(&server.target)?;
         let mut rooms = Rooms::new(1, self.members, false);
         rooms.fill(&mut simulation)?;
@@ -164,7 +164,7 @@ impl Tail {
 }
 
 impl Times {
-    pub(super) fn of(simulation: &Simulation) -> Self {
+    pub(crate) fn of(simulation: &Simulation) -> Self {
         let at = |quantile| simulation.latency.value_at_quantile(quantile) as f64 / 1e3;
         Self { p99: at(0.99), p999: at(0.999), late: simulation.late.as_secs_f64() * 1e3 }
     }

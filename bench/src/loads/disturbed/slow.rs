@@ -14,7 +14,7 @@ use crate::wire::event_loop::CHANNEL;
 use crate::wire::frames::MIN_SIZE;
 
 /// Receive buffer of a slow consumer, in bytes. It is small, so that the server's send queue grows soon.
-pub(super) const RECEIVE_BUFFER: usize = 4_096;
+pub(crate) const RECEIVE_BUFFER: usize = 4_096;
 
 /// Options of the load.
 #[derive(Debug, Clone, Args)]
@@ -35,7 +35,7 @@ pub(crate) struct Slow {
 }
 
 impl Slow {
-    pub(super) fn run(&self, server: &Server) -> Result<Report> {
+    pub(crate) fn run(&self, server: &Server) -> Result<Report> {
         let (mut simulation, slow) = self.connect(&server.target)?;
         let before = server.settled_memory(|time| simulation.listen(time), SETTLE_PAUSE)?;
         let mut peak = before;
@@ -101,7 +101,7 @@ impl Slow {
 }
 
 /// Whether subscriber `n` is a slow one; they are spread evenly.
-pub(super) fn is_slow(n: usize, percent: f64) -> bool {
+pub(crate) fn is_slow(n: usize, percent: f64) -> bool {
     let before = |n: usize| (n as f64 * percent / 100.0).floor();
     before(n + 1) > before(n)
 }
