@@ -1,11 +1,15 @@
 //! Workers in processes that are killed.
 
+use std::env;
+use std::hash::{BuildHasher, RandomState};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
+use clarim_server::App;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
@@ -13,11 +17,12 @@ use tokio::sync::watch;
 
 use super::jobs::{TestApp, soon};
 use crate::queue::stores::{Store, with_each_store};
-use crate::support::TIMEOUT;
+use crate::support::{Client, TIMEOUT, World};
 
 with_each_store! {
     a_job_whose_worker_is_killed_runs_again,
     a_worker_that_gets_sigterm_finishes_its_job,
+    events_of_killed_workers_are_heard_once,
 }
 
 /// The example `orders`, with a queue in this store and its server on this port.
@@ -125,4 +130,49 @@ async fn a_worker_that_gets_sigterm_finishes_its_job(store: Store) {
     assert!(output.trim_end().ends_with("DONE"), "{output}");
     assert_eq!(server.names(), ["first"]);
     assert_eq!(app.storage.sizes().await.unwrap()[0].waiting, 1);
+}
+
+/// Number of events in the suite. By hand:
+/// `CLARIM_TEST_EVENTS=10000 cargo nextest run -p clarim crash:: --no-capture`.
+fn events() -> usize {
+    env::var("CLARIM_TEST_EVENTS").map_or(300, |number| number.parse().unwrap())
+}
+
+/// Kills workers at random places until all jobs are done.
+#[expect(clippy::print_stdout, reason = "figures of runs by hand")]
+async fn events_of_killed_workers_are_heard_once(store: Store) {
+    let world = World::start_with(App::new("1", "key", "secret"));
+    let port = world.0.address().unwrap().port();
+    let mut client = Client::connect_as("key", port).await;
+    client.subscribe_with(&json!({ "channel": "news" })).await;
+    let app = TestApp::new(&store, |_| Ok(()));
+    let sending = async {
+        for n in 0..events() {
+            app.send("news", &n.to_string(), soon()).await;
+        }
+    };
+    let hearing = async {
+        for n in 0..events() {
+            assert_eq!(client.receive().await["event"], n.to_string());
+        }
+        client.expect_nothing().await;
+    };
+    let working = async {
+        let mut killed = 0;
+        loop {
+            let mut worker = work(&store, port, &["--lease", "1", "--stop-when-empty"]);
+            let time = Duration::from_millis(50 + RandomState::new().hash_one(killed) % 200);
+            if tokio::time::timeout(time, worker.wait()).await.is_err() {
+                worker.kill().await.unwrap();
+                killed += 1;
+            } else if app.storage.sizes().await.unwrap().is_empty() {
+                break;
+            }
+            // Otherwise a killed worker's lease has not ended yet.
+        }
+        println!("{killed} workers killed");
+    };
+    sending.await;
+    tokio::join!(hearing, working);
+    assert!(app.storage.failed().await.unwrap().is_empty());
 }
