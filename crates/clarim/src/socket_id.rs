@@ -8,7 +8,8 @@ use axum::http::request::Parts;
 const HEADER: &str = "x-socket-id";
 
 /// The id of the page's WebSocket connection, for [`to_others`](crate::PendingBroadcast::to_others). Echo
-/// sends it as `X-Socket-ID` with every request of axios, Turbo and jQuery.
+/// sends it as `X-Socket-ID` with each request of axios, Turbo and jQuery; the option `http` of `@clarim/vue`
+/// and `@clarim/react` with those of Inertia.
 ///
 /// As a parameter of an axum handler, a missing header is answered with status 400; use `Option<SocketId>` to
 /// accept requests without it.

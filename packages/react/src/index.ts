@@ -6,8 +6,8 @@ export { createEcho } from '@clarim/js/echo';
 export type {
 	AnyEcho, ConnectionState, EchoSourceOptions, EncryptedChannel, Interruption, ModelEvent, ModelOptions, Notification,
 	NotificationOptions, NotificationPage, NotificationRow, NotificationState, PresenceChannel, PrivateChannel,
-	PublicChannel, PusherEcho, ServerAddress, SignedInUser, StoredNotifications, SubscriptionError, SubscriptionState,
-	UserState, WhisperOptions,
+	PublicChannel, PusherEcho, RequestHooks, ServerAddress, SignedInUser, StoredNotifications, SubscriptionError,
+	SubscriptionState, UserState, WhisperOptions,
 } from '@clarim/js/echo';
 export { useChannel, useEncryptedChannel, usePrivateChannel } from './hooks/channel.js';
 export type { ChannelName, ChannelOptions } from './hooks/channel.js';

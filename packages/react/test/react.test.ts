@@ -10,7 +10,7 @@ import {
 	ClarimProvider, useChannel, useEcho, useEncryptedChannel, useModel, useNotifications, usePresenceChannel,
 	usePrivateChannel, useSubscription, useUser, useWebSocketStatus, useWhisper, type PusherEcho,
 } from '../src/index.js';
-import { boundHandlers, startWorld, state, until, type World } from './world.js';
+import { boundHandlers, requestHooks, startWorld, state, until, type World } from './world.js';
 
 let world: World;
 beforeAll(async () => { world = await startWorld(); });
@@ -171,13 +171,18 @@ describe('the provider', () => {
 		const tell = (echo: PusherEcho | null): void => {
 			if (echo) echoes.add(echo);
 		};
-		const tree = createElement(ClarimProvider, { options: world.options() }, createElement(Status, { tell }));
+		const http = requestHooks();
+		const options = { ...world.options(), http };
+		const tree = createElement(ClarimProvider, { options }, createElement(Status, { tell }));
 		const { unmount } = world.show(isStrict ? createElement(StrictMode, null, tree) : tree);
 		await until(() => echoes.size > 0);
 		const [echo] = [...echoes];
 		await state(echo!, 'connected');
+		expect(http.headers('/orders')).toEqual({ Accept: '*/*', 'X-Socket-ID': echo!.socketId() });
+		expect(http.handlers.size).toBe(1);
 		unmount();
 		await until(() => echo!.connector.pusher.connection.state === 'disconnected');
+		expect(http.handlers.size).toBe(0);
 		expect(echoes.size).toBe(1);
 	});
 
@@ -200,17 +205,21 @@ describe('the provider', () => {
 			useChannel('orders');
 			return null;
 		};
+		const http = requestHooks();
+		const options = { ...world.options(), http };
 		const page = (mode: string): ReactNode => createElement(Activity, {
-			mode, children: createElement(ClarimProvider, { options: world.options() }, createElement(Orders)),
+			mode, children: createElement(ClarimProvider, { options }, createElement(Orders)),
 		});
 		const { render } = world.show(page('visible'));
 		await world.occupied('orders');
 		render(page('hidden'));
 		await world.occupied();
 		await state(echo!, 'disconnected');
+		expect(http.handlers.size).toBe(0);
 		render(page('visible'));
 		await world.occupied('orders');
 		await state(echo!, 'connected');
+		expect(http.handlers.size).toBe(1);
 	});
 
 	test('may be missing: the hooks use the Echo of Laravel\'s bootstrap.js', async () => {

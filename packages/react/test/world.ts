@@ -3,11 +3,11 @@
 import { createElement, StrictMode, useState, type ReactNode } from 'react';
 import { flushSync } from 'react-dom';
 import { createRoot } from 'react-dom/client';
-import { startServers, state, until, boundHandlers } from '../../js/test/echo/world.js';
+import { boundHandlers, requestHooks, startServers, state, until } from '../../js/test/echo/world.js';
 import type { View } from '../../js/test/echo/suite.js';
 import { ClarimProvider, type PusherEcho } from '../src/index.js';
 
-export { boundHandlers, state, until };
+export { boundHandlers, requestHooks, state, until };
 
 export async function startWorld() {
 	const servers = await startServers();

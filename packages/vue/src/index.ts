@@ -6,7 +6,7 @@ export { createEcho } from '@clarim/js/echo';
 export type {
 	AnyEcho, ConnectionState, EncryptedChannel, Interruption, ModelEvent, ModelOptions, Notification,
 	NotificationOptions, NotificationPage, NotificationRow, PresenceChannel, PrivateChannel, PublicChannel, PusherEcho,
-	ServerAddress, SignedInUser, StoredNotifications, SubscriptionError, WhisperOptions,
+	RequestHooks, ServerAddress, SignedInUser, StoredNotifications, SubscriptionError, WhisperOptions,
 } from '@clarim/js/echo';
 export { ClarimVue, useEcho } from './echo.js';
 export type { ClarimVueOptions } from './echo.js';

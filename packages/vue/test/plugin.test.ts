@@ -2,7 +2,7 @@ import { mount } from '@vue/test-utils';
 import { effectScope, h, nextTick } from 'vue';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { ClarimVue, createEcho, useChannel, useEcho, useWebSocketStatus, type PusherEcho } from '../src/index.js';
-import { boundHandlers, startWorld, state, until, type World } from './world.js';
+import { boundHandlers, requestHooks, startWorld, state, until, type World } from './world.js';
 
 let world: World;
 beforeAll(async () => { world = await startWorld(); });
@@ -25,6 +25,21 @@ test('creates an Echo from the options on first use, and disconnects it with the
 	await state(echo!, 'connected');
 	wrapper.unmount();
 	expect(echo!.connector.pusher.connection.state).toBe('disconnected');
+});
+
+test('sends the socket id with requests to the own origin, until the application is unmounted', async () => {
+	const echo = world.browser();
+	const http = requestHooks();
+	const plugins: [typeof ClarimVue, object][] = [[ClarimVue, { echo, http }]];
+	const wrapper = mount(component(() => void useChannel('orders')), { global: { plugins } });
+	expect(http.headers('/chats/1')).toEqual({ Accept: '*/*' });
+	await state(echo, 'connected');
+	const headers = { Accept: '*/*', 'X-Socket-ID': echo.socketId() };
+	expect(headers['X-Socket-ID']).toMatch(/^\d+\.\d+$/);
+	for (const url of ['/chats/1', 'chats', '?page=2', `${location.origin}/chats`]) expect(http.headers(url)).toEqual(headers);
+	for (const url of ['https://example.com/', '//example.com/chats']) expect(http.headers(url)).toEqual({ Accept: '*/*' });
+	wrapper.unmount();
+	expect(http.handlers.size).toBe(0);
 });
 
 test('keeps an Echo connected that was passed in', async () => {
@@ -105,7 +120,9 @@ test('does nothing with the null broadcaster', async () => {
 		useChannel('orders', { OrderShipped: () => {} });
 		useWebSocketStatus();
 	};
-	const wrapper = mount(component(setup), { global: { plugins: [[ClarimVue, { echo }]] } });
+	const http = requestHooks();
+	const wrapper = mount(component(setup), { global: { plugins: [[ClarimVue, { echo, http }]] } });
+	expect(http.headers('/')).toEqual({ Accept: '*/*' });
 	wrapper.unmount();
 	await nextTick();
 });

@@ -45,6 +45,17 @@ import App from './App.vue';
 const app = createApp(App);
 `;
 
+/** Inertia's part in the setup, with the types of its version 3. */
+const INERTIA = `
+declare module '@inertiajs/vue3' {
+	import type { App } from 'vue';
+
+	interface Config { method: string; url: string; headers?: Record<string, unknown>; signal?: AbortSignal }
+	export const http: { onRequest: (handler: (config: Config) => Config | Promise<Config>) => () => void };
+	export function createInertiaApp(options: { withApp?: (app: App) => void }): Promise<void>;
+}
+`;
+
 /** The setup code of a README as files of an application: name → content. */
 function application(file: string): Record<string, string> {
 	const files: Record<string, string> = { 'App.vue': '<template><p /></template>\n' };
@@ -62,6 +73,7 @@ function application(file: string): Record<string, string> {
 	for (const [i, code] of [...short, ...within.filter(is('app.use'))].entries()) {
 		files[`short${i}.ts`] = [PRELUDE, ...within.filter(is('import')), code].join('\n');
 	}
+	files['inertia.d.ts'] = INERTIA;
 	files['generated.ts'] = `
 import { useChannel } from '@clarim/vue';
 

@@ -11,6 +11,7 @@ test('on the server nothing is created, subscribed or thrown', async () => {
 	expect(typeof window).toBe('undefined');
 	const echo = vi.fn();
 	const load = vi.fn();
+	const onRequest = vi.fn();
 	const app = createSSRApp({
 		setup() {
 			const name = ref('orders.1');
@@ -32,9 +33,10 @@ test('on the server nothing is created, subscribed or thrown', async () => {
 			]));
 		},
 	});
-	app.use(ClarimVue, { echo });
+	app.use(ClarimVue, { echo, http: { onRequest } });
 	const html = (await renderToString(app)).replaceAll('&quot;', '"');
 	expect(html).toBe('<p>[null,[],false,false,0,null,null,"initialized",null]</p>');
 	expect(echo).not.toHaveBeenCalled();
+	expect(onRequest).not.toHaveBeenCalled();
 	expect(load).not.toHaveBeenCalled();
 });

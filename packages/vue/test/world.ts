@@ -2,10 +2,10 @@
 
 import { mount } from '@vue/test-utils';
 import { defineComponent, h } from 'vue';
-import { boundHandlers, startServers, state, until } from '../../js/test/echo/world.js';
+import { boundHandlers, requestHooks, startServers, state, until } from '../../js/test/echo/world.js';
 import { ClarimVue, type PusherEcho } from '../src/index.js';
 
-export { boundHandlers, state, until };
+export { boundHandlers, requestHooks, state, until };
 
 export async function startWorld() {
 	const servers = await startServers();

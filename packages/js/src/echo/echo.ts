@@ -2,6 +2,8 @@ import Echo, { type Broadcaster, type EchoOptions } from 'laravel-echo';
 import Pusher from 'pusher-js';
 import { authorize, type AuthorizationOptions } from '../authorization.js';
 import { recover } from '../recovery.js';
+import type { Unbind } from './listeners.js';
+import { sendSocketId, type RequestHooks } from './requests.js';
 import { followWatchlist } from './watchlist.js';
 
 /** Laravel Echo on pusher-js. */
@@ -32,8 +34,13 @@ interface Reliability {
 	authorization?: AuthorizationOptions;
 }
 
+interface Requests {
+	/** Inertia's `http`, whose requests then send the header `X-Socket-ID`. */
+	http?: RequestHooks;
+}
+
 /** An Echo instance, or the options to create one (all options of Echo and pusher-js). */
-export type EchoSourceOptions = Reliability & (
+export type EchoSourceOptions = Reliability & Requests & (
 	| {
 		/** An instance, or a function that creates one on first use. Never called on the server. */
 		echo: AnyEcho | (() => AnyEcho);
@@ -83,10 +90,13 @@ export class EchoSource {
 	readonly #make: () => PusherEcho;
 	/** Whether the application passed the instance in. It then connects and disconnects it. */
 	readonly #isGiven: boolean;
+	readonly #http: RequestHooks | undefined;
 	#made: PusherEcho | undefined;
+	#endRequests: Unbind | undefined;
 	#isClosed = false;
 
-	constructor(options: EchoSourceOptions) {
+	constructor({ http, ...options }: EchoSourceOptions) {
+		this.#http = http;
 		const given = 'echo' in options ? options.echo : undefined;
 		this.#isGiven = given !== undefined;
 		this.#make = () => {
@@ -96,13 +106,19 @@ export class EchoSource {
 	}
 
 	/** Returns the instance. Call it in the browser only. */
-	readonly get = (): PusherEcho => (this.#made ??= this.#make());
+	readonly get = (): PusherEcho => {
+		this.#made ??= this.#make();
+		this.#endRequests ??= this.#http && sendSocketId(this.#http, this.#made);
+		return this.#made;
+	};
 
 	/** Returns the instance if it has been created. */
 	readonly peek = (): PusherEcho | null => this.#made ?? null;
 
 	/** Disconnects the instance, unless the application passed it in. */
 	close(): void {
+		this.#endRequests?.();
+		this.#endRequests = undefined;
 		if (this.#isGiven) return;
 		this.#isClosed = true;
 		this.#made?.disconnect();
@@ -110,6 +126,7 @@ export class EchoSource {
 
 	/** Connects the instance again after `close`. */
 	reopen(): void {
+		if (this.#made) this.get();
 		if (this.#isClosed) this.#made?.connector.pusher?.connect();
 		this.#isClosed = false;
 	}

@@ -22,6 +22,7 @@ export { holdStore, NO_NOTIFICATIONS } from './notifications/store.js';
 export type {
 	NotificationOptions, NotificationSource, NotificationState, NotificationStore,
 } from './notifications/store.js';
+export type { RequestHooks } from './requests.js';
 export { Store } from './store.js';
 export type { Readable } from './store.js';
 export { listenToUser, UserSession, wantedUser } from './user.js';

@@ -94,3 +94,18 @@ export function boundHandlers(echo: PusherEcho): number {
 
 export const state = (echo: PusherEcho, name: string): Promise<void> =>
 	until(() => echo.connector.pusher.connection.state === name, { what: `the state ${name}`, timeout: 20_000 });
+
+/** Stands for Inertia's `http`. `headers` returns those of a request to this address. */
+export function requestHooks() {
+	type Request = { url: string; headers?: Record<string, any> };
+	const handlers = new Set<(request: Request) => Request>();
+	return {
+		onRequest(handler: (request: Request) => Request): () => void {
+			handlers.add(handler);
+			return () => void handlers.delete(handler);
+		},
+		handlers,
+		headers: (url: string) =>
+			[...handlers].reduce((request, handler) => handler(request), { url, headers: { Accept: '*/*' } } as Request).headers,
+	};
+}
