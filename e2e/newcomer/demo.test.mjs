@@ -99,13 +99,13 @@ test('with a missing or old Node it reports what to install', async () => {
 	}
 	const get = 'install Node 20 or later with npm, from https://nodejs.org';
 	assert.deepEqual(await say(others), {
-		code: 1, stdout: `\nerror: the demo's pages are built with Node, and there is no program node here: ${get}\n`,
+		code: 1, stdout: `\nerror: the pages are built with Node, and there is no program node here: ${get}\n`,
 	});
 	const old = join(folder.path, 'old');
 	mkdirSync(old);
 	program(old, 'node', 'v18.19.0');
 	assert.deepEqual(await say(`${old}${delimiter}${others}`), {
-		code: 1, stdout: `\nerror: Node v18.19.0 is too old to build the demo's pages: ${get}\n`,
+		code: 1, stdout: `\nerror: Node v18.19.0 is too old to build the pages: ${get}\n`,
 	});
 	program(old, 'node', 'v22.22.2');
 	const { stdout } = await say(`${old}${delimiter}${others}`);

@@ -178,9 +178,21 @@ test('the drawing is the same in both languages, and its lines meet', () => {
 	use(page.find(isDrawing));
 });
 
+/** Code of the application in apps/inertia. */
+const isOfInertia = ({ section }) => section === '7.3';
+
+test('the code on Inertia is part of its application', () => {
+	const listed = execFileSync('git', ['ls-files', 'apps/inertia/src', 'apps/inertia/web/src'], { cwd: root, encoding: 'utf8' });
+	const unindented = (code) => code.replaceAll(/^[ \t]+/gm, '').trim();
+	const files = listed.trim().split('\n').map((file) => unindented(readFileSync(join(root, file), 'utf8')));
+	const parts = page.filter(isOfInertia).map(use);
+	assert.ok(parts.length);
+	for (const code of parts) assert.ok(files.some((file) => file.includes(unindented(code))), code);
+});
+
 test('code shown without a file name is part of a file', () => {
 	const files = page.filter(({ name }) => name).map(({ code }) => code);
-	const parts = page.filter(({ name, language }) => !name && language === 'rust').map(use);
+	const parts = page.filter((block) => !block.name && block.language === 'rust' && !isOfInertia(block)).map(use);
 	assert.ok(parts.length);
 	for (const code of parts) assert.ok(files.some((file) => file.includes(code.trim())), code);
 });

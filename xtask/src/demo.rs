@@ -1,4 +1,4 @@
-//! The demo application: built, and started.
+//! The applications in `apps`: built, and started.
 
 use std::env;
 use std::fs;
@@ -6,24 +6,29 @@ use std::fs;
 use anyhow::{Context, Result, bail};
 
 use crate::build::is_built;
-use crate::run::{cargo_command, command, root};
+use crate::run::{cargo_command, command, npm, root};
 use crate::setup::npm_ci;
 
 /// The oldest Node that builds the pages.
 const NODE: u32 = 20;
 
-/// The pages, with @clarim/js and @clarim/vue as npm packs them.
-pub(crate) fn build() -> Result<()> {
+/// The pages of the demo, and of the application with Inertia.
+pub(crate) const DEMO: &str = "apps/demo/web";
+pub(crate) const INERTIA: &str = "apps/inertia/web";
+
+/// Builds pages, with @clarim/js and @clarim/vue as npm packs them.
+pub(crate) fn build(pages: &[&str]) -> Result<()> {
     check_node()?;
-    let web = root().join("apps/demo/web");
-    npm_ci("apps/demo/web")?;
     // The second is built with the types of the first.
     let js = pack("packages/js")?;
     let vue = pack("packages/vue")?;
-    // Not in package.json, whose lock would have to know what is in the tarballs.
-    let install = ["install", "--no-save", "--no-fund", "--no-audit", &js, &vue];
-    command("npm", &install).current_dir(web.clone()).run()?;
-    command("npm", &["run", "build"]).current_dir(web).run()
+    for folder in pages {
+        npm_ci(folder)?;
+        // Not in package.json, whose lock would have to know what is in the tarballs.
+        npm(folder, &["install", "--no-save", "--no-fund", "--no-audit", &js, &vue])?;
+        npm(folder, &["run", "build"])?;
+    }
+    Ok(())
 }
 
 /// Packs a package. Returns the path of the tarball.
@@ -40,9 +45,15 @@ pub(crate) fn pack(package: &str) -> Result<String> {
     Ok(newest.path().to_string_lossy().into_owned())
 }
 
-/// Builds it, and runs it until it is interrupted.
+/// Builds the application with Inertia, and runs it until it is interrupted.
+pub(crate) fn run_inertia() -> Result<()> {
+    build(&[INERTIA])?;
+    cargo_command(&["run", "-p", "clarim-inertia"]).exec()
+}
+
+/// Builds the demo, and runs it until it is interrupted.
 pub(crate) fn run() -> Result<()> {
-    build()?;
+    build(&[DEMO])?;
     let file = root().join("target/demo.sqlite");
     let database =
         env::var("DATABASE_URL").unwrap_or_else(|_| format!("sqlite:{}", file.display()));
@@ -59,15 +70,15 @@ fn check_node() -> Result<()> {
     let get = format!("install Node {NODE} or later with npm, from https://nodejs.org");
     let version = |program: &str| command(program, &["--version"]).stdout();
     let Some(node) = version("node") else {
-        bail!("the demo's pages are built with Node, and there is no program node here: {get}");
+        bail!("the pages are built with Node, and there is no program node here: {get}");
     };
     let node = node.trim();
     let major = node.trim_start_matches('v').split('.').next().and_then(|text| text.parse().ok());
     if major.is_none_or(|major: u32| major < NODE) {
-        bail!("Node {node} is too old to build the demo's pages: {get}");
+        bail!("Node {node} is too old to build the pages: {get}");
     }
     if version("npm").is_none() {
-        bail!("the demo's pages are built with npm, and there is no program npm here: {get}");
+        bail!("the pages are built with npm, and there is no program npm here: {get}");
     }
     Ok(())
 }

@@ -62,7 +62,7 @@ impl Step {
 }
 
 /// Each lane runs its steps in this order: first what tests wait for, so that they wait while others compile.
-pub(crate) const STEPS: [Step; 32] = {
+pub(crate) const STEPS: [Step; 33] = {
     use Lane::{Alone, Clients, Compute, Tests};
     [
         Step::new("setup", "install what the tests need", Tests, |_| setup::all()).in_test(&[]),
@@ -72,7 +72,7 @@ pub(crate) const STEPS: [Step; 32] = {
             .in_check(),
         Step::new("build", "build all programs and tests", Compute, |_| workspace()).in_test(&[]),
         Step::new("unit", "Rust tests of all crates", Tests, unit).in_test(&["setup", "build"]),
-        Step::new("demo-web", "build the demo's pages and test them", Clients, |_| demo_web())
+        Step::new("demo-web", "build the pages in apps and test them", Clients, |_| demo_web())
             .in_test(&["setup"]),
         Step::new("sdk-rust", "build the client of the Rust SDK", Compute, |_| sdk_rust())
             .in_test(&[]),
@@ -142,6 +142,9 @@ pub(crate) const STEPS: [Step; 32] = {
         }),
         Step::new("dist", "build the files of a release, in dist/", Alone, dist::run),
         Step::new("demo", "build the demo and start it", Alone, |_| demo::run()),
+        Step::new("inertia", "build the application with Inertia and start it", Alone, |_| {
+            demo::run_inertia()
+        }),
         Step::new("bench", "measure beside the floor (minutes)", Alone, bench),
     ]
 };
@@ -200,8 +203,8 @@ fn site() -> Result<()> {
 }
 
 fn demo_web() -> Result<()> {
-    demo::build()?;
-    npm("apps/demo/web", &["test"])
+    demo::build(&[demo::DEMO, demo::INERTIA])?;
+    npm(demo::DEMO, &["test"])
 }
 
 /// With the load generator of the test build: what counts is only whether each load works.
