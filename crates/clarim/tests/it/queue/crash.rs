@@ -16,13 +16,12 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use super::jobs::{TestApp, soon};
-use crate::queue::stores::{Store, with_each_store};
+use crate::queue::stores::{Kind, Store, with_each_store};
 use crate::support::{Client, TIMEOUT, World};
 
 with_each_store! {
     a_job_whose_worker_is_killed_runs_again,
     a_worker_that_gets_sigterm_finishes_its_job,
-    events_of_killed_workers_are_heard_once,
 }
 
 /// The example `orders`, with a queue in this store and its server on this port.
@@ -133,14 +132,25 @@ async fn a_worker_that_gets_sigterm_finishes_its_job(store: Store) {
 }
 
 /// Number of events in the suite. By hand:
-/// `CLARIM_TEST_EVENTS=10000 cargo nextest run -p clarim crash:: --no-capture`.
+/// `CLARIM_TEST_EVENTS=10000 cargo nextest run -p clarim killed_workers --no-capture`.
 fn events() -> usize {
     env::var("CLARIM_TEST_EVENTS").map_or(300, |number| number.parse().unwrap())
 }
 
+#[tokio::test]
+async fn events_of_killed_workers_are_heard_once_with_sqlite() {
+    events_of_killed_workers_are_heard_once(Kind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn events_of_killed_workers_are_heard_once_with_redis() {
+    events_of_killed_workers_are_heard_once(Kind::Redis).await;
+}
+
 /// Kills workers at random places until all jobs are done.
 #[expect(clippy::print_stdout, reason = "figures of runs by hand")]
-async fn events_of_killed_workers_are_heard_once(store: Store) {
+async fn events_of_killed_workers_are_heard_once(kind: Kind) {
+    let store = Store::new(kind);
     let world = World::start_with(App::new("1", "key", "secret"));
     let port = world.0.address().unwrap().port();
     let mut client = Client::connect_as("key", port).await;
@@ -158,10 +168,11 @@ async fn events_of_killed_workers_are_heard_once(store: Store) {
         client.expect_nothing().await;
     };
     let working = async {
+        let longest = (events() as u64 / 5).max(200);
         let mut killed = 0;
         loop {
             let mut worker = work(&store, port, &["--lease", "1", "--stop-when-empty"]);
-            let time = Duration::from_millis(50 + RandomState::new().hash_one(killed) % 200);
+            let time = Duration::from_millis(50 + RandomState::new().hash_one(killed) % longest);
             if tokio::time::timeout(time, worker.wait()).await.is_err() {
                 worker.kill().await.unwrap();
                 killed += 1;
