@@ -7,7 +7,7 @@
 //! - [`ClusterChannel`]: the state of each node on one channel. [`Shadow`]: that of a node which is alone on
 //!   a channel, at its backup.
 //! - [`Keys`]: the idempotency keys of all nodes.
-//! - [`Openings`] and [`Queries`]: new channels and queries that wait for replies of other nodes.
+//! - [`Queries`]: queries that wait for replies of other nodes.
 //! - [`snapshot`]: records of all this, for a node that is handed over to another program.
 //! - [`timing`]: every time window, and the relations between them.
 //!
@@ -21,7 +21,6 @@ mod keys;
 mod membership;
 pub mod message;
 mod node_id;
-mod opening;
 mod queries;
 pub mod snapshot;
 pub mod subject;
@@ -38,7 +37,6 @@ pub use message::{
     Trace,
 };
 pub use node_id::{Departure, NodeId};
-pub use opening::{Openings, Reply};
 pub use queries::{ChannelCounts, Gathered, OnGathered, PeerSet, Queries};
 pub use subject::{channel_of, channel_subject, node_subject, nodes_subject};
 pub use versions::{Version, Versions};

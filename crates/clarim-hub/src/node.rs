@@ -100,7 +100,8 @@ impl<S: OutputSink> Node<S> {
         now: Duration,
     ) {
         let keep = Keep::Last;
-        let publication = Publication { channel, frame, except, acks, keep, key, place: None };
+        let new = Publication::new(channel, frame);
+        let publication = Publication { except, acks, keep, key, ..new };
         self.step(channel, now, |shard, step| shard.publish(publication, step));
     }
 
@@ -112,11 +113,7 @@ impl<S: OutputSink> Node<S> {
         from: SocketId,
         now: Duration,
     ) {
-        let acks = DeliveryAcks::default();
-        let except = Some(from);
-        let keep = Keep::No;
-        let key = None;
-        let publication = Publication { channel, frame, except, acks, keep, key, place: None };
+        let publication = Publication { except: Some(from), ..Publication::new(channel, frame) };
         self.step(channel, now, |shard, step| shard.publish(publication, step));
     }
 
@@ -346,6 +343,13 @@ impl<S: OutputSink> Node<S> {
             channels.extend(saved::cluster_channels(&lock(slot).shard));
         }
         channels
+    }
+
+    /// Returns the channel with names that another node has sent, if they are valid here.
+    pub(crate) fn find_channel(&self, app: &str, channel: &str) -> Option<ChannelKey> {
+        let app = self.apps.find_by_id(app)?;
+        let name = ChannelName::parse(channel, self.app(app).limits.channel_name_bytes).ok()?;
+        Some(ChannelKey { app, name })
     }
 
     /// Whether this node has the channel.

@@ -1,5 +1,17 @@
 //! Documents that several users edit at once. The application stores and broadcasts their updates. Cursor
 //! positions are client events between the pages.
+//!
+//! Updates are those of Yjs. The library (yrs) is not made for hostile ones: some make it panic, ask for
+//! hundreds of gigabytes, or crash without a panic to catch. So an update passes three gates:
+//!
+//! - [`wire`] checks its bytes without the library.
+//! - [`sandbox`](mod@sandbox) runs the library in a process with limits, for one request. If it crashes, the
+//!   update is rejected with 422 and nothing has changed. The database is not locked while it runs.
+//! - Before an update is stored, [`content`] loads the document with it as the next request will. What is
+//!   stored and broadcast was written by yrs, never by a page.
+//!
+//! The alternative, to store opaque updates and let pages merge them, was rejected: one hostile editor could
+//! then break the document in every browser, and nothing could be compacted.
 
 mod content;
 mod sandbox;

@@ -7,107 +7,85 @@ use clarim_cluster::{
     AnsweredKey, ClusterMessage, KeyClaim, KeyHash, Keys, Membership, NodeId, OnClaimed, Version,
 };
 
-use super::flights::{Flights, NodeSender};
+use super::outgoing::Outgoing;
 use super::wire::Wire;
+use crate::outputs::OutputSink;
 
-/// The idempotency keys of the cluster, as a node knows them.
-#[derive(Debug, Default)]
-pub(super) struct ClusterKeys(Keys);
-
-/// The parts of the participant that send messages about keys.
-pub(super) struct KeySender<'a, W> {
-    pub(super) id: NodeId,
+/// The idempotency keys of a [`Cluster`](super::Cluster), and the way to the other nodes.
+#[derive(Debug)]
+pub struct ClusterKeys<'a, S, W> {
+    pub(super) keys: &'a mut Keys,
     pub(super) members: &'a Membership,
-    pub(super) sender: &'a NodeSender,
-    pub(super) flights: &'a mut Flights,
+    pub(super) outgoing: &'a mut Outgoing<S>,
     pub(super) wire: &'a mut W,
+    /// Timeout for the bus.
+    pub(super) deadline: Duration,
 }
 
-impl<W: Wire> KeySender<'_, W> {
+impl<S: OutputSink, W: Wire> ClusterKeys<'_, S, W> {
     /// Whether there are other nodes, and all of them know of keys.
     fn is_heard(&self) -> bool {
         self.members.count() > 0 && self.members.version() >= Version::KEYS
     }
 
-    fn send_to_all(&mut self, message: &ClusterMessage<'_>) {
-        self.sender.send_to_all(message, self.flights, self.wire);
-    }
-}
-
-impl ClusterKeys {
-    /// Claims keys for this node. See [`Cluster::claim`](super::Cluster::claim).
-    pub(super) fn claim(
-        &mut self,
-        claims: Vec<KeyClaim>,
-        deadline: Option<Duration>,
-        now: Duration,
-        mut sender: KeySender<'_, impl Wire>,
-        then: OnClaimed,
-    ) {
-        if let Some(outcomes) = self.0.look_up(&claims, now) {
+    /// Claims keys for this node, which then publishes with those that are new. `then` is called when the bus
+    /// has returned the claims, or does not in time.
+    pub fn claim(self, claims: Vec<KeyClaim>, now: Duration, then: OnClaimed) {
+        if let Some(outcomes) = self.keys.look_up(&claims, now) {
             return then(outcomes);
         }
-        let ticket = sender.flights.next_ticket();
+        let is_heard = self.outgoing.is_up && self.is_heard();
+        let Self { keys, outgoing, wire, deadline, .. } = self;
+        let ticket = outgoing.flights.next_ticket();
         let message = ClusterMessage::KeyClaims { ticket, claims: claims.clone() };
-        let is_heard = deadline.is_some() && sender.is_heard();
-        self.0.claim(ticket, claims, deadline.unwrap_or(now), then);
+        keys.claim(ticket, claims, now + deadline, then);
         if is_heard {
-            sender.send_to_all(&message);
+            outgoing.send_to_all(&message, wire);
         } else {
-            self.0.returned(ticket, sender.id, now);
+            keys.returned(ticket, outgoing.id, now);
         }
     }
 
-    /// Ends the claim of a key, with the answer if this node has published.
-    pub(super) fn end(
-        &mut self,
-        key: KeyHash,
-        answer: Option<Bytes>,
-        now: Duration,
-        mut sender: KeySender<'_, impl Wire>,
-    ) {
-        if sender.is_heard() {
+    /// Ends the claim of a key. `answer` is what repeats get, on all nodes; `None` if nothing was published.
+    pub fn end(self, key: KeyHash, answer: Option<Bytes>, now: Duration) {
+        if self.is_heard() {
             let answer = answer.as_deref().map(Into::into);
-            sender.send_to_all(&ClusterMessage::KeyEnded { key, answer });
+            self.outgoing.send_to_all(&ClusterMessage::KeyEnded { key, answer }, self.wire);
         }
-        self.0.ended(sender.id, key, answer, now);
+        self.keys.ended(self.outgoing.id, key, answer, now);
     }
 
-    /// Handles that the bus has returned claims of this node.
-    pub(super) fn returned(&mut self, ticket: u64, me: NodeId, now: Duration) {
-        self.0.returned(ticket, me, now);
-    }
-
-    /// Handles a message of another node.
-    pub(super) fn message(&mut self, from: NodeId, message: &ClusterMessage<'_>, now: Duration) {
+    /// Handles a message of another node to all.
+    pub(super) fn message(
+        self,
+        from: NodeId,
+        message: &ClusterMessage<'_>,
+        part_bytes: usize,
+        now: Duration,
+    ) {
         match message {
-            ClusterMessage::KeyClaims { claims, .. } => self.0.claimed(from, claims, now),
+            ClusterMessage::KeyClaims { claims, .. } => self.keys.claimed(from, claims, now),
             ClusterMessage::KeyEnded { key, answer } => {
                 let answer = answer.map(|answer| Bytes::copy_from_slice(answer));
-                self.0.ended(from, *key, answer, now);
+                self.keys.ended(from, *key, answer, now);
             }
-            ClusterMessage::AnsweredKeys(keys) => self.0.learn(from, keys, now),
+            ClusterMessage::KeysRequest => self.send_to(from, part_bytes, now),
             _ => {}
         }
     }
 
     /// Sends the keys that this node has published with to a node that may not know them.
-    pub(super) fn send_to(
-        &self,
-        peer: NodeId,
-        part_bytes: usize,
-        now: Duration,
-        sender: KeySender<'_, impl Wire>,
-    ) {
-        let KeySender { id, sender, flights, wire, .. } = sender;
+    fn send_to(self, peer: NodeId, part_bytes: usize, now: Duration) {
+        let Self { keys, outgoing, wire, .. } = self;
+        let id = outgoing.id;
         let mut send = |keys: Vec<AnsweredKey<'_>>| {
-            if !keys.is_empty() && wire.has_room() {
-                sender.send_to(peer, &ClusterMessage::AnsweredKeys(keys), flights, wire);
+            if !keys.is_empty() {
+                outgoing.send_part(peer, &ClusterMessage::AnsweredKeys(keys), wire);
             }
         };
         let mut part = Vec::new();
         let mut size = 0;
-        for key in self.0.answered(id, now) {
+        for key in keys.answered(id, now) {
             if size > part_bytes {
                 size = 0;
                 send(std::mem::take(&mut part));
@@ -116,14 +94,5 @@ impl ClusterKeys {
             part.push(key);
         }
         send(part);
-    }
-
-    pub(super) fn remove_peer(&mut self, node: NodeId) {
-        self.0.remove_peer(node);
-    }
-
-    /// Does periodic work, or ends all claims when the bus is lost.
-    pub(super) fn expire(&mut self, is_up: bool, me: NodeId, now: Duration) {
-        self.0.expire(is_up, me, now);
     }
 }

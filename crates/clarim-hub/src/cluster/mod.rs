@@ -6,17 +6,18 @@
 
 mod channel_sync;
 mod channels;
-mod digests;
-mod flights;
+mod gap;
 mod handover;
-mod inbound;
 mod keys;
+mod outgoing;
 mod participant;
+mod peers;
 mod refresh;
 mod replies;
 mod resync;
 mod takeover;
 mod wire;
 
+pub use keys::ClusterKeys;
 pub use participant::Cluster;
 pub use wire::{ClusterSettings, ClusterState, LogEntry, LogEvent, LogPage, OnGap, Wire};

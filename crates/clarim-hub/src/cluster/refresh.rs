@@ -5,8 +5,7 @@ use std::time::Duration;
 use clarim_cluster::timing::{FORGET, REFRESH, TICK};
 use clarim_cluster::{ClusterMessage, Membership, NodeId, Version};
 
-use super::channel_sync::{self, Round};
-use super::digests::Digests;
+use super::channel_sync::{self, Digests, Round};
 use crate::node::{Node, SHARDS};
 use crate::outputs::OutputSink;
 

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::kept::{CachedEvent, History};
 use super::loss::Loss;
-use super::presence::{Departure, Presence};
+use super::presence::{Leaving, Presence};
 use super::requests::Join;
 use super::step::Step;
 use super::user::User;
@@ -325,13 +325,13 @@ impl Channel {
         &mut self,
         key: &ChannelKey,
         id: &UserId,
-        departure: Departure,
+        leaving: Leaving,
         step: &mut Step<'_>,
     ) {
-        if departure.last_here {
+        if leaving.last_here {
             self.publish_change(key, Change::Left(id.as_str()), step);
         }
-        if let Some(member) = departure.gone {
+        if let Some(member) = leaving.gone {
             self.notify_left(key, &member.id, step);
         }
     }

@@ -50,7 +50,7 @@ pub(crate) struct ArrivalElsewhere {
 
 /// The effect of a leave on its user.
 #[derive(Debug)]
-pub(crate) struct Departure {
+pub(crate) struct Leaving {
     /// Whether it was the user's last connection to this node.
     pub(crate) last_here: bool,
     /// The member, if it was the user's last connection to any node: the user has left.
@@ -145,13 +145,13 @@ impl Presence {
     }
 
     /// Undoes one `join`.
-    pub(crate) fn leave(&mut self, id: &UserId) -> Departure {
+    pub(crate) fn leave(&mut self, id: &UserId) -> Leaving {
         let Some(present) = self.members.get_mut(id.as_str()) else {
-            return Departure { last_here: false, gone: None };
+            return Leaving { last_here: false, gone: None };
         };
         present.here = present.here.saturating_sub(1);
         let last_here = present.here == 0;
-        Departure { last_here, gone: self.remove_if_gone(id.as_str()) }
+        Leaving { last_here, gone: self.remove_if_gone(id.as_str()) }
     }
 
     /// Holds the place of a connection that has broken. It counts until the user is back, or until `due`: see
@@ -164,7 +164,7 @@ impl Presence {
     }
 
     /// Ends the [`hold`](Self::hold) until `due`, unless the user is back.
-    pub(crate) fn end_hold(&mut self, id: &UserId, due: Duration) -> Option<Departure> {
+    pub(crate) fn end_hold(&mut self, id: &UserId, due: Duration) -> Option<Leaving> {
         let present = self.members.get_mut(id.as_str())?;
         let at = present.held.iter().position(|other| *other == due)?;
         present.held.remove(at);

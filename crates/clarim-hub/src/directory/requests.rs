@@ -56,6 +56,14 @@ pub(crate) struct Publication<'a> {
     pub(crate) place: Option<LogPlace>,
 }
 
+impl<'a> Publication<'a> {
+    /// An event that only the subscribers of the moment get.
+    pub(crate) fn new(channel: &'a ChannelKey, frame: &'a Frame) -> Self {
+        let acks = DeliveryAcks::default();
+        Self { channel, frame, except: None, acks, keep: Keep::No, key: None, place: None }
+    }
+}
+
 /// The place that the server of the bus has given to an event in the history of its channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LogPlace {

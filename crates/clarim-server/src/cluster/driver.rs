@@ -248,10 +248,10 @@ impl<S: OutputSink + ClusterHost + Send + Sync + 'static> Driver<S> {
             }
             ClusterRequest::Claim { claims, reply } => {
                 let then = Box::new(move |outcomes| drop(reply.send(outcomes)));
-                self.cluster.claim(claims, now, wire, then);
+                self.cluster.keys(wire).claim(claims, now, then);
             }
             ClusterRequest::EndClaim { key, answer } => {
-                self.cluster.end_claim(key, answer, now, wire);
+                self.cluster.keys(wire).end(key, answer, now);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The HTTP API, and the handshakes that turn connections into WebSockets.
 
 mod body;
-mod channels;
+pub(crate) mod channels;
 pub(crate) mod client;
 mod connection;
 pub(crate) mod design;
@@ -44,14 +44,14 @@ use client::guesses::Guesses;
 pub(crate) use connection::{
     BoxError, Http1End, RequestBody, RequestHandler, Upgraded, serve_http1, serve_http2,
 };
-pub(crate) use events::Endpoint;
+pub(crate) use events::{Endpoint, publish_request};
 pub(crate) use fallback::{AppPath, Sessions, serve as serve_fallback};
 use handshake::Upgrade;
 pub(crate) use idempotency::{IdempotencyKeys, SavedKeys};
 pub use publish::PublishError;
 pub use publisher::Publisher;
 use response::{ApiError, ApiResponse, json};
-use signed::{ApiRequest, RequestRules};
+use signed::RequestRules;
 
 /// A header by which a proxy says that it passes a handshake on to another node if this one answers 503.
 /// Clients of other proxies get a code that makes them wait a second: after a failed handshake they wait
@@ -86,61 +86,6 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    /// Answers a request below `/apps/{app}`.
-    pub(crate) async fn api(
-        &self,
-        request: Request<impl RequestBody>,
-        client: &Client,
-        app: &str,
-        path: &[&str],
-    ) -> Result<ApiResponse, ApiError> {
-        let method = match path {
-            ["events" | "batch_events"] | ["users", _, "events" | "terminate_connections"] => {
-                Method::POST
-            }
-            ["channels"]
-            | ["channels", _]
-            | ["channels", _, "users" | "history" | "position"]
-            | ["connections"] => Method::GET,
-            _ => return Err(ApiError::not_found()),
-        };
-        if *request.method() != method {
-            return Err(ApiError::method(if method == Method::POST { "POST" } else { "GET" }));
-        }
-        let request = ApiRequest::read(request, client, app, self.request_rules()).await?;
-        let directory = self.directory();
-        match path {
-            ["events"] => self.publish(&request, Endpoint::Event).await,
-            ["batch_events"] => self.publish(&request, Endpoint::Batch).await,
-            ["users", user, "events"] => {
-                let user = decode_segment(user)?.into_owned();
-                self.publish(&request, Endpoint::User(user)).await
-            }
-            ["users", user, _] => self.terminate(request.app, &decode_segment(user)?).await,
-            ["channels"] => channels::list(&request, directory).await,
-            ["channels", name] => channels::show(&request, &decode_segment(name)?, directory).await,
-            ["channels", name, "history"] => {
-                history::history(&request, &decode_segment(name)?, directory).await
-            }
-            ["channels", name, "position"] => {
-                history::position(&request, &decode_segment(name)?, directory).await
-            }
-            ["channels", name, _] => {
-                channels::users(&request, &decode_segment(name)?, directory).await
-            }
-            _ => Ok(channels::connections(&request, directory).await),
-        }
-    }
-
-    /// Publishes what is in the body of a request.
-    pub(crate) async fn publish(
-        &self,
-        request: &ApiRequest,
-        endpoint: Endpoint,
-    ) -> Result<ApiResponse, ApiError> {
-        events::publish_request(self, request, endpoint).await
-    }
-
     /// Closes all connections of a user.
     pub(crate) async fn terminate(
         &self,

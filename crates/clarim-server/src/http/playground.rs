@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::response::{ApiError, ApiResponse, json_value, page_file};
 use super::signed::{ApiRequest, is_local_request, is_own_page, parse_owned};
-use super::{Endpoint, Http, RequestBody, design};
+use super::{Endpoint, Http, RequestBody, design, publish_request};
 
 /// Allows the page's own files alone, and forbids frames.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -46,7 +46,7 @@ pub(crate) async fn serve(
         (&Method::POST, ["auth"]) => auth(http, request).await,
         (&Method::POST, ["events"]) => {
             let request = own_page(http, request).await?;
-            http.publish(&request, Endpoint::Event).await
+            publish_request(http, &request, Endpoint::Event).await
         }
         _ => Err(ApiError::not_found()),
     }

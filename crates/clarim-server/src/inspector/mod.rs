@@ -26,7 +26,7 @@ use crate::config::Token;
 use crate::http::client::guesses::too_many_requests;
 use crate::http::response::{ApiError, ApiResponse, json_value};
 use crate::http::signed::ApiRequest;
-use crate::http::{Client, Endpoint, Http, RequestBody, decode_segment};
+use crate::http::{Client, Endpoint, Http, RequestBody, decode_segment, publish_request};
 use crate::runtime::{Origins, WorkerQuery};
 use access::Access;
 pub(crate) use event_log::EventLog;
@@ -179,7 +179,7 @@ impl Inspector {
             ["apps", app, "events"] => {
                 let app = find_app(http, app)?;
                 let body = http.read_body(request).await?;
-                http.publish(&ApiRequest::of_page(app, body), Endpoint::Event).await
+                publish_request(http, &ApiRequest::of_page(app, body), Endpoint::Event).await
             }
             ["apps", app, "users", user, "terminate"] => {
                 http.terminate(find_app(http, app)?, &decode_segment(user)?).await

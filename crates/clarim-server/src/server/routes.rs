@@ -10,8 +10,10 @@ use hyper::{Method, Request, StatusCode, Version};
 use super::consumers::Consumers;
 use super::pusher::ROOT_APP;
 use crate::http::response::{ApiError, ApiResponse, text, with_type};
+use crate::http::signed::ApiRequest;
 use crate::http::{
-    AppPath, Client, Http, RequestBody, RequestHandler, decode_segment, playground, serve_fallback,
+    AppPath, Client, Endpoint, Http, RequestBody, RequestHandler, channels, decode_segment,
+    history, playground, publish_request, serve_fallback,
 };
 use crate::observability::{CONTENT_TYPE, Scrape};
 use crate::runtime::Admission;
@@ -104,7 +106,7 @@ impl Routes {
             }
             ["apps", ref path @ ..] if !path.is_empty() => {
                 let (app, rest) = self.app_of_path(path)?;
-                http.api(request, client, &app, rest).await
+                self.api(request, client, &app, rest).await
             }
             ["pusher", "app", ref key @ .., number, session, action] if !key.is_empty() => {
                 let key = decode_name(key)?;
@@ -136,6 +138,53 @@ impl Routes {
             _ => Err(ApiError::not_found()),
         };
         Ok((response?, None))
+    }
+
+    /// Answers a request below `/apps/{app}`.
+    async fn api(
+        &self,
+        request: Request<impl RequestBody>,
+        client: &Client,
+        app: &str,
+        path: &[&str],
+    ) -> Result<ApiResponse, ApiError> {
+        let method = match path {
+            ["events" | "batch_events"] | ["users", _, "events" | "terminate_connections"] => {
+                Method::POST
+            }
+            ["channels"]
+            | ["channels", _]
+            | ["channels", _, "users" | "history" | "position"]
+            | ["connections"] => Method::GET,
+            _ => return Err(ApiError::not_found()),
+        };
+        if *request.method() != method {
+            return Err(ApiError::method(if method == Method::POST { "POST" } else { "GET" }));
+        }
+        let http = &self.http;
+        let request = ApiRequest::read(request, client, app, http.request_rules()).await?;
+        let directory = http.directory();
+        match path {
+            ["events"] => publish_request(http, &request, Endpoint::Event).await,
+            ["batch_events"] => publish_request(http, &request, Endpoint::Batch).await,
+            ["users", user, "events"] => {
+                let user = decode_segment(user)?.into_owned();
+                publish_request(http, &request, Endpoint::User(user)).await
+            }
+            ["users", user, _] => http.terminate(request.app, &decode_segment(user)?).await,
+            ["channels"] => channels::list(&request, directory).await,
+            ["channels", name] => channels::show(&request, &decode_segment(name)?, directory).await,
+            ["channels", name, "history"] => {
+                history::history(&request, &decode_segment(name)?, directory).await
+            }
+            ["channels", name, "position"] => {
+                history::position(&request, &decode_segment(name)?, directory).await
+            }
+            ["channels", name, _] => {
+                channels::users(&request, &decode_segment(name)?, directory).await
+            }
+            _ => Ok(channels::connections(&request, directory).await),
+        }
     }
 
     /// Splits a path below `/apps` into the id of an app and the segments after it.

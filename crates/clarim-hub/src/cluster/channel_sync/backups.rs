@@ -9,25 +9,6 @@ use super::losses::{self, Occupants};
 use crate::address::ChannelKey;
 use crate::directory::{Shard, Step};
 
-/// Lets a node be the backup of a channel that this node alone has.
-pub(in crate::cluster) fn begin(
-    shard: &mut Shard,
-    key: &ChannelKey,
-    backup: NodeId,
-    step: &mut Step<'_>,
-) {
-    if let Some(channel) = shard.channels.get_mut(key) {
-        channel.begin_backup(key, backup, step);
-    }
-}
-
-/// Ends the backup of a channel that another node has, too: that node will know this node's state.
-pub(in crate::cluster) fn end(shard: &mut Shard, key: &ChannelKey, step: &mut Step<'_>) {
-    if let Some(channel) = shard.channels.get_mut(key) {
-        channel.end_backup(key, step);
-    }
-}
-
 /// Applies a message of a node for which this one is a backup.
 pub(in crate::cluster) fn apply(
     shard: &mut Shard,
@@ -179,20 +160,4 @@ pub(in crate::cluster) fn stop_keeping(shard: &mut Shard, key: &ChannelKey, step
         channel.is_backup = false;
     }
     shard.remove_if_empty(key, step);
-}
-
-/// Opens a channel without the bus, so that it is not known who is elsewhere.
-pub(in crate::cluster) fn open_without_bus(
-    shard: &mut Shard,
-    key: &ChannelKey,
-    step: &mut Step<'_>,
-) {
-    shard.shadows.take_departed(key);
-    shard.open(key, step);
-}
-
-/// Opens a channel whose state on the other nodes is known.
-pub(in crate::cluster) fn open(shard: &mut Shard, key: &ChannelKey, step: &mut Step<'_>) {
-    shard.open(key, step);
-    report_departed(shard, key, step);
 }

@@ -4,6 +4,7 @@
 //! Everything here runs under the lock of the channel's shard, so local and remote changes have one order.
 
 pub(super) mod backups;
+mod digests;
 mod losses;
 
 use std::ops::Range;
@@ -14,11 +15,11 @@ use clarim_cluster::{Assembled, Change, ClusterMessage, NodeId, State};
 use clarim_protocol::Frame;
 use clarim_protocol::user::Member;
 
-use super::digests::Digests;
 use crate::address::ChannelKey;
 use crate::app::App;
 use crate::directory::{Channel, Shard, Step, backup};
 use crate::outputs::{ChannelEvent, Migration, Occupant, Output};
+pub(super) use digests::Digests;
 pub(super) use losses::Gone;
 use losses::{Occupants, report_left, report_loss, report_return, settle_loss};
 
@@ -39,9 +40,7 @@ pub(in crate::cluster) fn apply(
     message: &ClusterMessage<'_>,
     step: &mut Step<'_>,
 ) -> bool {
-    if !shard.has(key) {
-        return true;
-    }
+    let Some(channel) = shard.channels.get_mut(key) else { return true };
     if matches!(
         message,
         ClusterMessage::SyncRequest(_)
@@ -49,7 +48,7 @@ pub(in crate::cluster) fn apply(
             | ClusterMessage::StateChange { .. }
     ) {
         // Before the answer: of this node's death, only one other node reports.
-        backups::end(shard, key, step);
+        channel.end_backup(key, step);
     }
     match message {
         ClusterMessage::SyncRequest(state) => {
@@ -70,7 +69,7 @@ pub(in crate::cluster) fn apply(
             compare_version(shard, key, from, *number, step);
         }
         ClusterMessage::StateRequest(node) if step.config.bus.id() == Some(*node) => {
-            publish_state(shard, key, false, step);
+            channel.publish_state(key, false, step);
         }
         ClusterMessage::LeaveSuppressed { user, to } => {
             let hooks = step.app(key).hooks;
@@ -128,18 +127,6 @@ pub(in crate::cluster) fn apply_own_change(
     }
 }
 
-/// Publishes what this node has on the channel. `is_request`: the other nodes answer with theirs.
-pub(in crate::cluster) fn publish_state(
-    shard: &mut Shard,
-    key: &ChannelKey,
-    is_request: bool,
-    step: &mut Step<'_>,
-) {
-    if let Some(channel) = shard.channels.get_mut(key) {
-        channel.publish_state(key, is_request, step);
-    }
-}
-
 /// Publishes what this node has on each of the shard's channels. `is_request`: the other nodes answer with
 /// theirs.
 pub(in crate::cluster) fn publish_all(shard: &mut Shard, is_request: bool, step: &mut Step<'_>) {
@@ -163,11 +150,11 @@ pub(in crate::cluster) fn compare_version(
     version: u64,
     step: &mut Step<'_>,
 ) {
-    if !shard.has(key) {
+    let Some(channel) = shard.channels.get_mut(key) else {
         return backups::compare_version(shard, key, from, version, step);
-    }
-    backups::end(shard, key, step);
-    let cluster = shard.channels.get_mut(key).and_then(|channel| channel.cluster.as_mut());
+    };
+    channel.end_backup(key, step);
+    let cluster = channel.cluster.as_mut();
     if let Some(request) = cluster.and_then(|cluster| cluster.compare(from, version, step.now)) {
         step.publish_sync(key, &request);
     }

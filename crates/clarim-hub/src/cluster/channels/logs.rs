@@ -15,7 +15,7 @@ use hashbrown::HashMap;
 use super::log_gaps::LogGaps;
 use crate::address::ChannelKey;
 use crate::app::HistoryRule;
-use crate::cluster::flights::{Flight, Flights, OwnEvent};
+use crate::cluster::outgoing::{Flight, Flights, OwnEvent};
 use crate::cluster::wire::{LogEntry, LogPage, Wire};
 use crate::directory::{Keep, LogPlace, NodeBus, Publication, Succession};
 use crate::node::Node;
@@ -361,14 +361,13 @@ impl<S: OutputSink> Logs<S> {
                 shard.recorder().skip_to(channel, position);
                 return succession;
             };
+            let frame = &Frame::text(payload);
             let publication = Publication {
-                channel,
-                frame: &Frame::text(payload),
                 except: except.map(Into::into),
                 acks: DeliveryAcks { here: ack.as_ref(), bus: None },
                 keep: kept.map_or(Keep::Last, Keep::Numbered),
-                key: None,
                 place: Some(place),
+                ..Publication::new(channel, frame)
             };
             // It has reached nobody, and neither have those behind it.
             if let Some(reason) = gap.take_if(|_| is_unheard) {

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clarim_cluster::timing::{CATCH_UP_TIME, HAND_OVER_PATIENCE};
-use clarim_cluster::{KeptEvent, NodeId, PeerSet};
+use clarim_cluster::{ClusterMessage, KeptEvent, NodeId, PeerSet};
 use hashbrown::HashMap;
 use siphasher::sip::SipHasher13;
 
 use crate::address::ChannelKey;
+use crate::node::Node;
+use crate::outputs::OutputSink;
 use crate::snapshot::SavedHandOver;
 pub(super) use keeper::Keepers;
 use keeper::{EVENT_BYTES, MAX_KEPT};
@@ -56,9 +58,9 @@ impl Tally {
 }
 
 /// A message on a channel that has just arrived.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Arrived<'a> {
-    pub(super) channel: &'a ChannelKey,
+    pub(super) channel: ChannelKey,
     pub(super) from: NodeId,
     pub(super) id: MessageId,
     pub(super) bytes: &'a [u8],
@@ -143,10 +145,26 @@ impl HandOver {
         Some(saved)
     }
 
-    /// Handles that a node keeps what it publishes.
-    pub(super) fn is_ready(&mut self, node: NodeId) {
-        if let Self::Prepared(prepared) = self {
-            prepared.ready.insert(node);
+    /// Handles a message of a node that keeps what it publishes, or has kept it.
+    pub(super) fn message<S: OutputSink>(
+        &mut self,
+        from: NodeId,
+        message: &ClusterMessage<'_>,
+        node: &Node<S>,
+    ) {
+        match (self, message) {
+            (Self::Prepared(prepared), ClusterMessage::HandOverReady) => {
+                prepared.ready.insert(from);
+            }
+            (Self::CatchingUp(catch_up), ClusterMessage::KeptEvents(events)) => {
+                for event in events {
+                    catch_up.kept(from, event, node.find_channel(event.app, event.channel));
+                }
+            }
+            (Self::CatchingUp(catch_up), &ClusterMessage::KeptEnd { count, is_complete }) => {
+                catch_up.ended(from, count, is_complete);
+            }
+            _ => {}
         }
     }
 
@@ -209,8 +227,8 @@ impl HandOver {
 
     /// Handles a message on a channel that has just arrived. Returns whether it is to be handled now, and not
     /// behind those that this node has missed.
-    pub(super) fn hear(&mut self, arrived: &Arrived<'_>) -> bool {
-        let &Arrived { channel, from, id, bytes, is_unique } = arrived;
+    pub(super) fn hear(&mut self, arrived: Arrived<'_>) -> bool {
+        let Arrived { channel, from, id, bytes, is_unique } = arrived;
         match self {
             Self::None => true,
             Self::Prepared(prepared) => {
@@ -223,38 +241,9 @@ impl HandOver {
             Self::CatchingUp(catch_up) => {
                 let message = Bytes::copy_from_slice(bytes);
                 catch_up.bytes += message.len() + EVENT_BYTES;
-                let channel = channel.clone();
                 catch_up.live.push(PendingMessage { channel, message, id, at: 0 });
                 false
             }
-        }
-    }
-
-    /// Handles a message that another node has kept. `channel` is `None` if its app does not exist here.
-    pub(super) fn kept(
-        &mut self,
-        from: NodeId,
-        id: MessageId,
-        channel: Option<ChannelKey>,
-        event: &KeptEvent<'_>,
-    ) {
-        let Self::CatchingUp(catch_up) = self else { return };
-        let Some(count) = catch_up.awaited.get_mut(&from) else { return };
-        *count += 1;
-        if let Some(channel) = channel
-            && !catch_up.heard.take(id)
-        {
-            let message = Bytes::copy_from_slice(event.message);
-            catch_up.bytes += message.len() + EVENT_BYTES;
-            catch_up.kept.push(PendingMessage { channel, message, id, at: event.at });
-        }
-    }
-
-    /// Handles that a node has sent what it has kept.
-    pub(super) fn ended(&mut self, from: NodeId, count: u32, is_complete: bool) {
-        let Self::CatchingUp(catch_up) = self else { return };
-        if let Some(arrived) = catch_up.awaited.remove(&from) {
-            catch_up.is_complete &= is_complete && arrived == count;
         }
     }
 
@@ -287,5 +276,28 @@ impl HandOver {
         kept.sort_by_key(|message| message.at);
         kept.extend(live);
         Some(CaughtUp { messages: kept, is_complete })
+    }
+}
+
+impl CatchUp {
+    /// Handles a message that another node has kept. `channel` is `None` if its app does not exist here.
+    fn kept(&mut self, from: NodeId, event: &KeptEvent<'_>, channel: Option<ChannelKey>) {
+        let Some(count) = self.awaited.get_mut(&from) else { return };
+        *count += 1;
+        let id = MessageId::new(from, event.app, event.channel, event.message);
+        if let Some(channel) = channel
+            && !self.heard.take(id)
+        {
+            let message = Bytes::copy_from_slice(event.message);
+            self.bytes += message.len() + EVENT_BYTES;
+            self.kept.push(PendingMessage { channel, message, id, at: event.at });
+        }
+    }
+
+    /// Handles that a node has sent what it has kept.
+    fn ended(&mut self, from: NodeId, count: u32, is_complete: bool) {
+        if let Some(arrived) = self.awaited.remove(&from) {
+            self.is_complete &= is_complete && arrived == count;
+        }
     }
 }

@@ -206,9 +206,9 @@ impl Shard {
                     self.held.insert(place, (due, key.clone(), id.clone()));
                 }
                 None => {
-                    let departure = presence.leave(id);
-                    self.totals.members -= usize::from(departure.last_here);
-                    channel.end_membership(key, id, departure, step);
+                    let leaving = presence.leave(id);
+                    self.totals.members -= usize::from(leaving.last_here);
+                    channel.end_membership(key, id, leaving, step);
                 }
             }
         }
@@ -224,11 +224,11 @@ impl Shard {
     fn end_hold(&mut self, key: &ChannelKey, id: &UserId, due: Duration, step: &mut Step<'_>) {
         let Some(channel) = self.channels.get_mut(key) else { return };
         let presence = channel.presence.as_mut();
-        let Some(departure) = presence.and_then(|presence| presence.end_hold(id, due)) else {
+        let Some(leaving) = presence.and_then(|presence| presence.end_hold(id, due)) else {
             return;
         };
-        self.totals.members -= usize::from(departure.last_here);
-        channel.end_membership(key, id, departure, step);
+        self.totals.members -= usize::from(leaving.last_here);
+        channel.end_membership(key, id, leaving, step);
         self.remove_if_empty(key, step);
     }
 

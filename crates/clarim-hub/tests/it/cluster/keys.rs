@@ -21,14 +21,14 @@ fn claim(net: &mut Net, node: usize, key: u128) -> Outcome {
     let then = Box::new(move |outcomes: Vec<KeyOutcome>| {
         *result.lock().unwrap() = outcomes.into_iter().next();
     });
-    cluster.claim(claims, now, line, then);
+    cluster.keys(line).claim(claims, now, then);
     outcome
 }
 
 fn end(net: &mut Net, node: usize, key: u128, answer: Option<&'static str>) {
     let now = net.now;
     let Place { cluster, line, .. } = &mut net.places[node];
-    cluster.end_claim(KeyHash(key), answer.map(Bytes::from), now, line);
+    cluster.keys(line).end(KeyHash(key), answer.map(Bytes::from), now);
 }
 
 /// The outcome of a claim when everything has run.

@@ -12,7 +12,7 @@ const ENTRY_BYTES: usize = 12;
 
 /// The versions by receiver and app.
 #[derive(Debug, Default)]
-pub(super) struct Digests(
+pub(in crate::cluster) struct Digests(
     HashMap<(NodeId, AppIndex), Vec<(ChannelKey, u64)>, foldhash::fast::RandomState>,
 );
 
@@ -23,7 +23,7 @@ impl Digests {
     }
 
     /// Makes all versions into messages for the nodes that are to get them.
-    pub(super) fn send<S: OutputSink>(
+    pub(in crate::cluster) fn send<S: OutputSink>(
         &mut self,
         node: &Node<S>,
         mut send: impl FnMut(NodeId, &ClusterMessage<'_>),
