@@ -6,10 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use clarim_testing::free_port;
-use nix::sys::ptrace;
-use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::Pid;
+use clarim_testing::{StoppedThread, free_port};
 use tempfile::TempDir;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_clarim");
@@ -60,16 +57,6 @@ impl Watched {
     fn feeds_the_watchdog(&self) {
         assert_eq!(self.next(LIMIT * 5).unwrap(), "WATCHDOG=1\n");
     }
-
-    /// Id of the thread of this name.
-    fn thread(&self, name: &str) -> Pid {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-        let named = tasks
-            .map(|task| task.unwrap())
-            .find(|task| std::fs::read_to_string(task.path().join("comm")).unwrap().trim() == name);
-        let id = named.unwrap().file_name().into_string().unwrap();
-        Pid::from_raw(id.parse().unwrap())
-    }
 }
 
 impl Drop for Watched {
@@ -118,16 +105,12 @@ fn the_watchdog_is_fed_only_while_every_worker_runs() {
     for _ in 0..3 {
         watched.feeds_the_watchdog();
     }
-    // Signals stop all threads of a process; a debugger stops one.
-    let worker = watched.thread("clarim-1");
-    ptrace::seize(worker, ptrace::Options::empty()).unwrap();
-    ptrace::interrupt(worker).unwrap();
-    waitpid(worker, Some(WaitPidFlag::__WALL)).unwrap();
+    let worker = StoppedThread::of(watched.child.id(), "clarim-1");
     // A notification may have been sent already, and the worker may have run since.
     let notifications = (0..4).take_while(|_| watched.next(LIMIT).is_some()).count();
     assert!(notifications < 3, "the watchdog is still fed");
     assert_eq!(watched.next(LIMIT * 2), None);
-    ptrace::detach(worker, None).unwrap();
+    drop(worker);
     watched.feeds_the_watchdog();
     watched.feeds_the_watchdog();
 }

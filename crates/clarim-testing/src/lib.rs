@@ -10,6 +10,8 @@ mod postgres;
 mod program;
 mod proxy;
 mod redis;
+#[cfg(target_os = "linux")]
+mod stopped_thread;
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::ops::Range;
@@ -25,6 +27,8 @@ pub use postgres::Postgres;
 pub use program::Program;
 pub use proxy::Proxy;
 pub use redis::{RedisCluster, Sentinels, redis, redis_guarded, redis_with};
+#[cfg(target_os = "linux")]
+pub use stopped_thread::StoppedThread;
 
 /// The range of [`free_port`], below the system's ephemeral ports.
 const PORTS: Range<u16> = 10_000..19_000;

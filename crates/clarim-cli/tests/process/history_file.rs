@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use clarim_testing::StoppedThread;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -121,6 +122,31 @@ fn a_server_that_is_killed_loses_no_event_that_it_accepted() {
     let mut other = process.subscribe("news");
     assert!(process.publish("news", "hello").starts_with("HTTP/1.1 200"));
     other.read_until("hello");
+}
+
+/// Clients of other channels notice nothing of a disk that does not reply.
+#[test]
+fn a_disk_that_does_not_reply_holds_channels_with_history_alone() {
+    let folder = Folder::new();
+    let process = folder.start();
+    let mut kept = subscribe(&process, None);
+    publish(&process, 0..10);
+    expect(&mut kept.client, 0..10);
+    let mut other = process.subscribe("news");
+    let disk = StoppedThread::of(process.id(), "clarim-history");
+    let refused = process.publish_once("kept", "event 10.", "a key");
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    assert!(process.publish("news", "hello").starts_with("HTTP/1.1 200"));
+    other.read_until("hello");
+    drop(disk);
+    eventually("the disk replies", || {
+        process.publish_once("kept", "event 10.", "a key").starts_with("HTTP/1.1 200")
+    });
+    publish(&process, 11..20);
+    expect(&mut kept.client, 10..20);
+    let mut back = subscribe(&process, Some(&kept.position));
+    assert_eq!((&back.position, back.is_recovered, back.missed), (&kept.position, true, 20));
+    expect(&mut back.client, 0..20);
 }
 
 #[test]
