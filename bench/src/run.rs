@@ -1,11 +1,11 @@
 //! Runs one load against one server.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
-use clarim_testing::{Program, nats, redis};
+use clarim_testing::{Program, nats_with_jetstream, redis};
 
 use crate::loads::Load;
 use crate::servers::peers::{Peer, Peers};
@@ -19,11 +19,11 @@ enum Bus {
 }
 
 impl Bus {
-    /// Starts its server, and returns its URL too.
-    fn start(self) -> (Program, String) {
+    /// Starts its server, which keeps histories in this folder, and returns its URL too.
+    fn start(self, folder: &Path) -> (Program, String) {
         let (program, scheme) = match self {
             Self::Redis => (redis(), "redis"),
-            Self::Nats => (nats(&[]), "nats"),
+            Self::Nats => (nats_with_jetstream(folder, &[]), "nats"),
         };
         let url = program.url(scheme);
         (program, url)
@@ -78,7 +78,8 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut peer = options.peer()?;
     ensure!(options.load.suits(&peer), "{} does not support this load", peer.name);
-    let bus = options.cluster.map(Bus::start);
+    let folder = tempfile::tempdir()?;
+    let bus = options.cluster.map(|bus| bus.start(folder.path()));
     let nodes = bus.as_ref().map_or(1, |_| NODES);
     if let Some((_, url)) = &bus {
         peer.env.insert("CLARIM_SCALING_URL".to_owned(), url.clone());

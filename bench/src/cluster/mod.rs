@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use clarim_testing::{Program, nats, redis};
+use clarim_testing::{Program, nats_with_jetstream, redis};
 use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 
@@ -35,6 +35,9 @@ const SUBSCRIBERS: usize = 100;
 /// Requests in flight when throughput is measured.
 const AT_ONCE: usize = 32;
 
+/// A channel with history.
+const KEPT: &str = "kept";
+
 /// An event's data, for a message of about a hundred bytes.
 const DATA: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
 
@@ -44,7 +47,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         println!("| bus | | |\n|---|---|---|");
         let server = redis();
         measure("Redis", &server.url("redis"), &server, options).await?;
-        let server = nats(&[]);
+        let folder = tempfile::tempdir()?;
+        let server = nats_with_jetstream(folder.path(), &[]);
         measure("NATS", &server.url("nats"), &server, options).await
     })
 }
@@ -56,8 +60,12 @@ async fn measure(bus: &str, url: &str, server: &Program, options: &Options) -> R
     }
     let time = Duration::from_secs(options.seconds);
     let row = |what: &str, figure: String| println!("| {bus} | {what} | {figure} |");
-    for (what, to) in [("same node", 0), ("another node", 1)] {
-        let latency = latency(&nodes[0], &nodes[to], time).await?;
+    for (what, to, channel) in [
+        ("same node", 0, "latency"),
+        ("another node", 1, "latency"),
+        ("another node, channel with history", 1, KEPT),
+    ] {
+        let latency = latency(&nodes[0], &nodes[to], channel, time).await?;
         let at = |quantile| latency.value_at_quantile(quantile) as f64 / 1e3;
         let figure = format!("p50 {:.2} ms · p99 {:.2} ms", at(0.5), at(0.99));
         row(&format!("request until read, 200 events/s, {what}"), figure);
@@ -92,9 +100,9 @@ async fn measure(bus: &str, url: &str, server: &Program, options: &Options) -> R
 }
 
 /// Time from before the request until the event is read, at a steady rate.
-async fn latency(from: &Node, to: &Node, time: Duration) -> Result<Histogram<u64>> {
+async fn latency(from: &Node, to: &Node, channel: &str, time: Duration) -> Result<Histogram<u64>> {
     let mut client = Client::connect(to.port).await?;
-    client.subscribe("latency", None).await?;
+    client.subscribe(channel, None).await?;
     let mut publisher = Publisher::connect(from).await?;
     let mut histogram = Histogram::<u64>::new(3)?;
     let mut ticks = tokio::time::interval(Duration::from_millis(5));
@@ -102,7 +110,7 @@ async fn latency(from: &Node, to: &Node, time: Duration) -> Result<Histogram<u64
     while begun.elapsed() < time {
         ticks.tick().await;
         let at = Instant::now();
-        publisher.publish("latency", "x").await?;
+        publisher.publish(channel, "x").await?;
         client.event().await?;
         histogram.record(u64::try_from(at.elapsed().as_micros())?)?;
     }

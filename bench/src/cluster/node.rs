@@ -30,6 +30,7 @@ impl Node {
             "CLARIM_APP_ID=1",
             "CLARIM_APP_KEY=key",
             "CLARIM_APP_SECRET=secret",
+            "CLARIM_APP_HISTORY=kept:100:120s",
             "CLARIM_SERVER_HOST=127.0.0.1",
             "CLARIM_SCALING_ENABLED=true",
             "CLARIM_WORKERS=1",
