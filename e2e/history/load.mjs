@@ -1,7 +1,11 @@
-// Numbered events for clients of one level, while their network breaks for 2 s again and again.
+// Numbered events for clients of one level, while their network breaks for 2 s again and again. At length:
+// `CLARIM_TEST_CLIENTS=1000 CLARIM_TEST_BREAKS=30 cargo xtask e2e history/interruptions history/page-id`.
 import { setTimeout as delay } from 'node:timers/promises';
 
-export const BREAKS = 3;
+export const BREAKS = Number(process.env.CLARIM_TEST_BREAKS ?? 3);
+/** A fifth of them on each of four channels, and a fifth with Echo. */
+const CLIENTS = Number(process.env.CLARIM_TEST_CLIENTS ?? 10);
+export const LIMIT = { timeout: 120_000 + BREAKS * 20_000 };
 /** Time between two events in ms. */
 const PAUSE = 50;
 
@@ -32,9 +36,10 @@ const breaks = async ({ network }) => {
 /** Starts clients of a level on channels of all kinds. */
 async function clients(world, level) {
   const names = [`numbers.${level}`, `private-numbers.${level}`, `presence-numbers.${level}`, `private-encrypted-numbers.${level}`];
-  const pages = names.flatMap((name) => [1, 2].map((id) => ({ name, ...world.page({ level, user: { id, info: {} } }) })));
+  const ids = Array.from({ length: CLIENTS / 5 }, (_, n) => n + 1);
+  const pages = names.flatMap((name) => ids.map((id) => ({ name, ...world.page({ level, user: { id, info: {} } }) })));
   const heard = await Promise.all(pages.map(async ({ name, gaps, follow }) => ({ name, gaps, ...await follow(name) })));
-  const echoes = await Promise.all([1, 2].map(() => world.echo(level, `numbers.${level}`)));
+  const echoes = await Promise.all(ids.map(() => world.echo(level, `numbers.${level}`)));
   return { names, all: [...heard, ...echoes.map((one) => ({ name: `Echo on private-numbers.${level}`, ...one }))] };
 }
 
