@@ -1,11 +1,13 @@
 // Numbered events for clients of one level, while their network breaks for 2 s again and again. At length:
-// `CLARIM_TEST_CLIENTS=1000 CLARIM_TEST_BREAKS=30 cargo xtask e2e history/interruptions history/page-id`.
+// `CLARIM_TEST_CLIENTS=1000 CLARIM_TEST_BREAKS=30 CLARIM_TEST_REST=7000 cargo xtask e2e history/page-id`.
 import { setTimeout as delay } from 'node:timers/promises';
 
 export const BREAKS = Number(process.env.CLARIM_TEST_BREAKS ?? 3);
+/** Time after a break in ms. */
+const REST = Number(process.env.CLARIM_TEST_REST ?? 2_000);
 /** A fifth of them on each of four channels, and a fifth with Echo. */
 const CLIENTS = Number(process.env.CLARIM_TEST_CLIENTS ?? 10);
-export const LIMIT = { timeout: 120_000 + BREAKS * 20_000 };
+export const LIMIT = { timeout: 120_000 + BREAKS * 30_000 };
 /** Time between two events in ms. */
 const PAUSE = 50;
 
@@ -29,7 +31,7 @@ const breaks = async ({ network }) => {
   for (let round = 0; round < BREAKS; round += 1) {
     await delay(1_000);
     await network.cutFor(2_000);
-    await delay(2_000);
+    await delay(REST);
   }
 };
 

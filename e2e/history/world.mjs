@@ -48,6 +48,7 @@ export async function historyWorld(rules, env) {
         async follow(name) {
           const channel = pusher.subscribe(name);
           const heard = numbers(channel);
+          if (level === 1) channel.bind('clarim:gap', (gap) => gaps.push(gap));
           await until(() => channel.subscribed, { what: `the subscription to ${name}` });
           return { channel, heard };
         },
