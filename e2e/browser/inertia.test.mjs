@@ -1,13 +1,12 @@
 // The Inertia application in apps/inertia: props from Rust, channels across visits, X-Socket-ID, and rendering in Node.
 
 import assert from 'node:assert/strict';
-import { createInterface } from 'node:readline';
-import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '../support/ports.mjs';
+import { foreground } from '../support/programs.mjs';
 import { built } from '../support/server.mjs';
 import { accessible } from './demo/demo.mjs';
 import { artefacts, Browser, waitFor } from './support.mjs';
@@ -20,14 +19,15 @@ let application;
 let rendering;
 let site;
 
-/** Starts a program. Resolves with the first line it prints that matches. */
+/** Starts a program. Resolves with what matches in its output. */
 async function start(program, args, env, line) {
-	const child = spawn(program, args, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'inherit'] });
-	process.once('exit', () => child.kill('SIGKILL'));
-	for await (const said of createInterface({ input: child.stdout })) {
-		if (line.test(said)) return { said, stop: () => child.kill('SIGKILL') };
-	}
-	throw new Error(`${program} ended early`);
+	const started = foreground(program, args, { env: { ...process.env, ...env } });
+	const match = () => line.exec(started.output());
+	await waitFor(`the start of ${program}`, match).catch(async (error) => {
+		await started.stop();
+		throw new Error(started.output(), { cause: error });
+	});
+	return { said: match()[0], stop: started.stop };
 }
 
 before(async () => {
@@ -35,16 +35,16 @@ before(async () => {
 	const port = await freePort();
 	[browser, application, rendering] = await Promise.all([
 		Browser.launch(),
-		start(built('clarim-inertia'), [], { ADDRESS: '127.0.0.1:0', SSR_URL: `http://127.0.0.1:${port}` }, /^http:/),
+		start(built('clarim-inertia'), [], { ADDRESS: '127.0.0.1:0', SSR_URL: `http://127.0.0.1:${port}` }, /^http:.*(?=\n)/m),
 		start('node', [join(web, 'dist/ssr/ssr.js')], { SSR_PORT: String(port) }, /started/),
 	]);
 	site = application.said;
-});
+}, LIMIT);
 
 after(async () => {
 	await browser?.close();
-	application?.stop();
-	rendering?.stop();
+	await application?.stop();
+	await rendering?.stop();
 });
 
 afterEach(() => browser.endTest());

@@ -38,7 +38,7 @@ const breaks = async ({ network }) => {
 /** Starts clients of a level on channels of all kinds. */
 async function clients(world, level) {
   const names = [`numbers.${level}`, `private-numbers.${level}`, `presence-numbers.${level}`, `private-encrypted-numbers.${level}`];
-  const ids = Array.from({ length: CLIENTS / 5 }, (_, n) => n + 1);
+  const ids = Array.from({ length: Math.max(1, Math.round(CLIENTS / 5)) }, (_, n) => n + 1);
   const pages = names.flatMap((name) => ids.map((id) => ({ name, ...world.page({ level, user: { id, info: {} } }) })));
   const heard = await Promise.all(pages.map(async ({ name, gaps, follow }) => ({ name, gaps, ...await follow(name) })));
   const echoes = await Promise.all(ids.map(() => world.echo(level, `numbers.${level}`)));

@@ -67,7 +67,7 @@ fn node(folder: &str, concurrency: usize, args: &[String]) -> Result<()> {
     let concurrency = format!("--test-concurrency={concurrency}");
     // It repeats what has failed at the end, where the suite's report shows it.
     let reporter = "--test-reporter=spec";
-    // Of a file, which takes three minutes at most on two busy cores.
+    // Time limit of a test file. The longest takes three minutes on two busy cores.
     let timeout = "--test-timeout=900000";
     // A file whose failed test has left something open would run until then. And Node would wait for the
     // programs that a file has left when its time was over.

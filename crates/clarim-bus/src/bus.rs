@@ -93,7 +93,7 @@ impl Bus {
     /// Checks whether the server keeps logs, by an empty entry in this one. Not for a log that is in use.
     ///
     /// # Errors
-    /// Why the server could not be asked.
+    /// Why the server could not be asked, or cannot take an entry at the moment.
     pub async fn check_logs(&self, log: &Log) -> Result<LogSupport, BusError> {
         let support = self.0.check_logs(log).await?;
         if matches!(support, LogSupport::Missing(_)) {
@@ -104,8 +104,13 @@ impl Bus {
             match connection.next().await {
                 BusEvent::Connected => connection.append(log, Bytes::new(), None, 0),
                 BusEvent::Appended { .. } => return Ok(support),
-                BusEvent::Refused { error, .. } => return Ok(LogSupport::Missing(error)),
-                BusEvent::Disconnected(error) => return Err(error),
+                BusEvent::Refused { error: error @ BusError::LogsUnsupported(_), .. } => {
+                    return Ok(LogSupport::Missing(error));
+                }
+                // Others pass, such as a full memory.
+                BusEvent::Refused { error, .. } | BusEvent::Disconnected(error) => {
+                    return Err(error);
+                }
                 _ => {}
             }
         }

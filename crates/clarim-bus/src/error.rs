@@ -32,6 +32,9 @@ pub enum BusError {
         /// The backend's name.
         kind: &'static str,
     },
+    /// The server lacks what logs need: a feature, a version, or a right of the user. Trying again is useless.
+    #[error(transparent)]
+    LogsUnsupported(Box<dyn Error + Send + Sync>),
     /// The backend, or the client library below it, reports an error of its own.
     #[error(transparent)]
     Backend(Box<dyn Error + Send + Sync>),
@@ -50,7 +53,7 @@ impl BusError {
             Self::Closed => "bus_closed",
             Self::Timeout(_) => "bus_timeout",
             Self::SlowConsumer { .. } => "bus_slow_consumer",
-            Self::NoLogs { .. } => "bus_no_logs",
+            Self::NoLogs { .. } | Self::LogsUnsupported(_) => "bus_no_logs",
             Self::Backend(_) => "bus_backend",
         }
     }

@@ -19,9 +19,10 @@ impl StoppedThread {
     #[must_use]
     pub fn of(process: u32, name: &str) -> Self {
         let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
-        let named = tasks
-            .map(|task| task.unwrap())
-            .find(|task| fs::read_to_string(task.path().join("comm")).unwrap().trim() == name);
+        let named = tasks.map(|task| task.unwrap()).find(|task| {
+            // Another thread may just have ended.
+            fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name)
+        });
         let id = named.expect(name).file_name().into_string().unwrap();
         let id = Pid::from_raw(id.parse().unwrap());
         ptrace::seize(id, ptrace::Options::empty()).unwrap();

@@ -9,7 +9,7 @@ const HEADER: &str = "x-socket-id";
 
 /// The id of the page's WebSocket connection, for [`to_others`](crate::PendingBroadcast::to_others). Echo
 /// sends it as `X-Socket-ID` with each request of axios, Turbo and jQuery; the option `http` of `@clarim/vue`
-/// and `@clarim/react` with those of Inertia.
+/// and `@clarim/react` with those of Inertia to the page's own origin.
 ///
 /// As a parameter of an axum handler, a missing header is answered with status 400; use `Option<SocketId>` to
 /// accept requests without it.

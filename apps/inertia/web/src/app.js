@@ -16,6 +16,6 @@ const echo = () => createEcho({
 export default createInertiaApp({
   resolve: (name) => pages[`./pages/${name}.vue`],
   layout: (name) => (name === 'Login' ? null : Layout),
-  // With `http`, each request of Inertia has the header X-Socket-ID.
+  // With `http`, the requests of Inertia have the header X-Socket-ID.
   withApp: (app) => app.use(ClarimVue, { echo, http }),
 });

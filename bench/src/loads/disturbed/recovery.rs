@@ -71,7 +71,9 @@ impl Recovery {
         }
         simulation.until(|c| c.joined == self.subscribers as u64)?;
         let clients = self.connect(&mut simulation)?;
+        let start = Start::now(server)?;
         let quiet = self.storm(&mut simulation, &[])?;
+        let usual = start.phase(server)?;
         let formers = self.interrupt(&mut simulation, &clients)?;
         let start = Start::now(server)?;
         let storm = self.storm(&mut simulation, &formers)?;
@@ -79,7 +81,8 @@ impl Recovery {
 
         let mut report = phase.judge(simulation.verdict()?, Pace::Open)?;
         report.set("all caught up, ms", simulation.caught_up.as_secs_f64() * 1e3);
-        report.set("CPU per client, µs", phase.each(self.clients as u64));
+        let count = self.clients as u64;
+        report.set("CPU per client, µs", phase.each(count) - usual.each(count));
         for (name, times) in [("quiet", &quiet), ("storm", &storm)] {
             report.set(&format!("{name}, p99, ms"), times.p99);
             report.set(&format!("{name}, late at most, ms"), times.late);

@@ -18,6 +18,8 @@ pub(super) enum NatsError {
          for the account"
     )]
     NoJetStream(#[source] async_nats::Error),
+    #[error("NATS does not find the stream of a log ({0}); try again")]
+    Lookup(#[source] async_nats::Error),
     #[error("NATS does not create a stream for logs: {0}; check the limits of JetStream")]
     NoStream(#[source] CreateStreamError),
     #[error("NATS has no stream for logs yet; try again")]
@@ -40,6 +42,9 @@ impl NatsError {
 
 impl From<NatsError> for BusError {
     fn from(error: NatsError) -> Self {
-        Self::backend(error)
+        match error {
+            NatsError::NoJetStream(_) => Self::LogsUnsupported(error.into()),
+            error => Self::backend(error),
+        }
     }
 }

@@ -3,8 +3,11 @@
 //! on a subject that followers subscribe to. Its name ends with the epoch: a stream that is created anew has
 //! another one.
 
+use std::error::Error;
+use std::iter::successors;
+
 use async_nats::jetstream::context::{
-    CreateStreamError, CreateStreamErrorKind, GetStreamByNameErrorKind,
+    CreateStreamError, CreateStreamErrorKind, GetStreamByNameError, GetStreamByNameErrorKind,
 };
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Republish, StorageType};
 use async_nats::jetstream::{Context, ErrorCode};
@@ -29,7 +32,8 @@ pub(super) async fn stream(context: &Context, retention: Retention) -> Result<St
             Ok(stream) if epoch(&stream).is_some() => return Ok(stream),
             Ok(stream) => return Err(NatsError::ForeignStream { stream, subjects }),
             Err(error) if error.kind() == GetStreamByNameErrorKind::NotFound => {}
-            Err(error) => return Err(NatsError::NoJetStream(error.into())),
+            Err(error) if is_off(&error) => return Err(NatsError::NoJetStream(error.into())),
+            Err(error) => return Err(NatsError::Lookup(error.into())),
         }
         match create(context, retention).await {
             Ok(name) => return Ok(name),
@@ -38,6 +42,15 @@ pub(super) async fn stream(context: &Context, retention: Retention) -> Result<St
         }
     }
     Err(NatsError::NoLogs)
+}
+
+/// Whether JetStream is off, and not only slow or without a leader.
+fn is_off(error: &GetStreamByNameError) -> bool {
+    let mut causes = successors(Some(error as &dyn Error), |error| error.source());
+    causes.any(|error| {
+        let text = error.to_string();
+        text.contains("no responders") || text.contains("not enabled")
+    })
 }
 
 /// Creates a stream with a new epoch.

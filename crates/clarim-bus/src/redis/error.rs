@@ -14,6 +14,10 @@ pub(super) enum RedisError {
     #[error("the Redis server refused a command: {0}")]
     Refused(String),
     #[error(
+        "the Redis user lacks a right for logs ({0}); the README of clarim-bus lists the rights"
+    )]
+    Forbidden(String),
+    #[error(
         "the Redis Cluster serves only {served} of {total} slots; check it with `redis-cli --cluster check`"
     )]
     SlotsMissing { served: u32, total: u16 },
@@ -39,7 +43,12 @@ fn join(errors: &[(String, BusError)]) -> String {
 
 impl From<RedisError> for BusError {
     fn from(error: RedisError) -> Self {
-        Self::backend(error)
+        match error {
+            RedisError::TooOldForLogs { .. } | RedisError::Forbidden(_) => {
+                Self::LogsUnsupported(error.into())
+            }
+            error => Self::backend(error),
+        }
     }
 }
 

@@ -57,7 +57,11 @@ async fn send(
                 unknown.push(operation);
             }
             Value::ServerError(error) => {
-                let refusal = RedisError::Refused(error.to_string()).into();
+                let refusal = match error.code() {
+                    "NOPERM" => RedisError::Forbidden(error.to_string()),
+                    _ => RedisError::Refused(error.to_string()),
+                };
+                let refusal = refusal.into();
                 if operation.ends_session(error.code()) {
                     // Dropping the operation reports it as lost.
                     failure = Err(refusal);

@@ -104,7 +104,7 @@ async fn a_redis_user_without_the_rights_has_a_bus_but_no_logs() {
     let mut probe = Probe::connect(&bus).await;
     probe.subscribe("news").await;
     probe.append(&log("news"), "entry", None, 1);
-    assert!(matches!(probe.appended(1).await, Appended::Refused(BusError::Backend(_))));
+    assert!(matches!(probe.appended(1).await, Appended::Refused(BusError::LogsUnsupported(_))));
     probe.publish("news", "message", 2);
     probe.expect_messages("news", &["message"]).await;
 }
@@ -128,6 +128,8 @@ async fn a_redis_that_removes_keys_keeps_logs_as_long_as_it_has_memory() {
 #[tokio::test]
 async fn a_full_redis_refuses_entries_and_goes_on_carrying_messages() {
     let server = redis_with(&["--maxmemory", "3mb", "--maxmemory-policy", "noeviction"]);
+    let support = redis_bus(&server).check_logs(&log("check")).await;
+    assert!(!matches!(support, Ok(LogSupport::Missing(_))), "{support:?}");
     let mut probe = Probe::connect(&redis_bus(&server)).await;
     probe.subscribe("news").await;
     let log = Log::new("full", Retention::new(1000, Duration::from_secs(600), u64::MAX));

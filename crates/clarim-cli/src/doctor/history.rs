@@ -21,7 +21,7 @@ pub(crate) async fn store(settings: &Config) -> Option<Finding> {
         LogSupport::Missing(error) => Finding::problem(
             "history",
             format!("{kind} keeps no events of channels with history: {error}"),
-            "or remove the history rules (APP_HISTORY); a Redis user needs further rights, see docs/history.md",
+            "mend it, or remove the history rules (APP_HISTORY)",
         ),
         LogSupport::Evicted { policy } => Finding::warning(
             "history",
@@ -44,7 +44,10 @@ pub(super) async fn page_ids(
     // The second connection of a page that no server knows: it gets a gap on each channel with history.
     let path = format!("{}/app/~doctor{id:016x}.2", target.path);
     let of_page = Target { path, ..target.clone() };
-    let channel = rule.pattern().replace('*', &format!("clarim-doctor-{id:016x}"));
+    // Without an asterisk it is the application's channel.
+    let pattern = rule.pattern();
+    let channel =
+        pattern.contains('*').then(|| pattern.replace('*', &format!("doctor-{id:016x}")))?;
     let channel = ChannelName::parse(&channel, 200).ok()?;
     let gap = match Client::connect(&of_page, key.key(), origin).await {
         Ok(client) => gap_of(client, key, &channel).await,

@@ -47,14 +47,15 @@ pub(crate) fn run(inputs: ConfigInputs, out: &mut dyn Write) -> Result<ExitCode,
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let loaded = runtime.block_on(load_apps(&mut settings))?;
-    if predecessor.is_none() {
-        runtime.block_on(check_history(&settings))?;
-    }
     let open_files = open_files::raise_limit();
     let run_file = predecessor.as_mut().and_then(Predecessor::take_run_file);
     settings.server.restarts_in_place = supervision::restarts_in_place();
     let bound = bind(predecessor, &settings.server)?;
     let address = bound.address();
+    // The port is open: clients that come while the bus does not reply wait.
+    if bound.paused_since().is_none() {
+        runtime.block_on(check_history(&settings))?;
+    }
     let is_coloured = has_colours(&io::stdout());
     let banner = Banner { settings: &settings, address, open_files, is_coloured }.to_string();
     let run_file = run_file.or_else(|| {

@@ -118,7 +118,8 @@ async fn through(mut nodes: Vec<Node>, fault: impl AsyncFnOnce(&mut Vec<Node>), 
             if is_done.get() {
                 break;
             }
-            subscriber.way.redirect(ports[n % ports.len()]);
+            // Another node in each round.
+            subscriber.way.redirect(ports[(n + n / SUBSCRIBERS + 1) % ports.len()]);
         }
     };
     let published_more = async |count: u64| {
@@ -165,7 +166,7 @@ fn three_nodes(url: &str) -> Vec<Node> {
 #[tokio::test]
 async fn a_node_is_killed() {
     let server = redis();
-    let fault = async |nodes: &mut Vec<Node>| nodes[0].program.restart();
+    let fault = async |nodes: &mut Vec<Node>| killed_for_a_second(&mut nodes[0].program).await;
     through(three_nodes(&server.url("redis")), fault, Hear::All).await;
 }
 
@@ -175,6 +176,7 @@ async fn nodes_are_started_anew_one_after_the_other() {
     let fault = async |nodes: &mut Vec<Node>| {
         for node in nodes {
             node.program.interrupt();
+            sleep(Duration::from_secs(1)).await;
             node.program.restart();
             node.is_ready(2).await;
         }

@@ -27,7 +27,7 @@ pub(crate) use handover::{ClusterAtRest, ClusterHandover, SavedTraffic};
 pub(crate) use history_file::HistoryFile;
 
 /// Timeout of [`history_support`].
-const ASKING: Duration = Duration::from_secs(5);
+const ASKING: Duration = Duration::from_secs(2);
 
 /// Whether the bus keeps the events of channels with this rule. `None`: it does not reply.
 pub(crate) async fn history_support(scaling: &Scaling, rule: &HistoryRule) -> Option<LogSupport> {

@@ -272,7 +272,7 @@ impl Server {
     }
 
     /// Asks the bus of a cluster whether it keeps the histories of these apps. `None` if they have no
-    /// history rule, if there is no cluster, or if the bus does not reply within five seconds.
+    /// history rule, if there is no cluster, or if the bus does not reply within two seconds.
     ///
     /// A server on a bus that keeps none starts, but refuses events of channels with history.
     pub async fn history_support(config: &ServerConfig, apps: &[App]) -> Option<LogSupport> {

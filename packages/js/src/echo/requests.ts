@@ -19,7 +19,16 @@ export function sendSocketId(http: RequestHooks, { connector }: PusherEcho): Unb
 	return http.onRequest((request) => {
 		// Echo's null broadcaster has no client.
 		const id = connector.pusher?.connection.socket_id;
-		if (!id || new URL(request.url, location.href).origin !== location.origin) return request;
+		if (!id || !isOwn(request.url)) return request;
 		return { ...request, headers: { ...request.headers, 'X-Socket-ID': id } };
 	});
+}
+
+function isOwn(url: string): boolean {
+	try {
+		return new URL(url, location.href).origin === location.origin;
+	} catch {
+		// The client reports it.
+		return false;
+	}
 }

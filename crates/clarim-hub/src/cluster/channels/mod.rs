@@ -281,7 +281,7 @@ impl<S: OutputSink> Channels<S> {
                     && let ClusterMessage::SyncRequest(state) | ClusterMessage::State(state) =
                         message
                 {
-                    self.openings.replied(channel, from, state, now);
+                    self.openings.replied(channel, from, state, self.id, now);
                 }
             }
         }

@@ -270,17 +270,17 @@ impl<S: OutputSink> Openings<S> {
         }
     }
 
-    /// Handles the state of a node.
+    /// Handles the state of a node, which may be a reply to this one (`me`).
     pub(in crate::cluster) fn replied(
         &mut self,
         channel: &ChannelKey,
         node: NodeId,
         state: &State<'_>,
+        me: NodeId,
         now: Duration,
     ) {
         if let Some(opening) = self.waiting.get_mut(channel) {
-            let me = self.node.config().bus.id();
-            let is_asked = me.is_some_and(|me| state.answers.contains(&me));
+            let is_asked = state.answers.contains(&me);
             opening.replied(node, state.nodes, is_asked);
             self.open_if_ready(channel, now);
         }

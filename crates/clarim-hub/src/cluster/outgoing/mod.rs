@@ -256,9 +256,11 @@ impl<S: OutputSink> Outgoing<S> {
         if !self.is_up {
             return;
         }
-        let at = self.clock(now);
-        if let Some(keeper) = self.keepers.of(backup) {
-            keeper.keep(channel, &encode(self.id, message), at);
+        if !self.keepers.is_empty() {
+            let at = self.clock(now);
+            if let Some(keeper) = self.keepers.of(backup) {
+                keeper.keep(channel, &encode(self.id, message), at);
+            }
         }
         self.send_to(backup, message, wire);
     }

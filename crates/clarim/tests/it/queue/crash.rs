@@ -168,9 +168,10 @@ async fn events_of_killed_workers_are_heard_once(kind: Kind) {
         client.expect_nothing().await;
     };
     let working = async {
-        let longest = (events() as u64 / 5).max(200);
         let mut killed = 0;
         loop {
+            // Longer and longer: on a busy machine, the first ones may not even have started.
+            let longest = (events() as u64 / 5).max(200) + 50 * killed;
             let mut worker = work(&store, port, &["--lease", "1", "--stop-when-empty"]);
             let time = Duration::from_millis(50 + RandomState::new().hash_one(killed) % longest);
             if tokio::time::timeout(time, worker.wait()).await.is_err() {
