@@ -83,7 +83,7 @@ pub(crate) async fn send(
     let chat = find(id).ok_or(StatusCode::NOT_FOUND)?;
     let message = add(&app, id, user, draft.content);
     // The sender's page gets the message as a prop, all others get the event.
-    app.clarim.broadcast(MessageSent { message }).to_others(socket).rescue().await.ok();
+    app.clarim.broadcast(MessageSent { message }).to_others(socket).rescue().await;
 
     let message = format!("{} wrote in {}", user.name, chat.name);
     let others = USERS.iter().filter(|other| other.id != user.id);

@@ -15,6 +15,7 @@ pub(crate) struct Attributes {
     pub(crate) now: bool,
     pub(crate) queue: Option<LitStr>,
     pub(crate) connection: Option<LitStr>,
+    pub(crate) delay: Option<LitInt>,
     pub(crate) tries: Option<LitInt>,
     pub(crate) backoff: Vec<LitInt>,
     pub(crate) timeout: Option<LitInt>,
@@ -22,7 +23,7 @@ pub(crate) struct Attributes {
     pub(crate) unique_by: Option<LitStr>,
 }
 
-const KNOWN: &str = "channel, private, presence, encrypted, name, when, with, payload, now, queue, connection, tries, backoff, timeout, unique_for, unique_by";
+const KNOWN: &str = "channel, private, presence, encrypted, name, when, with, payload, now, queue, connection, delay, tries, backoff, timeout, unique_for, unique_by";
 
 impl Attributes {
     pub(crate) fn read(input: &DeriveInput) -> Result<Self> {
@@ -47,6 +48,7 @@ impl Attributes {
             "payload" => once(meta, &mut self.payload, text(meta)?.parse()?),
             "queue" => once(meta, &mut self.queue, text(meta)?),
             "connection" => once(meta, &mut self.connection, text(meta)?),
+            "delay" => once(meta, &mut self.delay, number(meta)?),
             "tries" => once(meta, &mut self.tries, number(meta)?),
             "timeout" => once(meta, &mut self.timeout, number(meta)?),
             "unique_for" => once(meta, &mut self.unique_for, number(meta)?),
@@ -83,9 +85,11 @@ impl Attributes {
             let message = "`payload` is the type that `with` returns; without `with` the event is the payload";
             return Err(Error::new_spanned(payload, message));
         }
-        let queued = [&self.queue, &self.connection, &self.unique_by].into_iter().flatten();
-        if let (true, Some(text)) = (self.now, queued.last()) {
-            return Err(Error::new(text.span(), "`now` bypasses the queue; remove this or `now`"));
+        let texts = [&self.queue, &self.connection, &self.unique_by].into_iter().flatten();
+        let numbers = [&self.delay, &self.unique_for].into_iter().flatten();
+        let queued = texts.map(LitStr::span).chain(numbers.map(LitInt::span));
+        if let (true, Some(span)) = (self.now, queued.last()) {
+            return Err(Error::new(span, "`now` bypasses the queue; remove this or `now`"));
         }
         Ok(())
     }

@@ -148,6 +148,9 @@ fn delivery(input: &DeriveInput, attributes: &Attributes) -> Result<TokenStream>
     if let Some(connection) = &attributes.connection {
         delivery = quote!(#delivery.connection(#connection));
     }
+    if let Some(time) = attributes.delay.as_ref().map(seconds) {
+        delivery = quote!(#delivery.delay(#time));
+    }
     if let Some(tries) = &attributes.tries {
         delivery = quote!(#delivery.tries(#tries));
     }

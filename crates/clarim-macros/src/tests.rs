@@ -82,6 +82,11 @@ fn contradicting_attributes() {
         r#""high""#,
     );
     assert_error(
+        r#"#[broadcast(channel = "orders", now, delay = 5)] struct Delay;"#,
+        "`now` bypasses the queue; remove this or `now`",
+        "5",
+    );
+    assert_error(
         r#"#[broadcast(channel = "orders", name = "a", name = "b")] struct Twice;"#,
         "is set twice",
         r#"name = "b""#,
@@ -106,7 +111,7 @@ fn contradicting_attributes() {
 #[test]
 fn an_unknown_attribute() {
     let known = "channel, private, presence, encrypted, name, when, with, payload, now, queue, \
-                 connection, tries, backoff, timeout, unique_for, unique_by";
+                 connection, delay, tries, backoff, timeout, unique_for, unique_by";
     assert_error(
         r#"#[broadcast(channel = "orders", nam = "order.shipped")] struct OrderShipped;"#,
         &format!("unknown attribute; expected one of {known}"),

@@ -74,6 +74,7 @@ pub use channel::{Channel, IntoChannel, InvalidChannel};
 /// | `now` | bypass the queue | queued |
 /// | `queue = "high"` | name of the queue | the default queue |
 /// | `connection = "redis"` | name of the queue's connection | the default connection |
+/// | `delay = 5` | seconds before the first attempt | none |
 /// | `tries = 3` | maximum number of attempts while errors are temporary | 100 |
 /// | `backoff = [1, 5, 10]` | seconds before each further attempt; the last one repeats | 1, 5, 10 |
 /// | `timeout = 30` | timeout for an attempt, in seconds | 60 |

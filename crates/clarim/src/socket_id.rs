@@ -24,7 +24,7 @@ const HEADER: &str = "x-socket-id";
 /// # struct Said { text: String }
 ///
 /// async fn say(State(clarim): State<Clarim>, socket: Option<SocketId>, text: String) {
-///     clarim.broadcast(Said { text }).to_others(socket).rescue().await.ok();
+///     clarim.broadcast(Said { text }).to_others(socket).rescue().await;
 /// }
 /// # axum::Router::<Clarim>::new().route("/say", axum::routing::post(say));
 /// ```

@@ -136,7 +136,7 @@ async fn send(
     // Broadcast again even if it was stored before, because the process may have crashed in between. Pages
     // recognize messages by their IDs.
     let event = MessageSent { conversation, message: message.clone() };
-    app.clarim.broadcast(event).to_others(socket).rescue().await.ok();
+    app.clarim.broadcast(event).to_others(socket).rescue().await;
     if is_new {
         notify_mentioned(&app, &user, &message).await?;
     }
@@ -180,7 +180,7 @@ async fn read(
     store::check_member(&app.db, conversation, user.id).await?;
     if store::set_read(&app.db, conversation, user.id, seq).await? {
         let event = ConversationRead { user: user.id, conversation, seq };
-        app.clarim.broadcast(event).to_others(socket).rescue().await.ok();
+        app.clarim.broadcast(event).to_others(socket).rescue().await;
     }
     Ok(StatusCode::NO_CONTENT)
 }

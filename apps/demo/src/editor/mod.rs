@@ -126,7 +126,7 @@ async fn create(
 ) -> ApiResult<Json<Document>> {
     let document = store::create(&app.db, checked(&title)?).await?;
     let event = DocumentCreated { document: document.clone() };
-    app.clarim.broadcast(event).rescue().await.ok();
+    app.clarim.broadcast(event).rescue().await;
     Ok(Json(document))
 }
 
@@ -150,7 +150,7 @@ async fn rename(
 ) -> ApiResult<StatusCode> {
     check_member(&app, document, &user).await?;
     store::rename(&app.db, document, checked(&title)?).await?;
-    app.clarim.broadcast(DocumentsChanged {}).rescue().await.ok();
+    app.clarim.broadcast(DocumentsChanged {}).rescue().await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -161,7 +161,7 @@ async fn delete(
 ) -> ApiResult<StatusCode> {
     check_member(&app, document, &user).await?;
     store::delete(&app.db, document).await?;
-    app.clarim.broadcast(DocumentsChanged {}).rescue().await.ok();
+    app.clarim.broadcast(DocumentsChanged {}).rescue().await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -210,6 +210,6 @@ async fn update(
     let update = (update.len() <= MAX_IN_EVENT).then_some(update);
     let event = DocumentUpdated { document, seq, update };
     // A page that misses it detects the gap by the next sequence number.
-    app.clarim.broadcast(event).to_others(socket).rescue().await.ok();
+    app.clarim.broadcast(event).to_others(socket).rescue().await;
     Ok(Json(UpdateStored { seq }))
 }

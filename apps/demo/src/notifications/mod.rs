@@ -144,6 +144,6 @@ async fn read(
         }
     }
     let event = NotificationsRead { user: user.id, ids };
-    app.clarim.broadcast(event).to_others(socket).rescue().await.ok();
+    app.clarim.broadcast(event).to_others(socket).rescue().await;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::error::Error;
+use crate::events::name::EventName;
 use crate::fake::Fake;
 use crate::jobs::memory::MemoryQueue;
 use crate::jobs::queue_trait::Queue;
@@ -49,6 +51,15 @@ impl Broadcaster {
             server: None,
         }
     }
+
+    /// Logs the error of a broadcast that must not fail.
+    pub(crate) fn log_error(&self, event: &EventName, result: Result<(), Error>) {
+        if let Err(error) = result {
+            let event = event.full(&self.settings.namespace);
+            tracing::error!(event, %error, "broadcast failed");
+        }
+    }
+
     /// The application's queue.
     pub(crate) fn queue(&self) -> Target<'_> {
         Target::Queue(&*self.queue)
@@ -59,13 +70,13 @@ impl Broadcaster {
     pub(crate) fn transaction<'t>(
         &'t self,
         transaction: clarim_queue::SqlTransaction<'t>,
-    ) -> Result<Target<'t>, crate::error::Error> {
+    ) -> Result<Target<'t>, Error> {
         if self.fake.is_some() {
             return Ok(self.queue());
         }
         let Some(storage) = self.queue.storage() else {
             let problem = "the queue is in memory; broadcasts in a transaction need sqlite or postgres, and the transaction's database";
-            return Err(crate::error::Error::setting("QUEUE_CONNECTION", problem));
+            return Err(Error::setting("QUEUE_CONNECTION", problem));
         };
         Ok(Target::Transaction { storage, transaction })
     }

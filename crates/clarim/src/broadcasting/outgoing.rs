@@ -1,6 +1,7 @@
 //! Sending of events.
 
 use std::any::Any;
+use std::time::Duration;
 
 use clarim_protocol::SocketId as RawSocketId;
 use serde_json::Value;
@@ -23,19 +24,31 @@ pub(crate) type EventChannels = Result<Vec<Channel>, InvalidChannel>;
 pub(crate) type Payload = serde_json::Result<Value>;
 
 /// Options of a single broadcast.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Options {
     pub(crate) except: Option<SocketId>,
     pub(crate) now: Option<bool>,
-    pub(crate) rescue: bool,
+    pub(crate) queue: Option<String>,
+    pub(crate) delay: Option<Duration>,
+    pub(crate) tries: Option<u32>,
 }
 
 impl Options {
-    /// The options of a broadcast in a transaction, which is always queued. A failed statement may have ended
-    /// the transaction, so its error must not be hidden.
+    /// The options of a broadcast in a transaction, which is always queued.
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn in_transaction(self) -> Self {
-        Self { now: Some(false), rescue: false, ..self }
+        Self { now: Some(false), ..self }
+    }
+
+    /// The delivery of the event's type, with what this broadcast sets.
+    fn delivery(&self, of_type: Delivery) -> Delivery {
+        Delivery {
+            now: self.now.unwrap_or(of_type.now),
+            queue: self.queue.clone().or(of_type.queue),
+            delay: self.delay.or(of_type.delay),
+            tries: self.tries.or(of_type.tries),
+            ..of_type
+        }
     }
 }
 
@@ -58,37 +71,21 @@ impl Outgoing {
         target: &mut Target<'_>,
         event: impl FnOnce() -> Option<Box<dyn Any + Send>>,
     ) -> Result<(), Error> {
-        let rescue = self.options.rescue;
-        let name = self.name.full(&to.settings.namespace);
-        match self.deliver(to, &name, target, event).await {
-            Err(error) if rescue => {
-                tracing::error!(event = name, %error, "broadcast failed");
-                Ok(())
-            }
-            result => result,
-        }
-    }
-
-    async fn deliver(
-        self,
-        to: &Broadcaster,
-        name: &str,
-        target: &mut Target<'_>,
-        event: impl FnOnce() -> Option<Box<dyn Any + Send>>,
-    ) -> Result<(), Error> {
-        let Self { channels, data, delivery, options, notice, .. } = self;
+        let Self { channels, name, data, delivery, options, notice } = self;
         let channels = channels?;
         if channels.is_empty() {
             return Ok(());
         }
-        let data = data.map_err(|source| Error::Payload { event: name.to_owned(), source })?;
+        let name = name.full(&to.settings.namespace);
+        let data = data.map_err(|source| Error::Payload { event: name.clone(), source })?;
         let except = options.except.map(|SocketId(id)| id);
-        let publications = publications(to, &channels, name, &data.to_string(), except)?;
-        let now = options.now.unwrap_or(delivery.now);
-        let mut job = Job { notice, ..Job::new(name.to_owned(), publications, delivery) };
+        let publications = publications(to, &channels, &name, &data.to_string(), except)?;
+        let delivery = options.delivery(delivery);
+        let now = delivery.now;
+        let mut job = Job { notice, ..Job::new(name.clone(), publications, delivery) };
         if let Some(fake) = &to.fake {
             let queue = (!now).then(|| job.queue().to_owned());
-            fake.record(Sent { name: name.to_owned(), channels, data, except, queue }, event());
+            fake.record(Sent { name, channels, data, except, queue }, event());
             Ok(())
         } else if now {
             job.attempt(&*to.publisher).await

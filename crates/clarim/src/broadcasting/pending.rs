@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clarim_queue::BoxFuture;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -48,9 +49,21 @@ macro_rules! options {
             self
         }
 
-        /// Logs an error instead of returning it, for requests that should not fail with the broadcast.
-        pub fn rescue(mut self) -> Self {
-            self.options.rescue = true;
+        /// Sets the queue, and uses it even if the event's type says otherwise.
+        pub fn queue(mut self, name: impl Into<String>) -> Self {
+            self.options.queue = Some(name.into());
+            self.queued()
+        }
+
+        /// Queues the event, and sends it after this time. See [`Delivery::delay`] for its order.
+        pub fn delay(mut self, time: Duration) -> Self {
+            self.options.delay = Some(time);
+            self.queued()
+        }
+
+        /// Sets the maximum number of attempts of a queued event.
+        pub fn tries(mut self, tries: u32) -> Self {
+            self.options.tries = Some(tries);
             self
         }
     };
@@ -63,12 +76,38 @@ impl<E: Broadcast + Send + 'static> PendingBroadcast<E> {
 
     options!();
 
+    /// Broadcasts the event, and logs an error instead of returning it: for requests that should not fail
+    /// with the broadcast. Set other options before it.
+    ///
+    /// ```
+    /// use clarim::{Broadcast, Clarim};
+    /// use serde::Serialize;
+    ///
+    /// #[derive(Serialize, Broadcast)]
+    /// #[broadcast(private = "orders.{order}")]
+    /// struct OrderShipped {
+    ///     order: u64,
+    /// }
+    ///
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// # let (clarim, fake) = Clarim::fake();
+    /// clarim.broadcast(OrderShipped { order: 7 }).rescue().await;
+    /// # fake.assert_broadcast::<OrderShipped>(|event| event.order == 7);
+    /// # });
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use = "nothing is broadcast before this is awaited"]
+    pub fn rescue(self) -> BoxFuture<'static, ()> {
+        let broadcaster = self.broadcaster.clone();
+        let name = self.event.broadcast_as();
+        Box::pin(async move { broadcaster.log_error(&name, self.await) })
+    }
+
     /// Queues the event in a transaction of the application: it is delivered exactly if the transaction
     /// commits. Await the result before the commit. See
     /// [broadcasts in a transaction](crate::queue#broadcasts-in-a-transaction).
     ///
-    /// The event goes through the queue, even if its type says otherwise, and errors are returned in spite
-    /// of [`rescue`](Self::rescue), since PostgreSQL commits nothing after a failed statement.
+    /// The event goes through the queue, even if its type says otherwise.
     ///
     /// # Errors
     /// Returns an error if the queue is not in the database of the transaction, or the event can't be queued.
@@ -126,7 +165,7 @@ impl<E: fmt::Debug> fmt::Debug for PendingBroadcast<E> {
 }
 
 /// An event without a type; see [`Clarim::on`](crate::Clarim::on).
-#[must_use = "nothing is broadcast before `send` is awaited"]
+#[must_use = "nothing is broadcast before `send` or `rescue` is awaited"]
 pub struct Anonymous {
     broadcaster: Arc<Broadcaster>,
     channels: EventChannels,
@@ -185,6 +224,13 @@ impl Anonymous {
         let Self { broadcaster, channels, name, data, delivery, options } = self;
         let outgoing = Outgoing { channels, name, data, delivery, options, notice: None };
         outgoing.send(&broadcaster, &mut broadcaster.queue(), || None).await
+    }
+
+    /// Broadcasts the event, and logs an error instead of returning it, like [`PendingBroadcast::rescue`].
+    pub async fn rescue(self) {
+        let broadcaster = self.broadcaster.clone();
+        let name = self.name.clone();
+        broadcaster.log_error(&name, self.send().await);
     }
 
     /// Queues the event in a transaction of the application, like [`PendingBroadcast::in_tx`].

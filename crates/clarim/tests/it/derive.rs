@@ -12,7 +12,7 @@ fn seconds(seconds: u64) -> Duration {
 
 #[derive(Serialize, Broadcast)]
 #[broadcast(channel = "orders", channel = "orders.{order}", encrypted = "vaults.{user.id}-{order}")]
-#[broadcast(queue = "high", connection = "redis", tries = 3, backoff = [1, 5, 10], timeout = 30)]
+#[broadcast(queue = "high", connection = "redis", delay = 5, tries = 3, backoff = [1, 5, 10], timeout = 30)]
 #[broadcast(unique_for = 60, unique_by = "{order}/{user.id}", when = "rules::is_big")]
 struct Everything {
     order: u64,
@@ -43,6 +43,7 @@ fn every_attribute_has_its_effect() -> Result<(), InvalidChannel> {
     let delivery = Delivery::queued()
         .queue("high")
         .connection("redis")
+        .delay(seconds(5))
         .tries(3)
         .backoff([1, 5, 10].map(seconds))
         .timeout(seconds(30))

@@ -46,6 +46,15 @@ async fn broadcasts_can_be_asserted() {
 }
 
 #[tokio::test]
+async fn the_queue_of_one_call_replaces_that_of_the_type() {
+    let (clarim, fake) = Clarim::fake();
+    clarim.broadcast(Opened).queue("low").await.unwrap();
+    clarim.on("news").queue("low").rescue().await;
+    let queues: Vec<Option<String>> = fake.sent().into_iter().map(|sent| sent.queue).collect();
+    assert_eq!(queues, [Some("low".to_owned()), Some("low".to_owned())]);
+}
+
+#[tokio::test]
 async fn a_failing_assertion_lists_all_broadcasts() {
     let fake = world().await;
     let list = [

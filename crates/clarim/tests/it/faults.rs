@@ -8,8 +8,9 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::serve::ListenerExt;
-use clarim::{Channel, Clarim, Connection, Error, Settings};
+use clarim::{Broadcast, Channel, Clarim, Connection, Error, Settings};
 use clarim_server::Server;
+use serde::Serialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -171,16 +172,23 @@ async fn a_payload_over_the_limit_is_refused_before_anything_is_sent() {
     event().queued().send().await.unwrap_err();
 }
 
+#[derive(Serialize, Broadcast)]
+#[broadcast(channel = "news", now)]
+struct Rescued;
+
 #[tokio::test]
 async fn rescue_logs_and_does_not_fail() {
     let log = log();
     let port = closed_port().await;
     let clarim = Clarim::new(settings_for(port)).unwrap();
-    clarim.on("news").name("said").now().rescue().send().await.unwrap();
+    clarim.on("news").name("said").now().rescue().await;
+    clarim.broadcast(Rescued).rescue().await;
     let log = log();
-    assert!(log.contains("broadcast failed"), "{log}");
-    assert!(log.contains(&format!("cannot publish to 127.0.0.1:{port}")), "{log}");
-    assert!(log.contains("said"), "{log}");
+    let error = format!("error=cannot publish to 127.0.0.1:{port}");
+    for event in ["said", r"App\\Events\\Rescued"] {
+        let expected = format!("broadcast failed event=\"{event}\" {error}");
+        assert!(log.contains(&expected), "{expected}:\n{log}");
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use axum::Router;
 use clarim::publisher::{BoxFuture, Publication, Publisher};
-use clarim::{Clarim, Delivery, Error, Fake, Settings};
+use clarim::{Broadcast, Clarim, Delivery, Error, Fake, Settings};
+use serde::Serialize;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -102,6 +103,26 @@ async fn queues_do_not_wait_for_each_other() {
     clarim.on("news").name("high").delivery(high).send().await.unwrap();
     clarim.idle().await;
     assert_eq!(names(&flaky), ["high", "slow"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn delay_and_tries_of_one_call_replace_those_of_the_type() {
+    #[derive(Serialize, Broadcast)]
+    #[broadcast(channel = "news", now, tries = 1)]
+    struct Reminder;
+
+    let (flaky, clarim) = flaky(vec![down(), down(), down()]);
+    let started = Instant::now();
+    let minute = Duration::from_secs(60);
+    clarim.broadcast(Reminder).delay(minute).tries(2).await.unwrap();
+    clarim.idle().await;
+    clarim.broadcast(Reminder).queue("high").await.unwrap();
+    clarim.idle().await;
+    let seconds: Vec<u64> =
+        flaky.asked_at.lock().unwrap().iter().map(|at| (*at - started).as_secs()).collect();
+    assert_eq!(seconds, [60, 61, 61], "two attempts a minute later, then a single one");
+    clarim.broadcast(Reminder).queue("high").delay(minute).now().await.unwrap();
+    assert_eq!(started.elapsed().as_secs(), 61, "`now` is the last one set");
 }
 
 #[tokio::test(start_paused = true)]
