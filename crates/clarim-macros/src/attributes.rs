@@ -2,7 +2,7 @@
 
 use clarim_protocol::ChannelKind;
 use syn::meta::ParseNestedMeta;
-use syn::{DeriveInput, Error, Expr, ExprLit, Lit, LitInt, LitStr, Path, Result, Type};
+use syn::{DeriveInput, Error, Expr, ExprLit, Ident, Lit, LitInt, LitStr, Path, Result, Type};
 
 /// All values of a type's attributes.
 #[derive(Default)]
@@ -19,11 +19,12 @@ pub(crate) struct Attributes {
     pub(crate) tries: Option<LitInt>,
     pub(crate) backoff: Vec<LitInt>,
     pub(crate) timeout: Option<LitInt>,
+    pub(crate) unique: Option<Ident>,
     pub(crate) unique_for: Option<LitInt>,
     pub(crate) unique_by: Option<LitStr>,
 }
 
-const KNOWN: &str = "channel, private, presence, encrypted, name, when, with, payload, now, queue, connection, delay, tries, backoff, timeout, unique_for, unique_by";
+const KNOWN: &str = "channel, private, presence, encrypted, name, when, with, payload, now, queue, connection, delay, tries, backoff, timeout, unique, unique_for, unique_by";
 
 impl Attributes {
     pub(crate) fn read(input: &DeriveInput) -> Result<Self> {
@@ -51,6 +52,7 @@ impl Attributes {
             "delay" => once(meta, &mut self.delay, number(meta)?),
             "tries" => once(meta, &mut self.tries, number(meta)?),
             "timeout" => once(meta, &mut self.timeout, number(meta)?),
+            "unique" => once(meta, &mut self.unique, latest(meta)?),
             "unique_for" => once(meta, &mut self.unique_for, number(meta)?),
             "unique_by" => once(meta, &mut self.unique_by, text(meta)?),
             "now" => {
@@ -75,11 +77,14 @@ impl Attributes {
                 ),
             ));
         }
-        if let (Some(by), None) = (&self.unique_by, &self.unique_for) {
-            return Err(Error::new(
-                by.span(),
-                "`unique_by` needs `unique_for`, the time in seconds",
-            ));
+        if let (Some(by), None, None) = (&self.unique_by, &self.unique_for, &self.unique) {
+            let message =
+                "`unique_by` needs `unique_for`, the time in seconds, or `unique = latest`";
+            return Err(Error::new(by.span(), message));
+        }
+        if let (Some(time), Some(_)) = (&self.unique_for, &self.unique) {
+            let message = "`unique_for` keeps the first event, `unique = latest` the last one; remove one of them";
+            return Err(Error::new(time.span(), message));
         }
         if let (Some(payload), None) = (&self.payload, &self.with) {
             let message = "`payload` is the type that `with` returns; without `with` the event is the payload";
@@ -87,7 +92,8 @@ impl Attributes {
         }
         let texts = [&self.queue, &self.connection, &self.unique_by].into_iter().flatten();
         let numbers = [&self.delay, &self.unique_for].into_iter().flatten();
-        let queued = texts.map(LitStr::span).chain(numbers.map(LitInt::span));
+        let latest = self.unique.iter().map(Ident::span);
+        let queued = texts.map(LitStr::span).chain(numbers.map(LitInt::span)).chain(latest);
         if let (true, Some(span)) = (self.now, queued.last()) {
             return Err(Error::new(span, "`now` bypasses the queue; remove this or `now`"));
         }
@@ -109,6 +115,16 @@ fn text(meta: &ParseNestedMeta<'_>) -> Result<LitStr> {
 
 fn path(meta: &ParseNestedMeta<'_>) -> Result<Path> {
     text(meta)?.parse()
+}
+
+/// The word `latest`.
+fn latest(meta: &ParseNestedMeta<'_>) -> Result<Ident> {
+    let expected = "expected `unique = latest`; `unique_for = 60` keeps the first event instead";
+    match meta.value().and_then(|value| value.parse::<Ident>()) {
+        Ok(word) if word == "latest" => Ok(word),
+        Ok(word) => Err(Error::new(word.span(), expected)),
+        Err(error) => Err(Error::new(error.span(), expected)),
+    }
 }
 
 fn number(meta: &ParseNestedMeta<'_>) -> Result<LitInt> {

@@ -164,6 +164,9 @@ fn delivery(input: &DeriveInput, attributes: &Attributes) -> Result<TokenStream>
     if let Some(time) = attributes.unique_for.as_ref().map(seconds) {
         delivery = quote!(#delivery.unique_for(#time));
     }
+    if attributes.unique.is_some() {
+        delivery = quote!(#delivery.unique_latest());
+    }
     if let Some(text) = &attributes.unique_by {
         let by = Template::parse(input, text)?.expand();
         delivery = quote!(#delivery.unique_by(#by));

@@ -93,8 +93,28 @@ fn contradicting_attributes() {
     );
     assert_error(
         r#"#[broadcast(channel = "orders", unique_by = "a")] struct Unique;"#,
-        "`unique_by` needs `unique_for`, the time in seconds",
+        "`unique_by` needs `unique_for`, the time in seconds, or `unique = latest`",
         r#""a""#,
+    );
+    assert_error(
+        r#"#[broadcast(channel = "orders", unique_for = 60, unique = latest)] struct Both;"#,
+        "`unique_for` keeps the first event, `unique = latest` the last one; remove one of them",
+        "60",
+    );
+    assert_error(
+        r#"#[broadcast(channel = "orders", unique = first)] struct First;"#,
+        "expected `unique = latest`; `unique_for = 60` keeps the first event instead",
+        "first",
+    );
+    assert_error(
+        r#"#[broadcast(channel = "orders", unique = "latest")] struct Quoted;"#,
+        "expected `unique = latest`; `unique_for = 60` keeps the first event instead",
+        r#""latest""#,
+    );
+    assert_error(
+        r#"#[broadcast(channel = "orders", now, unique = latest)] struct Now;"#,
+        "`now` bypasses the queue; remove this or `now`",
+        "latest",
     );
     assert_error(
         r#"#[broadcast(channel = "orders", backoff = ["1"])] struct Backoff;"#,
@@ -111,7 +131,7 @@ fn contradicting_attributes() {
 #[test]
 fn an_unknown_attribute() {
     let known = "channel, private, presence, encrypted, name, when, with, payload, now, queue, \
-                 connection, delay, tries, backoff, timeout, unique_for, unique_by";
+                 connection, delay, tries, backoff, timeout, unique, unique_for, unique_by";
     assert_error(
         r#"#[broadcast(channel = "orders", nam = "order.shipped")] struct OrderShipped;"#,
         &format!("unknown attribute; expected one of {known}"),

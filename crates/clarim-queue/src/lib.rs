@@ -27,7 +27,7 @@ pub use redis::RedisStorage;
 pub use report::{JobState, Report};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use sql::SqlStorage;
-pub use storage::{FailedJob, NewJob, QueueSize, ReservedJob, Storage, Unique};
+pub use storage::{FailedJob, Keep, NewJob, QueueSize, ReservedJob, Storage, Unique};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use transaction::SqlTransaction;
 pub use wakeups::{WakeupSender, Wakeups};

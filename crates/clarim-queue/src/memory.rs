@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::attempt::{Outcome, attempt};
 use crate::error::Error;
 use crate::job::Job;
-use crate::storage::Unique;
+use crate::storage::{Keep, Unique};
 
 /// Maximum number of waiting jobs, over all queues.
 const MAX_WAITING: usize = 10_000;
@@ -61,12 +61,14 @@ impl fmt::Debug for MemoryJob {
 #[derive(Debug, Default)]
 struct Lanes(Mutex<HashMap<String, UnboundedSender<WaitingJob>>>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Shared {
     /// Number of waiting jobs.
     waiting: watch::Sender<usize>,
     /// Keys of unique jobs that wait.
     unique: Locks,
+    /// The jobs that replace waiting ones when they start, by unique key.
+    latest: Mutex<HashMap<String, Option<Box<dyn Job>>>>,
     locks: Locks,
 }
 
@@ -86,11 +88,27 @@ struct WaitingJob {
     job: MemoryJob,
     /// The lock of a unique job.
     lock: Option<u64>,
+    /// Whether later jobs with its key still replace it.
+    is_replaceable: bool,
     shared: Arc<Shared>,
+}
+
+impl WaitingJob {
+    /// Replaces the job with the latest one of its key. From now on, the next one waits.
+    fn take_latest(&mut self) {
+        if let Some(unique) = self.job.unique.as_ref().filter(|_| self.is_replaceable) {
+            self.is_replaceable = false;
+            let latest = lock(&self.shared.latest).remove(&unique.key).flatten();
+            if let Some(latest) = latest {
+                self.job.job = latest;
+            }
+        }
+    }
 }
 
 impl Drop for WaitingJob {
     fn drop(&mut self) {
+        self.take_latest();
         if let (Some(unique), Some(id)) = (&self.job.unique, self.lock) {
             self.shared.unique.release(&unique.key, id);
         }
@@ -105,28 +123,14 @@ impl MemoryQueue {
         Self::default()
     }
 
-    /// Adds a job. A unique job is dropped while an identical one waits. Must be called within a tokio
-    /// runtime.
+    /// Adds a job. A unique job is dropped while an identical one waits, or replaces it; see [`Keep`]. Must
+    /// be called within a tokio runtime.
     ///
     /// # Errors
     /// Returns [`Error::Full`] if ten thousand jobs are waiting.
     pub fn push(&self, job: MemoryJob) -> Result<(), Error> {
-        let mut lock = None;
-        if let Some(Unique { key, time }) = &job.unique {
-            lock = self.shared.unique.acquire(key, *time);
-            if lock.is_none() {
-                let name = job.job.name();
-                tracing::debug!(job = name, key, "job dropped: an identical job is waiting");
-                return Ok(());
-            }
-        }
-        let mut full = false;
-        self.shared.waiting.send_modify(|waiting| {
-            *waiting += 1;
-            full = *waiting > MAX_WAITING;
-        });
-        let waiting = WaitingJob { job, lock, shared: self.shared.clone() };
-        if full {
+        let Some(waiting) = self.shared.admit(job) else { return Ok(()) };
+        if *self.shared.waiting.borrow() > MAX_WAITING {
             return Err(Error::Full { queue: waiting.job.queue.clone(), limit: MAX_WAITING });
         }
         match waiting.job.delay {
@@ -176,6 +180,42 @@ impl MemoryQueue {
     }
 }
 
+impl Shared {
+    /// Counts a job, unless it is dropped or replaces another one.
+    fn admit(self: &Arc<Self>, job: MemoryJob) -> Option<WaitingJob> {
+        let mut owned = None;
+        let mut is_replaceable = false;
+        match &job.unique {
+            Some(Unique { key, keep: Keep::First(time) }) => {
+                owned = self.unique.acquire(key, *time);
+                if owned.is_none() {
+                    let name = job.job.name();
+                    tracing::debug!(job = name, key, "job dropped: an identical job is waiting");
+                    return None;
+                }
+            }
+            Some(Unique { key, keep: Keep::Latest }) => {
+                let mut latest = lock(&self.latest);
+                if let Some(waiting) = latest.get_mut(key) {
+                    *waiting = Some(job.job);
+                    return None;
+                }
+                latest.insert(key.clone(), None);
+                is_replaceable = true;
+            }
+            None => {}
+        }
+        self.waiting.send_modify(|waiting| *waiting += 1);
+        Some(WaitingJob { job, lock: owned, is_replaceable, shared: self.clone() })
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("waiting", &*self.waiting.borrow()).finish_non_exhaustive()
+    }
+}
+
 impl Locks {
     /// Takes a name that is free or expired.
     fn acquire(&self, name: &str, time: Duration) -> Option<u64> {
@@ -219,6 +259,7 @@ fn start_lane() -> UnboundedSender<WaitingJob> {
 /// Runs the jobs of a lane until the queue is dropped.
 async fn run_lane(mut lane: UnboundedReceiver<WaitingJob>) {
     while let Some(mut waiting) = lane.recv().await {
+        waiting.take_latest();
         run(&mut *waiting.job.job).await;
     }
 }

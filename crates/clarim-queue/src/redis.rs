@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 
 use crate::error::Error;
 use crate::future::BoxFuture;
-use crate::storage::{FailedJob, NewJob, QueueSize, ReservedJob, Storage, millis};
+use crate::storage::{FailedJob, Keep, NewJob, QueueSize, ReservedJob, Storage, millis};
 
 /// A queue in Redis, in keys that begin with `{clarim-queue}:`. It connects on first use.
 ///
@@ -96,7 +96,11 @@ impl Storage for RedisStorage {
     fn push<'a>(&'a self, job: &'a NewJob) -> BoxFuture<'a, Result<bool, Error>> {
         let unique = job.unique.as_ref();
         let unique_key = unique.map_or("", |unique| &unique.key);
-        let unique_time = time_of(unique.map_or(Duration::ZERO, |unique| unique.time));
+        let unique_time = match unique.map(|unique| unique.keep) {
+            Some(Keep::First(time)) => time_of(time),
+            Some(Keep::Latest) => "latest".to_owned(),
+            None => String::new(),
+        };
         let delay = time_of(job.delay);
         let mut args = arguments([&job.queue, &job.payload, &delay, unique_key, &unique_time]);
         args.extend(job.order_keys.iter().map(|key| key.as_bytes().to_vec()));

@@ -16,11 +16,12 @@ use crate::wakeups::Wakeups;
 /// that take a [`ReservedJob`] return `false` if the caller's lease has expired and another worker owns the
 /// job.
 pub trait Storage: fmt::Debug + Send + Sync + 'static {
-    /// Stores a job. Returns `false` if the job is unique and an identical one is waiting.
+    /// Stores a job. Returns `false` if the job is dropped, because it is unique and an identical one is
+    /// waiting. See [`Keep`].
     fn push<'a>(&'a self, job: &'a NewJob) -> BoxFuture<'a, Result<bool, Error>>;
 
     /// Stores a job in a transaction of the application: it is in the queue exactly if the transaction
-    /// commits. Returns `false` if the job is unique and an identical one is waiting. Default: an error.
+    /// commits. Returns `false` if the job is dropped, like [`push`](Self::push). Default: an error.
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
     fn push_in<'a>(
         &'a self,
@@ -123,20 +124,35 @@ pub struct NewJob {
     pub unique: Option<Unique>,
 }
 
-/// Uniqueness of a job: while it waits, jobs with the same key are dropped.
+/// Uniqueness of a job: of the jobs with the same key, one waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unique {
     /// The key that identical jobs share.
     pub key: String,
-    /// Maximum time for which the job keeps identical ones out.
-    pub time: Duration,
+    /// The job that is kept.
+    pub keep: Keep,
+}
+
+/// The job that is kept of identical ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// The one that was pushed first, until it has ended. For at most this time, others are dropped.
+    First(Duration),
+    /// The one that was pushed last. Its payload replaces that of the waiting job, which keeps its place. A
+    /// job that is running is not replaced: the next one waits.
+    Latest,
 }
 
 impl Unique {
-    /// Uniqueness by this key, for at most this time.
+    /// Uniqueness by this key, for at most this time. The first job is kept.
     pub fn new(key: impl Into<String>, time: Duration) -> Self {
-        Self { key: key.into(), time }
+        Self { key: key.into(), keep: Keep::First(time) }
+    }
+
+    /// Uniqueness by this key. The latest job is kept.
+    pub fn latest(key: impl Into<String>) -> Self {
+        Self { key: key.into(), keep: Keep::Latest }
     }
 }
 

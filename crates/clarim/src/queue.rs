@@ -118,8 +118,8 @@ pub use crate::jobs::stored::StoredQueue;
 #[cfg(feature = "redis")]
 pub use clarim_queue::RedisStorage;
 pub use clarim_queue::{
-    Error as QueueError, FailedJob, JobState, NewJob, QueueSize, Report, ReservedJob, Storage,
-    Unique, WakeupSender, Wakeups, Worker,
+    Error as QueueError, FailedJob, JobState, Keep, NewJob, QueueSize, Report, ReservedJob,
+    Storage, Unique, WakeupSender, Wakeups, Worker,
 };
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use clarim_queue::{SqlStorage, SqlTransaction};

@@ -1,8 +1,16 @@
--- Arguments: queue, payload, delay, unique key or '', its time, order keys…
+-- Arguments: queue, payload, delay, unique key or '', its time or 'latest', order keys…
 local queue, payload, delay, unique, time = unpack(ARGV, 1, 5)
 -- Padded, so that ids sort as text like the numbers.
 local id = string.format('%016d', redis.call('INCR', key('last-id')))
-if unique ~= '' and not lock('unique:' .. unique, id, tonumber(time)) then
+if unique ~= '' and time == 'latest' then
+    local name = key('lock', 'unique:' .. unique)
+    local waiting = redis.call('GET', name)
+    if waiting and redis.call('HGET', key('job', waiting), 'reserved') == '0' then
+        redis.call('HSET', key('job', waiting), 'payload', payload)
+        return 1
+    end
+    redis.call('SET', name, id)
+elseif unique ~= '' and not lock('unique:' .. unique, id, tonumber(time)) then
     return 0
 end
 local created, channels, before = now(), {}, 0

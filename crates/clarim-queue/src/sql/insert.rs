@@ -1,11 +1,13 @@
 //! Storing of jobs, by the queue itself and in a transaction of the application.
 
+use std::time::Duration;
+
 use super::connection::{Connection, Value};
 use super::schema::Dialect;
-use crate::storage::{NewJob, Unique, millis};
+use crate::storage::{Keep, NewJob, Unique, millis};
 
-/// Inserts a job in the transaction of this connection. Returns `false` if the job is unique and an
-/// identical one is waiting.
+/// Inserts a job in the transaction of this connection, or replaces the identical one that waits. Returns
+/// `false` if the job is dropped.
 pub(super) async fn insert(
     dialect: &Dialect,
     connection: &mut dyn Connection,
@@ -16,24 +18,36 @@ pub(super) async fn insert(
         "INSERT INTO clarim_jobs (queue, payload, available_at, created_at, unique_key)
              VALUES ($1, $2, {now} + $3, {now}, $4) RETURNING id"
     );
-    let text = |text: &str| Value::Text(Some(text.to_owned()));
+    if let Some(Unique { key, keep: Keep::Latest }) = &job.unique
+        && replace(dialect, connection, &unique_lock(key), &job.payload).await?
+    {
+        return Ok(true);
+    }
     let unique_key = job.unique.as_ref().map(|unique| unique_lock(&unique.key));
     let values = vec![
         text(&job.queue),
         text(&job.payload),
-        Value::Number(millis(job.delay)),
+        number(job.delay),
         Value::Text(unique_key.clone()),
     ];
     let id = connection.fetch(insert, values).await?.ok_or(sqlx::Error::RowNotFound)?;
-    if let (Some(name), Some(Unique { time, .. })) = (&unique_key, &job.unique) {
-        let lock = format!("{} RETURNING CAST(1 AS BIGINT)", acquire_lock(dialect));
-        let values = vec![text(name), text(&id.to_string()), Value::Number(millis(*time))];
-        if connection.fetch(lock, values).await?.is_none() {
-            // The transaction may be the application's, so it can't be rolled back.
-            let delete = "DELETE FROM clarim_jobs WHERE id = $1".to_owned();
-            connection.fetch(delete, vec![Value::Number(id)]).await?;
-            return Ok(false);
+    let lock = match (&unique_key, &job.unique) {
+        (Some(name), Some(Unique { keep: Keep::First(time), .. })) => {
+            let lock = format!("{} RETURNING CAST(1 AS BIGINT)", acquire_lock(dialect));
+            connection.fetch(lock, vec![text(name), text(&id.to_string()), number(*time)]).await?
         }
+        (Some(name), Some(Unique { keep: Keep::Latest, .. })) => {
+            let own = "UPDATE clarim_locks SET owner = $2 WHERE name = $1
+                       RETURNING CAST(1 AS BIGINT)";
+            connection.fetch(own.to_owned(), vec![text(name), text(&id.to_string())]).await?
+        }
+        _ => Some(1),
+    };
+    if lock.is_none() {
+        // The transaction may be the application's, so it can't be rolled back.
+        let delete = "DELETE FROM clarim_jobs WHERE id = $1".to_owned();
+        connection.fetch(delete, vec![Value::Number(id)]).await?;
+        return Ok(false);
     }
     if !job.order_keys.is_empty() {
         let texts = dialect.texts;
@@ -46,6 +60,27 @@ pub(super) async fn insert(
         connection.fetch(insert, values).await?;
     }
     Ok(true)
+}
+
+/// Replaces the payload of the job that has the lock, if it waits. Returns `false` if there is none. The
+/// lock's row makes transactions with identical jobs wait for each other.
+async fn replace(
+    dialect: &Dialect,
+    connection: &mut dyn Connection,
+    lock: &str,
+    payload: &str,
+) -> sqlx::Result<bool> {
+    let now = dialect.now;
+    let find = format!(
+        "INSERT INTO clarim_locks (name, owner, until) VALUES ($1, '0', {now} + $2)
+             ON CONFLICT (name) DO UPDATE SET until = excluded.until
+             RETURNING CAST(owner AS BIGINT)"
+    );
+    let owner = connection.fetch(find, vec![text(lock), number(Duration::MAX)]).await?;
+    let update = "UPDATE clarim_jobs SET payload = $2
+             WHERE id = $1 AND reserved = 0 AND unique_key = $3 RETURNING id";
+    let values = vec![Value::Number(owner.unwrap_or_default()), text(payload), text(lock)];
+    Ok(connection.fetch(update.to_owned(), values).await?.is_some())
 }
 
 /// Acquires a lock that is free or expired.
@@ -61,4 +96,12 @@ pub(super) fn acquire_lock(dialect: &Dialect) -> String {
 /// The name of the lock that makes a job unique.
 fn unique_lock(text: &str) -> String {
     format!("unique:{text}")
+}
+
+fn text(text: &str) -> Value {
+    Value::Text(Some(text.to_owned()))
+}
+
+fn number(time: Duration) -> Value {
+    Value::Number(millis(time))
 }

@@ -251,6 +251,50 @@ pub async fn uniqueness_ends_after_its_time(store: &dyn TestStore) {
     assert!(started.elapsed() >= SHORT - Duration::from_millis(2));
 }
 
+pub async fn the_latest_of_identical_jobs_takes_the_place_of_the_first(store: &dyn TestStore) {
+    let app = Fixture::new(store);
+    let other = Fixture::new(store);
+    let latest = |name: &str, key: &str| TestJob::new("a", name).latest(key);
+    assert!(app.push(latest("1", "x")).await);
+    assert!(app.push(TestJob::new("a", "between")).await);
+    assert!(other.push(latest("2", "x")).await, "another process replaces it");
+    assert!(app.push(latest("3", "x")).await);
+    assert!(app.push(latest("4", "y")).await, "another key");
+    assert_eq!(app.storage.sizes().await.unwrap()[0].waiting, 3);
+    app.drain().await;
+    assert_eq!(app.done(), ["3", "between", "4"]);
+    assert!(app.push(latest("5", "x")).await, "the first one is done");
+    app.drain().await;
+    assert_eq!(app.done(), ["3", "between", "4", "5"]);
+}
+
+pub async fn a_running_job_is_not_replaced(store: &dyn TestStore) {
+    let app = Fixture::new(store);
+    let latest = |name: &str| TestJob::new("a", name).latest("x");
+    app.hold(&["runs"]);
+    app.push(latest("runs")).await;
+    let worker = tokio::spawn(app.worker().at_most(2).run());
+    app.wait_started(1).await;
+    assert!(app.push(latest("replaced")).await);
+    assert!(app.push(latest("last")).await);
+    app.hold(&[]);
+    worker.await.unwrap();
+    assert_eq!(app.done(), ["runs", "last"]);
+    assert!(app.storage.sizes().await.unwrap().is_empty());
+}
+
+pub async fn a_job_that_waits_for_its_retry_is_replaced(store: &dyn TestStore) {
+    let app = Fixture::new(store);
+    let latest = |name: &str| TestJob::new("a", name).latest("x");
+    app.answer(|name| if name == "old" { Err(down()) } else { Ok(()) });
+    app.push(latest("old")).await;
+    app.worker().at_most(1).run().await;
+    app.push(latest("new")).await;
+    app.drain().await;
+    assert_eq!(app.started(), ["old", "new"]);
+    assert_eq!(app.done(), ["new"]);
+}
+
 pub async fn a_delayed_job_runs_later(store: &dyn TestStore) {
     let app = Fixture::new(store);
     let delay = Duration::from_millis(100);

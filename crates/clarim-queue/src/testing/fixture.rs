@@ -116,6 +116,12 @@ impl TestJob {
         Self { unique: Some(Unique::new(key, time)), ..self }
     }
 
+    /// Makes the job unique: the latest one is kept.
+    #[must_use]
+    pub fn latest(self, key: &str) -> Self {
+        Self { unique: Some(Unique::latest(key)), ..self }
+    }
+
     fn stored(&self) -> NewJob {
         let mut order_keys: Vec<String> = self.parts.concat();
         order_keys.sort();

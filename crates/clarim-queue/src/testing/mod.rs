@@ -62,6 +62,9 @@ macro_rules! storage_suite {
             finished_parts_of_a_job_are_not_repeated
             a_unique_job_is_dropped_while_an_identical_one_waits
             uniqueness_ends_after_its_time
+            the_latest_of_identical_jobs_takes_the_place_of_the_first
+            a_running_job_is_not_replaced
+            a_job_that_waits_for_its_retry_is_replaced
             a_delayed_job_runs_later
             a_delayed_job_blocks_no_other
             a_stopping_worker_finishes_running_jobs_only

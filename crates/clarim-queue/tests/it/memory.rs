@@ -113,3 +113,31 @@ async fn a_job_that_outlives_its_uniqueness_leaves_the_next_ones_alone() {
     queue.idle().await;
     assert_eq!(*begun.lock().unwrap(), [1, 2, 5], "the second has ended");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_latest_of_identical_jobs_takes_the_place_of_a_waiting_one() {
+    let queue = MemoryQueue::new();
+    let begun: Arc<Mutex<Vec<u32>>> = Arc::default();
+    let push = |number, delay| {
+        let time = Duration::from_millis(600);
+        let mut job = MemoryJob::new("default", Held { number, begun: begun.clone(), time });
+        job.unique = Some(Unique::latest("stats"));
+        job.delay = delay;
+        queue.push(job).unwrap();
+    };
+    let second = Some(Duration::from_secs(1));
+    for number in 1..=3 {
+        push(number, second);
+    }
+    assert_eq!(queue.waiting(), 1);
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_eq!(*begun.lock().unwrap(), [3]);
+    // The third is running, so that the fourth waits, and the fifth replaces it.
+    push(4, None);
+    push(5, None);
+    queue.idle().await;
+    assert_eq!(*begun.lock().unwrap(), [3, 5]);
+    push(6, None);
+    queue.idle().await;
+    assert_eq!(*begun.lock().unwrap(), [3, 5, 6]);
+}

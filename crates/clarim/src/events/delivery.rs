@@ -36,6 +36,8 @@ pub struct Delivery {
     pub delay: Option<Duration>,
     /// Maximum time for which an identical event is dropped while this one waits.
     pub unique_for: Option<Duration>,
+    /// Whether an identical event replaces the waiting one, which keeps its place.
+    pub unique_latest: bool,
     /// The key that makes events of one name identical; `None` uses the channels.
     pub unique_by: Option<String>,
 }
@@ -51,6 +53,7 @@ impl Default for Delivery {
             timeout: Duration::from_secs(60),
             delay: None,
             unique_for: None,
+            unique_latest: false,
             unique_by: None,
         }
     }
@@ -119,6 +122,30 @@ impl Delivery {
     #[must_use]
     pub fn unique_for(self, time: Duration) -> Self {
         Self { unique_for: Some(time), ..self }
+    }
+
+    /// Replaces the waiting event with an identical one, so that the last payload is sent. With a
+    /// [`delay`](Self::delay), the events of that time become one (*debouncing*).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use clarim::{Clarim, Delivery};
+    ///
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// # let (clarim, _) = Clarim::fake();
+    /// let debounced = Delivery::queued().delay(Duration::from_secs(1)).unique_latest();
+    /// for visitors in 1..=100 {
+    ///     let event = clarim.on("stats").name("visitors").with(visitors);
+    ///     event.delivery(debounced.clone()).send().await?;
+    /// }
+    /// // A second after the first event, 100 is sent.
+    /// # Ok::<(), clarim::Error>(())
+    /// # }).unwrap();
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn unique_latest(self) -> Self {
+        Self { unique_latest: true, ..self }
     }
 
     /// Sets the key that makes events of one name identical.

@@ -26,7 +26,7 @@ pub struct Job {
     pub publications: Vec<Publication>,
     /// The job's queue, and how it is retried.
     pub delivery: Delivery,
-    /// The key of a unique job: while it waits, jobs with the same key are dropped.
+    /// The key of a unique job: of the jobs with the same key, one waits.
     #[serde(default, rename = "unique")]
     pub unique_key: Option<String>,
 }
@@ -36,7 +36,8 @@ impl Job {
     pub const VERSION: u32 = 1;
 
     pub(crate) fn new(event: String, publications: Vec<Publication>, delivery: Delivery) -> Self {
-        let unique_key = delivery.unique_for.is_some().then(|| {
+        let is_unique = delivery.unique_latest || delivery.unique_for.is_some();
+        let unique_key = is_unique.then(|| {
             let channels = || publications.iter().flat_map(|one| one.channels.iter().cloned());
             let by = delivery.unique_by.clone();
             format!("{event}:{}", by.unwrap_or_else(|| channels().collect::<Vec<_>>().join(",")))
@@ -67,8 +68,11 @@ impl Job {
 
     /// The job's uniqueness, if it is unique.
     pub(crate) fn unique(&self) -> Option<Unique> {
-        let (key, time) = self.unique_key.as_ref().zip(self.delivery.unique_for)?;
-        Some(Unique::new(key, time))
+        let key = self.unique_key.as_ref()?;
+        if self.delivery.unique_latest {
+            return Some(Unique::latest(key));
+        }
+        Some(Unique::new(key, self.delivery.unique_for?))
     }
 
     /// The job in the form in which it is stored. A delayed job keeps no order, so that others don't wait for

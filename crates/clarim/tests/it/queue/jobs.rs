@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use clarim::publisher::{BoxFuture, Publication, Publisher};
 use clarim::queue::{Job, JobState, NewJob, Storage, Worker};
-use clarim::{Clarim, Delivery, Error, Settings};
+use clarim::{Broadcast, Clarim, Delivery, Error, Settings};
 use clarim_server::{App, Server};
+use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::queue::stores::{Store, with_each_store};
@@ -19,6 +20,7 @@ with_each_store! {
     an_unreadable_job_fails_and_the_worker_goes_on,
     a_permanent_error_fails_at_once,
     a_unique_event_is_dropped_while_an_identical_one_waits,
+    a_debounced_event_is_sent_once_with_its_last_payload,
     sent_parts_of_an_event_are_not_sent_again,
     a_payload_over_the_servers_limit_fails_at_once_with_size_and_limit,
 }
@@ -187,6 +189,28 @@ async fn a_unique_event_is_dropped_while_an_identical_one_waits(store: Store) {
     app.send("a", "y", unique("1")).await;
     app.drain().await;
     assert_eq!(app.names(), ["x", "x", "y"]);
+}
+
+async fn a_debounced_event_is_sent_once_with_its_last_payload(store: Store) {
+    #[derive(Serialize, Broadcast)]
+    #[broadcast(channel = "stats.{page}", name = "counted", unique = latest)]
+    struct Counted {
+        page: u32,
+        visitors: u32,
+    }
+
+    let app = TestApp::new(&store, |_| Ok(()));
+    for visitors in 1..=3 {
+        for page in [1, 2] {
+            app.clarim.broadcast(Counted { page, visitors }).await.unwrap();
+        }
+    }
+    app.drain().await;
+    let sent: Vec<_> =
+        app.published().into_iter().map(|one| (one.channels[0].clone(), one.data)).collect();
+    let expected =
+        [1, 2].map(|page| (format!("stats.{page}"), format!(r#"{{"page":{page},"visitors":3}}"#)));
+    assert_eq!(sent, expected);
 }
 
 async fn sent_parts_of_an_event_are_not_sent_again(store: Store) {

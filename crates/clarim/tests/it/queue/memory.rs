@@ -224,3 +224,23 @@ async fn queued_events_wait_until_the_server_is_back_and_keep_their_order() {
     let names: Vec<&str> = bodies.iter().map(|body| body["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["a", "b", "c"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_debounced_event_is_sent_once_with_its_last_payload() {
+    #[derive(Serialize, Broadcast)]
+    #[broadcast(channel = "stats", delay = 1, unique = latest)]
+    struct Counted {
+        visitors: u32,
+    }
+
+    let (flaky, clarim) = flaky(Vec::new());
+    let started = Instant::now();
+    for visitors in 1..=3 {
+        clarim.broadcast(Counted { visitors }).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    clarim.idle().await;
+    let sent: Vec<Value> = flaky.fake.sent().into_iter().map(|sent| sent.data).collect();
+    assert_eq!(sent, [serde_json::json!({ "visitors": 3 })]);
+    assert_eq!(started.elapsed().as_secs(), 1, "later events do not extend the delay");
+}
