@@ -72,6 +72,12 @@ pub struct Work {
     /// Stop when no job is due
     #[arg(long)]
     pub stop_when_empty: bool,
+    /// Stop after this number of jobs
+    #[arg(long, value_name = "JOBS")]
+    pub max_jobs: Option<u64>,
+    /// Stop after this time, in seconds; running jobs are finished first
+    #[arg(long, value_name = "SECONDS")]
+    pub max_time: Option<u64>,
     /// Interval at which an empty queue is polled, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 100)]
     pub poll: u64,
@@ -174,6 +180,9 @@ impl Work {
             .poll(Duration::from_millis(self.poll))
             .lease(Duration::from_secs(self.lease))
             .report(|report| print(&progress::report(&progress::now(), report, progress::width())));
+        if let Some(jobs) = self.max_jobs {
+            worker = worker.at_most(jobs);
+        }
         if self.once {
             worker = worker.at_most(1).stop_when_empty();
         }
@@ -185,7 +194,10 @@ impl Work {
             self.queue.join(", ")
         ));
         let stop = async {
-            first.next().await;
+            tokio::select! {
+                () = first.next() => {}
+                () = self.max_time_is_over() => {}
+            }
             print("Stopping after running jobs have finished. Ctrl+C again stops now.");
         };
         let stop_now = async {
@@ -195,6 +207,13 @@ impl Work {
         tokio::select! {
             () = worker.run_until(stop) => Ok(ExitCode::SUCCESS),
             () = stop_now => Ok(ExitCode::FAILURE),
+        }
+    }
+
+    async fn max_time_is_over(&self) {
+        match self.max_time {
+            Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+            None => std::future::pending().await,
         }
     }
 }

@@ -19,6 +19,7 @@
 //!         .time_zone("America/Sao_Paulo")
 //!         .call("prune", || async { prune().await }).daily_at("03:30").without_overlapping()
 //!         .call("warm the cache", || async { /* … */ }).cron("*/5 8-18 * * MON-FRI")
+//!         .call("report", || async { /* … */ }).hourly().weekdays().between("8:00", "18:00")
 //!         .broadcast(&clarim, || Ticked).every(Duration::from_secs(30));
 //!     schedule.run(async { tokio::signal::ctrl_c().await.unwrap_or_default() }).await?;
 //!     clarim.idle_within(Duration::from_secs(5)).await
@@ -49,6 +50,7 @@ pub(crate) mod list;
 pub(crate) mod run;
 pub(crate) mod task;
 pub(crate) mod when;
+pub(crate) mod window;
 
 use std::fmt;
 use std::sync::Arc;
@@ -63,7 +65,8 @@ use crate::events::name::type_name;
 use crate::handle::Clarim;
 use crate::jobs::queue_trait::Queue;
 use task::{Task, Work};
-use when::{Timetable, When};
+use when::{Timetable, When, time_of_day};
+use window::{Hours, Window};
 
 pub use crate::error::problems::ScheduleProblem;
 pub use task::Outcome;
@@ -135,6 +138,8 @@ impl Schedule {
         self.tasks.push(Task {
             name,
             when: None,
+            window: Window::default(),
+            conditions: Vec::new(),
             without_overlapping: false,
             on_one_node: false,
             work,
@@ -235,6 +240,43 @@ impl Schedule {
         })
     }
 
+    /// Leaves out Saturdays and Sundays, in [the schedule's time zone](Self::time_zone).
+    ///
+    /// ```
+    /// use clarim::schedule::Schedule;
+    ///
+    /// let schedule = Schedule::new()
+    ///     .call("open orders", || async {}).every_minute().weekdays().between("8:00", "18:00");
+    /// ```
+    #[must_use]
+    pub fn weekdays(self) -> Self {
+        self.last_task("weekdays", |task| {
+            task.window.weekdays = true;
+            Ok(())
+        })
+    }
+
+    /// Leaves out the times before and after these times of day, in
+    /// [the schedule's time zone](Self::time_zone). If the first is later than the second, midnight is
+    /// between them.
+    #[must_use]
+    pub fn between(self, from: &str, until: &str) -> Self {
+        self.last_task("between", |task| {
+            let hours = Hours { from: time_of_day(from)?, until: time_of_day(until)? };
+            task.window.hours = Some(hours);
+            Ok(())
+        })
+    }
+
+    /// Skips a run of the task if this function returns `false` at its time.
+    #[must_use]
+    pub fn when(self, condition: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.last_task("when", |task| {
+            task.conditions.push(Arc::new(condition));
+            Ok(())
+        })
+    }
+
     /// Skips a run of the task while its previous run goes on: in this process, and with a
     /// [`lock`](Self::lock) of a stored queue also on other nodes. If a node dies, its run counts as ended
     /// after a minute.
@@ -293,7 +335,8 @@ impl Schedule {
         Self { lock: Some(queue), ..self }
     }
 
-    /// The names of the tasks that are due after `after`, up to `now`; for tests of a schedule.
+    /// The names of the tasks that are due after `after`, up to `now`; for tests of a schedule. It
+    /// does not ask the conditions of [`when`](Self::when).
     ///
     /// ```
     /// use std::time::{Duration, SystemTime};
@@ -395,7 +438,8 @@ impl Schedule {
             problems.push(ScheduleProblem::NoLock { task: task.name.clone() });
         }
         if problems.is_empty() {
-            Ok(self.tasks.iter().filter_map(|task| task.when.clone()).collect())
+            let within = |task: &Task| Some(task.when.clone()?.within(task.window));
+            Ok(self.tasks.iter().filter_map(within).collect())
         } else {
             Err(Error::Schedule { problems })
         }

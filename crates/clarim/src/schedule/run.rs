@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::task::{Task, TaskError, Work};
+use super::task::{Condition, Task, TaskError, Work};
 use super::when::{Due, Timetable};
 use crate::jobs::queue_trait::Queue;
 
@@ -31,6 +31,7 @@ const RUN_LEASE: Duration = Duration::from_secs(60);
 struct Runner {
     name: String,
     work: Work,
+    conditions: Vec<Condition>,
     /// One permit, or `None` if runs may overlap.
     permit: Option<Semaphore>,
     /// The lock of a task that runs on one node.
@@ -80,6 +81,7 @@ impl Runner {
         Self {
             name: task.name,
             work: task.work,
+            conditions: task.conditions,
             permit: task.without_overlapping.then(|| Semaphore::new(1)),
             lock: lock.filter(|_| task.on_one_node).cloned(),
             run_lock: shared.map(|queue| RunLock { queue: queue.clone(), name }),
@@ -89,6 +91,9 @@ impl Runner {
     async fn run(&self, due: Due) {
         let task = &self.name;
         let at = due.at.to_rfc3339_opts(SecondsFormat::Secs, true);
+        if !self.is_wanted(&at).await {
+            return;
+        }
         let _permit = match self.permit.as_ref().map(Semaphore::try_acquire) {
             Some(Err(_)) => {
                 tracing::warn!(task, at, "task skipped: its previous run has not finished");
@@ -108,6 +113,23 @@ impl Runner {
             }
         }
         self.release().await;
+    }
+
+    /// Whether all conditions of the task are true.
+    async fn is_wanted(&self, at: &str) -> bool {
+        let task = &self.name;
+        let all = async { self.conditions.iter().all(|condition| condition()) };
+        match catch_panic(all).await {
+            Ok(true) => true,
+            Ok(false) => {
+                tracing::debug!(task, at, "task skipped: its condition is false");
+                false
+            }
+            Err(error) => {
+                tracing::error!(task, at, %error, "task skipped: its condition panicked");
+                false
+            }
+        }
     }
 
     async fn attempt(&self, at: &str) {

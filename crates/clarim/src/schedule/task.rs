@@ -6,16 +6,22 @@ use std::sync::Arc;
 use clarim_queue::BoxFuture;
 
 use super::when::When;
+use super::window::Window;
 
 /// The error of a task.
 pub(crate) type TaskError = Box<dyn std::error::Error + Send + Sync>;
 
 pub(crate) type Work = Arc<dyn Fn() -> BoxFuture<'static, Result<(), TaskError>> + Send + Sync>;
 
+pub(crate) type Condition = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// A closure and the times at which it runs.
 pub(crate) struct Task {
     pub(crate) name: String,
     pub(crate) when: Option<When>,
+    pub(crate) window: Window,
+    /// The task runs if all of them are true.
+    pub(crate) conditions: Vec<Condition>,
     pub(crate) without_overlapping: bool,
     pub(crate) on_one_node: bool,
     pub(crate) work: Work,

@@ -325,6 +325,28 @@ async fn a_clock_that_jumps_ahead_is_noticed_within_ten_seconds() {
     schedule.run_by(jumping, stop).await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_run_is_skipped_while_its_condition_is_false_or_panics() {
+    let log = Log::new();
+    let task = log.clone();
+    let asked = Arc::new(Mutex::new(0));
+    let count = asked.clone();
+    let schedule = Schedule::new()
+        .call("task", move || task.added("ran"))
+        .when(move || {
+            let mut asked = count.lock().unwrap();
+            *asked += 1;
+            let number = *asked;
+            drop(asked);
+            assert_ne!(number, 2, "a bug");
+            number != 1
+        })
+        .every(seconds(20));
+    schedule.run_by(clock(TimeDelta::zero()), sleep(seconds(75))).await.unwrap();
+    assert_eq!(*asked.lock().unwrap(), 4);
+    assert_eq!(log.taken(), [("ran", 50), ("ran", 70)]);
+}
+
 #[tokio::test]
 async fn all_problems_are_returned_at_once() {
     let schedule = Schedule::new()
@@ -332,6 +354,7 @@ async fn all_problems_are_returned_at_once() {
         .time_zone("Atlantis")
         .call("a", || async {})
         .daily_at("25:00")
+        .between("8:00", "18")
         .call("a", || async {})
         .hourly()
         .every_minute()
@@ -347,6 +370,7 @@ async fn all_problems_are_returned_at_once() {
             "0 * * * * has no task before it",
             "unknown time zone \"Atlantis\"; expected a name like \"America/Sao_Paulo\"",
             "\"25:00\" is not a time of day like \"13:00\"",
+            "\"18\" is not a time of day like \"13:00\"",
             "two tasks have the name \"a\"",
             "\"a\" has two times: 0 * * * * and * * * * *",
             "\"b\" runs on one node, and the schedule has no lock; add Schedule::lock",

@@ -3,15 +3,21 @@
 use std::fmt;
 use std::time::Duration;
 
-use chrono::{DateTime, LocalResult, NaiveDateTime, TimeDelta, TimeZone as _, Utc};
+use chrono::{
+    DateTime, LocalResult, NaiveDateTime, NaiveTime, TimeDelta, TimeZone as _, Timelike as _, Utc,
+};
 use chrono_tz::Tz;
 use croner::Cron;
 
+use super::window::Window;
 use crate::error::problems::ScheduleProblem;
 
 /// A clock that is set back by more than this was wrong before. If it is set back by less, the schedule waits
 /// until it has caught up, like cron.
 const CORRECTION: TimeDelta = TimeDelta::hours(3);
+
+/// Number of times outside of its window after which a task counts as never due: years of a daily task.
+const MAX_CLOSED: u32 = 2000;
 
 /// The times of a task.
 #[derive(Debug, Clone)]
@@ -22,6 +28,8 @@ pub(crate) enum When {
     Cron(Box<Cron>),
     /// The times of day of a cron expression, each of them once.
     Daily(Box<Cron>),
+    /// Those of the times that are within the window.
+    Within(Box<Self>, Window),
 }
 
 impl When {
@@ -43,14 +51,13 @@ impl When {
 
     /// Every day at a time like `13:00`.
     pub(crate) fn daily_at(time: &str) -> Result<Self, ScheduleProblem> {
-        let wrong = || ScheduleProblem::TimeOfDay { text: time.to_owned() };
-        let (hour, minute) = time.split_once(':').ok_or_else(wrong)?;
-        let number = |text: &str, below: u8| -> Option<u8> {
-            let is_short = matches!(text.len(), 1 | 2) && text.bytes().all(|b| b.is_ascii_digit());
-            text.parse().ok().filter(|number: &u8| is_short && *number < below)
-        };
-        let (hour, minute) = number(hour, 24).zip(number(minute, 60)).ok_or_else(wrong)?;
-        Self::cron(&format!("{minute} {hour} * * *"))
+        let time = time_of_day(time)?;
+        Self::cron(&format!("{} {} * * *", time.minute(), time.hour()))
+    }
+
+    /// Those of the times that are within the window.
+    pub(crate) fn within(self, window: Window) -> Self {
+        if window.is_always() { self } else { Self::Within(Box::new(self), window) }
     }
 
     /// The first time after this one, if there is one.
@@ -78,7 +85,26 @@ impl When {
                     }
                 }
             }
+            Self::Within(when, window) => when.after_within(window, time, zone),
         }
+    }
+
+    /// The first time after this one that is within the window.
+    fn after_within(
+        &self,
+        window: &Window,
+        mut time: DateTime<Utc>,
+        zone: Tz,
+    ) -> Option<DateTime<Utc>> {
+        for _ in 0..MAX_CLOSED {
+            let next = self.after(time, zone)?;
+            let Some(opens) = window.closed_until(next.with_timezone(&zone).naive_local()) else {
+                return Some(next);
+            };
+            // A second earlier, because the window is open at its start.
+            time = next.max(instant(opens, zone)? - TimeDelta::seconds(1));
+        }
+        None
     }
 
     /// The last time up to `until`. `first` is such a time.
@@ -97,6 +123,18 @@ impl When {
             }
         }
     }
+}
+
+/// A time like `13:00`.
+pub(crate) fn time_of_day(text: &str) -> Result<NaiveTime, ScheduleProblem> {
+    let number = |text: &str| -> Option<u32> {
+        let is_short = matches!(text.len(), 1 | 2) && text.bytes().all(|b| b.is_ascii_digit());
+        text.parse().ok().filter(|_| is_short)
+    };
+    let time = text
+        .split_once(':')
+        .and_then(|(hour, minute)| NaiveTime::from_hms_opt(number(hour)?, number(minute)?, 0));
+    time.ok_or_else(|| ScheduleProblem::TimeOfDay { text: text.to_owned() })
 }
 
 /// Whether minutes or hours have `*`.
@@ -127,6 +165,7 @@ impl fmt::Display for When {
         match self {
             Self::Every(seconds) => write!(f, "every {seconds} s"),
             Self::Cron(cron) | Self::Daily(cron) => f.write_str(cron.as_str()),
+            Self::Within(when, window) => write!(f, "{when}{window}"),
         }
     }
 }

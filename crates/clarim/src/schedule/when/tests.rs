@@ -1,8 +1,10 @@
 //! Times of tasks, and timetables.
 
+use chrono::Datelike as _;
 use chrono_tz::{America, Australia, Europe, UTC};
 use proptest::prelude::*;
 
+use super::super::window::Hours;
 use super::*;
 
 fn time(text: &str) -> DateTime<Utc> {
@@ -197,5 +199,77 @@ proptest! {
             .copied()
             .collect();
         prop_assert_eq!(ran(&when, zone, &clock), expected);
+    }
+}
+
+fn between(from: &str, until: &str) -> Window {
+    let time = |text| time_of_day(text).unwrap();
+    Window { hours: Some(Hours { from: time(from), until: time(until) }), weekdays: false }
+}
+
+/// The times of a task after `start`, up to `end`.
+fn shown(when: &When, zone: Tz, start: &str, end: &str) -> Vec<String> {
+    let all = std::iter::successors(when.after(time(start), zone), |at| when.after(*at, zone));
+    let some = all.take_while(|at| *at <= time(end));
+    some.map(|at| at.with_timezone(&zone).format("%a %H:%M").to_string()).collect()
+}
+
+#[test]
+fn weekdays_and_hours_leave_out_all_other_times() {
+    // 2026-01-02 is a Friday.
+    let window = Window { weekdays: true, ..between("8:00", "10:00") };
+    let hourly = cron("0 * * * *").within(window);
+    let zone = America::Sao_Paulo;
+    assert_eq!(
+        shown(&hourly, zone, "2026-01-02T11:30:00Z", "2026-01-05T15:00:00Z"),
+        ["Fri 09:00", "Fri 10:00", "Mon 08:00", "Mon 09:00", "Mon 10:00"]
+    );
+    let night = When::Every(3600 * 3).within(between("21:00", "3:00"));
+    assert_eq!(
+        shown(&night, UTC, "2026-01-02T11:30:00Z", "2026-01-03T21:00:00Z"),
+        ["Fri 21:00", "Sat 00:00", "Sat 03:00", "Sat 21:00"]
+    );
+    let second = When::Every(1).within(window);
+    let monday = second.after(time("2026-01-02T13:00:00Z"), zone);
+    assert_eq!(monday, Some(time("2026-01-05T11:00:00Z")), "the window is open at its start");
+    assert_eq!(second.to_string(), "every 1 s on weekdays between 08:00 and 10:00");
+}
+
+#[test]
+fn a_task_whose_times_are_never_within_its_hours_is_never_due() {
+    let when = When::daily_at("3:00").unwrap().within(between("8:00", "18:00"));
+    assert_eq!(when.after(time("2026-01-02T13:00:00Z"), UTC), None);
+}
+
+proptest! {
+    /// Over changes of the clock, in both directions.
+    #[test]
+    fn times_within_hours_are_those_of_all_times(
+        start in 0..86_400_i64 * 366, from in 0..1440_u32, until in 0..1440_u32, weekdays: bool,
+    ) {
+        let at = |minute: u32| NaiveTime::from_hms_opt(minute / 60, minute % 60, 0).unwrap();
+        let hours = Hours { from: at(from), until: at(until) };
+        let window = Window { weekdays, hours: Some(hours) };
+        let zone = Australia::Lord_Howe;
+        let start = time("2026-01-01T00:00:00Z") + TimeDelta::seconds(start);
+        let all = When::Every(600);
+        let next = all.clone().within(window).after(start, zone);
+        let is_open = |at: &DateTime<Utc>| {
+            let local = at.with_timezone(&zone);
+            let time = local.time();
+            let is_within = if hours.from <= hours.until {
+                hours.from <= time && time <= hours.until
+            } else {
+                hours.from <= time || time <= hours.until
+            };
+            is_within && !(weekdays && local.weekday().num_days_from_monday() > 4)
+        };
+        let mut every = std::iter::successors(all.after(start, zone), |at| all.after(*at, zone));
+        let expected = every.by_ref().take(6 * 24 * 5).find(is_open);
+        if expected.is_some() {
+            prop_assert_eq!(next, expected);
+        } else {
+            prop_assert!(next.is_none_or(|next| is_open(&next)));
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::queue::stores::{Kind, Store, with_each_store};
 with_each_store! {
     failed_jobs_are_listed_retried_and_deleted,
     queues_run_by_priority_and_are_monitored,
+    a_worker_stops_after_a_number_of_jobs_or_a_time,
 }
 
 struct Printed {
@@ -95,6 +96,19 @@ async fn queues_run_by_priority_and_are_monitored(store: Store) {
     assert!(lines[5].contains(" first ...") && lines[5].contains("s RETRY IN "), "{}", printed.out);
     let printed = queue(&store, "work --once").await;
     assert!(printed.out.lines().count() <= 4, "{}", printed.out);
+}
+
+async fn a_worker_stops_after_a_number_of_jobs_or_a_time(store: Store) {
+    let app = TestApp::new(&store, |_| Ok(()));
+    for name in ["one", "two", "three"] {
+        app.send(name, name, soon().tries(1)).await;
+    }
+    let printed = queue(&store, "work --max-jobs 2").await;
+    assert_eq!(printed.code, 0);
+    assert_eq!(printed.out.matches("s FAIL").count(), 2, "{}", printed.out);
+    let printed = queue(&store, "work --max-time 2").await;
+    assert_eq!(printed.code, 0);
+    assert!(printed.out.lines().last().unwrap().starts_with("Stopping after"), "{}", printed.out);
 }
 
 #[tokio::test]
