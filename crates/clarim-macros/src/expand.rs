@@ -3,7 +3,7 @@
 use clarim_protocol::{ChannelKind, ChannelName};
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
-use syn::{DeriveInput, Error, LitStr, Path, Result, parse_quote};
+use syn::{DeriveInput, Error, Generics, LitStr, Path, Result, parse_quote};
 
 use crate::attributes::Attributes;
 use crate::template::Template;
@@ -11,11 +11,47 @@ use crate::template::Template;
 /// Maximum length of a channel name, in bytes: that of Pusher's SDKs.
 const MAX_NAME: usize = 200;
 
-/// The derive: from the tokens of a type to the tokens of its implementations, or of compile errors.
+/// The derive: from the tokens of a type to the tokens of its implementations, or of a compile error.
 pub(crate) fn derive(input: TokenStream) -> TokenStream {
-    syn::parse2(input)
-        .and_then(|input| expand(&input, &Attributes::read(&input)?))
-        .unwrap_or_else(Error::into_compile_error)
+    let input: DeriveInput = match syn::parse2(input) {
+        Ok(input) => input,
+        Err(error) => return error.into_compile_error(),
+    };
+    match Attributes::read(&input).and_then(|attributes| expand(&input, &attributes)) {
+        Ok(code) => code,
+        Err(error) => {
+            let error = error.into_compile_error();
+            let substitute = substitute(&input);
+            quote!(#error #substitute)
+        }
+    }
+}
+
+/// Implementations for a type with an invalid attribute, so that its uses are not errors too.
+fn substitute(input: &DeriveInput) -> TokenStream {
+    let ident = &input.ident;
+    let generics = serializable(input);
+    let (generics, arguments, conditions) = generics.split_for_impl();
+    quote! {
+        #[automatically_derived]
+        impl #generics ::clarim::Broadcast for #ident #arguments #conditions {
+            fn broadcast_on(
+                &self,
+            ) -> ::std::result::Result<::std::vec::Vec<::clarim::Channel>, ::clarim::InvalidChannel>
+            {
+                ::std::result::Result::Ok(::std::vec::Vec::new())
+            }
+        }
+
+        #[automatically_derived]
+        impl #generics ::clarim::EventType for #ident #arguments #conditions {
+            type Payload = Self;
+
+            fn event_name() -> ::clarim::EventName {
+                ::clarim::EventName::from("")
+            }
+        }
+    }
 }
 
 pub(crate) fn expand(input: &DeriveInput, attributes: &Attributes) -> Result<TokenStream> {
@@ -44,12 +80,7 @@ pub(crate) fn expand(input: &DeriveInput, attributes: &Attributes) -> Result<Tok
     });
     let delivery = delivery(input, attributes)?;
     let ident = &input.ident;
-    let mut generics = input.generics.clone();
-    // On a type without parameters, a missing Serialize would be reported at the derive instead of the type.
-    if !generics.params.is_empty() {
-        let bound = parse_quote!(Self: ::clarim::serde::Serialize);
-        generics.make_where_clause().predicates.push(bound);
-    }
+    let generics = serializable(input);
     let (generics, arguments, conditions) = generics.split_for_impl();
     let event_type = payload_type(attributes).map(|payload| {
         quote! {
@@ -88,6 +119,17 @@ pub(crate) fn expand(input: &DeriveInput, attributes: &Attributes) -> Result<Tok
 
         #event_type
     })
+}
+
+/// The type's parameters, with the condition that it is `Serialize`.
+fn serializable(input: &DeriveInput) -> Generics {
+    let mut generics = input.generics.clone();
+    // On a type without parameters, a missing Serialize would be reported at the derive instead of the type.
+    if !generics.params.is_empty() {
+        let bound = parse_quote!(Self: ::clarim::serde::Serialize);
+        generics.make_where_clause().predicates.push(bound);
+    }
+    generics
 }
 
 fn event_name(input: &DeriveInput, attributes: &Attributes) -> TokenStream {

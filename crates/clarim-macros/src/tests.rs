@@ -154,9 +154,12 @@ fn the_payloads_type_is_checked_and_known_if_it_is_declared() {
 }
 
 #[test]
-fn an_error_becomes_a_compile_error() {
+fn an_error_becomes_one_compile_error() {
     let input: TokenStream = "struct OrderShipped;".parse().unwrap();
     let code = expand::derive(input).to_string();
-    assert!(code.contains("compile_error !"), "{code}");
+    assert_eq!(code.matches("compile_error !").count(), 1, "{code}");
     assert!(code.contains("OrderShipped has no channel"), "{code}");
+    // Without these, each use of the type would be an error too.
+    assert!(code.contains("impl :: clarim :: Broadcast for OrderShipped"), "{code}");
+    assert!(code.contains("impl :: clarim :: EventType for OrderShipped"), "{code}");
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod problems;
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::channel::InvalidChannel;
@@ -11,8 +12,9 @@ use problems::ScheduleProblem;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The reason why something was not broadcast.
-#[derive(Debug, thiserror::Error)]
+/// The reason why something was not broadcast. The debug output is the message too, so that an error that
+/// `main` returns is printed as a sentence.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A setting is missing or invalid.
@@ -184,6 +186,12 @@ pub enum Error {
         /// Whether trying again may help.
         temporary: bool,
     },
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl Error {

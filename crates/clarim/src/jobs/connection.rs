@@ -79,6 +79,14 @@ impl QueueConnection {
                 let problem = format!("{known} needs the feature `{feature}` of the crate clarim");
                 Err(Error::setting(name, problem))
             }
+            "database" => {
+                let problem = "\"database\" does not say which database; write sqlite or postgres, with DATABASE_URL";
+                Err(Error::setting(name, problem))
+            }
+            "sync" => {
+                let problem = "\"sync\" is not a queue here; write memory, and broadcast with .now() or #[broadcast(now)]";
+                Err(Error::setting(name, problem))
+            }
             other => {
                 let problem =
                     format!("{other:?} is unknown; expected memory, sqlite, postgres or redis");

@@ -72,7 +72,15 @@ fn a_queue_has_a_url_that_fits_and_is_not_shown() {
     );
     assert_eq!(
         queue(&both[..1]).unwrap_err(),
-        "QUEUE_CONNECTION: \"database\" is unknown; expected memory, sqlite, postgres or redis"
+        "QUEUE_CONNECTION: \"database\" does not say which database; write sqlite or postgres, with DATABASE_URL"
+    );
+    assert_eq!(
+        queue(&[("QUEUE_CONNECTION", "sync")]).unwrap_err(),
+        "QUEUE_CONNECTION: \"sync\" is not a queue here; write memory, and broadcast with .now() or #[broadcast(now)]"
+    );
+    assert_eq!(
+        queue(&[("QUEUE_CONNECTION", "sqs")]).unwrap_err(),
+        "QUEUE_CONNECTION: \"sqs\" is unknown; expected memory, sqlite, postgres or redis"
     );
 }
 

@@ -167,6 +167,7 @@ async fn a_payload_over_the_limit_is_refused_before_anything_is_sent() {
     let error = event().send().await.unwrap_err();
     assert_eq!(error.code(), "payload_too_large");
     let text = error.to_string();
+    assert_eq!(format!("{error:?}"), text, "`main` prints the debug output");
     assert!(text.starts_with("the data of big has 21 bytes, the limit is 20; "), "{text}");
     assert!(!error.is_temporary());
     event().queued().send().await.unwrap_err();
