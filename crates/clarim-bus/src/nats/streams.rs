@@ -4,7 +4,6 @@
 //! another one.
 
 use std::error::Error;
-use std::iter::successors;
 
 use async_nats::jetstream::context::{
     CreateStreamError, CreateStreamErrorKind, GetStreamByNameError, GetStreamByNameErrorKind,
@@ -46,11 +45,15 @@ pub(super) async fn stream(context: &Context, retention: Retention) -> Result<St
 
 /// Whether JetStream is off, and not only slow or without a leader.
 fn is_off(error: &GetStreamByNameError) -> bool {
-    let mut causes = successors(Some(error as &dyn Error), |error| error.source());
-    causes.any(|error| {
+    let mut cause: Option<&dyn Error> = Some(error);
+    while let Some(error) = cause {
         let text = error.to_string();
-        text.contains("no responders") || text.contains("not enabled")
-    })
+        if text.contains("no responders") || text.contains("not enabled") {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Creates a stream with a new epoch.
