@@ -1,5 +1,6 @@
 //! Chat: a private channel per conversation, and a presence channel of all users who are online.
 
+mod changes;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -20,10 +21,15 @@ use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::notifications::Mentioned;
 use crate::session::User;
+use changes::MessageChanged;
 use store::{Conversation, Message};
 
 /// Maximum length of a message, in characters.
 const MAX_BODY: usize = 2000;
+/// Maximum length of a conversation's title, in characters.
+const MAX_TITLE: usize = 80;
+/// Maximum number of a conversation's members.
+const MAX_MEMBERS: usize = 50;
 /// Maximum number of messages in a response.
 const PAGE: i64 = 50;
 
@@ -36,14 +42,23 @@ struct MessageSent {
     message: Message,
 }
 
-/// The user has read a conversation on another page, whose unread counters change.
+/// A member has read a conversation: the others see it, and the member's other pages count less as unread.
+#[derive(Serialize, TS, Broadcast)]
+#[broadcast(private = "chat.{conversation}")]
+struct ConversationRead {
+    #[serde(skip)]
+    conversation: i64,
+    user: i64,
+    seq: i64,
+}
+
+/// A new conversation of this user.
 #[derive(Serialize, TS, Broadcast)]
 #[broadcast(private = "App.Models.User.{user}")]
-struct ConversationRead {
+struct ConversationCreated {
     #[serde(skip)]
     user: i64,
     conversation: i64,
-    seq: i64,
 }
 
 /// Messages of a conversation, oldest first.
@@ -55,8 +70,8 @@ struct MessagePage {
 }
 
 pub(crate) fn types(types: Types) -> Types {
-    let types = types.event::<MessageSent>().event::<ConversationRead>();
-    types.member::<Conversation>().member::<MessagePage>()
+    let types = types.event::<MessageSent>().event::<MessageChanged>().event::<ConversationRead>();
+    types.event::<ConversationCreated>().member::<Conversation>().member::<MessagePage>()
 }
 
 pub(crate) fn channels(channels: Channels<User, App>) -> Channels<User, App> {
@@ -69,13 +84,55 @@ pub(crate) fn channels(channels: Channels<User, App>) -> Channels<User, App> {
 
 pub(crate) fn routes() -> Router<App> {
     Router::new()
-        .route("/api/conversations", get(list))
+        .route("/api/conversations", get(list).post(create))
         .route("/api/conversations/{id}/messages", get(messages).post(send))
         .route("/api/conversations/{id}/read", post(read))
+        .merge(changes::routes())
 }
 
 async fn list(State(app): State<App>, user: User) -> ApiResult<Json<Vec<Conversation>>> {
     Ok(Json(store::conversations(&app.db, user.id).await?))
+}
+
+#[derive(Deserialize)]
+struct NewConversation {
+    title: String,
+    /// Beside the user who creates it.
+    members: Vec<i64>,
+}
+
+async fn create(
+    State(app): State<App>,
+    user: User,
+    Json(NewConversation { title, mut members }): Json<NewConversation>,
+) -> ApiResult<Json<i64>> {
+    let title = checked("title", &title, MAX_TITLE)?;
+    members.push(user.id);
+    members.sort_unstable();
+    members.dedup();
+    if members.len() < 2 {
+        return Err(ApiError::Invalid("members", "empty"));
+    }
+    if members.len() > MAX_MEMBERS {
+        return Err(ApiError::Invalid("members", "too_long"));
+    }
+    for id in &members {
+        User::find(&app.db, *id).await?.ok_or(ApiError::Invalid("members", "not_found"))?;
+    }
+    let conversation = store::create(&app.db, title, &members).await?;
+    for user in members {
+        app.clarim.broadcast(ConversationCreated { user, conversation }).rescue().await.ok();
+    }
+    Ok(Json(conversation))
+}
+
+/// The text without surrounding whitespace, if it is neither empty nor too long.
+fn checked<'a>(field: &'static str, text: &'a str, max: usize) -> ApiResult<&'a str> {
+    match text.trim() {
+        "" => Err(ApiError::Invalid(field, "empty")),
+        text if text.chars().count() > max => Err(ApiError::Invalid(field, "too_long")),
+        text => Ok(text),
+    }
 }
 
 #[derive(Deserialize)]
@@ -125,13 +182,7 @@ async fn send(
     Json(draft): Json<Draft>,
 ) -> ApiResult<Json<Message>> {
     store::check_member(&app.db, conversation, user.id).await?;
-    let body = draft.body.trim();
-    if body.is_empty() {
-        return Err(ApiError::Invalid("body", "empty"));
-    }
-    if body.chars().count() > MAX_BODY {
-        return Err(ApiError::Invalid("body", "too_long"));
-    }
+    let body = checked("body", &draft.body, MAX_BODY)?;
     let (message, is_new) = store::add(&app.db, conversation, user.id, draft.id, body).await?;
     // Broadcast again even if it was stored before, because the process may have crashed in between. Pages
     // recognize messages by their IDs.
@@ -151,7 +202,8 @@ async fn notify_mentioned(app: &App, author: &User, message: &Message) -> ApiRes
         user.id != author.id && words.into_iter().any(|word| word == format!("@{}", user.login))
     };
     let members = store::members(&app.db, message.conversation).await?;
-    for user in members.into_iter().filter(is_mentioned) {
+    let members = members.into_iter().map(|member| member.user);
+    for user in members.filter(is_mentioned) {
         let mentioned = Mentioned {
             from: author.name.clone(),
             conversation: message.conversation,
@@ -179,7 +231,7 @@ async fn read(
 ) -> ApiResult<StatusCode> {
     store::check_member(&app.db, conversation, user.id).await?;
     if store::set_read(&app.db, conversation, user.id, seq).await? {
-        let event = ConversationRead { user: user.id, conversation, seq };
+        let event = ConversationRead { conversation, user: user.id, seq };
         app.clarim.broadcast(event).to_others(socket).rescue().await;
     }
     Ok(StatusCode::NO_CONTENT)

@@ -1,7 +1,7 @@
 //! Conversations and messages in the database.
 
 use serde::Serialize;
-use sqlx::{AnyPool, FromRow};
+use sqlx::{Any, AnyConnection, AnyPool, Executor, FromRow};
 use ts_rs::TS;
 use uuid::Uuid;
 
@@ -18,9 +18,33 @@ pub(crate) struct Message {
     /// Sequence number in the conversation, from 1.
     pub(crate) seq: i64,
     pub(crate) author: i64,
+    /// Empty after its author has deleted the message.
     pub(crate) body: String,
     /// Milliseconds since 1970.
     pub(crate) sent_at: i64,
+    /// When the body was changed last. `null`: it is as it was sent.
+    pub(crate) changed_at: Option<i64>,
+    /// Number of changes of body and reactions.
+    pub(crate) version: i64,
+    #[sqlx(skip)]
+    pub(crate) reactions: Vec<Reaction>,
+}
+
+/// An emoji at a message, and the users who have chosen it.
+#[derive(Debug, Clone, PartialEq, Serialize, TS)]
+pub(crate) struct Reaction {
+    emoji: String,
+    users: Vec<i64>,
+}
+
+/// A member of a conversation.
+#[derive(Debug, Serialize, FromRow, TS)]
+pub(crate) struct ConversationMember {
+    #[serde(flatten)]
+    #[sqlx(flatten)]
+    pub(super) user: User,
+    /// Sequence number up to which this member has read.
+    read_seq: i64,
 }
 
 /// A conversation, as one of its members sees it.
@@ -28,7 +52,7 @@ pub(crate) struct Message {
 pub(crate) struct Conversation {
     id: i64,
     title: String,
-    members: Vec<User>,
+    members: Vec<ConversationMember>,
     /// Sequence number of its last message. 0 if there is none.
     last_seq: i64,
     /// Sequence number up to which this user has read.
@@ -44,11 +68,19 @@ struct ConversationRow {
     read_seq: i64,
 }
 
+#[derive(FromRow)]
+struct ReactionRow {
+    seq: i64,
+    emoji: String,
+    user_id: i64,
+}
+
 /// A SELECT of messages.
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, conversation_id AS conversation, seq, author_id AS author, body, sent_at FROM messages ",
+            "SELECT id, conversation_id AS conversation, seq, author_id AS author, body, sent_at, changed_at,
+             version FROM messages ",
             $rest
         )
     };
@@ -73,9 +105,12 @@ pub(super) async fn is_member(db: &AnyPool, conversation: i64, user: i64) -> sql
     Ok(found.is_some())
 }
 
-pub(super) async fn members(db: &AnyPool, conversation: i64) -> sqlx::Result<Vec<User>> {
+pub(super) async fn members(
+    db: &AnyPool,
+    conversation: i64,
+) -> sqlx::Result<Vec<ConversationMember>> {
     sqlx::query_as(
-        "SELECT id, login, name FROM users JOIN conversation_members ON user_id = id
+        "SELECT id, login, name, read_seq FROM users JOIN conversation_members ON user_id = id
          WHERE conversation_id = $1 ORDER BY name",
     )
     .bind(conversation)
@@ -94,11 +129,7 @@ pub(super) async fn conversations(db: &AnyPool, user: i64) -> sqlx::Result<Vec<C
     .await?;
     let mut conversations = Vec::with_capacity(rows.len());
     for ConversationRow { id, title, last_seq, read_seq } in rows {
-        let last_message = sqlx::query_as(select!("WHERE conversation_id = $1 AND seq = $2"))
-            .bind(id)
-            .bind(last_seq)
-            .fetch_optional(db)
-            .await?;
+        let last_message = after(db, id, last_seq - 1, 1).await?.pop();
         let members = members(db, id).await?;
         conversations.push(Conversation { id, title, members, last_seq, read_seq, last_message });
     }
@@ -121,7 +152,7 @@ pub(super) async fn before(
     .fetch_all(db)
     .await?;
     messages.reverse();
-    Ok(messages)
+    with_reactions(db, messages).await
 }
 
 /// The first messages after this number, oldest first.
@@ -131,12 +162,65 @@ pub(super) async fn after(
     seq: i64,
     limit: i64,
 ) -> sqlx::Result<Vec<Message>> {
-    sqlx::query_as(select!("WHERE conversation_id = $1 AND seq > $2 ORDER BY seq LIMIT $3"))
-        .bind(conversation)
-        .bind(seq)
-        .bind(limit)
-        .fetch_all(db)
-        .await
+    let messages =
+        sqlx::query_as(select!("WHERE conversation_id = $1 AND seq > $2 ORDER BY seq LIMIT $3"))
+            .bind(conversation)
+            .bind(seq)
+            .bind(limit)
+            .fetch_all(db)
+            .await?;
+    with_reactions(db, messages).await
+}
+
+/// Adds the reactions to messages of one conversation, oldest first.
+pub(super) async fn with_reactions(
+    db: impl Executor<'_, Database = Any>,
+    mut messages: Vec<Message>,
+) -> sqlx::Result<Vec<Message>> {
+    let (Some(first), Some(last)) = (messages.first(), messages.last()) else {
+        return Ok(messages);
+    };
+    let rows: Vec<ReactionRow> = sqlx::query_as(
+        "SELECT seq, emoji, user_id FROM message_reactions JOIN messages ON id = message_id
+         WHERE conversation_id = $1 AND seq BETWEEN $2 AND $3 ORDER BY seq, emoji, user_id",
+    )
+    .bind(first.conversation)
+    .bind(first.seq)
+    .bind(last.seq)
+    .fetch_all(db)
+    .await?;
+    for message in &mut messages {
+        for row in rows.iter().filter(|row| row.seq == message.seq) {
+            match message.reactions.last_mut() {
+                Some(last) if last.emoji == row.emoji => last.users.push(row.user_id),
+                _ => message
+                    .reactions
+                    .push(Reaction { emoji: row.emoji.clone(), users: vec![row.user_id] }),
+            }
+        }
+    }
+    Ok(messages)
+}
+
+/// Creates a conversation of these users, and returns its id.
+pub(super) async fn create(db: &AnyPool, title: &str, members: &[i64]) -> sqlx::Result<i64> {
+    let mut tx = db.begin().await?;
+    let id: i64 = sqlx::query_scalar(
+        "INSERT INTO conversations (id, title)
+         SELECT COALESCE(MAX(id), 0) + 1, $1 FROM conversations RETURNING id",
+    )
+    .bind(title)
+    .fetch_one(&mut *tx)
+    .await?;
+    for user in members {
+        sqlx::query("INSERT INTO conversation_members (conversation_id, user_id) VALUES ($1, $2)")
+            .bind(id)
+            .bind(*user)
+            .execute(&mut *tx)
+            .await?;
+    }
+    tx.commit().await?;
+    Ok(id)
 }
 
 /// Stores a message, and returns it and whether it is new.
@@ -160,11 +244,22 @@ pub(super) async fn add(
     let found: Option<Message> =
         sqlx::query_as(select!("WHERE id = $1")).bind(&id).fetch_optional(&mut *tx).await?;
     if let Some(message) = found {
+        let message = with_reactions(&mut *tx, vec![message]).await?.remove(0);
         tx.rollback().await?;
         let is_same = message.conversation == conversation && message.author == author;
         return if is_same { Ok((message, false)) } else { Err(ApiError::Invalid("id", "taken")) };
     }
-    let message = Message { id, conversation, seq, author, body: body.to_owned(), sent_at: now() };
+    let message = Message {
+        id,
+        conversation,
+        seq,
+        author,
+        body: body.to_owned(),
+        sent_at: now(),
+        changed_at: None,
+        version: 0,
+        reactions: Vec::new(),
+    };
     sqlx::query(
         "INSERT INTO messages (id, conversation_id, seq, author_id, body, sent_at)
          VALUES ($1, $2, $3, $4, $5, $6)",
@@ -185,7 +280,7 @@ pub(super) async fn add(
 
 /// Stores that a user has read up to this number, and returns whether that is a change.
 pub(super) async fn set_read(
-    db: impl sqlx::Executor<'_, Database = sqlx::Any>,
+    db: impl Executor<'_, Database = Any>,
     conversation: i64,
     user: i64,
     seq: i64,
@@ -201,4 +296,62 @@ pub(super) async fn set_read(
     .execute(db)
     .await?;
     Ok(done.rows_affected() > 0)
+}
+
+/// A change of a stored message.
+pub(super) enum Change {
+    /// The author's new text. Empty: the message is deleted.
+    Body(String),
+    Reaction {
+        emoji: String,
+        is_on: bool,
+    },
+}
+
+/// Changes a message as this user, and returns it.
+pub(super) async fn change(
+    db: &AnyPool,
+    conversation: i64,
+    id: Uuid,
+    user: i64,
+    change: Change,
+) -> ApiResult<Message> {
+    let id = id.to_string();
+    let mut tx = db.begin().await?;
+    // This comes first because it locks the message: versions are in the order of the changes.
+    let found: Option<i64> = sqlx::query_scalar(
+        "UPDATE messages SET version = version + 1
+         WHERE id = $1 AND conversation_id = $2 AND body <> '' RETURNING author_id",
+    )
+    .bind(&id)
+    .bind(conversation)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let author = found.ok_or(ApiError::NotFound)?;
+    match change {
+        Change::Body(_) if user != author => return Err(ApiError::Forbidden),
+        Change::Body(body) => set_body(&mut tx, &id, body).await?,
+        Change::Reaction { emoji, is_on } => {
+            let statement = if is_on { ADD_REACTION } else { REMOVE_REACTION };
+            sqlx::query(statement).bind(&id).bind(emoji).bind(user).execute(&mut *tx).await?;
+        }
+    }
+    let message = sqlx::query_as(select!("WHERE id = $1")).bind(&id).fetch_one(&mut *tx).await?;
+    let message = with_reactions(&mut *tx, vec![message]).await?.remove(0);
+    tx.commit().await?;
+    Ok(message)
+}
+
+const ADD_REACTION: &str = "INSERT INTO message_reactions (message_id, emoji, user_id)
+     VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+const REMOVE_REACTION: &str =
+    "DELETE FROM message_reactions WHERE message_id = $1 AND emoji = $2 AND user_id = $3";
+
+async fn set_body(tx: &mut AnyConnection, id: &str, body: String) -> sqlx::Result<()> {
+    if body.is_empty() {
+        let delete = sqlx::query("DELETE FROM message_reactions WHERE message_id = $1");
+        delete.bind(id.to_owned()).execute(&mut *tx).await?;
+    }
+    let update = sqlx::query("UPDATE messages SET body = $2, changed_at = $3 WHERE id = $1");
+    update.bind(id.to_owned()).bind(body).bind(now()).execute(tx).await.map(drop)
 }

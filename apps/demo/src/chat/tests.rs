@@ -104,7 +104,7 @@ async fn an_invalid_message_is_rejected() {
 }
 
 #[tokio::test]
-async fn read_positions_are_broadcast_to_the_users_other_pages() {
+async fn read_positions_are_broadcast_to_the_members() {
     let app = TestApp::start().await;
     let mut ana = app.user("ana").await;
     let mut bruno = app.user("bruno").await;
@@ -122,9 +122,12 @@ async fn read_positions_are_broadcast_to_the_users_other_pages() {
     }
     let (_, list) = bruno.get("/api/conversations").await;
     assert_eq!(list[0]["read_seq"], 2);
+    let read: Vec<&Value> =
+        list[0]["members"].as_array().unwrap().iter().map(|one| &one["read_seq"]).collect();
+    assert_eq!(read, [3, 2, 0], "Ana, Bruno and Carla");
     app.sent().await.assert_broadcast_as("App\\Events\\ConversationRead", |sent| {
-        sent.channels == [Channel::private("App.Models.User.2").unwrap()]
-            && sent.data == json!({ "conversation": 1, "seq": 2 })
+        sent.channels == [Channel::private("chat.1").unwrap()]
+            && sent.data == json!({ "user": 2, "seq": 2 })
     });
 }
 
@@ -142,4 +145,86 @@ async fn a_mention_notifies_once() {
     assert_eq!(bruno[0]["data"]["from"], "Ana Souza");
     assert_eq!(told("carla").await, json!([]));
     assert_eq!(told("ana").await, json!([]));
+}
+
+#[tokio::test]
+async fn authors_edit_and_delete_their_messages() {
+    let app = TestApp::start().await;
+    let mut ana = app.user("ana").await;
+    let mut bruno = app.user("bruno").await;
+    let id = Uuid::new_v4();
+    write(&mut ana, id, "Oi").await;
+    let path = format!("/api/conversations/1/messages/{id}");
+    let edit = |body: &str| json!({ "body": body });
+    let (_, message) = ana.put(&path, edit(" Olá ")).await;
+    assert_eq!((&message["body"], &message["version"]), (&json!("Olá"), &json!(1)));
+    assert!(message["changed_at"].is_i64());
+    app.sent().await.assert_broadcast_as("App\\Events\\MessageChanged", |sent| {
+        sent.channels == [Channel::private("chat.1").unwrap()] && sent.data["message"] == message
+    });
+    assert_eq!(ana.put(&path, edit(" ")).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(bruno.put(&path, edit("minha")).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(bruno.delete(&path).await, StatusCode::FORBIDDEN);
+    let other = format!("/api/conversations/2/messages/{id}");
+    assert_eq!(ana.put(&other, edit("outra conversa")).await.0, StatusCode::NOT_FOUND);
+    let (_, page) = bruno.get("/api/conversations/1/messages").await;
+    assert_eq!(page["messages"], json!([message]), "only the author's change is stored");
+
+    bruno.put(&format!("{path}/reactions"), json!({ "emoji": "👍", "is_on": true })).await;
+    assert_eq!(ana.delete(&path).await, StatusCode::OK);
+    let (_, page) = bruno.get("/api/conversations/1/messages").await;
+    let deleted = &page["messages"][0];
+    assert_eq!((&deleted["body"], &deleted["reactions"]), (&json!(""), &json!([])));
+    assert_eq!(ana.put(&path, edit("de volta")).await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn members_react_to_a_message() {
+    let app = TestApp::start().await;
+    let mut ana = app.user("ana").await;
+    let mut bruno = app.user("bruno").await;
+    let id = Uuid::new_v4();
+    write(&mut ana, id, "Oi").await;
+    write(&mut ana, Uuid::new_v4(), "Oi de novo").await;
+    let path = format!("/api/conversations/1/messages/{id}/reactions");
+    let react = |emoji: &str, is_on: bool| json!({ "emoji": emoji, "is_on": is_on });
+    // A repeated request changes nothing.
+    for _ in 0..2 {
+        bruno.put(&path, react("👍", true)).await;
+    }
+    bruno.put(&path, react("🎉", true)).await;
+    let (_, message) = ana.put(&path, react("👍", true)).await;
+    assert_eq!(message["changed_at"], Value::Null, "the text is as it was sent");
+    let (_, message) = bruno.put(&path, react("🎉", false)).await;
+    assert_eq!(message["reactions"], json!([{ "emoji": "👍", "users": [1, 2] }]));
+    let (_, page) = ana.get("/api/conversations/1/messages").await;
+    assert_eq!(page["messages"][0], message);
+    assert_eq!(page["messages"][1]["reactions"], json!([]));
+
+    assert_eq!(bruno.put(&path, react("<b>", true)).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+    let other = format!("/api/conversations/3/messages/{id}/reactions");
+    assert_eq!(ana.put(&other, react("👍", true)).await.0, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn a_new_conversation_is_announced_to_its_members() {
+    let app = TestApp::start().await;
+    let mut ana = app.user("ana").await;
+    let new = |title: &str, members: &[i64]| json!({ "title": title, "members": members });
+    let (_, id) = ana.post("/api/conversations", new(" Feira ", &[3, 1, 3])).await;
+    assert_eq!(id, 5);
+    for user in [1, 3] {
+        app.sent().await.assert_broadcast_as("App\\Events\\ConversationCreated", |sent| {
+            sent.channels == [Channel::private(&format!("App.Models.User.{user}")).unwrap()]
+                && sent.data == json!({ "conversation": 5 })
+        });
+    }
+    let (_, list) = app.user("carla").await.get("/api/conversations").await;
+    let last = list.as_array().unwrap().last().unwrap();
+    assert_eq!((&last["title"], last["members"].as_array().unwrap().len()), (&json!("Feira"), 2));
+    assert_eq!(app.user("bruno").await.join("private-chat.5").await, StatusCode::FORBIDDEN);
+    for wrong in [new("Só eu", &[1]), new("", &[3]), new("Ninguém", &[99])] {
+        let (status, _) = ana.post("/api/conversations", wrong).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    }
 }

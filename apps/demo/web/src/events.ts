@@ -3,7 +3,7 @@
 /**
  * A conversation, as one of its members sees it.
  */
-export type Conversation = { id: number, title: string, members: Array<User>, 
+export type Conversation = { id: number, title: string, members: Array<ConversationMember>, 
 /**
  * Sequence number of its last message. 0 if there is none.
  */
@@ -14,9 +14,23 @@ last_seq: number,
 read_seq: number, last_message: Message | null, };
 
 /**
- * The user has read a conversation on another page, whose unread counters change.
+ * A new conversation of this user.
  */
-export type ConversationRead = { conversation: number, seq: number, };
+export type ConversationCreated = { conversation: number, };
+
+/**
+ * A member of a conversation.
+ */
+export type ConversationMember = { 
+/**
+ * Sequence number up to which this member has read.
+ */
+read_seq: number, id: number, login: string, name: string, };
+
+/**
+ * A member has read a conversation: the others see it, and the member's other pages count less as unread.
+ */
+export type ConversationRead = { user: number, seq: number, };
 
 /**
  * A document in a list.
@@ -98,11 +112,28 @@ id: string, conversation: number,
 /**
  * Sequence number in the conversation, from 1.
  */
-seq: number, author: number, body: string, 
+seq: number, author: number, 
+/**
+ * Empty after its author has deleted the message.
+ */
+body: string, 
 /**
  * Milliseconds since 1970.
  */
-sent_at: number, };
+sent_at: number, 
+/**
+ * When the body was changed last. `null`: it is as it was sent.
+ */
+changed_at: number | null, 
+/**
+ * Number of changes of body and reactions.
+ */
+version: number, reactions: Array<Reaction>, };
+
+/**
+ * A message was edited or deleted, or its reactions have changed. For the members of the conversation.
+ */
+export type MessageChanged = { message: Message, };
 
 /**
  * Messages of a conversation, oldest first.
@@ -145,6 +176,11 @@ export type NotificationsRead = {
  * `null`: all notifications.
  */
 ids: Array<string> | null, };
+
+/**
+ * An emoji at a message, and the users who have chosen it.
+ */
+export type Reaction = { emoji: string, users: Array<number>, };
 
 /**
  * The metrics at one time.
@@ -227,10 +263,12 @@ export type User = { id: number, login: string, name: string, };
 
 /** Payloads by event name, as passed to Echo's `listen`. */
 export interface Events {
+  "ConversationCreated": ConversationCreated;
   "ConversationRead": ConversationRead;
   "DocumentCreated": DocumentCreated;
   "DocumentUpdated": DocumentUpdated;
   "DocumentsChanged": DocumentsChanged;
+  "MessageChanged": MessageChanged;
   "MessageSent": MessageSent;
   "MetricsUpdated": MetricsUpdated;
   "NotificationsRead": NotificationsRead;
