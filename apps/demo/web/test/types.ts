@@ -9,9 +9,10 @@ const isString = (value: string): string => value;
 export function fits(): void {
 	usePrivateChannel('chat.1', {
 		MessageSent: ({ message }) => [isNumber(message.seq), isString(message.body)],
+		ConversationRead: ({ user, seq }) => isNumber(user) + isNumber(seq),
 	});
 	usePrivateChannel('App.Models.User.1', {
-		ConversationRead: ({ conversation, seq }) => isNumber(conversation) + isNumber(seq),
+		ConversationCreated: ({ conversation }) => isNumber(conversation),
 		NotificationsRead: ({ ids }) => ids?.map(isString),
 	});
 	usePrivateChannel('dashboard', { MetricsUpdated: ({ sample }) => isNumber(sample.cpu) });

@@ -1,9 +1,12 @@
 // The user's conversations and messages, shared by all pages, so that counters and lists can't differ.
 
 import { computed, reactive, ref } from 'vue';
-import type { Conversation, Message, MessagePage, User } from '../events';
+import type { Conversation, ConversationMember, Message, MessagePage } from '../events';
 import { api, ApiError, me } from '../session';
 import { session as tab } from '../storage';
+
+/** Maximum length of a message, as in the backend. */
+export const MAX_BODY = 2000;
 
 /** A message that the backend has not confirmed. */
 export interface Draft {
@@ -46,7 +49,7 @@ const newest = (thread: Thread): number => thread.drafts.at(-1)?.at ?? thread.la
 
 export const unreadOf = (thread: Conversation): number => Math.max(0, thread.last_seq - thread.read_seq);
 
-export function memberOf(thread: Conversation, id: number): User | undefined {
+export function memberOf(thread: Conversation, id: number): ConversationMember | undefined {
 	return thread.members.find((member) => member.id === id);
 }
 
@@ -86,7 +89,7 @@ async function askForConversations(): Promise<void> {
 			const known = threads.get(found.id);
 			if (known) {
 				// The local state may be newer than the response.
-				known.read_seq = Math.max(known.read_seq, found.read_seq);
+				for (const { id, read_seq: seq } of found.members) markedRead(known.id, id, seq);
 				if (found.last_message) heard(known, found.last_message);
 			} else {
 				threads.set(found.id, {
@@ -106,26 +109,62 @@ export function receive(message: Message): void {
 	const thread = threads.get(message.conversation);
 	if (!thread) return;
 	heard(thread, message);
-	if (message.author === me().id) thread.read_seq = Math.max(thread.read_seq, message.seq);
+	markedRead(thread.id, message.author, message.seq);
 	const last = lastSeq(thread);
 	if (thread.isLoaded && message.seq > last + 1) {
 		// There is a gap: messages were missed or are still in flight.
 		void catchUp(thread);
 		return;
 	}
-	if (thread.isLoaded && message.seq === last + 1) thread.messages.push(message);
+	if (thread.isLoaded && message.seq === last + 1) thread.messages.push(latest(message));
 	drop(thread, message.id);
 }
 
-export function markedRead(id: number, seq: number): void {
+/** A member has read up to this number. */
+export function markedRead(id: number, user: number, seq: number): void {
 	const thread = threads.get(id);
-	if (thread) thread.read_seq = Math.max(thread.read_seq, seq);
+	if (!thread) return;
+	const member = memberOf(thread, user);
+	if (member) member.read_seq = Math.max(member.read_seq, seq);
+	if (user === me().id) thread.read_seq = Math.max(thread.read_seq, seq);
+}
+
+/** The last change of each message that was changed while this page was open. */
+const changes = new Map<string, Message>();
+
+/** The message, or its change if that came first. */
+function latest(message: Message): Message {
+	const change = changes.get(message.id);
+	return change && change.version > message.version ? change : message;
+}
+
+/** Takes a pushed change of a message, or the response to a request. */
+export function changed(message: Message): void {
+	if (latest(message) === message) changes.set(message.id, message);
+	const thread = threads.get(message.conversation);
+	if (!thread) return;
+	const at = thread.messages.findIndex(({ id }) => id === message.id);
+	if (at >= 0) thread.messages[at] = latest(message);
+	if (thread.last_message?.id === message.id) thread.last_message = latest(message);
+}
+
+/** Loads the changes of the local messages that were missed during an interruption. */
+export async function refresh(thread: Thread): Promise<void> {
+	try {
+		for (let before = lastSeq(thread) + 1; before > (thread.messages[0]?.seq ?? before);) {
+			const { messages } = await api<MessagePage>('GET', `${path(thread.id)}/messages?before=${before}`);
+			messages.forEach(changed);
+			before = messages[0]?.seq ?? 0;
+		}
+	} catch (problem) {
+		thread.error = problem;
+	}
 }
 
 function heard(thread: Thread, message: Message): void {
 	if (message.seq <= thread.last_seq && thread.last_message) return;
 	thread.last_seq = message.seq;
-	thread.last_message = message;
+	thread.last_message = latest(message);
 }
 
 const path = (id: number): string => `/api/conversations/${id}`;
@@ -135,7 +174,7 @@ export async function open(thread: Thread): Promise<void> {
 	if (thread.isLoaded) return catchUp(thread);
 	await busy(thread, async () => {
 		const { messages, has_more: hasOlder } = await api<MessagePage>('GET', `${path(thread.id)}/messages`);
-		Object.assign(thread, { messages, hasOlder, isLoaded: true });
+		Object.assign(thread, { messages: messages.map(latest), hasOlder, isLoaded: true });
 		settle(thread);
 	});
 	// Messages that arrived during the request.
@@ -149,7 +188,7 @@ export async function loadOlder(thread: Thread): Promise<void> {
 	if (!first || !thread.hasOlder) return;
 	await busy(thread, async () => {
 		const page = await api<MessagePage>('GET', `${path(thread.id)}/messages?before=${first.seq}`);
-		thread.messages.unshift(...page.messages);
+		thread.messages.unshift(...page.messages.map(latest));
 		thread.hasOlder = page.has_more;
 	});
 }
@@ -171,7 +210,7 @@ async function askForMissing(thread: Thread): Promise<void> {
 			const page = await api<MessagePage>('GET', `${path(thread.id)}/messages?after=${after}`);
 			// Some may have arrived over the channel in the meantime.
 			const known = lastSeq(thread);
-			thread.messages.push(...page.messages.filter(({ seq }) => seq > known));
+			thread.messages.push(...page.messages.filter(({ seq }) => seq > known).map(latest));
 			settle(thread);
 			hasMore = page.has_more;
 		}
@@ -208,10 +247,33 @@ async function busy(thread: Thread, work: () => Promise<void>): Promise<void> {
 export async function markRead(thread: Thread): Promise<void> {
 	const seq = thread.last_seq;
 	if (seq <= thread.read_seq) return;
-	thread.read_seq = seq;
+	markedRead(thread.id, me().id, seq);
 	await api('POST', `${path(thread.id)}/read`, { seq }).catch(() => {
 		// They stay unread in the backend, and become unread here with the next load.
 	});
+}
+
+// --- Changes, which need the backend at once.
+
+const messagePath = ({ conversation, id }: Message): string => `${path(conversation)}/messages/${id}`;
+
+export async function react(message: Message, emoji: string, isOn: boolean): Promise<void> {
+	changed(await api<Message>('PUT', `${messagePath(message)}/reactions`, { emoji, is_on: isOn }));
+}
+
+export async function edit(message: Message, body: string): Promise<void> {
+	changed(await api<Message>('PUT', messagePath(message), { body }));
+}
+
+export async function remove(message: Message): Promise<void> {
+	changed(await api<Message>('DELETE', messagePath(message)));
+}
+
+/** Creates a conversation with these users, and returns its id. */
+export async function create(title: string, members: readonly number[]): Promise<number> {
+	const id = await api<number>('POST', '/api/conversations', { title, members });
+	await loadConversations();
+	return id;
 }
 
 // --- Sending: a message is shown at once and sent until the backend has it. The page creates its id, so that the

@@ -28,6 +28,21 @@ export const pt = {
 	too_long: 'A mensagem tem mais de {max} caracteres.',
 	nothing: 'Sem mensagens',
 	draft: 'Rascunho: {text}',
+	react: 'Reagir',
+	actions: 'Reagir, editar ou apagar',
+	edit: 'Editar',
+	edited: 'editada',
+	save: 'Salvar',
+	delete: 'Apagar',
+	deleted: 'Mensagem apagada',
+	sureDelete: { title: 'Apagar esta mensagem?', text: 'Ela desaparece para todos. Não é possível desfazer.' },
+	notChanged: 'A mensagem não foi alterada',
+	readBy: 'Lida por {names}',
+	readByAll: 'Lida por todos',
+	showMembers: 'Participantes',
+	create: {
+		open: 'Nova conversa', people: 'Com quem?', name: 'Nome do grupo', submit: 'Criar',
+	},
 };
 
 export const en: typeof pt = {
@@ -60,4 +75,19 @@ export const en: typeof pt = {
 	too_long: 'The message is longer than {max} characters.',
 	nothing: 'No messages',
 	draft: 'Draft: {text}',
+	react: 'React',
+	actions: 'React, edit or delete',
+	edit: 'Edit',
+	edited: 'edited',
+	save: 'Save',
+	delete: 'Delete',
+	deleted: 'Message deleted',
+	sureDelete: { title: 'Delete this message?', text: 'It disappears for everyone. This cannot be undone.' },
+	notChanged: 'The message was not changed',
+	readBy: 'Read by {names}',
+	readByAll: 'Read by everyone',
+	showMembers: 'Members',
+	create: {
+		open: 'New conversation', people: 'With whom?', name: 'Group name', submit: 'Create',
+	},
 };

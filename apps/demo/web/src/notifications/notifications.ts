@@ -4,7 +4,7 @@ import { useNotifications, usePrivateChannel, useSubscription, type Notification
 import { computed, inject, provide, type InjectionKey } from 'vue';
 import { useI18n } from 'vue-i18n';
 import { useRouter } from 'vue-router';
-import { markedRead } from '../chat/conversations';
+import { loadConversations } from '../chat/conversations';
 import { useErrorText } from '../errors';
 import type { Notifications } from '../events';
 import { api, me } from '../session';
@@ -56,7 +56,7 @@ function create() {
 	// Actions of this user on another device.
 	usePrivateChannel(name, {
 		NotificationsRead: (event) => all.setRead(event.ids ?? ids()),
-		ConversationRead: ({ conversation, seq }) => markedRead(conversation, seq),
+		ConversationCreated: () => void loadConversations(),
 	});
 
 	const failed = (error: unknown) =>

@@ -1,0 +1,156 @@
+// What happens to the demo's messages after they are sent: reactions, edits, deletion, who has read them. And new
+// conversations.
+
+import assert from 'node:assert/strict';
+import { after, afterEach, before, test } from 'node:test';
+import { startDemo, startNetwork } from '../../support/demo.mjs';
+import { accessible, connected, disconnected, fits, logIn, reconnected, shot } from './demo.mjs';
+import { Browser, CUT, waitFor } from '../support.mjs';
+
+const LIMIT = { timeout: 120_000 };
+let demo;
+let browser;
+
+before(async () => {
+	[demo, browser] = await Promise.all([startDemo(), Browser.launch()]);
+}, { timeout: 300_000 });
+
+after(async () => {
+	await browser?.close();
+	await demo?.dispose();
+});
+
+afterEach(() => browser.endTest());
+
+const open = async (login, conversation, { site = demo.url, ...options } = {}) => {
+	const page = await logIn(browser, site, login, options);
+	await page.goto(`${site}/chat/${conversation}`);
+	await connected(page);
+	await page.locator('[role=log][aria-busy=false]').waitFor();
+	return page;
+};
+
+async function write(page, text) {
+	await page.locator('.composer').fill(text);
+	await page.locator('.composer').press('Enter');
+	await sent(page, text);
+}
+
+const sent = (page, text) => message(page, text).and(page.locator(':not([data-draft])')).waitFor();
+const message = (page, text) => page.locator('.message').filter({ hasText: text });
+const reactions = (page, text) => message(page, text).locator('.reactions button').evaluateAll((buttons) =>
+	buttons.map((one) => `${one.querySelector('.count').innerText.replace(/\s/g, '')} ${one.getAttribute('aria-pressed')}`));
+
+const reads = (page, text, expected) => waitFor(`the reactions ${expected}`, async () =>
+	(await reactions(page, text)).join() === expected);
+
+test('a reaction is chosen with the keyboard, and appears at once for the others', LIMIT, async () => {
+	const [ana, bruno] = [await open('ana', 2), await open('bruno', 2)];
+	await write(ana, 'Quem vem hoje?');
+	await sent(bruno, 'Quem vem hoje?');
+	await message(bruno, 'Quem vem hoje?').getByRole('button', { name: 'Reagir' }).focus();
+	await bruno.keyboard.press('Enter');
+	await bruno.getByRole('menuitem', { name: '👍' }).waitFor();
+	await accessible(bruno, 'the menu of a message');
+	await shot(bruno, 'chat-message-menu');
+	for (const key of ['ArrowDown', 'ArrowDown', 'Enter']) await bruno.keyboard.press(key);
+	// The first item has the focus when the menu is opened with the keyboard.
+	await reads(bruno, 'Quem vem hoje?', '😂1 true');
+	await reads(ana, 'Quem vem hoje?', '😂1 false');
+	const button = message(ana, 'Quem vem hoje?').getByRole('button', { name: '😂 1 Bruno Lima' });
+	await button.click();
+	for (const page of [ana, bruno]) await reads(page, 'Quem vem hoje?', '😂2 true');
+	await accessible(ana, 'a message with reactions');
+	await shot(ana, 'chat-reactions');
+	await ana.reload();
+	await reads(ana, 'Quem vem hoje?', '😂2 true');
+	await message(ana, 'Quem vem hoje?').locator('.reactions button').click();
+	await reads(bruno, 'Quem vem hoje?', '😂1 true');
+});
+
+test('a message is edited and deleted for everyone', LIMIT, async () => {
+	const [ana, bruno] = [await open('ana', 2), await open('bruno', 2)];
+	const choose = async (text, name) => {
+		await message(ana, text).hover();
+		await message(ana, text).getByRole('button', { name: 'Reagir, editar ou apagar' }).click();
+		await ana.getByRole('menuitem', { name }).click();
+	};
+	await write(ana, 'Às nove');
+	await choose('Às nove', 'Editar');
+	await shot(ana, 'chat-edit');
+	await accessible(ana, 'a message being edited');
+	await ana.locator('.edit').and(ana.locator(':focus')).waitFor();
+	await ana.locator('.edit').fill('Às dez');
+	await ana.locator('.edit').press('Enter');
+	for (const page of [ana, bruno]) {
+		await message(page, 'Às dez').locator('.edited').waitFor();
+		assert.equal(await message(page, 'Às nove').count(), 0);
+	}
+	await message(bruno, 'Às dez').hover();
+	await message(bruno, 'Às dez').getByRole('button', { name: 'Reagir', exact: true }).click();
+	assert.equal(await bruno.getByRole('menuitem', { name: 'Editar' }).count(), 0, 'it is not his');
+
+	await choose('Às dez', 'Apagar');
+	await ana.getByRole('alertdialog').getByRole('button', { name: 'Apagar' }).click();
+	for (const page of [ana, bruno]) {
+		await message(page, 'Mensagem apagada').waitFor();
+		assert.equal(await message(page, 'Às dez').count(), 0);
+		await waitFor('the list', async () => /Mensagem apagada$/.test(await page.locator('a[href="/chat/2"] .last-line').innerText()));
+	}
+});
+
+test('changes that a page has missed appear after the reconnect', LIMIT, async () => {
+	const network = await startNetwork(demo.port);
+	const [ana, carla] = [await open('ana', 4, { site: network.url }), await open('carla', 4)];
+	for (const text of ['fica', 'muda']) await write(carla, text);
+	await sent(ana, 'muda');
+	browser.expect(CUT);
+	network.cut();
+	await disconnected(ana);
+	await message(carla, 'muda').hover();
+	await message(carla, 'muda').getByRole('button', { name: 'Reagir' }).click();
+	await carla.getByRole('menuitem', { name: '🎉' }).click();
+	await reads(carla, 'muda', '🎉1 true');
+	network.mend();
+	await reconnected(ana);
+	await reads(ana, 'muda', '🎉1 false');
+	assert.deepEqual(await reactions(ana, 'fica'), []);
+	network.stop();
+});
+
+test('the author sees who has read a message, and the members are listed', LIMIT, async () => {
+	const phone = { viewport: { width: 390, height: 844 } };
+	const ana = await open('ana', 1, phone);
+	await write(ana, 'Leram?');
+	assert.equal(await ana.locator('.read-by').count(), 0);
+	await open('bruno', 1);
+	await waitFor('one reader', async () => await ana.locator('.read-by').innerText() === 'Lida por Bruno');
+	await open('carla', 1);
+	await waitFor('all readers', async () => await ana.locator('.read-by').innerText() === 'Lida por todos');
+	await ana.getByRole('button', { name: '3 participantes, 3 online' }).click();
+	await ana.locator('.members').waitFor();
+	assert.deepEqual(await ana.locator('.members li').evaluateAll((items) => items.map((one) => one.innerText.replace(/\s+/g, ' '))),
+		['Ana Souza (Você) @ana online', 'Bruno Lima @bruno online', 'Carla Dias @carla online'].map((text, n) => `${['AS', 'BL', 'CD'][n]} ${text}`));
+	await accessible(ana, 'the list of members');
+	await fits(ana, 'the list of members');
+	await shot(ana, 'chat-members');
+});
+
+test('a new conversation appears for its members', LIMIT, async () => {
+	const [ana, carla, bruno] = [await open('ana', 2, { colorScheme: 'dark', locale: 'en-GB' }), await open('carla', 4), await open('bruno', 2)];
+	await ana.getByRole('button', { name: 'New conversation' }).click();
+	const dialog = ana.getByRole('dialog', { name: 'New conversation' });
+	assert.ok(await dialog.getByRole('button', { name: 'Create' }).isDisabled(), 'nobody is chosen');
+	await dialog.getByLabel('Bruno Lima').check();
+	await dialog.getByLabel('Carla Dias').check();
+	await dialog.getByLabel('Group name').fill('Feira de sábado');
+	await accessible(ana, 'a new conversation');
+	await shot(ana, 'chat-new');
+	await dialog.getByRole('button', { name: 'Create' }).click();
+	await ana.getByRole('heading', { name: 'Feira de sábado' }).waitFor();
+	await write(ana, 'Vamos?');
+	for (const page of [bruno, carla]) {
+		await page.locator('nav a', { hasText: 'Feira de sábado' }).click();
+		await sent(page, 'Vamos?');
+	}
+});
