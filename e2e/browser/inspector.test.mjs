@@ -167,6 +167,41 @@ test('a channel is found by the name that Echo uses, and a search without a matc
 	one.socket.close();
 });
 
+test('long lists have pages, and the back button knows them', LIMIT, async () => {
+	const clients = await Promise.all(Array.from({ length: 110 }, (_, n) => client(`long.${String(n).padStart(3, '0')}`)));
+	const page = await open();
+	const first = (list) => text(id(page, list).locator('tbody tr td').first());
+	const rows = (list, expected) => waitFor(`${expected} rows`, async () => await id(page, list).locator('tbody tr').count() === expected);
+	await page.goto(`${server.url}/inspector#channels?q=long`);
+	await rows('channel-list', 100);
+	await page.getByRole('link', { name: 'Next page' }).click();
+	await rows('channel-list', 10);
+	assert.equal(await first('channel-list'), 'long.100');
+	assert.equal(await page.getByRole('link', { name: 'Next page' }).count(), 0);
+	await id(page, 'channel-list').getByRole('link', { name: 'long.105' }).click();
+	await id(page, 'channel').waitFor();
+	assert.equal(await first('channel-list'), 'long.100', 'the list stays where it is');
+	await id(page, 'close-channel').click();
+	await page.goBack();
+	await page.reload();
+	await rows('channel-list', 10);
+	await page.getByRole('link', { name: 'First page' }).click();
+	await rows('channel-list', 100);
+	assert.equal(await first('channel-list'), 'long.000');
+
+	await tab(page, 'connections');
+	await rows('connection-list', 100);
+	const before = await first('connection-list');
+	await page.getByRole('link', { name: 'Next page' }).click();
+	await waitFor('the other connections', async () => await first('connection-list') !== before);
+	assert.ok(await id(page, 'connection-list').locator('tbody tr').count() >= 10);
+	await page.screenshot({ path: join(artefacts, 'inspector-pages.png') });
+	await page.goBack();
+	await rows('connection-list', 100);
+	assert.equal(await first('connection-list'), before);
+	for (const { socket } of clients) socket.close();
+});
+
 test('tab, search, channel and filter are in the address, and the back button works', LIMIT, async () => {
 	const page = await open();
 	const one = await client('orders.1', 'orders.2');

@@ -1,41 +1,37 @@
 // The list of channels, and one of them: members, position and history.
 
 import { get, part } from './api.js';
-import { button, element, id, inOneLine, link, table } from './dom.js';
+import { button, element, id, inOneLine, link, pages, table } from './dom.js';
 import { app, attempt } from './lists.js';
 import { address, go, place } from './place.js';
 import { number, t } from './words.js';
 
-let channels = [];
-let next;
 /** What the list was loaded for. */
 let listed;
 
+const wanted = (q, after) => JSON.stringify([app(), q, after]);
+
 /** Shows the place of this tab. */
-export function show({ q = '', channel }) {
+export function show({ q = '', after, channel }) {
 	id('channel-query').value = q;
-	if (listed !== `${app()} ${q}`) load();
+	if (listed !== wanted(q, after)) load(q, after);
 	if (channel) showOne(channel);
 	else id('channel').hidden = true;
 	id('channels').classList.toggle('has-detail', Boolean(channel));
 }
 
-export const load = (goOn = false) => attempt(async () => {
-	const q = id('channel-query').value.trim();
-	listed = `${app()} ${q}`;
-	const found = await get(`apps/${part(app())}/channels`, { contains: q, after: goOn ? next : undefined });
-	channels = goOn ? [...channels, ...found.channels] : found.channels;
-	next = found.next;
-	showList(found);
+const load = (q, after) => attempt(async () => {
+	listed = wanted(q, after);
+	showList(await get(`apps/${part(app())}/channels`, { contains: q, after }), q, after);
 });
 
-function showList({ count, total, is_partial: isPartial }) {
+function showList({ channels, count, total, next, is_partial: isPartial }, q, after) {
 	const note = isPartial ? ` · ${t('partial')}` : '';
 	const text = count === total ? t('countChannels', number(count)) : t('countOf', { n: number(count), total: number(total) });
 	id('channel-count').textContent = text + note;
-	id('more-channels').hidden = !next;
+	pages(id('channel-pages'), (cursor) => address('channels', { q, after: cursor }), after, next);
 	const rows = channels.map(({ name, subscriptions, users }) => [
-		link(name, address('channels', { q: id('channel-query').value.trim(), channel: name })),
+		link(name, address('channels', { q, after, channel: name })),
 		subscriptions, name.startsWith('presence-') ? users : '–',
 	]);
 	const empty = total ? t('noMatch', { n: number(total) }) : t('noChannels');
@@ -98,13 +94,14 @@ function showHistory(name, history) {
 export function listen() {
 	id('channel-search').addEventListener('submit', (event) => {
 		event.preventDefault();
+		const q = id('channel-query').value.trim();
 		listed = undefined;
-		go('channels', { q: id('channel-query').value.trim() });
-		if (listed === undefined) load();
+		go('channels', { q });
+		if (listed === undefined) load(q);
 	});
-	id('more-channels').addEventListener('click', () => load(true));
 	id('close-channel').addEventListener('click', () => {
-		go('channels', { q: place().params.q });
+		const { q, after } = place().params;
+		go('channels', { q, after });
 		id('channel-query').focus();
 	});
 }

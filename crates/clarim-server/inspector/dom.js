@@ -1,5 +1,7 @@
 // DOM helpers. Data from the network is inserted as text, never as markup.
 
+import { t } from './words.js';
+
 export const id = (name) => document.getElementById(name);
 
 /** Creates an element; `content` is text or other elements. */
@@ -29,6 +31,12 @@ export function table(into, heads, rows, empty) {
 	// Makes the table scrollable with the keyboard.
 	frame.tabIndex = 0;
 	into.replaceChildren(frame);
+}
+
+/** Shows links to the first and to the next page of a list, whose addresses `at` makes of a cursor. */
+export function pages(into, at, after, next) {
+	const links = [after && link(t('firstPage'), at()), next && link(t('nextPage'), at(next))];
+	into.replaceChildren(...links.filter(Boolean));
 }
 
 /** Asks before something that has an effect on clients. */

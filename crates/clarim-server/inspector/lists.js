@@ -1,8 +1,8 @@
 // Connections and webhook deliveries.
 
 import { get, part, post } from './api.js';
-import { button, duration, element, id, link, sure, table } from './dom.js';
-import { address, go } from './place.js';
+import { button, duration, element, id, link, pages, sure, table } from './dom.js';
+import { address, go, place } from './place.js';
 import { number, t, time } from './words.js';
 
 export const app = () => id('app').value;
@@ -22,28 +22,23 @@ export async function attempt(act) {
 	}
 }
 
-let connections = [];
-let nextConnection;
-
 /** Shows the place of the connections. */
-export function showConnections({ q = '' }) {
+export function showConnections({ q = '', after }) {
 	id('wanted').value = q;
-	loadConnections();
+	loadConnections(after);
 }
 
-const loadConnections = (goOn = false) => attempt(async () => {
+const loadConnections = (after) => attempt(async () => {
 	const wanted = id('wanted').value.trim();
-	let params = { after: goOn ? nextConnection : undefined };
+	let params = { after };
 	if (/^\d+\.\d+$/.test(wanted)) params = { id: wanted };
 	else if (wanted) params = { app: app(), channel: wanted };
-	const found = await get('connections', params);
-	connections = goOn ? [...connections, ...found.connections] : found.connections;
-	nextConnection = found.next;
-	listConnections(wanted);
+	const { connections, next } = await get('connections', params);
+	pages(id('connection-pages'), (cursor) => address('connections', { after: cursor }), after, next);
+	listConnections(connections, wanted);
 });
 
-function listConnections(wanted) {
-	id('more-connections').hidden = !nextConnection;
+function listConnections(connections, wanted) {
 	const rows = connections.map((it) => {
 		const more = it.channel_count - it.channels.length;
 		const names = element('span');
@@ -63,14 +58,14 @@ function listConnections(wanted) {
 const close = (socket) => attempt(async () => {
 	if (!await sure(t('sureClose', socket), t('closeEffect'), t('close'))) return;
 	await post(`connections/${part(socket)}/close`);
-	await loadConnections();
+	await loadConnections(place().params.after);
 	note(t('closing', socket));
 });
 
 const terminate = (user) => attempt(async () => {
 	if (!await sure(t('sureTerminate', user), t('terminateHint'), t('terminate'))) return;
 	await post(`apps/${part(app())}/users/${part(user)}/terminate`);
-	await loadConnections();
+	await loadConnections(place().params.after);
 	note(t('terminated', user));
 });
 
@@ -103,7 +98,6 @@ export function listen() {
 		go('connections', { q: id('wanted').value.trim() });
 		loadConnections();
 	});
-	on('more-connections', 'click', () => loadConnections(true));
 	on('terminate-form', 'submit', () => id('user').value && terminate(id('user').value));
 	on('refresh-webhooks', 'click', loadDeliveries);
 }

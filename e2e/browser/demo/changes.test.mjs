@@ -46,10 +46,10 @@ const reads = (page, text, expected) => waitFor(`the reactions ${expected}`, asy
 
 test('a reaction is chosen with the keyboard, and appears at once for the others', LIMIT, async () => {
 	const [ana, bruno] = [await open('ana', 2), await open('bruno', 2)];
-	await write(ana, 'Quem vem hoje?');
-	await sent(bruno, 'Quem vem hoje?');
-	await message(bruno, 'Quem vem hoje?').getByRole('button', { name: 'Reagir' }).focus();
-	await bruno.keyboard.press('Enter');
+	for (const text of ['Quem vem hoje?', 'Digam!']) await write(ana, text);
+	await sent(bruno, 'Digam!');
+	await bruno.locator('.composer').focus();
+	for (const key of ['Shift+Tab', 'ArrowUp', 'Enter']) await bruno.keyboard.press(key);
 	await bruno.getByRole('menuitem', { name: '👍' }).waitFor();
 	await accessible(bruno, 'the menu of a message');
 	await shot(bruno, 'chat-message-menu');

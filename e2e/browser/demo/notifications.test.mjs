@@ -81,6 +81,35 @@ test('marking one or all notifications as read applies to every tab', LIMIT, asy
 	assert.ok((await listed(carla)).every(({ unread }) => !unread));
 });
 
+test('the list has days, and is used with the keyboard', LIMIT, async () => {
+	const [ana, bruno] = [await logIn(browser, demo.url, 'ana'), await logIn(browser, demo.url, 'bruno')];
+	await bruno.goto(`${demo.url}/notifications`);
+	await connected(bruno);
+	const body = { id: crypto.randomUUID(), body: 'Olhe, @bruno' };
+	await request(ana, 'POST', '/api/conversations/2/messages', body, { 'X-CSRF-TOKEN': await token(ana) });
+	await tell(ana, 2, 'por último');
+	await bruno.locator('.notification').getByText('por último').waitFor();
+	assert.deepEqual((await bruno.locator('.notification .day').allInnerTexts()).map((text) => text.toLowerCase()), ['hoje']);
+	const focused = () => bruno.evaluate(() => document.activeElement.textContent);
+	for (const [key, text] of [['j', 'por último'], ['j', 'Olhe'], ['k', 'por último']]) {
+		await bruno.keyboard.press(key);
+		assert.ok((await focused()).includes(text), `${key}: ${await focused()}`);
+	}
+	await shot(bruno, 'notifications-keyboard');
+	await bruno.keyboard.press('e');
+	await waitFor('the first read', async () => !(await listed(bruno))[0].unread);
+	assert.ok((await listed(bruno))[1].unread);
+	await bruno.keyboard.press('j');
+	await bruno.keyboard.press('Enter');
+	await bruno.waitForURL('**/chat/2');
+	// In a field, the letters are text.
+	await bruno.goto(`${demo.url}/notifications`);
+	await bruno.locator('textarea[name=text]').pressSequentially('jeke');
+	assert.equal(await bruno.locator('textarea[name=text]').inputValue(), 'jeke');
+	await bruno.locator('.notification').first().waitFor();
+	assert.ok(!(await listed(bruno))[1].unread);
+});
+
 test('a mention in a conversation is a notification that links to it', LIMIT, async () => {
 	const [ana, carla] = [await logIn(browser, demo.url, 'ana'), await logIn(browser, demo.url, 'carla')];
 	await carla.goto(`${demo.url}/dashboard`);

@@ -25,6 +25,7 @@ export const pt = {
 		too_long: 'O texto tem mais de {max} caracteres.',
 	},
 	failed: 'Não foi possível marcar como lida',
+	keys: 'Teclado: j e k mudam de linha, e marca como lida, Enter abre.',
 };
 
 export const en: typeof pt = {
@@ -54,4 +55,5 @@ export const en: typeof pt = {
 		too_long: 'The text is longer than {max} characters.',
 	},
 	failed: 'Could not mark as read',
+	keys: 'Keyboard: j and k change the row, e marks it as read, Enter opens it.',
 };
