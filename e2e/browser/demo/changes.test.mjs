@@ -136,6 +136,29 @@ test('the author sees who has read a message, and the members are listed', LIMIT
 	await shot(ana, 'chat-members');
 });
 
+test('a mention is completed with the keyboard or the pointer', LIMIT, async () => {
+	const ana = await open('ana', 1, { viewport: { width: 390, height: 844 }, colorScheme: 'dark' });
+	const composer = ana.locator('.composer');
+	const offered = () => ana.getByRole('option').allInnerTexts();
+	await composer.pressSequentially('Oi, @');
+	await waitFor('both', async () => (await offered()).length === 2);
+	await accessible(ana, 'the offered names');
+	await fits(ana, 'the offered names');
+	await shot(ana, 'chat-mention');
+	await composer.press('ArrowDown');
+	await composer.press('Enter');
+	await waitFor('her login', async () => await composer.inputValue() === 'Oi, @carla ');
+	// Names count too.
+	await composer.pressSequentially('e @li');
+	await ana.getByRole('option', { name: 'Bruno Lima' }).click();
+	await waitFor('his login', async () => await composer.inputValue() === 'Oi, @carla e @bruno ');
+	assert.deepEqual(await offered(), []);
+	await composer.pressSequentially('! @br');
+	await composer.press('Escape');
+	await composer.press('Enter');
+	await sent(ana, 'Oi, @carla e @bruno ! @br');
+});
+
 test('a new conversation appears for its members', LIMIT, async () => {
 	const [ana, carla, bruno] = [await open('ana', 2, { colorScheme: 'dark', locale: 'en-GB' }), await open('carla', 4), await open('bruno', 2)];
 	await ana.getByRole('button', { name: 'New conversation' }).click();

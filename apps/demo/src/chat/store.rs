@@ -177,9 +177,10 @@ pub(super) async fn with_reactions(
     db: impl Executor<'_, Database = Any>,
     mut messages: Vec<Message>,
 ) -> sqlx::Result<Vec<Message>> {
-    let (Some(first), Some(last)) = (messages.first(), messages.last()) else {
+    let Some(first) = messages.first() else {
         return Ok(messages);
     };
+    let last = messages.last().unwrap_or(first);
     let rows: Vec<ReactionRow> = sqlx::query_as(
         "SELECT seq, emoji, user_id FROM message_reactions JOIN messages ON id = message_id
          WHERE conversation_id = $1 AND seq BETWEEN $2 AND $3 ORDER BY seq, emoji, user_id",
