@@ -104,6 +104,12 @@ test('a message passes through all processes from browser to browser', LIMIT, as
 	await waitFor('the notification', async () => (await stored("SELECT COUNT(*) FROM notifications WHERE notifiable_id = '2'"))[0] === '4');
 	assert.equal(await connection(bruno), 'Online');
 	assert.deepEqual(await stored('SELECT body FROM messages ORDER BY sent_at DESC LIMIT 1'), ['Olá, @bruno']);
+	// So does a change of it.
+	const last = (page) => page.locator('.message').last();
+	await last(bruno).hover();
+	await last(bruno).getByRole('button', { name: 'Reagir' }).click();
+	await bruno.getByRole('menuitem', { name: '👍' }).click();
+	await waitFor('the reaction', async () => (await last(ana).locator('.reactions .count').allInnerTexts()).join() === '👍 1');
 	const policy = (await (await fetch(url)).headers.get('content-security-policy'));
 	assert.ok(policy.includes(`ws://localhost:${clarim.port}`), policy);
 });

@@ -26,6 +26,8 @@ pub(crate) enum Seed {
 /// Members of the conversations, and editors of the documents.
 const CONVERSATIONS: [&[i64]; 4] = [&[1, 2, 3], &[1, 2], &[2, 3], &[1, 3]];
 const DOCUMENTS: [&[i64]; 3] = [&[1, 2, 3], &[1, 2, 3], &[2, 3]];
+/// Emoji, user, and sequence number of the message in the first conversation.
+const REACTIONS: [(&str, i64, i64); 3] = [("👍", 3, 3), ("🎉", 1, 5), ("🎉", 2, 5)];
 /// The document with content.
 const DOCUMENT: i64 = 1;
 const MINUTE: i64 = 60_000;
@@ -55,6 +57,7 @@ async fn write(pool: &AnyPool, seed: Seed) -> Result<bool> {
         share(&mut tx, &DOCUMENTS, texts.documents, SHARED_DOCUMENT).await?;
         if seed != Seed::Empty {
             let said = say(&mut tx, texts).await?;
+            react(&mut tx).await?;
             document::write(&mut tx, DOCUMENT, texts.document).await?;
             metrics::write(&mut tx, said + 1).await?;
         }
@@ -149,4 +152,19 @@ async fn say(tx: &mut AnyConnection, texts: &Texts) -> Result<i64> {
         .await?;
     }
     Ok(count)
+}
+
+async fn react(tx: &mut AnyConnection) -> Result<()> {
+    for (emoji, user, seq) in REACTIONS {
+        sqlx::query(
+            "INSERT INTO message_reactions (message_id, emoji, user_id)
+             SELECT id, $1, $2 FROM messages WHERE conversation_id = 1 AND seq = $3",
+        )
+        .bind(emoji)
+        .bind(user)
+        .bind(seq)
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(())
 }

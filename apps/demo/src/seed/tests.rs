@@ -25,6 +25,9 @@ async fn a_new_database_has_content_for_each_user_and_in_both_languages() {
                 let messages = page["messages"].as_array().unwrap();
                 assert!(messages.len() > 1, "{page}");
                 assert!(messages.is_sorted_by_key(|one| one["sent_at"].as_i64()), "{page}");
+                if id == 1 {
+                    assert_eq!(messages[4]["reactions"][0]["users"], serde_json::json!([1, 2]));
+                }
                 let read = conversation["read_seq"].as_i64().unwrap();
                 let last = conversation["last_seq"].as_i64().unwrap();
                 assert!((last - 1..=last).contains(&read), "{conversation}");
