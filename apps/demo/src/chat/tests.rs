@@ -215,7 +215,7 @@ async fn a_new_conversation_is_announced_to_its_members() {
     assert_eq!(id, 5);
     for user in [1, 3] {
         app.sent().await.assert_broadcast_as("App\\Events\\ConversationCreated", |sent| {
-            sent.channels == [Channel::private(&format!("App.Models.User.{user}")).unwrap()]
+            sent.channels == [Channel::private(format!("App.Models.User.{user}")).unwrap()]
                 && sent.data == json!({ "conversation": 5 })
         });
     }
