@@ -32,7 +32,7 @@ pub enum BusError {
         /// The backend's name.
         kind: &'static str,
     },
-    /// The server lacks what logs need: a feature, a version, or a right of the user. Trying again is useless.
+    /// The server lacks what logs need: a feature, a version, or a right of the user.
     #[error(transparent)]
     LogsUnsupported(Box<dyn Error + Send + Sync>),
     /// The backend, or the client library below it, reports an error of its own.
