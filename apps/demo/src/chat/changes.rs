@@ -51,7 +51,7 @@ async fn apply(
     store::check_member(&app.db, conversation, user.id).await?;
     let message = store::change(&app.db, conversation, address.message, user.id, change).await?;
     let event = MessageChanged { conversation, message: message.clone() };
-    app.clarim.broadcast(event).to_others(socket).rescue().await.ok();
+    app.clarim.broadcast(event).to_others(socket).rescue().await;
     Ok(Json(message))
 }
 

@@ -121,7 +121,7 @@ async fn create(
     }
     let conversation = store::create(&app.db, title, &members).await?;
     for user in members {
-        app.clarim.broadcast(ConversationCreated { user, conversation }).rescue().await.ok();
+        app.clarim.broadcast(ConversationCreated { user, conversation }).rescue().await;
     }
     Ok(Json(conversation))
 }
