@@ -7,6 +7,7 @@ use std::error::Error;
 
 use async_nats::jetstream::context::{
     CreateStreamError, CreateStreamErrorKind, GetStreamByNameError, GetStreamByNameErrorKind,
+    RequestError, RequestErrorKind,
 };
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Republish, StorageType};
 use async_nats::jetstream::{Context, ErrorCode};
@@ -45,10 +46,13 @@ pub(super) async fn stream(context: &Context, retention: Retention) -> Result<St
 
 /// Whether JetStream is off, and not only slow or without a leader.
 fn is_off(error: &GetStreamByNameError) -> bool {
-    let mut cause: Option<&dyn Error> = Some(error);
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        let text = error.to_string();
-        if text.contains("no responders") || text.contains("not enabled") {
+        let has_no_responders = error
+            .downcast_ref::<RequestError>()
+            .is_some_and(|error| error.kind() == RequestErrorKind::NoResponders);
+        // JetStream's own errors are texts here.
+        if has_no_responders || error.to_string().contains("not enabled") {
             return true;
         }
         cause = error.source();
