@@ -1,5 +1,7 @@
 //! Errors of the NATS backend, besides those of its client library.
 
+use std::sync::Arc;
+
 use async_nats::jetstream::context::CreateStreamError;
 
 use crate::error::BusError;
@@ -42,9 +44,16 @@ impl NatsError {
 
 impl From<NatsError> for BusError {
     fn from(error: NatsError) -> Self {
-        match error {
+        Arc::new(error).into()
+    }
+}
+
+/// For several entries with one outcome.
+impl From<Arc<NatsError>> for BusError {
+    fn from(error: Arc<NatsError>) -> Self {
+        match *error {
             NatsError::NoJetStream(_) => Self::LogsUnsupported(error.into()),
-            error => Self::backend(error),
+            _ => Self::backend(error),
         }
     }
 }

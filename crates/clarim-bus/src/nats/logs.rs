@@ -164,7 +164,7 @@ impl Logs {
                 self.failed_at = Some(Instant::now());
                 let error = Arc::new(error);
                 for entry in waiting {
-                    entry.refused(BusError::backend(error.clone()));
+                    entry.refused(error.clone().into());
                 }
             }
         }
