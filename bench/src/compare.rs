@@ -238,7 +238,7 @@ fn recovery(clients: usize) -> Load {
         clients,
         channels: clients / 100,
         missed: 20,
-        returns: 10_000.0,
+        returns: 3_500.0,
         subscribers: clients / 10,
         rate: 20.0,
         seconds: 5,

@@ -30,7 +30,7 @@ pub(crate) struct Recovery {
     #[arg(long, default_value_t = 20)]
     pub(crate) missed: u64,
     /// Clients that come back per second.
-    #[arg(long, default_value_t = 10_000.0)]
+    #[arg(long, default_value_t = 3_500.0)]
     pub(crate) returns: f64,
     /// Subscribers of another channel, which stay.
     #[arg(long, default_value_t = 1_000)]
