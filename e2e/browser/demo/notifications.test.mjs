@@ -100,14 +100,16 @@ test('the list has days, and is used with the keyboard', LIMIT, async () => {
 	await waitFor('the first read', async () => !(await listed(bruno))[0].unread);
 	assert.ok((await listed(bruno))[1].unread);
 	await bruno.keyboard.press('j');
+	const isRead = bruno.waitForResponse((response) => response.url().endsWith('/api/notifications/read'));
 	await bruno.keyboard.press('Enter');
 	await bruno.waitForURL('**/chat/2');
+	await isRead;
 	// In a field, the letters are text.
 	await bruno.goto(`${demo.url}/notifications`);
 	await bruno.locator('textarea[name=text]').pressSequentially('jeke');
 	assert.equal(await bruno.locator('textarea[name=text]').inputValue(), 'jeke');
 	await bruno.locator('.notification').first().waitFor();
-	assert.ok(!(await listed(bruno))[1].unread);
+	await waitFor('the second read', async () => !(await listed(bruno))[1].unread);
 });
 
 test('a mention in a conversation is a notification that links to it', LIMIT, async () => {

@@ -36,8 +36,8 @@ pub struct ClusterChannel<P> {
     /// Nodes whose request for the state has not been answered yet.
     unanswered: Vec<NodeId>,
     peers: SmallVec<[PeerState; 2]>,
-    /// Whether the channel is queued to be closed.
-    pub is_idle: bool,
+    /// When the unused channel is closed.
+    pub closes_at: Option<Duration>,
 }
 
 /// Another node's state on the channel, as far as it is known.
@@ -96,7 +96,7 @@ impl<P> ClusterChannel<P> {
             backup: None,
             unanswered: Vec::new(),
             peers: SmallVec::new(),
-            is_idle: false,
+            closes_at: None,
         }
     }
 
@@ -129,7 +129,7 @@ impl<P> ClusterChannel<P> {
             backup: saved.backup,
             unanswered: saved.unanswered,
             peers: saved.peers.into_iter().map(PeerState::restored).collect(),
-            is_idle: false,
+            closes_at: None,
         }
     }
 

@@ -65,9 +65,12 @@ impl Shard {
         step: &mut Step<'_>,
     ) -> Result<Joining, PresenceFull> {
         let channel = self.get_or_open(join.channel, step);
-        if let Some(pending) = channel.cluster.as_mut().and_then(|cluster| cluster.pending()) {
-            pending.push(PendingSubscription::new(join));
-            return Ok(Joining::Pending);
+        if let Some(cluster) = &mut channel.cluster {
+            cluster.closes_at = None;
+            if let Some(pending) = cluster.pending() {
+                pending.push(PendingSubscription::new(join));
+                return Ok(Joining::Pending);
+            }
         }
         self.join_open(join, step)?;
         Ok(Joining::Done)
@@ -344,7 +347,7 @@ impl Shard {
             self.end_loss(&key, step, |loss| loss.until <= now);
         }
         while let Some((_, key)) = self.idle.pop_front_if(|(due, _)| *due <= step.now) {
-            self.close_if_empty(&key, step);
+            self.close_if_due(&key, step);
         }
         if self.channels.len() < self.channels.capacity() / 8 {
             self.channels.shrink_to_fit();
@@ -412,24 +415,31 @@ impl Shard {
         let Some(channel) = self.channels.get_mut(key).filter(|channel| channel.is_empty()) else {
             return;
         };
-        match &mut channel.cluster {
-            None => self.close_if_empty(key, step),
-            Some(cluster) if !cluster.is_idle => {
-                cluster.is_idle = true;
-                self.idle.push_back((step.now + LINGER, key.clone()));
-            }
-            Some(_) => {}
+        let Some(cluster) = &mut channel.cluster else { return self.close_if_empty(key, step) };
+        if cluster.closes_at.is_none() {
+            let due = step.now + LINGER;
+            cluster.closes_at = Some(due);
+            self.idle.push_back((due, key.clone()));
         }
     }
 
-    fn close_if_empty(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
+    /// Closes a channel that was queued for it, unless it has been used since. A channel that is used again
+    /// is queued again after its last use: until its leaves are reported, other nodes must reach it.
+    fn close_if_due(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
         let Some(channel) = self.channels.get_mut(key) else { return };
-        if !channel.is_empty() {
-            if let Some(cluster) = &mut channel.cluster {
-                cluster.is_idle = false;
+        let is_empty = channel.is_empty();
+        if let Some(cluster) = &mut channel.cluster {
+            if cluster.closes_at.take_if(|due| *due <= step.now).is_none() || !is_empty {
+                return;
             }
-            return;
         }
+        self.close_if_empty(key, step);
+    }
+
+    fn close_if_empty(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
+        let Some(channel) = self.channels.get_mut(key).filter(|channel| channel.is_empty()) else {
+            return;
+        };
         if channel.cluster.is_some() {
             channel.end_backup(key, step);
             step.publish_sync(key, &ClusterMessage::ChannelClosed);

@@ -1,12 +1,10 @@
 //! Saving and restoring the channels of a shard.
 
 use std::io;
-use std::time::Duration;
 
 use clarim_cluster::Shadow;
 use clarim_protocol::SocketId;
 use clarim_protocol::user::{Member, UserId};
-use hashbrown::HashMap;
 
 use super::Shard;
 use crate::address::{ChannelKey, WorkerId};
@@ -22,13 +20,12 @@ pub(crate) fn save(
     step: &Step<'_>,
     write: &mut dyn FnMut(SavedChannel) -> io::Result<()>,
 ) -> io::Result<()> {
-    let closing = shard.idle.iter().map(|(due, key)| (key, *due));
-    let closing: HashMap<&ChannelKey, Duration, foldhash::fast::RandomState> = closing.collect();
     for (key, channel) in &shard.channels {
         let mut saved = channel.save(key, step.app(key));
         saved.is_uncounted = shard.uncounted.contains(key);
         saved.is_unannounced = shard.unannounced.contains(key);
-        saved.closes_at = closing.get(key).map(|due| (*due).into());
+        let closes_at = channel.cluster.as_ref().and_then(|cluster| cluster.closes_at);
+        saved.closes_at = closes_at.map(Into::into);
         saved.shadows = shard.shadows.of(key).iter().map(Shadow::save).collect();
         if !saved.is_empty() {
             write(saved)?;
@@ -84,7 +81,7 @@ pub(crate) fn restore(
     let closes_at = saved.closes_at;
     let mut channel = Channel::restored(&key, saved, step)?;
     if let (Some(cluster), Some(due)) = (&mut channel.cluster, closes_at) {
-        cluster.is_idle = true;
+        cluster.closes_at = Some(due.get());
         shard.idle.push_back((due.get(), key.clone()));
     }
     if let Some(loss) = &channel.loss {

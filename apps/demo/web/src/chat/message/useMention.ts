@@ -6,6 +6,8 @@ import type { Thread } from '../conversations';
 export function useMention(field: Readonly<Ref<HTMLTextAreaElement | null>>, thread: () => Thread, text: Ref<string>) {
 	const written = ref<string | null>(null);
 	const active = ref(0);
+	/** The caret at the last look. The keyboard can move it. */
+	let lookedAt = 0;
 	const found = computed(() => {
 		const query = written.value;
 		if (query === null) return [];
@@ -17,16 +19,23 @@ export function useMention(field: Readonly<Ref<HTMLTextAreaElement | null>>, thr
 
 	/** Looks at the text before the caret. */
 	function look() {
-		const before = text.value.slice(0, field.value?.selectionStart ?? 0);
+		lookedAt = field.value?.selectionStart ?? 0;
+		const before = text.value.slice(0, lookedAt);
 		written.value = /(?<![\p{L}\p{N}_@])@([\p{L}\p{N}_]*)$/u.exec(before)?.[1]?.toLowerCase() ?? null;
 		active.value = 0;
 	}
 
+	const lookIfMoved = () => {
+		if (field.value?.selectionStart !== lookedAt) look();
+	};
+
 	const close = () => { written.value = null; };
 
 	async function choose(login: string) {
+		lookIfMoved();
+		if (written.value === null) return;
 		const caret = field.value!.selectionStart;
-		const start = caret - written.value!.length;
+		const start = caret - written.value.length;
 		close();
 		text.value = `${text.value.slice(0, start)}${login} ${text.value.slice(caret)}`;
 		await nextTick();
@@ -36,6 +45,7 @@ export function useMention(field: Readonly<Ref<HTMLTextAreaElement | null>>, thr
 
 	/** Returns whether the key was for the list. */
 	function onKey({ key, shiftKey, isComposing }: KeyboardEvent): boolean {
+		lookIfMoved();
 		const { length } = found.value;
 		if (!length || shiftKey || isComposing) return false;
 		if (key === 'ArrowDown') active.value = (active.value + 1) % length;

@@ -270,6 +270,22 @@ impl Model {
     }
 }
 
+/// The channel was closed after its first use, before the last leave was reported: the node did not learn
+/// that another one had the channel.
+#[test]
+fn a_channel_that_is_used_again_is_open_until_its_leaves_are_reported() {
+    let join = |node, channel, user| Action::Join { node, channel, user };
+    let leave = || Action::Leave { client: 0 };
+    let first = [join(1, 2, 0), leave(), Action::Pass { milliseconds: 3_251 }];
+    let others = [join(0, 0, 0), join(0, 0, 0), join(0, 0, 0), leave(), leave()];
+    let again = [join(1, 2, 1), leave(), join(0, 0, 0), leave(), leave(), join(0, 0, 0), leave()];
+    let mut model = Model::new(false, &[Release::Current; NODES]);
+    for action in first.iter().chain(&others).chain(&again).chain(&[join(2, 2, 0)]) {
+        model.act(action);
+    }
+    model.end();
+}
+
 proptest! {
     // Make failures found here into tests.
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
