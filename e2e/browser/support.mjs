@@ -79,6 +79,8 @@ export class Browser {
 	}
 
 	#note(text) {
+		// Of a page that is left while it connects.
+		if (text.includes('WebSocket is closed before the connection is established')) return;
 		if (!this.#expected.some((pattern) => pattern.test(text))) this.problems.push(text);
 	}
 

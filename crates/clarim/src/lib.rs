@@ -78,7 +78,7 @@ pub use channel::{Channel, IntoChannel, InvalidChannel};
 /// | `tries = 3` | maximum number of attempts while errors are temporary | 100 |
 /// | `backoff = [1, 5, 10]` | seconds before each further attempt; the last one repeats | 1, 5, 10 |
 /// | `timeout = 30` | timeout for an attempt, in seconds | 60 |
-/// | `unique = latest` | an identical event replaces the waiting one; with `delay`, at most one per delay | not unique |
+/// | `unique = latest` | an identical event replaces the waiting one | not unique |
 /// | `unique_for = 60` | maximum seconds for which a waiting event drops identical ones | not unique |
 /// | `unique_by = "{order_id}"` | key that makes events of one name identical | the channels |
 ///
