@@ -428,10 +428,10 @@ impl Shard {
     fn close_if_due(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
         let Some(channel) = self.channels.get_mut(key) else { return };
         let is_empty = channel.is_empty();
-        if let Some(cluster) = &mut channel.cluster {
-            if cluster.closes_at.take_if(|due| *due <= step.now).is_none() || !is_empty {
-                return;
-            }
+        if let Some(cluster) = &mut channel.cluster
+            && (cluster.closes_at.take_if(|due| *due <= step.now).is_none() || !is_empty)
+        {
+            return;
         }
         self.close_if_empty(key, step);
     }
