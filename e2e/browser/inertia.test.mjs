@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '../support/ports.mjs';
-import { foreground } from '../support/programs.mjs';
+import { foregroundUntil } from '../support/programs.mjs';
 import { built } from '../support/server.mjs';
 import { accessible } from './demo/demo.mjs';
 import { artefacts, Browser, waitFor } from './support.mjs';
@@ -19,26 +19,17 @@ let application;
 let rendering;
 let site;
 
-/** Starts a program. Resolves with what matches in its output. */
-async function start(program, args, env, line) {
-	const started = foreground(program, args, { env: { ...process.env, ...env } });
-	const match = () => line.exec(started.output());
-	await waitFor(`the start of ${program}`, match).catch(async (error) => {
-		await started.stop();
-		throw new Error(started.output(), { cause: error });
-	});
-	return { said: match()[0], stop: started.stop };
-}
+const start = (line, program, args, env) => foregroundUntil(line, program, args, { env: { ...process.env, ...env } });
 
 before(async () => {
 	assert.ok(existsSync(join(web, 'dist/ssr')), 'the pages are not built: run cargo xtask demo-web');
 	const port = await freePort();
 	[browser, application, rendering] = await Promise.all([
 		Browser.launch(),
-		start(built('clarim-inertia'), [], { ADDRESS: '127.0.0.1:0', SSR_URL: `http://127.0.0.1:${port}` }, /^http:.*(?=\n)/m),
-		start('node', [join(web, 'dist/ssr/ssr.js')], { SSR_PORT: String(port) }, /started/),
+		start(/^(http:.*)\n/m, built('clarim-inertia'), [], { ADDRESS: '127.0.0.1:0', SSR_URL: `http://127.0.0.1:${port}` }),
+		start(/started/, 'node', [join(web, 'dist/ssr/ssr.js')], { SSR_PORT: String(port) }),
 	]);
-	site = application.said;
+	[, site] = application.match;
 }, LIMIT);
 
 after(async () => {

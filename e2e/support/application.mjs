@@ -1,13 +1,13 @@
 // Examples of the crate `clarim`: axum applications that publish to a server, with Echo as in their pages.
 import Echo from 'laravel-echo';
 import Pusher from 'pusher-js';
-import { inbox, state, until } from './events.mjs';
-import { foreground } from './programs.mjs';
+import { inbox, state } from './events.mjs';
+import { foregroundUntil } from './programs.mjs';
 import { built } from './server.mjs';
 
 /** The example, which publishes to this server. `stop` ends it and its clients. */
 export async function startExample(name, server) {
-  const app = foreground(built(`examples/${name}`), [], {
+  const app = await foregroundUntil(/^(http:\/\/.*)\n/m, built(`examples/${name}`), [], {
     env: {
       ...process.env,
       BROADCAST_CONNECTION: 'reverb',
@@ -20,12 +20,7 @@ export async function startExample(name, server) {
     },
   });
   const clients = [];
-  const address = () => /^(http:\/\/.*)\n/m.exec(app.output())?.[1];
-  await until(address, { what: `the address of the example ${name}` }).catch(async (error) => {
-    await app.stop();
-    throw new Error(app.output(), { cause: error });
-  });
-  const url = address();
+  const [, url] = app.match;
   return {
     url,
     async connected(user) {

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { until } from './events.mjs';
 
 const run = promisify(execFile);
 
@@ -62,6 +63,17 @@ export function foreground(program, args, options = {}) {
       process.off('exit', end);
     },
   };
+}
+
+/** Like `foreground`, once the output matches `line`; `match` is the match. */
+export async function foregroundUntil(line, program, args, options) {
+  const started = foreground(program, args, options);
+  const match = () => line.exec(started.output());
+  await until(match, { what: `the start of ${program}` }).catch(async (error) => {
+    await started.stop();
+    throw new Error(started.output(), { cause: error });
+  });
+  return { ...started, match: match() };
 }
 
 export { run };

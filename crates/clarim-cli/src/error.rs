@@ -74,7 +74,7 @@ pub(crate) enum CommandError {
     NoTerminal,
     #[error("{channel}: {reason}")]
     Subscription { channel: String, reason: String },
-    #[error("{} → {}", .0.what, .0.remedy)]
+    #[error("{0}")]
     History(Finding),
     #[error("{}{}", .0, port_hint(.0))]
     Start(#[from] StartError),

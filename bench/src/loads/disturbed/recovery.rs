@@ -64,13 +64,10 @@ impl Recovery {
         let streams = 1 + self.channels;
         let mut simulation = Simulation::new(&server.target, 1, streams, 128)?;
         simulation.first_missed = WATCHED_STREAM + 1;
-        for n in 0..self.subscribers as u64 {
-            simulation.until(|c| n - c.joined < AT_ONCE)?;
-            let client = simulation.open(None)?;
-            simulation.join(client, WATCHED.to_owned(), None, vec![WATCHED_STREAM])?;
-        }
-        simulation.until(|c| c.joined == self.subscribers as u64)?;
-        let clients = self.connect(&mut simulation)?;
+        let watched = |_| WATCHED.to_owned();
+        connect(&mut simulation, self.subscribers, watched, &[WATCHED_STREAM])?;
+        let with_history = |n| channel(n % self.channels);
+        let clients = connect(&mut simulation, self.clients, with_history, &[])?;
         let start = Start::now(server)?;
         let quiet = self.storm(&mut simulation, &[])?;
         let usual = start.phase(server)?;
@@ -89,20 +86,6 @@ impl Recovery {
         }
         report.set("p99, storm ÷ quiet", storm.p99 / quiet.p99);
         Ok(report)
-    }
-
-    /// Connects the clients, and subscribes each to a channel with history.
-    fn connect(&self, simulation: &mut Simulation) -> Result<Vec<ClientId>> {
-        let others = simulation.counts.joined;
-        let mut clients = Vec::with_capacity(self.clients);
-        for n in 0..self.clients {
-            simulation.until(|c| n as u64 + others - c.joined < AT_ONCE)?;
-            let client = simulation.open(None)?;
-            simulation.join(client, channel(n % self.channels), None, Vec::new())?;
-            clients.push(client);
-        }
-        simulation.until(|c| c.joined == others + self.clients as u64)?;
-        Ok(clients)
     }
 
     /// Drops the connections of these clients, and publishes what they miss.
@@ -152,6 +135,25 @@ impl Recovery {
         simulation.settle()?;
         Ok(Times::of(simulation))
     }
+}
+
+/// Connects clients, and subscribes client `n` to `channel(n)`, on which it receives these streams.
+fn connect(
+    simulation: &mut Simulation,
+    count: usize,
+    channel: impl Fn(usize) -> String,
+    streams: &[Stream],
+) -> Result<Vec<ClientId>> {
+    let others = simulation.counts.joined;
+    let mut clients = Vec::with_capacity(count);
+    for n in 0..count {
+        simulation.until(|c| n as u64 + others - c.joined < AT_ONCE)?;
+        let client = simulation.open(None)?;
+        simulation.join(client, channel(n), None, streams.to_vec())?;
+        clients.push(client);
+    }
+    simulation.until(|c| c.joined == others + count as u64)?;
+    Ok(clients)
 }
 
 fn channel(n: usize) -> String {

@@ -1,5 +1,6 @@
 //! Findings.
 
+use std::fmt;
 use std::time::Duration;
 
 /// Timeout of a single step.
@@ -26,6 +27,12 @@ pub(crate) struct Finding {
     pub(crate) what: String,
     /// How to solve it.
     pub(crate) remedy: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} → {}", self.what, self.remedy)
+    }
 }
 
 impl Finding {

@@ -30,7 +30,7 @@ pub(crate) struct Client {
 /// A connection that could not be opened, or has ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
-    #[error("{} → {}", .0.what, .0.remedy)]
+    #[error("{0}")]
     Refused(Finding),
     #[error("closed with {code}: {reason}")]
     Closed { code: u16, reason: String },

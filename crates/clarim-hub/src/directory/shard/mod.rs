@@ -427,13 +427,10 @@ impl Shard {
     /// is queued again after its last use: until its leaves are reported, other nodes must reach it.
     fn close_if_due(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
         let Some(channel) = self.channels.get_mut(key) else { return };
-        let is_empty = channel.is_empty();
-        if let Some(cluster) = &mut channel.cluster
-            && (cluster.closes_at.take_if(|due| *due <= step.now).is_none() || !is_empty)
-        {
-            return;
+        let closes_at = channel.cluster.as_mut().map(|cluster| &mut cluster.closes_at);
+        if closes_at.is_none_or(|at| at.take_if(|due| *due <= step.now).is_some()) {
+            self.close_if_empty(key, step);
         }
-        self.close_if_empty(key, step);
     }
 
     fn close_if_empty(&mut self, key: &ChannelKey, step: &mut Step<'_>) {
