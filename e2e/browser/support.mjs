@@ -41,6 +41,13 @@ const ARGUMENTS = [
 	'--disable-component-update', '--disable-sync',
 ];
 
+/** A time zone in which it is past noon: "today" and "yesterday" are the same whenever a test runs. */
+function noon() {
+	const offset = 12 - new Date().getUTCHours();
+	// POSIX counts these zones westwards.
+	return `Etc/GMT${offset > 0 ? '-' : '+'}${Math.abs(offset)}`;
+}
+
 /** A Chromium whose unexpected errors and warnings fail the test. */
 export class Browser {
 	problems = [];
@@ -58,7 +65,7 @@ export class Browser {
 
 	/** A separate user: contexts share nothing. */
 	async context(options = {}) {
-		const context = await this.chromium.newContext({ locale: 'en-GB', ...options });
+		const context = await this.chromium.newContext({ locale: 'en-GB', timezoneId: noon(), ...options });
 		context.setDefaultTimeout(PATIENCE);
 		await context.addInitScript(() => {
 			document.addEventListener('securitypolicyviolation', (event) => {
