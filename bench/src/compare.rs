@@ -268,5 +268,6 @@ pub(crate) fn fanout(subscribers: usize) -> FanoutLoad {
         in_flight: 8,
         events: None,
         deflate: false,
+        pages: false,
     }
 }

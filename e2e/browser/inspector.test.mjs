@@ -199,6 +199,34 @@ test('long lists have pages, and the back button knows them', LIMIT, async () =>
 	await page.goBack();
 	await rows('connection-list', 100);
 	assert.equal(await first('connection-list'), before);
+
+	// A response that comes late does not replace the page that was asked for after it.
+	await page.goto(`${server.url}/inspector#channels?q=long`);
+	await rows('channel-list', 100);
+	let isHeld = false;
+	const answered = new Promise((resolve) => {
+		page.route((url) => url.searchParams.get('contains') === 'held', async (route) => {
+			isHeld = true;
+			const response = await route.fetch();
+			await rows('channel-list', 10);
+			await route.fulfill({ response });
+			resolve();
+		});
+	});
+	await page.goto(`${server.url}/inspector#channels?q=held`);
+	await waitFor('the request', () => isHeld);
+	await page.goto(`${server.url}/inspector#channels?q=long.10`);
+	await answered;
+	await page.evaluate(() => new Promise((resolve) => { setTimeout(resolve, 100); }));
+	assert.equal(await id(page, 'channel-list').locator('tbody tr').count(), 10);
+
+	// Another app has other pages and channels.
+	await page.goto(`${server.url}/inspector#channels?q=long&after=long.099&channel=long.105`);
+	await id(page, 'channel').waitFor();
+	await id(page, 'app').dispatchEvent('change');
+	await rows('channel-list', 100);
+	await id(page, 'channel').waitFor({ state: 'hidden' });
+	assert.equal(new URL(page.url()).hash, '#channels?q=long');
 	for (const { socket } of clients) socket.close();
 });
 

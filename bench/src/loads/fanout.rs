@@ -37,6 +37,9 @@ pub(crate) struct FanoutLoad {
     /// Offer permessage-deflate, which the server must accept.
     #[arg(long)]
     pub(crate) deflate: bool,
+    /// Name page ids, so that each client acknowledges the events of a channel with history.
+    #[arg(long)]
+    pub(crate) pages: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -79,7 +82,7 @@ impl FanoutLoad {
     fn connect(&self, server: &Server, publishers: usize) -> Result<Fanout> {
         ensure!(self.subscribers > 0, "--subscribers must be at least 1");
         ensure!(self.size >= MIN_SIZE, "--size must be at least {MIN_SIZE}");
-        let target = Target { deflate: self.deflate, ..server.target.clone() };
+        let target = Target { deflate: self.deflate, pages: self.pages, ..server.target.clone() };
         Fanout::connect(&target, self.subscribers, publishers, self.size)
     }
 }

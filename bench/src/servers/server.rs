@@ -34,6 +34,8 @@ pub(crate) struct Cores {
 pub(crate) struct Target {
     /// Whether clients offer compression, which the server must accept then.
     pub(crate) deflate: bool,
+    /// Whether each client names a page id.
+    pub(crate) pages: bool,
     pub(crate) port: u16,
     pub(crate) app_id: String,
     pub(crate) key: AppKey,
@@ -77,6 +79,7 @@ impl Server {
         let key = AppKey::new(peer.key.as_str(), &peer.secret);
         let target = Target {
             deflate: false,
+            pages: false,
             port,
             app_id: peer.app_id.clone(),
             key,

@@ -99,7 +99,7 @@ impl Client {
         Ok(Self {
             stream,
             target: target.clone(),
-            unsent: handshake(target).into_bytes(),
+            unsent: handshake(target, n).into_bytes(),
             unread: Vec::new(),
             upgraded: false,
             socket_id: None,

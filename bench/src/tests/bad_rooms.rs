@@ -76,7 +76,8 @@ pub(super) fn start(fault: Fault) -> Target {
         }
     });
     let key = AppKey::new("bench-key", "bench-secret");
-    Target { port, app_id: "bench".to_owned(), key, deflate: false, scrape: "/up".to_owned() }
+    let scrape = "/up".to_owned();
+    Target { port, app_id: "bench".to_owned(), key, deflate: false, pages: false, scrape }
 }
 
 fn serve(

@@ -78,6 +78,7 @@ pub(super) fn start_with(fault: Fault, state: &Arc<Mutex<State>>) -> Target {
     });
     Target {
         deflate: false,
+        pages: false,
         port,
         app_id: "bench".to_owned(),
         key: AppKey::new("bench-key", "bench-secret"),

@@ -28,7 +28,7 @@ pub(crate) fn subscribe(target: &Target, n: usize, channel: &str) -> Result<(Tcp
     let mut stream = connect_from(n, target.port)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(STEP_LIMIT))?;
-    stream.write_all(handshake(target).as_bytes())?;
+    stream.write_all(handshake(target, n).as_bytes())?;
     let mut unread = Vec::new();
     wait_for_upgrade(&mut stream, &mut unread, target.deflate)?;
     wait_for(&mut stream, &mut unread, b"pusher:connection_established")?;
@@ -38,10 +38,11 @@ pub(crate) fn subscribe(target: &Target, n: usize, channel: &str) -> Result<(Tcp
     Ok((stream, unread))
 }
 
-/// The upgrade request.
-pub(crate) fn handshake(target: &Target) -> String {
+/// The upgrade request of client `n`.
+pub(crate) fn handshake(target: &Target, n: usize) -> String {
+    let page = if target.pages { format!("/app/~bench-{n}") } else { String::new() };
     format!(
-        "GET /app/{}?protocol=7&client=bench&version=1.0 HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\
+        "GET {page}/app/{}?protocol=7&client=bench&version=1.0 HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\
          Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{}\r\n",
         target.key.key(),

@@ -25,6 +25,11 @@ pub trait Sockets {
         self.send(connection, Frame::control_ping(payload));
     }
 
+    /// Returns whether a connection uses the HTTP fallback, where each reply of the client is a request.
+    fn is_session(&self, _connection: ConnectionId) -> bool {
+        false
+    }
+
     /// Queues one frame for many connections. This is the hot path.
     fn send_to_all(
         &mut self,

@@ -101,14 +101,14 @@ impl Attributes {
     }
 }
 
-fn once<T>(meta: &ParseNestedMeta<'_>, place: &mut Option<T>, value: T) -> Result<()> {
+pub(crate) fn once<T>(meta: &ParseNestedMeta<'_>, place: &mut Option<T>, value: T) -> Result<()> {
     match place.replace(value) {
         None => Ok(()),
         Some(_) => Err(meta.error("is set twice")),
     }
 }
 
-fn text(meta: &ParseNestedMeta<'_>) -> Result<LitStr> {
+pub(crate) fn text(meta: &ParseNestedMeta<'_>) -> Result<LitStr> {
     let text: LitStr = meta.value()?.parse()?;
     if text.value().is_empty() { Err(Error::new(text.span(), "is empty")) } else { Ok(text) }
 }

@@ -9,7 +9,7 @@ use crate::attributes::Attributes;
 use crate::template::Template;
 
 /// Maximum length of a channel name, in bytes: that of Pusher's SDKs.
-const MAX_NAME: usize = 200;
+pub(crate) const MAX_NAME: usize = 200;
 
 /// The derive: from the tokens of a type to the tokens of its implementations, or of a compile error.
 pub(crate) fn derive(input: TokenStream) -> TokenStream {
@@ -122,7 +122,7 @@ pub(crate) fn expand(input: &DeriveInput, attributes: &Attributes) -> Result<Tok
 }
 
 /// The type's parameters, with the condition that it is `Serialize`.
-fn serializable(input: &DeriveInput) -> Generics {
+pub(crate) fn serializable(input: &DeriveInput) -> Generics {
     let mut generics = input.generics.clone();
     // On a type without parameters, a missing Serialize would be reported at the derive instead of the type.
     if !generics.params.is_empty() {

@@ -163,3 +163,33 @@ fn an_error_becomes_one_compile_error() {
     assert!(code.contains("impl :: clarim :: Broadcast for OrderShipped"), "{code}");
     assert!(code.contains("impl :: clarim :: EventType for OrderShipped"), "{code}");
 }
+
+#[test]
+fn models_without_a_key() {
+    for (code, message, source) in [
+        (
+            "struct Post { number: u64 }",
+            "Post has no field `id`; it has number; name the key's field: #[model(key = \"…\")]",
+            "Post",
+        ),
+        (
+            r#"#[model(key = "uid")] struct Post { id: u64, uuid: u64 }"#,
+            "Post has no field `uid`; it has id, uuid; name the key's field: #[model(key = \"…\")]",
+            r#""uid""#,
+        ),
+        (
+            r#"#[model(name = "App Post")] struct Post { id: u64 }"#,
+            "`App Post`: a channel name consists of letters, digits and _ - = @ , . ;",
+            r#""App Post""#,
+        ),
+        (
+            "#[model(table)] struct Post { id: u64 }",
+            "unknown attribute; expected one of name, key",
+            "table",
+        ),
+    ] {
+        let error = crate::model::expand(&syn::parse_str(code).unwrap()).unwrap_err();
+        let shown = error.span().source_text().unwrap();
+        assert_eq!((error.to_string(), shown), (message.to_owned(), source.to_owned()), "{code}");
+    }
+}

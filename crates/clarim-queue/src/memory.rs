@@ -129,10 +129,7 @@ impl MemoryQueue {
     /// # Errors
     /// Returns [`Error::Full`] if ten thousand jobs are waiting.
     pub fn push(&self, job: MemoryJob) -> Result<(), Error> {
-        let Some(waiting) = self.shared.admit(job) else { return Ok(()) };
-        if *self.shared.waiting.borrow() > MAX_WAITING {
-            return Err(Error::Full { queue: waiting.job.queue.clone(), limit: MAX_WAITING });
-        }
+        let Some(waiting) = self.shared.admit(job)? else { return Ok(()) };
         match waiting.job.delay {
             None => self.lanes.send(waiting),
             Some(delay) => {
@@ -182,31 +179,45 @@ impl MemoryQueue {
 
 impl Shared {
     /// Counts a job, unless it is dropped or replaces another one.
-    fn admit(self: &Arc<Self>, job: MemoryJob) -> Option<WaitingJob> {
-        let mut owned = None;
-        let mut is_replaceable = false;
-        match &job.unique {
+    fn admit(self: &Arc<Self>, job: MemoryJob) -> Result<Option<WaitingJob>, Error> {
+        let unique = job.unique.clone();
+        match unique {
+            None => self.count(job).map(Some),
             Some(Unique { key, keep: Keep::First(time) }) => {
-                owned = self.unique.acquire(key, *time);
-                if owned.is_none() {
-                    let name = job.job.name();
+                let mut waiting = self.count(job)?;
+                waiting.lock = self.unique.acquire(&key, time);
+                if waiting.lock.is_none() {
+                    let name = waiting.job.job.name();
                     tracing::debug!(job = name, key, "job dropped: an identical job is waiting");
-                    return None;
+                    return Ok(None);
                 }
+                Ok(Some(waiting))
             }
             Some(Unique { key, keep: Keep::Latest }) => {
                 let mut latest = lock(&self.latest);
-                if let Some(waiting) = latest.get_mut(key) {
+                if let Some(waiting) = latest.get_mut(&key) {
                     *waiting = Some(job.job);
-                    return None;
+                    return Ok(None);
                 }
-                latest.insert(key.clone(), None);
-                is_replaceable = true;
+                let mut waiting = self.count(job)?;
+                waiting.is_replaceable = true;
+                latest.insert(key, None);
+                Ok(Some(waiting))
             }
-            None => {}
         }
-        self.waiting.send_modify(|waiting| *waiting += 1);
-        Some(WaitingJob { job, lock: owned, is_replaceable, shared: self.clone() })
+    }
+
+    /// Counts a job as waiting, if there is room for it.
+    fn count(self: &Arc<Self>, job: MemoryJob) -> Result<WaitingJob, Error> {
+        let has_room = self.waiting.send_if_modified(|waiting| {
+            let has_room = *waiting < MAX_WAITING;
+            *waiting += usize::from(has_room);
+            has_room
+        });
+        if !has_room {
+            return Err(Error::Full { queue: job.queue, limit: MAX_WAITING });
+        }
+        Ok(WaitingJob { job, lock: None, is_replaceable: false, shared: self.clone() })
     }
 }
 

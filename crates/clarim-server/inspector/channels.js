@@ -2,7 +2,7 @@
 
 import { get, part } from './api.js';
 import { button, element, id, inOneLine, link, pages, table } from './dom.js';
-import { app, attempt } from './lists.js';
+import { app, attempt, newest } from './lists.js';
 import { address, go, place } from './place.js';
 import { number, t } from './words.js';
 
@@ -16,14 +16,14 @@ export function show({ q = '', after, channel }) {
 	id('channel-query').value = q;
 	if (listed !== wanted(q, after)) load(q, after);
 	if (channel) showOne(channel);
-	else id('channel').hidden = true;
+	else hide();
 	id('channels').classList.toggle('has-detail', Boolean(channel));
 }
 
-const load = (q, after) => attempt(async () => {
+const load = newest((q, after) => {
 	listed = wanted(q, after);
-	showList(await get(`apps/${part(app())}/channels`, { contains: q, after }), q, after);
-});
+	return get(`apps/${part(app())}/channels`, { contains: q, after });
+}, showList);
 
 function showList({ channels, count, total, next, is_partial: isPartial }, q, after) {
 	const note = isPartial ? ` · ${t('partial')}` : '';
@@ -39,6 +39,11 @@ function showList({ channels, count, total, next, is_partial: isPartial }, q, af
 }
 
 let shown;
+
+function hide() {
+	shown = undefined;
+	id('channel').hidden = true;
+}
 
 const showOne = (name) => attempt(async () => {
 	const isNew = shown !== name || id('channel').hidden;

@@ -22,23 +22,36 @@ export async function attempt(act) {
 	}
 }
 
+/** Returns a function that loads and then shows, unless it was called again in the meantime. */
+export function newest(load, show) {
+	let calls = 0;
+	return (...args) => attempt(async () => {
+		calls += 1;
+		const call = calls;
+		const response = await load(...args);
+		if (call === calls) show(response, ...args);
+	});
+}
+
 /** Shows the place of the connections. */
 export function showConnections({ q = '', after }) {
 	id('wanted').value = q;
 	loadConnections(after);
 }
 
-const loadConnections = (after) => attempt(async () => {
-	const wanted = id('wanted').value.trim();
+const wanted = () => id('wanted').value.trim();
+
+const loadConnections = newest((after) => {
 	let params = { after };
-	if (/^\d+\.\d+$/.test(wanted)) params = { id: wanted };
-	else if (wanted) params = { app: app(), channel: wanted };
-	const { connections, next } = await get('connections', params);
+	if (/^\d+\.\d+$/.test(wanted())) params = { id: wanted() };
+	else if (wanted()) params = { app: app(), channel: wanted() };
+	return get('connections', params);
+}, ({ connections, next }, after) => {
 	pages(id('connection-pages'), (cursor) => address('connections', { after: cursor }), after, next);
-	listConnections(connections, wanted);
+	listConnections(connections);
 });
 
-function listConnections(connections, wanted) {
+function listConnections(connections) {
 	const rows = connections.map((it) => {
 		const more = it.channel_count - it.channels.length;
 		const names = element('span');
@@ -52,7 +65,7 @@ function listConnections(connections, wanted) {
 		];
 	});
 	const heads = ['connection', 'app', 'age', 'outbox', 'origin', 'user', 'subscriptions'].map((name) => t(name));
-	table(id('connection-list'), [...heads, ''], rows, t(wanted ? 'noConnectionFound' : 'noConnections'));
+	table(id('connection-list'), [...heads, ''], rows, t(wanted() ? 'noConnectionFound' : 'noConnections'));
 }
 
 const close = (socket) => attempt(async () => {
@@ -95,7 +108,7 @@ const replay = (delivery) => attempt(async () => {
 export function listen() {
 	const on = (name, event, act) => id(name).addEventListener(event, (it) => { it.preventDefault(); act(); });
 	on('connection-search', 'submit', () => {
-		go('connections', { q: id('wanted').value.trim() });
+		go('connections', { q: wanted() });
 		loadConnections();
 	});
 	on('terminate-form', 'submit', () => id('user').value && terminate(id('user').value));

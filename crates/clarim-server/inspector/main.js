@@ -125,6 +125,9 @@ function listen() {
 	});
 	id('app').addEventListener('change', () => {
 		sessionStorage.setItem('clarim-inspector-app', id('app').value);
+		// The page of a list and the open channel are those of the former app.
+		const { after, channel, ...rest } = place().params;
+		history.replaceState(null, '', address(current(), rest));
 		show();
 	});
 	for (const name of ['place', 'popstate', 'hashchange']) addEventListener(name, show);

@@ -84,9 +84,16 @@ pub use channel::{Channel, IntoChannel, InvalidChannel};
 ///
 /// [types]: https://docs.rs/clarim/latest/clarim/types
 pub use clarim_macros::Broadcast;
+/// Implements [`trait@BroadcastModel`], of which the documentation has an example.
+///
+/// | attribute | meaning | default |
+/// |---|---|---|
+/// | `#[model(name = "App.Models.Article")]` | the model's name in the page | `App.Models.` and the type's name |
+/// | `#[model(key = "uuid")]` | the field that identifies the model | `id` |
+pub use clarim_macros::BroadcastModel;
 pub use encryption::MasterKey;
 pub use error::{Error, NotificationFailure};
-pub use events::{Broadcast, Delivery, EventName, EventType};
+pub use events::{Broadcast, BroadcastModel, Delivery, EventName, EventType, ModelEvent};
 pub use fake::{Fake, Sent};
 pub use handle::{Builder, Clarim};
 pub use queue::QueueConnection;

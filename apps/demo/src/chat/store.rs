@@ -206,13 +206,17 @@ pub(super) async fn with_reactions(
 /// Creates a conversation of these users, and returns its id.
 pub(super) async fn create(db: &AnyPool, title: &str, members: &[i64]) -> sqlx::Result<i64> {
     let mut tx = db.begin().await?;
-    let id: i64 = sqlx::query_scalar(
-        "INSERT INTO conversations (id, title)
-         SELECT COALESCE(MAX(id), 0) + 1, $1 FROM conversations RETURNING id",
-    )
-    .bind(title)
-    .fetch_one(&mut *tx)
-    .await?;
+    let id: i64 = loop {
+        let insert = sqlx::query_scalar(
+            "INSERT INTO conversations (id, title)
+             SELECT COALESCE(MAX(id), 0) + 1, $1 FROM conversations WHERE true
+             ON CONFLICT (id) DO NOTHING RETURNING id",
+        );
+        // Nothing is returned if another request has just taken the number.
+        if let Some(id) = insert.bind(title).fetch_optional(&mut *tx).await? {
+            break id;
+        }
+    };
     for user in members {
         sqlx::query("INSERT INTO conversation_members (conversation_id, user_id) VALUES ($1, $2)")
             .bind(id)

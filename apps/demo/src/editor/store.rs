@@ -50,14 +50,17 @@ pub(super) async fn is_member(db: &AnyPool, document: i64, user: i64) -> sqlx::R
 pub(super) async fn create(db: &AnyPool, title: &str) -> sqlx::Result<Document> {
     let edited_at = now();
     let mut tx = db.begin().await?;
-    let id: i64 = sqlx::query_scalar(
-        "INSERT INTO documents (id, title, edited_at)
-         SELECT COALESCE(MAX(id), 0) + 1, $1, $2 FROM documents RETURNING id",
-    )
-    .bind(title)
-    .bind(edited_at)
-    .fetch_one(&mut *tx)
-    .await?;
+    let id: i64 = loop {
+        let insert = sqlx::query_scalar(
+            "INSERT INTO documents (id, title, edited_at)
+             SELECT COALESCE(MAX(id), 0) + 1, $1, $2 FROM documents WHERE true
+             ON CONFLICT (id) DO NOTHING RETURNING id",
+        );
+        // Nothing is returned if another request has just taken the number.
+        if let Some(id) = insert.bind(title).bind(edited_at).fetch_optional(&mut *tx).await? {
+            break id;
+        }
+    };
     sqlx::query("INSERT INTO document_members (document_id, user_id) SELECT $1, id FROM users")
         .bind(id)
         .execute(&mut *tx)

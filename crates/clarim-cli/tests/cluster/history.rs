@@ -220,7 +220,7 @@ async fn the_bus_is_frozen() {
     let nodes = three_nodes(&server.url("redis"));
     let fault = async |_: &mut Vec<Node>| {
         server.freeze();
-        sleep(Duration::from_secs(8)).await;
+        sleep(Duration::from_secs(30)).await;
         server.thaw();
     };
     through(nodes, fault, Hear::All).await;

@@ -368,11 +368,16 @@ impl Page {
         if state.is_shared {
             return None;
         }
-        if let Some(live) = state.live(addr) {
-            return live.ask(changes, now, sent);
-        }
-        // A reply of any number shows that it is another tab's.
-        state.twins().filter(|twins| twins.contains(addr)).map(|_| 0)
+        state.live(addr)?.ask(changes, now, sent)
+    }
+
+    /// Asks the replaced connection of a page whether it is another tab's: a reply shows that it is. Returns
+    /// the number to put into the ping.
+    pub(crate) fn ask_replaced(&self, addr: ConnectionAddr) -> Option<u64> {
+        let state = &mut *self.state();
+        let is_replaced =
+            !state.is_shared && state.twins().is_some_and(|twins| twins.contains(addr));
+        is_replaced.then_some(0)
     }
 
     /// Handles the pong to a request. Pongs of other numbers change nothing. Returns whether it is one.

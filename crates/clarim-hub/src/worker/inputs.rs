@@ -230,6 +230,12 @@ impl<S: OutputSink> Worker<S> {
         }
     }
 
+    /// Asks the pages that have got events of channels with history to acknowledge them. Call it between
+    /// [`process`](Self::process) and the writes to sockets, so that a request needs no write of its own.
+    pub fn ask_pages(&mut self, now: Duration, sockets: &mut impl Sockets) {
+        pages::ask_changed(&mut self.state, now, sockets);
+    }
+
     /// Checks the connections in `slots`: pings silent ones, closes dead ones and those of removed apps. Call
     /// it so that each slot is checked about once a second.
     pub fn sweep(&mut self, slots: Range<usize>, now: Duration, sockets: &mut impl Sockets) {

@@ -9,8 +9,12 @@ use super::state::WorkerState;
 use crate::address::{AppIndex, ConnectionId};
 use crate::connection::ChannelIndex;
 use crate::outputs::{Output, OutputSink, Replayed, WorkerMessage};
-use crate::pages::{Acknowledged, Newcomer, PageSince, Positions};
+use crate::pages::{Acknowledged, Newcomer, Page, PageSince, Positions};
 use crate::sockets::Sockets;
+
+/// Minimum time between two requests to pages that get one event after another. Of these events, a page that
+/// comes back gets those of half this time twice, on average.
+const PACE: Duration = Duration::from_millis(100);
 
 /// Gives a page to a new connection. Returns the connection's socket id: the page's, if it has one that no
 /// other connection uses.
@@ -87,7 +91,29 @@ pub(super) fn unsubscribed<S: OutputSink>(
     }
 }
 
-/// Asks the pages of the connections in `slots` to acknowledge what they have been sent.
+/// Asks the pages that have got events since the last call to acknowledge them, at most once per [`PACE`].
+pub(super) fn ask_changed<S: OutputSink>(
+    worker: &mut WorkerState<S>,
+    now: Duration,
+    sockets: &mut impl Sockets,
+) {
+    if !worker.subscribers.has_changed() || now < worker.next_request {
+        return;
+    }
+    worker.next_request = now + PACE;
+    let changed = worker.subscribers.take_changed();
+    for id in changed.into_iter().flat_map(|channel| worker.subscribers.at(channel)) {
+        if let Some(page) = worker.pages.get(*id)
+            && !sockets.is_session(*id)
+            && let Some(number) = request(worker, *id, page, now)
+        {
+            sockets.ask(*id, &number.to_be_bytes());
+        }
+    }
+}
+
+/// Asks the pages of the connections in `slots` to acknowledge what they have been sent. Without new events,
+/// these are pages that use the HTTP fallback, have got a gap, or have not replied to the last request.
 pub(super) fn ask<S: OutputSink>(
     worker: &WorkerState<S>,
     slots: Range<usize>,
@@ -98,12 +124,21 @@ pub(super) fn ask<S: OutputSink>(
         return;
     }
     for (id, page) in worker.pages.range(slots) {
-        let changes = worker.subscribers.changes();
-        let sent = |after| sent(worker, id, after);
-        if let Some(number) = page.ask(worker.addr(id), changes, now, sent) {
+        let number = request(worker, id, page, now);
+        if let Some(number) = number.or_else(|| page.ask_replaced(worker.addr(id))) {
             sockets.ask(id, &number.to_be_bytes());
         }
     }
+}
+
+fn request<S: OutputSink>(
+    worker: &WorkerState<S>,
+    id: ConnectionId,
+    page: &Page,
+    now: Duration,
+) -> Option<u64> {
+    let changes = worker.subscribers.changes();
+    page.ask(worker.addr(id), changes, now, |after| sent(worker, id, after))
 }
 
 /// Returns the positions up to which a connection has been sent everything: all, or those of channels that

@@ -28,6 +28,8 @@ pub(super) struct WorkerState<S> {
     pub(super) pending: PendingChannels,
     pub(super) pages: PageTable,
     pub(super) reconnects: Reconnects,
+    /// Time of the next request to pages that get events.
+    pub(super) next_request: Duration,
 }
 
 impl<S: OutputSink> WorkerState<S> {
@@ -40,6 +42,7 @@ impl<S: OutputSink> WorkerState<S> {
             pending: PendingChannels::default(),
             pages: PageTable::default(),
             reconnects: Reconnects::default(),
+            next_request: Duration::ZERO,
         }
     }
 

@@ -16,6 +16,8 @@ pub(crate) struct Subscribers {
     sent: HashMap<ChannelIndex, Sent, foldhash::fast::RandomState>,
     /// Number of changes in `sent` so far.
     changes: u64,
+    /// The channels whose position has changed since they were last taken.
+    changed: Vec<ChannelIndex>,
 }
 
 /// The last position that the subscribers of a channel have been sent.
@@ -24,6 +26,8 @@ struct Sent {
     position: HistoryPosition,
     /// The number of its last change.
     change: u64,
+    /// It is among the changed channels.
+    is_listed: bool,
 }
 
 #[derive(Debug)]
@@ -58,14 +62,38 @@ impl Subscribers {
             && sent.position != position
         {
             self.changes += 1;
-            *sent = Sent { position, change: self.changes };
+            if !sent.is_listed {
+                self.changed.push(index);
+            }
+            *sent = Sent { position, change: self.changes, is_listed: true };
         }
         &self.channels[index.0 as usize].subscribers
     }
 
     /// Begins to follow what is sent of a channel. `position`: that behind everything that has been sent.
     pub(crate) fn follow(&mut self, index: ChannelIndex, position: HistoryPosition) {
-        self.sent.entry(index).or_insert(Sent { position, change: 0 });
+        self.sent.entry(index).or_insert(Sent { position, change: 0, is_listed: false });
+    }
+
+    /// Returns whether there are channels to take.
+    pub(crate) fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// Returns the channels that pages follow and whose position has changed since the last call.
+    pub(crate) fn take_changed(&mut self) -> Vec<ChannelIndex> {
+        let changed = std::mem::take(&mut self.changed);
+        for index in &changed {
+            if let Some(sent) = self.sent.get_mut(index) {
+                sent.is_listed = false;
+            }
+        }
+        changed
+    }
+
+    /// Returns the subscribers of a channel. There are none if the channel is gone.
+    pub(crate) fn at(&self, index: ChannelIndex) -> &[ConnectionId] {
+        self.channels.get(index.0 as usize).map_or(&[], |channel| &channel.subscribers)
     }
 
     /// Returns the position behind what has been sent of a channel, if a page follows the channel and it has

@@ -210,6 +210,7 @@ impl Desk {
     }
 
     pub(crate) fn sweep(&mut self, now: Duration) {
+        self.worker.ask_pages(now, &mut self.recorder);
         self.worker.sweep(0..self.worker.slots(), now, &mut self.recorder);
         self.settle(now);
     }
@@ -359,6 +360,14 @@ impl World {
         self.node.sweep(self.now);
         for desk in &mut self.desks {
             desk.sweep(self.now);
+        }
+    }
+
+    /// Time passes, and pages are asked about new events, but nothing is swept.
+    pub(crate) fn pass_shortly(&mut self, time: Duration) {
+        self.now += time;
+        for desk in &mut self.desks {
+            desk.worker.ask_pages(self.now, &mut desk.recorder);
         }
     }
 

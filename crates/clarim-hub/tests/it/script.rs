@@ -7,6 +7,7 @@
 //! ana< {"event":"pusher_internal:subscription_succeeded","channel":"private-x","data":'{}'}
 //! backend: event E on private-x data '{"n":1}' except ana
 //! 30 s pass                        # also: `30 min pass`; everything is swept each second
+//! 200 ms pass                      # unswept, but pages are asked about new events
 //! a stall of 200 s                 # swept once; `200 s pass unswept`: not at all
 //! ana connects as page p1          # also: `on worker 1`; a swept page may get a `page ping`
 //! ana acknowledges                 # its last page ping
@@ -197,6 +198,7 @@ impl Script {
             [name, "joins", channel, "as", ..] => self.join(name, channel, Some(&rest(line, 4))),
             [name, "signs", "in", "as", ..] => self.sign_in(name, &rest(line, 4)),
             [time, "s", "pass"] => self.pass(number(time)?),
+            [time, "ms", "pass"] => self.pass_shortly(number(time)?),
             [time, "min", "pass"] => self.pass(60 * number::<u64>(time)?),
             ["a", "stall", "of", time, "s"] => {
                 self.world.pass(Duration::from_secs(number(time)?));
@@ -316,6 +318,15 @@ impl Script {
         for _ in 0..seconds {
             self.world.pass(Duration::from_secs(1));
         }
+        Ok(())
+    }
+
+    fn pass_shortly(&mut self, millis: u64) -> Step {
+        // After a hand-over, each page is asked at its connection's turn.
+        if self.hand_overs.is_some() {
+            return self.pass(1);
+        }
+        self.world.pass_shortly(Duration::from_millis(millis));
         Ok(())
     }
 

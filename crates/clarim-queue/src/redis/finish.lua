@@ -9,8 +9,7 @@ for _, channel in ipairs(cjson.decode(job[1])) do
     redis.call('LPOP', line)
     local next = redis.call('LINDEX', line, 0)
     if next and redis.call('HINCRBY', key('job', next), 'before', -1) == 0 then
-        local created = redis.call('HGET', key('job', next), 'created')
-        redis.call('ZADD', key('due', queue), created, next)
+        redis.call('ZADD', key('due', queue), redis.call('HGET', key('job', next), 'due'), next)
     end
 end
 if job[2] ~= '' then

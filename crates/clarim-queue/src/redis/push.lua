@@ -14,6 +14,7 @@ elseif unique ~= '' and not lock('unique:' .. unique, id, tonumber(time)) then
     return 0
 end
 local created, channels, before = now(), {}, 0
+local due = created + delay
 for place = 6, #ARGV do
     local channel = ARGV[place]
     table.insert(channels, channel)
@@ -22,11 +23,11 @@ for place = 6, #ARGV do
     end
 end
 redis.call('HSET', key('job', id), 'queue', queue, 'payload', payload, 'attempts', 0, 'reserved', 0,
-    'created', created, 'unique', unique, 'channels', cjson.encode(channels), 'before', before)
+    'due', due, 'unique', unique, 'channels', cjson.encode(channels), 'before', before)
 redis.call('SADD', key('queues'), queue)
 redis.call('ZADD', key('all', queue), created, id)
 -- The number of lists in which other jobs come first. The job is due when there are none.
 if before == 0 then
-    redis.call('ZADD', key('due', queue), created + delay, id)
+    redis.call('ZADD', key('due', queue), due, id)
 end
 return 1

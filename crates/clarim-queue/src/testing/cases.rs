@@ -295,6 +295,32 @@ pub async fn a_job_that_waits_for_its_retry_is_replaced(store: &dyn TestStore) {
     assert_eq!(app.done(), ["new"]);
 }
 
+pub async fn a_delayed_job_comes_after_the_failed_one_of_its_key(store: &dyn TestStore) {
+    for (retry, delay) in [(400, 50), (50, 400)] {
+        let app = Fixture::new(store);
+        let latest = |name: &str| TestJob::new("a", name).latest("x").ordered("x");
+        let failures = AtomicUsize::new(0);
+        app.answer(move |name| {
+            let fails = name == "old" && failures.fetch_add(1, Ordering::Relaxed) == 0;
+            if fails { Err(down()) } else { Ok(()) }
+        });
+        app.hold(&["old"]);
+        app.push(latest("old").delay(SHORT).delays(&[Duration::from_millis(retry)])).await;
+        let worker = tokio::spawn(app.worker().at_most(1).run());
+        app.wait_started(1).await;
+        let begun = Instant::now();
+        let delay = Duration::from_millis(delay);
+        assert!(app.push(latest("new").delay(delay)).await, "the old one runs");
+        app.push(TestJob::new("a", "other")).await;
+        app.hold(&[]);
+        worker.await.unwrap();
+        app.drain().await;
+        assert_eq!(app.done().last().unwrap(), "new", "after {:?}", app.started());
+        assert_eq!(app.done().len(), 3);
+        assert!(begun.elapsed() >= delay, "its delay counts while it waits for the old one");
+    }
+}
+
 pub async fn a_delayed_job_runs_later(store: &dyn TestStore) {
     let app = Fixture::new(store);
     let delay = Duration::from_millis(100);

@@ -55,6 +55,8 @@ pub struct TestJob {
     delays: Vec<Duration>,
     delay: Duration,
     unique: Option<Unique>,
+    /// An order key that a delayed job has, too.
+    ordered: Option<String>,
 }
 
 impl TestJob {
@@ -69,6 +71,7 @@ impl TestJob {
             delays: vec![SHORT],
             delay: Duration::ZERO,
             unique: None,
+            ordered: None,
         }
     }
 
@@ -122,6 +125,12 @@ impl TestJob {
         Self { unique: Some(Unique::latest(key)), ..self }
     }
 
+    /// Adds an order key that the job has even if it is delayed.
+    #[must_use]
+    pub fn ordered(self, key: &str) -> Self {
+        Self { ordered: Some(key.to_owned()), ..self }
+    }
+
     fn stored(&self) -> NewJob {
         let mut order_keys: Vec<String> = self.parts.concat();
         order_keys.sort();
@@ -129,6 +138,7 @@ impl TestJob {
         if !self.delay.is_zero() {
             order_keys.clear();
         }
+        order_keys.extend(self.ordered.clone());
         let Self { name, parts, tries, .. } = self;
         let delays: Vec<f64> = self.delays.iter().map(Duration::as_secs_f64).collect();
         let payload = json!({ "name": name, "parts": parts, "tries": tries, "delays": delays });

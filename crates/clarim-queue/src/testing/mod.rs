@@ -65,6 +65,7 @@ macro_rules! storage_suite {
             the_latest_of_identical_jobs_takes_the_place_of_the_first
             a_running_job_is_not_replaced
             a_job_that_waits_for_its_retry_is_replaced
+            a_delayed_job_comes_after_the_failed_one_of_its_key
             a_delayed_job_runs_later
             a_delayed_job_blocks_no_other
             a_stopping_worker_finishes_running_jobs_only

@@ -45,6 +45,28 @@ async fn a_panic_fails_the_job_and_the_queue_goes_on() {
     assert_eq!(*log.lock().unwrap(), ["panics", "good"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn threads_fill_a_queue_to_its_limit() {
+    let queue = Arc::new(MemoryQueue::new());
+    let push = |_| {
+        let queue = queue.clone();
+        tokio::spawn(async move {
+            let accepted = (0..6_000).map(|_| {
+                let job = Logged { name: "later", log: Log::default() };
+                let mut job = MemoryJob::new("default", job);
+                job.delay = Some(Duration::from_secs(3600));
+                queue.push(job)
+            });
+            accepted.filter(Result::is_ok).count()
+        })
+    };
+    let mut accepted = 0;
+    for pushing in [1, 2].map(push) {
+        accepted += pushing.await.unwrap();
+    }
+    assert_eq!(accepted, 10_000);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_refuses_jobs() {
     let queue = MemoryQueue::new();

@@ -195,10 +195,9 @@ impl Work {
         ));
         let stop = async {
             tokio::select! {
-                () = first.next() => {}
-                () = self.max_time_is_over() => {}
+                () = first.next() => print("Stopping after running jobs have finished. Ctrl+C again stops now."),
+                () = self.max_time_is_over() => print("Stopping after running jobs have finished: the time is over."),
             }
-            print("Stopping after running jobs have finished. Ctrl+C again stops now.");
         };
         let stop_now = async {
             both.next().await;

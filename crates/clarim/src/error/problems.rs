@@ -130,6 +130,14 @@ pub enum ScheduleProblem {
         /// The task.
         task: String,
     },
+    /// A task is never due, for example because all its times are outside of its hours.
+    #[error("{task:?} is never due: {times}")]
+    NeverDue {
+        /// The task.
+        task: String,
+        /// Its times, and the days and hours within which it runs.
+        times: String,
+    },
     /// A task runs on one node, and the schedule has no lock.
     #[error("{task:?} runs on one node, and the schedule has no lock; add Schedule::lock")]
     NoLock {

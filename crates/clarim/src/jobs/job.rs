@@ -76,7 +76,7 @@ impl Job {
     }
 
     /// The job in the form in which it is stored. A delayed job keeps no order, so that others don't wait for
-    /// it.
+    /// it. But the latest of identical jobs comes after those before it.
     ///
     /// # Errors
     /// Returns an error if [`to_json`](Self::to_json) does.
@@ -86,6 +86,9 @@ impl Job {
         stored.unique = self.unique();
         if stored.delay.is_zero() {
             stored.order_keys = self.channels();
+        } else if self.delivery.unique_latest {
+            // No channel has such a name: it contains a colon.
+            stored.order_keys.extend(self.unique_key.clone());
         }
         Ok(stored)
     }
@@ -244,6 +247,17 @@ mod tests {
         assert!(matches!(error, Error::JobVersion { found: 9, known: 1 }), "{error}");
         assert!(!error.is_temporary());
         assert!(!Job::from_json("{}").unwrap_err().is_temporary());
+    }
+
+    #[test]
+    fn a_delayed_job_keeps_no_order_except_behind_identical_ones() {
+        let mut job = job();
+        assert_eq!(job.to_stored().unwrap().order_keys, ["private-orders.7"]);
+        job.delivery.delay = Some(Duration::from_secs(1));
+        assert!(job.to_stored().unwrap().order_keys.is_empty());
+        job.delivery.unique_latest = true;
+        job.unique_key = Some("order.shipped:7".to_owned());
+        assert_eq!(job.to_stored().unwrap().order_keys, ["order.shipped:7"]);
     }
 
     #[test]

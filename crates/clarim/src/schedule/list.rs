@@ -11,7 +11,7 @@ pub(crate) fn table(tasks: &[Task], times: &[When], zone: Tz, now: DateTime<Utc>
     let rows: Vec<[String; 4]> = (tasks.iter().zip(times))
         .map(|(task, when)| {
             let next = when.after(now, zone).map_or_else(
-                || "never due".to_owned(),
+                || "not due again".to_owned(),
                 |next| {
                     let at = next.with_timezone(&zone).format("%Y-%m-%d %H:%M:%S %Z");
                     format!("next {at}, in {}", duration(next - now))
@@ -32,8 +32,11 @@ pub(crate) fn table(tasks: &[Task], times: &[When], zone: Tz, now: DateTime<Utc>
 }
 
 fn conditions(task: &Task) -> String {
-    let conditions =
-        [(task.without_overlapping, "without overlapping"), (task.on_one_node, "on one node")];
+    let conditions = [
+        (!task.conditions.is_empty(), "when a condition holds"),
+        (task.without_overlapping, "without overlapping"),
+        (task.on_one_node, "on one node"),
+    ];
     let set = conditions.into_iter().filter_map(|(is_set, name)| is_set.then_some(name));
     set.collect::<Vec<_>>().join(", ")
 }

@@ -437,12 +437,18 @@ impl Schedule {
         if let (Some(task), None) = (self.tasks.iter().find(|task| task.on_one_node), &self.lock) {
             problems.push(ScheduleProblem::NoLock { task: task.name.clone() });
         }
-        if problems.is_empty() {
-            let within = |task: &Task| Some(task.when.clone()?.within(task.window));
-            Ok(self.tasks.iter().filter_map(within).collect())
-        } else {
-            Err(Error::Schedule { problems })
+        let mut times = Vec::new();
+        for task in &self.tasks {
+            let Some(when) = task.when.clone().map(|when| when.within(task.window)) else {
+                continue;
+            };
+            if when.after(DateTime::UNIX_EPOCH, self.zone).is_none() {
+                let task = task.name.clone();
+                problems.push(ScheduleProblem::NeverDue { task, times: when.to_string() });
+            }
+            times.push(when);
         }
+        if problems.is_empty() { Ok(times) } else { Err(Error::Schedule { problems }) }
     }
 }
 

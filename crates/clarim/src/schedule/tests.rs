@@ -360,7 +360,11 @@ async fn all_problems_are_returned_at_once() {
         .every_minute()
         .call("b", || async {})
         .hourly()
-        .on_one_node();
+        .on_one_node()
+        .call("c", || async {})
+        .daily_at("3:00")
+        .weekdays()
+        .between("8:00", "18:00");
     let error = schedule.run(std::future::pending()).await.unwrap_err();
     let Error::Schedule { problems } = &error else { panic!("{error}") };
     let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -374,6 +378,7 @@ async fn all_problems_are_returned_at_once() {
             "two tasks have the name \"a\"",
             "\"a\" has two times: 0 * * * * and * * * * *",
             "\"b\" runs on one node, and the schedule has no lock; add Schedule::lock",
+            "\"c\" is never due: 0 3 * * * on weekdays between 08:00 and 18:00",
         ]
     );
     assert!(!error.is_temporary());

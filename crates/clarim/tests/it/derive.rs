@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clarim::{Broadcast, Channel, Delivery, EventName, InvalidChannel};
+use clarim::{Broadcast, BroadcastModel, Channel, Delivery, EventName, InvalidChannel};
 use serde::Serialize;
 use serde_json::json;
 
@@ -80,4 +80,45 @@ fn generics_and_enums_can_be_broadcast() {
     assert_eq!(event.delivery(), Delivery::now().backoff([seconds(2)]));
     let state = State::Open { by: 7 };
     assert_eq!(state.broadcast_with().unwrap(), json!({ "state": "Open", "by": 7 }));
+}
+
+#[derive(Serialize, BroadcastModel)]
+#[model(name = "Blog.Article", key = "slug")]
+struct Article<'a> {
+    slug: &'a str,
+    words: u32,
+}
+
+#[test]
+fn changes_of_a_model_have_its_channel_and_name() -> Result<(), InvalidChannel> {
+    #[derive(Serialize, BroadcastModel)]
+    struct Post {
+        id: i64,
+    }
+    let post = Post { id: 7 };
+    let events = [post.created(), post.updated(), post.trashed(), post.restored(), post.deleted()];
+    let names = events.each_ref().map(|event| event.broadcast_as().for_echo());
+    assert_eq!(
+        names,
+        [".PostCreated", ".PostUpdated", ".PostTrashed", ".PostRestored", ".PostDeleted"]
+    );
+    let event = Article { slug: "bugle", words: 3 }.updated();
+    assert_eq!(event.broadcast_on()?, [Channel::private("Blog.Article.bugle")?]);
+    assert_eq!(event.broadcast_as(), EventName::from("ArticleUpdated"));
+    let payload = event.broadcast_with().unwrap();
+    assert_eq!(payload, json!({ "model": { "slug": "bugle", "words": 3 } }));
+    assert!(Article { slug: "no such!", words: 0 }.deleted().broadcast_on().is_err());
+    Ok(())
+}
+
+#[test]
+fn a_model_that_cannot_be_serialized_is_an_error_of_the_broadcast() {
+    #[derive(Serialize, BroadcastModel)]
+    struct Broken {
+        id: i64,
+        pairs: std::collections::BTreeMap<Vec<u8>, u8>,
+    }
+    let broken = Broken { id: 1, pairs: [(vec![1], 2)].into() };
+    let error = broken.created().broadcast_with().unwrap_err().to_string();
+    assert!(error.contains("key must be a string"), "{error}");
 }

@@ -90,7 +90,10 @@ async function askForConversations(): Promise<void> {
 			if (known) {
 				// The local state may be newer than the response.
 				for (const { id, read_seq: seq } of found.members) markedRead(known.id, id, seq);
-				if (found.last_message) heard(known, found.last_message);
+				if (found.last_message) {
+					heard(known, found.last_message);
+					changed(found.last_message);
+				}
 			} else {
 				threads.set(found.id, {
 					...found, messages: [], drafts: storedDrafts(found.id), text: tab.get(textKey(found.id)) ?? '', isLoaded: false, hasOlder: false, isBusy: false, error: null,
@@ -132,11 +135,11 @@ export function markedRead(id: number, user: number, seq: number): void {
 /** The last change of each message that was changed while this page was open. */
 const changes = new Map<string, Message>();
 
+/** The newer of two states of a message. */
+const newer = (known: Message | undefined, message: Message): Message => (known && known.version > message.version ? known : message);
+
 /** The message, or its change if that came first. */
-function latest(message: Message): Message {
-	const change = changes.get(message.id);
-	return change && change.version > message.version ? change : message;
-}
+const latest = (message: Message): Message => newer(changes.get(message.id), message);
 
 /** Takes a pushed change of a message, or the response to a request. */
 export function changed(message: Message): void {
@@ -144,8 +147,10 @@ export function changed(message: Message): void {
 	const thread = threads.get(message.conversation);
 	if (!thread) return;
 	const at = thread.messages.findIndex(({ id }) => id === message.id);
-	if (at >= 0) thread.messages[at] = latest(message);
-	if (thread.last_message?.id === message.id) thread.last_message = latest(message);
+	// A response may come after a push of a later change, or before it.
+	if (at >= 0) thread.messages[at] = newer(thread.messages[at], latest(message));
+	const last = thread.last_message;
+	if (last?.id === message.id) thread.last_message = newer(last, latest(message));
 }
 
 /** Loads the changes of the local messages that were missed during an interruption. */

@@ -69,6 +69,40 @@ fn a_page_that_is_back_gets_what_it_has_not_acknowledged() {
 }
 
 #[test]
+fn a_page_is_soon_asked_about_new_events() {
+    play(
+        r#"
+        ana connects as page p1
+        ana subscribes 0 false 0
+        ben connects as page p2
+        200 ms pass
+        event 1
+        ana gets 1
+        event 2
+        ana gets 2
+        200 ms pass
+        ana< page ping
+        ana acknowledges
+        event 3
+        ana gets 3
+        200 ms pass
+        ana< page ping
+        # One request at a time.
+        event 4
+        ana gets 4
+        200 ms pass
+        ana acknowledges
+        1 s pass
+        ana< page ping
+        ana acknowledges
+        200 ms pass
+        1 s pass
+        nothing else
+        "#,
+    );
+}
+
+#[test]
 fn other_pages_and_clients_without_a_page_get_nothing() {
     play(
         r#"

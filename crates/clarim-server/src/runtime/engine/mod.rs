@@ -153,6 +153,9 @@ impl<P: Protocol> Engine<P> {
         if !self.is_behind() && !self.is_stopped {
             self.read_sockets()?;
         }
+        if !self.is_stopped {
+            self.hub.ask_pages(self.sockets.now, &mut self.sockets);
+        }
         if self.sockets.now >= self.next_sweep && !self.is_stopped {
             self.next_sweep = self.sockets.now + SWEEP_INTERVAL;
             self.sweep();

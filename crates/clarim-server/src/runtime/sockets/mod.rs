@@ -434,9 +434,12 @@ impl Sockets for SocketTable {
 
     fn ask(&mut self, connection: ConnectionId, payload: &[u8]) {
         // Nothing else that is sent is binary.
-        let is_session = self.get(connection).is_some_and(Socket::is_session);
-        let ask = if is_session { Frame::binary } else { Frame::control_ping };
+        let ask = if self.is_session(connection) { Frame::binary } else { Frame::control_ping };
         self.send(connection, ask(payload));
+    }
+
+    fn is_session(&self, connection: ConnectionId) -> bool {
+        self.get(connection).is_some_and(Socket::is_session)
     }
 
     fn send_to_all(
