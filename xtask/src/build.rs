@@ -1,11 +1,12 @@
 //! Builds that several steps need.
 
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
 use crate::run::{cargo, cargo_command, command, npm, root};
-use crate::setup::{IMAGE, has_image_target, npm_ci};
+use crate::setup::{ARM, ARM_COMPILER, IMAGE, has_image_target, npm_ci};
 
 /// Builds everything that a test runs, in one selection of packages: cargo compiles the dependencies again
 /// for another selection, whose features differ.
@@ -56,4 +57,16 @@ pub(crate) fn shipped() -> Result<()> {
     let new = shipped.join("clarim.new");
     fs::copy(built.join("release/clarim"), &new)?;
     Ok(fs::rename(new, shipped.join("clarim"))?)
+}
+
+/// Builds the program for 64-bit Arm on another processor. The compiler has the headers of GNU's C library:
+/// SQLite is kept from functions that musl lacks.
+pub(crate) fn arm() -> Result<PathBuf> {
+    cargo_command(&["build", "--release", "--locked", "--target", ARM, "-p", "clarim-cli"])
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "none")
+        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER", ARM_COMPILER)
+        .env("CC_aarch64_unknown_linux_musl", ARM_COMPILER)
+        .env("CFLAGS_aarch64_unknown_linux_musl", "-U_FORTIFY_SOURCE -DSQLITE_DISABLE_LFS")
+        .run()?;
+    Ok(root().join("target").join(ARM).join("release/clarim"))
 }

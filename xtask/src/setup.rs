@@ -14,13 +14,16 @@ const CARGO_PROGRAMS: [(&str, &[&str]); 2] = [
 ];
 
 /// Programs, how to ask their version, and the Debian packages that bring them.
-const PROGRAMS: [(&str, &str, &str); 25] = [
+const PROGRAMS: [(&str, &str, &str); 30] = [
+    (ARM_COMPILER, "--version", "gcc-aarch64-linux-gnu libc6-dev-arm64-cross"),
     ("busybox", "--help", "busybox-static"),
     ("bwrap", "--version", "bubblewrap"),
     ("caddy", "version", "caddy"),
     ("chromium-headless-shell", "--version", "chromium-headless-shell"),
+    ("composer", "--version", "composer php-laravel-framework php-zip"),
     ("curl", "--version", "curl"),
     ("faketime", "--version", "faketime"),
+    ("go", "version", "golang-go"),
     ("haproxy", "-v", "haproxy"),
     ("mmdebstrap", "--version", "mmdebstrap"),
     ("musl-gcc", "--version", "musl-tools"),
@@ -33,9 +36,11 @@ const PROGRAMS: [(&str, &str, &str); 25] = [
     ("prometheus", "--version", "prometheus"),
     ("psql", "--version", "postgresql"),
     ("python3", "--version", "python3 python3-venv"),
+    ("qemu-aarch64-static", "--version", "qemu-user-static"),
     ("readelf", "--version", "binutils"),
     ("redis-server", "--version", "redis-server"),
     ("rpmbuild", "--version", "rpm"),
+    ("ruby", "--version", "ruby"),
     ("supervisord", "--version", "supervisor"),
     ("systemd-analyze", "--version", "systemd"),
     ("umoci", "--version", "umoci"),
@@ -48,6 +53,10 @@ pub(crate) const IMAGE: &str = if cfg!(target_arch = "aarch64") {
 } else {
     "x86_64-unknown-linux-musl"
 };
+
+/// The target for 64-bit Arm, and the compiler for it.
+pub(crate) const ARM: &str = "aarch64-unknown-linux-musl";
+pub(crate) const ARM_COMPILER: &str = "aarch64-linux-gnu-gcc";
 
 /// Folders whose npm packages the tests need.
 const NPM_FOLDERS: [&str; 6] = [
@@ -65,7 +74,7 @@ const CLEAN_ROOT: &str = "target/clean-root.tar";
 /// Installs everything.
 pub(crate) fn all() -> Result<()> {
     programs()?;
-    image_target();
+    static_targets();
     clean_root();
     for folder in NPM_FOLDERS {
         npm_ci(folder)?;
@@ -79,14 +88,13 @@ pub(crate) fn all() -> Result<()> {
     python_env("e2e", &["-r", requirements]).map(|_| ())
 }
 
-/// Installs the target of the container image. A Rust without rustup, or a network without its server,
-/// still has everything else tested.
-fn image_target() {
-    if has_image_target() {
-        return;
-    }
-    if let Err(error) = command("rustup", &["target", "add", IMAGE]).run() {
-        println!("{error}: the container image will not be tested");
+/// Installs the targets of static programs. A Rust without rustup, or a network without its server, still has
+/// everything else tested.
+fn static_targets() {
+    for target in [IMAGE, ARM].into_iter().filter(|target| !has_target(target)) {
+        if let Err(error) = command("rustup", &["target", "add", target]).run() {
+            println!("{error}: the program for {target} will not be built");
+        }
     }
 }
 
@@ -110,7 +118,12 @@ fn clean_root() {
 
 /// Whether the image can be built here.
 pub(crate) fn has_image_target() -> bool {
-    let libraries = command("rustc", &["--print", "target-libdir", "--target", IMAGE]).stdout();
+    has_target(IMAGE)
+}
+
+/// Whether Rust's library is installed for a target.
+pub(crate) fn has_target(target: &str) -> bool {
+    let libraries = command("rustc", &["--print", "target-libdir", "--target", target]).stdout();
     libraries.is_some_and(|folder| std::path::Path::new(folder.trim()).is_dir())
 }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask dist`: the files of a release, in `dist/`.
 
 mod checksums;
+mod composer;
 mod crates;
 mod debian;
 mod formula;
@@ -14,34 +15,60 @@ mod tree;
 mod wheel;
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
 
 use crate::run::{command, root};
-use crate::setup::{IMAGE, has_image_target};
+use crate::setup::{ARM, ARM_COMPILER, IMAGE, has_image_target, has_target};
 use crate::{build, e2e};
-use release::{PLATFORMS, Release, copy_file};
+use release::{PLATFORMS, Release, copy_file, path};
 
-/// Packages the program of each platform. Without arguments, that is the program of the container image.
-/// `--binaries FOLDER` names a folder with stripped programs, as `TARGET/clarim`.
+/// Packages the programs for Linux on Intel and Arm. `--binaries FOLDER` names a folder with stripped programs, as
+/// `TARGET/clarim`, and packages those.
 pub(crate) fn run(args: &[String]) -> Result<()> {
-    let binaries = match args {
+    match args {
         [] => {
-            ensure!(
-                has_image_target(),
-                "install the target {IMAGE}, or name the programs with --binaries FOLDER"
-            );
-            let folder = root().join("target/binaries");
-            let ours = folder.join(IMAGE);
-            fs::create_dir_all(&ours)?;
-            build::shipped()?;
-            let stripped = ours.join("clarim").to_string_lossy().into_owned();
-            command("strip", &["-o", &stripped, "target/shipped/clarim"]).run()?;
-            folder
+            let folder = build_own()?;
+            if IMAGE != ARM && has_target(ARM) && command(ARM_COMPILER, &["--version"]).succeeds() {
+                let stripped = binary(&folder, ARM)?;
+                let program = path(&build::arm()?);
+                command("aarch64-linux-gnu-strip", &["-o", &stripped, &program]).run()?;
+            } else if IMAGE != ARM {
+                println!("without {ARM}: cargo xtask setup installs what its build needs");
+            }
+            package(folder)
         }
-        [option, folder] if option == "--binaries" => root().join(folder),
+        [option, folder] if option == "--binaries" => package(root().join(folder)),
         _ => bail!("the only option is --binaries FOLDER"),
-    };
+    }
+}
+
+/// Builds the program of the container image. Returns the folder of the programs, in which it is the only one.
+fn build_own() -> Result<PathBuf> {
+    ensure!(
+        has_image_target(),
+        "install the target {IMAGE}, or name the programs with --binaries FOLDER"
+    );
+    let folder = root().join("target/binaries");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    let stripped = binary(&folder, IMAGE)?;
+    build::shipped()?;
+    command("strip", &["-o", &stripped, "target/shipped/clarim"]).run()?;
+    Ok(folder)
+}
+
+/// The path of a platform's program, whose folder is created.
+fn binary(folder: &Path, target: &str) -> Result<String> {
+    let folder = folder.join(target);
+    fs::create_dir_all(&folder)?;
+    Ok(path(&folder.join("clarim")))
+}
+
+/// Writes the files of a release from the programs in a folder.
+fn package(binaries: PathBuf) -> Result<()> {
     let release = Release::new(binaries)?;
     let platforms: Vec<_> =
         PLATFORMS.iter().filter(|platform| release.binary(platform).is_file()).collect();
@@ -65,6 +92,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     }
     image::write(&release, &platforms)?;
     npm::write(&release, &platforms)?;
+    composer::write(&release)?;
     formula::write(&release, &platforms)?;
     copy_file(&root().join("packaging/install.sh"), &release.file("install.sh"))?;
     release.chart()?;
@@ -78,13 +106,17 @@ fn site(release: &Release) -> Result<()> {
     release.tar(&root().join("site/dist"), &["."], &release.file("clarim-site.tar.gz"))
 }
 
-/// Packages the program, and installs each file in a clean root.
+/// Packages the program of this machine's processor, and installs each file in a clean root.
 pub(crate) fn test(args: &[String]) -> Result<()> {
     if args.is_empty() && !has_image_target() {
         println!("skipped: {IMAGE} is not installed");
         return Ok(());
     }
-    run(args)?;
+    if args.is_empty() {
+        package(build_own()?)?;
+    } else {
+        run(args)?;
+    }
     e2e::packages()
 }
 
