@@ -16,7 +16,7 @@ const GROUPS = [
   {
     en: 'Front end',
     'pt-BR': 'Front-end',
-    pages: ['packages/vue/README.md', 'packages/react/README.md', 'packages/js/README.md'],
+    pages: ['packages/vue/README.md', 'packages/react/README.md', 'packages/js/README.md', 'packages/laravel/README.md'],
   },
   {
     en: 'Operation',
@@ -44,6 +44,7 @@ const ROUTES = {
   'README.md': 'overview',
   'apps/demo/README.md': 'demo',
   'packages/js/README.md': 'packages/js',
+  'packages/laravel/README.md': 'packages/laravel',
   'packages/vue/README.md': 'packages/vue',
   'packages/react/README.md': 'packages/react',
 };
