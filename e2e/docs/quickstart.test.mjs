@@ -93,6 +93,20 @@ test('Django', limit, async () => {
   await prints(page, 'order 7 shipped');
 });
 
+for (const language of ['Go', 'Ruby']) {
+  test(language, limit, async () => {
+    const { commands: [run], write } = section('quickstart.md', language);
+    await write();
+    const [variables, listen, publish] = run.trim().split('\n');
+    const listener = shell(`${variables}\n${listen}`);
+    await until(() => listener.output.includes('news'), { what: 'clarim tail joins' });
+    const publisher = shell(`${variables}\n${publish}`);
+    assert.equal(await publisher.ended, 0, publisher.output);
+    assert.match(publisher.output, /\bOK\b/);
+    await until(() => listener.output.includes('It works'), { what: 'the event' });
+  });
+}
+
 test("Laravel's variables and class name reach Echo", limit, async (t) => {
   const variables = await readFile(path.join(folder, '.env'), 'utf8');
   const { default: Echo } = await import('laravel-echo');
