@@ -28,6 +28,14 @@ pub(crate) fn browser(args: &[String]) -> Result<()> {
     node("e2e/browser", cores(), args)
 }
 
+/// The pictures of README and the documentation, made of the running programs.
+pub(crate) fn pictures() -> Result<()> {
+    build::workspace()?;
+    setup::npm_ci("e2e")?;
+    setup::npm_ci("e2e/pictures")?;
+    command("node", &["e2e/pictures/make.mjs"]).run()
+}
+
 /// The commands of the README and the tutorial, which build what they start.
 pub(crate) fn newcomer(args: &[String]) -> Result<()> {
     build::workspace()?;

@@ -145,6 +145,10 @@ pub(crate) const STEPS: [Step; 33] = {
         Step::new("inertia", "build the application with Inertia and start it", Alone, |_| {
             demo::run_inertia()
         }),
+        Step::new("pictures", "make the pictures in docs/pictures again", Alone, |_| {
+            demo::build(&[demo::DEMO])?;
+            e2e::pictures()
+        }),
         Step::new("bench", "measure beside the floor (minutes)", Alone, bench),
     ]
 };

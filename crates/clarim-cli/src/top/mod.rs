@@ -1,5 +1,6 @@
 //! `clarim top`: a live view of a server in the terminal, from its inspector.
 
+mod choice;
 mod sample;
 mod view;
 
@@ -11,12 +12,13 @@ use hyper::header::AUTHORIZATION;
 use hyper::{Request, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use ratatui::DefaultTerminal;
-use ratatui::crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers, poll, read};
+use ratatui::crossterm::event::{poll, read};
 use serde::de::DeserializeOwned;
 
 use crate::error::CommandError;
 use crate::flags::TopFlags;
 use crate::remote::{Limits, Remote, RemoteError, local_url};
+use choice::Demand;
 use sample::{EventPage, Picture};
 
 /// Time between two updates. The server sums up its counters once a second.
@@ -53,33 +55,19 @@ fn watch(
             if !poll(left)? {
                 break;
             }
-            match key(&read()?) {
-                Some(Key::Quit) => return Ok(()),
-                Some(Key::Pause) => picture.is_paused = !picture.is_paused,
-                Some(Key::NextApp) => picture.next_app(),
+            match picture.choice.press(&read()?) {
+                Some(Demand::Quit) => return Ok(()),
+                Some(Demand::NextApp) => {
+                    picture.next_app();
+                    break;
+                }
+                Some(Demand::Channels) => break,
                 None => {}
             }
         }
         if let Err(error) = inspector.update(picture) {
             picture.error = Some(error.to_string());
         }
-    }
-}
-
-enum Key {
-    Quit,
-    Pause,
-    NextApp,
-}
-
-fn key(event: &Event) -> Option<Key> {
-    let pressed = event.as_key_event().filter(|key| key.kind == KeyEventKind::Press)?;
-    match pressed.code {
-        KeyCode::Char('c') if pressed.modifiers.contains(KeyModifiers::CONTROL) => Some(Key::Quit),
-        KeyCode::Char('q') | KeyCode::Esc => Some(Key::Quit),
-        KeyCode::Char(' ') => Some(Key::Pause),
-        KeyCode::Tab => Some(Key::NextApp),
-        _ => None,
     }
 }
 
@@ -112,9 +100,10 @@ impl Inspector {
         picture.update(self.get("overview")?);
         if let Some(app) = picture.app() {
             let app = utf8_percent_encode(app, NON_ALPHANUMERIC);
-            picture.channels = self.get(&format!("apps/{app}/channels"))?;
+            let filter = utf8_percent_encode(&picture.choice.filter, NON_ALPHANUMERIC);
+            picture.channels = self.get(&format!("apps/{app}/channels?contains={filter}"))?;
         }
-        if !picture.is_paused {
+        if !picture.choice.is_paused {
             let after = self.next.map_or_else(String::new, |next| format!("?after={next}"));
             let page: EventPage = self.get(&format!("stream{after}"))?;
             self.next = Some(page.next);

@@ -1,35 +1,75 @@
 //! The screen.
 
+use chrono::{DateTime, Local};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, Sparkline, Table};
+use ratatui::widgets::{Block, Borders, Cell, Clear, Paragraph, Row, Sparkline, Table};
 
 use super::sample::{Event, Picture};
 
-/// Number of lines of figures.
-const FIGURES: usize = 3;
+/// Width of a column of figures.
+const FIGURE: u16 = 26;
+
+/// The keys, for the help.
+const KEYS: [(&str, &str); 8] = [
+    ("q", "quit"),
+    ("?", "this help"),
+    ("s", "sort the channels: subscriptions, users, name"),
+    ("/", "filter the channels; Enter keeps the filter, Escape clears it"),
+    ("↑ ↓", "scroll the channels; also Page Up, Page Down and Home"),
+    ("Tab", "next app"),
+    ("Space", "pause the events"),
+    ("Ctrl+C", "quit"),
+];
 
 pub(super) fn draw(frame: &mut Frame<'_>, picture: &Picture) {
-    let [title, figures, graphs, middle, foot] = Layout::vertical([
+    let shown = figures(picture);
+    let columns = usize::from(frame.area().width / FIGURE).clamp(1, shown.len());
+    let lines = shown.len().div_ceil(columns);
+    let [title, top, graphs, middle, foot] = Layout::vertical([
         Constraint::Length(1),
-        Constraint::Length(FIGURES as u16),
+        Constraint::Length(lines as u16),
         Constraint::Length(6),
         Constraint::Min(4),
         Constraint::Length(1),
     ])
     .areas(frame.area());
     frame.render_widget(head(picture), title);
-    show_figures(frame, picture, figures);
+    show_figures(frame, &shown, lines, top);
     let [left, right] = Layout::horizontal([Constraint::Fill(1); 2]).areas(graphs);
     graph(frame, left, "Connections", picture.connections.iter().copied());
     graph(frame, right, "Frames sent per second", picture.sent.iter().copied());
-    let [left, right] =
-        Layout::horizontal([Constraint::Percentage(40), Constraint::Fill(1)]).areas(middle);
+    let [left, right] = Layout::horizontal([Constraint::Fill(1); 2]).areas(middle);
     show_channels(frame, picture, left);
     show_events(frame, picture, right);
-    frame.render_widget(Paragraph::new("q quit · space pause events · tab next app").dim(), foot);
+    if picture.choice.shows_help {
+        show_help(frame, middle);
+    }
+    frame.render_widget(keys(picture), foot);
+}
+
+fn keys(picture: &Picture) -> Paragraph<'_> {
+    let choice = &picture.choice;
+    if choice.is_typing {
+        return Paragraph::new(format!("filter: {}_   Enter keep · Escape clear", choice.filter));
+    }
+    let filter = if choice.filter.is_empty() { "" } else { ": " };
+    let text = format!(
+        "? help · q quit · s sort: {} · / filter{filter}{} · space pause · tab next app",
+        choice.order.name(),
+        choice.filter
+    );
+    Paragraph::new(text).dim()
+}
+
+fn show_help(frame: &mut Frame<'_>, area: Rect) {
+    let lines =
+        KEYS.map(|(key, effect)| Line::from(vec![format!("{key:8}").bold(), effect.into()]));
+    let block = Block::bordered().title(" Keys ");
+    frame.render_widget(Clear, area);
+    frame.render_widget(Paragraph::new(lines.to_vec()).block(block), area);
 }
 
 fn head(picture: &Picture) -> Paragraph<'_> {
@@ -42,8 +82,9 @@ fn head(picture: &Picture) -> Paragraph<'_> {
     Paragraph::new(Line::from(line))
 }
 
-/// Figures in columns, from top to bottom.
-fn show_figures(frame: &mut Frame<'_>, picture: &Picture, area: Rect) {
+type Figure = (&'static str, String);
+
+fn figures(picture: &Picture) -> Vec<Figure> {
     let overview = &picture.overview;
     let rates = &picture.rates;
     let latency = rates.publish.map_or_else(
@@ -75,7 +116,12 @@ fn show_figures(frame: &mut Frame<'_>, picture: &Picture, area: Rect) {
         figures.push(("– lag", format!("{:.1} ms", cluster.lag_us as f64 / 1_000.0)));
         figures.push(("Other nodes", whole(cluster.nodes.len() as u64)));
     }
-    let columns = figures.chunks(FIGURES);
+    figures
+}
+
+/// Figures in columns, from top to bottom.
+fn show_figures(frame: &mut Frame<'_>, figures: &[Figure], lines: usize, area: Rect) {
+    let columns = figures.chunks(lines);
     let areas = Layout::horizontal(vec![Constraint::Fill(1); columns.len()]).split(area);
     for (column, area) in columns.zip(areas.iter()) {
         let lines: Vec<Line<'_>> = column
@@ -104,13 +150,15 @@ fn graph(
 fn show_channels(frame: &mut Frame<'_>, picture: &Picture, area: Rect) {
     let page = &picture.channels;
     let mut channels: Vec<_> = page.channels.iter().collect();
-    channels.sort_by_key(|channel| std::cmp::Reverse(channel.subscriptions));
-    let rows = channels.into_iter().map(|channel| {
+    picture.choice.order.sort(&mut channels);
+    // The last channel stays in view.
+    let skipped = picture.choice.skipped.min(channels.len().saturating_sub(1));
+    let rows = channels.into_iter().skip(skipped).map(|channel| {
         let users = channel.users.filter(|users| *users > 0).map(whole).unwrap_or_default();
         Row::new([
             Cell::from(plain(&channel.name)),
-            Cell::from(whole(channel.subscriptions)),
-            Cell::from(users),
+            Cell::from(Line::from(whole(channel.subscriptions)).right_aligned()),
+            Cell::from(Line::from(users).right_aligned()),
         ])
     });
     let shown = page.channels.len() as u64;
@@ -120,15 +168,15 @@ fn show_channels(frame: &mut Frame<'_>, picture: &Picture, area: Rect) {
         whole(page.count)
     };
     let title = format!(" Channels of app {}: {of} ", picture.app().unwrap_or("–"));
-    let header = Row::new(["Channel", "Subscriptions", "Users"])
-        .style(Style::new().add_modifier(Modifier::DIM));
-    let widths = [Constraint::Fill(1), Constraint::Length(13), Constraint::Length(8)];
+    let header =
+        Row::new(["Channel", "  Subs", "Users"]).style(Style::new().add_modifier(Modifier::DIM));
+    let widths = [Constraint::Fill(1), Constraint::Length(6), Constraint::Length(5)];
     let table = Table::new(rows, widths).header(header).block(Block::bordered().title(title));
     frame.render_widget(table, area);
 }
 
 fn show_events(frame: &mut Frame<'_>, picture: &Picture, area: Rect) {
-    let title = if picture.is_paused { " Events (paused) " } else { " Events " };
+    let title = if picture.choice.is_paused { " Events (paused) " } else { " Events " };
     let block = Block::new().borders(Borders::ALL).title(title);
     let lines: Vec<Line<'_>> =
         picture.events.iter().rev().take(usize::from(area.height)).map(event_line).collect();
@@ -136,8 +184,8 @@ fn show_events(frame: &mut Frame<'_>, picture: &Picture, area: Rect) {
 }
 
 fn event_line(event: &Event) -> Line<'_> {
-    let seconds = event.at / 1_000 % 86_400;
-    let time = format!("{:02}:{:02}:{:02} ", seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    let at = DateTime::from_timestamp_millis(event.at as i64).unwrap_or_default();
+    let time = at.with_timezone(&Local).format("%H:%M:%S ").to_string();
     let colour = match &*event.kind {
         "published" => Color::Green,
         "received" => Color::Cyan,
@@ -248,7 +296,8 @@ mod tests {
             "Bus DOWN",
             "Other nodes 2",
             "Channels of app shop: first 2 of 1,002 by name",
-            "01:01:01 published news rise",
+            "published news rise",
+            "s sort: subscriptions",
         ] {
             assert!(shown.contains(wanted), "{wanted:?} is not in\n{shown}");
         }
@@ -259,6 +308,41 @@ mod tests {
             "the channel with more subscribers is above\n{shown}"
         );
         assert!(!shown.contains('\u{1b}'), "an event moves the cursor");
+    }
+
+    #[test]
+    fn nothing_is_cut_off_on_a_small_screen() {
+        let mut picture = picture();
+        picture.channels = serde_json::from_str(
+            r#"{"channels":[{"name":"private-orders.1000","subscriptions":4321,"users":null}],"count":1}"#,
+        )
+        .unwrap();
+        let shown = screen(&picture, 80, 24);
+        for wanted in [
+            "Publish, mean –",
+            "Webhooks 4, 1 failed",
+            "Other nodes 2",
+            "│private-orders.1000",
+            "4,321",
+        ] {
+            assert!(shown.contains(wanted), "{wanted:?} is not in\n{shown}");
+        }
+    }
+
+    #[test]
+    fn the_channels_can_be_scrolled_and_the_keys_explained() {
+        let mut picture = picture();
+        picture.choice.skipped = 7;
+        let shown = screen(&picture, 80, 24);
+        assert!(
+            shown.contains("│news") && !shown.contains("presence-room"),
+            "the last one\n{shown}"
+        );
+        picture.choice.shows_help = true;
+        assert!(screen(&picture, 80, 24).contains("sort the channels"));
+        picture.choice.is_typing = true;
+        picture.choice.filter = "orders".to_owned();
+        assert!(screen(&picture, 80, 24).contains("filter: orders_"));
     }
 
     #[test]
