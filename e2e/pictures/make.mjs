@@ -11,7 +11,7 @@ import sharp from 'sharp';
 import { connected, logIn } from '../browser/demo/demo.mjs';
 import { TOKEN, enter, id } from '../browser/inspector.mjs';
 import { Browser } from '../browser/support.mjs';
-import { traffic } from '../browser/traffic.mjs';
+import { traffic } from './traffic.mjs';
 import { startDemo } from '../support/demo.mjs';
 import { app, binary, startServer } from '../support/server.mjs';
 

@@ -58,7 +58,7 @@ impl Order {
     }
 }
 
-/// What a key asks for beyond a change of the choice.
+/// A demand of the user, beyond a change of the choice.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Demand {
     Quit,

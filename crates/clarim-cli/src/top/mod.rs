@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use crate::error::CommandError;
 use crate::flags::TopFlags;
 use crate::remote::{Limits, Remote, RemoteError, local_url};
-use choice::Demand;
+use choice::{Choice, Demand};
 use sample::{EventPage, Picture};
 
 /// Time between two updates. The server sums up its counters once a second.
@@ -34,7 +34,7 @@ pub(crate) fn run(flags: &TopFlags) -> Result<(), CommandError> {
     let mut inspector = Inspector::of_flags(flags)?;
     let mut picture = Picture { url: inspector.remote.url.clone(), ..Picture::default() };
     // Errors of the first update are printed before the screen is used.
-    inspector.update(&mut picture)?;
+    inspector.update(&mut picture, &Choice::default())?;
     let mut terminal = ratatui::try_init()?;
     let watched = watch(&mut inspector, &mut picture, &mut terminal);
     ratatui::try_restore()?;
@@ -47,15 +47,16 @@ fn watch(
     picture: &mut Picture,
     terminal: &mut DefaultTerminal,
 ) -> Result<(), CommandError> {
+    let mut choice = Choice::default();
     loop {
         let next = Instant::now() + INTERVAL;
         loop {
-            terminal.draw(|frame| view::draw(frame, picture))?;
+            terminal.draw(|frame| view::draw(frame, picture, &choice))?;
             let left = next.saturating_duration_since(Instant::now());
             if !poll(left)? {
                 break;
             }
-            match picture.choice.press(&read()?) {
+            match choice.press(&read()?) {
                 Some(Demand::Quit) => return Ok(()),
                 Some(Demand::NextApp) => {
                     picture.next_app();
@@ -65,7 +66,7 @@ fn watch(
                 None => {}
             }
         }
-        if let Err(error) = inspector.update(picture) {
+        if let Err(error) = inspector.update(picture, &choice) {
             picture.error = Some(error.to_string());
         }
     }
@@ -96,14 +97,14 @@ impl Inspector {
     }
 
     /// Updates the picture.
-    fn update(&mut self, picture: &mut Picture) -> Result<(), RemoteError> {
+    fn update(&mut self, picture: &mut Picture, choice: &Choice) -> Result<(), RemoteError> {
         picture.update(self.get("overview")?);
         if let Some(app) = picture.app() {
             let app = utf8_percent_encode(app, NON_ALPHANUMERIC);
-            let filter = utf8_percent_encode(&picture.choice.filter, NON_ALPHANUMERIC);
+            let filter = utf8_percent_encode(&choice.filter, NON_ALPHANUMERIC);
             picture.channels = self.get(&format!("apps/{app}/channels?contains={filter}"))?;
         }
-        if !picture.choice.is_paused {
+        if !choice.is_paused {
             let after = self.next.map_or_else(String::new, |next| format!("?after={next}"));
             let page: EventPage = self.get(&format!("stream{after}"))?;
             self.next = Some(page.next);

@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::Deserialize;
 
-use super::choice::Choice;
-
 /// Number of points of a graph: five minutes.
 const POINTS: usize = 300;
 /// Number of events on the screen.
@@ -159,7 +157,6 @@ pub(super) struct Picture {
     pub(super) channels: Channels,
     /// The newest event is the last.
     pub(super) events: VecDeque<Event>,
-    pub(super) choice: Choice,
     /// Error of the last update.
     pub(super) error: Option<String>,
 }

@@ -7,6 +7,7 @@ use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Cell, Clear, Paragraph, Row, Sparkline, Table};
 
+use super::choice::Choice;
 use super::sample::{Event, Picture};
 
 /// Width of a column of figures.
@@ -24,7 +25,7 @@ const KEYS: [(&str, &str); 8] = [
     ("Ctrl+C", "quit"),
 ];
 
-pub(super) fn draw(frame: &mut Frame<'_>, picture: &Picture) {
+pub(super) fn draw(frame: &mut Frame<'_>, picture: &Picture, choice: &Choice) {
     let shown = figures(picture);
     let columns = usize::from(frame.area().width / FIGURE).clamp(1, shown.len());
     let lines = shown.len().div_ceil(columns);
@@ -42,16 +43,15 @@ pub(super) fn draw(frame: &mut Frame<'_>, picture: &Picture) {
     graph(frame, left, "Connections", picture.connections.iter().copied());
     graph(frame, right, "Frames sent per second", picture.sent.iter().copied());
     let [left, right] = Layout::horizontal([Constraint::Fill(1); 2]).areas(middle);
-    show_channels(frame, picture, left);
-    show_events(frame, picture, right);
-    if picture.choice.shows_help {
+    show_channels(frame, picture, choice, left);
+    show_events(frame, picture, choice.is_paused, right);
+    if choice.shows_help {
         show_help(frame, middle);
     }
-    frame.render_widget(keys(picture), foot);
+    frame.render_widget(keys(choice), foot);
 }
 
-fn keys(picture: &Picture) -> Paragraph<'_> {
-    let choice = &picture.choice;
+fn keys(choice: &Choice) -> Paragraph<'_> {
     if choice.is_typing {
         return Paragraph::new(format!("filter: {}_   Enter keep · Escape clear", choice.filter));
     }
@@ -147,12 +147,12 @@ fn graph(
     frame.render_widget(Sparkline::default().block(block).data(shown).style(style), area);
 }
 
-fn show_channels(frame: &mut Frame<'_>, picture: &Picture, area: Rect) {
+fn show_channels(frame: &mut Frame<'_>, picture: &Picture, choice: &Choice, area: Rect) {
     let page = &picture.channels;
     let mut channels: Vec<_> = page.channels.iter().collect();
-    picture.choice.order.sort(&mut channels);
+    choice.order.sort(&mut channels);
     // The last channel stays in view.
-    let skipped = picture.choice.skipped.min(channels.len().saturating_sub(1));
+    let skipped = choice.skipped.min(channels.len().saturating_sub(1));
     let rows = channels.into_iter().skip(skipped).map(|channel| {
         let users = channel.users.filter(|users| *users > 0).map(whole).unwrap_or_default();
         Row::new([
@@ -175,8 +175,8 @@ fn show_channels(frame: &mut Frame<'_>, picture: &Picture, area: Rect) {
     frame.render_widget(table, area);
 }
 
-fn show_events(frame: &mut Frame<'_>, picture: &Picture, area: Rect) {
-    let title = if picture.choice.is_paused { " Events (paused) " } else { " Events " };
+fn show_events(frame: &mut Frame<'_>, picture: &Picture, is_paused: bool, area: Rect) {
+    let title = if is_paused { " Events (paused) " } else { " Events " };
     let block = Block::new().borders(Borders::ALL).title(title);
     let lines: Vec<Line<'_>> =
         picture.events.iter().rev().take(usize::from(area.height)).map(event_line).collect();
@@ -249,8 +249,12 @@ mod tests {
     use super::*;
 
     fn screen(picture: &Picture, width: u16, height: u16) -> String {
+        screen_of(picture, &Choice::default(), width, height)
+    }
+
+    fn screen_of(picture: &Picture, choice: &Choice, width: u16, height: u16) -> String {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        terminal.draw(|frame| draw(frame, picture)).unwrap();
+        terminal.draw(|frame| draw(frame, picture, choice)).unwrap();
         terminal.backend().to_string()
     }
 
@@ -331,18 +335,17 @@ mod tests {
 
     #[test]
     fn the_channels_can_be_scrolled_and_the_keys_explained() {
-        let mut picture = picture();
-        picture.choice.skipped = 7;
-        let shown = screen(&picture, 80, 24);
+        let mut choice = Choice { skipped: 7, ..Choice::default() };
+        let shown = screen_of(&picture(), &choice, 80, 24);
         assert!(
             shown.contains("│news") && !shown.contains("presence-room"),
             "the last one\n{shown}"
         );
-        picture.choice.shows_help = true;
-        assert!(screen(&picture, 80, 24).contains("sort the channels"));
-        picture.choice.is_typing = true;
-        picture.choice.filter = "orders".to_owned();
-        assert!(screen(&picture, 80, 24).contains("filter: orders_"));
+        choice.shows_help = true;
+        assert!(screen_of(&picture(), &choice, 80, 24).contains("sort the channels"));
+        choice.is_typing = true;
+        choice.filter = "orders".to_owned();
+        assert!(screen_of(&picture(), &choice, 80, 24).contains("filter: orders_"));
     }
 
     #[test]

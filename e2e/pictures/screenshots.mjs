@@ -1,5 +1,5 @@
 // Makes a screenshot of each page and state, to be looked at:
-//   node e2e/browser/screenshots.mjs [FOLDER] [FILTER]
+//   node e2e/pictures/screenshots.mjs [FOLDER] [FILTER]
 // Each of them for desktop, tablet and phone, light and dark, in both languages. FILTER is a regular expression for
 // file names, as in `chat.*phone-dark`.
 
@@ -7,9 +7,9 @@ import { mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { startDemo } from '../support/demo.mjs';
 import { startServer } from '../support/server.mjs';
-import { connected, logIn } from './demo/demo.mjs';
-import { TOKEN, enter, id, tab } from './inspector.mjs';
-import { artefacts, Browser, waitFor } from './support.mjs';
+import { connected, logIn } from '../browser/demo/demo.mjs';
+import { TOKEN, enter, id, tab } from '../browser/inspector.mjs';
+import { artefacts, Browser, waitFor } from '../browser/support.mjs';
 import { traffic } from './traffic.mjs';
 
 const [folder = join(artefacts, 'pages'), filter = ''] = process.argv.slice(2);
