@@ -1,10 +1,9 @@
 // The server's clock is set while it runs: histories and page ids go by a clock that cannot be set.
 import assert from 'node:assert/strict';
 import { existsSync, writeFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
+import { folder } from '../support/programs.mjs';
 import { LIMIT, numbersThroughBreaks } from './load.mjs';
 import { historyWorld, until, upTo } from './world.mjs';
 
@@ -12,11 +11,11 @@ import { historyWorld, until, upTo } from './world.mjs';
 const JUMPS = ['+300s', '-300s', '+0'];
 
 let world;
-let folder;
+let dir;
 let clock;
 before(async () => {
-  folder = await mkdtemp(path.join(tmpdir(), 'clarim-clock-'));
-  clock = path.join(folder, 'clock');
+  dir = await folder();
+  clock = dir.path('clock');
   writeFileSync(clock, '-300s');
   const folders = ['x86_64-linux-gnu', 'aarch64-linux-gnu'].map((machine) => `/usr/lib/${machine}/faketime`);
   world = await historyWorld('*:500:120s', {
@@ -26,7 +25,7 @@ before(async () => {
 }, LIMIT);
 after(async () => {
   await world?.close();
-  await rm(folder, { recursive: true, force: true });
+  await dir.remove();
 });
 
 test('each event is delivered exactly once, in order, while the clock jumps', LIMIT, async () => {

@@ -3,10 +3,11 @@
 use clarim_protocol::ChannelName;
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
-use syn::{Data, DeriveInput, Error, Fields, Ident, LitStr, Result};
+use syn::{Data, DeriveInput, Error, LitStr, Member, Result};
 
 use crate::attributes::{once, text};
 use crate::expand::{MAX_NAME, serializable};
+use crate::template::{names, unknown};
 
 /// All values of the attribute `#[model(…)]`.
 #[derive(Default)]
@@ -66,27 +67,19 @@ fn implementation(input: &DeriveInput, name: &str, key: &TokenStream) -> TokenSt
 }
 
 /// The field with the key.
-fn key(input: &DeriveInput, name: Option<&LitStr>) -> Result<Ident> {
+fn key(input: &DeriveInput, name: Option<&LitStr>) -> Result<Member> {
     let wanted = name.map_or_else(|| "id".to_owned(), LitStr::value);
     let span = name.map_or_else(|| input.ident.span(), LitStr::span);
     let Data::Struct(data) = &input.data else {
         let problem = format!("{} is no struct; a model is a struct with a key", input.ident);
         return Err(Error::new(Span::call_site(), problem));
     };
-    let names: Vec<&Ident> = match &data.fields {
-        Fields::Named(fields) => fields.named.iter().filter_map(|it| it.ident.as_ref()).collect(),
-        Fields::Unnamed(_) | Fields::Unit => Vec::new(),
-    };
-    let found = names.iter().find(|name| ***name == wanted);
-    found.map(|name| (*name).clone()).ok_or_else(|| {
-        let all: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
-        let ident = &input.ident;
-        let problem = format!(
-            "{ident} has no field `{wanted}`; it has {all}; name the key's field: #[model(key = \"…\")]"
-        );
-        Error::new(span, problem)
-    })
+    let known = names(&data.fields);
+    if known.contains(&wanted) {
+        return syn::parse_str(&wanted);
+    }
+    let unknown = unknown(input, &wanted, &known);
+    Err(Error::new(span, format!("{unknown}; name the key's field: #[model(key = \"…\")]")))
 }
 
 fn checked(name: &LitStr) -> Result<String> {

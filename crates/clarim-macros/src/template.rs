@@ -81,14 +81,16 @@ fn access(input: &DeriveInput, path: &str, text: &LitStr) -> Result<TokenStream>
     Ok(access)
 }
 
-fn names(fields: &Fields) -> Vec<String> {
+/// The names of fields. Those of a tuple struct are numbers.
+pub(crate) fn names(fields: &Fields) -> Vec<String> {
     let name = |(n, field): (usize, &syn::Field)| {
         field.ident.as_ref().map_or_else(|| n.to_string(), ToString::to_string)
     };
     fields.iter().enumerate().map(name).collect()
 }
 
-fn unknown(input: &DeriveInput, name: &str, known: &[String]) -> String {
+/// The problem that a type has no field of this name.
+pub(crate) fn unknown(input: &DeriveInput, name: &str, known: &[String]) -> String {
     let has = match known {
         [] => "it has none".to_owned(),
         known => format!("it has {}", known.join(", ")),
