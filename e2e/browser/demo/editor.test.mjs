@@ -400,8 +400,19 @@ test('the page shows that a document is loading, and that loading has failed', L
 	await accessible(page, 'the error');
 	await shot(page, 'editor-error');
 	await page.unroute('**/sync');
+	// The document loads before the editor.
+	let load;
+	const editorHeld = new Promise((resolve) => { load = resolve; });
+	await page.route('**/DocumentText-*.js', async (route) => {
+		await editorHeld;
+		await route.continue();
+	});
+	const editor = page.waitForRequest('**/DocumentText-*.js');
 	// A subscription that comes late loads the document, too.
-	await page.getByRole('button', { name: 'Tentar de novo' }).or(text(page)).click();
+	await page.getByRole('button', { name: 'Tentar de novo' }).or(page.getByRole('status', { name: 'Carregando o documento…' })).click();
+	await editor;
+	await page.getByRole('status', { name: 'Carregando o documento…' }).waitFor();
+	load();
 	await text(page).waitFor();
 });
 
