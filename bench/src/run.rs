@@ -10,6 +10,7 @@ use clarim_testing::{Program, nats_with_jetstream, redis};
 use crate::loads::Load;
 use crate::servers::peers::{Peer, Peers};
 use crate::servers::server::{Cores, Server};
+use crate::wire::connection::Handshakes;
 
 /// The bus of a cluster.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -51,6 +52,10 @@ pub(crate) struct Options {
     /// Secret of the app, with --command.
     #[arg(long, default_value_t = Peer::default_secret(), requires = "command")]
     secret: String,
+    /// The server has TLS, with the certificate {cert} and the key {key}; and how clients shake hands. With
+    /// --command.
+    #[arg(long, requires = "command")]
+    tls: Option<Handshakes>,
     /// Path of the server's metrics, with --command.
     #[arg(long, default_value_t = Peer::default_scrape(), requires = "command")]
     scrape: String,
@@ -122,6 +127,7 @@ impl Options {
             version: Vec::new(),
             floor: false,
             history: true,
+            tls: self.tls,
             scrape: self.scrape.clone(),
             app_id: self.app_id.clone(),
             key: self.key.clone(),

@@ -78,15 +78,20 @@ fn listen(poll: &mut Poll, clients: &mut Clients, time: Duration) -> Result<()> 
 impl Churn {
     pub(super) fn run(&self, server: &Server) -> Result<Report> {
         ensure!(self.count > 0, "--count must be at least 1");
+        let mut resumed = 0;
         let start = Start::now(server)?;
         for n in 0..self.count {
-            drop(subscribe(&server.target, n, CHANNEL)?);
+            let (connection, _) = subscribe(&server.target, n, CHANNEL)?;
+            resumed += u64::from(connection.is_resumed());
         }
         // The server still has to process the last ones.
         std::thread::sleep(Duration::from_millis(200));
         let phase = start.phase(server)?;
         let mut report = Report { marks: phase.disturbances(), ..Report::default() };
         report.set("CPU per cycle, µs", phase.each(self.count as u64));
+        if server.target.tls.is_some() {
+            report.set("resumed TLS sessions", resumed as f64);
+        }
         Ok(report)
     }
 }

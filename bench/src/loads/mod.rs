@@ -144,9 +144,16 @@ impl Load {
         }
     }
 
-    /// Whether this server supports it. The floor server has no presence channels and no inspector.
+    /// Whether this server can be measured with it. The floor server has no presence channels and no inspector.
     pub(crate) fn suits(&self, peer: &Peer) -> bool {
         match self {
+            Self::Idle(_)
+            | Self::Fanout(_)
+            | Self::Publish(_)
+            | Self::Churn(_)
+            | Self::Batch(_) => true,
+            // Their clients have no TLS.
+            _ if peer.tls.is_some() => false,
             Self::Recovery(_) => peer.history,
             Self::Presence(_)
             | Self::Chat(_)

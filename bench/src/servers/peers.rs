@@ -6,6 +6,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
+use crate::wire::connection::Handshakes;
+
 /// The content of `peers.toml`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,6 +42,9 @@ pub(crate) struct Peer {
     /// Whether its channels `bench-history-*` keep their events.
     #[serde(default)]
     pub(crate) history: bool,
+    /// Whether it has TLS, with the certificate `{cert}` and the key `{key}` of its environment.
+    #[serde(default)]
+    pub(crate) tls: Option<Handshakes>,
     /// Path of its metrics, requested with `bench-metrics-token` as bearer token.
     #[serde(default = "Peer::default_scrape")]
     pub(crate) scrape: String,

@@ -4,11 +4,15 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clarim_protocol::auth::AppKey;
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use rustls::ClientConfig;
+
+use tempfile::TempDir;
 
 use super::peers::Peer;
 use super::process::{Clock, anonymous_memory, memory, pin};
@@ -40,6 +44,8 @@ pub(crate) struct Target {
     pub(crate) app_id: String,
     pub(crate) key: AppKey,
     pub(crate) scrape: String,
+    /// Of clients, if the server has TLS.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
 }
 
 /// Bytes by which settled memory may still change.
@@ -58,12 +64,20 @@ pub(crate) struct Server {
     pub(crate) target: Target,
     /// The other nodes of its cluster.
     others: Vec<Self>,
+    /// Its certificate.
+    _folder: TempDir,
 }
 
 impl Server {
     /// Starts a server on its core, pins this process to the other, and waits until the server listens.
     pub(crate) fn start(peer: &Peer, port: u16, cores: Cores) -> Result<Self> {
-        let fill = |text: &String| text.replace("{port}", &port.to_string());
+        let folder = tempfile::tempdir()?;
+        let tls = peer.tls.map(|handshakes| handshakes.prepare(folder.path())).transpose()?;
+        let file = |name| folder.path().join(name).display().to_string();
+        let fill = |text: &String| {
+            let text = text.replace("{port}", &port.to_string());
+            text.replace("{cert}", &file("cert.pem")).replace("{key}", &file("key.pem"))
+        };
         // Otherwise another server on this port would be measured.
         TcpListener::bind((Ipv4Addr::LOCALHOST, port))
             .with_context(|| format!("port {port} is in use; choose another one with --port"))?;
@@ -84,8 +98,9 @@ impl Server {
             app_id: peer.app_id.clone(),
             key,
             scrape: peer.scrape.clone(),
+            tls,
         };
-        let mut server = Self { child, target, others: Vec::new() };
+        let mut server = Self { child, target, others: Vec::new(), _folder: folder };
         pin(cores.client_core)?;
         server.wait(&peer.name)?;
         Ok(server)

@@ -1,12 +1,15 @@
 //! Thousands of subscribers that one thread reads as cheaply as possible.
 
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
 use crate::servers::server::Target;
+use crate::wire::connection::Connection;
 use crate::wire::deliveries::{Ledger, Verdict};
 use crate::wire::frames::{Arrival, Frame, Inflater, arrival, first};
 use crate::wire::websocket::{contains, masked, subscribe};
@@ -16,7 +19,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(300);
 /// One subscriber.
 #[derive(Debug)]
 struct Client {
-    stream: mio::net::TcpStream,
+    stream: Connection,
     /// An incomplete frame.
     partial: Vec<u8>,
     ledger: Ledger,
@@ -76,9 +79,9 @@ impl Clients {
     ) -> Result<()> {
         let (stream, partial) =
             subscribe(target, n, channel).with_context(|| format!("client {n}"))?;
-        stream.set_nonblocking(true)?;
-        let mut stream = mio::net::TcpStream::from_std(stream);
-        registry.register(&mut stream, Token(self.clients.len()), Interest::READABLE)?;
+        stream.set_nonblocking()?;
+        let token = Token(self.clients.len());
+        registry.register(&mut SourceFd(&stream.as_raw_fd()), token, Interest::READABLE)?;
         self.clients.push(Client { stream, partial, ledger: Ledger::default(), mark: 0 });
         Ok(())
     }
@@ -98,7 +101,9 @@ impl Clients {
                     client.take(&self.buffer[..n], &mut self.shared, &mut on)?;
                     // A short read has emptied the socket, and the next bytes wake the loop again. The end
                     // of the stream does not, if it was reported together with these bytes.
-                    if n < self.buffer.len() && !event.is_read_closed() {
+                    let is_short = n < self.buffer.len();
+                    let is_emptied = is_short && client.stream.is_emptied_by_short_reads();
+                    if is_emptied && !event.is_read_closed() {
                         return Ok(());
                     }
                 }

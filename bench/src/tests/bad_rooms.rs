@@ -77,7 +77,15 @@ pub(super) fn start(fault: Fault) -> Target {
     });
     let key = AppKey::new("bench-key", "bench-secret");
     let scrape = "/up".to_owned();
-    Target { port, app_id: "bench".to_owned(), key, deflate: false, pages: false, scrape }
+    Target {
+        port,
+        app_id: "bench".to_owned(),
+        key,
+        deflate: false,
+        pages: false,
+        scrape,
+        tls: None,
+    }
 }
 
 fn serve(

@@ -83,6 +83,7 @@ pub(super) fn start_with(fault: Fault, state: &Arc<Mutex<State>>) -> Target {
         app_id: "bench".to_owned(),
         key: AppKey::new("bench-key", "bench-secret"),
         scrape: "/up".to_owned(),
+        tls: None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What goes over the sockets: frames, events, requests, and what of them has arrived.
 
+pub(crate) mod connection;
 pub(crate) mod deliveries;
 pub(crate) mod event_loop;
 pub(crate) mod frames;

@@ -1,20 +1,22 @@
 //! A backend's connection to the HTTP API: signed requests, without waiting for the responses.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail, ensure};
 use clarim_protocol::rest;
-use mio::net::TcpStream;
+use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
+use super::connection::Connection;
 use crate::servers::server::Target;
 
 /// One connection to the HTTP API.
 #[derive(Debug)]
 pub(crate) struct Publisher {
-    stream: TcpStream,
+    stream: Connection,
     registry: Registry,
     token: Token,
     /// Whether the server has closed the connection, so that the next request needs a new one.
@@ -77,7 +79,10 @@ impl Publisher {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        match self.stream.flush() {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Reads responses and returns their number. A status other than 200 is an error.
@@ -107,13 +112,14 @@ impl Publisher {
     }
 }
 
-fn dial(target: &Target, registry: &Registry, token: Token) -> Result<TcpStream> {
+fn dial(target: &Target, registry: &Registry, token: Token) -> Result<Connection> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, target.port));
-    let stream = std::net::TcpStream::connect(address)?;
+    let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
-    stream.set_nonblocking(true)?;
-    let mut stream = TcpStream::from_std(stream);
-    registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+    let stream = Connection::new(stream, target.tls.as_ref())?;
+    stream.set_nonblocking()?;
+    let interest = Interest::READABLE | Interest::WRITABLE;
+    registry.register(&mut SourceFd(&stream.as_raw_fd()), token, interest)?;
     Ok(stream)
 }
 

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
+use super::connection::Connection;
 use super::frames::{Frame, first};
 use crate::servers::server::Target;
 
@@ -24,10 +25,11 @@ const SOURCES: usize = 200;
 const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n";
 
 /// Connects client `n` and waits until it is subscribed. Also returns the bytes that followed.
-pub(crate) fn subscribe(target: &Target, n: usize, channel: &str) -> Result<(TcpStream, Vec<u8>)> {
-    let mut stream = connect_from(n, target.port)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(STEP_LIMIT))?;
+pub(crate) fn subscribe(target: &Target, n: usize, channel: &str) -> Result<(Connection, Vec<u8>)> {
+    let socket = connect_from(n, target.port)?;
+    socket.set_nodelay(true)?;
+    socket.set_read_timeout(Some(STEP_LIMIT))?;
+    let mut stream = Connection::new(socket, target.tls.as_ref())?;
     stream.write_all(handshake(target, n).as_bytes())?;
     let mut unread = Vec::new();
     wait_for_upgrade(&mut stream, &mut unread, target.deflate)?;
@@ -80,7 +82,7 @@ fn socket_of(n: usize, flags: SocketFlags) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-fn wait_for_upgrade(stream: &mut TcpStream, unread: &mut Vec<u8>, deflate: bool) -> Result<()> {
+fn wait_for_upgrade(stream: &mut Connection, unread: &mut Vec<u8>, deflate: bool) -> Result<()> {
     loop {
         if let Some(end) = unread.windows(4).position(|window| window == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&unread[..end]);
@@ -99,7 +101,7 @@ fn wait_for_upgrade(stream: &mut TcpStream, unread: &mut Vec<u8>, deflate: bool)
 }
 
 /// Reads frames until one contains `text`. What follows it stays in `unread`.
-fn wait_for(stream: &mut TcpStream, unread: &mut Vec<u8>, text: &[u8]) -> Result<()> {
+fn wait_for(stream: &mut Connection, unread: &mut Vec<u8>, text: &[u8]) -> Result<()> {
     loop {
         while let Some(Frame { opcode, payload, length, .. }) = first(unread)? {
             let found = contains(payload, text);
@@ -118,7 +120,7 @@ fn wait_for(stream: &mut TcpStream, unread: &mut Vec<u8>, text: &[u8]) -> Result
     }
 }
 
-fn read_more(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Result<()> {
+fn read_more(stream: &mut Connection, unread: &mut Vec<u8>) -> Result<()> {
     let mut buffer = [0; 2048];
     let n = stream.read(&mut buffer)?;
     ensure!(n > 0, "the server closed the connection during the handshake");

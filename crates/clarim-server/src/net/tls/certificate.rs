@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime};
 
 use rustls::ServerConfig;
@@ -14,6 +14,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::TlsAcceptor;
+use super::tickets::TicketSecret;
 
 /// Time between two checks of the files.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
@@ -29,6 +30,7 @@ pub(crate) struct Certificate {
 #[derive(Debug)]
 struct Loaded {
     certified: Arc<CertifiedKey>,
+    tickets: Arc<TicketSecret>,
     stamp: Stamp,
 }
 
@@ -41,9 +43,7 @@ impl Certificate {
     /// # Errors
     /// Names the file and the problem.
     pub(crate) fn load(cert: PathBuf, key: PathBuf) -> io::Result<Arc<Self>> {
-        let stamp = stamp(&cert, &key);
-        let certified = read(&cert, &key)?;
-        let current = RwLock::new(Loaded { certified, stamp });
+        let current = RwLock::new(read(&cert, &key)?);
         Ok(Arc::new(Self { cert, key, current }))
     }
 
@@ -57,7 +57,7 @@ impl Certificate {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         // For `into_transport`.
         config.enable_secret_extraction = true;
-        Ok(TlsAcceptor::new(config))
+        Ok(TlsAcceptor { config: Arc::new(config), certificate: self.clone() })
     }
 
     /// Reloads the files whenever they change, forever. If they can't be used, the old certificate stays.
@@ -65,13 +65,12 @@ impl Certificate {
         loop {
             tokio::time::sleep(RELOAD_INTERVAL).await;
             let stamp = stamp(&self.cert, &self.key);
-            if stamp == self.current.read().unwrap_or_else(PoisonError::into_inner).stamp {
+            if stamp == self.current().stamp {
                 continue;
             }
             match read(&self.cert, &self.key) {
-                Ok(certified) => {
-                    let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-                    *current = Loaded { certified, stamp };
+                Ok(loaded) => {
+                    *self.current.write().unwrap_or_else(PoisonError::into_inner) = loaded;
                     tracing::info!("certificate reloaded");
                 }
                 // Both files are seldom replaced at the same moment; the next check tries again.
@@ -82,11 +81,20 @@ impl Certificate {
             }
         }
     }
+
+    /// What the keys of session tickets are made of.
+    pub(super) fn ticket_secret(&self) -> Arc<TicketSecret> {
+        self.current().tickets.clone()
+    }
+
+    fn current(&self) -> RwLockReadGuard<'_, Loaded> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl ResolvesServerCert for Certificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current.read().unwrap_or_else(PoisonError::into_inner).certified.clone())
+        Some(self.current().certified.clone())
     }
 }
 
@@ -94,7 +102,9 @@ fn stamp(cert: &Path, key: &Path) -> Stamp {
     [cert, key].map(|path| std::fs::metadata(path).and_then(|m| m.modified()).ok())
 }
 
-fn read(cert: &Path, key: &Path) -> io::Result<Arc<CertifiedKey>> {
+fn read(cert: &Path, key: &Path) -> io::Result<Loaded> {
+    // First, so that a change while the files are read is noticed.
+    let stamp = stamp(cert, key);
     let chain = CertificateDer::pem_reader_iter(open(cert)?)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| unusable(cert, &error))?;
@@ -103,9 +113,10 @@ fn read(cert: &Path, key: &Path) -> io::Result<Arc<CertifiedKey>> {
     }
     let private =
         PrivateKeyDer::from_pem_reader(open(key)?).map_err(|error| unusable(key, &error))?;
+    let tickets = Arc::new(TicketSecret::new(private.secret_der()));
     let certified = CertifiedKey::from_der(chain, private, &ring::default_provider())
         .map_err(|error| unusable(key, &error))?;
-    Ok(Arc::new(certified))
+    Ok(Loaded { certified: Arc::new(certified), tickets, stamp })
 }
 
 fn open(path: &Path) -> io::Result<BufReader<File>> {

@@ -11,6 +11,7 @@ mod record;
 mod session;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod whole_records;
 
 use std::io::{self, IoSlice, Read as _};
@@ -27,6 +28,7 @@ pub(crate) use certificate::Certificate;
 use keys::TrafficKeys;
 pub(crate) use session::TlsSession;
 use session::TlsTransport;
+use tickets::Tickets;
 use whole_records::WholeRecords;
 
 /// A TLS connection whose handshake is done.
@@ -34,19 +36,25 @@ pub(crate) type TlsStream = RustlsStream<WholeRecords<TcpStream>>;
 
 /// Accepts TLS connections. Cloning is cheap.
 #[derive(Debug, Clone)]
-pub(crate) struct TlsAcceptor(Arc<ServerConfig>);
+pub(crate) struct TlsAcceptor {
+    config: Arc<ServerConfig>,
+    certificate: Arc<Certificate>,
+}
 
 impl TlsAcceptor {
-    fn new(config: ServerConfig) -> Self {
-        Self(Arc::new(config))
-    }
-
     pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream> {
         let secrets = Arc::<Secrets>::default();
-        let mut config = (*self.0).clone();
-        config.key_log = secrets.clone();
-        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let acceptor = tokio_rustls::TlsAcceptor::from(self.config(&secrets));
         acceptor.accept(WholeRecords::new(stream, secrets)).await
+    }
+
+    /// The configuration of one connection, whose secrets are kept.
+    fn config(&self, secrets: &Arc<Secrets>) -> Arc<ServerConfig> {
+        let mut config = (*self.config).clone();
+        config.key_log = secrets.clone();
+        let secret = self.certificate.ticket_secret();
+        config.ticketer = Arc::new(Tickets { secret, of_connection: secrets.clone() });
+        Arc::new(config)
     }
 }
 

@@ -1,0 +1,149 @@
+//! A connection to the server, plain or with TLS.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
+use rustls::client::Resumption;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore};
+use serde::Deserialize;
+
+/// The name in the certificate of the server under test.
+const NAME: &str = "localhost";
+/// Bytes of records to read at a time.
+const RECORDS: usize = 64 << 10;
+
+/// How clients shake hands with a server that has TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Handshakes {
+    Full,
+    /// With the session ticket of a connection before.
+    Resumed,
+}
+
+impl Handshakes {
+    /// Makes a certificate in this folder, for the server, and the configuration of clients that trust it.
+    pub(crate) fn prepare(self, folder: &Path) -> Result<Arc<ClientConfig>> {
+        let CertifiedKey { cert, signing_key }: CertifiedKey<KeyPair> =
+            generate_simple_self_signed([NAME.to_owned()])?;
+        std::fs::write(folder.join("cert.pem"), cert.pem())?;
+        std::fs::write(folder.join("key.pem"), signing_key.serialize_pem())?;
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(folder.join("cert.pem"))?)?;
+        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.resumption = match self {
+            Self::Full => Resumption::disabled(),
+            Self::Resumed => Resumption::in_memory_sessions(8),
+        };
+        Ok(Arc::new(config))
+    }
+}
+
+/// A connection, read and written as its socket is: waiting or not.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    socket: TcpStream,
+    tls: Option<Box<ClientConnection>>,
+}
+
+impl Connection {
+    /// Shakes hands over a socket that waits, if there is TLS.
+    pub(crate) fn new(mut socket: TcpStream, tls: Option<&Arc<ClientConfig>>) -> Result<Self> {
+        let tls = tls.map(|config| -> Result<_> {
+            let mut tls = ClientConnection::new(config.clone(), ServerName::try_from(NAME)?)?;
+            while tls.is_handshaking() {
+                tls.complete_io(&mut socket).context("the TLS handshake failed")?;
+            }
+            Ok(Box::new(tls))
+        });
+        Ok(Self { socket, tls: tls.transpose()? })
+    }
+
+    pub(crate) fn set_nonblocking(&self) -> io::Result<()> {
+        self.socket.set_nonblocking(true)
+    }
+
+    /// Whether a read that leaves room in its buffer has emptied the socket.
+    pub(crate) fn is_emptied_by_short_reads(&self) -> bool {
+        self.tls.is_none()
+    }
+
+    /// Whether the handshake made use of a ticket.
+    pub(crate) fn is_resumed(&self) -> bool {
+        let kind = self.tls.as_ref().and_then(|tls| tls.handshake_kind());
+        kind == Some(HandshakeKind::Resumed)
+    }
+}
+
+impl AsRawFd for Connection {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+impl Read for Connection {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(tls) = &mut self.tls else { return self.socket.read(buffer) };
+        loop {
+            // What follows a record of the handshake has been decrypted already.
+            match tls.reader().read(buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                done => return done,
+            }
+            // Content is shorter than its records, so that it has room in `buffer`.
+            let mut records = [0; RECORDS];
+            let wanted = RECORDS.min(buffer.len());
+            let read = self.socket.read(&mut records[..wanted])?;
+            if read == 0 {
+                return Ok(0);
+            }
+            let mut rest = &records[..read];
+            let mut filled = 0;
+            while !rest.is_empty() {
+                tls.read_tls(&mut rest)?;
+                tls.process_new_packets().map_err(io::Error::other)?;
+                match tls.reader().read(&mut buffer[filled..]) {
+                    Ok(n) => filled += n,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            if filled > 0 {
+                return Ok(filled);
+            }
+        }
+    }
+}
+
+impl Write for Connection {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(tls) = &mut self.tls else { return self.socket.write(bytes) };
+        let taken = tls.writer().write(bytes)?;
+        match self.flush() {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+            _ if taken == 0 => Err(ErrorKind::WouldBlock.into()),
+            _ => Ok(taken),
+        }
+    }
+
+    /// Sends the records that the socket had no room for.
+    fn flush(&mut self) -> io::Result<()> {
+        let Some(tls) = &mut self.tls else { return Ok(()) };
+        while tls.wants_write() {
+            tls.write_tls(&mut self.socket)?;
+        }
+        Ok(())
+    }
+}
