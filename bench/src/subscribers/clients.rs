@@ -99,11 +99,9 @@ impl Clients {
                 Ok(0) => bail!("invalid measurement: the server closed client {place}"),
                 Ok(n) => {
                     client.take(&self.buffer[..n], &mut self.shared, &mut on)?;
-                    // A short read has emptied the socket, and the next bytes wake the loop again. The end
-                    // of the stream does not, if it was reported together with these bytes.
-                    let is_short = n < self.buffer.len();
-                    let is_emptied = is_short && client.stream.is_emptied_by_short_reads();
-                    if is_emptied && !event.is_read_closed() {
+                    // The next bytes wake the loop again. The end of the stream does not, if it was
+                    // reported together with these bytes.
+                    if client.stream.is_emptied() && !event.is_read_closed() {
                         return Ok(());
                     }
                 }

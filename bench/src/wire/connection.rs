@@ -1,5 +1,6 @@
 //! A connection to the server, plain or with TLS.
 
+use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, RawFd};
@@ -20,6 +21,11 @@ use serde::Deserialize;
 const NAME: &str = "localhost";
 /// Bytes of records to read at a time.
 const RECORDS: usize = 64 << 10;
+
+thread_local! {
+    /// Records that have just been read.
+    static READ: RefCell<Vec<u8>> = RefCell::new(vec![0; RECORDS]);
+}
 
 /// How clients shake hands with a server that has TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
@@ -56,6 +62,7 @@ impl Handshakes {
 pub(crate) struct Connection {
     socket: TcpStream,
     tls: Option<Box<ClientConnection>>,
+    is_emptied: bool,
 }
 
 impl Connection {
@@ -68,16 +75,16 @@ impl Connection {
             }
             Ok(Box::new(tls))
         });
-        Ok(Self { socket, tls: tls.transpose()? })
+        Ok(Self { socket, tls: tls.transpose()?, is_emptied: false })
     }
 
     pub(crate) fn set_nonblocking(&self) -> io::Result<()> {
         self.socket.set_nonblocking(true)
     }
 
-    /// Whether a read that leaves room in its buffer has emptied the socket.
-    pub(crate) fn is_emptied_by_short_reads(&self) -> bool {
-        self.tls.is_none()
+    /// Whether the last read has taken everything that the socket had.
+    pub(crate) fn is_emptied(&self) -> bool {
+        self.is_emptied
     }
 
     /// Whether the handshake made use of a ticket.
@@ -85,6 +92,21 @@ impl Connection {
         let kind = self.tls.as_ref().and_then(|tls| tls.handshake_kind());
         kind == Some(HandshakeKind::Resumed)
     }
+}
+
+/// Decrypts what has been read, into a buffer that is large enough. Returns the number of bytes in it.
+fn decrypt(tls: &mut ClientConnection, mut records: &[u8], buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while !records.is_empty() {
+        tls.read_tls(&mut records)?;
+        tls.process_new_packets().map_err(io::Error::other)?;
+        match tls.reader().read(&mut buffer[filled..]) {
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 impl AsRawFd for Connection {
@@ -95,35 +117,28 @@ impl AsRawFd for Connection {
 
 impl Read for Connection {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(tls) = &mut self.tls else { return self.socket.read(buffer) };
-        loop {
-            // What follows a record of the handshake has been decrypted already.
-            match tls.reader().read(buffer) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                done => return done,
-            }
-            // Content is shorter than its records, so that it has room in `buffer`.
-            let mut records = [0; RECORDS];
-            let wanted = RECORDS.min(buffer.len());
-            let read = self.socket.read(&mut records[..wanted])?;
-            if read == 0 {
-                return Ok(0);
-            }
-            let mut rest = &records[..read];
-            let mut filled = 0;
-            while !rest.is_empty() {
-                tls.read_tls(&mut rest)?;
-                tls.process_new_packets().map_err(io::Error::other)?;
-                match tls.reader().read(&mut buffer[filled..]) {
-                    Ok(n) => filled += n,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(error),
+        let Some(tls) = &mut self.tls else {
+            let read = self.socket.read(buffer)?;
+            self.is_emptied = read < buffer.len();
+            return Ok(read);
+        };
+        // What follows a record of the handshake has been decrypted already.
+        match tls.reader().read(buffer) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            done => return done,
+        }
+        // Content is shorter than its records, so that it has room in `buffer`.
+        let wanted = RECORDS.min(buffer.len());
+        READ.with_borrow_mut(|records| {
+            loop {
+                let read = self.socket.read(&mut records[..wanted])?;
+                self.is_emptied = read < wanted;
+                let filled = decrypt(tls, &records[..read], buffer)?;
+                if filled > 0 || read == 0 {
+                    return Ok(filled);
                 }
             }
-            if filled > 0 {
-                return Ok(filled);
-            }
-        }
+        })
     }
 }
 

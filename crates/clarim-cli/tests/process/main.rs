@@ -14,6 +14,7 @@ mod mutations;
 #[cfg(target_os = "linux")]
 mod restart;
 mod server;
+mod tls;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::server::{Process, eventually};
+use super::tls::Certificate;
 
 const TIME: Duration = Duration::from_secs(60);
 const CLIENTS: u64 = 3;
@@ -239,41 +239,23 @@ fn resident(process: &Process) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// A certificate for localhost, and a client that trusts it. It offers HTTP/2.
-fn certificate(directory: &std::path::Path) -> Arc<ClientConfig> {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
-    let made = params.self_signed(&key).unwrap();
-    fs::write(directory.join("cert.pem"), made.pem()).unwrap();
-    fs::write(directory.join("key.pem"), key.serialize_pem()).unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(made.pem().as_bytes()).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider);
-    let builder = builder.with_safe_default_protocol_versions().unwrap();
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Arc::new(config)
-}
-
 #[test]
 fn mutated_input_for_a_minute_leaves_nothing_behind() {
     let seed = std::env::var("MUTATIONS_SEED")
         .map_or_else(|_| fastrand::u64(..), |it| it.parse().unwrap());
     let certificates = tempfile::tempdir().unwrap();
-    let tls = certificate(certificates.path());
-    let path = |name: &str| certificates.path().join(name).display().to_string();
+    let certificate = Certificate::make(certificates.path());
+    let mut tls = certificate.client.clone();
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    let tls = Some(Arc::new(tls));
     let environment = [("CLARIM_COMPRESSION", "true"), ("CLARIM_WORKERS", "2")];
     let plain = Process::start("", "", &environment);
-    let cert = path("cert.pem");
-    let key = path("key.pem");
-    let secure = [("CLARIM_TLS_CERT", &*cert), ("CLARIM_TLS_KEY", &*key)];
-    let secure = Process::start("", "", &[&environment[..], &secure].concat());
+    let secure = [&environment[..], &certificate.settings()].concat();
+    let secure = Process::start("", "", &secure);
     let processes = [&plain, &secure];
     let before = processes.map(Usage::of);
     let mut problem = None;
-    let targets =
-        [Target { port: plain.port, tls: None }, Target { port: secure.port, tls: Some(tls) }];
+    let targets = [Target { port: plain.port, tls: None }, Target { port: secure.port, tls }];
     let is_over = AtomicBool::new(false);
     let sent: u64 = std::thread::scope(|scope| {
         let is_over = &is_over;
