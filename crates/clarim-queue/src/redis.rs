@@ -41,10 +41,15 @@ script!(POSTPONE, "redis/postpone.lua");
 script!(FINISH, "redis/finish.lua");
 script!(FAILED, "redis/failed.lua");
 script!(FORGET, "redis/forget.lua");
+script!(CLEAR, "redis/clear.lua");
 script!(SIZES, "redis/sizes.lua");
 script!(LOCK, "redis/lock.lua");
 script!(EXTEND_LOCK, "redis/extend_lock.lua");
 script!(UNLOCK, "redis/unlock.lua");
+
+/// Adds a number to the counter of restarts, and returns it.
+static RESTARTS: LazyLock<Script> =
+    LazyLock::new(|| Script::new("return redis.call('INCRBY', KEYS[1] .. 'restarts', ARGV[1])"));
 
 impl RedisStorage {
     /// A queue on the server at a URL like `redis://127.0.0.1:6379/0`; `rediss://` uses TLS.
@@ -169,6 +174,18 @@ impl Storage for RedisStorage {
 
     fn flush(&self) -> BoxFuture<'_, Result<u64, Error>> {
         self.run(&FORGET, Vec::new())
+    }
+
+    fn clear<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<u64, Error>> {
+        self.run(&CLEAR, arguments([queue]))
+    }
+
+    fn request_restart(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move { self.run::<u64>(&RESTARTS, arguments(["1"])).await.map(drop) })
+    }
+
+    fn restarts(&self) -> BoxFuture<'_, Result<u64, Error>> {
+        self.run(&RESTARTS, arguments(["0"]))
     }
 
     fn sizes(&self) -> BoxFuture<'_, Result<Vec<QueueSize>, Error>> {

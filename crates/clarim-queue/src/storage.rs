@@ -84,6 +84,17 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Deletes all failed jobs and returns their number.
     fn flush(&self) -> BoxFuture<'_, Result<u64, Error>>;
 
+    /// Deletes the jobs of this queue that no worker is running, and returns their number. Their unique keys
+    /// are free again.
+    fn clear<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<u64, Error>>;
+
+    /// Asks all workers of the storage to end; see
+    /// [`Worker::restart_requested`](crate::Worker::restart_requested).
+    fn request_restart(&self) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Number of times that [`request_restart`](Self::request_restart) was called.
+    fn restarts(&self) -> BoxFuture<'_, Result<u64, Error>>;
+
     /// Lists the sizes of all queues that have jobs, by name.
     fn sizes(&self) -> BoxFuture<'_, Result<Vec<QueueSize>, Error>>;
 

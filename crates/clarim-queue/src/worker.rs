@@ -142,6 +142,24 @@ impl Worker {
         Self { stop_when_empty: true, ..self }
     }
 
+    /// Waits until a restart is requested ([`Storage::request_restart`]), after this call. Checked once per
+    /// second. Pass it to [`run_until`](Self::run_until) in a process that a supervisor starts again.
+    pub fn restart_requested(&self) -> impl Future<Output = ()> + Send + use<> {
+        const INTERVAL: Duration = Duration::from_secs(1);
+        let storage = self.runner.storage.clone();
+        async move {
+            let mut first = None;
+            loop {
+                match storage.restarts().await {
+                    Ok(now) if now > *first.get_or_insert(now) => return,
+                    Ok(_) => {}
+                    Err(error) => tracing::debug!(%error, "cannot check for a restart"),
+                }
+                sleep(INTERVAL).await;
+            }
+        }
+    }
+
     /// Calls this function when an attempt starts and when it ends.
     #[must_use]
     pub fn report(mut self, report: impl Fn(&Report<'_>) + Send + Sync + 'static) -> Self {

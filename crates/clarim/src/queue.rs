@@ -26,7 +26,12 @@
 //! myapp queue failed
 //! myapp queue retry all
 //! myapp queue monitor
+//! myapp queue clear --queue high
+//! myapp queue restart
 //! ```
+//!
+//! `queue clear` deletes the waiting jobs of a queue. `queue restart` ends all workers after their running
+//! jobs, so that a supervisor such as systemd starts them with a new version of the application.
 //!
 //! A job runs until it succeeds, until its error is not [temporary](crate::Error::is_temporary), or until the
 //! attempts of its [`Delivery`](crate::Delivery) are used up, with the delays of

@@ -22,6 +22,7 @@ use crate::wakeups::Wakeups;
 
 mod connection;
 mod insert;
+mod operations;
 mod same_database;
 mod schema;
 mod wakeups;
@@ -283,30 +284,6 @@ impl SqlStorage {
         Ok(true)
     }
 
-    async fn count(&self) -> sqlx::Result<Vec<QueueSize>> {
-        let now = self.dialect.now;
-        let due = format!("available_at <= {now}");
-        let rows = query(format!(
-            "SELECT queue, COUNT(CASE WHEN {due} THEN 1 END),
-             COUNT(CASE WHEN NOT ({due}) AND reserved = 0 THEN 1 END),
-             COUNT(CASE WHEN NOT ({due}) AND reserved = 1 THEN 1 END),
-             {now} - MIN(CASE WHEN {due} THEN created_at END)
-             FROM clarim_jobs GROUP BY queue ORDER BY queue"
-        ))
-        .fetch_all(self.pool().await?)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                let number = |place: usize| row.try_get::<i64, _>(place).map(i64::unsigned_abs);
-                let oldest: Option<i64> = row.try_get(4)?;
-                Ok(QueueSize {
-                    oldest: oldest.map(|age| Duration::from_millis(age.max(0).unsigned_abs())),
-                    ..QueueSize::new(row.try_get(0)?, number(1)?, number(2)?, number(3)?)
-                })
-            })
-            .collect()
-    }
-
     /// Boxes the future and converts its error.
     fn boxed<'a, T>(
         &'a self,
@@ -427,6 +404,18 @@ impl Storage for SqlStorage {
 
     fn sizes(&self) -> BoxFuture<'_, Result<Vec<QueueSize>, Error>> {
         self.boxed(self.count())
+    }
+
+    fn clear<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<u64, Error>> {
+        self.boxed(self.delete_waiting(queue))
+    }
+
+    fn request_restart(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move { self.change(operations::count_restart()).await.map(drop) })
+    }
+
+    fn restarts(&self) -> BoxFuture<'_, Result<u64, Error>> {
+        self.boxed(self.count_restarts())
     }
 
     fn lock<'a>(

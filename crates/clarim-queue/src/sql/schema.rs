@@ -13,6 +13,8 @@ pub(super) struct Dialect {
     pub(super) texts: &'static str,
     /// Skips rows that another transaction has locked.
     pub(super) skip_taken: &'static str,
+    /// Skips rows that another transaction has locked, or refers to.
+    pub(super) skip_referred: &'static str,
     pub(super) begin: &'static str,
     /// Runs before the tables are created. Serializes processes that do so at the same time, and silences
     /// notices about existing tables. Changes of tables wait for open transactions of the application, and
@@ -35,6 +37,7 @@ pub(super) const SQLITE: Dialect = Dialect {
     serial: "INTEGER PRIMARY KEY AUTOINCREMENT",
     texts: "json_each($3)",
     skip_taken: "",
+    skip_referred: "",
     begin: "BEGIN IMMEDIATE",
     prepare: "SELECT 1",
     equal: "",
@@ -52,6 +55,7 @@ pub(super) const POSTGRES: Dialect = Dialect {
     texts: "json_array_elements_text($3::json) AS texts(value)",
     // An update of the key would exclude workers that refer to the row as a predecessor.
     skip_taken: "FOR NO KEY UPDATE SKIP LOCKED",
+    skip_referred: "FOR UPDATE SKIP LOCKED",
     begin: "BEGIN",
     prepare: "SELECT set_config('client_min_messages', 'warning', true),
               set_config('lock_timeout', '5s', true), pg_advisory_xact_lock(7161915121)",
@@ -80,7 +84,7 @@ pub(super) struct Addition {
 
 /// The name and the version of the queue's own objects in `clarim_schema`.
 const OWN: &str = "queue";
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 impl Schema<'_> {
     /// Whether the database has all objects in these versions or newer ones. The check takes no lock that
@@ -156,7 +160,7 @@ impl Dialect {
 const WAITS_FOR: &str = "ALTER TABLE clarim_jobs ADD COLUMN waits_for BIGINT
      REFERENCES clarim_jobs (id) ON DELETE SET NULL";
 
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 9] = [
     "DROP INDEX IF EXISTS clarim_jobs_due",
     "CREATE INDEX IF NOT EXISTS clarim_jobs_ready ON clarim_jobs (queue, available_at, id)
      WHERE waits_for IS NULL",
@@ -170,6 +174,7 @@ const TABLES: [&str; 8] = [
      payload TEXT NOT NULL, error TEXT NOT NULL, failed_at BIGINT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS clarim_locks (name TEXT PRIMARY KEY, owner TEXT NOT NULL,
      until BIGINT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS clarim_counters (name TEXT PRIMARY KEY, value BIGINT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS clarim_schema (name TEXT PRIMARY KEY, version BIGINT NOT NULL)",
 ];
 

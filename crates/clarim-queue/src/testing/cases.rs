@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::TestStore;
 use super::fixture::{Fixture, SHORT, TestJob};
+pub use super::operations::*;
 use crate::error::JobError;
 use crate::report::JobState;
 use crate::storage::NewJob;

@@ -24,6 +24,7 @@
 
 pub mod cases;
 mod fixture;
+mod operations;
 
 use std::sync::Arc;
 
@@ -75,6 +76,8 @@ macro_rules! storage_suite {
             a_lock_has_one_owner_until_it_expires_or_is_released
             sizes_count_jobs_by_state
             failed_jobs_are_deleted_one_by_one_or_all
+            clearing_deletes_the_waiting_jobs_of_one_queue
+            a_restart_ends_the_workers_that_were_running
         }
     };
     (@each $store:expr => $($case:ident)*) => {

@@ -60,6 +60,18 @@ impl Storage for OneJob {
         ready(renewed_at.len() <= self.renewals)
     }
 
+    fn clear<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<u64, Error>> {
+        ready(0)
+    }
+
+    fn request_restart(&self) -> BoxFuture<'_, Result<(), Error>> {
+        ready(())
+    }
+
+    fn restarts(&self) -> BoxFuture<'_, Result<u64, Error>> {
+        ready(0)
+    }
+
     fn complete<'a>(&'a self, _: &'a ReservedJob) -> BoxFuture<'a, Result<bool, Error>> {
         ready(true)
     }

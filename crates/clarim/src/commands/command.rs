@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use clarim_queue::{FailedJob, Storage, Worker};
 
+use super::clear::Clear;
 use super::progress;
 use super::signals::Signals;
 use crate::error::Error;
@@ -54,6 +55,10 @@ pub enum Command {
     Flush,
     /// Show the number of jobs in each queue, and the age of the oldest
     Monitor,
+    /// Delete the waiting jobs of a queue; running jobs are finished
+    Clear(Clear),
+    /// Ask all workers to end after their running jobs, for a supervisor that starts them again
+    Restart,
 }
 
 /// Options of a worker.
@@ -150,6 +155,12 @@ impl Command {
                 print(&format!("{} deleted", counted(storage.flush().await?)));
                 Ok(ExitCode::SUCCESS)
             }
+            Self::Clear(clear) => clear.run(storage).await,
+            Self::Restart => {
+                storage.request_restart().await?;
+                print("Workers end when their running jobs have finished.");
+                Ok(ExitCode::SUCCESS)
+            }
             Self::Monitor => {
                 let failed = storage.failed().await?.len() as u64;
                 print(&progress::sizes(&storage.sizes().await?));
@@ -193,8 +204,10 @@ impl Work {
             "Running jobs of {}. Ctrl+C stops after running jobs have finished.",
             self.queue.join(", ")
         ));
+        let restart = worker.restart_requested();
         let stop = async {
             tokio::select! {
+                () = restart => print("Stopping after running jobs have finished: a restart was requested."),
                 () = first.next() => print("Stopping after running jobs have finished. Ctrl+C again stops now."),
                 () = self.max_time_is_over() => print("Stopping after running jobs have finished: the time is over."),
             }
@@ -255,16 +268,16 @@ fn unknown(ids: impl IntoIterator<Item = u64>) -> ExitCode {
     code
 }
 
-fn counted(jobs: u64) -> String {
+pub(super) fn counted(jobs: u64) -> String {
     if jobs == 1 { "1 job".to_owned() } else { format!("{jobs} jobs") }
 }
 
 /// Prints a line. A closed pipe is ignored.
-fn print(text: &str) {
+pub(super) fn print(text: &str) {
     let _ = writeln!(anstream::stdout(), "{text}");
 }
 
-fn print_error(text: &str) {
+pub(super) fn print_error(text: &str) {
     let _ = writeln!(anstream::stderr(), "error: {text}");
 }
 

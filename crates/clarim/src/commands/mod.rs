@@ -1,5 +1,6 @@
 //! The commands for an application's queue.
 
+pub(crate) mod clear;
 pub(crate) mod command;
 pub(crate) mod progress;
 pub(crate) mod signals;

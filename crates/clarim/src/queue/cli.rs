@@ -36,4 +36,5 @@
 //!
 //! and calls [`Command::run`].
 
+pub use crate::commands::clear::Clear;
 pub use crate::commands::command::{Command, Id, InvalidId, Work, run};

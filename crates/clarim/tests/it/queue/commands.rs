@@ -1,8 +1,9 @@
 //! The commands for the queue, as a program.
 
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use clarim::queue::NewJob;
+use tokio::io::AsyncWriteExt;
 
 use super::crash::orders;
 use super::jobs::{TestApp, down, soon};
@@ -12,6 +13,8 @@ with_each_store! {
     failed_jobs_are_listed_retried_and_deleted,
     queues_run_by_priority_and_are_monitored,
     a_worker_stops_after_a_number_of_jobs_or_a_time,
+    a_queue_is_cleared_when_the_user_confirms,
+    a_restart_is_requested_of_all_workers,
 }
 
 struct Printed {
@@ -22,9 +25,16 @@ struct Printed {
 
 /// Runs `orders queue …` to its end. No server listens on its port.
 async fn queue(store: &Store, args: &str) -> Printed {
+    queue_with_input(store, args, "").await
+}
+
+async fn queue_with_input(store: &Store, args: &str, input: &str) -> Printed {
     let args: Vec<&str> = ["queue"].into_iter().chain(args.split_whitespace()).collect();
     let mut command = orders(store, 1, &args);
-    let Output { status, stdout, stderr } = command.output().await.unwrap();
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // A command that reads nothing may have ended.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes()).await;
+    let Output { status, stdout, stderr } = child.wait_with_output().await.unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Printed { out: text(stdout), error: text(stderr), code: status.code().unwrap() }
 }
@@ -109,6 +119,36 @@ async fn a_worker_stops_after_a_number_of_jobs_or_a_time(store: Store) {
     let printed = queue(&store, "work --max-time 2").await;
     assert_eq!(printed.code, 0);
     assert!(printed.out.lines().last().unwrap().starts_with("Stopping after"), "{}", printed.out);
+}
+
+async fn a_queue_is_cleared_when_the_user_confirms(store: Store) {
+    let app = TestApp::new(&store, |_| Ok(()));
+    for queue in ["default", "high", "high"] {
+        app.send("a", "event", soon().queue(queue)).await;
+    }
+    for answer in ["", "n\n", "no\n", "\n"] {
+        let printed = queue_with_input(&store, "clear", answer).await;
+        assert_eq!(printed.out, "Delete the waiting jobs of default? [y/N] ");
+        assert!(printed.error.contains("add --force") && printed.code == 1, "{}", printed.error);
+    }
+    assert_eq!(app.storage.sizes().await.unwrap().len(), 2);
+    let printed = queue_with_input(&store, "clear", "y\n").await;
+    assert!(printed.out.ends_with("? [y/N] 1 job of default deleted\n"), "{}", printed.out);
+    assert_eq!(app.storage.sizes().await.unwrap()[0].queue, "high");
+    let printed = queue(&store, "clear --queue high,default --force").await;
+    assert_eq!(printed.out, "2 jobs of high deleted\n0 jobs of default deleted\n");
+    assert_eq!(printed.code, 0);
+    assert!(app.storage.sizes().await.unwrap().is_empty());
+}
+
+async fn a_restart_is_requested_of_all_workers(store: Store) {
+    let app = TestApp::new(&store, |_| Ok(()));
+    assert_eq!(app.storage.restarts().await.unwrap(), 0);
+    for requests in 1..=2 {
+        let printed = queue(&store, "restart").await;
+        assert_eq!(printed.out, "Workers end when their running jobs have finished.\n");
+        assert_eq!(app.storage.restarts().await.unwrap(), requests);
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
+use clarim::queue::Storage;
 use clarim_server::App;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -22,6 +23,7 @@ use crate::support::{Client, TIMEOUT, World};
 with_each_store! {
     a_job_whose_worker_is_killed_runs_again,
     a_worker_that_gets_sigterm_finishes_its_job,
+    a_worker_finishes_its_job_before_a_restart,
 }
 
 /// The example `orders`, with a queue in this store and its server on this port.
@@ -105,6 +107,30 @@ async fn a_job_whose_worker_is_killed_runs_again(store: Store) {
 }
 
 async fn a_worker_that_gets_sigterm_finishes_its_job(store: Store) {
+    a_stopped_worker_finishes_its_job(store, |worker, _| {
+        let id = Pid::from_raw(worker.id().unwrap().cast_signed()).unwrap();
+        kill_process(id, Signal::TERM).unwrap();
+    })
+    .await;
+}
+
+async fn a_worker_finishes_its_job_before_a_restart(store: Store) {
+    a_stopped_worker_finishes_its_job(store, |_, storage| {
+        // Again and again, since a request before the worker asked for the first time is not meant for it.
+        tokio::spawn(async move {
+            loop {
+                storage.request_restart().await.unwrap();
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+    })
+    .await;
+}
+
+async fn a_stopped_worker_finishes_its_job(
+    store: Store,
+    stop: impl FnOnce(&Child, Arc<dyn Storage>),
+) {
     let app = TestApp::new(&store, |_| Ok(()));
     let server = Held::start().await;
     for name in ["first", "second"] {
@@ -112,8 +138,7 @@ async fn a_worker_that_gets_sigterm_finishes_its_job(store: Store) {
     }
     let mut worker = work(&store, server.port, &["--lease", "600"]);
     server.wait(1).await;
-    let id = Pid::from_raw(worker.id().unwrap().cast_signed()).unwrap();
-    kill_process(id, Signal::TERM).unwrap();
+    stop(&worker, app.storage.clone());
     let mut out = worker.stdout.take().unwrap();
     let mut output = String::new();
     let mut part = [0; 1024];
