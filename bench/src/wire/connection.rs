@@ -14,7 +14,9 @@ use rustls::client::Resumption;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore};
+use rustls::{
+    CipherSuite, ClientConfig, ClientConnection, HandshakeKind, RootCertStore, SupportedCipherSuite,
+};
 use serde::Deserialize;
 
 /// The name in the certificate of the server under test.
@@ -45,7 +47,12 @@ impl Handshakes {
         std::fs::write(folder.join("key.pem"), signing_key.serialize_pem())?;
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(folder.join("cert.pem"))?)?;
-        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let mut provider = ring::default_provider();
+        // As browsers do, which rustls itself does not.
+        let preferred =
+            |suite: &SupportedCipherSuite| suite.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256;
+        provider.cipher_suites.sort_by_key(|suite| !preferred(suite));
+        let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();

@@ -95,23 +95,6 @@ impl Keepalive {
         self.since = seconds(now);
         Silence::Ping { frame_only: self.prefers_frames }
     }
-
-    /// Returns the second before which [`check`](Self::check) finds nothing, whatever arrives until then: a sign
-    /// of life only puts it off.
-    pub(crate) fn next_check(&self, app: &App, opened: u32) -> u32 {
-        // A reply to the ping begins the next silence.
-        let silence = if self.is_pinged {
-            app.activity_timeout.min(app.ping_interval)
-        } else {
-            app.ping_interval
-        };
-        let after = |since: u32, time: Duration| since.saturating_add(seconds(time));
-        let silent = after(self.since, silence);
-        match app.authorization_timeout {
-            Some(timeout) if !self.is_authorized => silent.min(after(opened, timeout)),
-            _ => silent,
-        }
-    }
 }
 
 /// Converts the node's time to whole seconds.
@@ -141,43 +124,5 @@ mod tests {
         let mut check = |at| keepalive.check(&app, Duration::ZERO, Duration::from_secs(at));
         assert_eq!(check(149), Silence::Fine);
         assert_eq!(check(150), Silence::Ping { frame_only: true });
-    }
-
-    #[test]
-    fn a_check_before_the_next_one_finds_nothing() {
-        let mut rng = fastrand::Rng::with_seed(1);
-        for _ in 0..500 {
-            let mut app = App::new("1", "key", "secret");
-            let time = |rng: &mut fastrand::Rng| Duration::from_millis(rng.u64(1_000..20_000));
-            app.ping_interval = time(&mut rng);
-            app.activity_timeout = time(&mut rng);
-            app.authorization_timeout = rng.bool().then(|| time(&mut rng));
-            let opened = Duration::from_secs(5);
-            let mut each_second = Keepalive::new(opened);
-            let mut when_due = Keepalive::new(opened);
-            let mut due = 0;
-            for at in 5..120 {
-                let now = Duration::from_secs(at);
-                for keepalive in [&mut each_second, &mut when_due] {
-                    // Whatever arrives reaches both.
-                    let mut rng = fastrand::Rng::with_seed(at);
-                    match rng.u32(..20) {
-                        0 => keepalive.heard(now),
-                        1 => keepalive.heard_pong_frame(now),
-                        2 => keepalive.authorized(),
-                        _ => {}
-                    }
-                }
-                let expected = each_second.check(&app, now - opened, now);
-                let found = if due <= seconds(now) {
-                    let found = when_due.check(&app, now - opened, now);
-                    due = when_due.next_check(&app, seconds(opened));
-                    found
-                } else {
-                    Silence::Fine
-                };
-                assert_eq!(found, expected, "{at} s, {app:?}");
-            }
-        }
     }
 }

@@ -10,13 +10,14 @@ use clarim_protocol::user::{User, UserId};
 use clarim_protocol::{Code, SocketId};
 use smallvec::SmallVec;
 
-pub(crate) use keepalive::{Keepalive, Silence, seconds};
+pub(crate) use keepalive::{Keepalive, Silence};
 pub(crate) use rate_limit::Rate;
 pub(crate) use rejection::Rejection;
 
 use crate::address::{AppIndex, ConnectionAddr};
 use crate::app::{App, RateLimit};
 use crate::snapshot::SavedConnection;
+use keepalive::seconds;
 use rate_limit::RateWindow;
 
 /// Time over which subscribers that are to reconnect are closed, because their return costs their backend an
@@ -119,11 +120,6 @@ impl Connection {
             user: None,
             rate: saved.rate.map(|rate| Box::new(RateWindow::restored(rate))),
         }
-    }
-
-    /// Returns the second before which a check of its silence and its age finds nothing.
-    pub(crate) fn next_check(&self, app: &App) -> u32 {
-        self.keepalive.next_check(app, self.opened)
     }
 
     /// Returns how long it has been open.

@@ -96,7 +96,6 @@ impl<S: OutputSink> Worker<S> {
             Some(page) => pages::open(&mut self.state, app, page, connection, nonce, now),
             None => self.state.addr(connection).socket_id(nonce),
         };
-        self.state.checks.open(connection.0 as usize);
         self.state.connections.insert(Connection::new(app, socket_id, now));
         let timeout = self.state.node.app(app).activity_timeout.as_secs();
         (connection, server::connection_established(socket_id, timeout))
@@ -241,13 +240,8 @@ impl<S: OutputSink> Worker<S> {
     /// it so that each slot is checked about once a second.
     pub fn sweep(&mut self, slots: Range<usize>, now: Duration, sockets: &mut impl Sockets) {
         self.state.reconnects.end_due(now);
-        self.state.checks.follow(self.state.node.apps().changes());
         pages::ask(&self.state, slots.clone(), now, sockets);
-        let reconnects = !self.state.reconnects.is_empty();
         for slot in slots {
-            if !reconnects && !self.state.checks.is_due(slot, now) {
-                continue;
-            }
             let Some(connection) = self.state.connections.get_mut(slot) else { continue };
             let app: &App = self.state.node.app(connection.app);
             let id = ConnectionId(slot as u32);
@@ -272,7 +266,6 @@ impl<S: OutputSink> Worker<S> {
                     close_with_error(id, Code::PONG_TIMEOUT, message, sockets);
                 }
             }
-            self.state.checks.set(slot, connection.next_check(app));
         }
     }
 
@@ -354,7 +347,6 @@ impl<S: OutputSink> Worker<S> {
             self.state.connections.shrink_to_fit();
         }
         self.state.subscribers.shrink();
-        self.state.checks.shrink(self.state.connections.capacity());
     }
 }
 

@@ -1,6 +1,5 @@
 //! A worker: one thread's connections and the protocol that they speak.
 
-mod checks;
 mod commands;
 mod inputs;
 mod page_table;

@@ -53,10 +53,6 @@ impl Reconnects {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.of_all.is_none() && self.by_channel.is_empty()
-    }
-
     /// Whether it is a connection's turn to reconnect.
     pub(super) fn include(
         &self,

@@ -7,7 +7,6 @@ use clarim_protocol::user::UserId;
 use clarim_protocol::{Code, SocketId};
 use slab::Slab;
 
-use super::checks::Checks;
 use super::page_table::PageTable;
 use super::pending::PendingChannels;
 use super::reconnects::Reconnects;
@@ -25,7 +24,6 @@ pub(super) struct WorkerState<S> {
     pub(super) id: WorkerId,
     pub(super) node: Arc<Node<S>>,
     pub(super) connections: Slab<Connection>,
-    pub(super) checks: Checks,
     pub(super) subscribers: Subscribers,
     pub(super) pending: PendingChannels,
     pub(super) pages: PageTable,
@@ -40,7 +38,6 @@ impl<S: OutputSink> WorkerState<S> {
             id,
             node,
             connections: Slab::new(),
-            checks: Checks::default(),
             subscribers: Subscribers::default(),
             pending: PendingChannels::default(),
             pages: PageTable::default(),

@@ -18,7 +18,7 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 use super::client::Client;
 use super::response::{self, ApiResponse};
@@ -224,5 +224,10 @@ where
     let parts = connection.into_parts();
     drop(parts.io);
     let Some(stream) = Rc::into_inner(stream) else { return Http1End::Closed };
-    state.end(stream.into_inner().into_parts(), &parts.read_buf, is_parked)
+    let mut end = stream.into_inner().into_parts();
+    if !is_parked && state.admission.get().is_none() {
+        // With TLS this tells the client that nothing is missing. It may be gone, or read nothing.
+        let _ = tokio::time::timeout(timeout, end.stream.shutdown()).await;
+    }
+    state.end(end, &parts.read_buf, is_parked)
 }

@@ -54,6 +54,8 @@ impl Certificate {
             .map_err(io::Error::other)?
             .with_no_client_auth()
             .with_cert_resolver(self.clone());
+        // A page opens one connection at a time, and each brings a new ticket.
+        config.send_tls13_tickets = 1;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         // For `into_transport`.
         config.enable_secret_extraction = true;

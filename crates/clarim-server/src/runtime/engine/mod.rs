@@ -400,11 +400,12 @@ impl<P: Protocol> Engine<P> {
     fn sweep(&mut self) {
         let size = self.sockets.places().div_ceil(SWEEPS_PER_ROUND);
         let places = self.sweep * size..(self.sweep + 1) * size;
-        self.hub.sweep(places, self.sockets.now, &mut self.sockets);
+        self.hub.sweep(places.clone(), self.sockets.now, &mut self.sockets);
+        self.sockets.sweep(places);
         self.sweep = (self.sweep + 1) % SWEEPS_PER_ROUND;
         if self.sweep == 0 {
             self.sockets.close_slow(|id| self.hub.app_of(id));
-            self.sockets.sweep();
+            self.sockets.end_round();
             self.hub.shrink();
         }
         self.close_some();

@@ -50,8 +50,8 @@ pub(crate) struct SocketTable {
     pub(crate) gone: Vec<ConnectionId>,
     limits: QueueLimits,
     pub(crate) counters: Arc<Counters>,
-    /// Sockets that the next sweep looks at: their send queues have been used, or they are closing.
-    active: Vec<ConnectionId>,
+    /// Bytes in the send queues that this round of sweeps has seen.
+    weighed: usize,
     /// Present if compression may be negotiated.
     deflater: Option<Deflater>,
     pub(crate) now: Duration,
@@ -70,7 +70,7 @@ impl SocketTable {
             gone: Vec::new(),
             limits,
             counters,
-            active: Vec::new(),
+            weighed: 0,
             deflater: compression.then(Deflater::default),
             now: Duration::ZERO,
         }
@@ -279,41 +279,23 @@ impl SocketTable {
         }
     }
 
-    /// Removes sockets that have been closing for too long, frees unused memory of send queues, and counts the
-    /// bytes in them. Call it about once a second.
-    pub(crate) fn sweep(&mut self) {
+    /// Removes sockets in `places` that have been closing for too long, and frees unused memory of the
+    /// others.
+    pub(crate) fn sweep(&mut self, places: std::ops::Range<usize>) {
         let now = seconds(self.now);
-        let mut bytes = 0;
-        let mut active = std::mem::take(&mut self.active);
-        active.retain(|id| {
-            // An id is listed twice if it has got a new socket.
-            let Some(socket) = self.get_mut(*id).filter(|socket| socket.is_active) else {
-                return false;
+        let end = places.end.min(self.sockets.len());
+        for place in places.start..end {
+            let Some(socket) = &mut self.sockets[place] else {
+                continue;
             };
-            socket.is_active = false;
             socket.outbox.shrink();
-            let weight = socket.outbox.weight();
-            bytes += weight;
-            let closing_until = match socket.state {
-                State::Open => None,
-                State::Closing { until } | State::Done { until } => Some(until),
-            };
-            if closing_until.is_some_and(|until| until <= now) {
-                self.gone.push(*id);
-            }
-            weight > 0 || closing_until.is_some()
-        });
-        for id in &active {
-            if let Some(socket) = self.get_mut(*id) {
-                socket.activate();
+            self.weighed += socket.outbox.weight();
+            if let State::Closing { until } | State::Done { until } = socket.state
+                && until <= now
+            {
+                self.gone.push(ConnectionId(place as u32));
             }
         }
-        if active.len() < active.capacity() / 4 {
-            active.shrink_to_fit();
-        }
-        self.active = active;
-        self.counters.outbox_bytes.set(bytes as u64);
-        self.shrink();
     }
 
     /// Closes a random share of the open sockets: one in `share`.
@@ -326,8 +308,9 @@ impl SocketTable {
         }
     }
 
-    /// Gives back memory that more sockets needed.
-    fn shrink(&mut self) {
+    /// Ends a round of sweeps: updates the counter of bytes in send queues, and shrinks the tables.
+    pub(crate) fn end_round(&mut self) {
+        self.counters.outbox_bytes.set(std::mem::take(&mut self.weighed) as u64);
         while self.sockets.last().is_some_and(Option::is_none) {
             self.sockets.pop();
         }
@@ -347,9 +330,6 @@ impl SocketTable {
             return;
         }
         socket.outbox.push(frame);
-        if socket.activate() {
-            self.active.push(id);
-        }
         match socket.writing {
             Writing::Idle => {
                 socket.writing = Writing::Queued;
@@ -417,13 +397,9 @@ impl SocketTable {
         }
         socket.state = State::Closing { until };
         socket.outbox.push(&Shared::new(Frame::close(code, reason)));
-        let is_new = socket.activate();
         if socket.writing == Writing::Idle {
             socket.writing = Writing::Queued;
             self.unsent.push_back(id);
-        }
-        if is_new {
-            self.active.push(id);
         }
         self.closing.push((id, closing));
         self.resume(id);

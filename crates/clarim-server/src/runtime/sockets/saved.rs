@@ -134,10 +134,6 @@ pub(crate) fn restore(
     } else if let State::Done { .. } = socket.state {
         table.gone.push(id);
     }
-    if socket.outbox.weight() > 0 || socket.state != State::Open {
-        socket.activate();
-        table.active.push(id);
-    }
     table.put(id, socket);
     Ok(())
 }

@@ -24,8 +24,6 @@ pub(crate) struct Socket {
     pub(crate) ignores_input: bool,
     /// Not read until its send queue is within the limit again.
     pub(super) is_paused: bool,
-    /// In `SocketTable::active`.
-    pub(super) is_active: bool,
     pub(super) origin: OriginId,
     pub(super) permit: ClientPermit,
 }
@@ -74,15 +72,9 @@ impl Socket {
             unread: false,
             ignores_input: false,
             is_paused: false,
-            is_active: false,
             origin,
             permit,
         }
-    }
-
-    /// Marks it as one that the next sweep looks at. Returns whether it was none before.
-    pub(super) fn activate(&mut self) -> bool {
-        !std::mem::replace(&mut self.is_active, true)
     }
 
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
