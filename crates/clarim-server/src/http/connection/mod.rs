@@ -120,13 +120,20 @@ impl Http1State {
     }
 
     /// Ends a connection that hyper has read these bytes of.
-    fn end<S>(&self, parts: BufferParts<S>, read: &[u8], is_parked: bool) -> Http1End<S> {
-        let BufferParts { stream, response, read_ahead } = parts;
+    async fn end<S>(&self, parts: BufferParts<S>, read: &[u8], is_parked: bool) -> Http1End<S>
+    where
+        S: AsyncWrite + Unpin,
+    {
+        let BufferParts { mut stream, response, read_ahead } = parts;
         let early = [read, &read_ahead].concat();
         if is_parked {
             return Http1End::Parked { stream, early };
         }
-        let Some(admission) = self.admission.get().cloned() else { return Http1End::Closed };
+        let Some(admission) = self.admission.get().cloned() else {
+            // With TLS, the client learns that nothing is missing. It may be gone.
+            let _ = stream.shutdown().await;
+            return Http1End::Closed;
+        };
         let handshake = Handshake { admission, early: early.into() };
         Http1End::Upgraded(Upgraded { stream, response, handshake })
     }
@@ -224,10 +231,7 @@ where
     let parts = connection.into_parts();
     drop(parts.io);
     let Some(stream) = Rc::into_inner(stream) else { return Http1End::Closed };
-    let mut end = stream.into_inner().into_parts();
-    if !is_parked && state.admission.get().is_none() {
-        // With TLS this tells the client that nothing is missing. It may be gone, or read nothing.
-        let _ = tokio::time::timeout(timeout, end.stream.shutdown()).await;
-    }
-    state.end(end, &parts.read_buf, is_parked)
+    let end = state.end(stream.into_inner().into_parts(), &parts.read_buf, is_parked);
+    // A client that reads nothing is not waited for.
+    tokio::time::timeout(timeout, end).await.unwrap_or(Http1End::Closed)
 }
