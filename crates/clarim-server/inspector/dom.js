@@ -25,12 +25,26 @@ export function table(into, heads, rows, empty) {
 	const cell = (value) => element('td', { className: typeof value === 'number' ? 'number' : '' },
 		value instanceof Node ? value : String(value ?? '–'));
 	const body = rows.map((row) => element('tr', {}, ...row.map(cell)));
-	const head = element('tr', {}, ...heads.map((text) => (text ? element('th', { scope: 'col' }, text) : element('td'))));
+	const th = (head) => (head.nodeName === 'TH' ? head : element('th', { scope: 'col' }, head));
+	const head = element('tr', {}, ...heads.map((one) => (one ? th(one) : element('td'))));
 	const made = element('table', {}, element('thead', {}, head), element('tbody', {}, ...body));
 	const frame = element('div', { className: 'table' }, made);
 	// Makes the table scrollable with the keyboard.
 	frame.tabIndex = 0;
 	into.replaceChildren(frame);
+}
+
+/** The head of a column; `at` makes the address with another order. `orders`: those of a number, in turn. */
+export function sortable(text, orders, sort, at) {
+	const now = orders.indexOf(sort);
+	// One more click than there are orders: the list's own order.
+	const to = link(text, at(orders[now + 1]));
+	const head = element('th', { scope: 'col' }, to);
+	if (now < 0) return head;
+	const isDown = sort.startsWith('-');
+	head.ariaSort = isDown ? 'descending' : 'ascending';
+	to.append(isDown ? ' ▼' : ' ▲');
+	return head;
 }
 
 /** Shows links to the first and to the next page of a list, whose addresses `at` makes of a cursor. */

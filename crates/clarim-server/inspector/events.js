@@ -7,6 +7,8 @@ import { exactTime, number, t } from './words.js';
 
 /** Maximum number of events that the page keeps. */
 const KEPT = 1_000;
+/** Maximum number of events that a channel shows. */
+const TAIL = 50;
 
 const COLOURS = { published: 'info', received: 'warn', connected: 'good', closed: 'bad' };
 
@@ -25,9 +27,11 @@ export function showPlace({ kind = '', q = '' }) {
 	refill();
 }
 
+/** Whether the server has been asked to record events. */
+export const isRecording = () => next !== undefined;
+
 /** Fetches new events. */
 export async function poll() {
-	if (isPaused) return;
 	const news = await get('stream', { after: next });
 	next = news.next;
 	droppedBefore ??= news.dropped;
@@ -35,7 +39,8 @@ export async function poll() {
 	missed += news.missed;
 	if (!news.events.length) return showNote();
 	events = [...events, ...news.events].slice(-KEPT);
-	show(news.events);
+	if (isPaused) showNote();
+	else show(news.events);
 }
 
 function isWanted(event) {
@@ -45,7 +50,11 @@ function isWanted(event) {
 	return (!kind || event.kind === kind) && text.includes(filter);
 }
 
-function entry(event) {
+/** Returns the last events of a channel, the newest first. */
+export const ofChannel = (app, channel) =>
+	events.filter((event) => event.app === app && event.channel === channel).slice(-TAIL).reverse();
+
+export function entry(event) {
 	const { kind, channel, socket, data } = event;
 	const head = element('p', { className: 'head' },
 		element('time', {}, exactTime(event.at)),
@@ -73,7 +82,7 @@ function show(more) {
 
 function showNote() {
 	// Events are recorded from the first request on.
-	if (next === undefined) return;
+	if (!isRecording()) return;
 	const values = { shown: number(id('log').childElementCount), dropped: number(dropped + missed) };
 	id('stream-note').textContent = t('streamNote', values);
 }
@@ -84,20 +93,19 @@ export function refill() {
 	show(events);
 }
 
-async function publish() {
+/** Publishes `event` and shows the outcome in `note`. */
+export async function publish(event, note) {
 	const say = (text, isBad = true) => {
-		id('event-note').textContent = text;
-		id('event-note').className = isBad ? 'problem' : 'good';
+		note.textContent = text;
+		note.className = isBad ? 'problem' : 'good';
 	};
-	const data = id('event-data').value;
 	try {
-		JSON.parse(data);
+		JSON.parse(event.data);
 	} catch (error) {
 		return say(t('badJson', error.message));
 	}
 	try {
-		const body = { name: id('event-name').value, channel: id('event-channel').value, data };
-		await post(`apps/${part(id('app').value)}/events`, body);
+		await post(`apps/${part(id('app').value)}/events`, event);
 		say(t('wasPublished'), false);
 	} catch (error) {
 		say(error.message);
@@ -105,7 +113,11 @@ async function publish() {
 }
 
 export function listen() {
-	id('event-form').addEventListener('submit', (event) => { event.preventDefault(); publish(); });
+	id('event-form').addEventListener('submit', (event) => {
+		event.preventDefault();
+		const [channel, name, data] = ['event-channel', 'event-name', 'event-data'].map((field) => id(field).value);
+		publish({ channel, name, data }, id('event-note'));
+	});
 	for (const name of ['kind', 'filter']) {
 		id(name).addEventListener('input', () => go('events', { kind: id('kind').value, q: id('filter').value }, true));
 	}

@@ -18,7 +18,10 @@ const current = () => nameOf(chosen());
 /** How each tab shows its place. */
 const SHOW = {
 	overview: () => overview.draw(),
-	channels: channels.show,
+	channels(params) {
+		channels.show(params);
+		tick();
+	},
 	connections: lists.showConnections,
 	events(params) {
 		events.showPlace(params);
@@ -26,6 +29,9 @@ const SHOW = {
 	},
 	webhooks: lists.loadDeliveries,
 };
+
+/** What a tab fetches while it is shown. */
+const POLL = { channels: channels.poll, events: events.poll };
 
 let isInside = false;
 /** The last place in each tab, to which its button goes back. */
@@ -91,7 +97,7 @@ async function tick() {
 		if (!isInside) enter();
 		overview.take(facts, Date.now());
 		alerts.take(facts, Date.now());
-		if (current() === 'events') await events.poll();
+		await POLL[current()]?.();
 		showState('live', false);
 	} catch (error) {
 		if (error.status === 401) {

@@ -1,89 +1,48 @@
 //! `GET connections` and `POST connections/{id}/close`: the connections of this node.
 
-use clarim_hub::ChannelKey;
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use clarim_protocol::SocketId;
 use clarim_protocol::rest::Params;
-use clarim_protocol::{ChannelName, SocketId};
 use hyper::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Inspector, find_app};
-use crate::http::Http;
+use super::Inspector;
 use crate::http::response::{ApiError, ApiResponse, json_value};
-use crate::runtime::{ConnectionPage, ConnectionRow, PAGE_SIZE, Selection, WorkerQuery};
+use crate::runtime::{
+    ConnectionFilter, ConnectionPage, ConnectionRow, PAGE_SIZE, Selection, WorkerQuery,
+};
 
-/// Lists connections: with `id` that one, with `app` and `channel` those on the channel, otherwise all from
-/// `after` on, which is the previous response's `next`.
-pub(super) async fn list(
-    http: &Http,
-    inspector: &Inspector,
-    query: &str,
-) -> Result<ApiResponse, ApiError> {
+/// A number by which connections are sorted.
+#[derive(Debug, Clone, Copy)]
+enum Order {
+    Age,
+    Outbox,
+    Subscriptions,
+}
+
+impl Order {
+    fn of(self, row: &ConnectionRow) -> u64 {
+        match self {
+            Self::Age => row.age.as_secs(),
+            Self::Outbox => row.outbox as u64,
+            Self::Subscriptions => row.channel_count as u64,
+        }
+    }
+}
+
+/// Lists connections: with `filter` those that it matches, with `app` those of the app, with `after` those
+/// after the previous response's `next`. With `sort` (`age`, `-age`: the oldest first), the first page only.
+pub(super) async fn list(inspector: &Inspector, query: &str) -> Result<ApiResponse, ApiError> {
     let params = Params::decode(query).map_err(|error| ApiError::malformed(error.to_string()))?;
-    let page = match (params.get("id"), params.get("channel"), params.get("app")) {
-        (Some(id), ..) => match parse_id(id) {
-            Ok(id) => find(inspector, id).await?,
-            // A search for a text that is not an id finds nothing.
-            Err(_) => ConnectionPage::default(),
-        },
-        (None, Some(channel), Some(app)) => subscribers_of(http, inspector, app, channel).await?,
-        _ => return from(inspector, params.get("after").unwrap_or("0.0")).await,
-    };
-    Ok(inspector.respond(&page, None))
-}
-
-/// Finds a connection. A page keeps its socket id when it moves to another worker, so the id does not tell
-/// which worker has it.
-async fn find(inspector: &Inspector, id: SocketId) -> Result<ConnectionPage, ApiError> {
-    for worker in 0..inspector.workers.len() {
-        let page = inspector.query(worker, Selection::One(id)).await?;
-        if !page.rows.is_empty() {
-            return Ok(page);
-        }
+    let text = params.get("filter").unwrap_or_default();
+    let filter = Arc::new(ConnectionFilter::parse(params.get("app"), text, &inspector.origins));
+    match params.get("sort") {
+        Some(sort) => inspector.sorted(filter, sort).await,
+        None => inspector.page(filter, params.get("after").unwrap_or("0.0")).await,
     }
-    Ok(ConnectionPage::default())
-}
-
-async fn subscribers_of(
-    http: &Http,
-    inspector: &Inspector,
-    app: &str,
-    channel: &str,
-) -> Result<ConnectionPage, ApiError> {
-    let app = find_app(http, app)?;
-    let name = ChannelName::parse(channel, usize::MAX)
-        .map_err(|error| ApiError::malformed(error.to_string()))?;
-    let selection = Selection::SubscribersOf(ChannelKey { app, name });
-    let mut found = ConnectionPage::default();
-    for worker in 0..inspector.workers.len() {
-        let page = inspector.query(worker, selection.clone()).await?;
-        found.rows.extend(page.rows);
-        found.more = found.more.or(page.more);
-        if found.rows.len() >= PAGE_SIZE {
-            break;
-        }
-    }
-    found.rows.truncate(PAGE_SIZE);
-    Ok(found)
-}
-
-async fn from(inspector: &Inspector, after: &str) -> Result<ApiResponse, ApiError> {
-    let cursor = after.split_once('.').and_then(|(worker, place)| {
-        Some((worker.parse::<usize>().ok()?, place.parse::<u32>().ok()?))
-    });
-    let (mut worker, mut first) = cursor
-        .ok_or_else(|| ApiError::malformed("Invalid after: use next of the previous response."))?;
-    let mut found = ConnectionPage::default();
-    while worker < inspector.workers.len() {
-        let limit = PAGE_SIZE - found.rows.len();
-        if limit == 0 {
-            return Ok(inspector.respond(&found, Some(&format!("{worker}.{first}"))));
-        }
-        let page = inspector.query(worker, Selection::From { first, limit }).await?;
-        found.rows.extend(page.rows);
-        (worker, first) = page.more.map_or((worker + 1, 0), |first| (worker, first));
-    }
-    Ok(inspector.respond(&found, None))
 }
 
 /// Closes a connection. Its client reconnects at once.
@@ -119,10 +78,70 @@ impl Inspector {
         replied.await.map_err(|_| ApiError::busy("The server is shutting down."))
     }
 
-    fn respond(&self, page: &ConnectionPage, next: Option<&str>) -> ApiResponse {
-        let connections: Vec<Value> = page.rows.iter().map(|row| self.describe(row)).collect();
-        let is_cut = page.more.is_some();
-        json_value(&json!({ "connections": connections, "next": next, "is_cut": is_cut }))
+    async fn page(
+        &self,
+        filter: Arc<ConnectionFilter>,
+        after: &str,
+    ) -> Result<ApiResponse, ApiError> {
+        let cursor = after.split_once('.').and_then(|(worker, index)| {
+            Some((worker.parse::<usize>().ok()?, index.parse::<u32>().ok()?))
+        });
+        let (mut worker, mut first) = cursor.ok_or_else(|| {
+            ApiError::malformed("Invalid after: use next of the previous response.")
+        })?;
+        let mut rows = Vec::new();
+        while worker < self.workers.len() {
+            // One more tells whether there is a next page, and where it begins.
+            let limit = Some(PAGE_SIZE + 1 - rows.len());
+            let page =
+                self.query(worker, Selection { first, limit, filter: filter.clone() }).await?;
+            rows.extend(page.rows);
+            if rows.len() > PAGE_SIZE {
+                let next = rows.pop().map(|row| format!("{worker}.{}", row.index));
+                return Ok(self.respond(&rows, next.as_deref()));
+            }
+            (worker, first) = page.more.map_or((worker + 1, 0), |first| (worker, first));
+        }
+        Ok(self.respond(&rows, None))
+    }
+
+    async fn sorted(
+        &self,
+        filter: Arc<ConnectionFilter>,
+        sort: &str,
+    ) -> Result<ApiResponse, ApiError> {
+        let order = match sort.trim_start_matches('-') {
+            "age" => Order::Age,
+            "outbox" => Order::Outbox,
+            "subscriptions" => Order::Subscriptions,
+            _ => {
+                let message = "Invalid sort: use age, outbox or subscriptions, with - to reverse.";
+                return Err(ApiError::malformed(message));
+            }
+        };
+        let mut rows: Vec<ConnectionRow> = Vec::new();
+        for worker in 0..self.workers.len() {
+            let mut next = Some(0);
+            while let Some(first) = next {
+                let selection = Selection { first, limit: None, filter: filter.clone() };
+                let page = self.query(worker, selection).await?;
+                rows.extend(page.rows);
+                if sort.starts_with('-') {
+                    rows.sort_by_key(|row| Reverse(order.of(row)));
+                } else {
+                    rows.sort_by_key(|row| order.of(row));
+                }
+                // The others cannot come back into the first page.
+                rows.truncate(PAGE_SIZE);
+                next = page.more;
+            }
+        }
+        Ok(self.respond(&rows, None))
+    }
+
+    fn respond(&self, rows: &[ConnectionRow], next: Option<&str>) -> ApiResponse {
+        let connections: Vec<Value> = rows.iter().map(|row| self.describe(row)).collect();
+        json_value(&json!({ "connections": connections, "next": next }))
     }
 
     fn describe(&self, row: &ConnectionRow) -> Value {
@@ -133,6 +152,8 @@ impl Inspector {
             "user": row.user,
             "outbox": row.outbox,
             "channels": row.channels,
+            "transport": row.transport,
+            "address": row.address,
             "channel_count": row.channel_count,
             "origin": self.origins.text(row.origin).as_deref(),
         })

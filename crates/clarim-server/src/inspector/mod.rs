@@ -155,7 +155,7 @@ impl Inspector {
             _ => {}
         }
         match path {
-            ["connections"] => connections::list(http, self, query).await,
+            ["connections"] => connections::list(self, query).await,
             ["deliveries"] => Ok(deliveries::list(self)),
             ["apps", app, "channels"] => channels::list(http, find_app(http, app)?, query).await,
             ["apps", app, "channels", name, "history"] => {
@@ -163,7 +163,7 @@ impl Inspector {
                 channels::kept(http, find_app(http, app)?, &name, query).await
             }
             ["apps", app, "channels", name] => {
-                channels::show(http, find_app(http, app)?, &decode_segment(name)?).await
+                channels::show(http, find_app(http, app)?, &decode_segment(name)?, query).await
             }
             _ => Err(ApiError::not_found()),
         }

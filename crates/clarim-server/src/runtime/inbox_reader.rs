@@ -201,7 +201,7 @@ mod tests {
         let mut longest = 0;
         for first in (0..CLIENTS as u32).step_by(100) {
             let (reply, mut replied) = oneshot::channel();
-            let selection = Selection::From { first, limit: 100 };
+            let selection = Selection { first, ..Selection::default() };
             engine.answer(WorkerQuery::Connections { selection, reply });
             let page = replied.try_recv().unwrap();
             longest = page.rows.iter().map(|row| row.outbox).fold(longest, usize::max);

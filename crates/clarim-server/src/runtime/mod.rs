@@ -1,6 +1,7 @@
 //! The runtime of the workers: accepting, sockets, inboxes, and the hub's way to the outside.
 
 mod accept;
+mod connection_filter;
 mod counters;
 mod engine;
 mod inbox;
@@ -19,6 +20,7 @@ pub(crate) use accept::{
     ConnectionPermit, Handshake, HandshakeParams, HttpConnection, Incoming, NewConnection,
     OpenHttp, RequestInProgress, RequestPause, client_address,
 };
+pub(crate) use connection_filter::ConnectionFilter;
 pub(crate) use counters::{Counters, KeyNumbers, SavedCounters, ServerCounters};
 #[cfg(feature = "autobahn")]
 pub(crate) use engine::Protocol;

@@ -1,6 +1,6 @@
 //! Origins of the pages that opened connections. There are few different ones, so a connection keeps an id.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Maximum number of different origins: clients can send any text.
@@ -10,7 +10,7 @@ const MAX_ORIGINS: usize = 1_000;
 const MAX_BYTES: usize = 200;
 
 /// The id of an origin; 0 if it is unknown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct OriginId(u16);
 
 /// The origins seen so far.
@@ -41,6 +41,12 @@ impl Origins {
         let id = OriginId(known.texts.len() as u16);
         known.ids.insert(text, id);
         id
+    }
+
+    /// Returns the ids of the origins that contain a text.
+    pub(crate) fn containing(&self, part: &str) -> HashSet<OriginId> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.ids.iter().filter(|(text, _)| text.contains(part)).map(|(_, id)| *id).collect()
     }
 
     /// Returns the text of an origin.

@@ -1,17 +1,23 @@
 //! Questions to a worker about its connections, which no other thread can see.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use clarim_hub::{ChannelKey, ConnectionId, ConnectionInfo, Sockets, Worker};
+use clarim_hub::{ConnectionId, ConnectionInfo, Sockets, Worker};
 use clarim_protocol::{Code, SocketId};
 use tokio::sync::oneshot;
 
+use super::connection_filter::ConnectionFilter;
 use super::origins::OriginId;
 use super::sink::Sink;
 use super::sockets::{Socket, SocketTable};
 
 /// Maximum number of connections in one page.
 pub(crate) const PAGE_SIZE: usize = 100;
+
+/// Maximum number of connections that one query visits: the worker does nothing else in the meantime.
+const MAX_VISITED: usize = 1_000;
 
 /// Maximum number of channel names of one connection.
 const MAX_CHANNELS: usize = 50;
@@ -45,41 +51,33 @@ impl WorkerQuery {
 }
 
 /// The connections that a query is about.
-#[derive(Debug, Clone)]
-pub(crate) enum Selection {
-    One(SocketId),
-    /// The first subscribers of a channel.
-    SubscribersOf(ChannelKey),
-    /// At most `limit` connections from the index `first` on.
-    From {
-        first: u32,
-        limit: usize,
-    },
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Selection {
+    /// The index of the first one.
+    pub(crate) first: u32,
+    /// Maximum number of matches. `None`: all among the connections that the query visits.
+    pub(crate) limit: Option<usize>,
+    pub(crate) filter: Arc<ConnectionFilter>,
 }
 
 impl Selection {
     /// Describes the selected connections of a worker.
     fn page(&self, hub: &Worker<Sink>, sockets: &SocketTable) -> ConnectionPage {
         let mut page = ConnectionPage::default();
-        let mut add = |id| {
-            if let (Some(info), Some(socket)) = (hub.look_at(id, sockets.now), sockets.get(id)) {
-                page.rows.push(ConnectionRow::new(&info, socket));
+        let limit = self.limit.unwrap_or(MAX_VISITED);
+        let end = sockets.places().min(self.first as usize + MAX_VISITED) as u32;
+        for id in (self.first..end).map(ConnectionId) {
+            if page.rows.len() == limit {
+                page.more = Some(id.0);
+                return page;
             }
-        };
-        match self {
-            Self::One(socket_id) => hub.find(*socket_id).into_iter().for_each(&mut add),
-            Self::SubscribersOf(channel) => {
-                let subscribers = hub.subscribers(channel);
-                subscribers.iter().take(PAGE_SIZE).copied().for_each(&mut add);
-                page.more = (subscribers.len() > PAGE_SIZE).then_some(0);
-            }
-            Self::From { first, limit } => {
-                let all = *first as usize..sockets.places();
-                let mut ids = all.map(|n| ConnectionId(n as u32)).filter(|id| sockets.is_open(*id));
-                ids.by_ref().take(*limit).for_each(&mut add);
-                page.more = ids.next().map(|id| id.0);
+            let Some(socket) = sockets.get(id).filter(|_| sockets.is_open(id)) else { continue };
+            let Some(info) = hub.look_at(id, sockets.now) else { continue };
+            if self.filter.matches(&info, socket) {
+                page.rows.push(ConnectionRow::new(id, &info, socket));
             }
         }
+        page.more = ((end as usize) < sockets.places()).then_some(end);
         page
     }
 }
@@ -95,6 +93,8 @@ pub(crate) struct ConnectionPage {
 /// A description of one connection.
 #[derive(Debug)]
 pub(crate) struct ConnectionRow {
+    /// Its index in the worker.
+    pub(crate) index: u32,
     pub(crate) socket_id: SocketId,
     pub(crate) app: String,
     pub(crate) age: Duration,
@@ -105,12 +105,15 @@ pub(crate) struct ConnectionRow {
     pub(crate) channels: Vec<String>,
     pub(crate) channel_count: usize,
     pub(crate) origin: OriginId,
+    pub(crate) transport: &'static str,
+    pub(crate) address: Option<IpAddr>,
 }
 
 impl ConnectionRow {
-    pub(crate) fn new(info: &ConnectionInfo<'_>, socket: &Socket) -> Self {
+    fn new(id: ConnectionId, info: &ConnectionInfo<'_>, socket: &Socket) -> Self {
         let channels = info.channels.iter().take(MAX_CHANNELS);
         Self {
+            index: id.0,
             socket_id: info.socket_id,
             app: info.app.id.clone(),
             age: info.age,
@@ -119,6 +122,8 @@ impl ConnectionRow {
             channels: channels.map(|name| (*name).to_owned()).collect(),
             channel_count: info.channels.len(),
             origin: socket.origin(),
+            transport: socket.transport_name(),
+            address: socket.address(),
         }
     }
 }

@@ -4,6 +4,8 @@ use std::io;
 
 use clarim_protocol::websocket::Decoder;
 
+use std::net::IpAddr;
+
 use crate::net::{Outbox, Shared, Transport};
 use crate::runtime::accept::ClientPermit;
 use crate::runtime::origins::OriginId;
@@ -94,6 +96,19 @@ impl Socket {
     /// to ping control frames even if the page is gone.
     pub(super) fn is_session(&self) -> bool {
         matches!(self.transport, Transport::Local(_))
+    }
+
+    pub(crate) fn transport_name(&self) -> &'static str {
+        match self.transport {
+            Transport::Plain(_) => "ws",
+            Transport::Secure(_) => "wss",
+            Transport::Local(_) => "fallback",
+        }
+    }
+
+    /// The client's address, if connections are counted by address.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.permit.address()
     }
 
     /// Whether nothing is special about it, and about its write.

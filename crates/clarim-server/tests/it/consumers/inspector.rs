@@ -1,6 +1,6 @@
 //! The inspector's API: who may use it, what it tells and does, and that whoever looks holds up nobody.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 use clarim_bus::MemoryBus;
@@ -190,16 +190,33 @@ async fn the_inspector_shows_counters_channels_members_and_connections() {
     let room = get(&server, "apps/123456/channels/presence-room").await;
     assert_eq!(room["members"], json!(["7"]));
 
-    let one = get(&server, &format!("connections?id={}", ana.id)).await;
+    let one = get(&server, &format!("connections?filter={}", ana.id)).await;
     let row = &one["connections"][0];
     assert_eq!(row["id"], ana.id);
     assert_eq!(row["origin"], "https://shop.example");
     assert_eq!(row["user"], "7");
     assert_eq!(row["channels"], json!(["news", "presence-room"]));
     assert!(row["age"].is_number() && row["outbox"] == 0, "{row}");
-    let on = get(&server, "connections?app=123456&channel=news").await;
-    assert_eq!(on["connections"].as_array().unwrap().len(), 2);
-    assert_eq!(get(&server, "connections?id=nobody").await["connections"], json!([]));
+    assert_eq!(row["transport"], "ws");
+    for (filter, found) in [
+        ("channel:news", 2),
+        // Not a part of a name, as without a field.
+        ("channel:new", 0),
+        ("new", 2),
+        ("user:7", 1),
+        ("user:7%20channel:news", 1),
+        ("user:7%20channel:other", 0),
+        ("origin:shop", 1),
+        ("shop.example", 1),
+        ("transport:ws", 2),
+        ("transport:fallback", 0),
+        ("nobody", 0),
+    ] {
+        let list = get(&server, &format!("connections?filter={filter}")).await;
+        assert_eq!(list["connections"].as_array().unwrap().len(), found, "{filter}: {list}");
+    }
+    let other_app = get(&server, "connections?app=other").await;
+    assert_eq!(other_app["connections"], json!([]));
 }
 
 #[tokio::test]
@@ -222,6 +239,58 @@ async fn the_inspector_reads_the_history_of_a_channel() {
 }
 
 #[tokio::test]
+async fn lists_are_sorted_over_all_pages() {
+    let server = watched();
+    let mut clients = Vec::new();
+    for n in 0..230 {
+        let mut client = server.connect().await;
+        client.subscribe(&format!("only.{n:03}")).await;
+        if n % 2 == 0 {
+            client.subscribe("even").await;
+        }
+        clients.push(client);
+    }
+    clients[200].subscribe("third").await;
+    let subscriptions = |list: &Value| -> Vec<u64> {
+        let rows = list["connections"].as_array().unwrap().iter();
+        rows.map(|row| row["channel_count"].as_u64().unwrap()).collect()
+    };
+    let most = get(&server, "connections?sort=-subscriptions").await;
+    assert_eq!(most["connections"][0]["id"], clients[200].id);
+    assert_eq!(subscriptions(&most)[..], [&[3][..], &[2; 99]].concat());
+    let fewest = get(&server, "connections?sort=subscriptions").await;
+    assert_eq!(subscriptions(&fewest), [1; 100]);
+    let filtered = get(&server, "connections?sort=-age&filter=channel:even").await;
+    assert!(subscriptions(&filtered).iter().all(|count| *count > 1), "{filtered}");
+    let ages = filtered["connections"].as_array().unwrap().iter();
+    assert!(ages.map(|row| row["age"].as_u64().unwrap()).is_sorted_by(|a, b| a >= b));
+    assert_eq!(
+        ask(&server, Some(TOKEN), "GET", "/inspector/api/connections?sort=name", &Value::Null)
+            .await
+            .status,
+        400
+    );
+
+    let channels = get(&server, "apps/123456/channels?sort=subscriptions").await;
+    assert_eq!(channels["channels"][0]["name"], "even");
+    assert_eq!(channels["channels"][1]["name"], "only.000");
+    let mut names = BTreeSet::new();
+    let mut after = String::new();
+    loop {
+        let path = format!("apps/123456/channels?sort=subscriptions&after={after}");
+        let page = get(&server, &path).await;
+        for channel in page["channels"].as_array().unwrap() {
+            assert!(names.insert(channel["name"].to_string()), "listed twice: {channel}");
+        }
+        let Some(next) = page["next"].as_str() else { break };
+        next.clone_into(&mut after);
+    }
+    assert_eq!(names.len(), 232);
+    let wrong = "/inspector/api/apps/123456/channels?sort=age";
+    assert_eq!(ask(&server, Some(TOKEN), "GET", wrong, &Value::Null).await.status, 400);
+}
+
+#[tokio::test]
 async fn connections_are_listed_once_in_pages_of_a_hundred() {
     let server = watched();
     let mut clients = Vec::new();
@@ -231,7 +300,8 @@ async fn connections_are_listed_once_in_pages_of_a_hundred() {
     let mut seen = Vec::new();
     let mut after = "0.0".to_owned();
     loop {
-        let page = get(&server, &format!("connections?after={after}")).await;
+        // With a filter that matches all of them.
+        let page = get(&server, &format!("connections?filter=ws&after={after}")).await;
         let rows = page["connections"].as_array().unwrap();
         assert!(rows.len() <= 100, "{}", rows.len());
         seen.extend(rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()));
