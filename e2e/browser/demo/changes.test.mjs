@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import { startDemo, startNetwork } from '../../support/demo.mjs';
-import { accessible, connected, disconnected, fits, logIn, reconnected, shot } from './demo.mjs';
+import { accessible, connected, disconnected, fits, logIn, reconnected, request, shot, token } from './demo.mjs';
 import { Browser, CUT, waitFor } from '../support.mjs';
 
 const LIMIT = { timeout: 120_000 };
@@ -176,4 +176,63 @@ test('a new conversation appears for its members', LIMIT, async () => {
 		await page.locator('nav a', { hasText: 'Feira de sábado' }).click();
 		await sent(page, 'Vamos?');
 	}
+});
+
+test('a new conversation whose response was lost is created once', LIMIT, async () => {
+	const ana = await open('ana', 2);
+	let asked = 0;
+	await ana.route('**/api/conversations', async (route) => {
+		if (route.request().method() !== 'POST') return route.continue();
+		asked += 1;
+		if (asked > 1) return route.continue();
+		// The backend has stored it, and the page does not know.
+		await route.fetch();
+		return route.abort();
+	});
+	browser.expect(/ERR_FAILED/);
+	await ana.getByRole('button', { name: 'Nova conversa' }).click();
+	const dialog = ana.getByRole('dialog');
+	for (const name of ['Bruno Lima', 'Carla Dias']) await dialog.getByLabel(name).check();
+	await dialog.getByLabel('Nome do grupo').fill('Uma só vez');
+	await dialog.getByRole('button', { name: 'Criar' }).click();
+	await dialog.getByRole('alert').waitFor();
+	await dialog.getByRole('button', { name: 'Criar' }).click();
+	await ana.getByRole('heading', { name: 'Uma só vez' }).waitFor();
+	assert.equal(asked, 2);
+	await ana.reload();
+	await connected(ana);
+	assert.equal(await ana.locator('nav a', { hasText: 'Uma só vez' }).count(), 1);
+});
+
+test('a conversation that was created during an interruption appears after the reconnect', LIMIT, async () => {
+	const network = await startNetwork(demo.port);
+	const [carla, ana] = [await open('carla', 4, { site: network.url }), await open('ana', 4)];
+	browser.expect(CUT);
+	network.cut();
+	await disconnected(carla);
+	const body = { key: crypto.randomUUID(), title: 'Enquanto isso', members: [2, 3] };
+	const { status } = await request(ana, 'POST', '/api/conversations', body, { 'X-CSRF-TOKEN': await token(ana) });
+	assert.equal(status, 200);
+	network.mend();
+	await reconnected(carla);
+	await carla.locator('nav a', { hasText: 'Enquanto isso' }).waitFor();
+	network.stop();
+});
+
+test('the text of a deleted message leaves the notifications that mention it', LIMIT, async () => {
+	const [ana, bruno] = [await open('ana', 2), await open('bruno', 2)];
+	await bruno.goto(`${demo.url}/notifications`);
+	await connected(bruno);
+	await write(ana, '@bruno, a senha é 1234');
+	const row = bruno.locator('.notification').first();
+	await row.getByText('a senha é 1234').waitFor();
+	await message(ana, 'a senha é 1234').hover();
+	await message(ana, 'a senha é 1234').getByRole('button', { name: 'Reagir, editar ou apagar' }).click();
+	await ana.getByRole('menuitem', { name: 'Apagar' }).click();
+	await ana.getByRole('alertdialog').getByRole('button', { name: 'Apagar' }).click();
+	await row.getByText('a senha é 1234').waitFor({ state: 'detached' });
+	await shot(bruno, 'notifications-deleted');
+	await bruno.reload();
+	await row.getByText('Ana Souza mencionou você').waitFor();
+	assert.doesNotMatch(await row.innerText(), /1234/);
 });

@@ -27,6 +27,9 @@ async function tell(page, to, text) {
 	assert.equal(status, 204);
 }
 
+/** Waits until the backend has stored what was marked as read: the page shows it before that. */
+const stored = (page) => page.waitForResponse((response) => response.url().endsWith('/api/notifications/read'));
+
 const badge = (page) => page.locator('a[href="/notifications"] .sr-only').allInnerTexts();
 const listed = (page) => page.locator('.notification').evaluateAll((all) => all.map((one) => ({
 	text: one.querySelector('p:nth-of-type(2)').textContent, unread: 'unread' in one.dataset,
@@ -96,11 +99,13 @@ test('the list has days, and is used with the keyboard', LIMIT, async () => {
 		assert.ok((await focused()).includes(text), `${key}: ${await focused()}`);
 	}
 	await shot(bruno, 'notifications-keyboard');
+	let isRead = stored(bruno);
 	await bruno.keyboard.press('e');
 	await waitFor('the first read', async () => !(await listed(bruno))[0].unread);
 	assert.ok((await listed(bruno))[1].unread);
+	await isRead;
 	await bruno.keyboard.press('j');
-	const isRead = bruno.waitForResponse((response) => response.url().endsWith('/api/notifications/read'));
+	isRead = stored(bruno);
 	await bruno.keyboard.press('Enter');
 	await bruno.waitForURL('**/chat/2');
 	await isRead;
@@ -110,6 +115,41 @@ test('the list has days, and is used with the keyboard', LIMIT, async () => {
 	assert.equal(await bruno.locator('textarea[name=text]').inputValue(), 'jeke');
 	await bruno.locator('.notification').first().waitFor();
 	await waitFor('the second read', async () => !(await listed(bruno))[1].unread);
+});
+
+test('under "Unread", the focus stays in the list when a row is marked and leaves', LIMIT, async () => {
+	const [ana, carla] = [await logIn(browser, demo.url, 'ana'), await logIn(browser, demo.url, 'carla')];
+	await carla.goto(`${demo.url}/notifications`);
+	await connected(carla);
+	const before = await carla.locator('.notification[data-unread]').count();
+	assert.equal(before, 0, 'all are read');
+	for (const text of ['primeiro', 'segundo', 'terceiro']) await tell(ana, 3, text);
+	await counts(carla, 3);
+	await carla.getByRole('radio', { name: /Não lidas/ }).or(carla.getByRole('button', { name: /Não lidas/ })).first().click();
+	const rows = carla.locator('.notification');
+	const focus = (what, text) => waitFor(what, async () => (await carla.locator('.notification:focus').allInnerTexts()).some((one) => one.includes(text)));
+	await waitFor('three rows', async () => await rows.count() === 3);
+	await carla.keyboard.press('j');
+	await focus('the first row', 'terceiro');
+	let isRead = stored(carla);
+	await carla.keyboard.press('e');
+	await waitFor('two rows', async () => await rows.count() === 2);
+	await isRead;
+	await focus('the next row', 'segundo');
+	// The last row: the one before it.
+	await carla.keyboard.press('j');
+	await focus('the last row', 'primeiro');
+	isRead = stored(carla);
+	await carla.keyboard.press('e');
+	await waitFor('one row', async () => await rows.count() === 1);
+	await isRead;
+	await focus('the row before', 'segundo');
+	// With its button, and nothing left: the list.
+	isRead = stored(carla);
+	await rows.getByRole('button', { name: 'Marcar como lida' }).press('Enter');
+	await carla.getByText('Tudo lido').waitFor();
+	await isRead;
+	assert.equal(await carla.evaluate(() => document.activeElement.tagName), 'SECTION');
 });
 
 test('a mention in a conversation is a notification that links to it', LIMIT, async () => {

@@ -96,6 +96,8 @@ async fn list(State(app): State<App>, user: User) -> ApiResult<Json<Vec<Conversa
 
 #[derive(Deserialize)]
 struct NewConversation {
+    /// Made by the page. A repeated request returns the same conversation.
+    key: Uuid,
     title: String,
     /// Beside the user who creates it.
     members: Vec<i64>,
@@ -104,7 +106,8 @@ struct NewConversation {
 async fn create(
     State(app): State<App>,
     user: User,
-    Json(NewConversation { title, mut members }): Json<NewConversation>,
+    socket: Option<SocketId>,
+    Json(NewConversation { key, title, mut members }): Json<NewConversation>,
 ) -> ApiResult<Json<i64>> {
     let title = checked("title", &title, MAX_TITLE)?;
     members.push(user.id);
@@ -119,9 +122,11 @@ async fn create(
     for id in &members {
         User::find(&app.db, *id).await?.ok_or(ApiError::Invalid("members", "not_found"))?;
     }
-    let conversation = store::create(&app.db, title, &members).await?;
+    let conversation = store::create(&app.db, key, title, &members).await?;
+    store::check_member(&app.db, conversation, user.id).await?;
     for user in members {
-        app.clarim.broadcast(ConversationCreated { user, conversation }).rescue().await;
+        let event = ConversationCreated { user, conversation };
+        app.clarim.broadcast(event).to_others(socket).rescue().await;
     }
     Ok(Json(conversation))
 }
@@ -204,11 +209,9 @@ async fn notify_mentioned(app: &App, author: &User, message: &Message) -> ApiRes
     let members = store::members(&app.db, message.conversation).await?;
     let members = members.into_iter().map(|member| member.user);
     for user in members.filter(is_mentioned) {
-        let mentioned = Mentioned {
-            from: author.name.clone(),
-            conversation: message.conversation,
-            text: message.body.chars().take(140).collect(),
-        };
+        let conversation = message.conversation;
+        let mentioned =
+            Mentioned::new(&author.name, conversation, message.id.clone(), &message.body);
         // A failed notification does not fail the message.
         if let Err(error) = app.clarim.notify(&user, mentioned).await {
             tracing::error!(%error, "notification of a mention failed");

@@ -203,19 +203,29 @@ pub(super) async fn with_reactions(
     Ok(messages)
 }
 
-/// Creates a conversation of these users, and returns its id.
-pub(super) async fn create(db: &AnyPool, title: &str, members: &[i64]) -> sqlx::Result<i64> {
+/// Creates a conversation of these users, unless there is one with this key. Returns its id.
+pub(super) async fn create(
+    db: &AnyPool,
+    key: Uuid,
+    title: &str,
+    members: &[i64],
+) -> sqlx::Result<i64> {
+    let key = key.to_string();
     let mut tx = db.begin().await?;
     let id: i64 = loop {
         let insert = sqlx::query_scalar(
-            "INSERT INTO conversations (id, title)
-             SELECT COALESCE(MAX(id), 0) + 1, $1 FROM conversations WHERE true
-             ON CONFLICT (id) DO NOTHING RETURNING id",
+            "INSERT INTO conversations (id, title, page_key)
+             SELECT COALESCE(MAX(id), 0) + 1, $1, $2 FROM conversations WHERE true
+             ON CONFLICT DO NOTHING RETURNING id",
         );
-        // Nothing is returned if another request has just taken the number.
-        if let Some(id) = insert.bind(title).fetch_optional(&mut *tx).await? {
+        if let Some(id) = insert.bind(title).bind(&key).fetch_optional(&mut *tx).await? {
             break id;
         }
+        let found = sqlx::query_scalar("SELECT id FROM conversations WHERE page_key = $1");
+        if let Some(id) = found.bind(&key).fetch_optional(&mut *tx).await? {
+            return Ok(id);
+        }
+        // Another request has just taken the number.
     };
     for user in members {
         sqlx::query("INSERT INTO conversation_members (conversation_id, user_id) VALUES ($1, $2)")
@@ -325,7 +335,7 @@ pub(super) async fn change(
     let mut tx = db.begin().await?;
     // This comes first because it locks the message: versions are in the order of the changes.
     let found: Option<i64> = sqlx::query_scalar(
-        "UPDATE messages SET version = version + 1
+        "UPDATE messages SET version = version
          WHERE id = $1 AND conversation_id = $2 AND body <> '' RETURNING author_id",
     )
     .bind(&id)
@@ -333,13 +343,19 @@ pub(super) async fn change(
     .fetch_optional(&mut *tx)
     .await?;
     let author = found.ok_or(ApiError::NotFound)?;
-    match change {
+    let has_changed = match change {
         Change::Body(_) if user != author => return Err(ApiError::Forbidden),
         Change::Body(body) => set_body(&mut tx, &id, body).await?,
         Change::Reaction { emoji, is_on } => {
             let statement = if is_on { ADD_REACTION } else { REMOVE_REACTION };
-            sqlx::query(statement).bind(&id).bind(emoji).bind(user).execute(&mut *tx).await?;
+            let done = sqlx::query(statement).bind(&id).bind(emoji).bind(user);
+            done.execute(&mut *tx).await?.rows_affected() > 0
         }
+    };
+    // A repeated request is not a change.
+    if has_changed {
+        let update = sqlx::query("UPDATE messages SET version = version + 1 WHERE id = $1");
+        update.bind(&id).execute(&mut *tx).await?;
     }
     let message = sqlx::query_as(select!("WHERE id = $1")).bind(&id).fetch_one(&mut *tx).await?;
     let message = with_reactions(&mut *tx, vec![message]).await?.remove(0);
@@ -352,11 +368,14 @@ const ADD_REACTION: &str = "INSERT INTO message_reactions (message_id, emoji, us
 const REMOVE_REACTION: &str =
     "DELETE FROM message_reactions WHERE message_id = $1 AND emoji = $2 AND user_id = $3";
 
-async fn set_body(tx: &mut AnyConnection, id: &str, body: String) -> sqlx::Result<()> {
+/// Sets the text of a message, and returns whether it is another one.
+async fn set_body(tx: &mut AnyConnection, id: &str, body: String) -> sqlx::Result<bool> {
     if body.is_empty() {
         let delete = sqlx::query("DELETE FROM message_reactions WHERE message_id = $1");
         delete.bind(id.to_owned()).execute(&mut *tx).await?;
     }
-    let update = sqlx::query("UPDATE messages SET body = $2, changed_at = $3 WHERE id = $1");
-    update.bind(id.to_owned()).bind(body).bind(now()).execute(tx).await.map(drop)
+    let update =
+        sqlx::query("UPDATE messages SET body = $2, changed_at = $3 WHERE id = $1 AND body <> $2");
+    let done = update.bind(id.to_owned()).bind(body).bind(now()).execute(tx).await?;
+    Ok(done.rows_affected() > 0)
 }

@@ -1,5 +1,6 @@
 use axum::http::StatusCode;
 use clarim::Channel;
+use clarim::notification::BROADCAST_NOTIFICATION_CREATED;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -145,6 +146,21 @@ async fn a_mention_notifies_once() {
     assert_eq!(bruno[0]["data"]["from"], "Ana Souza");
     assert_eq!(told("carla").await, json!([]));
     assert_eq!(told("ana").await, json!([]));
+    app.sent().await.assert_broadcast_as(BROADCAST_NOTIFICATION_CREATED, |sent| {
+        sent.data["text"] == "Veja isto, @Bruno! (ana@carla.example, @ana)"
+    });
+
+    // The text is that of the message.
+    let path = format!("/api/conversations/1/messages/{id}");
+    ana.put(&path, json!({ "body": "@Bruno, veja" })).await;
+    assert_eq!(told("bruno").await[0]["data"]["text"], "@Bruno, veja");
+    ana.delete(&path).await;
+    assert_eq!(told("bruno").await[0]["data"]["text"], "");
+    let rows: Vec<String> = sqlx::query_scalar("SELECT data FROM notifications")
+        .fetch_all(&app.app().db)
+        .await
+        .unwrap();
+    assert!(rows.iter().all(|data| !data.contains("veja") && !data.contains("Veja")), "{rows:?}");
 }
 
 #[tokio::test]
@@ -162,6 +178,8 @@ async fn authors_edit_and_delete_their_messages() {
     app.sent().await.assert_broadcast_as("App\\Events\\MessageChanged", |sent| {
         sent.channels == [Channel::private("chat.1").unwrap()] && sent.data["message"] == message
     });
+    // A repeated request is not a change.
+    assert_eq!(ana.put(&path, edit("Olá")).await, (StatusCode::OK, message.clone()));
     assert_eq!(ana.put(&path, edit(" ")).await.0, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(bruno.put(&path, edit("minha")).await.0, StatusCode::FORBIDDEN);
     assert_eq!(bruno.delete(&path).await, StatusCode::FORBIDDEN);
@@ -194,6 +212,7 @@ async fn members_react_to_a_message() {
     }
     bruno.put(&path, react("🎉", true)).await;
     let (_, message) = ana.put(&path, react("👍", true)).await;
+    assert_eq!(message["version"], 3, "without the repeated request");
     assert_eq!(message["changed_at"], Value::Null, "the text is as it was sent");
     let (_, message) = bruno.put(&path, react("🎉", false)).await;
     assert_eq!(message["reactions"], json!([{ "emoji": "👍", "users": [1, 2] }]));
@@ -210,16 +229,27 @@ async fn members_react_to_a_message() {
 async fn a_new_conversation_is_announced_to_its_members() {
     let app = TestApp::start().await;
     let mut ana = app.user("ana").await;
-    let new = |title: &str, members: &[i64]| json!({ "title": title, "members": members });
-    let (_, id) = ana.post("/api/conversations", new(" Feira ", &[3, 1, 3])).await;
-    assert_eq!(id, 5);
+    ana.socket = Some("1.2");
+    let key = Uuid::new_v4();
+    let new =
+        |title: &str, members: &[i64]| json!({ "key": key, "title": title, "members": members });
+    // A request that is sent twice creates one conversation.
+    for _ in 0..2 {
+        let (_, id) = ana.post("/api/conversations", new(" Feira ", &[3, 1, 3])).await;
+        assert_eq!(id, 5);
+    }
+    let (status, _) = app.user("bruno").await.post("/api/conversations", new("Feira", &[3])).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "another user's key");
     for user in [1, 3] {
         app.sent().await.assert_broadcast_as("App\\Events\\ConversationCreated", |sent| {
             sent.channels == [Channel::private(format!("App.Models.User.{user}")).unwrap()]
                 && sent.data == json!({ "conversation": 5 })
+                // The page that has created it knows it.
+                && sent.except.as_ref().is_some_and(|socket| socket.to_string() == "1.2")
         });
     }
     let (_, list) = app.user("carla").await.get("/api/conversations").await;
+    assert_eq!(list.as_array().unwrap().len(), 4);
     let last = list.as_array().unwrap().last().unwrap();
     assert_eq!((&last["title"], last["members"].as_array().unwrap().len()), (&json!("Feira"), 2));
     assert_eq!(app.user("bruno").await.join("private-chat.5").await, StatusCode::FORBIDDEN);

@@ -3,7 +3,7 @@ use anyhow::Result;
 use super::{Greeting, Mentioned};
 use crate::app::App;
 use crate::database::USERS;
-use crate::seed::Language;
+use crate::seed::{Language, message_id};
 use crate::session::User;
 
 /// Notifies each user of what a new database contains.
@@ -16,9 +16,9 @@ pub(crate) async fn notify_all(app: &App, language: Language) -> Result<()> {
             app.clarim.notify(&user, greeting).await?;
         }
         for mention in texts.mentions(login) {
-            let from = mention.from.to_owned();
-            let text = mention.text.to_owned();
-            let mentioned = Mentioned { from, conversation: mention.conversation, text };
+            let conversation = mention.conversation;
+            let message = message_id(conversation, mention.seq).to_string();
+            let mentioned = Mentioned::new(mention.from, conversation, message, mention.text);
             app.clarim.notify(&user, mentioned).await?;
         }
     }

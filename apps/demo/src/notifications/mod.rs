@@ -1,6 +1,7 @@
 //! Notifications of one user: stored, and broadcast to every page of that user.
 
 mod first;
+mod mentioned;
 #[cfg(test)]
 mod tests;
 
@@ -21,20 +22,11 @@ use crate::error::{ApiError, ApiResult};
 use crate::session::User;
 
 pub(crate) use first::notify_all;
+pub(crate) use mentioned::Mentioned;
 
 const PAGE: u32 = 100;
 /// Maximum length of a greeting, in characters.
 const MAX_TEXT: usize = 200;
-
-/// A message of a conversation mentions the user with `@login`.
-#[derive(Debug, Serialize, TS)]
-pub(crate) struct Mentioned {
-    pub(crate) from: String,
-    pub(crate) conversation: i64,
-    pub(crate) text: String,
-}
-
-impl Notification<User> for Mentioned {}
 
 /// A greeting from another user.
 #[derive(Debug, Serialize, TS)]
@@ -94,7 +86,9 @@ async fn list(
         let last = app.notifications.find(&user, id).await?.ok_or(ApiError::NotFound)?;
         page = page.before(&last);
     }
-    Ok(Json(app.notifications.all(&user, page).await?))
+    let mut all = app.notifications.all(&user, page).await?;
+    mentioned::set_texts(&app.db, &mut all).await?;
+    Ok(Json(all))
 }
 
 #[derive(Deserialize)]

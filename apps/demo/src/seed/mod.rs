@@ -115,6 +115,11 @@ async fn share(
     Ok(())
 }
 
+/// The id of a message that a new database begins with.
+pub(crate) fn message_id(conversation: i64, seq: i64) -> Uuid {
+    Uuid::from_u64_pair(conversation.unsigned_abs(), seq.unsigned_abs())
+}
+
 /// Writes the messages. The last of each conversation is unread by those who have not written it. Returns the
 /// number of messages.
 async fn say(tx: &mut AnyConnection, texts: &Texts) -> Result<i64> {
@@ -128,7 +133,7 @@ async fn say(tx: &mut AnyConnection, texts: &Texts) -> Result<i64> {
                 "INSERT INTO messages (id, conversation_id, seq, author_id, body, sent_at)
                  VALUES ($1, $2, $3, $4, $5, $6)",
             )
-            .bind(Uuid::new_v4().to_string())
+            .bind(message_id(conversation, seq).to_string())
             .bind(conversation)
             .bind(seq)
             .bind(*author)

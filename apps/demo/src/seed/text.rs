@@ -33,8 +33,11 @@ impl Texts {
         let mention = format!("@{login}");
         let mut found = Vec::new();
         for (conversation, messages) in (1_i64..).zip(self.messages) {
-            for said in messages.iter().filter(|said| said.body.contains(&mention)) {
-                found.push(Mention { from: name_of(said.author), conversation, text: said.body });
+            for (seq, said) in (1..).zip(*messages) {
+                if said.body.contains(&mention) {
+                    let from = name_of(said.author);
+                    found.push(Mention { from, conversation, seq, text: said.body });
+                }
             }
         }
         found
@@ -51,6 +54,7 @@ impl Texts {
 pub(crate) struct Mention {
     pub(crate) from: &'static str,
     pub(crate) conversation: i64,
+    pub(crate) seq: i64,
     pub(crate) text: &'static str,
 }
 

@@ -99,7 +99,15 @@ export type LimitCrossed = { metric: Metric, value: number, above: number, };
 /**
  * A message of a conversation mentions the user with `@login`.
  */
-export type Mentioned = { from: string, conversation: number, text: string, };
+export type Mentioned = { from: string, conversation: number, 
+/**
+ * The message's id. Notifications of former versions have none, and their text is stored.
+ */
+message: string, 
+/**
+ * The beginning of the message. Empty if the message was deleted.
+ */
+text: string, };
 
 /**
  * A message of a conversation.

@@ -133,7 +133,10 @@ export function markedRead(id: number, user: number, seq: number): void {
 }
 
 /** The last change of each message that was changed while this page was open. */
-const changes = new Map<string, Message>();
+const changes = reactive(new Map<string, Message>());
+
+/** The text of a message, if it was changed while this page was open. */
+export const changedText = (id: string): string | undefined => changes.get(id)?.body;
 
 /** The newer of two states of a message. */
 const newer = (known: Message | undefined, message: Message): Message => (known && known.version > message.version ? known : message);
@@ -143,7 +146,7 @@ const latest = (message: Message): Message => newer(changes.get(message.id), mes
 
 /** Takes a pushed change of a message, or the response to a request. */
 export function changed(message: Message): void {
-	if (latest(message) === message) changes.set(message.id, message);
+	if ((changes.get(message.id)?.version ?? -1) <= message.version) changes.set(message.id, message);
 	const thread = threads.get(message.conversation);
 	if (!thread) return;
 	const at = thread.messages.findIndex(({ id }) => id === message.id);
@@ -274,9 +277,9 @@ export async function remove(message: Message): Promise<void> {
 	changed(await api<Message>('DELETE', messagePath(message)));
 }
 
-/** Creates a conversation with these users, and returns its id. */
-export async function create(title: string, members: readonly number[]): Promise<number> {
-	const id = await api<number>('POST', '/api/conversations', { title, members });
+/** Creates a conversation with these users, and returns its id. `key` makes repeats the same conversation. */
+export async function create(key: string, title: string, members: readonly number[]): Promise<number> {
+	const id = await api<number>('POST', '/api/conversations', { key, title, members });
 	await loadConversations();
 	return id;
 }

@@ -1,6 +1,7 @@
 import { AtSign, Bell, Gauge, MessageSquareText } from '@lucide/vue';
 import type { Component } from 'vue';
 import { useI18n } from 'vue-i18n';
+import { changedText } from '../chat/conversations';
 import { useFormat } from '../dashboard/format';
 import type { Told } from './notifications';
 
@@ -22,7 +23,7 @@ export function useDescription(): (told: Told) => Description {
 				return {
 					icon: AtSign,
 					title: t('notificationsPage.mentioned', { from: told.from }),
-					text: told.text,
+					text: (told.message && changedText(told.message)) ?? told.text,
 					link: `/chat/${told.conversation}`,
 				};
 			case 'App\\Notifications\\Greeting':

@@ -57,7 +57,7 @@ function create() {
 	usePrivateChannel(name, {
 		NotificationsRead: (event) => all.setRead(event.ids ?? ids()),
 		ConversationCreated: () => void loadConversations(),
-	});
+	}, { onMissed: () => void loadConversations() });
 
 	const failed = (error: unknown) =>
 		toast({ kind: 'error', title: t('notificationsPage.failed'), text: errorText(error) });
