@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, afterEach, before, test } from 'node:test';
 import { startDemo, startNetwork } from '../../support/demo.mjs';
-import { anotherTab, connected, disconnected, logIn, reconnected, request, shot, token } from './demo.mjs';
+import { accessible, anotherTab, connected, disconnected, logIn, reconnected, request, shot, token } from './demo.mjs';
 import { Browser, CUT, waitFor } from '../support.mjs';
 
 const LIMIT = { timeout: 300_000 };
@@ -432,4 +432,32 @@ test('markup in a message is shown as text', LIMIT, async () => {
 		assert.equal(await page.locator('.message img, .message script').count(), 0);
 		assert.match(await page.title(), /Conversas · Clarim$/);
 	}
+});
+
+test('Markdown of a message is shown, and the jump button counts what is unread below', LIMIT, async () => {
+	const [ana, carla] = [await open('ana', 4), await open('carla', 4)];
+	await write(ana, '**Atenção**: use _agora_ `**cargo**`, veja [o guia](https://example.com/guia) <i>já</i>');
+	const message = carla.locator('.message').filter({ hasText: 'Atenção' });
+	await message.locator('strong', { hasText: 'Atenção' }).waitFor();
+	assert.equal(await message.locator('em').innerText(), 'agora');
+	assert.equal(await message.locator('code').innerText(), '**cargo**');
+	assert.equal(await message.getByRole('link', { name: 'o guia' }).getAttribute('href'), 'https://example.com/guia');
+	assert.match(await message.locator('.body').innerText(), /<i>já<\/i>$/);
+	await accessible(carla, 'Markdown');
+	await shot(carla, 'chat-markdown');
+
+	for (let n = 0; n < 25; n += 1) await write(ana, `linha ${n}`);
+	await carla.locator('.message').getByText('linha 24', { exact: true }).waitFor();
+	const log = carla.locator('[role=log]');
+	const jump = carla.locator('button.latest');
+	await log.evaluate((element) => { element.scrollTop = 0; });
+	await jump.waitFor();
+	assert.equal(await jump.getAttribute('aria-label'), 'Ir para as mais recentes');
+	await write(ana, 'embaixo um', 'embaixo dois');
+	await waitFor('the number', async () => await jump.getAttribute('aria-label') === 'Ir para as mais recentes: 2 mensagens não lidas');
+	assert.match(await jump.innerText(), /^2/);
+	await accessible(carla, 'the jump button');
+	await shot(carla, 'chat-jump');
+	await jump.click();
+	await jump.waitFor({ state: 'detached' });
 });

@@ -1,11 +1,24 @@
-// Links and mentions in a message.
+// Links, mentions and light Markdown in a message. The page inserts the parts as text, never as markup.
 
 export interface Part {
-	kind: 'text' | 'link' | 'mention';
+	kind: 'text' | 'link' | 'mention' | 'code';
 	text: string;
+	/** A link's target. */
+	href?: string;
+	isBold?: boolean;
+	isItalic?: boolean;
 }
 
-const PATTERN = /(https?:\/\/[^\s<>"]+)|(?<![\p{L}\p{N}_@])@([a-z0-9_]+)/giu;
+/** Marks touch the text that they enclose, so `2 * 3 * 4` and `snake_case_name` stay as they are. */
+const PATTERN = new RegExp([
+	/(?<link>https?:\/\/[^\s<>"]+)/,
+	/\[(?<label>[^\]\n]+)\]\((?<target>https?:\/\/[^\s<>"()]+)\)/,
+	/```\n?(?<block>[^]+?)\n?```/,
+	/`(?<code>[^`\n]+)`/,
+	/\*\*(?=\S)(?<bold>[^\n]+?)(?<=\S)\*\*/,
+	/(?<![\p{L}\p{N}*_])(?<mark>[*_])(?=[^\s*_])(?<italic>[^\n]+?)(?<=[^\s*_]|\*\*)\k<mark>(?![\p{L}\p{N}*_])/u,
+	/(?<![\p{L}\p{N}_@])@(?<login>[a-z0-9_]+)/u,
+].map(({ source }) => source).join('|'), 'giu');
 
 /** Punctuation at the end of a link belongs to the sentence, and so does a bracket that the link has not opened. */
 function trimmed(link: string): string {
@@ -21,24 +34,35 @@ function trimmed(link: string): string {
 /** Splits a message. `logins` are those of the conversation's members. */
 export function parts(body: string, logins: readonly string[]): Part[] {
 	const found: Part[] = [];
-	const add = (kind: Part['kind'], text: string) => {
-		const last = found.at(-1);
-		if (kind === 'text' && last?.kind === 'text') last.text += text;
-		else if (text) found.push({ kind, text });
+	const add = (...more: Part[]) => {
+		for (const part of more) {
+			const last = found.at(-1);
+			const isPlain = part.kind === 'text' && !part.isBold && !part.isItalic;
+			if (isPlain && last?.kind === 'text' && !last.isBold && !last.isItalic) last.text += part.text;
+			else if (part.text) found.push(part);
+		}
 	};
+	const text = (plain: string): Part => ({ kind: 'text', text: plain });
 	let at = 0;
 	for (const match of body.matchAll(PATTERN)) {
-		const [whole, link, login] = match;
-		add('text', body.slice(at, match.index));
-		at = match.index + whole.length;
+		const { link, label, target, block, code, bold, italic, login } = match.groups!;
+		add(text(body.slice(at, match.index)));
+		at = match.index + match[0].length;
 		if (link) {
 			const url = trimmed(link);
-			add('link', url);
-			add('text', link.slice(url.length));
+			add({ kind: 'link', text: url, href: url }, text(link.slice(url.length)));
+		} else if (target) {
+			add({ kind: 'link', text: label!, href: target });
+		} else if (block ?? code) {
+			add({ kind: 'code', text: (block ?? code)! });
+		} else if (bold) {
+			add(...parts(bold, logins).map((part) => ({ ...part, isBold: true })));
+		} else if (italic) {
+			add(...parts(italic, logins).map((part) => ({ ...part, isItalic: true })));
 		} else {
-			add(logins.includes(login!.toLowerCase()) ? 'mention' : 'text', whole);
+			add({ kind: logins.includes(login!.toLowerCase()) ? 'mention' : 'text', text: match[0] });
 		}
 	}
-	add('text', body.slice(at));
+	add(text(body.slice(at)));
 	return found;
 }
