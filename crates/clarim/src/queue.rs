@@ -33,6 +33,9 @@
 //! `queue clear` deletes the waiting jobs of a queue. `queue restart` ends all workers after their running
 //! jobs, so that a supervisor such as systemd starts them with a new version of the application.
 //!
+//! `queue work --tries 5 --timeout 30 --backoff 1,5,10` sets what holds for events without such settings of
+//! their own.
+//!
 //! A job runs until it succeeds, until its error is not [temporary](crate::Error::is_temporary), or until the
 //! attempts of its [`Delivery`](crate::Delivery) are used up, with the delays of
 //! [`Delivery::delay_before`](crate::Delivery::delay_before) between them. So jobs wait while a server is

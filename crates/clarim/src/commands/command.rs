@@ -2,15 +2,14 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use clarim_queue::{FailedJob, Storage, Worker};
+use clarim_queue::{FailedJob, Storage};
 
 use super::clear::Clear;
 use super::progress;
-use super::signals::Signals;
+use super::work::Work;
 use crate::error::Error;
 use crate::handle::Clarim;
 use crate::jobs::job::Job;
@@ -59,36 +58,6 @@ pub enum Command {
     Clear(Clear),
     /// Ask all workers to end after their running jobs, for a supervisor that starts them again
     Restart,
-}
-
-/// Options of a worker.
-#[derive(Debug, Clone, Args)]
-#[non_exhaustive]
-pub struct Work {
-    /// Queues by priority
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "default")]
-    pub queue: Vec<String>,
-    /// Number of jobs that run at the same time; jobs of one channel never do
-    #[arg(long, value_name = "JOBS", default_value_t = 1)]
-    pub concurrency: usize,
-    /// Run at most one job
-    #[arg(long)]
-    pub once: bool,
-    /// Stop when no job is due
-    #[arg(long)]
-    pub stop_when_empty: bool,
-    /// Stop after this number of jobs
-    #[arg(long, value_name = "JOBS")]
-    pub max_jobs: Option<u64>,
-    /// Stop after this time, in seconds; running jobs are finished first
-    #[arg(long, value_name = "SECONDS")]
-    pub max_time: Option<u64>,
-    /// Interval at which an empty queue is polled, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 100)]
-    pub poll: u64,
-    /// Time after which the jobs of a dead worker run again, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
-    pub lease: u64,
 }
 
 /// The id of a failed job, or all of them.
@@ -171,65 +140,6 @@ impl Command {
     }
 }
 
-impl Work {
-    async fn run(&self, clarim: &Clarim) -> Result<ExitCode, Error> {
-        #[cfg(feature = "embedded")]
-        if clarim.server().is_some_and(|server| !server.is_clustered()) {
-            return Err(Error::setting(
-                "queue work",
-                "the server in this process has no clients, so its events would reach nobody; run clarim::queue::Worker in the application's process, or publish to the application over HTTP here: Clarim::new(Settings::http(…).port(…))",
-            ));
-        }
-        let failed = |error: std::io::Error| {
-            Error::setting("queue work", format!("cannot listen for signals: {error}"))
-        };
-        let mut first = Signals::listen().map_err(failed)?;
-        let mut both = Signals::listen().map_err(failed)?;
-        let mut worker = Worker::new(clarim)?
-            .queues(self.queue.iter().map(|name| name.trim()))
-            .concurrency(self.concurrency)
-            .poll(Duration::from_millis(self.poll))
-            .lease(Duration::from_secs(self.lease))
-            .report(|report| print(&progress::report(&progress::now(), report, progress::width())));
-        if let Some(jobs) = self.max_jobs {
-            worker = worker.at_most(jobs);
-        }
-        if self.once {
-            worker = worker.at_most(1).stop_when_empty();
-        }
-        if self.stop_when_empty {
-            worker = worker.stop_when_empty();
-        }
-        print(&format!(
-            "Running jobs of {}. Ctrl+C stops after running jobs have finished.",
-            self.queue.join(", ")
-        ));
-        let restart = worker.restart_requested();
-        let stop = async {
-            tokio::select! {
-                () = restart => print("Stopping after running jobs have finished: a restart was requested."),
-                () = first.next() => print("Stopping after running jobs have finished. Ctrl+C again stops now."),
-                () = self.max_time_is_over() => print("Stopping after running jobs have finished: the time is over."),
-            }
-        };
-        let stop_now = async {
-            both.next().await;
-            both.next().await;
-        };
-        tokio::select! {
-            () = worker.run_until(stop) => Ok(ExitCode::SUCCESS),
-            () = stop_now => Ok(ExitCode::FAILURE),
-        }
-    }
-
-    async fn max_time_is_over(&self) {
-        match self.max_time {
-            Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
-            None => std::future::pending().await,
-        }
-    }
-}
-
 /// Queues each job before it deletes it: a crash in between runs a job twice, and loses none.
 async fn retry(storage: &dyn Storage, ids: &[Id]) -> Result<ExitCode, Error> {
     let failed = storage.failed().await?;
@@ -279,30 +189,4 @@ pub(super) fn print(text: &str) {
 
 pub(super) fn print_error(text: &str) {
     let _ = writeln!(anstream::stderr(), "error: {text}");
-}
-
-#[cfg(all(test, feature = "embedded", feature = "sqlite"))]
-mod tests {
-    use super::*;
-    use crate::embedded::{App, Server, ServerConfig};
-    use crate::jobs::connection::QueueConnection;
-    use crate::settings::Settings;
-
-    #[tokio::test]
-    async fn a_worker_whose_server_has_no_clients_is_refused() {
-        #[derive(Parser)]
-        enum Line {
-            #[command(subcommand)]
-            Queue(Command),
-        }
-        let app = App::new("1", "key", "secret");
-        let server = Server::without_port(ServerConfig::default(), vec![app.clone()]).unwrap();
-        let queue = QueueConnection::Sqlite("sqlite::memory:".to_owned());
-        let clarim = Clarim::with_server(Settings::default().queue(queue), server, &app);
-        let Line::Queue(Command::Work(work)) = Line::parse_from(["app", "queue", "work"]) else {
-            panic!("another command");
-        };
-        let error = work.run(&clarim).await.unwrap_err().to_string();
-        assert!(error.contains("has no clients"), "{error}");
-    }
 }

@@ -4,3 +4,4 @@ pub(crate) mod clear;
 pub(crate) mod command;
 pub(crate) mod progress;
 pub(crate) mod signals;
+pub(crate) mod work;

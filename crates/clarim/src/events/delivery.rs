@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!(delivery.delay_before(2), Duration::from_secs(1));
 /// assert_eq!(delivery.delay_before(9), Duration::from_secs(10));
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Delivery {
@@ -24,13 +24,16 @@ pub struct Delivery {
     pub queue: Option<String>,
     /// The name of the queue's connection; `None` is the default connection.
     pub connection: Option<String>,
-    /// Maximum number of attempts while errors are temporary; `None` is unlimited. After the last one, the
-    /// job is among the failed jobs, and no longer holds up its channels.
+    /// Maximum number of attempts while errors are temporary; `0` is unlimited, `None` the worker's number.
+    /// After the last one, the job is among the failed jobs, and no longer holds up its channels.
     pub tries: Option<u32>,
-    /// Delays before each further attempt; the last one repeats.
-    pub backoff: Vec<Duration>,
-    /// Timeout for one attempt.
-    pub timeout: Duration,
+    /// Delays before each further attempt; the last one repeats. `None` is the worker's delays.
+    // Older versions can't read `null` here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<Vec<Duration>>,
+    /// Timeout for one attempt; `None` is the worker's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
     /// Delay before the first attempt. A delayed event keeps no order: it comes after events that were queued
     /// in the meantime, on its own channels too.
     pub delay: Option<Duration>,
@@ -42,29 +45,19 @@ pub struct Delivery {
     pub unique_by: Option<String>,
 }
 
-impl Default for Delivery {
-    fn default() -> Self {
-        Self {
-            now: false,
-            queue: None,
-            connection: None,
-            tries: Some(Self::TRIES),
-            backoff: [1, 5, 10].map(Duration::from_secs).to_vec(),
-            timeout: Duration::from_secs(60),
-            delay: None,
-            unique_for: None,
-            unique_latest: false,
-            unique_by: None,
-        }
-    }
-}
-
 impl Delivery {
     /// The default number of attempts. With the default delays, they take a quarter of an hour.
     pub const TRIES: u32 = 100;
 
-    /// Delivery through the default queue, retried after 1, 5, 10, 10, … seconds, at most 99 times, with a
-    /// timeout of one minute.
+    /// The default delays before further attempts.
+    const BACKOFF: [Duration; 3] =
+        [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(10)];
+
+    /// The default timeout for one attempt.
+    const TIMEOUT: Duration = Duration::from_secs(60);
+
+    /// Delivery through the default queue. Unless the worker has other settings, it is retried after 1, 5,
+    /// 10, 10, … seconds, at most 99 times, with a timeout of one minute.
     #[must_use]
     pub fn queued() -> Self {
         Self::default()
@@ -88,7 +81,7 @@ impl Delivery {
         Self { connection: Some(name.into()), ..self }
     }
 
-    /// Sets the maximum number of attempts.
+    /// Sets the maximum number of attempts; `0` is unlimited.
     #[must_use]
     pub fn tries(self, tries: u32) -> Self {
         Self { tries: Some(tries), ..self }
@@ -97,19 +90,19 @@ impl Delivery {
     /// Removes the limit of attempts. While the errors are temporary, the job holds up its channels.
     #[must_use]
     pub fn unlimited_tries(self) -> Self {
-        Self { tries: None, ..self }
+        Self { tries: Some(0), ..self }
     }
 
     /// Sets the delays before each further attempt; the last one repeats.
     #[must_use]
     pub fn backoff(self, delays: impl Into<Vec<Duration>>) -> Self {
-        Self { backoff: delays.into(), ..self }
+        Self { backoff: Some(delays.into()), ..self }
     }
 
     /// Sets the timeout for one attempt.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
-        Self { timeout, ..self }
+        Self { timeout: Some(timeout), ..self }
     }
 
     /// Sets the delay before the first attempt.
@@ -158,8 +151,31 @@ impl Delivery {
     #[must_use]
     pub fn delay_before(&self, attempt: u32) -> Duration {
         let Some(place) = attempt.checked_sub(2) else { return Duration::ZERO };
-        let delay = self.backoff.get(place as usize).or_else(|| self.backoff.last());
+        let delays = self.backoff.as_deref().unwrap_or(&Self::BACKOFF);
+        let delay = delays.get(place as usize).or_else(|| delays.last());
         delay.copied().unwrap_or_default()
+    }
+
+    /// This delivery with the worker's tries, delays and timeout where it has none of its own.
+    pub(crate) fn on_worker(self, worker: &Self) -> Self {
+        Self {
+            tries: self.tries.or(worker.tries),
+            backoff: self.backoff.or_else(|| worker.backoff.clone()),
+            timeout: self.timeout.or(worker.timeout),
+            ..self
+        }
+    }
+
+    /// Whether this attempt is the last one.
+    pub(crate) fn is_last(&self, attempt: u32) -> bool {
+        match self.tries.unwrap_or(Self::TRIES) {
+            0 => false,
+            tries => attempt >= tries,
+        }
+    }
+
+    pub(crate) fn attempt_timeout(&self) -> Duration {
+        self.timeout.unwrap_or(Self::TIMEOUT)
     }
 
     /// The name of the queue, `default` if none is set.
@@ -178,6 +194,22 @@ mod tests {
         let delays = [0, 1, 2, 3, 4, 99].map(|attempt| delivery.delay_before(attempt).as_secs());
         assert_eq!(delays, [0, 0, 1, 7, 7, 7]);
         assert_eq!(Delivery::queued().backoff([]).delay_before(5), Duration::ZERO);
+    }
+
+    #[test]
+    fn an_events_own_settings_win_over_the_workers() {
+        let seconds = Duration::from_secs;
+        let worker = Delivery::queued().tries(2).backoff([seconds(3)]).timeout(seconds(4));
+        let event = Delivery::queued().on_worker(&worker);
+        assert!(!event.is_last(1) && event.is_last(2));
+        assert_eq!(event.delay_before(2), seconds(3));
+        assert_eq!(event.attempt_timeout(), seconds(4));
+        let own = Delivery::queued().unlimited_tries().backoff([seconds(7)]).timeout(seconds(8));
+        assert_eq!(own.clone().on_worker(&worker), own);
+        assert!(!own.is_last(1_000_000));
+        let default = Delivery::queued().on_worker(&Delivery::queued());
+        assert!(!default.is_last(99) && default.is_last(100));
+        assert_eq!(default.attempt_timeout(), seconds(60));
     }
 
     #[test]

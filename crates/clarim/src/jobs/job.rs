@@ -136,7 +136,14 @@ impl Job {
     /// # Errors
     /// Returns the publisher's error, or [`Error::AttemptTimedOut`].
     pub async fn attempt(&mut self, publisher: &dyn Publisher) -> Result<(), Error> {
-        let limit = self.delivery.timeout;
+        self.attempt_within(self.delivery.attempt_timeout(), publisher).await
+    }
+
+    async fn attempt_within(
+        &mut self,
+        limit: Duration,
+        publisher: &dyn Publisher,
+    ) -> Result<(), Error> {
         let Self { notice, publications, .. } = self;
         let all = async {
             let mut undelivered = None;
@@ -161,12 +168,15 @@ impl Job {
 /// A job together with the publisher that runs it.
 pub(crate) struct BroadcastJob {
     job: Job,
+    /// The job's delivery with the worker's settings, which are not stored with the job.
+    delivery: Delivery,
     publisher: Arc<dyn Publisher>,
 }
 
 impl BroadcastJob {
-    pub(crate) fn new(job: Job, publisher: Arc<dyn Publisher>) -> Self {
-        Self { job, publisher }
+    pub(crate) fn new(job: Job, worker: &Delivery, publisher: Arc<dyn Publisher>) -> Self {
+        let delivery = job.delivery.clone().on_worker(worker);
+        Self { job, delivery, publisher }
     }
 }
 
@@ -176,12 +186,15 @@ impl clarim_queue::Job for BroadcastJob {
     }
 
     fn attempt(&mut self) -> BoxFuture<'_, Result<(), JobError>> {
-        Box::pin(async { self.job.attempt(&*self.publisher).await.map_err(job_error) })
+        let limit = self.delivery.attempt_timeout();
+        Box::pin(async move {
+            self.job.attempt_within(limit, &*self.publisher).await.map_err(job_error)
+        })
     }
 
     fn retry_after(&self, attempt: u32) -> Option<Duration> {
-        let is_last = self.job.delivery.tries.is_some_and(|tries| attempt >= tries);
-        (!is_last).then(|| self.job.delivery.delay_before(attempt.saturating_add(1)))
+        let is_last = self.delivery.is_last(attempt);
+        (!is_last).then(|| self.delivery.delay_before(attempt.saturating_add(1)))
     }
 
     fn payload(&self) -> Result<String, JobError> {
@@ -193,19 +206,27 @@ impl clarim_queue::Job for BroadcastJob {
 #[derive(Debug, Clone)]
 pub struct BroadcastReader {
     publisher: Arc<dyn Publisher>,
+    delivery: Delivery,
 }
 
 impl BroadcastReader {
     /// A reader whose jobs publish with this publisher.
     pub fn new(publisher: Arc<dyn Publisher>) -> Self {
-        Self { publisher }
+        Self { publisher, delivery: Delivery::queued() }
+    }
+
+    /// Sets the tries, the delays and the timeout of jobs that have none of their own. The rest of the
+    /// delivery has no effect.
+    #[must_use]
+    pub fn delivery(self, delivery: Delivery) -> Self {
+        Self { delivery, ..self }
     }
 }
 
 impl JobReader for BroadcastReader {
     fn read(&self, payload: &str) -> Result<Box<dyn clarim_queue::Job>, JobError> {
         let job = Job::from_json(payload).map_err(job_error)?;
-        Ok(Box::new(BroadcastJob::new(job, self.publisher.clone())))
+        Ok(Box::new(BroadcastJob::new(job, &self.delivery, self.publisher.clone())))
     }
 }
 

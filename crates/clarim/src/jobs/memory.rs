@@ -8,6 +8,7 @@ use clarim_queue::{BoxFuture, MemoryJob};
 use super::job::{BroadcastJob, Job};
 use super::queue_trait::Queue;
 use crate::error::Error;
+use crate::events::delivery::Delivery;
 use crate::publisher::publication::Publisher;
 
 /// A queue in memory. Each of its queues runs its jobs in this process, one after the other, so events keep
@@ -32,7 +33,8 @@ impl MemoryQueue {
         };
         let delay = job.delivery.delay;
         let unique = job.unique();
-        let mut new = MemoryJob::new(queue, BroadcastJob::new(job, self.publisher.clone()));
+        let job = BroadcastJob::new(job, &Delivery::queued(), self.publisher.clone());
+        let mut new = MemoryJob::new(queue, job);
         new.delay = delay;
         new.unique = unique;
         Ok(self.queue.push(new)?)

@@ -37,4 +37,5 @@
 //! and calls [`Command::run`].
 
 pub use crate::commands::clear::Clear;
-pub use crate::commands::command::{Command, Id, InvalidId, Work, run};
+pub use crate::commands::command::{Command, Id, InvalidId, run};
+pub use crate::commands::work::Work;

@@ -1,7 +1,9 @@
 //! The commands for the queue, as a program.
 
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
+use clarim::Delivery;
 use clarim::queue::NewJob;
 use tokio::io::AsyncWriteExt;
 
@@ -13,6 +15,7 @@ with_each_store! {
     failed_jobs_are_listed_retried_and_deleted,
     queues_run_by_priority_and_are_monitored,
     a_worker_stops_after_a_number_of_jobs_or_a_time,
+    a_workers_settings_hold_for_events_without_their_own,
     a_queue_is_cleared_when_the_user_confirms,
     a_restart_is_requested_of_all_workers,
 }
@@ -119,6 +122,25 @@ async fn a_worker_stops_after_a_number_of_jobs_or_a_time(store: Store) {
     let printed = queue(&store, "work --max-time 2").await;
     assert_eq!(printed.code, 0);
     assert!(printed.out.lines().last().unwrap().starts_with("Stopping after"), "{}", printed.out);
+}
+
+async fn a_workers_settings_hold_for_events_without_their_own(store: Store) {
+    let app = TestApp::new(&store, |_| Ok(()));
+    app.send("a", "plain", Delivery::queued()).await;
+    app.send("b", "patient", Delivery::queued().tries(3).backoff([Duration::from_secs(700)])).await;
+    let printed = queue(&store, "work --max-jobs 2 --tries 1 --backoff 600").await;
+    let failed = app.storage.failed().await.unwrap();
+    assert_eq!(failed.len(), 1, "{}", printed.out);
+    assert!(failed[0].payload.contains("plain"));
+    assert!(!failed[0].payload.contains("timeout"), "the settings stay the worker's");
+    assert!(printed.out.contains("RETRY IN 11m 40s"), "{}", printed.out);
+
+    app.send("c", "other", Delivery::queued()).await;
+    let printed = queue(&store, "work --once --tries 0 --backoff 120,600").await;
+    assert!(printed.out.contains("RETRY IN 2m 0s"), "{}", printed.out);
+    let printed = queue(&store, "work --timeout 0").await;
+    assert_eq!(printed.code, 2);
+    assert!(printed.error.contains("0 is not in 1.."), "{}", printed.error);
 }
 
 async fn a_queue_is_cleared_when_the_user_confirms(store: Store) {
