@@ -403,11 +403,11 @@ impl Storage for SqlStorage {
     }
 
     fn sizes(&self) -> BoxFuture<'_, Result<Vec<QueueSize>, Error>> {
-        self.boxed(self.count())
+        self.boxed(operations::count(self))
     }
 
     fn clear<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<u64, Error>> {
-        self.boxed(self.delete_waiting(queue))
+        self.boxed(operations::delete_waiting(self, queue))
     }
 
     fn request_restart(&self) -> BoxFuture<'_, Result<(), Error>> {
@@ -415,7 +415,7 @@ impl Storage for SqlStorage {
     }
 
     fn restarts(&self) -> BoxFuture<'_, Result<u64, Error>> {
-        self.boxed(self.count_restarts())
+        self.boxed(operations::count_restarts(self))
     }
 
     fn lock<'a>(

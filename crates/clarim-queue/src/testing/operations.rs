@@ -31,7 +31,7 @@ pub async fn clearing_deletes_the_waiting_jobs_of_one_queue(store: &dyn TestStor
         sizes.iter().map(|s| (s.queue.as_str(), s.waiting, s.later, s.running)).collect();
     assert_eq!(numbers, [("default", 0, 0, 1), ("high", 1, 0, 0)]);
 
-    // The running job keeps its place. Those that waited behind deleted ones do not, and the unique key is free.
+    // The running job keeps its place. Nobody waits for deleted jobs, and the unique key is free.
     app.push(TestJob::new("a", "new-a")).await;
     app.push(TestJob::new("c", "new-c")).await;
     assert!(app.push(TestJob::new("e", "again").unique("e", DAY)).await);

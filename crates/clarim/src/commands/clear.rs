@@ -7,7 +7,7 @@ use clap::Args;
 
 use clarim_queue::Storage;
 
-use super::command::{counted, print, print_error};
+use super::progress::{counted, print, print_error};
 use crate::error::Error;
 
 /// Options of `queue clear`.

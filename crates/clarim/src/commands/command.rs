@@ -1,6 +1,5 @@
 //! The commands.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -8,7 +7,7 @@ use clap::{Parser, Subcommand};
 use clarim_queue::{FailedJob, Storage};
 
 use super::clear::Clear;
-use super::progress;
+use super::progress::{self, counted, print, print_error};
 use super::work::Work;
 use crate::error::Error;
 use crate::handle::Clarim;
@@ -176,17 +175,4 @@ fn unknown(ids: impl IntoIterator<Item = u64>) -> ExitCode {
         code = ExitCode::FAILURE;
     }
     code
-}
-
-pub(super) fn counted(jobs: u64) -> String {
-    if jobs == 1 { "1 job".to_owned() } else { format!("{jobs} jobs") }
-}
-
-/// Prints a line. A closed pipe is ignored.
-pub(super) fn print(text: &str) {
-    let _ = writeln!(anstream::stdout(), "{text}");
-}
-
-pub(super) fn print_error(text: &str) {
-    let _ = writeln!(anstream::stderr(), "error: {text}");
 }

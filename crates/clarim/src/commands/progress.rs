@@ -1,5 +1,6 @@
 //! Output of the commands.
 
+use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
 use anstyle::{AnsiColor, Style};
@@ -110,6 +111,19 @@ fn short(time: Duration) -> String {
 /// The text in one line and without control characters: errors may quote another server.
 fn clean(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+}
+
+pub(crate) fn counted(jobs: u64) -> String {
+    if jobs == 1 { "1 job".to_owned() } else { format!("{jobs} jobs") }
+}
+
+/// Prints a line. A closed pipe is ignored.
+pub(crate) fn print(text: &str) {
+    let _ = writeln!(anstream::stdout(), "{text}");
+}
+
+pub(crate) fn print_error(text: &str) {
+    let _ = writeln!(anstream::stderr(), "error: {text}");
 }
 
 #[cfg(test)]

@@ -7,8 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use clarim_queue::Worker;
 
-use super::command::print;
-use super::progress;
+use super::progress::{self, print};
 use super::signals::Signals;
 use crate::error::Error;
 use crate::events::delivery::Delivery;
@@ -131,7 +130,6 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::commands::command::Command;
     use crate::embedded::{App, Server, ServerConfig};
     use crate::jobs::connection::QueueConnection;
     use crate::settings::Settings;
@@ -139,17 +137,15 @@ mod tests {
     #[tokio::test]
     async fn a_worker_whose_server_has_no_clients_is_refused() {
         #[derive(Parser)]
-        enum Line {
-            #[command(subcommand)]
-            Queue(Command),
+        struct Line {
+            #[command(flatten)]
+            work: Work,
         }
         let app = App::new("1", "key", "secret");
         let server = Server::without_port(ServerConfig::default(), vec![app.clone()]).unwrap();
         let queue = QueueConnection::Sqlite("sqlite::memory:".to_owned());
         let clarim = Clarim::with_server(Settings::default().queue(queue), server, &app);
-        let Line::Queue(Command::Work(work)) = Line::parse_from(["app", "queue", "work"]) else {
-            panic!("another command");
-        };
+        let Line { work } = Line::parse_from(["work"]);
         let error = work.run(&clarim).await.unwrap_err().to_string();
         assert!(error.contains("has no clients"), "{error}");
     }
