@@ -216,7 +216,7 @@ impl Clarim {
     fn embedded_from_env(settings: Settings) -> Result<Self, Error> {
         // Another process of the application has the server, on the port that this one would listen on.
         #[cfg(feature = "cli")]
-        if crate::variables::is_queue_command() {
+        if ["queue", "schedule"].into_iter().any(crate::variables::is_command) {
             return Self::new(crate::embedded::over_http_from_env(settings)?);
         }
         let (server, app) = crate::embedded::server_from_env()?;

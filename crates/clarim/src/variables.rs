@@ -68,8 +68,8 @@ impl fmt::Debug for Variables<'_> {
     }
 }
 
-/// Whether the process was started with the command `queue …`.
+/// Whether the process was started with this command, such as `queue`.
 #[cfg(feature = "cli")]
-pub(crate) fn is_queue_command() -> bool {
-    std::env::args_os().nth(1).is_some_and(|first| first == "queue")
+pub(crate) fn is_command(name: &str) -> bool {
+    std::env::args_os().nth(1).is_some_and(|first| first == name)
 }

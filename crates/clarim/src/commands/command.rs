@@ -12,7 +12,7 @@ use super::work::Work;
 use crate::error::Error;
 use crate::handle::Clarim;
 use crate::jobs::job::Job;
-use crate::variables::is_queue_command;
+use crate::variables::is_command;
 
 /// Runs the command `queue …` if the process was started with it, and returns its exit code. Returns `None`
 /// if the first argument is not `queue`.
@@ -22,7 +22,7 @@ pub async fn run(clarim: &Clarim) -> Option<ExitCode> {
         #[command(subcommand, about = "Run queued jobs, and manage failed ones")]
         Queue(Command),
     }
-    if !is_queue_command() {
+    if !is_command("queue") {
         return None;
     }
     let Line::Queue(command) = Line::parse();

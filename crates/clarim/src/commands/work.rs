@@ -56,13 +56,7 @@ pub struct Work {
 
 impl Work {
     pub(super) async fn run(&self, clarim: &Clarim) -> Result<ExitCode, Error> {
-        #[cfg(feature = "embedded")]
-        if clarim.server().is_some_and(|server| !server.is_clustered()) {
-            return Err(Error::setting(
-                "queue work",
-                "the server in this process has no clients, so its events would reach nobody; run clarim::queue::Worker in the application's process, or publish to the application over HTTP here: Clarim::new(Settings::http(…).port(…))",
-            ));
-        }
+        refuse_unheard(clarim, "queue work")?;
         let failed = |error: std::io::Error| {
             Error::setting("queue work", format!("cannot listen for signals: {error}"))
         };
@@ -123,6 +117,19 @@ impl Work {
             None => std::future::pending().await,
         }
     }
+}
+
+/// Refuses a command whose events would reach nobody.
+#[cfg_attr(not(feature = "embedded"), expect(unused_variables, clippy::unnecessary_wraps))]
+pub(crate) fn refuse_unheard(clarim: &Clarim, command: &str) -> Result<(), Error> {
+    #[cfg(feature = "embedded")]
+    if clarim.server().is_some_and(|server| !server.is_clustered()) {
+        return Err(Error::setting(
+            command,
+            "the server in this process has no clients, so its events would reach nobody; run clarim::queue::Worker and Schedule::run in the application's process, or publish to the application over HTTP here: Clarim::new(Settings::http(…).port(…))",
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(all(test, feature = "embedded", feature = "sqlite"))]

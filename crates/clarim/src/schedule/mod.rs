@@ -1,51 +1,7 @@
-//! Scheduled tasks, like Laravel's scheduler, in the process of the application or of its worker. Needs the
-//! feature `schedule`.
-//!
-//! ```no_run
-//! use std::time::Duration;
-//! use clarim::schedule::Schedule;
-//! use clarim::{Broadcast, Clarim};
-//! use serde::Serialize;
-//!
-//! #[derive(Serialize, Broadcast)]
-//! #[broadcast(channel = "clock")]
-//! struct Ticked;
-//!
-//! # async fn prune() -> Result<(), std::io::Error> { Ok(()) }
-//! #[tokio::main]
-//! async fn main() -> Result<(), clarim::Error> {
-//!     let clarim = Clarim::from_env()?;
-//!     let schedule = Schedule::new()
-//!         .time_zone("America/Sao_Paulo")
-//!         .call("prune", || async { prune().await }).daily_at("03:30").without_overlapping()
-//!         .call("warm the cache", || async { /* … */ }).cron("*/5 8-18 * * MON-FRI")
-//!         .call("report", || async { /* … */ }).hourly().weekdays().between("8:00", "18:00")
-//!         .broadcast(&clarim, || Ticked).every(Duration::from_secs(30));
-//!     schedule.run(async { tokio::signal::ctrl_c().await.unwrap_or_default() }).await?;
-//!     clarim.idle_within(Duration::from_secs(5)).await
-//! }
-//! ```
-//!
-//! [`run`](Schedule::run) returns a future. To run a server or a worker in the same process, pass both
-//! futures to `tokio::join!`, with the same signal to stop.
-//!
-//! # Guarantees
-//!
-//! - A task runs once for each of its times. If several times passed unnoticed, because the machine was
-//!   asleep or the runtime was busy, the task runs once, for the last of them. Times at which no process
-//!   was running are not made up for.
-//! - If the clock is set back, nothing runs twice: the schedule waits until the clock has caught up. If it is
-//!   set back by more than three hours, it was wrong before, and the schedule goes on from the new time, like
-//!   cron.
-//! - Times of day are in [the schedule's time zone](Schedule::time_zone). A time that is skipped when
-//!   clocks go forward is due right after the gap. A time that occurs twice when clocks go back is due the
-//!   first time. Tasks with `*` in minutes or hours follow real time instead.
-//! - A task that fails or panics is logged, and the schedule goes on.
-//! - Tasks run concurrently with each other and with their own previous runs, unless
-//!   [`without_overlapping`](Schedule::without_overlapping) prevents it.
-//! - With several nodes, each node runs every task, except those that run
-//!   [`on_one_node`](Schedule::on_one_node).
+#![doc = include_str!("README.md")]
 
+#[cfg(feature = "cli")]
+pub mod cli;
 pub(crate) mod list;
 pub(crate) mod run;
 pub(crate) mod task;
@@ -56,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use crate::error::Error;
@@ -69,6 +25,7 @@ use when::{Timetable, When, time_of_day};
 use window::{Hours, Window};
 
 pub use crate::error::problems::ScheduleProblem;
+pub use chrono::Weekday;
 pub use task::Outcome;
 
 /// The scheduled tasks of an application; see [the module](self). Methods for times and conditions apply to
@@ -182,16 +139,58 @@ impl Schedule {
         self.cron("* * * * *")
     }
 
+    /// Runs the task at every minute that is a multiple of five.
+    #[must_use]
+    pub fn every_five_minutes(self) -> Self {
+        self.cron("*/5 * * * *")
+    }
+
+    /// Runs the task every quarter of an hour.
+    #[must_use]
+    pub fn every_fifteen_minutes(self) -> Self {
+        self.cron("*/15 * * * *")
+    }
+
     /// Runs the task at every full hour.
     #[must_use]
     pub fn hourly(self) -> Self {
         self.cron("0 * * * *")
     }
 
+    /// Runs the task once an hour, at this minute.
+    #[must_use]
+    pub fn hourly_at(self, minute: u32) -> Self {
+        self.cron(&format!("{minute} * * * *"))
+    }
+
+    /// Runs the task every day at midnight, in [the schedule's time zone](Self::time_zone).
+    #[must_use]
+    pub fn daily(self) -> Self {
+        self.daily_at("0:00")
+    }
+
     /// Runs the task once a day, at a time like `13:00`.
     #[must_use]
     pub fn daily_at(self, time: &str) -> Self {
-        self.at(When::daily_at(time))
+        self.at(When::on_days("* * *", time))
+    }
+
+    /// Runs the task once a week.
+    #[must_use]
+    pub fn weekly_on(self, day: Weekday, time: &str) -> Self {
+        self.at(When::on_days(&format!("* * {}", day.num_days_from_sunday()), time))
+    }
+
+    /// Runs the task on this day of every month that has it.
+    #[must_use]
+    pub fn monthly_on(self, day: u32, time: &str) -> Self {
+        self.at(When::on_days(&format!("{day} * *"), time))
+    }
+
+    /// Runs the task on the last day of every month.
+    #[must_use]
+    pub fn last_day_of_month(self, time: &str) -> Self {
+        self.at(When::on_days("L * *", time))
     }
 
     /// Runs the task at every multiple of this period since the start of 1970, UTC, so that all nodes agree
@@ -275,6 +274,12 @@ impl Schedule {
             task.conditions.push(Arc::new(condition));
             Ok(())
         })
+    }
+
+    /// Skips a run of the task if this function returns `true` at its time.
+    #[must_use]
+    pub fn skip(self, condition: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.when(move || !condition())
     }
 
     /// Skips a run of the task while its previous run goes on: in this process, and with a
@@ -412,6 +417,36 @@ impl Schedule {
         clock: impl Fn() -> DateTime<Utc>,
         stop: impl Future<Output = ()>,
     ) -> Result<(), Error> {
+        let times = self.runnable()?;
+        let timetable = Timetable::new(times, self.zone, clock());
+        run::run(self.tasks, self.lock, timetable, clock, stop).await;
+        Ok(())
+    }
+
+    /// Runs the tasks that are due in this minute up to now, each once, and waits for them; for cron or a
+    /// systemd timer that starts the program every minute. Returns their number. With a stored queue as
+    /// [`lock`](Self::lock), [`without_overlapping`](Self::without_overlapping) holds for the next process
+    /// too.
+    ///
+    /// # Errors
+    /// Returns [`Error::Schedule`] with all problems, before any task runs.
+    pub async fn run_due(self) -> Result<usize, Error> {
+        self.run_due_at(SystemTime::now().into()).await
+    }
+
+    async fn run_due_at(self, now: DateTime<Utc>) -> Result<usize, Error> {
+        let into_minute = TimeDelta::seconds(now.timestamp().rem_euclid(60));
+        let before = DateTime::from_timestamp_secs(now.timestamp()).unwrap_or(now)
+            - into_minute
+            - TimeDelta::seconds(1);
+        let due = Timetable::new(self.runnable()?, self.zone, before).tick(now);
+        let number = due.len();
+        run::run_once(self.tasks, self.lock, due).await;
+        Ok(number)
+    }
+
+    /// The times of each task, if all can run.
+    fn runnable(&self) -> Result<Vec<When>, Error> {
         let times = self.times()?;
         // Only here, so that tests with `Clarim::fake` can list the tasks.
         if self.lock.as_ref().is_some_and(|lock| !lock.has_shared_locks())
@@ -420,9 +455,7 @@ impl Schedule {
             let task = task.name.clone();
             return Err(Error::Schedule { problems: vec![ScheduleProblem::LocalLock { task }] });
         }
-        let timetable = Timetable::new(times, self.zone, clock());
-        run::run(self.tasks, self.lock, timetable, clock, stop).await;
-        Ok(())
+        Ok(times)
     }
 
     /// The times of each task, or all problems.

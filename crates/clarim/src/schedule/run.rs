@@ -74,6 +74,19 @@ pub(crate) async fn run(
     running.join_all().await;
 }
 
+/// Runs these tasks and waits for them.
+pub(crate) async fn run_once(tasks: Vec<Task>, lock: Option<Arc<dyn Queue>>, due: Vec<Due>) {
+    let mut running = JoinSet::new();
+    let mut due = due.into_iter().peekable();
+    for (place, task) in tasks.into_iter().enumerate() {
+        if let Some(due) = due.next_if(|due| due.task == place) {
+            let runner = Runner::new(task, lock.as_ref());
+            running.spawn(async move { runner.run(due).await });
+        }
+    }
+    running.join_all().await;
+}
+
 impl Runner {
     fn new(task: Task, lock: Option<&Arc<dyn Queue>>) -> Self {
         let shared = lock.filter(|lock| task.without_overlapping && lock.has_shared_locks());

@@ -3,7 +3,6 @@
 use std::future::{Ready, ready};
 use std::sync::Mutex;
 
-use chrono::TimeDelta;
 use clarim_queue::BoxFuture;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
@@ -385,4 +384,83 @@ async fn all_problems_are_returned_at_once() {
     let untimed = Schedule::new().call("a", || async {}).run(std::future::pending()).await;
     let error = untimed.unwrap_err().to_string();
     assert_eq!(error, "schedule: \"a\" has no time; add for example .hourly()");
+}
+
+#[test]
+fn names_of_frequencies_mean_their_times() {
+    type Frequency = fn(Schedule) -> Schedule;
+    let expected: [(Frequency, &str); 8] = [
+        (Schedule::every_minute, "2026-01-05 12:00:00"),
+        (Schedule::hourly, "2026-01-05 12:00:00"),
+        (|it| it.hourly_at(17), "2026-01-05 12:17:00"),
+        (Schedule::daily, "2026-01-06 00:00:00"),
+        (|it| it.daily_at("8:30"), "2026-01-06 08:30:00"),
+        (|it| it.weekly_on(Weekday::Sun, "8:30"), "2026-01-11 08:30:00"),
+        (|it| it.monthly_on(30, "8:30"), "2026-01-30 08:30:00"),
+        (|it| it.last_day_of_month("8:30"), "2026-01-31 08:30:00"),
+    ];
+    let start: DateTime<Utc> = START.parse().unwrap();
+    let with = |frequency: Frequency| frequency(Schedule::new().call("task", || async {}));
+    for (frequency, next) in expected {
+        let list = with(frequency).list(start.into()).unwrap();
+        assert!(list.contains(&format!("next {next} UTC")), "{list}");
+    }
+    let times_a_day = |frequency: Frequency| {
+        let schedule = with(frequency);
+        let due = |minute: i64| {
+            let now = start + TimeDelta::minutes(minute);
+            schedule.due((now - TimeDelta::minutes(1)).into(), now.into()).unwrap().len()
+        };
+        (0..24 * 60).map(due).sum::<usize>()
+    };
+    assert_eq!(times_a_day(Schedule::every_five_minutes), 288);
+    assert_eq!(times_a_day(Schedule::every_fifteen_minutes), 96);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_is_skipped_if_its_condition_holds() {
+    let log = Log::new();
+    let task = |name| {
+        let log = log.clone();
+        move || log.added(name)
+    };
+    let schedule = Schedule::new()
+        .call("skipped", task("skipped"))
+        .every_minute()
+        .skip(|| true)
+        .call("ran", task("ran"))
+        .every_minute()
+        .skip(|| false);
+    let stop = sleep(seconds(60));
+    schedule.run_by(clock(TimeDelta::zero()), stop).await.unwrap();
+    assert_eq!(log.taken(), [("ran", 30)]);
+}
+
+#[tokio::test]
+async fn what_is_due_in_this_minute_runs_once() {
+    let ran = async |now: &str| {
+        let log = Log::new();
+        let task = |name| {
+            let log = log.clone();
+            move || log.added(name)
+        };
+        let schedule = Schedule::new()
+            .call("hourly", task("hourly"))
+            .hourly()
+            .call("minutes", task("minutes"))
+            .every_minute()
+            .call("seconds", task("seconds"))
+            .every(seconds(1))
+            .call("at 59 past", task("59"))
+            .hourly_at(59);
+        let due = schedule.run_due_at(now.parse().unwrap()).await.unwrap();
+        let mut names: Vec<&str> = log.taken().into_iter().map(|(name, _)| name).collect();
+        names.sort_unstable();
+        assert_eq!(due, names.len());
+        names
+    };
+    assert_eq!(ran("2026-01-05T12:00:00Z").await, ["hourly", "minutes", "seconds"]);
+    assert_eq!(ran("2026-01-05T12:00:59.9Z").await, ["hourly", "minutes", "seconds"]);
+    assert_eq!(ran("2026-01-05T12:01:00Z").await, ["minutes", "seconds"]);
+    assert_eq!(ran("2026-01-05T11:59:59.9Z").await, ["59", "minutes", "seconds"]);
 }

@@ -49,10 +49,10 @@ impl When {
         Ok(if follows_real_time(expression) { Self::Cron(cron) } else { Self::Daily(cron) })
     }
 
-    /// Every day at a time like `13:00`.
-    pub(crate) fn daily_at(time: &str) -> Result<Self, ScheduleProblem> {
+    /// On the days of the last three fields of a cron expression, at a time like `13:00`.
+    pub(crate) fn on_days(days: &str, time: &str) -> Result<Self, ScheduleProblem> {
         let time = time_of_day(time)?;
-        Self::cron(&format!("{} {} * * *", time.minute(), time.hour()))
+        Self::cron(&format!("{} {} {days}", time.minute(), time.hour()))
     }
 
     /// Those of the times that are within the window.

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use clarim::{Clarim, Settings};
 use clarim_server::Server;
 use clarim_server::config::Tls;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -185,4 +186,49 @@ async fn invoice_notifies_its_user_and_stores_the_notification() {
     let list: serde_json::Value = serde_json::from_str(&list).unwrap();
     assert_eq!((&list["unread"], &list["data"][0]["id"]), (&json!(1), &heard["id"]));
     assert_eq!(list["data"][0]["data"], json!({ "invoice_id": 1, "amount": 4200 }));
+}
+
+fn scheduled(port: u16, command: &str) -> Command {
+    let mut scheduled = Command::new(clarim_testing::example("scheduled"));
+    scheduled.args(["schedule", command]).stdout(Stdio::piped()).kill_on_drop(true).envs([
+        ("BROADCAST_CONNECTION", "reverb"),
+        ("REVERB_APP_ID", "123456"),
+        ("REVERB_APP_KEY", "reverb-key"),
+        ("REVERB_APP_SECRET", "reverb-secret"),
+        ("REVERB_HOST", "127.0.0.1"),
+    ]);
+    scheduled.env("REVERB_PORT", port.to_string());
+    scheduled
+}
+
+#[tokio::test]
+async fn scheduled_tasks_are_listed() {
+    let output = scheduled(1, "list").output().await.unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("MinutePassed  * * * * *"), "{text}");
+    assert!(lines[1].starts_with("SecondPassed  every 1 s"), "{text}");
+    assert!(lines[0].contains("next 20") && lines[1].ends_with("without overlapping"), "{text}");
+}
+
+#[tokio::test]
+async fn scheduled_tasks_run_once_or_until_a_signal() {
+    let world = World::start();
+    let mut client = world.connect().await;
+    client.subscribe_with(&json!({ "channel": "clock" })).await;
+    let port = world.0.address().unwrap().port();
+    let output = scheduled(port, "run").output().await.unwrap();
+    assert_eq!(output.stdout, b"2 tasks were due\n");
+    let mut names = [client.event().await.0, client.event().await.0];
+    names.sort_unstable();
+    assert_eq!(names, ["App\\Events\\MinutePassed", "App\\Events\\SecondPassed"]);
+    client.expect_nothing().await;
+
+    let mut worker = scheduled(port, "work").spawn().unwrap();
+    for _ in 0..2 {
+        client.event().await;
+    }
+    let id = Pid::from_raw(worker.id().unwrap().cast_signed()).unwrap();
+    kill_process(id, Signal::TERM).unwrap();
+    assert!(worker.wait().await.unwrap().success());
 }

@@ -26,7 +26,10 @@ fn a_task_is_due_once_at_each_of_its_times() {
     let clock: Vec<_> =
         (0..100).map(|step| time("2026-01-05T12:58:30Z") + TimeDelta::seconds(step)).collect();
     let at = |text: &str| vec![time(text)];
-    assert_eq!(ran(&When::daily_at("13:00").unwrap(), UTC, &clock), at("2026-01-05T13:00:00Z"));
+    assert_eq!(
+        ran(&When::on_days("* * *", "13:00").unwrap(), UTC, &clock),
+        at("2026-01-05T13:00:00Z")
+    );
     assert_eq!(ran(&cron("0 * * * *"), UTC, &clock), at("2026-01-05T13:00:00Z"));
     assert_eq!(ran(&cron("59 * * * *"), UTC, &clock), at("2026-01-05T12:59:00Z"));
     assert_eq!(ran(&cron("*/5 * * * * *"), UTC, &clock).len(), 19);
@@ -83,14 +86,14 @@ fn a_clock_that_was_far_ahead_does_not_stop_the_schedule() {
 fn times_of_day_are_in_the_time_zone() {
     let zone = America::Sao_Paulo;
     let clock = ["2026-01-05T15:59:00Z", "2026-01-05T16:00:01Z"].map(time);
-    let ran = ran(&When::daily_at("13:00").unwrap(), zone, &clock);
+    let ran = ran(&When::on_days("* * *", "13:00").unwrap(), zone, &clock);
     assert_eq!(ran, [time("2026-01-05T16:00:00Z")]);
 }
 
 #[test]
 fn a_daily_task_runs_once_in_a_skipped_hour_and_in_a_repeated_one() {
     let zone = Europe::Berlin;
-    let daily = When::daily_at("02:30").unwrap();
+    let daily = When::on_days("* * *", "02:30").unwrap();
     let minutes = |from: &str| -> Vec<_> {
         (0..4 * 60).map(|minute| time(from) + TimeDelta::minutes(minute)).collect()
     };
@@ -145,7 +148,7 @@ fn a_time_on_a_day_that_is_left_out_is_due_on_the_next_day() {
 fn invalid_times_are_errors() {
     let wrong = |when: Result<When, ScheduleProblem>| when.unwrap_err().to_string();
     for text in ["25:00", "13:60", "1300", "13:00:00", "+1:00", "", "13:0x"] {
-        assert!(wrong(When::daily_at(text)).contains("is not a time of day"), "{text}");
+        assert!(wrong(When::on_days("* * *", text)).contains("is not a time of day"), "{text}");
     }
     assert!(wrong(When::cron("61 * * * *")).starts_with("\"61 * * * *\": "));
     assert!(wrong(When::cron("often")).starts_with("\"often\": "));
@@ -237,7 +240,7 @@ fn weekdays_and_hours_leave_out_all_other_times() {
 
 #[test]
 fn a_task_whose_times_are_never_within_its_hours_is_never_due() {
-    let when = When::daily_at("3:00").unwrap().within(between("8:00", "18:00"));
+    let when = When::on_days("* * *", "3:00").unwrap().within(between("8:00", "18:00"));
     assert_eq!(when.after(time("2026-01-02T13:00:00Z"), UTC), None);
 }
 
