@@ -437,7 +437,7 @@ async fn a_run_is_skipped_if_its_condition_holds() {
 }
 
 #[tokio::test]
-async fn what_is_due_in_this_minute_runs_once() {
+async fn tasks_that_are_due_in_this_minute_run_once() {
     let ran = async |now: &str| {
         let log = Log::new();
         let task = |name| {
