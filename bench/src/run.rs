@@ -10,7 +10,7 @@ use clarim_testing::{Program, nats_with_jetstream, redis};
 use crate::loads::Load;
 use crate::servers::peers::{Peer, Peers};
 use crate::servers::server::{Cores, Server};
-use crate::wire::connection::Handshakes;
+use crate::servers::tls::Handshakes;
 
 /// The bus of a cluster.
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -144,7 +144,8 @@ impl Load {
         }
     }
 
-    /// Whether this server can be measured with it. The floor server has no presence channels and no inspector.
+    /// Whether this server can be measured with it. The floor server has no presence channels and no
+    /// inspector.
     pub(crate) fn suits(&self, peer: &Peer) -> bool {
         match self {
             Self::Idle(_)

@@ -4,3 +4,4 @@ pub(crate) mod floor;
 pub(crate) mod peers;
 pub(crate) mod process;
 pub(crate) mod server;
+pub(crate) mod tls;

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use crate::wire::connection::Handshakes;
+use crate::servers::tls::Handshakes;
 
 /// The content of `peers.toml`.
 #[derive(Debug, Deserialize)]

@@ -4,64 +4,20 @@ use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, RawFd};
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use clap::ValueEnum;
-use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
-use rustls::client::Resumption;
-use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{
-    CipherSuite, ClientConfig, ClientConnection, HandshakeKind, RootCertStore, SupportedCipherSuite,
-};
-use serde::Deserialize;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, HandshakeKind};
 
-/// The name in the certificate of the server under test.
-const NAME: &str = "localhost";
+use crate::servers::tls::NAME;
+
 /// Bytes of records to read at a time.
 const RECORDS: usize = 64 << 10;
 
 thread_local! {
     /// Records that have just been read.
     static READ: RefCell<Vec<u8>> = RefCell::new(vec![0; RECORDS]);
-}
-
-/// How clients shake hands with a server that has TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Handshakes {
-    Full,
-    /// With the session ticket of a connection before.
-    Resumed,
-}
-
-impl Handshakes {
-    /// Makes a certificate in this folder, for the server, and the configuration of clients that trust it.
-    pub(crate) fn prepare(self, folder: &Path) -> Result<Arc<ClientConfig>> {
-        let CertifiedKey { cert, signing_key }: CertifiedKey<KeyPair> =
-            generate_simple_self_signed([NAME.to_owned()])?;
-        std::fs::write(folder.join("cert.pem"), cert.pem())?;
-        std::fs::write(folder.join("key.pem"), signing_key.serialize_pem())?;
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(folder.join("cert.pem"))?)?;
-        let mut provider = ring::default_provider();
-        // As browsers do, which rustls itself does not.
-        let preferred =
-            |suite: &SupportedCipherSuite| suite.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256;
-        provider.cipher_suites.sort_by_key(|suite| !preferred(suite));
-        let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.resumption = match self {
-            Self::Full => Resumption::disabled(),
-            Self::Resumed => Resumption::in_memory_sessions(8),
-        };
-        Ok(Arc::new(config))
-    }
 }
 
 /// A connection, read and written as its socket is: waiting or not.
@@ -129,7 +85,7 @@ impl Read for Connection {
             self.is_emptied = read < buffer.len();
             return Ok(read);
         };
-        // What follows a record of the handshake has been decrypted already.
+        // The handshake may have decrypted the first of it already.
         match tls.reader().read(buffer) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             done => return done,

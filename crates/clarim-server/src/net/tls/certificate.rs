@@ -84,7 +84,7 @@ impl Certificate {
         }
     }
 
-    /// What the keys of session tickets are made of.
+    /// The source of the keys of session tickets.
     pub(super) fn ticket_secret(&self) -> Arc<TicketSecret> {
         self.current().tickets.clone()
     }

@@ -13,8 +13,8 @@ use super::{Secrets, lock};
 /// Seconds until the key of new tickets changes. Tickets of the period before are accepted, too.
 const PERIOD: u64 = 6 * 60 * 60;
 
-/// Where the keys come from: the private key of the certificate. So all nodes with the same certificate accept
-/// each other's tickets, and a new program those of the old one.
+/// Where the keys come from: the private key of the certificate. So all nodes with the same certificate
+/// accept each other's tickets, and a new program those of the old one.
 #[derive(Debug)]
 pub(super) struct TicketSecret(hkdf::Prk);
 

@@ -1,0 +1,52 @@
+//! TLS of a server that is measured: its certificate, and how clients shake hands.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
+use rustls::client::Resumption;
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{CipherSuite, ClientConfig, RootCertStore, SupportedCipherSuite};
+use serde::Deserialize;
+
+/// The name in the certificate.
+pub(crate) const NAME: &str = "localhost";
+
+/// How clients shake hands with a server that has TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Handshakes {
+    Full,
+    /// With the session ticket of a connection before.
+    Resumed,
+}
+
+impl Handshakes {
+    /// Makes a certificate in this folder, for the server, and the configuration of clients that trust it.
+    pub(crate) fn prepare(self, folder: &Path) -> Result<Arc<ClientConfig>> {
+        let CertifiedKey { cert, signing_key }: CertifiedKey<KeyPair> =
+            generate_simple_self_signed([NAME.to_owned()])?;
+        std::fs::write(folder.join("cert.pem"), cert.pem())?;
+        std::fs::write(folder.join("key.pem"), signing_key.serialize_pem())?;
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(folder.join("cert.pem"))?)?;
+        let mut provider = ring::default_provider();
+        // As browsers do, which rustls itself does not.
+        let preferred =
+            |suite: &SupportedCipherSuite| suite.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256;
+        provider.cipher_suites.sort_by_key(|suite| !preferred(suite));
+        let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.resumption = match self {
+            Self::Full => Resumption::disabled(),
+            Self::Resumed => Resumption::in_memory_sessions(8),
+        };
+        Ok(Arc::new(config))
+    }
+}
