@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clarim_protocol::auth::AppKey;
+use clarim_testing::Certificate;
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 use rustls::ClientConfig;
-
-use tempfile::TempDir;
 
 use super::peers::Peer;
 use super::process::{Clock, anonymous_memory, memory, pin};
@@ -64,19 +63,18 @@ pub(crate) struct Server {
     pub(crate) target: Target,
     /// The other nodes of its cluster.
     others: Vec<Self>,
-    /// Its certificate.
-    _folder: TempDir,
+    /// With the files that it reads.
+    _certificate: Certificate,
 }
 
 impl Server {
     /// Starts a server on its core, pins this process to the other, and waits until the server listens.
     pub(crate) fn start(peer: &Peer, port: u16, cores: Cores) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let tls = peer.tls.map(|handshakes| handshakes.prepare(folder.path())).transpose()?;
-        let file = |name| folder.path().join(name).display().to_string();
+        let certificate = Certificate::new();
+        let tls = peer.tls.map(|handshakes| handshakes.config(&certificate)).transpose()?;
         let fill = |text: &String| {
             let text = text.replace("{port}", &port.to_string());
-            text.replace("{cert}", &file("cert.pem")).replace("{key}", &file("key.pem"))
+            text.replace("{cert}", &certificate.file).replace("{key}", &certificate.key)
         };
         // Otherwise another server on this port would be measured.
         TcpListener::bind((Ipv4Addr::LOCALHOST, port))
@@ -100,7 +98,7 @@ impl Server {
             scrape: peer.scrape.clone(),
             tls,
         };
-        let mut server = Self { child, target, others: Vec::new(), _folder: folder };
+        let mut server = Self { child, target, others: Vec::new(), _certificate: certificate };
         pin(cores.client_core)?;
         server.wait(&peer.name)?;
         Ok(server)

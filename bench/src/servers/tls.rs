@@ -1,11 +1,10 @@
-//! TLS of a server that is measured: its certificate, and how clients shake hands.
+//! How clients shake hands with a server that has TLS.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
+use clarim_testing::Certificate;
 use rustls::client::Resumption;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
@@ -13,10 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{CipherSuite, ClientConfig, RootCertStore, SupportedCipherSuite};
 use serde::Deserialize;
 
-/// The name in the certificate.
-pub(crate) const NAME: &str = "localhost";
-
-/// How clients shake hands with a server that has TLS.
+/// Kinds of handshakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Handshakes {
@@ -26,14 +22,10 @@ pub(crate) enum Handshakes {
 }
 
 impl Handshakes {
-    /// Makes a certificate in this folder, for the server, and the configuration of clients that trust it.
-    pub(crate) fn prepare(self, folder: &Path) -> Result<Arc<ClientConfig>> {
-        let CertifiedKey { cert, signing_key }: CertifiedKey<KeyPair> =
-            generate_simple_self_signed([NAME.to_owned()])?;
-        std::fs::write(folder.join("cert.pem"), cert.pem())?;
-        std::fs::write(folder.join("key.pem"), signing_key.serialize_pem())?;
+    /// The configuration of clients that trust this certificate.
+    pub(crate) fn config(self, certificate: &Certificate) -> Result<Arc<ClientConfig>> {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(folder.join("cert.pem"))?)?;
+        roots.add(CertificateDer::from_pem_file(&certificate.file)?)?;
         let mut provider = ring::default_provider();
         // As browsers do, which rustls itself does not.
         let preferred =

@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind};
 
-use crate::servers::tls::NAME;
-
+/// A name in the certificate of the server under test.
+const NAME: &str = "localhost";
 /// Bytes of records to read at a time.
 const RECORDS: usize = 64 << 10;
 

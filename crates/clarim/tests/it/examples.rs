@@ -5,6 +5,7 @@ use std::process::Stdio;
 use clarim::{Clarim, Settings};
 use clarim_server::Server;
 use clarim_server::config::Tls;
+use clarim_testing::Certificate;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -124,17 +125,9 @@ async fn a_worker_process_publishes_to_the_embedded_server_of_the_application() 
 
 #[tokio::test]
 async fn orders_ships_over_https_to_a_server_with_a_trusted_certificate() {
-    let folder = tempfile::tempdir().unwrap();
-    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let cert = folder.path().join("cert.pem");
-    let key = folder.path().join("key.pem");
-    std::fs::write(&cert, made.cert.pem()).unwrap();
-    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    let more = [
-        ("REVERB_SCHEME", "https".to_owned()),
-        ("SSL_CERT_FILE", cert.to_str().unwrap().to_owned()),
-    ];
-    let settings = server_settings().tls(Tls::new(cert, key));
+    let certificate = Certificate::new();
+    let more = [("REVERB_SCHEME", "https".to_owned()), ("SSL_CERT_FILE", certificate.file.clone())];
+    let settings = server_settings().tls(Tls::new(&certificate.file, &certificate.key));
     let server = Server::start(settings, vec![app()], false).unwrap();
     let port = server.address().unwrap().port();
     // The client of the test connects without TLS.

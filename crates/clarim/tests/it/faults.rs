@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::serve::ListenerExt;
 use clarim::{Broadcast, Channel, Clarim, Connection, Error, Settings};
 use clarim_server::Server;
+use clarim_testing::Certificate;
 use serde::Serialize;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -131,13 +132,8 @@ async fn connections_are_reused() {
 
 #[tokio::test]
 async fn an_untrusted_certificate_is_the_cause() {
-    let files = tempfile::tempdir().unwrap();
-    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let cert = files.path().join("cert.pem");
-    let key = files.path().join("key.pem");
-    std::fs::write(&cert, made.cert.pem()).unwrap();
-    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    let tls = Some(clarim_server::config::Tls::new(cert, key));
+    let certificate = Certificate::new();
+    let tls = Some(clarim_server::config::Tls::new(&certificate.file, &certificate.key));
     let settings = server_settings().tls(tls);
     let server = Server::start(settings, vec![app()], false).unwrap();
     let port = server.address().unwrap().port();
